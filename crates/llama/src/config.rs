@@ -1,0 +1,144 @@
+//! Shape of a Llama-like model: sizes, biases, rotary embedding, window.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Everything that fixes the shapes and the arithmetic of a model.
+///
+/// Names are the field's own; [`crate::weights::huggingface`] and [`crate::gguf`] fill it from
+/// files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LlamaConfig {
+    /// Decoder layers.
+    pub n_layers: usize,
+    /// Query heads of a layer.
+    pub n_heads: usize,
+    /// Key and value heads of a layer; each serves `n_heads / n_kv_heads` query heads.
+    pub n_kv_heads: usize,
+    /// Width of one head. Usually, but not always, `d_model / n_heads`.
+    pub head_dim: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Inner width of the feed-forward.
+    pub d_ff: usize,
+    /// Rows of the embedding table.
+    pub vocab_size: usize,
+    /// Longest sequence the model was made for, in tokens.
+    pub max_positions: usize,
+    /// Epsilon of every RMS norm.
+    pub norm_eps: f64,
+    /// Rotary embedding.
+    pub rope: RopeConfig,
+    /// Whether the query, key and value projections have a bias.
+    pub qkv_bias: bool,
+    /// Whether the attention's output projection has a bias.
+    pub output_bias: bool,
+    /// Whether the feed-forward's projections have biases.
+    pub mlp_bias: bool,
+    /// Whether the output head is the embedding table.
+    pub tied_head: bool,
+    /// How many positions back, itself included, a token may look; `None`: all of them.
+    pub sliding_window: Option<usize>,
+}
+
+/// Base and scaling of the rotary embedding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RopeConfig {
+    /// Base of the geometric series of wavelengths.
+    pub theta: f64,
+    /// How the frequencies are stretched beyond the original context.
+    pub scaling: RopeScaling,
+}
+
+/// Ways to stretch the rotary frequencies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RopeScaling {
+    /// As trained.
+    None,
+    /// Every frequency divided by `factor`.
+    Linear {
+        /// Stretch, at least 1.
+        factor: f64,
+    },
+    /// Llama 3.1's rule: long wavelengths divided by `factor`, short ones kept, a ramp between.
+    ///
+    /// Source: `transformers`, `modeling_rope_utils.py`, `_compute_llama3_parameters`.
+    Llama3 {
+        /// Stretch of the long wavelengths.
+        factor: f64,
+        /// Wavelengths above `original_max_positions / low_freq_factor` are stretched in full.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_max_positions / high_freq_factor` are kept.
+        high_freq_factor: f64,
+        /// Context of the first training.
+        original_max_positions: usize,
+    },
+    /// Frequencies divided by a factor each, as stored in a GGUF's `rope_freqs.weight`.
+    PerFrequency {
+        /// One divisor for each of the `head_dim / 2` frequencies.
+        divisors: Vec<f32>,
+    },
+}
+
+impl LlamaConfig {
+    /// Checks that the sizes fit together.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field, what was found and what would do.
+    pub fn validate(&self) -> Result<()> {
+        let positive = [
+            ("n_layers", self.n_layers),
+            ("n_heads", self.n_heads),
+            ("n_kv_heads", self.n_kv_heads),
+            ("head_dim", self.head_dim),
+            ("d_model", self.d_model),
+            ("d_ff", self.d_ff),
+            ("vocab_size", self.vocab_size),
+            ("max_positions", self.max_positions),
+        ];
+        for (field, value) in positive {
+            if value == 0 || value > (1 << 31) {
+                return Err(Error::config(field, format!("{value}"), "a positive 31-bit number"));
+            }
+        }
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
+            return Err(Error::config(
+                "n_kv_heads",
+                format!("{}", self.n_kv_heads),
+                format!("a divisor of the {} heads", self.n_heads),
+            ));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(Error::config("head_dim", format!("{}", self.head_dim), "an even number"));
+        }
+        if !(self.norm_eps.is_finite() && self.norm_eps > 0.0) {
+            return Err(Error::config("norm_eps", format!("{}", self.norm_eps), "above 0"));
+        }
+        if !(self.rope.theta.is_finite() && self.rope.theta > 0.0) {
+            return Err(Error::config("rope.theta", format!("{}", self.rope.theta), "above 0"));
+        }
+        if let RopeScaling::PerFrequency { divisors } = &self.rope.scaling
+            && divisors.len() != self.head_dim / 2
+        {
+            return Err(Error::config(
+                "rope frequency divisors",
+                format!("{} numbers", divisors.len()),
+                format!("{} numbers, half of head_dim", self.head_dim / 2),
+            ));
+        }
+        if self.sliding_window == Some(0) {
+            return Err(Error::config("sliding_window", "0", "at least 1, or none"));
+        }
+        Ok(())
+    }
+
+    /// Numbers in the model's weights; a tied head counts once.
+    pub fn n_parameters(&self) -> usize {
+        crate::weights::expected_tensors(self)
+            .iter()
+            .map(|tensor| tensor.shape.iter().product::<usize>())
+            .sum()
+    }
+}

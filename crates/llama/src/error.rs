@@ -1,0 +1,174 @@
+//! What can go wrong with a model's files, its tokenizer and its use.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error that files, users or the network can cause.
+///
+/// The text says what, where, expected and found; [`Error::hint`] says what to try.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read.
+    #[error("{path}: cannot read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or folder could not be written.
+    #[error("{path}: cannot write: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A path that is no model.
+    #[error("{path}: no model here: {reason}")]
+    NotAModel {
+        /// What was given.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A size or setting of the model that makes no sense.
+    #[error("model config: {field} is {found}, expected {expected}")]
+    Config {
+        /// Name of the setting.
+        field: String,
+        /// What the file has.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+    /// An architecture this crate does not know.
+    #[error("{path}: architecture `{found}` is not supported (known: {known})")]
+    Architecture {
+        /// The file that names it.
+        path: PathBuf,
+        /// Its name.
+        found: String,
+        /// The ones that work.
+        known: String,
+    },
+    /// A file that breaks its format.
+    #[error("{path}: not a valid {format} file: {reason}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Which format.
+        format: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// The tensors do not match what the config asks for.
+    #[error("{path}: the weights do not fit the config\n{report}")]
+    Weights {
+        /// The model.
+        path: PathBuf,
+        /// Everything that is missing, unexpected or of another shape.
+        report: crate::weights::LoadReport,
+    },
+    /// The tokenizer could not be built or failed on a text.
+    #[error("{path}: tokenizer: {reason}")]
+    Tokenizer {
+        /// Where it came from.
+        path: PathBuf,
+        /// What it said.
+        reason: String,
+    },
+    /// The chat template could not be rendered.
+    #[error("chat template: {reason}")]
+    ChatTemplate {
+        /// What the template engine said.
+        reason: String,
+    },
+    /// More tokens than the model or the decoding state has room for.
+    #[error("{asked} tokens do not fit: {what} has room for {room}")]
+    TooLong {
+        /// Tokens asked for.
+        asked: usize,
+        /// What is too small.
+        what: &'static str,
+        /// Its size.
+        room: usize,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token id {id} is outside the vocabulary of {vocab_size} tokens")]
+    TokenId {
+        /// The id.
+        id: i64,
+        /// Size of the vocabulary.
+        vocab_size: usize,
+    },
+    /// A sampling setting out of range.
+    #[error("{name} is {found}, expected {expected}")]
+    Sampling {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// Its range.
+        expected: &'static str,
+    },
+    /// The Hugging Face Hub could not deliver a file.
+    #[error("{repo}: cannot fetch {file} from the Hugging Face Hub: {reason}")]
+    Hub {
+        /// Repository id.
+        repo: String,
+        /// File in it.
+        file: String,
+        /// What the client said.
+        reason: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn config(
+        field: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Config { field: field.into(), found: found.into(), expected: expected.into() }
+    }
+
+    pub(crate) fn read(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Read { path, source }
+    }
+
+    pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Write { path, source }
+    }
+
+    /// What the user may try, where there is an obvious mend.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotAModel { .. } => Some(
+                "give a folder with config.json and *.safetensors, a .gguf file, \
+                 or the name of a fetched model (`llama-adapter fetch`)",
+            ),
+            Self::Write { .. } => {
+                Some("check the free space and the rights of the folder; nothing was overwritten")
+            }
+            Self::Format { .. } => {
+                Some("the file may be cut short or damaged: fetch or copy it again")
+            }
+            Self::Weights { .. } => {
+                Some("config.json and the weights may belong to different models")
+            }
+            Self::TooLong { .. } => Some("shorten the prompt or ask for fewer new tokens"),
+            Self::Hub { .. } => {
+                Some("check the repository id and the network; HF_TOKEN opens private repositories")
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! hidden ─► norm ─► attention ─► + ─► norm ─► feed-forward ─► +
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use crate::attention::{Attention, Pass};
+use crate::feed_forward::FeedForward;
+use crate::norm::RmsNorm;
+use crate::seam::{Adapter, NormName};
+use crate::state::LayerCache;
+
+/// One decoder layer.
+#[derive(Module, Debug)]
+pub struct Layer {
+    /// Before the attention.
+    pub attention_norm: RmsNorm,
+    /// Looks back over the sequence.
+    pub attention: Attention,
+    /// Before the feed-forward.
+    pub feed_forward_norm: RmsNorm,
+    /// Works on each position alone.
+    pub feed_forward: FeedForward,
+}
+
+impl Layer {
+    /// # Shapes
+    /// - `hidden` and output: `[batch, seq, d_model]`
+    pub(crate) fn forward(
+        &self,
+        index: usize,
+        hidden: Tensor<3>,
+        pass: &Pass,
+        cache: Option<(&mut LayerCache, usize)>,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
+        let weight = adapter.norm(index, NormName::Attention);
+        let normed = self.attention_norm.forward(hidden.clone(), weight);
+        let hidden = hidden + self.attention.forward(index, normed, pass, cache, adapter);
+        let weight = adapter.norm(index, NormName::FeedForward);
+        let normed = self.feed_forward_norm.forward(hidden.clone(), weight);
+        hidden + self.feed_forward.forward(index, normed, adapter)
+    }
+}

@@ -1,0 +1,81 @@
+//! x ─► x Wᵀ (+ bias). The weight keeps Hugging Face's layout, `[out, in]`.
+
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Device, Distribution, Tensor};
+
+/// A linear layer of the model.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[out, in]`, in the model's run-time precision.
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`, f32.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// A layer of the given weight and bias.
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        Self {
+            weight: Param::from_tensor(weight),
+            bias: bias.map(|bias| Param::from_tensor(bias.cast(DType::F32))),
+        }
+    }
+
+    /// A layer drawn from N(0, `std`²), without bias.
+    pub fn init(d_in: usize, d_out: usize, std: f64, device: &Device) -> Self {
+        Self::new(Tensor::random([d_out, d_in], Distribution::Normal(0.0, std), device), None)
+    }
+
+    /// The product, computed in the weight's precision.
+    ///
+    /// # Shapes
+    /// - `input`: `[..., in]`, f32
+    /// - output: `[..., out]`, f32
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let weight = self.weight.val();
+        let output = product(input, &weight);
+        match &self.bias {
+            Some(bias) => output + bias.val().unsqueeze(),
+            None => output,
+        }
+    }
+}
+
+/// `input · weightᵀ` with all leading dimensions folded into rows: one large product instead of
+/// one for each row of the batch.
+pub(crate) fn product<const D: usize>(input: Tensor<D>, weight: &Tensor<2>) -> Tensor<D> {
+    let mut dims = input.dims();
+    let [d_out, d_in] = weight.dims();
+    let rows = dims.iter().product::<usize>() / d_in;
+    dims[D - 1] = d_out;
+    let input = input.reshape([rows, d_in]).cast(weight.dtype());
+    input.matmul(weight.clone().transpose()).cast(DType::F32).reshape(dims)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multiplies_by_the_transposed_weight_and_adds_the_bias() {
+        for device in testing::devices() {
+            let weight = Tensor::<2>::from_floats([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]], &device);
+            let bias = Tensor::<1>::from_floats([0.0, 10.0, 0.0], &device);
+            let input = Tensor::<3>::from_floats([[[1.0, 1.0], [2.0, 0.0]]], &device);
+            let expected =
+                Tensor::<3>::from_floats([[[3.0, 9.0, 3.5], [2.0, 10.0, 6.0]]], &device);
+            let output = Linear::new(weight, Some(bias)).forward(input);
+            testing::assert_close("linear", output, expected, 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_half_precision_weight_gives_f32() {
+        let device = testing::flex();
+        let weight = Tensor::<2>::from_floats([[1.0, 2.0]], &device).cast(DType::BF16);
+        let input = Tensor::<2>::from_floats([[0.5, 0.25]], &device);
+        let output = Linear::new(weight, None).forward(input);
+        assert_eq!(output.dtype(), DType::F32);
+        testing::assert_close("linear", output, Tensor::<2>::from_floats([[1.0]], &device), 1e-2);
+    }
+}

@@ -1,0 +1,161 @@
+//! tokens ─► embedding ─► layers ─► norm ─► hidden ─► head ─► logits
+
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use crate::attention::{Pass, causal_mask};
+use crate::config::LlamaConfig;
+use crate::error::{Error, Result};
+use crate::layer::Layer;
+use crate::linear::{Linear, product};
+use crate::norm::RmsNorm;
+use crate::rotary::Rotary;
+use crate::seam::Adapter;
+use crate::state::DecodingState;
+
+/// A Llama-like language model. It holds weights and nothing else: caches, adapters and positions
+/// are values that a caller hands to [`forward`](Self::forward).
+#[derive(Module, Debug)]
+pub struct Llama {
+    /// `[vocab, d_model]`
+    pub embedding: Param<Tensor<2>>,
+    /// From the first to the last.
+    pub layers: Vec<Layer>,
+    /// After the last layer.
+    pub norm: RmsNorm,
+    /// `d_model -> vocab`; `None` where the embedding table serves.
+    pub head: Option<Linear>,
+    #[module(skip)]
+    config: LlamaConfig,
+}
+
+impl Llama {
+    pub(crate) fn assemble(
+        config: LlamaConfig,
+        embedding: Tensor<2>,
+        layers: Vec<Layer>,
+        norm: RmsNorm,
+        head: Option<Linear>,
+    ) -> Self {
+        Self { embedding: Param::from_tensor(embedding), layers, norm, head, config }
+    }
+
+    /// Sizes and arithmetic.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    /// Where the weights live.
+    pub fn device(&self) -> Device {
+        self.embedding.val().device()
+    }
+
+    /// Token ids as a tensor on the model's device.
+    ///
+    /// # Errors
+    /// [`Error::TokenId`] for an id outside the vocabulary.
+    ///
+    /// # Panics
+    /// If the rows are not equally long, or there are none.
+    pub fn tokens(&self, rows: &[Vec<u32>]) -> Result<Tensor<2, Int>> {
+        let (batch, seq) = (rows.len(), rows[0].len());
+        assert!(rows.iter().all(|row| row.len() == seq), "rows of unequal length");
+        let vocab_size = self.config.vocab_size;
+        let ids = rows.iter().flatten().map(|&id| {
+            if (id as usize) < vocab_size {
+                Ok(i64::from(id))
+            } else {
+                Err(Error::TokenId { id: id.into(), vocab_size })
+            }
+        });
+        let ids = ids.collect::<Result<Vec<i64>>>()?;
+        let device = self.device().without_autodiff();
+        Ok(Tensor::from_data(TensorData::new(ids, [batch, seq]), &device))
+    }
+
+    /// Runs the model over new tokens and gives the normed hidden states behind its last layer.
+    ///
+    /// Without a `state` the tokens are a whole text; with one they continue what it has seen.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, d_model]`, f32
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] if the text passes the model's context or the state's room.
+    pub fn forward(
+        &self,
+        tokens: Tensor<2, Int>,
+        mut state: Option<&mut DecodingState>,
+        adapter: &dyn Adapter,
+    ) -> Result<Tensor<3>> {
+        let [batch, seq] = tokens.dims();
+        let pass = self.pass(batch, seq, state.as_deref())?;
+        let flat = tokens.reshape([batch * seq]);
+        let mut hidden = self
+            .embedding
+            .val()
+            .select(0, flat)
+            .cast(DType::F32)
+            .reshape([batch, seq, self.config.d_model]);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let cache = state.as_mut().map(|state| state.layer(index));
+            hidden = layer.forward(index, hidden, &pass, cache, adapter);
+        }
+        if let Some(state) = state {
+            state.advance(seq);
+        }
+        Ok(self.norm.forward(hidden, None))
+    }
+
+    /// Scores of every token of the vocabulary.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[..., d_model]`
+    /// - output: `[..., vocab]`, f32
+    pub fn logits<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+        match &self.head {
+            Some(head) => head.forward(hidden),
+            None => product(hidden, &self.embedding.val()),
+        }
+    }
+
+    /// Rotation and mask for the next `seq` tokens.
+    fn pass(&self, batch: usize, seq: usize, state: Option<&DecodingState>) -> Result<Pass> {
+        let device = self.device().without_autodiff();
+        let rotary = Rotary::new(&self.config);
+        let window = self.config.sliding_window;
+        let Some(state) = state else {
+            if seq > self.config.max_positions {
+                return Err(Error::TooLong {
+                    asked: seq,
+                    what: "the model's context",
+                    room: self.config.max_positions,
+                });
+            }
+            return Ok(Pass {
+                rotation: rotary.at(&[(0..seq).collect()], &device),
+                mask: causal_mask(&[0], 0, seq, window, &device),
+            });
+        };
+        let past = state.len();
+        assert_eq!(state.padding().len(), batch, "the state was made for another batch");
+        if past + seq > state.capacity() {
+            return Err(Error::TooLong {
+                asked: past + seq,
+                what: "the decoding state",
+                room: state.capacity(),
+            });
+        }
+        let padding = state.padding();
+        let rows = if padding.iter().all(|&row| row == padding[0]) { 1 } else { batch };
+        let positions = padding[..rows]
+            .iter()
+            .map(|&padding| (past..past + seq).map(|slot| slot.saturating_sub(padding)).collect())
+            .collect::<Vec<_>>();
+        Ok(Pass {
+            rotation: rotary.at(&positions, &device),
+            mask: causal_mask(padding, past, seq, window, &device),
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! x ─► divided by its root mean square ─► × weight. Always in f32.
+
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Device, Tensor};
+
+/// Root-mean-square norm.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    /// `[d_model]`, f32.
+    pub weight: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    /// A norm with the given weight, kept in f32.
+    pub fn new(weight: Tensor<1>, epsilon: f64) -> Self {
+        Self { weight: Param::from_tensor(weight.cast(DType::F32)), epsilon }
+    }
+
+    /// A norm that only normalises.
+    pub fn init(d_model: usize, epsilon: f64, device: &Device) -> Self {
+        Self::new(Tensor::ones([d_model], device), epsilon)
+    }
+
+    /// Normalises the last dimension.
+    ///
+    /// `weight` replaces the norm's own, where an adapter brings one.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, seq, d_model]`, f32
+    /// - output: the same
+    ///
+    /// Source: arXiv 1910.07467.
+    pub fn forward(&self, hidden: Tensor<3>, weight: Option<Tensor<1>>) -> Tensor<3> {
+        let mean_square = hidden.clone().square().mean_dim(2);
+        let scale = (mean_square + self.epsilon).sqrt().recip();
+        let weight = weight.unwrap_or_else(|| self.weight.val());
+        hidden * scale * weight.unsqueeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_divided_by_its_root_mean_square() {
+        for device in testing::devices() {
+            let norm = RmsNorm::init(2, 1e-12, &device);
+            let hidden = Tensor::<3>::from_floats([[[3.0, 4.0]]], &device);
+            // Root mean square of (3, 4) is sqrt(12.5).
+            let expected = Tensor::<3>::from_floats([[[0.848_528, 1.131_371]]], &device);
+            testing::assert_close("norm", norm.forward(hidden, None), expected, 1e-5);
+        }
+    }
+
+    #[test]
+    fn another_weight_replaces_its_own() {
+        for device in testing::devices() {
+            let norm = RmsNorm::init(2, 1e-12, &device);
+            let hidden = Tensor::<3>::from_floats([[[1.0, -1.0]]], &device);
+            let weight = Tensor::<1>::from_floats([2.0, 3.0], &device);
+            let expected = Tensor::<3>::from_floats([[[2.0, -3.0]]], &device);
+            testing::assert_close("norm", norm.forward(hidden, Some(weight)), expected, 1e-5);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Positions ─► angles ─► a rotation of each query's and key's pairs of numbers.
+//!
+//! The pairs are `(i, i + head_dim / 2)`, Hugging Face's layout.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::config::{LlamaConfig, RopeScaling};
+
+/// Frequencies of the rotary embedding, radians a position.
+#[derive(Debug, Clone)]
+pub struct Rotary {
+    frequencies: Vec<f32>,
+}
+
+/// Cosines and sines for the positions of one pass; all layers share them.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// `[batch or 1, 1, seq, head_dim]`
+    cos: Tensor<4>,
+    /// `[batch or 1, 1, seq, head_dim]`
+    sin: Tensor<4>,
+}
+
+impl Rotary {
+    /// The frequencies that `config` asks for.
+    ///
+    /// Source: arXiv 2104.09864; scaling as in `transformers`, `modeling_rope_utils.py`.
+    pub fn new(config: &LlamaConfig) -> Self {
+        let half = config.head_dim / 2;
+        let frequencies = (0..half)
+            .map(|i| {
+                let exponent = 2.0 * i as f32 / config.head_dim as f32;
+                let base = 1.0 / (config.rope.theta as f32).powf(exponent);
+                scale(base, i, &config.rope.scaling)
+            })
+            .collect();
+        Self { frequencies }
+    }
+
+    /// The rotation for each row's positions.
+    ///
+    /// `positions` holds one list for the whole batch, or one list a row, all equally long.
+    pub fn at(&self, positions: &[Vec<usize>], device: &Device) -> Rotation {
+        let half = self.frequencies.len();
+        let (batch, seq) = (positions.len(), positions[0].len());
+        let mut cos = Vec::with_capacity(batch * seq * half * 2);
+        let mut sin = Vec::with_capacity(batch * seq * half * 2);
+        for &position in positions.iter().flatten() {
+            for _ in 0..2 {
+                for frequency in &self.frequencies {
+                    let (s, c) = (position as f32 * frequency).sin_cos();
+                    cos.push(c);
+                    sin.push(s);
+                }
+            }
+        }
+        let table = |values| {
+            Tensor::from_data(TensorData::new(values, [batch, 1, seq, half * 2]), device)
+        };
+        Rotation { cos: table(cos), sin: table(sin) }
+    }
+}
+
+fn scale(frequency: f32, index: usize, scaling: &RopeScaling) -> f32 {
+    match scaling {
+        RopeScaling::None => frequency,
+        RopeScaling::Linear { factor } => frequency / *factor as f32,
+        RopeScaling::PerFrequency { divisors } => frequency / divisors[index],
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_positions,
+        } => {
+            let frequency = f64::from(frequency);
+            let wavelength = 2.0 * std::f64::consts::PI / frequency;
+            let context = *original_max_positions as f64;
+            let scaled = if wavelength < context / high_freq_factor {
+                frequency
+            } else if wavelength > context / low_freq_factor {
+                frequency / factor
+            } else {
+                let smooth = (context / wavelength - low_freq_factor)
+                    / (high_freq_factor - low_freq_factor);
+                (1.0 - smooth) * frequency / factor + smooth * frequency
+            };
+            scaled as f32
+        }
+    }
+}
+
+impl Rotation {
+    /// Rotates heads.
+    ///
+    /// # Shapes
+    /// - `heads` and output: `[batch, heads, seq, head_dim]`
+    pub fn apply(&self, heads: Tensor<4>) -> Tensor<4> {
+        let [_batch, _heads, _seq, head_dim] = heads.dims();
+        let first = heads.clone().narrow(3, 0, head_dim / 2);
+        let second = heads.clone().narrow(3, head_dim / 2, head_dim / 2);
+        let turned = Tensor::cat(vec![second.neg(), first], 3);
+        heads * self.cos.clone() + turned * self.sin.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quarter_turn() -> Rotary {
+        Rotary { frequencies: vec![std::f32::consts::FRAC_PI_2] }
+    }
+
+    #[test]
+    fn position_zero_turns_nothing_and_position_one_turns_by_its_frequency() {
+        for device in testing::devices() {
+            let rotation = quarter_turn().at(&[vec![0, 1]], &device);
+            let heads = Tensor::<4>::from_floats([[[[1.0, 0.0], [1.0, 0.0]]]], &device);
+            let expected = Tensor::<4>::from_floats([[[[1.0, 0.0], [0.0, 1.0]]]], &device);
+            testing::assert_close("rotation", rotation.apply(heads), expected, 1e-6);
+        }
+    }
+
+    #[test]
+    fn each_row_may_have_its_own_positions() {
+        let device = testing::flex();
+        let rotation = quarter_turn().at(&[vec![0], vec![2]], &device);
+        let heads = Tensor::<4>::from_floats([[[[1.0, 0.0]]], [[[1.0, 0.0]]]], &device);
+        let expected = Tensor::<4>::from_floats([[[[1.0, 0.0]]], [[[-1.0, 0.0]]]], &device);
+        testing::assert_close("rotation", rotation.apply(heads), expected, 1e-6);
+    }
+
+    #[test]
+    fn linear_scaling_divides_every_frequency() {
+        assert_eq!(scale(0.5, 0, &RopeScaling::Linear { factor: 4.0 }), 0.125);
+    }
+
+    #[test]
+    fn llama3_scaling_keeps_short_wavelengths_and_stretches_long_ones() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_positions: 16,
+        };
+        assert_eq!(scale(2.0, 0, &scaling), 2.0);
+        assert_eq!(scale(0.1, 0, &scaling), 0.012_5);
+    }
+}

@@ -1,0 +1,80 @@
+//! Bytes of a model file, read piece by piece from disk or from memory.
+//!
+//! Reading beats mapping here: a file that shrinks under a map kills the process, a failed read is
+//! an error; and the pages of a map would count beside the weights that are made from them.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::error::{Error, Result};
+
+/// A file on disk, or bytes built into the program.
+#[derive(Debug)]
+pub struct Bytes {
+    path: PathBuf,
+    len: u64,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Disk(Mutex<File>),
+    Memory(&'static [u8]),
+}
+
+impl Bytes {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let file = File::open(&path).map_err(Error::read(&path))?;
+        let len = file.metadata().map_err(Error::read(&path))?.len();
+        Ok(Self { path, len, place: Place::Disk(Mutex::new(file)) })
+    }
+
+    /// Bytes that are in memory already; `name` stands for the path in messages.
+    pub fn memory(name: impl Into<PathBuf>, bytes: &'static [u8]) -> Self {
+        Self { path: name.into(), len: bytes.len() as u64, place: Place::Memory(bytes) }
+    }
+
+    /// Where the bytes come from, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "a size of a file, not of a collection")]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Read`], also where the file ends before.
+    pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.len) {
+            let source = std::io::Error::new(
+                std::io::ErrorKind::UnexpectedEof,
+                format!("{len} bytes from {offset} asked, the file has {}", self.len),
+            );
+            return Err(Error::Read { path: self.path.clone(), source });
+        }
+        match &self.place {
+            Place::Memory(bytes) => Ok(bytes[offset as usize..offset as usize + len].to_vec()),
+            Place::Disk(file) => {
+                let mut file =
+                    file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut buffer = vec![0; len];
+                file.seek(SeekFrom::Start(offset))
+                    .and_then(|_| file.read_exact(&mut buffer))
+                    .map_err(Error::read(&self.path))?;
+                Ok(buffer)
+            }
+        }
+    }
+}

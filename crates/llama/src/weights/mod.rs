@@ -1,0 +1,165 @@
+//! files ─► [`TensorSource`] ─► strict check ─► tensors on the device ─► [`Llama`]
+//!
+//! One tensor at a time is read, checked, cast and uploaded: the peak is the model in its run-time
+//! precision plus one tensor.
+
+mod assemble;
+mod bytes;
+pub mod huggingface;
+mod report;
+mod safetensors;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
+
+pub use bytes::Bytes;
+pub use report::LoadReport;
+pub use safetensors::{SafetensorsFile, SafetensorsSource};
+
+use crate::config::LlamaConfig;
+use crate::error::{Error, Result};
+use crate::model::Llama;
+use assemble::{TensorMap, assemble};
+
+/// Name and shape of a tensor that a model needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Hugging Face's name, such as `model.layers.0.self_attn.q_proj.weight`.
+    pub name: String,
+    /// Rows first.
+    pub shape: Vec<usize>,
+}
+
+/// Where a model's tensors come from. Names are Hugging Face's, whatever the format.
+pub trait TensorSource {
+    /// The file or folder, for messages.
+    fn path(&self) -> &Path;
+
+    /// Every tensor's shape by name.
+    fn shapes(&self) -> &BTreeMap<String, Vec<usize>>;
+
+    /// One tensor in row-major order, as f32, f16 or bf16.
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Format`].
+    fn read(&self, name: &str) -> Result<TensorData>;
+}
+
+/// Loads a model.
+///
+/// `precision` is what the large matrices are kept and multiplied in: F32, F16 or BF16. Norms,
+/// biases and everything between the products are f32 always.
+///
+/// # Errors
+/// [`Error::Weights`] with everything that is missing, unexpected, of the wrong shape or not a
+/// finite number, in one report.
+pub fn load(
+    config: LlamaConfig,
+    source: &dyn TensorSource,
+    precision: DType,
+    device: &Device,
+) -> Result<Llama> {
+    config.validate()?;
+    let specs = expected_tensors(&config);
+    let mut report = LoadReport::compare(&specs, source.shapes());
+    report.fail(source.path())?;
+    let mut tensors = TensorMap::new();
+    for TensorSpec { name, shape } in specs {
+        let data = source.read(&name)?;
+        let kept = if shape.len() > 1 { precision } else { DType::F32 };
+        let data = data.convert_dtype(kept);
+        if !is_finite(&data) {
+            report.not_finite.push(name);
+            continue;
+        }
+        let tensor = match shape[..] {
+            [len] => Tensor::<1>::from_data(data, (device, kept)).reshape([len]),
+            [rows, columns] => {
+                Tensor::<2>::from_data(data, (device, kept)).reshape([rows * columns])
+            }
+            _ => unreachable!("a model has matrices and vectors only"),
+        };
+        tensors.insert(name, tensor);
+    }
+    report.fail(source.path())?;
+    Ok(assemble(config, tensors))
+}
+
+/// A model with random weights from N(0, 0.02²), norms at one and biases at zero, to pretrain.
+///
+/// # Errors
+/// [`Error::Config`]
+pub fn random(config: LlamaConfig, device: &Device) -> Result<Llama> {
+    config.validate()?;
+    let tensors = expected_tensors(&config)
+        .into_iter()
+        .map(|TensorSpec { name, shape }| {
+            let len: usize = shape.iter().product();
+            let tensor = if shape.len() > 1 {
+                Tensor::<1>::random([len], Distribution::Normal(0.0, 0.02), device)
+            } else if name.ends_with(".bias") {
+                Tensor::zeros([len], device)
+            } else {
+                Tensor::ones([len], device)
+            };
+            (name, tensor)
+        })
+        .collect();
+    Ok(assemble(config, tensors))
+}
+
+/// The tensors that a model of this config has, in the order of its layers.
+pub fn expected_tensors(config: &LlamaConfig) -> Vec<TensorSpec> {
+    let LlamaConfig { d_model, d_ff, vocab_size, .. } = *config;
+    let query = config.n_heads * config.head_dim;
+    let kv = config.n_kv_heads * config.head_dim;
+    let mut specs = Vec::new();
+    let mut add = |name: String, shape: &[usize]| {
+        specs.push(TensorSpec { name, shape: shape.to_vec() });
+    };
+    add("model.embed_tokens.weight".into(), &[vocab_size, d_model]);
+    for layer in 0..config.n_layers {
+        let mut linear = |name: &str, d_out: usize, d_in: usize, bias: bool| {
+            add(format!("model.layers.{layer}.{name}.weight"), &[d_out, d_in]);
+            if bias {
+                add(format!("model.layers.{layer}.{name}.bias"), &[d_out]);
+            }
+        };
+        linear("self_attn.q_proj", query, d_model, config.qkv_bias);
+        linear("self_attn.k_proj", kv, d_model, config.qkv_bias);
+        linear("self_attn.v_proj", kv, d_model, config.qkv_bias);
+        linear("self_attn.o_proj", d_model, query, config.output_bias);
+        linear("mlp.gate_proj", d_ff, d_model, config.mlp_bias);
+        linear("mlp.up_proj", d_ff, d_model, config.mlp_bias);
+        linear("mlp.down_proj", d_model, d_ff, config.mlp_bias);
+        add(format!("model.layers.{layer}.input_layernorm.weight"), &[d_model]);
+        add(format!("model.layers.{layer}.post_attention_layernorm.weight"), &[d_model]);
+    }
+    add("model.norm.weight".into(), &[d_model]);
+    if !config.tied_head {
+        add("lm_head.weight".into(), &[vocab_size, d_model]);
+    }
+    specs
+}
+
+fn is_finite(data: &TensorData) -> bool {
+    match data.dtype() {
+        DType::F32 => data.as_slice::<f32>().is_ok_and(|v| v.iter().all(|x| x.is_finite())),
+        DType::F16 => data.as_slice::<half::f16>().is_ok_and(|v| v.iter().all(|x| x.is_finite())),
+        DType::BF16 => {
+            data.as_slice::<half::bf16>().is_ok_and(|v| v.iter().all(|x| x.is_finite()))
+        }
+        _ => false,
+    }
+}
+
+impl LoadReport {
+    fn fail(&self, path: &Path) -> Result<()> {
+        if self.is_clean() {
+            return Ok(());
+        }
+        Err(Error::Weights { path: path.into(), report: self.clone() })
+    }
+}

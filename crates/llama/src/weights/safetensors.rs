@@ -1,0 +1,172 @@
+//! Safetensors files: the header is read once, tensors one by one when asked for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, TensorData};
+use safetensors::{Dtype, SafeTensors};
+
+use super::{Bytes, TensorSource};
+use crate::error::{Error, Result};
+
+/// Longest header that is read; the format's own limit.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// One safetensors file.
+#[derive(Debug)]
+pub struct SafetensorsFile {
+    bytes: Bytes,
+    shapes: BTreeMap<String, Vec<usize>>,
+    places: BTreeMap<String, Place>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    dtype: DType,
+    offset: u64,
+    len: usize,
+}
+
+/// All files of a model.
+#[derive(Debug)]
+pub struct SafetensorsSource {
+    path: PathBuf,
+    files: Vec<SafetensorsFile>,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl SafetensorsFile {
+    /// Reads the header of a file.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a header that is no header, data that is cut short or overlaps, and
+    /// numbers of a kind that models do not have.
+    pub fn new(bytes: Bytes) -> Result<Self> {
+        let broken = |reason: String| Error::Format {
+            path: bytes.path().into(),
+            format: "safetensors",
+            reason,
+        };
+        if bytes.len() < 8 {
+            return Err(broken(format!("{} bytes are too few for a header", bytes.len())));
+        }
+        let first = bytes.read(0, 8)?;
+        let header = u64::from_le_bytes(first.try_into().expect("eight bytes were read"));
+        let room = bytes.len() - 8;
+        if header > room || header > LONGEST_HEADER {
+            return Err(broken(format!(
+                "the header claims {header} bytes, the file has {room} behind its first 8"
+            )));
+        }
+        let head = bytes.read(0, header as usize + 8)?;
+        let (_size, metadata) = SafeTensors::read_metadata(&head)
+            .map_err(|error| broken(format!("bad header: {error}")))?;
+        let data = header + 8;
+        let mut shapes = BTreeMap::new();
+        let mut places = BTreeMap::new();
+        for (name, info) in metadata.tensors() {
+            let (start, end) = info.data_offsets;
+            if data + end as u64 > bytes.len() {
+                return Err(broken(format!(
+                    "tensor {name} ends at byte {}, the file at {}: it was cut short",
+                    data + end as u64,
+                    bytes.len()
+                )));
+            }
+            let dtype = match info.dtype {
+                Dtype::F32 => DType::F32,
+                Dtype::F16 => DType::F16,
+                Dtype::BF16 => DType::BF16,
+                other => {
+                    return Err(broken(format!(
+                        "tensor {name} holds {other:?}, expected F32, F16 or BF16"
+                    )));
+                }
+            };
+            shapes.insert(name.clone(), info.shape.clone());
+            let place = Place { dtype, offset: data + start as u64, len: end - start };
+            places.insert(name, place);
+        }
+        Ok(Self { bytes, shapes, places })
+    }
+
+    /// Every tensor's shape by name.
+    pub fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
+        &self.shapes
+    }
+
+    /// Every tensor's precision by name.
+    pub fn dtypes(&self) -> BTreeMap<String, DType> {
+        self.places.iter().map(|(name, place)| (name.clone(), place.dtype)).collect()
+    }
+
+    /// Size on disk.
+    pub fn len_bytes(&self) -> u64 {
+        self.bytes.len()
+    }
+
+    /// One tensor, in the file's precision.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if there is none of that name, [`Error::Read`]
+    pub fn read(&self, name: &str) -> Result<TensorData> {
+        let Some(place) = self.places.get(name) else {
+            return Err(Error::Format {
+                path: self.bytes.path().into(),
+                format: "safetensors",
+                reason: format!("no tensor is called {name}"),
+            });
+        };
+        let bytes = self.bytes.read(place.offset, place.len)?;
+        Ok(TensorData::from_bytes_vec(bytes, self.shapes[name].clone(), place.dtype))
+    }
+}
+
+impl SafetensorsSource {
+    /// The tensors of one or several files together; `path` is what messages call them.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if two files hold a tensor of the same name.
+    pub fn new(path: impl Into<PathBuf>, files: Vec<SafetensorsFile>) -> Result<Self> {
+        let path = path.into();
+        let mut shapes = BTreeMap::new();
+        for file in &files {
+            for (name, shape) in &file.shapes {
+                if shapes.insert(name.clone(), shape.clone()).is_some() {
+                    return Err(Error::Format {
+                        path,
+                        format: "sharded safetensors",
+                        reason: format!("tensor {name} is in two files"),
+                    });
+                }
+            }
+        }
+        Ok(Self { path, files, shapes })
+    }
+
+    /// The files.
+    pub fn files(&self) -> &[SafetensorsFile] {
+        &self.files
+    }
+}
+
+impl TensorSource for SafetensorsSource {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
+        &self.shapes
+    }
+
+    fn read(&self, name: &str) -> Result<TensorData> {
+        let holder = self.files.iter().find(|file| file.places.contains_key(name));
+        match holder.or_else(|| self.files.first()) {
+            Some(file) => file.read(name),
+            None => Err(Error::NotAModel {
+                path: self.path.clone(),
+                reason: "no safetensors file".into(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The documents a base model learns the world from: portraits, stories, conversations, quizzes.
+
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, RngExt};
+
+use crate::lessons::{Lesson, Topic, Voice, pick, things};
+use crate::words::{CATEGORIES, DAYS, DEEDS, capitalised, enumerated, with_article};
+use crate::world::{Fact, Person, World};
+
+/// One document, without a line break at its end.
+pub fn document(world: &World, rng: &mut impl Rng) -> String {
+    match rng.random_range(0..20) {
+        0..3 => portrait(world, rng),
+        3 => town_page(world, rng),
+        4 => day_story(world, rng),
+        5 => word_page(rng),
+        6 => task_story(world, rng),
+        _ => lessons(world, rng),
+    }
+}
+
+/// Requests and answers, all in one of the forms that people write them in.
+fn lessons(world: &World, rng: &mut impl Rng) -> String {
+    let form = pick(&Form::ALL, rng);
+    let (one, two) = (pick_name(world, rng), pick_name(world, rng));
+    // Half of the documents stay with one topic.
+    let topic = rng.random::<bool>().then(|| pick(&Topic::ALL, rng));
+    let count = rng.random_range(1..=5);
+    let blocks: Vec<_> = (1..=count)
+        .map(|number| {
+            let topic = topic.unwrap_or_else(|| pick(&Topic::ALL, rng));
+            let lesson = Lesson::draw(topic, Voice::Corpus, world, rng);
+            form.write(&lesson, number, [one, two], rng)
+        })
+        .collect();
+    blocks.join(form.separator())
+}
+
+/// How a request and its answer look on paper.
+#[derive(Clone, Copy)]
+enum Form {
+    Letters,
+    Words,
+    Script,
+    Speech,
+    Numbered,
+    Plain,
+    Lines,
+    Exercise,
+}
+
+impl Form {
+    const ALL: [Self; 8] = [
+        Self::Letters,
+        Self::Words,
+        Self::Script,
+        Self::Speech,
+        Self::Numbered,
+        Self::Plain,
+        Self::Lines,
+        Self::Exercise,
+    ];
+
+    fn separator(self) -> &'static str {
+        match self {
+            Self::Speech | Self::Plain | Self::Numbered => "\n",
+            _ => "\n\n",
+        }
+    }
+
+    fn write(self, lesson: &Lesson, number: usize, [one, two]: [&str; 2], rng: &mut impl Rng) -> String {
+        let Lesson { ask, answer, .. } = lesson;
+        let line = in_a_line(lesson, rng);
+        let given = lesson.given.as_deref();
+        match self {
+            Self::Letters => format!("Q: {line}\nA: {answer}"),
+            Self::Words => given.map_or_else(
+                || format!("Question: {ask}\nAnswer: {answer}"),
+                |given| format!("Question: {ask}\nText: {given}\nAnswer: {answer}"),
+            ),
+            Self::Script => format!("{one}: {line}\n{two}: {answer}"),
+            Self::Speech => {
+                let verb = if line.ends_with('?') { "asked" } else { "said" };
+                let (line, answer) = (spoken(&line), spoken(answer));
+                format!("\"{line}\" {verb} {one}. \"{answer}\" said {two}.")
+            }
+            Self::Numbered => format!("{number}. {line} {answer}"),
+            Self::Plain => format!("{line} {answer}"),
+            Self::Lines => given.map_or_else(
+                || format!("{ask}\n{answer}"),
+                |given| format!("{ask}\n{given}\n{answer}"),
+            ),
+            Self::Exercise => given.map_or_else(
+                || format!("Exercise {number}\n{ask}\nSolution\n{answer}"),
+                |given| format!("Exercise {number}\n{ask}\n{given}\nSolution\n{answer}"),
+            ),
+        }
+    }
+}
+
+/// The request and what it is about in one line.
+fn in_a_line(lesson: &Lesson, rng: &mut impl Rng) -> String {
+    let Lesson { ask, given, .. } = lesson;
+    match given {
+        None => ask.clone(),
+        Some(story) if story.ends_with('.') && rng.random() => format!("{story} {ask}"),
+        Some(given) => format!("{ask} {given}"),
+    }
+}
+
+/// A sentence as it stands between quotation marks, before the speaker's name.
+fn spoken(line: &str) -> String {
+    match line.strip_suffix('.') {
+        Some(rest) => format!("{rest},"),
+        None if line.ends_with('?') => line.to_owned(),
+        None => format!("{line},"),
+    }
+}
+
+/// A person, fact by fact.
+fn portrait(world: &World, rng: &mut impl Rng) -> String {
+    let person = world.people.choose(rng).expect("the world has people");
+    let mut facts = Fact::ALL;
+    facts.shuffle(rng);
+    let count = rng.random_range(3..=facts.len());
+    let mut sentences = vec![if rng.random() { person.introduction() } else { person.says(facts[0]) }];
+    for fact in &facts[1..count] {
+        let by_name = rng.random_range(0..4) == 0;
+        sentences.push(if by_name { person.says(*fact) } else { person.says_of_pronoun(*fact) });
+    }
+    if rng.random() {
+        sentences.push(format!("{} belongs to {}.", person.pet_name, person.name));
+    }
+    if rng.random() {
+        sentences.push(format!("The {} of {} is {}.", person.trade.name, person.town.name, person.name));
+    }
+    sentences.join(" ")
+}
+
+/// A town and some who live there.
+fn town_page(world: &World, rng: &mut impl Rng) -> String {
+    let town = world.towns.choose(rng).expect("the world has towns");
+    let mut sentences = vec![format!("{} is known for its {}.", town.name, town.known_for)];
+    let mut residents: Vec<&Person> = world.people.iter().filter(|person| person.town.name == town.name).collect();
+    residents.shuffle(rng);
+    for person in residents.iter().take(4) {
+        let (trade, place) = (person.trade.name, person.trade.place);
+        sentences.push(match rng.random_range(0..3) {
+            0 => format!("{} is the {trade} of {}.", person.name, town.name),
+            1 => format!("{} is {} and works in the {place}.", person.name, with_article(trade)),
+            _ => format!("The {trade} of {} is {}.", town.name, person.name),
+        });
+    }
+    let names: Vec<_> = residents.iter().map(|person| person.name).collect();
+    if names.len() > 1 {
+        sentences.push(format!("{} live in {}.", enumerated(&names), town.name));
+    }
+    sentences.join(" ")
+}
+
+/// What somebody does, now and yesterday.
+fn day_story(world: &World, rng: &mut impl Rng) -> String {
+    let person = world.people.choose(rng).expect("the world has people");
+    let deeds: [_; 3] = DEEDS.sample_array(rng).expect("more than three deeds");
+    let today = pick(&DAYS, rng);
+    let mut sentences = vec![format!("It is {today} in {}.", person.town.name)];
+    for (present, _) in &deeds {
+        sentences.push(format!("{} {present}.", person.name));
+    }
+    sentences.push(format!("Yesterday {} {}.", person.name, deeds[0].1));
+    sentences.push(format!("{} waited at home.", person.pet_name));
+    sentences.join(" ")
+}
+
+/// What a kind of thing has for members, and how they are counted.
+fn word_page(rng: &mut impl Rng) -> String {
+    let category = CATEGORIES.choose(rng).expect("not empty");
+    let mut sentences = Vec::new();
+    for (one, many) in category.things.sample(rng, 4) {
+        let thing = capitalised(&with_article(one));
+        sentences.push(format!("{thing} is {}.", with_article(category.name)));
+        sentences.push(format!("The plural of {one} is {many}."));
+    }
+    sentences.join(" ")
+}
+
+/// A story about work, in the words that work is spoken of.
+fn task_story(world: &World, rng: &mut impl Rng) -> String {
+    let (one, two) = (pick_name(world, rng), pick_name(world, rng));
+    let (first, second) = (pick(&ERRANDS, rng), pick(&ERRANDS, rng));
+    let bag = enumerated(&things(3, rng).into_iter().map(with_article).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>());
+    format!("{one} wrote a note to {two} with {first}. {two} read it and put {bag} in a bag. Then {two} {second}.")
+}
+
+const ERRANDS: [&str; 2] = ["an instruction for a task", "a request"];
+
+fn pick_name(world: &World, rng: &mut impl Rng) -> &'static str {
+    world.people.choose(rng).expect("the world has people").name
+}

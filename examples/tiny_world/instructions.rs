@@ -1,0 +1,58 @@
+//! Instructions about the world, split so that no test row shares its subject with a training row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use serde_json::{Value, json};
+
+use crate::lessons::{Lesson, Topic, Voice};
+use crate::world::World;
+
+const TRAIN_PER_TOPIC: usize = 48;
+const TEST_PER_TOPIC: usize = 5;
+/// Draws before a topic counts as exhausted.
+const DRAWS: usize = 1500;
+
+/// The two sets, each shuffled.
+pub struct Instructions {
+    /// Rows to train on.
+    pub train: Vec<Value>,
+    /// Rows to test with.
+    pub test: Vec<Value>,
+}
+
+impl Instructions {
+    /// Draws rows of every topic.
+    pub fn draw(world: &World, rng: &mut impl Rng) -> Self {
+        let (mut train, mut test) = (Vec::new(), Vec::new());
+        for topic in Topic::ALL {
+            let mut by_subject: BTreeMap<String, BTreeSet<[String; 3]>> = BTreeMap::new();
+            for _ in 0..DRAWS {
+                let lesson = Lesson::draw(topic, Voice::Instruction, world, rng);
+                let row = [lesson.ask, lesson.given.unwrap_or_default(), lesson.answer];
+                by_subject.entry(lesson.subject).or_default().insert(row);
+            }
+            let mut subjects: Vec<_> = by_subject.into_values().collect();
+            subjects.shuffle(rng);
+            let held_out = subjects.split_off(subjects.len() - TEST_PER_TOPIC);
+            for rows in held_out {
+                let mut rows: Vec<_> = rows.into_iter().collect();
+                rows.shuffle(rng);
+                test.extend(rows.into_iter().take(1));
+            }
+            let mut rows: Vec<_> = subjects.into_iter().flatten().collect();
+            rows.shuffle(rng);
+            train.extend(rows.into_iter().take(TRAIN_PER_TOPIC));
+        }
+        train.shuffle(rng);
+        test.shuffle(rng);
+        let as_json = |[instruction, input, output]: [String; 3]| {
+            json!({ "instruction": instruction, "input": input, "output": output })
+        };
+        Self {
+            train: train.into_iter().map(as_json).collect(),
+            test: test.into_iter().map(as_json).collect(),
+        }
+    }
+}

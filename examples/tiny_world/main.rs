@@ -1,0 +1,77 @@
+//! Where do the embedded model's words come from?
+//!
+//! Writes a small closed world of plain English: `corpus.jsonl` to pretrain on (`{"text": ...}` a
+//! line), and `train.jsonl` and `test.jsonl` with instructions about the same world, in a form that
+//! the corpus doesn't contain.
+//!
+//! ```sh
+//! cargo run --release --example tiny_world -- --out target/tiny-world --seed 7
+//! ```
+//!
+//! You should see three files and the number of lines in each.
+
+mod corpus;
+mod instructions;
+mod lessons;
+mod phrasings;
+mod words;
+mod world;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use crate::instructions::Instructions;
+use crate::world::World;
+
+const CORPUS_BYTES: usize = 6_000_000;
+
+fn main() -> io::Result<()> {
+    let (out, seed) = arguments().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "usage: tiny_world [--out DIR] [--seed NUMBER]")
+    })?;
+    fs::create_dir_all(&out)?;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let world = World::new(&mut rng);
+    let Instructions { train, test } = Instructions::draw(&world, &mut rng);
+    let mut bytes = 0;
+    let documents = std::iter::from_fn(|| {
+        (bytes < CORPUS_BYTES).then(|| {
+            let text = corpus::document(&world, &mut rng);
+            bytes += text.len();
+            json!({ "text": text })
+        })
+    });
+    write_lines(&out.join("corpus.jsonl"), documents)?;
+    write_lines(&out.join("train.jsonl"), train)?;
+    write_lines(&out.join("test.jsonl"), test)
+}
+
+/// The folder to write to and the seed, or nothing when the command line isn't understood.
+fn arguments() -> Option<(PathBuf, u64)> {
+    let (mut out, mut seed) = (PathBuf::from("target/tiny-world"), 7);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--out" => out = words.next()?.into(),
+            "--seed" => seed = words.next()?.parse().ok()?,
+            _ => return None,
+        }
+    }
+    Some((out, seed))
+}
+
+fn write_lines(path: &Path, lines: impl IntoIterator<Item = Value>) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    let mut count = 0;
+    for line in lines {
+        writeln!(file, "{line}")?;
+        count += 1;
+    }
+    println!("{}: {count} lines", path.display());
+    file.flush()
+}
