@@ -143,7 +143,7 @@ def make(out, gguf_path, keep):
     folder = os.path.join(out, "smollm2")
     os.makedirs(folder, exist_ok=True)
     source = os.path.join(HERE, "smollm2", "text.txt")
-    if os.path.abspath(folder) != os.path.dirname(source):
+    if not os.path.samefile(folder, os.path.dirname(source)):
         shutil.copy(source, folder)
     with open(source, encoding="utf-8") as f:
         text = f.read()
@@ -163,6 +163,7 @@ def make(out, gguf_path, keep):
                 first |= compact(f"prompt{i}.", model(input_ids=ids).logits[:, -1]) | {f"prompt{i}.input_ids": ids}
         print("  perplexity", ppl)
         assert all(r["smallest_gap"] >= MIN_GAP for r in rows), [r["smallest_gap"] for r in rows]
-        write_json(os.path.join(folder, "golden.json"), {"greedy": rows, "perplexity": ppl})
+        write_json(os.path.join(folder, "golden.json"), rows)
+        write_json(os.path.join(folder, "perplexity.json"), ppl)
         first |= adapter(model, tok, text, os.path.join(folder, "adapter"))
         save(os.path.join(folder, "golden.safetensors"), first)

@@ -36,9 +36,13 @@ def close(what, a, b, tol):
 
 
 def write_json(path, value):
+    """A list gets one entry a line, so that rows of token ids stay readable."""
+    if isinstance(value, list):
+        text = "[\n" + ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in value) + "\n]"
+    else:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
     with open(path, "w", encoding="utf-8") as f:
-        json.dump(value, f, indent=2, ensure_ascii=False)
-        f.write("\n")
+        f.write(text + "\n")
 
 
 def inputs(rng):
