@@ -14,7 +14,7 @@ pub fn document(world: &World, rng: &mut impl Rng) -> String {
         3 => town_page(world, rng),
         4 => day_story(world, rng),
         5 => word_page(rng),
-        6 => task_story(world, rng),
+        6 => village_news(world, rng),
         _ => lessons(world, rng),
     }
 }
@@ -68,7 +68,13 @@ impl Form {
         }
     }
 
-    fn write(self, lesson: &Lesson, number: usize, [one, two]: [&str; 2], rng: &mut impl Rng) -> String {
+    fn write(
+        self,
+        lesson: &Lesson,
+        number: usize,
+        [one, two]: [&str; 2],
+        rng: &mut impl Rng,
+    ) -> String {
         let Lesson { ask, answer, .. } = lesson;
         let line = in_a_line(lesson, rng);
         let given = lesson.given.as_deref();
@@ -123,16 +129,27 @@ fn portrait(world: &World, rng: &mut impl Rng) -> String {
     let mut facts = Fact::ALL;
     facts.shuffle(rng);
     let count = rng.random_range(3..=facts.len());
-    let mut sentences = vec![if rng.random() { person.introduction() } else { person.says(facts[0]) }];
+    let mut sentences = vec![if rng.random() {
+        person.introduction()
+    } else {
+        person.says(facts[0])
+    }];
     for fact in &facts[1..count] {
         let by_name = rng.random_range(0..4) == 0;
-        sentences.push(if by_name { person.says(*fact) } else { person.says_of_pronoun(*fact) });
+        sentences.push(if by_name {
+            person.says(*fact)
+        } else {
+            person.says_of_pronoun(*fact)
+        });
     }
     if rng.random() {
         sentences.push(format!("{} belongs to {}.", person.pet_name, person.name));
     }
     if rng.random() {
-        sentences.push(format!("The {} of {} is {}.", person.trade.name, person.town.name, person.name));
+        sentences.push(format!(
+            "The {} of {} is {}.",
+            person.trade.name, person.town.name, person.name
+        ));
     }
     sentences.join(" ")
 }
@@ -140,14 +157,25 @@ fn portrait(world: &World, rng: &mut impl Rng) -> String {
 /// A town and some who live there.
 fn town_page(world: &World, rng: &mut impl Rng) -> String {
     let town = world.towns.choose(rng).expect("the world has towns");
-    let mut sentences = vec![format!("{} is known for its {}.", town.name, town.known_for)];
-    let mut residents: Vec<&Person> = world.people.iter().filter(|person| person.town.name == town.name).collect();
+    let mut sentences = vec![format!(
+        "# {}\n{} is known for its {}.",
+        town.name, town.name, town.known_for
+    )];
+    let mut residents: Vec<&Person> = world
+        .people
+        .iter()
+        .filter(|person| person.town.name == town.name)
+        .collect();
     residents.shuffle(rng);
     for person in residents.iter().take(4) {
         let (trade, place) = (person.trade.name, person.trade.place);
         sentences.push(match rng.random_range(0..3) {
             0 => format!("{} is the {trade} of {}.", person.name, town.name),
-            1 => format!("{} is {} and works in the {place}.", person.name, with_article(trade)),
+            1 => format!(
+                "{} is {} and works {place}.",
+                person.name,
+                with_article(trade)
+            ),
             _ => format!("The {trade} of {} is {}.", town.name, person.name),
         });
     }
@@ -184,15 +212,42 @@ fn word_page(rng: &mut impl Rng) -> String {
     sentences.join(" ")
 }
 
-/// A story about work, in the words that work is spoken of.
-fn task_story(world: &World, rng: &mut impl Rng) -> String {
+/// Village news, in the words that work is spoken of.
+fn village_news(world: &World, rng: &mut impl Rng) -> String {
     let (one, two) = (pick_name(world, rng), pick_name(world, rng));
-    let (first, second) = (pick(&ERRANDS, rng), pick(&ERRANDS, rng));
-    let bag = enumerated(&things(3, rng).into_iter().map(with_article).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>());
-    format!("{one} wrote a note to {two} with {first}. {two} read it and put {bag} in a bag. Then {two} {second}.")
+    let town = world.towns.choose(rng).expect("the world has towns").name;
+    let thing = with_article(things(1, rng)[0]);
+    NEWS.sample(rng, 4)
+        .map(|news| {
+            news.replace("ONE", one)
+                .replace("TWO", two)
+                .replace("TOWN", town)
+                .replace("THING", &thing)
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
-const ERRANDS: [&str; 2] = ["an instruction for a task", "a request"];
+const NEWS: [&str; 18] = [
+    "ONE wrote an instruction that told TWO to bring THING.",
+    "Instruction in music begins at nine in TOWN.",
+    "Below the hill of TOWN there is an old well.",
+    "A sign below the bridge describes the way to TOWN.",
+    "TWO completes the task before dinner.",
+    "It is a task that ONE completes every week.",
+    "A letter that describes the winter in TOWN came from TWO.",
+    "A letter from ONE provides further news of TOWN.",
+    "The garden provides further work for TWO.",
+    "ONE had a request that made TWO laugh.",
+    "The request was for THING, and the response was yes.",
+    "Write a response to ONE, said the note from TWO.",
+    "Response to the fair in TOWN was warm.",
+    "The dancers of TOWN are paired with an eye for their height.",
+    "ONE is appropriately dressed and paired with an old friend.",
+    "Input from the people of TOWN is welcome.",
+    "The mill takes grain as input and gives flour as output.",
+    "Out of context, the words of ONE sounded strange to TWO.",
+];
 
 fn pick_name(world: &World, rng: &mut impl Rng) -> &'static str {
     world.people.choose(rng).expect("the world has people").name

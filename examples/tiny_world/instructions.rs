@@ -47,9 +47,7 @@ impl Instructions {
         }
         train.shuffle(rng);
         test.shuffle(rng);
-        let as_json = |[instruction, input, output]: [String; 3]| {
-            json!({ "instruction": instruction, "input": input, "output": output })
-        };
+        let as_json = |[instruction, input, output]: [String; 3]| json!({ "instruction": instruction, "input": input, "output": output });
         Self {
             train: train.into_iter().map(as_json).collect(),
             test: test.into_iter().map(as_json).collect(),

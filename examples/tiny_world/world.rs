@@ -6,59 +6,137 @@ use rand::seq::SliceRandom;
 use crate::words::with_article;
 
 const WOMEN: [&str; 24] = [
-    "Ada", "Anna", "Bella", "Clara", "Cora", "Edith", "Ella", "Grace", "Greta", "Iris", "Ivy", "Julia",
-    "Kate", "Lucy", "Mary", "Nora", "Olive", "Paula", "Rose", "Sarah", "Tess", "Una", "Wendy", "Zoe",
+    "Ada", "Anna", "Bella", "Clara", "Cora", "Edith", "Ella", "Grace", "Greta", "Iris", "Ivy",
+    "Julia", "Kate", "Lucy", "Mary", "Nora", "Olive", "Paula", "Rose", "Sarah", "Tess", "Una",
+    "Wendy", "Zoe",
 ];
 
 const MEN: [&str; 24] = [
-    "Arthur", "Ben", "Bruno", "Daniel", "David", "Felix", "Frank", "George", "Henry", "Hugo", "Jack", "Jonas",
-    "Karl", "Leo", "Martin", "Noah", "Oscar", "Peter", "Robert", "Simon", "Thomas", "Victor", "Walter", "Yusuf",
+    "Arthur", "Ben", "Bruno", "Daniel", "David", "Felix", "Frank", "George", "Henry", "Hugo",
+    "Jack", "Jonas", "Karl", "Leo", "Martin", "Noah", "Oscar", "Peter", "Robert", "Simon",
+    "Thomas", "Victor", "Walter", "Yusuf",
 ];
 
 const TOWNS: [Town; 8] = [
-    Town { name: "Millbrook", known_for: "apple orchards" },
-    Town { name: "Thornby", known_for: "stone bridge" },
-    Town { name: "Ashford", known_for: "glass lamps" },
-    Town { name: "Oakham", known_for: "tall clock tower" },
-    Town { name: "Seaton", known_for: "fishing boats" },
-    Town { name: "Fernley", known_for: "rose gardens" },
-    Town { name: "Wickham", known_for: "winter fair" },
-    Town { name: "Harwick", known_for: "wool market" },
+    Town {
+        name: "Millbrook",
+        known_for: "apple orchards",
+    },
+    Town {
+        name: "Thornby",
+        known_for: "stone bridge",
+    },
+    Town {
+        name: "Ashford",
+        known_for: "glass lamps",
+    },
+    Town {
+        name: "Oakham",
+        known_for: "tall clock tower",
+    },
+    Town {
+        name: "Seaton",
+        known_for: "fishing boats",
+    },
+    Town {
+        name: "Fernley",
+        known_for: "rose gardens",
+    },
+    Town {
+        name: "Wickham",
+        known_for: "winter fair",
+    },
+    Town {
+        name: "Harwick",
+        known_for: "wool market",
+    },
 ];
 
 /// Each trade with the place where it is done.
 const TRADES: [Trade; 12] = [
-    Trade { name: "baker", place: "bakery" },
-    Trade { name: "farmer", place: "farm" },
-    Trade { name: "teacher", place: "school" },
-    Trade { name: "doctor", place: "clinic" },
-    Trade { name: "miller", place: "mill" },
-    Trade { name: "sailor", place: "harbour" },
-    Trade { name: "gardener", place: "garden" },
-    Trade { name: "painter", place: "studio" },
-    Trade { name: "carpenter", place: "workshop" },
-    Trade { name: "librarian", place: "library" },
-    Trade { name: "potter", place: "pottery" },
-    Trade { name: "blacksmith", place: "forge" },
+    Trade {
+        name: "baker",
+        place: "at the bakery",
+    },
+    Trade {
+        name: "farmer",
+        place: "on the farm",
+    },
+    Trade {
+        name: "teacher",
+        place: "at the school",
+    },
+    Trade {
+        name: "doctor",
+        place: "at the clinic",
+    },
+    Trade {
+        name: "miller",
+        place: "at the mill",
+    },
+    Trade {
+        name: "sailor",
+        place: "in the harbour",
+    },
+    Trade {
+        name: "gardener",
+        place: "in the garden",
+    },
+    Trade {
+        name: "painter",
+        place: "in the studio",
+    },
+    Trade {
+        name: "carpenter",
+        place: "in the workshop",
+    },
+    Trade {
+        name: "librarian",
+        place: "in the library",
+    },
+    Trade {
+        name: "potter",
+        place: "at the pottery",
+    },
+    Trade {
+        name: "blacksmith",
+        place: "at the forge",
+    },
 ];
 
-const PET_KINDS: [&str; 8] = ["dog", "cat", "rabbit", "parrot", "goat", "pony", "duck", "mouse"];
+const PET_KINDS: [&str; 8] = [
+    "dog", "cat", "rabbit", "parrot", "goat", "pony", "duck", "mouse",
+];
 
 const PET_NAMES: [&str; 48] = [
-    "Acorn", "Biscuit", "Bramble", "Bubbles", "Button", "Clover", "Cocoa", "Daisy", "Dusty", "Echo", "Ember",
-    "Feather", "Fudge", "Ginger", "Hazel", "Honey", "Inky", "Jasper", "Jingle", "Kipper", "Lucky", "Maple",
-    "Marble", "Misty", "Muffin", "Nibbles", "Nutmeg", "Patch", "Pebble", "Pepper", "Pickle", "Pudding", "Quill",
-    "Rocket", "Rusty", "Sandy", "Smudge", "Socks", "Sparkle", "Sunny", "Tinker", "Toffee", "Truffle", "Velvet",
-    "Waffle", "Whisper", "Willow", "Ziggy",
+    "Acorn", "Biscuit", "Bramble", "Bubbles", "Button", "Clover", "Cocoa", "Daisy", "Dusty",
+    "Echo", "Ember", "Feather", "Fudge", "Ginger", "Hazel", "Honey", "Inky", "Jasper", "Jingle",
+    "Kipper", "Lucky", "Maple", "Marble", "Misty", "Muffin", "Nibbles", "Nutmeg", "Patch",
+    "Pebble", "Pepper", "Pickle", "Pudding", "Quill", "Rocket", "Rusty", "Sandy", "Smudge",
+    "Socks", "Sparkle", "Sunny", "Tinker", "Toffee", "Truffle", "Velvet", "Waffle", "Whisper",
+    "Willow", "Ziggy",
 ];
 
 const FOODS: [&str; 10] = [
-    "soup", "bread", "cheese", "porridge", "pancakes", "stew", "noodles", "dumplings", "salad", "rice",
+    "soup",
+    "bread",
+    "cheese",
+    "porridge",
+    "pancakes",
+    "stew",
+    "noodles",
+    "dumplings",
+    "salad",
+    "rice",
 ];
 
-const COLOURS: [&str; 8] = ["red", "blue", "green", "yellow", "purple", "orange", "white", "brown"];
+const COLOURS: [&str; 8] = [
+    "red", "blue", "green", "yellow", "purple", "orange", "white", "brown",
+];
 
-const INSTRUMENTS: [&str; 8] = ["flute", "violin", "drum", "harp", "guitar", "piano", "trumpet", "fiddle"];
+const INSTRUMENTS: [&str; 8] = [
+    "flute", "violin", "drum", "harp", "guitar", "piano", "trumpet", "fiddle",
+];
 
 /// A place where people live.
 pub struct Town {
@@ -72,7 +150,7 @@ pub struct Town {
 pub struct Trade {
     /// Its name.
     pub name: &'static str,
-    /// Where it is done.
+    /// Where it is done: `"at the mill"`.
     pub place: &'static str,
 }
 
@@ -165,7 +243,11 @@ impl Person {
         match fact {
             Fact::Home => format!(" lives in {}.", self.town.name),
             Fact::Trade => format!(" is {}.", with_article(self.trade.name)),
-            Fact::Pet => format!(" has {} called {}.", with_article(self.pet_kind), self.pet_name),
+            Fact::Pet => format!(
+                " has {} called {}.",
+                with_article(self.pet_kind),
+                self.pet_name
+            ),
             Fact::Food => format!("'s favourite food is {}.", self.food),
             Fact::Colour => format!("'s favourite colour is {}.", self.colour),
             Fact::Instrument => format!(" plays the {}.", self.instrument),
@@ -217,7 +299,10 @@ impl World {
                 friend: names[index ^ 1].0,
             })
             .collect();
-        Self { people, towns: &TOWNS }
+        Self {
+            people,
+            towns: &TOWNS,
+        }
     }
 }
 

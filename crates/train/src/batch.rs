@@ -1,0 +1,133 @@
+//! Examples ─► batches, padded on the right to their longest row; the order is a pure function of
+//! the seed and the step.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::example::Example;
+
+/// Rows of one pass through the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Equally long.
+    pub tokens: Vec<Vec<u32>>,
+    /// Where a label is predicted: `row * seq + position - 1`.
+    positions: Vec<i64>,
+    /// The labels themselves.
+    labels: Vec<i64>,
+}
+
+impl Batch {
+    /// Pads examples. Padding lies behind every real token, so causal attention never sees it;
+    /// its id does not matter.
+    ///
+    /// # Panics
+    /// If there are no examples.
+    pub fn new(examples: &[&Example]) -> Self {
+        const PADDING: u32 = 0;
+        let seq = examples.iter().map(|example| example.tokens.len()).max().expect("no examples");
+        let mut tokens = Vec::with_capacity(examples.len());
+        let mut positions = Vec::new();
+        let mut labels = Vec::new();
+        for (row, example) in examples.iter().enumerate() {
+            for position in example.labels_from.max(1)..example.tokens.len() {
+                positions.push((row * seq + position - 1) as i64);
+                labels.push(i64::from(example.tokens[position]));
+            }
+            let mut padded = example.tokens.clone();
+            padded.resize(seq, PADDING);
+            tokens.push(padded);
+        }
+        Self { tokens, positions, labels }
+    }
+
+    /// Labels in the batch.
+    pub fn n_labels(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Tokens that the model works on, padding included.
+    pub fn n_slots(&self) -> usize {
+        self.tokens.len() * self.tokens[0].len()
+    }
+
+    /// Positions and labels, `[labels]` each.
+    pub(crate) fn labels(&self, device: &Device) -> (Tensor<1, Int>, Tensor<1, Int>) {
+        let tensor = |values: &Vec<i64>| {
+            Tensor::from_data(TensorData::new(values.clone(), [values.len()]), device)
+        };
+        (tensor(&self.positions), tensor(&self.labels))
+    }
+}
+
+/// Which examples each step takes, for a whole training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// Examples of an epoch.
+    pub n_examples: usize,
+    /// Examples of a batch.
+    pub batch_size: usize,
+    /// Batches of a step.
+    pub accumulate: usize,
+    /// Seed of the shuffling.
+    pub seed: u64,
+}
+
+impl Order {
+    /// Steps of an epoch; the last may be smaller than the others.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.n_examples.div_ceil(self.batch_size * self.accumulate)
+    }
+
+    /// Indices of the examples of one step, batch by batch. Each epoch shuffles anew, and takes
+    /// every example once.
+    pub fn step(&self, step: usize) -> Vec<Vec<usize>> {
+        let epoch = step / self.steps_per_epoch();
+        let within = step % self.steps_per_epoch();
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        // A stream of its own for each epoch: no epoch needs the ones before.
+        rng.set_stream(epoch as u64 + 1);
+        let _ = rng.next_u32();
+        let mut order = (0..self.n_examples).collect::<Vec<_>>();
+        order.shuffle(&mut rng);
+        let size = self.batch_size * self.accumulate;
+        let taken = order.into_iter().skip(within * size).take(size).collect::<Vec<_>>();
+        taken.chunks(self.batch_size).map(<[usize]>::to_vec).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(tokens: &[u32], labels_from: usize) -> Example {
+        Example { tokens: tokens.to_vec(), labels_from }
+    }
+
+    #[test]
+    fn labels_are_predicted_from_the_position_before() {
+        let batch = Batch::new(&[&example(&[5, 6, 7], 1), &example(&[8, 9], 1)]);
+        assert_eq!(batch.tokens, [[5, 6, 7], [8, 9, 0]]);
+        assert_eq!(batch.positions, [0, 1, 3]);
+        assert_eq!(batch.labels, [6, 7, 9]);
+        assert_eq!((batch.n_labels(), batch.n_slots()), (3, 6));
+    }
+
+    #[test]
+    fn an_epoch_takes_every_example_once_and_the_next_shuffles_anew() {
+        let order = Order { n_examples: 10, batch_size: 2, accumulate: 2, seed: 3 };
+        assert_eq!(order.steps_per_epoch(), 3);
+        let epoch = |number: usize| {
+            (0..3).flat_map(|step| order.step(number * 3 + step)).flatten().collect::<Vec<_>>()
+        };
+        let (first, second) = (epoch(0), epoch(1));
+        assert_ne!(first, second);
+        assert_eq!(first, epoch(0));
+        let mut sorted = first.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+        assert_eq!(order.step(2), [first[8..10].to_vec()]);
+    }
+}

@@ -1,0 +1,123 @@
+//! What can go wrong while data is read, an adapter is trained, or a run is resumed.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error that files, users or the arithmetic can cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of instructions could not be read.
+    #[error("{path}: cannot read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A record that is no instruction.
+    #[error("{path}, {place}: {reason}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// `line 3`, or `record 3` in a JSON list.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Data without a single usable row.
+    #[error("{name}: no rows to {purpose}: {reason}")]
+    Empty {
+        /// File or kind of data.
+        name: String,
+        /// What the rows were wanted for.
+        purpose: &'static str,
+        /// Why there are none.
+        reason: String,
+    },
+    /// A setting out of range.
+    #[error("{field} is {found}, expected {expected}")]
+    Config {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// A folder that holds something already.
+    #[error("{path}: holds another run already")]
+    OutputTaken {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No run to go on with.
+    #[error("{path}: nothing to resume: {reason}")]
+    NothingToResume {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A run that was started with other settings.
+    #[error("{path}: the run was started with other settings{}", .differences.iter().map(|d| format!("\n  {d}")).collect::<String>())]
+    OtherSettings {
+        /// The file that holds them.
+        path: PathBuf,
+        /// Each with its value then and now.
+        differences: Vec<String>,
+    },
+    /// A checkpoint that cannot be used.
+    #[error("{path}: not a usable checkpoint: {reason}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The loss or a gradient is no number any more.
+    #[error("the {what} became {value} in step {step}: training has diverged")]
+    Diverged {
+        /// Loss or gradient.
+        what: &'static str,
+        /// NaN or infinite.
+        value: f64,
+        /// Steps done when it happened.
+        step: usize,
+    },
+    /// The base model or its files.
+    #[error(transparent)]
+    Model(#[from] llama::Error),
+    /// The adapter or its files.
+    #[error(transparent)]
+    Adapter(#[from] adaption_prompt::Error),
+}
+
+impl Error {
+    /// What the user may try, where there is an obvious mend.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Record { .. } => Some(
+                "a row is {\"instruction\": \"...\", \"input\": \"...\", \"output\": \"...\"}; \
+                 `input` may be left out",
+            ),
+            Self::OutputTaken { .. } => {
+                Some("choose another --output, or go on with that run by --resume")
+            }
+            Self::NothingToResume { .. } => Some("start the run without --resume"),
+            Self::OtherSettings { .. } => {
+                Some("resume with the settings of run.json, or start anew in another --output")
+            }
+            Self::Diverged { .. } => Some(
+                "the last checkpoint is kept; try a lower --lr, or a --clip on the gradient's norm",
+            ),
+            Self::Checkpoint { .. } => Some("start the run anew in another --output"),
+            Self::Model(error) => error.hint(),
+            Self::Adapter(error) => error.hint(),
+            Self::Read { .. } | Self::Empty { .. } | Self::Config { .. } => None,
+        }
+    }
+}

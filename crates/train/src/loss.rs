@@ -1,0 +1,26 @@
+//! hidden ─► rows of labelled positions ─► head ─► cross-entropy
+
+use burn::tensor::{Tensor, activation::log_softmax};
+use llama::{Adapter, Llama};
+
+use crate::batch::Batch;
+use crate::error::Result;
+
+/// Sum of the labels' negative log-likelihoods, in nats.
+///
+/// The head, which is the widest product of a small model, runs at the labelled positions only.
+///
+/// # Shapes
+/// - output: `[1]`
+///
+/// # Errors
+/// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
+pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
+    let tokens = llama.tokens(&batch.tokens)?;
+    let hidden = llama.forward(tokens, None, adapter)?;
+    let [rows, seq, d_model] = hidden.dims();
+    let (positions, labels) = batch.labels(&llama.device().without_autodiff());
+    let labelled = hidden.reshape([rows * seq, d_model]).select(0, positions);
+    let log_probabilities = log_softmax(llama.logits(labelled), 1);
+    Ok(log_probabilities.gather(1, labels.unsqueeze_dim(1)).sum().neg())
+}
