@@ -9,9 +9,10 @@ use llama::{
     TextGenerator, TextStream, Tokenizer,
 };
 use proptest::prelude::*;
+use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, TrainerWrapper};
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper};
 
 /// Text whose characters take one to four bytes.
 const LINES: [&str; 6] = [
