@@ -338,11 +338,10 @@ impl Iterator for Generator<'_> {
 
 impl std::fmt::Debug for Generator<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { rows, state, .. } = self;
         f.debug_struct("Generator")
-            .field("rows", rows)
-            .field("slots", &state.len())
-            .finish()
+            .field("rows", &self.rows)
+            .field("slots", &self.state.len())
+            .finish_non_exhaustive()
     }
 }
 

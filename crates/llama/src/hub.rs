@@ -181,14 +181,12 @@ impl Fetch<'_> {
     fn complete_folder(&self) -> Option<PathBuf> {
         let config = self.cached.get("config.json")?;
         self.cached.get("tokenizer.json")?;
-        match self.cached.get(INDEX) {
-            Some(index) => {
-                let shards = huggingface::shards(&index).ok()?;
-                shards
-                    .iter()
-                    .try_for_each(|shard| self.cached.get(shard).map(|_path| ()))?;
-            }
-            None => drop(self.cached.get("model.safetensors")?),
+        let weights = match self.cached.get(INDEX) {
+            Some(index) => huggingface::shards(&index).ok()?,
+            None => ["model.safetensors".to_owned()].into(),
+        };
+        if weights.iter().any(|file| self.cached.get(file).is_none()) {
+            return None;
         }
         config.parent().map(Path::to_owned)
     }

@@ -44,31 +44,37 @@ impl ModelSource {
     /// [`huggingface::parse_config`] finds wrong with the config.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let refuse = |reason: &str| {
-            Err(Error::NotAModel {
-                path: path.clone(),
-                reason: reason.to_owned(),
-            })
-        };
-        match path.extension().and_then(|extension| extension.to_str()) {
-            _ if !path.exists() => refuse("there is no such file or folder"),
-            _ if path.is_dir() => {
-                let file = path.join("config.json");
-                if !file.exists() {
-                    return refuse("the folder has no config.json");
-                }
-                let text = std::fs::read_to_string(&file).map_err(Error::read(&file))?;
-                let config = huggingface::parse_config(&file, &text)?;
-                Ok(Self {
-                    path,
-                    config,
-                    place: Place::Folder,
-                })
-            }
-            // MERGE: crate::gguf opens `*.gguf` files here.
-            Some("safetensors") => refuse("weights alone are no model: give their folder"),
-            _ => refuse("the file is of no kind that holds a model"),
+        if path.is_dir() {
+            return Self::open_folder(path);
         }
+        if !path.exists() {
+            return Err(not_a_model(&path, "there is no such file or folder"));
+        }
+        match path.extension().and_then(|extension| extension.to_str()) {
+            // MERGE: crate::gguf opens `*.gguf` files here.
+            Some("safetensors") => Err(not_a_model(
+                &path,
+                "weights alone are no model: give their folder",
+            )),
+            _ => Err(not_a_model(
+                &path,
+                "the file is of no kind that holds a model",
+            )),
+        }
+    }
+
+    fn open_folder(path: PathBuf) -> Result<Self> {
+        let file = path.join("config.json");
+        if !file.exists() {
+            return Err(not_a_model(&path, "the folder has no config.json"));
+        }
+        let text = std::fs::read_to_string(&file).map_err(Error::read(&file))?;
+        let config = huggingface::parse_config(&file, &text)?;
+        Ok(Self {
+            path,
+            config,
+            place: Place::Folder,
+        })
     }
 
     /// A model whose files are part of the program, as `include_bytes!` gives them.
@@ -149,6 +155,13 @@ impl ModelSource {
                 Ok(tokenizer)
             }
         }
+    }
+}
+
+fn not_a_model(path: &Path, reason: &str) -> Error {
+    Error::NotAModel {
+        path: path.into(),
+        reason: reason.into(),
     }
 }
 

@@ -60,10 +60,8 @@ impl StopStrings {
     /// Length of the longest end of the held text that a stop string begins with.
     fn possible_beginning(&self) -> usize {
         let begins = |end: &str| self.strings.iter().any(|string| string.starts_with(end));
-        let starts = self.held.char_indices().map(|(start, _char)| start);
-        let start = starts
-            .into_iter()
-            .find(|&start| begins(&self.held[start..]));
+        let mut starts = self.held.char_indices().map(|(start, _char)| start);
+        let start = starts.find(|&start| begins(&self.held[start..]));
         start.map_or(0, |start| self.held.len() - start)
     }
 }

@@ -33,7 +33,7 @@ fn drawing(seed: u64) -> GenerationConfig {
 fn uncached(llama: &Llama, prompt: &[u32], new: usize) -> Vec<u32> {
     let mut text = prompt.to_vec();
     for _ in 0..new {
-        let tokens = llama.tokens(&[text.clone()]).unwrap();
+        let tokens = llama.tokens(std::slice::from_ref(&text)).unwrap();
         let [_batch, seq] = tokens.dims();
         let hidden = llama.forward(tokens, None, &NoAdapter).unwrap();
         let logits: Tensor<3> = llama.logits(hidden.narrow(1, seq - 1, 1));
@@ -63,7 +63,7 @@ fn cached_logits_are_the_uncached_ones() {
         for config in tiny::configs() {
             let llama = tiny::model(config.clone(), &device);
             let text = tiny::tokens(1, 24);
-            let whole = llama.tokens(&[text.clone()]).unwrap();
+            let whole = llama.tokens(std::slice::from_ref(&text)).unwrap();
             let expected = llama.logits(llama.forward(whole, None, &NoAdapter).unwrap());
 
             let mut state = DecodingState::new(&config, vec![0], 24, &device).unwrap();
@@ -90,7 +90,7 @@ fn cached_greedy_tokens_are_the_uncached_ones() {
         for config in tiny::configs() {
             let llama = tiny::model(config, &device);
             let prompt = tiny::tokens(2, 6);
-            let found = tokens_of(&llama, &[prompt.clone()], &greedy(20));
+            let found = tokens_of(&llama, std::slice::from_ref(&prompt), &greedy(20));
             assert_eq!(found, [uncached(&llama, &prompt, 20)]);
         }
     }

@@ -7,6 +7,7 @@ mod tiny;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::DType;
@@ -19,6 +20,8 @@ struct FakeHub {
     endpoint: String,
     requests: Arc<Mutex<Vec<String>>>,
     files: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+    /// Hang up half-way through the next download of weights.
+    cut: Arc<AtomicBool>,
 }
 
 impl FakeHub {
@@ -30,15 +33,17 @@ impl FakeHub {
             .iter()
             .map(|(name, bytes)| (format!("/{repo}/resolve/main/{name}"), bytes.clone()));
         let files = Arc::new(Mutex::new(files.collect::<HashMap<_, _>>()));
+        let cut = Arc::new(AtomicBool::new(false));
         let hub = Self {
             endpoint,
             requests: Arc::clone(&requests),
             files: Arc::clone(&files),
+            cut: Arc::clone(&cut),
         };
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 // A client that hangs up early is its own affair.
-                let _ = answer(stream.unwrap(), &files.lock().unwrap(), &requests);
+                let _ = answer(stream.unwrap(), &files.lock().unwrap(), &requests, &cut);
             }
         });
         hub
@@ -53,10 +58,12 @@ fn answer(
     stream: TcpStream,
     files: &HashMap<String, Vec<u8>>,
     requests: &Mutex<Vec<String>>,
+    cut: &AtomicBool,
 ) -> std::io::Result<()> {
     let mut lines = BufReader::new(&stream).lines();
     let first = lines.next().unwrap_or(Ok(String::new()))?;
     let mut start = 0;
+    let mut is_probe = false;
     let mut token = String::new();
     for line in lines.by_ref() {
         let line = line?;
@@ -66,6 +73,7 @@ fn answer(
         let (name, value) = line.split_once(": ").unwrap_or((&line, ""));
         match name.to_ascii_lowercase().as_str() {
             "range" => {
+                is_probe = value == "bytes=0-0";
                 let range = value.trim_start_matches("bytes=").split('-').next();
                 start = range.and_then(|start| start.parse().ok()).unwrap_or(0);
             }
@@ -95,7 +103,8 @@ fn answer(
          ETag: \"{etag}\"\r\nX-Repo-Commit: c0ffee\r\nConnection: close\r\n\r\n",
         len - start,
     )?;
-    stream.write_all(&bytes[start..])
+    let is_cut = !is_probe && path.ends_with(".safetensors") && cut.swap(false, Ordering::Relaxed);
+    stream.write_all(&bytes[start..if is_cut { len / 2 } else { len }])
 }
 
 /// A model's files, as `owner/tiny` would have them.
@@ -204,6 +213,30 @@ fn shards_come_as_the_index_names_them() {
     assert_eq!(
         std::fs::read(folder.join("model-2.safetensors")).unwrap(),
         b"two"
+    );
+}
+
+#[test]
+fn a_download_that_was_cut_fails_and_goes_on_at_the_next_try() {
+    let files = model_files();
+    let weights = files[1].1.clone();
+    let server = FakeHub::start("owner/tiny", &files);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    server.cut.store(true, Ordering::Relaxed);
+    let (file, _reason) = reason(hub.fetch("owner/tiny", &mut silent()).unwrap_err());
+    assert_eq!(file, "model.safetensors");
+
+    let mut first = None;
+    let folder = hub
+        .fetch("owner/tiny", &mut |progress| {
+            first.get_or_insert(progress.clone());
+        })
+        .unwrap();
+    assert_eq!(first.unwrap().done, weights.len() as u64 / 2);
+    assert_eq!(
+        std::fs::read(folder.join("model.safetensors")).unwrap(),
+        weights
     );
 }
 

@@ -45,7 +45,7 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     Tokenizer::new(inner, "trained in the test")
 });
 
-/// Pieces of a stream, and the number of tokens that were held back at the end of each.
+/// The piece of each token, then what is left at the end.
 fn pieces(tokens: &[u32]) -> Vec<String> {
     let mut stream = Detokenizer::new(&TOKENIZER);
     let mut pieces = tokens
@@ -133,7 +133,7 @@ proptest! {
         let tokens = TOKENIZER.encode(LINES[line]).unwrap();
         // With one stop string, where tokens end can't matter.
         let (text, stopped) = streamed(&tokens, std::slice::from_ref(&stop));
-        prop_assert_eq!(&text, &cut(LINES[line], &[stop.clone()]));
+        prop_assert_eq!(&text, &cut(LINES[line], std::slice::from_ref(&stop)));
         prop_assert!(stopped);
         // With two, the one that is complete first may hide one that began before it.
         let stops = [stop, other];
@@ -179,8 +179,7 @@ fn generated_text_is_the_tokens_decoded_and_ends_before_a_stop_string() {
         assert_eq!(free.finish_reason(), Some(FinishReason::Length));
         assert_eq!(free.tokens(), 60);
 
-        let stop = expected.chars().skip(20).take(3).collect::<String>();
-        let stops = [stop.clone()];
+        let stops = [expected.chars().skip(20).take(3).collect::<String>()];
         let mut stopped = TextGenerator::new(generator(), &TOKENIZER, &stops);
         let text = stopped.by_ref().map(Result::unwrap).collect::<String>();
         assert_eq!(text, cut(&expected, &stops));
