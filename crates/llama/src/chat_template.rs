@@ -37,6 +37,18 @@ impl Message {
 }
 
 /// A compiled chat template.
+///
+/// ```
+/// use llama::{ChatTemplate, Message};
+///
+/// let template = ChatTemplate::new(
+///     "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}\
+///      {% if add_generation_prompt %}[assistant] {% endif %}",
+/// )?;
+/// let text = template.render(&[Message::new("user", "Hello!")], true)?;
+/// assert_eq!(text, "[user] Hello!\n[assistant] ");
+/// # Ok::<(), llama::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,

@@ -347,6 +347,24 @@ impl std::fmt::Debug for Generator<'_> {
 
 /// Continues every prompt to its end, all of them as one batch.
 ///
+/// ```
+/// use llama::{FinishReason, GenerationConfig, NoAdapter, generate, weights};
+/// # let device = testing::flex();
+/// # let config = serde_json::json!({
+/// #     "model_type": "llama", "hidden_size": 8, "intermediate_size": 8,
+/// #     "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16,
+/// # });
+/// # let path = std::path::Path::new("config.json");
+/// # let config = weights::huggingface::parse_config(path, &config.to_string())?;
+/// let llama = weights::random(config, &device)?;
+/// let prompts = [vec![1, 2, 3], vec![4]];
+/// let config = GenerationConfig { max_new_tokens: 5, ..GenerationConfig::default() };
+/// let completions = generate(&llama, &NoAdapter, &prompts, &config)?;
+/// assert_eq!(completions[1].tokens.len(), 5);
+/// assert_eq!(completions[1].finish, FinishReason::Length);
+/// # Ok::<(), llama::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`Generator::new`].
 pub fn generate(

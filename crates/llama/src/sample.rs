@@ -76,6 +76,14 @@ impl SamplingConfig {
 }
 
 /// Chooses the tokens of one row.
+///
+/// ```
+/// use llama::{Sampler, SamplingConfig};
+///
+/// let mut greedy = Sampler::new(SamplingConfig::default(), 0)?;
+/// assert_eq!(greedy.sample(&[0.1, 2.5, -1.0])?, 1);
+/// # Ok::<(), llama::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplingConfig,

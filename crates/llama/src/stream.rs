@@ -47,6 +47,21 @@ impl<'t> TextStream<'t> {
 }
 
 /// The text of a one-row [`Generator`], piece by piece; no piece is empty.
+///
+/// ```no_run
+/// use llama::{GenerationConfig, Generator, ModelSource, NoAdapter, TextGenerator};
+/// # let device = testing::flex();
+/// let source = ModelSource::open("models/SmolLM2-135M-Instruct")?;
+/// let llama = source.load(burn::tensor::DType::F32, &device)?;
+/// let tokenizer = source.tokenizer()?;
+/// let prompt = tokenizer.encode("Llamas live in")?;
+/// let config = GenerationConfig::new(&tokenizer);
+/// let generator = Generator::new(&llama, &NoAdapter, &[prompt], &config)?;
+/// for piece in TextGenerator::new(generator, &tokenizer, &["\n\n".to_owned()]) {
+///     print!("{}", piece?);
+/// }
+/// # Ok::<(), llama::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TextGenerator<'a> {
     generator: Generator<'a>,
