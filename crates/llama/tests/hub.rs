@@ -214,6 +214,8 @@ fn shards_come_as_the_index_names_them() {
         std::fs::read(folder.join("model-2.safetensors")).unwrap(),
         b"two"
     );
+    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
 }
 
 #[test]
