@@ -3,7 +3,8 @@
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
 
-use crate::lessons::{Lesson, Topic, Voice, pick, things};
+use crate::lessons::{pick, things};
+use crate::sheets;
 use crate::words::{CATEGORIES, DAYS, DEEDS, capitalised, enumerated, with_article};
 use crate::world::{Fact, Person, World};
 
@@ -14,112 +15,9 @@ pub fn document(world: &World, rng: &mut impl Rng) -> String {
         3 => town_page(world, rng),
         4 => day_story(world, rng),
         5 => word_page(rng),
-        6 => village_news(world, rng),
-        _ => lessons(world, rng),
-    }
-}
-
-/// Requests and answers, all in one of the forms that people write them in.
-fn lessons(world: &World, rng: &mut impl Rng) -> String {
-    let form = pick(&Form::ALL, rng);
-    let (one, two) = (pick_name(world, rng), pick_name(world, rng));
-    // Half of the documents stay with one topic.
-    let topic = rng.random::<bool>().then(|| pick(&Topic::ALL, rng));
-    let count = rng.random_range(1..=5);
-    let blocks: Vec<_> = (1..=count)
-        .map(|number| {
-            let topic = topic.unwrap_or_else(|| pick(&Topic::ALL, rng));
-            let lesson = Lesson::draw(topic, Voice::Corpus, world, rng);
-            form.write(&lesson, number, [one, two], rng)
-        })
-        .collect();
-    blocks.join(form.separator())
-}
-
-/// How a request and its answer look on paper.
-#[derive(Clone, Copy)]
-enum Form {
-    Letters,
-    Words,
-    Script,
-    Speech,
-    Numbered,
-    Plain,
-    Lines,
-    Exercise,
-}
-
-impl Form {
-    const ALL: [Self; 8] = [
-        Self::Letters,
-        Self::Words,
-        Self::Script,
-        Self::Speech,
-        Self::Numbered,
-        Self::Plain,
-        Self::Lines,
-        Self::Exercise,
-    ];
-
-    fn separator(self) -> &'static str {
-        match self {
-            Self::Speech | Self::Plain | Self::Numbered => "\n",
-            _ => "\n\n",
-        }
-    }
-
-    fn write(
-        self,
-        lesson: &Lesson,
-        number: usize,
-        [one, two]: [&str; 2],
-        rng: &mut impl Rng,
-    ) -> String {
-        let Lesson { ask, answer, .. } = lesson;
-        let line = in_a_line(lesson, rng);
-        let given = lesson.given.as_deref();
-        match self {
-            Self::Letters => format!("Q: {line}\nA: {answer}"),
-            Self::Words => given.map_or_else(
-                || format!("Question: {ask}\nAnswer: {answer}"),
-                |given| format!("Question: {ask}\nText: {given}\nAnswer: {answer}"),
-            ),
-            Self::Script => format!("{one}: {line}\n{two}: {answer}"),
-            Self::Speech => {
-                let verb = if line.ends_with('?') { "asked" } else { "said" };
-                let (line, answer) = (spoken(&line), spoken(answer));
-                format!("\"{line}\" {verb} {one}. \"{answer}\" said {two}.")
-            }
-            Self::Numbered => format!("{number}. {line} {answer}"),
-            Self::Plain => format!("{line} {answer}"),
-            Self::Lines => given.map_or_else(
-                || format!("{ask}\n{answer}"),
-                |given| format!("{ask}\n{given}\n{answer}"),
-            ),
-            Self::Exercise => given.map_or_else(
-                || format!("Exercise {number}\n{ask}\nSolution\n{answer}"),
-                |given| format!("Exercise {number}\n{ask}\n{given}\nSolution\n{answer}"),
-            ),
-        }
-    }
-}
-
-/// The request and what it is about in one line.
-fn in_a_line(lesson: &Lesson, rng: &mut impl Rng) -> String {
-    let Lesson { ask, given, .. } = lesson;
-    match given {
-        None => ask.clone(),
-        Some(story) if story.ends_with('.') && rng.random() => format!("{story} {ask}"),
-        Some(given) => format!("{ask} {given}"),
-    }
-}
-
-/// A sentence as it stands between quotation marks, before the speaker's name.
-fn spoken(line: &str) -> String {
-    match line.strip_suffix('.') {
-        Some(rest) => format!("{rest},"),
-        None if line.ends_with('?') => line.to_owned(),
-        None => format!("{line},"),
+        6 => village_news(4, world, rng),
+        7..10 => sheets::conversation(world, rng),
+        _ => sheets::sheet(world, rng),
     }
 }
 
@@ -213,11 +111,11 @@ fn word_page(rng: &mut impl Rng) -> String {
 }
 
 /// Village news, in the words that work is spoken of.
-fn village_news(world: &World, rng: &mut impl Rng) -> String {
+pub fn village_news(sentences: usize, world: &World, rng: &mut impl Rng) -> String {
     let (one, two) = (pick_name(world, rng), pick_name(world, rng));
     let town = world.towns.choose(rng).expect("the world has towns").name;
     let thing = with_article(things(1, rng)[0]);
-    NEWS.sample(rng, 4)
+    NEWS.sample(rng, sentences)
         .map(|news| {
             news.replace("ONE", one)
                 .replace("TWO", two)
@@ -249,6 +147,7 @@ const NEWS: [&str; 18] = [
     "Out of context, the words of ONE sounded strange to TWO.",
 ];
 
-fn pick_name(world: &World, rng: &mut impl Rng) -> &'static str {
+/// Somebody's name.
+pub fn pick_name(world: &World, rng: &mut impl Rng) -> &'static str {
     world.people.choose(rng).expect("the world has people").name
 }

@@ -14,6 +14,7 @@ mod corpus;
 mod instructions;
 mod lessons;
 mod phrasings;
+mod sheets;
 mod words;
 mod world;
 

@@ -99,6 +99,12 @@ pub enum Error {
         /// Its size.
         room: usize,
     },
+    /// A prompt without a token, for a model that has no token to start a text with.
+    #[error("prompt {row} is empty, and the model has no token that starts a text")]
+    EmptyPrompt {
+        /// Its place in the batch, from 0.
+        row: usize,
+    },
     /// A token id outside the vocabulary.
     #[error("token id {id} is outside the vocabulary of {vocab_size} tokens")]
     TokenId {

@@ -45,6 +45,19 @@ impl DecodingState {
                 room: config.max_positions,
             });
         }
+        Ok(Self::with_capacity(config, padding, capacity, device))
+    }
+
+    /// As [`new`](Self::new), for a caller that ends each row at the model's context itself.
+    ///
+    /// In a batch with a long prompt and a short one, the long one's end is not the short one's:
+    /// the slots then go beyond what the context of a single row would allow.
+    pub(crate) fn with_capacity(
+        config: &LlamaConfig,
+        padding: Vec<usize>,
+        capacity: usize,
+        device: &Device,
+    ) -> Self {
         let shape = [padding.len(), config.n_kv_heads, capacity, config.head_dim];
         let layers = (0..config.n_layers)
             .map(|_| LayerCache {
@@ -52,7 +65,7 @@ impl DecodingState {
                 value: Tensor::zeros(shape, device),
             })
             .collect();
-        Ok(Self { layers, padding, len: 0, capacity })
+        Self { layers, padding, len: 0, capacity }
     }
 
     /// Slots filled so far, padding included.

@@ -92,7 +92,7 @@ impl Tokenizer {
                 self.eos.push(id);
             }
         }
-        if let Some(template) = json.get("chat_template").and_then(Value::as_str) {
+        if let Some(template) = json.get("chat_template").and_then(chat_template) {
             self.chat_template = Some(template.into());
         }
         Ok(())
@@ -149,5 +149,16 @@ impl Tokenizer {
 
     fn failed(&self, error: &tokenizers::Error) -> Error {
         Error::Tokenizer { path: self.path.clone(), reason: error.to_string() }
+    }
+}
+
+/// The template of a `chat_template` field: a text, or the default of a list of named ones.
+fn chat_template(value: &Value) -> Option<&str> {
+    match value {
+        Value::Array(list) => {
+            let default = list.iter().find(|entry| entry["name"] == "default");
+            default.or(list.first())?.get("template")?.as_str()
+        }
+        value => value.as_str(),
     }
 }

@@ -153,7 +153,7 @@ pub fn open_weights(folder: &Path) -> Result<SafetensorsSource> {
 }
 
 /// File names of an index; anything that could lead out of the folder is refused.
-fn shards(index: &Path) -> Result<BTreeSet<String>> {
+pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: std::collections::BTreeMap<String, String>,
@@ -161,7 +161,8 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
     let text = std::fs::read_to_string(index).map_err(Error::read(index))?;
     let parsed: Index = serde_json::from_str(&text).map_err(|error| broken(index, &error))?;
     let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
-    if let Some(name) = names.iter().find(|name| name.contains(['/', '\\']) || name.is_empty()) {
+    let leads_out = |name: &str| name.contains(['/', '\\']) || name.starts_with('.');
+    if let Some(name) = names.iter().find(|name| leads_out(name) || name.is_empty()) {
         return Err(Error::Format {
             path: index.into(),
             format: "safetensors index",

@@ -59,6 +59,7 @@ impl SafetensorsFile {
                 "the header claims {header} bytes, the file has {room} behind its first 8"
             )));
         }
+        // `SafeTensors::read_metadata` would want the whole file; the header alone checks itself.
         let head = bytes.read(8, header as usize)?;
         let metadata: Metadata = serde_json::from_slice(&head)
             .map_err(|error| broken(format!("bad header: {error}")))?;
@@ -67,10 +68,10 @@ impl SafetensorsFile {
         let mut places = BTreeMap::new();
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
-            if data + end as u64 > bytes.len() {
+            let last = data.saturating_add(end as u64);
+            if last > bytes.len() {
                 return Err(broken(format!(
-                    "tensor {name} ends at byte {}, the file at {}: it was cut short",
-                    data + end as u64,
+                    "tensor {name} ends at byte {last}, the file at {}: it was cut short",
                     bytes.len()
                 )));
             }
@@ -169,5 +170,48 @@ impl TensorSource for SafetensorsSource {
                 reason: "no safetensors file".into(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: &[u8]) -> Result<SafetensorsFile> {
+        let len = (header.len() as u64).to_le_bytes();
+        let bytes = [&len[..], header.as_bytes(), data].concat();
+        SafetensorsFile::new(Bytes::memory("test", bytes.leak()))
+    }
+
+    fn reason(header: &str, data: &[u8]) -> String {
+        file(header, data).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn tensors_are_read_one_by_one() {
+        let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+            "b":{"dtype":"BF16","shape":[2,1],"data_offsets":[4,8]},"__metadata__":{"format":"pt"}}"#;
+        let data = [&1.5_f32.to_le_bytes()[..], &[0x80, 0x3f, 0, 0xc0]].concat();
+        let file = file(header, &data).unwrap();
+        assert_eq!(file.shapes()["b"], [2, 1]);
+        assert_eq!(file.read("a").unwrap().iter::<f32>().collect::<Vec<_>>(), [1.5]);
+        assert_eq!(file.read("b").unwrap().iter::<f32>().collect::<Vec<_>>(), [1.0, -2.0]);
+        assert!(matches!(file.read("c"), Err(Error::Format { .. })));
+    }
+
+    #[test]
+    fn what_is_no_such_file_says_why() {
+        let one = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        assert!(reason(one, &[0; 3]).contains("it was cut short"));
+        assert!(reason("{", &[]).contains("bad header"));
+        let huge = r#"{"a":{"dtype":"F32","shape":[4611686018427387903],
+            "data_offsets":[0,18446744073709551612]}}"#;
+        assert!(file(huge, &[0; 4]).is_err());
+        let odd = r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
+        assert!(reason(odd, &[0; 8]).contains("tensor a holds I64"));
+        let error = SafetensorsFile::new(Bytes::memory("test", b"short")).unwrap_err();
+        assert!(error.to_string().contains("too few for a header"));
+        let error = SafetensorsFile::new(Bytes::memory("test", &[0xff; 16])).unwrap_err();
+        assert!(error.to_string().contains("the header claims"));
     }
 }

@@ -1,0 +1,330 @@
+//! messages ─► the model's Jinja template ─► the text that it was trained on
+//!
+//! Set up as Hugging Face does it: blocks trimmed, Python's string and dict methods, `tojson`
+//! without HTML escapes, `raise_exception` and `strftime_now`.
+//!
+//! Source: `transformers`, `utils/chat_template_utils.py`, `_cached_compile_jinja_template`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{Environment, ErrorKind, Value, context};
+use serde::{Deserialize, Serialize};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+
+use crate::error::{Error, Result};
+use crate::strftime::strftime;
+use crate::tokenizer::Tokenizer;
+
+/// What one side said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`, as far as the template knows them.
+    pub role: String,
+    /// The text.
+    pub content: String,
+}
+
+impl Message {
+    /// A message of a role.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            content: content.into(),
+        }
+    }
+}
+
+/// A compiled chat template.
+///
+/// ```
+/// use llama::{ChatTemplate, Message};
+///
+/// let template = ChatTemplate::new(
+///     "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}\
+///      {% if add_generation_prompt %}[assistant] {% endif %}",
+/// )?;
+/// let text = template.render(&[Message::new("user", "Hello!")], true)?;
+/// assert_eq!(text, "[user] Hello!\n[assistant] ");
+/// # Ok::<(), llama::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos_token: Option<String>,
+    eos_token: Option<String>,
+}
+
+/// Name of the only template in the environment; error messages show it.
+const NAME: &str = "chat_template";
+
+impl ChatTemplate {
+    /// Compiles the source of a template.
+    ///
+    /// # Errors
+    /// [`Error::ChatTemplate`] with the line that breaks Jinja's syntax.
+    pub fn new(source: &str) -> Result<Self> {
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .map_err(|error| failed(&error))?;
+        let mut environment = Environment::new();
+        environment.set_syntax(syntax);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", strftime_now);
+        environment.add_filter("tojson", to_json);
+        environment
+            .add_template_owned(NAME, without_generation_blocks(source))
+            .map_err(|error| failed(&error))?;
+        Ok(Self {
+            environment,
+            bos_token: None,
+            eos_token: None,
+        })
+    }
+
+    /// The template of a tokenizer, with its tokens for the start and the end of a text.
+    ///
+    /// # Errors
+    /// [`Error::ChatTemplate`] if it has none or a broken one.
+    pub fn of(tokenizer: &Tokenizer) -> Result<Self> {
+        let source = tokenizer
+            .chat_template
+            .as_ref()
+            .ok_or_else(|| Error::ChatTemplate {
+                reason: "the tokenizer has none: this model was not made for chats".into(),
+            })?;
+        let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
+        Ok(Self {
+            bos_token: token(tokenizer.bos),
+            eos_token: token(tokenizer.eos.first().copied()),
+            ..Self::new(source)?
+        })
+    }
+
+    /// The text of a conversation; `add_generation_prompt` opens the assistant's next message.
+    ///
+    /// The text brings its special tokens: encode it with
+    /// [`Tokenizer::encode_raw`].
+    ///
+    /// # Errors
+    /// [`Error::ChatTemplate`], also where the template itself refuses the messages, such as two
+    /// of the same role in a row.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let token = |token: &Option<String>| token.clone().map_or(Value::UNDEFINED, Value::from);
+        let context = context! {
+            messages => Value::from(Serde(messages)),
+            add_generation_prompt,
+            // Templates ask whether these are none; an undefined variable would not be.
+            tools => (),
+            documents => (),
+            bos_token => token(&self.bos_token),
+            eos_token => token(&self.eos_token),
+        };
+        let template = self
+            .environment
+            .get_template(NAME)
+            .map_err(|error| failed(&error))?;
+        template.render(context).map_err(|error| failed(&error))
+    }
+}
+
+fn failed(error: &minijinja::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        reason += &format!(": {inner}");
+        source = inner.source();
+    }
+    Error::ChatTemplate { reason }
+}
+
+/// `{% generation %}` marks what to train on and changes no text; Jinja itself does not know it.
+fn without_generation_blocks(source: &str) -> String {
+    let mut text = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, behind)) = rest.split_once("{%")
+        && let Some((tag, after)) = behind.split_once("%}")
+    {
+        let name = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        let tag = match name {
+            "generation" => tag.replace(name, "if true"),
+            "endgeneration" => tag.replace(name, "endif"),
+            _ => tag.to_owned(),
+        };
+        text += &format!("{before}{{%{tag}%}}");
+        rest = after;
+    }
+    text + rest
+}
+
+fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+}
+
+/// The time now, in UTC.
+fn strftime_now(format: &str) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    strftime(format, now.as_secs())
+}
+
+/// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it.
+fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    // Python's default; anything else would be a template for something other than a model.
+    let _ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
+    options.assert_all_used()?;
+    let text = match indent {
+        Some(indent) => json_with(
+            value,
+            PrettyFormatter::with_indent(" ".repeat(indent).as_bytes()),
+        ),
+        None => json_with(value, SpacedFormatter(CompactFormatter)),
+    };
+    text.map(Value::from).map_err(|error| {
+        minijinja::Error::new(ErrorKind::BadSerialization, "cannot write as JSON")
+            .with_source(error)
+    })
+}
+
+fn json_with(value: &Value, formatter: impl Formatter) -> serde_json::Result<String> {
+    let mut bytes = Vec::new();
+    value.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut bytes, formatter,
+    ))?;
+    Ok(String::from_utf8(bytes).expect("JSON is UTF-8"))
+}
+
+/// Writes `, ` and `: `, as Python does.
+struct SpacedFormatter(CompactFormatter);
+
+impl Formatter for SpacedFormatter {
+    fn begin_array_value<W>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()>
+    where
+        W: ?Sized + std::io::Write,
+    {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
+    }
+
+    fn begin_object_key<W>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()>
+    where
+        W: ?Sized + std::io::Write,
+    {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
+    }
+
+    fn begin_object_value<W>(&mut self, writer: &mut W) -> std::io::Result<()>
+    where
+        W: ?Sized + std::io::Write,
+    {
+        writer.write_all(b": ")
+    }
+
+    fn write_null<W>(&mut self, writer: &mut W) -> std::io::Result<()>
+    where
+        W: ?Sized + std::io::Write,
+    {
+        self.0.write_null(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str, messages: &[(&str, &str)]) -> Result<String> {
+        let messages = messages
+            .iter()
+            .map(|&(role, content)| Message::new(role, content));
+        ChatTemplate::new(source)?.render(&messages.collect::<Vec<_>>(), true)
+    }
+
+    #[test]
+    fn blocks_on_lines_of_their_own_leave_no_lines() {
+        let source = "{% for message in messages %}\n  {% if true %}\n<{{ message.role }}>\n  \
+                      {% endif %}\n{% endfor %}\n";
+        assert_eq!(
+            render(source, &[("user", ""), ("assistant", "")]).unwrap(),
+            "<user>\n<assistant>\n"
+        );
+    }
+
+    #[test]
+    fn pythons_methods_and_loop_controls_work() {
+        let source = "{%- for message in messages -%}\
+                      {%- if message['content'].startswith('skip') %}{% continue %}{% endif -%}\
+                      {{ message['content'].strip().split(' ')[0] }}\
+                      {%- for key, value in message.items() %}[{{ key }}]{% endfor -%}\
+                      {%- endfor -%}";
+        let found = render(source, &[("user", "skip me"), ("user", "  one two ")]).unwrap();
+        assert_eq!(found, "one[role][content]");
+    }
+
+    #[test]
+    fn json_is_written_as_python_writes_it() {
+        let found = render("{{ messages | tojson }}", &[("user", "<é>\"\n")]).unwrap();
+        assert_eq!(found, r#"[{"role": "user", "content": "<é>\"\n"}]"#);
+        let found = render("{{ messages[0] | tojson(indent=2) }}", &[("u", "c")]).unwrap();
+        assert_eq!(found, "{\n  \"role\": \"u\",\n  \"content\": \"c\"\n}");
+    }
+
+    #[test]
+    fn a_templates_own_refusal_is_the_reason() {
+        let error = render("{{ raise_exception('roles must alternate') }}", &[]).unwrap_err();
+        assert!(
+            error.to_string().contains("roles must alternate"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn broken_syntax_names_the_line() {
+        let error = ChatTemplate::new("{{ a }}\n{% if %}").unwrap_err();
+        assert!(error.to_string().contains("chat_template:2"), "{error}");
+    }
+
+    #[test]
+    fn tools_are_none_and_absent_tokens_are_undefined() {
+        let source = "{{ tools is none }} {{ bos_token is defined }}[{{ bos_token }}]";
+        assert_eq!(render(source, &[]).unwrap().to_lowercase(), "true false[]");
+    }
+
+    #[test]
+    fn blocks_that_mark_the_answer_change_no_text() {
+        let source = "{% if true %}a{%- generation %} b{% endgeneration -%} c{% endif %}";
+        assert_eq!(render(source, &[]).unwrap(), "a bc");
+    }
+
+    #[test]
+    fn the_year_comes_from_the_clock() {
+        let year: u32 = render("{{ strftime_now('%Y') }}", &[])
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(year >= 2025);
+    }
+
+    #[test]
+    fn a_tokenizer_without_a_template_says_so() {
+        let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
+        let error = ChatTemplate::of(&Tokenizer::new(inner, "test")).unwrap_err();
+        assert!(
+            error.to_string().contains("the tokenizer has none"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! tokens ─► [`Detokenizer`] ─► [`StopStrings`] ─► pieces of text, as they become certain
+
+use crate::detokenizer::Detokenizer;
+use crate::error::Result;
+use crate::generate::{FinishReason, Generator, Step};
+use crate::stop_strings::StopStrings;
+use crate::tokenizer::Tokenizer;
+
+/// Turns the tokens of one row into text: never half a character, never a stop string.
+#[derive(Debug, Clone)]
+pub struct TextStream<'t> {
+    detokenizer: Detokenizer<'t>,
+    stop: StopStrings,
+}
+
+impl<'t> TextStream<'t> {
+    /// The start of a text that ends before the first of `stop_strings`.
+    pub fn new(tokenizer: &'t Tokenizer, stop_strings: &[String]) -> Self {
+        Self {
+            detokenizer: Detokenizer::new(tokenizer),
+            stop: StopStrings::new(stop_strings),
+        }
+    }
+
+    /// The text that became certain by this token; often empty.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`](crate::Error::Tokenizer)
+    pub fn push(&mut self, token: u32) -> Result<String> {
+        let piece = self.detokenizer.push(token)?;
+        Ok(self.stop.push(&piece))
+    }
+
+    /// The text that was held back, once no token follows.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`](crate::Error::Tokenizer)
+    pub fn finish(&mut self) -> Result<String> {
+        let piece = self.detokenizer.finish()?;
+        Ok(self.stop.push(&piece) + &self.stop.finish())
+    }
+
+    /// Whether a stop string came: nothing that follows belongs to the text.
+    pub fn stopped(&self) -> bool {
+        self.stop.found()
+    }
+}
+
+/// The text of a one-row [`Generator`], piece by piece; no piece is empty.
+///
+/// ```no_run
+/// use llama::{GenerationConfig, Generator, ModelSource, NoAdapter, TextGenerator};
+/// # let device = testing::flex();
+/// let source = ModelSource::open("models/SmolLM2-135M-Instruct")?;
+/// let llama = source.load(burn::tensor::DType::F32, &device)?;
+/// let tokenizer = source.tokenizer()?;
+/// let prompt = tokenizer.encode("Llamas live in")?;
+/// let config = GenerationConfig::new(&tokenizer);
+/// let generator = Generator::new(&llama, &NoAdapter, &[prompt], &config)?;
+/// for piece in TextGenerator::new(generator, &tokenizer, &["\n\n".to_owned()]) {
+///     print!("{}", piece?);
+/// }
+/// # Ok::<(), llama::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TextGenerator<'a> {
+    generator: Generator<'a>,
+    text: TextStream<'a>,
+    tokens: usize,
+    done: bool,
+}
+
+impl<'a> TextGenerator<'a> {
+    /// Gives the text of `generator` up to the first of `stop_strings`.
+    ///
+    /// # Panics
+    /// If the generator has more than one row.
+    pub fn new(
+        generator: Generator<'a>,
+        tokenizer: &'a Tokenizer,
+        stop_strings: &[String],
+    ) -> Self {
+        assert_eq!(generator.batch(), 1, "a text has one row");
+        let text = TextStream::new(tokenizer, stop_strings);
+        Self {
+            generator,
+            text,
+            tokens: 0,
+            done: false,
+        }
+    }
+
+    /// Why the text ended, once it has.
+    pub fn finish_reason(&self) -> Option<FinishReason> {
+        self.generator.finish_reason(0)
+    }
+
+    /// Tokens so far, those of a stop string included.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Seconds of the pass over the prompt; 0 before the first piece.
+    pub fn seconds_prompt(&self) -> f64 {
+        self.generator.seconds_prompt()
+    }
+
+    /// Seconds from the first token to the latest.
+    pub fn seconds_decode(&self) -> f64 {
+        self.generator.seconds_decode(0)
+    }
+
+    /// What the next token, or the end, makes certain.
+    fn step(&mut self) -> Result<String> {
+        let Some(steps) = self.generator.next() else {
+            self.done = true;
+            return Ok(String::new());
+        };
+        let [step] = steps?[..] else {
+            unreachable!("the generator has one row")
+        };
+        match step {
+            Step::Token(token) => {
+                self.tokens += 1;
+                let piece = self.text.push(token)?;
+                if self.text.stopped() {
+                    self.done = true;
+                    self.generator.finish(0, FinishReason::Stop);
+                }
+                Ok(piece)
+            }
+            Step::Finished(_reason) => {
+                self.done = true;
+                self.text.finish()
+            }
+        }
+    }
+}
+
+impl Iterator for TextGenerator<'_> {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.done {
+            match self.step() {
+                Ok(piece) if piece.is_empty() => {}
+                Ok(piece) => return Some(Ok(piece)),
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}

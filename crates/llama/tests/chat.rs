@@ -1,0 +1,51 @@
+//! Chat templates against `transformers`; `tests/golden/README.md` tells how the file is made.
+
+use llama::{ChatTemplate, Message, Tokenizer};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    messages: Vec<Message>,
+    add_generation_prompt: bool,
+    text: String,
+}
+
+/// The template of SmolLM2-135M-Instruct, from its `tokenizer_config.json`.
+const TOKENIZER_CONFIG: &str = r#"{
+    "bos_token": "<|im_start|>",
+    "eos_token": {"content": "<|im_end|>"},
+    "chat_template": "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+}"#;
+
+fn tokenizer() -> Tokenizer {
+    let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
+    let mut tokenizer = Tokenizer::new(inner, "test");
+    tokenizer
+        .read_settings("tokenizer_config.json".as_ref(), TOKENIZER_CONFIG)
+        .unwrap();
+    tokenizer
+}
+
+#[test]
+fn conversations_render_as_in_transformers() {
+    let path = testing::golden_folder().join("smollm2/chat.json");
+    let json = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}\nmake it with: python3 tests/golden/make.py",
+            path.display()
+        )
+    });
+    let cases: Vec<Case> = serde_json::from_str(&json).unwrap();
+    assert!(
+        cases.len() >= 6,
+        "the golden file has {} cases",
+        cases.len()
+    );
+    let template = ChatTemplate::of(&tokenizer()).unwrap();
+    for case in cases {
+        let found = template
+            .render(&case.messages, case.add_generation_prompt)
+            .unwrap();
+        assert_eq!(found, case.text);
+    }
+}

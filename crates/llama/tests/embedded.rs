@@ -1,0 +1,70 @@
+//! A model built into the program is the model in its folder.
+
+mod tiny;
+
+use burn::tensor::DType;
+use llama::weights::huggingface;
+use llama::{Error, Llama, ModelSource, NoAdapter};
+
+fn leak(path: &std::path::Path) -> &'static [u8] {
+    std::fs::read(path).unwrap().leak()
+}
+
+#[test]
+fn an_embedded_model_is_the_one_in_its_folder() {
+    for device in testing::devices() {
+        let folder = tempfile::tempdir().unwrap();
+        let llama = tiny::model(tiny::config(), &device);
+        huggingface::save(&llama, folder.path(), DType::F32).unwrap();
+        let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
+        std::fs::write(
+            folder.path().join("tokenizer.json"),
+            inner.to_string(false).unwrap(),
+        )
+        .unwrap();
+
+        let opened = ModelSource::open(folder.path()).unwrap();
+        let config = std::str::from_utf8(leak(&folder.path().join("config.json"))).unwrap();
+        let embedded = ModelSource::embedded(
+            config,
+            leak(&folder.path().join("model.safetensors")),
+            leak(&folder.path().join("tokenizer.json")),
+        )
+        .unwrap()
+        .with_tokenizer_config(r#"{"chat_template": "T"}"#);
+        assert_eq!(embedded.config(), opened.config());
+        assert_eq!(
+            embedded.tokenizer().unwrap().chat_template.as_deref(),
+            Some("T")
+        );
+
+        let logits = |llama: &Llama| {
+            let tokens = llama.tokens(&[tiny::tokens(1, 9)]).unwrap();
+            llama.logits(llama.forward(tokens, None, &NoAdapter).unwrap())
+        };
+        let expected = logits(&llama);
+        for source in [opened, embedded] {
+            let loaded = source.load(DType::F32, &device).unwrap();
+            testing::assert_close("logits", logits(&loaded), expected.clone(), 0.0);
+        }
+    }
+}
+
+#[test]
+fn broken_bytes_are_named_as_built_in() {
+    let config = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 3}"#;
+    let source = ModelSource::embedded(config, b"no weights", b"no tokenizer").unwrap();
+    let error = source.load(DType::F32, &testing::flex()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("the built-in model: not a valid safetensors"),
+        "{error}"
+    );
+    assert!(matches!(source.tokenizer(), Err(Error::Tokenizer { .. })));
+    assert!(matches!(
+        ModelSource::embedded("{}", b"", b""),
+        Err(Error::Architecture { .. })
+    ));
+}

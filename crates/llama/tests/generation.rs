@@ -1,0 +1,296 @@
+//! Invariants of decoding: the cache, the batch and the seed change nothing that they should not.
+
+mod tiny;
+
+use burn::tensor::Tensor;
+use llama::{
+    DecodingState, Error, FinishReason, GenerationConfig, Generator, Llama, LlamaConfig, NoAdapter,
+    Request, SamplingConfig, Step, generate,
+};
+
+fn greedy(max_new_tokens: usize) -> GenerationConfig {
+    GenerationConfig {
+        max_new_tokens,
+        ..GenerationConfig::default()
+    }
+}
+
+fn drawing(seed: u64) -> GenerationConfig {
+    let sampling = SamplingConfig {
+        temperature: 1.0,
+        top_k: 20,
+        top_p: 0.9,
+        repetition_penalty: 1.2,
+        seed,
+    };
+    GenerationConfig {
+        sampling,
+        ..greedy(12)
+    }
+}
+
+/// Greedy continuation without a cache: the whole text through the model at every step.
+fn uncached(llama: &Llama, prompt: &[u32], new: usize) -> Vec<u32> {
+    let mut text = prompt.to_vec();
+    for _ in 0..new {
+        let tokens = llama.tokens(std::slice::from_ref(&text)).unwrap();
+        let [_batch, seq] = tokens.dims();
+        let hidden = llama.forward(tokens, None, &NoAdapter).unwrap();
+        let logits: Tensor<3> = llama.logits(hidden.narrow(1, seq - 1, 1));
+        let next: i64 = logits.argmax(2).into_scalar::<i64>();
+        text.push(next as u32);
+    }
+    text[prompt.len()..].to_vec()
+}
+
+fn tokens_of(llama: &Llama, prompts: &[Vec<u32>], config: &GenerationConfig) -> Vec<Vec<u32>> {
+    let completions = generate(llama, &NoAdapter, prompts, config).unwrap();
+    completions
+        .into_iter()
+        .map(|completion| completion.tokens)
+        .collect()
+}
+
+fn prompts() -> Vec<Vec<u32>> {
+    [5, 1, 17, 9]
+        .map(|len| tiny::tokens(len as u64, len))
+        .to_vec()
+}
+
+#[test]
+fn cached_logits_are_the_uncached_ones() {
+    for device in testing::devices() {
+        for config in tiny::configs() {
+            let llama = tiny::model(config.clone(), &device);
+            let text = tiny::tokens(1, 24);
+            let whole = llama.tokens(std::slice::from_ref(&text)).unwrap();
+            let expected = llama.logits(llama.forward(whole, None, &NoAdapter).unwrap());
+
+            let mut state = DecodingState::new(&config, vec![0], 24, &device).unwrap();
+            // Pieces of one, several and one token: first pass, continuation, single steps.
+            let parts = [
+                &text[..1],
+                &text[1..11],
+                &text[11..12],
+                &text[12..23],
+                &text[23..],
+            ];
+            let parts = parts.map(|part| {
+                let tokens = llama.tokens(&[part.to_vec()]).unwrap();
+                llama.logits(llama.forward(tokens, Some(&mut state), &NoAdapter).unwrap())
+            });
+            testing::assert_close("logits", Tensor::cat(parts.to_vec(), 1), expected, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn cached_greedy_tokens_are_the_uncached_ones() {
+    for device in testing::devices() {
+        for config in tiny::configs() {
+            let llama = tiny::model(config, &device);
+            let prompt = tiny::tokens(2, 6);
+            let found = tokens_of(&llama, std::slice::from_ref(&prompt), &greedy(20));
+            assert_eq!(found, [uncached(&llama, &prompt, 20)]);
+        }
+    }
+}
+
+#[test]
+fn a_row_of_a_batch_is_that_row_alone() {
+    for device in testing::devices() {
+        for config in tiny::configs() {
+            let llama = tiny::model(config, &device);
+            let together = tokens_of(&llama, &prompts(), &greedy(20));
+            for (prompt, together) in prompts().into_iter().zip(together) {
+                assert_eq!(tokens_of(&llama, &[prompt], &greedy(20)), [together]);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_with_settings_of_their_own_draw_as_they_would_alone() {
+    for device in testing::devices() {
+        let llama = tiny::model(tiny::config(), &device);
+        let requests = (0..).zip(prompts()).map(|(seed, prompt)| Request {
+            prompt,
+            config: GenerationConfig {
+                max_new_tokens: 4 + seed as usize,
+                ..drawing(seed)
+            },
+        });
+        let requests = requests.collect::<Vec<_>>();
+        let mut together = vec![Vec::new(); requests.len()];
+        for steps in Generator::of_requests(&llama, &NoAdapter, requests.clone()).unwrap() {
+            for (tokens, step) in together.iter_mut().zip(steps.unwrap()) {
+                if let Step::Token(token) = step {
+                    tokens.push(token);
+                }
+            }
+        }
+        for (Request { prompt, config }, together) in requests.into_iter().zip(together) {
+            assert_eq!(together.len(), config.max_new_tokens);
+            assert_eq!(tokens_of(&llama, &[prompt], &config), [together]);
+        }
+    }
+}
+
+#[test]
+fn seeds_repeat_and_differ() {
+    for device in testing::devices() {
+        let llama = tiny::model(tiny::config(), &device);
+        let prompts = vec![tiny::tokens(3, 4); 2];
+        let first = tokens_of(&llama, &prompts, &drawing(5));
+        assert_eq!(first, tokens_of(&llama, &prompts, &drawing(5)));
+        assert_ne!(first, tokens_of(&llama, &prompts, &drawing(6)));
+        assert_ne!(
+            first[0], first[1],
+            "rows of one seed draw from streams of their own"
+        );
+    }
+}
+
+#[test]
+fn a_stop_token_ends_its_row_and_is_not_part_of_it() {
+    for device in testing::devices() {
+        let llama = tiny::model(tiny::config(), &device);
+        let free = tokens_of(&llama, &prompts(), &greedy(20));
+        let stop = free[0][7];
+        let config = GenerationConfig {
+            stop_tokens: vec![stop],
+            ..greedy(20)
+        };
+        let stopped = generate(&llama, &NoAdapter, &prompts(), &config).unwrap();
+        for (free, stopped) in free.iter().zip(stopped) {
+            match free.iter().position(|&token| token == stop) {
+                Some(end) => {
+                    assert_eq!(stopped.tokens, free[..end]);
+                    assert_eq!(stopped.finish, FinishReason::Stop);
+                }
+                None => {
+                    assert_eq!(stopped.tokens, *free);
+                    assert_eq!(stopped.finish, FinishReason::Length);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_step_tells_a_token_or_the_end() {
+    let device = testing::flex();
+    let llama = tiny::model(tiny::config(), &device);
+    let prompt = tiny::tokens(4, 3);
+    let expected = uncached(&llama, &prompt, 2);
+    let mut generator = Generator::new(&llama, &NoAdapter, &[prompt], &greedy(2)).unwrap();
+    assert_eq!(
+        generator.next().unwrap().unwrap(),
+        [Step::Token(expected[0])]
+    );
+    assert!(generator.seconds_prompt() > 0.0);
+    assert_eq!(generator.seconds_decode(0), 0.0);
+    assert_eq!(
+        generator.next().unwrap().unwrap(),
+        [Step::Token(expected[1])]
+    );
+    assert!(generator.seconds_decode(0) > 0.0);
+    assert_eq!(
+        generator.next().unwrap().unwrap(),
+        [Step::Finished(FinishReason::Length)]
+    );
+    assert!(generator.next().is_none());
+}
+
+#[test]
+fn a_row_that_the_caller_ends_stays_ended_and_leaves_the_others_alone() {
+    let llama = tiny::model(tiny::config(), &testing::flex());
+    let expected = tokens_of(&llama, &prompts(), &greedy(6));
+    let mut generator = Generator::new(&llama, &NoAdapter, &prompts(), &greedy(6)).unwrap();
+    generator.next().unwrap().unwrap();
+    generator.finish(0, FinishReason::Stop);
+    let steps = generator.next().unwrap().unwrap();
+    assert_eq!(steps[0], Step::Finished(FinishReason::Stop));
+    assert_eq!(steps[2], Step::Token(expected[2][1]));
+}
+
+#[test]
+fn the_context_cuts_each_row_at_its_own_end() {
+    for device in testing::devices() {
+        let llama = tiny::model(tiny::config(), &device);
+        // 64 positions: room for 4, for 59 and for none.
+        let prompts = [60, 5, 64]
+            .map(|len| tiny::tokens(len as u64, len))
+            .to_vec();
+        let found = generate(&llama, &NoAdapter, &prompts, &greedy(100)).unwrap();
+        for ((prompt, completion), room) in prompts.iter().zip(found).zip([4, 59, 0]) {
+            assert_eq!(completion.tokens, uncached(&llama, prompt, room));
+            assert_eq!(completion.finish, FinishReason::Length);
+        }
+    }
+}
+
+#[test]
+fn prompts_that_cannot_be_continued_are_refused() {
+    let llama = tiny::model(tiny::config(), &testing::flex());
+    let refused = |prompt: Vec<u32>, config| {
+        generate(&llama, &NoAdapter, &[vec![1], prompt], &config).unwrap_err()
+    };
+    let error = refused(tiny::tokens(1, 65), greedy(1));
+    assert_eq!(
+        error.to_string(),
+        "65 tokens do not fit: the model's context has room for 64"
+    );
+    let error = refused(Vec::new(), greedy(1));
+    assert!(matches!(error, Error::EmptyPrompt { row: 1 }), "{error}");
+    let error = refused(vec![128], greedy(1));
+    assert!(matches!(error, Error::TokenId { id: 128, .. }), "{error}");
+    let config = GenerationConfig {
+        sampling: SamplingConfig {
+            top_p: 2.0,
+            ..SamplingConfig::default()
+        },
+        ..greedy(1)
+    };
+    assert!(matches!(
+        refused(vec![1], config),
+        Error::Sampling { name: "top_p", .. }
+    ));
+}
+
+#[test]
+fn an_empty_prompt_starts_with_the_token_for_it() {
+    let llama = tiny::model(tiny::config(), &testing::flex());
+    let config = GenerationConfig {
+        bos: Some(1),
+        ..greedy(5)
+    };
+    let found = tokens_of(&llama, &[Vec::new()], &config);
+    assert_eq!(found, tokens_of(&llama, &[vec![1]], &greedy(5)));
+}
+
+#[test]
+fn nothing_asked_is_nothing_done() {
+    let llama = tiny::model(tiny::config(), &testing::flex());
+    assert_eq!(tokens_of(&llama, &[vec![1]], &greedy(0)), [[0; 0]]);
+    assert!(
+        generate(&llama, &NoAdapter, &[], &greedy(5))
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_window_changes_what_is_said() {
+    // Guards the tests above: with weights too small, attention would not matter.
+    let device = testing::flex();
+    let said = |config: LlamaConfig| {
+        tokens_of(
+            &tiny::model(config, &device),
+            &[tiny::tokens(2, 6)],
+            &greedy(20),
+        )
+    };
+    let [free, windowed] = tiny::configs();
+    assert_ne!(said(free), said(windowed));
+}

@@ -1,0 +1,297 @@
+//! Fetching from a hub that this test plays on 127.0.0.1.
+
+#![cfg(feature = "hub")]
+
+mod tiny;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use burn::tensor::DType;
+use llama::hub::{FetchProgress, Hub};
+use llama::weights::huggingface;
+use llama::{Error, ModelSource};
+
+/// Answers `GET /{repo}/resolve/main/{file}` with ranges, as the hub does.
+struct FakeHub {
+    endpoint: String,
+    requests: Arc<Mutex<Vec<String>>>,
+    files: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+    /// Hang up half-way through the next download of weights.
+    cut: Arc<AtomicBool>,
+}
+
+impl FakeHub {
+    fn start(repo: &str, files: &[(&str, Vec<u8>)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let files = files
+            .iter()
+            .map(|(name, bytes)| (format!("/{repo}/resolve/main/{name}"), bytes.clone()));
+        let files = Arc::new(Mutex::new(files.collect::<HashMap<_, _>>()));
+        let cut = Arc::new(AtomicBool::new(false));
+        let hub = Self {
+            endpoint,
+            requests: Arc::clone(&requests),
+            files: Arc::clone(&files),
+            cut: Arc::clone(&cut),
+        };
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                // A client that hangs up early is its own affair.
+                let _ = answer(stream.unwrap(), &files.lock().unwrap(), &requests, &cut);
+            }
+        });
+        hub
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+}
+
+fn answer(
+    stream: TcpStream,
+    files: &HashMap<String, Vec<u8>>,
+    requests: &Mutex<Vec<String>>,
+    cut: &AtomicBool,
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(&stream).lines();
+    let first = lines.next().unwrap_or(Ok(String::new()))?;
+    let mut start = 0;
+    let mut is_probe = false;
+    let mut token = String::new();
+    for line in lines.by_ref() {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(": ").unwrap_or((&line, ""));
+        match name.to_ascii_lowercase().as_str() {
+            "range" => {
+                is_probe = value == "bytes=0-0";
+                let range = value.trim_start_matches("bytes=").split('-').next();
+                start = range.and_then(|start| start.parse().ok()).unwrap_or(0);
+            }
+            "authorization" => value.clone_into(&mut token),
+            _ => {}
+        }
+    }
+    let path = first.split(' ').nth(1).unwrap_or("/").to_owned();
+    requests.lock().unwrap().push(format!("{path} {token}"));
+    let mut stream = &stream;
+    let Some(bytes) = files.get(&path) else {
+        let status = if path.starts_with("/private/") {
+            "401 Unauthorized"
+        } else {
+            "404 Not Found"
+        };
+        return write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    };
+    let (len, etag) = (bytes.len(), path.replace('/', "-"));
+    let range = format!("bytes {start}-{}/{len}", len.saturating_sub(1));
+    write!(
+        stream,
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: {range}\r\n\
+         ETag: \"{etag}\"\r\nX-Repo-Commit: c0ffee\r\nConnection: close\r\n\r\n",
+        len - start,
+    )?;
+    let is_cut = !is_probe && path.ends_with(".safetensors") && cut.swap(false, Ordering::Relaxed);
+    stream.write_all(&bytes[start..if is_cut { len / 2 } else { len }])
+}
+
+/// A model's files, as `owner/tiny` would have them.
+fn model_files() -> Vec<(&'static str, Vec<u8>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let llama = tiny::model(tiny::config(), &testing::flex());
+    huggingface::save(&llama, folder.path(), DType::F32).unwrap();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
+    vec![
+        ("config.json", read("config.json")),
+        ("model.safetensors", read("model.safetensors")),
+        (
+            "tokenizer.json",
+            inner.to_string(false).unwrap().into_bytes(),
+        ),
+        (
+            "tokenizer_config.json",
+            br#"{"chat_template": "T"}"#.to_vec(),
+        ),
+    ]
+}
+
+fn silent() -> impl FnMut(&FetchProgress) {
+    |_progress| {}
+}
+
+fn reason(error: Error) -> (String, String) {
+    match error {
+        Error::Hub { file, reason, .. } => (file, reason),
+        other => panic!("expected a hub error, found {other}"),
+    }
+}
+
+#[test]
+fn a_repository_becomes_a_folder_that_loads() {
+    let server = FakeHub::start("owner/tiny", &model_files());
+    let cache = tempfile::tempdir().unwrap();
+    let token = Some("secret".to_owned());
+    let hub = Hub::new(&server.endpoint, cache.path(), token).unwrap();
+    let mut seen = Vec::new();
+    let folder = hub
+        .fetch("owner/tiny", &mut |progress| seen.push(progress.clone()))
+        .unwrap();
+    assert!(folder.starts_with(cache.path()));
+
+    let source = ModelSource::open(&folder).unwrap();
+    assert_eq!(*source.config(), tiny::config());
+    source.load(DType::F32, &testing::flex()).unwrap();
+    assert_eq!(
+        source.tokenizer().unwrap().chat_template.as_deref(),
+        Some("T")
+    );
+
+    let weights = seen
+        .iter()
+        .rev()
+        .find(|progress| progress.file == "model.safetensors")
+        .unwrap();
+    assert_eq!(weights.done, weights.total);
+    assert!(weights.total > 1000);
+    let requests = server.requests.lock().unwrap().clone();
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.ends_with("Bearer secret")),
+        "{requests:?}"
+    );
+}
+
+#[test]
+fn a_complete_model_in_the_cache_needs_no_network() {
+    let server = FakeHub::start("owner/tiny", &model_files());
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    let first = hub.fetch("owner/tiny", &mut silent()).unwrap();
+    let requests = server.requests();
+    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), first);
+    assert_eq!(hub.fetch("owner/tiny", &mut silent()).unwrap(), first);
+    assert_eq!(server.requests(), requests);
+}
+
+#[test]
+fn shards_come_as_the_index_names_them() {
+    let mut files = model_files();
+    files.retain(|(name, _bytes)| *name != "model.safetensors");
+    let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+    files.push(("model.safetensors.index.json", index.to_vec()));
+    files.push(("model-1.safetensors", b"one".to_vec()));
+    let server = FakeHub::start("owner/tiny", &files);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+
+    let (file, reason) = reason(hub.fetch("owner/tiny", &mut silent()).unwrap_err());
+    assert_eq!(file, "model-2.safetensors");
+    assert!(reason.contains("404"), "{reason}");
+
+    let late = "/owner/tiny/resolve/main/model-2.safetensors".to_owned();
+    server.files.lock().unwrap().insert(late, b"two".to_vec());
+    let folder = hub.fetch("owner/tiny", &mut silent()).unwrap();
+    assert_eq!(
+        std::fs::read(folder.join("model-1.safetensors")).unwrap(),
+        b"one"
+    );
+    assert_eq!(
+        std::fs::read(folder.join("model-2.safetensors")).unwrap(),
+        b"two"
+    );
+    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
+}
+
+#[test]
+fn a_download_that_was_cut_fails_and_goes_on_at_the_next_try() {
+    let files = model_files();
+    let weights = files[1].1.clone();
+    let server = FakeHub::start("owner/tiny", &files);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    server.cut.store(true, Ordering::Relaxed);
+    let (file, _reason) = reason(hub.fetch("owner/tiny", &mut silent()).unwrap_err());
+    assert_eq!(file, "model.safetensors");
+
+    let mut first = None;
+    let folder = hub
+        .fetch("owner/tiny", &mut |progress| {
+            first.get_or_insert(progress.clone());
+        })
+        .unwrap();
+    assert_eq!(first.unwrap().done, weights.len() as u64 / 2);
+    assert_eq!(
+        std::fs::read(folder.join("model.safetensors")).unwrap(),
+        weights
+    );
+}
+
+#[test]
+fn an_index_cannot_lead_out_of_the_cache() {
+    let mut files = model_files();
+    files.push((
+        "model.safetensors.index.json",
+        br#"{"weight_map": {"a": "../../x"}}"#.to_vec(),
+    ));
+    let server = FakeHub::start("owner/tiny", &files);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    let error = hub.fetch("owner/tiny", &mut silent()).unwrap_err();
+    assert!(matches!(error, Error::Format { .. }), "{error}");
+}
+
+#[test]
+fn a_single_file_is_fetched_by_its_path() {
+    let server = FakeHub::start("owner/tiny", &[("sub/model.gguf", b"GGUF".to_vec())]);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    let path = hub
+        .fetch("owner/tiny/sub/model.gguf", &mut silent())
+        .unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), b"GGUF");
+}
+
+#[test]
+fn what_the_hub_refuses_is_told() {
+    let server = FakeHub::start("owner/tiny", &[]);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    let refused = |id: &str| reason(hub.fetch(id, &mut silent()).unwrap_err());
+    assert_eq!(
+        refused("owner/tiny"),
+        (
+            "config.json".into(),
+            "not found (HTTP 404): no such repository or file".into()
+        )
+    );
+    assert_eq!(
+        refused("private/model"),
+        (
+            "config.json".into(),
+            "HTTP 401: no such repository, or it needs a token".into()
+        )
+    );
+    assert_eq!(
+        refused("just-a-name").1,
+        "expected owner/name or owner/name/file.gguf"
+    );
+    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    let (_file, reason) = reason(nobody.fetch("owner/tiny", &mut silent()).unwrap_err());
+    assert!(reason.contains("127.0.0.1"), "{reason}");
+}

@@ -1,0 +1,201 @@
+//! lessons ─► layout ─► a page of requests, with their answers or without.
+//!
+//! Hardly two pages look alike: a model that reads many of them learns to look for the request
+//! wherever it stands, and that what follows may be an answer, or just the next request.
+
+use rand::{Rng, RngExt};
+
+use crate::corpus::{pick_name, village_news};
+use crate::lessons::{Lesson, Topic, Voice, pick};
+use crate::world::World;
+
+/// Labels of a request, of what it's about, and of its answer.
+const LABELS: [[&str; 3]; 12] = [
+    ["Question", "Text", "Answer"],
+    ["Q", "About", "A"],
+    ["Task", "Given", "Solution"],
+    ["Riddle", "Clue", "Key"],
+    ["Request", "Note", "Reply"],
+    ["Exercise", "Words", "Result"],
+    ["Problem", "Data", "Solution"],
+    ["Asked", "Shown", "Told"],
+    ["Front of the card", "Hint", "Back of the card"],
+    ["Teacher", "Board", "Pupil"],
+    ["Visitor", "Note", "Guide"],
+    ["Wanted", "List", "Found"],
+];
+
+/// Opening lines; `LABEL` is the label of a request, `KEY` that of an answer.
+const OPENINGS: [&str; 12] = [
+    "Here is a page from the school book of TOWN.",
+    "This page belongs to ONE.",
+    "ONE wrote this for TWO in the library of TOWN.",
+    "Read with care, and then look for the KEY.",
+    "There is a KEY for each LABEL.",
+    "The children of TOWN play this game on Sunday.",
+    "Think first and write later, says ONE.",
+    "A short page with more than one LABEL.",
+    "Found in the school of TOWN, in the hand of ONE.",
+    "ONE asks and TWO thinks.",
+    "What follows was read aloud at the fair of TOWN.",
+    "It is a quiet evening in TOWN, and ONE has a book.",
+];
+
+/// How a label is set apart from what it labels.
+const MARKS: [[&str; 2]; 10] = [
+    ["", ": "],
+    ["", ":\n"],
+    ["", "\n"],
+    ["", ". "],
+    ["", " - "],
+    ["# ", "\n"],
+    ["# ", ":\n"],
+    ["## ", "\n"],
+    ["* ", ": "],
+    ["[", "] "],
+];
+
+/// The look of one page.
+struct Layout {
+    labels: [&'static str; 3],
+    /// No label stands before a request, or before anything.
+    bare: [bool; 2],
+    mark: [&'static str; 2],
+    /// Between the parts of one lesson.
+    gap: &'static str,
+    /// Between lessons.
+    break_: &'static str,
+    /// The opening is repeated for each lesson.
+    opening_each: bool,
+}
+
+/// A page of lessons, two at least.
+pub fn sheet(world: &World, rng: &mut impl Rng) -> String {
+    let layout = Layout::draw(rng);
+    let opening = opening(layout.labels, world, rng);
+    let answered = rng.random_range(0..4) > 0;
+    let mut lessons: Vec<_> = lessons(world, rng)
+        .iter()
+        .map(|lesson| {
+            let text = layout.write(lesson, answered, rng);
+            if layout.opening_each {
+                format!("{opening}{text}")
+            } else {
+                text
+            }
+        })
+        .collect();
+    if !layout.opening_each {
+        lessons[0].insert_str(0, &opening);
+    }
+    lessons.join(layout.break_)
+}
+
+/// Two people, one of whom asks.
+pub fn conversation(world: &World, rng: &mut impl Rng) -> String {
+    let (one, two) = (pick_name(world, rng), pick_name(world, rng));
+    let script: bool = rng.random();
+    let lines: Vec<_> = lessons(world, rng)
+        .iter()
+        .map(|lesson| {
+            let line = in_a_line(lesson, rng);
+            if script {
+                return format!("{one}: {line}\n{two}: {}", lesson.answer);
+            }
+            let verb = if line.ends_with('?') { "asked" } else { "said" };
+            let (line, answer) = (spoken(&line), spoken(&lesson.answer));
+            format!("\"{line}\" {verb} {one}. \"{answer}\" said {two}.")
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// Two to five lessons; half of the time of one topic.
+fn lessons(world: &World, rng: &mut impl Rng) -> Vec<Lesson> {
+    let topic = rng.random::<bool>().then(|| pick(&Topic::ALL, rng));
+    (0..rng.random_range(2..=5))
+        .map(|_| {
+            let topic = topic.unwrap_or_else(|| pick(&Topic::ALL, rng));
+            Lesson::draw(topic, Voice::Corpus, world, rng)
+        })
+        .collect()
+}
+
+impl Layout {
+    fn draw(rng: &mut impl Rng) -> Self {
+        Self {
+            labels: pick(&LABELS, rng),
+            bare: pick(
+                &[[false, false], [false, false], [true, false], [true, true]],
+                rng,
+            ),
+            mark: pick(&MARKS, rng),
+            gap: pick(&["\n", "\n\n"], rng),
+            break_: pick(&["\n", "\n\n"], rng),
+            opening_each: rng.random_range(0..3) == 0,
+        }
+    }
+
+    fn write(&self, lesson: &Lesson, answered: bool, rng: &mut impl Rng) -> String {
+        let [ask_label, given_label, answer_label] = self.labels;
+        let [bare_ask, bare] = self.bare;
+        let mut parts = Vec::new();
+        match &lesson.given {
+            Some(given) if rng.random() => {
+                parts.push(self.part(ask_label, &lesson.ask, bare_ask));
+                parts.push(self.part(given_label, given, bare_ask));
+            }
+            _ => parts.push(self.part(ask_label, &in_a_line(lesson, rng), bare_ask)),
+        }
+        if answered {
+            parts.push(self.part(answer_label, &lesson.answer, bare));
+        }
+        parts.join(self.gap)
+    }
+
+    fn part(&self, label: &str, text: &str, bare: bool) -> String {
+        let [before, after] = self.mark;
+        if bare {
+            text.to_owned()
+        } else {
+            format!("{before}{label}{after}{text}")
+        }
+    }
+}
+
+/// A few lines before the first request, or nothing.
+fn opening([ask, _, answer]: [&str; 3], world: &World, rng: &mut impl Rng) -> String {
+    let line = match rng.random_range(0..4) {
+        0 => return String::new(),
+        1 => village_news(rng.random_range(1..=2), world, rng),
+        _ => {
+            let town = world.towns[rng.random_range(0..world.towns.len())].name;
+            pick(&OPENINGS, rng)
+                .replace("TOWN", town)
+                .replace("ONE", pick_name(world, rng))
+                .replace("TWO", pick_name(world, rng))
+                .replace("LABEL", &ask.to_lowercase())
+                .replace("KEY", &answer.to_lowercase())
+        }
+    };
+    format!("{line}{}", pick(&["\n", "\n\n"], rng))
+}
+
+/// The request and what it is about in one line.
+fn in_a_line(lesson: &Lesson, rng: &mut impl Rng) -> String {
+    let Lesson { ask, given, .. } = lesson;
+    match given {
+        None => ask.clone(),
+        Some(story) if story.ends_with('.') && rng.random() => format!("{story} {ask}"),
+        Some(given) => format!("{ask} {given}"),
+    }
+}
+
+/// A sentence as it stands between quotation marks, before the speaker's name.
+fn spoken(line: &str) -> String {
+    match line.strip_suffix('.') {
+        Some(rest) => format!("{rest},"),
+        None if line.ends_with('?') => line.to_owned(),
+        None => format!("{line},"),
+    }
+}
