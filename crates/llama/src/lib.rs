@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod feed_forward;
 pub mod files;
+pub mod gguf;
 mod layer;
 mod linear;
 mod model;
