@@ -68,8 +68,14 @@ fn every_truncation_is_an_error() {
 #[test]
 fn every_length_may_lie() {
     let bytes = whole();
-    let header = bytes.len() - 6000;
-    for place in 0..header {
+    let file = open(bytes.clone()).unwrap();
+    let header = file
+        .tensors()
+        .values()
+        .map(|info| info.offset)
+        .min()
+        .unwrap() as usize;
+    for place in 0..header - 8 {
         for lie in [u64::MAX, u64::MAX >> 1, 1 << 40, 1 << 24, 0] {
             let mut bytes = bytes.clone();
             bytes[place..place + 8].copy_from_slice(&lie.to_le_bytes());

@@ -143,3 +143,65 @@ pub(super) fn place(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, open};
+
+    fn message(fixture: &Fixture) -> String {
+        open(fixture.bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn tensors_must_lie_in_the_file_and_apart() {
+        let whole = Fixture::small().bytes();
+        let short = whole[..whole.len() - 1].to_vec();
+        let message_of_short = open(short).unwrap_err().to_string();
+        assert!(
+            message_of_short.contains("tensor b ends at byte"),
+            "{message_of_short}"
+        );
+        let offset_of_b = |offset| {
+            let mut fixture = Fixture::small();
+            fixture.tensors[1].offset = Some(offset);
+            message(&fixture)
+        };
+        assert!(
+            offset_of_b(0).contains("tensors a and b overlap"),
+            "{}",
+            offset_of_b(0)
+        );
+        assert!(
+            offset_of_b(8).contains("expected a multiple of 32"),
+            "{}",
+            offset_of_b(8)
+        );
+        assert!(
+            offset_of_b(1 << 40).contains("cut short"),
+            "{}",
+            offset_of_b(1 << 40)
+        );
+        assert!(
+            offset_of_b(u64::MAX - 31).contains("impossible"),
+            "{}",
+            offset_of_b(u64::MAX - 31)
+        );
+    }
+
+    #[test]
+    fn shapes_and_types_must_be_possible() {
+        let with = |shape: &[u64], kind| {
+            let mut fixture = Fixture::small();
+            fixture.tensor("c", shape, kind, &[]);
+            message(&fixture)
+        };
+        assert!(with(&[33], 2).contains("rows of 33 numbers, Q4_0 needs a multiple of 32"));
+        assert!(with(&[32], 10).contains("type 10 (Q2_K)"));
+        assert!(with(&[], 0).contains("0 dimensions"));
+        assert!(with(&[1; 5], 0).contains("5 dimensions"));
+        assert!(with(&[1 << 40, 1 << 40], 0).contains("impossible shape"));
+        assert!(with(&[1 << 62], 0).contains("impossible shape"));
+        assert!(with(&[4, 0], 0).contains("impossible shape"));
+        assert!(with(&[1 << 40], 0).contains("cut short"));
+    }
+}
