@@ -54,3 +54,42 @@ impl Instructions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::corpus;
+
+    fn drawn() -> (World, Instructions, ChaCha8Rng) {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let world = World::new(&mut rng);
+        let instructions = Instructions::draw(&world, &mut rng);
+        (world, instructions, rng)
+    }
+
+    #[test]
+    fn no_test_row_is_trained_on() {
+        let (_, Instructions { train, test }, _) = drawn();
+        let asked = |row: &Value| (row["instruction"].to_string(), row["input"].to_string());
+        let trained: BTreeSet<_> = train.iter().map(asked).collect();
+        assert_eq!(trained.len(), train.len(), "a training row occurs twice");
+        assert!(test.iter().all(|row| !trained.contains(&asked(row))));
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_rows() {
+        assert_eq!(drawn().1.train, drawn().1.train);
+    }
+
+    #[test]
+    fn the_corpus_never_shows_the_form_of_an_instruction() {
+        let (world, _, mut rng) = drawn();
+        for _ in 0..500 {
+            let text = corpus::document(&world, &mut rng);
+            assert!(!text.contains("###") && !text.contains("Response:"), "{text}");
+        }
+    }
+}

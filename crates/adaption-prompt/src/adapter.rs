@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::config::{AdaptionPromptConfig, Activation};
+use crate::config::{Activation, AdaptionPromptConfig};
 use crate::error::Result;
 use crate::projected::{ProjectedLayer, ProjectedPrompts};
 

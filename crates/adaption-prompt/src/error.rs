@@ -61,9 +61,9 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::TooManyLayers { .. } => Some("ask for fewer with --adapter-layers"),
-            Self::NotAnAdapter { .. } => Some(
-                "give the folder that holds adapter_config.json and adapter_model.safetensors",
-            ),
+            Self::NotAnAdapter { .. } => {
+                Some("give the folder that holds adapter_config.json and adapter_model.safetensors")
+            }
             Self::ConfigFile { .. } => Some("only adapters of type ADAPTION_PROMPT can be read"),
             Self::Tensors { .. } => Some("the adapter was probably made for another model"),
             Self::Config { .. } => None,

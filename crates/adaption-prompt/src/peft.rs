@@ -98,8 +98,7 @@ impl AdaptionPrompt {
             let prompt = layer.prompt.val().into_data();
             let gate = layer.gate.val().into_data();
             let gates = gate.num_elements();
-            let gate_shape =
-                if self.config().is_peft() { vec![1] } else { vec![1, gates, 1, 1] };
+            let gate_shape = if self.config().is_peft() { vec![1] } else { vec![1, gates, 1, 1] };
             let prompt_shape = vec![1, self.config().adapter_len, d_model(&prompt)];
             tensors.insert(prompt_key(index), (prompt_shape, prompt));
             tensors.insert(gate_key(index), (gate_shape, gate));

@@ -44,9 +44,8 @@ impl ProjectedLayer {
         let [batch, heads, seq, head_dim] = query.dims();
         let PromptKv { key, value } = &self.prompt;
         let [_one, kv_heads, prompt, _head_dim] = key.dims();
-        let over_batch = |shared: &Tensor<4>| {
-            shared.clone().expand([batch, kv_heads, prompt, head_dim])
-        };
+        let over_batch =
+            |shared: &Tensor<4>| shared.clone().expand([batch, kv_heads, prompt, head_dim]);
         // The query heads of a group share a key head: they become rows of one product.
         let query = query.reshape([batch, kv_heads, heads / kv_heads * seq, head_dim]);
         let scores = query.matmul(over_batch(key).transpose()) / (head_dim as f64).sqrt();

@@ -115,7 +115,9 @@ pub fn parse(given: &str) -> Result<Device, DeviceError> {
         .ok_or_else(|| DeviceError::Unknown { name: name.into() })?;
     let refuse = |reason| Err(DeviceError::Index { given: given.into(), reason });
     let index = match index.map(str::parse::<usize>) {
-        Some(_) if !backend.indexed => return refuse("this backend has one device, without a number"),
+        Some(_) if !backend.indexed => {
+            return refuse("this backend has one device, without a number");
+        }
         Some(Err(_)) => return refuse("a number must follow the colon"),
         Some(Ok(index)) => Some(index),
         None => None,

@@ -105,8 +105,7 @@ fn grouped_attention(
     let [batch, heads, seq, head_dim] = query.dims();
     let [_batch, kv_heads, total, _head_dim] = key.dims();
     let group = heads / kv_heads;
-    let options =
-        |is_causal| AttentionModuleOptions { scale: None, softcap: None, is_causal };
+    let options = |is_causal| AttentionModuleOptions { scale: None, softcap: None, is_causal };
     if seq == 1 {
         // One new token sees everything: the group becomes the rows of one product, and the
         // cache is read without a copy.

@@ -29,10 +29,7 @@ pub struct Message {
 impl Message {
     /// A message of a role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-        }
+        Self { role: role.into(), content: content.into() }
     }
 }
 
@@ -80,11 +77,7 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, without_generation_blocks(source))
             .map_err(|error| failed(&error))?;
-        Ok(Self {
-            environment,
-            bos_token: None,
-            eos_token: None,
-        })
+        Ok(Self { environment, bos_token: None, eos_token: None })
     }
 
     /// The template of a tokenizer, with its tokens for the start and the end of a text.
@@ -92,12 +85,9 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::ChatTemplate`] if it has none or a broken one.
     pub fn of(tokenizer: &Tokenizer) -> Result<Self> {
-        let source = tokenizer
-            .chat_template
-            .as_ref()
-            .ok_or_else(|| Error::ChatTemplate {
-                reason: "the tokenizer has none: this model was not made for chats".into(),
-            })?;
+        let source = tokenizer.chat_template.as_ref().ok_or_else(|| Error::ChatTemplate {
+            reason: "the tokenizer has none: this model was not made for chats".into(),
+        })?;
         let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
         Ok(Self {
             bos_token: token(tokenizer.bos),
@@ -125,10 +115,7 @@ impl ChatTemplate {
             bos_token => token(&self.bos_token),
             eos_token => token(&self.eos_token),
         };
-        let template = self
-            .environment
-            .get_template(NAME)
-            .map_err(|error| failed(&error))?;
+        let template = self.environment.get_template(NAME).map_err(|error| failed(&error))?;
         template.render(context).map_err(|error| failed(&error))
     }
 }
@@ -168,9 +155,7 @@ fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
 
 /// The time now, in UTC.
 fn strftime_now(format: &str) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     strftime(format, now.as_secs())
 }
 
@@ -181,10 +166,9 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
     let _ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
     let text = match indent {
-        Some(indent) => json_with(
-            value,
-            PrettyFormatter::with_indent(" ".repeat(indent).as_bytes()),
-        ),
+        Some(indent) => {
+            json_with(value, PrettyFormatter::with_indent(" ".repeat(indent).as_bytes()))
+        }
         None => json_with(value, SpacedFormatter(CompactFormatter)),
     };
     text.map(Value::from).map_err(|error| {
@@ -195,9 +179,7 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
 
 fn json_with(value: &Value, formatter: impl Formatter) -> serde_json::Result<String> {
     let mut bytes = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut bytes, formatter,
-    ))?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
     Ok(String::from_utf8(bytes).expect("JSON is UTF-8"))
 }
 
@@ -209,22 +191,14 @@ impl Formatter for SpacedFormatter {
     where
         W: ?Sized + std::io::Write,
     {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
     fn begin_object_key<W>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()>
     where
         W: ?Sized + std::io::Write,
     {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
     fn begin_object_value<W>(&mut self, writer: &mut W) -> std::io::Result<()>
@@ -247,9 +221,7 @@ mod tests {
     use super::*;
 
     fn render(source: &str, messages: &[(&str, &str)]) -> Result<String> {
-        let messages = messages
-            .iter()
-            .map(|&(role, content)| Message::new(role, content));
+        let messages = messages.iter().map(|&(role, content)| Message::new(role, content));
         ChatTemplate::new(source)?.render(&messages.collect::<Vec<_>>(), true)
     }
 
@@ -285,10 +257,7 @@ mod tests {
     #[test]
     fn a_templates_own_refusal_is_the_reason() {
         let error = render("{{ raise_exception('roles must alternate') }}", &[]).unwrap_err();
-        assert!(
-            error.to_string().contains("roles must alternate"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("roles must alternate"), "{error}");
     }
 
     #[test]
@@ -311,10 +280,7 @@ mod tests {
 
     #[test]
     fn the_year_comes_from_the_clock() {
-        let year: u32 = render("{{ strftime_now('%Y') }}", &[])
-            .unwrap()
-            .parse()
-            .unwrap();
+        let year: u32 = render("{{ strftime_now('%Y') }}", &[]).unwrap().parse().unwrap();
         assert!(year >= 2025);
     }
 
@@ -322,9 +288,6 @@ mod tests {
     fn a_tokenizer_without_a_template_says_so() {
         let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
         let error = ChatTemplate::of(&Tokenizer::new(inner, "test")).unwrap_err();
-        assert!(
-            error.to_string().contains("the tokenizer has none"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("the tokenizer has none"), "{error}");
     }
 }

@@ -33,12 +33,7 @@ pub struct Detokenizer<'t> {
 impl<'t> Detokenizer<'t> {
     /// The start of a text. Special tokens give no text.
     pub fn new(tokenizer: &'t Tokenizer) -> Self {
-        Self {
-            tokenizer,
-            window: Vec::new(),
-            given: String::new(),
-            read: 0,
-        }
+        Self { tokenizer, window: Vec::new(), given: String::new(), read: 0 }
     }
 
     /// The text that became certain by this token; empty inside a character.
@@ -124,15 +119,8 @@ mod tests {
     use super::*;
 
     fn tokenizer(tokens: &[&str], decoder: DecoderWrapper) -> Tokenizer {
-        let vocab = (0..)
-            .zip(tokens)
-            .map(|(id, token)| ((*token).to_owned(), id))
-            .collect();
-        let model = WordLevel::builder()
-            .vocab(vocab)
-            .unk_token("?".into())
-            .build()
-            .unwrap();
+        let vocab = (0..).zip(tokens).map(|(id, token)| ((*token).to_owned(), id)).collect();
+        let model = WordLevel::builder().vocab(vocab).unk_token("?".into()).build().unwrap();
         let mut inner = tokenizers::Tokenizer::new(model);
         inner.with_decoder(Some(decoder));
         Tokenizer::new(inner, "test")
@@ -156,10 +144,8 @@ mod tests {
     /// The piece of each token, then what is left at the end.
     fn pieces(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<String> {
         let mut stream = Detokenizer::new(tokenizer);
-        let mut pieces = tokens
-            .iter()
-            .map(|&token| stream.push(token).unwrap())
-            .collect::<Vec<_>>();
+        let mut pieces =
+            tokens.iter().map(|&token| stream.push(token).unwrap()).collect::<Vec<_>>();
         pieces.push(stream.finish().unwrap());
         pieces
     }
@@ -167,24 +153,15 @@ mod tests {
     #[test]
     fn only_the_first_leading_space_is_dropped() {
         let tokenizer = sentence_piece(&["▁the", "▁", "re"]);
-        assert_eq!(
-            pieces(&tokenizer, &[0, 0, 2, 0]),
-            ["the", " the", "re", " the", ""]
-        );
-        assert_eq!(
-            pieces(&tokenizer, &[1, 1, 0, 1, 0]),
-            ["", " ", " the", " ", " the", ""]
-        );
+        assert_eq!(pieces(&tokenizer, &[0, 0, 2, 0]), ["the", " the", "re", " the", ""]);
+        assert_eq!(pieces(&tokenizer, &[1, 1, 0, 1, 0]), ["", " ", " the", " ", " the", ""]);
     }
 
     #[test]
     fn a_long_run_of_spaces_is_kept() {
         let tokenizer = sentence_piece(&["▁the", "▁"]);
         let tokens = [vec![0], vec![1; 100], vec![0]].concat();
-        assert_eq!(
-            pieces(&tokenizer, &tokens).concat(),
-            tokenizer.decode(&tokens).unwrap()
-        );
+        assert_eq!(pieces(&tokenizer, &tokens).concat(), tokenizer.decode(&tokens).unwrap());
     }
 
     #[test]
@@ -199,10 +176,7 @@ mod tests {
     #[test]
     fn a_byte_that_becomes_no_character_does_not_take_others_along() {
         let tokenizer = sentence_piece(&["▁a", "<0xC3>", "<0xA9>", "b"]);
-        assert_eq!(
-            pieces(&tokenizer, &[1, 2, 1, 3]),
-            ["", "é", "", "\u{FFFD}b", ""]
-        );
+        assert_eq!(pieces(&tokenizer, &[1, 2, 1, 3]), ["", "é", "", "\u{FFFD}b", ""]);
     }
 
     #[test]
@@ -225,10 +199,7 @@ mod tests {
     fn endless_broken_bytes_come_out_late_but_completely() {
         let tokenizer = byte_level(&["Ã", "©", "a"]);
         let tokens = [vec![0; 100], vec![1, 2]].concat();
-        assert_eq!(
-            pieces(&tokenizer, &tokens).concat(),
-            tokenizer.decode(&tokens).unwrap()
-        );
+        assert_eq!(pieces(&tokenizer, &tokens).concat(), tokenizer.decode(&tokens).unwrap());
     }
 
     #[test]

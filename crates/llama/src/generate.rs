@@ -43,11 +43,7 @@ impl Default for GenerationConfig {
 impl GenerationConfig {
     /// The defaults, with the tokenizer's tokens for the start and the end of a text.
     pub fn new(tokenizer: &Tokenizer) -> Self {
-        Self {
-            stop_tokens: tokenizer.eos.clone(),
-            bos: tokenizer.bos,
-            ..Self::default()
-        }
+        Self { stop_tokens: tokenizer.eos.clone(), bos: tokenizer.bos, ..Self::default() }
     }
 }
 
@@ -143,10 +139,7 @@ impl<'a> Generator<'a> {
     ) -> Result<Self> {
         let requests = prompts
             .iter()
-            .map(|prompt| Request {
-                prompt: prompt.clone(),
-                config: config.clone(),
-            })
+            .map(|prompt| Request { prompt: prompt.clone(), config: config.clone() })
             .collect();
         Self::start(llama, adapter, requests, |row| row)
     }
@@ -182,11 +175,7 @@ impl<'a> Generator<'a> {
             }
             if prompt.len() > context {
                 let what = "the model's context";
-                return Err(Error::TooLong {
-                    asked: prompt.len(),
-                    what,
-                    room: context,
-                });
+                return Err(Error::TooLong { asked: prompt.len(), what, room: context });
             }
             let mut sampler = Sampler::new(config.sampling, stream(index as u64))?;
             sampler.observe(&prompt);
@@ -201,10 +190,7 @@ impl<'a> Generator<'a> {
             input.push(prompt);
         }
         let width = input.iter().map(Vec::len).max().unwrap_or(0);
-        let padding = input
-            .iter()
-            .map(|prompt| width - prompt.len())
-            .collect::<Vec<_>>();
+        let padding = input.iter().map(|prompt| width - prompt.len()).collect::<Vec<_>>();
         for (prompt, &padding) in input.iter_mut().zip(&padding) {
             prompt.splice(0..0, std::iter::repeat_n(FILLER, padding));
         }
@@ -270,10 +256,8 @@ impl<'a> Generator<'a> {
             let begin = Instant::now();
             let logits = self.pass()?;
             let vocab = self.llama.config().vocab_size;
-            for (row, (logits, input)) in self
-                .rows
-                .iter_mut()
-                .zip(logits.chunks(vocab).zip(&mut self.input))
+            for (row, (logits, input)) in
+                self.rows.iter_mut().zip(logits.chunks(vocab).zip(&mut self.input))
             {
                 *input = vec![row.choose(logits)?.unwrap_or(FILLER)];
             }
@@ -283,14 +267,10 @@ impl<'a> Generator<'a> {
                 row.seconds = self.seconds;
             }
         }
-        let steps = self
-            .rows
-            .iter()
-            .zip(&self.input)
-            .map(|(row, input)| match row.finish {
-                Some(reason) => Step::Finished(reason),
-                None => Step::Token(input[0]),
-            });
+        let steps = self.rows.iter().zip(&self.input).map(|(row, input)| match row.finish {
+            Some(reason) => Step::Finished(reason),
+            None => Step::Token(input[0]),
+        });
         Ok(steps.collect())
     }
 
@@ -299,9 +279,7 @@ impl<'a> Generator<'a> {
     fn pass(&mut self) -> Result<Vec<f32>> {
         let tokens = self.llama.tokens(&self.input)?;
         let [_batch, seq] = tokens.dims();
-        let hidden = self
-            .llama
-            .forward(tokens, Some(&mut self.state), self.adapter)?;
+        let hidden = self.llama.forward(tokens, Some(&mut self.state), self.adapter)?;
         let last: Tensor<3> = self.llama.logits(hidden.narrow(1, seq - 1, 1));
         Ok(last.into_data().iter::<f32>().collect())
     }
@@ -385,16 +363,11 @@ pub fn generate(
             }
         }
     }
-    let completions = tokens
-        .into_iter()
-        .enumerate()
-        .map(|(row, tokens)| Completion {
-            tokens,
-            finish: generator
-                .finish_reason(row)
-                .expect("the generator ran to the end"),
-            seconds_prompt: generator.seconds_prompt(),
-            seconds_decode: generator.seconds_decode(row),
-        });
+    let completions = tokens.into_iter().enumerate().map(|(row, tokens)| Completion {
+        tokens,
+        finish: generator.finish_reason(row).expect("the generator ran to the end"),
+        seconds_prompt: generator.seconds_prompt(),
+        seconds_decode: generator.seconds_decode(row),
+    });
     Ok(completions.collect())
 }

@@ -14,11 +14,8 @@ use crate::error::{Error, Result};
 use crate::weights::huggingface;
 
 /// Small files that a model may have beside `config.json` and `tokenizer.json`.
-const OPTIONAL: [&str; 3] = [
-    "tokenizer_config.json",
-    "generation_config.json",
-    "chat_template.jinja",
-];
+const OPTIONAL: [&str; 3] =
+    ["tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
 
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -65,23 +62,15 @@ impl Hub {
     /// [`Error::Hub`] if the client can't be built.
     pub fn from_env() -> Result<Self> {
         let cache = Cache::from_env();
-        let token = std::env::var("HF_TOKEN")
-            .ok()
-            .filter(|token| !token.is_empty());
+        let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
         let token = token.or_else(|| cache.token());
         Self::build(ApiBuilder::from_env(), cache, token)
     }
 
     fn build(builder: ApiBuilder, cache: Cache, token: Option<String>) -> Result<Self> {
-        let api = builder
-            .with_progress(false)
-            .with_token(token)
-            .build()
-            .map_err(|error| Error::Hub {
-                repo: "client".into(),
-                file: "anything".into(),
-                reason: error.to_string(),
-            })?;
+        let api = builder.with_progress(false).with_token(token).build().map_err(|error| {
+            Error::Hub { repo: "client".into(), file: "anything".into(), reason: error.to_string() }
+        })?;
         Ok(Self { api, cache })
     }
 
@@ -125,9 +114,7 @@ fn parse(id: &str) -> Option<(&str, Option<&str>)> {
     let is_name = |name: &str| {
         !name.starts_with('.')
             && !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     if !id.split('/').all(is_name) {
         return None;
@@ -136,9 +123,7 @@ fn parse(id: &str) -> Option<(&str, Option<&str>)> {
     let Some((name, file)) = rest.split_once('/') else {
         return Some((id, None));
     };
-    let is_gguf = Path::new(file)
-        .extension()
-        .is_some_and(|extension| extension == "gguf");
+    let is_gguf = Path::new(file).extension().is_some_and(|extension| extension == "gguf");
     is_gguf.then_some((&id[..owner.len() + 1 + name.len()], Some(file)))
 }
 
@@ -223,26 +208,12 @@ impl Fetch<'_> {
         if let Some(path) = self.cached.get(name) {
             return Ok(path);
         }
-        let state = FetchProgress {
-            file: name.into(),
-            done: 0,
-            total: 0,
-        };
-        self.remote.download_with_progress(
-            name,
-            Listener {
-                tell: self.progress,
-                state,
-            },
-        )
+        let state = FetchProgress { file: name.into(), done: 0, total: 0 };
+        self.remote.download_with_progress(name, Listener { tell: self.progress, state })
     }
 
     fn failed(&self, file: &str, reason: impl Into<String>) -> Error {
-        Error::Hub {
-            repo: self.id.into(),
-            file: file.into(),
-            reason: reason.into(),
-        }
+        Error::Hub { repo: self.id.into(), file: file.into(), reason: reason.into() }
     }
 }
 
@@ -251,10 +222,7 @@ fn status(error: ApiError) -> Result<u16, String> {
     match error {
         ApiError::RequestError(error) => {
             let reason = error.to_string();
-            error
-                .into_response()
-                .map(|response| response.status())
-                .ok_or(reason)
+            error.into_response().map(|response| response.status()).ok_or(reason)
         }
         other => Err(other.to_string()),
     }
@@ -288,17 +256,7 @@ mod tests {
         assert_eq!(parse("owner/na.me"), Some(("owner/na.me", None)));
         assert_eq!(parse("o/n/f.gguf"), Some(("o/n", Some("f.gguf"))));
         assert_eq!(parse("o/n/sub/f.gguf"), Some(("o/n", Some("sub/f.gguf"))));
-        for no in [
-            "name",
-            "o/n/f.bin",
-            "../n",
-            "o/..",
-            "/n",
-            "o/",
-            "o//f.gguf",
-            "C:\\n/x",
-            "",
-        ] {
+        for no in ["name", "o/n/f.bin", "../n", "o/..", "/n", "o/", "o//f.gguf", "C:\\n/x", ""] {
             assert_eq!(parse(no), None, "{no}");
         }
     }

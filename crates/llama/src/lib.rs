@@ -10,6 +10,7 @@ mod error;
 mod feed_forward;
 pub mod files;
 mod generate;
+pub mod gguf;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod layer;

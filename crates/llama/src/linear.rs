@@ -62,8 +62,7 @@ mod tests {
             let weight = Tensor::<2>::from_floats([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]], &device);
             let bias = Tensor::<1>::from_floats([0.0, 10.0, 0.0], &device);
             let input = Tensor::<3>::from_floats([[[1.0, 1.0], [2.0, 0.0]]], &device);
-            let expected =
-                Tensor::<3>::from_floats([[[3.0, 9.0, 3.5], [2.0, 10.0, 6.0]]], &device);
+            let expected = Tensor::<3>::from_floats([[[3.0, 9.0, 3.5], [2.0, 10.0, 6.0]]], &device);
             let output = Linear::new(weight, Some(bias)).forward(input);
             testing::assert_close("linear", output, expected, 1e-6);
         }

@@ -92,12 +92,11 @@ impl Llama {
         let [batch, seq] = tokens.dims();
         let pass = self.pass(batch, seq, state.as_deref())?;
         let flat = tokens.reshape([batch * seq]);
-        let mut hidden = self
-            .embedding
-            .val()
-            .select(0, flat)
-            .cast(DType::F32)
-            .reshape([batch, seq, self.config.d_model]);
+        let mut hidden = self.embedding.val().select(0, flat).cast(DType::F32).reshape([
+            batch,
+            seq,
+            self.config.d_model,
+        ]);
         for (index, layer) in self.layers.iter().enumerate() {
             let cache = state.as_mut().map(|state| state.layer(index));
             hidden = layer.forward(index, hidden, &pass, cache, adapter);

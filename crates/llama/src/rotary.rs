@@ -54,9 +54,8 @@ impl Rotary {
                 }
             }
         }
-        let table = |values| {
-            Tensor::from_data(TensorData::new(values, [batch, 1, seq, half * 2]), device)
-        };
+        let table =
+            |values| Tensor::from_data(TensorData::new(values, [batch, 1, seq, half * 2]), device);
         Rotation { cos: table(cos), sin: table(sin) }
     }
 }
@@ -80,8 +79,8 @@ fn scale(frequency: f32, index: usize, scaling: &RopeScaling) -> f32 {
             } else if wavelength > context / low_freq_factor {
                 frequency / factor
             } else {
-                let smooth = (context / wavelength - low_freq_factor)
-                    / (high_freq_factor - low_freq_factor);
+                let smooth =
+                    (context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
                 (1.0 - smooth) * frequency / factor + smooth * frequency
             };
             scaled as f32

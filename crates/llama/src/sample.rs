@@ -31,13 +31,7 @@ pub struct SamplingConfig {
 
 impl Default for SamplingConfig {
     fn default() -> Self {
-        Self {
-            temperature: 0.0,
-            top_p: 1.0,
-            top_k: 0,
-            repetition_penalty: 1.0,
-            seed: 0,
-        }
+        Self { temperature: 0.0, top_p: 1.0, top_k: 0, repetition_penalty: 1.0, seed: 0 }
     }
 }
 
@@ -51,25 +45,11 @@ impl SamplingConfig {
             if value.is_finite() && good {
                 return Ok(());
             }
-            Err(Error::Sampling {
-                name,
-                found: value.to_string(),
-                expected,
-            })
+            Err(Error::Sampling { name, found: value.to_string(), expected })
         };
-        let Self {
-            temperature,
-            top_p,
-            repetition_penalty,
-            ..
-        } = *self;
+        let Self { temperature, top_p, repetition_penalty, .. } = *self;
         check("temperature", temperature, temperature >= 0.0, "at least 0")?;
-        check(
-            "top_p",
-            top_p,
-            top_p > 0.0 && top_p <= 1.0,
-            "above 0 and at most 1",
-        )?;
+        check("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1")?;
         let good = repetition_penalty > 0.0;
         check("repetition_penalty", repetition_penalty, good, "above 0")
     }
@@ -101,11 +81,7 @@ impl Sampler {
         config.validate()?;
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         rng.set_stream(stream);
-        Ok(Self {
-            config,
-            rng,
-            seen: HashSet::new(),
-        })
+        Ok(Self { config, rng, seen: HashSet::new() })
     }
 
     /// Notes tokens of the prompt, for the repetition penalty.
@@ -122,16 +98,9 @@ impl Sampler {
     /// # Errors
     /// [`Error::Sampling`] if a logit is NaN or infinite upwards, as a broken model gives.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
-        if let Some(bad) = logits
-            .iter()
-            .find(|logit| logit.is_nan() || **logit == f32::INFINITY)
-        {
+        if let Some(bad) = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY) {
             let found = bad.to_string();
-            return Err(Error::Sampling {
-                name: "a logit",
-                found,
-                expected: "a finite number",
-            });
+            return Err(Error::Sampling { name: "a logit", found, expected: "a finite number" });
         }
         let scores = self.penalised(logits);
         let token = match self.config.temperature {
@@ -149,11 +118,7 @@ impl Sampler {
         let penalty = self.config.repetition_penalty;
         for &token in &self.seen {
             if let Some(score) = scores.get_mut(token as usize) {
-                *score = if *score < 0.0 {
-                    *score * penalty
-                } else {
-                    *score / penalty
-                };
+                *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
             }
         }
         scores
@@ -162,10 +127,7 @@ impl Sampler {
     fn draw(&mut self, scores: &[f32], temperature: f64) -> u32 {
         let mut tokens = (0..scores.len() as u32).collect::<Vec<_>>();
         keep_top_k(&mut tokens, scores, self.config.top_k);
-        let highest = tokens
-            .iter()
-            .map(|&t| scores[t as usize])
-            .fold(f32::MIN, f32::max);
+        let highest = tokens.iter().map(|&t| scores[t as usize]).fold(f32::MIN, f32::max);
         let weight = |token: u32| (f64::from(scores[token as usize] - highest) / temperature).exp();
         keep_top_p(&mut tokens, scores, weight, f64::from(self.config.top_p));
         let total: f64 = tokens.iter().map(|&token| weight(token)).sum();
@@ -230,11 +192,7 @@ mod tests {
     }
 
     fn drawing() -> SamplingConfig {
-        SamplingConfig {
-            temperature: 1.0,
-            seed: 7,
-            ..SamplingConfig::default()
-        }
+        SamplingConfig { temperature: 1.0, seed: 7, ..SamplingConfig::default() }
     }
 
     /// How often each token was drawn in 20 000 draws.
@@ -275,66 +233,41 @@ mod tests {
     #[test]
     fn temperature_divides_the_logits() {
         // Half the temperature squares the probabilities.
-        let config = SamplingConfig {
-            temperature: 0.5,
-            ..drawing()
-        };
+        let config = SamplingConfig { temperature: 0.5, ..drawing() };
         let expected = [0.16 / 0.3, 0.09 / 0.3, 0.04 / 0.3, 0.01 / 0.3];
         assert_shares(&shares(config, &four()), &expected);
     }
 
     #[test]
     fn top_k_draws_among_the_k_likeliest() {
-        let config = SamplingConfig {
-            top_k: 2,
-            ..drawing()
-        };
+        let config = SamplingConfig { top_k: 2, ..drawing() };
         assert_shares(&shares(config, &four()), &[4.0 / 7.0, 3.0 / 7.0, 0.0, 0.0]);
     }
 
     #[test]
     fn top_k_keeps_what_is_as_likely_as_the_last() {
-        let config = SamplingConfig {
-            top_k: 1,
-            ..drawing()
-        };
+        let config = SamplingConfig { top_k: 1, ..drawing() };
         assert_shares(&shares(config, &[1.0, 1.0, 0.0]), &[0.5, 0.5, 0.0]);
     }
 
     #[test]
     fn top_p_draws_among_the_fewest_that_reach_p() {
-        let config = SamplingConfig {
-            top_p: 0.6,
-            ..drawing()
-        };
+        let config = SamplingConfig { top_p: 0.6, ..drawing() };
         assert_shares(&shares(config, &four()), &[4.0 / 7.0, 3.0 / 7.0, 0.0, 0.0]);
-        let config = SamplingConfig {
-            top_p: 0.001,
-            ..drawing()
-        };
+        let config = SamplingConfig { top_p: 0.001, ..drawing() };
         assert_shares(&shares(config, &four()), &[1.0, 0.0, 0.0, 0.0]);
     }
 
     #[test]
     fn top_p_is_measured_after_top_k() {
         // Among three tokens the first two have 7/9 of the weight, below 0.8: all three stay.
-        let config = SamplingConfig {
-            top_k: 3,
-            top_p: 0.8,
-            ..drawing()
-        };
-        assert_shares(
-            &shares(config, &four()),
-            &[4.0 / 9.0, 3.0 / 9.0, 2.0 / 9.0, 0.0],
-        );
+        let config = SamplingConfig { top_k: 3, top_p: 0.8, ..drawing() };
+        assert_shares(&shares(config, &four()), &[4.0 / 9.0, 3.0 / 9.0, 2.0 / 9.0, 0.0]);
     }
 
     #[test]
     fn the_penalty_weakens_prompt_and_answer_tokens_of_either_sign() {
-        let config = SamplingConfig {
-            repetition_penalty: 2.0,
-            ..SamplingConfig::default()
-        };
+        let config = SamplingConfig { repetition_penalty: 2.0, ..SamplingConfig::default() };
         let mut sampler = sampler(config);
         sampler.observe(&[0, 0, 99]);
         assert_eq!(sampler.penalised(&[3.0, -1.0]), [1.5, -1.0]);
@@ -346,9 +279,7 @@ mod tests {
     fn streams_of_one_seed_differ_and_each_can_be_repeated() {
         let row = |stream| {
             let mut sampler = Sampler::new(drawing(), stream).unwrap();
-            (0..32)
-                .map(|_| sampler.sample(&four()).unwrap())
-                .collect::<Vec<_>>()
+            (0..32).map(|_| sampler.sample(&four()).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(row(3), row(3));
         assert_ne!(row(0), row(1));
@@ -359,24 +290,15 @@ mod tests {
         let message = |config: SamplingConfig| config.validate().unwrap_err().to_string();
         let base = SamplingConfig::default;
         assert_eq!(
-            message(SamplingConfig {
-                temperature: -1.0,
-                ..base()
-            }),
+            message(SamplingConfig { temperature: -1.0, ..base() }),
             "temperature is -1, expected at least 0"
         );
         assert_eq!(
-            message(SamplingConfig {
-                top_p: 0.0,
-                ..base()
-            }),
+            message(SamplingConfig { top_p: 0.0, ..base() }),
             "top_p is 0, expected above 0 and at most 1"
         );
         assert_eq!(
-            message(SamplingConfig {
-                repetition_penalty: f32::NAN,
-                ..base()
-            }),
+            message(SamplingConfig { repetition_penalty: f32::NAN, ..base() }),
             "repetition_penalty is NaN, expected above 0"
         );
     }
@@ -384,9 +306,6 @@ mod tests {
     #[test]
     fn a_broken_models_logits_are_refused() {
         let error = sampler(drawing()).sample(&[0.0, f32::NAN]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "a logit is NaN, expected a finite number"
-        );
+        assert_eq!(error.to_string(), "a logit is NaN, expected a finite number");
     }
 }

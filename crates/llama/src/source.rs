@@ -1,14 +1,16 @@
 //! a path, or bytes built into the program ─► config, weights, tokenizer
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::{DType, Device};
 
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
+use crate::gguf::{GgufFile, GgufSource};
 use crate::model::Llama;
 use crate::tokenizer::Tokenizer;
-use crate::weights::{self, Bytes, SafetensorsFile, SafetensorsSource, huggingface};
+use crate::weights::{self, Bytes, SafetensorsFile, SafetensorsSource, TensorSource, huggingface};
 
 /// A model that can be loaded. Opening one reads its config only.
 #[derive(Debug, Clone)]
@@ -21,6 +23,7 @@ pub struct ModelSource {
 #[derive(Debug, Clone)]
 enum Place {
     Folder,
+    Gguf(Arc<GgufFile>),
     Embedded(Embedded),
 }
 
@@ -37,7 +40,7 @@ struct Embedded {
 const EMBEDDED: &str = "the built-in model";
 
 impl ModelSource {
-    /// Opens a Hugging Face folder.
+    /// Opens a Hugging Face folder or a `.gguf` file.
     ///
     /// # Errors
     /// [`Error::NotAModel`] for a path that is none of these, [`Error::Read`], and what
@@ -51,15 +54,15 @@ impl ModelSource {
             return Err(not_a_model(&path, "there is no such file or folder"));
         }
         match path.extension().and_then(|extension| extension.to_str()) {
-            // MERGE: crate::gguf opens `*.gguf` files here.
-            Some("safetensors") => Err(not_a_model(
-                &path,
-                "weights alone are no model: give their folder",
-            )),
-            _ => Err(not_a_model(
-                &path,
-                "the file is of no kind that holds a model",
-            )),
+            Some("gguf") => {
+                let file = Arc::new(GgufFile::open(Bytes::open(&path)?)?);
+                let config = file.config()?;
+                Ok(Self { path, config, place: Place::Gguf(file) })
+            }
+            Some("safetensors") => {
+                Err(not_a_model(&path, "weights alone are no model: give their folder"))
+            }
+            _ => Err(not_a_model(&path, "the file is of no kind that holds a model")),
         }
     }
 
@@ -70,11 +73,7 @@ impl ModelSource {
         }
         let text = std::fs::read_to_string(&file).map_err(Error::read(&file))?;
         let config = huggingface::parse_config(&file, &text)?;
-        Ok(Self {
-            path,
-            config,
-            place: Place::Folder,
-        })
+        Ok(Self { path, config, place: Place::Folder })
     }
 
     /// A model whose files are part of the program, as `include_bytes!` gives them.
@@ -95,11 +94,7 @@ impl ModelSource {
             tokenizer: tokenizer_json,
             tokenizer_config: None,
         };
-        Ok(Self {
-            path,
-            config,
-            place: Place::Embedded(files),
-        })
+        Ok(Self { path, config, place: Place::Embedded(files) })
     }
 
     /// Adds `tokenizer_config.json`, with the chat template, to an embedded model. A model on disk
@@ -127,14 +122,16 @@ impl ModelSource {
     /// [`Error::NotAModel`] if there are no weights, [`Error::Weights`] if they do not fit the
     /// config, [`Error::Format`] or [`Error::Read`].
     pub fn load(&self, precision: DType, device: &Device) -> Result<Llama> {
-        let source = match &self.place {
-            Place::Folder => huggingface::open_weights(&self.path)?,
+        let source: Box<dyn TensorSource> = match &self.place {
+            Place::Folder => Box::new(huggingface::open_weights(&self.path)?),
+            Place::Gguf(file) => Box::new(GgufSource::new(Arc::clone(file))?),
             Place::Embedded(files) => {
                 let bytes = Bytes::memory(&self.path, files.weights);
-                SafetensorsSource::new(&self.path, vec![SafetensorsFile::new(bytes)?])?
+                let file = SafetensorsFile::new(bytes)?;
+                Box::new(SafetensorsSource::new(&self.path, vec![file])?)
             }
         };
-        weights::load(self.config.clone(), &source, precision, device)
+        weights::load(self.config.clone(), &*source, precision, device)
     }
 
     /// Reads the tokenizer with its special tokens and chat template.
@@ -144,12 +141,10 @@ impl ModelSource {
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         match &self.place {
             Place::Folder => Tokenizer::from_folder(&self.path),
+            Place::Gguf(file) => file.tokenizer(),
             Place::Embedded(files) => {
                 let mut tokenizer = Tokenizer::from_json(&self.path, files.tokenizer)?;
-                for json in [Some(files.config), files.tokenizer_config]
-                    .into_iter()
-                    .flatten()
-                {
+                for json in [Some(files.config), files.tokenizer_config].into_iter().flatten() {
                     tokenizer.read_settings(&self.path, json)?;
                 }
                 Ok(tokenizer)
@@ -159,10 +154,7 @@ impl ModelSource {
 }
 
 fn not_a_model(path: &Path, reason: &str) -> Error {
-    Error::NotAModel {
-        path: path.into(),
-        reason: reason.into(),
-    }
+    Error::NotAModel { path: path.into(), reason: reason.into() }
 }
 
 #[cfg(test)]
@@ -180,16 +172,10 @@ mod tests {
     fn what_is_no_model_says_why() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(reason(folder.path()), "the folder has no config.json");
-        assert_eq!(
-            reason(&folder.path().join("none")),
-            "there is no such file or folder"
-        );
+        assert_eq!(reason(&folder.path().join("none")), "there is no such file or folder");
         let file = folder.path().join("model.safetensors");
         std::fs::write(&file, "").unwrap();
-        assert_eq!(
-            reason(&file),
-            "weights alone are no model: give their folder"
-        );
+        assert_eq!(reason(&file), "weights alone are no model: give their folder");
         let file = folder.path().join("notes.txt");
         std::fs::write(&file, "").unwrap();
         assert_eq!(reason(&file), "the file is of no kind that holds a model");
@@ -205,9 +191,6 @@ mod tests {
         assert_eq!(source.config().head_dim, 2);
         let error = source.load(DType::F32, &testing::flex()).unwrap_err();
         assert!(matches!(error, Error::NotAModel { .. }), "{error}");
-        assert!(matches!(
-            source.tokenizer().unwrap_err(),
-            Error::Read { .. }
-        ));
+        assert!(matches!(source.tokenizer().unwrap_err(), Error::Read { .. }));
     }
 }

@@ -13,16 +13,8 @@ pub struct StopStrings {
 impl StopStrings {
     /// Looks for any of `strings`; empty ones are left out.
     pub fn new(strings: &[String]) -> Self {
-        let strings = strings
-            .iter()
-            .filter(|string| !string.is_empty())
-            .cloned()
-            .collect();
-        Self {
-            strings,
-            held: String::new(),
-            found: false,
-        }
+        let strings = strings.iter().filter(|string| !string.is_empty()).cloned().collect();
+        Self { strings, held: String::new(), found: false }
     }
 
     /// Whether a stop string came.
@@ -36,19 +28,13 @@ impl StopStrings {
             return String::new();
         }
         self.held += piece;
-        let first = self
-            .strings
-            .iter()
-            .filter_map(|string| self.held.find(string))
-            .min();
+        let first = self.strings.iter().filter_map(|string| self.held.find(string)).min();
         if let Some(at) = first {
             self.found = true;
             self.held.truncate(at);
             return std::mem::take(&mut self.held);
         }
-        let kept = self
-            .held
-            .split_off(self.held.len() - self.possible_beginning());
+        let kept = self.held.split_off(self.held.len() - self.possible_beginning());
         std::mem::replace(&mut self.held, kept)
     }
 
@@ -71,15 +57,9 @@ mod tests {
     use super::*;
 
     fn pushed(strings: &[&str], pieces: &[&str]) -> (Vec<String>, bool) {
-        let strings = strings
-            .iter()
-            .map(|&string| string.to_owned())
-            .collect::<Vec<_>>();
+        let strings = strings.iter().map(|&string| string.to_owned()).collect::<Vec<_>>();
         let mut stop = StopStrings::new(&strings);
-        let mut texts = pieces
-            .iter()
-            .map(|piece| stop.push(piece))
-            .collect::<Vec<_>>();
+        let mut texts = pieces.iter().map(|piece| stop.push(piece)).collect::<Vec<_>>();
         texts.push(stop.finish());
         (texts, stop.found())
     }

@@ -16,10 +16,7 @@ pub struct TextStream<'t> {
 impl<'t> TextStream<'t> {
     /// The start of a text that ends before the first of `stop_strings`.
     pub fn new(tokenizer: &'t Tokenizer, stop_strings: &[String]) -> Self {
-        Self {
-            detokenizer: Detokenizer::new(tokenizer),
-            stop: StopStrings::new(stop_strings),
-        }
+        Self { detokenizer: Detokenizer::new(tokenizer), stop: StopStrings::new(stop_strings) }
     }
 
     /// The text that became certain by this token; often empty.
@@ -82,12 +79,7 @@ impl<'a> TextGenerator<'a> {
     ) -> Self {
         assert_eq!(generator.batch(), 1, "a text has one row");
         let text = TextStream::new(tokenizer, stop_strings);
-        Self {
-            generator,
-            text,
-            tokens: 0,
-            done: false,
-        }
+        Self { generator, text, tokens: 0, done: false }
     }
 
     /// Why the text ended, once it has.
@@ -116,9 +108,7 @@ impl<'a> TextGenerator<'a> {
             self.done = true;
             return Ok(String::new());
         };
-        let [step] = steps?[..] else {
-            unreachable!("the generator has one row")
-        };
+        let [step] = steps?[..] else { unreachable!("the generator has one row") };
         match step {
             Step::Token(token) => {
                 self.tokens += 1;

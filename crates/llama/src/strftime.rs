@@ -15,15 +15,8 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-const DAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const DAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// Writes a time as C's `strftime` does in the C locale. Conversions that it does not know stay as
 /// they are.
@@ -49,11 +42,7 @@ pub(crate) fn strftime(format: &str, unix_seconds: u64) -> String {
             other => (true, other),
         };
         let number = |number: u64, width: usize| {
-            if padded {
-                format!("{number:0width$}")
-            } else {
-                number.to_string()
-            }
+            if padded { format!("{number:0width$}") } else { number.to_string() }
         };
         text += &match conversion {
             Some('Y') => year.to_string(),
@@ -118,21 +107,9 @@ mod tests {
         // From `date -u -d @N +FORMAT`.
         let cases = [
             (0, "%d %b %Y", "01 Jan 1970"),
-            (
-                951_782_400,
-                "%A, %-d %B %Y, day %j",
-                "Tuesday, 29 February 2000, day 060",
-            ),
-            (
-                1_735_689_599,
-                "%F %T %a %I %p",
-                "2024-12-31 23:59:59 Tue 11 PM",
-            ),
-            (
-                1_735_689_600,
-                "%y-%m-%d %H:%M:%S %Z",
-                "25-01-01 00:00:00 UTC",
-            ),
+            (951_782_400, "%A, %-d %B %Y, day %j", "Tuesday, 29 February 2000, day 060"),
+            (1_735_689_599, "%F %T %a %I %p", "2024-12-31 23:59:59 Tue 11 PM"),
+            (1_735_689_600, "%y-%m-%d %H:%M:%S %Z", "25-01-01 00:00:00 UTC"),
             (4_107_542_400, "%F", "2100-03-01"),
             (0, "100%% %Q %", "100% %Q %"),
         ];

@@ -20,9 +20,7 @@ const TOKENIZER_CONFIG: &str = r#"{
 fn tokenizer() -> Tokenizer {
     let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
     let mut tokenizer = Tokenizer::new(inner, "test");
-    tokenizer
-        .read_settings("tokenizer_config.json".as_ref(), TOKENIZER_CONFIG)
-        .unwrap();
+    tokenizer.read_settings("tokenizer_config.json".as_ref(), TOKENIZER_CONFIG).unwrap();
     tokenizer
 }
 
@@ -30,22 +28,13 @@ fn tokenizer() -> Tokenizer {
 fn conversations_render_as_in_transformers() {
     let path = testing::golden_folder().join("smollm2/chat.json");
     let json = std::fs::read_to_string(&path).unwrap_or_else(|error| {
-        panic!(
-            "{}: {error}\nmake it with: python3 tests/golden/make.py",
-            path.display()
-        )
+        panic!("{}: {error}\nmake it with: python3 tests/golden/make.py", path.display())
     });
     let cases: Vec<Case> = serde_json::from_str(&json).unwrap();
-    assert!(
-        cases.len() >= 6,
-        "the golden file has {} cases",
-        cases.len()
-    );
+    assert!(cases.len() >= 6, "the golden file has {} cases", cases.len());
     let template = ChatTemplate::of(&tokenizer()).unwrap();
     for case in cases {
-        let found = template
-            .render(&case.messages, case.add_generation_prompt)
-            .unwrap();
+        let found = template.render(&case.messages, case.add_generation_prompt).unwrap();
         assert_eq!(found, case.text);
     }
 }

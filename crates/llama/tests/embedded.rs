@@ -17,11 +17,8 @@ fn an_embedded_model_is_the_one_in_its_folder() {
         let llama = tiny::model(tiny::config(), &device);
         huggingface::save(&llama, folder.path(), DType::F32).unwrap();
         let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
-        std::fs::write(
-            folder.path().join("tokenizer.json"),
-            inner.to_string(false).unwrap(),
-        )
-        .unwrap();
+        std::fs::write(folder.path().join("tokenizer.json"), inner.to_string(false).unwrap())
+            .unwrap();
 
         let opened = ModelSource::open(folder.path()).unwrap();
         let config = std::str::from_utf8(leak(&folder.path().join("config.json"))).unwrap();
@@ -33,10 +30,7 @@ fn an_embedded_model_is_the_one_in_its_folder() {
         .unwrap()
         .with_tokenizer_config(r#"{"chat_template": "T"}"#);
         assert_eq!(embedded.config(), opened.config());
-        assert_eq!(
-            embedded.tokenizer().unwrap().chat_template.as_deref(),
-            Some("T")
-        );
+        assert_eq!(embedded.tokenizer().unwrap().chat_template.as_deref(), Some("T"));
 
         let logits = |llama: &Llama| {
             let tokens = llama.tokens(&[tiny::tokens(1, 9)]).unwrap();
@@ -57,14 +51,9 @@ fn broken_bytes_are_named_as_built_in() {
     let source = ModelSource::embedded(config, b"no weights", b"no tokenizer").unwrap();
     let error = source.load(DType::F32, &testing::flex()).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .starts_with("the built-in model: not a valid safetensors"),
+        error.to_string().starts_with("the built-in model: not a valid safetensors"),
         "{error}"
     );
     assert!(matches!(source.tokenizer(), Err(Error::Tokenizer { .. })));
-    assert!(matches!(
-        ModelSource::embedded("{}", b"", b""),
-        Err(Error::Architecture { .. })
-    ));
+    assert!(matches!(ModelSource::embedded("{}", b"", b""), Err(Error::Architecture { .. })));
 }

@@ -9,24 +9,13 @@ use llama::{
 };
 
 fn greedy(max_new_tokens: usize) -> GenerationConfig {
-    GenerationConfig {
-        max_new_tokens,
-        ..GenerationConfig::default()
-    }
+    GenerationConfig { max_new_tokens, ..GenerationConfig::default() }
 }
 
 fn drawing(seed: u64) -> GenerationConfig {
-    let sampling = SamplingConfig {
-        temperature: 1.0,
-        top_k: 20,
-        top_p: 0.9,
-        repetition_penalty: 1.2,
-        seed,
-    };
-    GenerationConfig {
-        sampling,
-        ..greedy(12)
-    }
+    let sampling =
+        SamplingConfig { temperature: 1.0, top_k: 20, top_p: 0.9, repetition_penalty: 1.2, seed };
+    GenerationConfig { sampling, ..greedy(12) }
 }
 
 /// Greedy continuation without a cache: the whole text through the model at every step.
@@ -45,16 +34,11 @@ fn uncached(llama: &Llama, prompt: &[u32], new: usize) -> Vec<u32> {
 
 fn tokens_of(llama: &Llama, prompts: &[Vec<u32>], config: &GenerationConfig) -> Vec<Vec<u32>> {
     let completions = generate(llama, &NoAdapter, prompts, config).unwrap();
-    completions
-        .into_iter()
-        .map(|completion| completion.tokens)
-        .collect()
+    completions.into_iter().map(|completion| completion.tokens).collect()
 }
 
 fn prompts() -> Vec<Vec<u32>> {
-    [5, 1, 17, 9]
-        .map(|len| tiny::tokens(len as u64, len))
-        .to_vec()
+    [5, 1, 17, 9].map(|len| tiny::tokens(len as u64, len)).to_vec()
 }
 
 #[test]
@@ -68,13 +52,7 @@ fn cached_logits_are_the_uncached_ones() {
 
             let mut state = DecodingState::new(&config, vec![0], 24, &device).unwrap();
             // Pieces of one, several and one token: first pass, continuation, single steps.
-            let parts = [
-                &text[..1],
-                &text[1..11],
-                &text[11..12],
-                &text[12..23],
-                &text[23..],
-            ];
+            let parts = [&text[..1], &text[1..11], &text[11..12], &text[12..23], &text[23..]];
             let parts = parts.map(|part| {
                 let tokens = llama.tokens(&[part.to_vec()]).unwrap();
                 llama.logits(llama.forward(tokens, Some(&mut state), &NoAdapter).unwrap())
@@ -115,10 +93,7 @@ fn rows_with_settings_of_their_own_draw_as_they_would_alone() {
         let llama = tiny::model(tiny::config(), &device);
         let requests = (0..).zip(prompts()).map(|(seed, prompt)| Request {
             prompt,
-            config: GenerationConfig {
-                max_new_tokens: 4 + seed as usize,
-                ..drawing(seed)
-            },
+            config: GenerationConfig { max_new_tokens: 4 + seed as usize, ..drawing(seed) },
         });
         let requests = requests.collect::<Vec<_>>();
         let mut together = vec![Vec::new(); requests.len()];
@@ -144,10 +119,7 @@ fn seeds_repeat_and_differ() {
         let first = tokens_of(&llama, &prompts, &drawing(5));
         assert_eq!(first, tokens_of(&llama, &prompts, &drawing(5)));
         assert_ne!(first, tokens_of(&llama, &prompts, &drawing(6)));
-        assert_ne!(
-            first[0], first[1],
-            "rows of one seed draw from streams of their own"
-        );
+        assert_ne!(first[0], first[1], "rows of one seed draw from streams of their own");
     }
 }
 
@@ -157,10 +129,7 @@ fn a_stop_token_ends_its_row_and_is_not_part_of_it() {
         let llama = tiny::model(tiny::config(), &device);
         let free = tokens_of(&llama, &prompts(), &greedy(20));
         let stop = free[0][7];
-        let config = GenerationConfig {
-            stop_tokens: vec![stop],
-            ..greedy(20)
-        };
+        let config = GenerationConfig { stop_tokens: vec![stop], ..greedy(20) };
         let stopped = generate(&llama, &NoAdapter, &prompts(), &config).unwrap();
         for (free, stopped) in free.iter().zip(stopped) {
             match free.iter().position(|&token| token == stop) {
@@ -184,21 +153,12 @@ fn each_step_tells_a_token_or_the_end() {
     let prompt = tiny::tokens(4, 3);
     let expected = uncached(&llama, &prompt, 2);
     let mut generator = Generator::new(&llama, &NoAdapter, &[prompt], &greedy(2)).unwrap();
-    assert_eq!(
-        generator.next().unwrap().unwrap(),
-        [Step::Token(expected[0])]
-    );
+    assert_eq!(generator.next().unwrap().unwrap(), [Step::Token(expected[0])]);
     assert!(generator.seconds_prompt() > 0.0);
     assert_eq!(generator.seconds_decode(0), 0.0);
-    assert_eq!(
-        generator.next().unwrap().unwrap(),
-        [Step::Token(expected[1])]
-    );
+    assert_eq!(generator.next().unwrap().unwrap(), [Step::Token(expected[1])]);
     assert!(generator.seconds_decode(0) > 0.0);
-    assert_eq!(
-        generator.next().unwrap().unwrap(),
-        [Step::Finished(FinishReason::Length)]
-    );
+    assert_eq!(generator.next().unwrap().unwrap(), [Step::Finished(FinishReason::Length)]);
     assert!(generator.next().is_none());
 }
 
@@ -219,9 +179,7 @@ fn the_context_cuts_each_row_at_its_own_end() {
     for device in testing::devices() {
         let llama = tiny::model(tiny::config(), &device);
         // 64 positions: room for 4, for 59 and for none.
-        let prompts = [60, 5, 64]
-            .map(|len| tiny::tokens(len as u64, len))
-            .to_vec();
+        let prompts = [60, 5, 64].map(|len| tiny::tokens(len as u64, len)).to_vec();
         let found = generate(&llama, &NoAdapter, &prompts, &greedy(100)).unwrap();
         for ((prompt, completion), room) in prompts.iter().zip(found).zip([4, 59, 0]) {
             assert_eq!(completion.tokens, uncached(&llama, prompt, room));
@@ -237,34 +195,22 @@ fn prompts_that_cannot_be_continued_are_refused() {
         generate(&llama, &NoAdapter, &[vec![1], prompt], &config).unwrap_err()
     };
     let error = refused(tiny::tokens(1, 65), greedy(1));
-    assert_eq!(
-        error.to_string(),
-        "65 tokens do not fit: the model's context has room for 64"
-    );
+    assert_eq!(error.to_string(), "65 tokens do not fit: the model's context has room for 64");
     let error = refused(Vec::new(), greedy(1));
     assert!(matches!(error, Error::EmptyPrompt { row: 1 }), "{error}");
     let error = refused(vec![128], greedy(1));
     assert!(matches!(error, Error::TokenId { id: 128, .. }), "{error}");
     let config = GenerationConfig {
-        sampling: SamplingConfig {
-            top_p: 2.0,
-            ..SamplingConfig::default()
-        },
+        sampling: SamplingConfig { top_p: 2.0, ..SamplingConfig::default() },
         ..greedy(1)
     };
-    assert!(matches!(
-        refused(vec![1], config),
-        Error::Sampling { name: "top_p", .. }
-    ));
+    assert!(matches!(refused(vec![1], config), Error::Sampling { name: "top_p", .. }));
 }
 
 #[test]
 fn an_empty_prompt_starts_with_the_token_for_it() {
     let llama = tiny::model(tiny::config(), &testing::flex());
-    let config = GenerationConfig {
-        bos: Some(1),
-        ..greedy(5)
-    };
+    let config = GenerationConfig { bos: Some(1), ..greedy(5) };
     let found = tokens_of(&llama, &[Vec::new()], &config);
     assert_eq!(found, tokens_of(&llama, &[vec![1]], &greedy(5)));
 }
@@ -273,11 +219,7 @@ fn an_empty_prompt_starts_with_the_token_for_it() {
 fn nothing_asked_is_nothing_done() {
     let llama = tiny::model(tiny::config(), &testing::flex());
     assert_eq!(tokens_of(&llama, &[vec![1]], &greedy(0)), [[0; 0]]);
-    assert!(
-        generate(&llama, &NoAdapter, &[], &greedy(5))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(generate(&llama, &NoAdapter, &[], &greedy(5)).unwrap().is_empty());
 }
 
 #[test]
@@ -285,11 +227,7 @@ fn a_window_changes_what_is_said() {
     // Guards the tests above: with weights too small, attention would not matter.
     let device = testing::flex();
     let said = |config: LlamaConfig| {
-        tokens_of(
-            &tiny::model(config, &device),
-            &[tiny::tokens(2, 6)],
-            &greedy(20),
-        )
+        tokens_of(&tiny::model(config, &device), &[tiny::tokens(2, 6)], &greedy(20))
     };
     let [free, windowed] = tiny::configs();
     assert_ne!(said(free), said(windowed));

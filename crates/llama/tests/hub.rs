@@ -85,11 +85,8 @@ fn answer(
     requests.lock().unwrap().push(format!("{path} {token}"));
     let mut stream = &stream;
     let Some(bytes) = files.get(&path) else {
-        let status = if path.starts_with("/private/") {
-            "401 Unauthorized"
-        } else {
-            "404 Not Found"
-        };
+        let status =
+            if path.starts_with("/private/") { "401 Unauthorized" } else { "404 Not Found" };
         return write!(
             stream,
             "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -117,14 +114,8 @@ fn model_files() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("config.json", read("config.json")),
         ("model.safetensors", read("model.safetensors")),
-        (
-            "tokenizer.json",
-            inner.to_string(false).unwrap().into_bytes(),
-        ),
-        (
-            "tokenizer_config.json",
-            br#"{"chat_template": "T"}"#.to_vec(),
-        ),
+        ("tokenizer.json", inner.to_string(false).unwrap().into_bytes()),
+        ("tokenizer_config.json", br#"{"chat_template": "T"}"#.to_vec()),
     ]
 }
 
@@ -146,33 +137,19 @@ fn a_repository_becomes_a_folder_that_loads() {
     let token = Some("secret".to_owned());
     let hub = Hub::new(&server.endpoint, cache.path(), token).unwrap();
     let mut seen = Vec::new();
-    let folder = hub
-        .fetch("owner/tiny", &mut |progress| seen.push(progress.clone()))
-        .unwrap();
+    let folder = hub.fetch("owner/tiny", &mut |progress| seen.push(progress.clone())).unwrap();
     assert!(folder.starts_with(cache.path()));
 
     let source = ModelSource::open(&folder).unwrap();
     assert_eq!(*source.config(), tiny::config());
     source.load(DType::F32, &testing::flex()).unwrap();
-    assert_eq!(
-        source.tokenizer().unwrap().chat_template.as_deref(),
-        Some("T")
-    );
+    assert_eq!(source.tokenizer().unwrap().chat_template.as_deref(), Some("T"));
 
-    let weights = seen
-        .iter()
-        .rev()
-        .find(|progress| progress.file == "model.safetensors")
-        .unwrap();
+    let weights = seen.iter().rev().find(|progress| progress.file == "model.safetensors").unwrap();
     assert_eq!(weights.done, weights.total);
     assert!(weights.total > 1000);
     let requests = server.requests.lock().unwrap().clone();
-    assert!(
-        requests
-            .iter()
-            .all(|request| request.ends_with("Bearer secret")),
-        "{requests:?}"
-    );
+    assert!(requests.iter().all(|request| request.ends_with("Bearer secret")), "{requests:?}");
 }
 
 #[test]
@@ -206,14 +183,8 @@ fn shards_come_as_the_index_names_them() {
     let late = "/owner/tiny/resolve/main/model-2.safetensors".to_owned();
     server.files.lock().unwrap().insert(late, b"two".to_vec());
     let folder = hub.fetch("owner/tiny", &mut silent()).unwrap();
-    assert_eq!(
-        std::fs::read(folder.join("model-1.safetensors")).unwrap(),
-        b"one"
-    );
-    assert_eq!(
-        std::fs::read(folder.join("model-2.safetensors")).unwrap(),
-        b"two"
-    );
+    assert_eq!(std::fs::read(folder.join("model-1.safetensors")).unwrap(), b"one");
+    assert_eq!(std::fs::read(folder.join("model-2.safetensors")).unwrap(), b"two");
     let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
     assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
 }
@@ -236,19 +207,13 @@ fn a_download_that_was_cut_fails_and_goes_on_at_the_next_try() {
         })
         .unwrap();
     assert_eq!(first.unwrap().done, weights.len() as u64 / 2);
-    assert_eq!(
-        std::fs::read(folder.join("model.safetensors")).unwrap(),
-        weights
-    );
+    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
 }
 
 #[test]
 fn an_index_cannot_lead_out_of_the_cache() {
     let mut files = model_files();
-    files.push((
-        "model.safetensors.index.json",
-        br#"{"weight_map": {"a": "../../x"}}"#.to_vec(),
-    ));
+    files.push(("model.safetensors.index.json", br#"{"weight_map": {"a": "../../x"}}"#.to_vec()));
     let server = FakeHub::start("owner/tiny", &files);
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
@@ -261,9 +226,7 @@ fn a_single_file_is_fetched_by_its_path() {
     let server = FakeHub::start("owner/tiny", &[("sub/model.gguf", b"GGUF".to_vec())]);
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
-    let path = hub
-        .fetch("owner/tiny/sub/model.gguf", &mut silent())
-        .unwrap();
+    let path = hub.fetch("owner/tiny/sub/model.gguf", &mut silent()).unwrap();
     assert_eq!(std::fs::read(path).unwrap(), b"GGUF");
 }
 
@@ -275,22 +238,13 @@ fn what_the_hub_refuses_is_told() {
     let refused = |id: &str| reason(hub.fetch(id, &mut silent()).unwrap_err());
     assert_eq!(
         refused("owner/tiny"),
-        (
-            "config.json".into(),
-            "not found (HTTP 404): no such repository or file".into()
-        )
+        ("config.json".into(), "not found (HTTP 404): no such repository or file".into())
     );
     assert_eq!(
         refused("private/model"),
-        (
-            "config.json".into(),
-            "HTTP 401: no such repository, or it needs a token".into()
-        )
+        ("config.json".into(), "HTTP 401: no such repository, or it needs a token".into())
     );
-    assert_eq!(
-        refused("just-a-name").1,
-        "expected owner/name or owner/name/file.gguf"
-    );
+    assert_eq!(refused("just-a-name").1, "expected owner/name or owner/name/file.gguf");
     let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
     let (_file, reason) = reason(nobody.fetch("owner/tiny", &mut silent()).unwrap_err());
     assert!(reason.contains("127.0.0.1"), "{reason}");

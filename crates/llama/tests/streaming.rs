@@ -48,10 +48,7 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
 /// The piece of each token, then what is left at the end.
 fn pieces(tokens: &[u32]) -> Vec<String> {
     let mut stream = Detokenizer::new(&TOKENIZER);
-    let mut pieces = tokens
-        .iter()
-        .map(|&token| stream.push(token).unwrap())
-        .collect::<Vec<_>>();
+    let mut pieces = tokens.iter().map(|&token| stream.push(token).unwrap()).collect::<Vec<_>>();
     pieces.push(stream.finish().unwrap());
     pieces
 }
@@ -78,20 +75,15 @@ fn streamed(tokens: &[u32], stops: &[String]) -> (String, bool) {
 #[test]
 fn the_tokenizer_splits_characters() {
     let tokens = TOKENIZER.encode(LINES[1]).unwrap();
-    let split = tokens
-        .iter()
-        .filter(|&&token| TOKENIZER.decode(&[token]).unwrap().contains('\u{FFFD}'));
+    let split =
+        tokens.iter().filter(|&&token| TOKENIZER.decode(&[token]).unwrap().contains('\u{FFFD}'));
     assert!(split.count() > 5, "the tests below would prove nothing");
 }
 
 #[test]
 fn special_tokens_give_no_text() {
     let end = TOKENIZER.id("<|end|>").unwrap();
-    let tokens = [
-        TOKENIZER.encode("né").unwrap(),
-        vec![end],
-        TOKENIZER.encode("é").unwrap(),
-    ];
+    let tokens = [TOKENIZER.encode("né").unwrap(), vec![end], TOKENIZER.encode("é").unwrap()];
     assert_eq!(pieces(&tokens.concat()).concat(), "néé");
 }
 
@@ -156,11 +148,7 @@ fn generated_text_is_the_tokens_decoded_and_ends_before_a_stop_string() {
         let prompt = TOKENIZER.encode("Grüße").unwrap();
         let settings = GenerationConfig {
             max_new_tokens: 60,
-            sampling: SamplingConfig {
-                temperature: 1.0,
-                seed: 3,
-                ..SamplingConfig::default()
-            },
+            sampling: SamplingConfig { temperature: 1.0, seed: 3, ..SamplingConfig::default() },
             ..GenerationConfig::new(&TOKENIZER)
         };
         let generator = || {

@@ -37,7 +37,8 @@ impl Instruction {
     /// As [`read`](Self::read).
     pub fn parse(path: &Path, text: &str) -> Result<Vec<Self>> {
         let text = text.trim_start_matches('\u{feff}');
-        let bad = |place: String, reason: String| Error::Record { path: path.into(), place, reason };
+        let bad =
+            |place: String, reason: String| Error::Record { path: path.into(), place, reason };
         let rows = if text.trim_start().starts_with('[') {
             let list: Vec<Value> = serde_json::from_str(text).map_err(|error| {
                 bad(format!("line {}", error.line()), format!("not valid JSON: {error}"))
@@ -45,7 +46,8 @@ impl Instruction {
             list.into_iter()
                 .enumerate()
                 .map(|(index, value)| {
-                    Self::check(value).map_err(|reason| bad(format!("record {}", index + 1), reason))
+                    Self::check(value)
+                        .map_err(|reason| bad(format!("record {}", index + 1), reason))
                 })
                 .collect::<Result<Vec<_>>>()?
         } else {

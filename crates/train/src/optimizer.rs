@@ -69,9 +69,10 @@ impl AdapterGradients {
 
     /// Euclidean norm over all of them.
     pub fn norm(&self) -> f64 {
-        let squares = self.layers.iter().map(|(prompt, gate)| {
-            prompt.clone().square().sum() + gate.clone().square().sum()
-        });
+        let squares = self
+            .layers
+            .iter()
+            .map(|(prompt, gate)| prompt.clone().square().sum() + gate.clone().square().sum());
         let sum = squares.reduce(|a, b| a + b).expect("an adapter has layers");
         f64::from(sum.into_scalar::<f32>()).sqrt()
     }

@@ -39,6 +39,8 @@ mod tests {
              further context. Write a response that appropriately completes the request.\n\n\
              ### Instruction:\nSum.\n\n### Input:\n1 2\n\n### Response:"
         );
-        assert!(alpaca("Sum.", "").ends_with("request.\n\n### Instruction:\nSum.\n\n### Response:"));
+        assert!(
+            alpaca("Sum.", "").ends_with("request.\n\n### Instruction:\nSum.\n\n### Response:")
+        );
     }
 }

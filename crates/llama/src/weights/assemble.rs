@@ -18,10 +18,8 @@ pub(super) type TensorMap = HashMap<String, Tensor<1>>;
 
 /// Builds the model of a complete map, as [`expected_tensors`] lists it.
 pub(super) fn assemble(config: LlamaConfig, mut tensors: TensorMap) -> Llama {
-    let mut shapes: HashMap<_, _> = expected_tensors(&config)
-        .into_iter()
-        .map(|spec| (spec.name, spec.shape))
-        .collect();
+    let mut shapes: HashMap<_, _> =
+        expected_tensors(&config).into_iter().map(|spec| (spec.name, spec.shape)).collect();
     let mut vector = |name: &str| tensors.remove(name).expect("the map was checked");
     let mut matrix = |name: &str, vector: &mut dyn FnMut(&str) -> Tensor<1>| {
         let shape = shapes.remove(name).expect("the map was checked");
@@ -58,8 +56,8 @@ pub(super) fn assemble(config: LlamaConfig, mut tensors: TensorMap) -> Llama {
             }
         })
         .collect();
-    let head = (!config.tied_head)
-        .then(|| Linear::new(matrix("lm_head.weight", &mut vector), None));
+    let head =
+        (!config.tied_head).then(|| Linear::new(matrix("lm_head.weight", &mut vector), None));
     let norm = RmsNorm::new(vector("model.norm.weight"), config.norm_eps);
     Llama::assemble(config, embedding, layers, norm, head)
 }

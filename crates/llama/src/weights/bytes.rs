@@ -67,8 +67,7 @@ impl Bytes {
         match &self.place {
             Place::Memory(bytes) => Ok(bytes[offset as usize..offset as usize + len].to_vec()),
             Place::Disk(file) => {
-                let mut file =
-                    file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let mut buffer = vec![0; len];
                 file.seek(SeekFrom::Start(offset))
                     .and_then(|_| file.read_exact(&mut buffer))

@@ -199,8 +199,8 @@ pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let bytes = safetensors::serialize(views, Some(metadata)).expect("the views are valid");
     crate::files::write(&folder.join("model.safetensors"), &bytes)?;
-    let text = serde_json::to_string_pretty(&config_json(llama.config(), precision)?)
-        .expect("plain JSON");
+    let text =
+        serde_json::to_string_pretty(&config_json(llama.config(), precision)?).expect("plain JSON");
     crate::files::write(&folder.join("config.json"), format!("{text}\n").as_bytes())
 }
 

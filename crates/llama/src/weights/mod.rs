@@ -148,9 +148,7 @@ fn is_finite(data: &TensorData) -> bool {
     match data.dtype() {
         DType::F32 => data.as_slice::<f32>().is_ok_and(|v| v.iter().all(|x| x.is_finite())),
         DType::F16 => data.as_slice::<half::f16>().is_ok_and(|v| v.iter().all(|x| x.is_finite())),
-        DType::BF16 => {
-            data.as_slice::<half::bf16>().is_ok_and(|v| v.iter().all(|x| x.is_finite()))
-        }
+        DType::BF16 => data.as_slice::<half::bf16>().is_ok_and(|v| v.iter().all(|x| x.is_finite())),
         _ => false,
     }
 }

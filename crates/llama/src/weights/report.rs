@@ -69,9 +69,10 @@ impl fmt::Display for LoadReport {
         };
         list("missing", self.missing.clone());
         list("unexpected", self.unexpected.clone());
-        let shapes = self.wrong_shape.iter().map(|(name, wanted, found)| {
-            format!("{name}: expected {wanted:?}, found {found:?}")
-        });
+        let shapes = self
+            .wrong_shape
+            .iter()
+            .map(|(name, wanted, found)| format!("{name}: expected {wanted:?}, found {found:?}"));
         list("wrong shape", shapes.collect());
         list("not finite (NaN or infinite numbers)", self.not_finite.clone());
         f.write_str(&lines.join("\n"))

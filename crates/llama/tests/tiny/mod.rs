@@ -26,10 +26,7 @@ pub fn config() -> LlamaConfig {
         vocab_size: VOCAB,
         max_positions: 64,
         norm_eps: 1e-5,
-        rope: RopeConfig {
-            theta: 10_000.0,
-            scaling: RopeScaling::None,
-        },
+        rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,
@@ -40,13 +37,7 @@ pub fn config() -> LlamaConfig {
 
 /// The config as it is, and with a window of 8 positions.
 pub fn configs() -> [LlamaConfig; 2] {
-    [
-        config(),
-        LlamaConfig {
-            sliding_window: Some(8),
-            ..config()
-        },
-    ]
+    [config(), LlamaConfig { sliding_window: Some(8), ..config() }]
 }
 
 /// The same model at every call.
@@ -57,9 +48,7 @@ pub fn model(config: LlamaConfig, device: &Device) -> Llama {
 /// `len` token ids of the vocabulary, fixed by `seed`.
 pub fn tokens(seed: u64, len: usize) -> Vec<u32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..len)
-        .map(|_| rng.random_range(0..VOCAB as u32))
-        .collect()
+    (0..len).map(|_| rng.random_range(0..VOCAB as u32)).collect()
 }
 
 /// Weights drawn evenly from -0.35 to 0.35, a standard deviation of 0.2.
@@ -70,12 +59,7 @@ struct Seeded {
 impl Seeded {
     fn new(config: &LlamaConfig) -> Self {
         let specs = weights::expected_tensors(config);
-        Self {
-            shapes: specs
-                .into_iter()
-                .map(|spec| (spec.name, spec.shape))
-                .collect(),
-        }
+        Self { shapes: specs.into_iter().map(|spec| (spec.name, spec.shape)).collect() }
     }
 }
 

@@ -1,0 +1,227 @@
+//! Metadata ─► [`Tokenizer`]: the vocabulary, what splits a text, special tokens, chat template.
+
+use tokenizers::AddedToken;
+use tokenizers::models::bpe::Vocab;
+use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
+
+use super::metadata::Metadata;
+use super::{byte_level, sentencepiece};
+use crate::error::{Error, Result};
+use crate::tokenizer::Tokenizer;
+
+/// Longest token, in bytes. Real ones stay below 1000.
+const LONGEST_TOKEN: usize = 4096;
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenKind {
+    Normal,
+    Unknown,
+    Control,
+    UserDefined,
+    Unused,
+    Byte,
+}
+
+/// The tokens, whose ids are their places.
+pub(super) struct Vocabulary<'a> {
+    pub(super) tokens: Vec<&'a str>,
+    pub(super) kinds: Vec<TokenKind>,
+    pub(super) ids: Vocab,
+}
+
+/// A tokenizer and whether it starts texts with BOS where the file does not say.
+pub(super) struct Built {
+    pub(super) inner: tokenizers::Tokenizer,
+    pub(super) add_bos: bool,
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Option<u32>,
+}
+
+pub(super) fn tokenizer(metadata: &Metadata) -> Result<Tokenizer> {
+    let vocabulary = Vocabulary::read(metadata)?;
+    let Built { mut inner, add_bos, bos, eos } = match metadata.required("tokenizer.ggml.model")? {
+        "gpt2" => byte_level::build(metadata, &vocabulary)?,
+        "llama" => sentencepiece::build(metadata, &vocabulary)?,
+        other => {
+            let reason = format!("kind `{other}` is not supported (known: gpt2, llama)");
+            return Err(fail(metadata, reason));
+        }
+    };
+    inner.add_special_tokens(&vocabulary.added(TokenKind::Control));
+    inner.add_special_tokens(&vocabulary.added(TokenKind::Unknown));
+    inner.add_tokens(&vocabulary.added(TokenKind::UserDefined));
+
+    let id = |name: &str| vocabulary.special_id(metadata, name);
+    let bos = id("bos_token_id")?.or(bos);
+    let asked = metadata.optional("tokenizer.ggml.add_bos_token")?;
+    if asked.unwrap_or(add_bos && bos.is_some()) {
+        let bos = bos.ok_or_else(|| fail(metadata, "it adds BOS but names no bos_token_id"))?;
+        inner.with_post_processor(Some(prepend(bos, vocabulary.tokens[bos as usize])));
+    }
+
+    let mut tokenizer = Tokenizer::new(inner, metadata.path());
+    tokenizer.bos = bos;
+    for eos in [id("eos_token_id")?.or(eos), id("eot_token_id")?, id("eom_token_id")?] {
+        let new = eos.filter(|eos| !tokenizer.eos.contains(eos));
+        tokenizer.eos.extend(new);
+    }
+    tokenizer.chat_template =
+        metadata.optional::<&str>("tokenizer.chat_template")?.map(str::to_owned);
+    Ok(tokenizer)
+}
+
+impl<'a> Vocabulary<'a> {
+    fn read(metadata: &'a Metadata) -> Result<Self> {
+        let tokens: Vec<&str> = metadata.required("tokenizer.ggml.tokens")?;
+        let kinds = match metadata.optional::<Vec<usize>>("tokenizer.ggml.token_type")? {
+            Some(kinds) => kinds.into_iter().map(TokenKind::from_id).collect(),
+            None => vec![TokenKind::Normal; tokens.len()],
+        };
+        if kinds.len() != tokens.len() {
+            let reason = format!("{} tokens but {} token types", tokens.len(), kinds.len());
+            return Err(fail(metadata, reason));
+        }
+        let mut ids = Vocab::default();
+        for (id, &token) in tokens.iter().enumerate() {
+            if token.len() > LONGEST_TOKEN {
+                let reason = format!("token {id} has {} bytes, too many", token.len());
+                return Err(fail(metadata, reason));
+            }
+            if let Some(other) = ids.insert(token.to_owned(), id as u32) {
+                return Err(fail(metadata, format!("tokens {other} and {id} are both {token:?}")));
+            }
+        }
+        Ok(Self { tokens, kinds, ids })
+    }
+
+    /// Tokens that are found in a text before anything else.
+    fn added(&self, kind: TokenKind) -> Vec<AddedToken> {
+        let of_kind = self.tokens.iter().zip(&self.kinds).filter(|(_, other)| **other == kind);
+        let special = kind != TokenKind::UserDefined;
+        of_kind.map(|(token, _)| AddedToken::from(*token, special).normalized(false)).collect()
+    }
+
+    /// `tokenizer.ggml.{name}`, which must be the id of a token.
+    pub(super) fn special_id(&self, metadata: &Metadata, name: &str) -> Result<Option<u32>> {
+        let Some(id) = metadata.optional::<usize>(&format!("tokenizer.ggml.{name}"))? else {
+            return Ok(None);
+        };
+        if id >= self.tokens.len() {
+            let reason = format!("{name} is {id}, but there are {} tokens", self.tokens.len());
+            return Err(fail(metadata, reason));
+        }
+        Ok(Some(id as u32))
+    }
+}
+
+impl TokenKind {
+    fn from_id(id: usize) -> Self {
+        match id {
+            2 => Self::Unknown,
+            3 => Self::Control,
+            4 => Self::UserDefined,
+            5 => Self::Unused,
+            6 => Self::Byte,
+            _ => Self::Normal,
+        }
+    }
+}
+
+/// Puts one token before every text.
+fn prepend(id: u32, token: &str) -> TemplateProcessing {
+    let special = SpecialToken::new("bos".into(), vec![id], vec![token.into()])
+        .expect("one id and one token");
+    TemplateProcessing::builder()
+        .try_single(vec!["bos", "$A"])
+        .expect("a valid template")
+        .try_pair(vec!["bos", "$A", "bos:1", "$B:1"])
+        .expect("a valid template")
+        .special_tokens(vec![special])
+        .build()
+        .expect("the template's token is given")
+}
+
+/// An error about the tokenizer.
+pub(super) fn fail(metadata: &Metadata, reason: impl Into<String>) -> Error {
+    Error::Tokenizer { path: metadata.path().into(), reason: reason.into() }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::fixture::{Fixture, open};
+    use super::super::value::Value;
+    use super::*;
+
+    /// A file with a vocabulary: token, ggml's number of its kind.
+    pub(in super::super) fn vocabulary(model: &str, tokens: &[(&str, u64)]) -> Fixture {
+        let mut fixture = Fixture::empty();
+        fixture.value("tokenizer.ggml.model", &Value::Text(model.into()));
+        let texts = tokens.iter().map(|(text, _)| Value::Text((*text).into())).collect();
+        fixture.value("tokenizer.ggml.tokens", &Value::Array(texts));
+        let kinds = tokens.iter().map(|(_, kind)| Value::Unsigned(*kind)).collect();
+        fixture.value("tokenizer.ggml.token_type", &Value::Array(kinds));
+        fixture
+    }
+
+    pub(in super::super) fn texts(texts: &[&str]) -> Value {
+        Value::Array(texts.iter().map(|text| Value::Text((*text).into())).collect())
+    }
+
+    pub(in super::super) fn built(fixture: &Fixture) -> Result<Tokenizer> {
+        open(fixture.bytes()).unwrap().tokenizer()
+    }
+
+    fn with_specials() -> Fixture {
+        let tokens = [("a", 1), ("b", 1), ("<s>", 3), ("</s>", 3), ("<eot>", 3), ("ab", 4)];
+        let mut fixture = vocabulary("gpt2", &tokens);
+        fixture.value("tokenizer.ggml.merges", &texts(&[]));
+        for (name, id) in [("bos", 2), ("eos", 3), ("eot", 4)] {
+            fixture.value(&format!("tokenizer.ggml.{name}_token_id"), &Value::Unsigned(id));
+        }
+        fixture.value("tokenizer.chat_template", &Value::Text("{{ messages }}".into()));
+        fixture
+    }
+
+    #[test]
+    fn special_tokens_and_template_are_found() {
+        let tokenizer = built(&with_specials()).unwrap();
+        assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (Some(2), &[3, 4][..]));
+        assert_eq!(tokenizer.chat_template.as_deref(), Some("{{ messages }}"));
+        assert_eq!(tokenizer.encode("ba<eot>abb").unwrap(), [1, 0, 4, 5, 1]);
+        assert_eq!(tokenizer.decode(&[1, 0, 4, 5]).unwrap(), "baab");
+        assert_eq!(tokenizer.vocab_size(), 6);
+    }
+
+    #[test]
+    fn bos_is_added_where_the_file_says_so() {
+        let mut fixture = with_specials();
+        fixture.value("tokenizer.ggml.add_bos_token", &Value::Bool(true));
+        let tokenizer = built(&fixture).unwrap();
+        assert_eq!(tokenizer.encode("b").unwrap(), [2, 1]);
+        assert_eq!(tokenizer.encode_raw("b").unwrap(), [1]);
+    }
+
+    #[test]
+    fn inconsistent_vocabularies_are_refused() {
+        let cases = [
+            ("tokenizer.ggml.model", Value::Text("bert".into()), "kind `bert`"),
+            ("tokenizer.ggml.eos_token_id", Value::Unsigned(6), "eos_token_id is 6"),
+            ("tokenizer.ggml.token_type", Value::Array(vec![]), "6 tokens but 0 token types"),
+            ("tokenizer.ggml.tokens", texts(&["a", "a"]), "tokens 0 and 1 are both \"a\""),
+        ];
+        for (key, value, expected) in cases {
+            let mut fixture = with_specials();
+            if key.ends_with("tokens") {
+                fixture.replace("tokenizer.ggml.token_type", None);
+            }
+            fixture.replace(key, Some(value));
+            let message = built(&fixture).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        let mut fixture = with_specials();
+        fixture.replace("tokenizer.ggml.bos_token_id", None);
+        fixture.value("tokenizer.ggml.add_bos_token", &Value::Bool(true));
+        assert!(built(&fixture).unwrap_err().to_string().contains("names no bos_token_id"));
+    }
+}

@@ -1,0 +1,105 @@
+//! Parity: GGUF files against what gguf-py, SentencePiece and tokenizers read in them.
+//!
+//! `tests/golden/README.md` tells how the files are made.
+
+use burn::tensor::{DType, Device};
+use llama::gguf::{GgufFile, GgufSource};
+use llama::weights::{Bytes, load};
+use llama::{Llama, NoAdapter, Tokenizer};
+use testing::{Golden, assert_close, assert_values_close, flex, golden_folder};
+
+fn open(name: &str) -> GgufFile {
+    let path = golden_folder().join("gguf").join(name);
+    let bytes = Bytes::open(&path).unwrap_or_else(|error| {
+        panic!("{error}\nmake it with: python3 tests/golden/make.py (see its README)")
+    });
+    GgufFile::open(bytes).unwrap()
+}
+
+fn model(name: &str, device: &Device) -> Llama {
+    let file = open(name);
+    load(file.config().unwrap(), &GgufSource::new(file).unwrap(), DType::F32, device).unwrap()
+}
+
+/// A row of a golden JSON list: text, ids, decoded text.
+fn token_rows(name: &str) -> Vec<(String, Vec<u32>, String)> {
+    let text = std::fs::read_to_string(golden_folder().join("gguf").join(name)).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let field = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap().to_owned();
+    rows.iter()
+        .map(|row| {
+            let ids = serde_json::from_value(row["ids"].clone()).unwrap();
+            (field(row, "text"), ids, field(row, "decoded"))
+        })
+        .collect()
+}
+
+fn check_tokens(tokenizer: &Tokenizer, rows: &[(String, Vec<u32>, String)]) {
+    assert!(!rows.is_empty());
+    for (text, ids, _) in rows {
+        assert_eq!(tokenizer.encode_raw(text).unwrap(), *ids, "{text:?}");
+    }
+}
+
+#[test]
+fn every_block_type_equals_gguf_py() {
+    let golden = Golden::open("gguf/quants.safetensors");
+    let file = open("quants.gguf");
+    assert_eq!(file.tensors().len(), 11);
+    for name in golden.names() {
+        let (shape, expected) = golden.floats(&name);
+        let found = file.read(&name).unwrap();
+        assert_eq!(found.shape().to_vec(), shape, "{name}");
+        let found = found.iter::<f32>().collect::<Vec<_>>();
+        assert_values_close(&name, &found, &expected, &shape, 1e-6);
+    }
+}
+
+#[test]
+fn tied_model_has_the_logits_of_its_safetensors() {
+    let device = flex();
+    let golden = Golden::open("llama-gqa-tied/golden.safetensors");
+    let model = model("tiny-llama.gguf", &device);
+    assert!(model.config().tied_head);
+    let tokens = golden.int_tensor("input_ids", &device);
+    let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap());
+    assert_close("logits", logits, golden.tensor("base_logits", &device), 2e-4);
+}
+
+#[test]
+fn half_precision_model_has_the_logits_of_the_reference() {
+    let device = flex();
+    let golden = Golden::open("gguf/tiny-llama-spm.safetensors");
+    let model = model("tiny-llama-spm.gguf", &device);
+    assert!(!model.config().tied_head);
+    let tokens = golden.int_tensor("input_ids", &device);
+    let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap());
+    assert_close("logits", logits, golden.tensor("logits", &device), 2e-4);
+}
+
+#[test]
+fn byte_level_tokens_equal_tokenizers() {
+    let tokenizer = open("tiny-llama.gguf").tokenizer().unwrap();
+    let rows = token_rows("bpe_tokens.json");
+    check_tokens(&tokenizer, &rows);
+    for (text, ids, _) in &rows {
+        assert_eq!(tokenizer.encode(text).unwrap(), *ids, "no BOS: {text:?}");
+    }
+    assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (Some(1), &[2][..]));
+    assert_eq!(tokenizer.vocab_size(), 128);
+    assert!(tokenizer.chat_template.unwrap().contains("<|im_start|>"));
+}
+
+#[test]
+fn sentencepiece_tokens_equal_sentencepiece() {
+    let tokenizer = open("tiny-llama-spm.gguf").tokenizer().unwrap();
+    let rows = token_rows("spm_tokens.json");
+    check_tokens(&tokenizer, &rows);
+    for (text, ids, decoded) in &rows {
+        assert_eq!(tokenizer.decode(ids).unwrap(), *decoded, "{text:?}");
+        let with_bos = [&[1], &ids[..]].concat();
+        assert_eq!(tokenizer.encode(text).unwrap(), with_bos, "{text:?}");
+    }
+    assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (Some(1), &[2][..]));
+    assert_eq!(tokenizer.vocab_size(), 320);
+}
