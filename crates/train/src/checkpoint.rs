@@ -135,4 +135,3 @@ fn restore<const D: usize>(
     let momentum = AdaptiveMomentumState::new(step, moment(1)?, moment(2)?);
     Ok(Some(AdamWState::new(momentum)))
 }
-

@@ -1,7 +1,5 @@
 //! How well a model follows held-out rows: loss, perplexity, exact match.
 
-use std::time::Instant;
-
 use llama::{Adapter, GenerationConfig, Generator, Llama, Request, Step, Tokenizer};
 use serde::{Deserialize, Serialize};
 
@@ -114,15 +112,9 @@ pub fn answer_rows(
 
 /// Counts the answers that equal the wanted output.
 pub fn exact_match(rows: &[Instruction], answers: &[String]) -> ExactMatch {
-    let matches = rows.iter().zip(answers).filter(|(row, answer)| row.output.trim() == answer.trim());
+    let matches =
+        rows.iter().zip(answers).filter(|(row, answer)| row.output.trim() == answer.trim());
     ExactMatch { rows: rows.len(), matches: matches.count() }
-}
-
-/// Seconds that a piece of work took, beside its result.
-pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
-    let begin = Instant::now();
-    let result = work();
-    (result, begin.elapsed().as_secs_f64())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! [`Run`](crate::Run).
 
 use adaption_prompt::AdaptionPrompt;
-use burn::module::AutodiffModule;
+use burn::module::Module;
 use llama::Llama;
 
 use crate::batch::{Batch, Order};

@@ -1,0 +1,152 @@
+//! Settings of a run, as `run.json` keeps them.
+
+use adaption_prompt::AdaptionPromptConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Order;
+use crate::error::{Error, Result};
+use crate::optimizer::OptimizerConfig;
+use crate::schedule::Schedule;
+
+/// Everything that decides what a run learns, but for the model and the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// Shape, gate and start of the adapter.
+    pub adapter: AdaptionPromptConfig,
+    /// AdamW and clipping.
+    pub optimizer: OptimizerConfig,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Share of all steps in which the learning rate rises, 0 to 1.
+    pub warmup: f64,
+    /// Rows of a batch.
+    pub batch_size: usize,
+    /// Batches of a step.
+    pub accumulate: usize,
+    /// How long to train.
+    pub length: Length,
+    /// Longest row in tokens; longer ones lose their end.
+    pub max_len: usize,
+    /// Seed of the prompts and of the order of the rows.
+    pub seed: u64,
+    /// Steps between two checkpoints; the end of an epoch always makes one.
+    pub checkpoint_every: usize,
+    /// Held-out rows that are answered before and after, for the exact match; 0: none.
+    pub exact_match_rows: usize,
+}
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Length {
+    /// Times through the data.
+    Epochs(usize),
+    /// Steps of the optimizer.
+    Steps(usize),
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            adapter: AdaptionPromptConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            learning_rate: 1e-2,
+            warmup: 0.1,
+            batch_size: 8,
+            accumulate: 1,
+            length: Length::Epochs(3),
+            max_len: 512,
+            seed: 0,
+            checkpoint_every: 50,
+            exact_match_rows: 128,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks every number against its range.
+    ///
+    /// # Errors
+    /// [`Error::Config`]
+    pub fn validate(&self) -> Result<()> {
+        let (Length::Epochs(length) | Length::Steps(length)) = self.length;
+        for (field, value) in [
+            ("the batch size", self.batch_size),
+            ("the number of accumulated batches", self.accumulate),
+            ("the length of the training", length),
+            ("the longest row", self.max_len),
+            ("the distance of checkpoints", self.checkpoint_every),
+        ] {
+            if value == 0 {
+                return Err(Error::Config { field, found: "0".into(), expected: "at least 1" });
+            }
+        }
+        let OptimizerConfig { beta_1, beta_2, epsilon, weight_decay, clip } = self.optimizer;
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let not_negative = |x: f64| x.is_finite() && x >= 0.0;
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        for (field, value, fits, expected) in [
+            ("the learning rate", self.learning_rate, positive(self.learning_rate), "above 0"),
+            ("the warm-up", self.warmup, (0.0..=1.0).contains(&self.warmup), "0 to 1"),
+            ("beta 1", beta_1.into(), share(beta_1.into()), "at least 0, below 1"),
+            ("beta 2", beta_2.into(), share(beta_2.into()), "at least 0, below 1"),
+            ("epsilon", epsilon.into(), positive(epsilon.into()), "above 0"),
+            ("weight decay", weight_decay.into(), not_negative(weight_decay.into()), "at least 0"),
+            ("the clip", clip.unwrap_or(1.0), clip.is_none_or(positive), "above 0"),
+        ] {
+            if !fits {
+                return Err(Error::Config { field, found: value.to_string(), expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// Which examples each step takes.
+    pub fn order(&self, n_examples: usize) -> Order {
+        let Self { batch_size, accumulate, seed, .. } = *self;
+        Order { n_examples, batch_size, accumulate, seed }
+    }
+
+    /// Learning rate of each step.
+    pub fn schedule(&self, n_examples: usize) -> Schedule {
+        let total = match self.length {
+            Length::Epochs(epochs) => epochs * self.order(n_examples).steps_per_epoch(),
+            Length::Steps(steps) => steps,
+        };
+        let warmup = (self.warmup * total as f64).round() as usize;
+        Schedule { peak: self.learning_rate, warmup, total }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        TrainConfig::default().validate().unwrap();
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_named() {
+        let message = |config: TrainConfig| config.validate().unwrap_err().to_string();
+        let rate = TrainConfig { learning_rate: f64::NAN, ..Default::default() };
+        assert_eq!(message(rate), "the learning rate is NaN, expected above 0");
+        let batch = TrainConfig { batch_size: 0, ..Default::default() };
+        assert_eq!(message(batch), "the batch size is 0, expected at least 1");
+    }
+
+    #[test]
+    fn epochs_become_steps() {
+        let config = TrainConfig {
+            length: Length::Epochs(4),
+            batch_size: 2,
+            accumulate: 3,
+            warmup: 0.25,
+            ..Default::default()
+        };
+        // Thirteen rows make three steps of six rows, the last smaller.
+        let Schedule { warmup, total, .. } = config.schedule(13);
+        assert_eq!((warmup, total), (3, 12));
+    }
+}

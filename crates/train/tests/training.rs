@@ -1,0 +1,268 @@
+//! Training against PEFT's numbers, and the invariants of a run.
+
+#[path = "../../adaption-prompt/tests/tiny/mod.rs"]
+mod tiny;
+
+use adaption_prompt::{AdaptionPrompt, AdaptionPromptConfig};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor};
+use llama::Llama;
+use testing::{Golden, assert_close, assert_values_close};
+use tiny::{CASES, open_adapter, open_base};
+use train::{
+    AdapterGradients, AdapterOptimizer, Batch, Error, Example, OptimizerConfig, Order, Schedule,
+    Trainer, evaluate_loss, label_loss,
+};
+
+fn shape() -> AdaptionPromptConfig {
+    AdaptionPromptConfig { adapter_len: 5, adapter_layers: 2, ..Default::default() }
+}
+
+/// The golden file's two rows.
+fn golden_examples(golden: &Golden) -> Vec<Example> {
+    let labels = golden.rows("labels");
+    let rows = golden.rows("input_ids").into_iter().zip(labels);
+    rows.map(|(tokens, labels)| Example {
+        tokens: tokens.into_iter().map(|id| u32::try_from(id).unwrap()).collect(),
+        labels_from: labels.iter().position(|&label| label >= 0).unwrap(),
+    })
+    .collect()
+}
+
+/// Rows of unequal length, made up.
+fn examples() -> Vec<Example> {
+    (0..11_u32)
+        .map(|row| Example {
+            tokens: (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect(),
+            labels_from: 2 + row as usize % 3,
+        })
+        .collect()
+}
+
+fn mean_loss(llama: &Llama, adapter: &AdaptionPrompt, batch: &Batch) -> Tensor<1> {
+    label_loss(llama, &adapter.project(llama), batch).unwrap() / batch.n_labels() as f64
+}
+
+fn trainer<'a>(llama: &'a Llama, examples: &'a [Example], total: usize) -> Trainer<'a> {
+    let device = llama.device().autodiff();
+    let adapter = shape().init(llama.config(), 3, &device).unwrap();
+    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5 };
+    let schedule = Schedule { peak: 0.05, warmup: 1, total };
+    let optimizer = OptimizerConfig { clip: Some(0.5), ..Default::default() };
+    Trainer::new(llama, adapter, examples, order, schedule, &optimizer)
+}
+
+#[test]
+fn five_adamw_steps_equal_pytorch() {
+    for device in testing::devices() {
+        for case in CASES {
+            let llama = open_base(case, &device);
+            let golden = Golden::open(&format!("{case}/golden.safetensors"));
+            let device = device.clone().autodiff();
+            let mut adapter = open_adapter(&golden, "", shape(), &llama, &device);
+            let examples = golden_examples(&golden);
+            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+            let mut optimizer =
+                AdapterOptimizer::new(&OptimizerConfig::default(), adapter.layers.len());
+            let mut losses = Vec::new();
+            for _ in 0..5 {
+                let loss = mean_loss(&llama, &adapter, &batch);
+                losses.push(loss.clone().inner().into_scalar::<f32>());
+                let gradients = AdapterGradients::take(&adapter, loss.backward());
+                let norm = gradients.norm();
+                adapter = optimizer.step(adapter, gradients, norm, 1e-2);
+            }
+            let (_shape, expected) = golden.floats("adamw_losses");
+            assert_values_close(&format!("{case} losses"), &losses, &expected, &[5], 1e-5);
+            let after = {
+                // The same keys, under another prefix.
+                let plain = llama.device();
+                move |index: usize, what: &str| {
+                    let key = format!(
+                        "after5.base_model.model.model.layers.{index}.self_attn.adaption_{what}"
+                    );
+                    let (_shape, values) = golden.floats(&key);
+                    Tensor::<1>::from_floats(values.as_slice(), &plain)
+                }
+            };
+            for (index, layer) in adapter.layers.iter().enumerate() {
+                let index = adapter.first_layer() + index;
+                let prompt = layer.prompt.val().inner().flatten::<1>(0, 1);
+                assert_close(&format!("{case} prompt"), prompt, after(index, "prompt"), 1e-4);
+                let gate = layer.gate.val().inner();
+                assert_close(&format!("{case} gate"), gate, after(index, "gate"), 1e-4);
+            }
+        }
+    }
+}
+
+#[test]
+fn accumulated_batches_weigh_every_label_the_same() {
+    let device = testing::flex();
+    let llama = open_base("llama-gqa-tied", &device);
+    let golden = Golden::open("llama-gqa-tied/golden.safetensors");
+    let adapter = open_adapter(&golden, "", shape(), &llama, &device.autodiff());
+    // Unequal numbers of labels: a mean of means would be wrong.
+    let examples = examples();
+    let one = Batch::new(&examples[..3].iter().collect::<Vec<_>>());
+    let halves = [Batch::new(&[&examples[0]]), Batch::new(&[&examples[1], &examples[2]])];
+    let prompts = || adapter.project(&llama);
+    let whole = label_loss(&llama, &prompts(), &one).unwrap() / one.n_labels() as f64;
+    let whole = AdapterGradients::take(&adapter, whole.backward());
+    let sum = halves
+        .iter()
+        .map(|half| {
+            let loss = label_loss(&llama, &prompts(), half).unwrap() / one.n_labels() as f64;
+            AdapterGradients::take(&adapter, loss.backward())
+        })
+        .reduce(AdapterGradients::add)
+        .unwrap();
+    for (found, expected) in sum.layers().iter().zip(whole.layers()) {
+        testing::assert_relative("prompt", found.0.clone(), expected.0.clone(), 1e-4);
+        testing::assert_relative("gate", found.1.clone(), expected.1.clone(), 1e-4);
+    }
+}
+
+/// Counts the parameters of a module that have a gradient.
+struct WithGradient<'a>(&'a Gradients, usize);
+
+impl ModuleVisitor for WithGradient<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.1 += usize::from(param.val().grad(self.0).is_some());
+    }
+}
+
+/// How many of a module's parameters have a gradient.
+fn with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
+    let mut visitor = WithGradient(gradients, 0);
+    module.visit(&mut visitor);
+    visitor.1
+}
+
+#[test]
+fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
+    for device in testing::devices() {
+        let llama = open_base("llama-gqa-tied", &device);
+        let golden = Golden::open("llama-gqa-tied/golden.safetensors");
+        let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
+        let examples = golden_examples(&golden);
+        let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+
+        /// Notes for each layer whether its query already belongs to a graph.
+        struct Watched<A>(A, std::cell::RefCell<Vec<bool>>);
+        impl<A: llama::Adapter> llama::Adapter for Watched<A> {
+            fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
+                self.1.borrow_mut().push(query.is_tracked());
+                self.0.attention(layer, query)
+            }
+        }
+        let watched = Watched(adapter.project(&llama), std::cell::RefCell::default());
+        let loss = label_loss(&llama, &watched, &batch).unwrap();
+        // Three layers, the last two adapted: the first adapted layer's own query is still plain.
+        assert_eq!(watched.1.into_inner(), [false, false, true]);
+
+        let gradients = loss.backward();
+        assert_eq!(with_gradient(&llama, &gradients), 0);
+        assert_eq!(with_gradient(&adapter, &gradients), 4);
+    }
+}
+
+#[test]
+fn prompts_learn_after_an_evaluation_too() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let examples = examples();
+    let mut trainer = trainer(&llama, &examples, 8);
+    trainer.step().unwrap();
+    let before =
+        evaluate_loss(&llama, &trainer.adapter().project(&llama), &examples, 4, &mut |_| {})
+            .unwrap();
+    assert_eq!(before.labels, examples.iter().map(Example::n_labels).sum::<usize>());
+    let old = trainer.adapter();
+    trainer.step().unwrap();
+    let new = trainer.adapter();
+    for (old, new) in old.layers.iter().zip(&new.layers) {
+        let moved = (old.prompt.val() - new.prompt.val()).abs().max().into_scalar::<f32>();
+        assert!(moved > 0.0, "a prompt stood still");
+    }
+}
+
+#[test]
+fn training_lowers_the_loss_of_its_rows() {
+    for device in testing::devices() {
+        let llama = open_base("llama-gqa-tied", &device);
+        let examples = examples();
+        let mut trainer = trainer(&llama, &examples, 30);
+        let loss = |trainer: &Trainer| {
+            let prompts = trainer.adapter().project(&llama);
+            evaluate_loss(&llama, &prompts, &examples, 4, &mut |_| {}).unwrap().loss
+        };
+        let before = loss(&trainer);
+        while !trainer.is_done() {
+            trainer.step().unwrap();
+        }
+        let after = loss(&trainer);
+        assert!(after < before - 0.2, "{before} -> {after}");
+    }
+}
+
+#[test]
+fn a_resumed_trainer_equals_an_uninterrupted_one_bit_for_bit() {
+    for device in testing::devices() {
+        let llama = open_base("llama-rope3", &device);
+        let examples = examples();
+        let mut straight = trainer(&llama, &examples, 9);
+        let reports = (0..9).map(|_| straight.step().unwrap()).collect::<Vec<_>>();
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(train::CHECKPOINT_FILE);
+        // Three steps make an epoch: step 4 lies in the middle of the second.
+        let mut first = trainer(&llama, &examples, 9);
+        assert_eq!(first.steps_per_epoch(), 3);
+        for _ in 0..4 {
+            first.step().unwrap();
+        }
+        first.save_checkpoint(&path, &"kept").unwrap();
+        drop(first);
+        let mut second = trainer(&llama, &examples, 9);
+        assert_eq!(second.load_checkpoint::<String>(&path).unwrap(), "kept");
+        let rest = (4..9).map(|_| second.step().unwrap()).collect::<Vec<_>>();
+        assert_eq!(rest, reports[4..]);
+        assert_eq!(second.adapter().to_safetensors(), straight.adapter().to_safetensors());
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let examples = examples();
+    let mut trainer = trainer(&llama, &examples, 4);
+    trainer.step().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(train::CHECKPOINT_FILE);
+    trainer.save_checkpoint(&path, &0).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for len in [0, 7, 100, whole.len() - 1] {
+        std::fs::write(&path, &whole[..len]).unwrap();
+        let error = trainer.load_checkpoint::<u8>(&path).unwrap_err();
+        assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_adapter() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let examples = examples();
+    let device = llama.device().autodiff();
+    let mut adapter = shape().init(llama.config(), 3, &device).unwrap();
+    let gate = Tensor::from_floats([f32::NAN], &device);
+    adapter.layers[0].gate = Param::from_tensor(gate);
+    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 1, seed: 0 };
+    let schedule = Schedule { peak: 0.1, warmup: 0, total: 3 };
+    let mut trainer =
+        Trainer::new(&llama, adapter, &examples, order, schedule, &OptimizerConfig::default());
+    let before = trainer.adapter().to_safetensors();
+    let error = trainer.step().unwrap_err();
+    assert!(matches!(error, Error::Diverged { what: "loss", step: 1, .. }), "{error}");
+    assert_eq!(trainer.done(), 0);
+    assert_eq!(trainer.adapter().to_safetensors(), before);
+}
