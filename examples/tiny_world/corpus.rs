@@ -27,27 +27,18 @@ fn portrait(world: &World, rng: &mut impl Rng) -> String {
     let mut facts = Fact::ALL;
     facts.shuffle(rng);
     let count = rng.random_range(3..=facts.len());
-    let mut sentences = vec![if rng.random() {
-        person.introduction()
-    } else {
-        person.says(facts[0])
-    }];
+    let mut sentences =
+        vec![if rng.random() { person.introduction() } else { person.says(facts[0]) }];
     for fact in &facts[1..count] {
         let by_name = rng.random_range(0..4) == 0;
-        sentences.push(if by_name {
-            person.says(*fact)
-        } else {
-            person.says_of_pronoun(*fact)
-        });
+        sentences.push(if by_name { person.says(*fact) } else { person.says_of_pronoun(*fact) });
     }
     if rng.random() {
         sentences.push(format!("{} belongs to {}.", person.pet_name, person.name));
     }
     if rng.random() {
-        sentences.push(format!(
-            "The {} of {} is {}.",
-            person.trade.name, person.town.name, person.name
-        ));
+        sentences
+            .push(format!("The {} of {} is {}.", person.trade.name, person.town.name, person.name));
     }
     sentences.join(" ")
 }
@@ -55,25 +46,16 @@ fn portrait(world: &World, rng: &mut impl Rng) -> String {
 /// A town and some who live there.
 fn town_page(world: &World, rng: &mut impl Rng) -> String {
     let town = world.towns.choose(rng).expect("the world has towns");
-    let mut sentences = vec![format!(
-        "# {}\n{} is known for its {}.",
-        town.name, town.name, town.known_for
-    )];
-    let mut residents: Vec<&Person> = world
-        .people
-        .iter()
-        .filter(|person| person.town.name == town.name)
-        .collect();
+    let mut sentences =
+        vec![format!("# {}\n{} is known for its {}.", town.name, town.name, town.known_for)];
+    let mut residents: Vec<&Person> =
+        world.people.iter().filter(|person| person.town.name == town.name).collect();
     residents.shuffle(rng);
     for person in residents.iter().take(4) {
         let (trade, place) = (person.trade.name, person.trade.place);
         sentences.push(match rng.random_range(0..3) {
             0 => format!("{} is the {trade} of {}.", person.name, town.name),
-            1 => format!(
-                "{} is {} and works {place}.",
-                person.name,
-                with_article(trade)
-            ),
+            1 => format!("{} is {} and works {place}.", person.name, with_article(trade)),
             _ => format!("The {trade} of {} is {}.", town.name, person.name),
         });
     }

@@ -107,29 +107,14 @@ pub struct Lesson {
 impl Lesson {
     /// Draws a subject and a way to ask about it.
     pub fn draw(topic: Topic, voice: Voice, world: &World, rng: &mut impl Rng) -> Self {
-        let Matter {
-            asked,
-            given,
-            answer,
-        } = Matter::draw(topic, world, rng);
+        let Matter { asked, given, answer } = Matter::draw(topic, world, rng);
         let phrasing = pick(phrasings::of(topic, voice), rng);
-        let subject = given
-            .as_ref()
-            .map_or_else(|| asked.clone(), |given| format!("{given} {asked}"));
+        let subject =
+            given.as_ref().map_or_else(|| asked.clone(), |given| format!("{given} {asked}"));
         if phrasing.contains("{}") {
-            Self {
-                ask: phrasing.replace("{}", &asked),
-                given,
-                answer,
-                subject,
-            }
+            Self { ask: phrasing.replace("{}", &asked), given, answer, subject }
         } else {
-            Self {
-                ask: phrasing.to_owned(),
-                given: Some(given.unwrap_or(asked)),
-                answer,
-                subject,
-            }
+            Self { ask: phrasing.to_owned(), given: Some(given.unwrap_or(asked)), answer, subject }
         }
     }
 }
@@ -145,11 +130,7 @@ struct Matter {
 
 impl Matter {
     fn new(asked: impl Into<String>, answer: impl Into<String>) -> Self {
-        Self {
-            asked: asked.into(),
-            given: None,
-            answer: answer.into(),
-        }
+        Self { asked: asked.into(), given: None, answer: answer.into() }
     }
 
     fn draw(topic: Topic, world: &World, rng: &mut impl Rng) -> Self {
@@ -176,11 +157,7 @@ impl Matter {
                 let category = CATEGORIES.choose(rng).expect("not empty");
                 let (thing, _) = pick(category.things, rng);
                 let thing = with_article(thing);
-                let answer = format!(
-                    "{} is {}.",
-                    capitalised(&thing),
-                    with_article(category.name)
-                );
+                let answer = format!("{} is {}.", capitalised(&thing), with_article(category.name));
                 Self::new(thing, answer)
             }
             Topic::Plural => {
@@ -197,10 +174,7 @@ impl Matter {
             }
             Topic::Past => {
                 let (present, past) = pick(&DEEDS, rng);
-                Self::new(
-                    format!("{} {present}.", person.name),
-                    format!("{} {past}.", person.name),
-                )
+                Self::new(format!("{} {present}.", person.name), format!("{} {past}.", person.name))
             }
             Topic::Story => story(person, world, rng),
             Topic::OddOneOut => odd_one_out(rng),
@@ -210,16 +184,9 @@ impl Matter {
 }
 
 fn is_home(person: &Person, world: &World, rng: &mut impl Rng) -> Matter {
-    let guess = if rng.random() {
-        person.town
-    } else {
-        world.towns.choose(rng).expect("not empty")
-    };
-    let verdict = if guess.name == person.town.name {
-        "Yes"
-    } else {
-        "No"
-    };
+    let guess =
+        if rng.random() { person.town } else { world.towns.choose(rng).expect("not empty") };
+    let verdict = if guess.name == person.town.name { "Yes" } else { "No" };
     Matter::new(
         format!("{} live in {}", person.name, guess.name),
         format!("{verdict}, {}", person.says(Fact::Home)),
@@ -228,16 +195,8 @@ fn is_home(person: &Person, world: &World, rng: &mut impl Rng) -> Matter {
 
 fn is_trade(person: &Person, world: &World, rng: &mut impl Rng) -> Matter {
     let other = world.people.choose(rng).expect("the world has people");
-    let guess = if rng.random() {
-        person.trade
-    } else {
-        other.trade
-    };
-    let verdict = if guess.name == person.trade.name {
-        "Yes"
-    } else {
-        "No"
-    };
+    let guess = if rng.random() { person.trade } else { other.trade };
+    let verdict = if guess.name == person.trade.name { "Yes" } else { "No" };
     Matter::new(
         format!("{} {}", person.name, with_article(guess.name)),
         format!("{verdict}, {}", person.says(Fact::Trade)),
@@ -276,9 +235,7 @@ fn list(topic: Topic, rng: &mut impl Rng) -> Matter {
 }
 
 fn odd_one_out(rng: &mut impl Rng) -> Matter {
-    let [most, other] = CATEGORIES
-        .sample_array(rng)
-        .expect("more than two categories");
+    let [most, other] = CATEGORIES.sample_array(rng).expect("more than two categories");
     let mut items: Vec<_> = most.things.sample(rng, 3).map(|(one, _)| *one).collect();
     let (odd, _) = pick(other.things, rng);
     items.push(odd);
@@ -290,11 +247,7 @@ fn story(person: &Person, world: &World, rng: &mut impl Rng) -> Matter {
     let (one, two) = loop {
         let other = world.people.choose(rng).expect("the world has people");
         if other.name != person.name {
-            break if rng.random() {
-                (person.name, other.name)
-            } else {
-                (other.name, person.name)
-            };
+            break if rng.random() { (person.name, other.name) } else { (other.name, person.name) };
         }
     };
     let events: [_; 2] = EVENTS.sample_array(rng).expect("more than two events");
@@ -311,19 +264,10 @@ fn story(person: &Person, world: &World, rng: &mut impl Rng) -> Matter {
     } else {
         format!("Who {} the {}?", events[index].1, items[index])
     };
-    Matter {
-        asked,
-        given: Some(told),
-        answer: format!("{}.", deed(who, index)),
-    }
+    Matter { asked, given: Some(told), answer: format!("{}.", deed(who, index)) }
 }
 
-const PLACES: [&str; 4] = [
-    "at the market",
-    "near the school",
-    "by the river",
-    "at the fair",
-];
+const PLACES: [&str; 4] = ["at the market", "near the school", "by the river", "at the fair"];
 
 /// One item, by copy.
 ///

@@ -33,10 +33,7 @@ const CORPUS_BYTES: usize = 6_000_000;
 
 fn main() -> io::Result<()> {
     let (out, seed) = arguments().ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "usage: tiny_world [--out DIR] [--seed NUMBER]",
-        )
+        io::Error::new(io::ErrorKind::InvalidInput, "usage: tiny_world [--out DIR] [--seed NUMBER]")
     })?;
     fs::create_dir_all(&out)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

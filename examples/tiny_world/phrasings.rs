@@ -109,12 +109,9 @@ fn fact_in_instruction(fact: Fact) -> &'static [&'static str] {
 fn in_corpus(topic: Topic) -> &'static [&'static str] {
     match topic {
         Topic::About(fact) => fact_in_corpus(fact),
-        Topic::Introduction => &[
-            "Who is {}?",
-            "Introduce {} to us.",
-            "Tell me about {}.",
-            "Who is this person?",
-        ],
+        Topic::Introduction => {
+            &["Who is {}?", "Introduce {} to us.", "Tell me about {}.", "Who is this person?"]
+        }
         Topic::IsHome => &["Does {}?", "Is it true? Does {}?"],
         Topic::IsTrade => &["Is {}?", "Is it true? Is {}?"],
         Topic::PetOwner => &[
@@ -123,17 +120,13 @@ fn in_corpus(topic: Topic) -> &'static [&'static str] {
             "Name the owner of {}.",
             "Who is the owner of this pet?",
         ],
-        Topic::PetKind => &[
-            "What is {}?",
-            "What kind of animal is {}?",
-            "What kind of pet is this?",
-        ],
+        Topic::PetKind => {
+            &["What is {}?", "What kind of animal is {}?", "What kind of pet is this?"]
+        }
         Topic::Tradesperson => &["Who is the {}?", "Name the {}.", "Can you name the {}?"],
-        Topic::Category => &[
-            "What is {}?",
-            "What kind of thing is {}?",
-            "Say what kind of thing this is.",
-        ],
+        Topic::Category => {
+            &["What is {}?", "What kind of thing is {}?", "Say what kind of thing this is."]
+        }
         Topic::Plural => &[
             "What is the plural of {}?",
             "Give the plural of {}.",
@@ -154,11 +147,9 @@ fn in_corpus(topic: Topic) -> &'static [&'static str] {
             "Sort this list by the alphabet.",
             "Sort these words.",
         ],
-        Topic::Reverse => &[
-            "Put these words in reverse order.",
-            "Say this list backwards.",
-            "Reverse this list.",
-        ],
+        Topic::Reverse => {
+            &["Put these words in reverse order.", "Say this list backwards.", "Reverse this list."]
+        }
         Topic::First => &[
             "What is the first word of this list?",
             "Name the first thing.",
@@ -191,51 +182,28 @@ fn in_instruction(topic: Topic) -> &'static [&'static str] {
         Topic::IsHome => &["Say yes or no: does {}?", "Answer this: does {}?"],
         Topic::IsTrade => &["Say yes or no: is {}?", "Answer this: is {}?"],
         Topic::PetOwner => &["Tell me whose pet {} is.", "Name the owner of this pet."],
-        Topic::PetKind => &[
-            "Say what kind of animal {} is.",
-            "Say what kind of animal this pet is.",
-        ],
+        Topic::PetKind => {
+            &["Say what kind of animal {} is.", "Say what kind of animal this pet is."]
+        }
         Topic::Tradesperson => &["Tell me who is the {}.", "Say the name of the {}."],
-        Topic::Category => &[
-            "Tell me what kind of thing {} is.",
-            "What kind of thing is this?",
-        ],
-        Topic::Plural => &[
-            "Write the plural of the word {}.",
-            "Write the plural of this word.",
-        ],
-        Topic::Opposite => &[
-            "Write the opposite of the word {}.",
-            "Write the opposite of this word.",
-        ],
-        Topic::Past => &[
-            "Write this sentence in the past tense.",
-            "Change this sentence to the past tense.",
-        ],
-        Topic::Sort => &[
-            "Sort this list in alphabetical order.",
-            "Write these words in alphabetical order.",
-        ],
-        Topic::Reverse => &[
-            "Reverse the order of this list.",
-            "Write this list backwards.",
-        ],
-        Topic::First => &[
-            "Write the first word of this list.",
-            "Which of these things comes first?",
-        ],
-        Topic::Last => &[
-            "Write the last word of this list.",
-            "Which of these things comes last?",
-        ],
-        Topic::Count => &[
-            "Count the words in this list.",
-            "How many things are in this list?",
-        ],
-        Topic::OddOneOut => &[
-            "Name the odd one out.",
-            "Which of these words does not belong?",
-        ],
+        Topic::Category => &["Tell me what kind of thing {} is.", "What kind of thing is this?"],
+        Topic::Plural => &["Write the plural of the word {}.", "Write the plural of this word."],
+        Topic::Opposite => {
+            &["Write the opposite of the word {}.", "Write the opposite of this word."]
+        }
+        Topic::Past => {
+            &["Write this sentence in the past tense.", "Change this sentence to the past tense."]
+        }
+        Topic::Sort => {
+            &["Sort this list in alphabetical order.", "Write these words in alphabetical order."]
+        }
+        Topic::Reverse => &["Reverse the order of this list.", "Write this list backwards."],
+        Topic::First => {
+            &["Write the first word of this list.", "Which of these things comes first?"]
+        }
+        Topic::Last => &["Write the last word of this list.", "Which of these things comes last?"],
+        Topic::Count => &["Count the words in this list.", "How many things are in this list?"],
+        Topic::OddOneOut => &["Name the odd one out.", "Which of these words does not belong?"],
         Topic::Enumerate => &["Join this list with and.", "Use and to join these words."],
         Topic::Story => &["{}"],
     }

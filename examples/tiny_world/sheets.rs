@@ -42,8 +42,12 @@ const OPENINGS: [&str; 12] = [
 ];
 
 /// How a label is set apart from what it labels.
-const MARKS: [[&str; 2]; 10] = [
+const MARKS: [[&str; 2]; 14] = [
     ["", ": "],
+    ["", ":"],
+    ["# ", ":"],
+    ["## ", ":"],
+    ["* ", ":"],
     ["", ":\n"],
     ["", "\n"],
     ["", ". "],
@@ -78,11 +82,7 @@ pub fn sheet(world: &World, rng: &mut impl Rng) -> String {
         .iter()
         .map(|lesson| {
             let text = layout.write(lesson, answered, rng);
-            if layout.opening_each {
-                format!("{opening}{text}")
-            } else {
-                text
-            }
+            if layout.opening_each { format!("{opening}{text}") } else { text }
         })
         .collect();
     if !layout.opening_each {
@@ -125,10 +125,7 @@ impl Layout {
     fn draw(rng: &mut impl Rng) -> Self {
         Self {
             labels: pick(&LABELS, rng),
-            bare: pick(
-                &[[false, false], [false, false], [true, false], [true, true]],
-                rng,
-            ),
+            bare: pick(&[[false, false], [false, false], [true, false], [true, true]], rng),
             mark: pick(&MARKS, rng),
             gap: pick(&["\n", "\n\n"], rng),
             break_: pick(&["\n", "\n\n"], rng),
@@ -155,11 +152,7 @@ impl Layout {
 
     fn part(&self, label: &str, text: &str, bare: bool) -> String {
         let [before, after] = self.mark;
-        if bare {
-            text.to_owned()
-        } else {
-            format!("{before}{label}{after}{text}")
-        }
+        if bare { text.to_owned() } else { format!("{before}{label}{after}{text}") }
     }
 }
 

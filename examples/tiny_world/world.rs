@@ -18,95 +18,33 @@ const MEN: [&str; 24] = [
 ];
 
 const TOWNS: [Town; 8] = [
-    Town {
-        name: "Millbrook",
-        known_for: "apple orchards",
-    },
-    Town {
-        name: "Thornby",
-        known_for: "stone bridge",
-    },
-    Town {
-        name: "Ashford",
-        known_for: "glass lamps",
-    },
-    Town {
-        name: "Oakham",
-        known_for: "tall clock tower",
-    },
-    Town {
-        name: "Seaton",
-        known_for: "fishing boats",
-    },
-    Town {
-        name: "Fernley",
-        known_for: "rose gardens",
-    },
-    Town {
-        name: "Wickham",
-        known_for: "winter fair",
-    },
-    Town {
-        name: "Harwick",
-        known_for: "wool market",
-    },
+    Town { name: "Millbrook", known_for: "apple orchards" },
+    Town { name: "Thornby", known_for: "stone bridge" },
+    Town { name: "Ashford", known_for: "glass lamps" },
+    Town { name: "Oakham", known_for: "tall clock tower" },
+    Town { name: "Seaton", known_for: "fishing boats" },
+    Town { name: "Fernley", known_for: "rose gardens" },
+    Town { name: "Wickham", known_for: "winter fair" },
+    Town { name: "Harwick", known_for: "wool market" },
 ];
 
 /// Each trade with the place where it is done.
 const TRADES: [Trade; 12] = [
-    Trade {
-        name: "baker",
-        place: "at the bakery",
-    },
-    Trade {
-        name: "farmer",
-        place: "on the farm",
-    },
-    Trade {
-        name: "teacher",
-        place: "at the school",
-    },
-    Trade {
-        name: "doctor",
-        place: "at the clinic",
-    },
-    Trade {
-        name: "miller",
-        place: "at the mill",
-    },
-    Trade {
-        name: "sailor",
-        place: "in the harbour",
-    },
-    Trade {
-        name: "gardener",
-        place: "in the garden",
-    },
-    Trade {
-        name: "painter",
-        place: "in the studio",
-    },
-    Trade {
-        name: "carpenter",
-        place: "in the workshop",
-    },
-    Trade {
-        name: "librarian",
-        place: "in the library",
-    },
-    Trade {
-        name: "potter",
-        place: "at the pottery",
-    },
-    Trade {
-        name: "blacksmith",
-        place: "at the forge",
-    },
+    Trade { name: "baker", place: "at the bakery" },
+    Trade { name: "farmer", place: "on the farm" },
+    Trade { name: "teacher", place: "at the school" },
+    Trade { name: "doctor", place: "at the clinic" },
+    Trade { name: "miller", place: "at the mill" },
+    Trade { name: "sailor", place: "in the harbour" },
+    Trade { name: "gardener", place: "in the garden" },
+    Trade { name: "painter", place: "in the studio" },
+    Trade { name: "carpenter", place: "in the workshop" },
+    Trade { name: "librarian", place: "in the library" },
+    Trade { name: "potter", place: "at the pottery" },
+    Trade { name: "blacksmith", place: "at the forge" },
 ];
 
-const PET_KINDS: [&str; 8] = [
-    "dog", "cat", "rabbit", "parrot", "goat", "pony", "duck", "mouse",
-];
+const PET_KINDS: [&str; 8] = ["dog", "cat", "rabbit", "parrot", "goat", "pony", "duck", "mouse"];
 
 const PET_NAMES: [&str; 48] = [
     "Acorn", "Biscuit", "Bramble", "Bubbles", "Button", "Clover", "Cocoa", "Daisy", "Dusty",
@@ -130,13 +68,10 @@ const FOODS: [&str; 10] = [
     "rice",
 ];
 
-const COLOURS: [&str; 8] = [
-    "red", "blue", "green", "yellow", "purple", "orange", "white", "brown",
-];
+const COLOURS: [&str; 8] = ["red", "blue", "green", "yellow", "purple", "orange", "white", "brown"];
 
-const INSTRUMENTS: [&str; 8] = [
-    "flute", "violin", "drum", "harp", "guitar", "piano", "trumpet", "fiddle",
-];
+const INSTRUMENTS: [&str; 8] =
+    ["flute", "violin", "drum", "harp", "guitar", "piano", "trumpet", "fiddle"];
 
 /// A place where people live.
 pub struct Town {
@@ -243,11 +178,7 @@ impl Person {
         match fact {
             Fact::Home => format!(" lives in {}.", self.town.name),
             Fact::Trade => format!(" is {}.", with_article(self.trade.name)),
-            Fact::Pet => format!(
-                " has {} called {}.",
-                with_article(self.pet_kind),
-                self.pet_name
-            ),
+            Fact::Pet => format!(" has {} called {}.", with_article(self.pet_kind), self.pet_name),
             Fact::Food => format!("'s favourite food is {}.", self.food),
             Fact::Colour => format!("'s favourite colour is {}.", self.colour),
             Fact::Instrument => format!(" plays the {}.", self.instrument),
@@ -273,10 +204,8 @@ impl World {
             .chain(MEN.iter().map(|name| (*name, "He")))
             .collect();
         names.shuffle(rng);
-        let mut homes: Vec<_> = TOWNS
-            .iter()
-            .flat_map(|town| TRADES.iter().map(move |trade| (town, trade)))
-            .collect();
+        let mut homes: Vec<_> =
+            TOWNS.iter().flat_map(|town| TRADES.iter().map(move |trade| (town, trade))).collect();
         homes.shuffle(rng);
         let mut pet_names = PET_NAMES;
         pet_names.shuffle(rng);
@@ -299,10 +228,7 @@ impl World {
                 friend: names[index ^ 1].0,
             })
             .collect();
-        Self {
-            people,
-            towns: &TOWNS,
-        }
+        Self { people, towns: &TOWNS }
     }
 }
 

@@ -67,10 +67,11 @@ pub fn evaluate_loss(
 
 /// Answers of a model to rows' prompts, greedily, a batch at a time.
 ///
-/// An answer is cut some tokens behind the length of the wanted one: it cannot match any more.
+/// An answer is cut some tokens behind the length of the wanted one: it cannot match any more. A
+/// prompt that fills the model's context gets an empty answer.
 ///
 /// # Errors
-/// [`Error::Model`](crate::Error::Model) for a prompt longer than the model's context.
+/// [`Error::Model`](crate::Error::Model) if the tokenizer fails.
 pub fn answer_rows(
     llama: &Llama,
     adapter: &dyn Adapter,
@@ -84,6 +85,10 @@ pub fn answer_rows(
     let mut order = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
         let prompt = tokenizer.encode(&row.prompt())?;
+        if prompt.len() >= llama.config().max_positions {
+            progress(1);
+            continue;
+        }
         let config = GenerationConfig {
             max_new_tokens: tokenizer.encode(&row.output)?.len() + OVERRUN,
             ..GenerationConfig::new(tokenizer)

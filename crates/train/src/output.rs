@@ -22,6 +22,9 @@ pub const RUN_FILE: &str = "run.json";
 /// File of the log.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
+/// Setting that may differ when a run is resumed.
+const ABOUT: &str = "about";
+
 /// A run's folder.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -115,7 +118,7 @@ fn compare(place: &str, then: &Value, now: &Value, differences: &mut Vec<String>
     match (then, now) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            for key in keys {
+            for key in keys.filter(|key| *key != ABOUT) {
                 let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
                 compare(&place, &then[key], &now[key], differences);
             }

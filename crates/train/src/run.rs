@@ -32,6 +32,9 @@ pub struct Job<'a> {
     pub config: &'a TrainConfig,
     /// Folder for the results.
     pub output: &'a Path,
+    /// What `run.json` shall say about the run beside its settings, such as the files' names. It
+    /// does not have to be the same when the run is resumed.
+    pub about: &'a serde_json::Value,
 }
 
 /// What a run tells while it works.
@@ -151,6 +154,7 @@ enum Metric {
 /// Settings as `run.json` keeps them: all that must be equal for a run to be resumed.
 #[derive(Serialize)]
 struct Settings<'a> {
+    about: &'a serde_json::Value,
     model: &'a str,
     train_rows: usize,
     eval_rows: usize,
@@ -292,6 +296,7 @@ impl Job<'_> {
 
     fn settings(&self) -> Settings<'_> {
         Settings {
+            about: self.about,
             model: self.model_name,
             train_rows: self.train_rows.len(),
             eval_rows: self.eval_rows.len(),

@@ -1,6 +1,6 @@
 //! Training against PEFT's numbers, and the invariants of a run.
 
-#[path = "../../adaption-prompt/tests/tiny/mod.rs"]
+#[path = "../../adaption-prompt/tests/adapter/tiny.rs"]
 mod tiny;
 
 use adaption_prompt::{AdaptionPrompt, AdaptionPromptConfig};

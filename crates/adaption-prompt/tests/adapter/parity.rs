@@ -1,13 +1,11 @@
 //! Logits, loss and gradients equal PEFT's and, where PEFT cannot, an independent reference's.
 //! The gates are open in every golden file: a zero gate would hide any mistake.
 
-mod tiny;
-
+use crate::tiny::{CASES, open_adapter, open_base};
 use adaption_prompt::{Activation, AdaptionPrompt, AdaptionPromptConfig, Gate};
 use burn::tensor::{Tensor, activation::log_softmax};
 use llama::{Adapter, DecodingState, Llama, NoAdapter};
 use testing::{Golden, assert_close, assert_relative};
-use tiny::{CASES, open_adapter, open_base};
 
 const LOGITS: f64 = 2e-4;
 const LOSS: f64 = 1e-5;

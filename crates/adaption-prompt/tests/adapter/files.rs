@@ -1,0 +1,198 @@
+//! Folders in PEFT's format: written as PEFT writes them, read whoever wrote them, refused when
+//! they do not fit.
+
+use std::path::Path;
+
+use crate::tiny::{open_adapter, open_base};
+use adaption_prompt::{Activation, AdaptionPrompt, AdaptionPromptConfig, Error, Gate, peft};
+use burn::tensor::{Tensor, TensorData};
+use llama::weights::{Bytes, SafetensorsFile};
+use llama::{Llama, NoAdapter};
+use serde_json::Value;
+use testing::{Golden, assert_close, golden_folder};
+
+const CASE: &str = "llama-gqa-tied";
+/// Cases whose adapter PEFT itself wrote.
+const WRITTEN_BY_PEFT: [&str; 5] =
+    ["llama-mha", "llama-gqa-tied", "llama-rope3", "llama-rope-linear", "mistral-sw8"];
+
+fn shape() -> AdaptionPromptConfig {
+    AdaptionPromptConfig { adapter_len: 5, adapter_layers: 2, ..Default::default() }
+}
+
+fn read(path: &Path) -> SafetensorsFile {
+    SafetensorsFile::new(Bytes::open(path).unwrap()).unwrap()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn logits(llama: &Llama, adapter: &AdaptionPrompt) -> Tensor<3> {
+    let tokens = llama.tokens(&[vec![3, 1, 4, 1, 5, 9]]).unwrap();
+    let hidden = llama.forward(tokens, None, &adapter.project(llama)).unwrap();
+    llama.logits(hidden).inner()
+}
+
+#[test]
+fn a_folder_written_by_peft_gives_pefts_logits() {
+    for device in testing::devices() {
+        for case in WRITTEN_BY_PEFT {
+            let llama = open_base(case, &device);
+            let folder = golden_folder().join(case).join("adapter");
+            let adapter = AdaptionPrompt::load(&folder, llama.config(), &device).unwrap();
+            let golden = Golden::open(&format!("{case}/golden.safetensors"));
+            let tokens = golden.int_tensor("input_ids", &device);
+            let hidden = llama.forward(tokens, None, &adapter.project(&llama)).unwrap();
+            let expected = golden.tensor::<3>("logits", &device);
+            assert_close(case, llama.logits(hidden), expected, 2e-4);
+        }
+    }
+}
+
+#[test]
+fn what_we_write_is_what_peft_writes() {
+    let device = testing::flex();
+    for case in WRITTEN_BY_PEFT {
+        let llama = open_base(case, &device);
+        let theirs = golden_folder().join(case).join("adapter");
+        let adapter = AdaptionPrompt::load(&theirs, llama.config(), &device).unwrap();
+        let ours = tempfile::tempdir().unwrap();
+        adapter.save(ours.path(), "some/base").unwrap();
+
+        let (ours_file, theirs_file) =
+            (read(&ours.path().join(peft::TENSORS_FILE)), read(&theirs.join(peft::TENSORS_FILE)));
+        assert_eq!(ours_file.shapes(), theirs_file.shapes());
+        assert_eq!(ours_file.dtypes(), theirs_file.dtypes());
+        for key in theirs_file.shapes().keys() {
+            assert_eq!(ours_file.read(key).unwrap(), theirs_file.read(key).unwrap(), "{key}");
+        }
+        let ours_json = json(&ours.path().join(peft::CONFIG_FILE));
+        let theirs_json = json(&theirs.join(peft::CONFIG_FILE));
+        for key in ["adapter_layers", "adapter_len", "peft_type", "target_modules", "task_type"] {
+            assert_eq!(ours_json[key], theirs_json[key], "{key}");
+        }
+        for (key, _) in ours_json.as_object().unwrap() {
+            assert!(theirs_json.get(key).is_some(), "PEFT knows no {key}");
+        }
+    }
+}
+
+#[test]
+fn keys_are_exactly_pefts() {
+    let llama = open_base(CASE, &testing::flex());
+    let adapter = shape().init(llama.config(), 1, &testing::flex()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    adapter.save(folder.path(), "base").unwrap();
+    let file = read(&folder.path().join(peft::TENSORS_FILE));
+    let keys = file.shapes().iter().map(|(key, shape)| format!("{key} {shape:?}"));
+    assert_eq!(
+        keys.collect::<Vec<_>>(),
+        [
+            "base_model.model.model.layers.1.self_attn.adaption_gate [1]",
+            "base_model.model.model.layers.1.self_attn.adaption_prompt [1, 5, 32]",
+            "base_model.model.model.layers.2.self_attn.adaption_gate [1]",
+            "base_model.model.model.layers.2.self_attn.adaption_prompt [1, 5, 32]",
+        ]
+    );
+}
+
+#[test]
+fn saved_and_loaded_equals_itself_for_every_kind_of_gate() {
+    for device in testing::devices() {
+        let llama = open_base(CASE, &device);
+        let golden = Golden::open(&format!("{CASE}/variants.safetensors"));
+        for (prefix, gate, activation) in [
+            ("head_identity.", Gate::PerHead, Activation::Identity),
+            ("head_tanh.", Gate::PerHead, Activation::Tanh),
+            ("scalar_tanh.", Gate::Scalar, Activation::Tanh),
+        ] {
+            let config = AdaptionPromptConfig { gate, activation, ..shape() };
+            let adapter = open_adapter(&golden, prefix, config, &llama, &device);
+            let folder = tempfile::tempdir().unwrap();
+            adapter.save(folder.path(), "base").unwrap();
+            let loaded = AdaptionPrompt::load(folder.path(), llama.config(), &device).unwrap();
+            assert_eq!(loaded.config(), adapter.config());
+            assert_eq!(
+                logits(&llama, &loaded).into_data(),
+                logits(&llama, &adapter).into_data(),
+                "{prefix}"
+            );
+            // PEFT would compute something else: the shape of the gate makes it refuse the file.
+            let file = read(&folder.path().join(peft::TENSORS_FILE));
+            let gates = &file.shapes()["base_model.model.model.layers.1.self_attn.adaption_gate"];
+            let heads = if gate == Gate::PerHead { 4 } else { 1 };
+            assert_eq!(gates[..], [1, heads, 1, 1]);
+        }
+    }
+}
+
+#[test]
+fn an_adapter_for_another_model_is_refused_with_all_that_is_wrong() {
+    let device = testing::flex();
+    let llama = open_base(CASE, &device);
+    let folder = golden_folder().join("smollm2/adapter");
+    let mut config = llama.config().clone();
+    config.n_layers = 30;
+    let error = AdaptionPrompt::load(&folder, &config, &device).unwrap_err();
+    let Error::Tensors { problems, .. } = &error else { panic!("{error}") };
+    assert_eq!(problems.len(), 2, "{error}");
+    assert!(error.to_string().contains("expected [1, 4, 32], found [1, 4, 576]"), "{error}");
+    assert!(error.hint().unwrap().contains("another model"));
+}
+
+#[test]
+fn more_adapted_layers_than_layers_are_refused() {
+    let device = testing::flex();
+    let llama = open_base(CASE, &device);
+    let mut config = llama.config().clone();
+    config.n_layers = 1;
+    let folder = golden_folder().join(CASE).join("adapter");
+    let error = AdaptionPrompt::load(&folder, &config, &device).unwrap_err();
+    assert_eq!(error.to_string(), "the adapter wants 2 layers, the model has 1");
+}
+
+#[test]
+fn damaged_and_foreign_folders_are_refused() {
+    let device = testing::flex();
+    let llama = open_base(CASE, &device);
+    let folder = tempfile::tempdir().unwrap();
+    let load = || AdaptionPrompt::load(folder.path(), llama.config(), &device).unwrap_err();
+    assert!(matches!(load(), Error::NotAnAdapter { .. }));
+
+    let config = folder.path().join(peft::CONFIG_FILE);
+    std::fs::write(&config, "{").unwrap();
+    assert!(matches!(load(), Error::ConfigFile { .. }));
+    std::fs::write(&config, r#"{"peft_type": "LORA", "r": 8}"#).unwrap();
+    assert!(load().to_string().contains("the method is `LORA`"));
+
+    let adapter = shape().init(llama.config(), 1, &device).unwrap();
+    adapter.save(folder.path(), "base").unwrap();
+    let tensors = folder.path().join(peft::TENSORS_FILE);
+    let whole = std::fs::read(&tensors).unwrap();
+    for len in [0, 5, 60, whole.len() - 1] {
+        std::fs::write(&tensors, &whole[..len]).unwrap();
+        assert!(matches!(load(), Error::File(llama::Error::Format { .. })), "{len} bytes");
+    }
+    let mut poisoned = whole.clone();
+    let end = poisoned.len();
+    poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&tensors, &poisoned).unwrap();
+    assert!(load().to_string().contains("has NaN or infinite numbers"));
+    std::fs::remove_file(&tensors).unwrap();
+    assert!(matches!(load(), Error::NotAnAdapter { .. }));
+}
+
+#[test]
+fn a_switched_adapter_leaves_the_base_as_it_was() {
+    let device = testing::flex();
+    let llama = open_base(CASE, &device);
+    let tokens = || llama.tokens(&[vec![3, 1, 4, 1, 5]]).unwrap();
+    let base = || llama.logits(llama.forward(tokens(), None, &NoAdapter).unwrap()).into_data();
+    let before: TensorData = base();
+    let golden = Golden::open(&format!("{CASE}/golden.safetensors"));
+    let adapter = open_adapter(&golden, "", shape(), &llama, &device);
+    let adapted = llama.forward(tokens(), None, &adapter.project(&llama)).unwrap();
+    assert_ne!(llama.logits(adapted).into_data(), before);
+    assert_eq!(base(), before);
+}

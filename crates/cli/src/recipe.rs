@@ -1,0 +1,66 @@
+//! What `train` and `eval` use when nothing is said: data and settings.
+
+use std::path::{Path, PathBuf};
+
+use adaption_prompt::{AdaptionPromptConfig, Gate};
+use train::{Instruction, Length, TrainConfig};
+
+use crate::error::Error;
+
+/// Instructions that are part of this program.
+mod built_in {
+    pub const TRAIN: &str = include_str!("../../../assets/instructions/train.jsonl");
+    pub const TEST: &str = include_str!("../../../assets/instructions/test.jsonl");
+}
+
+/// Rows of the built-in instructions to learn from.
+pub fn built_in_train() -> train::Result<Vec<Instruction>> {
+    Instruction::parse(Path::new("the built-in train.jsonl"), built_in::TRAIN)
+}
+
+/// Rows of the built-in instructions to check with.
+pub fn built_in_test() -> train::Result<Vec<Instruction>> {
+    Instruction::parse(Path::new("the built-in test.jsonl"), built_in::TEST)
+}
+
+/// The rows of several files, one after the other.
+pub fn read_all(paths: &[PathBuf]) -> train::Result<Vec<Instruction>> {
+    let mut rows = Vec::new();
+    for path in paths {
+        rows.extend(Instruction::read(path)?);
+    }
+    Ok(rows)
+}
+
+/// Refuses a model without data: the built-in instructions are about the built-in model's world.
+pub fn need_data(model: Option<&String>, option: &str) -> anyhow::Result<()> {
+    if model.is_none() {
+        return Ok(());
+    }
+    Err(Error::Usage {
+        message: format!("{option} is needed with --model"),
+        hint: Some(
+            "give a JSON or JSON-lines file of rows with `instruction`, `input` and `output`; \
+             the built-in instructions fit the built-in model only"
+                .into(),
+        ),
+    }
+    .into())
+}
+
+/// Settings for a model of `n_layers` layers: the paper's, or what suits the built-in model.
+pub fn settings(n_layers: usize, built_in: bool) -> TrainConfig {
+    let defaults = TrainConfig::default();
+    // The paper leaves the first two of 32 layers as they are.
+    let untouched = if built_in { 1 } else { 2 };
+    let adapter = AdaptionPromptConfig {
+        adapter_layers: n_layers.saturating_sub(untouched).max(1),
+        gate: if built_in { Gate::PerHead } else { Gate::Scalar },
+        ..defaults.adapter
+    };
+    if built_in {
+        TrainConfig { adapter, length: Length::Epochs(4), learning_rate: 1.5e-2, ..defaults }
+    } else {
+        TrainConfig { adapter, ..defaults }
+    }
+}

@@ -1,0 +1,248 @@
+//! `llama-adapter train`: a model and instructions go in, an adapter comes out.
+
+use std::path::{Path, PathBuf};
+
+use adaption_prompt::{Activation, Gate};
+use clap::ValueEnum;
+use llama::{NoAdapter, Tokenizer};
+use serde_json::json;
+use train::{Instruction, Job, Length, TrainConfig, answer_rows, split_rows};
+
+use crate::model::{Base, ModelArgs};
+use crate::output::{self, note};
+use crate::progress::Progress;
+use crate::recipe;
+
+/// Teach a model from instructions: the result is an adapter in a folder of its own.
+///
+/// Without any option the built-in model learns the built-in instructions, in about a minute.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// Files to learn from: JSON lists or JSON lines of `instruction`, `input`, `output`.
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
+    data: Vec<PathBuf>,
+    /// File of held-out rows to check with, before the first step and after each epoch.
+    #[arg(long, value_name = "FILE", conflicts_with = "eval_fraction", help_heading = "Data")]
+    eval_data: Option<PathBuf>,
+    /// Share of the rows in --data to hold out instead [default: 0.1].
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    eval_fraction: Option<f64>,
+    /// Longest row in tokens; longer ones lose the end of their output.
+    #[arg(long, value_name = "TOKENS", help_heading = "Data")]
+    max_len: Option<usize>,
+    /// Held-out rows to answer before and after, counting those answered to the letter; 0: none.
+    #[arg(long, value_name = "ROWS", help_heading = "Data")]
+    exact_match_rows: Option<usize>,
+
+    /// Prompt tokens of an adapted layer [default: 10].
+    #[arg(long, value_name = "K", help_heading = "Adapter")]
+    adapter_len: Option<usize>,
+    /// Layers to adapt, counted from the last [default: all but the first two].
+    #[arg(long, value_name = "L", help_heading = "Adapter")]
+    adapter_layers: Option<usize>,
+    /// One gate a layer, which PEFT can load, or one a head, which learns more.
+    #[arg(long, value_enum, help_heading = "Adapter")]
+    gate: Option<GateChoice>,
+    /// Pass the gates through tanh, as the original release does; PEFT cannot load that.
+    #[arg(long, help_heading = "Adapter")]
+    tanh: bool,
+
+    /// Rows of a batch [default: 8].
+    #[arg(long, value_name = "B", help_heading = "Training")]
+    batch_size: Option<usize>,
+    /// Batches of a step [default: 1].
+    #[arg(long, value_name = "A", help_heading = "Training")]
+    accumulate: Option<usize>,
+    /// Times through the data.
+    #[arg(long, value_name = "E", conflicts_with = "max_steps", help_heading = "Training")]
+    epochs: Option<usize>,
+    /// Steps, whatever the size of the data.
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    max_steps: Option<usize>,
+    /// Highest learning rate.
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    lr: Option<f64>,
+    /// Share of the steps in which the learning rate rises [default: 0.1].
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    warmup: Option<f64>,
+    /// Decoupled weight decay [default: 0.02].
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    weight_decay: Option<f32>,
+    /// Largest norm of all gradients together [default: no limit].
+    #[arg(long, value_name = "NORM", help_heading = "Training")]
+    clip: Option<f64>,
+    /// Seed of the prompts and of the order of the rows: the same seed and device give the same
+    /// adapter [default: 0].
+    #[arg(long, value_name = "S", help_heading = "Training")]
+    seed: Option<u64>,
+
+    /// Folder for the results [default: a new one in adapters/].
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    output: Option<PathBuf>,
+    /// Go on with the run that stopped in --output, as if it had not.
+    #[arg(long, requires = "output", help_heading = "Output")]
+    resume: bool,
+    /// Steps between two checkpoints [default: 50].
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    checkpoint_every: Option<usize>,
+    /// Say nothing but errors and the closing line of JSON.
+    #[arg(long, help_heading = "Output")]
+    quiet: bool,
+}
+
+/// The choices of `--gate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GateChoice {
+    Scalar,
+    Head,
+}
+
+/// Trains, shows three answers, and ends with the summary.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    if args.data.is_empty() {
+        recipe::need_data(args.model.model.as_ref(), "--data")?;
+    }
+    let (train_rows, eval_rows) = args.rows()?;
+    let base = args.model.load()?;
+    let tokenizer = base.source.tokenizer()?;
+    let config = args.config(base.llama.config().n_layers);
+    let model_name = args.model.model.as_deref().unwrap_or(BUILT_IN);
+    let output = match &args.output {
+        Some(folder) => folder.clone(),
+        None => new_folder(model_name),
+    };
+    let about = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "device": args.model.device_name()?,
+        "data": args.data,
+        "eval_data": args.eval_data,
+    });
+    let job = Job {
+        llama: &base.llama,
+        tokenizer: &tokenizer,
+        model_name,
+        train_rows: &train_rows,
+        eval_rows: &eval_rows,
+        config: &config,
+        output: &output,
+        about: &about,
+    };
+    let mut progress = Progress::new(args.quiet);
+    let result = job.run(args.resume, &mut |event| progress.show(event));
+    progress.clear();
+    let summary = result?;
+    if !args.quiet {
+        show_answers(&base, &tokenizer, &job)?;
+        note(&format!("\nThe adapter is in {}. Try it:\n", output.display()));
+        let model = args.model.model.as_ref().map_or(String::new(), |m| format!(" --model {m}"));
+        note(&format!("  llama-adapter chat{model} --adapter {}\n", output.display()));
+    }
+    output::json(&summary)
+}
+
+const BUILT_IN: &str = "tiny-llama";
+
+impl Args {
+    fn rows(&self) -> anyhow::Result<(Vec<Instruction>, Vec<Instruction>)> {
+        /// Share held out when nothing is said.
+        const HELD_OUT: f64 = 0.1;
+        if self.data.is_empty() && self.eval_fraction.is_none() {
+            let eval = match &self.eval_data {
+                Some(path) => Instruction::read(path)?,
+                None => recipe::built_in_test()?,
+            };
+            return Ok((recipe::built_in_train()?, eval));
+        }
+        let rows = match &self.data[..] {
+            [] => recipe::built_in_train()?,
+            paths => recipe::read_all(paths)?,
+        };
+        if let Some(path) = &self.eval_data {
+            return Ok((rows, Instruction::read(path)?));
+        }
+        let fraction = self.eval_fraction.unwrap_or(HELD_OUT);
+        Ok(split_rows(rows, fraction, self.seed.unwrap_or(0))?)
+    }
+
+    /// The recipe's settings with what was asked for in their place.
+    fn config(&self, n_layers: usize) -> TrainConfig {
+        let mut config = recipe::settings(n_layers, self.model.model.is_none());
+        let set = |place: &mut usize, value: Option<usize>| {
+            if let Some(value) = value {
+                *place = value;
+            }
+        };
+        set(&mut config.adapter.adapter_len, self.adapter_len);
+        set(&mut config.adapter.adapter_layers, self.adapter_layers);
+        set(&mut config.batch_size, self.batch_size);
+        set(&mut config.accumulate, self.accumulate);
+        set(&mut config.max_len, self.max_len);
+        set(&mut config.checkpoint_every, self.checkpoint_every);
+        set(&mut config.exact_match_rows, self.exact_match_rows);
+        if let Some(gate) = self.gate {
+            config.adapter.gate = match gate {
+                GateChoice::Scalar => Gate::Scalar,
+                GateChoice::Head => Gate::PerHead,
+            };
+        }
+        if self.tanh {
+            config.adapter.activation = Activation::Tanh;
+        }
+        if let Some(epochs) = self.epochs {
+            config.length = Length::Epochs(epochs);
+        }
+        if let Some(steps) = self.max_steps {
+            config.length = Length::Steps(steps);
+        }
+        config.learning_rate = self.lr.unwrap_or(config.learning_rate);
+        config.warmup = self.warmup.unwrap_or(config.warmup);
+        config.seed = self.seed.unwrap_or(config.seed);
+        config.optimizer.weight_decay =
+            self.weight_decay.unwrap_or(config.optimizer.weight_decay);
+        config.optimizer.clip = self.clip.or(config.optimizer.clip);
+        config
+    }
+}
+
+/// `adapters/NAME-N` with the first N that is free.
+fn new_folder(model_name: &str) -> PathBuf {
+    let stem = Path::new(model_name).file_stem().unwrap_or_default().to_string_lossy();
+    let folder = |n: usize| Path::new("adapters").join(format!("{stem}-{n}"));
+    (1..).map(folder).find(|folder| !folder.exists()).expect("some number is free")
+}
+
+/// Shows three held-out instructions, answered by the base and by the adapted model.
+fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> anyhow::Result<()> {
+    const SHOWN: usize = 3;
+    let rows = if job.eval_rows.is_empty() { job.train_rows } else { job.eval_rows };
+    // Spread over the rows, since neighbours are often of a kind.
+    let rows = (0..SHOWN.min(rows.len()))
+        .map(|i| rows[i * rows.len() / SHOWN.min(rows.len())].clone())
+        .collect::<Vec<_>>();
+    let adapter = job.adapter()?.project(&base.llama);
+    let answers = |adapter: &dyn llama::Adapter| {
+        answer_rows(&base.llama, adapter, tokenizer, &rows, SHOWN, &mut |_| {})
+    };
+    let before = answers(&NoAdapter)?;
+    let after = answers(&adapter)?;
+    for ((row, before), after) in rows.iter().zip(before).zip(after) {
+        let input = if row.input.is_empty() { String::new() } else { format!(" [{}]", row.input) };
+        note(&format!("\n  {}{input}", one_line(&row.instruction)));
+        note(&format!("    base:    {}", one_line(&before)));
+        note(&format!("    adapted: {}", one_line(&after)));
+    }
+    Ok(())
+}
+
+/// A text on one line of a screen.
+fn one_line(text: &str) -> String {
+    const WIDTH: usize = 100;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= WIDTH {
+        return line;
+    }
+    line.chars().take(WIDTH - 1).chain(['…']).collect()
+}

@@ -1,0 +1,34 @@
+# What there is: `just --list`
+
+# Everything CI runs.
+check:
+    bash .ci/run
+
+# The tests, on both CPU backends.
+test:
+    cargo test --release --workspace --features ndarray
+
+# Lints, with warnings as errors.
+lint:
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets --features ndarray -- -D warnings
+
+# The documentation of every crate, in the browser.
+docs:
+    cargo doc --release --workspace --no-deps --open
+
+# Makes the built-in model and its instructions again, from nothing but a seed.
+assets:
+    cargo run --release --example tiny_world -- --out target/tiny-world
+    cp target/tiny-world/train.jsonl target/tiny-world/test.jsonl assets/instructions/
+    cargo run --release --example pretrain_tiny -- target/tiny-world assets/tiny-llama
+
+# Makes the golden files again with PyTorch and PEFT, in a Python environment of its own.
+golden:
+    python3 -m venv target/golden
+    target/golden/bin/pip install -r tests/golden/requirements.txt
+    target/golden/bin/python tests/golden/make.py all
+
+# Licences and known holes of the dependencies (needs cargo-deny).
+deny:
+    cargo deny check
