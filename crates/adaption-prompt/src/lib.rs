@@ -42,8 +42,10 @@ mod config;
 mod error;
 pub mod peft;
 mod projected;
+mod summary;
 
 pub use adapter::{AdaptionPrompt, LayerPrompt};
 pub use config::{Activation, AdaptionPromptConfig, Gate, Init};
 pub use error::{Error, Result};
 pub use projected::ProjectedPrompts;
+pub use summary::{AdapterSummary, LayerSummary};

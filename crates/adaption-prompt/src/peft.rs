@@ -51,11 +51,11 @@ struct ConfigJson {
 
 const PEFT_TYPE: &str = "ADAPTION_PROMPT";
 
-fn prompt_key(layer: usize) -> String {
+pub(crate) fn prompt_key(layer: usize) -> String {
     format!("base_model.model.model.layers.{layer}.self_attn.adaption_prompt")
 }
 
-fn gate_key(layer: usize) -> String {
+pub(crate) fn gate_key(layer: usize) -> String {
     format!("base_model.model.model.layers.{layer}.self_attn.adaption_gate")
 }
 
@@ -189,6 +189,11 @@ impl AdaptionPrompt {
 /// # Errors
 /// [`Error::NotAnAdapter`] or [`Error::ConfigFile`].
 pub fn read_config(folder: &Path) -> Result<AdaptionPromptConfig> {
+    Ok(read_settings(folder)?.0)
+}
+
+/// The settings, and what the file calls the base model.
+pub(crate) fn read_settings(folder: &Path) -> Result<(AdaptionPromptConfig, Option<String>)> {
     let path = folder.join(CONFIG_FILE);
     if !path.exists() {
         return Err(Error::NotAnAdapter {
@@ -207,13 +212,14 @@ pub fn read_config(folder: &Path) -> Result<AdaptionPromptConfig> {
     }
     let json = ConfigJson::deserialize(json)
         .map_err(|error| wrong(format!("not an adapter's config: {error}")))?;
-    Ok(AdaptionPromptConfig {
+    let config = AdaptionPromptConfig {
         adapter_len: json.adapter_len,
         adapter_layers: json.adapter_layers,
         gate: json.gate.unwrap_or(Gate::Scalar),
         activation: json.gate_activation.unwrap_or(Activation::Identity),
         init: Init::default(),
-    })
+    };
+    Ok((config, json.base_model_name_or_path))
 }
 
 fn squeezed(shape: &[usize]) -> Vec<usize> {

@@ -1,2 +1,75 @@
-//! x
-fn main() {}
+//! The command `llama-adapter`: words ─► [`run`] ─► a verb ─► exit code
+//!
+//! One verb a file, each with its `Args` and its `run`. stdout is data, stderr is progress, notes
+//! and errors. Exit codes: 0 for success, 2 for wrong usage, 1 for anything else.
+
+mod answer;
+mod chat;
+mod conversation;
+mod error;
+mod fetch;
+mod generate;
+mod inspect;
+mod interrupt;
+mod known;
+mod logits;
+mod model;
+mod output;
+mod sampling;
+mod transfer;
+mod wheel;
+mod wording;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Teach a frozen Llama with a small gated prompt (LLaMA-Adapter), and use what it learned.
+///
+/// The base model is never changed: what is learned is an adapter, a small folder that Hugging
+/// Face's PEFT can read too. Without `--model` every command uses the tiny
+/// model that is built into this program, so all of them can be tried at once.
+#[derive(Debug, Parser)]
+#[command(name = "llama-adapter", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Generate(generate::Args),
+    Chat(chat::Args),
+    Inspect(inspect::Args),
+    Fetch(fetch::Args),
+    Logits(logits::Args),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error),
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Generate(args) => generate::run(args),
+        Command::Chat(args) => chat::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Fetch(args) => fetch::run(args),
+        Command::Logits(args) => logits::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_options_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

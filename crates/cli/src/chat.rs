@@ -1,0 +1,226 @@
+//! `llama-adapter chat`: lines ─► answers, with what was said before in mind
+//!
+//! On a terminal with an editor and a prompt; from a pipe, one line is one turn.
+
+use std::io::{BufRead, IsTerminal, stdin, stdout};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use crate::answer::Answering;
+use crate::conversation::Conversation;
+use crate::error::Error;
+use crate::interrupt::{self, Writing};
+use crate::model::ModelArgs;
+use crate::output::{note, print};
+use crate::sampling::SamplingArgs;
+use crate::wording::Wording;
+
+/// Talk with a model, with or without an adapter.
+///
+/// Answers appear as they are written. Ctrl-C stops an answer, Ctrl-D ends the chat. From a pipe,
+/// each line is one turn. Type /help for the commands.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the adapter to use; without it the base model answers.
+    #[arg(long, value_name = "FOLDER")]
+    adapter: Option<PathBuf>,
+    /// What stands around each line. Default: alpaca with an adapter; without one, chat if the
+    /// model has a chat template, else raw. Only chat remembers earlier turns.
+    #[arg(long, value_enum)]
+    wording: Option<Wording>,
+    /// A system text, for models whose chat template has a place for it.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    system: Option<String>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+const HELP: &str = "\
+/help          show this
+/reset         forget what was said
+/system TEXT   set a system text and start anew; without TEXT take it away
+/quit          end, as does Ctrl-D
+Ctrl-C         stop the answer";
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.sampling.sampling()?;
+    let base = args.model.load()?;
+    let adapter = base.adapter(args.adapter.as_deref())?;
+    let tokenizer = base.source.tokenizer()?;
+    let fitting = Wording::fitting(args.adapter.is_some(), &tokenizer);
+    let answering = Answering {
+        llama: &base.llama,
+        adapter: &*adapter,
+        tokenizer: &tokenizer,
+        config: args.sampling.config(&tokenizer)?,
+        stop: &args.sampling.stop,
+    };
+    let wording = args.wording.unwrap_or(fitting);
+    if args.system.is_some() && !wording.remembers() {
+        return Err(Error::Usage {
+            message: "--system needs a chat template to stand in".into(),
+            hint: Some("give a model that has one, and --wording chat beside an adapter".into()),
+        }
+        .into());
+    }
+    let mut chat = Chat { answering, wording, conversation: Conversation::default() };
+    interrupt::watch()?;
+    let mut lines = Lines::open()?;
+    if lines.is_interactive() {
+        note(&format!("{} (/help shows the commands)", base.source.path().display()));
+        note(chat.manner());
+    }
+    if let Some(text) = &args.system {
+        chat.system(text);
+    }
+    while let Some(line) = lines.next()? {
+        match chat.line(line.trim()) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => break,
+            // A person can try another line; a script should hear of it.
+            Err(error) if lines.is_interactive() => {
+                crate::error::report(&error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+struct Chat<'a> {
+    answering: Answering<'a>,
+    wording: Wording,
+    conversation: Conversation,
+}
+
+impl Chat<'_> {
+    /// What a user should know about the wording.
+    fn manner(&self) -> &'static str {
+        match self.wording {
+            Wording::Chat => "The model sees everything said so far.",
+            Wording::Alpaca => {
+                "Each line is an instruction of its own (Alpaca wording, as in training): earlier \
+                 lines are not seen."
+            }
+            Wording::Raw => {
+                "No wording: the model goes on with each line as it is, and sees no earlier ones."
+            }
+        }
+    }
+
+    /// Does what a line says: a command, or a turn.
+    fn line(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        match word {
+            "" => {}
+            "/help" => note(HELP),
+            "/quit" | "/exit" => return Ok(ControlFlow::Break(())),
+            "/reset" => {
+                self.conversation.reset();
+                note("(forgotten)");
+            }
+            "/system" => self.system(rest.trim()),
+            _ if word.starts_with('/') => note(&format!("no command `{word}`; /help shows them")),
+            _ => self.turn(line)?,
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn system(&mut self, text: &str) {
+        self.conversation.reset();
+        self.conversation.set_system(text);
+        if self.wording.remembers() {
+            note("(system text set; starting anew)");
+        } else {
+            note("(only a chat template has a place for a system text: it will not be seen)");
+        }
+    }
+
+    fn turn(&mut self, text: &str) -> anyhow::Result<()> {
+        self.conversation.ask(text);
+        let answered = self.answer();
+        match &answered {
+            Ok(answer) => self.conversation.answered(answer),
+            Err(_) => self.conversation.take_back(),
+        }
+        answered.map(|_answer| ())
+    }
+
+    fn answer(&mut self) -> anyhow::Result<String> {
+        let Answering { llama, tokenizer, config, .. } = &self.answering;
+        let context = llama.config().max_positions;
+        // Room for the answer, but never more than half of everything.
+        let room = context - config.max_new_tokens.min(context / 2);
+        let encode = |messages: &[llama::Message]| self.wording.encode(tokenizer, messages);
+        let (prompt, dropped) = self.conversation.fit(room, &encode)?;
+        if dropped > 0 && self.wording.remembers() {
+            let turns = if dropped == 1 { "turn" } else { "turns" };
+            note(&format!(
+                "(the oldest {dropped} {turns} dropped: the model reads {context} tokens at most)"
+            ));
+        }
+        let writing = Writing::begin();
+        let answer = self.answering.answer(prompt, &mut |piece| {
+            print(piece)?;
+            Ok(if writing.interrupted() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
+        })?;
+        print("\n")?;
+        if writing.interrupted() {
+            note("(stopped)");
+        }
+        Ok(answer.text)
+    }
+}
+
+/// Where the lines come from.
+enum Lines {
+    Editor(Box<DefaultEditor>),
+    Pipe,
+}
+
+impl Lines {
+    fn open() -> anyhow::Result<Self> {
+        if stdin().is_terminal() && stdout().is_terminal() {
+            let editor = DefaultEditor::new().context("cannot use the terminal")?;
+            return Ok(Self::Editor(Box::new(editor)));
+        }
+        Ok(Self::Pipe)
+    }
+
+    fn is_interactive(&self) -> bool {
+        matches!(self, Self::Editor(_))
+    }
+
+    /// The next line; `None` at the end.
+    fn next(&mut self) -> anyhow::Result<Option<String>> {
+        match self {
+            Self::Editor(editor) => loop {
+                match editor.readline("> ") {
+                    Ok(line) => {
+                        // A line that can't be recalled is no reason to stop.
+                        let _ = editor.add_history_entry(&line);
+                        return Ok(Some(line));
+                    }
+                    Err(ReadlineError::Eof) => return Ok(None),
+                    Err(ReadlineError::Interrupted) => note("(Ctrl-D or /quit ends)"),
+                    Err(error) => return Err(error).context("cannot read from the terminal"),
+                }
+            },
+            Self::Pipe => {
+                let mut line = String::new();
+                let len = stdin().lock().read_line(&mut line).context("cannot read stdin")?;
+                Ok((len > 0).then_some(line))
+            }
+        }
+    }
+}

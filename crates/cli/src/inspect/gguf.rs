@@ -1,0 +1,81 @@
+//! A GGUF file: as a model where it is one, and as it is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use indicatif::{HumanBytes, HumanCount};
+use llama::LlamaConfig;
+use llama::gguf::{GgufFile, Summary};
+use llama::weights::Bytes;
+use serde::Serialize;
+
+use super::model::{Memory, sizes};
+use super::tensors::{Table, TensorLine};
+
+#[derive(Debug, Serialize)]
+pub struct GgufReport {
+    path: PathBuf,
+    version: u32,
+    /// `None` for a model of an architecture that cannot be run here.
+    config: Option<LlamaConfig>,
+    /// Why there is no config.
+    unusable: Option<String>,
+    parameters: usize,
+    bytes: u64,
+    memory: Option<Memory>,
+    chat_template: bool,
+    metadata: serde_json::Map<String, serde_json::Value>,
+    tensors: Vec<TensorLine>,
+}
+
+impl GgufReport {
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let file = GgufFile::open(Bytes::open(path)?)?;
+        let (config, unusable) = match file.config() {
+            Ok(config) => (Some(config), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let Summary { version, metadata, tensors, n_parameters, len_bytes } = file.summary();
+        let tensors = tensors.into_iter().map(|tensor| TensorLine {
+            name: tensor.name,
+            dtype: tensor.block_type.to_lowercase(),
+            shape: tensor.shape,
+        });
+        Ok(Self {
+            path: path.into(),
+            version,
+            memory: config.as_ref().map(Memory::of),
+            config,
+            unusable,
+            parameters: n_parameters,
+            bytes: len_bytes,
+            chat_template: file.metadata().get("tokenizer.chat_template").is_some(),
+            metadata: metadata.into_iter().map(|(key, value)| (key, value.into())).collect(),
+            tensors: tensors.collect(),
+        })
+    }
+}
+
+impl fmt::Display for GgufReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "GGUF        {} (version {})", self.path.display(), self.version)?;
+        if let Some(config) = &self.config {
+            sizes(f, config)?;
+        }
+        if let Some(reason) = &self.unusable {
+            writeln!(f, "unusable    {reason}")?;
+        }
+        writeln!(f, "parameters  {}", HumanCount(self.parameters as u64))?;
+        writeln!(f, "on disk     {}", HumanBytes(self.bytes))?;
+        if let Some(memory) = &self.memory {
+            memory.fmt(f)?;
+        }
+        writeln!(f, "for chats   {}", if self.chat_template { "yes" } else { "no chat template" })?;
+        writeln!(f, "\nmetadata ({})", self.metadata.len())?;
+        for (key, value) in &self.metadata {
+            let value = value.as_str().unwrap_or_default();
+            writeln!(f, "  {} = {value}", key.escape_debug())?;
+        }
+        Table(&self.tensors).fmt(f)
+    }
+}

@@ -1,0 +1,86 @@
+//! `llama-adapter inspect`: a path ─► what is in it, as text or JSON
+
+mod adapter;
+mod gguf;
+mod model;
+mod tensors;
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use llama::weights::{Bytes, SafetensorsFile};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::known::KnownModel;
+use crate::output;
+
+use adapter::AdapterReport;
+use gguf::GgufReport;
+use model::ModelReport;
+use tensors::FileReport;
+
+/// Show what is in a model, an adapter or a file of weights.
+///
+/// Sizes, shapes, precision and memory of a model; the settings and gates of an adapter, which
+/// tell whether it has learned anything.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model's folder, a .gguf file, an adapter's folder, a .safetensors file, or the name of a
+    /// fetched model. Default: the tiny model that is built in.
+    path: Option<PathBuf>,
+    /// Write JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One of the things that can be looked at.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Report {
+    Model(ModelReport),
+    Gguf(GgufReport),
+    Adapter(AdapterReport),
+    Safetensors(FileReport),
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let report = match &args.path {
+        None => Report::Model(ModelReport::built_in()?),
+        Some(path) => look(path)?,
+    };
+    if args.json {
+        return output::json(&report);
+    }
+    let text: &dyn Display = match &report {
+        Report::Model(report) => report,
+        Report::Gguf(report) => report,
+        Report::Adapter(report) => report,
+        Report::Safetensors(report) => report,
+    };
+    output::print(&text.to_string())
+}
+
+fn look(path: &Path) -> anyhow::Result<Report> {
+    let known = path.to_str().and_then(KnownModel::find);
+    let path = match known {
+        Some(known) if !path.exists() => &known.fetched()?,
+        _ => path,
+    };
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    if !path.exists() {
+        return Err(Error::NothingThere { path: path.into() }.into());
+    }
+    Ok(if path.join(adaption_prompt::peft::CONFIG_FILE).exists() {
+        Report::Adapter(AdapterReport::read(path)?)
+    } else if path.is_dir() {
+        Report::Model(ModelReport::folder(path)?)
+    } else if extension == Some("gguf") {
+        Report::Gguf(GgufReport::read(path)?)
+    } else if extension == Some("safetensors") {
+        let file = SafetensorsFile::new(Bytes::open(path)?)?;
+        Report::Safetensors(FileReport::new(path, &[file]))
+    } else {
+        return Err(Error::NothingKnown { path: path.into() }.into());
+    })
+}

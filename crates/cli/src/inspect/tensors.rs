@@ -1,0 +1,120 @@
+//! Tensors as a table: alike ones of different layers in one line.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use indicatif::{HumanBytes, HumanCount};
+use llama::weights::SafetensorsFile;
+use serde::Serialize;
+
+/// One tensor.
+#[derive(Debug, Clone, Serialize)]
+pub struct TensorLine {
+    pub name: String,
+    pub dtype: String,
+    pub shape: Vec<usize>,
+}
+
+/// What is in one or several safetensors files.
+#[derive(Debug, Serialize)]
+pub struct FileReport {
+    pub path: PathBuf,
+    pub parameters: usize,
+    pub bytes: u64,
+    pub tensors: Vec<TensorLine>,
+}
+
+impl FileReport {
+    pub fn new(path: &Path, files: &[SafetensorsFile]) -> Self {
+        let mut tensors = Vec::new();
+        for file in files {
+            let dtypes = file.dtypes();
+            tensors.extend(file.shapes().iter().map(|(name, shape)| TensorLine {
+                name: name.clone(),
+                dtype: format!("{:?}", dtypes[name]).to_lowercase(),
+                shape: shape.clone(),
+            }));
+        }
+        let sizes = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>());
+        Self {
+            path: path.into(),
+            parameters: sizes.sum(),
+            bytes: files.iter().map(SafetensorsFile::len_bytes).sum(),
+            tensors,
+        }
+    }
+}
+
+impl fmt::Display for FileReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "file        {}", self.path.display())?;
+        writeln!(f, "parameters  {}", HumanCount(self.parameters as u64))?;
+        writeln!(f, "on disk     {}", HumanBytes(self.bytes))?;
+        Table(&self.tensors).fmt(f)
+    }
+}
+
+/// Writes tensors, with `*` for the numbers in their names where all else is equal.
+pub struct Table<'a>(pub &'a [TensorLine]);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines: Vec<(String, &TensorLine, usize)> = Vec::new();
+        for tensor in self.0 {
+            let pattern = pattern(&tensor.name);
+            let alike = lines.iter_mut().find(|(other, line, _)| {
+                *other == pattern && line.shape == tensor.shape && line.dtype == tensor.dtype
+            });
+            match alike {
+                Some((_, _, count)) => *count += 1,
+                None => lines.push((pattern, tensor, 1)),
+            }
+        }
+        writeln!(f, "\ntensors ({})", self.0.len())?;
+        let name = |pattern: &str, line: &TensorLine, count: usize| {
+            // Names come from files: control characters must not reach the terminal.
+            let name = if count > 1 { pattern } else { &line.name };
+            name.escape_debug().to_string()
+        };
+        let names = lines.iter().map(|(pattern, line, count)| name(pattern, line, *count).len());
+        let width = names.max().unwrap_or(0);
+        for (pattern, line, count) in &lines {
+            let (name, shape) = (name(pattern, line, *count), format!("{:?}", line.shape));
+            let dtype = &line.dtype;
+            match count {
+                1 => writeln!(f, "  {name:width$}  {shape:14}  {dtype}")?,
+                _ => writeln!(f, "  {name:width$}  {shape:14}  {dtype:5} x {count}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pattern(name: &str) -> String {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = name.split('.').map(|part| if is_number(part) { "*" } else { part });
+    parts.collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_that_are_alike_share_a_line() {
+        let line = |name: &str, rows| TensorLine {
+            name: name.into(),
+            dtype: "f32".into(),
+            shape: vec![rows, 2],
+        };
+        let tensors =
+            [line("layers.0.a", 3), line("layers.10.a", 3), line("layers.2.a", 4), line("b", 1)];
+        insta::assert_snapshot!(Table(&tensors), @r"
+
+        tensors (4)
+          layers.*.a  [3, 2]          f32   x 2
+          layers.2.a  [4, 2]          f32
+          b           [1, 2]          f32
+        ");
+    }
+}

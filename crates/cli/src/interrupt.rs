@@ -1,0 +1,46 @@
+//! Ctrl-C while an answer is written ends the answer; at any other time it ends the program.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const IDLE: u8 = 0;
+const WRITING: u8 = 1;
+const INTERRUPTED: u8 = 2;
+
+static STATE: AtomicU8 = AtomicU8::new(IDLE);
+
+/// What a shell reports for a program that Ctrl-C ended.
+const EXIT_CODE: i32 = 130;
+
+/// Takes charge of Ctrl-C, for the rest of the program.
+pub fn watch() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        let interrupted =
+            STATE.compare_exchange(WRITING, INTERRUPTED, Ordering::SeqCst, Ordering::SeqCst);
+        // Nothing to interrupt, or a second Ctrl-C because the first was not fast enough.
+        if interrupted.is_err() {
+            std::process::exit(EXIT_CODE);
+        }
+    })?;
+    Ok(())
+}
+
+/// An answer is being written while this lives.
+pub struct Writing(());
+
+impl Writing {
+    pub fn begin() -> Self {
+        STATE.store(WRITING, Ordering::SeqCst);
+        Self(())
+    }
+
+    /// Whether Ctrl-C came.
+    pub fn interrupted(&self) -> bool {
+        STATE.load(Ordering::SeqCst) == INTERRUPTED
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        STATE.store(IDLE, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,164 @@
+//! what `--model`, `--adapter`, `--dtype` and `--device` say ─► what they mean
+
+use std::path::{Path, PathBuf};
+
+use adaption_prompt::AdaptionPrompt;
+use anyhow::Context;
+use burn::tensor::{DType, Device};
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+use llama::{Adapter, Llama, ModelSource, NoAdapter};
+
+use crate::error::Error;
+use crate::known::KnownModel;
+
+/// Files of the model that is part of this program.
+pub mod built_in {
+    pub const CONFIG: &str = include_str!("../../../assets/tiny-llama/config.json");
+    pub const WEIGHTS: &[u8] = include_bytes!("../../../assets/tiny-llama/model.safetensors");
+    pub const TOKENIZER: &[u8] = include_bytes!("../../../assets/tiny-llama/tokenizer.json");
+    pub const TOKENIZER_CONFIG: &str =
+        include_str!("../../../assets/tiny-llama/tokenizer_config.json");
+}
+
+/// Which base model, and where and how it is computed.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Base model")]
+pub struct ModelArgs {
+    /// The base model: a Hugging Face folder, a .gguf file, the name of a fetched model (see
+    /// `llama-adapter fetch`), or a Hugging Face id such as owner/name. Default: the tiny model
+    /// that is built in.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Precision that the base's matrices are kept in; bf16 and f16 take half the memory, and on
+    /// CPUs are slower.
+    #[arg(long, value_enum, default_value_t)]
+    pub dtype: Precision,
+    /// Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of this build.
+    /// Default: the first of them.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+}
+
+/// The choices of `--dtype`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    #[default]
+    F32,
+    Bf16,
+    F16,
+}
+
+impl From<Precision> for DType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::BF16,
+            Precision::F16 => Self::F16,
+        }
+    }
+}
+
+/// A loaded base model.
+#[derive(Debug)]
+pub struct Base {
+    pub source: ModelSource,
+    pub llama: Llama,
+    pub device: Device,
+}
+
+impl ModelArgs {
+    /// The device, without autodiff.
+    pub fn device(&self) -> anyhow::Result<Device> {
+        let name = match &self.device {
+            Some(name) => name,
+            None => device::default_name()?,
+        };
+        Ok(device::parse(name)?)
+    }
+
+    /// Finds the model and reads its config; downloads it if it is an id of the Hub.
+    pub fn source(&self) -> anyhow::Result<ModelSource> {
+        let Some(name) = &self.model else { return built_in_source() };
+        if Path::new(name).exists() {
+            return Ok(ModelSource::open(name)?);
+        }
+        if let Some(known) = KnownModel::find(name) {
+            return Ok(ModelSource::open(known.fetched()?)?);
+        }
+        from_hub(name)
+    }
+
+    /// Loads the model. The device comes first: a wrong name should not cost a download.
+    pub fn load(&self) -> anyhow::Result<Base> {
+        let device = self.device()?;
+        let source = self.source()?;
+        let spinner = ProgressBar::new_spinner();
+        spinner.enable_steady_tick(std::time::Duration::from_millis(120));
+        spinner.set_message(format!("loading {}", source.path().display()));
+        let llama = source.load(self.dtype.into(), &device);
+        spinner.finish_and_clear();
+        Ok(Base { llama: llama?, source, device })
+    }
+}
+
+impl Base {
+    /// The adapter of a folder, ready to answer, or none.
+    pub fn adapter(&self, folder: Option<&Path>) -> anyhow::Result<Box<dyn Adapter>> {
+        let Some(folder) = folder else { return Ok(Box::new(NoAdapter)) };
+        let loaded = AdaptionPrompt::load(folder, self.llama.config(), &self.device);
+        let adapter = loaded.map_err(|error| misfit(folder, error))?;
+        Ok(Box::new(adapter.project(&self.llama)))
+    }
+}
+
+/// The library's hints are for those who make an adapter; here one is only used.
+fn misfit(folder: &Path, error: adaption_prompt::Error) -> anyhow::Error {
+    use adaption_prompt::Error as E;
+    match error {
+        source @ (E::TooManyLayers { .. } | E::Tensors { .. } | E::Config { .. }) => {
+            Error::Misfit { path: folder.into(), source }.into()
+        }
+        other => other.into(),
+    }
+}
+
+/// The model that is part of this program.
+pub fn built_in_source() -> anyhow::Result<ModelSource> {
+    let source = ModelSource::embedded(built_in::CONFIG, built_in::WEIGHTS, built_in::TOKENIZER)?;
+    Ok(source.with_tokenizer_config(built_in::TOKENIZER_CONFIG))
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(name: &str) -> anyhow::Result<ModelSource> {
+    use llama::hub::{FetchProgress, Hub};
+
+    use crate::transfer::Transfer;
+
+    // `models/some.gguf` has the form of an id too, and is meant as a path.
+    let is_path = name.matches('/').count() < 2
+        && Path::new(name).extension().is_some_and(|e| e == "gguf" || e == "safetensors");
+    if is_path || !Hub::is_id(name) {
+        return Err(Error::NoSuchModel { name: name.into(), more: "" }.into());
+    }
+    let mut current: Option<(String, Transfer)> = None;
+    let mut progress = |now: &FetchProgress| {
+        if current.as_ref().is_none_or(|(file, _)| *file != now.file) {
+            current = Some((now.file.clone(), Transfer::new(&now.file, now.total)));
+        }
+        if let Some((_, transfer)) = &current {
+            transfer.set(now.done);
+        }
+    };
+    let path: PathBuf = Hub::from_env()?.fetch(name, &mut progress).with_context(|| {
+        format!("`{name}` is no folder or file here, and did not come from the Hugging Face Hub")
+    })?;
+    drop(current);
+    Ok(ModelSource::open(path)?)
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(name: &str) -> anyhow::Result<ModelSource> {
+    let more = " (and this build cannot ask the Hugging Face Hub: it lacks the feature `hub`)";
+    Err(Error::NoSuchModel { name: name.into(), more }.into())
+}

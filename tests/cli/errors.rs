@@ -1,0 +1,131 @@
+//! What goes wrong says so on stderr, in the agreed form, with the agreed exit code.
+
+use std::process::Stdio;
+
+use crate::program::{Program, finish, golden};
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let program = Program::new();
+    for words in [
+        &["fly"][..],
+        &["generate"],
+        &["generate", "--prompt", "a", "--instruction", "b"],
+        &["generate", "--prompt", "a", "--input", "b"],
+        &["generate", "--instruction", "a", "--raw"],
+        &["generate", "--prompt", "a", "--dtype", "f64"],
+        &["generate", "--prompt", "a", "--max-new-tokens", "-1"],
+        &["logits", "--ids", "a.json"],
+        &["fetch", "--wheel", "a.whl"],
+    ] {
+        let error = program.run(words).fails(2);
+        assert!(error.contains("Usage:") || error.contains("--help"), "{words:?}: {error}");
+    }
+}
+
+#[test]
+fn no_words_at_all_show_the_help() {
+    let outcome = Program::new().run(&[]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains("Usage: llama-adapter <COMMAND>"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_number_out_of_its_range_is_wrong_usage() {
+    let program = Program::new();
+    let error = |option, value| program.run(&["generate", "-p", "a", option, value]).fails(2);
+    assert!(error("--top-p", "1.5").starts_with("error: top_p is 1.5, expected"));
+    assert!(error("--temperature", "-1").starts_with("error: temperature is -1, expected"));
+    assert!(error("--repetition-penalty", "0").starts_with("error: repetition_penalty is 0"));
+}
+
+#[test]
+fn a_wrong_device_names_the_right_ones() {
+    let program = Program::new();
+    let error = program.run(&["generate", "-p", "a", "--device", "tpu"]).fails(2);
+    assert!(error.starts_with("error: unknown device `tpu` (this build has: flex"), "{error}");
+    assert!(error.contains("\nhint: devices: flex, "), "{error}");
+    let error = program.run(&["generate", "-p", "a", "--device", "flex:1"]).fails(2);
+    assert!(error.contains("this backend has one device"), "{error}");
+}
+
+#[test]
+fn an_absent_backend_names_its_feature() {
+    let Some(absent) = device::BACKENDS.iter().find(|backend| !backend.compiled) else { return };
+    let error = Program::new().run(&["chat", "--device", absent.name]).fails(2);
+    assert!(error.contains("is not in this build (it has: "), "{error}");
+    assert!(error.ends_with(&format!("hint: build with `--features {}`\n", absent.name)));
+}
+
+#[test]
+fn a_model_that_is_nowhere_names_all_the_ways() {
+    let program = Program::new();
+    for name in ["nothing-of-this-name", "folder/model.gguf", "./owner/name"] {
+        let error = program.run(&["generate", "-p", "a", "--model", name]).fails(1);
+        let hint = error.split_once("hint: ").expect("a hint").1;
+        assert!(error.starts_with(&format!("error: no model is called `{name}`")), "{error}");
+        for way in ["config.json", ".gguf", "smollm2-135m-instruct", "owner/name", "built-in"] {
+            assert!(hint.contains(way), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_known_model_that_is_not_here_names_the_command() {
+    let words = ["generate", "-p", "a", "--model", "smollm2-135m-instruct"];
+    let error = Program::new().run(&words).fails(1);
+    let hint = "hint: get it with `llama-adapter fetch smollm2-135m-instruct`\n";
+    assert!(error.ends_with(hint), "{error}");
+}
+
+#[cfg(feature = "hub")]
+#[test]
+fn a_hub_that_cannot_be_reached_is_told_after_the_path_was_tried() {
+    let error = Program::new().run(&["generate", "-p", "a", "--model", "owner/name"]).fails(1);
+    assert!(error.starts_with("error: `owner/name` is no folder or file here"), "{error}");
+    assert!(error.contains("\n  because: owner/name: cannot fetch config.json"), "{error}");
+    assert!(error.contains("\nhint: check the repository id and the network"), "{error}");
+}
+
+#[test]
+fn an_adapter_for_another_model_is_refused() {
+    let adapter = golden("smollm2/adapter");
+    let words = ["generate", "-p", "a", "--adapter", &adapter];
+    let error = Program::new().run(&words).fails(1);
+    assert!(error.contains("does not fit the model"), "{error}");
+    assert!(error.contains("hint: give the --model it was trained on"), "{error}");
+}
+
+#[test]
+fn a_folder_that_is_no_adapter_is_refused() {
+    let base = golden("llama-mha/base");
+    let error = Program::new().run(&["generate", "-p", "a", "--adapter", &base]).fails(1);
+    assert!(error.contains("adapter_config.json is missing\nhint: give the folder"), "{error}");
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_is_refused() {
+    let model = golden("gguf/tiny-llama.gguf");
+    let words = ["generate", "--instruction", "Name a colour.", "--model", &model];
+    let error = Program::new().run(&words).fails(1);
+    assert!(error.contains("the model's context has room for 64"), "{error}");
+    assert!(error.ends_with("hint: shorten the prompt or ask for fewer new tokens\n"), "{error}");
+}
+
+#[test]
+fn nobody_reading_is_no_error() {
+    let mut child = Program::new().command(&["inspect"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_stdout_is_an_error() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Program::new().command(&["inspect"]);
+    command.stdout(Stdio::from(full));
+    let error = finish(command, "").fails(1);
+    assert!(error.starts_with("error: cannot write to standard output\n  because: "), "{error}");
+}

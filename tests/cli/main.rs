@@ -1,0 +1,9 @@
+//! The command from outside: exit codes, texts, JSON.
+
+mod answers;
+mod chat;
+mod errors;
+mod fetch;
+mod help;
+mod inspect;
+mod program;
