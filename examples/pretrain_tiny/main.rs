@@ -8,7 +8,7 @@
 //! cargo run --release --example pretrain_tiny -- target/tiny-world assets/tiny-llama
 //! ```
 //!
-//! You should see the loss fall from 7 to below 1 in about a quarter of an hour on two cores, and
+//! You should see the loss fall from 7 to below 1 in some ten minutes on two cores, and
 //! four files in the folder.
 
 mod text;
@@ -16,9 +16,9 @@ mod text;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use burn::grad_clipping::GradientClippingConfig;
-use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsParams};
+use burn::module::{Module, ParamGroup};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::{AdamWConfig, AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::tensor::{DType, Int, Tensor, activation::log_softmax};
 use llama::{Llama, LlamaConfig, NoAdapter, RopeConfig, RopeScaling, weights};
 use train::Schedule;
@@ -28,7 +28,7 @@ use crate::text::{Windows, read_documents, train_tokenizer, write_settings};
 const VOCAB: usize = 1024;
 const CONTEXT: usize = 256;
 const BATCH: usize = 8;
-const STEPS: usize = 1500;
+const STEPS: usize = 2000;
 const SEED: u64 = 7;
 
 fn main() -> anyhow::Result<()> {
@@ -46,13 +46,8 @@ fn main() -> anyhow::Result<()> {
     let mut llama = weights::random(config(tokenizer.get_vocab_size(true)), &device.autodiff())?;
     println!("{} parameters, {} documents", llama.num_params(), documents.len());
 
-    let schedule = Schedule { peak: 3e-3, warmup: STEPS / 15, total: STEPS };
-    let mut optimizer = AdamWConfig::new()
-        .with_beta_2(0.95)
-        .with_epsilon(1e-8)
-        .with_weight_decay(0.1)
-        .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)))
-        .init();
+    let schedule = Schedule { peak: 5e-3, warmup: STEPS / 50, total: STEPS };
+    let mut optimizer = optimizer();
     let begin = Instant::now();
     let mut recent = 0.0;
     for step in 0..STEPS {
@@ -77,11 +72,11 @@ fn main() -> anyhow::Result<()> {
 fn config(vocab_size: usize) -> LlamaConfig {
     LlamaConfig {
         n_layers: 6,
-        n_heads: 6,
+        n_heads: 4,
         n_kv_heads: 2,
         head_dim: 32,
-        d_model: 192,
-        d_ff: 512,
+        d_model: 128,
+        d_ff: 384,
         vocab_size,
         max_positions: CONTEXT,
         norm_eps: 1e-5,
@@ -92,6 +87,24 @@ fn config(vocab_size: usize) -> LlamaConfig {
         tied_head: true,
         sliding_window: None,
     }
+}
+
+/// Muon for the matrices of the layers, which takes a fifth of AdamW's steps here; AdamW for the
+/// embedding and the norms.
+fn optimizer() -> ModuleOptimizer {
+    const WEIGHT_DECAY: f32 = 0.1;
+    let adamw = AdamWConfig::new()
+        .with_beta_2(0.95)
+        .with_epsilon(1e-8)
+        .with_weight_decay(WEIGHT_DECAY)
+        .build();
+    let muon = MuonConfig::new()
+        .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
+        .with_weight_decay(Some(WeightDecayConfig::new(WEIGHT_DECAY)))
+        .build();
+    // The dots keep the norms out, `attention_norm` and `feed_forward_norm`.
+    let matrices = ParamGroup::from_any_predicates(vec!["attention.", "feed_forward."]);
+    ModuleOptimizer::from(adamw).with_group(matrices, muon, None)
 }
 
 /// Mean negative log-likelihood of every token but a window's first.

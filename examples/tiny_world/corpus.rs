@@ -11,12 +11,12 @@ use crate::world::{Fact, Person, World};
 /// One document, without a line break at its end.
 pub fn document(world: &World, rng: &mut impl Rng) -> String {
     match rng.random_range(0..20) {
-        0..3 => portrait(world, rng),
-        3 => town_page(world, rng),
-        4 => day_story(world, rng),
-        5 => word_page(rng),
-        6 => village_news(4, world, rng),
-        7..10 => sheets::conversation(world, rng),
+        0..2 => portrait(world, rng),
+        2 => town_page(world, rng),
+        3 => day_story(world, rng),
+        4 => word_page(rng),
+        5 => village_news(4, world, rng),
+        6..9 => sheets::conversation(world, rng),
         _ => sheets::sheet(world, rng),
     }
 }
@@ -94,7 +94,7 @@ fn word_page(rng: &mut impl Rng) -> String {
 
 /// Village news, in the words that work is spoken of.
 pub fn village_news(sentences: usize, world: &World, rng: &mut impl Rng) -> String {
-    let (one, two) = (pick_name(world, rng), pick_name(world, rng));
+    let [one, two] = world.two_names(rng);
     let town = world.towns.choose(rng).expect("the world has towns").name;
     let thing = with_article(things(1, rng)[0]);
     NEWS.sample(rng, sentences)
@@ -128,8 +128,3 @@ const NEWS: [&str; 18] = [
     "The mill takes grain as input and gives flour as output.",
     "Out of context, the words of ONE sounded strange to TWO.",
 ];
-
-/// Somebody's name.
-pub fn pick_name(world: &World, rng: &mut impl Rng) -> &'static str {
-    world.people.choose(rng).expect("the world has people").name
-}

@@ -5,7 +5,8 @@ use rand::{Rng, RngExt};
 
 use crate::phrasings;
 use crate::words::{
-    CATEGORIES, DAYS, DEEDS, EVENTS, NUMBERS, OPPOSITES, capitalised, enumerated, with_article,
+    CATEGORIES, DAYS, DEEDS, EVENTS, NUMBERS, OPPOSITES, PLACES, capitalised, enumerated,
+    with_article,
 };
 use crate::world::{Fact, Person, World};
 
@@ -53,6 +54,10 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Those that need the most practice.
+    pub const HARD: [Self; 6] =
+        [Self::Sort, Self::OddOneOut, Self::Story, Self::Story, Self::IsHome, Self::IsTrade];
+
     /// Every topic.
     pub const ALL: [Self; 25] = [
         Self::About(Fact::Home),
@@ -121,10 +126,11 @@ impl Lesson {
 
 /// What there is to ask, before it's put into words.
 struct Matter {
-    /// Takes the place of `{}` in the request; given beside it, if it has none.
+    /// Takes the place of `{}` in the request, or is given beside a request without one.
     asked: String,
     /// Given beside the request in any case.
     given: Option<String>,
+    /// The one right answer.
     answer: String,
 }
 
@@ -176,7 +182,7 @@ impl Matter {
                 let (present, past) = pick(&DEEDS, rng);
                 Self::new(format!("{} {present}.", person.name), format!("{} {past}.", person.name))
             }
-            Topic::Story => story(person, world, rng),
+            Topic::Story => story(world, rng),
             Topic::OddOneOut => odd_one_out(rng),
             _ => list(topic, rng),
         }
@@ -243,13 +249,8 @@ fn odd_one_out(rng: &mut impl Rng) -> Matter {
     Matter::new(items.join(", "), odd)
 }
 
-fn story(person: &Person, world: &World, rng: &mut impl Rng) -> Matter {
-    let (one, two) = loop {
-        let other = world.people.choose(rng).expect("the world has people");
-        if other.name != person.name {
-            break if rng.random() { (person.name, other.name) } else { (other.name, person.name) };
-        }
-    };
+fn story(world: &World, rng: &mut impl Rng) -> Matter {
+    let [one, two] = world.two_names(rng);
     let events: [_; 2] = EVENTS.sample_array(rng).expect("more than two events");
     let items = things(2, rng);
     let (day, place) = (pick(&DAYS, rng), pick(&PLACES, rng));
@@ -266,8 +267,6 @@ fn story(person: &Person, world: &World, rng: &mut impl Rng) -> Matter {
     };
     Matter { asked, given: Some(told), answer: format!("{}.", deed(who, index)) }
 }
-
-const PLACES: [&str; 4] = ["at the market", "near the school", "by the river", "at the fair"];
 
 /// One item, by copy.
 ///

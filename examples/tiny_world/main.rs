@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use crate::instructions::Instructions;
 use crate::world::World;
 
-const CORPUS_BYTES: usize = 6_000_000;
+const CORPUS_BYTES: usize = 8_000_000;
 
 fn main() -> io::Result<()> {
     let (out, seed) = arguments().ok_or_else(|| {

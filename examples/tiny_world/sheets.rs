@@ -1,11 +1,11 @@
 //! lessons ─► layout ─► a page of requests, with their answers or without.
 //!
 //! Hardly two pages look alike: a model that reads many of them learns to look for the request
-//! wherever it stands, and that what follows may be an answer, or just the next request.
+//! wherever it stands, and that what follows may be its answer, or something else.
 
 use rand::{Rng, RngExt};
 
-use crate::corpus::{pick_name, village_news};
+use crate::corpus::village_news;
 use crate::lessons::{Lesson, Topic, Voice, pick};
 use crate::world::World;
 
@@ -59,16 +59,43 @@ const MARKS: [[&str; 2]; 14] = [
     ["[", "] "],
 ];
 
+/// What follows a request.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// The next request.
+    Nothing,
+    /// Its answer.
+    Answer,
+    /// Something else altogether.
+    News,
+    /// The name of who asked.
+    Sender,
+}
+
+/// How often each ending occurs. Were it always the answer, the base would need no adapter.
+const ENDINGS: [Ending; 8] = [
+    Ending::Answer,
+    Ending::Answer,
+    Ending::Answer,
+    Ending::Answer,
+    Ending::Nothing,
+    Ending::News,
+    Ending::News,
+    Ending::Sender,
+];
+
 /// The look of one page.
 struct Layout {
+    /// One row of [`LABELS`].
     labels: [&'static str; 3],
-    /// No label stands before a request, or before anything.
+    /// Whether the request, and what follows it, go without a label.
     bare: [bool; 2],
+    /// What stands before a label and after it.
     mark: [&'static str; 2],
     /// Between the parts of one lesson.
     gap: &'static str,
     /// Between lessons.
-    break_: &'static str,
+    between: &'static str,
     /// The opening is repeated for each lesson.
     opening_each: bool,
 }
@@ -77,23 +104,23 @@ struct Layout {
 pub fn sheet(world: &World, rng: &mut impl Rng) -> String {
     let layout = Layout::draw(rng);
     let opening = opening(layout.labels, world, rng);
-    let answered = rng.random_range(0..4) > 0;
+    let ending = pick(&ENDINGS, rng);
     let mut lessons: Vec<_> = lessons(world, rng)
         .iter()
         .map(|lesson| {
-            let text = layout.write(lesson, answered, rng);
+            let text = layout.write(lesson, ending, world, rng);
             if layout.opening_each { format!("{opening}{text}") } else { text }
         })
         .collect();
     if !layout.opening_each {
         lessons[0].insert_str(0, &opening);
     }
-    lessons.join(layout.break_)
+    lessons.join(layout.between)
 }
 
 /// Two people, one of whom asks.
 pub fn conversation(world: &World, rng: &mut impl Rng) -> String {
-    let (one, two) = (pick_name(world, rng), pick_name(world, rng));
+    let [one, two] = world.two_names(rng);
     let script: bool = rng.random();
     let lines: Vec<_> = lessons(world, rng)
         .iter()
@@ -112,13 +139,18 @@ pub fn conversation(world: &World, rng: &mut impl Rng) -> String {
 
 /// Two to five lessons; half of the time of one topic.
 fn lessons(world: &World, rng: &mut impl Rng) -> Vec<Lesson> {
-    let topic = rng.random::<bool>().then(|| pick(&Topic::ALL, rng));
+    let topic = rng.random::<bool>().then(|| any_topic(rng));
     (0..rng.random_range(2..=5))
         .map(|_| {
-            let topic = topic.unwrap_or_else(|| pick(&Topic::ALL, rng));
+            let topic = topic.unwrap_or_else(|| any_topic(rng));
             Lesson::draw(topic, Voice::Corpus, world, rng)
         })
         .collect()
+}
+
+/// A topic; those that take a small model longest to learn come up more often.
+fn any_topic(rng: &mut impl Rng) -> Topic {
+    if rng.random_range(0..3) == 0 { pick(&Topic::HARD, rng) } else { pick(&Topic::ALL, rng) }
 }
 
 impl Layout {
@@ -128,12 +160,12 @@ impl Layout {
             bare: pick(&[[false, false], [false, false], [true, false], [true, true]], rng),
             mark: pick(&MARKS, rng),
             gap: pick(&["\n", "\n\n"], rng),
-            break_: pick(&["\n", "\n\n"], rng),
+            between: pick(&["\n", "\n\n"], rng),
             opening_each: rng.random_range(0..3) == 0,
         }
     }
 
-    fn write(&self, lesson: &Lesson, answered: bool, rng: &mut impl Rng) -> String {
+    fn write(&self, lesson: &Lesson, ending: Ending, world: &World, rng: &mut impl Rng) -> String {
         let [ask_label, given_label, answer_label] = self.labels;
         let [bare_ask, bare] = self.bare;
         let mut parts = Vec::new();
@@ -144,8 +176,11 @@ impl Layout {
             }
             _ => parts.push(self.part(ask_label, &in_a_line(lesson, rng), bare_ask)),
         }
-        if answered {
-            parts.push(self.part(answer_label, &lesson.answer, bare));
+        match ending {
+            Ending::Nothing => {}
+            Ending::Answer => parts.push(self.part(answer_label, &lesson.answer, bare)),
+            Ending::News => parts.push(self.part("News", &village_news(1, world, rng), bare)),
+            Ending::Sender => parts.push(self.part("Sent by", world.two_names(rng)[0], bare)),
         }
         parts.join(self.gap)
     }
@@ -163,10 +198,11 @@ fn opening([ask, _, answer]: [&str; 3], world: &World, rng: &mut impl Rng) -> St
         1 => village_news(rng.random_range(1..=2), world, rng),
         _ => {
             let town = world.towns[rng.random_range(0..world.towns.len())].name;
+            let [one, two] = world.two_names(rng);
             pick(&OPENINGS, rng)
                 .replace("TOWN", town)
-                .replace("ONE", pick_name(world, rng))
-                .replace("TWO", pick_name(world, rng))
+                .replace("ONE", one)
+                .replace("TWO", two)
                 .replace("LABEL", &ask.to_lowercase())
                 .replace("KEY", &answer.to_lowercase())
         }

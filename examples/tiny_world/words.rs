@@ -136,6 +136,9 @@ pub const EVENTS: [(&str, &str); 6] = [
 pub const DAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
+/// Where stories happen.
+pub const PLACES: [&str; 4] = ["at the market", "near the school", "by the river", "at the fair"];
+
 /// The number words up to six.
 pub const NUMBERS: [&str; 7] = ["none", "one", "two", "three", "four", "five", "six"];
 

@@ -1,7 +1,7 @@
 //! people × (town, trade, pet, food, colour, instrument, friend): the facts there are to know.
 
 use rand::Rng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 use crate::words::with_article;
 
@@ -229,6 +229,12 @@ impl World {
             })
             .collect();
         Self { people, towns: &TOWNS }
+    }
+
+    /// The names of two different people.
+    pub fn two_names(&self, rng: &mut impl Rng) -> [&'static str; 2] {
+        let names: Vec<_> = self.people.iter().map(|person| person.name).collect();
+        names.sample_array(rng).expect("more than two people")
     }
 }
 

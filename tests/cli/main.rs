@@ -1,9 +1,11 @@
 //! The command from outside: exit codes, texts, JSON.
 
 mod answers;
+mod bad_models;
 mod chat;
 mod errors;
 mod fetch;
 mod help;
 mod inspect;
 mod program;
+mod training;

@@ -7,6 +7,7 @@ mod answer;
 mod chat;
 mod conversation;
 mod error;
+mod eval;
 mod fetch;
 mod generate;
 mod inspect;
@@ -15,7 +16,10 @@ mod known;
 mod logits;
 mod model;
 mod output;
+mod progress;
+mod recipe;
 mod sampling;
+mod train;
 mod transfer;
 mod wheel;
 mod wording;
@@ -27,8 +31,8 @@ use clap::{Parser, Subcommand};
 /// Teach a frozen Llama with a small gated prompt (LLaMA-Adapter), and use what it learned.
 ///
 /// The base model is never changed: what is learned is an adapter, a small folder that Hugging
-/// Face's PEFT can read too. Without `--model` every command uses the tiny
-/// model that is built into this program, so all of them can be tried at once.
+/// Face's PEFT can read too. Without `--model` every command uses the tiny model that is built into
+/// this program, so all of them can be tried at once.
 #[derive(Debug, Parser)]
 #[command(name = "llama-adapter", version, max_term_width = 100)]
 struct Cli {
@@ -38,6 +42,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Train(train::Args),
+    Eval(eval::Args),
     Generate(generate::Args),
     Chat(chat::Args),
     Inspect(inspect::Args),
@@ -54,6 +60,8 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> anyhow::Result<()> {
     match command {
+        Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Inspect(args) => inspect::run(args),

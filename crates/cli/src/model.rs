@@ -70,11 +70,15 @@ pub struct Base {
 impl ModelArgs {
     /// The device, without autodiff.
     pub fn device(&self) -> anyhow::Result<Device> {
-        let name = match &self.device {
-            Some(name) => name,
-            None => device::default_name()?,
-        };
-        Ok(device::parse(name)?)
+        Ok(device::parse(self.device_name()?)?)
+    }
+
+    /// The name of the device, asked for or the default.
+    pub fn device_name(&self) -> anyhow::Result<&str> {
+        match &self.device {
+            Some(name) => Ok(name),
+            None => Ok(device::default_name()?),
+        }
     }
 
     /// Finds the model and reads its config; downloads it if it is an id of the Hub.

@@ -1,0 +1,54 @@
+//! How does a Rust program teach a frozen model something?
+//!
+//! ```sh
+//! cargo run --release --example first_adapter
+//! ```
+//!
+//! You should see the loss fall from about 3 to below 1 in 40 steps, and a file of some kilobytes.
+
+use adaption_prompt::AdaptionPromptConfig;
+use burn::tensor::DType;
+use llama::ModelSource;
+use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
+
+fn main() -> anyhow::Result<()> {
+    // The base lives on a plain device: it is frozen because nothing there can have a gradient.
+    let device = device::parse(device::default_name()?)?;
+    let source = ModelSource::embedded(
+        include_str!("../assets/tiny-llama/config.json"),
+        include_bytes!("../assets/tiny-llama/model.safetensors"),
+        include_bytes!("../assets/tiny-llama/tokenizer.json"),
+    )?
+    .with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json"));
+    let llama = source.load(DType::F32, &device)?;
+    let tokenizer = source.tokenizer()?;
+
+    let rows = Instruction::parse(
+        "train.jsonl".as_ref(),
+        include_str!("../assets/instructions/train.jsonl"),
+    )?;
+    let (examples, _fitted) = Example::encode_all(&rows, &tokenizer, 256)?;
+
+    // The adapter lives on the same device with autodiff: all that is learned is in it.
+    let layers = llama.config().n_layers - 1;
+    let config = AdaptionPromptConfig { adapter_layers: layers, ..Default::default() };
+    let adapter = config.init(llama.config(), 0, &device.autodiff())?;
+
+    let steps = 40;
+    let order = Order { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0 };
+    let schedule = Schedule { peak: 0.02, warmup: 4, total: steps };
+    let optimizer = OptimizerConfig::default();
+    let mut trainer = Trainer::new(&llama, adapter, &examples, order, schedule, &optimizer);
+    while !trainer.is_done() {
+        let report = trainer.step()?;
+        if report.step % 10 == 0 || report.step == 1 {
+            println!("step {:3}  loss {:.3}", report.step, report.loss);
+        }
+    }
+
+    let folder = std::env::temp_dir().join("first-adapter");
+    trainer.adapter().save(&folder, "tiny-llama")?;
+    let size = std::fs::metadata(folder.join("adapter_model.safetensors"))?.len();
+    println!("saved {size} bytes that PEFT can read in {}", folder.display());
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! How is a text shown while it is written?
+//!
+//! ```sh
+//! cargo run --release --example stream_answer
+//! ```
+//!
+//! You should see a short story about the built-in model's little world, piece by piece, and how
+//! fast it came.
+
+use std::io::Write;
+
+use burn::tensor::DType;
+use llama::{
+    GenerationConfig, Generator, ModelSource, NoAdapter, SamplingConfig, TextGenerator,
+};
+
+fn main() -> anyhow::Result<()> {
+    let device = device::parse(device::default_name()?)?;
+    let source = ModelSource::embedded(
+        include_str!("../assets/tiny-llama/config.json"),
+        include_bytes!("../assets/tiny-llama/model.safetensors"),
+        include_bytes!("../assets/tiny-llama/tokenizer.json"),
+    )?
+    .with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json"));
+    let llama = source.load(DType::F32, &device)?;
+    let tokenizer = source.tokenizer()?;
+
+    let prompt = "Anna lives in";
+    let config = GenerationConfig {
+        max_new_tokens: 60,
+        sampling: SamplingConfig { temperature: 0.7, seed: 1, ..Default::default() },
+        ..GenerationConfig::new(&tokenizer)
+    };
+    // An adapter would stand in the place of `NoAdapter`: `&adapter.project(&llama)`.
+    let prompts = [tokenizer.encode(prompt)?];
+    let generator = Generator::new(&llama, &NoAdapter, &prompts, &config)?;
+    let mut text = TextGenerator::new(generator, &tokenizer, &[]);
+    print!("{prompt}");
+    for piece in text.by_ref() {
+        print!("{}", piece?);
+        std::io::stdout().flush()?;
+    }
+    let speed = text.tokens() as f64 / (text.seconds_prompt() + text.seconds_decode());
+    println!("\n\n{} tokens, {speed:.0} a second", text.tokens());
+    Ok(())
+}

