@@ -10,9 +10,7 @@
 use std::io::Write;
 
 use burn::tensor::DType;
-use llama::{
-    GenerationConfig, Generator, ModelSource, NoAdapter, SamplingConfig, TextGenerator,
-};
+use llama::{GenerationConfig, Generator, ModelSource, NoAdapter, SamplingConfig, TextGenerator};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;

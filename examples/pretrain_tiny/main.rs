@@ -25,7 +25,7 @@ use train::Schedule;
 
 use crate::text::{Windows, read_documents, train_tokenizer, write_settings};
 
-const VOCAB: usize = 1024;
+const VOCAB: usize = 1536;
 const CONTEXT: usize = 256;
 const BATCH: usize = 8;
 const STEPS: usize = 2000;

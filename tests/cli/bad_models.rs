@@ -21,8 +21,7 @@ fn refused(program: &Program, model: &Path) -> String {
     std::fs::write(&ids, "[[1, 2, 3]]").unwrap();
     let out = program.folder().join("out.safetensors");
     let words = ["logits", "--model", model.to_str().unwrap(), "--ids", ids.to_str().unwrap()];
-    let error =
-        program.run(&[&words[..], &["--out", out.to_str().unwrap()]].concat()).fails(1);
+    let error = program.run(&[&words[..], &["--out", out.to_str().unwrap()]].concat()).fails(1);
     assert!(!out.exists());
     error
 }
@@ -77,7 +76,9 @@ fn a_config_that_does_not_fit_lists_everything_at_once() {
 
     config["model_type"] = "gpt_neox".into();
     std::fs::write(&path, config.to_string()).unwrap();
-    assert!(refused(&program, &model).contains("`gpt_neox` is not supported (known: llama, mistral)"));
+    assert!(
+        refused(&program, &model).contains("`gpt_neox` is not supported (known: llama, mistral)")
+    );
     std::fs::write(&path, "{").unwrap();
     assert!(refused(&program, &model).contains("not a valid JSON file"));
 }

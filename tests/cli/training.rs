@@ -80,7 +80,8 @@ fn train_ends_with_the_agreed_line_and_leaves_the_agreed_folder() {
             "run.json"
         ]
     );
-    let events = log(&output).iter().map(|e| e["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let events =
+        log(&output).iter().map(|e| e["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(events, ["eval", "step", "step", "step", "eval"]);
     let run: Value =
         serde_json::from_str(&std::fs::read_to_string(output.join("run.json")).unwrap()).unwrap();
@@ -276,7 +277,7 @@ fn settings_that_make_no_sense_are_refused_before_anything_is_written() {
     let output = program.folder().join("run");
     let error = |more: &[&str]| {
         let more = [&[few.as_str()], more].concat();
-        let error = program.run(&short(output.to_str().unwrap(), &more)).fails(1);
+        let error = program.run(&short(output.to_str().unwrap(), &more)).fails(2);
         assert!(!output.exists());
         error
     };
@@ -284,7 +285,7 @@ fn settings_that_make_no_sense_are_refused_before_anything_is_written() {
     assert!(layers.contains("the adapter wants 99 layers, the model has"), "{layers}");
     assert!(layers.contains("\nhint: ask for fewer with --adapter-layers"), "{layers}");
     assert!(error(&["--adapter-len", "0"]).contains("adapter_len is 0, expected at least 1"));
-    assert!(error(&["--lr", "-1"]).contains("the learning rate is -1, expected above 0"));
+    assert!(error(&["--lr=-1"]).contains("the learning rate is -1, expected above 0"));
     let usage = program.run(&["train", "--epochs", "1", "--max-steps", "1"]).fails(2);
     assert!(usage.contains("cannot be used with"), "{usage}");
     let usage = program.run(&["train", "--model", "some/where"]).fails(2);

@@ -8,6 +8,7 @@ use llama::{NoAdapter, Tokenizer};
 use serde_json::json;
 use train::{Instruction, Job, Length, TrainConfig, answer_rows, split_rows};
 
+use crate::error::Error;
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
 use crate::progress::Progress;
@@ -108,7 +109,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (train_rows, eval_rows) = args.rows()?;
     let base = args.model.load()?;
     let tokenizer = base.source.tokenizer()?;
-    let config = args.config(base.llama.config().n_layers);
+    let n_layers = base.llama.config().n_layers;
+    let config = args.config(n_layers);
+    config.validate()?;
+    config.adapter.validate(n_layers).map_err(|error| Error::Usage {
+        hint: error.hint().map(str::to_owned),
+        message: error.to_string(),
+    })?;
     let model_name = args.model.model.as_deref().unwrap_or(BUILT_IN);
     let output = match &args.output {
         Some(folder) => folder.clone(),
@@ -200,8 +207,7 @@ impl Args {
         config.learning_rate = self.lr.unwrap_or(config.learning_rate);
         config.warmup = self.warmup.unwrap_or(config.warmup);
         config.seed = self.seed.unwrap_or(config.seed);
-        config.optimizer.weight_decay =
-            self.weight_decay.unwrap_or(config.optimizer.weight_decay);
+        config.optimizer.weight_decay = self.weight_decay.unwrap_or(config.optimizer.weight_decay);
         config.optimizer.clip = self.clip.or(config.optimizer.clip);
         config
     }

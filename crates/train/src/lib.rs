@@ -1,17 +1,39 @@
-//! Trains and evaluates LLaMA-Adapters.
+//! Trains and evaluates LLaMA-Adapters: records, batches, loss, optimizer, checkpoints.
+//!
+//! ```text
+//! Instruction ─► Example ─► Batch ─► label_loss ─► AdapterGradients ─► AdapterOptimizer
+//!                                     └───────────── Trainer ─────────────┘
+//!                                     Job: Trainer + evaluation + folder, resumable
+//! ```
+//!
+//! [`Trainer`] is for programs that want each step in their own hands; [`Job`] does what
+//! `llama-adapter train` does. Libraries print nothing: [`Event`]s tell what happens.
+//!
+//! ```
+//! use train::{Batch, Example};
+//!
+//! // Prompt tokens 5 and 6, then the answer 7 and the end token 2.
+//! let row = Example { tokens: vec![5, 6, 7, 2], labels_from: 2 };
+//! let batch = Batch::new(&[&row]);
+//! assert_eq!(batch.n_labels(), 2);
+//! ```
 
 mod batch;
 mod checkpoint;
 mod config;
 mod error;
 mod evaluate;
+mod events;
 mod example;
 mod instruction;
 mod loss;
 mod optimizer;
 mod output;
+mod progress;
 mod run;
 mod schedule;
+mod settings;
+mod split;
 pub mod template;
 mod trainer;
 
@@ -20,11 +42,13 @@ pub use checkpoint::CHECKPOINT_FILE;
 pub use config::{Length, TrainConfig};
 pub use error::{Error, Result};
 pub use evaluate::{ExactMatch, LabelLoss, answer_rows, evaluate_loss, exact_match};
+pub use events::{Event, Pace, Summary};
 pub use example::{Example, Fitted};
 pub use instruction::Instruction;
 pub use loss::label_loss;
 pub use optimizer::{AdapterGradients, AdapterOptimizer, OptimizerConfig};
 pub use output::{METRICS_FILE, RUN_FILE};
-pub use run::{Event, Job, Pace, Summary, split_rows};
+pub use run::Job;
 pub use schedule::Schedule;
+pub use split::split_rows;
 pub use trainer::{StepReport, Trainer};

@@ -1,0 +1,99 @@
+//! The bookkeeping of a run: what its checkpoints and its log keep beside the trainer's state.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::evaluate::{ExactMatch, LabelLoss};
+use crate::events::{Pace, Summary};
+use crate::trainer::StepReport;
+
+/// What a checkpoint keeps beside the trainer's own state.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    pub before: Option<(LabelLoss, Option<ExactMatch>)>,
+    /// Loss summed over labels and labels, of the last epoch's worth of steps.
+    recent: Vec<(f64, usize)>,
+    labels: usize,
+    train_seconds: f64,
+    pub seconds: f64,
+}
+
+impl Progress {
+    pub fn note(&mut self, report: &StepReport, seconds: f64, steps_per_epoch: usize) {
+        self.recent.push((report.loss * report.labels as f64, report.labels));
+        if self.recent.len() > steps_per_epoch {
+            self.recent.remove(0);
+        }
+        self.labels += report.labels;
+        self.train_seconds += seconds;
+    }
+
+    pub fn pace(&self, report: &StepReport, total: usize) -> Pace {
+        Pace {
+            label_tokens_per_second: self.label_tokens_per_second(),
+            steps_left: total.saturating_sub(report.step),
+            seconds_per_step: self.train_seconds / report.step as f64,
+        }
+    }
+
+    fn label_tokens_per_second(&self) -> f64 {
+        if self.train_seconds > 0.0 { self.labels as f64 / self.train_seconds } else { 0.0 }
+    }
+
+    pub fn summary(
+        &self,
+        output: &Path,
+        steps: usize,
+        trainable_parameters: usize,
+        after: Option<(LabelLoss, Option<ExactMatch>)>,
+        seconds: f64,
+    ) -> Summary {
+        let (sum, labels) =
+            self.recent.iter().fold((0.0, 0), |(sum, n), (loss, labels)| (sum + loss, n + labels));
+        let loss = |found: Option<(LabelLoss, _)>| found.map(|(loss, _)| loss.loss);
+        let share = |found: Option<(LabelLoss, Option<ExactMatch>)>| {
+            found.and_then(|(_, found)| found).map(|found| found.share())
+        };
+        Summary {
+            output: output.into(),
+            steps,
+            train_loss: sum / labels.max(1) as f64,
+            eval_loss_before: loss(self.before),
+            eval_loss: loss(after),
+            exact_match_before: share(self.before),
+            exact_match: share(after),
+            trainable_parameters,
+            seconds,
+            label_tokens_per_second: self.label_tokens_per_second(),
+        }
+    }
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Metric {
+    Step {
+        step: usize,
+        loss: f64,
+        learning_rate: f64,
+        gradient_norm: f64,
+        labels: usize,
+        slots: usize,
+        seconds: f64,
+    },
+    Eval {
+        step: usize,
+        loss: f64,
+        perplexity: f64,
+        exact_match: Option<f64>,
+    },
+}
+
+impl Metric {
+    pub fn of_step(report: &StepReport, seconds: f64) -> Self {
+        let StepReport { step, loss, rate, gradient_norm, labels, slots } = *report;
+        Self::Step { step, loss, learning_rate: rate, gradient_norm, labels, slots, seconds }
+    }
+}

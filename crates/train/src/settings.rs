@@ -1,0 +1,48 @@
+//! What must be equal for a run to be resumed.
+
+use serde::Serialize;
+
+use crate::config::TrainConfig;
+use crate::instruction::Instruction;
+use crate::run::Job;
+
+/// Settings as `run.json` keeps them: all that must be equal for a run to be resumed.
+#[derive(Serialize)]
+pub(crate) struct Settings<'a> {
+    about: &'a serde_json::Value,
+    model: &'a str,
+    train_rows: usize,
+    eval_rows: usize,
+    /// Tells other data of the same size apart.
+    data_hash: String,
+    #[serde(flatten)]
+    config: &'a TrainConfig,
+}
+
+impl<'a> Settings<'a> {
+    /// The settings of a job.
+    pub fn of(job: &Job<'a>) -> Self {
+        Self {
+            about: job.about,
+            model: job.model_name,
+            train_rows: job.train_rows.len(),
+            eval_rows: job.eval_rows.len(),
+            data_hash: format!("{:016x}", hash_rows(&[job.train_rows, job.eval_rows])),
+            config: job.config,
+        }
+    }
+}
+
+/// FNV-1a over every text of the rows. It tells data apart; it keeps no secrets.
+fn hash_rows(groups: &[&[Instruction]]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    for row in groups.iter().copied().flatten() {
+        for text in [&row.instruction, &row.input, &row.output] {
+            text.bytes().for_each(&mut eat);
+            // A byte that no text holds keeps fields apart.
+            eat(0xff);
+        }
+    }
+    hash
+}
