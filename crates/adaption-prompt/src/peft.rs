@@ -118,17 +118,10 @@ impl AdaptionPrompt {
     /// [`Error::NotAnAdapter`], [`Error::ConfigFile`], [`Error::TooManyLayers`], or
     /// [`Error::Tensors`] with everything that does not fit at once.
     pub fn load(folder: &Path, model: &LlamaConfig, device: &Device) -> Result<Self> {
-        let config = read_config(folder)?;
+        let (config, _base_model) = read_settings(folder)?;
         config.validate(model.n_layers)?;
-        let path = folder.join(TENSORS_FILE);
-        if !path.exists() {
-            return Err(Error::NotAnAdapter {
-                path: folder.into(),
-                reason: format!("{TENSORS_FILE} is missing"),
-            });
-        }
-        let file = SafetensorsFile::new(Bytes::open(&path)?)?;
-        Self::from_file(config, &file, &path, model, device)
+        let file = open_tensors(folder)?;
+        Self::from_file(config, &file, &folder.join(TENSORS_FILE), model, device)
     }
 
     fn from_file(
@@ -184,12 +177,16 @@ impl AdaptionPrompt {
     }
 }
 
-/// Reads an adapter's settings alone.
-///
-/// # Errors
-/// [`Error::NotAnAdapter`] or [`Error::ConfigFile`].
-pub fn read_config(folder: &Path) -> Result<AdaptionPromptConfig> {
-    Ok(read_settings(folder)?.0)
+/// Opens an adapter's file of tensors.
+pub(crate) fn open_tensors(folder: &Path) -> Result<SafetensorsFile> {
+    let path = folder.join(TENSORS_FILE);
+    if !path.exists() {
+        return Err(Error::NotAnAdapter {
+            path: folder.into(),
+            reason: format!("{TENSORS_FILE} is missing"),
+        });
+    }
+    Ok(SafetensorsFile::new(Bytes::open(&path)?)?)
 }
 
 /// The settings, and what the file calls the base model.

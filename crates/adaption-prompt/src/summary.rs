@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use burn::tensor::DType;
-use llama::weights::{Bytes, SafetensorsFile};
 use serde::Serialize;
 
 use crate::config::{Activation, AdaptionPromptConfig};
 use crate::error::{Error, Result};
-use crate::peft::{TENSORS_FILE, gate_key, prompt_key, read_settings};
+use crate::peft::{TENSORS_FILE, gate_key, open_tensors, prompt_key, read_settings};
 
 /// What is in an adapter, to show.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,14 +48,7 @@ impl AdapterSummary {
         /// No model comes near.
         const MOST_LAYERS: usize = 10_000;
         let (config, base_model) = read_settings(folder)?;
-        let path = folder.join(TENSORS_FILE);
-        if !path.exists() {
-            return Err(Error::NotAnAdapter {
-                path: folder.into(),
-                reason: format!("{TENSORS_FILE} is missing"),
-            });
-        }
-        let file = SafetensorsFile::new(Bytes::open(&path)?)?;
+        let file = open_tensors(folder)?;
         let numbers = |key: &str| -> Result<Vec<f32>> {
             Ok(file.read(key)?.convert_dtype(DType::F32).iter::<f32>().collect())
         };
@@ -78,6 +70,7 @@ impl AdapterSummary {
         if layers.len() != config.adapter_layers {
             let found = layers.len();
             let problem = format!("expected {} layers, found {found}", config.adapter_layers);
+            let path = folder.join(TENSORS_FILE);
             return Err(Error::Tensors { path, problems: vec![problem] });
         }
         let n_parameters =

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{AdaptionPromptConfig, Gate};
-use train::{Instruction, Length, TrainConfig};
+use adaption_prompt::AdaptionPromptConfig;
+use train::{Instruction, TrainConfig};
 
 use crate::error::Error;
 
@@ -53,13 +53,10 @@ pub fn settings(n_layers: usize, built_in: bool) -> TrainConfig {
     let defaults = TrainConfig::default();
     // The paper leaves the first two of 32 layers as they are.
     let untouched = if built_in { 1 } else { 2 };
-    let adapter = AdaptionPromptConfig {
-        adapter_layers: n_layers.saturating_sub(untouched).max(1),
-        gate: if built_in { Gate::PerHead } else { Gate::Scalar },
-        ..defaults.adapter
-    };
+    let adapter_layers = n_layers.saturating_sub(untouched).max(1);
+    let adapter = AdaptionPromptConfig { adapter_layers, ..defaults.adapter };
     if built_in {
-        TrainConfig { adapter, length: Length::Epochs(4), learning_rate: 1.5e-2, ..defaults }
+        TrainConfig { adapter, learning_rate: 3e-2, ..defaults }
     } else {
         TrainConfig { adapter, ..defaults }
     }
