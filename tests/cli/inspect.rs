@@ -13,7 +13,31 @@ fn json(name: &str) -> serde_json::Value {
 
 #[test]
 fn a_model_folder() {
-    insta::assert_snapshot!(inspect("mistral-sw8/base"), @"");
+    insta::assert_snapshot!(inspect("mistral-sw8/base"), @r"
+    model       [golden]/mistral-sw8/base
+    layers      3, width 32, feed-forward 48
+    attention   4 heads of 8 on 2 key-value heads
+    vocabulary  128 tokens, output head of its own
+    context     64 tokens, rotary base 10000, window of 8
+    parameters  31,456
+    on disk     125.83 KiB
+    in memory   122.88 KiB with --dtype f32, 61.88 KiB with bf16 or f16; and 384 B for each token
+    for chats   no chat template
+
+    tensors (30)
+      lm_head.weight                                  [128, 32]       f32
+      model.embed_tokens.weight                       [128, 32]       f32
+      model.layers.*.input_layernorm.weight           [32]            f32   x 3
+      model.layers.*.mlp.down_proj.weight             [32, 48]        f32   x 3
+      model.layers.*.mlp.gate_proj.weight             [48, 32]        f32   x 3
+      model.layers.*.mlp.up_proj.weight               [48, 32]        f32   x 3
+      model.layers.*.post_attention_layernorm.weight  [32]            f32   x 3
+      model.layers.*.self_attn.k_proj.weight          [16, 32]        f32   x 3
+      model.layers.*.self_attn.o_proj.weight          [32, 32]        f32   x 3
+      model.layers.*.self_attn.q_proj.weight          [32, 32]        f32   x 3
+      model.layers.*.self_attn.v_proj.weight          [16, 32]        f32   x 3
+      model.norm.weight                               [32]            f32
+    ");
     let report = json("mistral-sw8/base");
     let expected = [
         "kind",
@@ -35,7 +59,18 @@ fn a_model_folder() {
 
 #[test]
 fn an_adapter_folder() {
-    insta::assert_snapshot!(inspect("llama-gqa-tied/adapter"), @"");
+    insta::assert_snapshot!(inspect("llama-gqa-tied/adapter"), @r"
+    adapter     [golden]/llama-gqa-tied/adapter
+    made for    llama-gqa-tied (width 32)
+    prompts     5 tokens in each of the last 2 layers
+    gates       one a layer; from -0.3997 to -0.1827, mean -0.2912
+    parameters  322
+    on disk     1.74 KiB
+
+    layer  gate min  gate max  gate mean  prompt rms
+        1   -0.1827   -0.1827    -0.1827      1.0549
+        2   -0.3997   -0.3997    -0.3997      0.9085
+    ");
     let report = json("llama-gqa-tied/adapter");
     let expected = [
         "kind",
