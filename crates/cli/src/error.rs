@@ -29,7 +29,7 @@ pub enum Error {
     Misfit {
         path: PathBuf,
         #[source]
-        source: adaption_prompt::Error,
+        source: Box<adaption_prompt::Error>,
     },
     /// No home folder, and none named.
     #[error("there is no folder to keep fetched models in")]
@@ -159,7 +159,7 @@ fn tell(error: &anyhow::Error) -> String {
         told = message;
     }
     if let Some(hint) = error.chain().find_map(hint) {
-        text += &format!("hint: {hint}\n");
+        text.extend(["hint: ", &hint, "\n"]);
     }
     text
 }

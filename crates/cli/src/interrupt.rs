@@ -25,22 +25,24 @@ pub fn watch() -> anyhow::Result<()> {
 }
 
 /// An answer is being written while this lives.
-pub struct Writing(());
+pub struct Writing {
+    state: &'static AtomicU8,
+}
 
 impl Writing {
     pub fn begin() -> Self {
         STATE.store(WRITING, Ordering::SeqCst);
-        Self(())
+        Self { state: &STATE }
     }
 
     /// Whether Ctrl-C came.
     pub fn interrupted(&self) -> bool {
-        STATE.load(Ordering::SeqCst) == INTERRUPTED
+        self.state.load(Ordering::SeqCst) == INTERRUPTED
     }
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        STATE.store(IDLE, Ordering::SeqCst);
+        self.state.store(IDLE, Ordering::SeqCst);
     }
 }

