@@ -151,7 +151,7 @@ fn a_killed_run_resumed_equals_an_uninterrupted_one() {
     let patience = Instant::now();
     // A checkpoint at step 5 or 10, then some steps that will have to be done again.
     while !log(&folder).iter().any(|entry| entry["step"].as_u64() >= Some(7)) {
-        assert!(patience.elapsed() < Duration::from_secs(120), "no seventh step");
+        assert!(patience.elapsed() < Duration::from_mins(2), "no seventh step");
         std::thread::sleep(Duration::from_millis(10));
     }
     child.kill().expect("killed");
@@ -315,5 +315,5 @@ fn a_full_disk_is_a_clear_error_and_costs_nothing() {
     assert!(error.contains("\nhint: check the free space"), "{error}");
     let left = std::fs::read_dir(&output).unwrap().map(|file| file.unwrap().file_name());
     let left = left.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
-    assert!(!left.iter().any(|name| name.ends_with(".tmp")), "{left:?}");
+    assert!(!left.iter().any(|name| name.contains(".tmp")), "{left:?}");
 }

@@ -217,7 +217,7 @@ impl Args {
 fn new_folder(model_name: &str) -> PathBuf {
     let stem = Path::new(model_name).file_stem().unwrap_or_default().to_string_lossy();
     let folder = |n: usize| Path::new("adapters").join(format!("{stem}-{n}"));
-    (1..).map(folder).find(|folder| !folder.exists()).expect("some number is free")
+    (1..=usize::MAX).map(folder).find(|folder| !folder.exists()).expect("some number is free")
 }
 
 /// Shows three held-out instructions, answered by the base and by the adapted model.

@@ -75,9 +75,9 @@ impl DeviceError {
             Self::NotCompiled { name } => format!("build with `--features {name}`"),
             Self::None => "build with `--features flex`".into(),
             Self::Unknown { .. } | Self::Index { .. } => {
-                let names = BACKENDS.map(|backend| match backend.indexed {
-                    true => format!("{}[:N]", backend.name),
-                    false => backend.name.to_owned(),
+                let names = BACKENDS.map(|backend| {
+                    let number = if backend.indexed { "[:N]" } else { "" };
+                    format!("{}{number}", backend.name)
                 });
                 format!("devices: {}; each needs the feature of its name", names.join(", "))
             }

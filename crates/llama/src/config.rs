@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 /// Names are the field's own; [`crate::weights::huggingface`] and [`crate::gguf`] fill it from
 /// files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own in every file")]
 pub struct LlamaConfig {
     /// Decoder layers.
     pub n_layers: usize,

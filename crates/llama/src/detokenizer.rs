@@ -100,7 +100,7 @@ impl<'t> Detokenizer<'t> {
         self.window.drain(..self.window.len() - CONTEXT);
         self.read = 0;
         let context = self.tokenizer.decode(&self.window)?;
-        self.given = context.strip_suffix(BROKEN).unwrap_or(&context).to_owned();
+        context.strip_suffix(BROKEN).unwrap_or(&context).clone_into(&mut self.given);
         Ok(lost)
     }
 }

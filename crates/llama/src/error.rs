@@ -73,7 +73,7 @@ pub enum Error {
         /// The model.
         path: PathBuf,
         /// Everything that is missing, unexpected or of another shape.
-        report: crate::weights::LoadReport,
+        report: Box<crate::weights::LoadReport>,
     },
     /// The tokenizer could not be built or failed on a text.
     #[error("{path}: tokenizer: {reason}")]

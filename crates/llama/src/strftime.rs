@@ -62,9 +62,8 @@ pub(crate) fn strftime(format: &str, unix_seconds: u64) -> String {
             Some('F') => format!("{year}-{month:02}-{day:02}"),
             Some('T') => format!("{hour:02}:{minute:02}:{second:02}"),
             Some('Z') => "UTC".to_owned(),
-            Some('%') => "%".to_owned(),
+            Some('%') | None => "%".to_owned(),
             Some(other) => format!("%{other}"),
-            None => "%".to_owned(),
         };
     }
     text

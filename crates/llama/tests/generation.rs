@@ -132,16 +132,10 @@ fn a_stop_token_ends_its_row_and_is_not_part_of_it() {
         let config = GenerationConfig { stop_tokens: vec![stop], ..greedy(20) };
         let stopped = generate(&llama, &NoAdapter, &prompts(), &config).unwrap();
         for (free, stopped) in free.iter().zip(stopped) {
-            match free.iter().position(|&token| token == stop) {
-                Some(end) => {
-                    assert_eq!(stopped.tokens, free[..end]);
-                    assert_eq!(stopped.finish, FinishReason::Stop);
-                }
-                None => {
-                    assert_eq!(stopped.tokens, *free);
-                    assert_eq!(stopped.finish, FinishReason::Length);
-                }
-            }
+            let end = free.iter().position(|&token| token == stop);
+            let finish = if end.is_some() { FinishReason::Stop } else { FinishReason::Length };
+            assert_eq!(stopped.tokens, free[..end.unwrap_or(free.len())]);
+            assert_eq!(stopped.finish, finish);
         }
     }
 }

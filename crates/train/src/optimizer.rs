@@ -52,7 +52,7 @@ impl AdapterGradients {
     }
 
     /// The sum of two passes' gradients.
-    pub fn add(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         let layers = self
             .layers
             .into_iter()

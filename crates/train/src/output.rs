@@ -63,7 +63,9 @@ impl Output {
             path: path.clone(),
             reason: format!("not valid JSON: {error}"),
         })?;
-        let now = serde_json::to_value(settings).expect("plain JSON");
+        // Through text like the other: numbers in f32 have fewer digits there than as values.
+        let now = serde_json::to_string(settings).expect("plain JSON");
+        let now = serde_json::from_str(&now).expect("JSON that was just written");
         let mut differences = Vec::new();
         compare("", &then, &now, &mut differences);
         if !differences.is_empty() {
@@ -150,6 +152,18 @@ mod tests {
         let error = Output::reopen(folder.path(), &json!({"a": {"b": 3}, "c": 2})).unwrap_err();
         assert!(error.to_string().ends_with("\n  a.b: then 1, now 3"), "{error}");
         Output::reopen(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
+    }
+
+    #[test]
+    fn a_number_in_single_precision_equals_itself() {
+        #[derive(Serialize)]
+        struct Settings {
+            beta: f32,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        Output::create(folder.path(), &Settings { beta: 0.9 }).unwrap();
+        std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
+        Output::reopen(folder.path(), &Settings { beta: 0.9 }).unwrap();
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl<'a> Trainer<'a> {
             loss += f64::from(batch_loss.clone().inner().into_scalar::<f32>());
             let new = AdapterGradients::take(&self.adapter, batch_loss.backward());
             gradients = Some(match gradients {
-                Some(sum) => sum.add(new),
+                Some(sum) => sum.plus(new),
                 None => new,
             });
         }

@@ -115,7 +115,7 @@ fn accumulated_batches_weigh_every_label_the_same() {
             let loss = label_loss(&llama, &prompts(), half).unwrap() / one.n_labels() as f64;
             AdapterGradients::take(&adapter, loss.backward())
         })
-        .reduce(AdapterGradients::add)
+        .reduce(AdapterGradients::plus)
         .unwrap();
     for (found, expected) in sum.layers().iter().zip(whole.layers()) {
         testing::assert_relative("prompt", found.0.clone(), expected.0.clone(), 1e-4);
@@ -139,6 +139,16 @@ fn with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
     visitor.1
 }
 
+/// Notes for each layer whether its query already belongs to a graph.
+struct Watched<A>(A, std::cell::RefCell<Vec<bool>>);
+
+impl<A: llama::Adapter> llama::Adapter for Watched<A> {
+    fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
+        self.1.borrow_mut().push(query.is_tracked());
+        self.0.attention(layer, query)
+    }
+}
+
 #[test]
 fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
     for device in testing::devices() {
@@ -148,14 +158,6 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
         let examples = golden_examples(&golden);
         let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
 
-        /// Notes for each layer whether its query already belongs to a graph.
-        struct Watched<A>(A, std::cell::RefCell<Vec<bool>>);
-        impl<A: llama::Adapter> llama::Adapter for Watched<A> {
-            fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
-                self.1.borrow_mut().push(query.is_tracked());
-                self.0.attention(layer, query)
-            }
-        }
         let watched = Watched(adapter.project(&llama), std::cell::RefCell::default());
         let loss = label_loss(&llama, &watched, &batch).unwrap();
         // Three layers, the last two adapted: the first adapted layer's own query is still plain.

@@ -99,7 +99,7 @@ pub fn random(config: LlamaConfig, device: &Device) -> Result<Llama> {
             let len: usize = shape.iter().product();
             let tensor = if shape.len() > 1 {
                 Tensor::<1>::random([len], Distribution::Normal(0.0, 0.02), device)
-            } else if name.ends_with(".bias") {
+            } else if name.rsplit('.').next() == Some("bias") {
                 Tensor::zeros([len], device)
             } else {
                 Tensor::ones([len], device)
@@ -158,6 +158,6 @@ impl LoadReport {
         if self.is_clean() {
             return Ok(());
         }
-        Err(Error::Weights { path: path.into(), report: self.clone() })
+        Err(Error::Weights { path: path.into(), report: Box::new(self.clone()) })
     }
 }
