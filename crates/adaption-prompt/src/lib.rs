@@ -24,16 +24,18 @@
 //! let llama = weights::random(config, &device)?;
 //!
 //! let config = AdaptionPromptConfig { adapter_len: 4, adapter_layers: 2, ..Default::default() };
-//! let adapter = config.init(llama.config(), 0, &device.clone().autodiff())?;
-//!
 //! let tokens = llama.tokens(&[vec![1, 2, 3]])?;
-//! let base = llama.forward(tokens.clone(), None, &NoAdapter)?;
-//! let adapted = llama.forward(tokens, None, &adapter.project(&llama))?;
 //!
-//! // The gates start at zero: a fresh adapter changes nothing, and already learns.
-//! assert_eq!(adapted.clone().inner().into_data(), base.into_data());
-//! let gradients = adapted.sum().backward();
-//! assert!(adapter.layers[0].gate.val().grad(&gradients).is_some());
+//! // The gates start at zero: a fresh adapter changes nothing.
+//! let fresh = config.init(llama.config(), 0, &device)?;
+//! let base = llama.forward(tokens.clone(), None, &NoAdapter)?;
+//! let adapted = llama.forward(tokens.clone(), None, &fresh.project(&llama))?;
+//! assert_eq!(adapted.into_data(), base.into_data());
+//!
+//! // On an autodiff device it learns, its gates first.
+//! let learning = config.init(llama.config(), 0, &device.autodiff())?;
+//! let gradients = llama.forward(tokens, None, &learning.project(&llama))?.sum().backward();
+//! assert!(learning.layers[0].gate.val().grad(&gradients).is_some());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -145,7 +145,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         show_answers(&base, &tokenizer, &job)?;
         note(&format!("\nThe adapter is in {}. Try it:\n", output.display()));
         let model = args.model.model.as_ref().map_or(String::new(), |m| format!(" --model {m}"));
-        note(&format!("  llama-adapter chat{model} --adapter {}\n", output.display()));
+        // As it was called just now: through cargo it is on no search path.
+        let program = std::env::args().next().unwrap_or_else(|| "llama-adapter".into());
+        note(&format!("  {program} chat{model} --adapter {}\n", output.display()));
     }
     output::json(&summary)
 }
