@@ -31,20 +31,23 @@ pub struct Args {
     /// Share of the rows in --data to hold out instead [default: 0.1].
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
     eval_fraction: Option<f64>,
-    /// Longest row in tokens; longer ones lose the end of their output.
+    /// Longest row in tokens; longer ones lose the end of their output [default: 512, or the
+    /// model's context].
     #[arg(long, value_name = "TOKENS", help_heading = "Data")]
     max_len: Option<usize>,
-    /// Held-out rows to answer before and after, counting those answered to the letter; 0: none.
+    /// Held-out rows to answer before and after, counting those answered to the letter; 0:
+    /// none [default: 128].
     #[arg(long, value_name = "ROWS", help_heading = "Data")]
     exact_match_rows: Option<usize>,
 
     /// Prompt tokens of an adapted layer [default: 10].
     #[arg(long, value_name = "K", help_heading = "Adapter")]
     adapter_len: Option<usize>,
-    /// Layers to adapt, counted from the last [default: all but the first two].
+    /// Layers to adapt, counted from the last [default: all but the first two; of the
+    /// built-in model all but the first].
     #[arg(long, value_name = "L", help_heading = "Adapter")]
     adapter_layers: Option<usize>,
-    /// One gate a layer, which PEFT can load, or one a head, which learns more.
+    /// One gate a layer, which PEFT can load, or one a head, as in the paper [default: scalar].
     #[arg(long, value_enum, help_heading = "Adapter")]
     gate: Option<GateChoice>,
     /// Pass the gates through tanh, as the original release does; PEFT cannot load that.
@@ -57,13 +60,13 @@ pub struct Args {
     /// Batches of a step [default: 1].
     #[arg(long, value_name = "A", help_heading = "Training")]
     accumulate: Option<usize>,
-    /// Times through the data.
+    /// Times through the data [default: 3].
     #[arg(long, value_name = "E", conflicts_with = "max_steps", help_heading = "Training")]
     epochs: Option<usize>,
     /// Steps, whatever the size of the data.
     #[arg(long, value_name = "N", help_heading = "Training")]
     max_steps: Option<usize>,
-    /// Highest learning rate.
+    /// Highest learning rate [default: 1e-2; 3e-2 for the built-in model].
     #[arg(long, value_name = "X", help_heading = "Training")]
     lr: Option<f64>,
     /// Share of the steps in which the learning rate rises [default: 0.1].
