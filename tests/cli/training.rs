@@ -164,7 +164,14 @@ fn a_killed_run_resumed_equals_an_uninterrupted_one() {
     assert!(outcome.stderr.contains("going on behind step"), "{}", outcome.stderr);
     let resumed = outcome.json();
     assert_eq!(adapter(&folder), adapter(&program.folder().join("straight")));
-    for key in ["steps", "eval_loss", "eval_loss_before", "exact_match", "exact_match_before"] {
+    for key in [
+        "steps",
+        "train_loss",
+        "eval_loss",
+        "eval_loss_before",
+        "exact_match",
+        "exact_match_before",
+    ] {
         assert_eq!(resumed[key], summary[key], "{key}");
     }
     // The log reads as if nothing had happened.
@@ -173,6 +180,26 @@ fn a_killed_run_resumed_equals_an_uninterrupted_one() {
         log.iter().map(|entry| (entry["step"].clone(), entry["loss"].clone())).collect::<Vec<_>>()
     };
     assert_eq!(steps("killed"), steps("straight"));
+}
+
+#[test]
+fn a_run_killed_before_its_first_step_can_be_resumed() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let words = short(output.to_str().unwrap(), &[&few, "--max-steps", "20", "--quiet"]);
+    let mut child = program.command(&words).spawn().expect("the program starts");
+    let patience = Instant::now();
+    while !output.join("checkpoint.safetensors").exists() {
+        assert!(patience.elapsed() < Duration::from_mins(2), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(!output.join("adapter_model.safetensors").exists(), "it was not killed early enough");
+    let mut again = words.clone();
+    again.push("--resume");
+    assert_eq!(program.run(&again).json()["steps"], 20);
 }
 
 #[test]
@@ -195,11 +222,13 @@ fn a_folder_with_another_run_in_it_is_left_alone() {
     assert!(error.contains("seed: then 0, now 9"), "{error}");
     assert_eq!(adapter(&output), before);
 
-    // Resuming a run that is complete makes its report again.
+    // Resuming a run that is complete makes its report again, and no entry in its log.
     let mut same = words.clone();
     same.push("--resume");
+    let log_before = log(&output);
     assert_eq!(program.run(&same).json()["steps"], 1);
     assert_eq!(adapter(&output), before);
+    assert_eq!(log(&output), log_before);
 }
 
 #[test]
@@ -311,7 +340,7 @@ fn a_full_disk_is_a_clear_error_and_costs_nothing() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let error = crate::program::finish(command, "").fails(1);
-    assert!(error.contains("adapter_model.safetensors: cannot write"), "{error}");
+    assert!(error.contains("checkpoint.safetensors: cannot write"), "{error}");
     assert!(error.contains("\nhint: check the free space"), "{error}");
     let left = std::fs::read_dir(&output).unwrap().map(|file| file.unwrap().file_name());
     let left = left.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();

@@ -128,6 +128,14 @@ impl AdaptionPrompt {
         ProjectedPrompts::new(self.first_layer, layers)
     }
 
+    /// Whether its numbers are usable: none is NaN, and no layer's sum passes what f32 can hold.
+    pub fn is_finite(&self) -> bool {
+        self.layers.iter().all(|layer| {
+            let sum = layer.prompt.val().abs().sum() + layer.gate.val().abs().sum();
+            sum.into_scalar::<f32>().is_finite()
+        })
+    }
+
     /// Numbers that training changes.
     pub fn n_parameters(&self) -> usize {
         self.num_params()

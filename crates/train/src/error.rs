@@ -81,7 +81,7 @@ pub enum Error {
     /// The loss or a gradient is no number any more.
     #[error("the {what} became {value} in step {step}: training has diverged")]
     Diverged {
-        /// Loss or gradient.
+        /// Loss, gradient or adapter.
         what: &'static str,
         /// NaN or infinite.
         value: f64,

@@ -15,6 +15,7 @@ pub struct LabelLoss {
     /// Labelled tokens.
     pub labels: usize,
     /// Mean negative log-likelihood of a label, in nats.
+    #[serde(with = "crate::exact")]
     pub loss: f64,
 }
 

@@ -24,6 +24,7 @@ mod config;
 mod error;
 mod evaluate;
 mod events;
+mod exact;
 mod example;
 mod instruction;
 mod loss;

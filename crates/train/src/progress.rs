@@ -11,9 +11,12 @@ use crate::trainer::StepReport;
 /// What a checkpoint keeps beside the trainer's own state.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Progress {
+    /// Of the base model.
     pub before: Option<(LabelLoss, Option<ExactMatch>)>,
-    /// Loss summed over labels and labels, of the last epoch's worth of steps.
-    recent: Vec<(f64, usize)>,
+    /// The latest evaluation.
+    pub after: Option<(LabelLoss, Option<ExactMatch>)>,
+    /// Each of the last epoch's worth of steps.
+    recent: Vec<LabelLoss>,
     labels: usize,
     train_seconds: f64,
     pub seconds: f64,
@@ -21,7 +24,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub fn note(&mut self, report: &StepReport, seconds: f64, steps_per_epoch: usize) {
-        self.recent.push((report.loss * report.labels as f64, report.labels));
+        self.recent.push(LabelLoss { labels: report.labels, loss: report.loss });
         if self.recent.len() > steps_per_epoch {
             self.recent.remove(0);
         }
@@ -46,11 +49,10 @@ impl Progress {
         output: &Path,
         steps: usize,
         trainable_parameters: usize,
-        after: Option<(LabelLoss, Option<ExactMatch>)>,
         seconds: f64,
     ) -> Summary {
-        let (sum, labels) =
-            self.recent.iter().fold((0.0, 0), |(sum, n), (loss, labels)| (sum + loss, n + labels));
+        let sum: f64 = self.recent.iter().map(|step| step.loss * step.labels as f64).sum();
+        let labels: usize = self.recent.iter().map(|step| step.labels).sum();
         let loss = |found: Option<(LabelLoss, _)>| found.map(|(loss, _)| loss.loss);
         let share = |found: Option<(LabelLoss, Option<ExactMatch>)>| {
             found.and_then(|(_, found)| found).map(|found| found.share())
@@ -60,9 +62,9 @@ impl Progress {
             steps,
             train_loss: sum / labels.max(1) as f64,
             eval_loss_before: loss(self.before),
-            eval_loss: loss(after),
+            eval_loss: loss(self.after),
             exact_match_before: share(self.before),
-            exact_match: share(after),
+            exact_match: share(self.after),
             trainable_parameters,
             seconds,
             label_tokens_per_second: self.label_tokens_per_second(),

@@ -7,7 +7,7 @@ use adaption_prompt::AdaptionPrompt;
 use llama::{Adapter, Llama, NoAdapter, Tokenizer};
 
 use crate::config::TrainConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::{ExactMatch, LabelLoss, answer_rows, evaluate_loss, exact_match};
 use crate::events::{Event, Summary};
 use crate::example::{Example, Fitted};
@@ -46,7 +46,7 @@ impl Job<'_> {
     /// if it had not been. `observer` is told what happens.
     ///
     /// # Errors
-    /// [`Error`](crate::Error); in each case the folder keeps the last checkpoint.
+    /// [`Error`]; in each case the folder keeps the last checkpoint.
     pub fn run(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<Summary> {
         let Self { llama, config, .. } = *self;
         let begin = Instant::now();
@@ -82,14 +82,17 @@ impl Job<'_> {
             observer(Event::Resumed { step: trainer.done() });
             output
         } else {
-            Output::create(self.output, &Settings::of(self))?
+            let output = Output::create(self.output, &Settings::of(self))?;
+            // From here on the run can be resumed.
+            trainer.save_checkpoint(&output.checkpoint(), &progress)?;
+            output
         };
         if progress.before.is_none() && !eval.is_empty() {
             progress.before = Some(self.evaluate(&NoAdapter, &eval, 0, true, &output, observer)?);
+            trainer.save_checkpoint(&output.checkpoint(), &progress)?;
         }
 
         let earlier = progress.seconds;
-        let mut after = None;
         while !trainer.is_done() {
             let start = Instant::now();
             let report = trainer.step()?;
@@ -98,28 +101,31 @@ impl Job<'_> {
             output.log(&Metric::of_step(&report, seconds))?;
             observer(Event::Stepped(report, progress.pace(&report, schedule.total)));
 
+            let due = report.step.is_multiple_of(config.checkpoint_every);
             let epoch_ended = report.step.is_multiple_of(steps_per_epoch) || trainer.is_done();
+            // What is about to be kept must be worth it.
+            if (due || epoch_ended) && !trainer.adapter().is_finite() {
+                return Err(Error::Diverged {
+                    what: "adapter",
+                    value: f64::NAN,
+                    step: report.step,
+                });
+            }
             if epoch_ended && !eval.is_empty() {
                 let prompts = trainer.adapter().project(llama);
                 let last = trainer.is_done();
-                after =
-                    Some(self.evaluate(&prompts, &eval, report.step, last, &output, observer)?);
+                let found = self.evaluate(&prompts, &eval, report.step, last, &output, observer)?;
+                progress.after = Some(found);
             }
-            if epoch_ended || report.step.is_multiple_of(config.checkpoint_every) {
+            if epoch_ended || due {
                 progress.seconds = earlier + begin.elapsed().as_secs_f64();
                 trainer.adapter().save(self.output, self.model_name)?;
                 trainer.save_checkpoint(&output.checkpoint(), &progress)?;
                 observer(Event::Saved { step: report.step });
             }
         }
-        // A run that was resumed at its very end has nothing left to do but its report.
-        if after.is_none() && !eval.is_empty() {
-            let prompts = trainer.adapter().project(llama);
-            after =
-                Some(self.evaluate(&prompts, &eval, trainer.done(), true, &output, observer)?);
-        }
         let seconds = earlier + begin.elapsed().as_secs_f64();
-        Ok(progress.summary(self.output, trainer.done(), parameters, after, seconds))
+        Ok(progress.summary(self.output, trainer.done(), parameters, seconds))
     }
 
     /// The adapter of a finished run.

@@ -1,0 +1,12 @@
+//! f64 through JSON to the last bit: as text, since parsers of JSON numbers may round.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serializer};
+
+pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{value:?}"))
+}
+
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
