@@ -27,7 +27,8 @@ assets:
 golden:
     python3 -m venv target/golden
     target/golden/bin/pip install -r tests/golden/requirements.txt
-    target/golden/bin/python tests/golden/make.py all
+    target/golden/bin/python tests/golden/make.py all \
+        --smollm2-gguf "$(cargo run --release --quiet -- fetch smollm2-135m-instruct)"
 
 # Licences and known holes of the dependencies (needs cargo-deny).
 deny:

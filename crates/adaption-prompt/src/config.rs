@@ -79,15 +79,18 @@ impl AdaptionPromptConfig {
         for (field, value) in
             [("adapter_len", self.adapter_len), ("adapter_layers", self.adapter_layers)]
         {
-            if value == 0 {
-                return Err(Error::Config { field, found: "0".into(), expected: "at least 1" });
+            // Far beyond any use, and near enough for every size made of it to fit.
+            if !(1..=1 << 16).contains(&value) {
+                let expected = "1 to 65536";
+                return Err(Error::Config { field, found: value.to_string(), expected });
             }
         }
         if self.adapter_layers > n_layers {
             return Err(Error::TooManyLayers { asked: self.adapter_layers, present: n_layers });
         }
         let Init { prompt_std, gate } = self.init;
-        if !(prompt_std.is_finite() && prompt_std >= 0.0 && gate.is_finite()) {
+        let fits = |x: f64| (x as f32).is_finite();
+        if !(fits(prompt_std) && prompt_std >= 0.0 && fits(gate)) {
             return Err(Error::Config {
                 field: "init",
                 found: format!("{prompt_std} and {gate}"),

@@ -64,7 +64,9 @@ impl Error {
             Self::NotAnAdapter { .. } => {
                 Some("give the folder that holds adapter_config.json and adapter_model.safetensors")
             }
-            Self::ConfigFile { .. } => Some("only adapters of type ADAPTION_PROMPT can be read"),
+            Self::ConfigFile { .. } => {
+                Some("give the folder of an ADAPTION_PROMPT adapter, as PEFT or `train` writes it")
+            }
             Self::Tensors { .. } => Some("the adapter was probably made for another model"),
             Self::Config { .. } => None,
             Self::File(error) => error.hint(),

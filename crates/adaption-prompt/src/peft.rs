@@ -44,7 +44,7 @@ struct ConfigJson {
     #[serde(default)]
     revision: Option<String>,
     #[serde(default)]
-    target_modules: Option<String>,
+    target_modules: Option<serde_json::Value>,
     #[serde(default)]
     task_type: Option<String>,
 }
@@ -142,7 +142,7 @@ impl AdaptionPrompt {
         for (key, shape) in &wanted {
             match file.shapes().get(key) {
                 None => problems.push(format!("missing: {key}")),
-                // A gate may have any number of dimensions of size one around it.
+                // Any number of dimensions of size one around it is fine: formats differ there.
                 Some(found) if found != shape && squeezed(found) != squeezed(shape) => {
                     problems.push(format!("{key}: expected {shape:?}, found {found:?}"));
                 }

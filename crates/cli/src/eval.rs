@@ -76,14 +76,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let Fitted { truncated, dropped, .. } = fitted;
     if truncated + dropped > 0 {
         note(&format!(
-            "{truncated} rows were cut at {max_len} tokens, {dropped} left out because their \
-             prompt alone is longer"
+            "{truncated} rows were cut at {max_len} tokens; {dropped} count as answered wrongly and \
+             not in the loss, because their prompt leaves no room for an answer"
         ));
     }
     let labels = examples.iter().map(Example::n_labels).sum();
     let measure = |adapter: &dyn Adapter| args.scores(&base, &tokenizer, &examples, &rows, adapter);
     let report = Report {
-        rows: examples.len(),
+        rows: rows.len(),
         labels,
         base: measure(&NoAdapter).context("measuring the base")?,
         adapter: adapter

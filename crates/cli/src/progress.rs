@@ -12,7 +12,8 @@ use crate::output::note;
 pub struct Progress {
     quiet: bool,
     terminal: bool,
-    bar: Option<ProgressBar>,
+    /// What it looks like, and the bar.
+    bar: Option<(&'static str, ProgressBar)>,
     /// When the last plain line was written.
     last_line: Option<Instant>,
     total: usize,
@@ -71,7 +72,8 @@ impl Progress {
                 ));
             }
             Event::Stepped(report, pace) => {
-                let left = Duration::from_secs_f64(pace.steps_left as f64 * pace.seconds_per_step);
+                let left = pace.steps_left as f64 * pace.seconds_per_step;
+                let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
                 let words = format!(
                     "loss {:.4}  lr {:.2e}  {:.0} label tokens/s  {} left",
                     report.loss,
@@ -119,21 +121,26 @@ impl Progress {
     /// A line above the bar.
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| note(text)),
+            Some((_, bar)) => bar.suspend(|| note(text)),
             None => note(text),
         }
     }
 
-    fn bar(&mut self, len: usize, template: &str) -> &ProgressBar {
-        self.bar.get_or_insert_with(|| {
+    /// The bar of this look; one of another look makes room for it.
+    fn bar(&mut self, len: usize, template: &'static str) -> &ProgressBar {
+        if self.bar.as_ref().is_some_and(|(shown, _)| *shown != template) {
+            self.clear();
+        }
+        let (_, bar) = self.bar.get_or_insert_with(|| {
             let style = ProgressStyle::with_template(template).expect("the template is fixed");
-            ProgressBar::new(len as u64).with_style(style)
-        })
+            (template, ProgressBar::new(len as u64).with_style(style))
+        });
+        bar
     }
 
     /// Takes the bar off the screen; the next event makes its own.
     pub fn clear(&mut self) {
-        if let Some(bar) = self.bar.take() {
+        if let Some((_, bar)) = self.bar.take() {
             bar.finish_and_clear();
         }
     }

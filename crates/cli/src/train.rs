@@ -220,8 +220,9 @@ impl Args {
 
 /// `adapters/NAME-N` with the first N that is free.
 fn new_folder(model_name: &str) -> PathBuf {
-    let stem = Path::new(model_name).file_stem().unwrap_or_default().to_string_lossy();
-    let folder = |n: usize| Path::new("adapters").join(format!("{stem}-{n}"));
+    let name = Path::new(model_name).file_name().unwrap_or("model".as_ref()).to_string_lossy();
+    let name = name.strip_suffix(".gguf").unwrap_or(&name);
+    let folder = |n: usize| Path::new("adapters").join(format!("{name}-{n}"));
     (1..=usize::MAX).map(folder).find(|folder| !folder.exists()).expect("some number is free")
 }
 

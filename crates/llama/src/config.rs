@@ -90,18 +90,19 @@ impl LlamaConfig {
     /// [`Error::Config`] names the field, what was found and what would do.
     pub fn validate(&self) -> Result<()> {
         let positive = [
-            ("n_layers", self.n_layers),
-            ("n_heads", self.n_heads),
-            ("n_kv_heads", self.n_kv_heads),
-            ("head_dim", self.head_dim),
-            ("d_model", self.d_model),
-            ("d_ff", self.d_ff),
-            ("vocab_size", self.vocab_size),
-            ("max_positions", self.max_positions),
+            ("n_layers", self.n_layers, 1 << 12),
+            ("n_heads", self.n_heads, 1 << 12),
+            ("n_kv_heads", self.n_kv_heads, 1 << 12),
+            ("head_dim", self.head_dim, 1 << 12),
+            ("d_model", self.d_model, 1 << 20),
+            ("d_ff", self.d_ff, 1 << 20),
+            ("vocab_size", self.vocab_size, 1 << 24),
+            ("max_positions", self.max_positions, 1 << 31),
         ];
-        for (field, value) in positive {
-            if value == 0 || value > (1 << 31) {
-                return Err(Error::config(field, format!("{value}"), "a positive 31-bit number"));
+        for (field, value, most) in positive {
+            // Far beyond any model, and near enough for every product of them to fit.
+            if !(1..=most).contains(&value) {
+                return Err(Error::config(field, format!("{value}"), format!("1 to {most}")));
             }
         }
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {
@@ -119,6 +120,20 @@ impl LlamaConfig {
         }
         if !(self.rope.theta.is_finite() && self.rope.theta > 0.0) {
             return Err(Error::config("rope.theta", format!("{}", self.rope.theta), "above 0"));
+        }
+        let factors = match &self.rope.scaling {
+            RopeScaling::Linear { factor } => vec![*factor],
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, .. } => {
+                vec![*factor, *low_freq_factor, high_freq_factor - low_freq_factor]
+            }
+            RopeScaling::None | RopeScaling::PerFrequency { .. } => Vec::new(),
+        };
+        if factors.iter().any(|factor| !(factor.is_finite() && *factor > 0.0)) {
+            return Err(Error::config(
+                "rope scaling",
+                format!("{:?}", self.rope.scaling),
+                "factors above 0, the high one above the low one",
+            ));
         }
         if let RopeScaling::PerFrequency { divisors } = &self.rope.scaling
             && divisors.len() != self.head_dim / 2

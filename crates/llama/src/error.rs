@@ -123,6 +123,12 @@ pub enum Error {
         /// Its range.
         expected: &'static str,
     },
+    /// A model whose arithmetic breaks down.
+    #[error("the model gave {found} as the score of a token")]
+    NotFinite {
+        /// NaN or infinite.
+        found: f32,
+    },
     /// The Hugging Face Hub could not deliver a file.
     #[error("{repo}: cannot fetch {file} from the Hugging Face Hub: {reason}")]
     Hub {
@@ -170,6 +176,9 @@ impl Error {
             Self::Weights { .. } => {
                 Some("config.json and the weights may belong to different models")
             }
+            Self::NotFinite { .. } => Some(
+                "the adapter or the weights may be damaged, or --dtype f16 too narrow for them",
+            ),
             Self::TooLong { .. } => Some("shorten the prompt or ask for fewer new tokens"),
             Self::Hub { .. } => {
                 Some("check the repository id and the network; HF_TOKEN opens private repositories")

@@ -1,7 +1,7 @@
 //! x ─► x Wᵀ (+ bias). The weight keeps Hugging Face's layout, `[out, in]`.
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Distribution, Tensor};
+use burn::tensor::{DType, Tensor};
 
 /// A linear layer of the model.
 #[derive(Module, Debug)]
@@ -19,11 +19,6 @@ impl Linear {
             weight: Param::from_tensor(weight),
             bias: bias.map(|bias| Param::from_tensor(bias.cast(DType::F32))),
         }
-    }
-
-    /// A layer drawn from N(0, `std`²), without bias.
-    pub fn init(d_in: usize, d_out: usize, std: f64, device: &Device) -> Self {
-        Self::new(Tensor::random([d_out, d_in], Distribution::Normal(0.0, std), device), None)
     }
 
     /// The product, computed in the weight's precision.

@@ -1,7 +1,7 @@
 //! x ─► divided by its root mean square ─► × weight. Always in f32.
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
 
 /// Root-mean-square norm.
 #[derive(Module, Debug)]
@@ -15,11 +15,6 @@ impl RmsNorm {
     /// A norm with the given weight, kept in f32.
     pub fn new(weight: Tensor<1>, epsilon: f64) -> Self {
         Self { weight: Param::from_tensor(weight.cast(DType::F32)), epsilon }
-    }
-
-    /// A norm that only normalises.
-    pub fn init(d_model: usize, epsilon: f64, device: &Device) -> Self {
-        Self::new(Tensor::ones([d_model], device), epsilon)
     }
 
     /// Normalises the last dimension.
@@ -46,7 +41,7 @@ mod tests {
     #[test]
     fn a_row_is_divided_by_its_root_mean_square() {
         for device in testing::devices() {
-            let norm = RmsNorm::init(2, 1e-12, &device);
+            let norm = RmsNorm::new(Tensor::ones([2], &device), 1e-12);
             let hidden = Tensor::<3>::from_floats([[[3.0, 4.0]]], &device);
             // Root mean square of (3, 4) is sqrt(12.5).
             let expected = Tensor::<3>::from_floats([[[0.848_528, 1.131_371]]], &device);
@@ -57,7 +52,7 @@ mod tests {
     #[test]
     fn another_weight_replaces_its_own() {
         for device in testing::devices() {
-            let norm = RmsNorm::init(2, 1e-12, &device);
+            let norm = RmsNorm::new(Tensor::ones([2], &device), 1e-12);
             let hidden = Tensor::<3>::from_floats([[[1.0, -1.0]]], &device);
             let weight = Tensor::<1>::from_floats([2.0, 3.0], &device);
             let expected = Tensor::<3>::from_floats([[[2.0, -3.0]]], &device);

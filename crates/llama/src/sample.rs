@@ -50,8 +50,8 @@ impl SamplingConfig {
         let Self { temperature, top_p, repetition_penalty, .. } = *self;
         check("temperature", temperature, temperature >= 0.0, "at least 0")?;
         check("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1")?;
-        let good = repetition_penalty > 0.0;
-        check("repetition_penalty", repetition_penalty, good, "above 0")
+        let good = (0.01..=100.0).contains(&repetition_penalty);
+        check("repetition_penalty", repetition_penalty, good, "0.01 to 100")
     }
 }
 
@@ -96,11 +96,10 @@ impl Sampler {
     /// `logits` holds one number a token of the vocabulary; equal ones are won by the lowest id.
     ///
     /// # Errors
-    /// [`Error::Sampling`] if a logit is NaN or infinite upwards, as a broken model gives.
+    /// [`Error::NotFinite`] if a logit is NaN or infinite upwards, as a broken model gives.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
         if let Some(bad) = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY) {
-            let found = bad.to_string();
-            return Err(Error::Sampling { name: "a logit", found, expected: "a finite number" });
+            return Err(Error::NotFinite { found: *bad });
         }
         let scores = self.penalised(logits);
         let token = match self.config.temperature {
@@ -299,13 +298,13 @@ mod tests {
         );
         assert_eq!(
             message(SamplingConfig { repetition_penalty: f32::NAN, ..base() }),
-            "repetition_penalty is NaN, expected above 0"
+            "repetition_penalty is NaN, expected 0.01 to 100"
         );
     }
 
     #[test]
     fn a_broken_models_logits_are_refused() {
         let error = sampler(drawing()).sample(&[0.0, f32::NAN]).unwrap_err();
-        assert_eq!(error.to_string(), "a logit is NaN, expected a finite number");
+        assert_eq!(error.to_string(), "the model gave NaN as the score of a token");
     }
 }

@@ -88,11 +88,6 @@ impl DecodingState {
         &self.padding
     }
 
-    /// Forgets all but the first `len` slots, to continue from there with another text.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
     pub(crate) fn layer(&mut self, index: usize) -> (&mut LayerCache, usize) {
         (&mut self.layers[index], self.len)
     }

@@ -21,7 +21,13 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// Wraps a tokenizer; `path` is what messages call it.
-    pub fn new(inner: tokenizers::Tokenizer, path: impl Into<PathBuf>) -> Self {
+    ///
+    /// Truncation and padding that it may bring along are switched off: a text is cut where the
+    /// caller says so, never silently.
+    pub fn new(mut inner: tokenizers::Tokenizer, path: impl Into<PathBuf>) -> Self {
+        inner.with_padding(None);
+        // Refuses strides that are too long, and here there is none.
+        let _ = inner.with_truncation(None);
         Self { inner, path: path.into(), bos: None, eos: Vec::new(), chat_template: None }
     }
 
@@ -160,5 +166,29 @@ fn chat_template(value: &Value) -> Option<&str> {
             default.or(list.first())?.get("template")?.as_str()
         }
         value => value.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn truncation_and_padding_in_the_file_are_switched_off() {
+        let path = testing::golden_folder().join("../../assets/tiny-llama/tokenizer.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let whole = Tokenizer::from_json(&path, text.as_bytes()).unwrap();
+        let mut json: Value = serde_json::from_str(&text).unwrap();
+        json["truncation"] = serde_json::json!({
+            "direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0
+        });
+        json["padding"] = serde_json::json!({
+            "strategy": {"Fixed": 50}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "<|begin|>"
+        });
+        let cutting = Tokenizer::from_json(&path, json.to_string().as_bytes()).unwrap();
+        let text = "Ada is a farmer and works on the farm.";
+        assert!(whole.encode(text).unwrap().len() > 3);
+        assert_eq!(cutting.encode(text).unwrap(), whole.encode(text).unwrap());
     }
 }

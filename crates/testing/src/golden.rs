@@ -44,13 +44,6 @@ impl Golden {
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 
-    /// A single number.
-    pub fn scalar(&self, name: &str) -> f32 {
-        let (_shape, values) = self.floats(name);
-        assert_eq!(values.len(), 1, "{name} has {} numbers", values.len());
-        values[0]
-    }
-
     /// An f32 tensor's shape and numbers.
     pub fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
         let (shape, dtype, bytes) = self.raw(name);

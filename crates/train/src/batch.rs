@@ -78,7 +78,7 @@ pub struct Order {
 impl Order {
     /// Steps of an epoch; the last may be smaller than the others.
     pub fn steps_per_epoch(&self) -> usize {
-        self.n_examples.div_ceil(self.batch_size * self.accumulate)
+        self.n_examples.div_ceil(self.batch_size.saturating_mul(self.accumulate))
     }
 
     /// Indices of the examples of one step, batch by batch. Each epoch shuffles anew, and takes
@@ -92,8 +92,9 @@ impl Order {
         let _ = rng.next_u32();
         let mut order = (0..self.n_examples).collect::<Vec<_>>();
         order.shuffle(&mut rng);
-        let size = self.batch_size * self.accumulate;
-        let taken = order.into_iter().skip(within * size).take(size).collect::<Vec<_>>();
+        let size = self.batch_size.saturating_mul(self.accumulate);
+        let taken =
+            order.into_iter().skip(within.saturating_mul(size)).take(size).collect::<Vec<_>>();
         taken.chunks(self.batch_size).map(<[usize]>::to_vec).collect()
     }
 }
@@ -113,6 +114,13 @@ mod tests {
         assert_eq!(batch.positions, [0, 1, 3]);
         assert_eq!(batch.labels, [6, 7, 9]);
         assert_eq!((batch.n_labels(), batch.n_slots()), (3, 6));
+    }
+
+    #[test]
+    fn a_step_may_be_larger_than_all_there_is() {
+        let order = Order { n_examples: 3, batch_size: usize::MAX / 2 + 1, accumulate: 2, seed: 0 };
+        assert_eq!(order.steps_per_epoch(), 1);
+        assert_eq!(order.step(1).concat().len(), 3);
     }
 
     #[test]

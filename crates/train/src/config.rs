@@ -110,7 +110,9 @@ impl TrainConfig {
     /// Learning rate of each step.
     pub fn schedule(&self, n_examples: usize) -> Schedule {
         let total = match self.length {
-            Length::Epochs(epochs) => epochs * self.order(n_examples).steps_per_epoch(),
+            Length::Epochs(epochs) => {
+                epochs.saturating_mul(self.order(n_examples).steps_per_epoch())
+            }
             Length::Steps(steps) => steps,
         };
         let warmup = (self.warmup * total as f64).round() as usize;

@@ -49,10 +49,12 @@ pub enum Error {
         expected: &'static str,
     },
     /// A folder that holds something already.
-    #[error("{path}: holds another run already")]
+    #[error("{path}: {holds} already")]
     OutputTaken {
         /// The folder.
         path: PathBuf,
+        /// Another run, or something else.
+        holds: &'static str,
     },
     /// No run to go on with.
     #[error("{path}: nothing to resume: {reason}")]
@@ -85,7 +87,7 @@ pub enum Error {
         what: &'static str,
         /// NaN or infinite.
         value: f64,
-        /// Steps done when it happened.
+        /// The step in which it happened, counted from 1; 0: before the first.
         step: usize,
     },
     /// The base model or its files.
@@ -104,10 +106,12 @@ impl Error {
                 "a row is {\"instruction\": \"...\", \"input\": \"...\", \"output\": \"...\"}; \
                  `input` may be left out",
             ),
-            Self::OutputTaken { .. } => {
-                Some("choose another --output, or go on with that run by --resume")
+            Self::OutputTaken { .. } => Some(
+                "choose a new or empty --output; --resume goes on with a run that stopped there",
+            ),
+            Self::NothingToResume { .. } => {
+                Some("start the run anew, without --resume, in a new or empty --output")
             }
-            Self::NothingToResume { .. } => Some("start the run without --resume"),
             Self::OtherSettings { .. } => {
                 Some("resume with the settings of run.json, or start anew in another --output")
             }
@@ -117,7 +121,8 @@ impl Error {
             Self::Checkpoint { .. } => Some("start the run anew in another --output"),
             Self::Model(error) => error.hint(),
             Self::Adapter(error) => error.hint(),
-            Self::Read { .. } | Self::Empty { .. } | Self::Config { .. } => None,
+            Self::Empty { .. } => Some("check the file, and --max-len"),
+            Self::Read { .. } | Self::Config { .. } => None,
         }
     }
 }

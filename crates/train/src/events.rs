@@ -72,7 +72,7 @@ pub struct Summary {
     pub output: PathBuf,
     /// Steps made.
     pub steps: usize,
-    /// Mean loss of a label over the last epoch's worth of steps.
+    /// Mean loss of a label over the last epoch's worth of steps, at most 1000.
     pub train_loss: f64,
     /// Held-out loss of the base model.
     pub eval_loss_before: Option<f64>,

@@ -48,7 +48,7 @@ impl Example {
 
     /// Labels of the row.
     pub fn n_labels(&self) -> usize {
-        self.tokens.len() - self.labels_from
+        self.tokens.len() - self.labels_from.max(1)
     }
 
     /// Encodes rows to at most `max_len` tokens each. Too long a row loses the end of its output;
@@ -80,8 +80,8 @@ impl Example {
         if examples.is_empty() {
             return Err(Error::Empty {
                 name: "data".into(),
-                purpose: "learn from",
-                reason: format!("every prompt is longer than {max_len} tokens"),
+                purpose: "use",
+                reason: format!("no prompt leaves room for an answer in {max_len} tokens"),
             });
         }
         Ok((examples, fitted))

@@ -39,7 +39,9 @@ impl Output {
         std::fs::create_dir_all(folder).map_err(write)?;
         let taken = std::fs::read_dir(folder).map_err(write)?.next().is_some();
         if taken {
-            return Err(Error::OutputTaken { path: folder.into() });
+            let run = folder.join(RUN_FILE).exists();
+            let holds = if run { "holds another run" } else { "holds files" };
+            return Err(Error::OutputTaken { path: folder.into(), holds });
         }
         let output = Self { folder: folder.into() };
         let text = serde_json::to_string_pretty(settings).expect("plain JSON");
@@ -88,6 +90,18 @@ impl Output {
             .open(&path)
             .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
             .map_err(|source| llama::Error::Write { path, source })?;
+        Ok(())
+    }
+
+    /// Gives the folder up: a run that could not save its first state cannot be resumed.
+    pub fn abandon(&self) {
+        // The run has failed already; that a file could not be removed adds nothing.
+        let _ = std::fs::remove_file(self.path(RUN_FILE));
+    }
+
+    /// Takes back everything that was logged.
+    pub fn clear_log(&self) -> Result<()> {
+        llama::files::write(&self.path(METRICS_FILE), b"")?;
         Ok(())
     }
 

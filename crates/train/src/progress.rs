@@ -15,7 +15,7 @@ pub(crate) struct Progress {
     pub before: Option<(LabelLoss, Option<ExactMatch>)>,
     /// The latest evaluation.
     pub after: Option<(LabelLoss, Option<ExactMatch>)>,
-    /// Each of the last epoch's worth of steps.
+    /// Each of the last epoch's worth of steps, at most 1000.
     recent: Vec<LabelLoss>,
     labels: usize,
     train_seconds: f64,
@@ -24,8 +24,10 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub fn note(&mut self, report: &StepReport, seconds: f64, steps_per_epoch: usize) {
+        /// Every checkpoint holds them.
+        const MOST: usize = 1000;
         self.recent.push(LabelLoss { labels: report.labels, loss: report.loss });
-        if self.recent.len() > steps_per_epoch {
+        if self.recent.len() > steps_per_epoch.min(MOST) {
             self.recent.remove(0);
         }
         self.labels += report.labels;

@@ -84,10 +84,13 @@ impl Job<'_> {
         } else {
             let output = Output::create(self.output, &Settings::of(self))?;
             // From here on the run can be resumed.
-            trainer.save_checkpoint(&output.checkpoint(), &progress)?;
+            trainer
+                .save_checkpoint(&output.checkpoint(), &progress)
+                .inspect_err(|_| output.abandon())?;
             output
         };
         if progress.before.is_none() && !eval.is_empty() {
+            output.clear_log()?;
             progress.before = Some(self.evaluate(&NoAdapter, &eval, 0, true, &output, observer)?);
             trainer.save_checkpoint(&output.checkpoint(), &progress)?;
         }
@@ -160,11 +163,20 @@ impl Job<'_> {
         let found = match asked {
             [] => None,
             asked => {
-                let answers =
-                    answer_rows(llama, adapter, tokenizer, asked, 4 * batch, &mut progress)?;
+                let answers = answer_rows(
+                    llama,
+                    adapter,
+                    tokenizer,
+                    asked,
+                    batch.saturating_mul(4),
+                    &mut progress,
+                )?;
                 Some(exact_match(asked, &answers))
             }
         };
+        if !loss.loss.is_finite() {
+            return Err(Error::Diverged { what: "held-out loss", value: loss.loss, step });
+        }
         output.log(&Metric::Eval {
             step,
             loss: loss.loss,

@@ -11,6 +11,8 @@ use crate::run::Job;
 pub(crate) struct Settings<'a> {
     about: &'a serde_json::Value,
     model: &'a str,
+    /// Of the base's matrices.
+    precision: String,
     train_rows: usize,
     eval_rows: usize,
     /// Tells other data of the same size apart.
@@ -25,6 +27,7 @@ impl<'a> Settings<'a> {
         Self {
             about: job.about,
             model: job.model_name,
+            precision: format!("{:?}", job.llama.embedding.val().dtype()),
             train_rows: job.train_rows.len(),
             eval_rows: job.eval_rows.len(),
             data_hash: format!("{:016x}", hash_rows(&[job.train_rows, job.eval_rows])),

@@ -1,7 +1,7 @@
 //! batch ─► lower layers (no graph) ─► upper layers + prompts ─► loss ─► gradients ─► AdamW
 //!
 //! The trainer knows steps; files, evaluation and reports are the business of
-//! [`Run`](crate::Run).
+//! [`Job`](crate::Job).
 
 use adaption_prompt::AdaptionPrompt;
 use burn::module::Module;

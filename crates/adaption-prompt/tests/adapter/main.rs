@@ -1,5 +1,6 @@
 //! The adapter against PEFT, its files, and its invariants.
 
+mod decoding;
 mod files;
 mod parity;
 mod tiny;

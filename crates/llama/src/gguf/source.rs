@@ -51,11 +51,6 @@ impl GgufSource {
         }
         Ok(Self { file, head_dim, shapes, names })
     }
-
-    /// The file.
-    pub fn file(&self) -> &GgufFile {
-        &self.file
-    }
 }
 
 impl TensorSource for GgufSource {

@@ -18,7 +18,8 @@ use crate::model::Llama;
 /// Architectures that this crate reads.
 const KNOWN: [&str; 2] = ["llama", "mistral"];
 
-/// The fields of `config.json` that shape a model. Absent ones take Hugging Face's defaults.
+/// The fields of `config.json` that shape a model. Absent ones take the defaults of Hugging Face's
+/// `LlamaConfig`.
 #[derive(Debug, Deserialize)]
 struct ConfigJson {
     model_type: String,
@@ -45,8 +46,10 @@ struct ConfigJson {
 #[derive(Debug, Deserialize)]
 struct RopeJson {
     rope_theta: Option<f64>,
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// What older files call it; some have both.
+    #[serde(rename = "type")]
+    old_type: Option<String>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
@@ -110,7 +113,7 @@ fn rope(theta: Option<f64>, json: Option<RopeJson>) -> Result<RopeConfig> {
             .filter(|value| value.is_finite() && *value > 0.0)
             .ok_or_else(|| Error::config(field, "missing or not positive", "a number above 0"))
     };
-    let scaling = match json.rope_type.as_deref() {
+    let scaling = match json.rope_type.or(json.old_type).as_deref() {
         None | Some("default") => RopeScaling::None,
         Some("linear") => RopeScaling::Linear { factor: need("rope factor", json.factor)? },
         Some("llama3") => RopeScaling::Llama3 {
@@ -232,4 +235,45 @@ fn config_json(config: &LlamaConfig, precision: DType) -> Result<Value> {
 
 fn broken(path: &Path, error: &serde_json::Error) -> Error {
     Error::Format { path: path.into(), format: "JSON", reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(rope: Value) -> Result<LlamaConfig> {
+        let mut json = json!({
+            "model_type": "llama", "hidden_size": 8, "intermediate_size": 8,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16,
+        });
+        json["rope_scaling"] = rope;
+        parse_config(Path::new("config.json"), &json.to_string())
+    }
+
+    #[test]
+    fn the_kind_of_scaling_may_have_its_old_name_its_new_one_or_both() {
+        let linear = RopeScaling::Linear { factor: 2.0 };
+        for rope in [
+            json!({"type": "linear", "factor": 2.0}),
+            json!({"rope_type": "linear", "factor": 2.0}),
+            json!({"type": "linear", "rope_type": "linear", "factor": 2.0}),
+        ] {
+            assert_eq!(parse(rope).unwrap().rope.scaling, linear);
+        }
+    }
+
+    #[test]
+    fn scaling_that_makes_no_sense_is_refused() {
+        for rope in [
+            json!({"type": "linear"}),
+            json!({"type": "linear", "factor": 0.0}),
+            json!({"rope_type": "yarn", "factor": 2.0}),
+            json!({
+                "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
+            }),
+        ] {
+            assert!(matches!(parse(rope.clone()), Err(Error::Config { .. })), "{rope}");
+        }
+    }
 }

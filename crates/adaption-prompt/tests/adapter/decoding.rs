@@ -1,0 +1,61 @@
+//! Answering with an adapter, its gates open: the cache and the batch change nothing.
+
+use adaption_prompt::AdaptionPromptConfig;
+use burn::tensor::Tensor;
+use llama::{DecodingState, GenerationConfig, Llama, NoAdapter, generate};
+use testing::{Golden, assert_close};
+
+use crate::tiny::{CASES, open_adapter, open_base};
+
+fn shape() -> AdaptionPromptConfig {
+    AdaptionPromptConfig { adapter_len: 5, adapter_layers: 2, ..Default::default() }
+}
+
+#[test]
+fn cached_decoding_equals_uncached() {
+    for device in testing::devices() {
+        for case in CASES {
+            let llama = open_base(case, &device);
+            let golden = Golden::open(&format!("{case}/golden.safetensors"));
+            let prompts = open_adapter(&golden, "", shape(), &llama, &device).project(&llama);
+            let tokens = golden.int_tensor("input_ids", &device);
+            let [batch, seq] = tokens.dims();
+            let whole = llama.forward(tokens.clone(), None, &prompts).unwrap();
+            // A first part of seven tokens, then one at a time.
+            let mut state =
+                DecodingState::new(llama.config(), vec![0; batch], seq, &device).unwrap();
+            let mut pieces = Vec::new();
+            let mut from = 0;
+            for len in std::iter::once(7).chain(std::iter::repeat_n(1, seq - 7)) {
+                let piece = tokens.clone().narrow(1, from, len);
+                pieces.push(llama.forward(piece, Some(&mut state), &prompts).unwrap());
+                from += len;
+            }
+            assert_close(case, Tensor::cat(pieces, 1), whole, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_row_in_a_batch_is_answered_as_alone() {
+    for device in testing::devices() {
+        for case in CASES {
+            let llama: Llama = open_base(case, &device);
+            let golden = Golden::open(&format!("{case}/golden.safetensors"));
+            let prompts = open_adapter(&golden, "", shape(), &llama, &device).project(&llama);
+            let rows = [vec![3, 1, 4, 1, 5, 9, 2, 6], vec![27, 18], vec![31, 41, 59, 26, 53]];
+            let config = GenerationConfig { max_new_tokens: 20, ..Default::default() };
+            let together = generate(&llama, &prompts, &rows, &config).unwrap();
+            let base = generate(&llama, &NoAdapter, &rows, &config).unwrap();
+            assert_ne!(
+                together.iter().map(|row| &row.tokens).collect::<Vec<_>>(),
+                base.iter().map(|row| &row.tokens).collect::<Vec<_>>(),
+                "{case}: the adapter changes nothing"
+            );
+            for (row, found) in rows.iter().zip(together) {
+                let alone = generate(&llama, &prompts, std::slice::from_ref(row), &config).unwrap();
+                assert_eq!(found.tokens, alone[0].tokens, "{case}");
+            }
+        }
+    }
+}
