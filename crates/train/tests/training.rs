@@ -3,20 +3,16 @@
 #[path = "../../adaption-prompt/tests/adapter/tiny.rs"]
 mod tiny;
 
-use adaption_prompt::{AdaptionPrompt, AdaptionPromptConfig};
+use adaption_prompt::AdaptionPrompt;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
 use llama::Llama;
 use testing::{Golden, assert_close, assert_values_close};
-use tiny::{CASES, open_adapter, open_base};
+use tiny::{CASES, open_adapter, open_base, shape};
 use train::{
     AdapterGradients, AdapterOptimizer, Batch, Error, Example, OptimizerConfig, Order, Schedule,
     Trainer, evaluate_loss, label_loss,
 };
-
-fn shape() -> AdaptionPromptConfig {
-    AdaptionPromptConfig { adapter_len: 5, adapter_layers: 2, ..Default::default() }
-}
 
 /// The golden file's two rows.
 fn golden_examples(golden: &Golden) -> Vec<Example> {

@@ -1,15 +1,10 @@
 //! Answering with an adapter, its gates open: the cache and the batch change nothing.
 
-use adaption_prompt::AdaptionPromptConfig;
 use burn::tensor::Tensor;
 use llama::{DecodingState, GenerationConfig, Llama, NoAdapter, generate};
 use testing::{Golden, assert_close};
 
-use crate::tiny::{CASES, open_adapter, open_base};
-
-fn shape() -> AdaptionPromptConfig {
-    AdaptionPromptConfig { adapter_len: 5, adapter_layers: 2, ..Default::default() }
-}
+use crate::tiny::{CASES, open_adapter, open_base, shape};
 
 #[test]
 fn cached_decoding_equals_uncached() {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::tiny::{open_adapter, open_base};
+use crate::tiny::{open_adapter, open_base, shape};
 use adaption_prompt::{Activation, AdaptionPrompt, AdaptionPromptConfig, Error, Gate, peft};
 use burn::tensor::{Tensor, TensorData};
 use llama::weights::{Bytes, SafetensorsFile};
@@ -15,10 +15,6 @@ const CASE: &str = "llama-gqa-tied";
 /// Cases whose adapter PEFT itself wrote.
 const WRITTEN_BY_PEFT: [&str; 5] =
     ["llama-mha", "llama-gqa-tied", "llama-rope3", "llama-rope-linear", "mistral-sw8"];
-
-fn shape() -> AdaptionPromptConfig {
-    AdaptionPromptConfig { adapter_len: 5, adapter_layers: 2, ..Default::default() }
-}
 
 fn read(path: &Path) -> SafetensorsFile {
     SafetensorsFile::new(Bytes::open(path).unwrap()).unwrap()

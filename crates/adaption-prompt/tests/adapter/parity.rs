@@ -1,7 +1,7 @@
 //! Logits, loss and gradients equal PEFT's and, where PEFT cannot, an independent reference's.
 //! The gates are open in every golden file: a zero gate would hide any mistake.
 
-use crate::tiny::{CASES, open_adapter, open_base};
+use crate::tiny::{CASES, open_adapter, open_base, shape};
 use adaption_prompt::{Activation, AdaptionPrompt, AdaptionPromptConfig, Gate};
 use burn::tensor::{Tensor, activation::log_softmax};
 use llama::{Adapter, DecodingState, Llama, NoAdapter};
@@ -87,7 +87,7 @@ fn logits_loss_and_gradients_equal_peft() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let adapter = open_adapter(&golden, "", scalar(), &llama, &device.clone().autodiff());
+            let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
             check_pass(case, &llama, &adapter, &golden, "");
         }
     }
@@ -104,7 +104,7 @@ fn gates_a_head_and_tanh_equal_the_reference() {
                 ("head_tanh.", Gate::PerHead, Activation::Tanh),
                 ("scalar_tanh.", Gate::Scalar, Activation::Tanh),
             ] {
-                let config = AdaptionPromptConfig { gate, activation, ..scalar() };
+                let config = AdaptionPromptConfig { gate, activation, ..shape() };
                 let device = device.clone().autodiff();
                 let adapter = open_adapter(&golden, prefix, config, &llama, &device);
                 check_pass(case, &llama, &adapter, &golden, prefix);
@@ -119,7 +119,7 @@ fn left_padded_rows_equal_the_reference() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let adapter = open_adapter(&golden, "", scalar(), &llama, &device);
+            let adapter = open_adapter(&golden, "", shape(), &llama, &device);
             let masks = golden.rows("pad_attention_mask");
             let padding = masks
                 .iter()
@@ -149,7 +149,7 @@ fn a_zero_gate_is_the_base_bit_for_bit() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let fresh = scalar().init(llama.config(), 7, &device).unwrap();
+            let fresh = shape().init(llama.config(), 7, &device).unwrap();
             let base = logits(&llama, &golden, "input_ids", &NoAdapter);
             let adapted = logits(&llama, &golden, "input_ids", &fresh.project(&llama));
             assert_eq!(adapted.into_data(), base.into_data(), "{case}");
@@ -162,7 +162,7 @@ fn a_fresh_adapter_moves_its_gates_first() {
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let golden = Golden::open("llama-gqa-tied/golden.safetensors");
-    let fresh = scalar().init(llama.config(), 7, &device.clone().autodiff()).unwrap();
+    let fresh = shape().init(llama.config(), 7, &device.clone().autodiff()).unwrap();
     let found = logits(&llama, &golden, "input_ids", &fresh.project(&llama));
     let gradients = mean_loss(found, &golden.rows("labels")).backward();
     for layer in &fresh.layers {
@@ -171,8 +171,4 @@ fn a_fresh_adapter_moves_its_gates_first() {
         assert!(gate.abs().into_scalar::<f32>() > 0.0);
         assert_eq!(prompt.abs().max().into_scalar::<f32>(), 0.0);
     }
-}
-
-fn scalar() -> AdaptionPromptConfig {
-    AdaptionPromptConfig { adapter_len: 5, adapter_layers: 2, ..Default::default() }
 }

@@ -18,6 +18,11 @@ pub const CASES: [&str; 7] = [
     "mistral-sw8",
 ];
 
+/// Shape of every golden adapter.
+pub fn shape() -> AdaptionPromptConfig {
+    AdaptionPromptConfig { adapter_len: 5, adapter_layers: 2, ..Default::default() }
+}
+
 /// A case's base model.
 pub fn open_base(case: &str, device: &Device) -> Llama {
     let folder = testing::golden_folder().join(case).join("base");
