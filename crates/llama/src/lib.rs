@@ -1,6 +1,33 @@
 //! A frozen Llama on Burn: weights, attention, cache, tokenizer, generation.
 //!
-//! Knows nothing of adapters but one seam, [`Adapter`].
+//! ```text
+//! folder, .gguf, bytes ─► ModelSource ─┬─► Llama ── forward(tokens, state, adapter) ─► hidden ─► logits
+//!                                      └─► Tokenizer, ChatTemplate        │
+//! prompts ─► Generator ─► Step ─► TextStream ─► text          DecodingState, the caller's
+//! ```
+//!
+//! The model holds weights and nothing else. What it has read is in a [`DecodingState`] of the
+//! caller's; what joins it is an [`Adapter`], a value handed to [`Llama::forward`]: the one seam,
+//! and all that this crate knows of adapters.
+//!
+//! ```
+//! use burn::tensor::DType;
+//! use llama::{GenerationConfig, ModelSource, NoAdapter, generate};
+//!
+//! # fn main() -> llama::Result<()> {
+//! # let folder = testing::golden_folder().join("../../assets/tiny-llama");
+//! # let device = testing::flex();
+//! let source = ModelSource::open(folder)?;
+//! let llama = source.load(DType::F32, &device)?;
+//! let tokenizer = source.tokenizer()?;
+//!
+//! let prompts = [tokenizer.encode("The plural of cow is")?];
+//! let config = GenerationConfig { max_new_tokens: 4, ..GenerationConfig::new(&tokenizer) };
+//! let answers = generate(&llama, &NoAdapter, &prompts, &config)?;
+//! assert!(tokenizer.decode(&answers[0].tokens)?.starts_with(" cows"));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod attention;
 mod chat_template;
