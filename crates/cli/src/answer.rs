@@ -43,15 +43,12 @@ impl Answering<'_> {
         let mut generator = Generator::new(self.llama, self.adapter, &[prompt], &self.config)?;
         let mut stream = TextStream::new(self.tokenizer, self.stop);
         let (mut text, mut tokens) = (String::new(), Vec::new());
-        let mut flow = ControlFlow::Continue(());
-        while flow.is_continue()
-            && let Some(steps) = generator.next()
-        {
+        while let Some(steps) = generator.next() {
             let Step::Token(token) = steps?[0] else { continue };
             tokens.push(token);
             let piece = stream.push(token)?;
             text += &piece;
-            flow = show(&piece)?;
+            let flow = show(&piece)?;
             if stream.stopped() || flow.is_break() {
                 generator.finish(0, FinishReason::Stop);
                 break;

@@ -120,15 +120,20 @@ fn scale_min(packed: &[u8], group: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(min))
 }
 
+/// What a group's numbers are multiplied by and what is taken away from them.
+fn group_scales(packed: &[u8], index: usize, scale: f32, min: f32) -> (f32, f32) {
+    let (group_scale, group_min) = scale_min(packed, index);
+    (scale * group_scale, min * group_min)
+}
+
 /// scale, scale of the minima, 8 groups' scales and minima, 128 bytes of two numbers each
 fn q4_k(block: &[u8; 144], out: &mut [f32; LARGE]) {
     let (scale, min) = (half(block[0], block[1]), half(block[2], block[3]));
     let (packed, quants) = (&block[4..16], &block[16..]);
+    let group = |index| group_scales(packed, index, scale, min);
     for (pair, (out, quants)) in out.chunks_exact_mut(64).zip(quants.chunks_exact(32)).enumerate() {
-        let (low_scale, low_min) = scale_min(packed, 2 * pair);
-        let (high_scale, high_min) = scale_min(packed, 2 * pair + 1);
-        let (low_scale, low_min) = (scale * low_scale, min * low_min);
-        let (high_scale, high_min) = (scale * high_scale, min * high_min);
+        let (low_scale, low_min) = group(2 * pair);
+        let (high_scale, high_min) = group(2 * pair + 1);
         let (low, high) = out.split_at_mut(32);
         for ((low, high), &q) in low.iter_mut().zip(high).zip(quants) {
             *low = low_scale * f32::from(q & 0xf) - low_min;
@@ -141,11 +146,10 @@ fn q4_k(block: &[u8; 144], out: &mut [f32; LARGE]) {
 fn q5_k(block: &[u8; 176], out: &mut [f32; LARGE]) {
     let (scale, min) = (half(block[0], block[1]), half(block[2], block[3]));
     let (packed, fifth, quants) = (&block[4..16], &block[16..48], &block[48..]);
+    let group = |index| group_scales(packed, index, scale, min);
     for (pair, (out, quants)) in out.chunks_exact_mut(64).zip(quants.chunks_exact(32)).enumerate() {
-        let (low_scale, low_min) = scale_min(packed, 2 * pair);
-        let (high_scale, high_min) = scale_min(packed, 2 * pair + 1);
-        let (low_scale, low_min) = (scale * low_scale, min * low_min);
-        let (high_scale, high_min) = (scale * high_scale, min * high_min);
+        let (low_scale, low_min) = group(2 * pair);
+        let (high_scale, high_min) = group(2 * pair + 1);
         let (low, high) = out.split_at_mut(32);
         for (((low, high), &q), &fifth) in low.iter_mut().zip(high).zip(quants).zip(fifth) {
             let bits = fifth >> (2 * pair);
