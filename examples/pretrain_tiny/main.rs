@@ -113,9 +113,9 @@ fn next_token_loss(llama: &Llama, windows: &[Vec<u32>]) -> anyhow::Result<Tensor
     let targets = windows.iter().flat_map(|w| w[1..].iter().map(|&t| i64::from(t)));
     let targets = targets.collect::<Vec<_>>();
     let hidden = llama.forward(llama.tokens(&inputs)?, None, &NoAdapter)?;
-    let [batch, seq, d_model] = hidden.dims();
-    let log_probabilities = log_softmax(llama.logits(hidden.reshape([batch * seq, d_model])), 1);
+    let [batch, seq, _d_model] = hidden.dims();
+    let log_probabilities = log_softmax(llama.logits(hidden, &NoAdapter), 2);
     let plain = llama.device().without_autodiff();
     let targets = Tensor::<1, Int>::from_ints(targets.as_slice(), &plain);
-    Ok(log_probabilities.gather(1, targets.unsqueeze_dim(1)).mean().neg())
+    Ok(log_probabilities.gather(2, targets.reshape([batch, seq, 1])).mean().neg())
 }

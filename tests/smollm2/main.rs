@@ -134,7 +134,7 @@ fn an_adapter_written_by_peft_gives_the_same_logits() {
     let tokens = || golden.int_tensor("adapter.input_ids", &llama.device());
     let check = |prefix: &str, adapter: &dyn Adapter| {
         let hidden = llama.forward(tokens(), None, adapter).unwrap();
-        let (columns, sums, best) = compact(llama.logits(hidden));
+        let (columns, sums, best) = compact(llama.logits(hidden, adapter));
         let name = |what: &str| format!("adapter.{prefix}{what}");
         let (shape, expected) = golden.floats(&name("logits_cols"));
         assert_values_close(&name("logits"), &columns, &expected, &shape, 1e-3);

@@ -5,7 +5,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{Llama, LlamaConfig};
+use llama::{Llama, LlamaConfig, NoAdapter};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -111,8 +111,8 @@ impl AdaptionPrompt {
         let layers = self
             .layers
             .iter()
-            .zip(&llama.layers[self.first_layer..])
-            .map(|(own, layer)| {
+            .zip(llama.layers.iter().enumerate().skip(self.first_layer))
+            .map(|(own, (index, layer))| {
                 let gate = own.gate.val();
                 let [gates] = gate.dims();
                 let gate = match self.config.activation {
@@ -120,7 +120,11 @@ impl AdaptionPrompt {
                     Activation::Tanh => gate.tanh(),
                 };
                 ProjectedLayer {
-                    prompt: layer.attention.project_prompt(own.prompt.val().unsqueeze()),
+                    prompt: layer.attention.project_prompt(
+                        index,
+                        own.prompt.val().unsqueeze(),
+                        &NoAdapter,
+                    ),
                     gate: gate.reshape([1, gates, 1, 1]),
                 }
             })

@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let adapter = base.adapter(args.adapter.as_deref())?;
     let tokens = base.llama.tokens(&ids)?;
     let hidden = base.llama.forward(tokens, None, &*adapter)?;
-    let logits = base.llama.logits(hidden);
+    let logits = base.llama.logits(hidden, &*adapter);
     let shape = logits.dims();
     let data = logits.into_data().convert_dtype(DType::F32);
     let view = TensorView::new(Dtype::F32, shape.to_vec(), data.as_bytes())?;

@@ -43,16 +43,23 @@ pub(crate) struct Pass {
 }
 
 impl Attention {
-    /// Keys and values of a prompt.
+    /// Keys and values of a prompt, through this layer's projections as `adapter` changes them.
     ///
     /// # Shapes
     /// - `prompt`: `[batch or 1, prompt, d_model]`, f32
     ///
     /// Source: arXiv 2303.16199, equation 6; no rotary embedding, as in every reference.
-    pub fn project_prompt(&self, prompt: Tensor<3>) -> PromptKv {
+    pub fn project_prompt(
+        &self,
+        layer: usize,
+        prompt: Tensor<3>,
+        adapter: &dyn Adapter,
+    ) -> PromptKv {
+        let project =
+            |name, linear| self.split(adapter.linear(layer, name, prompt.clone(), linear));
         PromptKv {
-            key: self.split(self.key.forward(prompt.clone())),
-            value: self.split(self.value.forward(prompt)),
+            key: project(LinearName::Key, &self.key),
+            value: project(LinearName::Value, &self.value),
         }
     }
 
@@ -66,9 +73,8 @@ impl Attention {
         cache: Option<(&mut LayerCache, usize)>,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
-        let project = |name, linear: &Linear| {
-            self.split(adapter.linear(layer, name, &hidden, linear.forward(hidden.clone())))
-        };
+        let project =
+            |name, linear| self.split(adapter.linear(layer, name, hidden.clone(), linear));
         let query = pass.rotation.apply(project(LinearName::Query, &self.query));
         let key = pass.rotation.apply(project(LinearName::Key, &self.key));
         let value = project(LinearName::Value, &self.value);
@@ -84,8 +90,7 @@ impl Attention {
 
         let [batch, n_heads, seq, head_dim] = heads.dims();
         let joined = heads.swap_dims(1, 2).reshape([batch, seq, n_heads * head_dim]);
-        let output = self.output.forward(joined.clone());
-        adapter.linear(layer, LinearName::Output, &joined, output)
+        adapter.linear(layer, LinearName::Output, joined, &self.output)
     }
 
     /// `[batch, seq, heads * head_dim] -> [batch, heads, seq, head_dim]`

@@ -24,11 +24,8 @@ impl FeedForward {
     /// # Shapes
     /// - `hidden` and output: `[batch, seq, d_model]`
     pub fn forward(&self, layer: usize, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
-        let through = |name, linear: &Linear, input: Tensor<3>| {
-            adapter.linear(layer, name, &input, linear.forward(input.clone()))
-        };
-        let gate = silu(through(LinearName::Gate, &self.gate, hidden.clone()));
-        let up = through(LinearName::Up, &self.up, hidden);
-        through(LinearName::Down, &self.down, gate * up)
+        let gate = adapter.linear(layer, LinearName::Gate, hidden.clone(), &self.gate);
+        let up = adapter.linear(layer, LinearName::Up, hidden, &self.up);
+        adapter.linear(layer, LinearName::Down, silu(gate) * up, &self.down)
     }
 }

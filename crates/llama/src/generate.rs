@@ -5,7 +5,6 @@
 
 use std::time::Instant;
 
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -280,7 +279,7 @@ impl<'a> Generator<'a> {
         let tokens = self.llama.tokens(&self.input)?;
         let [_batch, seq] = tokens.dims();
         let hidden = self.llama.forward(tokens, Some(&mut self.state), self.adapter)?;
-        let last: Tensor<3> = self.llama.logits(hidden.narrow(1, seq - 1, 1));
+        let last = self.llama.logits(hidden.narrow(1, seq - 1, 1), self.adapter);
         Ok(last.into_data().iter::<f32>().collect())
     }
 }

@@ -33,11 +33,11 @@ impl Layer {
         cache: Option<(&mut LayerCache, usize)>,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
-        let weight = adapter.norm(index, NormName::Attention);
-        let normed = self.attention_norm.forward(hidden.clone(), weight);
+        let instead = adapter.norm(index, NormName::Attention, &self.attention_norm);
+        let normed = self.attention_norm.forward(hidden.clone(), instead);
         let hidden = hidden + self.attention.forward(index, normed, pass, cache, adapter);
-        let weight = adapter.norm(index, NormName::FeedForward);
-        let normed = self.feed_forward_norm.forward(hidden.clone(), weight);
+        let instead = adapter.norm(index, NormName::FeedForward, &self.feed_forward_norm);
+        let normed = self.feed_forward_norm.forward(hidden.clone(), instead);
         hidden + self.feed_forward.forward(index, normed, adapter)
     }
 }

@@ -63,9 +63,12 @@ pub use error::{Error, Result};
 pub use generate::{
     Completion, FinishReason, GenerationConfig, Generator, Request, Step, generate,
 };
+pub use layer::Layer;
+pub use linear::Linear;
 pub use model::Llama;
+pub use norm::RmsNorm;
 pub use sample::{Sampler, SamplingConfig};
-pub use seam::{Adapter, LinearName, NoAdapter, NormName};
+pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
 pub use source::ModelSource;
 pub use state::DecodingState;
 pub use stop_strings::StopStrings;

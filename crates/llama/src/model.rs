@@ -7,10 +7,10 @@ use crate::attention::{Pass, causal_mask};
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 use crate::layer::Layer;
-use crate::linear::{Linear, product};
+use crate::linear::Linear;
 use crate::norm::RmsNorm;
 use crate::rotary::Rotary;
-use crate::seam::Adapter;
+use crate::seam::{Adapter, LinearName, NormName};
 use crate::state::DecodingState;
 
 /// A Llama-like language model. It holds weights and nothing else: caches, adapters and positions
@@ -104,18 +104,24 @@ impl Llama {
         if let Some(state) = state {
             state.advance(seq);
         }
-        Ok(self.norm.forward(hidden, None))
+        let instead = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
+        Ok(self.norm.forward(hidden, instead))
     }
 
     /// Scores of every token of the vocabulary.
     ///
     /// # Shapes
-    /// - `hidden`: `[..., d_model]`
-    /// - output: `[..., vocab]`, f32
-    pub fn logits<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+    /// - `hidden`: `[batch, seq, d_model]`, as [`forward`](Self::forward) gives it, or any of its
+    ///   positions
+    /// - output: `[batch, seq, vocab]`, f32
+    pub fn logits(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
+        let layer = self.layers.len();
         match &self.head {
-            Some(head) => head.forward(hidden),
-            None => product(hidden, &self.embedding.val()),
+            Some(head) => adapter.linear(layer, LinearName::Head, hidden, head),
+            None => {
+                let tied = Linear { weight: self.embedding.clone(), bias: None };
+                adapter.linear(layer, LinearName::Head, hidden, &tied)
+            }
         }
     }
 

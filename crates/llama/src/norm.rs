@@ -3,6 +3,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
 
+use crate::seam::NormWeights;
+
 /// Root-mean-square norm.
 #[derive(Module, Debug)]
 pub struct RmsNorm {
@@ -19,18 +21,25 @@ impl RmsNorm {
 
     /// Normalises the last dimension.
     ///
-    /// `weight` replaces the norm's own, where an adapter brings one.
+    /// `instead` replaces the norm's own weight, where an adapter brings one.
     ///
     /// # Shapes
     /// - `hidden`: `[batch, seq, d_model]`, f32
     /// - output: the same
     ///
     /// Source: arXiv 1910.07467.
-    pub fn forward(&self, hidden: Tensor<3>, weight: Option<Tensor<1>>) -> Tensor<3> {
+    pub fn forward(&self, hidden: Tensor<3>, instead: Option<NormWeights>) -> Tensor<3> {
         let mean_square = hidden.clone().square().mean_dim(2);
         let scale = (mean_square + self.epsilon).sqrt().recip();
-        let weight = weight.unwrap_or_else(|| self.weight.val());
-        hidden * scale * weight.unsqueeze()
+        let (weight, bias) = match instead {
+            Some(NormWeights { weight, bias }) => (weight, bias),
+            None => (self.weight.val().unsqueeze(), None),
+        };
+        let output = hidden * scale * weight;
+        match bias {
+            Some(bias) => output + bias,
+            None => output,
+        }
     }
 }
 
@@ -54,9 +63,11 @@ mod tests {
         for device in testing::devices() {
             let norm = RmsNorm::new(Tensor::ones([2], &device), 1e-12);
             let hidden = Tensor::<3>::from_floats([[[1.0, -1.0]]], &device);
-            let weight = Tensor::<1>::from_floats([2.0, 3.0], &device);
-            let expected = Tensor::<3>::from_floats([[[2.0, -3.0]]], &device);
-            testing::assert_close("norm", norm.forward(hidden, Some(weight)), expected, 1e-5);
+            let weight = Tensor::<3>::from_floats([[[2.0, 3.0]]], &device);
+            let bias = Some(Tensor::from_floats([[[0.0, 0.5]]], &device));
+            let expected = Tensor::<3>::from_floats([[[2.0, -2.5]]], &device);
+            let output = norm.forward(hidden, Some(NormWeights { weight, bias }));
+            testing::assert_close("norm", output, expected, 1e-5);
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! hidden ─► norm ─► q k v ─► rotary ─┬─► attention ─┐
-//!                                    └─► Adapter::attention ─► + ─► output projection
+//!             │       │              └─► Adapter::attention ─► + ─► output projection
+//!   Adapter::norm   Adapter::linear, around every linear layer
 //! ```
 //!
 //! The model is never edited, wrapped or swapped: an adapter is a value handed to
@@ -10,7 +11,10 @@
 
 use burn::tensor::Tensor;
 
-/// A linear layer of a decoder layer.
+use crate::linear::Linear;
+use crate::norm::RmsNorm;
+
+/// A linear layer of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinearName {
     /// Query projection.
@@ -27,15 +31,28 @@ pub enum LinearName {
     Up,
     /// Downward projection of the feed-forward.
     Down,
+    /// Output head of the model. Its layer is the number of layers: it comes after all of them.
+    Head,
 }
 
-/// A norm of a decoder layer.
+/// A norm of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NormName {
     /// Before the attention.
     Attention,
     /// Before the feed-forward.
     FeedForward,
+    /// Behind the last layer. Its layer is the number of layers.
+    Final,
+}
+
+/// What a norm multiplies by, and adds, instead of its own.
+#[derive(Debug, Clone)]
+pub struct NormWeights {
+    /// `[batch or 1, 1, d_model]`
+    pub weight: Tensor<3>,
+    /// `[batch or 1, 1, d_model]`, for norms that have one.
+    pub bias: Option<Tensor<3>>,
 }
 
 /// What joins a frozen model while it runs. Every method defaults to "nothing".
@@ -50,25 +67,26 @@ pub trait Adapter {
         None
     }
 
-    /// What a linear layer gives instead of `output`.
+    /// What a linear layer gives: its own product, unless an adapter changes its input, its output
+    /// or both.
     ///
     /// # Shapes
     /// - `input`: `[batch, seq, in]`
-    /// - `output` and result: `[batch, seq, out]`
+    /// - output: `[batch, seq, out]`
     fn linear(
         &self,
         layer: usize,
         name: LinearName,
-        input: &Tensor<3>,
-        output: Tensor<3>,
+        input: Tensor<3>,
+        linear: &Linear,
     ) -> Tensor<3> {
-        let _ = (layer, name, input);
-        output
+        let _ = (layer, name);
+        linear.forward(input)
     }
 
-    /// A weight that replaces a norm's own, `[d_model]`.
-    fn norm(&self, layer: usize, name: NormName) -> Option<Tensor<1>> {
-        let _ = (layer, name);
+    /// Weights that replace a norm's own.
+    fn norm(&self, layer: usize, name: NormName, norm: &RmsNorm) -> Option<NormWeights> {
+        let _ = (layer, name, norm);
         None
     }
 }

@@ -34,7 +34,7 @@ fn an_embedded_model_is_the_one_in_its_folder() {
 
         let logits = |llama: &Llama| {
             let tokens = llama.tokens(&[tiny::tokens(1, 9)]).unwrap();
-            llama.logits(llama.forward(tokens, None, &NoAdapter).unwrap())
+            llama.logits(llama.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter)
         };
         let expected = logits(&llama);
         for source in [opened, embedded] {

@@ -25,7 +25,7 @@ fn uncached(llama: &Llama, prompt: &[u32], new: usize) -> Vec<u32> {
         let tokens = llama.tokens(std::slice::from_ref(&text)).unwrap();
         let [_batch, seq] = tokens.dims();
         let hidden = llama.forward(tokens, None, &NoAdapter).unwrap();
-        let logits: Tensor<3> = llama.logits(hidden.narrow(1, seq - 1, 1));
+        let logits = llama.logits(hidden.narrow(1, seq - 1, 1), &NoAdapter);
         let next: i64 = logits.argmax(2).into_scalar::<i64>();
         text.push(next as u32);
     }
@@ -48,14 +48,18 @@ fn cached_logits_are_the_uncached_ones() {
             let llama = tiny::model(config.clone(), &device);
             let text = tiny::tokens(1, 24);
             let whole = llama.tokens(std::slice::from_ref(&text)).unwrap();
-            let expected = llama.logits(llama.forward(whole, None, &NoAdapter).unwrap());
+            let expected =
+                llama.logits(llama.forward(whole, None, &NoAdapter).unwrap(), &NoAdapter);
 
             let mut state = DecodingState::new(&config, vec![0], 24, &device).unwrap();
             // Pieces of one, several and one token: first pass, continuation, single steps.
             let parts = [&text[..1], &text[1..11], &text[11..12], &text[12..23], &text[23..]];
             let parts = parts.map(|part| {
                 let tokens = llama.tokens(&[part.to_vec()]).unwrap();
-                llama.logits(llama.forward(tokens, Some(&mut state), &NoAdapter).unwrap())
+                llama.logits(
+                    llama.forward(tokens, Some(&mut state), &NoAdapter).unwrap(),
+                    &NoAdapter,
+                )
             });
             testing::assert_close("logits", Tensor::cat(parts.to_vec(), 1), expected, 1e-4);
         }

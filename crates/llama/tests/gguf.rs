@@ -62,7 +62,7 @@ fn tied_model_has_the_logits_of_its_safetensors() {
     let model = model("tiny-llama.gguf", &device);
     assert!(model.config().tied_head);
     let tokens = golden.int_tensor("input_ids", &device);
-    let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap());
+    let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter);
     assert_close("logits", logits, golden.tensor("base_logits", &device), 2e-4);
 }
 
@@ -73,7 +73,7 @@ fn half_precision_model_has_the_logits_of_the_reference() {
     let model = model("tiny-llama-spm.gguf", &device);
     assert!(!model.config().tied_head);
     let tokens = golden.int_tensor("input_ids", &device);
-    let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap());
+    let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter);
     assert_close("logits", logits, golden.tensor("logits", &device), 2e-4);
 }
 

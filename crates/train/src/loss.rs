@@ -20,7 +20,8 @@ pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result
     let hidden = llama.forward(tokens, None, adapter)?;
     let [rows, seq, d_model] = hidden.dims();
     let (positions, labels) = batch.labels(&llama.device().without_autodiff());
-    let labelled = hidden.reshape([rows * seq, d_model]).select(0, positions);
-    let log_probabilities = log_softmax(llama.logits(labelled), 1);
-    Ok(log_probabilities.gather(1, labels.unsqueeze_dim(1)).sum().neg())
+    let labelled = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
+    let log_probabilities = log_softmax(llama.logits(labelled, adapter), 2);
+    let [count] = labels.dims();
+    Ok(log_probabilities.gather(2, labels.reshape([1, count, 1])).sum().neg())
 }

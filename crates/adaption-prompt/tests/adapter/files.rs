@@ -26,8 +26,8 @@ fn json(path: &Path) -> Value {
 
 fn logits(llama: &Llama, adapter: &AdaptionPrompt) -> Tensor<3> {
     let tokens = llama.tokens(&[vec![3, 1, 4, 1, 5, 9]]).unwrap();
-    let hidden = llama.forward(tokens, None, &adapter.project(llama)).unwrap();
-    llama.logits(hidden).inner()
+    let prompts = adapter.project(llama);
+    llama.logits(llama.forward(tokens, None, &prompts).unwrap(), &prompts).inner()
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_folder_written_by_peft_gives_pefts_logits() {
             let tokens = golden.int_tensor("input_ids", &device);
             let hidden = llama.forward(tokens, None, &adapter.project(&llama)).unwrap();
             let expected = golden.tensor::<3>("logits", &device);
-            assert_close(case, llama.logits(hidden), expected, 2e-4);
+            assert_close(case, llama.logits(hidden, &NoAdapter), expected, 2e-4);
         }
     }
 }
@@ -184,11 +184,12 @@ fn a_switched_adapter_leaves_the_base_as_it_was() {
     let device = testing::flex();
     let llama = open_base(CASE, &device);
     let tokens = || llama.tokens(&[vec![3, 1, 4, 1, 5]]).unwrap();
-    let base = || llama.logits(llama.forward(tokens(), None, &NoAdapter).unwrap()).into_data();
+    let base =
+        || llama.logits(llama.forward(tokens(), None, &NoAdapter).unwrap(), &NoAdapter).into_data();
     let before: TensorData = base();
     let golden = Golden::open(&format!("{CASE}/golden.safetensors"));
     let adapter = open_adapter(&golden, "", shape(), &llama, &device);
     let adapted = llama.forward(tokens(), None, &adapter.project(&llama)).unwrap();
-    assert_ne!(llama.logits(adapted).into_data(), before);
+    assert_ne!(llama.logits(adapted, &NoAdapter).into_data(), before);
     assert_eq!(base(), before);
 }

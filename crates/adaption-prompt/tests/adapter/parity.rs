@@ -34,7 +34,7 @@ fn mean_loss(logits: Tensor<3>, labels: &[Vec<i64>]) -> Tensor<1> {
 
 fn logits(llama: &Llama, golden: &Golden, ids: &str, adapter: &dyn Adapter) -> Tensor<3> {
     let tokens = golden.int_tensor(ids, &llama.device());
-    llama.logits(llama.forward(tokens, None, adapter).unwrap())
+    llama.logits(llama.forward(tokens, None, adapter).unwrap(), adapter)
 }
 
 /// Checks one adapted pass of a golden file: logits, loss, every gradient.
@@ -131,7 +131,7 @@ fn left_padded_rows_equal_the_reference() {
             let tokens = golden.int_tensor("input_ids", &device);
             let projected = adapter.project(&llama);
             let hidden = llama.forward(tokens, Some(&mut state), &projected).unwrap();
-            let found = llama.logits(hidden);
+            let found = llama.logits(hidden, &projected);
             let expected = golden.tensor::<3>("pad_logits", &device);
             for (row, &padding) in padding.iter().enumerate() {
                 let real = |logits: &Tensor<3>| {
