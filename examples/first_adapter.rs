@@ -6,7 +6,7 @@
 //!
 //! You should see the loss fall from above 3 to below 1 in 100 steps, and a file of 27 kilobytes.
 
-use adaption_prompt::AdaptionPromptConfig;
+use adaption_prompt::{AdaptionPromptConfig, Layers};
 use burn::tensor::DType;
 use llama::ModelSource;
 use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
@@ -30,8 +30,8 @@ fn main() -> anyhow::Result<()> {
     let (examples, _fitted) = Example::encode_all(&rows, &tokenizer, 256)?;
 
     // The adapter lives on the same device with autodiff: all that is learned is in it.
-    let layers = llama.config().n_layers - 1;
-    let config = AdaptionPromptConfig { adapter_layers: layers, ..Default::default() };
+    let layers = Layers::Last(llama.config().n_layers - 1);
+    let config = AdaptionPromptConfig { layers, ..Default::default() };
     let adapter = config.init(llama.config(), 0, &device.autodiff())?;
 
     let steps = 100;
@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     }
 
     let folder = std::env::temp_dir().join("first-adapter");
-    trainer.adapter().save(&folder, "tiny-llama")?;
+    trainer.learner().save(&folder, &llama, &tokenizer, "tiny-llama")?;
     let size = std::fs::metadata(folder.join("adapter_model.safetensors"))?.len();
     println!("saved {size} bytes that PEFT can read in {}", folder.display());
     Ok(())

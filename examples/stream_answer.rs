@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
         sampling: SamplingConfig { temperature: 0.7, seed: 1, ..Default::default() },
         ..GenerationConfig::new(&tokenizer)
     };
-    // An adapter would stand in the place of `NoAdapter`: `&adapter.project(&llama)`.
+    // An adapter would stand in the place of `NoAdapter`: `&adapter.prepare(&llama)`.
     let prompts = [tokenizer.encode(prompt)?];
     let generator = Generator::new(&llama, &NoAdapter, &prompts, &config)?;
     let mut text = TextGenerator::new(generator, &tokenizer, &[]);

@@ -62,7 +62,7 @@ fn an_adapter_folder() {
     insta::assert_snapshot!(inspect("llama-gqa-tied/adapter"), @r"
     adapter     [golden]/llama-gqa-tied/adapter
     made for    llama-gqa-tied (width 32)
-    prompts     5 tokens in each of the last 2 layers
+    prompts     5 tokens in each of 2 layers, from 1 to 2
     gates       one a layer; from -0.3997 to -0.1827, mean -0.2912
     parameters  322
     on disk     1.74 KiB
@@ -75,20 +75,21 @@ fn an_adapter_folder() {
     let expected = [
         "kind",
         "path",
-        "base_model",
-        "adapter_len",
-        "adapter_layers",
-        "gate",
-        "activation",
-        "parameters",
         "bytes",
+        "base_model",
+        "prompts",
+        "v2",
+        "lora",
+        "n_parameters",
         "gates",
-        "layers",
     ];
     assert_eq!(keys(&report), expected);
-    assert_eq!(report["gate"], "scalar");
+    let prompts = &report["prompts"];
+    assert_eq!(prompts["gate"], "scalar");
     assert_eq!(keys(&report["gates"]), ["min", "max", "mean"]);
-    assert_eq!(keys(&report["layers"][0]), ["layer", "d_model", "gates", "prompt_rms"]);
+    let expected = ["adapter_len", "d_model", "gate", "activation", "layers"];
+    assert_eq!(keys(prompts), expected);
+    assert_eq!(keys(&prompts["layers"][0]), ["layer", "gates", "prompt_rms"]);
 }
 
 #[test]

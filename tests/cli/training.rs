@@ -77,6 +77,7 @@ fn train_ends_with_the_agreed_line_and_leaves_the_agreed_folder() {
             "adapter_config.json",
             "adapter_model.safetensors",
             "checkpoint.safetensors",
+            "llama_adapter.json",
             "metrics.jsonl",
             "run.json"
         ]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use adaption_prompt::AdaptionPrompt;
+use adaption_prompt::AdapterWeights;
 use burn::tensor::{DType, Tensor};
 use llama::{Adapter, ChatTemplate, GenerationConfig, Llama, Message, ModelSource, NoAdapter};
 use llama::{Tokenizer, generate};
@@ -130,7 +130,7 @@ fn an_adapter_written_by_peft_gives_the_same_logits() {
     let (llama, _tokenizer) = &*MODEL;
     let golden = Golden::open("smollm2/golden.safetensors");
     let folder = golden_folder().join("smollm2/adapter");
-    let adapter = AdaptionPrompt::load(&folder, llama.config(), &llama.device()).unwrap();
+    let adapter = AdapterWeights::load(&folder, llama, &llama.device()).unwrap();
     let tokens = || golden.int_tensor("adapter.input_ids", &llama.device());
     let check = |prefix: &str, adapter: &dyn Adapter| {
         let hidden = llama.forward(tokens(), None, adapter).unwrap();
@@ -142,7 +142,7 @@ fn an_adapter_written_by_peft_gives_the_same_logits() {
         assert_values_close(&name("logsumexp"), &sums, &expected, &shape, 1e-3);
         assert_eq!(best, golden.ints(&name("argmax")).1, "{prefix}argmax");
     };
-    check("", &adapter.project(llama));
+    check("", &adapter.prepare(llama));
     check("base_", &NoAdapter);
 }
 
@@ -168,5 +168,5 @@ fn twenty_steps_on_real_instructions_lower_the_held_out_loss() {
     let (before, after) = (before.as_f64().unwrap(), after.as_f64().unwrap());
     assert!(after < before - 0.1, "{before} -> {after}");
     let (llama, _tokenizer) = &*MODEL;
-    AdaptionPrompt::load(&output, llama.config(), &llama.device()).unwrap();
+    AdapterWeights::load(&output, llama, &llama.device()).unwrap();
 }

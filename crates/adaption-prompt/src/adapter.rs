@@ -5,16 +5,16 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{Llama, LlamaConfig, NoAdapter};
+use llama::{Adapter, Llama, LlamaConfig};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::config::{Activation, AdaptionPromptConfig};
 use crate::error::Result;
-use crate::projected::{ProjectedLayer, ProjectedPrompts};
+use crate::projected::{Branch, ProjectedPrompts};
 
-/// A LLaMA-Adapter: one gated prompt for each of a model's last layers, in f32.
+/// The prompts of a LLaMA-Adapter: one gated prompt for each adapted layer of a model, in f32.
 ///
 /// It holds what is learned and nothing else. [`project`](Self::project) makes of it what joins a
 /// model.
@@ -25,7 +25,7 @@ pub struct AdaptionPrompt {
     #[module(skip)]
     config: AdaptionPromptConfig,
     #[module(skip)]
-    first_layer: usize,
+    indices: Vec<usize>,
 }
 
 /// What one layer learns.
@@ -35,32 +35,40 @@ pub struct LayerPrompt {
     pub prompt: Param<Tensor<2>>,
     /// `[1]`, or `[heads]` for a gate a head.
     pub gate: Param<Tensor<1>>,
+    /// `[1]`, multiplies the activated gates.
+    pub factor: Option<Param<Tensor<1>>>,
 }
 
 impl AdaptionPromptConfig {
-    /// A fresh adapter for a model, drawn from `seed`: the same on every device.
+    /// Fresh prompts for a model, drawn from `seed`: the same on every device.
     ///
-    /// On an autodiff device it can be trained.
+    /// On an autodiff device they can be trained.
     ///
     /// # Errors
     /// As [`validate`](Self::validate).
     pub fn init(&self, model: &LlamaConfig, seed: u64, device: &Device) -> Result<AdaptionPrompt> {
         self.validate(model.n_layers)?;
+        let indices = self.layers.indices(model.n_layers)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let gates = self.gates(model.n_heads);
-        let layers = (0..self.adapter_layers)
-            .map(|_| {
-                let prompt = (0..self.adapter_len * model.d_model)
-                    .map(|_| {
-                        let normal: f32 = StandardNormal.sample(&mut rng);
-                        normal * self.init.prompt_std as f32
-                    })
-                    .collect::<Vec<_>>();
-                let gate = vec![self.init.gate as f32; gates];
-                LayerPrompt::from_values(prompt, gate, self.adapter_len, device)
-            })
-            .collect();
-        Ok(AdaptionPrompt::new(self.clone(), model, layers))
+        let mut normals = |count: usize, std: f64| {
+            let draw = |_| {
+                let normal: f32 = StandardNormal.sample(&mut rng);
+                normal * std as f32
+            };
+            (0..count).map(draw).collect::<Vec<_>>()
+        };
+        let layers = indices.iter().map(|_| {
+            let prompt = normals(self.adapter_len * model.d_model, self.init.prompt_std);
+            let mut gate = vec![self.init.gate as f32; self.gates(model.n_heads)];
+            if self.init.gate_std > 0.0 {
+                let noise = normals(gate.len(), self.init.gate_std);
+                gate.iter_mut().zip(noise).for_each(|(gate, noise)| *gate += noise);
+            }
+            let factor = self.factor.then_some(1.0);
+            LayerPrompt::from_values(prompt, gate, factor, self.adapter_len, device)
+        });
+        let layers = layers.collect();
+        Ok(AdaptionPrompt::new(self.clone(), indices, layers))
     }
 }
 
@@ -68,6 +76,7 @@ impl LayerPrompt {
     pub(crate) fn from_values(
         prompt: Vec<f32>,
         gate: Vec<f32>,
+        factor: Option<f32>,
         adapter_len: usize,
         device: &Device,
     ) -> Self {
@@ -75,18 +84,37 @@ impl LayerPrompt {
         let gates = gate.len();
         let prompt = TensorData::new(prompt, [adapter_len, d_model]);
         let gate = TensorData::new(gate, [gates]);
-        Self { prompt: Param::from_data(prompt, device), gate: Param::from_data(gate, device) }
+        let factor = factor.map(|factor| TensorData::new(vec![factor], [1]));
+        Self {
+            prompt: Param::from_data(prompt, device),
+            gate: Param::from_data(gate, device),
+            factor: factor.map(|factor| Param::from_data(factor, device)),
+        }
+    }
+
+    /// What the branch is multiplied by, `[1, heads or 1, 1, 1]`.
+    fn activated(&self, activation: Activation) -> Tensor<4> {
+        let gate = self.gate.val();
+        let [gates] = gate.dims();
+        let gate = match activation {
+            Activation::Identity => gate,
+            Activation::Tanh => gate.tanh(),
+        };
+        let gate = match &self.factor {
+            Some(factor) => gate * factor.val(),
+            None => gate,
+        };
+        gate.reshape([1, gates, 1, 1])
     }
 }
 
 impl AdaptionPrompt {
     pub(crate) fn new(
         config: AdaptionPromptConfig,
-        model: &LlamaConfig,
+        indices: Vec<usize>,
         layers: Vec<LayerPrompt>,
     ) -> Self {
-        let first_layer = model.n_layers - config.adapter_layers;
-        Self { layers, config, first_layer }
+        Self { layers, config, indices }
     }
 
     /// Shape, gate and start.
@@ -94,54 +122,50 @@ impl AdaptionPrompt {
         &self.config
     }
 
-    /// Index of the first adapted layer of the model.
-    pub fn first_layer(&self) -> usize {
-        self.first_layer
+    /// Indices of the adapted layers in the model, in rising order.
+    pub fn indices(&self) -> &[usize] {
+        &self.indices
     }
 
-    /// Projects the prompts through a model's frozen weights, to join its passes.
+    /// Projects the prompts of some layers through a model's weights as `change` leaves them, to
+    /// join its passes.
     ///
     /// While training, do it again in every step: the result holds the step's graph. To answer,
-    /// do it once and keep it beside the decoding state. On the device of the adapter's own
-    /// tensors it costs `2 * adapter_len * d_model * kv_heads * head_dim` multiplications a layer.
+    /// do it once and keep it beside the decoding state. It costs
+    /// `2 * adapter_len * d_model * kv_heads * head_dim` multiplications a layer.
     ///
     /// # Panics
     /// If the adapter was made for a model of other sizes.
-    pub fn project(&self, llama: &Llama) -> ProjectedPrompts {
-        let layers = self
-            .layers
-            .iter()
-            .zip(llama.layers.iter().enumerate().skip(self.first_layer))
-            .map(|(own, (index, layer))| {
-                let gate = own.gate.val();
-                let [gates] = gate.dims();
-                let gate = match self.config.activation {
-                    Activation::Identity => gate,
-                    Activation::Tanh => gate.tanh(),
-                };
-                ProjectedLayer {
-                    prompt: layer.attention.project_prompt(
-                        index,
-                        own.prompt.val().unsqueeze(),
-                        &NoAdapter,
-                    ),
-                    gate: gate.reshape([1, gates, 1, 1]),
-                }
-            })
-            .collect();
-        ProjectedPrompts::new(self.first_layer, layers)
+    pub fn project(
+        &self,
+        llama: &Llama,
+        change: &dyn Adapter,
+        wanted: impl Fn(usize) -> bool,
+    ) -> ProjectedPrompts {
+        let own = self.indices.iter().zip(&self.layers).filter(|(index, _)| wanted(**index));
+        let branches = own.map(|(&index, own)| {
+            let attention = &llama.layers[index].attention;
+            let prompt = attention.project_prompt(index, own.prompt.val().unsqueeze(), change);
+            (index, Branch::new(prompt, own.activated(self.config.activation)))
+        });
+        branches.collect()
     }
 
-    /// Whether its numbers are usable: none is NaN, and no layer's sum passes what f32 can hold.
-    pub fn is_finite(&self) -> bool {
-        self.layers.iter().all(|layer| {
-            let sum = layer.prompt.val().abs().sum() + layer.gate.val().abs().sum();
-            sum.into_scalar::<f32>().is_finite()
-        })
-    }
-
-    /// Numbers that training changes.
-    pub fn n_parameters(&self) -> usize {
-        self.num_params()
+    /// The same prompts starting from rows of a model's embedding table, such as a text's tokens:
+    /// each layer's prompt is those rows, again from the first where they are fewer.
+    ///
+    /// # Errors
+    /// [`llama::Error::TokenId`] for an id outside the vocabulary.
+    ///
+    /// # Panics
+    /// If there are no tokens.
+    pub fn with_text(mut self, llama: &Llama, tokens: &[u32]) -> Result<Self> {
+        assert!(!tokens.is_empty(), "a text has tokens");
+        let ids = tokens.iter().copied().cycle().take(self.config.adapter_len).collect();
+        let rows = llama.embed(llama.tokens(&[ids])?).squeeze_dim::<2>(0).into_data();
+        for layer in &mut self.layers {
+            layer.prompt = Param::from_data(rows.clone(), &layer.prompt.val().device());
+        }
+        Ok(self)
     }
 }

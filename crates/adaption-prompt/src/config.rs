@@ -1,21 +1,109 @@
-//! Shape, gate and start of an adapter.
+//! What an adapter is made of: prompts, Adapter V2, LoRA, alone or together.
 
+use burn::tensor::Device;
+use llama::{Llama, Sizes};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::layers::Layers;
+use crate::lora::LoraConfig;
+use crate::v2::V2Config;
+use crate::weights::AdapterWeights;
 
-/// What an adapter looks like. The defaults are the paper's for a 7B model, with PEFT's gate.
+/// The parts of an adapter; at least one is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AdapterConfig {
+    /// Gated prompts, the method's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<AdaptionPromptConfig>,
+    /// Scales and biases on the linear layers, and norms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v2: Option<V2Config>,
+    /// Low-rank products beside linear layers, to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
+}
+
+impl Default for AdapterConfig {
+    fn default() -> Self {
+        AdaptionPromptConfig::default().into()
+    }
+}
+
+impl From<AdaptionPromptConfig> for AdapterConfig {
+    fn from(prompts: AdaptionPromptConfig) -> Self {
+        Self { prompts: Some(prompts), v2: None, lora: None }
+    }
+}
+
+impl From<V2Config> for AdapterConfig {
+    fn from(v2: V2Config) -> Self {
+        Self { prompts: None, v2: Some(v2), lora: None }
+    }
+}
+
+impl From<LoraConfig> for AdapterConfig {
+    fn from(lora: LoraConfig) -> Self {
+        Self { prompts: None, v2: None, lora: Some(lora) }
+    }
+}
+
+impl AdapterConfig {
+    /// Checks every part against a model.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::TooManyLayers`] or [`Error::NoSuchLayer`].
+    pub fn validate(&self, model: &Sizes) -> Result<()> {
+        if self.prompts.is_none() && self.v2.is_none() && self.lora.is_none() {
+            let found = "nothing".into();
+            let expected = "prompts, V2 or LoRA";
+            return Err(Error::Config { field: "the adapter", found, expected });
+        }
+        if let Some(prompts) = &self.prompts {
+            prompts.validate(model.n_layers)?;
+        }
+        if let Some(v2) = &self.v2 {
+            v2.validate()?;
+        }
+        if let Some(lora) = &self.lora {
+            lora.validate(model.n_layers)?;
+        }
+        Ok(())
+    }
+
+    /// A fresh adapter, drawn from `seed`: the same on every device. It changes nothing yet, unless
+    /// its [`Init`] says so. On an autodiff device it can be trained.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn init(&self, llama: &Llama, seed: u64, device: &Device) -> Result<AdapterWeights> {
+        self.validate(&llama.config().into())?;
+        let prompts =
+            self.prompts.as_ref().map(|prompts| prompts.init(llama.config(), seed, device));
+        let v2 = self.v2.as_ref().map(|v2| v2.init(llama, device));
+        let lora = self.lora.as_ref().map(|lora| lora.init(llama.config(), seed, device));
+        Ok(AdapterWeights { prompts: prompts.transpose()?, v2, lora: lora.transpose()? })
+    }
+}
+
+/// What the prompts of an adapter look like. The defaults are the paper's for a 7B model, with
+/// PEFT's gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdaptionPromptConfig {
     /// Prompt tokens of a layer, K.
     pub adapter_len: usize,
-    /// Adapted layers, L: the last ones of the model.
-    pub adapter_layers: usize,
+    /// Adapted layers.
+    pub layers: Layers,
     /// One gate a layer, or one a head.
     pub gate: Gate,
     /// What a gate's number passes through.
     pub activation: Activation,
+    /// Whether each layer learns one more number, from 1, that multiplies its gates: `new_gate` of
+    /// the original multi-modal release.
+    #[serde(default)]
+    pub factor: bool,
     /// Numbers that training starts from.
+    #[serde(default)]
     pub init: Init,
 }
 
@@ -40,21 +128,34 @@ pub enum Activation {
     Tanh,
 }
 
+impl Activation {
+    /// What a gate's number multiplies the branch by.
+    pub fn apply(self, gate: f32) -> f32 {
+        match self {
+            Self::Identity => gate,
+            Self::Tanh => gate.tanh(),
+        }
+    }
+}
+
 /// Where training starts.
 ///
-/// With `gate` at 0 a fresh adapter is exactly the base model. With the prompts at 0 as well
+/// With every gate at 0 a fresh adapter is exactly the base model. With the prompts at 0 as well
 /// nothing would ever learn: a gate's gradient comes from its prompts and theirs from the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Init {
     /// Standard deviation of the prompts' normal distribution.
     pub prompt_std: f64,
-    /// Value of every gate.
+    /// Mean of the gates.
     pub gate: f64,
+    /// Standard deviation of the gates; above 0 only to show what the zero is good for.
+    #[serde(default)]
+    pub gate_std: f64,
 }
 
 impl Default for Init {
     fn default() -> Self {
-        Self { prompt_std: 1.0, gate: 0.0 }
+        Self { prompt_std: 1.0, gate: 0.0, gate_std: 0.0 }
     }
 }
 
@@ -62,42 +163,38 @@ impl Default for AdaptionPromptConfig {
     fn default() -> Self {
         Self {
             adapter_len: 10,
-            adapter_layers: 30,
+            layers: Layers::Last(30),
             gate: Gate::Scalar,
             activation: Activation::Identity,
+            factor: false,
             init: Init::default(),
         }
     }
 }
 
 impl AdaptionPromptConfig {
-    /// Checks the adapter against a model of `n_layers` layers.
+    /// Checks the prompts against a model of `n_layers` layers.
     ///
     /// # Errors
-    /// [`Error::TooManyLayers`] or [`Error::Config`].
+    /// [`Error::Config`], [`Error::TooManyLayers`] or [`Error::NoSuchLayer`].
     pub fn validate(&self, n_layers: usize) -> Result<()> {
-        for (field, value) in
-            [("adapter_len", self.adapter_len), ("adapter_layers", self.adapter_layers)]
-        {
-            // Far beyond any use, and near enough for every size made of it to fit.
-            if !(1..=1 << 16).contains(&value) {
-                let expected = "1 to 65536";
-                return Err(Error::Config { field, found: value.to_string(), expected });
-            }
+        // Far beyond any use, and near enough for every size made of it to fit.
+        if !(1..=1 << 16).contains(&self.adapter_len) {
+            let found = self.adapter_len.to_string();
+            return Err(Error::Config { field: "adapter_len", found, expected: "1 to 65536" });
         }
-        if self.adapter_layers > n_layers {
-            return Err(Error::TooManyLayers { asked: self.adapter_layers, present: n_layers });
-        }
-        let Init { prompt_std, gate } = self.init;
+        self.layers.indices(n_layers)?;
+        let Init { prompt_std, gate, gate_std } = self.init;
         let fits = |x: f64| (x as f32).is_finite();
-        if !(fits(prompt_std) && prompt_std >= 0.0 && fits(gate)) {
+        if ![prompt_std, gate, gate_std].into_iter().all(fits) || prompt_std < 0.0 || gate_std < 0.0
+        {
             return Err(Error::Config {
                 field: "init",
-                found: format!("{prompt_std} and {gate}"),
-                expected: "finite numbers, the deviation at least 0",
+                found: format!("{prompt_std}, {gate} and {gate_std}"),
+                expected: "finite numbers, the deviations at least 0",
             });
         }
-        if prompt_std == 0.0 && gate == 0.0 {
+        if prompt_std == 0.0 && gate == 0.0 && gate_std == 0.0 {
             return Err(Error::Config {
                 field: "init",
                 found: "0 for the prompts and 0 for the gate".into(),
@@ -114,11 +211,6 @@ impl AdaptionPromptConfig {
             Gate::PerHead => n_heads,
         }
     }
-
-    /// Whether PEFT's own code can compute this adapter: a plain gate a layer.
-    pub fn is_peft(&self) -> bool {
-        self.gate == Gate::Scalar && self.activation == Activation::Identity
-    }
 }
 
 #[cfg(test)]
@@ -127,7 +219,7 @@ mod tests {
 
     #[test]
     fn more_layers_than_the_model_has_are_refused() {
-        let config = AdaptionPromptConfig { adapter_layers: 4, ..Default::default() };
+        let config = AdaptionPromptConfig { layers: Layers::Last(4), ..Default::default() };
         let error = config.validate(3).unwrap_err();
         assert_eq!(error.to_string(), "the adapter wants 4 layers, the model has 3");
         assert!(config.validate(4).is_ok());
@@ -135,8 +227,10 @@ mod tests {
 
     #[test]
     fn two_zeros_are_refused() {
-        let init = Init { prompt_std: 0.0, gate: 0.0 };
-        let config = AdaptionPromptConfig { adapter_layers: 1, init, ..Default::default() };
+        let init = Init { prompt_std: 0.0, ..Init::default() };
+        let config = AdaptionPromptConfig { layers: Layers::Last(1), init, ..Default::default() };
         assert!(config.validate(3).unwrap_err().to_string().contains("nothing is ever learned"));
+        let init = Init { gate_std: 0.5, ..init };
+        assert!(AdaptionPromptConfig { init, ..config }.validate(3).is_ok());
     }
 }

@@ -17,6 +17,54 @@ pub enum Error {
         /// Layers of the model.
         present: usize,
     },
+    /// A layer that the model does not have.
+    #[error("the adapter wants layer {layer}, the model has layers 0 to {}", .present - 1)]
+    NoSuchLayer {
+        /// Layer of the adapter, counted from 0.
+        layer: usize,
+        /// Layers of the model.
+        present: usize,
+    },
+    /// A name that another adapter has already.
+    #[error("an adapter called `{name}` is here already")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// A name that no adapter has.
+    #[error("no adapter is called `{name}`; there {}", there_are(.present))]
+    NoSuchAdapter {
+        /// The name.
+        name: String,
+        /// Names of all that are there.
+        present: Vec<String>,
+    },
+    /// An adapter that was made for another base model.
+    #[error("{path}: the adapter was made for another model{}{}", base.as_ref().map_or(String::new(), |base| format!(" ({})", base.escape_debug())), .differences.iter().map(|d| format!("\n  {d}")).collect::<String>())]
+    OtherBase {
+        /// The adapter's folder.
+        path: PathBuf,
+        /// What the adapter calls its base.
+        base: Option<String>,
+        /// What differs, the adapter's base first.
+        differences: Vec<String>,
+    },
+    /// A conversion that would change what the adapter does.
+    #[error("{to} cannot hold this adapter{}", .losses.iter().map(|l| format!("\n  {l}")).collect::<String>())]
+    Lossy {
+        /// The format.
+        to: &'static str,
+        /// What would be lost.
+        losses: Vec<String>,
+    },
+    /// A conversion that needs more than the adapter's file says.
+    #[error("{to} cannot be written without knowing {what}")]
+    Unknown {
+        /// The format.
+        to: &'static str,
+        /// What has to be known.
+        what: &'static str,
+    },
     /// A size or number of the adapter that makes no sense.
     #[error("adapter config: {field} is {found}, expected {expected}")]
     Config {
@@ -56,11 +104,27 @@ pub enum Error {
     File(#[from] llama::Error),
 }
 
+fn there_are(present: &[String]) -> String {
+    match present {
+        [] => "are none".into(),
+        [one] => format!("is `{one}`"),
+        many => format!("are `{}`", many.join("`, `")),
+    }
+}
+
 impl Error {
     /// What the user may try, where there is an obvious mend.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::TooManyLayers { .. } => Some("ask for fewer with --adapter-layers"),
+            Self::NoSuchLayer { .. } => Some("layers are counted from 0"),
+            Self::NameTaken { .. } => Some("give it another name, or remove that one first"),
+            Self::OtherBase { .. } => {
+                Some("give the base model it was trained on; --force uses it all the same")
+            }
+            Self::Lossy { .. } => Some("--lossy converts all the same and says what was lost"),
+            Self::Unknown { .. } => Some("give the base model with --model"),
+            Self::NoSuchAdapter { .. } => None,
             Self::NotAnAdapter { .. } => {
                 Some("give the folder that holds adapter_config.json and adapter_model.safetensors")
             }

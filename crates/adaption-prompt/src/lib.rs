@@ -1,16 +1,17 @@
 //! LLaMA-Adapter on Burn: gated prompts in the upper layers of a frozen Llama.
 //!
 //! ```text
-//! AdaptionPromptConfig ─init─► AdaptionPrompt ─project─► ProjectedPrompts ─► Llama::forward
-//!                                │      ▲
-//!                              save    load      PEFT's folder
+//! AdapterConfig ─init─► AdapterWeights ─prepare─► Prepared ─────┬─► Llama::forward
+//!                         │      ▲         Mix ─► several of them │
+//!                       save    load       RowAdapters ─► one a row of a batch
+//!                    PEFT's folder         Adapters ─► by name
 //! ```
 //!
 //! The base model is never touched: it lives on a plain device, the adapter on an autodiff device,
 //! and only the adapter can have gradients.
 //!
 //! ```
-//! use adaption_prompt::AdaptionPromptConfig;
+//! use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
 //! use llama::{LlamaConfig, NoAdapter, RopeConfig, RopeScaling, weights};
 //!
 //! let device = device::parse("flex")?;
@@ -23,31 +24,53 @@
 //! };
 //! let llama = weights::random(config, &device)?;
 //!
-//! let config = AdaptionPromptConfig { adapter_len: 4, adapter_layers: 2, ..Default::default() };
+//! let config: AdapterConfig =
+//!     AdaptionPromptConfig { adapter_len: 4, layers: Layers::Last(2), ..Default::default() }.into();
 //! let tokens = llama.tokens(&[vec![1, 2, 3]])?;
 //!
 //! // The gates start at zero: a fresh adapter changes nothing.
-//! let fresh = config.init(llama.config(), 0, &device)?;
+//! let fresh = config.init(&llama, 0, &device)?;
 //! let base = llama.forward(tokens.clone(), None, &NoAdapter)?;
-//! let adapted = llama.forward(tokens.clone(), None, &fresh.project(&llama))?;
+//! let adapted = llama.forward(tokens.clone(), None, &fresh.prepare(&llama))?;
 //! assert_eq!(adapted.into_data(), base.into_data());
 //!
 //! // On an autodiff device it learns, its gates first.
-//! let learning = config.init(llama.config(), 0, &device.autodiff())?;
-//! let gradients = llama.forward(tokens, None, &learning.project(&llama))?.sum().backward();
-//! assert!(learning.layers[0].gate.val().grad(&gradients).is_some());
+//! let learning = config.init(&llama, 0, &device.autodiff())?;
+//! let gradients = llama.forward(tokens, None, &learning.prepare(&llama))?.sum().backward();
+//! assert!(learning.prompts.unwrap().layers[0].gate.val().grad(&gradients).is_some());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod adapter;
+mod adapters;
 mod config;
+mod convert;
+mod data;
 mod error;
-pub mod peft;
+pub mod files;
+mod layers;
+mod lora;
+mod mix;
+mod prepared;
 mod projected;
+mod rows;
 mod summary;
+mod v2;
+mod weights;
 
 pub use adapter::{AdaptionPrompt, LayerPrompt};
-pub use config::{Activation, AdaptionPromptConfig, Gate, Init};
+pub use adapters::{Adapters, Status};
+pub use config::{Activation, AdapterConfig, AdaptionPromptConfig, Gate, Init};
+pub use data::{
+    AdapterData, BaseInfo, Family, LoraData, PromptData, PromptLayer, V2Data, V2LinearData,
+    V2NormData,
+};
 pub use error::{Error, Result};
-pub use projected::ProjectedPrompts;
-pub use summary::{AdapterSummary, LayerSummary};
+pub use layers::Layers;
+pub use lora::{Lora, LoraConfig, LoraLayer, LoraPair};
+pub use mix::{AnyAdapter, Mix, MixPart};
+pub use prepared::Prepared;
+pub use rows::RowAdapters;
+pub use summary::{AdapterSummary, LayerSummary, LoraSummary, PromptSummary, V2Summary};
+pub use v2::{AdapterV2, Scale, V2Config, V2Layer, V2Linear, V2Norm};
+pub use weights::AdapterWeights;

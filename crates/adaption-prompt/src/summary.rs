@@ -2,35 +2,49 @@
 
 use std::path::Path;
 
-use burn::tensor::DType;
 use serde::Serialize;
 
-use crate::config::{Activation, AdaptionPromptConfig};
-use crate::error::{Error, Result};
-use crate::peft::{TENSORS_FILE, gate_key, open_tensors, prompt_key, read_settings};
+use crate::config::{Activation, Gate};
+use crate::data::{AdapterData, V2Data};
+use crate::error::Result;
+use crate::files::read_folder;
+use crate::v2::Scale;
 
 /// What is in an adapter, to show.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AdapterSummary {
-    /// Its settings.
-    pub config: AdaptionPromptConfig,
     /// What the file calls the base model.
     pub base_model: Option<String>,
-    /// From the lowest adapted layer to the highest.
-    pub layers: Vec<LayerSummary>,
+    /// Its gated prompts.
+    pub prompts: Option<PromptSummary>,
+    /// Its scales, biases and norms.
+    pub v2: Option<V2Summary>,
+    /// Its low-rank products.
+    pub lora: Option<LoraSummary>,
     /// Numbers that training changed.
     pub n_parameters: usize,
-    /// Size of the file of tensors.
-    pub len_bytes: u64,
 }
 
-/// One adapted layer of an [`AdapterSummary`].
+/// Prompts of an [`AdapterSummary`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PromptSummary {
+    /// Prompt tokens of a layer.
+    pub adapter_len: usize,
+    /// Width of the model that the prompts are for.
+    pub d_model: usize,
+    /// How many gates a layer has.
+    pub gate: Gate,
+    /// What they pass through.
+    pub activation: Activation,
+    /// From the lowest adapted layer to the highest.
+    pub layers: Vec<LayerSummary>,
+}
+
+/// One adapted layer of a [`PromptSummary`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerSummary {
     /// Its index in the model.
     pub layer: usize,
-    /// Width of the model that the prompt is for.
-    pub d_model: usize,
     /// What the branch is multiplied by, one number or one a head; all 0 where nothing was
     /// learned.
     pub gates: Vec<f32>,
@@ -38,60 +52,108 @@ pub struct LayerSummary {
     pub prompt_rms: f32,
 }
 
+/// Adapter V2 of an [`AdapterSummary`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct V2Summary {
+    /// Where the scales are.
+    pub scale: Scale,
+    /// Linear layers with a scale or a bias.
+    pub linears: usize,
+    /// Norms that learned.
+    pub norms: usize,
+    /// Root of the mean square distance of the scales from 1.
+    pub scale_rms: f32,
+    /// Root of the mean square of the biases.
+    pub bias_rms: f32,
+}
+
+/// LoRA of an [`AdapterSummary`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LoraSummary {
+    /// Inner width.
+    pub rank: usize,
+    /// The products are multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// Linear layers with a product.
+    pub linears: usize,
+}
+
 impl AdapterSummary {
     /// Reads an adapter's folder.
     ///
     /// # Errors
-    /// [`Error::NotAnAdapter`], [`Error::ConfigFile`], [`Error::File`], or [`Error::Tensors`] if
-    /// the tensors are not those of the settings.
+    /// As [`read_folder`].
     pub fn read(folder: &Path) -> Result<Self> {
-        /// No model comes near.
-        const MOST_LAYERS: usize = 10_000;
-        let (config, base_model) = read_settings(folder)?;
-        let file = open_tensors(folder)?;
-        let numbers = |key: &str| -> Result<Vec<f32>> {
-            Ok(file.read(key)?.convert_dtype(DType::F32).iter::<f32>().collect())
-        };
-        let mut layers = Vec::new();
-        for layer in 0..MOST_LAYERS {
-            let Some(shape) = file.shapes().get(&prompt_key(layer)) else { continue };
-            let gates =
-                numbers(&gate_key(layer))?.into_iter().map(|gate| match config.activation {
-                    Activation::Identity => gate,
-                    Activation::Tanh => gate.tanh(),
-                });
-            let gates = gates.collect();
-            let prompt = numbers(&prompt_key(layer))?;
-            let squares: f32 = prompt.iter().map(|x| x * x).sum();
-            let prompt_rms = (squares / prompt.len().max(1) as f32).sqrt();
-            let d_model = shape.last().copied().unwrap_or(0);
-            layers.push(LayerSummary { layer, d_model, gates, prompt_rms });
-        }
-        if layers.len() != config.adapter_layers {
-            let found = layers.len();
-            let problem = format!("expected {} layers, found {found}", config.adapter_layers);
-            let path = folder.join(TENSORS_FILE);
-            return Err(Error::Tensors { path, problems: vec![problem] });
-        }
-        let n_parameters =
-            file.shapes().values().map(|shape| shape.iter().product::<usize>()).sum();
-        Ok(Self { config, base_model, layers, n_parameters, len_bytes: file.len_bytes() })
+        Ok(Self::of(&read_folder(folder)?))
     }
+
+    /// Sums an adapter up.
+    pub fn of(data: &AdapterData) -> Self {
+        let prompts = data.prompts.as_ref().map(|prompts| PromptSummary {
+            adapter_len: prompts.adapter_len,
+            d_model: prompts.d_model,
+            gate: prompts.gate,
+            activation: prompts.activation,
+            layers: prompts
+                .layers
+                .iter()
+                .map(|(&layer, own)| LayerSummary {
+                    layer,
+                    gates: prompts.effective_gates(own),
+                    prompt_rms: rms(own.prompt.iter().copied()),
+                })
+                .collect(),
+        });
+        let lora = data.lora.as_ref().map(|lora| LoraSummary {
+            rank: lora.rank,
+            alpha: lora.alpha,
+            linears: lora.pairs.len(),
+        });
+        Self {
+            base_model: data.base.name.clone(),
+            prompts,
+            v2: data.v2.as_ref().map(V2Summary::of),
+            lora,
+            n_parameters: data.n_parameters(),
+        }
+    }
+}
+
+impl V2Summary {
+    fn of(v2: &V2Data) -> Self {
+        let linears = || v2.linears.values();
+        let scales = linears().flat_map(|own| own.scale.iter().flatten().map(|x| x - 1.0));
+        let biases = linears().flat_map(|own| own.bias.iter().flatten().copied());
+        Self {
+            scale: v2.scale,
+            linears: v2.linears.len(),
+            norms: v2.norms.len(),
+            scale_rms: rms(scales),
+            bias_rms: rms(biases),
+        }
+    }
+}
+
+fn rms(numbers: impl Iterator<Item = f32>) -> f32 {
+    let (count, squares) = numbers.fold((0_usize, 0.0), |(n, sum), x| (n + 1, sum + x * x));
+    (squares / count.max(1) as f32).sqrt()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn pefts_adapter_is_summed_up() {
         let folder = testing::golden_folder().join("llama-gqa-tied/adapter");
         let summary = AdapterSummary::read(&folder).unwrap();
-        assert_eq!(summary.config.adapter_len, 5);
-        let layers = summary.layers.iter().map(|layer| (layer.layer, layer.d_model));
-        assert_eq!(layers.collect::<Vec<_>>(), [(1, 32), (2, 32)]);
+        let prompts = summary.prompts.unwrap();
+        assert_eq!((prompts.adapter_len, prompts.d_model), (5, 32));
+        let layers = prompts.layers.iter().map(|layer| layer.layer);
+        assert_eq!(layers.collect::<Vec<_>>(), [1, 2]);
         assert_eq!(summary.n_parameters, 2 * (5 * 32 + 1));
-        assert!(summary.layers.iter().all(|layer| layer.gates.iter().all(|&gate| gate != 0.0)));
+        assert!(prompts.layers.iter().all(|layer| layer.gates.iter().all(|&gate| gate != 0.0)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod inspect;
 mod interrupt;
 mod known;
 mod logits;
+mod method;
 mod model;
 mod output;
 mod progress;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::AdaptionPrompt;
+use adaption_prompt::AnyAdapter;
 use anyhow::Context;
 use burn::tensor::{DType, Device};
 use clap::ValueEnum;
@@ -110,9 +110,9 @@ impl Base {
     /// The adapter of a folder, ready to answer, or none.
     pub fn adapter(&self, folder: Option<&Path>) -> anyhow::Result<Box<dyn Adapter>> {
         let Some(folder) = folder else { return Ok(Box::new(NoAdapter)) };
-        let loaded = AdaptionPrompt::load(folder, self.llama.config(), &self.device);
+        let loaded = AnyAdapter::load(folder, &self.llama, &self.device);
         let adapter = loaded.map_err(|error| misfit(folder, error))?;
-        Ok(Box::new(adapter.project(&self.llama)))
+        Ok(Box::new(adapter.prepare(&self.llama)))
     }
 }
 
@@ -120,7 +120,10 @@ impl Base {
 fn misfit(folder: &Path, error: adaption_prompt::Error) -> anyhow::Error {
     use adaption_prompt::Error as E;
     match error {
-        source @ (E::TooManyLayers { .. } | E::Tensors { .. } | E::Config { .. }) => {
+        source @ (E::TooManyLayers { .. }
+        | E::NoSuchLayer { .. }
+        | E::Tensors { .. }
+        | E::Config { .. }) => {
             Error::Misfit { path: folder.into(), source: source.into() }.into()
         }
         other => other.into(),

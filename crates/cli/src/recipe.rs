@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::AdaptionPromptConfig;
+use adaption_prompt::{AdaptionPromptConfig, Layers};
 use train::{Instruction, TrainConfig};
 
 use crate::error::Error;
@@ -48,16 +48,16 @@ pub fn need_data(model: Option<&String>, option: &str) -> anyhow::Result<()> {
     .into())
 }
 
-/// Settings for a model of `n_layers` layers: the paper's, or what suits the built-in model.
-pub fn settings(n_layers: usize, built_in: bool) -> TrainConfig {
-    let defaults = TrainConfig::default();
+/// Prompts for a model of `n_layers` layers: the paper's, or what suits the built-in model.
+pub fn prompts(n_layers: usize, built_in: bool) -> AdaptionPromptConfig {
     // The paper leaves the first two of 32 layers as they are.
     let untouched = if built_in { 1 } else { 2 };
-    let adapter_layers = n_layers.saturating_sub(untouched).max(1);
-    let adapter = AdaptionPromptConfig { adapter_layers, ..defaults.adapter };
-    if built_in {
-        TrainConfig { adapter, learning_rate: 3e-2, ..defaults }
-    } else {
-        TrainConfig { adapter, ..defaults }
-    }
+    let layers = Layers::Last(n_layers.saturating_sub(untouched).max(1));
+    AdaptionPromptConfig { layers, ..Default::default() }
+}
+
+/// Settings for a model of `n_layers` layers.
+pub fn settings(n_layers: usize, built_in: bool) -> TrainConfig {
+    let defaults = TrainConfig { method: prompts(n_layers, built_in).into(), ..Default::default() };
+    if built_in { TrainConfig { learning_rate: 3e-2, ..defaults } } else { defaults }
 }

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{Activation, Gate};
-use clap::ValueEnum;
 use llama::{NoAdapter, Tokenizer};
 use serde_json::json;
-use train::{Instruction, Job, Length, TrainConfig, answer_rows, split_rows};
+use train::{Instruction, Job, Length, Method, TrainConfig, answer_rows, split_rows};
 
 use crate::error::Error;
+use crate::method::MethodArgs;
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
 use crate::progress::Progress;
@@ -40,19 +39,8 @@ pub struct Args {
     #[arg(long, value_name = "ROWS", help_heading = "Data")]
     exact_match_rows: Option<usize>,
 
-    /// Prompt tokens of an adapted layer [default: 10].
-    #[arg(long, value_name = "K", help_heading = "Adapter")]
-    adapter_len: Option<usize>,
-    /// Layers to adapt, counted from the last [default: all but the first two; of the
-    /// built-in model all but the first].
-    #[arg(long, value_name = "L", help_heading = "Adapter")]
-    adapter_layers: Option<usize>,
-    /// One gate a layer, which PEFT can load, or one a head, as in the paper [default: scalar].
-    #[arg(long, value_enum, help_heading = "Adapter")]
-    gate: Option<GateChoice>,
-    /// Pass the gates through tanh, as the original release does; PEFT cannot load that.
-    #[arg(long, help_heading = "Adapter")]
-    tanh: bool,
+    #[command(flatten)]
+    method: MethodArgs,
 
     /// Rows of a batch [default: 8].
     #[arg(long, value_name = "B", help_heading = "Training")]
@@ -97,13 +85,6 @@ pub struct Args {
     quiet: bool,
 }
 
-/// The choices of `--gate`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum GateChoice {
-    Scalar,
-    Head,
-}
-
 /// Trains, shows three answers, and ends with the summary.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.data.is_empty() {
@@ -115,7 +96,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let n_layers = base.llama.config().n_layers;
     let config = args.config(n_layers);
     config.validate()?;
-    config.adapter.validate(n_layers).map_err(|error| Error::Usage {
+    config.method.validate(&base.llama).map_err(|error| Error::Usage {
         hint: error.hint().map(str::to_owned),
         message: error.to_string(),
     })?;
@@ -146,11 +127,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let summary = result?;
     if !args.quiet {
         show_answers(&base, &tokenizer, &job)?;
-        note(&format!("\nThe adapter is in {}. Try it:\n", output.display()));
-        let model = args.model.model.as_ref().map_or(String::new(), |m| format!(" --model {m}"));
         // As it was called just now: through cargo it is on no search path.
         let program = std::env::args().next().unwrap_or_else(|| "llama-adapter".into());
-        note(&format!("  {program} chat{model} --adapter {}\n", output.display()));
+        let model = args.model.model.as_ref().map_or(String::new(), |m| format!(" --model {m}"));
+        let output = output.display();
+        let (what, options) = match config.method {
+            Method::Adapter(_) => ("adapter", format!("{model} --adapter {output}")),
+            Method::Full => ("model", format!(" --model {output} --wording alpaca")),
+        };
+        note(&format!("\nThe {what} is in {output}. Try it:\n"));
+        note(&format!("  {program} chat{options}\n"));
     }
     output::json(&summary)
 }
@@ -181,28 +167,20 @@ impl Args {
 
     /// The recipe's settings with what was asked for in their place.
     fn config(&self, n_layers: usize) -> TrainConfig {
-        let mut config = recipe::settings(n_layers, self.model.model.is_none());
+        let built_in = self.model.model.is_none();
+        let mut config = recipe::settings(n_layers, built_in);
+        config.method = self.method.method(recipe::prompts(n_layers, built_in));
+        config.prompt_text.clone_from(&self.method.prompt_text);
         let set = |place: &mut usize, value: Option<usize>| {
             if let Some(value) = value {
                 *place = value;
             }
         };
-        set(&mut config.adapter.adapter_len, self.adapter_len);
-        set(&mut config.adapter.adapter_layers, self.adapter_layers);
         set(&mut config.batch_size, self.batch_size);
         set(&mut config.accumulate, self.accumulate);
         set(&mut config.max_len, self.max_len);
         set(&mut config.checkpoint_every, self.checkpoint_every);
         set(&mut config.exact_match_rows, self.exact_match_rows);
-        if let Some(gate) = self.gate {
-            config.adapter.gate = match gate {
-                GateChoice::Scalar => Gate::Scalar,
-                GateChoice::Head => Gate::PerHead,
-            };
-        }
-        if self.tanh {
-            config.adapter.activation = Activation::Tanh;
-        }
         if let Some(epochs) = self.epochs {
             config.length = Length::Epochs(epochs);
         }
@@ -234,12 +212,11 @@ fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> anyhow::Result
     let rows = (0..SHOWN.min(rows.len()))
         .map(|i| rows[i * rows.len() / SHOWN.min(rows.len())].clone())
         .collect::<Vec<_>>();
-    let adapter = job.adapter()?.project(&base.llama);
-    let answers = |adapter: &dyn llama::Adapter| {
-        answer_rows(&base.llama, adapter, tokenizer, &rows, SHOWN, &mut |_| {})
+    let answers = |llama: &llama::Llama, adapter: &dyn llama::Adapter| {
+        answer_rows(llama, adapter, tokenizer, &rows, SHOWN, &mut |_| {})
     };
-    let before = answers(&NoAdapter)?;
-    let after = answers(&adapter)?;
+    let before = answers(&base.llama, &NoAdapter)?;
+    let after = job.learner()?.with(&base.llama, answers)?;
     for ((row, before), after) in rows.iter().zip(before).zip(after) {
         let input = if row.input.is_empty() { String::new() } else { format!(" [{}]", row.input) };
         note(&format!("\n  {}{input}", one_line(&row.instruction)));

@@ -36,6 +36,7 @@ mod detokenizer;
 mod error;
 mod feed_forward;
 pub mod files;
+mod fingerprint;
 mod generate;
 pub mod gguf;
 #[cfg(feature = "hub")]
@@ -60,6 +61,7 @@ pub use chat_template::{ChatTemplate, Message};
 pub use config::{LlamaConfig, RopeConfig, RopeScaling};
 pub use detokenizer::Detokenizer;
 pub use error::{Error, Result};
+pub use fingerprint::{Fingerprint, Sizes};
 pub use generate::{
     Completion, FinishReason, GenerationConfig, Generator, Request, Step, generate,
 };

@@ -91,12 +91,7 @@ impl Llama {
     ) -> Result<Tensor<3>> {
         let [batch, seq] = tokens.dims();
         let pass = self.pass(batch, seq, state.as_deref())?;
-        let flat = tokens.reshape([batch * seq]);
-        let mut hidden = self.embedding.val().select(0, flat).cast(DType::F32).reshape([
-            batch,
-            seq,
-            self.config.d_model,
-        ]);
+        let mut hidden = self.embed(tokens);
         for (index, layer) in self.layers.iter().enumerate() {
             let cache = state.as_mut().map(|state| state.layer(index));
             hidden = layer.forward(index, hidden, &pass, cache, adapter);
@@ -106,6 +101,28 @@ impl Llama {
         }
         let instead = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
         Ok(self.norm.forward(hidden, instead))
+    }
+
+    /// The embedding of each token.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, d_model]`, f32
+    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, seq] = tokens.dims();
+        let rows = self.embedding.val().select(0, tokens.reshape([batch * seq]));
+        rows.cast(DType::F32).reshape([batch, seq, self.config.d_model])
+    }
+
+    /// Norms of a layer; of the layer behind the last one, the final norm.
+    pub fn norms(&self, layer: usize) -> Vec<(NormName, &RmsNorm)> {
+        match self.layers.get(layer) {
+            Some(layer) => vec![
+                (NormName::Attention, &layer.attention_norm),
+                (NormName::FeedForward, &layer.feed_forward_norm),
+            ],
+            None => vec![(NormName::Final, &self.norm)],
+        }
     }
 
     /// Scores of every token of the vocabulary.

@@ -19,6 +19,11 @@ impl RmsNorm {
         Self { weight: Param::from_tensor(weight.cast(DType::F32)), epsilon }
     }
 
+    /// Its own weights, as an adapter's would be.
+    pub fn weights(&self) -> NormWeights {
+        NormWeights { weight: self.weight.val().unsqueeze(), bias: None }
+    }
+
     /// Normalises the last dimension.
     ///
     /// `instead` replaces the norm's own weight, where an adapter brings one.
@@ -31,10 +36,7 @@ impl RmsNorm {
     pub fn forward(&self, hidden: Tensor<3>, instead: Option<NormWeights>) -> Tensor<3> {
         let mean_square = hidden.clone().square().mean_dim(2);
         let scale = (mean_square + self.epsilon).sqrt().recip();
-        let (weight, bias) = match instead {
-            Some(NormWeights { weight, bias }) => (weight, bias),
-            None => (self.weight.val().unsqueeze(), None),
-        };
+        let NormWeights { weight, bias } = instead.unwrap_or_else(|| self.weights());
         let output = hidden * scale * weight;
         match bias {
             Some(bias) => output + bias,

@@ -10,12 +10,14 @@
 //! [`Llama::forward`](crate::Llama::forward), so several can be in use at once.
 
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::linear::Linear;
 use crate::norm::RmsNorm;
 
 /// A linear layer of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LinearName {
     /// Query projection.
     Query,
@@ -35,8 +37,15 @@ pub enum LinearName {
     Head,
 }
 
+impl LinearName {
+    /// Those of a decoder layer, in the order of its pass.
+    pub const OF_A_LAYER: [Self; 7] =
+        [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+}
+
 /// A norm of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NormName {
     /// Before the attention.
     Attention,

@@ -67,6 +67,31 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
+    /// Writes `tokenizer.json`, `tokenizer_config.json` and `generation_config.json` into a
+    /// folder, as [`from_folder`](Self::from_folder) reads them.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`], [`Error::Write`].
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let json = self.inner.to_string(false).map_err(|error| self.failed(&error))?;
+        crate::files::write(&folder.join("tokenizer.json"), json.as_bytes())?;
+        let written = |ids: &[u32]| ids.first().and_then(|&id| self.token(id));
+        let settings = serde_json::json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": written(self.bos.as_slice()),
+            "eos_token": written(&self.eos),
+            "chat_template": self.chat_template,
+        });
+        let special = serde_json::json!({ "bos_token_id": self.bos, "eos_token_id": self.eos });
+        for (name, json) in
+            [("tokenizer_config.json", settings), ("generation_config.json", special)]
+        {
+            let text = serde_json::to_string_pretty(&json).expect("plain JSON");
+            crate::files::write(&folder.join(name), format!("{text}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Takes special tokens and the chat template from one of a model's JSON files.
     ///
     /// # Errors

@@ -1,19 +1,18 @@
 //! Everything a run needs to go on as if it had never stopped, in one file.
 //!
-//! `checkpoint.safetensors` holds prompts, gates and AdamW's moments in f32, and the run's progress
-//! as JSON in its metadata. One file, renamed into place: a kill leaves the old one or the new one.
+//! `checkpoint.safetensors` holds what was learned and AdamW's moments in f32, and the run's
+//! progress as JSON in its metadata. One file, renamed into place: a kill leaves the old one or the new one.
 
 use std::path::Path;
 
-use adaption_prompt::LayerPrompt;
-use burn::module::Param;
 use burn::optim::{AdamWState, AdaptiveMomentumState};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::params::{self, Visit};
 use crate::trainer::Trainer;
 
 /// Name of the file in a run's folder.
@@ -30,12 +29,9 @@ impl Trainer<'_> {
     /// # Errors
     /// [`Error::Model`] if the file cannot be written; an older one stays.
     pub fn save_checkpoint(&self, path: &Path, progress: &impl Serialize) -> Result<()> {
-        let mut named = Named::new();
-        let layers = self.adapter.layers.iter().zip(&self.optimizer.state);
-        for (index, (layer, (prompt, gate))) in layers.enumerate() {
-            push(&mut named, &format!("{index}.prompt"), &layer.prompt, prompt.as_ref());
-            push(&mut named, &format!("{index}.gate"), &layer.gate, gate.as_ref());
-        }
+        let mut collect = Collect { named: Named::new(), state: self.optimizer.state.iter() };
+        params::visit(&self.learner, &mut collect);
+        let named = collect.named;
         let views = named.iter().map(|(name, data)| {
             let view = TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())
                 .expect("shape and bytes belong together");
@@ -78,17 +74,31 @@ impl Trainer<'_> {
             }
             Ok(TensorData::from_bytes_vec(view.data().to_vec(), shape.to_vec(), DType::F32))
         };
-        let mut adapter = self.adapter.clone();
-        let mut state = Vec::new();
-        for (index, layer) in adapter.layers.iter_mut().enumerate() {
-            let LayerPrompt { prompt, gate } = layer;
-            let name = format!("{index}.prompt");
-            let prompt_state = restore(&name, prompt, progress.step, &read)?;
-            let name = format!("{index}.gate");
-            let gate_state = restore(&name, gate, progress.step, &read)?;
-            state.push((prompt_state, gate_state));
+        let mut expected = Expected(Vec::new());
+        params::visit(&self.learner, &mut expected);
+        let device = self.llama.device().without_autodiff();
+        let tensor = |name: &str, shape: &[usize]| -> Result<Tensor<1>> {
+            let data = read(name, shape)?;
+            let count = data.num_elements();
+            let data =
+                TensorData::from_bytes_vec(data.as_bytes().to_vec(), vec![count], DType::F32);
+            Ok(Tensor::from_data(data, &device))
+        };
+        let (mut values, mut state) = (Vec::new(), Vec::new());
+        for (name, shape) in &expected.0 {
+            values.push(tensor(name, shape)?);
+            if progress.step == 0 {
+                continue;
+            }
+            let moment = |number: usize| tensor(&format!("{name}.moment_{number}"), shape);
+            // Every parameter takes part in every step: AdamW's clock is the number of steps.
+            let momentum = AdaptiveMomentumState::new(progress.step, moment(1)?, moment(2)?);
+            state.push(Some(AdamWState::new(momentum)));
         }
-        self.adapter = adapter;
+        let mut values = values.into_iter();
+        self.learner = params::replace(self.learner.clone(), &mut |_old| {
+            values.next().expect("one value for each parameter")
+        });
         self.optimizer.state = state;
         self.done = progress.step;
         Ok(progress.caller)
@@ -101,37 +111,32 @@ struct Progress<P> {
     caller: P,
 }
 
-fn push<const D: usize>(
-    named: &mut Named,
-    name: &str,
-    param: &Param<Tensor<D>>,
-    state: Option<&AdamWState<D>>,
-) {
-    named.push((name.to_owned(), param.val().into_data()));
-    if let Some(AdamWState { momentum, .. }) = state {
-        named.push((format!("{name}.moment_1"), momentum.moment_1.to_data()));
-        named.push((format!("{name}.moment_2"), momentum.moment_2.to_data()));
+/// Takes every parameter with its moments.
+struct Collect<'a> {
+    named: Named,
+    state: std::slice::Iter<'a, Option<AdamWState<1>>>,
+}
+
+impl Visit for Collect<'_> {
+    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+        let shape = value.dims();
+        self.named.push((name.to_owned(), value.into_data()));
+        // Before the first step there is no state.
+        if let Some(Some(AdamWState { momentum, .. })) = self.state.next() {
+            let moments = [("moment_1", &momentum.moment_1), ("moment_2", &momentum.moment_2)];
+            for (moment, values) in moments {
+                let values = values.clone().reshape(shape).into_data();
+                self.named.push((format!("{name}.{moment}"), values));
+            }
+        }
     }
 }
 
-fn restore<const D: usize>(
-    name: &str,
-    param: &mut Param<Tensor<D>>,
-    step: usize,
-    read: &dyn Fn(&str, &[usize]) -> Result<TensorData>,
-) -> Result<Option<AdamWState<D>>> {
-    let shape = param.val().dims();
-    let device: Device = param.val().device();
-    let plain = device.clone().without_autodiff();
-    let value = Tensor::from_data(read(name, &shape)?, &plain);
-    *param = Param::from_tensor(if device.is_autodiff() { value.autodiff() } else { value });
-    if step == 0 {
-        return Ok(None);
+/// Lists every parameter's name and shape.
+struct Expected(Vec<(String, Vec<usize>)>);
+
+impl Visit for Expected {
+    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+        self.0.push((name.to_owned(), value.dims().to_vec()));
     }
-    let moment = |number: usize| -> Result<Tensor<D>> {
-        Ok(Tensor::from_data(read(&format!("{name}.moment_{number}"), &shape)?, &plain))
-    };
-    // Every parameter takes part in every step: AdamW's clock is the number of steps.
-    let momentum = AdaptiveMomentumState::new(step, moment(1)?, moment(2)?);
-    Ok(Some(AdamWState::new(momentum)))
 }

@@ -1,18 +1,21 @@
 //! Settings of a run, as `run.json` keeps them.
 
-use adaption_prompt::AdaptionPromptConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Order;
 use crate::error::{Error, Result};
+use crate::learner::Method;
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::Schedule;
 
 /// Everything that decides what a run learns, but for the model and the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
-    /// Shape, gate and start of the adapter.
-    pub adapter: AdaptionPromptConfig,
+    /// What learns.
+    pub method: Method,
+    /// Text whose embeddings prompts start from, instead of random numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_text: Option<String>,
     /// AdamW and clipping.
     pub optimizer: OptimizerConfig,
     /// Highest learning rate.
@@ -27,7 +30,7 @@ pub struct TrainConfig {
     pub length: Length,
     /// Longest row in tokens; longer ones lose their end.
     pub max_len: usize,
-    /// Seed of the prompts and of the order of the rows.
+    /// Seed of the adapter's start and of the order of the rows.
     pub seed: u64,
     /// Steps between two checkpoints; the end of an epoch always makes one.
     pub checkpoint_every: usize,
@@ -48,7 +51,8 @@ pub enum Length {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
-            adapter: AdaptionPromptConfig::default(),
+            method: Method::default(),
+            prompt_text: None,
             optimizer: OptimizerConfig::default(),
             learning_rate: 1e-2,
             warmup: 0.1,

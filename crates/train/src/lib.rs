@@ -1,8 +1,8 @@
-//! Trains and evaluates LLaMA-Adapters: records, batches, loss, optimizer, checkpoints.
+//! Trains and evaluates adapters: records, batches, loss, optimizer, checkpoints.
 //!
 //! ```text
-//! Instruction ─► Example ─► Batch ─► label_loss ─► AdapterGradients ─► AdapterOptimizer
-//!                                     └───────────── Trainer ─────────────┘
+//! Instruction ─► Example ─► Batch ─► label_loss ─► ModuleGradients ─► Optimizer
+//!                        Learner ────┴───────────── Trainer ──────┘
 //!                                     Job: Trainer + evaluation + folder, resumable
 //! ```
 //!
@@ -27,9 +27,11 @@ mod events;
 mod exact;
 mod example;
 mod instruction;
+mod learner;
 mod loss;
 mod optimizer;
 mod output;
+mod params;
 mod progress;
 mod run;
 mod schedule;
@@ -46,8 +48,9 @@ pub use evaluate::{ExactMatch, LabelLoss, answer_rows, evaluate_loss, exact_matc
 pub use events::{Event, Pace, Summary};
 pub use example::{Example, Fitted};
 pub use instruction::Instruction;
+pub use learner::{Learner, Method};
 pub use loss::label_loss;
-pub use optimizer::{AdapterGradients, AdapterOptimizer, OptimizerConfig};
+pub use optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
 pub use output::{METRICS_FILE, RUN_FILE};
 pub use run::Job;
 pub use schedule::Schedule;

@@ -1,10 +1,11 @@
-//! Gradients of an adapter ─► clipped ─► AdamW ─► the next adapter
+//! Gradients ─► clipped ─► AdamW ─► the next parameters
 
-use adaption_prompt::{AdaptionPrompt, LayerPrompt};
-use burn::module::Param;
-use burn::optim::{AdamW, AdamWConfig, AdamWState, Optimizer};
+use burn::module::Module;
+use burn::optim::{AdamW, AdamWConfig, AdamWState, Optimizer as _};
 use burn::tensor::{Gradients, Tensor};
 use serde::{Deserialize, Serialize};
+
+use crate::params::{self, Visit, flat};
 
 /// Settings of AdamW. The defaults are the original release's, with PyTorch's epsilon.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -27,114 +28,110 @@ impl Default for OptimizerConfig {
     }
 }
 
-/// Gradients of an adapter, layer by layer.
+/// Gradients of every parameter of a module, in the order of its fields, each flat.
 #[derive(Debug, Clone)]
-pub struct AdapterGradients {
-    layers: Vec<(Tensor<2>, Tensor<1>)>,
+pub struct ModuleGradients {
+    params: Vec<(String, Option<Tensor<1>>)>,
 }
 
-impl AdapterGradients {
-    /// Takes the adapter's gradients out of a backward pass.
-    ///
-    /// # Panics
-    /// If the adapter took no part in it.
-    pub fn take(adapter: &AdaptionPrompt, mut gradients: Gradients) -> Self {
-        let layers = adapter
-            .layers
-            .iter()
-            .map(|layer| {
-                let prompt = layer.prompt.val().grad_remove(&mut gradients);
-                let gate = layer.gate.val().grad_remove(&mut gradients);
-                prompt.zip(gate).expect("the adapter took part in the pass")
-            })
-            .collect();
-        Self { layers }
+impl ModuleGradients {
+    /// No gradients yet, with a place for each parameter.
+    pub fn none(module: &impl Module) -> Self {
+        struct Names(Vec<(String, Option<Tensor<1>>)>);
+        impl Visit for Names {
+            fn visit<const D: usize>(&mut self, name: &str, _value: Tensor<D>) {
+                self.0.push((name.to_owned(), None));
+            }
+        }
+        let mut names = Names(Vec::new());
+        params::visit(module, &mut names);
+        Self { params: names.0 }
     }
 
-    /// The sum of two passes' gradients.
-    pub fn plus(self, other: Self) -> Self {
-        let layers = self
-            .layers
-            .into_iter()
-            .zip(other.layers)
-            .map(|((prompt, gate), other)| (prompt + other.0, gate + other.1))
-            .collect();
-        Self { layers }
+    /// Adds the gradients of a backward pass, those of the parameters that took part in it.
+    pub fn add(&mut self, module: &impl Module, gradients: &mut Gradients) {
+        struct Take<'a>(&'a mut Gradients, std::slice::IterMut<'a, (String, Option<Tensor<1>>)>);
+        impl Visit for Take<'_> {
+            fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+                let (_name, sum) = self.1.next().expect("one place for each parameter");
+                if let Some(gradient) = value.grad_remove(self.0).map(flat) {
+                    *sum = Some(match sum.take() {
+                        Some(sum) => sum + gradient,
+                        None => gradient,
+                    });
+                }
+            }
+        }
+        params::visit(module, &mut Take(gradients, self.params.iter_mut()));
     }
 
-    /// Gradient of each layer's prompt and gate.
-    pub fn layers(&self) -> &[(Tensor<2>, Tensor<1>)] {
-        &self.layers
+    /// Takes a module's gradients out of a backward pass.
+    pub fn take(module: &impl Module, mut gradients: Gradients) -> Self {
+        let mut taken = Self::none(module);
+        taken.add(module, &mut gradients);
+        taken
+    }
+
+    /// Each parameter's place in the module and its gradient, if it took part.
+    pub fn by_name(&self) -> impl Iterator<Item = (&str, Option<&Tensor<1>>)> {
+        self.params.iter().map(|(name, gradient)| (name.as_str(), gradient.as_ref()))
     }
 
     /// Euclidean norm over all of them.
     pub fn norm(&self) -> f64 {
-        let squares = self
-            .layers
-            .iter()
-            .map(|(prompt, gate)| prompt.clone().square().sum() + gate.clone().square().sum());
-        let sum = squares.reduce(|a, b| a + b).expect("an adapter has layers");
-        f64::from(sum.into_scalar::<f32>()).sqrt()
-    }
-
-    fn scale(self, factor: f64) -> Self {
-        let scaled = |(prompt, gate): (Tensor<2>, Tensor<1>)| (prompt * factor, gate * factor);
-        Self { layers: self.layers.into_iter().map(scaled).collect() }
+        let present = self.params.iter().filter_map(|(_, gradient)| gradient.clone());
+        let squares = present.map(|gradient| gradient.square().sum());
+        let sum = squares.reduce(|a, b| a + b);
+        sum.map_or(0.0, |sum| f64::from(sum.into_scalar::<f32>()).sqrt())
     }
 }
 
-/// AdamW over an adapter's layers, with its state in the open so that a checkpoint can hold it.
+/// AdamW over a module's parameters, with its state in the open so that a checkpoint can hold it.
 #[derive(Clone)]
-pub struct AdapterOptimizer {
+pub struct Optimizer {
     adamw: AdamW,
     clip: Option<f64>,
-    pub(crate) state: Vec<(Option<AdamWState<2>>, Option<AdamWState<1>>)>,
+    pub(crate) state: Vec<Option<AdamWState<1>>>,
 }
 
-impl AdapterOptimizer {
-    /// A fresh optimizer for an adapter of `n_layers` layers.
-    pub fn new(config: &OptimizerConfig, n_layers: usize) -> Self {
+impl Optimizer {
+    /// A fresh optimizer.
+    pub fn new(config: &OptimizerConfig) -> Self {
         let adamw = AdamWConfig::new()
             .with_beta_1(config.beta_1)
             .with_beta_2(config.beta_2)
             .with_epsilon(config.epsilon)
             .with_weight_decay(config.weight_decay)
             .build();
-        Self { adamw, clip: config.clip, state: vec![(None, None); n_layers] }
+        Self { adamw, clip: config.clip, state: Vec::new() }
     }
 
     /// One step. `norm` is the gradients' own, which the caller has looked at already.
     ///
     /// Source: arXiv 1711.05101.
-    pub fn step(
+    ///
+    /// # Panics
+    /// If a parameter has no gradient: everything that is learned takes part in every step.
+    pub fn step<M: Module>(
         &mut self,
-        mut adapter: AdaptionPrompt,
-        gradients: AdapterGradients,
+        module: M,
+        gradients: ModuleGradients,
         norm: f64,
         rate: f64,
-    ) -> AdaptionPrompt {
-        let gradients = match self.clip {
-            Some(clip) if norm > clip => gradients.scale(clip / norm),
-            _ => gradients,
-        };
-        let layers = adapter.layers.iter_mut().zip(gradients.layers).zip(&mut self.state);
-        for ((layer, (prompt, gate)), (prompt_state, gate_state)) in layers {
-            let LayerPrompt { prompt: own_prompt, gate: own_gate } = layer;
-            update(&self.adamw, own_prompt, prompt, prompt_state, rate);
-            update(&self.adamw, own_gate, gate, gate_state, rate);
-        }
-        adapter
+    ) -> M {
+        let scale = self.clip.filter(|clip| norm > *clip).map(|clip| clip / norm);
+        self.state.resize(gradients.params.len(), None);
+        let mut places = gradients.params.into_iter().zip(&mut self.state);
+        params::replace(module, &mut |value| {
+            let ((name, gradient), state) = places.next().expect("one place for each parameter");
+            let gradient = gradient.unwrap_or_else(|| panic!("{name} took no part in the step"));
+            let gradient = match scale {
+                Some(scale) => gradient * scale,
+                None => gradient,
+            };
+            let (value, next) = self.adamw.step(rate, value, gradient, state.take());
+            *state = next;
+            value
+        })
     }
-}
-
-fn update<const D: usize>(
-    adamw: &AdamW,
-    param: &mut Param<Tensor<D>>,
-    gradient: Tensor<D>,
-    state: &mut Option<AdamWState<D>>,
-    rate: f64,
-) {
-    let (value, next) = adamw.step(rate, param.val().inner(), gradient, state.take());
-    *state = next;
-    *param = Param::from_tensor(value.autodiff());
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Instant;
 
-use adaption_prompt::AdaptionPrompt;
 use llama::{Adapter, Llama, NoAdapter, Tokenizer};
 
 use crate::config::TrainConfig;
@@ -12,6 +11,7 @@ use crate::evaluate::{ExactMatch, LabelLoss, answer_rows, evaluate_loss, exact_m
 use crate::events::{Event, Summary};
 use crate::example::{Example, Fitted};
 use crate::instruction::Instruction;
+use crate::learner::Learner;
 use crate::output::Output;
 use crate::progress::{Metric, Progress};
 use crate::settings::Settings;
@@ -40,7 +40,7 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Trains an adapter and leaves it, with all that belongs to it, in the output folder.
+    /// Trains an adapter, or the model, and leaves it, with all that belongs to it, in the output folder.
     ///
     /// `resume` goes on with a run that was stopped there: the result is the same, bit for bit, as
     /// if it had not been. `observer` is told what happens.
@@ -51,7 +51,7 @@ impl Job<'_> {
         let Self { llama, config, .. } = *self;
         let begin = Instant::now();
         config.validate()?;
-        config.adapter.validate(llama.config().n_layers)?;
+        config.method.validate(llama)?;
         let max_len = config.max_len.min(llama.config().max_positions);
         let (train, train_fitted) = Example::encode_all(self.train_rows, self.tokenizer, max_len)?;
         let (eval, eval_fitted) = match self.eval_rows {
@@ -59,12 +59,14 @@ impl Job<'_> {
             rows => Example::encode_all(rows, self.tokenizer, max_len)?,
         };
 
-        let device = llama.device().autodiff();
-        let adapter = config.adapter.init(llama.config(), config.seed, &device)?;
-        let parameters = adapter.n_parameters();
+        let mut learner = config.method.init(llama, config.seed)?;
+        if let Some(text) = &config.prompt_text {
+            learner = learner.with_text(llama, self.tokenizer, text)?;
+        }
+        let parameters = learner.n_parameters();
         let schedule = config.schedule(train.len());
         let order = config.order(train.len());
-        let mut trainer = Trainer::new(llama, adapter, &train, order, schedule, &config.optimizer);
+        let mut trainer = Trainer::new(llama, learner, &train, order, schedule, &config.optimizer);
         let steps_per_epoch = trainer.steps_per_epoch();
         observer(Event::Prepared {
             train: train_fitted,
@@ -91,11 +93,12 @@ impl Job<'_> {
         };
         if progress.before.is_none() && !eval.is_empty() {
             output.clear_log()?;
-            progress.before = Some(self.evaluate(&NoAdapter, &eval, 0, true, &output, observer)?);
+            let found = self.evaluate(llama, &NoAdapter, &eval, 0, true, &output, observer)?;
+            progress.before = Some(found);
             trainer.save_checkpoint(&output.checkpoint(), &progress)?;
         }
 
-        let earlier = progress.seconds;
+        let (earlier, checkpoint) = (progress.seconds, output.checkpoint());
         while !trainer.is_done() {
             let start = Instant::now();
             let report = trainer.step()?;
@@ -107,23 +110,25 @@ impl Job<'_> {
             let due = report.step.is_multiple_of(config.checkpoint_every);
             let epoch_ended = report.step.is_multiple_of(steps_per_epoch) || trainer.is_done();
             // What is about to be kept must be worth it.
-            if (due || epoch_ended) && !trainer.adapter().is_finite() {
+            if (due || epoch_ended) && !trainer.learner().is_finite() {
                 return Err(Error::Diverged {
-                    what: "adapter",
+                    what: "adapter or model",
                     value: f64::NAN,
                     step: report.step,
                 });
             }
             if epoch_ended && !eval.is_empty() {
-                let prompts = trainer.adapter().project(llama);
                 let last = trainer.is_done();
-                let found = self.evaluate(&prompts, &eval, report.step, last, &output, observer)?;
+                let found = trainer.learner().with(llama, |llama, adapter| {
+                    self.evaluate(llama, adapter, &eval, report.step, last, &output, observer)
+                })?;
                 progress.after = Some(found);
             }
             if epoch_ended || due {
                 progress.seconds = earlier + begin.elapsed().as_secs_f64();
-                trainer.adapter().save(self.output, self.model_name)?;
-                trainer.save_checkpoint(&output.checkpoint(), &progress)?;
+                let Self { output, tokenizer, model_name, .. } = *self;
+                trainer.learner().save(output, llama, tokenizer, model_name)?;
+                trainer.save_checkpoint(&checkpoint, &progress)?;
                 observer(Event::Saved { step: report.step });
             }
         }
@@ -131,17 +136,18 @@ impl Job<'_> {
         Ok(progress.summary(self.output, trainer.done(), parameters, seconds))
     }
 
-    /// The adapter of a finished run.
+    /// What a finished run has learned.
     ///
     /// # Errors
-    /// As [`AdaptionPrompt::load`].
-    pub fn adapter(&self) -> Result<AdaptionPrompt> {
-        let Self { llama, output, .. } = *self;
-        Ok(AdaptionPrompt::load(output, llama.config(), &llama.device())?)
+    /// As [`Learner::load`].
+    pub fn learner(&self) -> Result<Learner> {
+        Learner::load(self.output, &self.config.method, self.llama)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what is evaluated, and where the results go")]
     fn evaluate(
         &self,
+        llama: &Llama,
         adapter: &dyn Adapter,
         examples: &[Example],
         step: usize,
@@ -149,7 +155,7 @@ impl Job<'_> {
         output: &Output,
         observer: &mut dyn FnMut(Event),
     ) -> Result<(LabelLoss, Option<ExactMatch>)> {
-        let Self { llama, tokenizer, config, .. } = *self;
+        let Self { tokenizer, config, .. } = *self;
         let asked = config.exact_match_rows.min(self.eval_rows.len());
         let asked = if with_answers { &self.eval_rows[..asked] } else { &[] };
         let rows = examples.len() + asked.len();

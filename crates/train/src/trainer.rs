@@ -1,26 +1,26 @@
-//! batch ─► lower layers (no graph) ─► upper layers + prompts ─► loss ─► gradients ─► AdamW
+//! batch ─► lower layers (no graph) ─► adapted layers ─► loss ─► gradients ─► AdamW
 //!
 //! The trainer knows steps; files, evaluation and reports are the business of
 //! [`Job`](crate::Job).
 
-use adaption_prompt::AdaptionPrompt;
 use burn::module::Module;
 use llama::Llama;
 
 use crate::batch::{Batch, Order};
 use crate::error::{Error, Result};
 use crate::example::Example;
+use crate::learner::Learner;
 use crate::loss::label_loss;
-use crate::optimizer::{AdapterGradients, AdapterOptimizer, OptimizerConfig};
+use crate::optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
 use crate::schedule::Schedule;
 
-/// Trains an adapter step by step. Its whole state is the adapter, the optimizer's moments and the
-/// number of steps done: what is drawn at random is a function of the seed and the step.
+/// Trains step by step. Its whole state is what learns, the optimizer's moments and the number of
+/// steps done: what is drawn at random is a function of the seed and the step.
 pub struct Trainer<'a> {
-    llama: &'a Llama,
+    pub(crate) llama: &'a Llama,
     examples: &'a [Example],
-    pub(crate) adapter: AdaptionPrompt,
-    pub(crate) optimizer: AdapterOptimizer,
+    pub(crate) learner: Learner,
+    pub(crate) optimizer: Optimizer,
     pub(crate) done: usize,
     order: Order,
     schedule: Schedule,
@@ -44,18 +44,18 @@ pub struct StepReport {
 }
 
 impl<'a> Trainer<'a> {
-    /// A trainer at its first step. The model lives on a plain device, the adapter on the same
+    /// A trainer at its first step. The model lives on a plain device, what learns on the same
     /// device with autodiff.
     pub fn new(
         llama: &'a Llama,
-        adapter: AdaptionPrompt,
+        learner: impl Into<Learner>,
         examples: &'a [Example],
         order: Order,
         schedule: Schedule,
         optimizer: &OptimizerConfig,
     ) -> Self {
-        let optimizer = AdapterOptimizer::new(optimizer, adapter.layers.len());
-        Self { llama, examples, adapter, optimizer, done: 0, order, schedule }
+        let (learner, optimizer) = (learner.into(), Optimizer::new(optimizer));
+        Self { llama, examples, learner, optimizer, done: 0, order, schedule }
     }
 
     /// Steps done.
@@ -73,16 +73,16 @@ impl<'a> Trainer<'a> {
         self.done >= self.schedule.total
     }
 
-    /// The adapter as it is now, without autodiff.
-    pub fn adapter(&self) -> AdaptionPrompt {
-        self.adapter.valid()
+    /// What was learned until now, without autodiff.
+    pub fn learner(&self) -> Learner {
+        self.learner.valid()
     }
 
     /// One step: the gradients of its batches, weighted by their labels, then AdamW.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if the loss or the gradients are no numbers any more; the adapter stays
-    /// as it was before the step.
+    /// [`Error::Diverged`] if the loss or the gradients are no numbers any more; what was learned
+    /// stays as it was before the step.
     pub fn step(&mut self) -> Result<StepReport> {
         let batches = self.order.step(self.done);
         let batches = batches
@@ -93,19 +93,16 @@ impl<'a> Trainer<'a> {
             .collect::<Vec<_>>();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
         let mut loss = 0.0;
-        let mut gradients: Option<AdapterGradients> = None;
+        let mut gradients = ModuleGradients::none(&self.learner);
         for batch in &batches {
-            let prompts = self.adapter.project(self.llama);
+            let sum = self
+                .learner
+                .with(self.llama, |llama, adapter| label_loss(llama, adapter, batch))?;
             // Divided by the labels of the whole step: summing batches then gives the mean.
-            let batch_loss = label_loss(self.llama, &prompts, batch)? / labels.max(1) as f64;
+            let batch_loss = sum / labels.max(1) as f64;
             loss += f64::from(batch_loss.clone().inner().into_scalar::<f32>());
-            let new = AdapterGradients::take(&self.adapter, batch_loss.backward());
-            gradients = Some(match gradients {
-                Some(sum) => sum.plus(new),
-                None => new,
-            });
+            gradients.add(&self.learner, &mut batch_loss.backward());
         }
-        let gradients = gradients.expect("a step has batches");
         let gradient_norm = gradients.norm();
         for (what, value) in [("loss", loss), ("gradient", gradient_norm)] {
             if !value.is_finite() {
@@ -113,8 +110,8 @@ impl<'a> Trainer<'a> {
             }
         }
         let rate = self.schedule.rate(self.done);
-        let adapter = self.adapter.clone();
-        self.adapter = self.optimizer.step(adapter, gradients, gradient_norm, rate);
+        let learner = self.learner.clone();
+        self.learner = self.optimizer.step(learner, gradients, gradient_norm, rate);
         self.done += 1;
         let slots = batches.iter().map(Batch::n_slots).sum();
         Ok(StepReport { step: self.done, loss, rate, gradient_norm, labels, slots })

@@ -2,7 +2,7 @@
 //! The gates are open in every golden file: a zero gate would hide any mistake.
 
 use crate::tiny::{CASES, open_adapter, open_base, shape};
-use adaption_prompt::{Activation, AdaptionPrompt, AdaptionPromptConfig, Gate};
+use adaption_prompt::{Activation, AdapterWeights, AdaptionPromptConfig, Gate};
 use burn::tensor::{Tensor, activation::log_softmax};
 use llama::{Adapter, DecodingState, Llama, NoAdapter};
 use testing::{Golden, assert_close, assert_relative};
@@ -38,10 +38,10 @@ fn logits(llama: &Llama, golden: &Golden, ids: &str, adapter: &dyn Adapter) -> T
 }
 
 /// Checks one adapted pass of a golden file: logits, loss, every gradient.
-fn check_pass(case: &str, llama: &Llama, adapter: &AdaptionPrompt, golden: &Golden, prefix: &str) {
+fn check_pass(case: &str, llama: &Llama, adapter: &AdapterWeights, golden: &Golden, prefix: &str) {
     let name = |key: &str| format!("{prefix}{key}");
     let plain = llama.device();
-    let found = logits(llama, golden, &name("input_ids"), &adapter.project(llama));
+    let found = logits(llama, golden, &name("input_ids"), &adapter.prepare(llama));
     let expected = golden.tensor::<3>(&name("logits"), &plain);
     assert_close(&format!("{case} {prefix}logits"), found.clone().inner(), expected, LOGITS);
 
@@ -50,7 +50,8 @@ fn check_pass(case: &str, llama: &Llama, adapter: &AdaptionPrompt, golden: &Gold
     assert_relative(&format!("{case} {prefix}loss"), loss.clone().inner(), expected, LOSS);
 
     let gradients = loss.backward();
-    for (index, layer) in adapter.layers.iter().enumerate() {
+    let prompts = adapter.prompts.as_ref().unwrap();
+    for (index, layer) in prompts.layers.iter().enumerate() {
         let key = |what: &str| {
             let layer = adapter.first_layer() + index;
             name(&format!("grad.base_model.model.model.layers.{layer}.self_attn.adaption_{what}"))
@@ -129,7 +130,7 @@ fn left_padded_rows_equal_the_reference() {
             let mut state =
                 DecodingState::new(llama.config(), padding.clone(), seq, &device).unwrap();
             let tokens = golden.int_tensor("input_ids", &device);
-            let projected = adapter.project(&llama);
+            let projected = adapter.prepare(&llama);
             let hidden = llama.forward(tokens, Some(&mut state), &projected).unwrap();
             let found = llama.logits(hidden, &projected);
             let expected = golden.tensor::<3>("pad_logits", &device);
@@ -149,9 +150,9 @@ fn a_zero_gate_is_the_base_bit_for_bit() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let fresh = shape().init(llama.config(), 7, &device).unwrap();
+            let fresh = AdapterWeights::from(shape().init(llama.config(), 7, &device).unwrap());
             let base = logits(&llama, &golden, "input_ids", &NoAdapter);
-            let adapted = logits(&llama, &golden, "input_ids", &fresh.project(&llama));
+            let adapted = logits(&llama, &golden, "input_ids", &fresh.prepare(&llama));
             assert_eq!(adapted.into_data(), base.into_data(), "{case}");
         }
     }
@@ -163,9 +164,10 @@ fn a_fresh_adapter_moves_its_gates_first() {
     let llama = open_base("llama-gqa-tied", &device);
     let golden = Golden::open("llama-gqa-tied/golden.safetensors");
     let fresh = shape().init(llama.config(), 7, &device.clone().autodiff()).unwrap();
-    let found = logits(&llama, &golden, "input_ids", &fresh.project(&llama));
+    let fresh = AdapterWeights::from(fresh);
+    let found = logits(&llama, &golden, "input_ids", &fresh.prepare(&llama));
     let gradients = mean_loss(found, &golden.rows("labels")).backward();
-    for layer in &fresh.layers {
+    for layer in &fresh.prompts.unwrap().layers {
         let gate = layer.gate.val().grad(&gradients).unwrap();
         let prompt = layer.prompt.val().grad(&gradients).unwrap();
         assert!(gate.abs().into_scalar::<f32>() > 0.0);

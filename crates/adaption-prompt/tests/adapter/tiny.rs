@@ -1,6 +1,6 @@
 //! The tiny random models of `tests/golden`, and adapters made of golden numbers.
 
-use adaption_prompt::{AdaptionPrompt, AdaptionPromptConfig};
+use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Layers};
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor};
 use llama::{Llama, weights};
@@ -20,7 +20,7 @@ pub const CASES: [&str; 7] = [
 
 /// Shape of every golden adapter.
 pub fn shape() -> AdaptionPromptConfig {
-    AdaptionPromptConfig { adapter_len: 5, adapter_layers: 2, ..Default::default() }
+    AdaptionPromptConfig { adapter_len: 5, layers: Layers::Last(2), ..Default::default() }
 }
 
 /// A case's base model.
@@ -40,18 +40,17 @@ pub fn open_adapter(
     config: AdaptionPromptConfig,
     llama: &Llama,
     device: &Device,
-) -> AdaptionPrompt {
+) -> AdapterWeights {
     let mut adapter = config.init(llama.config(), 0, device).unwrap();
-    let first = adapter.first_layer();
-    for (index, layer) in adapter.layers.iter_mut().enumerate() {
+    let indices = adapter.indices().to_vec();
+    for (index, layer) in indices.into_iter().zip(&mut adapter.layers) {
         let key = |what: &str| {
-            let layer = first + index;
-            format!("{prefix}param.base_model.model.model.layers.{layer}.self_attn.adaption_{what}")
+            format!("{prefix}param.base_model.model.model.layers.{index}.self_attn.adaption_{what}")
         };
         let prompt = golden.tensor::<3>(&key("prompt"), device).squeeze_dim::<2>(0);
         let (_shape, gate) = golden.floats(&key("gate"));
         layer.prompt = Param::from_tensor(prompt);
         layer.gate = Param::from_tensor(Tensor::from_floats(gate.as_slice(), device));
     }
-    adapter
+    adapter.into()
 }

@@ -3,30 +3,20 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{Activation, AdapterSummary, Gate};
+use adaption_prompt::{
+    Activation, AdapterSummary, Gate, LayerSummary, LoraSummary, PromptSummary, Scale, V2Summary,
+};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
 pub struct AdapterReport {
     path: PathBuf,
-    base_model: Option<String>,
-    adapter_len: usize,
-    adapter_layers: usize,
-    gate: Gate,
-    activation: Activation,
-    parameters: usize,
     bytes: u64,
-    gates: Spread,
-    layers: Vec<LayerLine>,
-}
-
-#[derive(Debug, Serialize)]
-struct LayerLine {
-    layer: usize,
-    d_model: usize,
-    gates: Vec<f32>,
-    prompt_rms: f32,
+    #[serde(flatten)]
+    summary: AdapterSummary,
+    /// Of all gates of all layers.
+    gates: Option<Spread>,
 }
 
 /// Where some numbers lie.
@@ -50,58 +40,79 @@ impl Spread {
 impl AdapterReport {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let summary = AdapterSummary::read(path)?;
-        let gates = summary.layers.iter().flat_map(|layer| layer.gates.clone());
-        let layers = summary.layers.iter().map(|layer| LayerLine {
-            layer: layer.layer,
-            d_model: layer.d_model,
-            gates: layer.gates.clone(),
-            prompt_rms: layer.prompt_rms,
+        let tensors = path.join(adaption_prompt::files::peft::TENSORS_FILE);
+        let bytes =
+            std::fs::metadata(&tensors).map_err(crate::error::Error::file(tensors, "read"))?;
+        let gates = summary.prompts.as_ref().map(|prompts| {
+            let gates = prompts.layers.iter().flat_map(|layer| layer.gates.clone());
+            Spread::of(&gates.collect::<Vec<_>>())
         });
-        Ok(Self {
-            path: path.into(),
-            adapter_len: summary.config.adapter_len,
-            adapter_layers: summary.config.adapter_layers,
-            gate: summary.config.gate,
-            activation: summary.config.activation,
-            parameters: summary.n_parameters,
-            bytes: summary.len_bytes,
-            gates: Spread::of(&gates.collect::<Vec<_>>()),
-            layers: layers.collect(),
-            base_model: summary.base_model,
-        })
+        Ok(Self { path: path.into(), bytes: bytes.len(), summary, gates })
     }
 }
 
 impl fmt::Display for AdapterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gate = match (self.gate, self.activation) {
-            (Gate::Scalar, Activation::Identity) => "one a layer",
-            (Gate::Scalar, Activation::Tanh) => "one a layer, through tanh",
-            (Gate::PerHead, Activation::Identity) => "one a head",
-            (Gate::PerHead, Activation::Tanh) => "one a head, through tanh",
-        };
-        let width = self.layers.first().map_or(0, |layer| layer.d_model);
-        let base = self.base_model.as_deref().unwrap_or("not named");
-        let Spread { min, max, mean } = self.gates;
+        let AdapterSummary { base_model, prompts, v2, lora, n_parameters } = &self.summary;
+        let base = base_model.as_deref().unwrap_or("not named");
+        let width =
+            prompts.as_ref().map_or(String::new(), |own| format!(" (width {})", own.d_model));
         writeln!(f, "adapter     {}", self.path.display())?;
-        writeln!(f, "made for    {} (width {width})", base.escape_debug())?;
-        writeln!(
-            f,
-            "prompts     {} tokens in each of the last {} layers",
-            self.adapter_len, self.adapter_layers
-        )?;
-        writeln!(f, "gates       {gate}; from {min:.4} to {max:.4}, mean {mean:.4}")?;
-        if min == 0.0 && max == 0.0 {
-            writeln!(f, "            all are 0: this adapter has learned nothing yet")?;
+        writeln!(f, "made for    {}{width}", base.escape_debug())?;
+        if let (Some(prompts), Some(gates)) = (prompts, &self.gates) {
+            write_prompts(f, prompts, gates)?;
         }
-        writeln!(f, "parameters  {}", HumanCount(self.parameters as u64))?;
+        if let Some(v2) = v2 {
+            write_v2(f, v2)?;
+        }
+        if let Some(LoraSummary { rank, alpha, linears }) = lora {
+            writeln!(f, "lora        rank {rank}, alpha {alpha}, on {linears} linear layers")?;
+        }
+        writeln!(f, "parameters  {}", HumanCount(*n_parameters as u64))?;
         writeln!(f, "on disk     {}", HumanBytes(self.bytes))?;
+        let Some(prompts) = prompts else { return Ok(()) };
         writeln!(f, "\nlayer  gate min  gate max  gate mean  prompt rms")?;
-        for layer in &self.layers {
-            let Spread { min, max, mean } = Spread::of(&layer.gates);
-            let (index, rms) = (layer.layer, layer.prompt_rms);
-            writeln!(f, "{index:5}  {min:8.4}  {max:8.4}  {mean:9.4}  {rms:10.4}")?;
+        for LayerSummary { layer, gates, prompt_rms } in &prompts.layers {
+            let Spread { min, max, mean } = Spread::of(gates);
+            writeln!(f, "{layer:5}  {min:8.4}  {max:8.4}  {mean:9.4}  {prompt_rms:10.4}")?;
         }
         Ok(())
     }
+}
+
+fn write_prompts(
+    f: &mut fmt::Formatter<'_>,
+    prompts: &PromptSummary,
+    gates: &Spread,
+) -> fmt::Result {
+    let gate = match (prompts.gate, prompts.activation) {
+        (Gate::Scalar, Activation::Identity) => "one a layer",
+        (Gate::Scalar, Activation::Tanh) => "one a layer, through tanh",
+        (Gate::PerHead, Activation::Identity) => "one a head",
+        (Gate::PerHead, Activation::Tanh) => "one a head, through tanh",
+    };
+    let (first, last) = (prompts.layers.first(), prompts.layers.last());
+    let [first, last] = [first, last].map(|layer| layer.map_or(0, |layer| layer.layer));
+    let count = prompts.layers.len();
+    writeln!(
+        f,
+        "prompts     {} tokens in each of {count} layers, from {first} to {last}",
+        prompts.adapter_len
+    )?;
+    let Spread { min, max, mean } = gates;
+    writeln!(f, "gates       {gate}; from {min:.4} to {max:.4}, mean {mean:.4}")?;
+    if *min == 0.0 && *max == 0.0 {
+        writeln!(f, "            all are 0: this adapter has learned nothing yet")?;
+    }
+    Ok(())
+}
+
+fn write_v2(f: &mut fmt::Formatter<'_>, v2: &V2Summary) -> fmt::Result {
+    let V2Summary { scale, linears, norms, scale_rms, bias_rms } = v2;
+    let scale = match scale {
+        Scale::None => "no scale".to_owned(),
+        Scale::Output => format!("scale on the output, {scale_rms:.4} from 1"),
+        Scale::Input => format!("scale on the input, {scale_rms:.4} from 1"),
+    };
+    writeln!(f, "v2          {linears} linear layers, {norms} norms; {scale}; bias {bias_rms:.4}")
 }

@@ -71,7 +71,7 @@ fn look(path: &Path) -> anyhow::Result<Report> {
     if !path.exists() {
         return Err(Error::NothingThere { path: path.into() }.into());
     }
-    Ok(if path.join(adaption_prompt::peft::CONFIG_FILE).exists() {
+    Ok(if path.join(adaption_prompt::files::peft::CONFIG_FILE).exists() {
         Report::Adapter(AdapterReport::read(path)?)
     } else if path.is_dir() {
         Report::Model(ModelReport::folder(path)?)

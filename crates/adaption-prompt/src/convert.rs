@@ -1,0 +1,278 @@
+//! Plain numbers ⇄ an adapter on a device, checked against the model.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::module::Param;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use llama::{LinearName, Sizes};
+
+use crate::adapter::{AdaptionPrompt, LayerPrompt};
+use crate::config::{AdaptionPromptConfig, Gate, Init};
+use crate::data::{
+    AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data, V2LinearData, V2NormData,
+};
+use crate::error::{Error, Result};
+use crate::layers::Layers;
+use crate::lora::{Lora, LoraConfig, LoraLayer, LoraPair};
+use crate::v2::{AdapterV2, Scale, V2Config, V2Layer, V2Linear, V2Norm};
+use crate::weights::AdapterWeights;
+
+fn vector(values: &[f32], device: &Device) -> Param<Tensor<1>> {
+    Param::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}
+
+fn numbers<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
+    param.val().into_data().convert_dtype(DType::F32).iter::<f32>().collect()
+}
+
+impl AdapterWeights {
+    /// Puts plain numbers on a device, for a model of the given sizes. `path` is where they came
+    /// from, for messages.
+    ///
+    /// # Errors
+    /// [`Error::TooManyLayers`], [`Error::NoSuchLayer`] or [`Error::Tensors`] with everything that
+    /// does not fit.
+    pub fn from_data(
+        data: &AdapterData,
+        model: &Sizes,
+        path: &Path,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut problems = Vec::new();
+        if let Some(prompts) = &data.prompts {
+            let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
+            if indices.len() > model.n_layers {
+                let (asked, present) = (indices.len(), model.n_layers);
+                return Err(Error::TooManyLayers { asked, present });
+            }
+            let layers = Layers::of(&indices, model.n_layers);
+            layers.indices(model.n_layers)?;
+            // Other programs' adapters are in the last layers; elsewhere, it is another model.
+            if data.base.sizes.is_none() && matches!(layers, Layers::Chosen(_)) {
+                problems.push(format!(
+                    "expected prompts in the last {} of {} layers, found them in {indices:?}",
+                    indices.len(),
+                    model.n_layers
+                ));
+            }
+            check_prompts(prompts, model, &mut problems);
+        }
+        if let Some(v2) = &data.v2 {
+            check_v2(v2, model, &mut problems);
+        }
+        if let Some(lora) = &data.lora {
+            check_lora(lora, model, &mut problems);
+        }
+        if !problems.is_empty() {
+            return Err(Error::Tensors { path: path.into(), problems });
+        }
+        Ok(Self {
+            prompts: data.prompts.as_ref().map(|own| prompts_from(own, model, device)),
+            v2: data.v2.as_ref().map(|own| v2_from(own, model, device)),
+            lora: data.lora.as_ref().map(|own| lora_from(own, model, device)),
+        })
+    }
+
+    /// The numbers, beside what is known of the base.
+    pub fn to_data(&self, base: BaseInfo) -> AdapterData {
+        AdapterData {
+            base,
+            prompts: self.prompts.as_ref().map(prompts_to),
+            v2: self.v2.as_ref().map(v2_to),
+            lora: self.lora.as_ref().map(lora_to),
+        }
+    }
+}
+
+fn check_prompts(prompts: &PromptData, model: &Sizes, problems: &mut Vec<String>) {
+    if prompts.d_model != model.d_model {
+        let PromptData { adapter_len, d_model, .. } = prompts;
+        for layer in prompts.layers.keys() {
+            problems.push(format!(
+                "prompt of layer {layer}: expected [1, {adapter_len}, {}], found [1, {adapter_len}, \
+                 {d_model}]",
+                model.d_model
+            ));
+        }
+    }
+    let gates = if prompts.gate == Gate::PerHead { model.n_heads } else { 1 };
+    for (layer, own) in &prompts.layers {
+        if own.gate.len() != gates {
+            problems.push(format!(
+                "gates of layer {layer}: expected {gates}, found {}",
+                own.gate.len()
+            ));
+        }
+    }
+}
+
+fn check_v2(v2: &V2Data, model: &Sizes, problems: &mut Vec<String>) {
+    for ((layer, name), own) in &v2.linears {
+        if !model.has(*layer, *name) {
+            problems.push(format!("the model has no {name:?} in layer {layer}"));
+            continue;
+        }
+        let [d_out, d_in] = model.linear_shape(*name);
+        let scaled = if v2.scale == Scale::Input { d_in } else { d_out };
+        for (what, found, expected) in [("scale", &own.scale, scaled), ("bias", &own.bias, d_out)] {
+            if let Some(found) = found.as_ref().filter(|found| found.len() != expected) {
+                problems.push(format!(
+                    "{what} of {name:?} in layer {layer}: expected [{expected}], found [{}]",
+                    found.len()
+                ));
+            }
+        }
+    }
+    for ((layer, name), own) in &v2.norms {
+        let found = own.weight.len();
+        if *layer > model.n_layers || found != model.d_model {
+            problems.push(format!(
+                "norm {name:?} in layer {layer}: expected [{}], found [{found}]",
+                model.d_model
+            ));
+        }
+    }
+}
+
+fn check_lora(lora: &LoraData, model: &Sizes, problems: &mut Vec<String>) {
+    for ((layer, name), (a, b)) in &lora.pairs {
+        if !model.has(*layer, *name) {
+            problems.push(format!("the model has no {name:?} in layer {layer}"));
+            continue;
+        }
+        let [d_out, d_in] = model.linear_shape(*name);
+        let rank = lora.rank;
+        for (what, found, expected) in [("A", a.len(), rank * d_in), ("B", b.len(), rank * d_out)] {
+            if found != expected {
+                problems.push(format!(
+                    "LoRA's {what} of {name:?} in layer {layer}: expected {expected} numbers, \
+                     found {found}"
+                ));
+            }
+        }
+    }
+}
+
+fn prompts_from(prompts: &PromptData, model: &Sizes, device: &Device) -> AdaptionPrompt {
+    let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
+    let config = AdaptionPromptConfig {
+        adapter_len: prompts.adapter_len,
+        layers: Layers::of(&indices, model.n_layers),
+        gate: prompts.gate,
+        activation: prompts.activation,
+        factor: prompts.layers.values().any(|own| own.factor.is_some()),
+        init: Init::default(),
+    };
+    let layers = prompts.layers.values().map(|own| {
+        let (prompt, gate) = (own.prompt.clone(), own.gate.clone());
+        LayerPrompt::from_values(prompt, gate, own.factor, prompts.adapter_len, device)
+    });
+    AdaptionPrompt::new(config, indices, layers.collect())
+}
+
+fn prompts_to(prompts: &AdaptionPrompt) -> PromptData {
+    let config = prompts.config();
+    let mut d_model = 0;
+    let layers = prompts.indices().iter().zip(&prompts.layers).map(|(&index, own)| {
+        [_, d_model] = own.prompt.val().dims();
+        let factor = own.factor.as_ref().and_then(|factor| numbers(factor).first().copied());
+        (index, PromptLayer { prompt: numbers(&own.prompt), gate: numbers(&own.gate), factor })
+    });
+    let layers = layers.collect();
+    PromptData {
+        adapter_len: config.adapter_len,
+        d_model,
+        gate: config.gate,
+        activation: config.activation,
+        layers,
+    }
+}
+
+fn v2_from(v2: &V2Data, model: &Sizes, device: &Device) -> AdapterV2 {
+    let param = |values: &Option<Vec<f32>>| values.as_ref().map(|values| vector(values, device));
+    let layers = (0..=model.n_layers).map(|layer| V2Layer {
+        linears: v2
+            .linears
+            .iter()
+            .filter(|((at, _), _)| *at == layer)
+            .map(|((_, name), own)| V2Linear {
+                name: *name,
+                scale: param(&own.scale),
+                bias: param(&own.bias),
+            })
+            .collect(),
+        norms: v2
+            .norms
+            .iter()
+            .filter(|((at, _), _)| *at == layer)
+            .map(|((_, name), own)| V2Norm {
+                name: *name,
+                weight: vector(&own.weight, device),
+                bias: param(&own.bias),
+            })
+            .collect(),
+    });
+    let mut linears = v2.linears.keys().map(|(_, name)| *name).collect::<Vec<_>>();
+    linears.sort_unstable();
+    linears.dedup();
+    let config = V2Config {
+        scale: v2.scale,
+        bias: v2.linears.values().any(|own| own.bias.is_some()),
+        linears,
+        norms: !v2.norms.is_empty(),
+    };
+    AdapterV2 { layers: layers.collect(), config }
+}
+
+fn v2_to(v2: &AdapterV2) -> V2Data {
+    let mut data =
+        V2Data { scale: v2.config().scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
+    for (layer, own) in v2.layers.iter().enumerate() {
+        for linear in &own.linears {
+            let (scale, bias) =
+                (linear.scale.as_ref().map(numbers), linear.bias.as_ref().map(numbers));
+            data.linears.insert((layer, linear.name), V2LinearData { scale, bias });
+        }
+        for norm in &own.norms {
+            let bias = norm.bias.as_ref().map(numbers);
+            let weight = numbers(&norm.weight);
+            data.norms.insert((layer, norm.name), V2NormData { weight, bias });
+        }
+    }
+    data
+}
+
+fn lora_from(lora: &LoraData, model: &Sizes, device: &Device) -> Lora {
+    let layers = (0..model.n_layers).map(|layer| LoraLayer {
+        pairs: lora
+            .pairs
+            .iter()
+            .filter(|((at, _), _)| *at == layer)
+            .map(|((_, name), (a, b))| {
+                LoraPair::from_values(*name, a.clone(), b.clone(), lora.rank, device)
+            })
+            .collect(),
+    });
+    let layers = layers.collect::<Vec<_>>();
+    let mut indices = lora.pairs.keys().map(|(layer, _)| *layer).collect::<Vec<_>>();
+    indices.dedup();
+    let mut linears: Vec<LinearName> = lora.pairs.keys().map(|(_, name)| *name).collect();
+    linears.sort_unstable();
+    linears.dedup();
+    let all = indices.len() == model.n_layers;
+    let config = LoraConfig {
+        rank: lora.rank,
+        alpha: lora.alpha,
+        linears,
+        layers: (!all).then(|| Layers::of(&indices, model.n_layers)),
+    };
+    Lora { layers, config }
+}
+
+fn lora_to(lora: &Lora) -> LoraData {
+    let pairs = lora.layers.iter().enumerate().flat_map(|(layer, own)| {
+        own.pairs.iter().map(move |pair| ((layer, pair.name), (numbers(&pair.a), numbers(&pair.b))))
+    });
+    LoraData { rank: lora.config().rank, alpha: lora.config().alpha, pairs: pairs.collect() }
+}

@@ -1,0 +1,166 @@
+//! Names of an adapter's tensors, as PEFT has them and, for what PEFT does not know, in its style.
+//! This and `peft.rs` are the only places that know PEFT's names.
+
+use llama::{LinearName, NormName};
+
+use crate::data::Family;
+
+/// Before every name: PEFT's wrapper around the model.
+const WRAPPER: &str = "base_model.model.";
+
+/// What a tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Prompt,
+    Gate,
+    Factor,
+    Scale(LinearName),
+    Bias(LinearName),
+    NormWeight(NormName),
+    NormBias(NormName),
+    LoraA(LinearName),
+    LoraB(LinearName),
+}
+
+/// Name of a tensor in a layer; the head and the final norm have no layer in their names.
+pub(crate) fn key(family: Family, layer: usize, part: Part) -> String {
+    let attention = match family {
+        Family::Llama => format!("{WRAPPER}model.layers.{layer}.self_attn"),
+        Family::Gpt2 => format!("{WRAPPER}transformer.h.{layer}.attn"),
+    };
+    let linear = |name| match module(name) {
+        (place @ "lm_head", _) => format!("{WRAPPER}{place}"),
+        (block, place) => format!("{WRAPPER}model.layers.{layer}.{block}.{place}"),
+    };
+    let norm = |name| match name {
+        NormName::Attention => format!("{WRAPPER}model.layers.{layer}.input_layernorm"),
+        NormName::FeedForward => format!("{WRAPPER}model.layers.{layer}.post_attention_layernorm"),
+        NormName::Final => format!("{WRAPPER}model.norm"),
+    };
+    match part {
+        Part::Prompt => format!("{attention}.adaption_prompt"),
+        Part::Gate => format!("{attention}.adaption_gate"),
+        Part::Factor => format!("{attention}.adaption_factor"),
+        Part::Scale(name) => format!("{}.adapter_scale", linear(name)),
+        Part::Bias(name) => format!("{}.adapter_bias", linear(name)),
+        Part::NormWeight(name) => format!("{}.weight", norm(name)),
+        Part::NormBias(name) => format!("{}.bias", norm(name)),
+        Part::LoraA(name) => format!("{}.lora_A.weight", linear(name)),
+        Part::LoraB(name) => format!("{}.lora_B.weight", linear(name)),
+    }
+}
+
+/// What a name means: whose it is, its layer (`None` for the head and the final norm) and part.
+pub(crate) fn parse(name: &str) -> Option<(Family, Option<usize>, Part)> {
+    let name = name.strip_prefix(WRAPPER)?;
+    if let Some(last) = name.strip_prefix("lm_head.") {
+        return Some((Family::Llama, None, linear_part(LinearName::Head, last)?));
+    }
+    if let Some(last) = name.strip_prefix("model.norm.") {
+        return Some((Family::Llama, None, norm_part(NormName::Final, last)?));
+    }
+    let (family, rest) = match name.strip_prefix("transformer.h.") {
+        Some(rest) => (Family::Gpt2, rest),
+        None => (Family::Llama, name.strip_prefix("model.layers.")?),
+    };
+    let (layer, rest) = rest.split_once('.')?;
+    // `01` and `+1` would be other names for layer 1.
+    let layer = layer.parse::<usize>().ok().filter(|number| number.to_string() == layer)?;
+    let (block, last) = rest.split_once('.')?;
+    let part = match (family, block, last) {
+        (Family::Llama, "self_attn", _) | (Family::Gpt2, "attn", _)
+            if last.starts_with("adaption_") =>
+        {
+            match last {
+                "adaption_prompt" => Part::Prompt,
+                "adaption_gate" => Part::Gate,
+                "adaption_factor" => Part::Factor,
+                _ => return None,
+            }
+        }
+        (Family::Llama, "input_layernorm", _) => norm_part(NormName::Attention, last)?,
+        (Family::Llama, "post_attention_layernorm", _) => norm_part(NormName::FeedForward, last)?,
+        (Family::Llama, _, _) => {
+            let (place, last) = last.split_once('.')?;
+            let names = LinearName::OF_A_LAYER.into_iter();
+            let name = { names }.find(|&name| module(name) == (block, place))?;
+            linear_part(name, last)?
+        }
+        (Family::Gpt2, _, _) => return None,
+    };
+    Some((family, Some(layer), part))
+}
+
+/// Block and place of a linear layer in Hugging Face's Llama.
+pub(crate) fn module(name: LinearName) -> (&'static str, &'static str) {
+    match name {
+        LinearName::Query => ("self_attn", "q_proj"),
+        LinearName::Key => ("self_attn", "k_proj"),
+        LinearName::Value => ("self_attn", "v_proj"),
+        LinearName::Output => ("self_attn", "o_proj"),
+        LinearName::Gate => ("mlp", "gate_proj"),
+        LinearName::Up => ("mlp", "up_proj"),
+        LinearName::Down => ("mlp", "down_proj"),
+        LinearName::Head => ("lm_head", ""),
+    }
+}
+
+fn linear_part(name: LinearName, last: &str) -> Option<Part> {
+    match last {
+        "adapter_scale" => Some(Part::Scale(name)),
+        "adapter_bias" => Some(Part::Bias(name)),
+        "lora_A.weight" => Some(Part::LoraA(name)),
+        "lora_B.weight" => Some(Part::LoraB(name)),
+        _ => None,
+    }
+}
+
+fn norm_part(name: NormName, last: &str) -> Option<Part> {
+    match last {
+        "weight" => Some(Part::NormWeight(name)),
+        "bias" => Some(Part::NormBias(name)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_means_what_it_was_made_for() {
+        let mut parts = vec![Part::Prompt, Part::Gate, Part::Factor];
+        for name in LinearName::OF_A_LAYER {
+            parts.extend([Part::Scale(name), Part::Bias(name), Part::LoraA(name)]);
+            parts.push(Part::LoraB(name));
+        }
+        for name in [NormName::Attention, NormName::FeedForward] {
+            parts.extend([Part::NormWeight(name), Part::NormBias(name)]);
+        }
+        for part in parts {
+            let name = key(Family::Llama, 12, part);
+            assert_eq!(parse(&name), Some((Family::Llama, Some(12), part)), "{name}");
+        }
+        let last = [Part::Bias(LinearName::Head), Part::NormWeight(NormName::Final)];
+        for part in last {
+            let name = key(Family::Llama, 12, part);
+            assert_eq!(parse(&name), Some((Family::Llama, None, part)), "{name}");
+        }
+        let name = key(Family::Gpt2, 3, Part::Gate);
+        assert_eq!(name, "base_model.model.transformer.h.3.attn.adaption_gate");
+        assert_eq!(parse(&name), Some((Family::Gpt2, Some(3), Part::Gate)));
+    }
+
+    #[test]
+    fn other_names_mean_nothing() {
+        for name in [
+            "model.layers.1.self_attn.adaption_gate",
+            "base_model.model.model.layers.01.self_attn.adaption_gate",
+            "base_model.model.model.layers.1.self_attn.q_proj.weight",
+            "base_model.model.model.layers.1.mlp.q_proj.adapter_bias",
+            "base_model.model.transformer.h.1.attn.c_attn.lora_A.weight",
+        ] {
+            assert_eq!(parse(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Named arrays of f32: an adapter's tensors, whichever file holds them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::{DType, TensorData};
+use llama::weights::SafetensorsFile;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use crate::error::{Error, Result};
+
+/// Shape and numbers of a tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Array {
+    pub shape: Vec<usize>,
+    pub values: Vec<f32>,
+}
+
+impl Array {
+    pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Self {
+        let shape = shape.into();
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+        Self { shape, values }
+    }
+
+    /// Its shape without dimensions of size one: formats differ there.
+    pub fn squeezed(&self) -> Vec<usize> {
+        self.shape.iter().copied().filter(|&size| size != 1).collect()
+    }
+
+    fn of(data: TensorData) -> Self {
+        let shape = data.shape().to_vec();
+        Self::new(shape, data.convert_dtype(DType::F32).iter::<f32>().collect())
+    }
+}
+
+/// Arrays by name.
+pub(crate) type Arrays = BTreeMap<String, Array>;
+
+/// Every tensor of a safetensors file.
+pub(crate) fn read_safetensors(file: &SafetensorsFile, path: &Path) -> Result<Arrays> {
+    let mut arrays = Arrays::new();
+    for name in file.shapes().keys() {
+        arrays.insert(name.clone(), Array::of(file.read(name)?));
+    }
+    finite(arrays, path)
+}
+
+/// Refuses NaN and infinite numbers.
+pub(crate) fn finite(arrays: Arrays, path: &Path) -> Result<Arrays> {
+    let bad = arrays.iter().filter(|(_, array)| array.values.iter().any(|x| !x.is_finite()));
+    let problems = bad.map(|(name, _)| format!("{name} has NaN or infinite numbers"));
+    let problems = problems.collect::<Vec<_>>();
+    match problems.is_empty() {
+        true => Ok(arrays),
+        false => Err(Error::Tensors { path: path.into(), problems }),
+    }
+}
+
+/// The bytes of a safetensors file, as PEFT writes it.
+pub(crate) fn to_safetensors(arrays: &Arrays) -> Vec<u8> {
+    let bytes = arrays.iter().map(|(name, array)| {
+        let bytes = array.values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
+        (name, &array.shape, bytes)
+    });
+    let bytes = bytes.collect::<Vec<_>>();
+    let views = bytes.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, (*shape).clone(), bytes)
+            .expect("shape and bytes belong together");
+        (name.as_str(), view)
+    });
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    safetensors::serialize(views, Some(metadata)).expect("the views are valid")
+}

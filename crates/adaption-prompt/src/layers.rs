@@ -1,0 +1,90 @@
+//! Which layers of a model an adapter is in.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A set of a model's layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layers {
+    /// The last ones, as in the paper.
+    Last(usize),
+    /// These, counted from 0, in rising order.
+    Chosen(Vec<usize>),
+}
+
+/// More layers than any model has.
+const MOST: usize = 1 << 16;
+
+impl Layers {
+    /// Number of layers.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Last(count) => *count,
+            Self::Chosen(layers) => layers.len(),
+        }
+    }
+
+    /// Indices in a model of `n_layers` layers, in rising order.
+    ///
+    /// # Errors
+    /// [`Error::TooManyLayers`], [`Error::NoSuchLayer`], or [`Error::Config`] for an empty set or
+    /// one that does not rise.
+    pub fn indices(&self, n_layers: usize) -> Result<Vec<usize>> {
+        let config = |found: String, expected| Error::Config { field: "layers", found, expected };
+        if !(1..=MOST).contains(&self.count()) {
+            let field = "adapter_layers";
+            let found = self.count().to_string();
+            return Err(Error::Config { field, found, expected: "1 to 65536" });
+        }
+        match self {
+            Self::Last(count) if *count > n_layers => {
+                Err(Error::TooManyLayers { asked: *count, present: n_layers })
+            }
+            Self::Last(count) => Ok((n_layers - count..n_layers).collect()),
+            Self::Chosen(layers) => {
+                if !layers.is_sorted_by(|a, b| a < b) {
+                    return Err(config(format!("{layers:?}"), "rising numbers, each once"));
+                }
+                match layers.iter().find(|layer| **layer >= n_layers) {
+                    Some(&layer) => Err(Error::NoSuchLayer { layer, present: n_layers }),
+                    None => Ok(layers.clone()),
+                }
+            }
+        }
+    }
+
+    /// The shortest way to name some layers of a model; the indices rise.
+    pub fn of(indices: &[usize], n_layers: usize) -> Self {
+        let last = n_layers.checked_sub(indices.len());
+        match last {
+            Some(first) if indices.iter().copied().eq(first..n_layers) => Self::Last(indices.len()),
+            _ => Self::Chosen(indices.to_vec()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_layers_are_counted_from_the_end() {
+        assert_eq!(Layers::Last(2).indices(5).unwrap(), [3, 4]);
+        assert_eq!(Layers::of(&[3, 4], 5), Layers::Last(2));
+        assert_eq!(Layers::of(&[2, 4], 5), Layers::Chosen(vec![2, 4]));
+    }
+
+    #[test]
+    fn a_set_that_does_not_fit_is_refused() {
+        let message = |layers: Layers| layers.indices(3).unwrap_err().to_string();
+        assert_eq!(message(Layers::Last(4)), "the adapter wants 4 layers, the model has 3");
+        assert_eq!(
+            message(Layers::Chosen(vec![0, 3])),
+            "the adapter wants layer 3, the model has layers 0 to 2"
+        );
+        assert!(message(Layers::Chosen(vec![1, 1])).contains("rising numbers"));
+        assert!(message(Layers::Chosen(vec![])).contains("is 0, expected 1 to 65536"));
+    }
+}

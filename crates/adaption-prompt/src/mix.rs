@@ -1,0 +1,81 @@
+//! Several adapters at once, each with a weight: what they add to the model is added.
+
+use llama::Llama;
+
+use crate::prepared::Prepared;
+use crate::weights::AdapterWeights;
+
+/// A weighted mix of adapters.
+///
+/// The gated branches of their prompts are multiplied by the weights and added; so is what Adapter
+/// V2 and LoRA change of a linear layer's output and of a norm's weights. A mix of one adapter with
+/// weight 1 is that adapter; all weights 0 is the base.
+#[derive(Debug, Clone)]
+pub struct Mix {
+    /// In any order, at least one.
+    pub parts: Vec<MixPart>,
+}
+
+/// One adapter of a mix.
+#[derive(Debug, Clone)]
+pub struct MixPart {
+    /// What to call it; the name of its folder in the mix's.
+    pub name: String,
+    /// How much of it; any finite number.
+    pub weight: f64,
+    /// The adapter.
+    pub adapter: AdapterWeights,
+}
+
+impl Mix {
+    /// Makes it ready to join a model's passes, as [`AdapterWeights::prepare`] does.
+    ///
+    /// # Panics
+    /// If a part was made for a model of other sizes.
+    pub fn prepare(&self, llama: &Llama) -> Prepared {
+        let parts = self.parts.iter().map(|part| part.adapter.prepare(llama).weighted(part.weight));
+        parts.reduce(Prepared::plus).unwrap_or_default()
+    }
+}
+
+/// An adapter as users have them: one, or a mix of several.
+#[derive(Debug, Clone)]
+pub enum AnyAdapter {
+    /// A single adapter.
+    Single(AdapterWeights),
+    /// A mix.
+    Mix(Mix),
+}
+
+impl<T: Into<AdapterWeights>> From<T> for AnyAdapter {
+    fn from(adapter: T) -> Self {
+        Self::Single(adapter.into())
+    }
+}
+
+impl From<Mix> for AnyAdapter {
+    fn from(mix: Mix) -> Self {
+        Self::Mix(mix)
+    }
+}
+
+impl AnyAdapter {
+    /// Makes it ready to join a model's passes.
+    ///
+    /// # Panics
+    /// If it was made for a model of other sizes.
+    pub fn prepare(&self, llama: &Llama) -> Prepared {
+        match self {
+            Self::Single(adapter) => adapter.prepare(llama),
+            Self::Mix(mix) => mix.prepare(llama),
+        }
+    }
+
+    /// The adapters in it.
+    pub fn parts(&self) -> Vec<&AdapterWeights> {
+        match self {
+            Self::Single(adapter) => vec![adapter],
+            Self::Mix(mix) => mix.parts.iter().map(|part| &part.adapter).collect(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What tells one base model from another, whatever file it came from and in whatever precision.
+//!
+//! Sizes must agree to the number. Norm weights are f32 or bf16 in every file and never quantised,
+//! so a hash over all of them (rounded to bf16) is the same for each form of a model. Models whose
+//! norms are alike, such as fresh ones, differ in what a layer makes of a fixed vector.
+
+use burn::tensor::{DType, Tensor, TensorData};
+use half::bf16;
+use serde::{Deserialize, Serialize};
+
+use crate::config::LlamaConfig;
+use crate::linear::Linear;
+use crate::model::Llama;
+use crate::seam::LinearName;
+
+/// What fixes the shapes of everything that can be adapted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// Decoder layers.
+    pub n_layers: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Inner width of the feed-forward.
+    pub d_ff: usize,
+    /// Rows of the embedding table.
+    pub vocab_size: usize,
+}
+
+impl From<&LlamaConfig> for Sizes {
+    fn from(config: &LlamaConfig) -> Self {
+        let LlamaConfig { n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, .. } = *config;
+        let vocab_size = config.vocab_size;
+        Self { n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, vocab_size }
+    }
+}
+
+impl Sizes {
+    /// Rows and columns of a linear layer's weight, `[out, in]`.
+    pub fn linear_shape(&self, name: LinearName) -> [usize; 2] {
+        let (query, kv) = (self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim);
+        match name {
+            LinearName::Query => [query, self.d_model],
+            LinearName::Key | LinearName::Value => [kv, self.d_model],
+            LinearName::Output => [self.d_model, query],
+            LinearName::Gate | LinearName::Up => [self.d_ff, self.d_model],
+            LinearName::Down => [self.d_model, self.d_ff],
+            LinearName::Head => [self.vocab_size, self.d_model],
+        }
+    }
+
+    /// Whether a layer has a linear layer of this name; the head's layer is the number of layers.
+    pub fn has(&self, layer: usize, name: LinearName) -> bool {
+        match name {
+            LinearName::Head => layer == self.n_layers,
+            _ => layer < self.n_layers,
+        }
+    }
+}
+
+/// Sizes and a digest of a model's weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Shapes.
+    pub sizes: Sizes,
+    /// Hash of every norm weight, rounded to bf16.
+    pub norms: String,
+    /// What the first layer's query projection and the last layer's downward projection make of a
+    /// fixed vector: some of their outputs.
+    pub sample: Vec<f32>,
+}
+
+impl Llama {
+    /// What tells this model from others. Reads the norms and runs two small products.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint { sizes: self.config().into(), norms: self.hash_norms(), sample: self.sample() }
+    }
+
+    /// FNV-1a: it tells models apart; it keeps no secrets.
+    fn hash_norms(&self) -> String {
+        let layers = self.layers.iter();
+        let norms = layers.flat_map(|layer| [&layer.attention_norm, &layer.feed_forward_norm]);
+        let weights = norms.chain([&self.norm]).map(|norm| norm.weight.val()).collect();
+        let data = Tensor::cat(weights, 0).into_data().convert_dtype(DType::F32);
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        for byte in data.iter::<f32>().flat_map(|x| bf16::from_f32(x).to_le_bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        format!("{hash:016x}")
+    }
+
+    fn sample(&self) -> Vec<f32> {
+        /// Outputs of each product.
+        const KEPT: usize = 16;
+        let through = |linear: &Linear, width: usize| {
+            // Signs without a pattern: sums of many weights, in which rounding averages out.
+            let mut state: u32 = 0x9e37_79b9;
+            let signs = (0..width).map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if state >> 31 == 0 { 1.0 } else { -1.0 }
+            });
+            let signs = TensorData::new(signs.collect::<Vec<f32>>(), [1, width]);
+            let input = Tensor::<2>::from_data(signs, &self.device().without_autodiff());
+            let output = linear.forward(input).into_data().convert_dtype(DType::F32);
+            output.iter::<f32>().take(KEPT).map(rounded).collect::<Vec<_>>()
+        };
+        let (first, last) = (&self.layers[0], &self.layers[self.layers.len() - 1]);
+        let mut sample = through(&first.attention.query, self.config().d_model);
+        sample.extend(through(&last.feed_forward.down, self.config().d_ff));
+        sample
+    }
+}
+
+/// Four digits: enough to compare, short to read.
+fn rounded(x: f32) -> f32 {
+    format!("{x:.3e}").parse().expect("a number was written")
+}
+
+impl Fingerprint {
+    /// What differs between two models, or nothing if they are the same but for precision.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let pairs = |sizes: &Sizes| {
+            [
+                ("layers", sizes.n_layers),
+                ("heads", sizes.n_heads),
+                ("key and value heads", sizes.n_kv_heads),
+                ("width of a head", sizes.head_dim),
+                ("width", sizes.d_model),
+                ("width of the feed-forward", sizes.d_ff),
+                ("vocabulary", sizes.vocab_size),
+            ]
+        };
+        for ((what, ours), (_, theirs)) in pairs(&self.sizes).into_iter().zip(pairs(&other.sizes)) {
+            if ours != theirs {
+                found.push(format!("{what}: {ours} and {theirs}"));
+            }
+        }
+        if !found.is_empty() {
+            return found;
+        }
+        if self.norms != other.norms {
+            found.push(format!("hash of the norms: {} and {}", self.norms, other.norms));
+        }
+        let alike = self.likeness(other);
+        // Four bits a weight leave about 0.99; two unrelated models are near 0.
+        if alike < 0.9 {
+            found.push(format!("sampled products: likeness {alike:.2}, expected 0.9 to 1"));
+        }
+        found
+    }
+
+    /// Cosine of the two samples.
+    fn likeness(&self, other: &Self) -> f64 {
+        if self.sample.len() != other.sample.len() {
+            return 0.0;
+        }
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+        };
+        let lengths = (dot(&self.sample, &self.sample) * dot(&other.sample, &other.sample)).sqrt();
+        // Two models of zeros are alike.
+        if lengths == 0.0 { 1.0 } else { dot(&self.sample, &other.sample) / lengths }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{RopeConfig, RopeScaling};
+    use crate::source::ModelSource;
+    use crate::weights;
+
+    fn tiny(d_ff: usize) -> Llama {
+        let rope = RopeConfig { theta: 1e4, scaling: RopeScaling::None };
+        let config = LlamaConfig {
+            n_layers: 2,
+            n_heads: 2,
+            n_kv_heads: 1,
+            head_dim: 4,
+            d_model: 8,
+            d_ff,
+            vocab_size: 11,
+            max_positions: 16,
+            norm_eps: 1e-5,
+            rope,
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            tied_head: true,
+            sliding_window: None,
+        };
+        weights::random(config, &testing::flex()).unwrap()
+    }
+
+    #[test]
+    fn a_model_is_itself_in_every_precision() {
+        let source =
+            ModelSource::open(testing::golden_folder().join("llama-gqa-tied/base")).unwrap();
+        let print = |dtype| source.load(dtype, &testing::flex()).unwrap().fingerprint();
+        let whole = print(DType::F32);
+        assert_eq!(whole.differences(&whole), [""; 0]);
+        assert_eq!(whole.differences(&print(DType::BF16)), [""; 0]);
+        assert_eq!(whole.differences(&print(DType::F16)), [""; 0]);
+    }
+
+    #[test]
+    fn other_weights_and_other_sizes_are_named() {
+        let model = tiny(12).fingerprint();
+        // The norms of both are ones: the products tell them apart.
+        let other = model.differences(&tiny(12).fingerprint());
+        assert_eq!(other.len(), 1, "{other:?}");
+        assert!(other[0].starts_with("sampled products"), "{other:?}");
+        assert_eq!(
+            model.differences(&tiny(14).fingerprint()),
+            ["width of the feed-forward: 12 and 14"]
+        );
+    }
+}

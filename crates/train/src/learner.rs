@@ -1,0 +1,181 @@
+//! What learns: an adapter on a frozen model or, to compare with, the whole model.
+
+use std::path::Path;
+
+use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPrompt};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{DType, Device, Tensor};
+use llama::{Adapter, Llama, ModelSource, NoAdapter, Tokenizer, weights};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::params;
+
+/// Ways to fine-tune.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// The model stays as it is; an adapter learns.
+    Adapter(AdapterConfig),
+    /// Every weight of the model learns.
+    Full,
+}
+
+impl Default for Method {
+    fn default() -> Self {
+        Self::Adapter(AdapterConfig::default())
+    }
+}
+
+impl<T: Into<AdapterConfig>> From<T> for Method {
+    fn from(config: T) -> Self {
+        Self::Adapter(config.into())
+    }
+}
+
+/// The numbers that training changes.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
+pub enum Learner {
+    /// An adapter.
+    Adapter(AdapterWeights),
+    /// A whole model.
+    Full(Llama),
+}
+
+impl From<AdapterWeights> for Learner {
+    fn from(adapter: AdapterWeights) -> Self {
+        Self::Adapter(adapter)
+    }
+}
+
+impl From<AdaptionPrompt> for Learner {
+    fn from(prompts: AdaptionPrompt) -> Self {
+        Self::Adapter(prompts.into())
+    }
+}
+
+impl Method {
+    /// Checks it against a model.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`], or [`Error::Config`] for a model whose weights cannot learn.
+    pub fn validate(&self, llama: &Llama) -> Result<()> {
+        match self {
+            Self::Adapter(config) => Ok(config.validate(&llama.config().into())?),
+            Self::Full if llama.embedding.val().dtype() == DType::F32 => Ok(()),
+            Self::Full => Err(Error::Config {
+                field: "the base's precision",
+                found: format!("{:?}", llama.embedding.val().dtype()),
+                expected: "f32: all of the model's weights are to learn",
+            }),
+        }
+    }
+
+    /// What learns, at its start.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn init(&self, llama: &Llama, seed: u64) -> Result<Learner> {
+        self.validate(llama)?;
+        match self {
+            Self::Adapter(config) => {
+                Ok(Learner::Adapter(config.init(llama, seed, &llama.device().autodiff())?))
+            }
+            Self::Full => Ok(Learner::Full(params::learning(llama.clone()))),
+        }
+    }
+}
+
+impl Learner {
+    /// The same with prompts that start from the embeddings of a text.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an empty text, or where there are no prompts.
+    pub fn with_text(self, base: &Llama, tokenizer: &Tokenizer, text: &str) -> Result<Self> {
+        let wrong = |found: &str, expected| Error::Config {
+            field: "the prompts' text",
+            found: found.into(),
+            expected,
+        };
+        let tokens = tokenizer.encode_raw(text)?;
+        if tokens.is_empty() {
+            return Err(wrong("empty", "words"));
+        }
+        match self {
+            Self::Adapter(AdapterWeights { prompts: Some(prompts), v2, lora }) => {
+                let prompts = Some(prompts.with_text(base, &tokens)?);
+                Ok(Self::Adapter(AdapterWeights { prompts, v2, lora }))
+            }
+            _ => Err(wrong("given", "none: this method has no prompts")),
+        }
+    }
+
+    /// Runs `work` with the model and the adapter that make up what was learned on `base`.
+    pub fn with<R>(&self, base: &Llama, work: impl FnOnce(&Llama, &dyn Adapter) -> R) -> R {
+        match self {
+            Self::Adapter(adapter) => work(base, &adapter.prepare(base)),
+            Self::Full(model) => work(model, &NoAdapter),
+        }
+    }
+
+    /// The adapter, if it is one.
+    pub fn adapter(&self) -> Option<&AdapterWeights> {
+        match self {
+            Self::Adapter(adapter) => Some(adapter),
+            Self::Full(_) => None,
+        }
+    }
+
+    /// Numbers that training changes.
+    pub fn n_parameters(&self) -> usize {
+        self.num_params()
+    }
+
+    /// Whether its numbers are usable: none is NaN, and no tensor's sum passes what f32 can hold.
+    pub fn is_finite(&self) -> bool {
+        struct Finite(bool);
+        impl ModuleVisitor for Finite {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let sum = param.val().inner().abs().sum();
+                self.0 &= sum.into_scalar::<f32>().is_finite();
+            }
+        }
+        let mut finite = Finite(true);
+        self.visit(&mut finite);
+        finite.0
+    }
+
+    /// Writes it into a folder: an adapter, or a whole model with its tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`], [`Error::Model`].
+    pub fn save(
+        &self,
+        folder: &Path,
+        base: &Llama,
+        tokenizer: &Tokenizer,
+        name: &str,
+    ) -> Result<()> {
+        match self {
+            Self::Adapter(adapter) => adapter.save(folder, base, name)?,
+            Self::Full(model) => {
+                weights::huggingface::save(model, folder, DType::F32)?;
+                tokenizer.save(folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`], [`Error::Model`].
+    pub fn load(folder: &Path, method: &Method, base: &Llama) -> Result<Self> {
+        let device: Device = base.device();
+        match method {
+            Method::Adapter(_) => Ok(Self::Adapter(AdapterWeights::load(folder, base, &device)?)),
+            Method::Full => Ok(Self::Full(ModelSource::open(folder)?.load(DType::F32, &device)?)),
+        }
+    }
+}

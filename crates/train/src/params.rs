@@ -1,0 +1,66 @@
+//! A module's parameters one after the other, flat, each with its place in the module as name.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+
+/// What is done with each parameter; its value comes as it is, with autodiff where it has it.
+pub(crate) trait Visit {
+    /// Looks at a parameter called `name`.
+    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>);
+}
+
+/// Visits every parameter in the order of the module's fields.
+pub(crate) fn visit(module: &impl Module, visit: &mut impl Visit) {
+    struct Visitor<'a, V> {
+        path: Vec<String>,
+        visit: &'a mut V,
+    }
+    impl<V: Visit> ModuleVisitor for Visitor<'_, V> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.visit.visit(&self.path.join("."), param.val());
+        }
+
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+    }
+    module.visit(&mut Visitor { path: Vec::new(), visit });
+}
+
+/// Replaces every parameter, in the order of the module's fields. `next` gets the old value, flat
+/// and without autodiff, and gives the new one; each stays on its device, with autodiff or without
+/// it as before.
+pub(crate) fn replace<M: Module>(module: M, next: &mut dyn FnMut(Tensor<1>) -> Tensor<1>) -> M {
+    struct Mapper<'a>(&'a mut dyn FnMut(Tensor<1>) -> Tensor<1>);
+    impl ModuleMapper for Mapper<'_> {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let value = param.val();
+            let device: Device = value.device();
+            let shape = value.dims();
+            let value = (self.0)(flat(value.inner())).reshape(shape);
+            Param::from_tensor(if device.is_autodiff() { value.autodiff() } else { value })
+        }
+    }
+    module.map(&mut Mapper(next))
+}
+
+/// All numbers of a tensor in a row.
+pub(crate) fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let count = tensor.shape().num_elements();
+    tensor.reshape([count])
+}
+
+/// The same module with every parameter a leaf that can learn.
+pub(crate) fn learning<M: Module>(module: M) -> M {
+    struct Mapper;
+    impl ModuleMapper for Mapper {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            Param::from_tensor(param.val().inner().autodiff())
+        }
+    }
+    module.map(&mut Mapper)
+}
