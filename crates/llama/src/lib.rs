@@ -53,6 +53,7 @@ mod stop_strings;
 mod stream;
 mod strftime;
 mod tokenizer;
+pub mod torch;
 pub mod weights;
 
 pub use attention::PromptKv;

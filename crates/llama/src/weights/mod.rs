@@ -6,6 +6,7 @@
 mod assemble;
 mod bytes;
 pub mod huggingface;
+pub(crate) mod reader;
 mod report;
 mod safetensors;
 
