@@ -54,6 +54,7 @@ mod stream;
 mod strftime;
 mod tokenizer;
 pub mod torch;
+mod vocabulary;
 pub mod weights;
 
 pub use attention::PromptKv;

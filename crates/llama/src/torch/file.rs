@@ -50,7 +50,7 @@ impl TorchFile {
             [0x80, ..] => {
                 let mut reader = Reader::new(&bytes, FORMAT);
                 let pickle = legacy::value(&bytes, &mut reader)?;
-                let (root, claims) = rebuild::tree(&pickle).map_err(|why| broken(&bytes, why))?;
+                let (root, claims) = rebuild::tree(&bytes, &pickle)?;
                 let storages = legacy::storages(&bytes, &mut reader, &claims)?;
                 ((root, claims), storages)
             }
@@ -68,9 +68,8 @@ impl TorchFile {
         }
         let mut tensors = BTreeMap::new();
         for (name, tensor) in root.tensors() {
-            if let Err(reason) =
-                strided::check(tensor, storages[&tensor.storage].len(), bytes.len())
-            {
+            let storage = storages[&tensor.storage].len();
+            if let Some(reason) = strided::misfit(tensor, storage, bytes.len()) {
                 return Err(broken(&bytes, format!("tensor {name} {reason}")));
             }
             if tensors.insert(name.clone(), tensor.clone()).is_some() {
@@ -126,7 +125,7 @@ fn unpickle(bytes: &Bytes, place: Place) -> Result<(Value<TensorInfo>, Claims)> 
         }
     };
     let pickle = pickle::read(&mut reader)?;
-    rebuild::tree(&pickle).map_err(|why| broken(bytes, why))
+    rebuild::tree(bytes, &pickle)
 }
 
 /// The error of everything that is wrong with a file.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use burn::tensor::DType;
 
 use super::element;
+use super::file::broken;
 use super::pickle::{Id, Machine, Node, Object, Pickle, Storage};
 use super::value::Value;
 use crate::error::Result;
+use crate::weights::Bytes;
 
 /// Most dimensions of a tensor, more than any model's.
 const MOST_DIMENSIONS: usize = 16;
@@ -130,7 +132,10 @@ fn tensor(machine: &Machine<'_, '_>, name: &str, arguments: &[Id]) -> Result<Opt
 ///
 /// Values that are shared are copied; so that they cannot multiply without end, the size of the
 /// tree is bounded by that of the nodes.
-pub(super) fn tree(pickle: &Pickle) -> Result<(Value<TensorInfo>, Claims), String> {
+///
+/// # Errors
+/// [`Error::Format`](crate::Error::Format)
+pub(super) fn tree(bytes: &Bytes, pickle: &Pickle) -> Result<(Value<TensorInfo>, Claims)> {
     let size = |node: &Node| match node {
         Node::Text(text) | Node::Global(text) => 1 + text.len(),
         Node::Bytes(bytes) | Node::Big(bytes) => 1 + bytes.len(),
@@ -140,22 +145,24 @@ pub(super) fn tree(pickle: &Pickle) -> Result<(Value<TensorInfo>, Claims), Strin
         _ => 1,
     };
     let nodes = pickle.nodes.iter().map(size).sum::<usize>();
-    let mut tree =
-        Tree { nodes: &pickle.nodes, left: nodes.saturating_mul(LARGEST), claims: Claims::new() };
+    let left = nodes.saturating_mul(LARGEST);
+    let mut tree = Tree { bytes, nodes: &pickle.nodes, left, claims: Claims::new() };
     let root = tree.value(pickle.root, 0)?;
     Ok((root, tree.claims))
 }
 
 struct Tree<'a> {
+    bytes: &'a Bytes,
     nodes: &'a [Node],
     left: usize,
     claims: Claims,
 }
 
 impl Tree<'_> {
-    fn value(&mut self, id: Id, depth: usize) -> Result<Value<TensorInfo>, String> {
+    fn value(&mut self, id: Id, depth: usize) -> Result<Value<TensorInfo>> {
         if depth > DEEPEST {
-            return Err(format!("values are nested more than {DEEPEST} deep"));
+            let reason = format!("values are nested more than {DEEPEST} deep");
+            return Err(broken(self.bytes, reason));
         }
         let nodes = self.nodes;
         self.pay(1)?;
@@ -195,7 +202,7 @@ impl Tree<'_> {
         &mut self,
         entries: &[(Id, Id)],
         depth: usize,
-    ) -> Result<Vec<(String, Value<TensorInfo>)>, String> {
+    ) -> Result<Vec<(String, Value<TensorInfo>)>> {
         let mut found = Vec::new();
         for &(key, value) in entries {
             let nodes = self.nodes;
@@ -211,10 +218,10 @@ impl Tree<'_> {
         Ok(found)
     }
 
-    fn tensor(&mut self, rebuilt: &Rebuilt) -> Result<TensorInfo, String> {
+    fn tensor(&mut self, rebuilt: &Rebuilt) -> Result<TensorInfo> {
         let Rebuilt { storage, dtype, offset, shape, strides } = rebuilt;
         let Node::Text(key) = &self.nodes[storage.key as usize] else {
-            return Err("a storage whose name is no text".into());
+            return Err(broken(self.bytes, "a storage whose name is no text"));
         };
         let key = self.text(key)?;
         self.pay(shape.len())?;
@@ -233,21 +240,22 @@ impl Tree<'_> {
         })
     }
 
-    fn class(&mut self, id: Id) -> Result<String, String> {
+    fn class(&mut self, id: Id) -> Result<String> {
         match &self.nodes[id as usize] {
             Node::Global(name) => self.text(name),
             _ => Ok("unknown".into()),
         }
     }
 
-    fn text(&mut self, text: &str) -> Result<String, String> {
+    fn text(&mut self, text: &str) -> Result<String> {
         self.pay(text.len())?;
         Ok(text.to_owned())
     }
 
-    fn pay(&mut self, cost: usize) -> Result<(), String> {
-        let too_many = || "its values repeat each other without end".to_owned();
-        self.left = self.left.checked_sub(cost).ok_or_else(too_many)?;
+    fn pay(&mut self, cost: usize) -> Result<()> {
+        let left = self.left.checked_sub(cost);
+        self.left =
+            left.ok_or_else(|| broken(self.bytes, "its values repeat each other without end"))?;
         Ok(())
     }
 }

@@ -7,18 +7,18 @@ use super::rebuild::TensorInfo;
 /// Bytes that a tensor may take beyond what its file has, where it repeats its numbers.
 const SLACK: u64 = 1 << 16;
 
-/// Whether a tensor lies in its storage, of `storage` bytes. Strides of 0 repeat numbers: such a
-/// tensor may not be much larger than the `file` either.
-pub(super) fn check(tensor: &TensorInfo, storage: u64, file: u64) -> Result<(), String> {
+/// What is wrong with a tensor that does not lie in its storage, of `storage` bytes. Strides of 0
+/// repeat numbers: such a tensor may not be much larger than the `file` either.
+pub(super) fn misfit(tensor: &TensorInfo, storage: u64, file: u64) -> Option<String> {
     let size = tensor.dtype.size() as u64;
     let elements = tensor.shape.iter().try_fold(1_u64, |n, &dim| n.checked_mul(dim as u64));
     let bytes = elements.and_then(|n| n.checked_mul(size));
     let Some(bytes) = bytes.filter(|&bytes| bytes <= storage.max(file).saturating_add(SLACK))
     else {
-        return Err(format!("claims the shape {:?}, more than the file has", tensor.shape));
+        return Some(format!("claims the shape {:?}, more than the file has", tensor.shape));
     };
     if bytes == 0 {
-        return Ok(());
+        return None;
     }
     let last =
         tensor.shape.iter().zip(&tensor.strides).try_fold(tensor.offset, |at, (&dim, &step)| {
@@ -27,11 +27,11 @@ pub(super) fn check(tensor: &TensorInfo, storage: u64, file: u64) -> Result<(), 
     let end = last.and_then(|last| last.checked_add(1)?.checked_mul(size));
     if end.is_none_or(|end| end > storage) {
         let TensorInfo { shape, strides, offset, .. } = tensor;
-        return Err(format!(
+        return Some(format!(
             "{shape:?} with strides {strides:?} from {offset} leaves its storage of {storage} bytes"
         ));
     }
-    Ok(())
+    None
 }
 
 /// First byte and length of the part of its storage that a tensor touches.
@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn gathered(tensor: &TensorInfo, storage: &[u8]) -> Vec<u8> {
-        check(tensor, storage.len() as u64, 0).unwrap();
+        assert_eq!(misfit(tensor, storage.len() as u64, 0), None);
         let (start, len) = span(tensor);
         let bytes = storage[start as usize..start as usize + len].to_vec();
         gather(tensor, bytes).as_slice::<u8>().unwrap().to_vec()
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_leaves_the_storage_is_refused() {
-        let refused = |tensor: TensorInfo| check(&tensor, 7, 100).unwrap_err();
+        let refused = |tensor: TensorInfo| misfit(&tensor, 7, 100).unwrap();
         assert!(refused(bytes_of(&[2, 3], &[3, 1], 2)).contains("leaves its storage of 7 bytes"));
         assert!(refused(bytes_of(&[2], &[usize::MAX], 0)).contains("leaves its storage"));
         assert!(refused(bytes_of(&[2], &[1], u64::MAX)).contains("leaves its storage"));
