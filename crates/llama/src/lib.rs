@@ -36,6 +36,8 @@ mod detokenizer;
 mod error;
 mod feed_forward;
 pub mod files;
+#[doc(hidden)]
+pub mod fuzz;
 mod generate;
 pub mod gguf;
 #[cfg(feature = "hub")]

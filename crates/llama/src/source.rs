@@ -122,6 +122,11 @@ impl ModelSource {
         &self.config
     }
 
+    /// The weights of a folder of Meta's, whose heads are read when it is opened.
+    pub fn meta(&self) -> Option<&MetaSource> {
+        if let Place::Meta(source) = &self.place { Some(source) } else { None }
+    }
+
     /// Loads the weights in `precision` (F32, F16 or BF16), as [`weights::load`] does.
     ///
     /// # Errors

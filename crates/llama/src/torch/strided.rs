@@ -61,11 +61,12 @@ pub(super) fn gather(tensor: &TensorInfo, bytes: Vec<u8>) -> TensorData {
             for (dim, index) in place.iter_mut().enumerate().rev() {
                 let step = tensor.strides[dim];
                 *index += 1;
-                at += step;
+                // Dimensions of one element may have any stride.
+                at = at.wrapping_add(step);
                 if *index < tensor.shape[dim] {
                     break;
                 }
-                at -= step * *index;
+                at = at.wrapping_sub(step.wrapping_mul(*index));
                 *index = 0;
             }
         }
@@ -116,6 +117,8 @@ mod tests {
         assert_eq!(gathered(&bytes_of(&[], &[], 3), &storage), [3]);
         assert_eq!(gathered(&bytes_of(&[0, 4], &[4, 1], 99), &storage), [0_u8; 0]);
         assert_eq!(gathered(&bytes_of(&[1, 2], &[77, 1], 5), &storage), [5, 6]);
+        let any = bytes_of(&[2, 1, 2], &[1, usize::MAX, 2], 0);
+        assert_eq!(gathered(&any, &storage), [0, 2, 1, 3]);
     }
 
     #[test]

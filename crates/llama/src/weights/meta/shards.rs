@@ -47,7 +47,7 @@ enum Split {
 
 impl MetaSource {
     /// Puts the shards of one model together, in their order.
-    pub(super) fn new(path: &Path, files: Vec<TorchFile>) -> Result<Self> {
+    pub(crate) fn new(path: &Path, files: Vec<TorchFile>) -> Result<Self> {
         let Some(first) = files.first() else {
             let reason = "there is no consolidated.00.pth".into();
             return Err(Error::NotAModel { path: path.into(), reason });
@@ -76,8 +76,8 @@ impl MetaSource {
             let mut shape = info.shape.clone();
             match split {
                 Split::Copied => {}
-                Split::Rows => shape[0] *= files.len(),
-                Split::Columns => shape[1] *= files.len(),
+                Split::Rows => shape[0] = shape[0].saturating_mul(files.len()),
+                Split::Columns => shape[1] = shape[1].saturating_mul(files.len()),
             }
             let theirs = huggingface_name(name).unwrap_or_else(|| name.clone());
             shapes.insert(theirs.clone(), shape);
@@ -92,6 +92,13 @@ impl MetaSource {
     /// The files.
     pub fn files(&self) -> &[TorchFile] {
         &self.files
+    }
+
+    /// Every tensor's precision by name.
+    pub fn dtypes(&self) -> BTreeMap<String, DType> {
+        let first = self.files[0].tensors();
+        let dtype = |(name, place): (&String, &Place)| (name.clone(), first[&place.name].dtype);
+        self.places.iter().map(dtype).collect()
     }
 
     /// What the config takes from the weights.
