@@ -49,9 +49,9 @@ fn the_options_of_generate() {
           --stop <TEXT>...          End the answer before this text; may be given several times
 
     Base model:
-          --model <MODEL>    The base model: a Hugging Face folder, a .gguf file, the name of a fetched
-                             model (see `llama-adapter fetch`), or a Hugging Face id such as owner/name.
-                             Default: the tiny model that is built in
+          --model <MODEL>    The base model: a Hugging Face folder or one of Meta's, a .gguf file, the
+                             name of a fetched model (see `llama-adapter fetch`), or a Hugging Face id
+                             such as owner/name. Default: the tiny model that is built in
           --dtype <DTYPE>    Precision that the base's matrices are kept in; bf16 and f16 take half the
                              memory, and on CPUs are slower [default: f32] [possible values: f32, bf16,
                              f16]

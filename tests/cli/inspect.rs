@@ -120,6 +120,32 @@ fn a_bare_file_of_weights() {
 }
 
 #[test]
+fn a_file_of_pytorchs() {
+    let report = json("torch/legacy.pth");
+    assert_eq!(keys(&report), ["kind", "path", "parameters", "bytes", "tensors"]);
+    assert_eq!(report["kind"], "torch");
+    insta::assert_snapshot!(inspect("torch/hostile.pth"), @r"
+    file        [golden]/torch/hostile.pth
+    parameters  2
+    on disk     1.60 KiB
+
+    tensors (1)
+      weight  [2]             f32
+    ");
+}
+
+#[test]
+fn a_folder_of_metas() {
+    let report = json("meta");
+    assert_eq!((&report["kind"], &report["parameters"]), (&"model".into(), &43_744.into()));
+    assert!(report["misfits"].is_null(), "{}", report["misfits"]);
+    let text = inspect("meta");
+    assert!(text.starts_with("model       [golden]/meta\nlayers      3, width 32, "), "{text}");
+    let merged = "\n  model.embed_tokens.weight                       [320, 32]       f16\n";
+    assert!(text.contains(merged), "{text}");
+}
+
+#[test]
 fn the_built_in_model() {
     let report = Program::new().run(&["inspect", "--json"]).json();
     assert_eq!((&report["kind"], &report["path"]), (&"model".into(), &"the built-in model".into()));

@@ -25,9 +25,9 @@ pub mod built_in {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Base model")]
 pub struct ModelArgs {
-    /// The base model: a Hugging Face folder, a .gguf file, the name of a fetched model (see
-    /// `llama-adapter fetch`), or a Hugging Face id such as owner/name. Default: the tiny model
-    /// that is built in.
+    /// The base model: a Hugging Face folder or one of Meta's, a .gguf file, the name of a fetched
+    /// model (see `llama-adapter fetch`), or a Hugging Face id such as owner/name. Default: the
+    /// tiny model that is built in.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Precision that the base's matrices are kept in; bf16 and f16 take half the memory, and on

@@ -164,8 +164,8 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotAModel { .. } => Some(
-                "give a folder with config.json and *.safetensors, a .gguf file, \
-                 or the name of a fetched model (`llama-adapter fetch`)",
+                "give a folder with config.json and *.safetensors, or with params.json and \
+                 consolidated.*.pth, a .gguf file, or the name of a fetched model (`llama-adapter fetch`)",
             ),
             Self::Write { .. } => {
                 Some("check the free space and the rights of the folder; nothing was overwritten")

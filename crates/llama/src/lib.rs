@@ -37,6 +37,8 @@ mod error;
 mod feed_forward;
 pub mod files;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzz;
 mod generate;
 pub mod gguf;
 #[cfg(feature = "hub")]
@@ -54,6 +56,8 @@ mod stop_strings;
 mod stream;
 mod strftime;
 mod tokenizer;
+pub mod torch;
+mod vocabulary;
 pub mod weights;
 
 pub use attention::PromptKv;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, GgufSource};
 use crate::model::Llama;
 use crate::tokenizer::Tokenizer;
+use crate::weights::meta::{self, MetaSource};
 use crate::weights::{self, Bytes, SafetensorsFile, SafetensorsSource, TensorSource, huggingface};
 
 /// A model that can be loaded. Opening one reads its config only.
@@ -23,6 +24,7 @@ pub struct ModelSource {
 #[derive(Debug, Clone)]
 enum Place {
     Folder,
+    Meta(MetaSource),
     Gguf(Arc<GgufFile>),
     Embedded(Embedded),
 }
@@ -40,11 +42,11 @@ struct Embedded {
 const EMBEDDED: &str = "the built-in model";
 
 impl ModelSource {
-    /// Opens a Hugging Face folder or a `.gguf` file.
+    /// Opens a Hugging Face folder, a folder of Meta's or a `.gguf` file.
     ///
     /// # Errors
     /// [`Error::NotAModel`] for a path that is none of these, [`Error::Read`], and what
-    /// [`huggingface::parse_config`] finds wrong with the config.
+    /// [`huggingface::parse_config`] or [`meta::open`] finds wrong with the config.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if path.is_dir() {
@@ -68,6 +70,10 @@ impl ModelSource {
 
     fn open_folder(path: PathBuf) -> Result<Self> {
         let file = path.join("config.json");
+        if !file.exists() && path.join(meta::PARAMS_FILE).exists() {
+            let (config, source) = meta::open(&path)?;
+            return Ok(Self { path, config, place: Place::Meta(source) });
+        }
         if !file.exists() {
             return Err(not_a_model(&path, "the folder has no config.json"));
         }
@@ -116,6 +122,11 @@ impl ModelSource {
         &self.config
     }
 
+    /// The weights of a folder of Meta's, whose heads are read when it is opened.
+    pub fn meta(&self) -> Option<&MetaSource> {
+        if let Place::Meta(source) = &self.place { Some(source) } else { None }
+    }
+
     /// Loads the weights in `precision` (F32, F16 or BF16), as [`weights::load`] does.
     ///
     /// # Errors
@@ -124,6 +135,7 @@ impl ModelSource {
     pub fn load(&self, precision: DType, device: &Device) -> Result<Llama> {
         let source: Box<dyn TensorSource> = match &self.place {
             Place::Folder => Box::new(huggingface::open_weights(&self.path)?),
+            Place::Meta(source) => Box::new(source.clone()),
             Place::Gguf(file) => Box::new(GgufSource::new(Arc::clone(file))?),
             Place::Embedded(files) => {
                 let bytes = Bytes::memory(&self.path, files.weights);
@@ -141,6 +153,7 @@ impl ModelSource {
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         match &self.place {
             Place::Folder => Tokenizer::from_folder(&self.path),
+            Place::Meta(_) => meta::tokenizer(&self.path),
             Place::Gguf(file) => file.tokenizer(),
             Place::Embedded(files) => {
                 let mut tokenizer = Tokenizer::from_json(&self.path, files.tokenizer)?;

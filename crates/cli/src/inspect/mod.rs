@@ -8,6 +8,7 @@ mod tensors;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use llama::torch::TorchFile;
 use llama::weights::{Bytes, SafetensorsFile};
 use serde::Serialize;
 
@@ -26,13 +27,16 @@ use tensors::FileReport;
 /// tell whether it has learned anything.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model's folder, a .gguf file, an adapter's folder, a .safetensors file, or the name of a
-    /// fetched model. Default: the tiny model that is built in.
+    /// A model's folder, a .gguf file, an adapter's folder, a .safetensors or .pth file, or the name
+    /// of a fetched model. Default: the tiny model that is built in.
     path: Option<PathBuf>,
     /// Write JSON instead of text.
     #[arg(long)]
     json: bool,
 }
+
+/// What files of PyTorch's are called.
+const TORCH: [&str; 4] = ["pth", "pt", "bin", "ckpt"];
 
 /// One of the things that can be looked at.
 #[derive(Debug, Serialize)]
@@ -42,6 +46,7 @@ enum Report {
     Gguf(GgufReport),
     Adapter(AdapterReport),
     Safetensors(FileReport),
+    Torch(FileReport),
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -56,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Report::Model(report) => report,
         Report::Gguf(report) => report,
         Report::Adapter(report) => report,
-        Report::Safetensors(report) => report,
+        Report::Safetensors(report) | Report::Torch(report) => report,
     };
     output::print(&text.to_string())
 }
@@ -80,6 +85,8 @@ fn look(path: &Path) -> anyhow::Result<Report> {
     } else if extension == Some("safetensors") {
         let file = SafetensorsFile::new(Bytes::open(path)?)?;
         Report::Safetensors(FileReport::new(path, &[file]))
+    } else if extension.is_some_and(|extension| TORCH.contains(&extension)) {
+        Report::Torch(FileReport::torch(&TorchFile::open(Bytes::open(path)?)?))
     } else {
         return Err(Error::NothingKnown { path: path.into() }.into());
     })

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::tensors::{FileReport, Table, TensorLine};
 use crate::model::{built_in, built_in_source};
 
-/// A Hugging Face folder, or the built-in model.
+/// A Hugging Face folder, one of Meta's, or the built-in model.
 #[derive(Debug, Serialize)]
 pub struct ModelReport {
     path: PathBuf,
@@ -29,20 +29,23 @@ impl ModelReport {
     pub fn built_in() -> anyhow::Result<Self> {
         let source = built_in_source()?;
         let file = SafetensorsFile::new(Bytes::memory(source.path(), built_in::WEIGHTS))?;
-        Ok(Self::new(&source, &[file]))
+        Ok(Self::new(&source, FileReport::new(source.path(), &[file])))
     }
 
     pub fn folder(path: &Path) -> anyhow::Result<Self> {
         let source = ModelSource::open(path)?;
-        let weights = huggingface::open_weights(path)?;
-        Ok(Self::new(&source, weights.files()))
+        let report = match source.meta() {
+            Some(weights) => FileReport::meta(weights),
+            None => FileReport::new(path, huggingface::open_weights(path)?.files()),
+        };
+        Ok(Self::new(&source, report))
     }
 
-    fn new(source: &ModelSource, files: &[SafetensorsFile]) -> Self {
+    fn new(source: &ModelSource, report: FileReport) -> Self {
         let config = source.config().clone();
-        let shapes = files.iter().flat_map(|file| file.shapes().clone()).collect();
+        let FileReport { path, bytes, tensors, .. } = report;
+        let shapes = tensors.iter().map(|line| (line.name.clone(), line.shape.clone())).collect();
         let fit = LoadReport::compare(&expected_tensors(&config), &shapes);
-        let FileReport { path, bytes, tensors, .. } = FileReport::new(source.path(), files);
         Self {
             path,
             parameters: config.n_parameters(),

@@ -8,19 +8,22 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 
+use std::path::Path;
+
 use super::metadata::Metadata;
-use super::tokenizer::{Built, Vocabulary, fail};
+use super::tokenizer::{Built, fail};
 use crate::error::Result;
+use crate::vocabulary::{self, Vocabulary};
 
 /// How Llama 3 splits a text.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(crate) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// How Mistral's Tekken splits a text.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// What splits a text before the merges see it.
 #[derive(Debug, Clone, Copy)]
-enum Splitter {
+pub(crate) enum Splitter {
     /// GPT-2's expression.
     Gpt2,
     /// Single digits, then GPT-2's expression.
@@ -49,17 +52,28 @@ pub(super) fn build(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<
         let reason = format!("pre-tokenizer `{pre}` is not supported (known: {known})");
         return Err(fail(metadata, reason));
     };
-    let expression = matches!(splitter, Splitter::Expression(_));
-    let model = BPE::builder()
-        .vocab_and_merges(vocabulary.ids.clone(), merges(metadata)?)
-        .ignore_merges(expression)
-        .build()
-        .map_err(|error| fail(metadata, format!("merges: {error}")))?;
-    let mut inner = tokenizers::Tokenizer::new(model);
-    inner.with_pre_tokenizer(Some(pre_tokenizer(*splitter)));
-    inner.with_decoder(Some(ByteLevel::default()));
+    let inner = assemble(metadata.path(), vocabulary, merges(metadata)?, *splitter)?;
     // llama.cpp's defaults; its later writers put the answer into the file.
-    Ok(Built { inner, add_bos: expression, bos: None, eos: None })
+    let add_bos = matches!(splitter, Splitter::Expression(_));
+    Ok(Built { inner, add_bos, bos: None, eos: None })
+}
+
+/// The tokenizer of tokens and of pairs that merge, most important first.
+pub(crate) fn assemble(
+    path: &Path,
+    vocabulary: &Vocabulary<'_>,
+    merges: Vec<(String, String)>,
+    splitter: Splitter,
+) -> Result<tokenizers::Tokenizer> {
+    let model = BPE::builder()
+        .vocab_and_merges(vocabulary.ids.clone(), merges)
+        .ignore_merges(matches!(splitter, Splitter::Expression(_)))
+        .build()
+        .map_err(|error| vocabulary::fail(path, format!("merges: {error}")))?;
+    let mut inner = tokenizers::Tokenizer::new(model);
+    inner.with_pre_tokenizer(Some(pre_tokenizer(splitter)));
+    inner.with_decoder(Some(ByteLevel::default()));
+    Ok(inner)
 }
 
 fn pre_tokenizer(splitter: Splitter) -> PreTokenizerWrapper {

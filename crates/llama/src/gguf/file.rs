@@ -7,7 +7,7 @@ use burn::tensor::TensorData;
 
 use super::dequantise::decode;
 use super::metadata::Metadata;
-use super::reader::{Reader, broken};
+use super::reader::{broken, header};
 use super::summary::Summary;
 use super::tensor_info::{self, TensorInfo};
 use crate::config::LlamaConfig;
@@ -44,7 +44,7 @@ impl GgufFile {
     /// [`Error::Format`](crate::Error::Format) says what is wrong and where;
     /// [`Error::Read`](crate::Error::Read).
     pub fn open(bytes: Bytes) -> Result<Self> {
-        let mut reader = Reader::new(&bytes);
+        let mut reader = header(&bytes);
         let magic: [u8; 4] = reader.array("the magic number")?;
         if magic != *b"GGUF" {
             return Err(broken(

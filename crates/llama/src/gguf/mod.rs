@@ -28,7 +28,7 @@
 //! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
 
 mod block_type;
-mod byte_level;
+pub(crate) mod byte_level;
 mod config;
 mod dequantise;
 mod file;

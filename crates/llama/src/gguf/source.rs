@@ -14,6 +14,7 @@ use super::file::GgufFile;
 use super::tensor_info::TensorInfo;
 use crate::error::{Error, Result};
 use crate::weights::TensorSource;
+use crate::weights::rotary_rows::halves_from_neighbours;
 
 /// Divisors of the rotary frequencies: part of the config, not a weight.
 pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
@@ -73,33 +74,21 @@ impl TensorSource for GgufSource {
 }
 
 impl GgufSource {
-    /// Rows `0 2 4 ... 1 3 5 ...` of every head. Rows are whole blocks, so their bytes move.
+    /// Rows are whole blocks, so their bytes move.
     fn put_rows_back(&self, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>> {
-        let (rows, half) = (info.shape[0], self.head_dim / 2);
-        let row_bytes = bytes.len() / rows;
+        let rows = info.shape[0];
         let rows_are_whole = info.shape.len() > 1 || info.block_type.block_len() == 1;
-        if !rows.is_multiple_of(self.head_dim) || !rows_are_whole {
-            return Err(Error::Format {
-                path: self.file.path().into(),
-                format: "GGUF",
-                reason: format!(
-                    "tensor {} has {rows} rows in {}, expected whole rows in heads of {}",
-                    info.name,
-                    info.block_type.name(),
-                    self.head_dim
-                ),
-            });
-        }
-        let mut out = Vec::with_capacity(bytes.len());
-        for head in bytes.chunks_exact(self.head_dim * row_bytes) {
-            for part in 0..2 {
-                for pair in 0..half {
-                    let row = 2 * pair + part;
-                    out.extend_from_slice(&head[row * row_bytes..(row + 1) * row_bytes]);
-                }
-            }
-        }
-        Ok(out)
+        let back = rows_are_whole.then(|| halves_from_neighbours(bytes, rows, self.head_dim));
+        back.flatten().ok_or_else(|| Error::Format {
+            path: self.file.path().into(),
+            format: "GGUF",
+            reason: format!(
+                "tensor {} has {rows} rows in {}, expected whole rows in heads of {}",
+                info.name,
+                info.block_type.name(),
+                self.head_dim
+            ),
+        })
     }
 }
 

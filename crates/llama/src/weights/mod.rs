@@ -6,7 +6,10 @@
 mod assemble;
 mod bytes;
 pub mod huggingface;
+pub mod meta;
+pub(crate) mod reader;
 mod report;
+pub(crate) mod rotary_rows;
 mod safetensors;
 
 use std::collections::BTreeMap;

@@ -180,7 +180,7 @@ mod tests {
     fn file(header: &str, data: &[u8]) -> Result<SafetensorsFile> {
         let len = (header.len() as u64).to_le_bytes();
         let bytes = [&len[..], header.as_bytes(), data].concat();
-        SafetensorsFile::new(Bytes::memory("test", bytes.leak()))
+        SafetensorsFile::new(Bytes::memory("test", bytes))
     }
 
     fn reason(header: &str, data: &[u8]) -> String {
