@@ -92,7 +92,7 @@ fn train_ends_with_the_agreed_line_and_leaves_the_agreed_folder() {
 
     // The adapter answers, and `eval` finds the loss that training reported.
     let found = program.run(&["eval", "--data", &few, "--adapter", name, "--json"]).json();
-    assert_eq!(keys(&found), ["rows", "labels", "base", "adapter"]);
+    assert_eq!(keys(&found), ["rows", "labels", "base", "adapter", "adapters"]);
     assert_eq!(keys(&found["adapter"]), ["loss", "perplexity", "exact_match"]);
     let close = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-4;
     assert!(close(&found["base"]["loss"], &line["eval_loss_before"]), "{found} {line}");

@@ -46,15 +46,9 @@ impl AdapterWeights {
                 let (asked, present) = (indices.len(), model.n_layers);
                 return Err(Error::TooManyLayers { asked, present });
             }
-            let layers = Layers::of(&indices, model.n_layers);
-            layers.indices(model.n_layers)?;
-            // Other programs' adapters are in the last layers; elsewhere, it is another model.
-            if data.base.sizes.is_none() && matches!(layers, Layers::Chosen(_)) {
-                problems.push(format!(
-                    "expected prompts in the last {} of {} layers, found them in {indices:?}",
-                    indices.len(),
-                    model.n_layers
-                ));
+            Layers::of(&indices, model.n_layers).indices(model.n_layers)?;
+            if data.base.sizes.is_none() {
+                problems.extend(not_the_last(prompts, model.n_layers));
             }
             check_prompts(prompts, model, &mut problems);
         }
@@ -82,6 +76,19 @@ impl AdapterWeights {
             v2: self.v2.as_ref().map(v2_to),
             lora: self.lora.as_ref().map(lora_to),
         }
+    }
+}
+
+/// Other programs' adapters are in a model's last layers, and their files do not name the model:
+/// prompts in other layers were made for another one.
+pub(crate) fn not_the_last(prompts: &PromptData, n_layers: usize) -> Option<String> {
+    let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
+    match Layers::of(&indices, n_layers) {
+        Layers::Last(_) => None,
+        Layers::Chosen(_) => Some(format!(
+            "expected prompts in the last {} of {n_layers} layers, found them in {indices:?}",
+            indices.len()
+        )),
     }
 }
 

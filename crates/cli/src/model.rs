@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::AnyAdapter;
 use anyhow::Context;
 use burn::tensor::{DType, Device};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use llama::{Adapter, Llama, ModelSource, NoAdapter};
+use llama::{Llama, ModelSource};
 
 use crate::error::Error;
 use crate::known::KnownModel;
@@ -103,30 +102,6 @@ impl ModelArgs {
         let llama = source.load(self.dtype.into(), &device);
         spinner.finish_and_clear();
         Ok(Base { llama: llama?, source, device })
-    }
-}
-
-impl Base {
-    /// The adapter of a folder, ready to answer, or none.
-    pub fn adapter(&self, folder: Option<&Path>) -> anyhow::Result<Box<dyn Adapter>> {
-        let Some(folder) = folder else { return Ok(Box::new(NoAdapter)) };
-        let loaded = AnyAdapter::load(folder, &self.llama, &self.device);
-        let adapter = loaded.map_err(|error| misfit(folder, error))?;
-        Ok(Box::new(adapter.prepare(&self.llama)))
-    }
-}
-
-/// The library's hints are for those who make an adapter; here one is only used.
-fn misfit(folder: &Path, error: adaption_prompt::Error) -> anyhow::Error {
-    use adaption_prompt::Error as E;
-    match error {
-        source @ (E::TooManyLayers { .. }
-        | E::NoSuchLayer { .. }
-        | E::Tensors { .. }
-        | E::Config { .. }) => {
-            Error::Misfit { path: folder.into(), source: source.into() }.into()
-        }
-        other => other.into(),
     }
 }
 

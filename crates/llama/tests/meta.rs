@@ -33,7 +33,7 @@ fn check_logits(folder: &Path) {
     let golden = Golden::open("gguf/tiny-llama-spm.safetensors");
     let model = ModelSource::open(folder).unwrap().load(DType::F32, &device).unwrap();
     let tokens = golden.int_tensor("input_ids", &device);
-    let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap());
+    let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter);
     assert_close("logits", logits, golden.tensor("logits", &device), 2e-4);
 }
 

@@ -8,6 +8,8 @@ mod tensors;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use adaption_prompt::files::peft::CONFIG_FILE;
+use adaption_prompt::files::{Format, SETTINGS_FILE};
 use llama::torch::TorchFile;
 use llama::weights::{Bytes, SafetensorsFile};
 use serde::Serialize;
@@ -16,7 +18,7 @@ use crate::error::Error;
 use crate::known::KnownModel;
 use crate::output;
 
-use adapter::AdapterReport;
+use adapter::{AdapterReport, MixReport};
 use gguf::GgufReport;
 use model::ModelReport;
 use tensors::FileReport;
@@ -45,6 +47,7 @@ enum Report {
     Model(ModelReport),
     Gguf(GgufReport),
     Adapter(AdapterReport),
+    Mix(MixReport),
     Safetensors(FileReport),
     Torch(FileReport),
 }
@@ -61,6 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Report::Model(report) => report,
         Report::Gguf(report) => report,
         Report::Adapter(report) => report,
+        Report::Mix(report) => report,
         Report::Safetensors(report) | Report::Torch(report) => report,
     };
     output::print(&text.to_string())
@@ -76,8 +80,13 @@ fn look(path: &Path) -> anyhow::Result<Report> {
     if !path.exists() {
         return Err(Error::NothingThere { path: path.into() }.into());
     }
-    Ok(if path.join(adaption_prompt::files::peft::CONFIG_FILE).exists() {
-        Report::Adapter(AdapterReport::read(path)?)
+    let is_adapter = [CONFIG_FILE, SETTINGS_FILE].iter().any(|file| path.join(file).exists())
+        || extension != Some("bin") && path.is_file() && Format::detect(path).is_ok();
+    Ok(if is_adapter {
+        match MixReport::read(path)? {
+            Some(report) => Report::Mix(report),
+            None => Report::Adapter(AdapterReport::read(path)?),
+        }
     } else if path.is_dir() {
         Report::Model(ModelReport::folder(path)?)
     } else if extension == Some("gguf") {
