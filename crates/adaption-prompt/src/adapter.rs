@@ -5,7 +5,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{Llama, LlamaConfig, NoAdapter};
+use llama::{Architecture, Llama, LlamaConfig, NoAdapter};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -26,6 +26,8 @@ pub struct AdaptionPrompt {
     config: AdaptionPromptConfig,
     #[module(skip)]
     first_layer: usize,
+    #[module(skip)]
+    family: &'static Architecture,
 }
 
 /// What one layer learns.
@@ -86,7 +88,7 @@ impl AdaptionPrompt {
         layers: Vec<LayerPrompt>,
     ) -> Self {
         let first_layer = model.n_layers - config.adapter_layers;
-        Self { layers, config, first_layer }
+        Self { layers, config, first_layer, family: model.architecture }
     }
 
     /// Shape, gate and start.
@@ -97,6 +99,11 @@ impl AdaptionPrompt {
     /// Index of the first adapted layer of the model.
     pub fn first_layer(&self) -> usize {
         self.first_layer
+    }
+
+    /// Family of the models that it is for.
+    pub fn family(&self) -> &'static Architecture {
+        self.family
     }
 
     /// Projects the prompts through a model's frozen weights, to join its passes.

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
-use llama::LlamaConfig;
+use llama::architecture::KNOWN;
 use llama::weights::{Bytes, SafetensorsFile};
+use llama::{Architecture, LlamaConfig};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
@@ -51,12 +52,26 @@ struct ConfigJson {
 
 const PEFT_TYPE: &str = "ADAPTION_PROMPT";
 
-pub(crate) fn prompt_key(layer: usize) -> String {
-    format!("base_model.model.model.layers.{layer}.self_attn.adaption_prompt")
+pub(crate) fn prompt_key(family: &Architecture, layer: usize) -> String {
+    format!("base_model.model.{}.adaption_prompt", family.attention_module(layer))
 }
 
-pub(crate) fn gate_key(layer: usize) -> String {
-    format!("base_model.model.model.layers.{layer}.self_attn.adaption_gate")
+pub(crate) fn gate_key(family: &Architecture, layer: usize) -> String {
+    format!("base_model.model.{}.adaption_gate", family.attention_module(layer))
+}
+
+/// The family of models whose names a file has, if it is any.
+pub(crate) fn family_of(file: &SafetensorsFile) -> Option<&'static Architecture> {
+    file.shapes().keys().find_map(|key| {
+        let layer = key.split('.').find_map(|part| part.parse().ok())?;
+        KNOWN.into_iter().find(|family| *key == prompt_key(family, layer))
+    })
+}
+
+/// PEFT's `target_modules`: the last part of the attention's name.
+fn target_modules(family: &Architecture) -> String {
+    let module = family.attention_module(0);
+    module.rsplit('.').next().unwrap_or_default().into()
 }
 
 impl AdaptionPrompt {
@@ -81,7 +96,7 @@ impl AdaptionPrompt {
             inference_mode: true,
             peft_type: PEFT_TYPE.into(),
             revision: None,
-            target_modules: Some("self_attn".into()),
+            target_modules: Some(target_modules(self.family()).into()),
             task_type: Some("CAUSAL_LM".into()),
         };
         let text = serde_json::to_string_pretty(&config).expect("plain JSON");
@@ -100,8 +115,8 @@ impl AdaptionPrompt {
             let gates = gate.num_elements();
             let gate_shape = if self.config().is_peft() { vec![1] } else { vec![1, gates, 1, 1] };
             let prompt_shape = vec![1, self.config().adapter_len, d_model(&prompt)];
-            tensors.insert(prompt_key(index), (prompt_shape, prompt));
-            tensors.insert(gate_key(index), (gate_shape, gate));
+            tensors.insert(prompt_key(self.family(), index), (prompt_shape, prompt));
+            tensors.insert(gate_key(self.family(), index), (gate_shape, gate));
         }
         let views = tensors.iter().map(|(name, (shape, data))| {
             let view = TensorView::new(Dtype::F32, shape.clone(), data.as_bytes())
@@ -136,8 +151,11 @@ impl AdaptionPrompt {
         let mut problems = Vec::new();
         let mut wanted = Vec::new();
         for layer in first..model.n_layers {
-            wanted.push((prompt_key(layer), vec![1, config.adapter_len, model.d_model]));
-            wanted.push((gate_key(layer), vec![gates]));
+            wanted.push((
+                prompt_key(model.architecture, layer),
+                vec![1, config.adapter_len, model.d_model],
+            ));
+            wanted.push((gate_key(model.architecture, layer), vec![gates]));
         }
         for (key, shape) in &wanted {
             match file.shapes().get(key) {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::config::{Activation, AdaptionPromptConfig};
 use crate::error::{Error, Result};
-use crate::peft::{TENSORS_FILE, gate_key, open_tensors, prompt_key, read_settings};
+use crate::peft::{TENSORS_FILE, family_of, gate_key, open_tensors, prompt_key, read_settings};
 
 /// What is in an adapter, to show.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,15 +53,18 @@ impl AdapterSummary {
             Ok(file.read(key)?.convert_dtype(DType::F32).iter::<f32>().collect())
         };
         let mut layers = Vec::new();
+        let family = family_of(&file);
         for layer in 0..MOST_LAYERS {
-            let Some(shape) = file.shapes().get(&prompt_key(layer)) else { continue };
-            let gates =
-                numbers(&gate_key(layer))?.into_iter().map(|gate| match config.activation {
+            let Some(family) = family else { break };
+            let Some(shape) = file.shapes().get(&prompt_key(family, layer)) else { continue };
+            let gates = numbers(&gate_key(family, layer))?.into_iter().map(|gate| {
+                match config.activation {
                     Activation::Identity => gate,
                     Activation::Tanh => gate.tanh(),
-                });
+                }
+            });
             let gates = gates.collect();
-            let prompt = numbers(&prompt_key(layer))?;
+            let prompt = numbers(&prompt_key(family, layer))?;
             let squares: f32 = prompt.iter().map(|x| x * x).sum();
             let prompt_rms = (squares / prompt.len().max(1) as f32).sqrt();
             let d_model = shape.last().copied().unwrap_or(0);

@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+pub mod architecture;
 pub mod attention;
 mod chat_template;
 mod config;
@@ -55,9 +56,12 @@ mod strftime;
 mod tokenizer;
 pub mod weights;
 
+pub use architecture::Architecture;
 pub use attention::PromptKv;
 pub use chat_template::{ChatTemplate, Message};
-pub use config::{LlamaConfig, RopeConfig, RopeScaling};
+pub use config::{
+    Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
+};
 pub use detokenizer::Detokenizer;
 pub use error::{Error, Result};
 pub use generate::{
@@ -66,7 +70,7 @@ pub use generate::{
 pub use layer::Layer;
 pub use linear::Linear;
 pub use model::Llama;
-pub use norm::RmsNorm;
+pub use norm::Norm;
 pub use sample::{Sampler, SamplingConfig};
 pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
 pub use source::ModelSource;

@@ -6,13 +6,16 @@
 //!   Adapter::norm   Adapter::linear, around every linear layer
 //! ```
 //!
+//! In GPT-2 the `+` is behind the output projection, see [`Branch`](crate::Branch): an adapter need
+//! not know.
+//!
 //! The model is never edited, wrapped or swapped: an adapter is a value handed to
 //! [`Llama::forward`](crate::Llama::forward), so several can be in use at once.
 
 use burn::tensor::Tensor;
 
 use crate::linear::Linear;
-use crate::norm::RmsNorm;
+use crate::norm::Norm;
 
 /// A linear layer of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +28,7 @@ pub enum LinearName {
     Value,
     /// Output projection of the attention.
     Output,
-    /// Gate of the feed-forward.
+    /// Gate of the feed-forward, where it has one.
     Gate,
     /// Upward projection of the feed-forward.
     Up,
@@ -35,7 +38,7 @@ pub enum LinearName {
     Head,
 }
 
-/// A norm of the model.
+/// A norm of the model. The norms of single queries and keys are no part of the seam.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NormName {
     /// Before the attention.
@@ -57,10 +60,12 @@ pub struct NormWeights {
 
 /// What joins a frozen model while it runs. Every method defaults to "nothing".
 pub trait Adapter {
-    /// What to add to the attention's heads before the output projection.
+    /// What to add to the attention's heads before the output projection, or to what it gives,
+    /// as the model's [`Branch`](crate::Branch) says.
     ///
     /// # Shapes
-    /// - `query`: `[batch, heads, seq, head_dim]`, f32, rotary embedding applied
+    /// - `query`: `[batch, heads, seq, head_dim]`, f32, as attention uses it: normed and rotated
+    ///   where the model does that
     /// - output: as `query`
     fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
         let _ = (layer, query);
@@ -85,7 +90,7 @@ pub trait Adapter {
     }
 
     /// Weights that replace a norm's own.
-    fn norm(&self, layer: usize, name: NormName, norm: &RmsNorm) -> Option<NormWeights> {
+    fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {
         let _ = (layer, name, norm);
         None
     }

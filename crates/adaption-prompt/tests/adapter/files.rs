@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use crate::tiny::{open_adapter, open_base, shape};
-use adaption_prompt::{Activation, AdaptionPrompt, AdaptionPromptConfig, Error, Gate, peft};
+use adaption_prompt::{
+    Activation, AdapterSummary, AdaptionPrompt, AdaptionPromptConfig, Error, Gate, peft,
+};
 use burn::tensor::{Tensor, TensorData};
 use llama::weights::{Bytes, SafetensorsFile};
 use llama::{Llama, NoAdapter};
@@ -13,8 +15,8 @@ use testing::{Golden, assert_close, golden_folder};
 
 const CASE: &str = "llama-gqa-tied";
 /// Cases whose adapter PEFT itself wrote.
-const WRITTEN_BY_PEFT: [&str; 5] =
-    ["llama-mha", "llama-gqa-tied", "llama-rope3", "llama-rope-linear", "mistral-sw8"];
+const WRITTEN_BY_PEFT: [&str; 6] =
+    ["llama-mha", "llama-gqa-tied", "llama-rope3", "llama-rope-linear", "mistral-sw8", "gpt2"];
 
 fn read(path: &Path) -> SafetensorsFile {
     SafetensorsFile::new(Bytes::open(path).unwrap()).unwrap()
@@ -91,6 +93,17 @@ fn keys_are_exactly_pefts() {
             "base_model.model.model.layers.2.self_attn.adaption_prompt [1, 5, 32]",
         ]
     );
+}
+
+#[test]
+fn an_adapter_of_another_family_is_refused() {
+    let device = testing::flex();
+    let llama = open_base(CASE, &device);
+    let folder = golden_folder().join("gpt2/adapter");
+    let error = AdaptionPrompt::load(&folder, llama.config(), &device).unwrap_err().to_string();
+    assert!(error.contains("unexpected: base_model.model.transformer.h.1.attn."), "{error}");
+    let summary = AdapterSummary::read(&folder).unwrap();
+    assert_eq!(summary.layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]

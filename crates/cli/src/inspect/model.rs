@@ -4,8 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use indicatif::{HumanBytes, HumanCount};
-use llama::weights::{Bytes, LoadReport, SafetensorsFile, expected_tensors, huggingface};
-use llama::{LlamaConfig, ModelSource, RopeScaling};
+use llama::weights::{
+    Bytes, HuggingFaceSource, LoadReport, SafetensorsFile, SafetensorsSource, TensorSource,
+    expected_tensors, huggingface,
+};
+use llama::{LlamaConfig, ModelSource, Positions, RopeScaling};
 use serde::Serialize;
 
 use super::tensors::{FileReport, Table, TensorLine};
@@ -29,20 +32,21 @@ impl ModelReport {
     pub fn built_in() -> anyhow::Result<Self> {
         let source = built_in_source()?;
         let file = SafetensorsFile::new(Bytes::memory(source.path(), built_in::WEIGHTS))?;
-        Ok(Self::new(&source, &[file]))
+        Ok(Self::new(&source, SafetensorsSource::new(source.path(), vec![file])?))
     }
 
     pub fn folder(path: &Path) -> anyhow::Result<Self> {
         let source = ModelSource::open(path)?;
         let weights = huggingface::open_weights(path)?;
-        Ok(Self::new(&source, weights.files()))
+        Ok(Self::new(&source, weights))
     }
 
-    fn new(source: &ModelSource, files: &[SafetensorsFile]) -> Self {
+    fn new(source: &ModelSource, weights: SafetensorsSource) -> Self {
         let config = source.config().clone();
-        let shapes = files.iter().flat_map(|file| file.shapes().clone()).collect();
-        let fit = LoadReport::compare(&expected_tensors(&config), &shapes);
-        let FileReport { path, bytes, tensors, .. } = FileReport::new(source.path(), files);
+        let FileReport { path, bytes, tensors, .. } =
+            FileReport::new(source.path(), weights.files());
+        let named = HuggingFaceSource::new(weights, &config);
+        let fit = LoadReport::compare(&expected_tensors(&config), named.shapes());
         Self {
             path,
             parameters: config.n_parameters(),
@@ -120,7 +124,11 @@ pub fn sizes(f: &mut fmt::Formatter<'_>, config: &LlamaConfig) -> fmt::Result {
     writeln!(f, "attention   {n_heads} heads of {head_dim} on {n_kv_heads} key-value heads")?;
     let head = if config.tied_head { "tied to the embedding" } else { "of its own" };
     writeln!(f, "vocabulary  {} tokens, output head {head}", HumanCount(config.vocab_size as u64))?;
-    write!(f, "context     {} tokens, rotary base {}", config.max_positions, config.rope.theta)?;
+    write!(f, "context     {} tokens, ", config.max_positions)?;
+    match config.positions {
+        Positions::Rotary => write!(f, "rotary base {}", config.rope.theta)?,
+        Positions::Learned => write!(f, "learned positions")?,
+    }
     match &config.rope.scaling {
         RopeScaling::None => {}
         RopeScaling::Linear { factor } => write!(f, ", stretched {factor} times")?,
