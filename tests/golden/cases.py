@@ -52,6 +52,7 @@ CASES = [
          window=8, full_layers=1, dtype="bfloat16", by_peft=False, variants=HEAD_GATES),
     Case("qwen3", 110, 2, "v5", model_type="qwen3", theta=1000000.0, eps=1e-6, head_dim=16, qk_norm=True,
          dtype="bfloat16", by_peft=False, variants=HEAD_GATES),
+    Case("phi3", 111, 2, "classic", model_type="phi3", window=8, dtype="bfloat16", by_peft=False),
 ]
 
 
@@ -86,6 +87,8 @@ def config(case: Case, layout: str | None = None) -> dict:
         out["head_dim"] = None if case.model_type == "mistral" else case.head_dim
     if case.model_type in ("mistral", "phi3"):
         out["sliding_window"] = case.window
+        if case.model_type == "phi3":
+            out["pad_token_id"] = None  # the default is outside of this vocabulary
     elif case.model_type == "llama":
         out["attention_bias"] = out["mlp_bias"] = case.bias
     else:

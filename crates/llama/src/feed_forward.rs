@@ -41,3 +41,28 @@ impl FeedForward {
         adapter.linear(layer, LinearName::Down, inner, &self.down)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::NoAdapter;
+
+    fn at_one(kind: FeedForwardKind) -> Tensor<3> {
+        let one = || Linear::new(Tensor::from_floats([[1.0]], &testing::flex()), None);
+        let gate = (kind == FeedForwardKind::SwiGlu).then(one);
+        let feed_forward = FeedForward { gate, up: one(), down: one(), kind };
+        feed_forward.forward(0, Tensor::from_floats([[[1.0]]], &testing::flex()), &NoAdapter)
+    }
+
+    #[test]
+    fn each_kind_has_its_activation() {
+        for (kind, expected) in [
+            (FeedForwardKind::SwiGlu, 0.731_058_6),
+            (FeedForwardKind::Gelu, 0.841_344_7),
+            (FeedForwardKind::GeluTanh, 0.841_192),
+        ] {
+            let expected = Tensor::<3>::from_floats([[[expected]]], &testing::flex());
+            testing::assert_close(&format!("{kind:?}"), at_one(kind), expected, 1e-6);
+        }
+    }
+}

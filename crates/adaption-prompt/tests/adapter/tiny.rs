@@ -8,7 +8,7 @@ use testing::Golden;
 
 /// Equal, grouped, tied and biased heads, another head width, stretched rotary embeddings, a
 /// sliding window; then the other families.
-pub const CASES: [&str; 10] = [
+pub const CASES: [&str; 11] = [
     "llama-mha",
     "llama-gqa-tied",
     "llama-bias",
@@ -19,6 +19,7 @@ pub const CASES: [&str; 10] = [
     "gpt2",
     "qwen2",
     "qwen3",
+    "phi3",
 ];
 
 /// Shape of every golden adapter.

@@ -14,6 +14,7 @@ mod gpt2;
 mod llama;
 mod mistral;
 mod names;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod rope;
@@ -31,8 +32,8 @@ pub(crate) use llama::LLAMA;
 pub(crate) use names::{Format, Names};
 
 /// The families that this crate knows.
-pub static KNOWN: [&Architecture; 5] =
-    [&gpt2::GPT2, &LLAMA, &mistral::MISTRAL, &qwen2::QWEN2, &qwen3::QWEN3];
+pub static KNOWN: [&Architecture; 6] =
+    [&gpt2::GPT2, &LLAMA, &mistral::MISTRAL, &phi3::PHI3, &qwen2::QWEN2, &qwen3::QWEN3];
 
 /// A family of models.
 pub struct Architecture {
