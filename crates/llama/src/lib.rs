@@ -6,6 +6,8 @@
 //! prompts ─► Generator ─► Step ─► TextStream ─► text          DecodingState, the caller's
 //! ```
 //!
+//! One forward serves every family of models; [`architecture`] knows how they differ.
+//!
 //! The model holds weights and nothing else. What it has read is in a [`DecodingState`] of the
 //! caller's; what joins it is an [`Adapter`], a value handed to [`Llama::forward`]: the one seam,
 //! and all that this crate knows of adapters.

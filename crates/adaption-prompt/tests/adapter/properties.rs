@@ -47,7 +47,7 @@ fn alone(llama: &Llama, text: &[u32], adapter: &dyn llama::Adapter) -> Tensor<3>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn padded_rows_in_pieces_are_the_rows_alone(
