@@ -58,6 +58,16 @@ fn a_model_folder() {
 }
 
 #[test]
+fn a_model_folder_of_another_family() {
+    let text = inspect("gpt2/base");
+    assert!(text.contains("context     64 tokens, learned positions\n"), "{text}");
+    assert!(text.contains("  transformer.h.*.attn.c_attn.weight "), "{text}");
+    let report = json("gpt2/base");
+    assert_eq!(report["config"]["architecture"], "gpt2");
+    assert_eq!(report["misfits"], serde_json::Value::Null);
+}
+
+#[test]
 fn an_adapter_folder() {
     insta::assert_snapshot!(inspect("llama-gqa-tied/adapter"), @r"
     adapter     [golden]/llama-gqa-tied/adapter

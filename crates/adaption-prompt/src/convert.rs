@@ -13,6 +13,7 @@ use crate::data::{
     AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data, V2LinearData, V2NormData,
 };
 use crate::error::{Error, Result};
+use crate::files::keys::{Part, key};
 use crate::layers::Layers;
 use crate::lora::{Lora, LoraConfig, LoraLayer, LoraPair};
 use crate::v2::{AdapterV2, Scale, V2Config, V2Layer, V2Linear, V2Norm};
@@ -49,6 +50,13 @@ impl AdapterWeights {
             Layers::of(&indices, model.n_layers).indices(model.n_layers)?;
             if data.base.sizes.is_none() {
                 problems.extend(not_the_last(prompts, model.n_layers));
+            }
+            let (theirs, ours) = (data.base.architecture, model.architecture);
+            if theirs.is_some_and(|own| own.attention_module(0) != ours.attention_module(0)) {
+                let first = prompts.layers.keys().next().copied().unwrap_or(0);
+                let key = |family| key(family, first, Part::Prompt);
+                let (theirs, ours) = (key(theirs), key(Some(ours)));
+                problems.push(format!("unexpected: {theirs}; in this model it would be {ours}"));
             }
             check_prompts(prompts, model, &mut problems);
         }

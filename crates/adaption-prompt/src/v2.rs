@@ -10,7 +10,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{LinearName, Llama, NormName, NormWeights, RmsNorm, Sizes};
+use llama::{LinearName, Llama, Norm, NormName, NormWeights, Sizes};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -109,7 +109,7 @@ impl V2Config {
             linears.collect::<Vec<_>>()
         };
         let norms = |layer: usize| {
-            let learned = |(name, norm): (NormName, &RmsNorm)| V2Norm {
+            let learned = |(name, norm): (NormName, &Norm)| V2Norm {
                 name,
                 weight: Param::from_data(norm.weight.val().into_data(), device),
                 bias: None,

@@ -84,8 +84,7 @@ fn base_info(args: &Args, format: Format) -> anyhow::Result<BaseInfo> {
         Format::LlamaAdapter => Some(args.model.load()?.llama.fingerprint()),
         _ => None,
     };
-    let sizes = Some(source.config().into());
-    Ok(BaseInfo { name: Some(name.clone()), sizes, fingerprint, ..BaseInfo::default() })
+    Ok(BaseInfo { fingerprint, ..BaseInfo::of(source.config(), Some(name.clone())) })
 }
 
 fn by_name(path: &Path) -> Format {

@@ -1,6 +1,6 @@
 //! What can go wrong with a model's files, its tokenizer and its use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -158,6 +158,10 @@ impl Error {
     pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Write { path, source }
+    }
+
+    pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {
+        Self::Format { path: path.into(), format: "JSON", reason: error.to_string() }
     }
 
     /// What the user may try, where there is an obvious mend.

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use crate::attention::{Attention, Pass};
 use crate::feed_forward::FeedForward;
-use crate::norm::RmsNorm;
+use crate::norm::Norm;
 use crate::seam::{Adapter, NormName};
 use crate::state::LayerCache;
 
@@ -13,11 +13,11 @@ use crate::state::LayerCache;
 #[derive(Module, Debug)]
 pub struct Layer {
     /// Before the attention.
-    pub attention_norm: RmsNorm,
+    pub attention_norm: Norm,
     /// Looks back over the sequence.
     pub attention: Attention,
     /// Before the feed-forward.
-    pub feed_forward_norm: RmsNorm,
+    pub feed_forward_norm: Norm,
     /// Works on each position alone.
     pub feed_forward: FeedForward,
 }

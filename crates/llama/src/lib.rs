@@ -6,6 +6,8 @@
 //! prompts ─► Generator ─► Step ─► TextStream ─► text          DecodingState, the caller's
 //! ```
 //!
+//! One forward serves every family of models; [`architecture`] knows how they differ.
+//!
 //! The model holds weights and nothing else. What it has read is in a [`DecodingState`] of the
 //! caller's; what joins it is an [`Adapter`], a value handed to [`Llama::forward`]: the one seam,
 //! and all that this crate knows of adapters.
@@ -29,6 +31,7 @@
 //! # }
 //! ```
 
+pub mod architecture;
 pub mod attention;
 mod chat_template;
 mod config;
@@ -60,9 +63,12 @@ pub mod torch;
 mod vocabulary;
 pub mod weights;
 
+pub use architecture::Architecture;
 pub use attention::PromptKv;
 pub use chat_template::{ChatTemplate, Message};
-pub use config::{LlamaConfig, RopeConfig, RopeScaling};
+pub use config::{
+    Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
+};
 pub use detokenizer::Detokenizer;
 pub use error::{Error, Result};
 pub use fingerprint::{Fingerprint, Sizes};
@@ -72,7 +78,7 @@ pub use generate::{
 pub use layer::Layer;
 pub use linear::Linear;
 pub use model::Llama;
-pub use norm::RmsNorm;
+pub use norm::Norm;
 pub use sample::{Sampler, SamplingConfig};
 pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
 pub use source::ModelSource;

@@ -1,14 +1,14 @@
-//! tokens ─► embedding ─► layers ─► norm ─► hidden ─► head ─► logits
+//! tokens ─► embedding (+ positions) ─► layers ─► norm ─► hidden ─► head ─► logits
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::attention::{Pass, causal_mask};
-use crate::config::LlamaConfig;
+use crate::config::{LlamaConfig, Positions};
 use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::linear::Linear;
-use crate::norm::RmsNorm;
+use crate::norm::Norm;
 use crate::rotary::Rotary;
 use crate::seam::{Adapter, LinearName, NormName};
 use crate::state::DecodingState;
@@ -19,27 +19,19 @@ use crate::state::DecodingState;
 pub struct Llama {
     /// `[vocab, d_model]`
     pub embedding: Param<Tensor<2>>,
+    /// `[max_positions, d_model]`, where positions are learned.
+    pub positions: Option<Param<Tensor<2>>>,
     /// From the first to the last.
     pub layers: Vec<Layer>,
     /// After the last layer.
-    pub norm: RmsNorm,
+    pub norm: Norm,
     /// `d_model -> vocab`; `None` where the embedding table serves.
     pub head: Option<Linear>,
     #[module(skip)]
-    config: LlamaConfig,
+    pub(crate) config: LlamaConfig,
 }
 
 impl Llama {
-    pub(crate) fn assemble(
-        config: LlamaConfig,
-        embedding: Tensor<2>,
-        layers: Vec<Layer>,
-        norm: RmsNorm,
-        head: Option<Linear>,
-    ) -> Self {
-        Self { embedding: Param::from_tensor(embedding), layers, norm, head, config }
-    }
-
     /// Sizes and arithmetic.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
@@ -90,8 +82,12 @@ impl Llama {
         adapter: &dyn Adapter,
     ) -> Result<Tensor<3>> {
         let [batch, seq] = tokens.dims();
-        let pass = self.pass(batch, seq, state.as_deref())?;
+        let positions = self.places(batch, seq, state.as_deref())?;
+        let pass = self.pass(seq, &positions, state.as_deref());
         let mut hidden = self.embed(tokens);
+        if let Some(table) = &self.positions {
+            hidden = hidden + select(table, self.position_ids(&positions));
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             let cache = state.as_mut().map(|state| state.layer(index));
             hidden = layer.forward(index, hidden, &pass, cache, adapter);
@@ -103,19 +99,17 @@ impl Llama {
         Ok(self.norm.forward(hidden, instead))
     }
 
-    /// The embedding of each token.
+    /// The embedding of each token, without its position.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, d_model]`, f32
     pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let [batch, seq] = tokens.dims();
-        let rows = self.embedding.val().select(0, tokens.reshape([batch * seq]));
-        rows.cast(DType::F32).reshape([batch, seq, self.config.d_model])
+        select(&self.embedding, tokens)
     }
 
     /// Norms of a layer; of the layer behind the last one, the final norm.
-    pub fn norms(&self, layer: usize) -> Vec<(NormName, &RmsNorm)> {
+    pub fn norms(&self, layer: usize) -> Vec<(NormName, &Norm)> {
         match self.layers.get(layer) {
             Some(layer) => vec![
                 (NormName::Attention, &layer.attention_norm),
@@ -142,11 +136,13 @@ impl Llama {
         }
     }
 
-    /// Rotation and mask for the next `seq` tokens.
-    fn pass(&self, batch: usize, seq: usize, state: Option<&DecodingState>) -> Result<Pass> {
-        let device = self.device().without_autodiff();
-        let rotary = Rotary::new(&self.config);
-        let window = self.config.sliding_window;
+    /// Positions of the next `seq` tokens: one list for all rows, or one a row.
+    fn places(
+        &self,
+        batch: usize,
+        seq: usize,
+        state: Option<&DecodingState>,
+    ) -> Result<Vec<Vec<usize>>> {
         let Some(state) = state else {
             if seq > self.config.max_positions {
                 return Err(Error::TooLong {
@@ -155,10 +151,7 @@ impl Llama {
                     room: self.config.max_positions,
                 });
             }
-            return Ok(Pass {
-                rotation: rotary.at(&[(0..seq).collect()], &device),
-                mask: causal_mask(&[0], 0, seq, window, &device),
-            });
+            return Ok(vec![(0..seq).collect()]);
         };
         let past = state.len();
         assert_eq!(state.padding().len(), batch, "the state was made for another batch");
@@ -171,13 +164,40 @@ impl Llama {
         }
         let padding = state.padding();
         let rows = if padding.iter().all(|&row| row == padding[0]) { 1 } else { batch };
-        let positions = padding[..rows]
-            .iter()
-            .map(|&padding| (past..past + seq).map(|slot| slot.saturating_sub(padding)).collect())
-            .collect::<Vec<_>>();
-        Ok(Pass {
-            rotation: rotary.at(&positions, &device),
-            mask: causal_mask(padding, past, seq, window, &device),
-        })
+        let row = |&padding: &usize| {
+            (past..past + seq).map(|slot| slot.saturating_sub(padding)).collect::<Vec<_>>()
+        };
+        Ok(padding[..rows].iter().map(row).collect())
     }
+
+    /// Rotation and masks of a pass.
+    fn pass(&self, seq: usize, positions: &[Vec<usize>], state: Option<&DecodingState>) -> Pass {
+        let device = self.device().without_autodiff();
+        let (past, padding) = state.map_or((0, &[0][..]), |state| (state.len(), state.padding()));
+        let mask = |window| causal_mask(padding, past, seq, window, &device);
+        let rotary = self.config.positions == Positions::Rotary;
+        Pass {
+            rotation: rotary.then(|| Rotary::new(&self.config).at(positions, &device)),
+            mask: mask(self.config.sliding_window),
+            full_mask: if self.config.full_layers > 0 { mask(None) } else { None },
+            full_layers: self.config.full_layers,
+        }
+    }
+
+    /// `[batch or 1, seq]`
+    fn position_ids(&self, positions: &[Vec<usize>]) -> Tensor<2, Int> {
+        // A row that has reached the end of the context waits for the others in its batch.
+        let last = self.config.max_positions - 1;
+        let ids = positions.iter().flatten().map(|&at| at.min(last) as i64).collect::<Vec<_>>();
+        let data = TensorData::new(ids, [positions.len(), positions[0].len()]);
+        Tensor::from_data(data, &self.device().without_autodiff())
+    }
+}
+
+/// Rows of a table: `[batch, seq] -> [batch, seq, d_model]`, f32.
+fn select(table: &Param<Tensor<2>>, ids: Tensor<2, Int>) -> Tensor<3> {
+    let [batch, seq] = ids.dims();
+    let table = table.val();
+    let [_rows, d_model] = table.dims();
+    table.select(0, ids.reshape([batch * seq])).cast(DType::F32).reshape([batch, seq, d_model])
 }

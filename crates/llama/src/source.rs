@@ -11,7 +11,9 @@ use crate::gguf::{GgufFile, GgufSource};
 use crate::model::Llama;
 use crate::tokenizer::Tokenizer;
 use crate::weights::meta::{self, MetaSource};
-use crate::weights::{self, Bytes, SafetensorsFile, SafetensorsSource, TensorSource, huggingface};
+use crate::weights::{
+    self, Bytes, HuggingFaceSource, SafetensorsFile, SafetensorsSource, TensorSource, huggingface,
+};
 
 /// A model that can be loaded. Opening one reads its config only.
 #[derive(Debug, Clone)]
@@ -133,14 +135,15 @@ impl ModelSource {
     /// [`Error::NotAModel`] if there are no weights, [`Error::Weights`] if they do not fit the
     /// config, [`Error::Format`] or [`Error::Read`].
     pub fn load(&self, precision: DType, device: &Device) -> Result<Llama> {
+        let named = |files| Box::new(HuggingFaceSource::new(files, &self.config));
         let source: Box<dyn TensorSource> = match &self.place {
-            Place::Folder => Box::new(huggingface::open_weights(&self.path)?),
+            Place::Folder => named(huggingface::open_weights(&self.path)?),
             Place::Meta(source) => Box::new(source.clone()),
             Place::Gguf(file) => Box::new(GgufSource::new(Arc::clone(file))?),
             Place::Embedded(files) => {
                 let bytes = Bytes::memory(&self.path, files.weights);
                 let file = SafetensorsFile::new(bytes)?;
-                Box::new(SafetensorsSource::new(&self.path, vec![file])?)
+                named(SafetensorsSource::new(&self.path, vec![file])?)
             }
         };
         weights::load(self.config.clone(), &*source, precision, device)

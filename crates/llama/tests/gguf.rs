@@ -5,7 +5,7 @@
 use burn::tensor::{DType, Device};
 use llama::gguf::{GgufFile, GgufSource};
 use llama::weights::{Bytes, load};
-use llama::{Llama, NoAdapter, Tokenizer};
+use llama::{Llama, LlamaConfig, ModelSource, NoAdapter, Tokenizer};
 use testing::{Golden, assert_close, assert_values_close, flex, golden_folder};
 
 fn open(name: &str) -> GgufFile {
@@ -75,6 +75,31 @@ fn half_precision_model_has_the_logits_of_the_reference() {
     let tokens = golden.int_tensor("input_ids", &device);
     let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter);
     assert_close("logits", logits, golden.tensor("logits", &device), 2e-4);
+}
+
+#[test]
+fn other_families_have_the_logits_and_the_config_of_their_safetensors() {
+    for device in testing::devices() {
+        for name in ["gpt2", "phi3", "qwen3"] {
+            let golden = Golden::open(&format!("{name}/golden.safetensors"));
+            let model = model(&format!("tiny-{name}.gguf"), &device);
+            let source = ModelSource::open(golden_folder().join(name).join("base")).unwrap();
+            // GGUF keeps the epsilon in f32.
+            let norm_eps = source.config().norm_eps;
+            assert_eq!(LlamaConfig { norm_eps, ..model.config().clone() }, *source.config());
+            let tokens = golden.int_tensor("input_ids", &device);
+            let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter);
+            assert_close(name, logits, golden.tensor("base_logits", &device), 2e-4);
+        }
+    }
+}
+
+#[test]
+fn qwen_tokens_equal_tokenizers() {
+    let tokenizer = open("tiny-qwen3.gguf").tokenizer().unwrap();
+    let rows = token_rows("qwen2_tokens.json");
+    check_tokens(&tokenizer, &rows);
+    assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (None, &[2][..]));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use llama::Sizes;
 use super::format::Format;
 use super::peft::is_peft;
 use crate::config::{Activation, Gate};
-use crate::data::{AdapterData, Family, PromptData, PromptLayer};
+use crate::data::{AdapterData, PromptData, PromptLayer};
 use crate::error::{Error, Result};
 use crate::v2::Scale;
 
@@ -73,7 +73,8 @@ pub(crate) fn fit(
             }
         }
     }
-    if data.base.family == Family::Gpt2 && !matches!(format, Format::Peft | Format::PeftBin) {
+    let of_gpt2 = data.base.architecture.is_some_and(|family| family.name == "gpt2");
+    if of_gpt2 && !matches!(format, Format::Peft | Format::PeftBin) {
         losses.push("that the model is GPT-2, whose branch has no output projection".into());
     }
     if data.prompts.is_none() && data.v2.is_none() && data.lora.is_none() {

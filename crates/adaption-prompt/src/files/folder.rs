@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use llama::weights::{Bytes, SafetensorsFile};
-use llama::{Llama, Sizes};
+use llama::{Architecture, Llama};
 
 use super::format::{Hints, read};
 use super::keys::{self, Part};
@@ -14,7 +14,7 @@ use super::settings::{LoraSettings, MixSettings, PromptSettings, Settings};
 use super::tensors::{Array, Arrays, read_safetensors, to_safetensors};
 use super::torch;
 use crate::config::Gate;
-use crate::data::{AdapterData, BaseInfo, Family, LoraData, PromptData, PromptLayer, V2Data};
+use crate::data::{AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data};
 use crate::error::{Error, Result};
 use crate::mix::{AnyAdapter, Mix, MixPart};
 use crate::v2::Scale;
@@ -100,9 +100,7 @@ pub(crate) fn assemble(
         let known = keys::parse(&name).filter(|(_, _, part)| expected.knows(*part));
         match known {
             Some((family, layer, part)) => {
-                if matches!(part, Part::Prompt) {
-                    base.family = family;
-                }
+                base.architecture = base.architecture.or(family);
                 match layer.or(last) {
                     Some(layer) => {
                         parts.insert((layer, part), array);
@@ -113,7 +111,7 @@ pub(crate) fn assemble(
             None => problems.push(format!("unexpected: {name}")),
         }
     }
-    let family = base.family;
+    let family = base.architecture;
     let prompts = expected
         .prompts
         .map(|gates| prompts_of(&parts, gates, expected.prompt_shape, family, &mut problems));
@@ -141,7 +139,7 @@ fn prompts_of(
     parts: &BTreeMap<(usize, Part), Array>,
     (gate, activation): (Gate, crate::Activation),
     shape: Option<(usize, usize)>,
-    family: Family,
+    family: Option<&Architecture>,
     problems: &mut Vec<String>,
 ) -> PromptData {
     let mut data =
@@ -237,7 +235,7 @@ fn lora_of(
             Part::LoraA(name) => name,
             Part::LoraB(name) => {
                 if !parts.contains_key(&(*layer, Part::LoraA(name))) {
-                    let key = keys::key(Family::Llama, *layer, Part::LoraA(name));
+                    let key = keys::key(None, *layer, Part::LoraA(name));
                     problems.push(format!("missing: {key}"));
                 }
                 continue;
@@ -245,12 +243,12 @@ fn lora_of(
             _ => continue,
         };
         let Some(b) = parts.get(&(*layer, Part::LoraB(name))) else {
-            let key = keys::key(Family::Llama, *layer, Part::LoraB(name));
+            let key = keys::key(None, *layer, Part::LoraB(name));
             problems.push(format!("missing: {key}"));
             continue;
         };
         if a.shape.first() != Some(&rank) || b.shape.get(1) != Some(&rank) {
-            let key = keys::key(Family::Llama, *layer, Part::LoraA(name));
+            let key = keys::key(None, *layer, Part::LoraA(name));
             let (a, b) = (&a.shape, &b.shape);
             problems.push(format!("{key}: expected rank {rank}, found {a:?} and {b:?}"));
         }
@@ -261,7 +259,7 @@ fn lora_of(
 
 /// Every tensor of an adapter under its name.
 pub(crate) fn arrays(data: &AdapterData) -> Arrays {
-    let family = data.base.family;
+    let family = data.base.architecture;
     let mut arrays = Arrays::new();
     let mut put = |layer: usize, part: Part, shape: Vec<usize>, values: &[f32]| {
         arrays.insert(keys::key(family, layer, part), Array::new(shape, values.to_vec()));
@@ -322,12 +320,8 @@ fn a_mix(folder: &Path) -> Error {
 
 /// What is known of a model that is at hand.
 fn base_info(llama: &Llama, name: &str) -> BaseInfo {
-    BaseInfo {
-        name: Some(name.into()),
-        family: Family::Llama,
-        sizes: Some(Sizes::from(llama.config())),
-        fingerprint: Some(llama.fingerprint()),
-    }
+    let fingerprint = Some(llama.fingerprint());
+    BaseInfo { fingerprint, ..BaseInfo::of(llama.config(), Some(name.into())) }
 }
 
 impl AdapterWeights {
@@ -450,9 +444,8 @@ impl AnyAdapter {
             AdapterWeights::from_data(&data, &llama.config().into(), folder, device)
         };
         let Some(mix) = read_mix(folder)? else {
-            let sizes = Some(Sizes::from(llama.config()));
-            let hints =
-                Hints { base: BaseInfo { sizes, ..BaseInfo::default() }, ..Hints::default() };
+            let base = BaseInfo::of(llama.config(), None);
+            let hints = Hints { base, ..Hints::default() };
             return Ok(Self::Single(weights(read(folder, &hints)?, folder)?));
         };
         let parts = mix.into_iter().map(|(name, weight, data)| {

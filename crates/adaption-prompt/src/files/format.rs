@@ -149,7 +149,8 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
     {
         return Err(Error::Tensors { path: path.into(), problems: vec![problem] });
     }
-    let BaseInfo { name, family: _, sizes, fingerprint } = hints.base.clone();
+    let BaseInfo { name, architecture, sizes, fingerprint } = hints.base.clone();
+    data.base.architecture = data.base.architecture.or(architecture);
     data.base.name = data.base.name.or(name);
     data.base.sizes = data.base.sizes.or(sizes);
     data.base.fingerprint = data.base.fingerprint.or(fingerprint);

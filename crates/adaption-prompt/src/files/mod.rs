@@ -4,7 +4,7 @@
 mod fit;
 mod folder;
 mod format;
-mod keys;
+pub(crate) mod keys;
 mod lit;
 mod original;
 pub mod peft;

@@ -3,4 +3,7 @@
 mod decoding;
 mod files;
 mod parity;
+mod properties;
+#[path = "../../../llama/tests/tiny/mod.rs"]
+mod seeded;
 mod tiny;

@@ -6,6 +6,7 @@
 mod assemble;
 mod bytes;
 pub mod huggingface;
+mod layout;
 pub mod meta;
 pub(crate) mod reader;
 mod report;
@@ -18,10 +19,12 @@ use std::path::Path;
 use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
 
 pub use bytes::Bytes;
+pub use huggingface::HuggingFaceSource;
+pub(crate) use layout::Layout;
 pub use report::LoadReport;
 pub use safetensors::{SafetensorsFile, SafetensorsSource};
 
-use crate::config::LlamaConfig;
+use crate::config::{FeedForwardKind, LlamaConfig, NormKind, Positions};
 use crate::error::{Error, Result};
 use crate::model::Llama;
 use assemble::{TensorMap, assemble};
@@ -29,13 +32,15 @@ use assemble::{TensorMap, assemble};
 /// Name and shape of a tensor that a model needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// Hugging Face's name, such as `model.layers.0.self_attn.q_proj.weight`.
+    /// Hugging Face's name in a Llama, such as `model.layers.0.self_attn.q_proj.weight`, whatever
+    /// the family.
     pub name: String,
     /// Rows first.
     pub shape: Vec<usize>,
 }
 
-/// Where a model's tensors come from. Names are Hugging Face's, whatever the format.
+/// Where a model's tensors come from. Names are Hugging Face's for a Llama, whatever the family and
+/// the format.
 pub trait TensorSource {
     /// The file or folder, for messages.
     fn path(&self) -> &Path;
@@ -48,6 +53,11 @@ pub trait TensorSource {
     /// # Errors
     /// [`Error::Read`] or [`Error::Format`].
     fn read(&self, name: &str) -> Result<TensorData>;
+
+    /// What the file calls a tensor, for messages.
+    fn name_in_file(&self, name: &str) -> String {
+        name.to_owned()
+    }
 }
 
 /// Loads a model.
@@ -67,7 +77,7 @@ pub fn load(
     config.validate()?;
     let specs = expected_tensors(&config);
     let mut report = LoadReport::compare(&specs, source.shapes());
-    report.fail(source.path())?;
+    report.fail(source)?;
     let mut tensors = TensorMap::new();
     for TensorSpec { name, shape } in specs {
         let data = source.read(&name)?;
@@ -86,7 +96,7 @@ pub fn load(
         };
         tensors.insert(name, tensor);
     }
-    report.fail(source.path())?;
+    report.fail(source)?;
     Ok(assemble(config, tensors))
 }
 
@@ -118,29 +128,42 @@ pub fn expected_tensors(config: &LlamaConfig) -> Vec<TensorSpec> {
     let LlamaConfig { d_model, d_ff, vocab_size, .. } = *config;
     let query = config.n_heads * config.head_dim;
     let kv = config.n_kv_heads * config.head_dim;
+    let norm_bias = config.norm == NormKind::Layer;
     let mut specs = Vec::new();
     let mut add = |name: String, shape: &[usize]| {
         specs.push(TensorSpec { name, shape: shape.to_vec() });
     };
     add("model.embed_tokens.weight".into(), &[vocab_size, d_model]);
+    if config.positions == Positions::Learned {
+        add("model.embed_positions.weight".into(), &[config.max_positions, d_model]);
+    }
     for layer in 0..config.n_layers {
-        let mut linear = |name: &str, d_out: usize, d_in: usize, bias: bool| {
-            add(format!("model.layers.{layer}.{name}.weight"), &[d_out, d_in]);
+        let mut module = |name: &str, shape: &[usize], bias: bool| {
+            add(format!("model.layers.{layer}.{name}.weight"), shape);
             if bias {
-                add(format!("model.layers.{layer}.{name}.bias"), &[d_out]);
+                add(format!("model.layers.{layer}.{name}.bias"), &shape[..1]);
             }
         };
-        linear("self_attn.q_proj", query, d_model, config.qkv_bias);
-        linear("self_attn.k_proj", kv, d_model, config.qkv_bias);
-        linear("self_attn.v_proj", kv, d_model, config.qkv_bias);
-        linear("self_attn.o_proj", d_model, query, config.output_bias);
-        linear("mlp.gate_proj", d_ff, d_model, config.mlp_bias);
-        linear("mlp.up_proj", d_ff, d_model, config.mlp_bias);
-        linear("mlp.down_proj", d_model, d_ff, config.mlp_bias);
-        add(format!("model.layers.{layer}.input_layernorm.weight"), &[d_model]);
-        add(format!("model.layers.{layer}.post_attention_layernorm.weight"), &[d_model]);
+        module("self_attn.q_proj", &[query, d_model], config.qkv_bias);
+        module("self_attn.k_proj", &[kv, d_model], config.qkv_bias);
+        module("self_attn.v_proj", &[kv, d_model], config.qkv_bias);
+        module("self_attn.o_proj", &[d_model, query], config.output_bias);
+        if config.qk_norm {
+            module("self_attn.q_norm", &[config.head_dim], norm_bias);
+            module("self_attn.k_norm", &[config.head_dim], norm_bias);
+        }
+        if config.feed_forward == FeedForwardKind::SwiGlu {
+            module("mlp.gate_proj", &[d_ff, d_model], config.mlp_bias);
+        }
+        module("mlp.up_proj", &[d_ff, d_model], config.mlp_bias);
+        module("mlp.down_proj", &[d_model, d_ff], config.mlp_bias);
+        module("input_layernorm", &[d_model], norm_bias);
+        module("post_attention_layernorm", &[d_model], norm_bias);
     }
     add("model.norm.weight".into(), &[d_model]);
+    if norm_bias {
+        add("model.norm.bias".into(), &[d_model]);
+    }
     if !config.tied_head {
         add("lm_head.weight".into(), &[vocab_size, d_model]);
     }
@@ -157,10 +180,11 @@ fn is_finite(data: &TensorData) -> bool {
 }
 
 impl LoadReport {
-    fn fail(&self, path: &Path) -> Result<()> {
+    fn fail(&self, source: &dyn TensorSource) -> Result<()> {
         if self.is_clean() {
             return Ok(());
         }
-        Err(Error::Weights { path: path.into(), report: Box::new(self.clone()) })
+        let report = self.clone().named(|name| source.name_in_file(name));
+        Err(Error::Weights { path: source.path().into(), report: Box::new(report) })
     }
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
+use llama::architecture::KNOWN;
 use llama::weights::{self, TensorSource};
-use llama::{Llama, LlamaConfig, Result, RopeConfig, RopeScaling};
+use llama::{Architecture, Llama, LlamaConfig, Result, RopeConfig, RopeScaling};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -27,17 +28,57 @@ pub fn config() -> LlamaConfig {
         max_positions: 64,
         norm_eps: 1e-5,
         rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
-        qkv_bias: false,
-        output_bias: false,
-        mlp_bias: false,
-        tied_head: false,
-        sliding_window: None,
+        ..LlamaConfig::default()
     }
 }
 
 /// The config as it is, and with a window of 8 positions.
-pub fn configs() -> [LlamaConfig; 2] {
+pub fn windows() -> [LlamaConfig; 2] {
     [config(), LlamaConfig { sliding_window: Some(8), ..config() }]
+}
+
+/// The same sizes in every family, with windows where a family has them.
+pub fn configs() -> Vec<LlamaConfig> {
+    KNOWN.iter().map(|family| family_config(family)).chain(windows()).collect()
+}
+
+/// The same sizes in a family.
+pub fn family_config(family: &Architecture) -> LlamaConfig {
+    let base = family.base();
+    let config = sized(base);
+    match family.name {
+        // All heads have keys of their own, and the head is the embedding.
+        "gpt2" => LlamaConfig { n_kv_heads: config.n_heads, ..config },
+        "mistral" => LlamaConfig { sliding_window: Some(8), ..config },
+        "qwen2" => LlamaConfig { sliding_window: Some(6), full_layers: 1, ..config },
+        "qwen3" => LlamaConfig { head_dim: 16, ..config },
+        _ => config,
+    }
+}
+
+fn sized(base: LlamaConfig) -> LlamaConfig {
+    let LlamaConfig {
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        d_model,
+        d_ff,
+        vocab_size,
+        max_positions,
+        ..
+    } = config();
+    LlamaConfig {
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        d_model,
+        d_ff,
+        vocab_size,
+        max_positions,
+        ..base
+    }
 }
 
 /// The same model at every call.
