@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use adaption_prompt::AdaptionPrompt;
-use burn::tensor::{DType, Tensor};
-use llama::{Adapter, ChatTemplate, GenerationConfig, Llama, Message, ModelSource, NoAdapter};
+use burn::tensor::Tensor;
+use llama::{
+    Adapter, ChatTemplate, GenerationConfig, Llama, Message, ModelSource, NoAdapter, Precision,
+};
 use llama::{Tokenizer, generate};
 use serde_json::Value;
 use testing::{Golden, assert_values_close, golden_folder};
@@ -35,7 +37,7 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
 
 static MODEL: LazyLock<(Llama, Tokenizer)> = LazyLock::new(|| {
     let source = ModelSource::open(&*FILE).expect("a model");
-    let llama = source.load(DType::F32, &testing::flex()).expect("weights");
+    let llama = source.load(Precision::F32, &testing::flex()).expect("weights");
     (llama, source.tokenizer().expect("a tokenizer"))
 });
 

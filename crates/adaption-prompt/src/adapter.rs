@@ -108,28 +108,35 @@ impl AdaptionPrompt {
     /// # Panics
     /// If the adapter was made for a model of other sizes.
     pub fn project(&self, llama: &Llama) -> ProjectedPrompts {
-        let layers = self
-            .layers
-            .iter()
-            .zip(llama.layers.iter().enumerate().skip(self.first_layer))
-            .map(|(own, (index, layer))| {
-                let gate = own.gate.val();
-                let [gates] = gate.dims();
-                let gate = match self.config.activation {
-                    Activation::Identity => gate,
-                    Activation::Tanh => gate.tanh(),
-                };
-                ProjectedLayer {
-                    prompt: layer.attention.project_prompt(
-                        index,
-                        own.prompt.val().unsqueeze(),
-                        &NoAdapter,
-                    ),
-                    gate: gate.reshape([1, gates, 1, 1]),
-                }
-            })
-            .collect();
-        ProjectedPrompts::new(self.first_layer, layers)
+        let layers =
+            (self.first_layer..llama.layers.len()).map(|index| self.projected(index, llama));
+        ProjectedPrompts::new(self.first_layer, layers.collect())
+    }
+
+    /// As [`project`](Self::project), for one layer of the model; a layer that has no prompt gets
+    /// what changes nothing.
+    ///
+    /// # Panics
+    /// If the adapter was made for a model of other sizes.
+    pub fn project_layer(&self, index: usize, llama: &Llama) -> ProjectedPrompts {
+        let adapted = (self.first_layer..llama.layers.len()).contains(&index);
+        let layer = adapted.then(|| self.projected(index, llama));
+        ProjectedPrompts::new(index, layer.into_iter().collect())
+    }
+
+    fn projected(&self, index: usize, llama: &Llama) -> ProjectedLayer {
+        let own = &self.layers[index - self.first_layer];
+        let gate = own.gate.val();
+        let [gates] = gate.dims();
+        let gate = match self.config.activation {
+            Activation::Identity => gate,
+            Activation::Tanh => gate.tanh(),
+        };
+        let prompt = own.prompt.val().unsqueeze();
+        ProjectedLayer {
+            prompt: llama.layers[index].attention.project_prompt(index, prompt, &NoAdapter),
+            gate: gate.reshape([1, gates, 1, 1]),
+        }
     }
 
     /// Whether its numbers are usable: none is NaN, and no layer's sum passes what f32 can hold.

@@ -36,10 +36,11 @@ pub struct PromptKv {
 }
 
 /// What all layers of one pass share.
-pub(crate) struct Pass {
-    pub rotation: Rotation,
+#[derive(Debug, Clone)]
+pub struct Pass {
+    pub(crate) rotation: Rotation,
     /// `[batch or 1, 1, seq, past + seq]`, true where attention is forbidden; `None`: plain causal.
-    pub mask: Option<Tensor<4, Bool>>,
+    pub(crate) mask: Option<Tensor<4, Bool>>,
 }
 
 impl Attention {

@@ -1,7 +1,7 @@
 //! tokens ─► embedding ─► layers ─► norm ─► hidden ─► head ─► logits
 
-use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::attention::{Pass, causal_mask};
 use crate::config::LlamaConfig;
@@ -9,16 +9,18 @@ use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::linear::Linear;
 use crate::norm::RmsNorm;
+use crate::precision::Precision;
 use crate::rotary::Rotary;
 use crate::seam::{Adapter, LinearName, NormName};
 use crate::state::DecodingState;
+use crate::weight::Weight;
 
 /// A Llama-like language model. It holds weights and nothing else: caches, adapters and positions
 /// are values that a caller hands to [`forward`](Self::forward).
 #[derive(Module, Debug)]
 pub struct Llama {
     /// `[vocab, d_model]`
-    pub embedding: Param<Tensor<2>>,
+    pub embedding: Weight,
     /// From the first to the last.
     pub layers: Vec<Layer>,
     /// After the last layer.
@@ -27,17 +29,20 @@ pub struct Llama {
     pub head: Option<Linear>,
     #[module(skip)]
     config: LlamaConfig,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl Llama {
     pub(crate) fn assemble(
         config: LlamaConfig,
-        embedding: Tensor<2>,
+        precision: Precision,
+        embedding: Weight,
         layers: Vec<Layer>,
         norm: RmsNorm,
         head: Option<Linear>,
     ) -> Self {
-        Self { embedding: Param::from_tensor(embedding), layers, norm, head, config }
+        Self { embedding, layers, norm, head, config, precision }
     }
 
     /// Sizes and arithmetic.
@@ -45,9 +50,21 @@ impl Llama {
         &self.config
     }
 
+    /// What the large matrices were asked to be kept in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Bytes of the large matrices, which are nearly all there is.
+    pub fn weight_bytes(&self) -> usize {
+        let layers = self.layers.iter().flat_map(Layer::linears);
+        let linears = layers.chain(&self.head).map(|linear| linear.weight.bytes());
+        self.embedding.bytes() + linears.sum::<usize>()
+    }
+
     /// Where the weights live.
     pub fn device(&self) -> Device {
-        self.embedding.val().device()
+        self.embedding.device()
     }
 
     /// Token ids as a tensor on the model's device.
@@ -90,13 +107,8 @@ impl Llama {
         adapter: &dyn Adapter,
     ) -> Result<Tensor<3>> {
         let [batch, seq] = tokens.dims();
-        let pass = self.pass(batch, seq, state.as_deref())?;
-        let flat = tokens.reshape([batch * seq]);
-        let mut hidden = self.embedding.val().select(0, flat).cast(DType::F32).reshape([
-            batch,
-            seq,
-            self.config.d_model,
-        ]);
+        let pass = self.pass_after(batch, seq, state.as_deref())?;
+        let mut hidden = self.embed(tokens);
         for (index, layer) in self.layers.iter().enumerate() {
             let cache = state.as_mut().map(|state| state.layer(index));
             hidden = layer.forward(index, hidden, &pass, cache, adapter);
@@ -104,8 +116,52 @@ impl Llama {
         if let Some(state) = state {
             state.advance(seq);
         }
+        Ok(self.finish(hidden, adapter))
+    }
+
+    /// What goes into the first layer.
+    ///
+    /// With [`pass`](Self::pass), [`layer`](Self::layer) and [`finish`](Self::finish) it makes up
+    /// [`forward`](Self::forward) without a state, for those who stop in between.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, d_model]`, f32
+    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, seq] = tokens.dims();
+        let flat = tokens.reshape([batch * seq]);
+        self.embedding.select(flat).reshape([batch, seq, self.config.d_model])
+    }
+
+    /// What all layers share while they run over whole texts.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] if `seq` passes the model's context.
+    pub fn pass(&self, batch: usize, seq: usize) -> Result<Pass> {
+        self.pass_after(batch, seq, None)
+    }
+
+    /// One layer of a pass over whole texts.
+    ///
+    /// # Shapes
+    /// - `hidden` and output: `[batch, seq, d_model]`, f32
+    pub fn layer(
+        &self,
+        index: usize,
+        hidden: Tensor<3>,
+        pass: &Pass,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
+        self.layers[index].forward(index, hidden, pass, None, adapter)
+    }
+
+    /// The norm behind the last layer.
+    ///
+    /// # Shapes
+    /// - `hidden` and output: `[batch, seq, d_model]`, f32
+    pub fn finish(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
         let instead = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
-        Ok(self.norm.forward(hidden, instead))
+        self.norm.forward(hidden, instead)
     }
 
     /// Scores of every token of the vocabulary.
@@ -126,7 +182,7 @@ impl Llama {
     }
 
     /// Rotation and mask for the next `seq` tokens.
-    fn pass(&self, batch: usize, seq: usize, state: Option<&DecodingState>) -> Result<Pass> {
+    fn pass_after(&self, batch: usize, seq: usize, state: Option<&DecodingState>) -> Result<Pass> {
         let device = self.device().without_autodiff();
         let rotary = Rotary::new(&self.config);
         let window = self.config.sliding_window;

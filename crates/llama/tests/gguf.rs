@@ -2,10 +2,10 @@
 //!
 //! `tests/golden/README.md` tells how the files are made.
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use llama::gguf::{GgufFile, GgufSource};
 use llama::weights::{Bytes, load};
-use llama::{Llama, NoAdapter, Tokenizer};
+use llama::{Llama, NoAdapter, Precision, Tokenizer};
 use testing::{Golden, assert_close, assert_values_close, flex, golden_folder};
 
 fn open(name: &str) -> GgufFile {
@@ -18,7 +18,7 @@ fn open(name: &str) -> GgufFile {
 
 fn model(name: &str, device: &Device) -> Llama {
     let file = open(name);
-    load(file.config().unwrap(), &GgufSource::new(file).unwrap(), DType::F32, device).unwrap()
+    load(file.config().unwrap(), &GgufSource::new(file).unwrap(), Precision::F32, device).unwrap()
 }
 
 /// A row of a golden JSON list: text, ids, decoded text.

@@ -1,10 +1,15 @@
 //! Gradients of an adapter ─► clipped ─► AdamW ─► the next adapter
 
 use adaption_prompt::{AdaptionPrompt, LayerPrompt};
-use burn::module::Param;
+use burn::module::{Module, Param};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, Optimizer};
 use burn::tensor::{Gradients, Tensor};
+use llama::Llama;
 use serde::{Deserialize, Serialize};
+
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::recompute::{LayerwiseAdapter, recompute};
 
 /// Settings of AdamW. The defaults are the original release's, with PyTorch's epsilon.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -39,16 +44,41 @@ impl AdapterGradients {
     /// # Panics
     /// If the adapter took no part in it.
     pub fn take(adapter: &AdaptionPrompt, mut gradients: Gradients) -> Self {
-        let layers = adapter
-            .layers
-            .iter()
-            .map(|layer| {
-                let prompt = layer.prompt.val().grad_remove(&mut gradients);
-                let gate = layer.gate.val().grad_remove(&mut gradients);
-                prompt.zip(gate).expect("the adapter took part in the pass")
-            })
-            .collect();
-        Self { layers }
+        let take = |layer| Self::take_layer(layer, &mut gradients);
+        Self { layers: adapter.layers.iter().map(take).collect() }
+    }
+
+    /// Takes the gradients layer by layer, with one layer's graph in memory at a time, and gives
+    /// them with the loss, as [`recompute`] does.
+    ///
+    /// # Errors
+    /// As [`recompute`].
+    pub fn recompute(
+        llama: &Llama,
+        adapter: &AdaptionPrompt,
+        batch: &Batch,
+        labels: usize,
+    ) -> Result<(f64, Self)> {
+        let first_layer = adapter.first_layer();
+        let layerwise = LayerwiseAdapter {
+            first_layer,
+            plain: &adapter.valid().project(llama),
+            layer: &|index| Box::new(adapter.project_layer(index, llama)),
+        };
+        let mut layers = Vec::with_capacity(adapter.layers.len());
+        let loss = recompute(llama, batch, labels, &layerwise, &mut |index, gradients| {
+            if let Some(layer) = adapter.layers.get(index - first_layer) {
+                layers.push(Self::take_layer(layer, gradients));
+            }
+        })?;
+        layers.reverse();
+        Ok((loss, Self { layers }))
+    }
+
+    fn take_layer(layer: &LayerPrompt, gradients: &mut Gradients) -> (Tensor<2>, Tensor<1>) {
+        let prompt = layer.prompt.val().grad_remove(gradients);
+        let gate = layer.gate.val().grad_remove(gradients);
+        prompt.zip(gate).expect("the adapter took part in the pass")
     }
 
     /// The sum of two passes' gradients.

@@ -264,3 +264,38 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_adapter() {
     assert_eq!(trainer.done(), 0);
     assert_eq!(trainer.adapter().to_safetensors(), before);
 }
+
+/// Checks that the gradients of two ways agree, and are not nothing.
+fn assert_same(case: &str, found: &AdapterGradients, expected: &AdapterGradients) {
+    assert_eq!(found.layers().len(), expected.layers().len(), "{case}");
+    for (found, expected) in found.layers().iter().zip(expected.layers()) {
+        let prompt = format!("{case} prompt");
+        testing::assert_relative(&prompt, found.0.clone(), expected.0.clone(), 1e-5);
+        let gate = format!("{case} gate");
+        testing::assert_relative(&gate, found.1.clone(), expected.1.clone(), 1e-5);
+    }
+}
+
+#[test]
+fn recomputed_layers_give_the_same_loss_and_gradients() {
+    for device in testing::devices() {
+        for case in CASES {
+            let llama = open_base(case, &device);
+            let golden = Golden::open(&format!("{case}/golden.safetensors"));
+            let device = device.clone().autodiff();
+            let adapter = open_adapter(&golden, "", shape(), &llama, &device);
+            let examples = golden_examples(&golden);
+            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+            let labels = batch.n_labels();
+
+            let loss = mean_loss(&llama, &adapter, &batch);
+            let expected_loss = loss.clone().inner();
+            let expected = AdapterGradients::take(&adapter, loss.backward());
+            let (loss, found) =
+                AdapterGradients::recompute(&llama, &adapter, &batch, labels).unwrap();
+            let loss = Tensor::<1>::from_floats([loss as f32], &llama.device());
+            testing::assert_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
+            assert_same(case, &found, &expected);
+        }
+    }
+}

@@ -2,8 +2,8 @@
 
 use adaption_prompt::{AdaptionPrompt, AdaptionPromptConfig};
 use burn::module::Param;
-use burn::tensor::{DType, Device, Tensor};
-use llama::{Llama, weights};
+use burn::tensor::{Device, Tensor};
+use llama::{Llama, Precision, weights};
 use testing::Golden;
 
 /// Equal, grouped, tied and biased heads, another head width, stretched rotary embeddings, a
@@ -30,7 +30,7 @@ pub fn open_base(case: &str, device: &Device) -> Llama {
     let text = std::fs::read_to_string(&path).expect("golden bases are in the repository");
     let config = weights::huggingface::parse_config(&path, &text).unwrap();
     let source = weights::huggingface::open_weights(&folder).unwrap();
-    weights::load(config, &source, DType::F32, device).unwrap()
+    weights::load(config, &source, Precision::F32, device).unwrap()
 }
 
 /// An adapter with the parameters of a golden file.

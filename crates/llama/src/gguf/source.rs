@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use burn::tensor::TensorData;
 
-use super::dequantise::decode;
+use super::dequantise::{decode, unpack};
 use super::file::GgufFile;
 use super::tensor_info::TensorInfo;
 use crate::error::{Error, Result};
+use crate::quantised::Blocks;
 use crate::weights::TensorSource;
 
 /// Divisors of the rotary frequencies: part of the config, not a weight.
@@ -63,16 +64,34 @@ impl TensorSource for GgufSource {
     }
 
     fn read(&self, name: &str) -> Result<TensorData> {
-        let info = self.file.info(self.names.get(name).map_or(name, String::as_str))?;
-        let mut bytes = self.file.read_bytes(info)?;
-        if [".attn_q.", ".attn_k."].iter().any(|part| info.name.contains(part)) {
-            bytes = self.put_rows_back(info, &bytes)?;
+        let info = self.info(name)?;
+        Ok(decode(info.block_type, self.read_bytes(info)?, info.shape.clone()))
+    }
+
+    fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        let info = self.info(name)?;
+        let &[rows, columns] = &info.shape[..] else { return Ok(None) };
+        if info.block_type.block_len() == 1 {
+            return Ok(None);
         }
-        Ok(decode(info.block_type, bytes, info.shape.clone()))
+        Ok(unpack(info.block_type, &self.read_bytes(info)?, [rows, columns]))
     }
 }
 
 impl GgufSource {
+    fn info(&self, name: &str) -> Result<&TensorInfo> {
+        self.file.info(self.names.get(name).map_or(name, String::as_str))
+    }
+
+    /// A tensor's bytes, its rows in Hugging Face's order.
+    fn read_bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
+        let bytes = self.file.read_bytes(info)?;
+        if [".attn_q.", ".attn_k."].iter().any(|part| info.name.contains(part)) {
+            return self.put_rows_back(info, &bytes);
+        }
+        Ok(bytes)
+    }
+
     /// Rows `0 2 4 ... 1 3 5 ...` of every head. Rows are whole blocks, so their bytes move.
     fn put_rows_back(&self, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>> {
         let (rows, half) = (info.shape[0], self.head_dim / 2);

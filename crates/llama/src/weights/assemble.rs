@@ -12,26 +12,44 @@ use crate::layer::Layer;
 use crate::linear::Linear;
 use crate::model::Llama;
 use crate::norm::RmsNorm;
+use crate::precision::Precision;
+use crate::quantised::Quantised;
+use crate::weight::Weight;
 
-/// Flat tensors by name.
-pub(super) type TensorMap = HashMap<String, Tensor<1>>;
+/// A tensor on the device, as the model will keep it.
+pub(super) enum Stored {
+    /// Flat.
+    Dense(Tensor<1>),
+    /// A matrix.
+    Quantised(Quantised),
+}
+
+/// Tensors by name.
+pub(super) type TensorMap = HashMap<String, Stored>;
 
 /// Builds the model of a complete map, as [`expected_tensors`] lists it.
-pub(super) fn assemble(config: LlamaConfig, mut tensors: TensorMap) -> Llama {
+pub(super) fn assemble(config: LlamaConfig, precision: Precision, mut tensors: TensorMap) -> Llama {
     let mut shapes: HashMap<_, _> =
         expected_tensors(&config).into_iter().map(|spec| (spec.name, spec.shape)).collect();
-    let mut vector = |name: &str| tensors.remove(name).expect("the map was checked");
-    let mut matrix = |name: &str, vector: &mut dyn FnMut(&str) -> Tensor<1>| {
-        let shape = shapes.remove(name).expect("the map was checked");
-        vector(name).reshape([shape[0], shape[1]])
+    let mut stored = |name: &str| tensors.remove(name).expect("the map was checked");
+    let mut matrix = |name: &str, stored: &mut dyn FnMut(&str) -> Stored| match stored(name) {
+        Stored::Dense(tensor) => {
+            let shape = shapes.remove(name).expect("the map was checked");
+            Weight::from(tensor.reshape([shape[0], shape[1]]))
+        }
+        Stored::Quantised(quantised) => quantised.into(),
     };
-    let embedding = matrix("model.embed_tokens.weight", &mut vector);
+    let vector = |name: &str, stored: &mut dyn FnMut(&str) -> Stored| match stored(name) {
+        Stored::Dense(tensor) => tensor,
+        Stored::Quantised(_) => unreachable!("matrices alone are quantised"),
+    };
+    let embedding = matrix("model.embed_tokens.weight", &mut stored);
     let layers = (0..config.n_layers)
         .map(|layer| {
             let prefix = format!("model.layers.{layer}");
             let mut linear = |name: &str, bias: bool| {
-                let weight = matrix(&format!("{prefix}.{name}.weight"), &mut vector);
-                let bias = bias.then(|| vector(&format!("{prefix}.{name}.bias")));
+                let weight = matrix(&format!("{prefix}.{name}.weight"), &mut stored);
+                let bias = bias.then(|| vector(&format!("{prefix}.{name}.bias"), &mut stored));
                 Linear::new(weight, bias)
             };
             let attention = Attention {
@@ -46,8 +64,9 @@ pub(super) fn assemble(config: LlamaConfig, mut tensors: TensorMap) -> Llama {
                 up: linear("mlp.up_proj", config.mlp_bias),
                 down: linear("mlp.down_proj", config.mlp_bias),
             };
-            let mut norm =
-                |name: &str| RmsNorm::new(vector(&format!("{prefix}.{name}")), config.norm_eps);
+            let mut norm = |name: &str| {
+                RmsNorm::new(vector(&format!("{prefix}.{name}"), &mut stored), config.norm_eps)
+            };
             Layer {
                 attention_norm: norm("input_layernorm.weight"),
                 attention,
@@ -57,9 +76,9 @@ pub(super) fn assemble(config: LlamaConfig, mut tensors: TensorMap) -> Llama {
         })
         .collect();
     let head =
-        (!config.tied_head).then(|| Linear::new(matrix("lm_head.weight", &mut vector), None));
-    let norm = RmsNorm::new(vector("model.norm.weight"), config.norm_eps);
-    Llama::assemble(config, embedding, layers, norm, head)
+        (!config.tied_head).then(|| Linear::new(matrix("lm_head.weight", &mut stored), None));
+    let norm = RmsNorm::new(vector("model.norm.weight", &mut stored), config.norm_eps);
+    Llama::assemble(config, precision, embedding, layers, norm, head)
 }
 
 /// The model's tensors by Hugging Face's names, in the order of [`expected_tensors`].
@@ -68,7 +87,7 @@ pub(super) fn disassemble(llama: &Llama) -> Vec<(String, TensorData)> {
     let mut add = |name: String, data: TensorData| {
         tensors.insert(name, data);
     };
-    add("model.embed_tokens.weight".into(), llama.embedding.val().to_data());
+    add("model.embed_tokens.weight".into(), llama.embedding.to_dense().into_data());
     for (index, layer) in llama.layers.iter().enumerate() {
         let prefix = format!("model.layers.{index}");
         let Attention { query, key, value, output, .. } = &layer.attention;
@@ -83,7 +102,7 @@ pub(super) fn disassemble(llama: &Llama) -> Vec<(String, TensorData)> {
             ("mlp.down_proj", down),
         ];
         for (name, linear) in linears {
-            add(format!("{prefix}.{name}.weight"), linear.weight.val().to_data());
+            add(format!("{prefix}.{name}.weight"), linear.weight.to_dense().into_data());
             if let Some(bias) = &linear.bias {
                 add(format!("{prefix}.{name}.bias"), bias.val().to_data());
             }
@@ -97,7 +116,7 @@ pub(super) fn disassemble(llama: &Llama) -> Vec<(String, TensorData)> {
     }
     add("model.norm.weight".into(), llama.norm.weight.val().to_data());
     if let Some(head) = &llama.head {
-        add("lm_head.weight".into(), head.weight.val().to_data());
+        add("lm_head.weight".into(), head.weight.to_dense().into_data());
     }
     expected_tensors(llama.config())
         .into_iter()

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::{DType, Device, TensorData};
+use burn::tensor::{Device, TensorData};
 use llama::weights::{self, TensorSource};
-use llama::{Llama, LlamaConfig, Result, RopeConfig, RopeScaling};
+use llama::{Llama, LlamaConfig, Precision, Result, RopeConfig, RopeScaling};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -42,7 +42,7 @@ pub fn configs() -> [LlamaConfig; 2] {
 
 /// The same model at every call.
 pub fn model(config: LlamaConfig, device: &Device) -> Llama {
-    weights::load(config.clone(), &Seeded::new(&config), DType::F32, device).unwrap()
+    weights::load(config.clone(), &Seeded::new(&config), Precision::F32, device).unwrap()
 }
 
 /// `len` token ids of the vocabulary, fixed by `seed`.
