@@ -109,6 +109,31 @@ fn greedy_continuations_equal_transformers() {
 }
 
 #[test]
+fn a_model_kept_as_stored_is_the_one_in_f32() {
+    let (llama, _tokenizer) = &*MODEL;
+    // Everything in this file is Q4_1 or Q8_0: nothing is rounded again.
+    let source = ModelSource::open(&*FILE).unwrap();
+    let kept = source.load(Precision::Bits8, &testing::flex()).unwrap();
+    assert!(kept.weight_bytes() * 5 < llama.weight_bytes(), "{}", kept.weight_bytes());
+    for (kept, expected) in kept.layers.iter().zip(&llama.layers).step_by(10) {
+        for (kept, expected) in [
+            (&kept.attention.query, &expected.attention.query),
+            (&kept.feed_forward.down, &expected.feed_forward.down),
+        ] {
+            let expected = testing::values(expected.weight.to_dense());
+            assert!(testing::values(kept.weight.to_dense()) == expected);
+        }
+    }
+    let rows = texts(&json("golden.json"));
+    let prompts = rows.iter().map(|row| ids(&row["ids"])).collect::<Vec<_>>();
+    let config = GenerationConfig { max_new_tokens: 32, ..Default::default() };
+    let found = generate(&kept, &NoAdapter, &prompts, &config).unwrap();
+    for (row, found) in rows.iter().zip(found) {
+        assert_eq!(found.tokens, ids(&row["continuation"]), "{}", row["prompt"]);
+    }
+}
+
+#[test]
 fn perplexity_equals_transformers_to_a_thousandth() {
     let (llama, tokenizer) = &*MODEL;
     let golden = json("perplexity.json");

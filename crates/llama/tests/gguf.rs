@@ -56,6 +56,36 @@ fn every_block_type_equals_gguf_py() {
 }
 
 #[test]
+fn every_block_type_is_kept_to_the_bit() {
+    let file = open("quants.gguf");
+    let mut kept = Vec::new();
+    for (name, info) in file.tensors() {
+        let expected = file.read(name).unwrap().iter::<f32>().collect::<Vec<_>>();
+        let Some(blocks) = file.read_blocks(name).unwrap() else { continue };
+        assert_eq!(blocks.dequantise(), expected, "{name}");
+        for device in testing::devices() {
+            let quantised = blocks.clone().put(&device);
+            let [rows, columns] = quantised.dims();
+            assert_eq!([rows, columns].to_vec(), info.shape, "{name}");
+            assert_eq!(testing::values(quantised.rows(0, rows)), expected, "{name}");
+        }
+        kept.push((info.block_type.name(), blocks.bits.count()));
+    }
+    kept.sort_unstable();
+    let expected = [
+        ("Q4_0", 4),
+        ("Q4_1", 4),
+        ("Q4_K", 4),
+        ("Q5_0", 8),
+        ("Q5_1", 8),
+        ("Q5_K", 8),
+        ("Q6_K", 8),
+        ("Q8_0", 8),
+    ];
+    assert_eq!(kept, expected);
+}
+
+#[test]
 fn tied_model_has_the_logits_of_its_safetensors() {
     let device = flex();
     let golden = Golden::open("llama-gqa-tied/golden.safetensors");

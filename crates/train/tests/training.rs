@@ -6,9 +6,9 @@ mod tiny;
 use adaption_prompt::AdaptionPrompt;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
-use llama::Llama;
+use llama::{Linear, Llama, Precision};
 use testing::{Golden, assert_close, assert_values_close};
-use tiny::{CASES, open_adapter, open_base, shape};
+use tiny::{CASES, open_adapter, open_base, open_base_in, shape};
 use train::{
     AdapterGradients, AdapterOptimizer, Batch, Error, Example, OptimizerConfig, Order, Schedule,
     Trainer, evaluate_loss, label_loss,
@@ -297,5 +297,59 @@ fn recomputed_layers_give_the_same_loss_and_gradients() {
             testing::assert_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
             assert_same(case, &found, &expected);
         }
+    }
+}
+
+/// The same model with its matrices in f32.
+fn dense(mut llama: Llama) -> Llama {
+    let to_dense = |linear: &mut Linear| linear.weight = linear.weight.to_dense().into();
+    llama.embedding = llama.embedding.to_dense().into();
+    llama.head.iter_mut().for_each(to_dense);
+    for layer in &mut llama.layers {
+        let (attention, feed_forward) = (&mut layer.attention, &mut layer.feed_forward);
+        for linear in [&mut attention.query, &mut attention.key, &mut attention.value] {
+            to_dense(linear);
+        }
+        to_dense(&mut attention.output);
+        for linear in [&mut feed_forward.gate, &mut feed_forward.up, &mut feed_forward.down] {
+            to_dense(linear);
+        }
+    }
+    llama
+}
+
+#[test]
+fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
+    for device in testing::devices() {
+        for case in CASES {
+            let llama = open_base_in(Precision::Bits4, case, &device);
+            let golden = Golden::open(&format!("{case}/golden.safetensors"));
+            let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
+            let examples = golden_examples(&golden);
+            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+            let (loss, found) =
+                AdapterGradients::recompute(&llama, &adapter, &batch, batch.n_labels()).unwrap();
+
+            let dense = dense(llama);
+            let expected = mean_loss(&dense, &adapter, &batch);
+            let loss = Tensor::<1>::from_floats([loss as f32], &device);
+            let plain = expected.clone().inner();
+            testing::assert_relative(&format!("{case} loss"), loss, plain, 1e-5);
+            let expected = AdapterGradients::take(&adapter, expected.backward());
+            assert_same(case, &found, &expected);
+        }
+    }
+}
+
+#[test]
+fn a_trainer_learns_the_same_with_and_without_recomputing() {
+    let llama = open_base("llama-gqa-tied", &testing::flex());
+    let examples = examples();
+    let mut plain = trainer(&llama, &examples, 4);
+    let mut recomputing = trainer(&llama, &examples, 4).with_recompute(true);
+    for _ in 0..4 {
+        let (plain, recomputing) = (plain.step().unwrap(), recomputing.step().unwrap());
+        assert!((plain.loss / recomputing.loss - 1.0).abs() < 1e-5);
+        assert!((plain.gradient_norm / recomputing.gradient_norm - 1.0).abs() < 1e-4);
     }
 }

@@ -25,12 +25,17 @@ pub fn shape() -> AdaptionPromptConfig {
 
 /// A case's base model.
 pub fn open_base(case: &str, device: &Device) -> Llama {
+    open_base_in(Precision::F32, case, device)
+}
+
+/// The same with its matrices in `precision`.
+pub fn open_base_in(precision: Precision, case: &str, device: &Device) -> Llama {
     let folder = testing::golden_folder().join(case).join("base");
     let path = folder.join("config.json");
     let text = std::fs::read_to_string(&path).expect("golden bases are in the repository");
     let config = weights::huggingface::parse_config(&path, &text).unwrap();
     let source = weights::huggingface::open_weights(&folder).unwrap();
-    weights::load(config, &source, Precision::F32, device).unwrap()
+    weights::load(config, &source, precision, device).unwrap()
 }
 
 /// An adapter with the parameters of a golden file.

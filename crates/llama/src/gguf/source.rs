@@ -71,6 +71,7 @@ impl TensorSource for GgufSource {
     fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
         let info = self.info(name)?;
         let &[rows, columns] = &info.shape[..] else { return Ok(None) };
+        // Plain numbers are large, and would be read to no use.
         if info.block_type.block_len() == 1 {
             return Ok(None);
         }

@@ -42,7 +42,12 @@ pub fn configs() -> [LlamaConfig; 2] {
 
 /// The same model at every call.
 pub fn model(config: LlamaConfig, device: &Device) -> Llama {
-    weights::load(config.clone(), &Seeded::new(&config), Precision::F32, device).unwrap()
+    model_in(Precision::F32, config, device)
+}
+
+/// The same with its matrices in `precision`.
+pub fn model_in(precision: Precision, config: LlamaConfig, device: &Device) -> Llama {
+    weights::load(config.clone(), &Seeded::new(&config), precision, device).unwrap()
 }
 
 /// `len` token ids of the vocabulary, fixed by `seed`.
@@ -52,12 +57,13 @@ pub fn tokens(seed: u64, len: usize) -> Vec<u32> {
 }
 
 /// Weights drawn evenly from -0.35 to 0.35, a standard deviation of 0.2.
-struct Seeded {
+pub struct Seeded {
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl Seeded {
-    fn new(config: &LlamaConfig) -> Self {
+    /// The weights of a model of this config.
+    pub fn new(config: &LlamaConfig) -> Self {
         let specs = weights::expected_tensors(config);
         Self { shapes: specs.into_iter().map(|spec| (spec.name, spec.shape)).collect() }
     }
