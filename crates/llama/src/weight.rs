@@ -7,6 +7,7 @@ use crate::quantised::Quantised;
 
 /// A matrix of a model, `[rows, columns]`.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "handles of tensors; a model has a few hundred")]
 pub enum Weight {
     /// In f32, f16 or bf16.
     Dense(Param<Tensor<2>>),

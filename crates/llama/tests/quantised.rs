@@ -79,7 +79,7 @@ fn fewer_bits_stay_near_the_model_in_f32() {
     let tokens = tokenizer.encode("Ada lives in Oakham. She has a cat.").unwrap();
     let logits = |precision| {
         let llama = source.load(precision, &flex()).unwrap();
-        let tokens = llama.tokens(&[tokens.clone()]).unwrap();
+        let tokens = llama.tokens(std::slice::from_ref(&tokens)).unwrap();
         llama.logits(llama.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter)
     };
     let expected = logits(Precision::F32);

@@ -8,6 +8,7 @@
 //!
 //! [`Trainer`] is for programs that want each step in their own hands; [`Job`] does what
 //! `llama-adapter train` does. Libraries print nothing: [`Event`]s tell what happens.
+//! [`recompute()`] takes any adapter's gradients with one layer's graph in memory at a time.
 //!
 //! ```
 //! use train::{Batch, Example};

@@ -61,7 +61,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Whether to compute the layers twice and keep one layer's graph at a time
-    /// ([`recompute`](crate::recompute)): less memory for about a third more time. With a quantised
+    /// ([`recompute`](crate::recompute())): less memory for about a third more time. With a quantised
     /// base that is always so.
     pub fn with_recompute(mut self, recompute: bool) -> Self {
         self.recompute |= recompute;

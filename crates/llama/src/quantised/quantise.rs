@@ -27,7 +27,7 @@ impl Blocks {
             // Rounded outwards, so that the block still lies between the ends of its scale.
             let min = f16_at_most(low);
             let scale = -f16_at_most(-((high - min) / largest));
-            // A block of one value has a scale of 0, and 0 / 0 becomes the number 0.
+            // A block of one value has a scale of 0, which makes any number right.
             quants.extend(
                 block.iter().map(|value| ((value - min) / scale).round().min(largest) as u8),
             );
@@ -46,7 +46,7 @@ fn f16_at_most(value: f32) -> f32 {
         near
     } else if near.to_f32() > 0.0 {
         f16::from_bits(bits - 1)
-    } else if bits & 0x7fff == 0 {
+    } else if near.to_f32() == 0.0 {
         -f16::MIN_POSITIVE_SUBNORMAL
     } else {
         f16::from_bits(bits + 1)

@@ -17,6 +17,7 @@ use crate::quantised::Quantised;
 use crate::weight::Weight;
 
 /// A tensor on the device, as the model will keep it.
+#[expect(clippy::large_enum_variant, reason = "handles of tensors; a model has a few hundred")]
 pub(super) enum Stored {
     /// Flat.
     Dense(Tensor<1>),
