@@ -44,15 +44,18 @@ pub struct PromptKv {
 }
 
 /// What all layers of one pass share.
-pub(crate) struct Pass {
+#[derive(Debug, Clone)]
+pub struct Pass {
     /// `None` where positions are learned.
-    pub rotation: Option<Rotation>,
+    pub(crate) rotation: Option<Rotation>,
+    /// Embeddings of the positions, `[batch or 1, seq, d_model]`, where they are learned.
+    pub(crate) positions: Option<Tensor<3>>,
     /// `[batch or 1, 1, seq, past + seq]`, true where attention is forbidden; `None`: plain causal.
-    pub mask: Option<Tensor<4, Bool>>,
+    pub(crate) mask: Option<Tensor<4, Bool>>,
     /// The same for the layers that look back without a window.
-    pub full_mask: Option<Tensor<4, Bool>>,
+    pub(crate) full_mask: Option<Tensor<4, Bool>>,
     /// How many such layers there are, at the bottom.
-    pub full_layers: usize,
+    pub(crate) full_layers: usize,
 }
 
 impl Pass {

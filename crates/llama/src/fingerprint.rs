@@ -191,6 +191,7 @@ impl Fingerprint {
 mod tests {
     use super::*;
     use crate::config::{RopeConfig, RopeScaling};
+    use crate::precision::Precision;
     use crate::source::ModelSource;
     use crate::weights;
 
@@ -217,11 +218,12 @@ mod tests {
     fn a_model_is_itself_in_every_precision() {
         let source =
             ModelSource::open(testing::golden_folder().join("llama-gqa-tied/base")).unwrap();
-        let print = |dtype| source.load(dtype, &testing::flex()).unwrap().fingerprint();
-        let whole = print(DType::F32);
+        let print = |precision| source.load(precision, &testing::flex()).unwrap().fingerprint();
+        let whole = print(Precision::F32);
         assert_eq!(whole.differences(&whole), [""; 0]);
-        assert_eq!(whole.differences(&print(DType::BF16)), [""; 0]);
-        assert_eq!(whole.differences(&print(DType::F16)), [""; 0]);
+        for precision in [Precision::BF16, Precision::F16, Precision::Bits8, Precision::Bits4] {
+            assert_eq!(whole.differences(&print(precision)), [""; 0], "{precision}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 
 use crate::attention::{Attention, Pass};
 use crate::feed_forward::FeedForward;
+use crate::linear::Linear;
 use crate::norm::Norm;
 use crate::seam::{Adapter, NormName};
 use crate::state::LayerCache;
@@ -39,5 +40,12 @@ impl Layer {
         let instead = adapter.norm(index, NormName::FeedForward, &self.feed_forward_norm);
         let normed = self.feed_forward_norm.forward(hidden.clone(), instead);
         hidden + self.feed_forward.forward(index, normed, adapter)
+    }
+
+    /// Its linear layers.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let Attention { query, key, value, output, .. } = &self.attention;
+        let FeedForward { gate, up, down, .. } = &self.feed_forward;
+        [query, key, value, output, up, down].into_iter().chain(gate)
     }
 }

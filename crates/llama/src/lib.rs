@@ -13,14 +13,13 @@
 //! and all that this crate knows of adapters.
 //!
 //! ```
-//! use burn::tensor::DType;
-//! use llama::{GenerationConfig, ModelSource, NoAdapter, generate};
+//! use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
 //!
 //! # fn main() -> llama::Result<()> {
 //! # let folder = testing::golden_folder().join("../../assets/tiny-llama");
 //! # let device = testing::flex();
 //! let source = ModelSource::open(folder)?;
-//! let llama = source.load(DType::F32, &device)?;
+//! let llama = source.load(Precision::F32, &device)?;
 //! let tokenizer = source.tokenizer()?;
 //!
 //! let prompts = [tokenizer.encode("The plural of cow is")?];
@@ -50,6 +49,8 @@ mod layer;
 mod linear;
 mod model;
 mod norm;
+mod precision;
+pub mod quantised;
 mod rotary;
 mod sample;
 mod seam;
@@ -61,10 +62,11 @@ mod strftime;
 mod tokenizer;
 pub mod torch;
 mod vocabulary;
+mod weight;
 pub mod weights;
 
 pub use architecture::Architecture;
-pub use attention::PromptKv;
+pub use attention::{Pass, PromptKv};
 pub use chat_template::{ChatTemplate, Message};
 pub use config::{
     Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
@@ -79,6 +81,7 @@ pub use layer::Layer;
 pub use linear::Linear;
 pub use model::Llama;
 pub use norm::Norm;
+pub use precision::{Precision, UnknownPrecision};
 pub use sample::{Sampler, SamplingConfig};
 pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
 pub use source::ModelSource;
@@ -86,3 +89,4 @@ pub use state::DecodingState;
 pub use stop_strings::StopStrings;
 pub use stream::{TextGenerator, TextStream};
 pub use tokenizer::Tokenizer;
+pub use weight::Weight;

@@ -1,7 +1,7 @@
 //! tokens ─► embedding (+ positions) ─► layers ─► norm ─► hidden ─► head ─► logits
 
-use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::attention::{Pass, causal_mask};
 use crate::config::{LlamaConfig, Positions};
@@ -9,18 +9,20 @@ use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::linear::Linear;
 use crate::norm::Norm;
+use crate::precision::Precision;
 use crate::rotary::Rotary;
 use crate::seam::{Adapter, LinearName, NormName};
 use crate::state::DecodingState;
+use crate::weight::Weight;
 
 /// A Llama-like language model. It holds weights and nothing else: caches, adapters and positions
 /// are values that a caller hands to [`forward`](Self::forward).
 #[derive(Module, Debug)]
 pub struct Llama {
     /// `[vocab, d_model]`
-    pub embedding: Param<Tensor<2>>,
+    pub embedding: Weight,
     /// `[max_positions, d_model]`, where positions are learned.
-    pub positions: Option<Param<Tensor<2>>>,
+    pub positions: Option<Weight>,
     /// From the first to the last.
     pub layers: Vec<Layer>,
     /// After the last layer.
@@ -29,6 +31,8 @@ pub struct Llama {
     pub head: Option<Linear>,
     #[module(skip)]
     pub(crate) config: LlamaConfig,
+    #[module(skip)]
+    pub(crate) precision: Precision,
 }
 
 impl Llama {
@@ -37,9 +41,21 @@ impl Llama {
         &self.config
     }
 
+    /// What the large matrices were asked to be kept in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Bytes of the large matrices, which are nearly all there is.
+    pub fn weight_bytes(&self) -> usize {
+        let layers = self.layers.iter().flat_map(Layer::linears);
+        let linears = layers.chain(&self.head).map(|linear| linear.weight.bytes());
+        self.embedding.bytes() + linears.sum::<usize>()
+    }
+
     /// Where the weights live.
     pub fn device(&self) -> Device {
-        self.embedding.val().device()
+        self.embedding.device()
     }
 
     /// Token ids as a tensor on the model's device.
@@ -82,12 +98,8 @@ impl Llama {
         adapter: &dyn Adapter,
     ) -> Result<Tensor<3>> {
         let [batch, seq] = tokens.dims();
-        let positions = self.places(batch, seq, state.as_deref())?;
-        let pass = self.pass(seq, &positions, state.as_deref());
-        let mut hidden = self.embed(tokens);
-        if let Some(table) = &self.positions {
-            hidden = hidden + select(table, self.position_ids(&positions));
-        }
+        let pass = self.pass_after(batch, seq, state.as_deref())?;
+        let mut hidden = self.embed(tokens, &pass);
         for (index, layer) in self.layers.iter().enumerate() {
             let cache = state.as_mut().map(|state| state.layer(index));
             hidden = layer.forward(index, hidden, &pass, cache, adapter);
@@ -95,17 +107,56 @@ impl Llama {
         if let Some(state) = state {
             state.advance(seq);
         }
-        let instead = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
-        Ok(self.norm.forward(hidden, instead))
+        Ok(self.finish(hidden, adapter))
     }
 
-    /// The embedding of each token, without its position.
+    /// What goes into the first layer.
+    ///
+    /// With [`pass`](Self::pass), [`layer`](Self::layer) and [`finish`](Self::finish) it makes up
+    /// [`forward`](Self::forward) without a state, for those who stop in between.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, d_model]`, f32
-    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        select(&self.embedding, tokens)
+    pub fn embed(&self, tokens: Tensor<2, Int>, pass: &Pass) -> Tensor<3> {
+        let [batch, seq] = tokens.dims();
+        let flat = tokens.reshape([batch * seq]);
+        let hidden = self.embedding.select(flat).reshape([batch, seq, self.config.d_model]);
+        match &pass.positions {
+            Some(positions) => hidden + positions.clone(),
+            None => hidden,
+        }
+    }
+
+    /// What all layers share while they run over whole texts.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] if `seq` passes the model's context.
+    pub fn pass(&self, batch: usize, seq: usize) -> Result<Pass> {
+        self.pass_after(batch, seq, None)
+    }
+
+    /// One layer of a pass over whole texts.
+    ///
+    /// # Shapes
+    /// - `hidden` and output: `[batch, seq, d_model]`, f32
+    pub fn layer(
+        &self,
+        index: usize,
+        hidden: Tensor<3>,
+        pass: &Pass,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
+        self.layers[index].forward(index, hidden, pass, None, adapter)
+    }
+
+    /// The norm behind the last layer.
+    ///
+    /// # Shapes
+    /// - `hidden` and output: `[batch, seq, d_model]`, f32
+    pub fn finish(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
+        let instead = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
+        self.norm.forward(hidden, instead)
     }
 
     /// Norms of a layer; of the layer behind the last one, the final norm.
@@ -127,13 +178,38 @@ impl Llama {
     /// - output: `[batch, seq, vocab]`, f32
     pub fn logits(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
         let layer = self.layers.len();
-        match &self.head {
-            Some(head) => adapter.linear(layer, LinearName::Head, hidden, head),
-            None => {
-                let tied = Linear { weight: self.embedding.clone(), bias: None };
-                adapter.linear(layer, LinearName::Head, hidden, &tied)
-            }
+        if let Some(head) = &self.head {
+            return adapter.linear(layer, LinearName::Head, hidden, head);
         }
+        let tied = Linear { weight: self.embedding.clone(), bias: None };
+        adapter.linear(layer, LinearName::Head, hidden, &tied)
+    }
+
+    /// Rotation, positions and masks of the next `seq` tokens.
+    fn pass_after(&self, batch: usize, seq: usize, state: Option<&DecodingState>) -> Result<Pass> {
+        let positions = self.places(batch, seq, state)?;
+        let device = self.device().without_autodiff();
+        let (past, padding) = state.map_or((0, &[0][..]), |state| (state.len(), state.padding()));
+        let mask = |window| causal_mask(padding, past, seq, window, &device);
+        let rotary = self.config.positions == Positions::Rotary;
+        Ok(Pass {
+            rotation: rotary.then(|| Rotary::new(&self.config).at(&positions, &device)),
+            positions: self.positions.as_ref().map(|table| self.learned(table, &positions)),
+            mask: mask(self.config.sliding_window),
+            full_mask: if self.config.full_layers > 0 { mask(None) } else { None },
+            full_layers: self.config.full_layers,
+        })
+    }
+
+    /// Embeddings of positions, `[batch or 1, seq, d_model]`.
+    fn learned(&self, table: &Weight, positions: &[Vec<usize>]) -> Tensor<3> {
+        // A row that has reached the end of the context waits for the others in its batch.
+        let last = self.config.max_positions - 1;
+        let ids = positions.iter().flatten().map(|&at| at.min(last) as i64).collect::<Vec<_>>();
+        let (rows, seq) = (positions.len(), positions[0].len());
+        let data = TensorData::new(ids, [rows * seq]);
+        let ids = Tensor::from_data(data, &self.device().without_autodiff());
+        table.select(ids).reshape([rows, seq, self.config.d_model])
     }
 
     /// Positions of the next `seq` tokens: one list for all rows, or one a row.
@@ -169,35 +245,4 @@ impl Llama {
         };
         Ok(padding[..rows].iter().map(row).collect())
     }
-
-    /// Rotation and masks of a pass.
-    fn pass(&self, seq: usize, positions: &[Vec<usize>], state: Option<&DecodingState>) -> Pass {
-        let device = self.device().without_autodiff();
-        let (past, padding) = state.map_or((0, &[0][..]), |state| (state.len(), state.padding()));
-        let mask = |window| causal_mask(padding, past, seq, window, &device);
-        let rotary = self.config.positions == Positions::Rotary;
-        Pass {
-            rotation: rotary.then(|| Rotary::new(&self.config).at(positions, &device)),
-            mask: mask(self.config.sliding_window),
-            full_mask: if self.config.full_layers > 0 { mask(None) } else { None },
-            full_layers: self.config.full_layers,
-        }
-    }
-
-    /// `[batch or 1, seq]`
-    fn position_ids(&self, positions: &[Vec<usize>]) -> Tensor<2, Int> {
-        // A row that has reached the end of the context waits for the others in its batch.
-        let last = self.config.max_positions - 1;
-        let ids = positions.iter().flatten().map(|&at| at.min(last) as i64).collect::<Vec<_>>();
-        let data = TensorData::new(ids, [positions.len(), positions[0].len()]);
-        Tensor::from_data(data, &self.device().without_autodiff())
-    }
-}
-
-/// Rows of a table: `[batch, seq] -> [batch, seq, d_model]`, f32.
-fn select(table: &Param<Tensor<2>>, ids: Tensor<2, Int>) -> Tensor<3> {
-    let [batch, seq] = ids.dims();
-    let table = table.val();
-    let [_rows, d_model] = table.dims();
-    table.select(0, ids.reshape([batch * seq])).cast(DType::F32).reshape([batch, seq, d_model])
 }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, GgufSource};
 use crate::model::Llama;
+use crate::precision::Precision;
 use crate::tokenizer::Tokenizer;
 use crate::weights::meta::{self, MetaSource};
 use crate::weights::{
@@ -129,12 +130,12 @@ impl ModelSource {
         if let Place::Meta(source) = &self.place { Some(source) } else { None }
     }
 
-    /// Loads the weights in `precision` (F32, F16 or BF16), as [`weights::load`] does.
+    /// Loads the weights in `precision`, as [`weights::load`] does.
     ///
     /// # Errors
     /// [`Error::NotAModel`] if there are no weights, [`Error::Weights`] if they do not fit the
     /// config, [`Error::Format`] or [`Error::Read`].
-    pub fn load(&self, precision: DType, device: &Device) -> Result<Llama> {
+    pub fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
         let named = |files| Box::new(HuggingFaceSource::new(files, &self.config));
         let source: Box<dyn TensorSource> = match &self.place {
             Place::Folder => named(huggingface::open_weights(&self.path)?),
@@ -205,7 +206,7 @@ mod tests {
         std::fs::write(folder.path().join("config.json"), config).unwrap();
         let source = ModelSource::open(folder.path()).unwrap();
         assert_eq!(source.config().head_dim, 2);
-        let error = source.load(DType::F32, &testing::flex()).unwrap_err();
+        let error = source.load(Precision::F32, &testing::flex()).unwrap_err();
         assert!(matches!(error, Error::NotAModel { .. }), "{error}");
         assert!(matches!(source.tokenizer().unwrap_err(), Error::Read { .. }));
     }

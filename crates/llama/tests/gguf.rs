@@ -2,10 +2,10 @@
 //!
 //! `tests/golden/README.md` tells how the files are made.
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use llama::gguf::{GgufFile, GgufSource};
 use llama::weights::{Bytes, load};
-use llama::{Llama, LlamaConfig, ModelSource, NoAdapter, Tokenizer};
+use llama::{Llama, LlamaConfig, ModelSource, NoAdapter, Precision, Tokenizer};
 use testing::{Golden, assert_close, assert_values_close, flex, golden_folder};
 
 fn open(name: &str) -> GgufFile {
@@ -18,7 +18,7 @@ fn open(name: &str) -> GgufFile {
 
 fn model(name: &str, device: &Device) -> Llama {
     let file = open(name);
-    load(file.config().unwrap(), &GgufSource::new(file).unwrap(), DType::F32, device).unwrap()
+    load(file.config().unwrap(), &GgufSource::new(file).unwrap(), Precision::F32, device).unwrap()
 }
 
 /// A row of a golden JSON list: text, ids, decoded text.
@@ -53,6 +53,36 @@ fn every_block_type_equals_gguf_py() {
         let found = found.iter::<f32>().collect::<Vec<_>>();
         assert_values_close(&name, &found, &expected, &shape, 1e-6);
     }
+}
+
+#[test]
+fn every_block_type_is_kept_to_the_bit() {
+    let file = open("quants.gguf");
+    let mut kept = Vec::new();
+    for (name, info) in file.tensors() {
+        let expected = file.read(name).unwrap().iter::<f32>().collect::<Vec<_>>();
+        let Some(blocks) = file.read_blocks(name).unwrap() else { continue };
+        assert_eq!(blocks.dequantise(), expected, "{name}");
+        for device in testing::devices() {
+            let quantised = blocks.clone().put(&device);
+            let [rows, columns] = quantised.dims();
+            assert_eq!([rows, columns].to_vec(), info.shape, "{name}");
+            assert_eq!(testing::values(quantised.rows(0, rows)), expected, "{name}");
+        }
+        kept.push((info.block_type.name(), blocks.bits.count()));
+    }
+    kept.sort_unstable();
+    let expected = [
+        ("Q4_0", 4),
+        ("Q4_1", 4),
+        ("Q4_K", 4),
+        ("Q5_0", 8),
+        ("Q5_1", 8),
+        ("Q5_K", 8),
+        ("Q6_K", 8),
+        ("Q8_0", 8),
+    ];
+    assert_eq!(kept, expected);
 }
 
 #[test]

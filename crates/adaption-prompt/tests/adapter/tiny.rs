@@ -2,8 +2,8 @@
 
 use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Layers};
 use burn::module::Param;
-use burn::tensor::{DType, Device, Tensor};
-use llama::{Llama, ModelSource};
+use burn::tensor::{Device, Tensor};
+use llama::{Llama, ModelSource, Precision};
 use testing::Golden;
 
 /// Equal, grouped, tied and biased heads, another head width, stretched rotary embeddings, a
@@ -29,9 +29,14 @@ pub fn shape() -> AdaptionPromptConfig {
 
 /// A case's base model.
 pub fn open_base(case: &str, device: &Device) -> Llama {
+    open_base_in(Precision::F32, case, device)
+}
+
+/// The same with its matrices in `precision`.
+pub fn open_base_in(precision: Precision, case: &str, device: &Device) -> Llama {
     let folder = testing::golden_folder().join(case).join("base");
     let source = ModelSource::open(folder).expect("golden bases are in the repository");
-    source.load(DType::F32, device).unwrap()
+    source.load(precision, device).unwrap()
 }
 
 /// An adapter with the parameters of a golden file.

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use burn::tensor::TensorData;
 
-use super::dequantise::decode;
+use super::dequantise::{decode, unpack};
 use super::file::GgufFile;
 use super::tensor_info::TensorInfo;
 use crate::architecture::Format;
 use crate::error::{Error, Result};
+use crate::quantised::Blocks;
 use crate::weights::rotary_rows::halves_from_neighbours;
 use crate::weights::{Layout, TensorSource};
 
@@ -60,16 +61,29 @@ impl TensorSource for GgufSource {
     fn read(&self, name: &str) -> Result<TensorData> {
         let place = self.layout.place(name);
         let info = self.file.info(place.map_or(name, |place| &place.name))?;
-        let mut bytes = self.file.read_bytes(info)?;
-        if self.interleaved && [".attn_q.", ".attn_k."].iter().any(|part| info.name.contains(part))
-        {
-            bytes = self.put_rows_back(info, &bytes)?;
-        }
-        let data = decode(info.block_type, bytes, info.shape.clone());
+        let data = decode(info.block_type, self.read_bytes(info)?, info.shape.clone());
         Ok(match place {
             Some(place) => place.take(data),
             None => data,
         })
+    }
+
+    fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        let place = self.layout.place(name);
+        let info = self.file.info(place.map_or(name, |place| &place.name))?;
+        let &[rows, columns] = &info.shape[..] else { return Ok(None) };
+        // Plain numbers are large, and would be read to no use.
+        if info.block_type.block_len() == 1 {
+            return Ok(None);
+        }
+        let bytes = self.read_bytes(info)?;
+        // Rows are whole blocks: those of one of several tensors under a name are cut out.
+        let own = place.map_or(0..rows, |place| place.rows.clone());
+        let row_len = bytes.len() / rows.max(1);
+        let Some(own_bytes) = bytes.get(own.start * row_len..own.end * row_len) else {
+            return Ok(None);
+        };
+        Ok(unpack(info.block_type, own_bytes, [own.len(), columns]))
     }
 
     fn name_in_file(&self, name: &str) -> String {
@@ -78,6 +92,16 @@ impl TensorSource for GgufSource {
 }
 
 impl GgufSource {
+    /// A tensor's bytes, its rows in Hugging Face's order.
+    fn read_bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
+        let bytes = self.file.read_bytes(info)?;
+        if self.interleaved && [".attn_q.", ".attn_k."].iter().any(|part| info.name.contains(part))
+        {
+            return self.put_rows_back(info, &bytes);
+        }
+        Ok(bytes)
+    }
+
     /// Rows are whole blocks, so their bytes move.
     fn put_rows_back(&self, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>> {
         let rows = info.shape[0];

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 
 use super::expected_tensors;
@@ -13,33 +12,53 @@ use crate::layer::Layer;
 use crate::linear::Linear;
 use crate::model::Llama;
 use crate::norm::Norm;
+use crate::precision::Precision;
+use crate::quantised::Quantised;
+use crate::weight::Weight;
 
-/// Flat tensors by name.
-pub(super) type TensorMap = HashMap<String, Tensor<1>>;
+/// A tensor on the device, as the model will keep it.
+#[expect(clippy::large_enum_variant, reason = "handles of tensors; a model has a few hundred")]
+pub(super) enum Stored {
+    /// Flat.
+    Dense(Tensor<1>),
+    /// A matrix.
+    Quantised(Quantised),
+}
+
+/// Tensors by name.
+pub(super) type TensorMap = HashMap<String, Stored>;
 
 /// Builds the model of a complete map, as [`expected_tensors`] lists it.
-pub(super) fn assemble(config: LlamaConfig, mut tensors: TensorMap) -> Llama {
+pub(super) fn assemble(config: LlamaConfig, precision: Precision, mut tensors: TensorMap) -> Llama {
     let mut shapes: HashMap<_, _> =
         expected_tensors(&config).into_iter().map(|spec| (spec.name, spec.shape)).collect();
-    let mut vector = |name: &str| tensors.remove(name).expect("the map was checked");
-    let mut matrix = |name: &str, vector: &mut dyn FnMut(&str) -> Tensor<1>| {
-        let shape = shapes.remove(name).expect("the map was checked");
-        vector(name).reshape([shape[0], shape[1]])
+    let mut stored = |name: &str| tensors.remove(name).expect("the map was checked");
+    let mut matrix = |name: &str, stored: &mut dyn FnMut(&str) -> Stored| match stored(name) {
+        Stored::Dense(tensor) => {
+            let shape = shapes.remove(name).expect("the map was checked");
+            Weight::from(tensor.reshape([shape[0], shape[1]]))
+        }
+        Stored::Quantised(quantised) => quantised.into(),
     };
-    let norm = |name: &str, vector: &mut dyn FnMut(&str) -> Tensor<1>| {
-        let weight = vector(&format!("{name}.weight"));
-        let bias = (config.norm == NormKind::Layer).then(|| vector(&format!("{name}.bias")));
+    let vector = |name: &str, stored: &mut dyn FnMut(&str) -> Stored| match stored(name) {
+        Stored::Dense(tensor) => tensor,
+        Stored::Quantised(_) => unreachable!("matrices alone are quantised"),
+    };
+    let norm = |name: &str, stored: &mut dyn FnMut(&str) -> Stored| {
+        let weight = vector(&format!("{name}.weight"), stored);
+        let bias =
+            (config.norm == NormKind::Layer).then(|| vector(&format!("{name}.bias"), stored));
         Norm::new(config.norm, weight, bias, config.norm_eps)
     };
-    let embedding = Param::from_tensor(matrix("model.embed_tokens.weight", &mut vector));
+    let embedding = matrix("model.embed_tokens.weight", &mut stored);
     let positions = (config.positions == Positions::Learned)
-        .then(|| Param::from_tensor(matrix("model.embed_positions.weight", &mut vector)));
+        .then(|| matrix("model.embed_positions.weight", &mut stored));
     let layers = (0..config.n_layers)
         .map(|layer| {
             let prefix = format!("model.layers.{layer}");
             let mut linear = |name: &str, bias: bool| {
-                let weight = matrix(&format!("{prefix}.{name}.weight"), &mut vector);
-                let bias = bias.then(|| vector(&format!("{prefix}.{name}.bias")));
+                let weight = matrix(&format!("{prefix}.{name}.weight"), &mut stored);
+                let bias = bias.then(|| vector(&format!("{prefix}.{name}.bias"), &mut stored));
                 Linear::new(weight, bias)
             };
             let query = linear("self_attn.q_proj", config.qkv_bias);
@@ -53,7 +72,7 @@ pub(super) fn assemble(config: LlamaConfig, mut tensors: TensorMap) -> Llama {
                 down: linear("mlp.down_proj", config.mlp_bias),
                 kind: config.feed_forward,
             };
-            let mut norm = |name: &str| norm(&format!("{prefix}.{name}"), &mut vector);
+            let mut norm = |name: &str| norm(&format!("{prefix}.{name}"), &mut stored);
             let attention = Attention {
                 query,
                 key,
@@ -73,9 +92,9 @@ pub(super) fn assemble(config: LlamaConfig, mut tensors: TensorMap) -> Llama {
         })
         .collect();
     let head =
-        (!config.tied_head).then(|| Linear::new(matrix("lm_head.weight", &mut vector), None));
-    let norm = norm("model.norm", &mut vector);
-    Llama { embedding, positions, layers, norm, head, config }
+        (!config.tied_head).then(|| Linear::new(matrix("lm_head.weight", &mut stored), None));
+    let norm = norm("model.norm", &mut stored);
+    Llama { embedding, positions, layers, norm, head, config, precision }
 }
 
 /// The model's tensors by our names.
@@ -84,9 +103,9 @@ pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, TensorData> {
     let mut add = |name: String, data: TensorData| {
         tensors.insert(name, data);
     };
-    add("model.embed_tokens.weight".into(), llama.embedding.val().to_data());
+    add("model.embed_tokens.weight".into(), llama.embedding.to_dense().into_data());
     if let Some(positions) = &llama.positions {
-        add("model.embed_positions.weight".into(), positions.val().to_data());
+        add("model.embed_positions.weight".into(), positions.to_dense().into_data());
     }
     let mut norms = vec![("model.norm".to_owned(), Some(&llama.norm))];
     for (index, layer) in llama.layers.iter().enumerate() {
@@ -104,7 +123,7 @@ pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, TensorData> {
         ];
         for (name, linear) in linears {
             let Some(linear) = linear else { continue };
-            add(format!("{prefix}.{name}.weight"), linear.weight.val().to_data());
+            add(format!("{prefix}.{name}.weight"), linear.weight.to_dense().into_data());
             if let Some(bias) = &linear.bias {
                 add(format!("{prefix}.{name}.bias"), bias.val().to_data());
             }
@@ -125,7 +144,7 @@ pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, TensorData> {
         }
     }
     if let Some(head) = &llama.head {
-        add("lm_head.weight".into(), head.weight.val().to_data());
+        add("lm_head.weight".into(), head.weight.to_dense().into_data());
     }
     tensors
 }

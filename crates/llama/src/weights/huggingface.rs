@@ -109,13 +109,19 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>> {
 /// f32, as transformers writes its family.
 ///
 /// # Errors
-/// [`Error::Config`] for what the family's `config.json` cannot say, [`Error::Write`].
+/// [`Error::Config`] for what the family's `config.json` cannot say, which quantised weights are
+/// part of; [`Error::Write`].
 pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     let dtype = match precision {
         DType::BF16 => Dtype::BF16,
         DType::F32 => Dtype::F32,
         other => return Err(Error::config("precision", format!("{other:?}"), "BF16 or F32")),
     };
+    if llama.precision().bits().is_some() {
+        let found = llama.precision().to_string();
+        let expected = "f32, f16 or bf16: Hugging Face's format has no such quantised weights";
+        return Err(Error::config("the precision of a model to save", found, expected));
+    }
     std::fs::create_dir_all(folder).map_err(Error::write(folder))?;
     let mut config_json = architecture::to_json(llama.config())?;
     let name = if precision == DType::BF16 { "bfloat16" } else { "float32" };

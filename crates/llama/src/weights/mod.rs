@@ -1,7 +1,7 @@
 //! files ─► [`TensorSource`] ─► strict check ─► tensors on the device ─► [`Llama`]
 //!
-//! One tensor at a time is read, checked, cast and uploaded: the peak is the model in its run-time
-//! precision plus one tensor.
+//! One tensor at a time is read, checked, cast or rounded, and uploaded: the peak is the model in
+//! its run-time precision plus one tensor.
 
 mod assemble;
 mod bytes;
@@ -27,7 +27,9 @@ pub use safetensors::{SafetensorsFile, SafetensorsSource};
 use crate::config::{FeedForwardKind, LlamaConfig, NormKind, Positions};
 use crate::error::{Error, Result};
 use crate::model::Llama;
-use assemble::{TensorMap, assemble};
+use crate::precision::Precision;
+use crate::quantised::{Bits, Blocks};
+use assemble::{Stored, TensorMap, assemble};
 
 /// Name and shape of a tensor that a model needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,15 @@ pub trait TensorSource {
     /// [`Error::Read`] or [`Error::Format`].
     fn read(&self, name: &str) -> Result<TensorData>;
 
+    /// One matrix as it is stored, if that is in blocks of 8 bits a number or fewer.
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Format`].
+    fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        let _ = name;
+        Ok(None)
+    }
+
     /// What the file calls a tensor, for messages.
     fn name_in_file(&self, name: &str) -> String {
         name.to_owned()
@@ -62,8 +73,12 @@ pub trait TensorSource {
 
 /// Loads a model.
 ///
-/// `precision` is what the large matrices are kept and multiplied in: F32, F16 or BF16. Norms,
-/// biases and everything between the products are f32 always.
+/// `precision` is what the large matrices are kept in. Norms, biases and everything between the
+/// products are f32 always.
+///
+/// With 8 or 4 bits a matrix that the source holds in so many bits or fewer, as GGUF files do, is
+/// kept as it is stored, without any loss; every other one is rounded
+/// ([`Blocks::quantise`]). A matrix whose rows are no multiple of 16 stays f32.
 ///
 /// # Errors
 /// [`Error::Weights`] with everything that is missing, unexpected, of the wrong shape or not a
@@ -71,7 +86,7 @@ pub trait TensorSource {
 pub fn load(
     config: LlamaConfig,
     source: &dyn TensorSource,
-    precision: DType,
+    precision: Precision,
     device: &Device,
 ) -> Result<Llama> {
     config.validate()?;
@@ -80,9 +95,20 @@ pub fn load(
     report.fail(source)?;
     let mut tensors = TensorMap::new();
     for TensorSpec { name, shape } in specs {
-        let data = source.read(&name)?;
-        let kept = if shape.len() > 1 { precision } else { DType::F32 };
-        let data = data.convert_dtype(kept);
+        let stored = match (precision.bits(), &shape[..]) {
+            (Some(bits), &[rows, columns]) => quantised(source, &name, [rows, columns], bits)?,
+            _ => None,
+        };
+        if let Some(blocks) = stored {
+            if blocks.is_finite() {
+                tensors.insert(name, Stored::Quantised(blocks.put(device)));
+            } else {
+                report.not_finite.push(name);
+            }
+            continue;
+        }
+        let kept = if shape.len() > 1 { precision.dense() } else { DType::F32 };
+        let data = source.read(&name)?.convert_dtype(kept);
         if !is_finite(&data) {
             report.not_finite.push(name);
             continue;
@@ -94,10 +120,31 @@ pub fn load(
             }
             _ => unreachable!("a model has matrices and vectors only"),
         };
-        tensors.insert(name, tensor);
+        tensors.insert(name, Stored::Dense(tensor));
     }
     report.fail(source)?;
-    Ok(assemble(config, tensors))
+    Ok(assemble(config, precision, tensors))
+}
+
+/// A matrix in blocks of at most `bits`: as stored, or rounded; `None` where it cannot be.
+fn quantised(
+    source: &dyn TensorSource,
+    name: &str,
+    shape: [usize; 2],
+    bits: Bits,
+) -> Result<Option<Blocks>> {
+    if let Some(blocks) = source.read_blocks(name)?
+        && blocks.bits <= bits
+    {
+        return Ok(Some(blocks));
+    }
+    let data = source.read(name)?.convert_dtype(DType::F32);
+    let values = data.as_slice::<f32>().expect("it was converted");
+    // Rounding would hide what is no number.
+    if !values.iter().all(|value| value.is_finite()) {
+        return Ok(None);
+    }
+    Ok(Blocks::quantise(values, shape, bits))
 }
 
 /// A model with random weights from N(0, 0.02²), norms at one and biases at zero, to pretrain.
@@ -117,10 +164,10 @@ pub fn random(config: LlamaConfig, device: &Device) -> Result<Llama> {
             } else {
                 Tensor::ones([len], device)
             };
-            (name, tensor)
+            (name, Stored::Dense(tensor))
         })
         .collect();
-    Ok(assemble(config, tensors))
+    Ok(assemble(config, Precision::F32, tensors))
 }
 
 /// The tensors that a model of this config has, in the order of its layers.

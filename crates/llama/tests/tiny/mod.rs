@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::{DType, Device, TensorData};
+use burn::tensor::{Device, TensorData};
 use llama::architecture::KNOWN;
 use llama::weights::{self, TensorSource};
-use llama::{Architecture, Llama, LlamaConfig, Result, RopeConfig, RopeScaling};
+use llama::{Architecture, Llama, LlamaConfig, Precision, Result, RopeConfig, RopeScaling};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -83,7 +83,12 @@ fn sized(base: LlamaConfig) -> LlamaConfig {
 
 /// The same model at every call.
 pub fn model(config: LlamaConfig, device: &Device) -> Llama {
-    weights::load(config.clone(), &Seeded::new(&config), DType::F32, device).unwrap()
+    model_in(Precision::F32, config, device)
+}
+
+/// The same with its matrices in `precision`.
+pub fn model_in(precision: Precision, config: LlamaConfig, device: &Device) -> Llama {
+    weights::load(config.clone(), &Seeded::new(&config), precision, device).unwrap()
 }
 
 /// `len` token ids of the vocabulary, fixed by `seed`.
@@ -93,12 +98,13 @@ pub fn tokens(seed: u64, len: usize) -> Vec<u32> {
 }
 
 /// Weights drawn evenly from -0.35 to 0.35, a standard deviation of 0.2.
-struct Seeded {
+pub struct Seeded {
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl Seeded {
-    fn new(config: &LlamaConfig) -> Self {
+    /// The weights of a model of this config.
+    pub fn new(config: &LlamaConfig) -> Self {
         let specs = weights::expected_tensors(config);
         Self { shapes: specs.into_iter().map(|spec| (spec.name, spec.shape)).collect() }
     }
