@@ -64,7 +64,7 @@ pub(crate) fn gate_key(family: &Architecture, layer: usize) -> String {
 pub(crate) fn family_of(file: &SafetensorsFile) -> Option<&'static Architecture> {
     file.shapes().keys().find_map(|key| {
         let layer = key.split('.').find_map(|part| part.parse().ok())?;
-        KNOWN.into_iter().find(|family| *key == prompt_key(family, layer))
+        KNOWN.iter().copied().find(|family| *key == prompt_key(family, layer))
     })
 }
 

@@ -107,13 +107,11 @@ impl Llama {
     /// - output: `[batch, seq, vocab]`, f32
     pub fn logits(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
         let layer = self.layers.len();
-        match &self.head {
-            Some(head) => adapter.linear(layer, LinearName::Head, hidden, head),
-            None => {
-                let tied = Linear { weight: self.embedding.clone(), bias: None };
-                adapter.linear(layer, LinearName::Head, hidden, &tied)
-            }
+        if let Some(head) = &self.head {
+            return adapter.linear(layer, LinearName::Head, hidden, head);
         }
+        let tied = Linear { weight: self.embedding.clone(), bias: None };
+        adapter.linear(layer, LinearName::Head, hidden, &tied)
     }
 
     /// Positions of the next `seq` tokens: one list for all rows, or one a row.
