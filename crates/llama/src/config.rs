@@ -203,7 +203,7 @@ impl LlamaConfig {
                 format!("a divisor of the {} heads", self.n_heads),
             ));
         }
-        if !self.head_dim.is_multiple_of(2) {
+        if self.positions == Positions::Rotary && !self.head_dim.is_multiple_of(2) {
             return Err(Error::config("head_dim", format!("{}", self.head_dim), "an even number"));
         }
         if !(self.norm_eps.is_finite() && self.norm_eps > 0.0) {

@@ -32,8 +32,8 @@ pub(crate) use llama::LLAMA;
 pub(crate) use names::{Format, Names};
 
 /// The families that this crate knows.
-pub static KNOWN: [&Architecture; 6] =
-    [&gpt2::GPT2, &LLAMA, &mistral::MISTRAL, &phi3::PHI3, &qwen2::QWEN2, &qwen3::QWEN3];
+pub static KNOWN: &[&Architecture] =
+    &[&gpt2::GPT2, &LLAMA, &mistral::MISTRAL, &phi3::PHI3, &qwen2::QWEN2, &qwen3::QWEN3];
 
 /// A family of models.
 pub struct Architecture {
@@ -58,7 +58,7 @@ pub struct Architecture {
 impl Architecture {
     /// The family of a `model_type`.
     pub fn named(name: &str) -> Option<&'static Self> {
-        KNOWN.into_iter().find(|known| known.name == name)
+        KNOWN.iter().copied().find(|known| known.name == name)
     }
 
     /// What transformers calls the attention of a layer, such as `model.layers.3.self_attn`.
@@ -69,7 +69,8 @@ impl Architecture {
     /// The family that a GGUF file names.
     pub(crate) fn of_gguf(path: &Path, name: &str) -> Result<&'static Self> {
         KNOWN
-            .into_iter()
+            .iter()
+            .copied()
             .find(|known| known.gguf == name)
             .ok_or_else(|| unknown(path, name, |known| known.gguf))
     }
@@ -124,7 +125,7 @@ pub(crate) fn to_json(config: &LlamaConfig) -> Result<Value> {
 }
 
 fn unknown(path: &Path, found: &str, name: fn(&Architecture) -> &'static str) -> Error {
-    let mut known = KNOWN.map(name).to_vec();
+    let mut known = KNOWN.iter().map(|known| name(known)).collect::<Vec<_>>();
     known.dedup();
     Error::Architecture { path: path.into(), found: found.into(), known: known.join(", ") }
 }
