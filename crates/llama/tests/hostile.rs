@@ -136,7 +136,9 @@ fn torment(reader: fn(&[u8]), valid: &[Vec<u8>], cases: u32, times: usize) {
     runner
         .run(&changed, |(index, changes)| {
             let mut bytes = valid[index].clone();
-            changes.iter().for_each(|change| apply(&mut bytes, change));
+            for change in &changes {
+                apply(&mut bytes, change);
+            }
             check(reader, &bytes, times);
             Ok(())
         })

@@ -6,7 +6,8 @@ use burn::tensor::DType;
 
 use super::element;
 use super::file::broken;
-use super::pickle::{Id, Machine, Node, Object, Pickle, Storage};
+use super::machine::Machine;
+use super::pickle::{Id, Node, Object, Pickle, Storage};
 use super::value::Value;
 use crate::error::Result;
 use crate::weights::Bytes;
