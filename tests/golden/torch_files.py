@@ -1,6 +1,7 @@
 """PyTorch's own files: the same values in both formats and other wrappings, and a model in Meta's layout."""
 
 import argparse
+import base64
 import collections
 import json
 import os
@@ -8,14 +9,16 @@ import shutil
 import zipfile
 
 import numpy as np
+import regex
 import torch
 from safetensors.torch import load_file
 
 import cases
 import reference
-from gguf_files import SPM_CASE, permute
-from tiny import LOGIT_TOL, close, save
+from gguf_files import BPE_TEXTS, SPM_CASE, SPM_TEXTS, permute
+from tiny import LOGIT_TOL, close, save, write_json
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 SHARDS = 2
 
 
@@ -181,6 +184,49 @@ def make_meta(out, folder):
     shutil.copy(os.path.join(out, "gguf", "spm_tokenizer.model"), os.path.join(folder, "tokenizer.model"))
 
 
+# ---- Llama 3's tokenizer.model ----
+
+LLAMA3_SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+                r"|\s+(?!\S)|\s+")
+N_MERGES = 200
+
+
+def pieces_of(word, ranks):
+    """tiktoken's whole algorithm: whichever neighbours have the lowest rank together become one, from the left."""
+    if word in ranks:
+        return [word]
+    parts = [bytes([b]) for b in word]
+    while True:
+        pairs = [(ranks[a + b], i) for i, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in ranks]
+        if not pairs:
+            return parts
+        _, i = min(pairs)
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+
+
+def make_tiktoken(folder):
+    with open(os.path.join(HERE, "smollm2", "text.txt"), encoding="utf-8") as f:
+        words = collections.Counter(w.encode() for w in regex.findall(LLAMA3_SPLIT, f.read()))
+    ranks = {bytes([b]): b for b in range(256)}
+    for _ in range(N_MERGES):
+        pairs = collections.Counter()
+        for word, count in words.items():
+            parts = pieces_of(word, ranks)
+            for a, b in zip(parts, parts[1:]):
+                pairs[a + b] += count
+        ranks[max(pairs, key=lambda token: (pairs[token], token))] = len(ranks)
+    with open(os.path.join(folder, "llama3_tokenizer.model"), "w", encoding="ascii") as f:
+        f.writelines(f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in ranks.items())
+    rows = []
+    for text in SPM_TEXTS + BPE_TEXTS:
+        if "<|" not in text:
+            pieces = [p for w in regex.findall(LLAMA3_SPLIT, text) for p in pieces_of(w.encode(), ranks)]
+            assert b"".join(pieces).decode() == text
+            rows.append({"text": text, "ids": [ranks[p] for p in pieces]})
+    write_json(os.path.join(folder, "llama3_tokens.json"), rows)
+    print(f"  llama3_tokenizer.model: {len(ranks)} tokens, {len(rows)} texts")
+
+
 def make(out):
     print("torch")
     folder = os.path.join(out, "torch")
@@ -188,3 +234,4 @@ def make(out):
     make_files(folder)
     check_written(os.path.join(folder, "written.pth"))
     make_meta(out, os.path.join(out, "meta"))
+    make_tiktoken(os.path.join(out, "meta"))

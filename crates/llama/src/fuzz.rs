@@ -60,10 +60,9 @@ pub fn configs(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let path = Path::new(NAME);
     let sizes = WeightSizes { vocab_size: 3, d_ff: 4, tied_head: false };
-    for config in [huggingface::parse_config(path, text), parse_params(path, text, sizes)] {
-        if let Ok(config) = config {
-            config.validate().expect("parsed configs are checked");
-        }
+    let parsed = [huggingface::parse_config(path, text), parse_params(path, text, sizes)];
+    for config in parsed.into_iter().flatten() {
+        config.validate().expect("parsed configs are checked");
     }
 }
 

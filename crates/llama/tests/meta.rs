@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use llama::torch::{TorchFile, Value, to_bytes};
-use llama::weights::Bytes;
-use llama::{Error, ModelSource, NoAdapter};
+use llama::weights::{Bytes, meta};
+use llama::{Error, ModelSource, NoAdapter, Tokenizer};
 use testing::{Golden, assert_close, flex, golden_folder};
 
 fn golden() -> PathBuf {
@@ -82,20 +82,36 @@ fn an_embedding_split_by_rows_is_the_same_model() {
     check_logits(folder.path());
 }
 
-#[test]
-fn tokens_equal_sentencepieces() {
-    let tokenizer = ModelSource::open(golden()).unwrap().tokenizer().unwrap();
-    let text = fs::read_to_string(golden_folder().join("gguf/spm_tokens.json")).unwrap();
+/// Holds a tokenizer against rows of text and ids.
+fn check_tokens(tokenizer: &Tokenizer, name: &str) {
+    let text = fs::read_to_string(golden_folder().join(name)).unwrap();
     let rows: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
     assert!(rows.len() > 10);
     for row in rows {
         let ids: Vec<u32> = serde_json::from_value(row["ids"].clone()).unwrap();
         let text = row["text"].as_str().unwrap();
         assert_eq!(tokenizer.encode_raw(text).unwrap(), ids, "{text:?}");
-        assert_eq!(tokenizer.decode(&ids).unwrap(), row["decoded"].as_str().unwrap());
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text);
     }
+}
+
+#[test]
+fn tokens_equal_sentencepieces() {
+    let tokenizer = ModelSource::open(golden()).unwrap().tokenizer().unwrap();
+    check_tokens(&tokenizer, "gguf/spm_tokens.json");
     assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (Some(1), &[2][..]));
     assert_eq!(tokenizer.encode("the").unwrap()[0], 1);
+}
+
+#[test]
+fn tokens_equal_tiktokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(meta::TOKENIZER_FILE);
+    fs::copy(golden().join("llama3_tokenizer.model"), path).unwrap();
+    let tokenizer = meta::tokenizer(folder.path()).unwrap();
+    check_tokens(&tokenizer, "meta/llama3_tokens.json");
+    assert_eq!(tokenizer.vocab_size(), 456 + 256);
+    assert_eq!(tokenizer.encode("the").unwrap(), [456, 116, 258]);
 }
 
 #[test]

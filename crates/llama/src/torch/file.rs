@@ -58,7 +58,8 @@ impl TorchFile {
                 return Err(broken(&bytes, "it is neither a zip archive nor a pickle"));
             }
         };
-        for (name, &claimed) in &claims {
+        for (name, claim) in &claims {
+            let claimed = claim.bytes();
             let found = storages.get(name).map(|place| place.len());
             if found.is_none_or(|found| found < claimed) {
                 let found = found.map_or("none".to_owned(), |found| format!("{found} bytes"));

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::archive::Place;
-use super::file::broken;
+use super::file::{FORMAT, broken};
 use super::pickle::{self, Node, Pickle};
 use super::rebuild::Claims;
 use crate::error::Result;
@@ -45,7 +45,7 @@ pub(super) fn value(bytes: &Bytes, reader: &mut Reader<'_>) -> Result<Pickle> {
     pickle::read(reader)
 }
 
-/// Where the storages are, behind the list of their names. `claims` says how many bytes each has.
+/// Where the storages are, behind the list of their names. `claims` says of what size its numbers are.
 pub(super) fn storages(
     bytes: &Bytes,
     reader: &mut Reader<'_>,
@@ -61,23 +61,25 @@ pub(super) fn storages(
         let Node::Text(name) = &names.nodes[name as usize] else {
             return Err(broken(bytes, "the name of a storage is no text"));
         };
-        let Some(&len) = claims.get(name) else {
+        let Some(claim) = claims.get(name) else {
             return Err(broken(bytes, format!("storage {name:?} belongs to no tensor")));
         };
-        let count = Reader::between(bytes, super::file::FORMAT, offset..bytes.len())
-            .u64("the length of a storage")?;
+        let count =
+            Reader::between(bytes, FORMAT, offset..bytes.len()).u64("the length of a storage")?;
         offset += 8;
         let left = bytes.len() - offset;
         // The count is in elements; how many bytes each has, only the pickle tells.
-        if len > left || !(len.is_multiple_of(count.max(1))) {
+        let len = count.checked_mul(claim.size).filter(|&len| len <= left);
+        let Some(len) = len else {
             return Err(broken(
                 bytes,
                 format!(
-                    "storage {name:?} has {count} elements and should take {len} bytes, the file \
-                     has {left} left: it was cut short, or a length is wrong"
+                    "storage {name:?} has {count} numbers of {} bytes, the file has {left} bytes \
+                     left: it was cut short, or a length is wrong",
+                    claim.size
                 ),
             ));
-        }
+        };
         places.insert(name.clone(), Place::Stored { offset, len });
         offset += len;
     }

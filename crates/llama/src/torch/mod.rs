@@ -33,6 +33,8 @@ mod archive;
 mod element;
 mod file;
 mod legacy;
+mod literal;
+mod machine;
 mod opcode;
 mod pickle;
 mod rebuild;

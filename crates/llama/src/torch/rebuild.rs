@@ -6,7 +6,8 @@ use burn::tensor::DType;
 
 use super::element;
 use super::file::broken;
-use super::pickle::{Id, Machine, Node, Object, Pickle, Storage};
+use super::machine::Machine;
+use super::pickle::{Id, Node, Object, Pickle, Storage};
 use super::value::Value;
 use crate::error::Result;
 use crate::weights::Bytes;
@@ -43,8 +44,23 @@ pub struct TensorInfo {
     pub(super) storage: String,
 }
 
-/// The bytes that the pickle claims each storage to have.
-pub(super) type Claims = BTreeMap<String, u64>;
+/// What the pickle claims each storage to have.
+pub(super) type Claims = BTreeMap<String, Claim>;
+
+/// The least that a storage must have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    pub(super) elements: u64,
+    /// Bytes of an element.
+    pub(super) size: u64,
+}
+
+impl Claim {
+    /// All of it in bytes.
+    pub(super) fn bytes(self) -> u64 {
+        self.elements.saturating_mul(self.size)
+    }
+}
 
 /// What a call gives.
 pub(super) enum Called {
@@ -226,11 +242,14 @@ impl Tree<'_> {
         let key = self.text(key)?;
         self.pay(shape.len())?;
         let untyped = element::is_untyped(&self.class(storage.class)?);
-        let element = if untyped { 1 } else { dtype.size() as u64 };
+        let size = if untyped { 1 } else { dtype.size() as u64 };
         // Of a view, the whole is at least what its end needs.
-        let claimed = storage.len.saturating_add(storage.offset).saturating_mul(element);
-        let known = self.claims.entry(key.clone()).or_default();
-        *known = claimed.max(*known);
+        let elements = storage.len.saturating_add(storage.offset);
+        let claim = self.claims.entry(key.clone()).or_insert(Claim { elements, size });
+        if claim.size != size {
+            return Err(broken(self.bytes, format!("storage {key:?} has numbers of two kinds")));
+        }
+        claim.elements = claim.elements.max(elements);
         Ok(TensorInfo {
             dtype: *dtype,
             shape: shape.clone(),

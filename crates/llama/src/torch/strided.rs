@@ -73,7 +73,9 @@ pub(super) fn gather(tensor: &TensorInfo, bytes: Vec<u8>) -> TensorData {
         out
     };
     if matches!(tensor.dtype, DType::Bool(_)) {
-        out.iter_mut().for_each(|byte| *byte = (*byte != 0).into());
+        for byte in &mut out {
+            *byte = (*byte != 0).into();
+        }
     }
     TensorData::from_bytes_vec(out, tensor.shape.clone(), tensor.dtype)
 }

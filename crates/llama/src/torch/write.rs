@@ -118,7 +118,9 @@ fn tensor(data: &TensorData, index: usize, out: &mut Vec<u8>) -> Result<()> {
     }
     for sizes in [shape, strides] {
         out.push(O::Mark as u8);
-        sizes.iter().for_each(|&size| int(size as i64, out));
+        for size in sizes {
+            int(size as i64, out);
+        }
         out.push(O::Tuple as u8);
     }
     out.push(O::NewFalse as u8);

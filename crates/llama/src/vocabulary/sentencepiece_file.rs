@@ -17,6 +17,7 @@ use crate::tokenizer::Tokenizer;
 const BPE: u64 = 2;
 
 /// A model, with the defaults of its description.
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own in the file")]
 struct Model<'a> {
     pieces: Vec<(&'a str, f32, TokenKind)>,
     kind: u64,

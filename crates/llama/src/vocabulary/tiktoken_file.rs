@@ -94,7 +94,7 @@ fn special_tokens() -> Vec<String> {
 /// Source: `gpt-2`, `src/encoder.py`, `bytes_to_unicode`.
 fn letters() -> Vec<char> {
     let is_printed = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let mut others = ('\u{100}'..).into_iter();
+    let mut others = '\u{100}'..;
     let letter = |byte: u8| {
         if is_printed(byte) { char::from(byte) } else { others.next().expect("enough letters") }
     };
