@@ -63,7 +63,8 @@ pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option
             _ => return None,
         };
         let layer = attention.split('.').find_map(|part| part.parse::<usize>().ok())?;
-        let family = KNOWN.iter().copied().find(|known| known.attention_module(layer) == attention)?;
+        let family =
+            KNOWN.iter().copied().find(|known| known.attention_module(layer) == attention)?;
         return Some((Some(family), Some(layer), part));
     }
     if let Some(last) = name.strip_prefix("lm_head.") {
