@@ -72,17 +72,8 @@ fn an_adapter_folder() {
         2   -0.3997   -0.3997    -0.3997      0.9085
     ");
     let report = json("llama-gqa-tied/adapter");
-    let expected = [
-        "kind",
-        "path",
-        "bytes",
-        "base_model",
-        "prompts",
-        "v2",
-        "lora",
-        "n_parameters",
-        "gates",
-    ];
+    let expected =
+        ["kind", "path", "bytes", "base_model", "prompts", "v2", "lora", "n_parameters", "gates"];
     assert_eq!(keys(&report), expected);
     let prompts = &report["prompts"];
     assert_eq!(prompts["gate"], "scalar");

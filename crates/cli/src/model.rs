@@ -123,9 +123,7 @@ fn misfit(folder: &Path, error: adaption_prompt::Error) -> anyhow::Error {
         source @ (E::TooManyLayers { .. }
         | E::NoSuchLayer { .. }
         | E::Tensors { .. }
-        | E::Config { .. }) => {
-            Error::Misfit { path: folder.into(), source: source.into() }.into()
-        }
+        | E::Config { .. }) => Error::Misfit { path: folder.into(), source: source.into() }.into(),
         other => other.into(),
     }
 }
