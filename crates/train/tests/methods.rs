@@ -67,6 +67,12 @@ fn trainer<'a>(
     Trainer::new(llama, learner, examples, order, schedule, &optimizer)
 }
 
+fn steps(trainer: &mut Trainer, count: usize) {
+    for _ in 0..count {
+        trainer.step().unwrap();
+    }
+}
+
 fn loss(learner: &Learner, llama: &Llama, examples: &[Example]) -> f64 {
     let report = learner
         .with(llama, |llama, adapter| evaluate_loss(llama, adapter, examples, 4, &mut |_| {}));
@@ -154,7 +160,7 @@ fn every_method_goes_on_after_a_break_as_if_there_was_none() {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join(train::CHECKPOINT_FILE);
             let mut first = trainer(&llama, &method, &examples, 6);
-            (0..3).for_each(|_| drop(first.step().unwrap()));
+            steps(&mut first, 3);
             first.save_checkpoint(&path, &name).unwrap();
             drop(first);
             let mut second = trainer(&llama, &method, &examples, 6);
@@ -196,7 +202,7 @@ fn what_was_learned_is_saved_and_answers_the_same() {
     let examples = examples();
     for (name, method) in methods() {
         let mut trainer = trainer(&llama, &method, &examples, 3);
-        (0..3).for_each(|_| drop(trainer.step().unwrap()));
+        steps(&mut trainer, 3);
         let learned = trainer.learner();
         let folder = tempfile::tempdir().unwrap();
         learned.save(folder.path(), &llama, &tokenizer, "base").unwrap();
@@ -218,11 +224,12 @@ fn a_whole_model_is_saved_as_a_model() {
             let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();
             let examples = examples();
             let mut trainer = trainer(&llama, &Method::Full, &examples, 2);
-            (0..2).for_each(|_| drop(trainer.step().unwrap()));
+            steps(&mut trainer, 2);
             let Learner::Full(learned) = trainer.learner() else { panic!("not a model") };
             let folder = tempfile::tempdir().unwrap();
             trainer.learner().save(folder.path(), &llama, &tokenizer, "base").unwrap();
 
+            // The window, the biases and the rotary scaling of the base are in the config too.
             let source = ModelSource::open(folder.path()).unwrap();
             assert_eq!(source.config(), llama.config(), "{case}");
             let loaded = source.load(DType::F32, &device).unwrap();

@@ -179,7 +179,7 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>> {
 /// f32.
 ///
 /// # Errors
-/// [`Error::Config`] for what the format cannot say, [`Error::Write`].
+/// As [`check_saveable`], and [`Error::Write`].
 pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     let dtype = match precision {
         DType::BF16 => Dtype::BF16,
@@ -207,13 +207,42 @@ pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     crate::files::write(&folder.join("config.json"), format!("{text}\n").as_bytes())
 }
 
+/// Checks that [`save`] can say all there is to say of a model.
+///
+/// # Errors
+/// [`Error::Config`]
+pub fn check_saveable(config: &LlamaConfig) -> Result<()> {
+    config_json(config, DType::F32).map(|_| ())
+}
+
 fn config_json(config: &LlamaConfig, precision: DType) -> Result<Value> {
-    if config.rope.scaling != RopeScaling::None || config.qkv_bias != config.output_bias {
-        return Err(Error::config("rope scaling or biases", "of another kind", "plain Llama"));
+    // Llama's code knows no window, Mistral's no biases.
+    let mistral = config.sliding_window.is_some();
+    if config.qkv_bias != config.output_bias || mistral && (config.qkv_bias || config.mlp_bias) {
+        return Err(Error::config("biases", "of another kind", "plain Llama's or Mistral's"));
     }
-    Ok(json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+    let scaling = match &config.rope.scaling {
+        RopeScaling::None => Value::Null,
+        RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_positions,
+        } => json!({
+            "rope_type": "llama3",
+            "factor": factor,
+            "low_freq_factor": low_freq_factor,
+            "high_freq_factor": high_freq_factor,
+            "original_max_position_embeddings": original_max_positions,
+        }),
+        RopeScaling::PerFrequency { .. } => {
+            return Err(Error::config("rope scaling", "a divisor each", "none, linear or llama3"));
+        }
+    };
+    let mut json = json!({
+        "architectures": [if mistral { "MistralForCausalLM" } else { "LlamaForCausalLM" }],
+        "model_type": if mistral { "mistral" } else { "llama" },
         "hidden_act": "silu",
         "hidden_size": config.d_model,
         "intermediate_size": config.d_ff,
@@ -225,12 +254,16 @@ fn config_json(config: &LlamaConfig, precision: DType) -> Result<Value> {
         "max_position_embeddings": config.max_positions,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope.theta,
-        "rope_scaling": null,
+        "rope_scaling": scaling,
         "attention_bias": config.qkv_bias,
         "mlp_bias": config.mlp_bias,
         "tie_word_embeddings": config.tied_head,
         "torch_dtype": if precision == DType::BF16 { "bfloat16" } else { "float32" },
-    }))
+    });
+    if let Some(window) = config.sliding_window {
+        json["sliding_window"] = window.into();
+    }
+    Ok(json)
 }
 
 fn broken(path: &Path, error: &serde_json::Error) -> Error {

@@ -1,0 +1,66 @@
+//! Can one batch serve users who have different adapters?
+//!
+//! ```sh
+//! cargo run --release --example two_adapters_one_batch
+//! ```
+//!
+//! You should see one prompt go on in three ways, each the same as when it is asked alone.
+
+use adaption_prompt::{AdapterConfig, Adapters, AdaptionPromptConfig, Layers};
+use burn::tensor::DType;
+use llama::{GenerationConfig, ModelSource, NoAdapter, generate};
+use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
+
+fn main() -> anyhow::Result<()> {
+    let device = device::parse(device::default_name()?)?;
+    let source = ModelSource::embedded(
+        include_str!("../assets/tiny-llama/config.json"),
+        include_bytes!("../assets/tiny-llama/model.safetensors"),
+        include_bytes!("../assets/tiny-llama/tokenizer.json"),
+    )?
+    .with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json"));
+    let (llama, tokenizer) = (source.load(DType::F32, &device)?, source.tokenizer()?);
+    let row = |output: &str| Instruction {
+        instruction: "Say hello to Kate.".into(),
+        input: String::new(),
+        output: output.into(),
+    };
+    let prompt = tokenizer.encode(&row("").prompt())?;
+
+    // Two adapters of other lengths in other layers, each taught one answer.
+    let mut adapters = Adapters::new(&llama);
+    for (name, adapter_len, layers, answer) in
+        [("polite", 8, 5, "Good day to you, Kate."), ("brief", 3, 3, "Hi.")]
+    {
+        let (examples, _fitted) = Example::encode_all(&[row(answer)], &tokenizer, 256)?;
+        let layers = Layers::Last(layers);
+        let config =
+            AdapterConfig::from(AdaptionPromptConfig { adapter_len, layers, ..Default::default() });
+        let adapter = config.init(&llama, 0, &device.clone().autodiff())?;
+        let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0 };
+        let schedule = Schedule { peak: 0.03, warmup: 5, total: 60 };
+        let optimizer = OptimizerConfig::default();
+        let mut trainer = Trainer::new(&llama, adapter, &examples, order, schedule, &optimizer);
+        while !trainer.is_done() {
+            trainer.step()?;
+        }
+        adapters.add(name, trainer.learner().adapter().expect("an adapter learned").clone())?;
+    }
+
+    let config = GenerationConfig { max_new_tokens: 12, ..GenerationConfig::new(&tokenizer) };
+    let rows = [Some("polite"), None, Some("brief")];
+    let together = generate(&llama, &adapters.rows(&rows)?, &vec![prompt.clone(); 3], &config)?;
+    let mut texts = Vec::new();
+    for (name, answer) in rows.into_iter().zip(together) {
+        let prompt = [prompt.clone()];
+        let alone = match name {
+            Some(name) => generate(&llama, adapters.named(name)?, &prompt, &config)?,
+            None => generate(&llama, &NoAdapter, &prompt, &config)?,
+        };
+        assert_eq!(answer.tokens, alone[0].tokens, "a row is as it is alone");
+        texts.push(tokenizer.decode(&answer.tokens)?);
+        println!("{:>8}: {}", name.unwrap_or("none"), texts[texts.len() - 1].trim());
+    }
+    assert_eq!([texts[0].trim(), texts[2].trim()], ["Good day to you, Kate.", "Hi."]);
+    Ok(())
+}
