@@ -50,11 +50,8 @@ fn rows(text: &str, tokenizer: &Tokenizer) -> anyhow::Result<Vec<(Vec<u32>, i64)
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let source = ModelSource::embedded(
-        include_str!("../assets/tiny-llama/config.json"),
-        include_bytes!("../assets/tiny-llama/model.safetensors"),
-        include_bytes!("../assets/tiny-llama/tokenizer.json"),
-    )?;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(DType::F32, &device)?, source.tokenizer()?);
     let seen = rows(include_str!("../assets/instructions/train.jsonl"), &tokenizer)?;
     let unseen = rows(include_str!("../assets/instructions/test.jsonl"), &tokenizer)?;
@@ -75,7 +72,7 @@ fn main() -> anyhow::Result<()> {
             println!("step {step:2}  loss {:.3}", loss.clone().inner().into_scalar::<f32>());
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
-        classifier = optimizer.step(0.01.into(), classifier, gradients);
+        classifier = optimizer.step(0.01, classifier, gradients);
     }
 
     let classifier = classifier.valid();

@@ -14,12 +14,8 @@ use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer, eva
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let source = ModelSource::embedded(
-        include_str!("../assets/tiny-llama/config.json"),
-        include_bytes!("../assets/tiny-llama/model.safetensors"),
-        include_bytes!("../assets/tiny-llama/tokenizer.json"),
-    )?
-    .with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json"));
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(DType::F32, &device)?, source.tokenizer()?);
 
     let lesson = |instruction: &str, output: &str| {
@@ -64,7 +60,7 @@ fn teach(llama: &Llama, lesson: &[Example]) -> anyhow::Result<AdapterWeights> {
     let prompts = AdaptionPromptConfig { layers: Layers::Last(5), ..Default::default() };
     let adapter = AdapterConfig::from(prompts).init(llama, 0, &llama.device().autodiff())?;
     let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0 };
-    let schedule = Schedule { peak: 0.02, warmup: 5, total: 50 };
+    let schedule = Schedule { peak: 0.03, warmup: 10, total: 120 };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(llama, adapter, lesson, order, schedule, &optimizer);
     while !trainer.is_done() {

@@ -13,15 +13,11 @@ use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let source = ModelSource::embedded(
-        include_str!("../assets/tiny-llama/config.json"),
-        include_bytes!("../assets/tiny-llama/model.safetensors"),
-        include_bytes!("../assets/tiny-llama/tokenizer.json"),
-    )?
-    .with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json"));
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(DType::F32, &device)?, source.tokenizer()?);
     let row = |output: &str| Instruction {
-        instruction: "Say hello to Kate.".into(),
+        instruction: "Tell me about Kate.".into(),
         input: String::new(),
         output: output.into(),
     };
@@ -30,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     // Two adapters of other lengths in other layers, each taught one answer.
     let mut adapters = Adapters::new(&llama);
     for (name, adapter_len, layers, answer) in
-        [("polite", 8, 5, "Good day to you, Kate."), ("brief", 3, 3, "Hi.")]
+        [("work", 8, 5, "Kate is a sailor."), ("home", 3, 3, "Kate lives in Thornby.")]
     {
         let (examples, _fitted) = Example::encode_all(&[row(answer)], &tokenizer, 256)?;
         let layers = Layers::Last(layers);
@@ -38,7 +34,7 @@ fn main() -> anyhow::Result<()> {
             AdapterConfig::from(AdaptionPromptConfig { adapter_len, layers, ..Default::default() });
         let adapter = config.init(&llama, 0, &device.clone().autodiff())?;
         let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0 };
-        let schedule = Schedule { peak: 0.03, warmup: 5, total: 60 };
+        let schedule = Schedule { peak: 0.03, warmup: 10, total: 150 };
         let optimizer = OptimizerConfig::default();
         let mut trainer = Trainer::new(&llama, adapter, &examples, order, schedule, &optimizer);
         while !trainer.is_done() {
@@ -48,7 +44,7 @@ fn main() -> anyhow::Result<()> {
     }
 
     let config = GenerationConfig { max_new_tokens: 12, ..GenerationConfig::new(&tokenizer) };
-    let rows = [Some("polite"), None, Some("brief")];
+    let rows = [Some("work"), None, Some("home")];
     let together = generate(&llama, &adapters.rows(&rows)?, &vec![prompt.clone(); 3], &config)?;
     let mut texts = Vec::new();
     for (name, answer) in rows.into_iter().zip(together) {
@@ -59,8 +55,8 @@ fn main() -> anyhow::Result<()> {
         };
         assert_eq!(answer.tokens, alone[0].tokens, "a row is as it is alone");
         texts.push(tokenizer.decode(&answer.tokens)?);
-        println!("{:>8}: {}", name.unwrap_or("none"), texts[texts.len() - 1].trim());
+        println!("{:>4}: {:?}", name.unwrap_or("none"), texts[texts.len() - 1].trim());
     }
-    assert_eq!([texts[0].trim(), texts[2].trim()], ["Good day to you, Kate.", "Hi."]);
+    assert_eq!([texts[0].trim(), texts[2].trim()], ["Kate is a sailor.", "Kate lives in Thornby."]);
     Ok(())
 }

@@ -12,11 +12,8 @@ use llama::{Adapter, Llama, ModelSource, NoAdapter};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let source = ModelSource::embedded(
-        include_str!("../assets/tiny-llama/config.json"),
-        include_bytes!("../assets/tiny-llama/model.safetensors"),
-        include_bytes!("../assets/tiny-llama/tokenizer.json"),
-    )?;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let source = ModelSource::open(folder)?;
     let llama = source.load(DType::F32, &device)?;
     let tokens = source.tokenizer()?.encode("The plural of cow is")?;
 
