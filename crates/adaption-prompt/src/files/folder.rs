@@ -111,7 +111,7 @@ pub(crate) fn assemble(
     let prompts = expected
         .prompts
         .map(|gates| prompts_of(&parts, gates, expected.prompt_shape, family, &mut problems));
-    let v2 = expected.scale.map(|scale| v2_of(&parts, scale));
+    let v2 = expected.scale.map(|scale| v2_of(&parts, scale, &mut problems));
     let lora = expected.lora.map(|(rank, alpha)| lora_of(&parts, rank, alpha, &mut problems));
     if !problems.is_empty() {
         return Err(Error::Tensors { path: path.into(), problems });
@@ -200,7 +200,11 @@ fn prompts_of(
     data
 }
 
-fn v2_of(parts: &BTreeMap<(usize, Part), Array>, scale: Scale) -> V2Data {
+fn v2_of(
+    parts: &BTreeMap<(usize, Part), Array>,
+    scale: Scale,
+    problems: &mut Vec<String>,
+) -> V2Data {
     let mut data = V2Data { scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
     for ((layer, part), array) in parts {
         let values = array.values.clone();
@@ -216,6 +220,9 @@ fn v2_of(parts: &BTreeMap<(usize, Part), Array>, scale: Scale) -> V2Data {
             _ => {}
         }
     }
+    if data.linears.is_empty() && data.norms.is_empty() && problems.is_empty() {
+        problems.push("no scales, biases or norms".into());
+    }
     data
 }
 
@@ -226,6 +233,9 @@ fn lora_of(
     problems: &mut Vec<String>,
 ) -> LoraData {
     let mut pairs = BTreeMap::new();
+    if rank == 0 {
+        problems.push("LoRA of rank 0".into());
+    }
     for ((layer, part), a) in parts {
         let name = match *part {
             Part::LoraA(name) => name,
@@ -249,6 +259,9 @@ fn lora_of(
             problems.push(format!("{key}: expected rank {rank}, found {a:?} and {b:?}"));
         }
         pairs.insert((*layer, name), (a.values.clone(), b.values.clone()));
+    }
+    if pairs.is_empty() && problems.is_empty() {
+        problems.push("no low-rank products".into());
     }
     LoraData { rank, alpha, pairs }
 }
@@ -351,19 +364,28 @@ impl AnyAdapter {
     /// Writes the adapter into `folder`; a mix gets a folder in it for each of its parts.
     ///
     /// # Errors
-    /// As [`AdapterWeights::save`]; [`Error::Config`] for a part whose name is no folder's.
+    /// As [`AdapterWeights::save`]; [`Error::Config`] for a mix without parts, with two of one
+    /// name, a name that is no folder's or a weight that is not finite.
     pub fn save(&self, folder: &Path, llama: &Llama, base: &str) -> Result<()> {
         let mix = match self {
             Self::Single(adapter) => return adapter.save(folder, llama, base),
             Self::Mix(mix) => mix,
         };
+        check_mix(mix)?;
         let mut names = Vec::new();
         for part in &mix.parts {
-            folder_name(&part.name)?;
             part.adapter.save(&folder.join(&part.name), llama, base)?;
             names.push(MixSettings { name: part.name.clone(), weight: part.weight });
         }
-        Settings::of_mix(names, &base_info(llama, base)).write(folder)
+        Settings::of_mix(names, &base_info(llama, base)).write(folder)?;
+        // A single adapter that was here before is no part of the mix: PEFT would still read it.
+        for file in [CONFIG_FILE, TENSORS_FILE].map(|file| folder.join(file)) {
+            if file.exists() {
+                std::fs::remove_file(&file)
+                    .map_err(|source| llama::Error::Write { path: file, source })?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads an adapter or a mix for the model it was made for.
@@ -402,6 +424,24 @@ impl AnyAdapter {
         });
         Ok(Self::Mix(Mix { parts: parts.collect::<Result<Vec<_>>>()? }))
     }
+}
+
+/// Refuses a mix that its folder could not hold.
+fn check_mix(mix: &Mix) -> Result<()> {
+    let wrong = |field, found, expected| Err(Error::Config { field, found, expected });
+    if mix.parts.is_empty() {
+        return wrong("the mix", "nothing".into(), "at least one part");
+    }
+    for (index, MixPart { name, weight, .. }) in mix.parts.iter().enumerate() {
+        folder_name(name)?;
+        if mix.parts[..index].iter().any(|other| other.name == *name) {
+            return wrong("name of a mix's part", format!("`{name}` twice"), "each name once");
+        }
+        if !weight.is_finite() {
+            return wrong("weight of a mix's part", weight.to_string(), "a finite number");
+        }
+    }
+    Ok(())
 }
 
 /// Refuses names that lead anywhere but into the mix's own folder.

@@ -2,6 +2,7 @@
 
 mod decoding;
 mod files;
+mod hostile;
 mod keyed;
 mod kinds;
 mod lifecycle;

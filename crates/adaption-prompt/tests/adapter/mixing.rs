@@ -266,3 +266,42 @@ fn mixes_of_every_pair_of_kinds_are_finite() {
         }
     }
 }
+
+#[test]
+fn a_mix_that_no_folder_can_hold_is_refused() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let adapter = opened(plain(3, Layers::Last(2)), &llama, 1, &llama.device());
+    let part = |name: &str, weight| MixPart { name: name.into(), weight, adapter: adapter.clone() };
+    for parts in [
+        vec![],
+        vec![part("one", 1.0), part("one", 2.0)],
+        vec![part("one", 1.0), part("two", f64::NAN)],
+        vec![part("one", f64::INFINITY)],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let error = AnyAdapter::from(Mix { parts }).save(folder.path(), &llama, "base");
+        assert!(matches!(error, Err(Error::Config { .. })), "{error:?}");
+        // Nothing was written.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_mix_saved_over_an_adapter_leaves_nothing_that_pefts_own_code_would_read() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let adapter = opened(plain(3, Layers::Last(2)), &llama, 1, &llama.device());
+    let folder = tempfile::tempdir().unwrap();
+    adapter.save(folder.path(), &llama, "base").unwrap();
+    let mixed = AnyAdapter::from(mix(&[(0.5, &adapter)]));
+    mixed.save(folder.path(), &llama, "base").unwrap();
+    assert!(!folder.path().join("adapter_config.json").exists());
+    assert!(!folder.path().join("adapter_model.safetensors").exists());
+    let loaded = AnyAdapter::load(folder.path(), &llama, &llama.device()).unwrap();
+    let expected = answer(&llama, &mixed.prepare(&llama));
+    assert_eq!(answer(&llama, &loaded.prepare(&llama)), expected);
+    // And the other way round.
+    adapter.save(folder.path(), &llama, "base").unwrap();
+    let loaded = AdapterWeights::load(folder.path(), &llama, &llama.device()).unwrap();
+    let expected = answer(&llama, &adapter.prepare(&llama));
+    assert_eq!(answer(&llama, &loaded.prepare(&llama)), expected);
+}
