@@ -107,7 +107,7 @@ fn low_rank_products_equal_pefts() {
 #[test]
 fn pefts_own_lora_folder_is_read_and_written_again() {
     let read = |folder: &std::path::Path| {
-        SafetensorsFile::new(Bytes::open(&folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
+        SafetensorsFile::new(Bytes::open(folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
     };
     for device in testing::devices() {
         let llama = open_base("llama-gqa-tied", &device);

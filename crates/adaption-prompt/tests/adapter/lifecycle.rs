@@ -104,7 +104,7 @@ fn a_disabled_scope_ends_even_in_a_panic() {
     assert_eq!(answer(&llama, &adapters.current()), adapted);
     // What was disabled before stays so.
     adapters.disable();
-    adapters.disabled(|adapters| adapters.enable());
+    adapters.disabled(Adapters::enable);
     assert!(!adapters.is_enabled());
 }
 

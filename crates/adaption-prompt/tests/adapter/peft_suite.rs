@@ -28,7 +28,7 @@ fn file_names(folder: &Path) -> BTreeSet<String> {
 }
 
 fn tensors(folder: &Path) -> SafetensorsFile {
-    SafetensorsFile::new(Bytes::open(&folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
+    SafetensorsFile::new(Bytes::open(folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn over_batches(cases: u32, check: impl Fn(&Llama, &[Prepared], &[Row])) {
     }
 }
 
-fn of<'a>(adapter: Option<usize>, prepared: &'a [Prepared]) -> &'a dyn Adapter {
+fn of(adapter: Option<usize>, prepared: &[Prepared]) -> &dyn Adapter {
     adapter.map_or(&NoAdapter, |index| &prepared[index])
 }
 

@@ -107,7 +107,9 @@ pub fn opened(
                 name if name.ends_with("_gate") => 1.0,
                 _ => 0.5,
             };
-            numbers.iter_mut().for_each(|number| *number += by * next());
+            for number in numbers {
+                *number += by * next();
+            }
         }
     })
 }
