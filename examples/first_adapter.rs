@@ -7,8 +7,7 @@
 //! You should see the loss fall from above 3 to below 1 in 100 steps, and a file of 27 kilobytes.
 
 use adaption_prompt::{AdaptionPromptConfig, Layers};
-use burn::tensor::DType;
-use llama::ModelSource;
+use llama::{ModelSource, Precision};
 use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
 
 fn main() -> anyhow::Result<()> {
@@ -20,7 +19,7 @@ fn main() -> anyhow::Result<()> {
         include_bytes!("../assets/tiny-llama/tokenizer.json"),
     )?
     .with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json"));
-    let llama = source.load(DType::F32, &device)?;
+    let llama = source.load(Precision::F32, &device)?;
     let tokenizer = source.tokenizer()?;
 
     let rows = Instruction::parse(

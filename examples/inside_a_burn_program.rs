@@ -12,8 +12,8 @@ use burn::module::{Initializer, Module};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams};
-use burn::tensor::{DType, Int, Tensor};
-use llama::{Llama, ModelSource, Tokenizer};
+use burn::tensor::{Int, Tensor};
+use llama::{Llama, ModelSource, Precision, Tokenizer};
 use train::Instruction;
 
 /// What learns: an adapter in the frozen model, a head behind it. Burn sees one module.
@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
     let source = ModelSource::open(folder)?;
-    let (llama, tokenizer) = (source.load(DType::F32, &device)?, source.tokenizer()?);
+    let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
     let seen = rows(include_str!("../assets/instructions/train.jsonl"), &tokenizer)?;
     let unseen = rows(include_str!("../assets/instructions/test.jsonl"), &tokenizer)?;
 

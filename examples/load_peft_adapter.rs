@@ -11,14 +11,13 @@ use std::path::Path;
 
 use adaption_prompt::files::peft::TENSORS_FILE;
 use adaption_prompt::{AdapterSummary, AdapterWeights};
-use burn::tensor::DType;
-use llama::ModelSource;
+use llama::{ModelSource, Precision};
 
 fn main() -> anyhow::Result<()> {
     // A tiny random model, and an adapter that PEFT's `save_pretrained` wrote for it.
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/llama-gqa-tied");
     let device = device::parse(device::default_name()?)?;
-    let llama = ModelSource::open(case.join("base"))?.load(DType::F32, &device)?;
+    let llama = ModelSource::open(case.join("base"))?.load(Precision::F32, &device)?;
 
     let folder = case.join("adapter");
     let summary = AdapterSummary::read(&folder)?;

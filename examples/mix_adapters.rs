@@ -8,15 +8,14 @@
 //! and the weights turn each of them up and down like a dial.
 
 use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, Layers, Mix, MixPart};
-use burn::tensor::DType;
-use llama::{Llama, ModelSource, NoAdapter};
+use llama::{Llama, ModelSource, NoAdapter, Precision};
 use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer, evaluate_loss};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
     let source = ModelSource::open(folder)?;
-    let (llama, tokenizer) = (source.load(DType::F32, &device)?, source.tokenizer()?);
+    let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
 
     let lesson = |instruction: &str, output: &str| {
         let (instruction, output) = (instruction.into(), output.into());

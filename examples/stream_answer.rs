@@ -9,8 +9,9 @@
 
 use std::io::Write;
 
-use burn::tensor::DType;
-use llama::{GenerationConfig, Generator, ModelSource, NoAdapter, SamplingConfig, TextGenerator};
+use llama::{
+    GenerationConfig, Generator, ModelSource, NoAdapter, Precision, SamplingConfig, TextGenerator,
+};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
@@ -20,7 +21,7 @@ fn main() -> anyhow::Result<()> {
         include_bytes!("../assets/tiny-llama/tokenizer.json"),
     )?
     .with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json"));
-    let llama = source.load(DType::F32, &device)?;
+    let llama = source.load(Precision::F32, &device)?;
     let tokenizer = source.tokenizer()?;
 
     let prompt = "Anna lives in";

@@ -7,15 +7,14 @@
 //! You should see one prompt go on in three ways, each the same as when it is asked alone.
 
 use adaption_prompt::{AdapterConfig, Adapters, AdaptionPromptConfig, Layers};
-use burn::tensor::DType;
-use llama::{GenerationConfig, ModelSource, NoAdapter, generate};
+use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
 use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
     let source = ModelSource::open(folder)?;
-    let (llama, tokenizer) = (source.load(DType::F32, &device)?, source.tokenizer()?);
+    let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
     let row = |output: &str| Instruction {
         instruction: "Tell me about Kate.".into(),
         input: String::new(),

@@ -7,14 +7,13 @@
 //! You should see a difference of exactly 0 with the gates shut, and one that grows as they open.
 
 use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Init, Layers};
-use burn::tensor::DType;
-use llama::{Adapter, Llama, ModelSource, NoAdapter};
+use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
     let source = ModelSource::open(folder)?;
-    let llama = source.load(DType::F32, &device)?;
+    let llama = source.load(Precision::F32, &device)?;
     let tokens = source.tokenizer()?.encode("The plural of cow is")?;
 
     let base = scores(&llama, &tokens, &NoAdapter)?;

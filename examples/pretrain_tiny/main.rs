@@ -81,11 +81,8 @@ fn config(vocab_size: usize) -> LlamaConfig {
         max_positions: CONTEXT,
         norm_eps: 1e-5,
         rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
-        qkv_bias: false,
-        output_bias: false,
-        mlp_bias: false,
         tied_head: true,
-        sliding_window: None,
+        ..LlamaConfig::default()
     }
 }
 

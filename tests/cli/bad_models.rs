@@ -81,7 +81,8 @@ fn a_config_that_does_not_fit_lists_everything_at_once() {
     config["model_type"] = "gpt_neox".into();
     std::fs::write(&path, config.to_string()).unwrap();
     assert!(
-        refused(&program, &model).contains("`gpt_neox` is not supported (known: llama, mistral)")
+        refused(&program, &model)
+            .contains("`gpt_neox` is not supported (known: gpt2, llama, mistral, ")
     );
     std::fs::write(&path, "{").unwrap();
     assert!(refused(&program, &model).contains("not a valid JSON file"));

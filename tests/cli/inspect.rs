@@ -58,6 +58,16 @@ fn a_model_folder() {
 }
 
 #[test]
+fn a_model_folder_of_another_family() {
+    let text = inspect("gpt2/base");
+    assert!(text.contains("context     64 tokens, learned positions\n"), "{text}");
+    assert!(text.contains("  transformer.h.*.attn.c_attn.weight "), "{text}");
+    let report = json("gpt2/base");
+    assert_eq!(report["config"]["architecture"], "gpt2");
+    assert_eq!(report["misfits"], serde_json::Value::Null);
+}
+
+#[test]
 fn an_adapter_folder() {
     insta::assert_snapshot!(inspect("llama-gqa-tied/adapter"), @r"
     adapter     [golden]/llama-gqa-tied/adapter
@@ -108,6 +118,32 @@ fn a_bare_file_of_weights() {
     let report = json("llama-mha/adapter/adapter_model.safetensors");
     assert_eq!(keys(&report), ["kind", "path", "parameters", "bytes", "tensors"]);
     assert_eq!((&report["kind"], &report["parameters"]), (&"safetensors".into(), &322.into()));
+}
+
+#[test]
+fn a_file_of_pytorchs() {
+    let report = json("torch/legacy.pth");
+    assert_eq!(keys(&report), ["kind", "path", "parameters", "bytes", "tensors"]);
+    assert_eq!(report["kind"], "torch");
+    insta::assert_snapshot!(inspect("torch/hostile.pth"), @r"
+    file        [golden]/torch/hostile.pth
+    parameters  2
+    on disk     1.60 KiB
+
+    tensors (1)
+      weight  [2]             f32
+    ");
+}
+
+#[test]
+fn a_folder_of_metas() {
+    let report = json("meta");
+    assert_eq!((&report["kind"], &report["parameters"]), (&"model".into(), &43_744.into()));
+    assert!(report["misfits"].is_null(), "{}", report["misfits"]);
+    let text = inspect("meta");
+    assert!(text.starts_with("model       [golden]/meta\nlayers      3, width 32, "), "{text}");
+    let merged = "\n  model.embed_tokens.weight                       [320, 32]       f16\n";
+    assert!(text.contains(merged), "{text}");
 }
 
 #[test]

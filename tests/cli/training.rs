@@ -92,7 +92,7 @@ fn train_ends_with_the_agreed_line_and_leaves_the_agreed_folder() {
 
     // The adapter answers, and `eval` finds the loss that training reported.
     let found = program.run(&["eval", "--data", &few, "--adapter", name, "--json"]).json();
-    assert_eq!(keys(&found), ["rows", "labels", "base", "adapter"]);
+    assert_eq!(keys(&found), ["rows", "labels", "base", "adapter", "adapters"]);
     assert_eq!(keys(&found["adapter"]), ["loss", "perplexity", "exact_match"]);
     let close = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-4;
     assert!(close(&found["base"]["loss"], &line["eval_loss_before"]), "{found} {line}");
@@ -242,6 +242,37 @@ fn another_precision_is_another_run() {
     program.run(&words).ok();
     let error = program.run(&[&words[..], &["--resume", "--dtype", "bf16"]].concat()).fails(1);
     assert!(error.contains("precision: then \"F32\", now \"BF16\""), "{error}");
+}
+
+#[test]
+fn a_base_of_few_bits_learns_and_answers() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    for (name, more, precision, recomputes) in [
+        ("four", &["--dtype", "q4"][..], "Bits4", true),
+        ("eight", &["--dtype", "q8"], "Bits8", true),
+        ("asked", &["--recompute"], "F32", true),
+        ("plain", &[], "F32", false),
+    ] {
+        let output = program.folder().join(name);
+        let output = output.to_str().unwrap();
+        let words = short(output, &[&few, "--max-steps", "2", "--quiet"]);
+        let line = program.run(&[&words[..], more].concat()).json();
+        assert!(line["eval_loss"].as_f64().unwrap() < line["eval_loss_before"].as_f64().unwrap());
+        let run = std::fs::read_to_string(Path::new(output).join("run.json")).unwrap();
+        let run: Value = serde_json::from_str(&run).unwrap();
+        assert_eq!(run["precision"], precision, "{name}");
+        assert_eq!(run["recompute"], recomputes, "{name}");
+
+        let dtype = if precision == "F32" { &[][..] } else { more };
+        let words = ["eval", "--data", &few, "--adapter", output, "--no-exact-match", "--json"];
+        let found = program.run(&[&words[..], dtype].concat()).json();
+        let (found, expected) = (&found["adapter"]["loss"], &line["eval_loss"]);
+        let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
+        assert!((found - expected).abs() < 1e-4, "{name}: {found} {expected}");
+        let words = ["generate", "--instruction", "Say hello.", "--max-new-tokens", "3", "--json"];
+        program.run(&[&words[..], &["--adapter", output], dtype].concat()).json();
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-"""GGUF files: one tensor of each block type, and two tiny llama models with the two kinds of tokenizer."""
+"""GGUF files: one tensor of each block type, two tiny llama models with the two kinds of tokenizer, other families."""
 
 import io
 import os
@@ -10,10 +10,12 @@ import sentencepiece
 import torch
 from gguf import GGMLQuantizationType as Kind, TokenType
 from safetensors.torch import load_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 import cases
+import families
 import reference
 from cases import Case
 from tiny import LOGIT_TOL, close, save, write_json
@@ -26,6 +28,7 @@ SPM_CHAT_TEMPLATE = ("{{ bos_token }}{% for message in messages %}{% if message[
 SPM_CASE = Case("tiny-llama-spm", 120, 2, "classic", vocab=320)
 
 TENSORS = {
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
@@ -118,13 +121,80 @@ def write_model(path, case, weights, half, tokenizer):
     finish(w)
 
 
-def check_model(path, ids, logits):
+def check_model(path, ids, logits, **config):
     """transformers' own GGUF reader must find the same model."""
     folder, name = os.path.split(path)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32, **config).eval()
     with torch.no_grad():
         diff = close(name, model(input_ids=ids).logits, logits, LOGIT_TOL)
     print(f"  {name}: transformers' GGUF reader agrees, {diff:.1e}")
+
+
+# ---- the other families ----
+
+def write_family(name, out, folder, tokenizer=lambda w: None):
+    """A tiny model of another family: gguf-py names the tensors, transformers' reader checks the file."""
+    case = next(c for c in cases.CASES if c.name == name)
+    path = os.path.join(folder, f"tiny-{name}.gguf")
+    w = gguf.GGUFWriter(path, case.model_type)
+    w.add_name(case.name)
+    w.add_block_count(cases.LAYERS)
+    w.add_context_length(cases.MAX_POS)
+    w.add_embedding_length(cases.HIDDEN)
+    w.add_feed_forward_length(cases.FFN)
+    w.add_head_count(cases.HEADS)
+    if case.model_type == "gpt2":
+        w.add_layer_norm_eps(case.eps)
+    else:
+        w.add_head_count_kv(case.kv_heads)
+        w.add_rope_freq_base(case.theta)
+        w.add_layer_norm_rms_eps(case.eps)
+    if case.head_dim != cases.HIDDEN // cases.HEADS:
+        w.add_key_length(case.head_dim)
+        w.add_value_length(case.head_dim)
+    if case.model_type == "phi3":
+        w.add_rope_dimension_count(case.head_dim)
+        w.add_sliding_window(case.window)
+    tokenizer(w)
+    architecture = next(a for a, n in gguf.MODEL_ARCH_NAMES.items() if n == case.model_type)
+    names = gguf.get_tensor_name_map(architecture, cases.LAYERS)
+    for theirs, tensor in families.stored(case.model_type, cases.weights(case)).items():
+        data = tensor.numpy()
+        if theirs.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
+            data = data.T  # as llama.cpp's converter does with GPT-2's
+        kind = None
+        if case.dtype == "bfloat16" and data.ndim == 2:
+            kind, data = Kind.BF16, gguf.quants.quantize(data, Kind.BF16)
+        w.add_tensor(names.get_name(theirs, (".weight", ".bias")), np.ascontiguousarray(data), raw_dtype=kind)
+    finish(w)
+    made = load_file(os.path.join(out, case.name, "golden.safetensors"))
+    # transformers' reader overlooks some of GPT-2's sizes and Phi-3's window: it gets the config, and checks the tensors.
+    config = AutoConfig.from_pretrained(os.path.join(out, name, "base"))
+    check_model(path, made["input_ids"], made["base_logits"], config=config)
+
+
+def make_families(out, folder):
+    tok, entries = bpe_tokenizer()
+    split = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated")
+    tok.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+    def tokenizer(w):
+        w.add_tokenizer_model("gpt2")
+        w.add_tokenizer_pre("qwen2")
+        w.add_token_list(entries)
+        w.add_token_types([TokenType.CONTROL] * len(CONTROL) + [TokenType.NORMAL] * (len(entries) - len(CONTROL)))
+        w.add_token_merges(MERGES)
+        w.add_eos_token_id(2)
+
+    write_family("gpt2", out, folder)
+    write_family("phi3", out, folder)
+    write_family("qwen3", out, folder, tokenizer)
+    rows = []
+    for text in BPE_TEXTS:
+        ids = tok.encode(text).ids
+        rows.append({"text": text, "ids": ids, "decoded": tok.decode(ids, skip_special_tokens=False)})
+    write_json(os.path.join(folder, "qwen2_tokens.json"), rows)
 
 
 # ---- byte-level BPE, 128 entries ----
@@ -251,3 +321,4 @@ def make(out):
     make_quants(folder)
     make_bpe_model(out, folder)
     make_spm_model(folder)
+    make_families(out, folder)

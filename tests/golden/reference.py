@@ -1,15 +1,17 @@
 """A plain Llama forward pass with an adapter, one row of tokens at a time, in PyTorch.
 
 Written to be read, not to be fast: no batch, no cache, no padding. The adapter joins before the output
-projection. It is checked against transformers and PEFT wherever those are right (see tiny.py)."""
+projection. Qwen3's norms of queries and keys apply to a prompt's keys too. It is checked against transformers and PEFT wherever those are right (see tiny.py)."""
 
 import math
 
 import torch
 import torch.nn.functional as F
 
-PROMPT = "base_model.model.model.layers.{}.self_attn.adaption_prompt"
-GATE = "base_model.model.model.layers.{}.self_attn.adaption_gate"
+import families
+
+PROMPT = families.LLAMA_ATTENTION + "adaption_prompt"
+GATE = families.LLAMA_ATTENTION + "adaption_gate"
 
 
 def inverse_frequencies(cfg: dict, head_dim: int) -> torch.Tensor:
@@ -50,32 +52,38 @@ def forward(w: dict, cfg: dict, ids, adapter: dict | None = None, act=None, peft
     kv_heads = cfg.get("num_key_value_heads") or heads
     dim = cfg.get("head_dim") or cfg["hidden_size"] // heads
     eps, window = cfg["rms_norm_eps"], cfg.get("sliding_window")
+    full_layers = cfg.get("max_window_layers", 0)  # Qwen's lowest layers have no window
     inv = inverse_frequencies(cfg, dim)
     T = len(ids)
     behind = torch.arange(T)[:, None] - torch.arange(T)[None, :]
-    visible = (behind >= 0) & (behind < (window or T + 1))
 
     def linear(name, x):
         return F.linear(x, w[name + ".weight"], w.get(name + ".bias"))
 
-    def split(x, n):
+    def split(x, n, norm=None):
         """[rows, n * dim] to [heads, rows, dim]; key and value heads are repeated for their group."""
-        return x.view(-1, n, dim).transpose(0, 1).repeat_interleave(heads // n, 0)
+        x = x.view(-1, n, dim)
+        if norm in w:
+            x = rms_norm(x, w[norm], eps)
+        return x.transpose(0, 1).repeat_interleave(heads // n, 0)
 
     x = w["model.embed_tokens.weight"][ids]
     for i in range(cfg["num_hidden_layers"]):
         at = f"model.layers.{i}."
         attn = at + "self_attn."
         h = rms_norm(x, w[at + "input_layernorm.weight"], eps)
-        q = rotate(split(linear(attn + "q_proj", h), heads), inv)
-        k = rotate(split(linear(attn + "k_proj", h), kv_heads), inv)
+        q_norm, k_norm = attn + "q_norm.weight", attn + "k_norm.weight"
+        q = rotate(split(linear(attn + "q_proj", h), heads, q_norm), inv)
+        k = rotate(split(linear(attn + "k_proj", h), kv_heads, k_norm), inv)
         v = split(linear(attn + "v_proj", h), kv_heads)
+        visible = (behind >= 0) & (behind < (window if window and i >= full_layers else T + 1))
         scores = (q @ k.transpose(1, 2) / math.sqrt(dim)).masked_fill(~visible, float("-inf"))
         mixed = scores.softmax(-1) @ v
         adapted = adapter is not None and PROMPT.format(i) in adapter
         if adapted:
             prompt, gate = adapter[PROMPT.format(i)][0], adapter[GATE.format(i)]
-            pk, pv = split(linear(attn + "k_proj", prompt), kv_heads), split(linear(attn + "v_proj", prompt), kv_heads)
+            pk = split(linear(attn + "k_proj", prompt), kv_heads, k_norm)
+            pv = split(linear(attn + "v_proj", prompt), kv_heads)
             branch = (q @ pk.transpose(1, 2) / math.sqrt(dim)).softmax(-1) @ pv
             mixed = mixed + (act(gate) if act else gate).reshape(-1, 1, 1) * branch
         x = x + linear(attn + "o_proj", mixed.transpose(0, 1).reshape(T, heads * dim))
@@ -89,10 +97,11 @@ def forward(w: dict, cfg: dict, ids, adapter: dict | None = None, act=None, peft
 
 def batch(w, cfg, ids, mask=None, **kw):
     """Logits [B, T, vocab]. Masked positions (on the left) are left out of the pass and are 0 in the result."""
+    one = families.gpt2_forward if cfg["model_type"] == "gpt2" else forward
     rows = []
     for b in range(len(ids)):
         skip = 0 if mask is None else int((mask[b] == 0).sum())
-        rows.append(F.pad(forward(w, cfg, ids[b, skip:], **kw), (0, 0, skip, 0)))
+        rows.append(F.pad(one(w, cfg, ids[b, skip:], **kw), (0, 0, skip, 0)))
     return torch.stack(rows)
 
 

@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use adaption_prompt::AdapterWeights;
-use burn::tensor::{DType, Tensor};
-use llama::{Adapter, ChatTemplate, GenerationConfig, Llama, Message, ModelSource, NoAdapter};
+use burn::tensor::Tensor;
+use llama::{
+    Adapter, ChatTemplate, GenerationConfig, Llama, Message, ModelSource, NoAdapter, Precision,
+};
 use llama::{Tokenizer, generate};
 use serde_json::Value;
 use testing::{Golden, assert_values_close, golden_folder};
@@ -35,7 +37,7 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
 
 static MODEL: LazyLock<(Llama, Tokenizer)> = LazyLock::new(|| {
     let source = ModelSource::open(&*FILE).expect("a model");
-    let llama = source.load(DType::F32, &testing::flex()).expect("weights");
+    let llama = source.load(Precision::F32, &testing::flex()).expect("weights");
     (llama, source.tokenizer().expect("a tokenizer"))
 });
 
@@ -101,6 +103,31 @@ fn greedy_continuations_equal_transformers() {
     // The golden texts run past the end token; no stop tokens here.
     let config = GenerationConfig { max_new_tokens: 32, ..Default::default() };
     let found = generate(llama, &NoAdapter, &prompts, &config).unwrap();
+    for (row, found) in rows.iter().zip(found) {
+        assert_eq!(found.tokens, ids(&row["continuation"]), "{}", row["prompt"]);
+    }
+}
+
+#[test]
+fn a_model_kept_as_stored_is_the_one_in_f32() {
+    let (llama, _tokenizer) = &*MODEL;
+    // Everything in this file is Q4_1 or Q8_0: nothing is rounded again.
+    let source = ModelSource::open(&*FILE).unwrap();
+    let kept = source.load(Precision::Bits8, &testing::flex()).unwrap();
+    assert!(kept.weight_bytes() * 5 < llama.weight_bytes(), "{}", kept.weight_bytes());
+    for (kept, expected) in kept.layers.iter().zip(&llama.layers).step_by(10) {
+        for (kept, expected) in [
+            (&kept.attention.query, &expected.attention.query),
+            (&kept.feed_forward.down, &expected.feed_forward.down),
+        ] {
+            let expected = testing::values(expected.weight.to_dense());
+            assert!(testing::values(kept.weight.to_dense()) == expected);
+        }
+    }
+    let rows = texts(&json("golden.json"));
+    let prompts = rows.iter().map(|row| ids(&row["ids"])).collect::<Vec<_>>();
+    let config = GenerationConfig { max_new_tokens: 32, ..Default::default() };
+    let found = generate(&kept, &NoAdapter, &prompts, &config).unwrap();
     for (row, found) in rows.iter().zip(found) {
         assert_eq!(found.tokens, ids(&row["continuation"]), "{}", row["prompt"]);
     }

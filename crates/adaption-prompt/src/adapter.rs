@@ -161,8 +161,9 @@ impl AdaptionPrompt {
     /// If there are no tokens.
     pub fn with_text(mut self, llama: &Llama, tokens: &[u32]) -> Result<Self> {
         assert!(!tokens.is_empty(), "a text has tokens");
-        let ids = tokens.iter().copied().cycle().take(self.config.adapter_len).collect();
-        let rows = llama.embed(llama.tokens(&[ids])?).squeeze_dim::<2>(0).into_data();
+        let ids = tokens.iter().copied().cycle().take(self.config.adapter_len);
+        let ids = llama.tokens(&[ids.collect()])?.squeeze_dim::<1>(0);
+        let rows = llama.embedding.select(ids).into_data();
         for layer in &mut self.layers {
             layer.prompt = Param::from_data(rows.clone(), &layer.prompt.val().device());
         }

@@ -13,6 +13,7 @@ use crate::data::{
     AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data, V2LinearData, V2NormData,
 };
 use crate::error::{Error, Result};
+use crate::files::keys::{Part, key};
 use crate::layers::Layers;
 use crate::lora::{Lora, LoraConfig, LoraLayer, LoraPair};
 use crate::v2::{AdapterV2, Scale, V2Config, V2Layer, V2Linear, V2Norm};
@@ -46,15 +47,16 @@ impl AdapterWeights {
                 let (asked, present) = (indices.len(), model.n_layers);
                 return Err(Error::TooManyLayers { asked, present });
             }
-            let layers = Layers::of(&indices, model.n_layers);
-            layers.indices(model.n_layers)?;
-            // Other programs' adapters are in the last layers; elsewhere, it is another model.
-            if data.base.sizes.is_none() && matches!(layers, Layers::Chosen(_)) {
-                problems.push(format!(
-                    "expected prompts in the last {} of {} layers, found them in {indices:?}",
-                    indices.len(),
-                    model.n_layers
-                ));
+            Layers::of(&indices, model.n_layers).indices(model.n_layers)?;
+            if data.base.sizes.is_none() {
+                problems.extend(not_the_last(prompts, model.n_layers));
+            }
+            let (theirs, ours) = (data.base.architecture, model.architecture);
+            if theirs.is_some_and(|own| own.attention_module(0) != ours.attention_module(0)) {
+                let first = prompts.layers.keys().next().copied().unwrap_or(0);
+                let key = |family| key(family, first, Part::Prompt);
+                let (theirs, ours) = (key(theirs), key(Some(ours)));
+                problems.push(format!("unexpected: {theirs}; in this model it would be {ours}"));
             }
             check_prompts(prompts, model, &mut problems);
         }
@@ -82,6 +84,19 @@ impl AdapterWeights {
             v2: self.v2.as_ref().map(v2_to),
             lora: self.lora.as_ref().map(lora_to),
         }
+    }
+}
+
+/// Other programs' adapters are in a model's last layers, and their files do not name the model:
+/// prompts in other layers were made for another one.
+pub(crate) fn not_the_last(prompts: &PromptData, n_layers: usize) -> Option<String> {
+    let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
+    match Layers::of(&indices, n_layers) {
+        Layers::Last(_) => None,
+        Layers::Chosen(_) => Some(format!(
+            "expected prompts in the last {} of {n_layers} layers, found them in {indices:?}",
+            indices.len()
+        )),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use llama::{Fingerprint, LinearName, NormName, Sizes};
+use llama::{Architecture, Fingerprint, LinearName, LlamaConfig, NormName, Sizes};
 
 use crate::config::{Activation, Gate};
 use crate::v2::Scale;
@@ -25,22 +25,20 @@ pub struct AdapterData {
 pub struct BaseInfo {
     /// Its name or path, as files say it.
     pub name: Option<String>,
-    /// Whose names PEFT uses for its layers.
-    pub family: Family,
+    /// Its family, where it is known: it says what PEFT calls the layers.
+    pub architecture: Option<&'static Architecture>,
     /// Its shapes. Some formats cannot be written without.
     pub sizes: Option<Sizes>,
     /// What tells it from others.
     pub fingerprint: Option<Fingerprint>,
 }
 
-/// How PEFT names the layers of a base.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Family {
-    /// `model.layers.{i}.self_attn`, as in Llama, Mistral, Qwen.
-    #[default]
-    Llama,
-    /// `transformer.h.{i}.attn`
-    Gpt2,
+impl BaseInfo {
+    /// What is known of a model whose config is at hand.
+    pub fn of(config: &LlamaConfig, name: Option<String>) -> Self {
+        let sizes = Some(Sizes::from(config));
+        Self { name, architecture: Some(config.architecture), sizes, fingerprint: None }
+    }
 }
 
 /// Prompts and gates.

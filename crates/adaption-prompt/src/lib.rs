@@ -19,8 +19,7 @@
 //!     n_layers: 3, n_heads: 4, n_kv_heads: 2, head_dim: 8, d_model: 32, d_ff: 48,
 //!     vocab_size: 128, max_positions: 64, norm_eps: 1e-5,
 //!     rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
-//!     qkv_bias: false, output_bias: false, mlp_bias: false, tied_head: true,
-//!     sliding_window: None,
+//!     tied_head: true, ..LlamaConfig::default()
 //! };
 //! let llama = weights::random(config, &device)?;
 //!
@@ -62,8 +61,7 @@ pub use adapter::{AdaptionPrompt, LayerPrompt};
 pub use adapters::{Adapters, Status};
 pub use config::{Activation, AdapterConfig, AdaptionPromptConfig, Gate, Init};
 pub use data::{
-    AdapterData, BaseInfo, Family, LoraData, PromptData, PromptLayer, V2Data, V2LinearData,
-    V2NormData,
+    AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data, V2LinearData, V2NormData,
 };
 pub use error::{Error, Result};
 pub use layers::Layers;

@@ -1,7 +1,7 @@
 //! An adapter, or a mix of several, ready to join a model's passes.
 
 use burn::tensor::Tensor;
-use llama::{Adapter, Linear, LinearName, NormName, NormWeights, RmsNorm};
+use llama::{Adapter, Linear, LinearName, Norm, NormName, NormWeights};
 
 use crate::lora::Lora;
 use crate::projected::ProjectedPrompts;
@@ -72,7 +72,7 @@ impl Adapter for Prepared {
         }
     }
 
-    fn norm(&self, layer: usize, name: NormName, norm: &RmsNorm) -> Option<NormWeights> {
+    fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {
         let changes = self.changes.iter().filter_map(|change| {
             let weights = change.v2.as_ref()?.norm(layer, name)?;
             Some((change.weight, weights))
@@ -80,14 +80,18 @@ impl Adapter for Prepared {
         let changes = changes.collect::<Vec<_>>();
         match &changes[..] {
             [] => None,
-            [(weight, only)] if *weight == 1.0 => Some(only.clone()),
+            [(weight, only)] if *weight == 1.0 => {
+                // Where only weights were learned, the norm keeps its bias.
+                let bias = only.bias.clone().or_else(|| norm.weights().bias);
+                Some(NormWeights { bias, ..only.clone() })
+            }
             changes => Some(mixed(changes, norm)),
         }
     }
 }
 
 /// A norm's own weights plus each change's part.
-fn mixed(changes: &[(f64, NormWeights)], norm: &RmsNorm) -> NormWeights {
+fn mixed(changes: &[(f64, NormWeights)], norm: &Norm) -> NormWeights {
     let NormWeights { weight: own, bias: own_bias } = norm.weights();
     let parts = |own: Tensor<3>, part: &dyn Fn(&NormWeights) -> Option<Tensor<3>>| {
         changes.iter().fold(own.clone(), |sum, (weight, change)| match part(change) {

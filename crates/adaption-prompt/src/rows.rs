@@ -1,7 +1,7 @@
 //! A batch in which each row has an adapter of its own, or none.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use llama::{Adapter, Linear, LinearName, NormName, NormWeights, RmsNorm};
+use llama::{Adapter, Linear, LinearName, Norm, NormName, NormWeights};
 
 use crate::prepared::Prepared;
 use crate::projected::ProjectedPrompts;
@@ -115,7 +115,7 @@ impl Adapter for RowAdapters {
         self.join(parts.collect())
     }
 
-    fn norm(&self, layer: usize, name: NormName, norm: &RmsNorm) -> Option<NormWeights> {
+    fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {
         let own = |group: &Group| group.adapter.as_ref()?.norm(layer, name, norm);
         let found = self.groups.iter().map(own).collect::<Vec<_>>();
         if found.iter().all(Option::is_none) {

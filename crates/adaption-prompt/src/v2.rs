@@ -10,7 +10,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{LinearName, Llama, NormName, NormWeights, RmsNorm, Sizes};
+use llama::{LinearName, Llama, Norm, NormName, NormWeights, Sizes};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -109,10 +109,13 @@ impl V2Config {
             linears.collect::<Vec<_>>()
         };
         let norms = |layer: usize| {
-            let learned = |(name, norm): (NormName, &RmsNorm)| V2Norm {
+            let learned = |(name, norm): (NormName, &Norm)| V2Norm {
                 name,
                 weight: Param::from_data(norm.weight.val().into_data(), device),
-                bias: None,
+                bias: norm
+                    .bias
+                    .as_ref()
+                    .map(|bias| Param::from_data(bias.val().into_data(), device)),
             };
             let norms = if self.norms { llama.norms(layer) } else { Vec::new() };
             norms.into_iter().map(learned).collect()

@@ -24,7 +24,6 @@ pub struct Answer {
 /// What it takes to answer.
 pub struct Answering<'a> {
     pub llama: &'a Llama,
-    pub adapter: &'a dyn Adapter,
     pub tokenizer: &'a Tokenizer,
     pub config: GenerationConfig,
     pub stop: &'a [String],
@@ -35,38 +34,55 @@ impl Answering<'_> {
     /// and may end the answer.
     pub fn answer(
         &self,
+        adapter: &dyn Adapter,
         prompt: Vec<u32>,
         show: &mut dyn FnMut(&str) -> anyhow::Result<ControlFlow<()>>,
     ) -> anyhow::Result<Answer> {
-        // An empty prompt gets a first token of the model's own.
-        let prompt_tokens = prompt.len().max(1);
-        let mut generator = Generator::new(self.llama, self.adapter, &[prompt], &self.config)?;
-        let mut stream = TextStream::new(self.tokenizer, self.stop);
-        let (mut text, mut tokens) = (String::new(), Vec::new());
+        let answers = self.answers(adapter, &[prompt], &mut |_row, piece| show(piece))?;
+        Ok(answers.into_iter().next().expect("one prompt, one answer"))
+    }
+
+    /// Answers several prompts at once. `show` also gets the number of the prompt.
+    pub fn answers(
+        &self,
+        adapter: &dyn Adapter,
+        prompts: &[Vec<u32>],
+        show: &mut dyn FnMut(usize, &str) -> anyhow::Result<ControlFlow<()>>,
+    ) -> anyhow::Result<Vec<Answer>> {
+        let mut generator = Generator::new(self.llama, adapter, prompts, &self.config)?;
+        let new = |_| (TextStream::new(self.tokenizer, self.stop), String::new(), Vec::new());
+        let mut rows = (0..prompts.len()).map(new).collect::<Vec<_>>();
         while let Some(steps) = generator.next() {
-            let Step::Token(token) = steps?[0] else { continue };
-            tokens.push(token);
-            let piece = stream.push(token)?;
-            text += &piece;
-            let flow = show(&piece)?;
-            if stream.stopped() || flow.is_break() {
-                generator.finish(0, FinishReason::Stop);
-                break;
+            for (index, step) in steps?.into_iter().enumerate() {
+                let Step::Token(token) = step else { continue };
+                let (stream, text, tokens) = &mut rows[index];
+                tokens.push(token);
+                let piece = stream.push(token)?;
+                *text += &piece;
+                let flow = show(index, &piece)?;
+                if stream.stopped() || flow.is_break() {
+                    generator.finish(index, FinishReason::Stop);
+                }
             }
         }
-        if !stream.stopped() {
-            let piece = stream.finish()?;
-            text += &piece;
-            // Nothing follows that could still be ended.
-            let _flow = show(&piece)?;
+        let mut answers = Vec::new();
+        for (index, (mut stream, mut text, tokens)) in rows.into_iter().enumerate() {
+            if !stream.stopped() {
+                let piece = stream.finish()?;
+                text += &piece;
+                // Nothing follows that could still be ended.
+                let _flow = show(index, &piece)?;
+            }
+            answers.push(Answer {
+                text,
+                tokens,
+                finish: generator.finish_reason(index).unwrap_or(FinishReason::Length),
+                // An empty prompt gets a first token of the model's own.
+                prompt_tokens: prompts[index].len().max(1),
+                seconds_prompt: generator.seconds_prompt(),
+                seconds_decode: generator.seconds_decode(index),
+            });
         }
-        Ok(Answer {
-            text,
-            tokens,
-            finish: generator.finish_reason(0).unwrap_or(FinishReason::Length),
-            prompt_tokens,
-            seconds_prompt: generator.seconds_prompt(),
-            seconds_decode: generator.seconds_decode(0),
-        })
+        Ok(answers)
     }
 }

@@ -4,12 +4,13 @@
 
 use std::io::{BufRead, IsTerminal, stdin, stdout};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
+use adaption_prompt::{Adapters, Status};
 use anyhow::Context;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
+use crate::adapters::{AdapterArgs, BASE};
 use crate::answer::Answering;
 use crate::conversation::Conversation;
 use crate::error::Error;
@@ -25,9 +26,8 @@ use crate::wording::Wording;
 /// each line is one turn. Type /help for the commands.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the adapter to use; without it the base model answers.
-    #[arg(long, value_name = "FOLDER")]
-    adapter: Option<PathBuf>,
+    #[command(flatten)]
+    adapters: AdapterArgs,
     /// What stands around each line. Default: alpaca with an adapter; without one, chat if the
     /// model has a chat template, else raw. Only chat remembers earlier turns.
     #[arg(long, value_enum)]
@@ -44,6 +44,8 @@ pub struct Args {
 const HELP: &str = "\
 /help          show this
 /reset         forget what was said
+/adapters      show the adapters, the active one with a star
+/use NAME      answer with another adapter; `none` for the base model
 /system TEXT   set a system text and start anew; without TEXT take it away
 /quit          end, as does Ctrl-D
 Ctrl-C         stop the answer";
@@ -51,12 +53,11 @@ Ctrl-C         stop the answer";
 pub fn run(args: &Args) -> anyhow::Result<()> {
     args.sampling.sampling()?;
     let base = args.model.load()?;
-    let adapter = base.adapter(args.adapter.as_deref())?;
+    let adapters = args.adapters.load(&base)?;
     let tokenizer = base.source.tokenizer()?;
-    let fitting = Wording::fitting(args.adapter.is_some(), &tokenizer);
+    let fitting = Wording::fitting(args.adapters.any(), &tokenizer);
     let answering = Answering {
         llama: &base.llama,
-        adapter: &*adapter,
         tokenizer: &tokenizer,
         config: args.sampling.config(&tokenizer)?,
         stop: &args.sampling.stop,
@@ -69,7 +70,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         .into());
     }
-    let mut chat = Chat { answering, wording, conversation: Conversation::default() };
+    let mut chat = Chat { answering, adapters, wording, conversation: Conversation::default() };
     interrupt::watch()?;
     let mut lines = Lines::open()?;
     if lines.is_interactive() {
@@ -95,6 +96,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 struct Chat<'a> {
     answering: Answering<'a>,
+    adapters: Adapters<'a>,
     wording: Wording,
     conversation: Conversation,
 }
@@ -126,10 +128,42 @@ impl Chat<'_> {
                 note("(forgotten)");
             }
             "/system" => self.system(rest.trim()),
+            "/adapters" => self.list(),
+            "/use" => self.switch(rest.trim()),
             _ if word.starts_with('/') => note(&format!("no command `{word}`; /help shows them")),
             _ => self.turn(line)?,
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn list(&self) {
+        let adapters = self.adapters.list();
+        if adapters.is_empty() {
+            note("(no adapters; give some with --adapter)");
+        }
+        for Status { name, active, parts, layers, adapter_len, parameters, .. } in adapters {
+            let star = if active && self.adapters.is_enabled() { '*' } else { ' ' };
+            let parts = parts.join(" + ");
+            let prompts = match layers.len() {
+                0 => String::new(),
+                count => format!(", {adapter_len} tokens in each of {count} layers"),
+            };
+            note(&format!("{star} {name}: {parts}{prompts}, {parameters} numbers"));
+        }
+    }
+
+    fn switch(&mut self, name: &str) {
+        if name == BASE {
+            self.adapters.disable();
+            return note("(the base model answers)");
+        }
+        match self.adapters.activate(name) {
+            Ok(()) => {
+                self.adapters.enable();
+                note(&format!("({name} answers)"));
+            }
+            Err(error) => note(&format!("{error}")),
+        }
     }
 
     fn system(&mut self, text: &str) {
@@ -166,7 +200,7 @@ impl Chat<'_> {
             ));
         }
         let writing = Writing::begin();
-        let answer = self.answering.answer(prompt, &mut |piece| {
+        let answer = self.answering.answer(&self.adapters.current(), prompt, &mut |piece| {
             print(piece)?;
             Ok(if writing.interrupted() {
                 ControlFlow::Break(())

@@ -122,7 +122,7 @@ impl Error {
             }
             Self::NothingThere { .. } | Self::NothingKnown { .. } => {
                 "`inspect` takes a model's folder, a .gguf file, an adapter's folder, a \
-                 .safetensors file or the name of a fetched model"
+                 .safetensors or .pth file, or the name of a fetched model"
                     .into()
             }
             Self::File { .. } | Self::OutputClosed => return None,

@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
+use adaption_prompt::Status;
 use anyhow::Context;
 use llama::{Adapter, NoAdapter, Tokenizer};
 use serde::Serialize;
 use train::{Example, Fitted, Instruction, answer_rows, evaluate_loss, exact_match};
 
+use crate::adapters::AdapterArgs;
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
 use crate::recipe;
 
 /// Measure how well a model follows instructions: loss, perplexity and exact match.
 ///
-/// With --adapter the adapted model is measured beside the base. Without any option the built-in
+/// With --adapter the adapted model is measured beside the base; several adapters are compared. Without any option the built-in
 /// model is measured on its held-out instructions.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -22,9 +24,8 @@ pub struct Args {
     /// Files of rows: JSON lists or JSON lines of `instruction`, `input`, `output`.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
-    /// Folder of an adapter to measure beside the base.
-    #[arg(long, value_name = "DIR")]
-    adapter: Option<PathBuf>,
+    #[command(flatten)]
+    adapters: AdapterArgs,
     /// Leave out the answers, which take most of the time.
     #[arg(long)]
     no_exact_match: bool,
@@ -45,10 +46,19 @@ struct Report {
     rows: usize,
     labels: usize,
     base: Scores,
+    /// Of the first adapter.
     adapter: Option<Scores>,
+    adapters: Vec<Named>,
 }
 
 #[derive(Serialize)]
+struct Named {
+    name: String,
+    #[serde(flatten)]
+    scores: Scores,
+}
+
+#[derive(Clone, Copy, Serialize)]
 struct Scores {
     loss: f64,
     perplexity: f64,
@@ -66,10 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let base = args.model.load()?;
     let tokenizer = base.source.tokenizer()?;
     // Before the work begins: a wrong adapter should not cost the base's measurement.
-    let adapter = match &args.adapter {
-        Some(folder) => Some(base.adapter(Some(folder))?),
-        None => None,
-    };
+    let adapters = args.adapters.load(&base)?;
     let context = base.llama.config().max_positions;
     let max_len = args.max_len.unwrap_or(context).min(context);
     let (examples, fitted) = Example::encode_all(&rows, &tokenizer, max_len)?;
@@ -82,14 +89,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let labels = examples.iter().map(Example::n_labels).sum();
     let measure = |adapter: &dyn Adapter| args.scores(&base, &tokenizer, &examples, &rows, adapter);
+    let base_scores = measure(&NoAdapter).context("measuring the base")?;
+    let mut measured = Vec::new();
+    for Status { name, .. } in adapters.list() {
+        let scores = measure(adapters.named(&name)?);
+        let scores = scores.with_context(|| format!("measuring the adapter {name}"))?;
+        measured.push(Named { name, scores });
+    }
     let report = Report {
         rows: rows.len(),
         labels,
-        base: measure(&NoAdapter).context("measuring the base")?,
-        adapter: adapter
-            .map(|adapter| measure(&*adapter))
-            .transpose()
-            .context("measuring the adapter")?,
+        base: base_scores,
+        adapter: measured.first().map(|first| first.scores),
+        adapters: measured,
     };
     if args.json {
         return output::json(&report);
@@ -121,14 +133,16 @@ impl Args {
 
 impl Report {
     fn table(&self) -> String {
+        let adapters = self.adapters.iter().map(|own| (own.name.as_str(), &own.scores));
+        let lines = [("base", &self.base)].into_iter().chain(adapters);
+        let width = lines.clone().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(10);
         let mut text = format!(
-            "{} rows, {} labels\n{:10}{:>10}{:>14}{:>14}\n",
+            "{} rows, {} labels\n{:width$}{:>10}{:>14}{:>14}\n",
             self.rows, self.labels, "", "loss", "perplexity", "exact match"
         );
-        for (name, scores) in [("base", Some(&self.base)), ("adapter", self.adapter.as_ref())] {
-            let Some(Scores { loss, perplexity, exact_match }) = scores else { continue };
+        for (name, Scores { loss, perplexity, exact_match }) in lines {
             let share = exact_match.map_or("-".into(), |share| format!("{:.1} %", share * 100.0));
-            text += &format!("{name:10}{loss:>10.4}{perplexity:>14.3}{share:>14}\n");
+            text += &format!("{name:width$}{loss:>10.4}{perplexity:>14.3}{share:>14}\n");
         }
         text
     }

@@ -1,27 +1,32 @@
 //! `llama-adapter generate`: a prompt or an instruction ─► an answer on stdout
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use llama::{Message, Tokenizer};
 use train::template::alpaca;
 
+use crate::adapters::{AdapterArgs, BASE};
 use crate::answer::Answering;
+use crate::error::Error;
 use crate::model::ModelArgs;
 use crate::output;
 use crate::sampling::SamplingArgs;
 use crate::wording::Wording;
 
-/// Answer one prompt or instruction, with or without an adapter.
+/// Answer prompts or an instruction, with or without an adapter.
 ///
-/// The answer streams to stdout as it is written; with --json it comes as one line of JSON when it
-/// is complete.
+/// An answer streams to stdout as it is written; with --json it comes as one line of JSON when it
+/// is complete. Several prompts are answered at once, each by its own adapter if need be, and come
+/// one after the other when all are complete.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the adapter to use; without it the base model answers.
-    #[arg(long, value_name = "FOLDER")]
-    adapter: Option<PathBuf>,
-    /// Write one line of JSON: text, tokens, finish (stop or length), prompt_tokens,
+    #[command(flatten)]
+    adapters: AdapterArgs,
+    /// Which adapter answers, by its name, or `none`: one for all prompts, or one for each,
+    /// separated by commas [default: the first --adapter].
+    #[arg(long = "use", value_name = "NAMES", value_delimiter = ',', help_heading = "Adapters")]
+    names: Vec<String>,
+    /// Write one line of JSON for each answer: text, tokens, finish (stop or length), prompt_tokens,
     /// seconds_prompt, seconds_decode.
     #[arg(long)]
     json: bool,
@@ -38,7 +43,8 @@ pub struct Args {
 #[command(next_help_heading = "Request")]
 struct RequestArgs {
     /// A text for the model. With an adapter it is put as an instruction; without one it goes
-    /// through the model's chat template, or, if the model has none, is continued as it is.
+    /// through the model's chat template, or, if the model has none, is continued as it is. May be
+    /// given several times.
     #[arg(
         short,
         long,
@@ -46,7 +52,7 @@ struct RequestArgs {
         allow_hyphen_values = true,
         required_unless_present = "instruction"
     )]
-    prompt: Option<String>,
+    prompt: Vec<String>,
     /// An instruction, put in the Alpaca wording that adapters are trained with.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt")]
     instruction: Option<String>,
@@ -65,37 +71,71 @@ struct RequestArgs {
 }
 
 impl RequestArgs {
-    fn encode(&self, tokenizer: &Tokenizer, adapter: bool) -> llama::Result<Vec<u32>> {
+    /// Number of things to answer.
+    fn count(&self) -> usize {
+        self.prompt.len().max(1)
+    }
+
+    /// Tokens of each; `adapted` tells which go to an adapter.
+    fn encode(&self, tokenizer: &Tokenizer, adapted: &[bool]) -> llama::Result<Vec<Vec<u32>>> {
         if let Some(instruction) = &self.instruction {
-            return tokenizer.encode(&alpaca(instruction, self.input.as_deref().unwrap_or("")));
+            let text = alpaca(instruction, self.input.as_deref().unwrap_or(""));
+            return Ok(vec![tokenizer.encode(&text)?]);
         }
-        let wording = if self.raw { Wording::Raw } else { Wording::fitting(adapter, tokenizer) };
-        let prompt = self.prompt.as_deref().unwrap_or("");
-        wording.encode(tokenizer, &[Message::new("user", prompt)])
+        let prompts = self.prompt.iter().zip(adapted).map(|(prompt, &adapted)| {
+            let fitting = Wording::fitting(adapted, tokenizer);
+            let wording = if self.raw { Wording::Raw } else { fitting };
+            wording.encode(tokenizer, &[Message::new("user", prompt)])
+        });
+        prompts.collect()
     }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     args.sampling.sampling()?;
     let base = args.model.load()?;
-    let adapter = base.adapter(args.adapter.as_deref())?;
+    let adapters = args.adapters.load(&base)?;
+    let names = args.names(adapters.active())?;
+    let rows = adapters.rows(&names)?;
     let tokenizer = base.source.tokenizer()?;
-    let prompt = args.request.encode(&tokenizer, args.adapter.is_some())?;
+    let adapted = names.iter().map(Option::is_some).collect::<Vec<_>>();
+    let prompts = args.request.encode(&tokenizer, &adapted)?;
     let answering = Answering {
         llama: &base.llama,
-        adapter: &*adapter,
         tokenizer: &tokenizer,
         config: args.sampling.config(&tokenizer)?,
         stop: &args.sampling.stop,
     };
-    let answer = answering.answer(prompt, &mut |piece| {
-        if !args.json && !piece.is_empty() {
+    let streams = !args.json && prompts.len() == 1;
+    let answers = answering.answers(&rows, &prompts, &mut |_row, piece| {
+        if streams && !piece.is_empty() {
             output::print(piece)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
     if args.json {
-        return output::json(&answer);
+        return answers.iter().try_for_each(output::json);
     }
-    output::print("\n")
+    if streams {
+        return output::print("\n");
+    }
+    let texts = answers.iter().map(|answer| format!("{}\n", answer.text.trim()));
+    output::print(&texts.collect::<Vec<_>>().join("\n"))
+}
+
+impl Args {
+    /// The adapter of each prompt.
+    fn names<'a>(&'a self, first: Option<&'a str>) -> Result<Vec<Option<&'a str>>, Error> {
+        let count = self.request.count();
+        let name = |name: &'a String| (name != BASE).then_some(name.as_str());
+        match &self.names[..] {
+            [] => Ok(vec![first; count]),
+            [all] => Ok(vec![name(all); count]),
+            names if names.len() == count => Ok(names.iter().map(name).collect()),
+            names => Err(Error::Usage {
+                message: format!("--use names {} adapters for {count} prompts", names.len()),
+                hint: Some("give one name for all prompts, or one for each".into()),
+            }),
+        }
+    }
 }

@@ -7,6 +7,7 @@ use burn::tensor::DType;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
+use crate::adapters::AdapterArgs;
 use crate::error::Error;
 use crate::model::ModelArgs;
 use crate::output;
@@ -16,9 +17,8 @@ use crate::output;
 /// Needs no tokenizer.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the adapter to use; without it the base model computes.
-    #[arg(long, value_name = "FOLDER")]
-    adapter: Option<PathBuf>,
+    #[command(flatten)]
+    adapters: AdapterArgs,
     /// A JSON file of token ids: rows of equal length, such as [[1, 2, 3], [4, 5, 6]].
     #[arg(long, value_name = "FILE")]
     ids: PathBuf,
@@ -32,10 +32,10 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let ids = read_ids(&args.ids)?;
     let base = args.model.load()?;
-    let adapter = base.adapter(args.adapter.as_deref())?;
+    let adapter = args.adapters.load(&base)?.current();
     let tokens = base.llama.tokens(&ids)?;
-    let hidden = base.llama.forward(tokens, None, &*adapter)?;
-    let logits = base.llama.logits(hidden, &*adapter);
+    let hidden = base.llama.forward(tokens, None, &adapter)?;
+    let logits = base.llama.logits(hidden, &adapter);
     let shape = logits.dims();
     let data = logits.into_data().convert_dtype(DType::F32);
     let view = TensorView::new(Dtype::F32, shape.to_vec(), data.as_bytes())?;

@@ -3,9 +3,11 @@
 //! One verb a file, each with its `Args` and its `run`. stdout is data, stderr is progress, notes
 //! and errors. Exit codes: 0 for success, 2 for wrong usage, 1 for anything else.
 
+mod adapters;
 mod answer;
 mod chat;
 mod conversation;
+mod convert;
 mod error;
 mod eval;
 mod fetch;
@@ -13,8 +15,10 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod known;
+mod list;
 mod logits;
 mod method;
+mod mix;
 mod model;
 mod output;
 mod progress;
@@ -47,6 +51,9 @@ enum Command {
     Eval(eval::Args),
     Generate(generate::Args),
     Chat(chat::Args),
+    List(list::Args),
+    Mix(mix::Args),
+    Convert(convert::Args),
     Inspect(inspect::Args),
     Fetch(fetch::Args),
     Logits(logits::Args),
@@ -65,6 +72,9 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::List(args) => list::run(args),
+        Command::Mix(args) => mix::run(args),
+        Command::Convert(args) => convert::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Logits(args) => logits::run(args),

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::AnyAdapter;
 use anyhow::Context;
-use burn::tensor::{DType, Device};
-use clap::ValueEnum;
+use burn::tensor::Device;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::ProgressBar;
-use llama::{Adapter, Llama, ModelSource, NoAdapter};
+use llama::{Llama, ModelSource, Precision};
 
 use crate::error::Error;
 use crate::known::KnownModel;
@@ -25,14 +24,15 @@ pub mod built_in {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Base model")]
 pub struct ModelArgs {
-    /// The base model: a Hugging Face folder, a .gguf file, the name of a fetched model (see
-    /// `llama-adapter fetch`), or a Hugging Face id such as owner/name. Default: the tiny model
-    /// that is built in.
+    /// The base model: a Hugging Face folder or one of Meta's, a .gguf file, the name of a fetched
+    /// model (see `llama-adapter fetch`), or a Hugging Face id such as owner/name. Default: the
+    /// tiny model that is built in.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// Precision that the base's matrices are kept in; bf16 and f16 take half the memory, and on
-    /// CPUs are slower.
-    #[arg(long, value_enum, default_value_t)]
+    /// Precision that the base's matrices are kept in. bf16 and f16 take half the memory, q8 and
+    /// q4 (8 and 4 bits) about a quarter and a sixth; on CPUs all of them answer more slowly. A
+    /// GGUF's matrices of so many bits or fewer are kept as they are stored.
+    #[arg(long, default_value_t, value_parser = precisions())]
     pub dtype: Precision,
     /// Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of this build.
     /// Default: the first of them.
@@ -41,22 +41,8 @@ pub struct ModelArgs {
 }
 
 /// The choices of `--dtype`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    #[default]
-    F32,
-    Bf16,
-    F16,
-}
-
-impl From<Precision> for DType {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self::F32,
-            Precision::Bf16 => Self::BF16,
-            Precision::F16 => Self::F16,
-        }
-    }
+fn precisions() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(Precision::ALL.map(|(_, name)| name)).try_map(|name| name.parse())
 }
 
 /// A loaded base model.
@@ -100,31 +86,9 @@ impl ModelArgs {
         let spinner = ProgressBar::new_spinner();
         spinner.enable_steady_tick(std::time::Duration::from_millis(120));
         spinner.set_message(format!("loading {}", source.path().display()));
-        let llama = source.load(self.dtype.into(), &device);
+        let llama = source.load(self.dtype, &device);
         spinner.finish_and_clear();
         Ok(Base { llama: llama?, source, device })
-    }
-}
-
-impl Base {
-    /// The adapter of a folder, ready to answer, or none.
-    pub fn adapter(&self, folder: Option<&Path>) -> anyhow::Result<Box<dyn Adapter>> {
-        let Some(folder) = folder else { return Ok(Box::new(NoAdapter)) };
-        let loaded = AnyAdapter::load(folder, &self.llama, &self.device);
-        let adapter = loaded.map_err(|error| misfit(folder, error))?;
-        Ok(Box::new(adapter.prepare(&self.llama)))
-    }
-}
-
-/// The library's hints are for those who make an adapter; here one is only used.
-fn misfit(folder: &Path, error: adaption_prompt::Error) -> anyhow::Error {
-    use adaption_prompt::Error as E;
-    match error {
-        source @ (E::TooManyLayers { .. }
-        | E::NoSuchLayer { .. }
-        | E::Tensors { .. }
-        | E::Config { .. }) => Error::Misfit { path: folder.into(), source: source.into() }.into(),
-        other => other.into(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::recipe;
 ///
 /// Without any option the built-in model learns the built-in instructions, in about a minute.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of the command line")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -66,6 +67,10 @@ pub struct Args {
     /// Largest norm of all gradients together [default: no limit].
     #[arg(long, value_name = "NORM", help_heading = "Training")]
     clip: Option<f64>,
+    /// Compute the layers twice and keep one layer's intermediate results at a time: less memory,
+    /// more time. Always so with --dtype q8 and q4.
+    #[arg(long, help_heading = "Training")]
+    recompute: bool,
     /// Seed of the prompts and of the order of the rows: the same seed and device give the same
     /// adapter [default: 0].
     #[arg(long, value_name = "S", help_heading = "Training")]
@@ -190,6 +195,7 @@ impl Args {
         config.learning_rate = self.lr.unwrap_or(config.learning_rate);
         config.warmup = self.warmup.unwrap_or(config.warmup);
         config.seed = self.seed.unwrap_or(config.seed);
+        config.recompute = self.recompute || self.model.dtype.bits().is_some();
         config.optimizer.weight_decay = self.weight_decay.unwrap_or(config.optimizer.weight_decay);
         config.optimizer.clip = self.clip.or(config.optimizer.clip);
         config

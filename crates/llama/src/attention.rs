@@ -1,11 +1,13 @@
-//! hidden ─► q k v ─► rotary ─► causal attention ─► + adapter ─► output projection
+//! hidden ─► q k v ─► (norm ─►) rotary ─► causal attention ─► + adapter ─► output projection
 
 use burn::module::Module;
 use burn::tensor::{
     Bool, Device, Tensor, TensorData, module::attention, ops::AttentionModuleOptions,
 };
 
+use crate::config::Branch;
 use crate::linear::Linear;
+use crate::norm::Norm;
 use crate::rotary::Rotation;
 use crate::seam::{Adapter, LinearName};
 use crate::state::LayerCache;
@@ -23,10 +25,16 @@ pub struct Attention {
     pub value: Linear,
     /// `heads * head_dim -> d_model`.
     pub output: Linear,
+    /// `[head_dim]`, of each query by itself.
+    pub query_norm: Option<Norm>,
+    /// `[head_dim]`, of each key by itself.
+    pub key_norm: Option<Norm>,
     pub(crate) head_dim: usize,
+    #[module(skip)]
+    pub(crate) branch: Branch,
 }
 
-/// Frozen keys and values of a prompt, without rotary embedding.
+/// Frozen keys and values of a prompt: normed where the model's keys are, never rotated.
 #[derive(Debug, Clone)]
 pub struct PromptKv {
     /// `[batch or 1, kv_heads, prompt, head_dim]`, f32.
@@ -36,10 +44,31 @@ pub struct PromptKv {
 }
 
 /// What all layers of one pass share.
-pub(crate) struct Pass {
-    pub rotation: Rotation,
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// `None` where positions are learned.
+    pub(crate) rotation: Option<Rotation>,
+    /// Embeddings of the positions, `[batch or 1, seq, d_model]`, where they are learned.
+    pub(crate) positions: Option<Tensor<3>>,
     /// `[batch or 1, 1, seq, past + seq]`, true where attention is forbidden; `None`: plain causal.
-    pub mask: Option<Tensor<4, Bool>>,
+    pub(crate) mask: Option<Tensor<4, Bool>>,
+    /// The same for the layers that look back without a window.
+    pub(crate) full_mask: Option<Tensor<4, Bool>>,
+    /// How many such layers there are, at the bottom.
+    pub(crate) full_layers: usize,
+}
+
+impl Pass {
+    fn rotate(&self, heads: Tensor<4>) -> Tensor<4> {
+        match &self.rotation {
+            Some(rotation) => rotation.apply(heads),
+            None => heads,
+        }
+    }
+
+    fn mask(&self, layer: usize) -> Option<Tensor<4, Bool>> {
+        if layer < self.full_layers { self.full_mask.clone() } else { self.mask.clone() }
+    }
 }
 
 impl Attention {
@@ -47,6 +76,10 @@ impl Attention {
     ///
     /// # Shapes
     /// - `prompt`: `[batch or 1, prompt, d_model]`, f32
+    ///
+    /// No reference has a rule for models that norm their keys. Here a prompt's keys are normed
+    /// too: queries are compared with keys of that length, and an unbounded prompt beside them
+    /// would make a softmax of one prompt token.
     ///
     /// Source: arXiv 2303.16199, equation 6; no rotary embedding, as in every reference.
     pub fn project_prompt(
@@ -58,7 +91,7 @@ impl Attention {
         let project =
             |name, linear| self.split(adapter.linear(layer, name, prompt.clone(), linear));
         PromptKv {
-            key: project(LinearName::Key, &self.key),
+            key: normed(self.key_norm.as_ref(), project(LinearName::Key, &self.key)),
             value: project(LinearName::Value, &self.value),
         }
     }
@@ -75,28 +108,48 @@ impl Attention {
     ) -> Tensor<3> {
         let project =
             |name, linear| self.split(adapter.linear(layer, name, hidden.clone(), linear));
-        let query = pass.rotation.apply(project(LinearName::Query, &self.query));
-        let key = pass.rotation.apply(project(LinearName::Key, &self.key));
+        let query = normed(self.query_norm.as_ref(), project(LinearName::Query, &self.query));
+        let key = normed(self.key_norm.as_ref(), project(LinearName::Key, &self.key));
+        let (query, key) = (pass.rotate(query), pass.rotate(key));
         let value = project(LinearName::Value, &self.value);
         let (key, value) = match cache {
             Some((cache, past)) => cache.append(past, key, value),
             None => (key, value),
         };
 
-        let mut heads = grouped_attention(query.clone(), key, value, pass.mask.clone());
-        if let Some(branch) = adapter.attention(layer, &query) {
-            heads = heads + branch;
+        let mut heads = grouped_attention(query.clone(), key, value, pass.mask(layer));
+        let branch = adapter.attention(layer, &query);
+        let behind = match (branch, self.branch) {
+            (Some(branch), Branch::BeforeOutput) => {
+                heads = heads + branch;
+                None
+            }
+            (behind, _) => behind,
+        };
+        let output = adapter.linear(layer, LinearName::Output, join(heads), &self.output);
+        match behind {
+            Some(branch) => output + join(branch),
+            None => output,
         }
-
-        let [batch, n_heads, seq, head_dim] = heads.dims();
-        let joined = heads.swap_dims(1, 2).reshape([batch, seq, n_heads * head_dim]);
-        adapter.linear(layer, LinearName::Output, joined, &self.output)
     }
 
     /// `[batch, seq, heads * head_dim] -> [batch, heads, seq, head_dim]`
     fn split(&self, projected: Tensor<3>) -> Tensor<4> {
         let [batch, seq, width] = projected.dims();
         projected.reshape([batch, seq, width / self.head_dim, self.head_dim]).swap_dims(1, 2)
+    }
+}
+
+/// `[batch, heads, seq, head_dim] -> [batch, seq, heads * head_dim]`
+fn join(heads: Tensor<4>) -> Tensor<3> {
+    let [batch, n_heads, seq, head_dim] = heads.dims();
+    heads.swap_dims(1, 2).reshape([batch, seq, n_heads * head_dim])
+}
+
+fn normed(norm: Option<&Norm>, heads: Tensor<4>) -> Tensor<4> {
+    match norm {
+        Some(norm) => norm.heads(heads),
+        None => heads,
     }
 }
 

@@ -1,16 +1,20 @@
-//! Shape of a Llama-like model: sizes, biases, rotary embedding, window.
+//! Shape of a Llama-like model: sizes, biases, positions, norms, window.
 
 use serde::{Deserialize, Serialize};
 
+use crate::architecture::{Architecture, LLAMA};
 use crate::error::{Error, Result};
 
 /// Everything that fixes the shapes and the arithmetic of a model.
 ///
 /// Names are the field's own; [`crate::weights::huggingface`] and [`crate::gguf`] fill it from
-/// files.
+/// files. The default is a plain Llama whose sizes are still to be filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own in every file")]
 pub struct LlamaConfig {
+    /// The family: what its files say, and what they call the tensors.
+    pub architecture: &'static Architecture,
     /// Decoder layers.
     pub n_layers: usize,
     /// Query heads of a layer.
@@ -27,9 +31,9 @@ pub struct LlamaConfig {
     pub vocab_size: usize,
     /// Longest sequence the model was made for, in tokens.
     pub max_positions: usize,
-    /// Epsilon of every RMS norm.
+    /// Epsilon of every norm.
     pub norm_eps: f64,
-    /// Rotary embedding.
+    /// Rotary embedding, where [`positions`](Self::positions) are rotary.
     pub rope: RopeConfig,
     /// Whether the query, key and value projections have a bias.
     pub qkv_bias: bool,
@@ -37,10 +41,68 @@ pub struct LlamaConfig {
     pub output_bias: bool,
     /// Whether the feed-forward's projections have biases.
     pub mlp_bias: bool,
+    /// Whether queries and keys are normed, each head by itself, before they are rotated.
+    pub qk_norm: bool,
     /// Whether the output head is the embedding table.
     pub tied_head: bool,
     /// How many positions back, itself included, a token may look; `None`: all of them.
     pub sliding_window: Option<usize>,
+    /// Layers at the bottom that look back all the way, whatever the window.
+    pub full_layers: usize,
+    /// Kind of every norm.
+    pub norm: NormKind,
+    /// How a token's place in the text comes in.
+    pub positions: Positions,
+    /// Kind of every feed-forward.
+    pub feed_forward: FeedForwardKind,
+    /// Where an adapter's branch joins the attention.
+    pub branch: Branch,
+}
+
+/// Kinds of norms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// Root mean square, with a weight.
+    #[default]
+    Rms,
+    /// Mean and variance, with a weight and a bias.
+    Layer,
+}
+
+/// How a token's place in the text comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// Queries and keys are rotated.
+    #[default]
+    Rotary,
+    /// A vector for each position is added to the embedding.
+    Learned,
+}
+
+/// Kinds of feed-forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedForwardKind {
+    /// `down(silu(gate x) * up x)`.
+    #[default]
+    SwiGlu,
+    /// `down(gelu(up x))`.
+    Gelu,
+    /// The same with gelu's approximation by tanh.
+    GeluTanh,
+}
+
+/// Where an adapter's gated heads join the attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Branch {
+    /// They are added to the model's heads, and pass through its output projection with them.
+    #[default]
+    BeforeOutput,
+    /// They are joined and added to what the output projection gives.
+    AfterOutput,
 }
 
 /// Base and scaling of the rotary embedding.
@@ -83,6 +145,35 @@ pub enum RopeScaling {
     },
 }
 
+impl Default for LlamaConfig {
+    fn default() -> Self {
+        Self {
+            architecture: &LLAMA,
+            n_layers: 0,
+            n_heads: 0,
+            n_kv_heads: 0,
+            head_dim: 0,
+            d_model: 0,
+            d_ff: 0,
+            vocab_size: 0,
+            max_positions: 2048,
+            norm_eps: 1e-6,
+            rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            qk_norm: false,
+            tied_head: false,
+            sliding_window: None,
+            full_layers: 0,
+            norm: NormKind::default(),
+            positions: Positions::default(),
+            feed_forward: FeedForwardKind::default(),
+            branch: Branch::default(),
+        }
+    }
+}
+
 impl LlamaConfig {
     /// Checks that the sizes fit together.
     ///
@@ -112,7 +203,7 @@ impl LlamaConfig {
                 format!("a divisor of the {} heads", self.n_heads),
             ));
         }
-        if !self.head_dim.is_multiple_of(2) {
+        if self.positions == Positions::Rotary && !self.head_dim.is_multiple_of(2) {
             return Err(Error::config("head_dim", format!("{}", self.head_dim), "an even number"));
         }
         if !(self.norm_eps.is_finite() && self.norm_eps > 0.0) {
@@ -147,7 +238,19 @@ impl LlamaConfig {
         if self.sliding_window == Some(0) {
             return Err(Error::config("sliding_window", "0", "at least 1, or none"));
         }
+        if self.branch == Branch::AfterOutput && self.n_heads * self.head_dim != self.d_model {
+            return Err(Error::config(
+                "head_dim",
+                format!("{}", self.head_dim),
+                format!("{} / {}: the branch has the model's width", self.d_model, self.n_heads),
+            ));
+        }
         Ok(())
+    }
+
+    /// How many positions back, itself included, a token may look in a layer.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.sliding_window.filter(|_| layer >= self.full_layers)
     }
 
     /// Numbers in the model's weights; a tied head counts once.

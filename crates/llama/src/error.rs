@@ -1,6 +1,6 @@
 //! What can go wrong with a model's files, its tokenizer and its use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -160,12 +160,16 @@ impl Error {
         move |source| Self::Write { path, source }
     }
 
+    pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {
+        Self::Format { path: path.into(), format: "JSON", reason: error.to_string() }
+    }
+
     /// What the user may try, where there is an obvious mend.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotAModel { .. } => Some(
-                "give a folder with config.json and *.safetensors, a .gguf file, \
-                 or the name of a fetched model (`llama-adapter fetch`)",
+                "give a folder with config.json and *.safetensors, or with params.json and \
+                 consolidated.*.pth, a .gguf file, or the name of a fetched model (`llama-adapter fetch`)",
             ),
             Self::Write { .. } => {
                 Some("check the free space and the rights of the folder; nothing was overwritten")

@@ -8,14 +8,17 @@ use burn::tensor::{DType, Tensor, TensorData};
 use half::bf16;
 use serde::{Deserialize, Serialize};
 
-use crate::config::LlamaConfig;
+use crate::architecture::Architecture;
+use crate::config::{FeedForwardKind, LlamaConfig};
 use crate::linear::Linear;
 use crate::model::Llama;
 use crate::seam::LinearName;
 
 /// What fixes the shapes of everything that can be adapted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sizes {
+    /// Family of the model.
+    pub architecture: &'static Architecture,
     /// Decoder layers.
     pub n_layers: usize,
     /// Query heads.
@@ -30,13 +33,26 @@ pub struct Sizes {
     pub d_ff: usize,
     /// Rows of the embedding table.
     pub vocab_size: usize,
+    /// Whether the feed-forward has a gate.
+    pub gated: bool,
 }
 
 impl From<&LlamaConfig> for Sizes {
     fn from(config: &LlamaConfig) -> Self {
         let LlamaConfig { n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, .. } = *config;
-        let vocab_size = config.vocab_size;
-        Self { n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, vocab_size }
+        let LlamaConfig { architecture, vocab_size, feed_forward, .. } = *config;
+        let gated = feed_forward == FeedForwardKind::SwiGlu;
+        Self {
+            architecture,
+            n_layers,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            d_model,
+            d_ff,
+            vocab_size,
+            gated,
+        }
     }
 }
 
@@ -58,6 +74,7 @@ impl Sizes {
     pub fn has(&self, layer: usize, name: LinearName) -> bool {
         match name {
             LinearName::Head => layer == self.n_layers,
+            LinearName::Gate => layer < self.n_layers && self.gated,
             _ => layer < self.n_layers,
         }
     }
@@ -134,6 +151,7 @@ impl Fingerprint {
                 ("width", sizes.d_model),
                 ("width of the feed-forward", sizes.d_ff),
                 ("vocabulary", sizes.vocab_size),
+                ("gates of the feed-forward", usize::from(sizes.gated)),
             ]
         };
         for ((what, ours), (_, theirs)) in pairs(&self.sizes).into_iter().zip(pairs(&other.sizes)) {
@@ -173,6 +191,7 @@ impl Fingerprint {
 mod tests {
     use super::*;
     use crate::config::{RopeConfig, RopeScaling};
+    use crate::precision::Precision;
     use crate::source::ModelSource;
     use crate::weights;
 
@@ -189,11 +208,8 @@ mod tests {
             max_positions: 16,
             norm_eps: 1e-5,
             rope,
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
             tied_head: true,
-            sliding_window: None,
+            ..LlamaConfig::default()
         };
         weights::random(config, &testing::flex()).unwrap()
     }
@@ -202,11 +218,12 @@ mod tests {
     fn a_model_is_itself_in_every_precision() {
         let source =
             ModelSource::open(testing::golden_folder().join("llama-gqa-tied/base")).unwrap();
-        let print = |dtype| source.load(dtype, &testing::flex()).unwrap().fingerprint();
-        let whole = print(DType::F32);
+        let print = |precision| source.load(precision, &testing::flex()).unwrap().fingerprint();
+        let whole = print(Precision::F32);
         assert_eq!(whole.differences(&whole), [""; 0]);
-        assert_eq!(whole.differences(&print(DType::BF16)), [""; 0]);
-        assert_eq!(whole.differences(&print(DType::F16)), [""; 0]);
+        for precision in [Precision::BF16, Precision::F16, Precision::Bits8, Precision::Bits4] {
+            assert_eq!(whole.differences(&print(precision)), [""; 0], "{precision}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use burn::tensor::Tensor;
 
 use crate::attention::{Attention, Pass};
 use crate::feed_forward::FeedForward;
-use crate::norm::RmsNorm;
+use crate::linear::Linear;
+use crate::norm::Norm;
 use crate::seam::{Adapter, NormName};
 use crate::state::LayerCache;
 
@@ -13,11 +14,11 @@ use crate::state::LayerCache;
 #[derive(Module, Debug)]
 pub struct Layer {
     /// Before the attention.
-    pub attention_norm: RmsNorm,
+    pub attention_norm: Norm,
     /// Looks back over the sequence.
     pub attention: Attention,
     /// Before the feed-forward.
-    pub feed_forward_norm: RmsNorm,
+    pub feed_forward_norm: Norm,
     /// Works on each position alone.
     pub feed_forward: FeedForward,
 }
@@ -39,5 +40,12 @@ impl Layer {
         let instead = adapter.norm(index, NormName::FeedForward, &self.feed_forward_norm);
         let normed = self.feed_forward_norm.forward(hidden.clone(), instead);
         hidden + self.feed_forward.forward(index, normed, adapter)
+    }
+
+    /// Its linear layers.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let Attention { query, key, value, output, .. } = &self.attention;
+        let FeedForward { gate, up, down, .. } = &self.feed_forward;
+        [query, key, value, output, up, down].into_iter().chain(gate)
     }
 }

@@ -6,19 +6,20 @@
 //! prompts ─► Generator ─► Step ─► TextStream ─► text          DecodingState, the caller's
 //! ```
 //!
+//! One forward serves every family of models; [`architecture`] knows how they differ.
+//!
 //! The model holds weights and nothing else. What it has read is in a [`DecodingState`] of the
 //! caller's; what joins it is an [`Adapter`], a value handed to [`Llama::forward`]: the one seam,
 //! and all that this crate knows of adapters.
 //!
 //! ```
-//! use burn::tensor::DType;
-//! use llama::{GenerationConfig, ModelSource, NoAdapter, generate};
+//! use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
 //!
 //! # fn main() -> llama::Result<()> {
 //! # let folder = testing::golden_folder().join("../../assets/tiny-llama");
 //! # let device = testing::flex();
 //! let source = ModelSource::open(folder)?;
-//! let llama = source.load(DType::F32, &device)?;
+//! let llama = source.load(Precision::F32, &device)?;
 //! let tokenizer = source.tokenizer()?;
 //!
 //! let prompts = [tokenizer.encode("The plural of cow is")?];
@@ -29,6 +30,7 @@
 //! # }
 //! ```
 
+pub mod architecture;
 pub mod attention;
 mod chat_template;
 mod config;
@@ -37,6 +39,8 @@ mod error;
 mod feed_forward;
 pub mod files;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzz;
 mod generate;
 pub mod gguf;
 #[cfg(feature = "hub")]
@@ -45,6 +49,8 @@ mod layer;
 mod linear;
 mod model;
 mod norm;
+mod precision;
+pub mod quantised;
 mod rotary;
 mod sample;
 mod seam;
@@ -54,11 +60,17 @@ mod stop_strings;
 mod stream;
 mod strftime;
 mod tokenizer;
+pub mod torch;
+mod vocabulary;
+mod weight;
 pub mod weights;
 
-pub use attention::PromptKv;
+pub use architecture::Architecture;
+pub use attention::{Pass, PromptKv};
 pub use chat_template::{ChatTemplate, Message};
-pub use config::{LlamaConfig, RopeConfig, RopeScaling};
+pub use config::{
+    Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
+};
 pub use detokenizer::Detokenizer;
 pub use error::{Error, Result};
 pub use fingerprint::{Fingerprint, Sizes};
@@ -68,7 +80,8 @@ pub use generate::{
 pub use layer::Layer;
 pub use linear::Linear;
 pub use model::Llama;
-pub use norm::RmsNorm;
+pub use norm::Norm;
+pub use precision::{Precision, UnknownPrecision};
 pub use sample::{Sampler, SamplingConfig};
 pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
 pub use source::ModelSource;
@@ -76,3 +89,4 @@ pub use state::DecodingState;
 pub use stop_strings::StopStrings;
 pub use stream::{TextGenerator, TextStream};
 pub use tokenizer::Tokenizer;
+pub use weight::Weight;

@@ -3,48 +3,38 @@
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
 
+use crate::weight::Weight;
+
 /// A linear layer of the model.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[out, in]`, in the model's run-time precision.
-    pub weight: Param<Tensor<2>>,
+    pub weight: Weight,
     /// `[out]`, f32.
     pub bias: Option<Param<Tensor<1>>>,
 }
 
 impl Linear {
     /// A layer of the given weight and bias.
-    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+    pub fn new(weight: impl Into<Weight>, bias: Option<Tensor<1>>) -> Self {
         Self {
-            weight: Param::from_tensor(weight),
+            weight: weight.into(),
             bias: bias.map(|bias| Param::from_tensor(bias.cast(DType::F32))),
         }
     }
 
-    /// The product, computed in the weight's precision.
+    /// The product, computed in the weight's precision, or in f32 if it is quantised.
     ///
     /// # Shapes
     /// - `input`: `[..., in]`, f32
     /// - output: `[..., out]`, f32
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let weight = self.weight.val();
-        let output = product(input, &weight);
+        let output = self.weight.product(input);
         match &self.bias {
             Some(bias) => output + bias.val().unsqueeze(),
             None => output,
         }
     }
-}
-
-/// `input · weightᵀ` with all leading dimensions folded into rows: one large product instead of
-/// one for each row of the batch.
-pub(crate) fn product<const D: usize>(input: Tensor<D>, weight: &Tensor<2>) -> Tensor<D> {
-    let mut dims = input.dims();
-    let [d_out, d_in] = weight.dims();
-    let rows = dims.iter().product::<usize>() / d_in;
-    dims[D - 1] = d_out;
-    let input = input.reshape([rows, d_in]).cast(weight.dtype());
-    input.matmul(weight.clone().transpose()).cast(DType::F32).reshape(dims)
 }
 
 #[cfg(test)]

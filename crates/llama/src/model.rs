@@ -1,53 +1,61 @@
-//! tokens ─► embedding ─► layers ─► norm ─► hidden ─► head ─► logits
+//! tokens ─► embedding (+ positions) ─► layers ─► norm ─► hidden ─► head ─► logits
 
-use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::attention::{Pass, causal_mask};
-use crate::config::LlamaConfig;
+use crate::config::{LlamaConfig, Positions};
 use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::linear::Linear;
-use crate::norm::RmsNorm;
+use crate::norm::Norm;
+use crate::precision::Precision;
 use crate::rotary::Rotary;
 use crate::seam::{Adapter, LinearName, NormName};
 use crate::state::DecodingState;
+use crate::weight::Weight;
 
 /// A Llama-like language model. It holds weights and nothing else: caches, adapters and positions
 /// are values that a caller hands to [`forward`](Self::forward).
 #[derive(Module, Debug)]
 pub struct Llama {
     /// `[vocab, d_model]`
-    pub embedding: Param<Tensor<2>>,
+    pub embedding: Weight,
+    /// `[max_positions, d_model]`, where positions are learned.
+    pub positions: Option<Weight>,
     /// From the first to the last.
     pub layers: Vec<Layer>,
     /// After the last layer.
-    pub norm: RmsNorm,
+    pub norm: Norm,
     /// `d_model -> vocab`; `None` where the embedding table serves.
     pub head: Option<Linear>,
     #[module(skip)]
-    config: LlamaConfig,
+    pub(crate) config: LlamaConfig,
+    #[module(skip)]
+    pub(crate) precision: Precision,
 }
 
 impl Llama {
-    pub(crate) fn assemble(
-        config: LlamaConfig,
-        embedding: Tensor<2>,
-        layers: Vec<Layer>,
-        norm: RmsNorm,
-        head: Option<Linear>,
-    ) -> Self {
-        Self { embedding: Param::from_tensor(embedding), layers, norm, head, config }
-    }
-
     /// Sizes and arithmetic.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
 
+    /// What the large matrices were asked to be kept in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Bytes of the large matrices, which are nearly all there is.
+    pub fn weight_bytes(&self) -> usize {
+        let layers = self.layers.iter().flat_map(Layer::linears);
+        let linears = layers.chain(&self.head).map(|linear| linear.weight.bytes());
+        self.embedding.bytes() + linears.sum::<usize>()
+    }
+
     /// Where the weights live.
     pub fn device(&self) -> Device {
-        self.embedding.val().device()
+        self.embedding.device()
     }
 
     /// Token ids as a tensor on the model's device.
@@ -90,8 +98,8 @@ impl Llama {
         adapter: &dyn Adapter,
     ) -> Result<Tensor<3>> {
         let [batch, seq] = tokens.dims();
-        let pass = self.pass(batch, seq, state.as_deref())?;
-        let mut hidden = self.embed(tokens);
+        let pass = self.pass_after(batch, seq, state.as_deref())?;
+        let mut hidden = self.embed(tokens, &pass);
         for (index, layer) in self.layers.iter().enumerate() {
             let cache = state.as_mut().map(|state| state.layer(index));
             hidden = layer.forward(index, hidden, &pass, cache, adapter);
@@ -99,23 +107,60 @@ impl Llama {
         if let Some(state) = state {
             state.advance(seq);
         }
-        let instead = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
-        Ok(self.norm.forward(hidden, instead))
+        Ok(self.finish(hidden, adapter))
     }
 
-    /// The embedding of each token.
+    /// What goes into the first layer.
+    ///
+    /// With [`pass`](Self::pass), [`layer`](Self::layer) and [`finish`](Self::finish) it makes up
+    /// [`forward`](Self::forward) without a state, for those who stop in between.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, d_model]`, f32
-    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+    pub fn embed(&self, tokens: Tensor<2, Int>, pass: &Pass) -> Tensor<3> {
         let [batch, seq] = tokens.dims();
-        let rows = self.embedding.val().select(0, tokens.reshape([batch * seq]));
-        rows.cast(DType::F32).reshape([batch, seq, self.config.d_model])
+        let flat = tokens.reshape([batch * seq]);
+        let hidden = self.embedding.select(flat).reshape([batch, seq, self.config.d_model]);
+        match &pass.positions {
+            Some(positions) => hidden + positions.clone(),
+            None => hidden,
+        }
+    }
+
+    /// What all layers share while they run over whole texts.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] if `seq` passes the model's context.
+    pub fn pass(&self, batch: usize, seq: usize) -> Result<Pass> {
+        self.pass_after(batch, seq, None)
+    }
+
+    /// One layer of a pass over whole texts.
+    ///
+    /// # Shapes
+    /// - `hidden` and output: `[batch, seq, d_model]`, f32
+    pub fn layer(
+        &self,
+        index: usize,
+        hidden: Tensor<3>,
+        pass: &Pass,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
+        self.layers[index].forward(index, hidden, pass, None, adapter)
+    }
+
+    /// The norm behind the last layer.
+    ///
+    /// # Shapes
+    /// - `hidden` and output: `[batch, seq, d_model]`, f32
+    pub fn finish(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
+        let instead = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
+        self.norm.forward(hidden, instead)
     }
 
     /// Norms of a layer; of the layer behind the last one, the final norm.
-    pub fn norms(&self, layer: usize) -> Vec<(NormName, &RmsNorm)> {
+    pub fn norms(&self, layer: usize) -> Vec<(NormName, &Norm)> {
         match self.layers.get(layer) {
             Some(layer) => vec![
                 (NormName::Attention, &layer.attention_norm),
@@ -133,20 +178,47 @@ impl Llama {
     /// - output: `[batch, seq, vocab]`, f32
     pub fn logits(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
         let layer = self.layers.len();
-        match &self.head {
-            Some(head) => adapter.linear(layer, LinearName::Head, hidden, head),
-            None => {
-                let tied = Linear { weight: self.embedding.clone(), bias: None };
-                adapter.linear(layer, LinearName::Head, hidden, &tied)
-            }
+        if let Some(head) = &self.head {
+            return adapter.linear(layer, LinearName::Head, hidden, head);
         }
+        let tied = Linear { weight: self.embedding.clone(), bias: None };
+        adapter.linear(layer, LinearName::Head, hidden, &tied)
     }
 
-    /// Rotation and mask for the next `seq` tokens.
-    fn pass(&self, batch: usize, seq: usize, state: Option<&DecodingState>) -> Result<Pass> {
+    /// Rotation, positions and masks of the next `seq` tokens.
+    fn pass_after(&self, batch: usize, seq: usize, state: Option<&DecodingState>) -> Result<Pass> {
+        let positions = self.places(batch, seq, state)?;
         let device = self.device().without_autodiff();
-        let rotary = Rotary::new(&self.config);
-        let window = self.config.sliding_window;
+        let (past, padding) = state.map_or((0, &[0][..]), |state| (state.len(), state.padding()));
+        let mask = |window| causal_mask(padding, past, seq, window, &device);
+        let rotary = self.config.positions == Positions::Rotary;
+        Ok(Pass {
+            rotation: rotary.then(|| Rotary::new(&self.config).at(&positions, &device)),
+            positions: self.positions.as_ref().map(|table| self.learned(table, &positions)),
+            mask: mask(self.config.sliding_window),
+            full_mask: if self.config.full_layers > 0 { mask(None) } else { None },
+            full_layers: self.config.full_layers,
+        })
+    }
+
+    /// Embeddings of positions, `[batch or 1, seq, d_model]`.
+    fn learned(&self, table: &Weight, positions: &[Vec<usize>]) -> Tensor<3> {
+        // A row that has reached the end of the context waits for the others in its batch.
+        let last = self.config.max_positions - 1;
+        let ids = positions.iter().flatten().map(|&at| at.min(last) as i64).collect::<Vec<_>>();
+        let (rows, seq) = (positions.len(), positions[0].len());
+        let data = TensorData::new(ids, [rows * seq]);
+        let ids = Tensor::from_data(data, &self.device().without_autodiff());
+        table.select(ids).reshape([rows, seq, self.config.d_model])
+    }
+
+    /// Positions of the next `seq` tokens: one list for all rows, or one a row.
+    fn places(
+        &self,
+        batch: usize,
+        seq: usize,
+        state: Option<&DecodingState>,
+    ) -> Result<Vec<Vec<usize>>> {
         let Some(state) = state else {
             if seq > self.config.max_positions {
                 return Err(Error::TooLong {
@@ -155,10 +227,7 @@ impl Llama {
                     room: self.config.max_positions,
                 });
             }
-            return Ok(Pass {
-                rotation: rotary.at(&[(0..seq).collect()], &device),
-                mask: causal_mask(&[0], 0, seq, window, &device),
-            });
+            return Ok(vec![(0..seq).collect()]);
         };
         let past = state.len();
         assert_eq!(state.padding().len(), batch, "the state was made for another batch");
@@ -171,13 +240,9 @@ impl Llama {
         }
         let padding = state.padding();
         let rows = if padding.iter().all(|&row| row == padding[0]) { 1 } else { batch };
-        let positions = padding[..rows]
-            .iter()
-            .map(|&padding| (past..past + seq).map(|slot| slot.saturating_sub(padding)).collect())
-            .collect::<Vec<_>>();
-        Ok(Pass {
-            rotation: rotary.at(&positions, &device),
-            mask: causal_mask(padding, past, seq, window, &device),
-        })
+        let row = |&padding: &usize| {
+            (past..past + seq).map(|slot| slot.saturating_sub(padding)).collect::<Vec<_>>()
+        };
+        Ok(padding[..rows].iter().map(row).collect())
     }
 }

@@ -6,6 +6,9 @@
 //!   Adapter::norm   Adapter::linear, around every linear layer
 //! ```
 //!
+//! In GPT-2 the `+` is behind the output projection, see [`Branch`](crate::Branch): an adapter need
+//! not know.
+//!
 //! The model is never edited, wrapped or swapped: an adapter is a value handed to
 //! [`Llama::forward`](crate::Llama::forward), so several can be in use at once.
 
@@ -13,7 +16,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::linear::Linear;
-use crate::norm::RmsNorm;
+use crate::norm::Norm;
 
 /// A linear layer of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,7 +30,7 @@ pub enum LinearName {
     Value,
     /// Output projection of the attention.
     Output,
-    /// Gate of the feed-forward.
+    /// Gate of the feed-forward, where it has one.
     Gate,
     /// Upward projection of the feed-forward.
     Up,
@@ -43,7 +46,7 @@ impl LinearName {
         [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
 }
 
-/// A norm of the model.
+/// A norm of the model. The norms of single queries and keys are no part of the seam.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormName {
@@ -66,10 +69,12 @@ pub struct NormWeights {
 
 /// What joins a frozen model while it runs. Every method defaults to "nothing".
 pub trait Adapter {
-    /// What to add to the attention's heads before the output projection.
+    /// What to add to the attention's heads before the output projection, or to what it gives,
+    /// as the model's [`Branch`](crate::Branch) says.
     ///
     /// # Shapes
-    /// - `query`: `[batch, heads, seq, head_dim]`, f32, rotary embedding applied
+    /// - `query`: `[batch, heads, seq, head_dim]`, f32, as attention uses it: normed and rotated
+    ///   where the model does that
     /// - output: as `query`
     fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
         let _ = (layer, query);
@@ -94,7 +99,7 @@ pub trait Adapter {
     }
 
     /// Weights that replace a norm's own.
-    fn norm(&self, layer: usize, name: NormName, norm: &RmsNorm) -> Option<NormWeights> {
+    fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {
         let _ = (layer, name, norm);
         None
     }

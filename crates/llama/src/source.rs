@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, GgufSource};
 use crate::model::Llama;
+use crate::precision::Precision;
 use crate::tokenizer::Tokenizer;
-use crate::weights::{self, Bytes, SafetensorsFile, SafetensorsSource, TensorSource, huggingface};
+use crate::weights::meta::{self, MetaSource};
+use crate::weights::{
+    self, Bytes, HuggingFaceSource, SafetensorsFile, SafetensorsSource, TensorSource, huggingface,
+};
 
 /// A model that can be loaded. Opening one reads its config only.
 #[derive(Debug, Clone)]
@@ -23,6 +27,7 @@ pub struct ModelSource {
 #[derive(Debug, Clone)]
 enum Place {
     Folder,
+    Meta(MetaSource),
     Gguf(Arc<GgufFile>),
     Embedded(Embedded),
 }
@@ -40,11 +45,11 @@ struct Embedded {
 const EMBEDDED: &str = "the built-in model";
 
 impl ModelSource {
-    /// Opens a Hugging Face folder or a `.gguf` file.
+    /// Opens a Hugging Face folder, a folder of Meta's or a `.gguf` file.
     ///
     /// # Errors
     /// [`Error::NotAModel`] for a path that is none of these, [`Error::Read`], and what
-    /// [`huggingface::parse_config`] finds wrong with the config.
+    /// [`huggingface::parse_config`] or [`meta::open`] finds wrong with the config.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if path.is_dir() {
@@ -68,6 +73,10 @@ impl ModelSource {
 
     fn open_folder(path: PathBuf) -> Result<Self> {
         let file = path.join("config.json");
+        if !file.exists() && path.join(meta::PARAMS_FILE).exists() {
+            let (config, source) = meta::open(&path)?;
+            return Ok(Self { path, config, place: Place::Meta(source) });
+        }
         if !file.exists() {
             return Err(not_a_model(&path, "the folder has no config.json"));
         }
@@ -116,19 +125,26 @@ impl ModelSource {
         &self.config
     }
 
-    /// Loads the weights in `precision` (F32, F16 or BF16), as [`weights::load`] does.
+    /// The weights of a folder of Meta's, whose heads are read when it is opened.
+    pub fn meta(&self) -> Option<&MetaSource> {
+        if let Place::Meta(source) = &self.place { Some(source) } else { None }
+    }
+
+    /// Loads the weights in `precision`, as [`weights::load`] does.
     ///
     /// # Errors
     /// [`Error::NotAModel`] if there are no weights, [`Error::Weights`] if they do not fit the
     /// config, [`Error::Format`] or [`Error::Read`].
-    pub fn load(&self, precision: DType, device: &Device) -> Result<Llama> {
+    pub fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
+        let named = |files| Box::new(HuggingFaceSource::new(files, &self.config));
         let source: Box<dyn TensorSource> = match &self.place {
-            Place::Folder => Box::new(huggingface::open_weights(&self.path)?),
+            Place::Folder => named(huggingface::open_weights(&self.path)?),
+            Place::Meta(source) => Box::new(source.clone()),
             Place::Gguf(file) => Box::new(GgufSource::new(Arc::clone(file))?),
             Place::Embedded(files) => {
                 let bytes = Bytes::memory(&self.path, files.weights);
                 let file = SafetensorsFile::new(bytes)?;
-                Box::new(SafetensorsSource::new(&self.path, vec![file])?)
+                named(SafetensorsSource::new(&self.path, vec![file])?)
             }
         };
         weights::load(self.config.clone(), &*source, precision, device)
@@ -141,6 +157,7 @@ impl ModelSource {
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         match &self.place {
             Place::Folder => Tokenizer::from_folder(&self.path),
+            Place::Meta(_) => meta::tokenizer(&self.path),
             Place::Gguf(file) => file.tokenizer(),
             Place::Embedded(files) => {
                 let mut tokenizer = Tokenizer::from_json(&self.path, files.tokenizer)?;
@@ -189,7 +206,7 @@ mod tests {
         std::fs::write(folder.path().join("config.json"), config).unwrap();
         let source = ModelSource::open(folder.path()).unwrap();
         assert_eq!(source.config().head_dim, 2);
-        let error = source.load(DType::F32, &testing::flex()).unwrap_err();
+        let error = source.load(Precision::F32, &testing::flex()).unwrap_err();
         assert!(matches!(error, Error::NotAModel { .. }), "{error}");
         assert!(matches!(source.tokenizer().unwrap_err(), Error::Read { .. }));
     }

@@ -49,7 +49,7 @@ impl<'t> TextStream<'t> {
 /// use llama::{GenerationConfig, Generator, ModelSource, NoAdapter, TextGenerator};
 /// # let device = testing::flex();
 /// let source = ModelSource::open("models/SmolLM2-135M-Instruct")?;
-/// let llama = source.load(burn::tensor::DType::F32, &device)?;
+/// let llama = source.load(llama::Precision::F32, &device)?;
 /// let tokenizer = source.tokenizer()?;
 /// let prompt = tokenizer.encode("Llamas live in")?;
 /// let config = GenerationConfig::new(&tokenizer);

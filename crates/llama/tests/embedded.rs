@@ -4,7 +4,7 @@ mod tiny;
 
 use burn::tensor::DType;
 use llama::weights::huggingface;
-use llama::{Error, Llama, ModelSource, NoAdapter};
+use llama::{Error, Llama, ModelSource, NoAdapter, Precision};
 
 fn leak(path: &std::path::Path) -> &'static [u8] {
     std::fs::read(path).unwrap().leak()
@@ -38,7 +38,7 @@ fn an_embedded_model_is_the_one_in_its_folder() {
         };
         let expected = logits(&llama);
         for source in [opened, embedded] {
-            let loaded = source.load(DType::F32, &device).unwrap();
+            let loaded = source.load(Precision::F32, &device).unwrap();
             testing::assert_close("logits", logits(&loaded), expected.clone(), 0.0);
         }
     }
@@ -49,7 +49,7 @@ fn broken_bytes_are_named_as_built_in() {
     let config = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4,
         "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 3}"#;
     let source = ModelSource::embedded(config, b"no weights", b"no tokenizer").unwrap();
-    let error = source.load(DType::F32, &testing::flex()).unwrap_err();
+    let error = source.load(Precision::F32, &testing::flex()).unwrap_err();
     assert!(
         error.to_string().starts_with("the built-in model: not a valid safetensors"),
         "{error}"

@@ -227,6 +227,6 @@ fn a_window_changes_what_is_said() {
     let said = |config: LlamaConfig| {
         tokens_of(&tiny::model(config, &device), &[tiny::tokens(2, 6)], &greedy(20))
     };
-    let [free, windowed] = tiny::configs();
+    let [free, windowed] = tiny::windows();
     assert_ne!(said(free), said(windowed));
 }

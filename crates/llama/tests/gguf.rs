@@ -2,10 +2,10 @@
 //!
 //! `tests/golden/README.md` tells how the files are made.
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use llama::gguf::{GgufFile, GgufSource};
 use llama::weights::{Bytes, load};
-use llama::{Llama, NoAdapter, Tokenizer};
+use llama::{Llama, LlamaConfig, ModelSource, NoAdapter, Precision, Tokenizer};
 use testing::{Golden, assert_close, assert_values_close, flex, golden_folder};
 
 fn open(name: &str) -> GgufFile {
@@ -18,7 +18,7 @@ fn open(name: &str) -> GgufFile {
 
 fn model(name: &str, device: &Device) -> Llama {
     let file = open(name);
-    load(file.config().unwrap(), &GgufSource::new(file).unwrap(), DType::F32, device).unwrap()
+    load(file.config().unwrap(), &GgufSource::new(file).unwrap(), Precision::F32, device).unwrap()
 }
 
 /// A row of a golden JSON list: text, ids, decoded text.
@@ -56,6 +56,36 @@ fn every_block_type_equals_gguf_py() {
 }
 
 #[test]
+fn every_block_type_is_kept_to_the_bit() {
+    let file = open("quants.gguf");
+    let mut kept = Vec::new();
+    for (name, info) in file.tensors() {
+        let expected = file.read(name).unwrap().iter::<f32>().collect::<Vec<_>>();
+        let Some(blocks) = file.read_blocks(name).unwrap() else { continue };
+        assert_eq!(blocks.dequantise(), expected, "{name}");
+        for device in testing::devices() {
+            let quantised = blocks.clone().put(&device);
+            let [rows, columns] = quantised.dims();
+            assert_eq!([rows, columns].to_vec(), info.shape, "{name}");
+            assert_eq!(testing::values(quantised.rows(0, rows)), expected, "{name}");
+        }
+        kept.push((info.block_type.name(), blocks.bits.count()));
+    }
+    kept.sort_unstable();
+    let expected = [
+        ("Q4_0", 4),
+        ("Q4_1", 4),
+        ("Q4_K", 4),
+        ("Q5_0", 8),
+        ("Q5_1", 8),
+        ("Q5_K", 8),
+        ("Q6_K", 8),
+        ("Q8_0", 8),
+    ];
+    assert_eq!(kept, expected);
+}
+
+#[test]
 fn tied_model_has_the_logits_of_its_safetensors() {
     let device = flex();
     let golden = Golden::open("llama-gqa-tied/golden.safetensors");
@@ -75,6 +105,31 @@ fn half_precision_model_has_the_logits_of_the_reference() {
     let tokens = golden.int_tensor("input_ids", &device);
     let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter);
     assert_close("logits", logits, golden.tensor("logits", &device), 2e-4);
+}
+
+#[test]
+fn other_families_have_the_logits_and_the_config_of_their_safetensors() {
+    for device in testing::devices() {
+        for name in ["gpt2", "phi3", "qwen3"] {
+            let golden = Golden::open(&format!("{name}/golden.safetensors"));
+            let model = model(&format!("tiny-{name}.gguf"), &device);
+            let source = ModelSource::open(golden_folder().join(name).join("base")).unwrap();
+            // GGUF keeps the epsilon in f32.
+            let norm_eps = source.config().norm_eps;
+            assert_eq!(LlamaConfig { norm_eps, ..model.config().clone() }, *source.config());
+            let tokens = golden.int_tensor("input_ids", &device);
+            let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter);
+            assert_close(name, logits, golden.tensor("base_logits", &device), 2e-4);
+        }
+    }
+}
+
+#[test]
+fn qwen_tokens_equal_tokenizers() {
+    let tokenizer = open("tiny-qwen3.gguf").tokenizer().unwrap();
+    let rows = token_rows("qwen2_tokens.json");
+    check_tokens(&tokenizer, &rows);
+    assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (None, &[2][..]));
 }
 
 #[test]

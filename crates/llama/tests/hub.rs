@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use burn::tensor::DType;
 use llama::hub::{FetchProgress, Hub};
 use llama::weights::huggingface;
-use llama::{Error, ModelSource};
+use llama::{Error, ModelSource, Precision};
 
 /// Answers `GET /{repo}/resolve/main/{file}` with ranges, as the hub does.
 struct FakeHub {
@@ -142,7 +142,7 @@ fn a_repository_becomes_a_folder_that_loads() {
 
     let source = ModelSource::open(&folder).unwrap();
     assert_eq!(*source.config(), tiny::config());
-    source.load(DType::F32, &testing::flex()).unwrap();
+    source.load(Precision::F32, &testing::flex()).unwrap();
     assert_eq!(source.tokenizer().unwrap().chat_template.as_deref(), Some("T"));
 
     let weights = seen.iter().rev().find(|progress| progress.file == "model.safetensors").unwrap();

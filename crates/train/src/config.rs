@@ -30,6 +30,8 @@ pub struct TrainConfig {
     pub length: Length,
     /// Longest row in tokens; longer ones lose their end.
     pub max_len: usize,
+    /// Whether to keep one layer's graph at a time, which a quantised base asks for in any case.
+    pub recompute: bool,
     /// Seed of the adapter's start and of the order of the rows.
     pub seed: u64,
     /// Steps between two checkpoints; the end of an epoch always makes one.
@@ -60,6 +62,7 @@ impl Default for TrainConfig {
             accumulate: 1,
             length: Length::Epochs(3),
             max_len: 512,
+            recompute: false,
             seed: 0,
             checkpoint_every: 50,
             exact_match_rows: 128,

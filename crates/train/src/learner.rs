@@ -5,7 +5,7 @@ use std::path::Path;
 use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPrompt};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor};
-use llama::{Adapter, Llama, ModelSource, NoAdapter, Tokenizer, weights};
+use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision, Tokenizer, weights};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -65,12 +65,12 @@ impl Method {
         match self {
             Self::Adapter(config) => Ok(config.validate(&llama.config().into())?),
             // Better before the training than behind it.
-            Self::Full if llama.embedding.val().dtype() == DType::F32 => {
+            Self::Full if llama.precision() == Precision::F32 => {
                 Ok(weights::huggingface::check_saveable(llama.config())?)
             }
             Self::Full => Err(Error::Config {
                 field: "the base's precision",
-                found: format!("{:?}", llama.embedding.val().dtype()),
+                found: llama.precision().to_string(),
                 expected: "f32: all of the model's weights are to learn",
             }),
         }
@@ -179,7 +179,9 @@ impl Learner {
         let device: Device = base.device();
         match method {
             Method::Adapter(_) => Ok(Self::Adapter(AdapterWeights::load(folder, base, &device)?)),
-            Method::Full => Ok(Self::Full(ModelSource::open(folder)?.load(DType::F32, &device)?)),
+            Method::Full => {
+                Ok(Self::Full(ModelSource::open(folder)?.load(Precision::F32, &device)?))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! [`Trainer`] is for programs that want each step in their own hands; [`Job`] does what
 //! `llama-adapter train` does. Libraries print nothing: [`Event`]s tell what happens.
+//! [`recompute()`] takes any adapter's gradients with one layer's graph in memory at a time.
 //!
 //! ```
 //! use train::{Batch, Example};
@@ -33,6 +34,7 @@ mod optimizer;
 mod output;
 mod params;
 mod progress;
+mod recompute;
 mod run;
 mod schedule;
 mod settings;
@@ -52,6 +54,7 @@ pub use learner::{Learner, Method};
 pub use loss::label_loss;
 pub use optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
 pub use output::{METRICS_FILE, RUN_FILE};
+pub use recompute::{LayerwiseAdapter, recompute, recompute_adapter};
 pub use run::Job;
 pub use schedule::Schedule;
 pub use split::split_rows;

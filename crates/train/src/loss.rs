@@ -17,11 +17,24 @@ use crate::error::Result;
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
     let tokens = llama.tokens(&batch.tokens)?;
-    let hidden = llama.forward(tokens, None, adapter)?;
+    Ok(hidden_loss(llama, adapter, batch, llama.forward(tokens, None, adapter)?))
+}
+
+/// The same of what [`Llama::forward`] gives.
+///
+/// # Shapes
+/// - `hidden`: `[batch, seq, d_model]`
+/// - output: `[1]`
+pub(crate) fn hidden_loss(
+    llama: &Llama,
+    adapter: &dyn Adapter,
+    batch: &Batch,
+    hidden: Tensor<3>,
+) -> Tensor<1> {
     let [rows, seq, d_model] = hidden.dims();
     let (positions, labels) = batch.labels(&llama.device().without_autodiff());
     let labelled = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
     let log_probabilities = log_softmax(llama.logits(labelled, adapter), 2);
     let [count] = labels.dims();
-    Ok(log_probabilities.gather(2, labels.reshape([1, count, 1])).sum().neg())
+    log_probabilities.gather(2, labels.reshape([1, count, 1])).sum().neg()
 }

@@ -66,7 +66,8 @@ impl Job<'_> {
         let parameters = learner.n_parameters();
         let schedule = config.schedule(train.len());
         let order = config.order(train.len());
-        let mut trainer = Trainer::new(llama, learner, &train, order, schedule, &config.optimizer);
+        let mut trainer = Trainer::new(llama, learner, &train, order, schedule, &config.optimizer)
+            .with_recompute(config.recompute);
         let steps_per_epoch = trainer.steps_per_epoch();
         observer(Event::Prepared {
             train: train_fitted,

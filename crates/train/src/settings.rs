@@ -27,7 +27,7 @@ impl<'a> Settings<'a> {
         Self {
             about: job.about,
             model: job.model_name,
-            precision: format!("{:?}", job.llama.embedding.val().dtype()),
+            precision: format!("{:?}", job.llama.precision()),
             train_rows: job.train_rows.len(),
             eval_rows: job.eval_rows.len(),
             data_hash: format!("{:016x}", hash_rows(&[job.train_rows, job.eval_rows])),

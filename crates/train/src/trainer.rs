@@ -12,6 +12,7 @@ use crate::example::Example;
 use crate::learner::Learner;
 use crate::loss::label_loss;
 use crate::optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
+use crate::recompute::recompute_adapter;
 use crate::schedule::Schedule;
 
 /// Trains step by step. Its whole state is what learns, the optimizer's moments and the number of
@@ -24,6 +25,7 @@ pub struct Trainer<'a> {
     pub(crate) done: usize,
     order: Order,
     schedule: Schedule,
+    recompute: bool,
 }
 
 /// What one step did.
@@ -55,7 +57,16 @@ impl<'a> Trainer<'a> {
         optimizer: &OptimizerConfig,
     ) -> Self {
         let (learner, optimizer) = (learner.into(), Optimizer::new(optimizer));
-        Self { llama, examples, learner, optimizer, done: 0, order, schedule }
+        let recompute = llama.precision().bits().is_some();
+        Self { llama, examples, learner, optimizer, done: 0, order, schedule, recompute }
+    }
+
+    /// Whether to compute the layers twice and keep one layer's graph at a time
+    /// ([`recompute`](crate::recompute())): less memory for about a third more time. With a quantised
+    /// base that is always so; where the whole model learns it never is.
+    pub fn with_recompute(mut self, recompute: bool) -> Self {
+        self.recompute |= recompute;
+        self
     }
 
     /// Steps done.
@@ -95,13 +106,7 @@ impl<'a> Trainer<'a> {
         let mut loss = 0.0;
         let mut gradients = ModuleGradients::none(&self.learner);
         for batch in &batches {
-            let sum = self
-                .learner
-                .with(self.llama, |llama, adapter| label_loss(llama, adapter, batch))?;
-            // Divided by the labels of the whole step: summing batches then gives the mean.
-            let batch_loss = sum / labels.max(1) as f64;
-            loss += f64::from(batch_loss.clone().inner().into_scalar::<f32>());
-            gradients.add(&self.learner, &mut batch_loss.backward());
+            loss += self.add_gradients(batch, labels, &mut gradients)?;
         }
         let gradient_norm = gradients.norm();
         for (what, value) in [("loss", loss), ("gradient", gradient_norm)] {
@@ -115,5 +120,24 @@ impl<'a> Trainer<'a> {
         self.done += 1;
         let slots = batches.iter().map(Batch::n_slots).sum();
         Ok(StepReport { step: self.done, loss, rate, gradient_norm, labels, slots })
+    }
+
+    /// Adds the gradients of a batch and gives its loss, both divided by the labels of the whole
+    /// step: summing batches then gives the mean.
+    fn add_gradients(
+        &self,
+        batch: &Batch,
+        labels: usize,
+        gradients: &mut ModuleGradients,
+    ) -> Result<f64> {
+        let llama = self.llama;
+        if let (true, Learner::Adapter(adapter)) = (self.recompute, &self.learner) {
+            return recompute_adapter(llama, adapter, batch, labels, gradients);
+        }
+        let sum = self.learner.with(llama, |llama, adapter| label_loss(llama, adapter, batch))?;
+        let loss = sum / labels.max(1) as f64;
+        let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+        gradients.add(&self.learner, &mut loss.backward());
+        Ok(value)
     }
 }

@@ -10,8 +10,8 @@ use adaption_prompt::{
     LoraConfig, Scale, V2Config,
 };
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{DType, Gradients, Tensor, TensorData};
-use llama::{Llama, ModelSource, NoAdapter, Tokenizer};
+use burn::tensor::{Gradients, Tensor, TensorData};
+use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer};
 use tiny::open_base;
 use train::{
     Batch, Example, Learner, Method, ModuleGradients, OptimizerConfig, Order, Schedule, Trainer,
@@ -232,7 +232,7 @@ fn a_whole_model_is_saved_as_a_model() {
             // The window, the biases and the rotary scaling of the base are in the config too.
             let source = ModelSource::open(folder.path()).unwrap();
             assert_eq!(source.config(), llama.config(), "{case}");
-            let loaded = source.load(DType::F32, &device).unwrap();
+            let loaded = source.load(Precision::F32, &device).unwrap();
             let logits = |model: &Llama| {
                 let tokens = model.tokens(&[vec![3, 1, 4, 1, 5]]).unwrap();
                 let hidden = model.forward(tokens, None, &NoAdapter).unwrap();

@@ -6,12 +6,12 @@ mod tiny;
 use adaption_prompt::{AdapterWeights, AdaptionPrompt};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
-use llama::Llama;
+use llama::{Linear, Llama, Precision};
 use testing::{Golden, assert_close, assert_values_close};
-use tiny::{CASES, open_adapter, open_base, shape};
+use tiny::{CASES, open_adapter, open_base, open_base_in, shape};
 use train::{
     Batch, Error, Example, ModuleGradients, Optimizer, OptimizerConfig, Order, Schedule, Trainer,
-    evaluate_loss, label_loss,
+    evaluate_loss, label_loss, recompute_adapter,
 };
 
 /// The golden file's two rows.
@@ -87,11 +87,10 @@ fn five_adamw_steps_equal_pytorch() {
             assert_values_close(&format!("{case} losses"), &losses, &expected, &[5], 1e-5);
             let after = {
                 // The same keys, under another prefix.
-                let plain = llama.device();
+                let (plain, family) = (llama.device(), llama.config().architecture);
                 move |index: usize, what: &str| {
-                    let key = format!(
-                        "after5.base_model.model.model.layers.{index}.self_attn.adaption_{what}"
-                    );
+                    let attention = family.attention_module(index);
+                    let key = format!("after5.base_model.model.{attention}.adaption_{what}");
                     let (_shape, values) = golden.floats(&key);
                     Tensor::<1>::from_floats(values.as_slice(), &plain)
                 }
@@ -200,19 +199,21 @@ fn prompts_learn_after_an_evaluation_too() {
 #[test]
 fn training_lowers_the_loss_of_its_rows() {
     for device in testing::devices() {
-        let llama = open_base("llama-gqa-tied", &device);
-        let examples = examples();
-        let mut trainer = trainer(&llama, &examples, 30);
-        let loss = |trainer: &Trainer| {
-            let prompts = adapter(trainer).prepare(&llama);
-            evaluate_loss(&llama, &prompts, &examples, 4, &mut |_| {}).unwrap().loss
-        };
-        let before = loss(&trainer);
-        while !trainer.is_done() {
-            trainer.step().unwrap();
+        for case in ["llama-gqa-tied", "mistral-sw8", "gpt2", "qwen3"] {
+            let llama = open_base(case, &device);
+            let examples = examples();
+            let mut trainer = trainer(&llama, &examples, 30);
+            let loss = |trainer: &Trainer| {
+                let prompts = adapter(trainer).prepare(&llama);
+                evaluate_loss(&llama, &prompts, &examples, 4, &mut |_| {}).unwrap().loss
+            };
+            let before = loss(&trainer);
+            while !trainer.is_done() {
+                trainer.step().unwrap();
+            }
+            let after = loss(&trainer);
+            assert!(after < before - 0.2, "{case}: {before} -> {after}");
         }
-        let after = loss(&trainer);
-        assert!(after < before - 0.2, "{before} -> {after}");
     }
 }
 
@@ -276,4 +277,91 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_adapter() {
     assert!(matches!(error, Error::Diverged { what: "loss", step: 1, .. }), "{error}");
     assert_eq!(trainer.done(), 0);
     assert_eq!(numbers(&trainer), before);
+}
+
+/// Checks that the gradients of two ways agree, and are not nothing.
+fn assert_same(case: &str, found: &ModuleGradients, expected: &ModuleGradients) {
+    assert_eq!(found.by_name().count(), expected.by_name().count(), "{case}");
+    for ((name, found), (_, expected)) in found.by_name().zip(expected.by_name()) {
+        let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
+        testing::assert_relative(&format!("{case} {name}"), found, expected, 1e-5);
+    }
+}
+
+#[test]
+fn recomputed_layers_give_the_same_loss_and_gradients() {
+    for device in testing::devices() {
+        for case in CASES {
+            let llama = open_base(case, &device);
+            let golden = Golden::open(&format!("{case}/golden.safetensors"));
+            let device = device.clone().autodiff();
+            let adapter = open_adapter(&golden, "", shape(), &llama, &device);
+            let examples = golden_examples(&golden);
+            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+            let labels = batch.n_labels();
+
+            let loss = mean_loss(&llama, &adapter, &batch);
+            let expected_loss = loss.clone().inner();
+            let expected = ModuleGradients::take(&adapter, loss.backward());
+            let mut found = ModuleGradients::none(&adapter);
+            let loss = recompute_adapter(&llama, &adapter, &batch, labels, &mut found).unwrap();
+            let loss = Tensor::<1>::from_floats([loss as f32], &llama.device());
+            testing::assert_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
+            assert_same(case, &found, &expected);
+        }
+    }
+}
+
+/// The same model with its matrices in f32.
+fn dense(mut llama: Llama) -> Llama {
+    let to_dense = |linear: &mut Linear| linear.weight = linear.weight.to_dense().into();
+    llama.embedding = llama.embedding.to_dense().into();
+    llama.head.iter_mut().for_each(to_dense);
+    for layer in &mut llama.layers {
+        let (attention, feed_forward) = (&mut layer.attention, &mut layer.feed_forward);
+        for linear in [&mut attention.query, &mut attention.key, &mut attention.value] {
+            to_dense(linear);
+        }
+        to_dense(&mut attention.output);
+        feed_forward.gate.iter_mut().for_each(to_dense);
+        to_dense(&mut feed_forward.up);
+        to_dense(&mut feed_forward.down);
+    }
+    llama
+}
+
+#[test]
+fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
+    for device in testing::devices() {
+        for case in CASES {
+            let llama = open_base_in(Precision::Bits4, case, &device);
+            let golden = Golden::open(&format!("{case}/golden.safetensors"));
+            let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
+            let examples = golden_examples(&golden);
+            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+            let (mut found, labels) = (ModuleGradients::none(&adapter), batch.n_labels());
+            let loss = recompute_adapter(&llama, &adapter, &batch, labels, &mut found).unwrap();
+
+            let dense = dense(llama);
+            let expected = mean_loss(&dense, &adapter, &batch);
+            let loss = Tensor::<1>::from_floats([loss as f32], &device);
+            let plain = expected.clone().inner();
+            testing::assert_relative(&format!("{case} loss"), loss, plain, 1e-5);
+            let expected = ModuleGradients::take(&adapter, expected.backward());
+            assert_same(case, &found, &expected);
+        }
+    }
+}
+
+#[test]
+fn a_trainer_learns_the_same_with_and_without_recomputing() {
+    let llama = open_base("llama-gqa-tied", &testing::flex());
+    let examples = examples();
+    let mut plain = trainer(&llama, &examples, 4);
+    let mut recomputing = trainer(&llama, &examples, 4).with_recompute(true);
+    for _ in 0..4 {
+        let (plain, recomputing) = (plain.step().unwrap(), recomputing.step().unwrap());
+        assert!((plain.loss / recomputing.loss - 1.0).abs() < 1e-5);
+        assert!((plain.gradient_norm / recomputing.gradient_norm - 1.0).abs() < 1e-4);
+    }
 }

@@ -5,14 +5,16 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use llama::weights::{Bytes, SafetensorsFile};
-use llama::{Llama, Sizes};
+use llama::{Architecture, Llama};
 
+use super::format::{Hints, read};
 use super::keys::{self, Part};
-use super::peft::{self, CONFIG_FILE, GATES, Method, TENSORS_FILE};
+use super::peft::{self, CONFIG_FILE, GATES, Method, PICKLE_FILE, TENSORS_FILE};
 use super::settings::{LoraSettings, MixSettings, PromptSettings, Settings};
 use super::tensors::{Array, Arrays, read_safetensors, to_safetensors};
+use super::torch;
 use crate::config::Gate;
-use crate::data::{AdapterData, BaseInfo, Family, LoraData, PromptData, PromptLayer, V2Data};
+use crate::data::{AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data};
 use crate::error::{Error, Result};
 use crate::mix::{AnyAdapter, Mix, MixPart};
 use crate::v2::Scale;
@@ -26,8 +28,7 @@ use crate::weights::AdapterWeights;
 pub fn read_folder(folder: &Path) -> Result<AdapterData> {
     let settings = Settings::read(folder)?;
     if settings.as_ref().is_some_and(|settings| settings.mix.is_some()) {
-        let reason = "it is a mix of adapters, not a single one".into();
-        return Err(Error::NotAnAdapter { path: folder.into(), reason });
+        return Err(a_mix(folder));
     }
     let missing = |file: &str| Error::NotAnAdapter {
         path: folder.into(),
@@ -37,11 +38,16 @@ pub fn read_folder(folder: &Path) -> Result<AdapterData> {
     if settings.is_none() && config.is_none() {
         return Err(missing(CONFIG_FILE));
     }
-    let path = folder.join(TENSORS_FILE);
-    if !path.exists() {
+    let (path, pickle) = (folder.join(TENSORS_FILE), folder.join(PICKLE_FILE));
+    let (path, arrays) = if path.exists() {
+        let arrays = read_safetensors(&SafetensorsFile::new(Bytes::open(&path)?)?, &path)?;
+        (path, arrays)
+    } else if pickle.exists() {
+        let arrays = torch::read(&pickle, |_| true)?;
+        (pickle, arrays)
+    } else {
         return Err(missing(TENSORS_FILE));
-    }
-    let arrays = read_safetensors(&SafetensorsFile::new(Bytes::open(&path)?)?, &path)?;
+    };
     let mut base = BaseInfo::default();
     let mut expected = Expected::default();
     if let Some(config) = config {
@@ -94,9 +100,7 @@ pub(crate) fn assemble(
         let known = keys::parse(&name).filter(|(_, _, part)| expected.knows(*part));
         match known {
             Some((family, layer, part)) => {
-                if matches!(part, Part::Prompt) {
-                    base.family = family;
-                }
+                base.architecture = base.architecture.or(family);
                 match layer.or(last) {
                     Some(layer) => {
                         parts.insert((layer, part), array);
@@ -107,7 +111,7 @@ pub(crate) fn assemble(
             None => problems.push(format!("unexpected: {name}")),
         }
     }
-    let family = base.family;
+    let family = base.architecture;
     let prompts = expected
         .prompts
         .map(|gates| prompts_of(&parts, gates, expected.prompt_shape, family, &mut problems));
@@ -135,7 +139,7 @@ fn prompts_of(
     parts: &BTreeMap<(usize, Part), Array>,
     (gate, activation): (Gate, crate::Activation),
     shape: Option<(usize, usize)>,
-    family: Family,
+    family: Option<&Architecture>,
     problems: &mut Vec<String>,
 ) -> PromptData {
     let mut data =
@@ -241,7 +245,7 @@ fn lora_of(
             Part::LoraA(name) => name,
             Part::LoraB(name) => {
                 if !parts.contains_key(&(*layer, Part::LoraA(name))) {
-                    let key = keys::key(Family::Llama, *layer, Part::LoraA(name));
+                    let key = keys::key(None, *layer, Part::LoraA(name));
                     problems.push(format!("missing: {key}"));
                 }
                 continue;
@@ -249,12 +253,12 @@ fn lora_of(
             _ => continue,
         };
         let Some(b) = parts.get(&(*layer, Part::LoraB(name))) else {
-            let key = keys::key(Family::Llama, *layer, Part::LoraB(name));
+            let key = keys::key(None, *layer, Part::LoraB(name));
             problems.push(format!("missing: {key}"));
             continue;
         };
         if a.shape.first() != Some(&rank) || b.shape.get(1) != Some(&rank) {
-            let key = keys::key(Family::Llama, *layer, Part::LoraA(name));
+            let key = keys::key(None, *layer, Part::LoraA(name));
             let (a, b) = (&a.shape, &b.shape);
             problems.push(format!("{key}: expected rank {rank}, found {a:?} and {b:?}"));
         }
@@ -268,7 +272,7 @@ fn lora_of(
 
 /// Every tensor of an adapter under its name.
 pub(crate) fn arrays(data: &AdapterData) -> Arrays {
-    let family = data.base.family;
+    let family = data.base.architecture;
     let mut arrays = Arrays::new();
     let mut put = |layer: usize, part: Part, shape: Vec<usize>, values: &[f32]| {
         arrays.insert(keys::key(family, layer, part), Array::new(shape, values.to_vec()));
@@ -305,27 +309,32 @@ pub(crate) fn arrays(data: &AdapterData) -> Arrays {
 
 /// Writes the folder of a single adapter.
 pub(crate) fn write_folder(data: &AdapterData, folder: &Path) -> Result<()> {
-    write_peft(data, folder)?;
+    write_peft(data, folder, TENSORS_FILE)?;
     Settings::of(data).write(folder)
 }
 
-/// Writes PEFT's two files.
-pub(crate) fn write_peft(data: &AdapterData, folder: &Path) -> Result<()> {
+/// Writes PEFT's two files, the tensors into one of its two kinds.
+pub(crate) fn write_peft(data: &AdapterData, folder: &Path, tensors: &str) -> Result<()> {
     std::fs::create_dir_all(folder)
         .map_err(|source| llama::Error::Write { path: folder.into(), source })?;
-    llama::files::write(&folder.join(TENSORS_FILE), &to_safetensors(&arrays(data)))?;
+    let path = folder.join(tensors);
+    match tensors {
+        PICKLE_FILE => torch::write(&path, arrays(data), None)?,
+        _ => llama::files::write(&path, &to_safetensors(&arrays(data)))?,
+    }
     llama::files::write(&folder.join(CONFIG_FILE), peft::to_json(data).as_bytes())?;
     Ok(())
 }
 
+fn a_mix(folder: &Path) -> Error {
+    let reason = "it is a mix of adapters, not a single one".into();
+    Error::NotAnAdapter { path: folder.into(), reason }
+}
+
 /// What is known of a model that is at hand.
 fn base_info(llama: &Llama, name: &str) -> BaseInfo {
-    BaseInfo {
-        name: Some(name.into()),
-        family: Family::Llama,
-        sizes: Some(Sizes::from(llama.config())),
-        fingerprint: Some(llama.fingerprint()),
-    }
+    let fingerprint = Some(llama.fingerprint());
+    BaseInfo { fingerprint, ..BaseInfo::of(llama.config(), Some(name.into())) }
 }
 
 impl AdapterWeights {
@@ -338,15 +347,15 @@ impl AdapterWeights {
         write_folder(&self.to_data(base_info(llama, base)), folder)
     }
 
-    /// Reads a single adapter that was written here or by PEFT, for the model it was made for.
+    /// Reads a single adapter of any [`Format`](super::Format), for the model it was made for.
     ///
     /// # Errors
-    /// As [`read_folder`], [`from_data`](Self::from_data), and [`Error::OtherBase`] for a model
-    /// with another fingerprint.
-    pub fn load(folder: &Path, llama: &Llama, device: &Device) -> Result<Self> {
-        let data = read_folder(folder)?;
-        check_base(&data.base, llama, folder)?;
-        Self::from_data(&data, &llama.config().into(), &folder.join(TENSORS_FILE), device)
+    /// As [`AnyAdapter::load`], and [`Error::NotAnAdapter`] for a mix.
+    pub fn load(path: &Path, llama: &Llama, device: &Device) -> Result<Self> {
+        match AnyAdapter::load(path, llama, device)? {
+            AnyAdapter::Single(adapter) => Ok(adapter),
+            AnyAdapter::Mix(_) => Err(a_mix(path)),
+        }
     }
 }
 
@@ -360,38 +369,81 @@ fn check_base(base: &BaseInfo, llama: &Llama, folder: &Path) -> Result<()> {
     Err(Error::OtherBase { path: folder.into(), base: base.name.clone(), differences })
 }
 
+/// Parts of a mix as numbers: name, weight, adapter.
+type DataParts = Vec<(String, f64, AdapterData)>;
+
+/// Reads the parts of a mix's folder, or nothing if it holds a single adapter.
+///
+/// # Errors
+/// As [`read_folder`]; [`Error::Config`] for a part whose name is no folder's.
+pub fn read_mix(folder: &Path) -> Result<Option<DataParts>> {
+    let Some(mix) = Settings::read(folder)?.and_then(|settings| settings.mix) else {
+        return Ok(None);
+    };
+    let parts = mix.into_iter().map(|MixSettings { name, weight }| {
+        folder_name(&name)?;
+        let data = read_folder(&folder.join(&name))?;
+        Ok((name, weight, data))
+    });
+    parts.collect::<Result<_>>().map(Some)
+}
+
+/// Writes a mix: a folder for each part, and the weights.
+///
+/// # Errors
+/// [`Error::File`]; [`Error::Config`] for no parts, a name that is no folder's or comes twice, or a
+/// weight that is no finite number.
+pub fn write_mix(parts: &[(String, f64, AdapterData)], folder: &Path) -> Result<()> {
+    let wrong = |field, found: String, expected| Error::Config { field, found, expected };
+    let Some((_, _, first)) = parts.first() else {
+        return Err(wrong("mix", "empty".into(), "at least one adapter"));
+    };
+    for (index, (name, weight, _)) in parts.iter().enumerate() {
+        folder_name(name)?;
+        if parts[..index].iter().any(|(other, _, _)| other == name) {
+            return Err(Error::NameTaken { name: name.clone() });
+        }
+        if !weight.is_finite() {
+            return Err(wrong("weight in a mix", weight.to_string(), "a finite number"));
+        }
+    }
+    for (name, _, data) in parts {
+        write_folder(data, &folder.join(name))?;
+    }
+    let names =
+        parts.iter().map(|(name, weight, _)| MixSettings { name: name.clone(), weight: *weight });
+    Settings::of_mix(names.collect(), &first.base).write(folder)?;
+    // A single adapter that was here before is no part of the mix: PEFT would still read it.
+    for file in [CONFIG_FILE, TENSORS_FILE].map(|file| folder.join(file)) {
+        if file.exists() {
+            std::fs::remove_file(&file)
+                .map_err(|source| llama::Error::Write { path: file, source })?;
+        }
+    }
+    Ok(())
+}
+
 impl AnyAdapter {
     /// Writes the adapter into `folder`; a mix gets a folder in it for each of its parts.
     ///
     /// # Errors
-    /// As [`AdapterWeights::save`]; [`Error::Config`] for a mix without parts, with two of one
-    /// name, a name that is no folder's or a weight that is not finite.
+    /// As [`AdapterWeights::save`] and [`write_mix`].
     pub fn save(&self, folder: &Path, llama: &Llama, base: &str) -> Result<()> {
         let mix = match self {
             Self::Single(adapter) => return adapter.save(folder, llama, base),
             Self::Mix(mix) => mix,
         };
-        check_mix(mix)?;
-        let mut names = Vec::new();
-        for part in &mix.parts {
-            part.adapter.save(&folder.join(&part.name), llama, base)?;
-            names.push(MixSettings { name: part.name.clone(), weight: part.weight });
-        }
-        Settings::of_mix(names, &base_info(llama, base)).write(folder)?;
-        // A single adapter that was here before is no part of the mix: PEFT would still read it.
-        for file in [CONFIG_FILE, TENSORS_FILE].map(|file| folder.join(file)) {
-            if file.exists() {
-                std::fs::remove_file(&file)
-                    .map_err(|source| llama::Error::Write { path: file, source })?;
-            }
-        }
-        Ok(())
+        let info = base_info(llama, base);
+        let data =
+            |part: &MixPart| (part.name.clone(), part.weight, part.adapter.to_data(info.clone()));
+        write_mix(&mix.parts.iter().map(data).collect::<Vec<_>>(), folder)
     }
 
-    /// Reads an adapter or a mix for the model it was made for.
+    /// Reads an adapter of any [`Format`](super::Format), or a mix, for the model it was made for.
     ///
     /// # Errors
-    /// As [`AdapterWeights::load`].
+    /// As [`read`] and [`AdapterWeights::from_data`]; [`Error::OtherBase`] for a model with another
+    /// fingerprint than the adapter's.
     pub fn load(folder: &Path, llama: &Llama, device: &Device) -> Result<Self> {
         Self::load_with(folder, llama, device, true)
     }
@@ -406,42 +458,23 @@ impl AnyAdapter {
     }
 
     fn load_with(folder: &Path, llama: &Llama, device: &Device, checked: bool) -> Result<Self> {
-        let single = |folder: &Path| {
-            let data = read_folder(folder)?;
+        let weights = |data: AdapterData, folder: &Path| {
             if checked {
                 check_base(&data.base, llama, folder)?;
             }
-            let path = folder.join(TENSORS_FILE);
-            AdapterWeights::from_data(&data, &llama.config().into(), &path, device)
+            AdapterWeights::from_data(&data, &llama.config().into(), folder, device)
         };
-        let settings = Settings::read(folder)?;
-        let Some(mix) = settings.and_then(|settings| settings.mix) else {
-            return Ok(Self::Single(single(folder)?));
+        let Some(mix) = read_mix(folder)? else {
+            let base = BaseInfo::of(llama.config(), None);
+            let hints = Hints { base, ..Hints::default() };
+            return Ok(Self::Single(weights(read(folder, &hints)?, folder)?));
         };
-        let parts = mix.into_iter().map(|MixSettings { name, weight }| {
-            folder_name(&name)?;
-            Ok(MixPart { adapter: single(&folder.join(&name))?, name, weight })
+        let parts = mix.into_iter().map(|(name, weight, data)| {
+            let adapter = weights(data, &folder.join(&name))?;
+            Ok(MixPart { name, weight, adapter })
         });
         Ok(Self::Mix(Mix { parts: parts.collect::<Result<Vec<_>>>()? }))
     }
-}
-
-/// Refuses a mix that its folder could not hold.
-fn check_mix(mix: &Mix) -> Result<()> {
-    let wrong = |field, found, expected| Err(Error::Config { field, found, expected });
-    if mix.parts.is_empty() {
-        return wrong("the mix", "nothing".into(), "at least one part");
-    }
-    for (index, MixPart { name, weight, .. }) in mix.parts.iter().enumerate() {
-        folder_name(name)?;
-        if mix.parts[..index].iter().any(|other| other.name == *name) {
-            return wrong("name of a mix's part", format!("`{name}` twice"), "each name once");
-        }
-        if !weight.is_finite() {
-            return wrong("weight of a mix's part", weight.to_string(), "a finite number");
-        }
-    }
-    Ok(())
 }
 
 /// Refuses names that lead anywhere but into the mix's own folder.

@@ -1,9 +1,8 @@
 //! Names of an adapter's tensors, as PEFT has them and, for what PEFT does not know, in its style.
 //! This and `peft.rs` are the only places that know PEFT's names.
 
-use llama::{LinearName, NormName};
-
-use crate::data::Family;
+use llama::architecture::KNOWN;
+use llama::{Architecture, LinearName, NormName};
 
 /// Before every name: PEFT's wrapper around the model.
 const WRAPPER: &str = "base_model.model.";
@@ -22,12 +21,14 @@ pub(crate) enum Part {
     LoraB(LinearName),
 }
 
-/// Name of a tensor in a layer; the head and the final norm have no layer in their names.
-pub(crate) fn key(family: Family, layer: usize, part: Part) -> String {
-    let attention = match family {
-        Family::Llama => format!("{WRAPPER}model.layers.{layer}.self_attn"),
-        Family::Gpt2 => format!("{WRAPPER}transformer.h.{layer}.attn"),
-    };
+/// Name of a tensor in a layer; the head and the final norm have no layer in their names. Prompts
+/// are called as PEFT does in models of the family.
+pub(crate) fn key(family: Option<&Architecture>, layer: usize, part: Part) -> String {
+    let attention = family.map_or_else(
+        || format!("model.layers.{layer}.self_attn"),
+        |family| family.attention_module(layer),
+    );
+    let attention = format!("{WRAPPER}{attention}");
     let linear = |name| match module(name) {
         (place @ "lm_head", _) => format!("{WRAPPER}{place}"),
         (block, place) => format!("{WRAPPER}model.layers.{layer}.{block}.{place}"),
@@ -50,45 +51,42 @@ pub(crate) fn key(family: Family, layer: usize, part: Part) -> String {
     }
 }
 
-/// What a name means: whose it is, its layer (`None` for the head and the final norm) and part.
-pub(crate) fn parse(name: &str) -> Option<(Family, Option<usize>, Part)> {
+/// What a name means: its family where that shows, its layer (`None` for the head and the final
+/// norm) and part.
+pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option<usize>, Part)> {
     let name = name.strip_prefix(WRAPPER)?;
+    if let Some((attention, last)) = name.rsplit_once(".adaption_") {
+        let part = match last {
+            "prompt" => Part::Prompt,
+            "gate" => Part::Gate,
+            "factor" => Part::Factor,
+            _ => return None,
+        };
+        let layer = attention.split('.').find_map(|part| part.parse::<usize>().ok())?;
+        let family =
+            KNOWN.iter().copied().find(|known| known.attention_module(layer) == attention)?;
+        return Some((Some(family), Some(layer), part));
+    }
     if let Some(last) = name.strip_prefix("lm_head.") {
-        return Some((Family::Llama, None, linear_part(LinearName::Head, last)?));
+        return Some((None, None, linear_part(LinearName::Head, last)?));
     }
     if let Some(last) = name.strip_prefix("model.norm.") {
-        return Some((Family::Llama, None, norm_part(NormName::Final, last)?));
+        return Some((None, None, norm_part(NormName::Final, last)?));
     }
-    let (family, rest) = match name.strip_prefix("transformer.h.") {
-        Some(rest) => (Family::Gpt2, rest),
-        None => (Family::Llama, name.strip_prefix("model.layers.")?),
-    };
-    let (layer, rest) = rest.split_once('.')?;
+    let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
     // `01` and `+1` would be other names for layer 1.
     let layer = layer.parse::<usize>().ok().filter(|number| number.to_string() == layer)?;
     let (block, last) = rest.split_once('.')?;
-    let part = match (family, block, last) {
-        (Family::Llama, "self_attn", _) | (Family::Gpt2, "attn", _)
-            if last.starts_with("adaption_") =>
-        {
-            match last {
-                "adaption_prompt" => Part::Prompt,
-                "adaption_gate" => Part::Gate,
-                "adaption_factor" => Part::Factor,
-                _ => return None,
-            }
-        }
-        (Family::Llama, "input_layernorm", _) => norm_part(NormName::Attention, last)?,
-        (Family::Llama, "post_attention_layernorm", _) => norm_part(NormName::FeedForward, last)?,
-        (Family::Llama, _, _) => {
+    let part = match block {
+        "input_layernorm" => norm_part(NormName::Attention, last)?,
+        "post_attention_layernorm" => norm_part(NormName::FeedForward, last)?,
+        _ => {
             let (place, last) = last.split_once('.')?;
-            let names = LinearName::OF_A_LAYER.into_iter();
-            let name = { names }.find(|&name| module(name) == (block, place))?;
-            linear_part(name, last)?
+            let mut names = LinearName::OF_A_LAYER.into_iter();
+            linear_part(names.find(|&name| module(name) == (block, place))?, last)?
         }
-        (Family::Gpt2, _, _) => return None,
     };
-    Some((family, Some(layer), part))
+    Some((None, Some(layer), part))
 }
 
 /// Block and place of a linear layer in Hugging Face's Llama.
@@ -129,7 +127,7 @@ mod tests {
 
     #[test]
     fn every_name_means_what_it_was_made_for() {
-        let mut parts = vec![Part::Prompt, Part::Gate, Part::Factor];
+        let mut parts = Vec::new();
         for name in LinearName::OF_A_LAYER {
             parts.extend([Part::Scale(name), Part::Bias(name), Part::LoraA(name)]);
             parts.push(Part::LoraB(name));
@@ -138,17 +136,32 @@ mod tests {
             parts.extend([Part::NormWeight(name), Part::NormBias(name)]);
         }
         for part in parts {
-            let name = key(Family::Llama, 12, part);
-            assert_eq!(parse(&name), Some((Family::Llama, Some(12), part)), "{name}");
+            let name = key(None, 12, part);
+            assert_eq!(parse(&name), Some((None, Some(12), part)), "{name}");
         }
-        let last = [Part::Bias(LinearName::Head), Part::NormWeight(NormName::Final)];
-        for part in last {
-            let name = key(Family::Llama, 12, part);
-            assert_eq!(parse(&name), Some((Family::Llama, None, part)), "{name}");
+        for part in [Part::Bias(LinearName::Head), Part::NormWeight(NormName::Final)] {
+            let name = key(None, 12, part);
+            assert_eq!(parse(&name), Some((None, None, part)), "{name}");
         }
-        let name = key(Family::Gpt2, 3, Part::Gate);
+    }
+
+    #[test]
+    fn prompts_are_called_as_their_family_calls_its_attention() {
+        for known in KNOWN {
+            for part in [Part::Prompt, Part::Gate, Part::Factor] {
+                let name = key(Some(known), 3, part);
+                let (family, layer, found) = parse(&name).unwrap();
+                assert_eq!((layer, found), (Some(3), part), "{name}");
+                assert_eq!(family.unwrap().attention_module(3), known.attention_module(3));
+            }
+        }
+        let gpt2 = Architecture::named("gpt2");
+        let name = key(gpt2, 3, Part::Gate);
         assert_eq!(name, "base_model.model.transformer.h.3.attn.adaption_gate");
-        assert_eq!(parse(&name), Some((Family::Gpt2, Some(3), Part::Gate)));
+        assert_eq!(
+            key(None, 3, Part::Gate),
+            "base_model.model.model.layers.3.self_attn.adaption_gate"
+        );
     }
 
     #[test]

@@ -1,10 +1,17 @@
-//! Adapters on disk.
+//! Adapters on disk: every format is read into [`AdapterData`](crate::AdapterData) and written
+//! from it.
 
+mod fit;
 mod folder;
-mod keys;
+mod format;
+pub(crate) mod keys;
+mod lit;
+mod original;
 pub mod peft;
 mod settings;
 mod tensors;
+mod torch;
 
-pub use folder::read_folder;
+pub use folder::{read_folder, read_mix, write_mix};
+pub use format::{Format, Hints, read, write};
 pub use settings::SETTINGS_FILE;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::keys::module;
 use crate::config::{Activation, Gate};
-use crate::data::{AdapterData, Family, LoraData};
+use crate::data::{AdapterData, LoraData};
 use crate::error::{Error, Result};
 
 /// File of the settings.
@@ -50,9 +50,16 @@ pub(crate) enum Method {
 pub fn is_peft(data: &AdapterData) -> bool {
     match (&data.prompts, &data.v2, &data.lora) {
         (Some(prompts), None, None) => prompts.is_peft(),
-        (None, None, Some(lora)) => data.base.family == Family::Llama && is_even(lora),
+        (None, None, Some(lora)) => has_separate_linears(data) && is_even(lora),
         _ => false,
     }
+}
+
+/// Whether transformers has a layer of its own for each of ours: LoRA on a part of a fused one is
+/// something else there.
+fn has_separate_linears(data: &AdapterData) -> bool {
+    let fused = |family: &llama::Architecture| ["gpt2", "phi3"].contains(&family.name);
+    !data.base.architecture.is_some_and(fused)
 }
 
 /// Whether every adapted layer has the same linear layers: all that PEFT's config can say.
@@ -86,10 +93,10 @@ pub(crate) fn to_json(data: &AdapterData) -> String {
             config["adapter_layers"] = prompts.layers.len().into();
             config["adapter_len"] = prompts.adapter_len.into();
             config["peft_type"] = PROMPT_METHOD.into();
-            config["target_modules"] = match data.base.family {
-                Family::Llama => "self_attn".into(),
-                Family::Gpt2 => "attn".into(),
-            };
+            let family = data.base.architecture;
+            let attention = family.map_or("self_attn".into(), |own| own.attention_module(0));
+            let last = attention.rsplit('.').next().unwrap_or_default();
+            config["target_modules"] = last.into();
         }
         (None, lora) => {
             let lora = lora.as_ref().expect("PEFT's adapters have prompts or LoRA");

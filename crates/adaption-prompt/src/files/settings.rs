@@ -78,7 +78,8 @@ impl BaseSettings {
     pub fn info(self) -> BaseInfo {
         let Self { name, sizes, fingerprint } = self;
         let sizes = sizes.or_else(|| fingerprint.as_ref().map(|print| print.sizes.clone()));
-        BaseInfo { name, sizes, fingerprint, ..BaseInfo::default() }
+        let architecture = sizes.as_ref().map(|sizes| sizes.architecture);
+        BaseInfo { name, architecture, sizes, fingerprint }
     }
 }
 

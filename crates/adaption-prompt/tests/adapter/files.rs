@@ -5,7 +5,9 @@ use std::path::Path;
 
 use crate::tiny::{open_adapter, open_base, shape};
 use adaption_prompt::files::{peft, read_folder};
-use adaption_prompt::{Activation, AdapterWeights, AdaptionPromptConfig, Error, Gate};
+use adaption_prompt::{
+    Activation, AdapterSummary, AdapterWeights, AdaptionPromptConfig, Error, Gate,
+};
 use burn::tensor::{Tensor, TensorData};
 use llama::weights::{Bytes, SafetensorsFile};
 use llama::{Llama, NoAdapter, Sizes};
@@ -14,8 +16,8 @@ use testing::{Golden, assert_close, golden_folder};
 
 const CASE: &str = "llama-gqa-tied";
 /// Cases whose adapter PEFT itself wrote.
-const WRITTEN_BY_PEFT: [&str; 5] =
-    ["llama-mha", "llama-gqa-tied", "llama-rope3", "llama-rope-linear", "mistral-sw8"];
+const WRITTEN_BY_PEFT: [&str; 6] =
+    ["llama-mha", "llama-gqa-tied", "llama-rope3", "llama-rope-linear", "mistral-sw8", "gpt2"];
 
 fn read(path: &Path) -> SafetensorsFile {
     SafetensorsFile::new(Bytes::open(path).unwrap()).unwrap()
@@ -93,6 +95,17 @@ fn keys_are_exactly_pefts() {
             "base_model.model.model.layers.2.self_attn.adaption_prompt [1, 5, 32]",
         ]
     );
+}
+
+#[test]
+fn an_adapter_of_another_family_is_refused() {
+    let device = testing::flex();
+    let llama = open_base(CASE, &device);
+    let folder = golden_folder().join("gpt2/adapter");
+    let error = AdapterWeights::load(&folder, &llama, &device).unwrap_err().to_string();
+    assert!(error.contains("unexpected: base_model.model.transformer.h.1.attn."), "{error}");
+    let prompts = AdapterSummary::read(&folder).unwrap().prompts.unwrap();
+    assert_eq!(prompts.layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]

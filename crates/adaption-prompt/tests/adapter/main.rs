@@ -9,6 +9,9 @@ mod lifecycle;
 mod mixing;
 mod parity;
 mod peft_suite;
+mod properties;
 mod rows;
+#[path = "../../../llama/tests/tiny/mod.rs"]
+mod seeded;
 mod tiny;
 mod zoo;

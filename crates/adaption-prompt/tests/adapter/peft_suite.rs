@@ -7,14 +7,14 @@ use adaption_prompt::files::{SETTINGS_FILE, peft, read_folder};
 use adaption_prompt::{
     AdapterConfig, AdapterWeights, Adapters, AdaptionPromptConfig, BaseInfo, Error, Layers,
 };
-use burn::tensor::{DType, TensorData};
+use burn::tensor::TensorData;
 use llama::weights::{Bytes, SafetensorsFile};
-use llama::{DecodingState, GenerationConfig, NoAdapter, generate};
+use llama::{DecodingState, GenerationConfig, NoAdapter, Precision, generate};
 
 use crate::keyed;
-use crate::tiny::open_base;
+use crate::tiny::{open_base, open_base_in};
 use crate::zoo::{
-    answer, attention_key, distance, everywhere, logits, on_every_base, open_in, opened, plain,
+    answer, attention_key, distance, everywhere, logits, on_every_base, opened, plain,
 };
 
 /// Four tokens in the last two layers.
@@ -55,12 +55,13 @@ fn only_the_adapter_learns_and_embeddings_need_no_gradient() {
     everywhere(|case, llama| {
         let adapter = opened(config(), llama, 1, &llama.device().autodiff());
         let rows = [vec![1, 2, 3, 4]];
-        let embedded = llama.embed(llama.tokens(&rows).unwrap());
+        let pass = llama.pass(1, 4).unwrap();
+        let embedded = llama.embed(llama.tokens(&rows).unwrap(), &pass);
         assert!(!embedded.is_tracked(), "{case}");
         let scores = logits(llama, &rows, &adapter.prepare(llama));
         assert!(scores.is_tracked());
         let gradients = scores.square().mean().backward();
-        assert!(llama.embedding.val().grad(&gradients).is_none());
+        assert!(llama.embedding.to_dense().grad(&gradients).is_none());
         let found = keyed::gradients(&adapter, &gradients);
         assert_eq!(found.len(), 4);
         for (name, gradient) in found {
@@ -248,8 +249,8 @@ fn scores_with_and_without_a_cache_are_equal() {
 #[test]
 fn a_half_precision_base_answers_nearly_the_same() {
     on_every_base(|case, llama| {
-        for precision in [DType::BF16, DType::F16] {
-            let half = open_in(case, precision, &llama.device());
+        for precision in [Precision::BF16, Precision::F16] {
+            let half = open_base_in(precision, case, &llama.device());
             let adapter = opened(config(), llama, 1, &llama.device());
             let whole = answer(llama, &adapter.prepare(llama));
             let found = answer(&half, &adapter.prepare(&half));

@@ -2,13 +2,13 @@
 
 use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Layers};
 use burn::module::Param;
-use burn::tensor::{DType, Device, Tensor};
-use llama::{Llama, weights};
+use burn::tensor::{Device, Tensor};
+use llama::{Llama, ModelSource, Precision};
 use testing::Golden;
 
 /// Equal, grouped, tied and biased heads, another head width, stretched rotary embeddings, a
-/// sliding window.
-pub const CASES: [&str; 7] = [
+/// sliding window; then the other families.
+pub const CASES: [&str; 11] = [
     "llama-mha",
     "llama-gqa-tied",
     "llama-bias",
@@ -16,6 +16,10 @@ pub const CASES: [&str; 7] = [
     "llama-rope3",
     "llama-rope-linear",
     "mistral-sw8",
+    "gpt2",
+    "qwen2",
+    "qwen3",
+    "phi3",
 ];
 
 /// Shape of every golden adapter.
@@ -25,12 +29,14 @@ pub fn shape() -> AdaptionPromptConfig {
 
 /// A case's base model.
 pub fn open_base(case: &str, device: &Device) -> Llama {
+    open_base_in(Precision::F32, case, device)
+}
+
+/// The same with its matrices in `precision`.
+pub fn open_base_in(precision: Precision, case: &str, device: &Device) -> Llama {
     let folder = testing::golden_folder().join(case).join("base");
-    let path = folder.join("config.json");
-    let text = std::fs::read_to_string(&path).expect("golden bases are in the repository");
-    let config = weights::huggingface::parse_config(&path, &text).unwrap();
-    let source = weights::huggingface::open_weights(&folder).unwrap();
-    weights::load(config, &source, DType::F32, device).unwrap()
+    let source = ModelSource::open(folder).expect("golden bases are in the repository");
+    source.load(precision, device).unwrap()
 }
 
 /// An adapter with the parameters of a golden file.
@@ -45,7 +51,8 @@ pub fn open_adapter(
     let indices = adapter.indices().to_vec();
     for (index, layer) in indices.into_iter().zip(&mut adapter.layers) {
         let key = |what: &str| {
-            format!("{prefix}param.base_model.model.model.layers.{index}.self_attn.adaption_{what}")
+            let attention = llama.config().architecture.attention_module(index);
+            format!("{prefix}param.base_model.model.{attention}.adaption_{what}")
         };
         let prompt = golden.tensor::<3>(&key("prompt"), device).squeeze_dim::<2>(0);
         let (_shape, gate) = golden.floats(&key("gate"));

@@ -4,8 +4,8 @@ use adaption_prompt::{
     Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Layers, LoraConfig,
     V2Config,
 };
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use llama::{Adapter, LinearName, Llama, ModelSource};
+use burn::tensor::{Device, Tensor, TensorData};
+use llama::{Adapter, LinearName, Llama};
 
 use crate::keyed;
 use crate::tiny::{CASES, open_base};
@@ -27,12 +27,6 @@ pub fn on_every_base(check: impl Fn(&str, &Llama)) {
     for case in BASES {
         check(case, &open_base(case, &testing::flex()));
     }
-}
-
-/// A base in another precision.
-pub fn open_in(case: &str, precision: DType, device: &Device) -> Llama {
-    let folder = testing::golden_folder().join(case).join("base");
-    ModelSource::open(folder).unwrap().load(precision, device).unwrap()
 }
 
 /// What every tensor of an attention is called before its last word, as PEFT has it.

@@ -3,20 +3,60 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use adaption_prompt::files::peft::{PICKLE_FILE, TENSORS_FILE};
+use adaption_prompt::files::{self, Format, Hints};
 use adaption_prompt::{
     Activation, AdapterSummary, Gate, LayerSummary, LoraSummary, PromptSummary, Scale, V2Summary,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
+use crate::error::Error;
+
 #[derive(Debug, Serialize)]
 pub struct AdapterReport {
     path: PathBuf,
+    format: &'static str,
     bytes: u64,
     #[serde(flatten)]
     summary: AdapterSummary,
     /// Of all gates of all layers.
     gates: Option<Spread>,
+}
+
+/// A mix of adapters.
+#[derive(Debug, Serialize)]
+pub struct MixReport {
+    path: PathBuf,
+    parts: Vec<MixLine>,
+}
+
+#[derive(Debug, Serialize)]
+struct MixLine {
+    weight: f64,
+    #[serde(flatten)]
+    adapter: AdapterReport,
+}
+
+impl MixReport {
+    /// Reads a folder, if it is a mix.
+    pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+        let Some(parts) = files::read_mix(path)? else { return Ok(None) };
+        let parts = parts.into_iter().map(|(name, weight, _data)| {
+            Ok(MixLine { weight, adapter: AdapterReport::read(&path.join(name))? })
+        });
+        let parts = parts.collect::<anyhow::Result<_>>()?;
+        Ok(Some(Self { path: path.into(), parts }))
+    }
+}
+
+impl fmt::Display for MixReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "mix         {} of {} adapters", self.path.display(), self.parts.len())?;
+        self.parts.iter().try_for_each(|MixLine { weight, adapter }| {
+            write!(f, "\nweight      {weight}\n{adapter}")
+        })
+    }
 }
 
 /// Where some numbers lie.
@@ -39,15 +79,16 @@ impl Spread {
 
 impl AdapterReport {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let summary = AdapterSummary::read(path)?;
-        let tensors = path.join(adaption_prompt::files::peft::TENSORS_FILE);
-        let bytes =
-            std::fs::metadata(&tensors).map_err(crate::error::Error::file(tensors, "read"))?;
+        let format = Format::detect(path)?;
+        let summary = AdapterSummary::of(&files::read(path, &Hints::default())?);
+        let tensors = [TENSORS_FILE, PICKLE_FILE].map(|name| path.join(name));
+        let file = tensors.iter().find(|file| file.exists()).map_or(path, PathBuf::as_path);
+        let bytes = std::fs::metadata(file).map_err(Error::file(file, "read"))?.len();
         let gates = summary.prompts.as_ref().map(|prompts| {
             let gates = prompts.layers.iter().flat_map(|layer| layer.gates.clone());
             Spread::of(&gates.collect::<Vec<_>>())
         });
-        Ok(Self { path: path.into(), bytes: bytes.len(), summary, gates })
+        Ok(Self { path: path.into(), format: format.name(), bytes, summary, gates })
     }
 }
 
@@ -57,7 +98,7 @@ impl fmt::Display for AdapterReport {
         let base = base_model.as_deref().unwrap_or("not named");
         let width =
             prompts.as_ref().map_or(String::new(), |own| format!(" (width {})", own.d_model));
-        writeln!(f, "adapter     {}", self.path.display())?;
+        writeln!(f, "adapter     {} ({})", self.path.display(), self.format)?;
         writeln!(f, "made for    {}{width}", base.escape_debug())?;
         if let (Some(prompts), Some(gates)) = (prompts, &self.gates) {
             write_prompts(f, prompts, gates)?;

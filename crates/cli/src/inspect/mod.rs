@@ -8,6 +8,9 @@ mod tensors;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use adaption_prompt::files::peft::CONFIG_FILE;
+use adaption_prompt::files::{Format, SETTINGS_FILE};
+use llama::torch::TorchFile;
 use llama::weights::{Bytes, SafetensorsFile};
 use serde::Serialize;
 
@@ -15,7 +18,7 @@ use crate::error::Error;
 use crate::known::KnownModel;
 use crate::output;
 
-use adapter::AdapterReport;
+use adapter::{AdapterReport, MixReport};
 use gguf::GgufReport;
 use model::ModelReport;
 use tensors::FileReport;
@@ -26,13 +29,16 @@ use tensors::FileReport;
 /// tell whether it has learned anything.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model's folder, a .gguf file, an adapter's folder, a .safetensors file, or the name of a
-    /// fetched model. Default: the tiny model that is built in.
+    /// A model's folder, a .gguf file, an adapter's folder, a .safetensors or .pth file, or the name
+    /// of a fetched model. Default: the tiny model that is built in.
     path: Option<PathBuf>,
     /// Write JSON instead of text.
     #[arg(long)]
     json: bool,
 }
+
+/// What files of PyTorch's are called.
+const TORCH: [&str; 4] = ["pth", "pt", "bin", "ckpt"];
 
 /// One of the things that can be looked at.
 #[derive(Debug, Serialize)]
@@ -41,7 +47,9 @@ enum Report {
     Model(ModelReport),
     Gguf(GgufReport),
     Adapter(AdapterReport),
+    Mix(MixReport),
     Safetensors(FileReport),
+    Torch(FileReport),
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -56,7 +64,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Report::Model(report) => report,
         Report::Gguf(report) => report,
         Report::Adapter(report) => report,
-        Report::Safetensors(report) => report,
+        Report::Mix(report) => report,
+        Report::Safetensors(report) | Report::Torch(report) => report,
     };
     output::print(&text.to_string())
 }
@@ -71,8 +80,13 @@ fn look(path: &Path) -> anyhow::Result<Report> {
     if !path.exists() {
         return Err(Error::NothingThere { path: path.into() }.into());
     }
-    Ok(if path.join(adaption_prompt::files::peft::CONFIG_FILE).exists() {
-        Report::Adapter(AdapterReport::read(path)?)
+    let is_adapter = [CONFIG_FILE, SETTINGS_FILE].iter().any(|file| path.join(file).exists())
+        || extension != Some("bin") && path.is_file() && Format::detect(path).is_ok();
+    Ok(if is_adapter {
+        match MixReport::read(path)? {
+            Some(report) => Report::Mix(report),
+            None => Report::Adapter(AdapterReport::read(path)?),
+        }
     } else if path.is_dir() {
         Report::Model(ModelReport::folder(path)?)
     } else if extension == Some("gguf") {
@@ -80,6 +94,8 @@ fn look(path: &Path) -> anyhow::Result<Report> {
     } else if extension == Some("safetensors") {
         let file = SafetensorsFile::new(Bytes::open(path)?)?;
         Report::Safetensors(FileReport::new(path, &[file]))
+    } else if extension.is_some_and(|extension| TORCH.contains(&extension)) {
+        Report::Torch(FileReport::torch(&TorchFile::open(Bytes::open(path)?)?))
     } else {
         return Err(Error::NothingKnown { path: path.into() }.into());
     })

@@ -1,17 +1,21 @@
 //! A model's sizes and memory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use indicatif::{HumanBytes, HumanCount};
-use llama::weights::{Bytes, LoadReport, SafetensorsFile, expected_tensors, huggingface};
-use llama::{LlamaConfig, ModelSource, RopeScaling};
+use llama::weights::{
+    Bytes, HuggingFaceSource, LoadReport, SafetensorsFile, SafetensorsSource, TensorSource,
+    expected_tensors, huggingface,
+};
+use llama::{LlamaConfig, ModelSource, Positions, RopeScaling};
 use serde::Serialize;
 
 use super::tensors::{FileReport, Table, TensorLine};
 use crate::model::{built_in, built_in_source};
 
-/// A Hugging Face folder, or the built-in model.
+/// A Hugging Face folder, one of Meta's, or the built-in model.
 #[derive(Debug, Serialize)]
 pub struct ModelReport {
     path: PathBuf,
@@ -29,20 +33,31 @@ impl ModelReport {
     pub fn built_in() -> anyhow::Result<Self> {
         let source = built_in_source()?;
         let file = SafetensorsFile::new(Bytes::memory(source.path(), built_in::WEIGHTS))?;
-        Ok(Self::new(&source, &[file]))
+        let report = FileReport::new(source.path(), std::slice::from_ref(&file));
+        let weights = SafetensorsSource::new(source.path(), vec![file])?;
+        let named = HuggingFaceSource::new(weights, source.config());
+        Ok(Self::new(&source, report, named.shapes()))
     }
 
     pub fn folder(path: &Path) -> anyhow::Result<Self> {
         let source = ModelSource::open(path)?;
+        if let Some(weights) = source.meta() {
+            return Ok(Self::new(&source, FileReport::meta(weights), weights.shapes()));
+        }
         let weights = huggingface::open_weights(path)?;
-        Ok(Self::new(&source, weights.files()))
+        let report = FileReport::new(path, weights.files());
+        let named = HuggingFaceSource::new(weights, source.config());
+        Ok(Self::new(&source, report, named.shapes()))
     }
 
-    fn new(source: &ModelSource, files: &[SafetensorsFile]) -> Self {
+    fn new(
+        source: &ModelSource,
+        report: FileReport,
+        shapes: &BTreeMap<String, Vec<usize>>,
+    ) -> Self {
         let config = source.config().clone();
-        let shapes = files.iter().flat_map(|file| file.shapes().clone()).collect();
-        let fit = LoadReport::compare(&expected_tensors(&config), &shapes);
-        let FileReport { path, bytes, tensors, .. } = FileReport::new(source.path(), files);
+        let FileReport { path, bytes, tensors, .. } = report;
+        let fit = LoadReport::compare(&expected_tensors(&config), shapes);
         Self {
             path,
             parameters: config.n_parameters(),
@@ -120,7 +135,11 @@ pub fn sizes(f: &mut fmt::Formatter<'_>, config: &LlamaConfig) -> fmt::Result {
     writeln!(f, "attention   {n_heads} heads of {head_dim} on {n_kv_heads} key-value heads")?;
     let head = if config.tied_head { "tied to the embedding" } else { "of its own" };
     writeln!(f, "vocabulary  {} tokens, output head {head}", HumanCount(config.vocab_size as u64))?;
-    write!(f, "context     {} tokens, rotary base {}", config.max_positions, config.rope.theta)?;
+    write!(f, "context     {} tokens, ", config.max_positions)?;
+    match config.positions {
+        Positions::Rotary => write!(f, "rotary base {}", config.rope.theta)?,
+        Positions::Learned => write!(f, "learned positions")?,
+    }
     match &config.rope.scaling {
         RopeScaling::None => {}
         RopeScaling::Linear { factor } => write!(f, ", stretched {factor} times")?,

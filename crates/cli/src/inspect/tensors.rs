@@ -3,8 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::DType;
 use indicatif::{HumanBytes, HumanCount};
-use llama::weights::SafetensorsFile;
+use llama::torch::TorchFile;
+use llama::weights::meta::MetaSource;
+use llama::weights::{SafetensorsFile, TensorSource};
 use serde::Serialize;
 
 /// One tensor.
@@ -15,7 +18,7 @@ pub struct TensorLine {
     pub shape: Vec<usize>,
 }
 
-/// What is in one or several safetensors files.
+/// What is in one or several files of weights.
 #[derive(Debug, Serialize)]
 pub struct FileReport {
     pub path: PathBuf,
@@ -26,22 +29,42 @@ pub struct FileReport {
 
 impl FileReport {
     pub fn new(path: &Path, files: &[SafetensorsFile]) -> Self {
-        let mut tensors = Vec::new();
-        for file in files {
+        let lines = files.iter().flat_map(|file| {
             let dtypes = file.dtypes();
-            tensors.extend(file.shapes().iter().map(|(name, shape)| TensorLine {
-                name: name.clone(),
-                dtype: format!("{:?}", dtypes[name]).to_lowercase(),
-                shape: shape.clone(),
-            }));
-        }
+            file.shapes()
+                .iter()
+                .map(move |(name, shape)| TensorLine::new(name, dtypes[name], shape))
+        });
+        let bytes = files.iter().map(SafetensorsFile::len_bytes).sum();
+        Self::of(path, bytes, lines.collect())
+    }
+
+    /// What is in a file of PyTorch's.
+    pub fn torch(file: &TorchFile) -> Self {
+        let tensors = file.tensors().iter();
+        let lines = tensors.map(|(name, info)| TensorLine::new(name, info.dtype, &info.shape));
+        Self::of(file.path(), file.len_bytes(), lines.collect())
+    }
+
+    /// The whole tensors of Meta's shards, by Hugging Face's names.
+    pub fn meta(source: &MetaSource) -> Self {
+        let dtypes = source.dtypes();
+        let shapes = source.shapes().iter();
+        let lines = shapes.map(|(name, shape)| TensorLine::new(name, dtypes[name], shape));
+        let bytes = source.files().iter().map(TorchFile::len_bytes).sum();
+        Self::of(source.path(), bytes, lines.collect())
+    }
+
+    fn of(path: &Path, bytes: u64, tensors: Vec<TensorLine>) -> Self {
         let sizes = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>());
-        Self {
-            path: path.into(),
-            parameters: sizes.sum(),
-            bytes: files.iter().map(SafetensorsFile::len_bytes).sum(),
-            tensors,
-        }
+        Self { path: path.into(), parameters: sizes.sum(), bytes, tensors }
+    }
+}
+
+impl TensorLine {
+    fn new(name: &str, dtype: DType, shape: &[usize]) -> Self {
+        let dtype = format!("{dtype:?}").to_lowercase();
+        Self { name: name.into(), dtype, shape: shape.to_vec() }
     }
 }
 

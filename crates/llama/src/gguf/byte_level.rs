@@ -8,38 +8,48 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 
+use std::path::Path;
+
 use super::metadata::Metadata;
-use super::tokenizer::{Built, Vocabulary, fail};
+use super::tokenizer::{Built, fail};
 use crate::error::Result;
+use crate::vocabulary::{self, Vocabulary};
 
 /// How Llama 3 splits a text.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(crate) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// How Mistral's Tekken splits a text.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// How Qwen2 and its successors split a text.
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// What splits a text before the merges see it.
 #[derive(Debug, Clone, Copy)]
-enum Splitter {
+pub(crate) enum Splitter {
     /// GPT-2's expression.
     Gpt2,
     /// Single digits, then GPT-2's expression.
     DigitsGpt2,
-    /// Another expression; whole words that are tokens are taken as they are.
+    /// Another expression.
     Expression(&'static str),
+    /// Another expression; whole words that are tokens are taken as they are, and BOS comes first.
+    WholeWords(&'static str),
 }
 
 /// Splitters by `tokenizer.ggml.pre`.
-const KNOWN: [(&str, Splitter); 9] = [
+const KNOWN: [(&str, Splitter); 11] = [
     ("default", Splitter::Gpt2),
     ("gpt-2", Splitter::Gpt2),
     ("smollm", Splitter::DigitsGpt2),
     ("starcoder", Splitter::DigitsGpt2),
     ("refact", Splitter::DigitsGpt2),
-    ("llama-bpe", Splitter::Expression(LLAMA3)),
-    ("llama3", Splitter::Expression(LLAMA3)),
-    ("llama-v3", Splitter::Expression(LLAMA3)),
-    ("tekken", Splitter::Expression(TEKKEN)),
+    ("llama-bpe", Splitter::WholeWords(LLAMA3)),
+    ("llama3", Splitter::WholeWords(LLAMA3)),
+    ("llama-v3", Splitter::WholeWords(LLAMA3)),
+    ("tekken", Splitter::WholeWords(TEKKEN)),
+    ("qwen2", Splitter::Expression(QWEN2)),
+    ("deepseek-r1-qwen", Splitter::Expression(QWEN2)),
 ];
 
 pub(super) fn build(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Built> {
@@ -49,17 +59,28 @@ pub(super) fn build(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<
         let reason = format!("pre-tokenizer `{pre}` is not supported (known: {known})");
         return Err(fail(metadata, reason));
     };
-    let expression = matches!(splitter, Splitter::Expression(_));
-    let model = BPE::builder()
-        .vocab_and_merges(vocabulary.ids.clone(), merges(metadata)?)
-        .ignore_merges(expression)
-        .build()
-        .map_err(|error| fail(metadata, format!("merges: {error}")))?;
-    let mut inner = tokenizers::Tokenizer::new(model);
-    inner.with_pre_tokenizer(Some(pre_tokenizer(*splitter)));
-    inner.with_decoder(Some(ByteLevel::default()));
+    let inner = assemble(metadata.path(), vocabulary, merges(metadata)?, *splitter)?;
     // llama.cpp's defaults; its later writers put the answer into the file.
-    Ok(Built { inner, add_bos: expression, bos: None, eos: None })
+    let add_bos = matches!(splitter, Splitter::WholeWords(_));
+    Ok(Built { inner, add_bos, bos: None, eos: None })
+}
+
+/// The tokenizer of tokens and of pairs that merge, most important first.
+pub(crate) fn assemble(
+    path: &Path,
+    vocabulary: &Vocabulary<'_>,
+    merges: Vec<(String, String)>,
+    splitter: Splitter,
+) -> Result<tokenizers::Tokenizer> {
+    let model = BPE::builder()
+        .vocab_and_merges(vocabulary.ids.clone(), merges)
+        .ignore_merges(matches!(splitter, Splitter::WholeWords(_)))
+        .build()
+        .map_err(|error| vocabulary::fail(path, format!("merges: {error}")))?;
+    let mut inner = tokenizers::Tokenizer::new(model);
+    inner.with_pre_tokenizer(Some(pre_tokenizer(splitter)));
+    inner.with_decoder(Some(ByteLevel::default()));
+    Ok(inner)
 }
 
 fn pre_tokenizer(splitter: Splitter) -> PreTokenizerWrapper {
@@ -67,7 +88,7 @@ fn pre_tokenizer(splitter: Splitter) -> PreTokenizerWrapper {
     match splitter {
         Splitter::Gpt2 => bytes(true),
         Splitter::DigitsGpt2 => Sequence::new(vec![Digits::new(true).into(), bytes(true)]).into(),
-        Splitter::Expression(expression) => {
+        Splitter::Expression(expression) | Splitter::WholeWords(expression) => {
             let pattern = SplitPattern::Regex(expression.into());
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
                 .expect("the expressions above are valid");
@@ -120,6 +141,7 @@ mod tests {
             ("gpt-2", "It 's Ġ1234 Ġ Ġx Ċ Ċ FooBar"),
             ("smollm", "It 's Ġ 1 2 3 4 Ġ Ġx Ċ Ċ FooBar"),
             ("llama-bpe", "It 's Ġ 123 4 Ġ Ġx ĊĊ FooBar"),
+            ("qwen2", "It 's Ġ 1 2 3 4 Ġ Ġx ĊĊ FooBar"),
             ("tekken", "It 's Ġ 1 2 3 4 Ġ Ġx ĊĊ Foo Bar"),
         ] {
             assert_eq!(pieces(pre, text).join(" "), expected, "{pre}");

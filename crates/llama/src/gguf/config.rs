@@ -4,7 +4,8 @@ use burn::tensor::DType;
 
 use super::file::GgufFile;
 use super::source::ROPE_DIVISORS;
-use crate::config::{LlamaConfig, RopeConfig, RopeScaling};
+use crate::architecture::{Architecture, Format};
+use crate::config::{LlamaConfig, NormKind, RopeConfig, RopeScaling};
 use crate::error::{Error, Result};
 
 /// Base of the rotary embedding where a file names none.
@@ -12,20 +13,15 @@ const DEFAULT_THETA: f64 = 10_000.0;
 
 pub(super) fn config(file: &GgufFile) -> Result<LlamaConfig> {
     let metadata = file.metadata();
-    let architecture: &str = metadata.required("general.architecture")?;
-    if architecture != "llama" {
-        return Err(Error::Architecture {
-            path: file.path().into(),
-            found: architecture.into(),
-            known: "llama".into(),
-        });
-    }
-    let size = |key: &str| metadata.required::<usize>(&format!("llama.{key}"));
-    let optional_size = |key: &str| metadata.optional::<usize>(&format!("llama.{key}"));
+    let name: &str = metadata.required("general.architecture")?;
+    let architecture = Architecture::of_gguf(file.path(), name)?;
+    let base = architecture.base();
+    let size = |key: &str| metadata.required::<usize>(&format!("{name}.{key}"));
+    let optional_size = |key: &str| metadata.optional::<usize>(&format!("{name}.{key}"));
     let n_experts = optional_size("expert_count")?.unwrap_or(0);
     if n_experts > 0 {
-        let found = n_experts.to_string();
-        return Err(Error::config("llama.expert_count", found, "0: no mixture of experts"));
+        let (field, found) = (format!("{name}.expert_count"), n_experts.to_string());
+        return Err(Error::config(field, found, "0: no mixture of experts"));
     }
     let d_model = size("embedding_length")?;
     let n_heads = size("attention.head_count")?;
@@ -34,19 +30,26 @@ pub(super) fn config(file: &GgufFile) -> Result<LlamaConfig> {
         .or(rotated)
         .unwrap_or_else(|| d_model / n_heads.max(1));
     for (key, found) in [
-        ("llama.rope.dimension_count", rotated),
-        ("llama.attention.value_length", optional_size("attention.value_length")?),
+        ("rope.dimension_count", rotated),
+        ("attention.value_length", optional_size("attention.value_length")?),
     ] {
         if let Some(found) = found.filter(|&found| found != head_dim) {
             let expected = format!("{head_dim}, the width of a head");
-            return Err(Error::config(key, found.to_string(), expected));
+            return Err(Error::config(format!("{name}.{key}"), found.to_string(), expected));
         }
     }
     let vocab_size = match optional_size("vocab_size")? {
         Some(size) => size,
         None => file.info("token_embd.weight")?.shape[0],
     };
-    let has = |name: &str| file.tensors().contains_key(name);
+    let has = |ours: &str| {
+        let theirs = architecture.names().in_file(Format::Gguf, ours);
+        theirs.is_some_and(|name| file.tensors().contains_key(&name))
+    };
+    let norm_eps = match base.norm {
+        NormKind::Rms => "attention.layer_norm_rms_epsilon",
+        NormKind::Layer => "attention.layer_norm_epsilon",
+    };
     let config = LlamaConfig {
         n_layers: size("block_count")?,
         n_heads,
@@ -56,34 +59,35 @@ pub(super) fn config(file: &GgufFile) -> Result<LlamaConfig> {
         d_ff: size("feed_forward_length")?,
         vocab_size,
         max_positions: size("context_length")?,
-        norm_eps: metadata.required("llama.attention.layer_norm_rms_epsilon")?,
-        rope: rope(file)?,
-        qkv_bias: has("blk.0.attn_q.bias"),
-        output_bias: has("blk.0.attn_output.bias"),
-        mlp_bias: has("blk.0.ffn_gate.bias"),
-        tied_head: !has("output.weight"),
+        norm_eps: metadata.required(&format!("{name}.{norm_eps}"))?,
+        rope: rope(file, name)?,
+        qkv_bias: has("model.layers.0.self_attn.q_proj.bias"),
+        output_bias: has("model.layers.0.self_attn.o_proj.bias"),
+        mlp_bias: has("model.layers.0.mlp.up_proj.bias"),
+        tied_head: !has("lm_head.weight"),
         sliding_window: optional_size("attention.sliding_window")?.filter(|&window| window > 0),
+        ..base
     };
     config.validate()?;
     Ok(config)
 }
 
-fn rope(file: &GgufFile) -> Result<RopeConfig> {
+fn rope(file: &GgufFile, name: &str) -> Result<RopeConfig> {
     let metadata = file.metadata();
-    let theta = metadata.optional("llama.rope.freq_base")?.unwrap_or(DEFAULT_THETA);
-    let kind = metadata.optional::<&str>("llama.rope.scaling.type")?;
+    let key = |key: &str| format!("{name}.rope.{key}");
+    let theta = metadata.optional(&key("freq_base"))?.unwrap_or(DEFAULT_THETA);
+    let kind = metadata.optional::<&str>(&key("scaling.type"))?;
     let scaling = match kind {
         None | Some("none") => RopeScaling::None,
         Some("linear") => {
-            let factor: f64 = metadata.required("llama.rope.scaling.factor")?;
+            let factor: f64 = metadata.required(&key("scaling.factor"))?;
             if !(factor.is_finite() && factor > 0.0) {
-                let found = factor.to_string();
-                return Err(Error::config("llama.rope.scaling.factor", found, "above 0"));
+                return Err(Error::config(key("scaling.factor"), factor.to_string(), "above 0"));
             }
             RopeScaling::Linear { factor }
         }
         Some(other) => {
-            return Err(Error::config("llama.rope.scaling.type", other, "none or linear"));
+            return Err(Error::config(key("scaling.type"), other, "none or linear"));
         }
     };
     if !file.tensors().contains_key(ROPE_DIVISORS) {
@@ -92,7 +96,7 @@ fn rope(file: &GgufFile) -> Result<RopeConfig> {
     if scaling != RopeScaling::None {
         let found = kind.unwrap_or_default();
         let expected = format!("none beside the tensor {ROPE_DIVISORS}");
-        return Err(Error::config("llama.rope.scaling.type", found, expected));
+        return Err(Error::config(key("scaling.type"), found, expected));
     }
     let data = file.read(ROPE_DIVISORS)?.convert_dtype(DType::F32);
     let divisors = data.iter::<f32>().collect::<Vec<_>>();
@@ -126,11 +130,8 @@ mod tests {
             max_positions: 64,
             norm_eps: 1e-5,
             rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
             tied_head: true,
-            sliding_window: None,
+            ..LlamaConfig::default()
         };
         assert_eq!(config, expected);
     }
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn what_has_no_arithmetic_here_is_refused() {
         for (key, value, expected) in [
-            ("general.architecture", Value::Text("qwen2".into()), "architecture `qwen2`"),
+            ("general.architecture", Value::Text("bert".into()), "architecture `bert`"),
             ("llama.expert_count", Value::Unsigned(8), "llama.expert_count is 8"),
             ("llama.rope.scaling.type", Value::Text("yarn".into()), "is yarn, expected none"),
             ("llama.rope.dimension_count", Value::Unsigned(2), "dimension_count is 2, expected 4"),

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use burn::tensor::TensorData;
 
-use super::dequantise::decode;
+use super::dequantise::{decode, unpack};
 use super::metadata::Metadata;
-use super::reader::{Reader, broken};
+use super::reader::{broken, header};
 use super::summary::Summary;
 use super::tensor_info::{self, TensorInfo};
 use crate::config::LlamaConfig;
 use crate::error::Result;
+use crate::quantised::Blocks;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Bytes;
 
@@ -44,7 +45,7 @@ impl GgufFile {
     /// [`Error::Format`](crate::Error::Format) says what is wrong and where;
     /// [`Error::Read`](crate::Error::Read).
     pub fn open(bytes: Bytes) -> Result<Self> {
-        let mut reader = Reader::new(&bytes);
+        let mut reader = header(&bytes);
         let magic: [u8; 4] = reader.array("the magic number")?;
         if magic != *b"GGUF" {
             return Err(broken(
@@ -137,6 +138,17 @@ impl GgufFile {
     pub fn read(&self, name: &str) -> Result<TensorData> {
         let info = self.info(name)?;
         Ok(decode(info.block_type, self.read_bytes(info)?, info.shape.clone()))
+    }
+
+    /// One matrix by llama.cpp's name as it is stored, its rows in the file's order; `None` for
+    /// types without blocks, and for what is no matrix.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        let info = self.info(name)?;
+        let &[rows, columns] = &info.shape[..] else { return Ok(None) };
+        Ok(unpack(info.block_type, &self.read_bytes(info)?, [rows, columns]))
     }
 
     pub(super) fn info(&self, name: &str) -> Result<&TensorInfo> {

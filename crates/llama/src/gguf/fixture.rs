@@ -5,9 +5,9 @@ use super::value::Value;
 use crate::error::Result;
 use crate::weights::Bytes;
 
-/// Opens bytes as a file. They are leaked, which tests can afford.
+/// Opens bytes as a file.
 pub(super) fn open(bytes: Vec<u8>) -> Result<GgufFile> {
-    GgufFile::open(Bytes::memory("test.gguf", bytes.leak()))
+    GgufFile::open(Bytes::memory("test.gguf", bytes))
 }
 
 /// A file to write.

@@ -11,14 +11,15 @@
 //! allocated, and every tensor must lie in the file, on the alignment, over no other.
 //!
 //! ```no_run
-//! use burn::tensor::{DType, Device};
+//! use burn::tensor::Device;
+//! use llama::Precision;
 //! use llama::gguf::{GgufFile, GgufSource};
 //! use llama::weights::{Bytes, load};
 //!
 //! fn open(path: &str, device: &Device) -> llama::Result<()> {
 //!     let file = GgufFile::open(Bytes::open(path)?)?;
 //!     let (config, tokenizer) = (file.config()?, file.tokenizer()?);
-//!     let model = load(config, &GgufSource::new(file)?, DType::F32, device)?;
+//!     let model = load(config, &GgufSource::new(file)?, Precision::F32, device)?;
 //!     let prompt = model.tokens(&[tokenizer.encode("Once upon a time")?])?;
 //!     # let _ = prompt;
 //!     Ok(())
@@ -28,7 +29,7 @@
 //! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
 
 mod block_type;
-mod byte_level;
+pub(crate) mod byte_level;
 mod config;
 mod dequantise;
 mod file;

@@ -1,91 +1,21 @@
-//! SentencePiece's BPE with byte fallback, as Llama 1 and 2 and Mistral have it.
-//!
-//! Spaces become `▁`, one is put in front, and of two neighbours the pair goes together whose
-//! union scores best. The `tokenizers` crate wants a list of pairs instead of scores: every way to
-//! cut a token into two tokens, best score first.
-//!
-//! Source: `transformers`, `convert_slow_tokenizer.py`, `generate_merges` and `LlamaConverter`.
-
-use tokenizers::decoders::byte_fallback::ByteFallback;
-use tokenizers::decoders::fuse::Fuse;
-use tokenizers::decoders::sequence::Sequence as Decoders;
-use tokenizers::decoders::strip::Strip;
-use tokenizers::models::bpe::BPE;
-use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
+//! Metadata ─► SentencePiece's BPE with byte fallback, as Llama 1 and 2 and Mistral have it.
 
 use super::metadata::Metadata;
-use super::tokenizer::{Built, TokenKind, Vocabulary, fail};
+use super::tokenizer::{Built, special_id};
 use crate::error::Result;
-
-/// What stands for a space.
-const SPACE: &str = "▁";
+use crate::vocabulary::Vocabulary;
+use crate::vocabulary::sentencepiece::{self, Settings};
 
 pub(super) fn build(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Built> {
     let scores: Vec<f64> = metadata.required("tokenizer.ggml.scores")?;
-    if scores.len() != vocabulary.tokens.len() {
-        let (tokens, scores) = (vocabulary.tokens.len(), scores.len());
-        return Err(fail(metadata, format!("{tokens} tokens but {scores} scores")));
-    }
-    let mut model = BPE::builder()
-        .vocab_and_merges(vocabulary.ids.clone(), merges(vocabulary, &scores))
-        .fuse_unk(true)
-        .byte_fallback(true);
     // llama.cpp's defaults.
     let default = |id: u32| Some(id).filter(|&id| (id as usize) < vocabulary.tokens.len());
-    let unknown = vocabulary.special_id(metadata, "unknown_token_id")?.or(default(0));
-    if let Some(id) = unknown {
-        model = model.unk_token(vocabulary.tokens[id as usize].into());
-    }
-    let model = model.build().map_err(|error| fail(metadata, format!("merges: {error}")))?;
-
-    let prefix = metadata.optional("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
-    let replace = |from: &str, to: &str| Replace::new(from, to).expect("a plain text");
-    let mut normalizers = vec![replace(" ", SPACE).into()];
-    let mut decoders =
-        vec![replace(SPACE, " ").into(), ByteFallback::new().into(), Fuse::new().into()];
-    if prefix {
-        normalizers.insert(0, Prepend::new(SPACE.into()).into());
-        decoders.push(Strip::new(' ', 1, 0).into());
-    }
-    let mut inner = tokenizers::Tokenizer::new(model);
-    inner.with_normalizer(Some(Normalizers::new(normalizers)));
-    inner.with_decoder(Some(Decoders::new(decoders)));
-    Ok(Built { inner, add_bos: true, bos: default(1), eos: default(2) })
-}
-
-/// Every way to make a token of two, best score first.
-fn merges(vocabulary: &Vocabulary<'_>, scores: &[f64]) -> Vec<(String, String)> {
-    struct Merge<'a> {
-        score: f64,
-        /// Lengths in characters: of equal scores, the longer halves come first.
-        lengths: (usize, usize),
-        halves: (&'a str, &'a str),
-    }
-    // Nothing that is written in a text may merge into a control token or a byte.
-    let id = |token: &str| {
-        let id = *vocabulary.ids.get(token)?;
-        let kind = vocabulary.kinds[id as usize];
-        matches!(kind, TokenKind::Normal | TokenKind::UserDefined).then_some(id)
+    let settings = Settings {
+        unknown: special_id(metadata, vocabulary, "unknown_token_id")?.or(default(0)),
+        add_space_prefix: metadata.optional("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
     };
-    let mut merges = Vec::new();
-    for (&token, &score) in vocabulary.tokens.iter().zip(scores) {
-        if id(token).is_none() {
-            continue;
-        }
-        let len = token.chars().count();
-        let mut ways = Vec::new();
-        for (index, (place, _)) in token.char_indices().enumerate().skip(1) {
-            let halves = token.split_at(place);
-            if let (Some(left), Some(right)) = (id(halves.0), id(halves.1)) {
-                ways.push(((left, right), Merge { score, lengths: (index, len - index), halves }));
-            }
-        }
-        ways.sort_by_key(|(ids, _)| *ids);
-        merges.extend(ways.into_iter().map(|(_, merge)| merge));
-    }
-    merges.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.lengths.cmp(&a.lengths)));
-    let owned = |merge: Merge<'_>| (merge.halves.0.to_owned(), merge.halves.1.to_owned());
-    merges.into_iter().map(owned).collect()
+    let inner = sentencepiece::build(metadata.path(), vocabulary, &scores, &settings)?;
+    Ok(Built { inner, add_bos: true, bos: default(1), eos: default(2) })
 }
 
 #[cfg(test)]

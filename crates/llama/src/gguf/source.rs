@@ -1,7 +1,8 @@
 //! llama.cpp's names and row order ─► Hugging Face's.
 //!
-//! Both rotate pairs of a head's rows. llama.cpp pairs neighbours, Hugging Face rows half a head
-//! apart; whoever wrote the file interleaved the rows of Wq and Wk, and here they go back.
+//! Both rotate pairs of a head's rows. For a Llama llama.cpp pairs neighbours, Hugging Face rows
+//! half a head apart; whoever wrote the file interleaved the rows of Wq and Wk, and here they go
+//! back.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,11 +10,14 @@ use std::sync::Arc;
 
 use burn::tensor::TensorData;
 
-use super::dequantise::decode;
+use super::dequantise::{decode, unpack};
 use super::file::GgufFile;
 use super::tensor_info::TensorInfo;
+use crate::architecture::Format;
 use crate::error::{Error, Result};
-use crate::weights::TensorSource;
+use crate::quantised::Blocks;
+use crate::weights::rotary_rows::halves_from_neighbours;
+use crate::weights::{Layout, TensorSource};
 
 /// Divisors of the rotary frequencies: part of the config, not a weight.
 pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
@@ -23,33 +27,25 @@ pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 pub struct GgufSource {
     file: Arc<GgufFile>,
     head_dim: usize,
-    shapes: BTreeMap<String, Vec<usize>>,
-    /// llama.cpp's name by Hugging Face's.
-    names: BTreeMap<String, String>,
+    /// Whether the rows of Wq and Wk are interleaved.
+    interleaved: bool,
+    layout: Layout,
 }
 
 impl GgufSource {
-    /// Names the tensors of a file as Hugging Face does. Unknown ones keep their names, so that
+    /// Finds the tensors of the file's config in it. Unknown ones keep their names, so that
     /// [`load`](crate::weights::load) reports them.
     ///
     /// # Errors
     /// As [`GgufFile::config`].
     pub fn new(file: impl Into<Arc<GgufFile>>) -> Result<Self> {
         let file = file.into();
-        let head_dim = file.config()?.head_dim;
-        let (mut shapes, mut names) = (BTreeMap::new(), BTreeMap::new());
-        for (name, info) in file.tensors() {
-            if name == ROPE_DIVISORS {
-                continue;
-            }
-            let theirs = huggingface_name(name).unwrap_or_else(|| name.clone());
-            shapes.insert(theirs.clone(), info.shape.clone());
-            if let Some(other) = names.insert(theirs.clone(), name.clone()) {
-                let reason = format!("tensors {other} and {name} are both {theirs}");
-                return Err(Error::Format { path: file.path().into(), format: "GGUF", reason });
-            }
-        }
-        Ok(Self { file, head_dim, shapes, names })
+        let config = file.config()?;
+        let tensors = file.tensors().iter().filter(|(name, _)| *name != ROPE_DIVISORS);
+        let shapes = tensors.map(|(name, info)| (name.clone(), info.shape.clone())).collect();
+        let layout = Layout::new(&config, Format::Gguf, &shapes);
+        let interleaved = config.architecture.gguf_interleaved();
+        Ok(Self { file, head_dim: config.head_dim, interleaved, layout })
     }
 }
 
@@ -59,83 +55,69 @@ impl TensorSource for GgufSource {
     }
 
     fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
-        &self.shapes
+        &self.layout.shapes
     }
 
     fn read(&self, name: &str) -> Result<TensorData> {
-        let info = self.file.info(self.names.get(name).map_or(name, String::as_str))?;
-        let mut bytes = self.file.read_bytes(info)?;
-        if [".attn_q.", ".attn_k."].iter().any(|part| info.name.contains(part)) {
-            bytes = self.put_rows_back(info, &bytes)?;
+        let place = self.layout.place(name);
+        let info = self.file.info(place.map_or(name, |place| &place.name))?;
+        let data = decode(info.block_type, self.read_bytes(info)?, info.shape.clone());
+        Ok(match place {
+            Some(place) => place.take(data),
+            None => data,
+        })
+    }
+
+    fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        let place = self.layout.place(name);
+        let info = self.file.info(place.map_or(name, |place| &place.name))?;
+        let &[rows, columns] = &info.shape[..] else { return Ok(None) };
+        // Plain numbers are large, and would be read to no use.
+        if info.block_type.block_len() == 1 {
+            return Ok(None);
         }
-        Ok(decode(info.block_type, bytes, info.shape.clone()))
+        let bytes = self.read_bytes(info)?;
+        // Rows are whole blocks: those of one of several tensors under a name are cut out.
+        let own = place.map_or(0..rows, |place| place.rows.clone());
+        let row_len = bytes.len() / rows.max(1);
+        let Some(own_bytes) = bytes.get(own.start * row_len..own.end * row_len) else {
+            return Ok(None);
+        };
+        Ok(unpack(info.block_type, own_bytes, [own.len(), columns]))
+    }
+
+    fn name_in_file(&self, name: &str) -> String {
+        self.layout.name_in_file(name)
     }
 }
 
 impl GgufSource {
-    /// Rows `0 2 4 ... 1 3 5 ...` of every head. Rows are whole blocks, so their bytes move.
-    fn put_rows_back(&self, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>> {
-        let (rows, half) = (info.shape[0], self.head_dim / 2);
-        let row_bytes = bytes.len() / rows;
-        let rows_are_whole = info.shape.len() > 1 || info.block_type.block_len() == 1;
-        if !rows.is_multiple_of(self.head_dim) || !rows_are_whole {
-            return Err(Error::Format {
-                path: self.file.path().into(),
-                format: "GGUF",
-                reason: format!(
-                    "tensor {} has {rows} rows in {}, expected whole rows in heads of {}",
-                    info.name,
-                    info.block_type.name(),
-                    self.head_dim
-                ),
-            });
+    /// A tensor's bytes, its rows in Hugging Face's order.
+    fn read_bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
+        let bytes = self.file.read_bytes(info)?;
+        if self.interleaved && [".attn_q.", ".attn_k."].iter().any(|part| info.name.contains(part))
+        {
+            return self.put_rows_back(info, &bytes);
         }
-        let mut out = Vec::with_capacity(bytes.len());
-        for head in bytes.chunks_exact(self.head_dim * row_bytes) {
-            for part in 0..2 {
-                for pair in 0..half {
-                    let row = 2 * pair + part;
-                    out.extend_from_slice(&head[row * row_bytes..(row + 1) * row_bytes]);
-                }
-            }
-        }
-        Ok(out)
+        Ok(bytes)
     }
-}
 
-/// Hugging Face's name for one of llama.cpp's.
-fn huggingface_name(name: &str) -> Option<String> {
-    let whole = match name {
-        "token_embd.weight" => "model.embed_tokens.weight",
-        "output_norm.weight" => "model.norm.weight",
-        "output.weight" => "lm_head.weight",
-        _ => "",
-    };
-    if !whole.is_empty() {
-        return Some(whole.into());
+    /// Rows are whole blocks, so their bytes move.
+    fn put_rows_back(&self, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>> {
+        let rows = info.shape[0];
+        let rows_are_whole = info.shape.len() > 1 || info.block_type.block_len() == 1;
+        let back = rows_are_whole.then(|| halves_from_neighbours(bytes, rows, self.head_dim));
+        back.flatten().ok_or_else(|| Error::Format {
+            path: self.file.path().into(),
+            format: "GGUF",
+            reason: format!(
+                "tensor {} has {rows} rows in {}, expected whole rows in heads of {}",
+                info.name,
+                info.block_type.name(),
+                self.head_dim
+            ),
+        })
     }
-    let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
-    let (part, kind) = rest.split_once('.')?;
-    // `01` and `+1` would be other names for layer 1.
-    let canonical = layer.parse::<usize>().is_ok_and(|number| number.to_string() == layer);
-    if !canonical || !["weight", "bias"].contains(&kind) {
-        return None;
-    }
-    let part = match part {
-        "attn_q" => "self_attn.q_proj",
-        "attn_k" => "self_attn.k_proj",
-        "attn_v" => "self_attn.v_proj",
-        "attn_output" => "self_attn.o_proj",
-        "attn_norm" => "input_layernorm",
-        "ffn_gate" => "mlp.gate_proj",
-        "ffn_up" => "mlp.up_proj",
-        "ffn_down" => "mlp.down_proj",
-        "ffn_norm" => "post_attention_layernorm",
-        // Old files have the rotary table, which nobody needs.
-        "attn_rot_embd" => return Some(format!("model.layers.{layer}.rotary_emb.inv_freq")),
-        _ => return None,
-    };
-    Some(format!("model.layers.{layer}.{part}.{kind}"))
 }
 
 #[cfg(test)]
@@ -168,18 +150,18 @@ mod tests {
         fixture.floats("blk.0.attn_v.bias", &[8]);
         assert_eq!(
             report(&fixture).unexpected,
-            [
-                "blk.0.attn_q_norm.weight",
-                "blk.00.ffn_up.weight",
-                "model.layers.0.self_attn.v_proj.bias"
-            ]
+            ["blk.0.attn_q_norm.weight", "blk.0.attn_v.bias", "blk.00.ffn_up.weight"]
         );
     }
 
     #[test]
     fn rows_of_queries_and_keys_go_back() {
         let mut fixture = Fixture::model();
-        fixture.floats("blk.1.attn_q.bias", &[16]);
+        for layer in 0..2 {
+            for (name, rows) in [("q", 16), ("k", 8), ("v", 8)] {
+                fixture.floats(&format!("blk.{layer}.attn_{name}.bias"), &[rows]);
+            }
+        }
         let source = GgufSource::new(open(fixture.bytes()).unwrap()).unwrap();
         let read = |name: &str| {
             let data = source.read(&format!("model.layers.1.self_attn.{name}")).unwrap();
@@ -195,7 +177,6 @@ mod tests {
     fn one_name_is_one_tensor() {
         let mut fixture = Fixture::model();
         fixture.floats("model.norm.weight", &[8]);
-        let error = GgufSource::new(open(fixture.bytes()).unwrap()).unwrap_err().to_string();
-        assert!(error.contains("are both model.norm.weight"), "{error}");
+        assert_eq!(report(&fixture).unexpected, ["model.norm.weight, beside output_norm.weight"]);
     }
 }

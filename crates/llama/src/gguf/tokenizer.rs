@@ -1,34 +1,10 @@
 //! Metadata ─► [`Tokenizer`]: the vocabulary, what splits a text, special tokens, chat template.
 
-use tokenizers::AddedToken;
-use tokenizers::models::bpe::Vocab;
-use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
-
 use super::metadata::Metadata;
 use super::{byte_level, sentencepiece};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
-
-/// Longest token, in bytes. Real ones stay below 1000.
-const LONGEST_TOKEN: usize = 4096;
-
-/// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TokenKind {
-    Normal,
-    Unknown,
-    Control,
-    UserDefined,
-    Unused,
-    Byte,
-}
-
-/// The tokens, whose ids are their places.
-pub(super) struct Vocabulary<'a> {
-    pub(super) tokens: Vec<&'a str>,
-    pub(super) kinds: Vec<TokenKind>,
-    pub(super) ids: Vocab,
-}
+use crate::vocabulary::{TokenKind, Vocabulary};
 
 /// A tokenizer and whether it starts texts with BOS where the file does not say.
 pub(super) struct Built {
@@ -39,7 +15,7 @@ pub(super) struct Built {
 }
 
 pub(super) fn tokenizer(metadata: &Metadata) -> Result<Tokenizer> {
-    let vocabulary = Vocabulary::read(metadata)?;
+    let vocabulary = vocabulary(metadata)?;
     let Built { mut inner, add_bos, bos, eos } = match metadata.required("tokenizer.ggml.model")? {
         "gpt2" => byte_level::build(metadata, &vocabulary)?,
         "llama" => sentencepiece::build(metadata, &vocabulary)?,
@@ -48,16 +24,14 @@ pub(super) fn tokenizer(metadata: &Metadata) -> Result<Tokenizer> {
             return Err(fail(metadata, reason));
         }
     };
-    inner.add_special_tokens(&vocabulary.added(TokenKind::Control));
-    inner.add_special_tokens(&vocabulary.added(TokenKind::Unknown));
-    inner.add_tokens(&vocabulary.added(TokenKind::UserDefined));
+    vocabulary.add_to(&mut inner);
 
-    let id = |name: &str| vocabulary.special_id(metadata, name);
+    let id = |name: &str| special_id(metadata, &vocabulary, name);
     let bos = id("bos_token_id")?.or(bos);
     let asked = metadata.optional("tokenizer.ggml.add_bos_token")?;
     if asked.unwrap_or(add_bos && bos.is_some()) {
         let bos = bos.ok_or_else(|| fail(metadata, "it adds BOS but names no bos_token_id"))?;
-        inner.with_post_processor(Some(prepend(bos, vocabulary.tokens[bos as usize])));
+        vocabulary.prepend(bos, &mut inner);
     }
 
     let mut tokenizer = Tokenizer::new(inner, metadata.path());
@@ -71,80 +45,30 @@ pub(super) fn tokenizer(metadata: &Metadata) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
-impl<'a> Vocabulary<'a> {
-    fn read(metadata: &'a Metadata) -> Result<Self> {
-        let tokens: Vec<&str> = metadata.required("tokenizer.ggml.tokens")?;
-        let kinds = match metadata.optional::<Vec<usize>>("tokenizer.ggml.token_type")? {
-            Some(kinds) => kinds.into_iter().map(TokenKind::from_id).collect(),
-            None => vec![TokenKind::Normal; tokens.len()],
-        };
-        if kinds.len() != tokens.len() {
-            let reason = format!("{} tokens but {} token types", tokens.len(), kinds.len());
-            return Err(fail(metadata, reason));
-        }
-        let mut ids = Vocab::default();
-        for (id, &token) in tokens.iter().enumerate() {
-            if token.len() > LONGEST_TOKEN {
-                let reason = format!("token {id} has {} bytes, too many", token.len());
-                return Err(fail(metadata, reason));
-            }
-            if let Some(other) = ids.insert(token.to_owned(), id as u32) {
-                return Err(fail(metadata, format!("tokens {other} and {id} are both {token:?}")));
-            }
-        }
-        Ok(Self { tokens, kinds, ids })
-    }
-
-    /// Tokens that are found in a text before anything else.
-    fn added(&self, kind: TokenKind) -> Vec<AddedToken> {
-        let of_kind = self.tokens.iter().zip(&self.kinds).filter(|(_, other)| **other == kind);
-        let special = kind != TokenKind::UserDefined;
-        of_kind.map(|(token, _)| AddedToken::from(*token, special).normalized(false)).collect()
-    }
-
-    /// `tokenizer.ggml.{name}`, which must be the id of a token.
-    pub(super) fn special_id(&self, metadata: &Metadata, name: &str) -> Result<Option<u32>> {
-        let Some(id) = metadata.optional::<usize>(&format!("tokenizer.ggml.{name}"))? else {
-            return Ok(None);
-        };
-        if id >= self.tokens.len() {
-            let reason = format!("{name} is {id}, but there are {} tokens", self.tokens.len());
-            return Err(fail(metadata, reason));
-        }
-        Ok(Some(id as u32))
-    }
+fn vocabulary(metadata: &Metadata) -> Result<Vocabulary<'_>> {
+    let tokens: Vec<&str> = metadata.required("tokenizer.ggml.tokens")?;
+    let kinds = match metadata.optional::<Vec<usize>>("tokenizer.ggml.token_type")? {
+        Some(kinds) => kinds.into_iter().map(TokenKind::from_id).collect(),
+        None => vec![TokenKind::Normal; tokens.len()],
+    };
+    Vocabulary::new(metadata.path(), tokens, kinds)
 }
 
-impl TokenKind {
-    fn from_id(id: usize) -> Self {
-        match id {
-            2 => Self::Unknown,
-            3 => Self::Control,
-            4 => Self::UserDefined,
-            5 => Self::Unused,
-            6 => Self::Byte,
-            _ => Self::Normal,
-        }
-    }
-}
-
-/// Puts one token before every text.
-fn prepend(id: u32, token: &str) -> TemplateProcessing {
-    let special = SpecialToken::new("bos".into(), vec![id], vec![token.into()])
-        .expect("one id and one token");
-    TemplateProcessing::builder()
-        .try_single(vec!["bos", "$A"])
-        .expect("a valid template")
-        .try_pair(vec!["bos", "$A", "bos:1", "$B:1"])
-        .expect("a valid template")
-        .special_tokens(vec![special])
-        .build()
-        .expect("the template's token is given")
+/// `tokenizer.ggml.{name}`, which must be the id of a token.
+pub(super) fn special_id(
+    metadata: &Metadata,
+    vocabulary: &Vocabulary<'_>,
+    name: &str,
+) -> Result<Option<u32>> {
+    let Some(id) = metadata.optional::<usize>(&format!("tokenizer.ggml.{name}"))? else {
+        return Ok(None);
+    };
+    vocabulary.check_id(metadata.path(), name, id).map(Some)
 }
 
 /// An error about the tokenizer.
 pub(super) fn fail(metadata: &Metadata, reason: impl Into<String>) -> Error {
-    Error::Tokenizer { path: metadata.path().into(), reason: reason.into() }
+    crate::vocabulary::fail(metadata.path(), reason)
 }
 
 #[cfg(test)]

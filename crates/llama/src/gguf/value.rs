@@ -169,8 +169,8 @@ mod tests {
     use crate::weights::Bytes;
 
     fn read(content: &[u8]) -> Result<Value> {
-        let bytes = Bytes::memory("test", content.to_vec().leak());
-        Value::read(&mut Reader::new(&bytes), "key")
+        let bytes = Bytes::memory("test", content.to_vec());
+        Value::read(&mut Reader::new(&bytes, "GGUF"), "key")
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Reading beats mapping here: a file that shrinks under a map kills the process, a failed read is
 //! an error; and the pages of a map would count beside the weights that are made from them.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub struct Bytes {
 #[derive(Debug)]
 enum Place {
     Disk(Mutex<File>),
-    Memory(&'static [u8]),
+    Memory(Cow<'static, [u8]>),
 }
 
 impl Bytes {
@@ -37,7 +38,8 @@ impl Bytes {
     }
 
     /// Bytes that are in memory already; `name` stands for the path in messages.
-    pub fn memory(name: impl Into<PathBuf>, bytes: &'static [u8]) -> Self {
+    pub fn memory(name: impl Into<PathBuf>, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        let bytes = bytes.into();
         Self { path: name.into(), len: bytes.len() as u64, place: Place::Memory(bytes) }
     }
 
@@ -57,23 +59,41 @@ impl Bytes {
     /// # Errors
     /// [`Error::Read`], also where the file ends before.
     pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.len) {
-            let source = std::io::Error::new(
-                std::io::ErrorKind::UnexpectedEof,
-                format!("{len} bytes from {offset} asked, the file has {}", self.len),
-            );
-            return Err(Error::Read { path: self.path.clone(), source });
-        }
+        self.check(offset, len)?;
+        let mut buffer = vec![0; len];
+        self.read_into(offset, &mut buffer)?;
+        Ok(buffer)
+    }
+
+    /// Fills `buffer` with the bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Read`], also where the file ends before.
+    pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.check(offset, buffer.len())?;
         match &self.place {
-            Place::Memory(bytes) => Ok(bytes[offset as usize..offset as usize + len].to_vec()),
+            Place::Memory(bytes) => {
+                let start = offset as usize;
+                buffer.copy_from_slice(&bytes[start..start + buffer.len()]);
+                Ok(())
+            }
             Place::Disk(file) => {
                 let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let mut buffer = vec![0; len];
                 file.seek(SeekFrom::Start(offset))
-                    .and_then(|_| file.read_exact(&mut buffer))
-                    .map_err(Error::read(&self.path))?;
-                Ok(buffer)
+                    .and_then(|_| file.read_exact(buffer))
+                    .map_err(Error::read(&self.path))
             }
         }
+    }
+
+    fn check(&self, offset: u64, len: usize) -> Result<()> {
+        if offset.checked_add(len as u64).is_some_and(|end| end <= self.len) {
+            return Ok(());
+        }
+        let source = std::io::Error::new(
+            std::io::ErrorKind::UnexpectedEof,
+            format!("{len} bytes from {offset} asked, the file has {}", self.len),
+        );
+        Err(Error::Read { path: self.path.clone(), source })
     }
 }

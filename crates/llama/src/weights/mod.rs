@@ -1,12 +1,16 @@
 //! files ─► [`TensorSource`] ─► strict check ─► tensors on the device ─► [`Llama`]
 //!
-//! One tensor at a time is read, checked, cast and uploaded: the peak is the model in its run-time
-//! precision plus one tensor.
+//! One tensor at a time is read, checked, cast or rounded, and uploaded: the peak is the model in
+//! its run-time precision plus one tensor.
 
 mod assemble;
 mod bytes;
 pub mod huggingface;
+mod layout;
+pub mod meta;
+pub(crate) mod reader;
 mod report;
+pub(crate) mod rotary_rows;
 mod safetensors;
 
 use std::collections::BTreeMap;
@@ -15,24 +19,30 @@ use std::path::Path;
 use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
 
 pub use bytes::Bytes;
+pub use huggingface::HuggingFaceSource;
+pub(crate) use layout::Layout;
 pub use report::LoadReport;
 pub use safetensors::{SafetensorsFile, SafetensorsSource};
 
-use crate::config::LlamaConfig;
+use crate::config::{FeedForwardKind, LlamaConfig, NormKind, Positions};
 use crate::error::{Error, Result};
 use crate::model::Llama;
-use assemble::{TensorMap, assemble};
+use crate::precision::Precision;
+use crate::quantised::{Bits, Blocks};
+use assemble::{Stored, TensorMap, assemble};
 
 /// Name and shape of a tensor that a model needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// Hugging Face's name, such as `model.layers.0.self_attn.q_proj.weight`.
+    /// Hugging Face's name in a Llama, such as `model.layers.0.self_attn.q_proj.weight`, whatever
+    /// the family.
     pub name: String,
     /// Rows first.
     pub shape: Vec<usize>,
 }
 
-/// Where a model's tensors come from. Names are Hugging Face's, whatever the format.
+/// Where a model's tensors come from. Names are Hugging Face's for a Llama, whatever the family and
+/// the format.
 pub trait TensorSource {
     /// The file or folder, for messages.
     fn path(&self) -> &Path;
@@ -45,12 +55,30 @@ pub trait TensorSource {
     /// # Errors
     /// [`Error::Read`] or [`Error::Format`].
     fn read(&self, name: &str) -> Result<TensorData>;
+
+    /// One matrix as it is stored, if that is in blocks of 8 bits a number or fewer.
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Format`].
+    fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        let _ = name;
+        Ok(None)
+    }
+
+    /// What the file calls a tensor, for messages.
+    fn name_in_file(&self, name: &str) -> String {
+        name.to_owned()
+    }
 }
 
 /// Loads a model.
 ///
-/// `precision` is what the large matrices are kept and multiplied in: F32, F16 or BF16. Norms,
-/// biases and everything between the products are f32 always.
+/// `precision` is what the large matrices are kept in. Norms, biases and everything between the
+/// products are f32 always.
+///
+/// With 8 or 4 bits a matrix that the source holds in so many bits or fewer, as GGUF files do, is
+/// kept as it is stored, without any loss; every other one is rounded
+/// ([`Blocks::quantise`]). A matrix whose rows are no multiple of 16 stays f32.
 ///
 /// # Errors
 /// [`Error::Weights`] with everything that is missing, unexpected, of the wrong shape or not a
@@ -58,18 +86,29 @@ pub trait TensorSource {
 pub fn load(
     config: LlamaConfig,
     source: &dyn TensorSource,
-    precision: DType,
+    precision: Precision,
     device: &Device,
 ) -> Result<Llama> {
     config.validate()?;
     let specs = expected_tensors(&config);
     let mut report = LoadReport::compare(&specs, source.shapes());
-    report.fail(source.path())?;
+    report.fail(source)?;
     let mut tensors = TensorMap::new();
     for TensorSpec { name, shape } in specs {
-        let data = source.read(&name)?;
-        let kept = if shape.len() > 1 { precision } else { DType::F32 };
-        let data = data.convert_dtype(kept);
+        let stored = match (precision.bits(), &shape[..]) {
+            (Some(bits), &[rows, columns]) => quantised(source, &name, [rows, columns], bits)?,
+            _ => None,
+        };
+        if let Some(blocks) = stored {
+            if blocks.is_finite() {
+                tensors.insert(name, Stored::Quantised(blocks.put(device)));
+            } else {
+                report.not_finite.push(name);
+            }
+            continue;
+        }
+        let kept = if shape.len() > 1 { precision.dense() } else { DType::F32 };
+        let data = source.read(&name)?.convert_dtype(kept);
         if !is_finite(&data) {
             report.not_finite.push(name);
             continue;
@@ -81,10 +120,31 @@ pub fn load(
             }
             _ => unreachable!("a model has matrices and vectors only"),
         };
-        tensors.insert(name, tensor);
+        tensors.insert(name, Stored::Dense(tensor));
     }
-    report.fail(source.path())?;
-    Ok(assemble(config, tensors))
+    report.fail(source)?;
+    Ok(assemble(config, precision, tensors))
+}
+
+/// A matrix in blocks of at most `bits`: as stored, or rounded; `None` where it cannot be.
+fn quantised(
+    source: &dyn TensorSource,
+    name: &str,
+    shape: [usize; 2],
+    bits: Bits,
+) -> Result<Option<Blocks>> {
+    if let Some(blocks) = source.read_blocks(name)?
+        && blocks.bits <= bits
+    {
+        return Ok(Some(blocks));
+    }
+    let data = source.read(name)?.convert_dtype(DType::F32);
+    let values = data.as_slice::<f32>().expect("it was converted");
+    // Rounding would hide what is no number.
+    if !values.iter().all(|value| value.is_finite()) {
+        return Ok(None);
+    }
+    Ok(Blocks::quantise(values, shape, bits))
 }
 
 /// A model with random weights from N(0, 0.02²), norms at one and biases at zero, to pretrain.
@@ -104,10 +164,10 @@ pub fn random(config: LlamaConfig, device: &Device) -> Result<Llama> {
             } else {
                 Tensor::ones([len], device)
             };
-            (name, tensor)
+            (name, Stored::Dense(tensor))
         })
         .collect();
-    Ok(assemble(config, tensors))
+    Ok(assemble(config, Precision::F32, tensors))
 }
 
 /// The tensors that a model of this config has, in the order of its layers.
@@ -115,29 +175,42 @@ pub fn expected_tensors(config: &LlamaConfig) -> Vec<TensorSpec> {
     let LlamaConfig { d_model, d_ff, vocab_size, .. } = *config;
     let query = config.n_heads * config.head_dim;
     let kv = config.n_kv_heads * config.head_dim;
+    let norm_bias = config.norm == NormKind::Layer;
     let mut specs = Vec::new();
     let mut add = |name: String, shape: &[usize]| {
         specs.push(TensorSpec { name, shape: shape.to_vec() });
     };
     add("model.embed_tokens.weight".into(), &[vocab_size, d_model]);
+    if config.positions == Positions::Learned {
+        add("model.embed_positions.weight".into(), &[config.max_positions, d_model]);
+    }
     for layer in 0..config.n_layers {
-        let mut linear = |name: &str, d_out: usize, d_in: usize, bias: bool| {
-            add(format!("model.layers.{layer}.{name}.weight"), &[d_out, d_in]);
+        let mut module = |name: &str, shape: &[usize], bias: bool| {
+            add(format!("model.layers.{layer}.{name}.weight"), shape);
             if bias {
-                add(format!("model.layers.{layer}.{name}.bias"), &[d_out]);
+                add(format!("model.layers.{layer}.{name}.bias"), &shape[..1]);
             }
         };
-        linear("self_attn.q_proj", query, d_model, config.qkv_bias);
-        linear("self_attn.k_proj", kv, d_model, config.qkv_bias);
-        linear("self_attn.v_proj", kv, d_model, config.qkv_bias);
-        linear("self_attn.o_proj", d_model, query, config.output_bias);
-        linear("mlp.gate_proj", d_ff, d_model, config.mlp_bias);
-        linear("mlp.up_proj", d_ff, d_model, config.mlp_bias);
-        linear("mlp.down_proj", d_model, d_ff, config.mlp_bias);
-        add(format!("model.layers.{layer}.input_layernorm.weight"), &[d_model]);
-        add(format!("model.layers.{layer}.post_attention_layernorm.weight"), &[d_model]);
+        module("self_attn.q_proj", &[query, d_model], config.qkv_bias);
+        module("self_attn.k_proj", &[kv, d_model], config.qkv_bias);
+        module("self_attn.v_proj", &[kv, d_model], config.qkv_bias);
+        module("self_attn.o_proj", &[d_model, query], config.output_bias);
+        if config.qk_norm {
+            module("self_attn.q_norm", &[config.head_dim], norm_bias);
+            module("self_attn.k_norm", &[config.head_dim], norm_bias);
+        }
+        if config.feed_forward == FeedForwardKind::SwiGlu {
+            module("mlp.gate_proj", &[d_ff, d_model], config.mlp_bias);
+        }
+        module("mlp.up_proj", &[d_ff, d_model], config.mlp_bias);
+        module("mlp.down_proj", &[d_model, d_ff], config.mlp_bias);
+        module("input_layernorm", &[d_model], norm_bias);
+        module("post_attention_layernorm", &[d_model], norm_bias);
     }
     add("model.norm.weight".into(), &[d_model]);
+    if norm_bias {
+        add("model.norm.bias".into(), &[d_model]);
+    }
     if !config.tied_head {
         add("lm_head.weight".into(), &[vocab_size, d_model]);
     }
@@ -154,10 +227,11 @@ fn is_finite(data: &TensorData) -> bool {
 }
 
 impl LoadReport {
-    fn fail(&self, path: &Path) -> Result<()> {
+    fn fail(&self, source: &dyn TensorSource) -> Result<()> {
         if self.is_clean() {
             return Ok(());
         }
-        Err(Error::Weights { path: path.into(), report: Box::new(self.clone()) })
+        let report = self.clone().named(|name| source.name_in_file(name));
+        Err(Error::Weights { path: source.path().into(), report: Box::new(report) })
     }
 }

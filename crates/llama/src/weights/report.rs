@@ -40,6 +40,22 @@ impl LoadReport {
         report
     }
 
+    /// The same with other names. Tensors that share one name become one line.
+    pub(super) fn named(self, name: impl Fn(&str) -> String) -> Self {
+        let rename = |names: Vec<String>| {
+            let mut names = names.iter().map(|old| name(old)).collect::<Vec<_>>();
+            names.dedup();
+            names
+        };
+        let shapes = self.wrong_shape.into_iter();
+        Self {
+            missing: rename(self.missing),
+            unexpected: self.unexpected,
+            wrong_shape: shapes.map(|(old, wanted, found)| (name(&old), wanted, found)).collect(),
+            not_finite: rename(self.not_finite),
+        }
+    }
+
     /// Whether everything fits.
     pub fn is_clean(&self) -> bool {
         *self == Self::default()

@@ -79,6 +79,8 @@ impl SafetensorsFile {
                 Dtype::F32 => DType::F32,
                 Dtype::F16 => DType::F16,
                 Dtype::BF16 => DType::BF16,
+                // Masks of old files, which nobody reads.
+                Dtype::BOOL | Dtype::U8 => DType::U8,
                 other => {
                     return Err(broken(format!(
                         "tensor {name} holds {other:?}, expected F32, F16 or BF16"
@@ -119,6 +121,13 @@ impl SafetensorsFile {
                 reason: format!("no tensor is called {name}"),
             });
         };
+        if place.dtype == DType::U8 {
+            return Err(Error::Format {
+                path: self.bytes.path().into(),
+                format: "safetensors",
+                reason: format!("tensor {name} holds bytes, expected F32, F16 or BF16"),
+            });
+        }
         let bytes = self.bytes.read(place.offset, place.len)?;
         Ok(TensorData::from_bytes_vec(bytes, self.shapes[name].clone(), place.dtype))
     }
@@ -180,7 +189,7 @@ mod tests {
     fn file(header: &str, data: &[u8]) -> Result<SafetensorsFile> {
         let len = (header.len() as u64).to_le_bytes();
         let bytes = [&len[..], header.as_bytes(), data].concat();
-        SafetensorsFile::new(Bytes::memory("test", bytes.leak()))
+        SafetensorsFile::new(Bytes::memory("test", bytes))
     }
 
     fn reason(header: &str, data: &[u8]) -> String {

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::{DType, Device, TensorData};
+use burn::tensor::{Device, TensorData};
+use llama::architecture::KNOWN;
 use llama::weights::{self, TensorSource};
-use llama::{Llama, LlamaConfig, Result, RopeConfig, RopeScaling};
+use llama::{Architecture, Llama, LlamaConfig, Precision, Result, RopeConfig, RopeScaling};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -27,22 +28,67 @@ pub fn config() -> LlamaConfig {
         max_positions: 64,
         norm_eps: 1e-5,
         rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
-        qkv_bias: false,
-        output_bias: false,
-        mlp_bias: false,
-        tied_head: false,
-        sliding_window: None,
+        ..LlamaConfig::default()
     }
 }
 
 /// The config as it is, and with a window of 8 positions.
-pub fn configs() -> [LlamaConfig; 2] {
+pub fn windows() -> [LlamaConfig; 2] {
     [config(), LlamaConfig { sliding_window: Some(8), ..config() }]
+}
+
+/// The same sizes in every family, with windows where a family has them.
+pub fn configs() -> Vec<LlamaConfig> {
+    KNOWN.iter().map(|family| family_config(family)).chain(windows()).collect()
+}
+
+/// The same sizes in a family.
+pub fn family_config(family: &Architecture) -> LlamaConfig {
+    let base = family.base();
+    let config = sized(base);
+    match family.name {
+        // All heads have keys of their own, and the head is the embedding.
+        "gpt2" => LlamaConfig { n_kv_heads: config.n_heads, ..config },
+        "mistral" => LlamaConfig { sliding_window: Some(8), ..config },
+        "qwen2" => LlamaConfig { sliding_window: Some(6), full_layers: 1, ..config },
+        "qwen3" => LlamaConfig { head_dim: 16, ..config },
+        _ => config,
+    }
+}
+
+fn sized(base: LlamaConfig) -> LlamaConfig {
+    let LlamaConfig {
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        d_model,
+        d_ff,
+        vocab_size,
+        max_positions,
+        ..
+    } = config();
+    LlamaConfig {
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        d_model,
+        d_ff,
+        vocab_size,
+        max_positions,
+        ..base
+    }
 }
 
 /// The same model at every call.
 pub fn model(config: LlamaConfig, device: &Device) -> Llama {
-    weights::load(config.clone(), &Seeded::new(&config), DType::F32, device).unwrap()
+    model_in(Precision::F32, config, device)
+}
+
+/// The same with its matrices in `precision`.
+pub fn model_in(precision: Precision, config: LlamaConfig, device: &Device) -> Llama {
+    weights::load(config.clone(), &Seeded::new(&config), precision, device).unwrap()
 }
 
 /// `len` token ids of the vocabulary, fixed by `seed`.
@@ -52,12 +98,13 @@ pub fn tokens(seed: u64, len: usize) -> Vec<u32> {
 }
 
 /// Weights drawn evenly from -0.35 to 0.35, a standard deviation of 0.2.
-struct Seeded {
+pub struct Seeded {
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl Seeded {
-    fn new(config: &LlamaConfig) -> Self {
+    /// The weights of a model of this config.
+    pub fn new(config: &LlamaConfig) -> Self {
         let specs = weights::expected_tensors(config);
         Self { shapes: specs.into_iter().map(|spec| (spec.name, spec.shape)).collect() }
     }

@@ -1,0 +1,172 @@
+//! What a format can hold of an adapter: an equal form of it, or what would be lost.
+
+use std::collections::BTreeMap;
+
+use llama::Sizes;
+
+use super::format::Format;
+use super::peft::is_peft;
+use crate::config::{Activation, Gate};
+use crate::data::{AdapterData, PromptData, PromptLayer};
+use crate::error::{Error, Result};
+use crate::v2::Scale;
+
+/// Largest gate that tanh is asked to reach where a larger one has to be cut.
+const NEARLY_ONE: f64 = 0.999_999;
+
+/// The adapter in a form that `format` can hold, and what was lost on the way.
+///
+/// `gates` is what the original release's gates pass through, for files of that format.
+pub(crate) fn fit(
+    mut data: AdapterData,
+    format: Format,
+    gates: Activation,
+) -> Result<(AdapterData, Vec<String>)> {
+    let to = format.name();
+    let mut losses = Vec::new();
+    let sizes = data.base.sizes.clone();
+    match format {
+        Format::LlamaAdapter => return Ok((data, losses)),
+        Format::Peft | Format::PeftBin if is_peft(&data) => return Ok((data, losses)),
+        Format::Peft | Format::PeftBin => {
+            drop_v2(&mut data, &mut losses);
+            if data.prompts.is_some() {
+                drop_lora(&mut data, &mut losses);
+            }
+            if let Some(prompts) = &mut data.prompts {
+                plain_gates(prompts);
+                one_gate(prompts, &mut losses);
+                close_gaps(prompts, None);
+            } else if let Some(lora) = &data.lora {
+                let places = lora.pairs.len();
+                losses.push(format!("LoRA on {places} linear layers, not alike in every layer"));
+                data.lora = None;
+            }
+        }
+        Format::Original => {
+            drop_v2(&mut data, &mut losses);
+            drop_lora(&mut data, &mut losses);
+            let what = "the model's number of layers and heads";
+            let sizes = sizes.as_ref().ok_or(Error::Unknown { to, what })?;
+            if let Some(prompts) = &mut data.prompts {
+                match gates {
+                    Activation::Identity => plain_gates(prompts),
+                    Activation::Tanh => tanh_gates(prompts, &mut losses),
+                }
+                gates_per_head(prompts, sizes);
+                close_gaps(prompts, Some(sizes.n_layers));
+            }
+        }
+        Format::LitLlama | Format::Litgpt => {
+            drop_lora(&mut data, &mut losses);
+            let what = "the model's number of heads";
+            let sizes = sizes.as_ref().ok_or(Error::Unknown { to, what })?;
+            if let Some(v2) = data.v2.as_mut().filter(|v2| v2.scale == Scale::Input) {
+                losses.push("scales on the inputs of linear layers".into());
+                v2.linears.values_mut().for_each(|own| own.scale = None);
+                v2.scale = Scale::Output;
+            }
+            if let Some(prompts) = &mut data.prompts {
+                plain_gates(prompts);
+                gates_per_head(prompts, sizes);
+                close_gaps(prompts, Some(sizes.n_layers));
+            }
+        }
+    }
+    let of_gpt2 = data.base.architecture.is_some_and(|family| family.name == "gpt2");
+    if of_gpt2 && !matches!(format, Format::Peft | Format::PeftBin) {
+        losses.push("that the model is GPT-2, whose branch has no output projection".into());
+    }
+    if data.prompts.is_none() && data.v2.is_none() && data.lora.is_none() {
+        // Nothing is left to write, with or without the user's leave.
+        return Err(Error::Lossy { to, losses });
+    }
+    Ok((data, losses))
+}
+
+fn drop_v2(data: &mut AdapterData, losses: &mut Vec<String>) {
+    if let Some(v2) = data.v2.take() {
+        let (linears, norms) = (v2.linears.len(), v2.norms.len());
+        losses.push(format!("Adapter V2's {linears} scales and biases and {norms} norms"));
+    }
+}
+
+fn drop_lora(data: &mut AdapterData, losses: &mut Vec<String>) {
+    if let Some(lora) = data.lora.take() {
+        losses.push(format!("LoRA of rank {} on {} linear layers", lora.rank, lora.pairs.len()));
+    }
+}
+
+/// Gates that multiply as they are: activation and factor are carried out.
+fn plain_gates(prompts: &mut PromptData) {
+    let gates = prompts.layers.values().map(|own| prompts.effective_gates(own));
+    let gates = gates.collect::<Vec<_>>();
+    for (own, gate) in prompts.layers.values_mut().zip(gates) {
+        (own.gate, own.factor) = (gate, None);
+    }
+    prompts.activation = Activation::Identity;
+}
+
+/// Gates whose tanh multiplies.
+fn tanh_gates(prompts: &mut PromptData, losses: &mut Vec<String>) {
+    let as_it_is = prompts.activation == Activation::Tanh
+        && prompts.layers.values().all(|own| own.factor.is_none());
+    if as_it_is {
+        return;
+    }
+    plain_gates(prompts);
+    prompts.activation = Activation::Tanh;
+    for (layer, own) in &mut prompts.layers {
+        for gate in &mut own.gate {
+            let plain = f64::from(*gate);
+            if plain.abs() >= 1.0 {
+                losses.push(format!("gate {plain} of layer {layer}: tanh stays between -1 and 1"));
+            }
+            *gate = plain.clamp(-NEARLY_ONE, NEARLY_ONE).atanh() as f32;
+        }
+    }
+}
+
+/// One gate a layer: exact where the heads agree.
+fn one_gate(prompts: &mut PromptData, losses: &mut Vec<String>) {
+    prompts.gate = Gate::Scalar;
+    for (layer, own) in &mut prompts.layers {
+        let (least, most) = own
+            .gate
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |found, &x| (found.0.min(x), found.1.max(x)));
+        if least < most {
+            losses.push(format!(
+                "gates of layer {layer} differ by head, {least} to {most}: their mean is kept"
+            ));
+        }
+        let mean =
+            if least < most { own.gate.iter().sum::<f32>() / own.gate.len() as f32 } else { least };
+        own.gate = vec![mean];
+    }
+}
+
+fn gates_per_head(prompts: &mut PromptData, sizes: &Sizes) {
+    if prompts.gate == Gate::Scalar {
+        for own in prompts.layers.values_mut() {
+            own.gate = vec![own.gate[0]; sizes.n_heads];
+        }
+        prompts.gate = Gate::PerHead;
+    }
+}
+
+/// Puts prompts with closed gates, which add nothing, into layers that the format wants them in:
+/// from the first adapted one to the highest, or to the model's last.
+fn close_gaps(prompts: &mut PromptData, n_layers: Option<usize>) {
+    let Some((&first, own)) = prompts.layers.first_key_value() else { return };
+    let highest = prompts.layers.keys().next_back().copied().unwrap_or(first);
+    let closed = PromptLayer {
+        prompt: vec![0.0; own.prompt.len()],
+        gate: vec![0.0; own.gate.len()],
+        factor: None,
+    };
+    let filled: BTreeMap<_, _> = (first..n_layers.unwrap_or(highest + 1))
+        .map(|layer| (layer, prompts.layers.get(&layer).unwrap_or(&closed).clone()))
+        .collect();
+    prompts.layers = filled;
+}

@@ -1,0 +1,113 @@
+//! The original release's `.pth`: one table of prompts, and a gate for every layer of the model.
+//!
+//! ```text
+//! adapter_query.weight        [K * L, C]      rows l*K .. (l+1)*K belong to layer N - L + l
+//! layers.{i}.attention.gate   [1, H, 1, 1]    of all N layers; those below the last L are unused
+//! ```
+//!
+//! Its training code passes gates through tanh; the code that answered with version 1 forgot to.
+//! The file does not say which is meant: tanh, unless the caller knows better.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::tensors::{Array, Arrays};
+use super::torch;
+use crate::config::{Activation, Gate};
+use crate::data::{AdapterData, BaseInfo, PromptData, PromptLayer};
+use crate::error::{Error, Result};
+
+const TABLE: &str = "adapter_query.weight";
+
+/// The layer of a gate's name.
+fn gate_layer(name: &str) -> Option<usize> {
+    name.strip_prefix("layers.")?.strip_suffix(".attention.gate")?.parse().ok()
+}
+
+/// Whether a tensor belongs to such an adapter.
+pub(crate) fn knows(name: &str) -> bool {
+    name == TABLE || gate_layer(name).is_some()
+}
+
+/// Reads a file.
+///
+/// The length of the prompts is not in it. The lowest gate that is not zero tells the first adapted
+/// layer, and so the length; where all are zero the release's own 10 is taken.
+pub(crate) fn read(path: &Path, activation: Activation) -> Result<AdapterData> {
+    let mut arrays = torch::read(path, knows)?;
+    let wrong = |problem: String| Error::Tensors { path: path.into(), problems: vec![problem] };
+    let table = arrays.remove(TABLE).ok_or_else(|| wrong(format!("missing: {TABLE}")))?;
+    let &[rows, d_model] = &table.shape[..] else {
+        return Err(wrong(format!("{TABLE}: expected [K * L, C], found {:?}", table.shape)));
+    };
+    let gates = gates(arrays).map_err(wrong)?;
+    let n_layers = gates.len();
+    let first = gates.iter().position(|gate| gate.iter().any(|&number| number != 0.0));
+    let count = match first {
+        Some(first) => n_layers - first,
+        None => (rows / RELEASED_LEN).min(n_layers),
+    };
+    if count == 0 || d_model == 0 || rows == 0 || !rows.is_multiple_of(count) {
+        return Err(wrong(format!(
+            "{TABLE}: {rows} rows do not divide among the {count} layers with open gates"
+        )));
+    }
+    let adapter_len = rows / count;
+    let heads = gates.first().map_or(0, Vec::len);
+    let gate = if heads == 1 { Gate::Scalar } else { Gate::PerHead };
+    let prompts = table.values.chunks_exact(adapter_len * d_model);
+    let layers = (n_layers - count..).zip(prompts).map(|(layer, prompt)| {
+        let gate = gates[layer].clone();
+        (layer, PromptLayer { prompt: prompt.to_vec(), gate, factor: None })
+    });
+    let layers = layers.collect();
+    let prompts = PromptData { adapter_len, d_model, gate, activation, layers };
+    Ok(AdapterData { prompts: Some(prompts), base: BaseInfo::default(), v2: None, lora: None })
+}
+
+/// Prompt tokens of the released adapters.
+const RELEASED_LEN: usize = 10;
+
+/// Gates of all layers, from the first to the last.
+fn gates(arrays: Arrays) -> Result<Vec<Vec<f32>>, String> {
+    let mut gates = BTreeMap::new();
+    for (name, array) in arrays {
+        let layer = gate_layer(&name).ok_or_else(|| format!("unexpected: {name}"))?;
+        if array.squeezed().len() > 1 || array.values.is_empty() {
+            return Err(format!(
+                "{name}: expected one gate or one a head, found {:?}",
+                array.shape
+            ));
+        }
+        gates.insert(layer, array.values);
+    }
+    let heads = gates.values().next().map_or(0, Vec::len);
+    for (place, (layer, gate)) in gates.iter().enumerate() {
+        if *layer != place {
+            return Err(format!("missing: layers.{place}.attention.gate"));
+        }
+        if gate.len() != heads {
+            return Err(format!("layers.{layer}: expected {heads} gates, found {}", gate.len()));
+        }
+    }
+    if gates.is_empty() {
+        return Err("missing: layers.0.attention.gate".into());
+    }
+    Ok(gates.into_values().collect())
+}
+
+/// Writes a file of a model with `n_layers` layers; the prompts are those of its last ones.
+pub(crate) fn write(path: &Path, prompts: &PromptData, n_layers: usize) -> Result<()> {
+    let heads = prompts.layers.values().next().map_or(1, |own| own.gate.len());
+    let mut arrays = Arrays::new();
+    let mut table = Vec::new();
+    for layer in 0..n_layers {
+        let own = prompts.layers.get(&layer);
+        let gate = own.map_or_else(|| vec![0.0; heads], |own| own.gate.clone());
+        arrays.insert(format!("layers.{layer}.attention.gate"), Array::new([1, heads, 1, 1], gate));
+        table.extend(own.iter().flat_map(|own| own.prompt.iter().copied()));
+    }
+    let rows = table.len() / prompts.d_model;
+    arrays.insert(TABLE.into(), Array::new([rows, prompts.d_model], table));
+    torch::write(path, arrays, None)
+}

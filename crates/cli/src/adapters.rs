@@ -1,0 +1,99 @@
+//! what `--adapter` and `--use` say ─► adapters by name
+
+use std::path::{Path, PathBuf};
+
+use adaption_prompt::{Adapters, AnyAdapter};
+
+use crate::error::Error;
+use crate::model::Base;
+
+/// Word for the base model where an adapter's name could stand.
+pub const BASE: &str = "none";
+
+/// Which adapters, and where they are.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Adapters")]
+pub struct AdapterArgs {
+    /// An adapter, or a mix of some: a folder, or a file of the original release, lit-llama or
+    /// litgpt. Without it the base model is used. May be given several times; NAME is how to call
+    /// it, by default the name of the folder.
+    #[arg(long = "adapter", value_name = "[NAME=]PATH")]
+    paths: Vec<String>,
+    /// Use adapters on a model they were not made for, if only their sizes fit.
+    #[arg(long)]
+    force: bool,
+}
+
+impl AdapterArgs {
+    /// Whether any was given.
+    pub fn any(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
+    /// Reads them all. The first one is active.
+    pub fn load<'a>(&self, base: &'a Base) -> anyhow::Result<Adapters<'a>> {
+        let mut adapters = Adapters::new(&base.llama);
+        let mut first = None;
+        for text in &self.paths {
+            let (name, path) = named(text)?;
+            adapters.add(&name, self.read(base, &path)?)?;
+            first.get_or_insert(name);
+        }
+        if let Some(first) = first {
+            adapters.activate(&first)?;
+        }
+        Ok(adapters)
+    }
+
+    fn read(&self, base: &Base, path: &Path) -> anyhow::Result<AnyAdapter> {
+        let Base { llama, device, .. } = base;
+        let loaded = if self.force {
+            AnyAdapter::load_unchecked(path, llama, device)
+        } else {
+            AnyAdapter::load(path, llama, device)
+        };
+        loaded.map_err(|error| misfit(path, error))
+    }
+}
+
+/// Name and path of `NAME=PATH`, or of a path that goes by its own last part.
+pub fn named(text: &str) -> Result<(String, PathBuf), Error> {
+    // A path with an equals sign in it is a path if it is there.
+    if let Some((name, path)) = text.split_once('=').filter(|_| !Path::new(text).exists()) {
+        if name.is_empty() || name == BASE || path.is_empty() {
+            return Err(Error::Usage {
+                message: format!("`{}` is not NAME=PATH", text.escape_debug()),
+                hint: Some(format!("any name but `{BASE}`, which stands for the base model")),
+            });
+        }
+        return Ok((name.into(), path.into()));
+    }
+    let path = PathBuf::from(text);
+    let name = path.file_name().map_or(text.into(), |name| name.to_string_lossy().into_owned());
+    Ok((name, path))
+}
+
+/// The library's hints are for those who make an adapter; here one is only used.
+fn misfit(path: &Path, error: adaption_prompt::Error) -> anyhow::Error {
+    use adaption_prompt::Error as E;
+    match error {
+        source @ (E::TooManyLayers { .. }
+        | E::NoSuchLayer { .. }
+        | E::Tensors { .. }
+        | E::Config { .. }) => Error::Misfit { path: path.into(), source: source.into() }.into(),
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_goes_by_its_last_part_or_by_the_name_it_is_given() {
+        assert_eq!(named("a/b/polite").unwrap(), ("polite".into(), "a/b/polite".into()));
+        assert_eq!(named("x=a/b").unwrap(), ("x".into(), "a/b".into()));
+        assert!(named("none=a/b").unwrap_err().to_string().contains("not NAME=PATH"));
+        assert!(named("=a").is_err());
+    }
+}

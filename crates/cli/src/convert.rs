@@ -1,0 +1,117 @@
+//! `llama-adapter convert`: an adapter of one format ─► another
+
+use std::path::{Path, PathBuf};
+
+use adaption_prompt::files::{self, Format, Hints};
+use adaption_prompt::{Activation, BaseInfo};
+use clap::ValueEnum;
+
+use crate::error::Error;
+use crate::model::ModelArgs;
+use crate::output::note;
+
+/// Turn an adapter of one format into another.
+///
+/// Formats are llama-adapter (a folder that holds everything), peft and peft-bin (PEFT's folder,
+/// with a safetensors file or, as older versions wrote it, a pickle), original (the original
+/// release's .pth), lit-llama and litgpt. What lies at FROM is recognised. The new adapter does what
+/// the old one did; where a format cannot hold that, nothing is written unless --lossy says so.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The adapter: a folder or a file.
+    from: PathBuf,
+    /// Where to write; nothing may be there yet.
+    to: PathBuf,
+    /// Format to write [default: by the name of TO: litgpt for .pth.adapter, original for .pth,
+    /// lit-llama for .ckpt, else llama-adapter].
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// What gates of the original format pass through: tanh, as in its training code, or nothing,
+    /// as in its first code for answering.
+    #[arg(long, value_enum, default_value_t)]
+    original_gates: GatesChoice,
+    /// Convert even if something is lost, and say what.
+    #[arg(long)]
+    lossy: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// The choices of `--original-gates`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum GatesChoice {
+    #[default]
+    Tanh,
+    Plain,
+}
+
+impl From<GatesChoice> for Activation {
+    fn from(choice: GatesChoice) -> Self {
+        match choice {
+            GatesChoice::Tanh => Self::Tanh,
+            GatesChoice::Plain => Self::Identity,
+        }
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let format = args.format.unwrap_or_else(|| by_name(&args.to));
+    if taken(&args.to) {
+        return Err(Error::Usage {
+            message: format!("{}: something is there already", args.to.display()),
+            hint: Some("choose a path where nothing is".into()),
+        }
+        .into());
+    }
+    let hints =
+        Hints { base: base_info(args, format)?, original_gates: args.original_gates.into() };
+    let from = Format::detect(&args.from)?;
+    let data = files::read(&args.from, &hints)?;
+    let losses = files::write(&data, &args.to, format, hints.original_gates, args.lossy)?;
+    note(&format!("{from} ─► {format}: {} numbers in {}", data.n_parameters(), args.to.display()));
+    for loss in losses {
+        note(&format!("lost: {loss}"));
+    }
+    Ok(())
+}
+
+/// What the command line says about the base. Weights are looked at only where the new adapter
+/// keeps what tells its base from others.
+fn base_info(args: &Args, format: Format) -> anyhow::Result<BaseInfo> {
+    let Some(name) = &args.model.model else { return Ok(BaseInfo::default()) };
+    let source = args.model.source()?;
+    let fingerprint = match format {
+        Format::LlamaAdapter => Some(args.model.load()?.llama.fingerprint()),
+        _ => None,
+    };
+    Ok(BaseInfo { fingerprint, ..BaseInfo::of(source.config(), Some(name.clone())) })
+}
+
+fn by_name(path: &Path) -> Format {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    [(".pth.adapter", Format::Litgpt), (".pth", Format::Original), (".ckpt", Format::LitLlama)]
+        .into_iter()
+        .find(|(end, _)| name.ends_with(end))
+        .map_or(Format::LlamaAdapter, |(_, format)| format)
+}
+
+/// Whether there is a file, or a folder with something in it.
+pub fn taken(path: &Path) -> bool {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => path.exists(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_tells_the_format() {
+        assert_eq!(by_name("a/x.pth.adapter".as_ref()), Format::Litgpt);
+        assert_eq!(by_name("a/x.pth".as_ref()), Format::Original);
+        assert_eq!(by_name("a/x.ckpt".as_ref()), Format::LitLlama);
+        assert_eq!(by_name("a/x".as_ref()), Format::LlamaAdapter);
+    }
+}

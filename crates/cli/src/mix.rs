@@ -1,0 +1,99 @@
+//! `llama-adapter mix`: several adapters, each with a weight ─► one that can be used as any other
+
+use std::path::PathBuf;
+
+use adaption_prompt::files::{self, Hints};
+
+use crate::adapters::named;
+use crate::convert::taken;
+use crate::error::Error;
+use crate::output::note;
+
+/// Put several adapters of one model together, each with a weight.
+///
+/// What the adapters add to the model is multiplied by their weights and added. The result is used
+/// as any adapter is.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// An adapter and its weight, such as 0.7*polite or 0.5*NAME=PATH; the weight is 1 if none is
+    /// given, and may be negative.
+    #[arg(value_name = "[WEIGHT*][NAME=]PATH", required = true, allow_negative_numbers = true)]
+    parts: Vec<String>,
+    /// Folder for the mix; nothing may be there yet.
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Mix adapters that were made for different models, if only their sizes fit.
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    if taken(&args.output) {
+        return Err(Error::Usage {
+            message: format!("{}: something is there already", args.output.display()),
+            hint: Some("choose a folder where nothing is".into()),
+        }
+        .into());
+    }
+    let mut parts = Vec::new();
+    for text in &args.parts {
+        let (weight, text) = weighted(text)?;
+        let (name, path) = named(text)?;
+        parts.push((name, weight, files::read(&path, &Hints::default())?));
+    }
+    if !args.force {
+        same_base(&parts)?;
+    }
+    files::write_mix(&parts, &args.output)?;
+    let names = parts.iter().map(|(name, weight, _)| format!("{weight} * {name}"));
+    let names = names.collect::<Vec<_>>().join(" + ");
+    note(&format!("{names} in {}", args.output.display()));
+    Ok(())
+}
+
+fn same_base(parts: &[(String, f64, adaption_prompt::AdapterData)]) -> anyhow::Result<()> {
+    let known = parts.iter().filter_map(|(name, _, data)| {
+        data.base.fingerprint.as_ref().map(|fingerprint| (name, fingerprint))
+    });
+    let mut known = known;
+    let Some((first, fingerprint)) = known.next() else { return Ok(()) };
+    for (name, other) in known {
+        let differences = fingerprint.differences(other);
+        if !differences.is_empty() {
+            return Err(Error::Usage {
+                message: format!(
+                    "{first} and {name} were made for different models\n  {}",
+                    differences.join("\n  ")
+                ),
+                hint: Some("--force mixes them all the same, if only their sizes fit".into()),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Weight and rest of `0.7*rest`.
+fn weighted(text: &str) -> Result<(f64, &str), Error> {
+    let Some((weight, rest)) = text.split_once('*') else { return Ok((1.0, text)) };
+    match weight.trim().parse::<f64>() {
+        Ok(weight) if weight.is_finite() => Ok((weight, rest.trim())),
+        _ => Err(Error::Usage {
+            message: format!("`{}` is no weight", weight.escape_debug()),
+            hint: Some("a part of a mix is written as 0.7*NAME=PATH".into()),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_stands_before_a_star() {
+        assert_eq!(weighted("0.5*a=b").unwrap(), (0.5, "a=b"));
+        assert_eq!(weighted("-1 * b").unwrap(), (-1.0, "b"));
+        assert_eq!(weighted("b").unwrap(), (1.0, "b"));
+        assert!(weighted("x*b").is_err());
+    }
+}

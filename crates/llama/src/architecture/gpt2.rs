@@ -1,0 +1,112 @@
+//! GPT-2 and DistilGPT2: learned positions, layer norms, a feed-forward without a gate, biases
+//! everywhere, a tied head.
+//!
+//! Its matrices lie as `[in, out]` in Hugging Face's files, query, key and value in one. An adapter's
+//! branch joins behind the output projection: that is what PEFT trains and stores adapters for.
+
+use serde_json::{Value, json};
+
+use super::Architecture;
+use super::fields::Fields;
+use super::names::Names;
+use crate::config::{Branch, FeedForwardKind, LlamaConfig, NormKind, Positions};
+use crate::error::{Error, Result};
+
+pub(super) static GPT2: Architecture = Architecture {
+    name: "gpt2",
+    class: "GPT2LMHeadModel",
+    gguf: "gpt2",
+    gguf_interleaved: false,
+    names: Names {
+        prefix: "transformer.",
+        layers: "h.",
+        attention: "attn",
+        transposed: true,
+        whole: &[
+            ["model.embed_tokens", "transformer.wte", "token_embd"],
+            ["model.embed_positions", "transformer.wpe", "position_embd"],
+            ["model.norm", "transformer.ln_f", "output_norm"],
+            ["lm_head", "lm_head", "output"],
+        ],
+        layer: &[
+            ["self_attn.q_proj", "attn.c_attn", "attn_qkv"],
+            ["self_attn.k_proj", "attn.c_attn", "attn_qkv"],
+            ["self_attn.v_proj", "attn.c_attn", "attn_qkv"],
+            ["self_attn.o_proj", "attn.c_proj", "attn_output"],
+            ["mlp.up_proj", "mlp.c_fc", "ffn_up"],
+            ["mlp.down_proj", "mlp.c_proj", "ffn_down"],
+            ["input_layernorm", "ln_1", "attn_norm"],
+            ["post_attention_layernorm", "ln_2", "ffn_norm"],
+        ],
+        // The causal mask, which older files hold.
+        ignored: &[".attn.bias", ".attn.masked_bias"],
+    },
+    base,
+    read,
+    write,
+};
+
+fn base() -> LlamaConfig {
+    LlamaConfig {
+        architecture: &GPT2,
+        max_positions: 1024,
+        norm_eps: 1e-5,
+        qkv_bias: true,
+        output_bias: true,
+        mlp_bias: true,
+        tied_head: true,
+        norm: NormKind::Layer,
+        positions: Positions::Learned,
+        feed_forward: FeedForwardKind::GeluTanh,
+        branch: Branch::AfterOutput,
+        ..LlamaConfig::default()
+    }
+}
+
+fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
+    json.refuse("scale_attn_weights", true)?;
+    json.refuse("scale_attn_by_inverse_layer_idx", false)?;
+    json.refuse("add_cross_attention", false)?;
+    let feed_forward = match json.optional::<String>("activation_function")?.as_deref() {
+        None | Some("gelu_new" | "gelu_pytorch_tanh") => FeedForwardKind::GeluTanh,
+        Some("gelu") => FeedForwardKind::Gelu,
+        Some(other) => {
+            let expected = "gelu_new, gelu_pytorch_tanh or gelu";
+            return Err(Error::config("activation_function", other, expected));
+        }
+    };
+    let d_model: usize = json.required("n_embd")?;
+    let n_heads: usize = json.required("n_head")?;
+    Ok(LlamaConfig {
+        n_layers: json.required("n_layer")?,
+        n_heads,
+        n_kv_heads: n_heads,
+        head_dim: d_model / n_heads.max(1),
+        d_model,
+        d_ff: json.optional("n_inner")?.unwrap_or_else(|| d_model.saturating_mul(4)),
+        vocab_size: json.required("vocab_size")?,
+        max_positions: json.optional("n_positions")?.unwrap_or(base.max_positions),
+        norm_eps: json.optional("layer_norm_epsilon")?.unwrap_or(base.norm_eps),
+        tied_head: json.optional("tie_word_embeddings")?.unwrap_or(base.tied_head),
+        feed_forward,
+        ..base
+    })
+}
+
+fn write(config: &LlamaConfig) -> Value {
+    let activation = match config.feed_forward {
+        FeedForwardKind::Gelu => "gelu",
+        FeedForwardKind::GeluTanh | FeedForwardKind::SwiGlu => "gelu_new",
+    };
+    json!({
+        "activation_function": activation,
+        "layer_norm_epsilon": config.norm_eps,
+        "n_embd": config.d_model,
+        "n_head": config.n_heads,
+        "n_inner": config.d_ff,
+        "n_layer": config.n_layers,
+        "n_positions": config.max_positions,
+        "tie_word_embeddings": config.tied_head,
+        "vocab_size": config.vocab_size,
+    })
+}

@@ -1,0 +1,56 @@
+//! Phi-3: a Llama whose files hold query, key and value in one matrix, and gate and up in another;
+//! with a window where a file names one.
+
+use serde_json::Value;
+
+use super::Architecture;
+use super::fields::Fields;
+use super::llama::{NAMES, sizes, sizes_json};
+use super::names::Names;
+use crate::config::LlamaConfig;
+use crate::error::Result;
+
+pub(super) static PHI3: Architecture = Architecture {
+    name: "phi3",
+    class: "Phi3ForCausalLM",
+    gguf: "phi3",
+    gguf_interleaved: false,
+    names: Names {
+        layer: &[
+            ["self_attn.q_proj", "self_attn.qkv_proj", "attn_qkv"],
+            ["self_attn.k_proj", "self_attn.qkv_proj", "attn_qkv"],
+            ["self_attn.v_proj", "self_attn.qkv_proj", "attn_qkv"],
+            ["self_attn.o_proj", "self_attn.o_proj", "attn_output"],
+            ["mlp.gate_proj", "mlp.gate_up_proj", "ffn_up"],
+            ["mlp.up_proj", "mlp.gate_up_proj", "ffn_up"],
+            ["mlp.down_proj", "mlp.down_proj", "ffn_down"],
+            ["input_layernorm", "input_layernorm", "attn_norm"],
+            ["post_attention_layernorm", "post_attention_layernorm", "ffn_norm"],
+        ],
+        ..NAMES
+    },
+    base,
+    read,
+    write,
+};
+
+fn base() -> LlamaConfig {
+    LlamaConfig {
+        architecture: &PHI3,
+        max_positions: 4096,
+        norm_eps: 1e-5,
+        ..LlamaConfig::default()
+    }
+}
+
+fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
+    Ok(LlamaConfig { sliding_window: json.optional("sliding_window")?, ..sizes(json, base)? })
+}
+
+fn write(config: &LlamaConfig) -> Value {
+    let mut json = sizes_json(config);
+    json["sliding_window"] = config.sliding_window.into();
+    // transformers' default is a token that a small vocabulary does not have.
+    json["pad_token_id"] = Value::Null;
+    json
+}

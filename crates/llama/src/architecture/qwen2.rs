@@ -1,0 +1,81 @@
+//! Qwen2 and Qwen2.5: a Llama with biases on the query, key and value projections, and, where a file
+//! asks for it, a window in its upper layers.
+
+use serde_json::Value;
+
+use super::Architecture;
+use super::fields::Fields;
+use super::llama::{NAMES, sizes, sizes_json};
+use crate::config::LlamaConfig;
+use crate::error::{Error, Result};
+
+pub(super) static QWEN2: Architecture = Architecture {
+    name: "qwen2",
+    class: "Qwen2ForCausalLM",
+    gguf: "qwen2",
+    gguf_interleaved: false,
+    names: NAMES,
+    base,
+    read,
+    write,
+};
+
+/// What transformers takes for granted where a file asks for a window and says no more.
+const DEFAULT_WINDOW: usize = 4096;
+const DEFAULT_FULL_LAYERS: usize = 28;
+
+fn base() -> LlamaConfig {
+    LlamaConfig {
+        architecture: &QWEN2,
+        max_positions: 32_768,
+        qkv_bias: true,
+        ..LlamaConfig::default()
+    }
+}
+
+fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
+    window(json, sizes(json, base)?)
+}
+
+fn write(config: &LlamaConfig) -> Value {
+    let mut json = sizes_json(config);
+    window_json(config, &mut json);
+    json
+}
+
+/// Reads the window of the Qwen families. Their lowest `max_window_layers` look back all the way.
+pub(super) fn window(json: &Fields<'_>, config: LlamaConfig) -> Result<LlamaConfig> {
+    if !json.optional("use_sliding_window")?.unwrap_or(false) {
+        return Ok(config);
+    }
+    let silent = (!json.has("sliding_window")).then_some(DEFAULT_WINDOW);
+    let Some(window) = json.optional("sliding_window")?.or(silent) else {
+        return Ok(config);
+    };
+    let full_layers = match json.optional::<Vec<String>>("layer_types")? {
+        None => json.optional("max_window_layers")?.unwrap_or(DEFAULT_FULL_LAYERS),
+        Some(kinds) => {
+            let full = kinds.iter().take_while(|kind| *kind == "full_attention").count();
+            let above = kinds[full..].iter().all(|kind| kind == "sliding_attention");
+            if kinds.len() != config.n_layers || !above {
+                let expected = "full_attention below, sliding_attention above, one for each layer";
+                return Err(Error::config("layer_types", kinds.join(" "), expected));
+            }
+            full
+        }
+    };
+    if full_layers >= config.n_layers {
+        return Ok(config);
+    }
+    Ok(LlamaConfig { sliding_window: Some(window), full_layers, ..config })
+}
+
+/// The way back of [`window`].
+pub(super) fn window_json(config: &LlamaConfig, json: &mut Value) {
+    json["use_sliding_window"] = config.sliding_window.is_some().into();
+    json["sliding_window"] = config.sliding_window.into();
+    json["max_window_layers"] = match config.sliding_window {
+        Some(_) => config.full_layers.into(),
+        None => config.n_layers.into(),
+    };
+}

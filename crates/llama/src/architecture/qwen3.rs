@@ -1,0 +1,51 @@
+//! Qwen3: a Llama whose queries and keys are normed head by head before they are rotated.
+
+use serde_json::Value;
+
+use super::Architecture;
+use super::fields::Fields;
+use super::llama::{NAMES, sizes, sizes_json};
+use super::qwen2::{window, window_json};
+use crate::config::LlamaConfig;
+use crate::error::Result;
+
+pub(super) static QWEN3: Architecture = Architecture {
+    name: "qwen3",
+    class: "Qwen3ForCausalLM",
+    gguf: "qwen3",
+    gguf_interleaved: false,
+    names: NAMES,
+    base,
+    read,
+    write,
+};
+
+/// What transformers takes for granted where a file is silent; not what the sizes would give.
+const DEFAULT_HEAD_DIM: usize = 128;
+
+fn base() -> LlamaConfig {
+    LlamaConfig {
+        architecture: &QWEN3,
+        max_positions: 32_768,
+        qk_norm: true,
+        ..LlamaConfig::default()
+    }
+}
+
+fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
+    let attention_bias = json.optional("attention_bias")?.unwrap_or(false);
+    let config = LlamaConfig {
+        head_dim: json.optional("head_dim")?.unwrap_or(DEFAULT_HEAD_DIM),
+        qkv_bias: attention_bias,
+        output_bias: attention_bias,
+        ..sizes(json, base)?
+    };
+    window(json, config)
+}
+
+fn write(config: &LlamaConfig) -> Value {
+    let mut json = sizes_json(config);
+    json["attention_bias"] = config.qkv_bias.into();
+    window_json(config, &mut json);
+    json
+}

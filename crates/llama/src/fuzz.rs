@@ -1,0 +1,79 @@
+//! Opens bytes as a file and uses everything there is: what the targets in `fuzz/` and the
+//! property tests call. Whatever the bytes are: an error or a value, never a panic.
+
+use std::path::Path;
+
+use crate::gguf::{GgufFile, GgufSource};
+use crate::tokenizer::Tokenizer;
+use crate::torch::TorchFile;
+use crate::vocabulary;
+use crate::weights::meta::{MetaSource, WeightSizes, parse_params};
+use crate::weights::{Bytes, SafetensorsFile, TensorSource, huggingface};
+
+/// What the bytes are called in messages.
+const NAME: &str = "fuzz";
+
+/// A safetensors file.
+pub fn safetensors(bytes: &[u8]) {
+    let Ok(file) = SafetensorsFile::new(Bytes::memory(NAME, bytes.to_vec())) else { return };
+    for name in file.shapes().keys() {
+        file.read(name).expect("tensors that passed the check can be read");
+    }
+}
+
+/// A GGUF file, its tokenizer and its weights.
+pub fn gguf(bytes: &[u8]) {
+    let Ok(file) = GgufFile::open(Bytes::memory(NAME, bytes.to_vec())) else { return };
+    let _ = file.summary().to_string();
+    if let Ok(tokenizer) = file.tokenizer() {
+        use_tokenizer(&tokenizer);
+    }
+    for name in file.tensors().keys() {
+        file.read(name).expect("tensors that passed the check can be read");
+    }
+    if let Ok(source) = GgufSource::new(file) {
+        read_all(&source);
+    }
+}
+
+/// A file of PyTorch's, also as the only shard of Meta's.
+pub fn torch(bytes: &[u8]) {
+    let Ok(file) = TorchFile::open(Bytes::memory(NAME, bytes.to_vec())) else { return };
+    for name in file.tensors().keys() {
+        // A packed entry can still turn out to be broken.
+        let _ = file.read(name);
+    }
+    if let Ok(source) = MetaSource::new(Path::new(NAME), vec![file]) {
+        read_all(&source);
+    }
+}
+
+/// A `tokenizer.model` of either kind.
+pub fn tokenizer_model(bytes: &[u8]) {
+    if let Ok(tokenizer) = vocabulary::tokenizer_model(NAME, bytes) {
+        use_tokenizer(&tokenizer);
+    }
+}
+
+/// `config.json` and `params.json`.
+pub fn configs(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let path = Path::new(NAME);
+    let sizes = WeightSizes { vocab_size: 3, d_ff: 4, tied_head: false };
+    let parsed = [huggingface::parse_config(path, text), parse_params(path, text, sizes)];
+    for config in parsed.into_iter().flatten() {
+        config.validate().expect("parsed configs are checked");
+    }
+}
+
+fn use_tokenizer(tokenizer: &Tokenizer) {
+    if let Ok(ids) = tokenizer.encode("ab <s> é") {
+        let _ = tokenizer.decode(&ids);
+    }
+}
+
+fn read_all(source: &dyn TensorSource) {
+    for name in source.shapes().keys() {
+        let _ = source.read(name);
+    }
+}

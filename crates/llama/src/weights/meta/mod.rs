@@ -1,0 +1,75 @@
+//! Meta's own folder: `params.json`, `consolidated.00.pth` and further shards, `tokenizer.model`.
+
+mod params;
+mod shards;
+
+use std::path::{Path, PathBuf};
+
+pub use params::{WeightSizes, parse_params};
+pub use shards::MetaSource;
+
+use super::Bytes;
+use crate::config::LlamaConfig;
+use crate::error::{Error, Result};
+use crate::tokenizer::Tokenizer;
+use crate::torch::TorchFile;
+use crate::vocabulary;
+
+/// What makes a folder one of Meta's.
+pub const PARAMS_FILE: &str = "params.json";
+/// The tokenizer's file.
+pub const TOKENIZER_FILE: &str = "tokenizer.model";
+
+/// Reads the config of a folder, which takes the heads of its shards too.
+///
+/// # Errors
+/// [`Error::NotAModel`] where shards are missing, [`Error::Format`] for broken files or shards
+/// that do not fit together, [`Error::Config`], [`Error::Read`].
+pub fn open(folder: &Path) -> Result<(LlamaConfig, MetaSource)> {
+    let path = folder.join(PARAMS_FILE);
+    let text = std::fs::read_to_string(&path).map_err(Error::read(&path))?;
+    let files = shard_paths(folder)?
+        .into_iter()
+        .map(|path| TorchFile::open(Bytes::open(path)?))
+        .collect::<Result<Vec<_>>>()?;
+    let source = MetaSource::new(folder, files)?;
+    let config = parse_params(&path, &text, source.sizes())?;
+    let source = source.with_heads(&config)?;
+    Ok((config, source))
+}
+
+/// The shards by number, which must be all from 0.
+fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(Error::read(folder))?;
+    let number = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        let number = name.strip_prefix("consolidated.")?.strip_suffix(".pth")?;
+        Some((number.parse::<usize>().ok()?, path))
+    };
+    let mut shards =
+        entries.filter_map(|entry| number(entry.ok()?.path())).collect::<Vec<(usize, PathBuf)>>();
+    shards.sort();
+    let missing = (0..=shards.len()).find(|&n| shards.get(n).is_none_or(|shard| shard.0 != n));
+    match missing {
+        Some(n) if n == shards.len() && n > 0 => Ok(shards.into_iter().map(|s| s.1).collect()),
+        missing => {
+            let reason = format!("consolidated.{:02}.pth is missing", missing.unwrap_or_default());
+            Err(Error::NotAModel { path: folder.into(), reason })
+        }
+    }
+}
+
+/// Reads `tokenizer.model`, from the folder or, as Meta first had it, the one above.
+///
+/// # Errors
+/// [`Error::Tokenizer`] if there is none or its kind is not supported, [`Error::Format`],
+/// [`Error::Read`].
+pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
+    let places = [folder.join(TOKENIZER_FILE), folder.join("..").join(TOKENIZER_FILE)];
+    let Some(path) = places.iter().find(|path| path.exists()) else {
+        let reason = format!("{TOKENIZER_FILE} is neither here nor in the folder above");
+        return Err(vocabulary::fail(folder, reason));
+    };
+    let bytes = std::fs::read(path).map_err(Error::read(path))?;
+    vocabulary::tokenizer_model(path, &bytes)
+}

@@ -1,0 +1,163 @@
+//! Parity: a folder in Meta's layout against the same model elsewhere.
+//!
+//! `tests/golden/README.md` tells how the files are made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, TensorData};
+use llama::torch::{TorchFile, Value, to_bytes};
+use llama::weights::{Bytes, meta};
+use llama::{Error, ModelSource, NoAdapter, Tokenizer};
+use testing::{Golden, assert_close, flex, golden_folder};
+
+fn golden() -> PathBuf {
+    golden_folder().join("meta")
+}
+
+/// The files of the golden folder that `keep` says, in a folder that can be changed.
+fn copy(keep: impl Fn(&str) -> bool) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(golden()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if keep(name) {
+            fs::copy(&path, folder.path().join(name)).unwrap();
+        }
+    }
+    folder
+}
+
+fn check_logits(folder: &Path) {
+    let device = flex();
+    let golden = Golden::open("gguf/tiny-llama-spm.safetensors");
+    let model = ModelSource::open(folder).unwrap().load(DType::F32, &device).unwrap();
+    let tokens = golden.int_tensor("input_ids", &device);
+    let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter);
+    assert_close("logits", logits, golden.tensor("logits", &device), 2e-4);
+}
+
+#[test]
+fn two_shards_have_the_logits_of_the_whole_model() {
+    let config = ModelSource::open(golden()).unwrap().config().clone();
+    assert_eq!((config.d_ff, config.vocab_size, config.n_kv_heads), (48, 320, 2));
+    assert!(!config.tied_head);
+    check_logits(&golden());
+}
+
+/// The tensors of a shard, as they are to be written.
+fn tensors(shard: &Path) -> Vec<(String, TensorData)> {
+    let file = TorchFile::open(Bytes::open(shard).unwrap()).unwrap();
+    file.tensors().keys().map(|name| (name.clone(), file.read(name).unwrap())).collect()
+}
+
+fn write(shard: &Path, tensors: Vec<(String, TensorData)>) {
+    let entries = tensors.into_iter().map(|(name, data)| (name, Value::Tensor(data)));
+    fs::write(shard, to_bytes(&Value::Dict(entries.collect())).unwrap()).unwrap();
+}
+
+/// Llama 3 splits the embedding by rows, earlier ones by columns.
+#[test]
+fn an_embedding_split_by_rows_is_the_same_model() {
+    let folder = copy(|_| true);
+    let shards = ["consolidated.00.pth", "consolidated.01.pth"].map(|n| folder.path().join(n));
+    let mut parts = shards.each_ref().map(|shard| tensors(shard));
+    let name = "tok_embeddings.weight";
+    let columns = parts.each_ref().map(|part| {
+        let (_, data) = part.iter().find(|(other, _)| other == name).unwrap();
+        data.as_slice::<half::f16>().unwrap().to_vec()
+    });
+    let mut whole = Vec::new();
+    for (left, right) in columns[0].chunks(16).zip(columns[1].chunks(16)) {
+        whole.extend_from_slice(left);
+        whole.extend_from_slice(right);
+    }
+    for (part, rows) in parts.iter_mut().zip(whole.chunks(160 * 32)) {
+        let (_, data) = part.iter_mut().find(|(other, _)| other == name).unwrap();
+        *data = TensorData::new(rows.to_vec(), [160, 32]);
+    }
+    for (shard, part) in shards.iter().zip(parts) {
+        write(shard, part);
+    }
+    check_logits(folder.path());
+}
+
+/// Holds a tokenizer against rows of text and ids.
+fn check_tokens(tokenizer: &Tokenizer, name: &str) {
+    let text = fs::read_to_string(golden_folder().join(name)).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert!(rows.len() > 10);
+    for row in rows {
+        let ids: Vec<u32> = serde_json::from_value(row["ids"].clone()).unwrap();
+        let text = row["text"].as_str().unwrap();
+        assert_eq!(tokenizer.encode_raw(text).unwrap(), ids, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+    }
+}
+
+#[test]
+fn tokens_equal_sentencepieces() {
+    let tokenizer = ModelSource::open(golden()).unwrap().tokenizer().unwrap();
+    check_tokens(&tokenizer, "gguf/spm_tokens.json");
+    assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (Some(1), &[2][..]));
+    assert_eq!(tokenizer.encode("the").unwrap()[0], 1);
+}
+
+#[test]
+fn tokens_equal_tiktokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(meta::TOKENIZER_FILE);
+    fs::copy(golden().join("llama3_tokenizer.model"), path).unwrap();
+    let tokenizer = meta::tokenizer(folder.path()).unwrap();
+    check_tokens(&tokenizer, "meta/llama3_tokens.json");
+    assert_eq!(tokenizer.vocab_size(), 456 + 256);
+    assert_eq!(tokenizer.encode("the").unwrap(), [456, 116, 258]);
+}
+
+#[test]
+fn the_tokenizer_may_lie_in_the_folder_above() {
+    let above = copy(|name| name == "tokenizer.model");
+    let folder = above.path().join("7B");
+    fs::rename(copy(|name| name != "tokenizer.model").keep(), &folder).unwrap();
+    let source = ModelSource::open(&folder).unwrap();
+    assert_eq!(source.tokenizer().unwrap().vocab_size(), 320);
+    fs::remove_file(above.path().join("tokenizer.model")).unwrap();
+    let message = source.tokenizer().unwrap_err().to_string();
+    assert!(message.contains("tokenizer.model is neither here nor in the folder above"));
+}
+
+#[test]
+fn missing_shards_are_named() {
+    let missing = |folder: tempfile::TempDir| match ModelSource::open(folder.path()) {
+        Err(Error::NotAModel { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        missing(copy(|name| name != "consolidated.01.pth")),
+        "the model has 2 shards, and consolidated.01.pth is missing"
+    );
+    for keep in ["params.json", "params.json consolidated.01.pth"] {
+        let reason = missing(copy(|name| keep.contains(name)));
+        assert_eq!(reason, "consolidated.00.pth is missing");
+    }
+}
+
+#[test]
+fn shards_that_do_not_fit_together_are_named() {
+    let folder = copy(|_| true);
+    let shard = folder.path().join("consolidated.01.pth");
+    let mut other = tensors(&shard);
+    let (_, data) = other.iter_mut().find(|(name, _)| name == "output.weight").unwrap();
+    *data = TensorData::zeros::<half::f16, _>([32, 32]);
+    write(&shard, other);
+    let message = ModelSource::open(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("output.weight is [32, 32] of F16, in"), "{message}");
+
+    let params = fs::read_to_string(golden().join("params.json")).unwrap();
+    let folder = copy(|_| true);
+    let wide = params.replace("0.5", "1.0");
+    fs::write(folder.path().join("params.json"), wide).unwrap();
+    let source = ModelSource::open(folder.path()).unwrap();
+    let error = source.load(DType::F32, &flex()).unwrap_err();
+    assert!(matches!(error, Error::Weights { .. }), "{error}");
+}
