@@ -1,6 +1,7 @@
 //! Hostile adapters: settings with changes in them. Reading one gives an adapter or an error.
 
-use adaption_prompt::{AdapterSummary, peft};
+use adaption_prompt::AdapterSummary;
+use adaption_prompt::files::peft;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use testing::golden_folder;
