@@ -252,3 +252,18 @@ fn a_prompt_of_one_token_gives_its_gated_value_whatever_the_query() {
         assert_close("branch", found, expected, 1e-5);
     }
 }
+
+#[test]
+fn a_norm_whose_weight_alone_was_learned_keeps_its_bias() {
+    let llama = open_base("gpt2", &testing::flex());
+    let config = adaption_prompt::AdapterConfig::from(adaption_prompt::V2Config::paper());
+    let fresh = config.init(&llama, 1, &llama.device()).unwrap();
+    let mut data = fresh.to_data(BaseInfo::default());
+    for norm in data.v2.as_mut().unwrap().norms.values_mut() {
+        assert!(norm.bias.take().is_some());
+    }
+    let sizes = llama.config().into();
+    let adapter =
+        AdapterWeights::from_data(&data, &sizes, "a test".as_ref(), &llama.device()).unwrap();
+    assert_eq!(answer(&llama, &adapter.prepare(&llama)), answer(&llama, &NoAdapter));
+}
