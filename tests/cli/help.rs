@@ -16,20 +16,29 @@ fn every_verb_explains_itself() {
 #[test]
 fn the_options_of_generate() {
     insta::assert_snapshot!(Program::new().run(&["generate", "-h"]).ok(), @r"
-    Answer one prompt or instruction, with or without an adapter
+    Answer prompts or an instruction, with or without an adapter
 
     Usage: llama-adapter generate [OPTIONS]
 
     Options:
-          --adapter <FOLDER>  Folder of the adapter to use; without it the base model answers
-          --json              Write one line of JSON: text, tokens, finish (stop or length),
-                              prompt_tokens, seconds_prompt, seconds_decode
-      -h, --help              Print help (see more with '--help')
+          --json  Write one line of JSON for each answer: text, tokens, finish (stop or length),
+                  prompt_tokens, seconds_prompt, seconds_decode
+      -h, --help  Print help (see more with '--help')
+
+    Adapters:
+          --adapter <[NAME=]PATH>  An adapter, or a mix of some: a folder, or a file of the original
+                                   release, lit-llama or litgpt. Without it the base model is used. May
+                                   be given several times; NAME is how to call it, by default the name
+                                   of the folder
+          --force                  Use adapters on a model they were not made for, if only their sizes
+                                   fit
+          --use <NAMES>            Which adapter answers, by its name, or `none`: one for all prompts,
+                                   or one for each, separated by commas [default: the first --adapter]
 
     Request:
       -p, --prompt <TEXT>       A text for the model. With an adapter it is put as an instruction;
                                 without one it goes through the model's chat template, or, if the model
-                                has none, is continued as it is
+                                has none, is continued as it is. May be given several times
       -i, --instruction <TEXT>  An instruction, put in the Alpaca wording that adapters are trained with
           --input <TEXT>        What the instruction is about, if it needs something to work on
           --raw                 Take the prompt exactly as it is, without any wording around it

@@ -70,7 +70,7 @@ fn a_model_folder_of_another_family() {
 #[test]
 fn an_adapter_folder() {
     insta::assert_snapshot!(inspect("llama-gqa-tied/adapter"), @r"
-    adapter     [golden]/llama-gqa-tied/adapter
+    adapter     [golden]/llama-gqa-tied/adapter (peft)
     made for    llama-gqa-tied (width 32)
     prompts     5 tokens in each of 2 layers, from 1 to 2
     gates       one a layer; from -0.3997 to -0.1827, mean -0.2912
@@ -82,8 +82,18 @@ fn an_adapter_folder() {
         2   -0.3997   -0.3997    -0.3997      0.9085
     ");
     let report = json("llama-gqa-tied/adapter");
-    let expected =
-        ["kind", "path", "bytes", "base_model", "prompts", "v2", "lora", "n_parameters", "gates"];
+    let expected = [
+        "kind",
+        "path",
+        "format",
+        "bytes",
+        "base_model",
+        "prompts",
+        "v2",
+        "lora",
+        "n_parameters",
+        "gates",
+    ];
     assert_eq!(keys(&report), expected);
     let prompts = &report["prompts"];
     assert_eq!(prompts["gate"], "scalar");

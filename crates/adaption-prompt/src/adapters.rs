@@ -20,7 +20,7 @@ use crate::rows::RowAdapters;
 /// # use adaption_prompt::{AdapterConfig, Adapters, AdaptionPromptConfig, Layers};
 /// # let device = device::parse("flex")?;
 /// # let folder = testing::golden_folder().join("llama-gqa-tied/base");
-/// # let llama = llama::ModelSource::open(folder)?.load(burn::tensor::DType::F32, &device)?;
+/// # let llama = llama::ModelSource::open(folder)?.load(llama::Precision::F32, &device)?;
 /// let config = AdapterConfig::from(AdaptionPromptConfig {
 ///     layers: Layers::Last(2),
 ///     ..Default::default()

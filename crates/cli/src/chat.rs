@@ -26,8 +26,6 @@ use crate::wording::Wording;
 /// each line is one turn. Type /help for the commands.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    adapters: AdapterArgs,
     /// What stands around each line. Default: alpaca with an adapter; without one, chat if the
     /// model has a chat template, else raw. Only chat remembers earlier turns.
     #[arg(long, value_enum)]
@@ -35,6 +33,8 @@ pub struct Args {
     /// A system text, for models whose chat template has a place for it.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
+    #[command(flatten)]
+    adapters: AdapterArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]

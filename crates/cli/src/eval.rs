@@ -19,13 +19,9 @@ use crate::recipe;
 /// model is measured on its held-out instructions.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    model: ModelArgs,
     /// Files of rows: JSON lists or JSON lines of `instruction`, `input`, `output`.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
-    #[command(flatten)]
-    adapters: AdapterArgs,
     /// Leave out the answers, which take most of the time.
     #[arg(long)]
     no_exact_match: bool,
@@ -39,6 +35,10 @@ pub struct Args {
     /// Write one line of JSON instead of a table.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    adapters: AdapterArgs,
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
 #[derive(Serialize)]

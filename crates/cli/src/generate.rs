@@ -20,16 +20,16 @@ use crate::wording::Wording;
 /// one after the other when all are complete.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Write one line of JSON for each answer: text, tokens, finish (stop or length), prompt_tokens,
+    /// seconds_prompt, seconds_decode.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     adapters: AdapterArgs,
     /// Which adapter answers, by its name, or `none`: one for all prompts, or one for each,
     /// separated by commas [default: the first --adapter].
     #[arg(long = "use", value_name = "NAMES", value_delimiter = ',', help_heading = "Adapters")]
     names: Vec<String>,
-    /// Write one line of JSON for each answer: text, tokens, finish (stop or length), prompt_tokens,
-    /// seconds_prompt, seconds_decode.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     request: RequestArgs,
     #[command(flatten)]

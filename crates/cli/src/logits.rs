@@ -17,14 +17,14 @@ use crate::output;
 /// Needs no tokenizer.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    adapters: AdapterArgs,
     /// A JSON file of token ids: rows of equal length, such as [[1, 2, 3], [4, 5, 6]].
     #[arg(long, value_name = "FILE")]
     ids: PathBuf,
     /// The safetensors file to write: one f32 tensor `logits`, [batch, seq, vocab].
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    adapters: AdapterArgs,
     #[command(flatten)]
     model: ModelArgs,
 }

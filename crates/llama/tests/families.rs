@@ -9,8 +9,8 @@ use burn::tensor::{DType, Tensor, TensorData};
 use llama::weights::huggingface::{open_weights, parse_config, save};
 use llama::weights::{SafetensorsSource, TensorSource};
 use llama::{
-    Architecture, Error, FeedForwardKind, Llama, LlamaConfig, ModelSource, NoAdapter, RopeConfig,
-    RopeScaling,
+    Architecture, Error, FeedForwardKind, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
+    RopeConfig, RopeScaling,
 };
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -68,7 +68,7 @@ fn logits(llama: &Llama) -> Tensor<3> {
 fn every_family_is_written_as_it_was_read() {
     for case in CASES {
         let source = ModelSource::open(base(case)).unwrap();
-        let llama = source.load(DType::F32, &flex()).unwrap();
+        let llama = source.load(Precision::F32, &flex()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         save(&llama, folder.path(), DType::F32).unwrap();
 
@@ -209,13 +209,13 @@ fn a_bare_gpt2_file_with_masks_in_it_loads() {
     write(&tensors);
     std::fs::copy(base("gpt2").join("config.json"), folder.path().join("config.json")).unwrap();
     let source = ModelSource::open(folder.path()).unwrap();
-    let found = logits(&source.load(DType::F32, &flex()).unwrap());
-    let original = ModelSource::open(base("gpt2")).unwrap().load(DType::F32, &flex()).unwrap();
+    let found = logits(&source.load(Precision::F32, &flex()).unwrap());
+    let original = ModelSource::open(base("gpt2")).unwrap().load(Precision::F32, &flex()).unwrap();
     assert_eq!(found.into_data(), logits(&original).into_data());
 
     // What is missing is told in the file's own words, and once.
     tensors.remove("h.1.attn.c_attn.weight");
     write(&tensors);
-    let error = source.load(DType::F32, &flex()).unwrap_err().to_string();
+    let error = source.load(Precision::F32, &flex()).unwrap_err().to_string();
     assert!(error.ends_with("  missing (1):\n    h.1.attn.c_attn.weight"), "{error}");
 }

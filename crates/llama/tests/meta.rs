@@ -5,10 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, TensorData};
+use burn::tensor::TensorData;
 use llama::torch::{TorchFile, Value, to_bytes};
 use llama::weights::{Bytes, meta};
-use llama::{Error, ModelSource, NoAdapter, Tokenizer};
+use llama::{Error, ModelSource, NoAdapter, Precision, Tokenizer};
 use testing::{Golden, assert_close, flex, golden_folder};
 
 fn golden() -> PathBuf {
@@ -31,7 +31,7 @@ fn copy(keep: impl Fn(&str) -> bool) -> tempfile::TempDir {
 fn check_logits(folder: &Path) {
     let device = flex();
     let golden = Golden::open("gguf/tiny-llama-spm.safetensors");
-    let model = ModelSource::open(folder).unwrap().load(DType::F32, &device).unwrap();
+    let model = ModelSource::open(folder).unwrap().load(Precision::F32, &device).unwrap();
     let tokens = golden.int_tensor("input_ids", &device);
     let logits = model.logits(model.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter);
     assert_close("logits", logits, golden.tensor("logits", &device), 2e-4);
@@ -158,6 +158,6 @@ fn shards_that_do_not_fit_together_are_named() {
     let wide = params.replace("0.5", "1.0");
     fs::write(folder.path().join("params.json"), wide).unwrap();
     let source = ModelSource::open(folder.path()).unwrap();
-    let error = source.load(DType::F32, &flex()).unwrap_err();
+    let error = source.load(Precision::F32, &flex()).unwrap_err();
     assert!(matches!(error, Error::Weights { .. }), "{error}");
 }

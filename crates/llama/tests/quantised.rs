@@ -36,9 +36,8 @@ fn matrices(llama: &mut Llama) -> Vec<&mut Weight> {
             all.push(&mut linear.weight);
         }
         all.push(&mut attention.output.weight);
-        for linear in [&mut feed_forward.gate, &mut feed_forward.up, &mut feed_forward.down] {
-            all.push(&mut linear.weight);
-        }
+        all.extend(feed_forward.gate.iter_mut().map(|linear| &mut linear.weight));
+        all.extend([&mut feed_forward.up.weight, &mut feed_forward.down.weight]);
     }
     all.extend(llama.head.as_mut().map(|head| &mut head.weight));
     all

@@ -70,12 +70,8 @@ impl Format {
             return match () {
                 () if has(SETTINGS_FILE) => Ok(Self::LlamaAdapter),
                 () if !has(peft::CONFIG_FILE) => Err(not("adapter_config.json is missing")),
-                () if has(peft::TENSORS_FILE) => Ok(Self::Peft),
-                () if has(peft::PICKLE_FILE) => Ok(Self::PeftBin),
-                // A config that is broken or another method's says more than what is missing.
-                () => peft::read(path).and(Err(not(
-                    "neither adapter_model.safetensors nor adapter_model.bin is there",
-                ))),
+                () if has(peft::PICKLE_FILE) && !has(peft::TENSORS_FILE) => Ok(Self::PeftBin),
+                () => Ok(Self::Peft),
             };
         }
         if !path.exists() {
