@@ -52,6 +52,12 @@ impl RowAdapters {
         }
     }
 
+    /// # Panics
+    /// If the batch has another number of rows.
+    fn check(&self, batch: usize) {
+        assert_eq!(batch, self.batch, "the adapters were chosen for another batch");
+    }
+
     /// Joins what each group made of its rows, in the order of the batch.
     fn join(&self, parts: Vec<Tensor<3>>) -> Tensor<3> {
         let joined = Tensor::cat(parts, 0);
@@ -75,10 +81,12 @@ impl Adapter for RowAdapters {
     /// If the batch has another number of rows.
     fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
         let [batch, _heads, _seq, _head_dim] = query.dims();
-        assert_eq!(batch, self.batch, "the adapters were chosen for another batch");
+        self.check(batch);
         self.prompts.attention(layer, query)
     }
 
+    /// # Panics
+    /// If the batch has another number of rows.
     fn linear(
         &self,
         layer: usize,
@@ -86,6 +94,8 @@ impl Adapter for RowAdapters {
         input: Tensor<3>,
         linear: &Linear,
     ) -> Tensor<3> {
+        let [batch, _seq, _d_in] = input.dims();
+        self.check(batch);
         let changed = |group: &Group| {
             group.adapter.as_ref().is_some_and(|own| own.touches_linear(layer, name))
         };
