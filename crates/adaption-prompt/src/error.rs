@@ -124,7 +124,6 @@ impl Error {
             }
             Self::Lossy { .. } => Some("--lossy converts all the same and says what was lost"),
             Self::Unknown { .. } => Some("give the base model with --model"),
-            Self::NoSuchAdapter { .. } => None,
             Self::NotAnAdapter { .. } => {
                 Some("give the folder that holds adapter_config.json and adapter_model.safetensors")
             }
@@ -132,7 +131,7 @@ impl Error {
                 Some("give the folder of an ADAPTION_PROMPT adapter, as PEFT or `train` writes it")
             }
             Self::Tensors { .. } => Some("the adapter was probably made for another model"),
-            Self::Config { .. } => None,
+            Self::NoSuchAdapter { .. } | Self::Config { .. } => None,
             Self::File(error) => error.hint(),
         }
     }

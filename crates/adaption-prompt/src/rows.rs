@@ -33,12 +33,12 @@ impl RowAdapters {
         for (index, &row) in rows.iter().enumerate() {
             // Prompts are taken care of: without changes to linear layers rows are all alike.
             let row = row.filter(|row| !row.changes.is_empty());
-            let same = |other: &Option<&Prepared>| match (row, *other) {
+            let same = |other: Option<&Prepared>| match (row, other) {
                 (Some(a), Some(b)) => std::ptr::eq(a, b),
                 (None, None) => true,
                 _ => false,
             };
-            match groups.iter_mut().find(|(other, _)| same(other)) {
+            match groups.iter_mut().find(|(other, _)| same(*other)) {
                 Some((_, rows)) => rows.push(index),
                 None => groups.push((row, vec![index])),
             }

@@ -8,6 +8,7 @@ use crate::adapter::AdaptionPrompt;
 use crate::config::AdapterConfig;
 use crate::lora::Lora;
 use crate::prepared::{Change, Prepared};
+use crate::projected::ProjectedPrompts;
 use crate::v2::AdapterV2;
 
 /// An adapter: prompts, Adapter V2, LoRA, or several of them. On an autodiff device it can be
@@ -53,7 +54,7 @@ impl AdapterWeights {
     pub fn prepare_layers(&self, llama: &Llama, wanted: impl Fn(usize) -> bool) -> Prepared {
         let change = Change { weight: 1.0, v2: self.v2.clone(), lora: self.lora.clone() };
         let changes = if change.is_empty() { Vec::new() } else { vec![change] };
-        let without_prompts = Prepared { prompts: Default::default(), changes };
+        let without_prompts = Prepared { prompts: ProjectedPrompts::default(), changes };
         let prompts = self
             .prompts
             .as_ref()

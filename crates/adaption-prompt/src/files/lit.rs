@@ -200,12 +200,11 @@ fn v2(
         }
     }
     for (name, array) in rest {
-        match name.strip_prefix("lm_head.") {
-            Some(what) => put(sizes.n_layers, LinearName::Head, what, array.values),
-            None => {
-                let place = (sizes.n_layers, NormName::Final);
-                norms.insert(place, V2NormData { weight: array.values, bias: None });
-            }
+        if let Some(what) = name.strip_prefix("lm_head.") {
+            put(sizes.n_layers, LinearName::Head, what, array.values);
+        } else {
+            let place = (sizes.n_layers, NormName::Final);
+            norms.insert(place, V2NormData { weight: array.values, bias: None });
         }
     }
     V2Data { norms, ..data }
