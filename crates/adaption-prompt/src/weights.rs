@@ -1,7 +1,7 @@
 //! Everything that one adapter has learned.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::module::Module;
+use burn::tensor::Device;
 use llama::{Adapter, Llama};
 
 use crate::adapter::AdaptionPrompt;
@@ -84,19 +84,5 @@ impl AdapterWeights {
     /// Numbers that training changes.
     pub fn n_parameters(&self) -> usize {
         self.num_params()
-    }
-
-    /// Whether its numbers are usable: none is NaN, and no tensor's sum passes what f32 can hold.
-    pub fn is_finite(&self) -> bool {
-        struct Sums(bool);
-        impl ModuleVisitor for Sums {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let sum = param.val().inner().abs().sum();
-                self.0 &= sum.into_scalar::<f32>().is_finite();
-            }
-        }
-        let mut sums = Sums(true);
-        self.visit(&mut sums);
-        sums.0
     }
 }
