@@ -231,10 +231,10 @@ impl<'a> Adapters<'a> {
     }
 
     fn free(&self, name: &str) -> Result<()> {
-        match self.entries.iter().any(|entry| entry.name == name) {
-            true => Err(Error::NameTaken { name: name.into() }),
-            false => Ok(()),
+        if self.entries.iter().any(|entry| entry.name == name) {
+            return Err(Error::NameTaken { name: name.into() });
         }
+        Ok(())
     }
 
     fn position(&self, name: &str) -> Result<usize> {

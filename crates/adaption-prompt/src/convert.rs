@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use llama::{LinearName, Sizes};
+use llama::{LinearName, NormName, Sizes};
 
 use crate::adapter::{AdaptionPrompt, LayerPrompt};
 use crate::config::{AdaptionPromptConfig, Gate, Init};
@@ -145,18 +145,30 @@ fn check_v2(v2: &V2Data, model: &Sizes, problems: &mut Vec<String>) {
         }
         let [d_out, d_in] = model.linear_shape(*name);
         let scaled = if v2.scale == Scale::Input { d_in } else { d_out };
-        for (what, found, expected) in [("scale", &own.scale, scaled), ("bias", &own.bias, d_out)] {
-            if let Some(found) = found.as_ref().filter(|found| found.len() != expected) {
+        let scaled = (v2.scale != Scale::None).then_some(scaled);
+        let scale = own.scale.as_ref().map(Vec::len);
+        let bias = own.bias.as_ref().map(Vec::len);
+        for (what, found, expected) in
+            [("scale", scale, scaled), ("bias", bias, bias.map(|_| d_out))]
+        {
+            if found != expected {
+                let shape =
+                    |len: Option<usize>| len.map_or("none".into(), |len| format!("[{len}]"));
+                let (expected, found) = (shape(expected), shape(found));
                 problems.push(format!(
-                    "{what} of {name:?} in layer {layer}: expected [{expected}], found [{}]",
-                    found.len()
+                    "{what} of {name:?} in layer {layer}: expected {expected}, found {found}"
                 ));
             }
         }
     }
     for ((layer, name), own) in &v2.norms {
-        let found = own.weight.len();
-        if *layer > model.n_layers || found != model.d_model {
+        let last = *layer == model.n_layers;
+        if *layer > model.n_layers || last != (*name == NormName::Final) {
+            problems.push(format!("the model has no norm {name:?} in layer {layer}"));
+            continue;
+        }
+        let lengths = [Some(own.weight.len()), own.bias.as_ref().map(Vec::len)];
+        for found in lengths.into_iter().flatten().filter(|found| *found != model.d_model) {
             problems.push(format!(
                 "norm {name:?} in layer {layer}: expected [{}], found [{found}]",
                 model.d_model

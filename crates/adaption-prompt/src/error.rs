@@ -140,7 +140,6 @@ impl Error {
             Self::NothingLeft { .. } => Some("the format llama-adapter holds every adapter"),
             Self::Unknown { .. } => Some("give the base model with --model"),
             Self::IsMix { .. } => Some("give the folder of one of its parts, which are inside"),
-            Self::NoSuchAdapter { .. } => None,
             Self::NotAnAdapter { .. } => Some(
                 "give the folder that holds adapter_config.json and \
                      adapter_model.safetensors, or the file of an adapter of the original release, \
@@ -150,7 +149,7 @@ impl Error {
                 Some("give the folder of an ADAPTION_PROMPT adapter, as PEFT or `train` writes it")
             }
             Self::Tensors { .. } => Some("the adapter was probably made for another model"),
-            Self::Config { .. } => None,
+            Self::NoSuchAdapter { .. } | Self::Config { .. } => None,
             Self::File(error) => error.hint(),
         }
     }

@@ -40,6 +40,7 @@ impl Mix {
 
 /// An adapter as users have them: one, or a mix of several.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "handles of tensors; there are few of them")]
 pub enum AnyAdapter {
     /// A single adapter.
     Single(AdapterWeights),

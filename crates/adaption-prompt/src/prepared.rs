@@ -80,7 +80,11 @@ impl Adapter for Prepared {
         let changes = changes.collect::<Vec<_>>();
         match &changes[..] {
             [] => None,
-            [(weight, only)] if *weight == 1.0 => Some(only.clone()),
+            [(weight, only)] if *weight == 1.0 => {
+                // Where only weights were learned, the norm keeps its bias.
+                let bias = only.bias.clone().or_else(|| norm.weights().bias);
+                Some(NormWeights { bias, ..only.clone() })
+            }
             changes => Some(mixed(changes, norm)),
         }
     }

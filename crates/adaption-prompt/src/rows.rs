@@ -33,12 +33,12 @@ impl RowAdapters {
         for (index, &row) in rows.iter().enumerate() {
             // Prompts are taken care of: without changes to linear layers rows are all alike.
             let row = row.filter(|row| !row.changes.is_empty());
-            let same = |other: &Option<&Prepared>| match (row, *other) {
+            let same = |other: Option<&Prepared>| match (row, other) {
                 (Some(a), Some(b)) => std::ptr::eq(a, b),
                 (None, None) => true,
                 _ => false,
             };
-            match groups.iter_mut().find(|(other, _)| same(other)) {
+            match groups.iter_mut().find(|(other, _)| same(*other)) {
                 Some((_, rows)) => rows.push(index),
                 None => groups.push((row, vec![index])),
             }
@@ -50,6 +50,12 @@ impl RowAdapters {
             groups: groups.into_iter().map(group).collect(),
             batch: rows.len(),
         }
+    }
+
+    /// # Panics
+    /// If the batch has another number of rows.
+    fn check(&self, batch: usize) {
+        assert_eq!(batch, self.batch, "the adapters were chosen for another batch");
     }
 
     /// Joins what each group made of its rows, in the order of the batch.
@@ -75,10 +81,12 @@ impl Adapter for RowAdapters {
     /// If the batch has another number of rows.
     fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
         let [batch, _heads, _seq, _head_dim] = query.dims();
-        assert_eq!(batch, self.batch, "the adapters were chosen for another batch");
+        self.check(batch);
         self.prompts.attention(layer, query)
     }
 
+    /// # Panics
+    /// If the batch has another number of rows.
     fn linear(
         &self,
         layer: usize,
@@ -86,6 +94,8 @@ impl Adapter for RowAdapters {
         input: Tensor<3>,
         linear: &Linear,
     ) -> Tensor<3> {
+        let [batch, _seq, _d_in] = input.dims();
+        self.check(batch);
         let changed = |group: &Group| {
             group.adapter.as_ref().is_some_and(|own| own.touches_linear(layer, name))
         };

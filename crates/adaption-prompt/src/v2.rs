@@ -112,7 +112,10 @@ impl V2Config {
             let learned = |(name, norm): (NormName, &Norm)| V2Norm {
                 name,
                 weight: Param::from_data(norm.weight.val().into_data(), device),
-                bias: None,
+                bias: norm
+                    .bias
+                    .as_ref()
+                    .map(|bias| Param::from_data(bias.val().into_data(), device)),
             };
             let norms = if self.norms { llama.norms(layer) } else { Vec::new() };
             norms.into_iter().map(learned).collect()

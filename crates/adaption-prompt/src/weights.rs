@@ -1,13 +1,14 @@
 //! Everything that one adapter has learned.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::module::Module;
+use burn::tensor::Device;
 use llama::{Adapter, Llama};
 
 use crate::adapter::AdaptionPrompt;
 use crate::config::AdapterConfig;
 use crate::lora::Lora;
 use crate::prepared::{Change, Prepared};
+use crate::projected::ProjectedPrompts;
 use crate::v2::AdapterV2;
 
 /// An adapter: prompts, Adapter V2, LoRA, or several of them. On an autodiff device it can be
@@ -53,7 +54,7 @@ impl AdapterWeights {
     pub fn prepare_layers(&self, llama: &Llama, wanted: impl Fn(usize) -> bool) -> Prepared {
         let change = Change { weight: 1.0, v2: self.v2.clone(), lora: self.lora.clone() };
         let changes = if change.is_empty() { Vec::new() } else { vec![change] };
-        let without_prompts = Prepared { prompts: Default::default(), changes };
+        let without_prompts = Prepared { prompts: ProjectedPrompts::default(), changes };
         let prompts = self
             .prompts
             .as_ref()
@@ -83,19 +84,5 @@ impl AdapterWeights {
     /// Numbers that training changes.
     pub fn n_parameters(&self) -> usize {
         self.num_params()
-    }
-
-    /// Whether its numbers are usable: none is NaN, and no tensor's sum passes what f32 can hold.
-    pub fn is_finite(&self) -> bool {
-        struct Sums(bool);
-        impl ModuleVisitor for Sums {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let sum = param.val().inner().abs().sum();
-                self.0 &= sum.into_scalar::<f32>().is_finite();
-            }
-        }
-        let mut sums = Sums(true);
-        self.visit(&mut sums);
-        sums.0
     }
 }

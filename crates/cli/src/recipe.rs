@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{AdaptionPromptConfig, Layers};
-use train::{Instruction, TrainConfig};
+use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
+use train::{Instruction, Method, TrainConfig};
 
 use crate::error::Error;
 
@@ -56,8 +56,14 @@ pub fn prompts(n_layers: usize, built_in: bool) -> AdaptionPromptConfig {
     AdaptionPromptConfig { layers, ..Default::default() }
 }
 
-/// Settings for a model of `n_layers` layers.
-pub fn settings(n_layers: usize, built_in: bool) -> TrainConfig {
-    let defaults = TrainConfig { method: prompts(n_layers, built_in).into(), ..Default::default() };
-    if built_in { TrainConfig { learning_rate: 3e-2, ..defaults } } else { defaults }
+/// Highest learning rate: what each method is usually trained with, or what suits the built-in
+/// model.
+pub fn learning_rate(method: &Method, built_in: bool) -> f64 {
+    let (usual, of_built_in) = match method {
+        Method::Full => (1e-4, 1e-3),
+        Method::Adapter(AdapterConfig { v2: Some(_), .. }) => (3e-3, 1e-2),
+        Method::Adapter(AdapterConfig { lora: Some(_), .. }) => (1e-3, 1e-2),
+        Method::Adapter(_) => (TrainConfig::default().learning_rate, 3e-2),
+    };
+    if built_in { of_built_in } else { usual }
 }

@@ -17,7 +17,6 @@ use crate::recipe;
 ///
 /// Without any option the built-in model learns the built-in instructions, in about a minute.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "switches of the command line")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -55,7 +54,8 @@ pub struct Args {
     /// Steps, whatever the size of the data.
     #[arg(long, value_name = "N", help_heading = "Training")]
     max_steps: Option<usize>,
-    /// Highest learning rate [default: 1e-2; 3e-2 for the built-in model].
+    /// Highest learning rate [default: 1e-2 for prompts, 3e-3 with v2, 1e-3 for lora, 1e-4 for full;
+    /// for the built-in model 3e-2, 1e-2, 1e-2 and 1e-3].
     #[arg(long, value_name = "X", help_heading = "Training")]
     lr: Option<f64>,
     /// Share of the steps in which the learning rate rises [default: 0.1].
@@ -173,8 +173,9 @@ impl Args {
     /// The recipe's settings with what was asked for in their place.
     fn config(&self, n_layers: usize) -> TrainConfig {
         let built_in = self.model.model.is_none();
-        let mut config = recipe::settings(n_layers, built_in);
-        config.method = self.method.method(recipe::prompts(n_layers, built_in));
+        let method = self.method.method(recipe::prompts(n_layers, built_in));
+        let learning_rate = recipe::learning_rate(&method, built_in);
+        let mut config = TrainConfig { method, learning_rate, ..TrainConfig::default() };
         config.prompt_text.clone_from(&self.method.prompt_text);
         let set = |place: &mut usize, value: Option<usize>| {
             if let Some(value) = value {

@@ -59,11 +59,15 @@ impl Method {
     /// Checks it against a model.
     ///
     /// # Errors
-    /// [`Error::Adapter`], or [`Error::Config`] for a model whose weights cannot learn.
+    /// [`Error::Adapter`], [`Error::Config`] for a model whose weights cannot learn, or
+    /// [`Error::Model`] for one that could not be saved.
     pub fn validate(&self, llama: &Llama) -> Result<()> {
         match self {
             Self::Adapter(config) => Ok(config.validate(&llama.config().into())?),
-            Self::Full if llama.precision() == Precision::F32 => Ok(()),
+            // Better before the training than behind it.
+            Self::Full if llama.precision() == Precision::F32 => {
+                Ok(weights::huggingface::check_saveable(llama.config())?)
+            }
             Self::Full => Err(Error::Config {
                 field: "the base's precision",
                 found: llama.precision().to_string(),

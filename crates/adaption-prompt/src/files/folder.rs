@@ -115,7 +115,7 @@ pub(crate) fn assemble(
     let prompts = expected
         .prompts
         .map(|gates| prompts_of(&parts, gates, expected.prompt_shape, family, &mut problems));
-    let v2 = expected.scale.map(|scale| v2_of(&parts, scale));
+    let v2 = expected.scale.map(|scale| v2_of(&parts, scale, &mut problems));
     let lora = expected.lora.map(|(rank, alpha)| lora_of(&parts, rank, alpha, &mut problems));
     if !problems.is_empty() {
         return Err(Error::Tensors { path: path.into(), problems });
@@ -204,7 +204,11 @@ fn prompts_of(
     data
 }
 
-fn v2_of(parts: &BTreeMap<(usize, Part), Array>, scale: Scale) -> V2Data {
+fn v2_of(
+    parts: &BTreeMap<(usize, Part), Array>,
+    scale: Scale,
+    problems: &mut Vec<String>,
+) -> V2Data {
     let mut data = V2Data { scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
     for ((layer, part), array) in parts {
         let values = array.values.clone();
@@ -220,6 +224,9 @@ fn v2_of(parts: &BTreeMap<(usize, Part), Array>, scale: Scale) -> V2Data {
             _ => {}
         }
     }
+    if data.linears.is_empty() && data.norms.is_empty() && problems.is_empty() {
+        problems.push("no scales, biases or norms".into());
+    }
     data
 }
 
@@ -230,6 +237,9 @@ fn lora_of(
     problems: &mut Vec<String>,
 ) -> LoraData {
     let mut pairs = BTreeMap::new();
+    if rank == 0 {
+        problems.push("LoRA of rank 0".into());
+    }
     for ((layer, part), a) in parts {
         let name = match *part {
             Part::LoraA(name) => name,
@@ -253,6 +263,9 @@ fn lora_of(
             problems.push(format!("{key}: expected rank {rank}, found {a:?} and {b:?}"));
         }
         pairs.insert((*layer, name), (a.values.clone(), b.values.clone()));
+    }
+    if pairs.is_empty() && problems.is_empty() {
+        problems.push("no low-rank products".into());
     }
     LoraData { rank, alpha, pairs }
 }
@@ -398,7 +411,15 @@ pub fn write_mix(parts: &[(String, f64, AdapterData)], folder: &Path) -> Result<
     }
     let names =
         parts.iter().map(|(name, weight, _)| MixSettings { name: name.clone(), weight: *weight });
-    Settings::of_mix(names.collect(), &first.base).write(folder)
+    Settings::of_mix(names.collect(), &first.base).write(folder)?;
+    // A single adapter that was here before is no part of the mix: PEFT would still read it.
+    for file in [CONFIG_FILE, TENSORS_FILE].map(|file| folder.join(file)) {
+        if file.exists() {
+            std::fs::remove_file(&file)
+                .map_err(|source| llama::Error::Write { path: file, source })?;
+        }
+    }
+    Ok(())
 }
 
 impl AnyAdapter {

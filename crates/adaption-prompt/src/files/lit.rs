@@ -233,12 +233,11 @@ fn v2(
         }
     }
     for (name, array) in rest {
-        match name.strip_prefix("lm_head.") {
-            Some(what) => put(n_layers, LinearName::Head, what, array.values),
-            None => {
-                let place = (n_layers, NormName::Final);
-                norms.insert(place, V2NormData { weight: array.values, bias: None });
-            }
+        if let Some(what) = name.strip_prefix("lm_head.") {
+            put(n_layers, LinearName::Head, what, array.values);
+        } else {
+            let place = (n_layers, NormName::Final);
+            norms.insert(place, V2NormData { weight: array.values, bias: None });
         }
     }
     V2Data { norms, ..data }

@@ -178,15 +178,22 @@ fn parse(path: &Path, text: &str) -> Result<PeftConfig> {
 }
 
 /// Settings that change what LoRA computes, each with the word that means "no".
-const PLAIN_LORA: [(&str, &str); 9] = [
+const PLAIN_LORA: [(&str, &str); 16] = [
+    ("alora_invocation_tokens", ""),
     ("alpha_pattern", ""),
+    ("arrow_config", ""),
     ("bias", "none"),
     ("fan_in_fan_out", ""),
+    ("kasa_config", ""),
+    ("layer_replication", ""),
     ("lora_bias", ""),
     ("megatron_config", ""),
     ("modules_to_save", ""),
+    ("monteclora_config", ""),
     ("rank_pattern", ""),
+    ("use_bdlora", ""),
     ("use_dora", ""),
+    ("use_qalora", ""),
     ("use_rslora", ""),
 ];
 

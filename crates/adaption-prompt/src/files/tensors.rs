@@ -52,9 +52,10 @@ pub(crate) fn finite(arrays: Arrays, path: &Path) -> Result<Arrays> {
     let bad = arrays.iter().filter(|(_, array)| array.values.iter().any(|x| !x.is_finite()));
     let problems = bad.map(|(name, _)| format!("{name} has NaN or infinite numbers"));
     let problems = problems.collect::<Vec<_>>();
-    match problems.is_empty() {
-        true => Ok(arrays),
-        false => Err(Error::Tensors { path: path.into(), problems }),
+    if problems.is_empty() {
+        Ok(arrays)
+    } else {
+        Err(Error::Tensors { path: path.into(), problems })
     }
 }
 

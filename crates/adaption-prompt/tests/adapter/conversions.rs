@@ -86,8 +86,12 @@ impl Shape {
         };
         let v2 = self.v2.map(|scale| {
             let mut data = V2Data { scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
-            for layer in 0..config.n_layers {
-                for name in [LinearName::Query, LinearName::Key, LinearName::Down] {
+            for layer in 0..=config.n_layers {
+                let names = LinearName::OF_A_LAYER.into_iter().chain([LinearName::Head]);
+                let some = names
+                    .filter(|name| *name != LinearName::Value)
+                    .filter(|&name| sizes.has(layer, name));
+                for name in some {
                     let [d_out, d_in] = sizes.linear_shape(name);
                     let own = match scale {
                         Scale::None => None,
@@ -97,13 +101,11 @@ impl Shape {
                     let own = V2LinearData { scale: own, bias: Some(numbers(d_out)) };
                     data.linears.insert((layer, name), own);
                 }
+                let last = layer == config.n_layers;
+                let name = if last { NormName::Final } else { NormName::FeedForward };
                 let norm = V2NormData { weight: numbers(config.d_model), bias: None };
-                data.norms.insert((layer, NormName::FeedForward), norm);
+                data.norms.insert((layer, name), norm);
             }
-            let own = V2LinearData { scale: None, bias: Some(numbers(config.vocab_size)) };
-            data.linears.insert((config.n_layers, LinearName::Head), own);
-            let norm = V2NormData { weight: numbers(config.d_model), bias: None };
-            data.norms.insert((config.n_layers, NormName::Final), norm);
             data
         });
         let base = BaseInfo::of(config, Some("some/base".into()));

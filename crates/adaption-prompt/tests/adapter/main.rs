@@ -1,11 +1,19 @@
-//! The adapter against PEFT, its files, and its invariants.
+//! The adapter against PEFT and other references, its files, its life, and its invariants.
 
 mod conversions;
 mod decoding;
 mod files;
 mod formats;
+mod hostile;
+mod keyed;
+mod kinds;
+mod lifecycle;
+mod mixing;
 mod parity;
+mod peft_suite;
 mod properties;
+mod rows;
 #[path = "../../../llama/tests/tiny/mod.rs"]
 mod seeded;
 mod tiny;
+mod zoo;

@@ -7,12 +7,12 @@ use burn::tensor::{Tensor, activation::log_softmax};
 use llama::{Adapter, DecodingState, Llama, NoAdapter};
 use testing::{Golden, assert_close, assert_relative};
 
-const LOGITS: f64 = 2e-4;
-const LOSS: f64 = 1e-5;
-const GRADIENTS: f64 = 1e-3;
+pub const LOGITS: f64 = 2e-4;
+pub const LOSS: f64 = 1e-5;
+pub const GRADIENTS: f64 = 1e-3;
 
 /// Mean negative log-likelihood of the labels, as Hugging Face computes it.
-fn mean_loss(logits: Tensor<3>, labels: &[Vec<i64>]) -> Tensor<1> {
+pub fn mean_loss(logits: Tensor<3>, labels: &[Vec<i64>]) -> Tensor<1> {
     let [batch, seq, vocab] = logits.dims();
     let device = logits.device().without_autodiff();
     let log_probabilities = log_softmax(logits, 2).reshape([batch * seq, vocab]);
@@ -32,7 +32,7 @@ fn mean_loss(logits: Tensor<3>, labels: &[Vec<i64>]) -> Tensor<1> {
     picked.sum().neg() / count
 }
 
-fn logits(llama: &Llama, golden: &Golden, ids: &str, adapter: &dyn Adapter) -> Tensor<3> {
+pub fn logits(llama: &Llama, golden: &Golden, ids: &str, adapter: &dyn Adapter) -> Tensor<3> {
     let tokens = golden.int_tensor(ids, &llama.device());
     llama.logits(llama.forward(tokens, None, adapter).unwrap(), adapter)
 }
@@ -84,7 +84,7 @@ fn base_logits_equal_transformers() {
 }
 
 #[test]
-fn logits_loss_and_gradients_equal_peft() {
+pub fn logits_loss_and_gradients_equal_peft() {
     for device in testing::devices() {
         for case in CASES {
             let llama = open_base(case, &device);

@@ -105,6 +105,14 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
+/// Checks that [`save`] can say all there is to say of a model's shape.
+///
+/// # Errors
+/// [`Error::Config`]
+pub fn check_saveable(config: &LlamaConfig) -> Result<()> {
+    architecture::to_json(config).map(|_| ())
+}
+
 /// Writes a model as a Hugging Face folder's `config.json` and `model.safetensors`, in bf16 or
 /// f32, as transformers writes its family.
 ///

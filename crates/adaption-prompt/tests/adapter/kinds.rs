@@ -1,0 +1,169 @@
+//! The original release's gates, Adapter V2 and LoRA equal an independent reference and PEFT's LoRA:
+//! logits, loss, the gradient of every tensor.
+
+use adaption_prompt::files::peft;
+use adaption_prompt::{
+    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Layers, LoraConfig,
+    V2Config,
+};
+use burn::tensor::Tensor;
+use llama::weights::{Bytes, SafetensorsFile};
+use testing::{Golden, assert_close, assert_relative, golden_folder};
+
+use crate::keyed;
+use crate::parity::{GRADIENTS, LOGITS, LOSS, logits, mean_loss};
+use crate::tiny::open_base;
+
+/// Grouped and tied, biased, of another head width.
+const BASES: [&str; 3] = ["llama-gqa-tied", "llama-bias", "llama-headdim16"];
+
+/// Prompts of the goldens: four tokens, a gate a head.
+fn heads(layers: Layers, factor: bool) -> AdaptionPromptConfig {
+    let gate = Gate::PerHead;
+    AdaptionPromptConfig { adapter_len: 4, layers, gate, factor, ..Default::default() }
+}
+
+fn tanh(layers: Layers, factor: bool) -> AdapterConfig {
+    AdaptionPromptConfig { activation: Activation::Tanh, ..heads(layers, factor) }.into()
+}
+
+fn lora() -> LoraConfig {
+    LoraConfig { rank: 4, alpha: 6.0, ..Default::default() }
+}
+
+/// Checks logits, loss and every gradient of a golden file on every device.
+fn check(case: &str, kind: &str, config: &AdapterConfig) {
+    for device in testing::devices() {
+        let llama = open_base(case, &device);
+        let golden = Golden::open(&format!("{case}/kinds/{kind}.safetensors"));
+        let adapter = keyed::open(&golden, config, &llama, &device.clone().autodiff());
+        let what = |key: &str| format!("{case} {kind} {key}");
+
+        let found = logits(&llama, &golden, "input_ids", &adapter.prepare(&llama));
+        let expected = golden.tensor::<3>("logits", &device);
+        assert_close(&what("logits"), found.clone().inner(), expected, LOGITS);
+        let loss = mean_loss(found, &golden.rows("labels"));
+        let expected = golden.tensor::<1>("loss", &device);
+        assert_relative(&what("loss"), loss.clone().inner(), expected, LOSS);
+
+        for (key, found) in keyed::gradients(&adapter, &loss.backward()) {
+            let (_shape, expected) = golden.floats(&format!("grad.{key}"));
+            let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
+            assert_relative(&what(&key), tensor(&found), tensor(&expected), GRADIENTS);
+        }
+    }
+}
+
+#[test]
+fn tanh_gates_a_head_equal_the_originals() {
+    for case in BASES {
+        check(case, "v1", &tanh(Layers::Last(2), false));
+    }
+}
+
+#[test]
+fn the_extra_factor_of_a_layer_multiplies_its_gates() {
+    for case in BASES {
+        check(case, "v1_factor", &tanh(Layers::Last(2), true));
+    }
+}
+
+#[test]
+fn scattered_layers_equal_the_reference() {
+    for case in BASES {
+        check(case, "v1_scattered", &tanh(Layers::Chosen(vec![0, 2]), true));
+    }
+}
+
+#[test]
+fn scales_and_biases_around_every_linear_layer_equal_lits() {
+    for case in BASES {
+        // The prompts' keys and values go through the tuned projections.
+        let prompts = Some(heads(Layers::Last(2), false));
+        let config = AdapterConfig { prompts, v2: Some(V2Config::lit()), lora: None };
+        check(case, "v2_lit", &config);
+    }
+}
+
+#[test]
+fn scales_on_the_input_equal_the_originals() {
+    for case in BASES {
+        check(case, "v2_input", &V2Config::input_scale().into());
+    }
+}
+
+#[test]
+fn biases_alone_equal_the_originals() {
+    for case in BASES {
+        check(case, "v2_bias", &V2Config::bias_only().into());
+    }
+}
+
+#[test]
+fn low_rank_products_equal_pefts() {
+    check("llama-gqa-tied", "lora", &lora().into());
+}
+
+#[test]
+fn pefts_own_lora_folder_is_read_and_written_again() {
+    let read = |folder: &std::path::Path| {
+        SafetensorsFile::new(Bytes::open(folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
+    };
+    for device in testing::devices() {
+        let llama = open_base("llama-gqa-tied", &device);
+        let theirs = golden_folder().join("llama-gqa-tied/lora");
+        let adapter = AdapterWeights::load(&theirs, &llama, &device).unwrap();
+        assert_eq!(adapter.config(), lora().into());
+
+        let golden = Golden::open("llama-gqa-tied/kinds/lora.safetensors");
+        let found = logits(&llama, &golden, "input_ids", &adapter.prepare(&llama));
+        assert_close("logits", found, golden.tensor::<3>("logits", &device), LOGITS);
+
+        let folder = tempfile::tempdir().unwrap();
+        adapter.save(folder.path(), &llama, "llama-gqa-tied").unwrap();
+        let (ours_file, theirs_file) = (read(folder.path()), read(&theirs));
+        assert_eq!(ours_file.shapes(), theirs_file.shapes());
+        assert_eq!(ours_file.dtypes(), theirs_file.dtypes());
+        for key in theirs_file.shapes().keys() {
+            assert_eq!(ours_file.read(key).unwrap(), theirs_file.read(key).unwrap(), "{key}");
+        }
+        let config = |folder: &std::path::Path| -> serde_json::Value {
+            let text = std::fs::read_to_string(folder.join(peft::CONFIG_FILE)).unwrap();
+            serde_json::from_str(&text).unwrap()
+        };
+        let (ours, theirs) = (config(folder.path()), config(&theirs));
+        // `6` and `6.0` are one number.
+        assert_eq!(ours["lora_alpha"].as_f64(), theirs["lora_alpha"].as_f64());
+        for (key, value) in ours.as_object().unwrap() {
+            if key != "lora_alpha" {
+                assert_eq!(Some(value), theirs.get(key), "{key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lora_that_computes_something_else_is_refused() {
+    let llama = open_base("llama-gqa-tied", &testing::flex());
+    let theirs = golden_folder().join("llama-gqa-tied/lora");
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = peft::TENSORS_FILE;
+    std::fs::copy(theirs.join(tensors), folder.path().join(tensors)).unwrap();
+    let text = std::fs::read_to_string(theirs.join(peft::CONFIG_FILE)).unwrap();
+    for (setting, value) in [
+        ("use_rslora", "true"),
+        ("use_dora", "true"),
+        ("use_qalora", "true"),
+        ("alora_invocation_tokens", "[3]"),
+        ("layer_replication", "[[0, 2], [1, 3]]"),
+        ("rank_pattern", r#"{"q_proj": 2}"#),
+        ("bias", r#""all""#),
+    ] {
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(config.get(setting).is_some(), "{setting}");
+        config[setting] = serde_json::from_str(value).unwrap();
+        std::fs::write(folder.path().join(peft::CONFIG_FILE), config.to_string()).unwrap();
+        let error = AdapterWeights::load(folder.path(), &llama, &llama.device()).unwrap_err();
+        assert!(error.to_string().contains(&format!("LoRA with `{setting}`")), "{error}");
+    }
+}

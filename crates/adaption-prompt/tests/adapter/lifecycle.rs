@@ -1,0 +1,269 @@
+//! An adapter's life: switched, disabled, renamed, removed, saved for one base and opened on
+//! another.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use adaption_prompt::{AdapterWeights, Adapters, AnyAdapter, BaseInfo, Error, Gate, Layers};
+use llama::{Adapter, NoAdapter};
+use testing::assert_close;
+
+use crate::keyed;
+use crate::tiny::open_base;
+use crate::zoo::{answer, distance, everywhere, kinds, logits, on_every_base, opened, plain, zoo};
+
+#[test]
+fn switching_disabling_and_removing_restore_every_answer_bit_for_bit() {
+    everywhere(|case, llama| {
+        let base = answer(llama, &NoAdapter);
+        let mut adapters = Adapters::new(llama);
+        let mut first = Vec::new();
+        for (name, adapter) in zoo(llama) {
+            adapters.add(name, adapter).unwrap();
+            let found = answer(llama, &adapters.current());
+            assert!(distance(&found, &base) > 0.02, "{case} {name}: it changes nothing");
+            first.push((name, found));
+        }
+        for (name, expected) in first.iter().rev() {
+            adapters.activate(name).unwrap();
+            assert_eq!(answer(llama, &adapters.current()), *expected, "{case} {name}");
+            assert_eq!(answer(llama, adapters.named(name).unwrap()), *expected, "{case} {name}");
+            let without = adapters.disabled(|adapters| answer(llama, &adapters.current()));
+            assert_eq!(without, base, "{case} {name}");
+            assert_eq!(answer(llama, &adapters.current()), *expected, "{case} {name}");
+        }
+        for (name, _) in &first {
+            adapters.remove(name).unwrap();
+        }
+        assert_eq!(answer(llama, &adapters.current()), base, "{case}");
+        assert_eq!(answer(llama, &NoAdapter), base, "{case}");
+    });
+}
+
+#[test]
+fn every_fresh_adapter_is_the_base_bit_for_bit() {
+    everywhere(|case, llama| {
+        let base = answer(llama, &NoAdapter);
+        for (name, config) in kinds() {
+            let fresh = config.init(llama, 3, &llama.device()).unwrap();
+            assert_eq!(answer(llama, &fresh.prepare(llama)), base, "{case} {name}");
+        }
+    });
+}
+
+#[test]
+fn everything_in_every_adapter_learns() {
+    on_every_base(|case, llama| {
+        for (name, config) in kinds() {
+            let adapter = opened(config, llama, 3, &llama.device().autodiff());
+            let scores = logits(llama, &[vec![1, 2, 3, 4, 5]], &adapter.prepare(llama));
+            let gradients = scores.square().mean().backward();
+            let found = keyed::gradients(&adapter, &gradients);
+            let numbers: usize = found.values().map(Vec::len).sum();
+            assert_eq!(numbers, adapter.n_parameters(), "{case} {name}");
+            for (key, gradient) in found {
+                let moves = gradient.iter().any(|x| *x != 0.0);
+                assert!(moves && gradient.iter().all(|x| x.is_finite()), "{case} {name} {key}");
+            }
+        }
+    });
+}
+
+#[test]
+fn every_kind_is_saved_and_loaded_as_it_was() {
+    on_every_base(|case, llama| {
+        for (name, adapter) in zoo(llama) {
+            let folder = tempfile::tempdir().unwrap();
+            adapter.save(folder.path(), llama, "base").unwrap();
+            let loaded = AdapterWeights::load(folder.path(), llama, &llama.device()).unwrap();
+            let numbers = |adapter: &AdapterWeights| adapter.to_data(BaseInfo::default());
+            assert_eq!(numbers(&loaded), numbers(&adapter), "{case} {name}");
+            let answers = [&loaded, &adapter].map(|own| answer(llama, &own.prepare(llama)));
+            assert_eq!(answers[0], answers[1], "{case} {name}");
+            // Saved over itself, it is what it was.
+            loaded.save(folder.path(), llama, "base").unwrap();
+            let again = AdapterWeights::load(folder.path(), llama, &llama.device()).unwrap();
+            assert_eq!(numbers(&again), numbers(&adapter), "{case} {name}");
+        }
+    });
+}
+
+#[test]
+fn a_disabled_scope_ends_even_in_a_panic() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let mut adapters = Adapters::new(&llama);
+    adapters.add("one", opened(plain(4, Layers::Last(2)), &llama, 1, &llama.device())).unwrap();
+    let adapted = answer(&llama, &adapters.current());
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        adapters.disabled(|adapters| {
+            assert!(!adapters.is_enabled());
+            panic!("on purpose");
+        })
+    }));
+    assert!(result.is_err());
+    assert!(adapters.is_enabled());
+    assert_eq!(answer(&llama, &adapters.current()), adapted);
+    // What was disabled before stays so.
+    adapters.disable();
+    adapters.disabled(Adapters::enable);
+    assert!(!adapters.is_enabled());
+}
+
+#[test]
+fn a_renamed_adapter_stays_active_and_the_same() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let mut adapters = Adapters::new(&llama);
+    for (name, seed) in [("one", 1), ("two", 2)] {
+        let adapter = opened(plain(4, Layers::Last(2)), &llama, seed, &llama.device());
+        adapters.add(name, adapter).unwrap();
+    }
+    let answers = ["one", "two"].map(|name| answer(&llama, adapters.named(name).unwrap()));
+    adapters.rename("two", "deux").unwrap();
+    adapters.rename("one", "one").unwrap();
+    adapters.rename("one", "un").unwrap();
+    assert_eq!(adapters.active(), Some("deux"));
+    let status = adapters.list();
+    let names = status.iter().map(|own| (own.name.as_str(), own.active)).collect::<Vec<_>>();
+    assert_eq!(names, [("un", false), ("deux", true)]);
+    let renamed = ["un", "deux"].map(|name| answer(&llama, adapters.named(name).unwrap()));
+    assert_eq!(renamed, answers);
+    // The old name is free.
+    adapters.add("one", opened(plain(1, Layers::Last(1)), &llama, 3, &llama.device())).unwrap();
+}
+
+#[test]
+fn the_list_says_what_each_adapter_is_made_of() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let mut adapters = Adapters::new(&llama);
+    for (name, adapter) in zoo(&llama) {
+        adapters.add(name, adapter).unwrap();
+    }
+    adapters.activate("lora").unwrap();
+    let list = adapters.list();
+    let of = |name: &str| list.iter().find(|own| own.name == name).unwrap();
+    assert_eq!(list.iter().map(|own| own.name.as_str()).collect::<Vec<_>>(), {
+        kinds().iter().map(|(name, _)| *name).collect::<Vec<_>>()
+    });
+    assert_eq!(of("everything").parts, ["prompts", "v2", "lora"]);
+    assert_eq!((of("everything").adapter_len, &of("everything").layers), (3, &vec![0, 2]));
+    assert_eq!(of("v2").parts, ["v2"]);
+    assert_eq!((of("v2").adapter_len, of("v2").layers.len()), (0, 0));
+    assert_eq!(of("lora").parameters, 3 * 2 * (32 * 3 + 3 * 32));
+    assert!(list.iter().all(|own| own.active == (own.name == "lora")));
+    assert!(list.iter().all(|own| own.precision == "f32" && !own.device.is_empty()));
+}
+
+#[test]
+fn what_is_in_use_stays_in_use_while_others_come_and_go() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let mut adapters = Adapters::new(&llama);
+    let device = llama.device();
+    adapters.add("one", opened(plain(4, Layers::Last(2)), &llama, 1, &device)).unwrap();
+    let current = adapters.current();
+    let before = answer(&llama, &current);
+    adapters.add("two", opened(plain(3, Layers::Last(1)), &llama, 2, &device)).unwrap();
+    adapters.remove("one").unwrap();
+    assert_eq!(answer(&llama, &current), before);
+}
+
+#[test]
+fn an_adapter_for_another_model_is_refused_unless_it_is_forced() {
+    let device = testing::flex();
+    let (own, alike) = (open_base("llama-rope3", &device), open_base("llama-rope-linear", &device));
+    // Its grouped heads make its key and value projections narrower.
+    let narrow = |name: &str| name == "lora" || name == "v2";
+    let other = open_base("llama-mha", &device);
+    for (name, adapter) in zoo(&own) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        adapter.save(path, &own, "their/base").unwrap();
+        assert!(AnyAdapter::load(path, &own, &device).is_ok());
+        let error = AnyAdapter::load(path, &alike, &device).unwrap_err();
+        let Error::OtherBase { base, differences, .. } = &error else { panic!("{name}: {error}") };
+        assert_eq!(base.as_deref(), Some("their/base"));
+        assert!(differences[0].starts_with("hash of the norms"), "{error}");
+        assert!(AdapterWeights::load(path, &alike, &device).is_err());
+        let mut adapters = Adapters::new(&alike);
+        assert!(matches!(adapters.load("it", path), Err(Error::OtherBase { .. })), "{name}");
+        assert!(adapters.list().is_empty());
+
+        let forced = AnyAdapter::load_unchecked(path, &alike, &device).unwrap();
+        let expected = answer(&alike, &adapter.prepare(&alike));
+        assert_eq!(answer(&alike, &forced.prepare(&alike)), expected, "{name}");
+
+        let error = AnyAdapter::load(path, &other, &device).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("key and value heads: 2 and 4"), "{name}: {text}");
+        if narrow(name) {
+            let error = AnyAdapter::load_unchecked(path, &other, &device).unwrap_err();
+            assert!(matches!(error, Error::Tensors { .. }), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn equal_prompt_tokens_count_as_one_however_many_there_are() {
+    for device in testing::devices() {
+        for case in ["llama-headdim16", "llama-gqa-tied"] {
+            let llama = open_base(case, &device);
+            // Two keys that are alike share the softmax: a hundred copies give what one gives.
+            let open = |len: usize| {
+                let config = plain(len, Layers::Last(2));
+                let config =
+                    adaption_prompt::AdaptionPromptConfig { gate: Gate::PerHead, ..config };
+                keyed::changed(&config.into(), &llama, 1, &device, |tensors| {
+                    for (name, numbers) in tensors {
+                        for (index, number) in numbers.iter_mut().enumerate() {
+                            let place = (index % llama.config().d_model) as f32;
+                            *number = if name.ends_with("gate") { 0.4 } else { place.sin() };
+                        }
+                    }
+                })
+            };
+            let one = open(1).prepare(&llama);
+            let hundred = open(100).prepare(&llama);
+            let rows = [vec![7, 8, 9, 10]];
+            let expected = logits(&llama, &rows, &one);
+            assert!(
+                distance(&expected.to_data(), &logits(&llama, &rows, &NoAdapter).into_data())
+                    > 0.05
+            );
+            assert_close(case, logits(&llama, &rows, &hundred), expected, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn a_prompt_of_one_token_gives_its_gated_value_whatever_the_query() {
+    for device in testing::devices() {
+        let llama = open_base("llama-headdim16", &device);
+        let adapter = opened(plain(1, Layers::Last(1)), &llama, 4, &device);
+        let layer = &adapter.prompts.as_ref().unwrap().layers[0];
+        let attention = &llama.layers[2].attention;
+        // [1, kv_heads * head_dim], then a head of it for each group of two query heads.
+        let value = attention.value.forward(layer.prompt.val());
+        let value = value.reshape([1, 2, 1, 16]).repeat_dim(2, 2).reshape([1, 4, 1, 16]);
+        let expected = value.expand([3, 4, 5, 16]) * layer.gate.val().reshape([1, 1, 1, 1]);
+        let query = burn::tensor::Tensor::<4>::random(
+            [3, 4, 5, 16],
+            burn::tensor::Distribution::Normal(0.0, 1.0),
+            &device,
+        );
+        let found = adapter.prepare(&llama).attention(2, &query).unwrap();
+        assert_close("branch", found, expected, 1e-5);
+    }
+}
+
+#[test]
+fn a_norm_whose_weight_alone_was_learned_keeps_its_bias() {
+    let llama = open_base("gpt2", &testing::flex());
+    let config = adaption_prompt::AdapterConfig::from(adaption_prompt::V2Config::paper());
+    let fresh = config.init(&llama, 1, &llama.device()).unwrap();
+    let mut data = fresh.to_data(BaseInfo::default());
+    for norm in data.v2.as_mut().unwrap().norms.values_mut() {
+        assert!(norm.bias.take().is_some());
+    }
+    let sizes = llama.config().into();
+    let adapter =
+        AdapterWeights::from_data(&data, &sizes, "a test".as_ref(), &llama.device()).unwrap();
+    assert_eq!(answer(&llama, &adapter.prepare(&llama)), answer(&llama, &NoAdapter));
+}

@@ -1,0 +1,149 @@
+//! A batch in which each row has an adapter of its own, or none: every row is as it is alone.
+
+use adaption_prompt::{AdapterWeights, Adapters, Mix, MixPart, Prepared, RowAdapters};
+use llama::{Adapter, DecodingState, GenerationConfig, Llama, NoAdapter, generate};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use testing::assert_close;
+
+use crate::tiny::open_base;
+use crate::zoo::{answer, distance, everywhere, kinds, logits, zoo};
+
+/// Grouped and tied, biased, of another head width, with a window.
+const BASES: [&str; 4] = ["llama-gqa-tied", "llama-bias", "llama-headdim16", "mistral-sw8"];
+
+/// One of each kind, and a mix of three.
+fn prepared(llama: &Llama) -> Vec<Prepared> {
+    let zoo = zoo(llama);
+    let part = |weight, (name, adapter): &(&str, AdapterWeights)| MixPart {
+        name: (*name).into(),
+        weight,
+        adapter: adapter.clone(),
+    };
+    let parts = vec![part(0.6, &zoo[2]), part(-0.4, &zoo[5]), part(0.8, zoo.last().unwrap())];
+    let mix = Mix { parts }.prepare(llama);
+    zoo.iter().map(|(_, adapter)| adapter.prepare(llama)).chain([mix]).collect()
+}
+
+/// A row: its adapter and its tokens.
+type Row = (Option<usize>, Vec<u32>);
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let adapter = proptest::option::weighted(0.8, 0..kinds().len() + 1);
+    let tokens = prop::collection::vec(1..128_u32, 1..9);
+    prop::collection::vec((adapter, tokens), 1..6)
+}
+
+/// Runs a check over random batches, for a device and a base after the other.
+fn over_batches(cases: u32, check: impl Fn(&Llama, &[Prepared], &[Row])) {
+    for device in testing::devices() {
+        for case in BASES {
+            let llama = open_base(case, &device);
+            let prepared = prepared(&llama);
+            let config =
+                ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+            // The same batches every time.
+            let rng = proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm);
+            TestRunner::new_with_rng(config, rng)
+                .run(&rows(), |rows| {
+                    check(&llama, &prepared, &rows);
+                    Ok(())
+                })
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
+        }
+    }
+}
+
+fn of(adapter: Option<usize>, prepared: &[Prepared]) -> &dyn Adapter {
+    adapter.map_or(&NoAdapter, |index| &prepared[index])
+}
+
+fn together(rows: &[Row], prepared: &[Prepared]) -> RowAdapters {
+    RowAdapters::new(&rows.iter().map(|(own, _)| own.map(|own| &prepared[own])).collect::<Vec<_>>())
+}
+
+#[test]
+fn every_padded_row_scores_as_it_does_alone() {
+    over_batches(12, |llama, prepared, rows| {
+        let adapters = together(rows, prepared);
+        let width = rows.iter().map(|(_, tokens)| tokens.len()).max().unwrap();
+        let padding = rows.iter().map(|(_, tokens)| width - tokens.len()).collect::<Vec<_>>();
+        let padded = rows
+            .iter()
+            .zip(&padding)
+            .map(|((_, tokens), &padding)| [vec![0; padding], tokens.clone()].concat());
+        let tokens = llama.tokens(&padded.collect::<Vec<_>>()).unwrap();
+        let device = llama.device();
+        let mut state =
+            DecodingState::new(llama.config(), padding.clone(), width, &device).unwrap();
+        let hidden = llama.forward(tokens, Some(&mut state), &adapters).unwrap();
+        let found = llama.logits(hidden, &adapters);
+        for (row, ((own, tokens), padding)) in rows.iter().zip(padding).enumerate() {
+            let alone = logits(llama, std::slice::from_ref(tokens), of(*own, prepared));
+            let row = found.clone().narrow(0, row, 1).narrow(1, padding, tokens.len());
+            assert_close(&format!("adapter {own:?}"), row, alone, 2e-5);
+        }
+    });
+}
+
+#[test]
+fn every_row_is_continued_as_it_is_alone() {
+    let config = GenerationConfig { max_new_tokens: 5, ..Default::default() };
+    over_batches(5, |llama, prepared, rows| {
+        let adapters = together(rows, prepared);
+        let prompts = rows.iter().map(|(_, tokens)| tokens.clone()).collect::<Vec<_>>();
+        let found = generate(llama, &adapters, &prompts, &config).unwrap();
+        for ((own, tokens), found) in rows.iter().zip(found) {
+            let prompt = std::slice::from_ref(tokens);
+            let alone = generate(llama, of(*own, prepared), prompt, &config).unwrap();
+            assert_eq!(found.tokens, alone[0].tokens, "adapter {own:?}");
+        }
+    });
+}
+
+#[test]
+fn rows_that_share_an_adapter_are_as_with_it_alone() {
+    everywhere(|case, llama| {
+        for ((name, _), adapter) in kinds().iter().zip(prepared(llama)) {
+            let shared = RowAdapters::new(&[Some(&adapter), Some(&adapter)]);
+            let (found, alone) = (answer(llama, &shared), answer(llama, &adapter));
+            assert!(distance(&found, &alone) < 2e-5, "{case} {name}");
+        }
+        let none = RowAdapters::new(&[None, None]);
+        assert_eq!(answer(llama, &none), answer(llama, &NoAdapter), "{case}");
+    });
+}
+
+#[test]
+fn rows_are_named_and_an_inactive_or_disabled_adapter_serves_them_too() {
+    let llama = open_base("llama-gqa-tied", &testing::flex());
+    let mut adapters = Adapters::new(&llama);
+    for (name, adapter) in zoo(&llama) {
+        adapters.add(name, adapter).unwrap();
+    }
+    adapters.disable();
+    let rows = adapters.rows(&[Some("lit"), None]).unwrap();
+    let tokens = [vec![1, 2, 3], vec![4, 5, 6]];
+    let found = logits(&llama, &tokens, &rows);
+    let lit = logits(&llama, &tokens[..1], adapters.named("lit").unwrap());
+    let base = logits(&llama, &tokens[1..], &NoAdapter);
+    assert_close("lit", found.clone().narrow(0, 0, 1), lit, 2e-5);
+    assert_close("base", found.narrow(0, 1, 1), base, 2e-5);
+}
+
+#[test]
+#[should_panic(expected = "chosen for another batch")]
+fn adapters_chosen_for_another_batch_are_no_use() {
+    let llama = open_base("llama-gqa-tied", &testing::flex());
+    let adapter = &prepared(&llama)[0];
+    answer(&llama, &RowAdapters::new(&[Some(adapter)]));
+}
+
+#[test]
+#[should_panic(expected = "chosen for another batch")]
+fn so_are_those_without_prompts() {
+    let llama = open_base("llama-gqa-tied", &testing::flex());
+    let (name, lora) = &zoo(&llama)[8];
+    assert_eq!(*name, "lora");
+    answer(&llama, &RowAdapters::new(&[Some(&lora.prepare(&llama)), None, None]));
+}

@@ -1,0 +1,133 @@
+//! Adapters of every kind for any base, all their numbers open: what tests switch, mix and batch.
+
+use adaption_prompt::{
+    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Layers, LoraConfig,
+    V2Config,
+};
+use burn::tensor::{Device, Tensor, TensorData};
+use llama::{Adapter, LinearName, Llama};
+
+use crate::keyed;
+use crate::tiny::{CASES, open_base};
+
+/// Bases that every test here runs on; each has three layers.
+const BASES: [&str; CASES.len()] = CASES;
+
+/// Runs a check for every base on every device.
+pub fn everywhere(check: impl Fn(&str, &Llama)) {
+    for device in testing::devices() {
+        for case in BASES {
+            check(case, &open_base(case, &device));
+        }
+    }
+}
+
+/// As [`everywhere`], on one device: for what no device can change.
+pub fn on_every_base(check: impl Fn(&str, &Llama)) {
+    for case in BASES {
+        check(case, &open_base(case, &testing::flex()));
+    }
+}
+
+/// What every tensor of an attention is called before its last word, as PEFT has it.
+pub fn attention_key(case: &str, layer: usize) -> String {
+    if case.starts_with("gpt2") {
+        format!("base_model.model.transformer.h.{layer}.attn")
+    } else {
+        format!("base_model.model.model.layers.{layer}.self_attn")
+    }
+}
+
+/// Prompts as PEFT has them.
+pub fn plain(adapter_len: usize, layers: Layers) -> AdaptionPromptConfig {
+    AdaptionPromptConfig { adapter_len, layers, ..Default::default() }
+}
+
+/// One adapter of each kind, with lengths and layers of its own.
+pub fn kinds() -> Vec<(&'static str, AdapterConfig)> {
+    use LinearName::{Down, Key, Output, Up};
+    let heads = |adapter_len, layers, activation, factor| AdaptionPromptConfig {
+        gate: Gate::PerHead,
+        activation,
+        factor,
+        ..plain(adapter_len, layers)
+    };
+    let tanh = heads(3, Layers::Chosen(vec![0, 2]), Activation::Tanh, true);
+    let lora = LoraConfig { rank: 3, alpha: 5.0, ..Default::default() };
+    let wide = LoraConfig {
+        linears: vec![Key, Output, Up, Down],
+        layers: Some(Layers::Chosen(vec![1])),
+        ..lora.clone()
+    };
+    vec![
+        ("scalar", plain(5, Layers::Last(2)).into()),
+        ("scattered", plain(2, Layers::Chosen(vec![0, 2])).into()),
+        ("heads", heads(7, Layers::Last(3), Activation::Identity, false).into()),
+        ("tanh", tanh.clone().into()),
+        ("v2", V2Config::paper().into()),
+        ("v2 on inputs", V2Config::input_scale().into()),
+        ("v2 of biases", V2Config::bias_only().into()),
+        (
+            "lit",
+            AdapterConfig { prompts: Some(tanh.clone()), v2: Some(V2Config::lit()), lora: None },
+        ),
+        ("lora", lora.into()),
+        (
+            "everything",
+            AdapterConfig { prompts: Some(tanh), v2: Some(V2Config::lit()), lora: Some(wide) },
+        ),
+    ]
+}
+
+/// An adapter whose gates are open, and whose other numbers are away from their start.
+pub fn opened(
+    config: impl Into<AdapterConfig>,
+    llama: &Llama,
+    seed: u64,
+    device: &Device,
+) -> AdapterWeights {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    // From 0.15 to 0.5, of either sign.
+    let mut next = move || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let size = 0.15 + 0.35 * ((state >> 40) as f32 / (1 << 24) as f32);
+        if state >> 39 & 1 == 0 { size } else { -size }
+    };
+    keyed::changed(&config.into(), llama, seed, device, |tensors| {
+        for (name, numbers) in tensors {
+            let by = match &name {
+                name if name.ends_with("_prompt") || name.ends_with("lora_A.weight") => 0.0,
+                name if name.ends_with("_gate") => 1.0,
+                _ => 0.5,
+            };
+            for number in numbers {
+                *number += by * next();
+            }
+        }
+    })
+}
+
+/// One opened adapter of each kind.
+pub fn zoo(llama: &Llama) -> Vec<(&'static str, AdapterWeights)> {
+    let seeds = 10_u64..;
+    let open = |((name, config), seed)| (name, opened(config, llama, seed, &llama.device()));
+    kinds().into_iter().zip(seeds).map(open).collect()
+}
+
+/// Scores of every position of some rows.
+pub fn logits(llama: &Llama, rows: &[Vec<u32>], adapter: &dyn Adapter) -> Tensor<3> {
+    let tokens = llama.tokens(rows).unwrap();
+    llama.logits(llama.forward(tokens, None, adapter).unwrap(), adapter)
+}
+
+/// Scores of two fixed rows, for comparisons bit for bit.
+pub fn answer(llama: &Llama, adapter: &dyn Adapter) -> TensorData {
+    let rows = [vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3], vec![27, 18, 28, 18, 28, 45, 90, 45, 23, 53]];
+    logits(llama, &rows, adapter).into_data()
+}
+
+/// The largest difference between two answers.
+pub fn distance(a: &TensorData, b: &TensorData) -> f32 {
+    a.iter::<f32>().zip(b.iter::<f32>()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}

@@ -1,0 +1,247 @@
+//! Every method learns through the same trainer: Adapter V2, prompts with it, LoRA, the whole
+//! model.
+
+#[path = "../../adaption-prompt/tests/adapter/tiny.rs"]
+#[expect(dead_code, reason = "another binary of the tests uses the rest")]
+mod tiny;
+
+use adaption_prompt::{
+    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate, Layers,
+    LoraConfig, Scale, V2Config,
+};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor, TensorData};
+use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer};
+use tiny::open_base;
+use train::{
+    Batch, Example, Learner, Method, ModuleGradients, OptimizerConfig, Order, Schedule, Trainer,
+    evaluate_loss, label_loss,
+};
+
+const CASE: &str = "llama-gqa-tied";
+
+/// Every method by a name.
+fn methods() -> Vec<(&'static str, Method)> {
+    let prompts = AdaptionPromptConfig {
+        adapter_len: 4,
+        layers: Layers::Chosen(vec![0, 2]),
+        gate: Gate::PerHead,
+        activation: Activation::Tanh,
+        factor: true,
+        ..Default::default()
+    };
+    let both = |v2| AdapterConfig { prompts: Some(prompts.clone()), v2: Some(v2), lora: None };
+    vec![
+        ("prompts", prompts.clone().into()),
+        ("v2", V2Config::paper().into()),
+        ("v2 on inputs", V2Config::input_scale().into()),
+        ("v2 of biases", V2Config::bias_only().into()),
+        ("v2 without norms", V2Config { norms: false, ..V2Config::lit() }.into()),
+        ("norms", V2Config { scale: Scale::None, bias: false, ..V2Config::paper() }.into()),
+        ("prompts and v2", both(V2Config::lit()).into()),
+        ("lora", LoraConfig { rank: 4, ..Default::default() }.into()),
+        ("full", Method::Full),
+    ]
+}
+
+/// Rows of unequal length, made up.
+fn examples() -> Vec<Example> {
+    (0..6_u32)
+        .map(|row| Example {
+            tokens: (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect(),
+            labels_from: 2 + row as usize % 3,
+        })
+        .collect()
+}
+
+fn trainer<'a>(
+    llama: &'a Llama,
+    method: &Method,
+    examples: &'a [Example],
+    total: usize,
+) -> Trainer<'a> {
+    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5 };
+    let schedule = Schedule { peak: 0.02, warmup: 1, total };
+    let optimizer = OptimizerConfig { clip: Some(1.0), ..Default::default() };
+    let learner = method.init(llama, 3).unwrap();
+    Trainer::new(llama, learner, examples, order, schedule, &optimizer)
+}
+
+fn steps(trainer: &mut Trainer, count: usize) {
+    for _ in 0..count {
+        trainer.step().unwrap();
+    }
+}
+
+fn loss(learner: &Learner, llama: &Llama, examples: &[Example]) -> f64 {
+    let report = learner
+        .with(llama, |llama, adapter| evaluate_loss(llama, adapter, examples, 4, &mut |_| {}));
+    report.unwrap().loss
+}
+
+/// Every number of a module, in the order of its fields.
+fn numbers(module: &impl Module) -> Vec<TensorData> {
+    struct Collect(Vec<TensorData>);
+    impl ModuleVisitor for Collect {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.val().inner().into_data());
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    module.visit(&mut collect);
+    collect.0
+}
+
+/// How many of a module's parameters have a gradient.
+fn with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
+    struct Count<'a>(&'a Gradients, usize);
+    impl ModuleVisitor for Count<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1 += usize::from(param.val().grad(self.0).is_some());
+        }
+    }
+    let mut count = Count(gradients, 0);
+    module.visit(&mut count);
+    count.1
+}
+
+#[test]
+fn every_method_starts_as_the_base_and_lowers_the_loss() {
+    for device in testing::devices() {
+        let llama = open_base(CASE, &device);
+        let before = numbers(&llama);
+        let examples = examples();
+        let base = evaluate_loss(&llama, &NoAdapter, &examples, 4, &mut |_| {}).unwrap().loss;
+        for (name, method) in methods() {
+            let mut trainer = trainer(&llama, &method, &examples, 25);
+            assert_eq!(loss(&trainer.learner(), &llama, &examples), base, "{name}: its start");
+            while !trainer.is_done() {
+                trainer.step().unwrap();
+            }
+            let learner = trainer.learner();
+            let after = loss(&learner, &llama, &examples);
+            assert!(after < base - 0.2, "{name}: {base} -> {after}");
+            assert!(learner.is_finite(), "{name}");
+            assert_eq!(numbers(&llama), before, "{name}: the base has changed");
+        }
+    }
+}
+
+#[test]
+fn all_that_learns_has_a_gradient_and_nothing_else_has() {
+    for device in testing::devices() {
+        let llama = open_base(CASE, &device);
+        let examples = examples();
+        let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+        for (name, method) in methods() {
+            let learner = method.init(&llama, 3).unwrap();
+            let sum = learner.with(&llama, |llama, adapter| label_loss(llama, adapter, &batch));
+            let gradients = sum.unwrap().backward();
+            assert_eq!(with_gradient(&llama, &gradients), 0, "{name}");
+            let count = numbers(&learner).len();
+            assert_eq!(with_gradient(&learner, &gradients), count, "{name}");
+            let gradients = ModuleGradients::take(&learner, gradients);
+            assert_eq!(gradients.by_name().filter(|(_, own)| own.is_some()).count(), count);
+            let norm = gradients.norm();
+            assert!(norm.is_finite() && norm > 0.0, "{name}: {norm}");
+        }
+    }
+}
+
+#[test]
+fn every_method_goes_on_after_a_break_as_if_there_was_none() {
+    for device in testing::devices() {
+        let llama = open_base(CASE, &device);
+        let examples = examples();
+        for (name, method) in methods() {
+            let mut straight = trainer(&llama, &method, &examples, 6);
+            let reports = (0..6).map(|_| straight.step().unwrap()).collect::<Vec<_>>();
+
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(train::CHECKPOINT_FILE);
+            let mut first = trainer(&llama, &method, &examples, 6);
+            steps(&mut first, 3);
+            first.save_checkpoint(&path, &name).unwrap();
+            drop(first);
+            let mut second = trainer(&llama, &method, &examples, 6);
+            assert_eq!(second.load_checkpoint::<String>(&path).unwrap(), name);
+            let rest = (3..6).map(|_| second.step().unwrap()).collect::<Vec<_>>();
+            assert_eq!(rest, reports[3..], "{name}");
+            assert_eq!(numbers(&second.learner()), numbers(&straight.learner()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn another_methods_checkpoint_is_refused() {
+    let llama = open_base(CASE, &testing::flex());
+    let examples = examples();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(train::CHECKPOINT_FILE);
+    let mut v2 = trainer(&llama, &V2Config::paper().into(), &examples, 2);
+    v2.step().unwrap();
+    v2.save_checkpoint(&path, &0).unwrap();
+    for (name, method) in methods().into_iter().filter(|(name, _)| !name.contains("v2")) {
+        let mut other = trainer(&llama, &method, &examples, 2);
+        let before = numbers(&other.learner());
+        // A part of Adapter V2's own is not another method.
+        if name == "norms" {
+            continue;
+        }
+        let error = other.load_checkpoint::<u8>(&path).unwrap_err();
+        assert!(matches!(error, train::Error::Checkpoint { .. }), "{name}: {error}");
+        assert_eq!(numbers(&other.learner()), before, "{name}");
+    }
+}
+
+#[test]
+fn what_was_learned_is_saved_and_answers_the_same() {
+    let llama = open_base(CASE, &testing::flex());
+    let tokenizer = testing::golden_folder().join("../../assets/tiny-llama");
+    let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();
+    let examples = examples();
+    for (name, method) in methods() {
+        let mut trainer = trainer(&llama, &method, &examples, 3);
+        steps(&mut trainer, 3);
+        let learned = trainer.learner();
+        let folder = tempfile::tempdir().unwrap();
+        learned.save(folder.path(), &llama, &tokenizer, "base").unwrap();
+        let loaded = Learner::load(folder.path(), &method, &llama).unwrap();
+        assert_eq!(loss(&loaded, &llama, &examples), loss(&learned, &llama, &examples), "{name}");
+        if let (Some(found), Some(expected)) = (loaded.adapter(), learned.adapter()) {
+            let numbers = |own: &AdapterWeights| own.to_data(BaseInfo::default());
+            assert_eq!(numbers(found), numbers(expected), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_whole_model_is_saved_as_a_model() {
+    for device in testing::devices() {
+        for case in tiny::CASES {
+            let llama = open_base(case, &device);
+            let tokenizer = testing::golden_folder().join("../../assets/tiny-llama");
+            let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();
+            let examples = examples();
+            let mut trainer = trainer(&llama, &Method::Full, &examples, 2);
+            steps(&mut trainer, 2);
+            let Learner::Full(learned) = trainer.learner() else { panic!("not a model") };
+            let folder = tempfile::tempdir().unwrap();
+            trainer.learner().save(folder.path(), &llama, &tokenizer, "base").unwrap();
+
+            // The window, the biases and the rotary scaling of the base are in the config too.
+            let source = ModelSource::open(folder.path()).unwrap();
+            assert_eq!(source.config(), llama.config(), "{case}");
+            let loaded = source.load(Precision::F32, &device).unwrap();
+            let logits = |model: &Llama| {
+                let tokens = model.tokens(&[vec![3, 1, 4, 1, 5]]).unwrap();
+                let hidden = model.forward(tokens, None, &NoAdapter).unwrap();
+                model.logits(hidden, &NoAdapter).into_data()
+            };
+            assert_eq!(logits(&loaded), logits(&learned), "{case}");
+            assert_ne!(logits(&loaded), logits(&llama), "{case}: it has learned nothing");
+            let ids = tokenizer.encode("Anna lives in").unwrap();
+            assert_eq!(source.tokenizer().unwrap().encode("Anna lives in").unwrap(), ids);
+        }
+    }
+}

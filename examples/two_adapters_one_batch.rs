@@ -1,0 +1,61 @@
+//! Can one batch serve users who have different adapters?
+//!
+//! ```sh
+//! cargo run --release --example two_adapters_one_batch
+//! ```
+//!
+//! You should see one prompt go on in three ways, each the same as when it is asked alone.
+
+use adaption_prompt::{AdapterConfig, Adapters, AdaptionPromptConfig, Layers};
+use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
+use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
+
+fn main() -> anyhow::Result<()> {
+    let device = device::parse(device::default_name()?)?;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let source = ModelSource::open(folder)?;
+    let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
+    let row = |output: &str| Instruction {
+        instruction: "Tell me about Kate.".into(),
+        input: String::new(),
+        output: output.into(),
+    };
+    let prompt = tokenizer.encode(&row("").prompt())?;
+
+    // Two adapters of other lengths in other layers, each taught one answer.
+    let mut adapters = Adapters::new(&llama);
+    for (name, adapter_len, layers, answer) in
+        [("work", 8, 5, "Kate is a sailor."), ("home", 3, 3, "Kate lives in Thornby.")]
+    {
+        let (examples, _fitted) = Example::encode_all(&[row(answer)], &tokenizer, 256)?;
+        let layers = Layers::Last(layers);
+        let config =
+            AdapterConfig::from(AdaptionPromptConfig { adapter_len, layers, ..Default::default() });
+        let adapter = config.init(&llama, 0, &device.clone().autodiff())?;
+        let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0 };
+        let schedule = Schedule { peak: 0.03, warmup: 10, total: 150 };
+        let optimizer = OptimizerConfig::default();
+        let mut trainer = Trainer::new(&llama, adapter, &examples, order, schedule, &optimizer);
+        while !trainer.is_done() {
+            trainer.step()?;
+        }
+        adapters.add(name, trainer.learner().adapter().expect("an adapter learned").clone())?;
+    }
+
+    let config = GenerationConfig { max_new_tokens: 12, ..GenerationConfig::new(&tokenizer) };
+    let rows = [Some("work"), None, Some("home")];
+    let together = generate(&llama, &adapters.rows(&rows)?, &vec![prompt.clone(); 3], &config)?;
+    let mut texts = Vec::new();
+    for (name, answer) in rows.into_iter().zip(together) {
+        let prompt = [prompt.clone()];
+        let alone = match name {
+            Some(name) => generate(&llama, adapters.named(name)?, &prompt, &config)?,
+            None => generate(&llama, &NoAdapter, &prompt, &config)?,
+        };
+        assert_eq!(answer.tokens, alone[0].tokens, "a row is as it is alone");
+        texts.push(tokenizer.decode(&answer.tokens)?);
+        println!("{:>4}: {:?}", name.unwrap_or("none"), texts[texts.len() - 1].trim());
+    }
+    assert_eq!([texts[0].trim(), texts[2].trim()], ["Kate is a sailor.", "Kate lives in Thornby."]);
+    Ok(())
+}

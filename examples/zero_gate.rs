@@ -1,0 +1,44 @@
+//! Does an adapter that has learned nothing change the model?
+//!
+//! ```sh
+//! cargo run --release --example zero_gate
+//! ```
+//!
+//! You should see a difference of exactly 0 with the gates shut, and one that grows as they open.
+
+use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Init, Layers};
+use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision};
+
+fn main() -> anyhow::Result<()> {
+    let device = device::parse(device::default_name()?)?;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let source = ModelSource::open(folder)?;
+    let llama = source.load(Precision::F32, &device)?;
+    let tokens = source.tokenizer()?.encode("The plural of cow is")?;
+
+    let base = scores(&llama, &tokens, &NoAdapter)?;
+    let mut differences = Vec::new();
+    for gate in [0.0, 0.01, 0.1, 1.0] {
+        // Ten random prompt tokens in each of the last four layers, behind a gate.
+        let init = Init { gate, ..Init::default() };
+        let layers = Layers::Last(4);
+        let config =
+            AdapterConfig::from(AdaptionPromptConfig { layers, init, ..Default::default() });
+        let adapter = config.init(&llama, 0, &device)?;
+        let adapted = scores(&llama, &tokens, &adapter.prepare(&llama))?;
+        let pairs = base.iter().zip(&adapted);
+        let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("gate {gate:4}: scores differ by up to {difference}");
+        differences.push(difference);
+    }
+    assert!(differences[0] == 0.0, "a zero gate is the base, bit for bit");
+    assert!(differences.is_sorted_by(|a, b| a < b), "an open gate is not");
+    Ok(())
+}
+
+/// Scores of the next token.
+fn scores(llama: &Llama, tokens: &[u32], adapter: &dyn Adapter) -> anyhow::Result<Vec<f32>> {
+    let hidden = llama.forward(llama.tokens(&[tokens.to_vec()])?, None, adapter)?;
+    let logits = llama.logits(hidden.narrow(1, tokens.len() - 1, 1), adapter);
+    Ok(logits.into_data().iter::<f32>().collect())
+}
