@@ -5,6 +5,7 @@ mod bad_models;
 mod chat;
 mod errors;
 mod fetch;
+mod formats;
 mod help;
 mod inspect;
 mod program;

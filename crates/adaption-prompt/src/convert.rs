@@ -58,14 +58,8 @@ impl AdapterWeights {
                 let (theirs, ours) = (key(theirs), key(Some(ours)));
                 problems.push(format!("unexpected: {theirs}; in this model it would be {ours}"));
             }
-            check_prompts(prompts, model, &mut problems);
         }
-        if let Some(v2) = &data.v2 {
-            check_v2(v2, model, &mut problems);
-        }
-        if let Some(lora) = &data.lora {
-            check_lora(lora, model, &mut problems);
-        }
+        problems.extend(data.misfits(model));
         if !problems.is_empty() {
             return Err(Error::Tensors { path: path.into(), problems });
         }
@@ -87,6 +81,23 @@ impl AdapterWeights {
     }
 }
 
+impl AdapterData {
+    /// What of it a model of the given sizes has no place for; nothing, where it fits.
+    pub fn misfits(&self, model: &Sizes) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(prompts) = &self.prompts {
+            check_prompts(prompts, model, &mut problems);
+        }
+        if let Some(v2) = &self.v2 {
+            check_v2(v2, model, &mut problems);
+        }
+        if let Some(lora) = &self.lora {
+            check_lora(lora, model, &mut problems);
+        }
+        problems
+    }
+}
+
 /// Other programs' adapters are in a model's last layers, and their files do not name the model:
 /// prompts in other layers were made for another one.
 pub(crate) fn not_the_last(prompts: &PromptData, n_layers: usize) -> Option<String> {
@@ -101,6 +112,10 @@ pub(crate) fn not_the_last(prompts: &PromptData, n_layers: usize) -> Option<Stri
 }
 
 fn check_prompts(prompts: &PromptData, model: &Sizes, problems: &mut Vec<String>) {
+    for layer in prompts.layers.keys().filter(|layer| **layer >= model.n_layers) {
+        let n_layers = model.n_layers;
+        problems.push(format!("prompt of layer {layer}: the model has {n_layers} layers, from 0"));
+    }
     if prompts.d_model != model.d_model {
         let PromptData { adapter_len, d_model, .. } = prompts;
         for layer in prompts.layers.keys() {

@@ -57,10 +57,18 @@ pub enum Error {
         /// What would be lost.
         losses: Vec<String>,
     },
-    /// A conversion that needs more than the adapter's file says.
-    #[error("{to} cannot be written without knowing {what}")]
-    Unknown {
+    /// A conversion after which nothing would be left.
+    #[error("{to} can hold nothing of this adapter{}", .losses.iter().map(|l| format!("\n  {l}")).collect::<String>())]
+    NothingLeft {
         /// The format.
+        to: &'static str,
+        /// What would be lost.
+        losses: Vec<String>,
+    },
+    /// Something that needs more than the adapter's file says.
+    #[error("{to} needs {what}, and the adapter's file does not say that")]
+    Unknown {
+        /// The format to write, or what to read.
         to: &'static str,
         /// What has to be known.
         what: &'static str,
@@ -82,6 +90,12 @@ pub enum Error {
         path: PathBuf,
         /// What is missing.
         reason: String,
+    },
+    /// A mix of adapters where a single one is wanted.
+    #[error("{path}: this is a mix of several adapters, not a single one")]
+    IsMix {
+        /// The mix's folder.
+        path: PathBuf,
     },
     /// A config that is not valid JSON, or of another method.
     #[error("{path}: {reason}")]
@@ -123,10 +137,14 @@ impl Error {
                 Some("give the base model it was trained on; --force uses it all the same")
             }
             Self::Lossy { .. } => Some("--lossy converts all the same and says what was lost"),
+            Self::NothingLeft { .. } => Some("the format llama-adapter holds every adapter"),
             Self::Unknown { .. } => Some("give the base model with --model"),
-            Self::NotAnAdapter { .. } => {
-                Some("give the folder that holds adapter_config.json and adapter_model.safetensors")
-            }
+            Self::IsMix { .. } => Some("give the folder of one of its parts, which are inside"),
+            Self::NotAnAdapter { .. } => Some(
+                "give the folder that holds adapter_config.json and \
+                     adapter_model.safetensors, or the file of an adapter of the original release, \
+                     lit-llama or litgpt",
+            ),
             Self::ConfigFile { .. } => {
                 Some("give the folder of an ADAPTION_PROMPT adapter, as PEFT or `train` writes it")
             }

@@ -1,4 +1,4 @@
-//! What is in an adapter's folder, without the model that it was made for.
+//! What is in an adapter's files, without the model that it was made for.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::config::{Activation, Gate};
 use crate::data::{AdapterData, V2Data};
 use crate::error::Result;
-use crate::files::read_folder;
+use crate::files::read_to_show;
 use crate::v2::Scale;
 
 /// What is in an adapter, to show.
@@ -79,12 +79,12 @@ pub struct LoraSummary {
 }
 
 impl AdapterSummary {
-    /// Reads an adapter's folder.
+    /// Reads an adapter of any [`Format`](crate::files::Format), without a model.
     ///
     /// # Errors
-    /// As [`read_folder`].
-    pub fn read(folder: &Path) -> Result<Self> {
-        Ok(Self::of(&read_folder(folder)?))
+    /// As [`files::read`](crate::files::read), but for [`Error::Unknown`](crate::Error::Unknown).
+    pub fn read(path: &Path) -> Result<Self> {
+        Ok(Self::of(&read_to_show(path)?))
     }
 
     /// Sums an adapter up.

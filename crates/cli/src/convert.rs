@@ -22,8 +22,8 @@ pub struct Args {
     from: PathBuf,
     /// Where to write; nothing may be there yet.
     to: PathBuf,
-    /// Format to write [default: by the name of TO: litgpt for .pth.adapter, original for .pth,
-    /// lit-llama for .ckpt, else llama-adapter].
+    /// Format to write [default: by the name of TO: litgpt for .pth.adapter and .pth.adapter_v2,
+    /// original for .pth, lit-llama for .ckpt, else llama-adapter].
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// What gates of the original format pass through: tanh, as in its training code, or nothing,
@@ -67,6 +67,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Hints { base: base_info(args, format)?, original_gates: args.original_gates.into() };
     let from = Format::detect(&args.from)?;
     let data = files::read(&args.from, &hints)?;
+    if let Some(sizes) = &hints.base.sizes {
+        let problems = data.misfits(sizes);
+        if !problems.is_empty() {
+            let path = args.from.clone();
+            return Err(adaption_prompt::Error::Tensors { path, problems }.into());
+        }
+    }
     let losses = files::write(&data, &args.to, format, hints.original_gates, args.lossy)?;
     note(&format!("{from} ─► {format}: {} numbers in {}", data.n_parameters(), args.to.display()));
     for loss in losses {
@@ -89,10 +96,14 @@ fn base_info(args: &Args, format: Format) -> anyhow::Result<BaseInfo> {
 
 fn by_name(path: &Path) -> Format {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    [(".pth.adapter", Format::Litgpt), (".pth", Format::Original), (".ckpt", Format::LitLlama)]
-        .into_iter()
-        .find(|(end, _)| name.ends_with(end))
-        .map_or(Format::LlamaAdapter, |(_, format)| format)
+    let ends = [
+        (".pth.adapter", Format::Litgpt),
+        (".pth.adapter_v2", Format::Litgpt),
+        (".pth", Format::Original),
+        (".ckpt", Format::LitLlama),
+    ];
+    let format = ends.into_iter().find(|(end, _)| name.ends_with(end));
+    format.map_or(Format::LlamaAdapter, |(_, format)| format)
 }
 
 /// Whether there is a file, or a folder with something in it.
@@ -110,6 +121,7 @@ mod tests {
     #[test]
     fn the_name_tells_the_format() {
         assert_eq!(by_name("a/x.pth.adapter".as_ref()), Format::Litgpt);
+        assert_eq!(by_name("a/x.pth.adapter_v2".as_ref()), Format::Litgpt);
         assert_eq!(by_name("a/x.pth".as_ref()), Format::Original);
         assert_eq!(by_name("a/x.ckpt".as_ref()), Format::LitLlama);
         assert_eq!(by_name("a/x".as_ref()), Format::LlamaAdapter);

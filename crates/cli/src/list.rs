@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::files::{self, Format, Hints};
+use adaption_prompt::files::{self, Format};
 use adaption_prompt::{AdapterSummary, LoraSummary};
 use serde::Serialize;
 
@@ -47,11 +47,25 @@ fn look(path: &Path) -> anyhow::Result<Vec<Row>> {
     if let Ok(format) = Format::detect(path) {
         return Ok(vec![row(path, format)?]);
     }
+    if !path.exists() {
+        let message = format!("{}: there is no such file or folder", path.display());
+        let hint = "`list` takes adapters, or folders with some in them; `train` makes one in \
+                    adapters/ unless told otherwise";
+        return Err(Error::Usage { message, hint: Some(hint.into()) }.into());
+    }
     let entries = std::fs::read_dir(path).map_err(Error::file(path, "read"))?;
     let mut inside = entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>();
     inside.sort();
     let found = inside.iter().filter_map(|path| Some((path, Format::detect(path).ok()?)));
-    found.map(|(path, format)| row(path, format)).collect()
+    // One damaged adapter does not hide the others.
+    let rows = found.filter_map(|(path, format)| {
+        row(path, format).map_err(|error| output::note(&format!("left out: {error}"))).ok()
+    });
+    let rows = rows.collect::<Vec<_>>();
+    if rows.is_empty() {
+        output::note(&format!("no adapters in {}", path.display()));
+    }
+    Ok(rows)
 }
 
 fn row(path: &Path, format: Format) -> anyhow::Result<Row> {
@@ -72,8 +86,8 @@ fn row(path: &Path, format: Format) -> anyhow::Result<Row> {
         let names = parts.iter().map(|(name, weight, _)| format!("{weight}*{name}"));
         return Ok(new(names.collect(), "-".into(), parameters, base));
     }
-    let data = files::read(path, &Hints::default())?;
-    let AdapterSummary { base_model, prompts, v2, lora, n_parameters } = AdapterSummary::of(&data);
+    let AdapterSummary { base_model, prompts, v2, lora, n_parameters } =
+        AdapterSummary::read(path)?;
     let mut parts = Vec::new();
     let mut layers = "-".to_owned();
     if let Some(prompts) = prompts {

@@ -1,6 +1,7 @@
 //! `llama-adapter mix`: several adapters, each with a weight ─► one that can be used as any other
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::{self, Hints};
 
@@ -17,7 +18,7 @@ use crate::output::note;
 pub struct Args {
     /// An adapter and its weight, such as 0.7*polite or 0.5*NAME=PATH; the weight is 1 if none is
     /// given, and may be negative.
-    #[arg(value_name = "[WEIGHT*][NAME=]PATH", required = true, allow_negative_numbers = true)]
+    #[arg(value_name = "[WEIGHT*][NAME=]PATH", required = true)]
     parts: Vec<String>,
     /// Folder for the mix; nothing may be there yet.
     #[arg(long, value_name = "FOLDER")]
@@ -25,6 +26,21 @@ pub struct Args {
     /// Mix adapters that were made for different models, if only their sizes fit.
     #[arg(long)]
     force: bool,
+}
+
+/// The words of the command line, where those of `mix` that begin with a negative weight no longer
+/// look like options: clap takes only whole words for numbers. [`weighted`] does not mind a space.
+pub fn words(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = words.into_iter().collect::<Vec<_>>();
+    if words.get(1).is_some_and(|verb| verb == "mix") {
+        for word in &mut words {
+            let weight = word.to_str().and_then(|text| text.split_once('*'));
+            if weight.is_some_and(|(weight, _)| weight.trim().parse::<f64>().is_ok()) {
+                *word = [OsString::from(" "), std::mem::take(word)].into_iter().collect();
+            }
+        }
+    }
+    words
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -39,8 +55,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     for text in &args.parts {
         let (weight, text) = weighted(text)?;
         let (name, path) = named(text)?;
-        parts.push((name, weight, files::read(&path, &Hints::default())?));
+        let data = files::read(&path, &Hints::default()).map_err(|error| alone(&path, error))?;
+        parts.push((name, weight, data));
     }
+    same_width(&parts)?;
     if !args.force {
         same_base(&parts)?;
     }
@@ -49,6 +67,34 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let names = names.collect::<Vec<_>>().join(" + ");
     note(&format!("{names} in {}", args.output.display()));
     Ok(())
+}
+
+/// Here no model can be given that would say more about an adapter.
+fn alone(path: &Path, error: adaption_prompt::Error) -> anyhow::Error {
+    match error {
+        adaption_prompt::Error::Unknown { .. } => Error::Usage {
+            message: format!("{}: {error}", path.display()),
+            hint: Some("`llama-adapter convert FROM TO --model MODEL` makes one that does".into()),
+        }
+        .into(),
+        other => other.into(),
+    }
+}
+
+/// Refuses prompts that no one model could have.
+fn same_width(parts: &[(String, f64, adaption_prompt::AdapterData)]) -> Result<(), Error> {
+    let widths = parts.iter().filter_map(|(name, _, data)| Some((name, data.prompts.as_ref()?)));
+    let mut widths = widths.map(|(name, prompts)| (name, prompts.d_model));
+    let Some((first, width)) = widths.next() else { return Ok(()) };
+    match widths.find(|(_, other)| *other != width) {
+        None => Ok(()),
+        Some((name, other)) => Err(Error::Usage {
+            message: format!(
+                "{first} is for a model of width {width}, {name} for one of width {other}"
+            ),
+            hint: Some("mix adapters of one model".into()),
+        }),
+    }
 }
 
 fn same_base(parts: &[(String, f64, adaption_prompt::AdapterData)]) -> anyhow::Result<()> {
@@ -88,6 +134,14 @@ fn weighted(text: &str) -> Result<(f64, &str), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_negative_weight_is_no_option() {
+        let found = |text: &str| words(text.split(' ').map(OsString::from));
+        assert_eq!(found("x mix -1*a --output b"), ["x", "mix", " -1*a", "--output", "b"]);
+        assert_eq!(found("x generate -p -1*2"), ["x", "generate", "-p", "-1*2"]);
+        assert_eq!(weighted(" -1*a").unwrap(), (-1.0, "a"));
+    }
 
     #[test]
     fn a_weight_stands_before_a_star() {

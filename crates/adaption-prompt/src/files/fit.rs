@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use llama::Sizes;
 
 use super::format::Format;
-use super::peft::is_peft;
+use super::original;
+use super::peft::{has_separate_linears, is_peft};
 use crate::config::{Activation, Gate};
 use crate::data::{AdapterData, PromptData, PromptLayer};
 use crate::error::{Error, Result};
@@ -25,6 +26,7 @@ pub(crate) fn fit(
     let to = format.name();
     let mut losses = Vec::new();
     let sizes = data.base.sizes.clone();
+    let sizes = sizes.as_ref();
     match format {
         Format::LlamaAdapter => return Ok((data, losses)),
         Format::Peft | Format::PeftBin if is_peft(&data) => return Ok((data, losses)),
@@ -33,21 +35,28 @@ pub(crate) fn fit(
             if data.prompts.is_some() {
                 drop_lora(&mut data, &mut losses);
             }
+            let separate = has_separate_linears(&data);
             if let Some(prompts) = &mut data.prompts {
                 plain_gates(prompts);
                 one_gate(prompts, &mut losses);
-                close_gaps(prompts, None);
-            } else if let Some(lora) = &data.lora {
+                close_gaps(prompts, sizes.map(|sizes| sizes.n_layers));
+            } else if !is_peft(&data)
+                && let Some(lora) = data.lora.take()
+            {
                 let places = lora.pairs.len();
-                losses.push(format!("LoRA on {places} linear layers, not alike in every layer"));
-                data.lora = None;
+                let why = if separate {
+                    "not alike in every layer"
+                } else {
+                    "of which this model has several in one"
+                };
+                losses.push(format!("LoRA on {places} linear layers, {why}"));
             }
         }
         Format::Original => {
             drop_v2(&mut data, &mut losses);
             drop_lora(&mut data, &mut losses);
             let what = "the model's number of layers and heads";
-            let sizes = sizes.as_ref().ok_or(Error::Unknown { to, what })?;
+            let sizes = sizes.ok_or(Error::Unknown { to, what })?;
             if let Some(prompts) = &mut data.prompts {
                 match gates {
                     Activation::Identity => plain_gates(prompts),
@@ -55,16 +64,26 @@ pub(crate) fn fit(
                 }
                 gates_per_head(prompts, sizes);
                 close_gaps(prompts, Some(sizes.n_layers));
+                if !original::tells_layers(prompts, sizes.n_layers) {
+                    drop_closed(prompts, &mut losses);
+                }
             }
+            data.prompts = data.prompts.filter(|prompts| !prompts.layers.is_empty());
         }
         Format::LitLlama | Format::Litgpt => {
             drop_lora(&mut data, &mut losses);
             let what = "the model's number of heads";
-            let sizes = sizes.as_ref().ok_or(Error::Unknown { to, what })?;
+            let sizes = sizes.ok_or(Error::Unknown { to, what })?;
             if let Some(v2) = data.v2.as_mut().filter(|v2| v2.scale == Scale::Input) {
                 losses.push("scales on the inputs of linear layers".into());
                 v2.linears.values_mut().for_each(|own| own.scale = None);
                 v2.scale = Scale::Output;
+            }
+            if let Some(v2) = &mut data.v2 {
+                let biases = v2.norms.values_mut().filter_map(|own| own.bias.take()).count();
+                if biases > 0 {
+                    losses.push(format!("biases of {biases} norms"));
+                }
             }
             if let Some(prompts) = &mut data.prompts {
                 plain_gates(prompts);
@@ -79,7 +98,7 @@ pub(crate) fn fit(
     }
     if data.prompts.is_none() && data.v2.is_none() && data.lora.is_none() {
         // Nothing is left to write, with or without the user's leave.
-        return Err(Error::Lossy { to, losses });
+        return Err(Error::NothingLeft { to, losses });
     }
     Ok((data, losses))
 }
@@ -107,6 +126,18 @@ fn plain_gates(prompts: &mut PromptData) {
     prompts.activation = Activation::Identity;
 }
 
+/// Takes out the lowest prompts whose gates are closed, which add nothing.
+fn drop_closed(prompts: &mut PromptData, losses: &mut Vec<String>) {
+    let closed = prompts.layers.iter().take_while(|(_, own)| own.gate.iter().all(|&x| x == 0.0));
+    let closed = closed.map(|(layer, _)| *layer).collect::<Vec<_>>();
+    prompts.layers.retain(|layer, _| !closed.contains(layer));
+    let layers = closed.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    losses.push(format!(
+        "prompts of layers {layers}: their gates are 0, so that the file would not tell that they \
+         are there"
+    ));
+}
+
 /// Gates whose tanh multiplies.
 fn tanh_gates(prompts: &mut PromptData, losses: &mut Vec<String>) {
     let as_it_is = prompts.activation == Activation::Tanh
@@ -117,12 +148,16 @@ fn tanh_gates(prompts: &mut PromptData, losses: &mut Vec<String>) {
     plain_gates(prompts);
     prompts.activation = Activation::Tanh;
     for (layer, own) in &mut prompts.layers {
+        let most = own.gate.iter().copied().fold(0.0, |most: f32, gate| most.max(gate.abs()));
+        if most >= 1.0 {
+            losses.push(format!(
+                "gates of layer {layer}, of up to {most}: tanh stays between -1 and 1"
+            ));
+        }
         for gate in &mut own.gate {
             let plain = f64::from(*gate);
-            if plain.abs() >= 1.0 {
-                losses.push(format!("gate {plain} of layer {layer}: tanh stays between -1 and 1"));
-            }
-            *gate = plain.clamp(-NEARLY_ONE, NEARLY_ONE).atanh() as f32;
+            let plain = if plain.abs() < 1.0 { plain } else { plain.signum() * NEARLY_ONE };
+            *gate = plain.atanh() as f32;
         }
     }
 }

@@ -23,8 +23,8 @@ use crate::weights::AdapterWeights;
 /// Reads the folder of a single adapter, ours or PEFT's, without a model.
 ///
 /// # Errors
-/// [`Error::NotAnAdapter`], [`Error::ConfigFile`], [`Error::File`], or [`Error::Tensors`] if the
-/// tensors are not those of the settings.
+/// [`Error::NotAnAdapter`], [`Error::IsMix`], [`Error::ConfigFile`], [`Error::File`], or
+/// [`Error::Tensors`] if the tensors are not those of the settings.
 pub fn read_folder(folder: &Path) -> Result<AdapterData> {
     let settings = Settings::read(folder)?;
     if settings.as_ref().is_some_and(|settings| settings.mix.is_some()) {
@@ -327,8 +327,7 @@ pub(crate) fn write_peft(data: &AdapterData, folder: &Path, tensors: &str) -> Re
 }
 
 fn a_mix(folder: &Path) -> Error {
-    let reason = "it is a mix of adapters, not a single one".into();
-    Error::NotAnAdapter { path: folder.into(), reason }
+    Error::IsMix { path: folder.into() }
 }
 
 /// What is known of a model that is at hand.
@@ -350,7 +349,7 @@ impl AdapterWeights {
     /// Reads a single adapter of any [`Format`](super::Format), for the model it was made for.
     ///
     /// # Errors
-    /// As [`AnyAdapter::load`], and [`Error::NotAnAdapter`] for a mix.
+    /// As [`AnyAdapter::load`], and [`Error::IsMix`].
     pub fn load(path: &Path, llama: &Llama, device: &Device) -> Result<Self> {
         match AnyAdapter::load(path, llama, device)? {
             AnyAdapter::Single(adapter) => Ok(adapter),

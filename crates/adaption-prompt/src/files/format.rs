@@ -7,7 +7,7 @@ use std::str::FromStr;
 use llama::Sizes;
 
 use super::fit::fit;
-use super::lit::{self, Lit};
+use super::lit::{self, Lit, Purpose};
 use super::{SETTINGS_FILE, folder, original, peft, torch};
 use crate::config::Activation;
 use crate::convert::not_the_last;
@@ -79,6 +79,9 @@ impl Format {
         }
         let names = torch::names(path)?;
         let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|(name, _)| test(name));
+        if any(&|name| name == "visual_query.weight") {
+            return Err(not("adapters of the original release that see images are not read"));
+        }
         if any(&|name| name == "adapter_query.weight") {
             return Ok(Self::Original);
         }
@@ -140,7 +143,7 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
     let mut data = match format {
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => folder::read_folder(path)?,
         Format::Original => original::read(path, hints.original_gates)?,
-        Format::LitLlama | Format::Litgpt => lit::read(path, sizes)?,
+        Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Use(sizes))?,
     };
     if let (None, Some(sizes), Some(prompts)) = (&data.base.sizes, sizes, &data.prompts)
         && prompts.layers.len() <= sizes.n_layers
@@ -156,6 +159,15 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
     Ok(data)
 }
 
+/// Reads an adapter of any format to be shown: what can be said of it without the base's sizes is
+/// right, but query, key and value of lit-llama's and litgpt's version 2 are not told apart.
+pub(crate) fn read_to_show(path: &Path) -> Result<AdapterData> {
+    match Format::detect(path)? {
+        Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Show),
+        _ => read(path, &Hints::default()),
+    }
+}
+
 /// Writes an adapter in a format; gives what was lost.
 ///
 /// Without `lossy` nothing may be lost: what the adapter does stays the same, to rounding. A gate a
@@ -163,8 +175,9 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
 /// leave out get prompts with closed gates.
 ///
 /// # Errors
-/// [`Error::Lossy`] with everything that the format cannot hold; [`Error::Unknown`] where the
-/// base's sizes are needed; [`Error::File`]. Nothing is written then.
+/// [`Error::Lossy`] with everything that the format cannot hold, [`Error::NothingLeft`] where that
+/// is all; [`Error::Unknown`] where the base's sizes are needed, [`Error::Tensors`] where they are
+/// not the adapter's; [`Error::File`]. Nothing is written then.
 pub fn write(
     data: &AdapterData,
     path: &Path,
@@ -172,6 +185,10 @@ pub fn write(
     original_gates: Activation,
     lossy: bool,
 ) -> Result<Vec<String>> {
+    let problems = data.base.sizes.as_ref().map(|sizes| data.misfits(sizes));
+    if let Some(problems) = problems.filter(|problems| !problems.is_empty()) {
+        return Err(Error::Tensors { path: path.into(), problems });
+    }
     let (data, losses) = fit(data.clone(), format, original_gates)?;
     if !losses.is_empty() && !lossy {
         return Err(Error::Lossy { to: format.name(), losses });

@@ -54,22 +54,44 @@ const NORMS: [(NormName, &str, &str); 2] = [
 
 const FINAL_NORM: [&str; 2] = ["transformer.ln_f.scale", "transformer.ln_f.weight"];
 
-/// Whether a tensor belongs to such an adapter.
-pub(crate) fn knows(name: &str) -> bool {
+/// Whether a tensor is of version 2 alone, and no norm.
+fn is_tuned(name: &str) -> bool {
     let last = |suffix: &str| name.ends_with(suffix);
-    name.starts_with("lm_head.adapter_")
-        || FINAL_NORM.contains(&name)
-        || name.starts_with("transformer.h.")
-            && (last(".adapter_wte.weight")
-                || last(".gating_factor")
-                || last(".adapter_scale")
-                || last(".adapter_bias")
-                || NORMS.iter().any(|(_, llama, gpt)| last(llama) || last(gpt)))
+    (name.starts_with("transformer.h.") || name.starts_with("lm_head."))
+        && (last(".adapter_scale") || last(".adapter_bias"))
 }
 
-/// Reads a file. Version 2 needs the model's sizes to take query, key and value apart.
-pub(crate) fn read(path: &Path, sizes: Option<&Sizes>) -> Result<AdapterData> {
-    let arrays = torch::read(path, knows)?;
+/// Whether a tensor is one that only such an adapter has.
+pub(crate) fn knows(name: &str) -> bool {
+    let last = |suffix: &str| name.ends_with(suffix);
+    is_tuned(name)
+        || name.starts_with("transformer.h.")
+            && (last(".adapter_wte.weight") || last(".gating_factor"))
+}
+
+/// Whether a tensor is a norm: of version 2, or of a model whose adapter is in the same file.
+fn is_norm(name: &str) -> bool {
+    FINAL_NORM.contains(&name)
+        || name.starts_with("transformer.h.")
+            && NORMS.iter().any(|(_, llama, gpt)| name.ends_with(llama) || name.ends_with(gpt))
+}
+
+/// What version 2 is read for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// To be used: the model's sizes tell query, key and value apart.
+    Use(Option<&'a Sizes>),
+    /// To be shown: it does not matter which number is of which of the three.
+    Show,
+}
+
+/// Reads a file.
+pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
+    let mut arrays = torch::read(path, |name| knows(name) || is_norm(name))?;
+    let tuned = arrays.keys().any(|name| is_tuned(name));
+    if !tuned {
+        arrays.retain(|name, _| knows(name));
+    }
     let wrong = |problems| Error::Tensors { path: path.into(), problems };
     let mut problems = Vec::new();
     let mut layers: BTreeMap<usize, BTreeMap<String, Array>> = BTreeMap::new();
@@ -86,11 +108,14 @@ pub(crate) fn read(path: &Path, sizes: Option<&Sizes>) -> Result<AdapterData> {
         }
     }
     let prompts = prompts(&mut layers, &mut problems);
-    let tuned = !rest.is_empty() || layers.values().any(|parts| !parts.is_empty());
-    let v2 = match (tuned, sizes) {
+    let v2 = match (tuned, purpose) {
         (false, _) => None,
-        (true, None) => return Err(Error::Unknown { to: "Adapter V2", what: "the model's heads" }),
-        (true, Some(sizes)) => Some(v2(layers, rest, sizes, &mut problems)),
+        (true, Purpose::Use(None)) => {
+            let (to, what) = ("reading Adapter V2", "the model's heads");
+            return Err(Error::Unknown { to, what });
+        }
+        (true, Purpose::Use(sizes)) => Some(v2(layers, rest, sizes, &mut problems)),
+        (true, Purpose::Show) => Some(v2(layers, rest, None, &mut problems)),
     };
     if prompts.is_none() && v2.is_none() {
         problems.push("no prompts".into());
@@ -98,8 +123,7 @@ pub(crate) fn read(path: &Path, sizes: Option<&Sizes>) -> Result<AdapterData> {
     if !problems.is_empty() {
         return Err(wrong(problems));
     }
-    let base = BaseInfo { sizes: sizes.cloned(), ..BaseInfo::default() };
-    Ok(AdapterData { base, prompts, v2, lora: None })
+    Ok(AdapterData { base: BaseInfo::default(), prompts, v2, lora: None })
 }
 
 fn prompts(
@@ -153,9 +177,11 @@ fn prompts(
 fn v2(
     layers: BTreeMap<usize, BTreeMap<String, Array>>,
     rest: Arrays,
-    sizes: &Sizes,
+    sizes: Option<&Sizes>,
     problems: &mut Vec<String>,
 ) -> V2Data {
+    let last = layers.keys().next_back().map_or(0, |last| last + 1);
+    let n_layers = sizes.map_or(last, |sizes| sizes.n_layers);
     let mut data =
         V2Data { scale: Scale::Output, linears: BTreeMap::new(), norms: BTreeMap::new() };
     let mut put = |layer, name, what: &str, values: Vec<f32>| {
@@ -184,7 +210,11 @@ fn v2(
                 problems.push(format!("unexpected: transformer.h.{layer}.{part}"));
                 continue;
             };
-            match split(&array.values, sizes, lit, interleaved) {
+            let parts = match sizes {
+                Some(sizes) => split(&array.values, sizes, lit, interleaved),
+                None => Some(thirds(&array.values)),
+            };
+            match parts {
                 Some(parts) => {
                     let names = [LinearName::Query, LinearName::Key, LinearName::Value];
                     for (name, values) in names.into_iter().zip(parts) {
@@ -192,22 +222,32 @@ fn v2(
                     }
                 }
                 None => problems.push(format!(
-                    "transformer.h.{layer}.{part}: {:?} is not query, key and value of {} and {} \
-                     heads of {}",
-                    array.shape, sizes.n_heads, sizes.n_kv_heads, sizes.head_dim
+                    "transformer.h.{layer}.{part}: {:?} is not the model's query, key and value{}",
+                    array.shape,
+                    sizes.map_or(String::new(), |sizes| format!(
+                        ", of {} and twice {} heads of {}",
+                        sizes.n_heads, sizes.n_kv_heads, sizes.head_dim
+                    ))
                 )),
             }
         }
     }
     for (name, array) in rest {
         if let Some(what) = name.strip_prefix("lm_head.") {
-            put(sizes.n_layers, LinearName::Head, what, array.values);
+            put(n_layers, LinearName::Head, what, array.values);
         } else {
-            let place = (sizes.n_layers, NormName::Final);
+            let place = (n_layers, NormName::Final);
             norms.insert(place, V2NormData { weight: array.values, bias: None });
         }
     }
     V2Data { norms, ..data }
+}
+
+/// Three parts of some numbers, none left out.
+fn thirds(values: &[f32]) -> [Vec<f32>; 3] {
+    let (first, rest) = values.split_at(values.len() / 3);
+    let (second, third) = rest.split_at(rest.len() / 2);
+    [first, second, third].map(<[f32]>::to_vec)
 }
 
 /// Query, key and value out of one, in Hugging Face's order of rows.

@@ -13,5 +13,6 @@ mod tensors;
 mod torch;
 
 pub use folder::{read_folder, read_mix, write_mix};
+pub(crate) use format::read_to_show;
 pub use format::{Format, Hints, read, write};
 pub use settings::SETTINGS_FILE;

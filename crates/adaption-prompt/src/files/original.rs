@@ -29,10 +29,26 @@ pub(crate) fn knows(name: &str) -> bool {
     name == TABLE || gate_layer(name).is_some()
 }
 
+/// Number of adapted layers, which the file does not say: from the lowest whose gate is not 0, or
+/// as few more as the table's rows can be divided among. Where all gates are 0 the release's own
+/// length of a prompt is taken.
+fn count_layers(first_open: Option<usize>, n_layers: usize, rows: usize) -> Option<usize> {
+    let count = match first_open {
+        Some(first) => (n_layers - first..=n_layers).find(|&count| rows.is_multiple_of(count)),
+        None => Some((rows / RELEASED_LEN).min(n_layers)),
+    };
+    count.filter(|&count| count > 0 && rows > 0 && rows.is_multiple_of(count))
+}
+
+/// Whether a file of these prompts, which reach to the model's last layer, tells how many they are.
+pub(crate) fn tells_layers(prompts: &PromptData, n_layers: usize) -> bool {
+    let open = |own: &PromptLayer| own.gate.iter().any(|&gate| gate != 0.0);
+    let first = prompts.layers.iter().find(|(_, own)| open(own)).map(|(layer, _)| *layer);
+    let count = prompts.layers.len();
+    count_layers(first, n_layers, count * prompts.adapter_len) == Some(count)
+}
+
 /// Reads a file.
-///
-/// The length of the prompts is not in it. The lowest gate that is not zero tells the first adapted
-/// layer, and so the length; where all are zero the release's own 10 is taken.
 pub(crate) fn read(path: &Path, activation: Activation) -> Result<AdapterData> {
     let mut arrays = torch::read(path, knows)?;
     let wrong = |problem: String| Error::Tensors { path: path.into(), problems: vec![problem] };
@@ -43,15 +59,14 @@ pub(crate) fn read(path: &Path, activation: Activation) -> Result<AdapterData> {
     let gates = gates(arrays).map_err(wrong)?;
     let n_layers = gates.len();
     let first = gates.iter().position(|gate| gate.iter().any(|&number| number != 0.0));
-    let count = match first {
-        Some(first) => n_layers - first,
-        None => (rows / RELEASED_LEN).min(n_layers),
-    };
-    if count == 0 || d_model == 0 || rows == 0 || !rows.is_multiple_of(count) {
-        return Err(wrong(format!(
-            "{TABLE}: {rows} rows do not divide among the {count} layers with open gates"
-        )));
-    }
+    let count = count_layers(first, n_layers, rows).filter(|_| d_model > 0);
+    let count = count.ok_or_else(|| {
+        let first = first.map_or(String::new(), |first| format!(" from layer {first} up"));
+        wrong(format!(
+            "{TABLE}: {:?} cannot be divided evenly among the model's {n_layers} layers{first}",
+            table.shape
+        ))
+    })?;
     let adapter_len = rows / count;
     let heads = gates.first().map_or(0, Vec::len);
     let gate = if heads == 1 { Gate::Scalar } else { Gate::PerHead };

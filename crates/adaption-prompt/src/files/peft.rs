@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::keys::module;
 use crate::config::{Activation, Gate};
-use crate::data::{AdapterData, LoraData};
+use crate::data::{AdapterData, LoraData, PromptData};
 use crate::error::{Error, Result};
 
 /// File of the settings.
@@ -49,15 +49,22 @@ pub(crate) enum Method {
 /// Whether PEFT can load the adapter and computes the same.
 pub fn is_peft(data: &AdapterData) -> bool {
     match (&data.prompts, &data.v2, &data.lora) {
-        (Some(prompts), None, None) => prompts.is_peft(),
+        (Some(prompts), None, None) => prompts.is_peft() && reaches_the_last(data, prompts),
         (None, None, Some(lora)) => has_separate_linears(data) && is_even(lora),
         _ => false,
     }
 }
 
+/// Whether the prompts are in the model's last layers, where its number of layers is known: PEFT
+/// puts them nowhere else, and leaves out others without a word.
+fn reaches_the_last(data: &AdapterData, prompts: &PromptData) -> bool {
+    let last = prompts.layers.keys().next_back();
+    data.base.sizes.as_ref().is_none_or(|sizes| last == sizes.n_layers.checked_sub(1).as_ref())
+}
+
 /// Whether transformers has a layer of its own for each of ours: LoRA on a part of a fused one is
 /// something else there.
-fn has_separate_linears(data: &AdapterData) -> bool {
+pub(crate) fn has_separate_linears(data: &AdapterData) -> bool {
     let fused = |family: &llama::Architecture| ["gpt2", "phi3"].contains(&family.name);
     !data.base.architecture.is_some_and(fused)
 }

@@ -1,7 +1,9 @@
 //! The adapter against PEFT and other references, its files, its life, and its invariants.
 
+mod conversions;
 mod decoding;
 mod files;
+mod formats;
 mod hostile;
 mod keyed;
 mod kinds;

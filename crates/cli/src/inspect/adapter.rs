@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::peft::{PICKLE_FILE, TENSORS_FILE};
-use adaption_prompt::files::{self, Format, Hints};
+use adaption_prompt::files::{self, Format};
 use adaption_prompt::{
     Activation, AdapterSummary, Gate, LayerSummary, LoraSummary, PromptSummary, Scale, V2Summary,
 };
@@ -80,7 +80,7 @@ impl Spread {
 impl AdapterReport {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let format = Format::detect(path)?;
-        let summary = AdapterSummary::of(&files::read(path, &Hints::default())?);
+        let summary = AdapterSummary::read(path)?;
         let tensors = [TENSORS_FILE, PICKLE_FILE].map(|name| path.join(name));
         let file = tensors.iter().find(|file| file.exists()).map_or(path, PathBuf::as_path);
         let bytes = std::fs::metadata(file).map_err(Error::file(file, "read"))?.len();

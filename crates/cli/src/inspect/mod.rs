@@ -29,8 +29,8 @@ use tensors::FileReport;
 /// tell whether it has learned anything.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model's folder, a .gguf file, an adapter's folder, a .safetensors or .pth file, or the name
-    /// of a fetched model. Default: the tiny model that is built in.
+    /// A model's folder, a .gguf file, an adapter's folder or file, a .safetensors or .pth file, or
+    /// the name of a fetched model. Default: the tiny model that is built in.
     path: Option<PathBuf>,
     /// Write JSON instead of text.
     #[arg(long)]

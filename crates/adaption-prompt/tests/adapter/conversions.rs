@@ -1,0 +1,362 @@
+//! From every format into every other: what both can hold stays, what one cannot is named.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use adaption_prompt::files::{Format, Hints, read, write};
+use adaption_prompt::{
+    Activation, AdapterData, BaseInfo, Error, Gate, LoraData, PromptData, PromptLayer, Scale,
+    V2Data, V2LinearData, V2NormData,
+};
+use llama::{LinearName, LlamaConfig, NormName, Sizes};
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::seeded;
+
+/// What an adapter is made of; its numbers come from `seed`.
+#[derive(Debug, Clone)]
+struct Shape {
+    config: LlamaConfig,
+    adapter_len: usize,
+    layers: Vec<usize>,
+    gate: Gate,
+    activation: Activation,
+    factor: bool,
+    v2: Option<Scale>,
+    seed: u64,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let sizes = (2..=4_usize, 1..=2_usize, 1..=2_usize, 1..=2_usize, 1..=6_usize);
+    let config = sizes.prop_map(|(n_layers, n_kv_heads, group, half, d_model)| LlamaConfig {
+        n_layers,
+        n_kv_heads,
+        n_heads: n_kv_heads * group,
+        head_dim: 2 * half,
+        d_model,
+        d_ff: 5,
+        vocab_size: 7,
+        ..seeded::config()
+    });
+    let layers = |n: usize| subsequence((0..n).collect::<Vec<_>>(), 1..=n);
+    let config = config.prop_flat_map(move |config| (layers(config.n_layers), Just(config)));
+    let gate = prop_oneof![Just(Gate::Scalar), Just(Gate::PerHead)];
+    let activation = prop_oneof![Just(Activation::Identity), Just(Activation::Tanh)];
+    let scales = prop_oneof![Just(Scale::None), Just(Scale::Output), Just(Scale::Input)];
+    let v2 = proptest::option::of(scales);
+    (config, 1..=4_usize, gate, activation, any::<bool>(), v2, any::<u64>()).prop_map(
+        |((layers, config), adapter_len, gate, activation, factor, v2, seed)| Shape {
+            config,
+            adapter_len,
+            layers,
+            gate,
+            activation,
+            factor,
+            v2,
+            seed,
+        },
+    )
+}
+
+impl Shape {
+    fn data(&self) -> AdapterData {
+        let Self { config, adapter_len, layers, .. } = self;
+        let sizes = Sizes::from(config);
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut numbers = |count: usize| {
+            // Far enough from 0 for no gate to be closed.
+            let number = |_| rng.random_range(0.05..1.5) * [-1.0, 1.0][rng.random_range(0..2)];
+            (0..count).map(number).collect::<Vec<f32>>()
+        };
+        let gates = if self.gate == Gate::PerHead { config.n_heads } else { 1 };
+        let prompts = layers.iter().map(|&layer| {
+            let prompt = numbers(adapter_len * config.d_model);
+            let factor = self.factor.then(|| numbers(1)[0]);
+            (layer, PromptLayer { prompt, gate: numbers(gates), factor })
+        });
+        let prompts = PromptData {
+            adapter_len: *adapter_len,
+            d_model: config.d_model,
+            gate: self.gate,
+            activation: self.activation,
+            layers: prompts.collect(),
+        };
+        let v2 = self.v2.map(|scale| {
+            let mut data = V2Data { scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
+            for layer in 0..=config.n_layers {
+                let names = LinearName::OF_A_LAYER.into_iter().chain([LinearName::Head]);
+                let some = names
+                    .filter(|name| *name != LinearName::Value)
+                    .filter(|&name| sizes.has(layer, name));
+                for name in some {
+                    let [d_out, d_in] = sizes.linear_shape(name);
+                    let own = match scale {
+                        Scale::None => None,
+                        Scale::Output => Some(numbers(d_out)),
+                        Scale::Input => Some(numbers(d_in)),
+                    };
+                    let own = V2LinearData { scale: own, bias: Some(numbers(d_out)) };
+                    data.linears.insert((layer, name), own);
+                }
+                let last = layer == config.n_layers;
+                let name = if last { NormName::Final } else { NormName::FeedForward };
+                let norm = V2NormData { weight: numbers(config.d_model), bias: None };
+                data.norms.insert((layer, name), norm);
+            }
+            data
+        });
+        let base = BaseInfo::of(config, Some("some/base".into()));
+        AdapterData { base, prompts: Some(prompts), v2, lora: None }
+    }
+
+    fn hints(&self, original_gates: Activation) -> Hints {
+        Hints { base: BaseInfo::of(&self.config, None), original_gates }
+    }
+}
+
+/// What a format cannot hold of an adapter, by words that each loss must have.
+fn losses(data: &AdapterData, format: Format, gates: Activation) -> Vec<&'static str> {
+    let mut losses = Vec::new();
+    let prompts = data.prompts.as_ref().unwrap();
+    let effective = || prompts.layers.values().map(|own| prompts.effective_gates(own));
+    let v2 = data.v2.as_ref();
+    match format {
+        Format::LlamaAdapter => {}
+        Format::Peft | Format::PeftBin => {
+            losses.extend(v2.map(|_| "Adapter V2"));
+            losses.extend(
+                effective()
+                    .filter(|gates| gates.iter().any(|g| *g != gates[0]))
+                    .map(|_| "differ by head"),
+            );
+        }
+        Format::Original => {
+            losses.extend(v2.map(|_| "Adapter V2"));
+            let as_it_is = prompts.activation == Activation::Tanh
+                && prompts.layers.values().all(|own| own.factor.is_none());
+            if gates == Activation::Tanh && !as_it_is {
+                let large = effective().filter(|gates| gates.iter().any(|g| g.abs() >= 1.0));
+                losses.extend(large.map(|_| "tanh stays between -1 and 1"));
+            }
+        }
+        Format::LitLlama | Format::Litgpt => {
+            let on_inputs = v2.filter(|v2| v2.scale == Scale::Input);
+            losses.extend(on_inputs.map(|_| "scales on the inputs"));
+        }
+    }
+    losses
+}
+
+/// What the prompts do: for each layer its prompt and a gate for each head.
+fn effect(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<f32>)> {
+    let prompts = data.prompts.as_ref().unwrap();
+    let layers = prompts.layers.iter().map(|(layer, own)| {
+        let gates = prompts.effective_gates(own);
+        let gates = if gates.len() == 1 { vec![gates[0]; n_heads] } else { gates };
+        (*layer, (own.prompt.clone(), gates))
+    });
+    layers.filter(|(_, (_, gates))| gates.iter().any(|gate| *gate != 0.0)).collect()
+}
+
+/// Every scale, bias and norm, those that change nothing filled in.
+fn tuned(data: &AdapterData, sizes: &Sizes) -> Option<BTreeMap<String, Vec<f32>>> {
+    let v2 = data.v2.as_ref()?;
+    let mut all = BTreeMap::new();
+    let names = LinearName::OF_A_LAYER.into_iter().chain([LinearName::Head]);
+    for (layer, name) in
+        (0..=sizes.n_layers).flat_map(|layer| names.clone().map(move |n| (layer, n)))
+    {
+        if !sizes.has(layer, name) {
+            continue;
+        }
+        let own = v2.linears.get(&(layer, name)).cloned().unwrap_or_default();
+        let [d_out, d_in] = sizes.linear_shape(name);
+        let scaled = if v2.scale == Scale::Input { d_in } else { d_out };
+        let scale = own.scale.unwrap_or_else(|| vec![1.0; scaled]);
+        all.insert(format!("{layer} {name:?} scale"), scale);
+        all.insert(format!("{layer} {name:?} bias"), own.bias.unwrap_or_else(|| vec![0.0; d_out]));
+    }
+    for ((layer, name), own) in &v2.norms {
+        all.insert(format!("{layer} {name:?}"), own.weight.clone());
+    }
+    Some(all)
+}
+
+/// Writes, and checks what is said of losses; whether there were none.
+fn written(data: &AdapterData, path: &Path, format: Format, gates: Activation) -> bool {
+    let expected = losses(data, format, gates);
+    let check = |found: &[String]| {
+        assert_eq!(found.len(), expected.len(), "{format}: {found:?}, not {expected:?}");
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(found.contains(expected), "{format}: {found}");
+        }
+    };
+    match write(data, path, format, gates, false) {
+        Ok(losses) => {
+            check(&losses);
+            return true;
+        }
+        Err(Error::Lossy { losses, .. }) => check(&losses),
+        Err(error) => panic!("{format}: {error}"),
+    }
+    assert!(!expected.is_empty() && !path.exists(), "{format}");
+    check(&write(data, path, format, gates, true).unwrap());
+    false
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_pair_of_formats_keeps_what_both_can_hold(shape in shapes(), plain in any::<bool>()) {
+        let gates = if plain { Activation::Identity } else { Activation::Tanh };
+        let (data, hints) = (shape.data(), shape.hints(gates));
+        let (sizes, n_heads) = (Sizes::from(&shape.config), shape.config.n_heads);
+        for from in Format::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            let first = folder.path().join("first");
+            // What is lost on the way in is no matter of the way on.
+            let whole = written(&data, &first, from, gates);
+            // One head's gate has one place in every shape.
+            let clear = n_heads > 1 || from != Format::Litgpt;
+            prop_assert!(!clear || Format::detect(&first).unwrap() == from);
+            let there = read(&first, &hints).unwrap();
+            if from == Format::LlamaAdapter {
+                prop_assert_eq!(&there, &data);
+            }
+            let near = |found: &AdapterData, expected: &AdapterData, through: &[Format]| {
+                let (found, expected) = (effect(found, n_heads), effect(expected, n_heads));
+                assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+                let exact = plain || !through.contains(&Format::Original);
+                let tolerance = if exact { 0.0 } else { 2e-6 };
+                for (layer, (prompt, gates)) in &expected {
+                    assert_eq!(&found[layer].0, prompt, "{through:?}: prompt of layer {layer}");
+                    for (found, expected) in found[layer].1.iter().zip(gates) {
+                        assert!((found - expected).abs() <= tolerance, "{through:?}: {found} {expected}");
+                    }
+                }
+            };
+            if whole {
+                near(&there, &data, &[from]);
+                prop_assert_eq!(tuned(&there, &sizes), tuned(&data, &sizes));
+            }
+            for to in Format::ALL {
+                let second = folder.path().join(to.name());
+                if !written(&there, &second, to, gates) {
+                    continue;
+                }
+                let arrived = read(&second, &hints).unwrap();
+                near(&arrived, &there, &[from, to]);
+                prop_assert_eq!(tuned(&arrived, &sizes), tuned(&there, &sizes), "{} {}", from, to);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_base_does_not_say_is_asked_for(shape in shapes()) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let mut data = shape.data();
+        data.base = BaseInfo::default();
+        for format in [Format::Original, Format::LitLlama, Format::Litgpt] {
+            let error = write(&data, &path, format, Activation::Tanh, true).unwrap_err();
+            prop_assert!(matches!(error, Error::Unknown { .. }), "{error}");
+            prop_assert!(error.hint().unwrap().contains("--model") && !path.exists());
+        }
+        // Another model's sizes.
+        for change in [|sizes: &mut Sizes| sizes.d_model += 1, |sizes: &mut Sizes| sizes.n_layers = 0] {
+            let mut sizes = Sizes::from(&shape.config);
+            change(&mut sizes);
+            data.base.sizes = Some(sizes);
+            for format in Format::ALL {
+                let error = write(&data, &path, format, Activation::Tanh, true).unwrap_err();
+                prop_assert!(matches!(error, Error::Tensors { .. }), "{error}");
+                prop_assert!(!path.exists());
+            }
+        }
+    }
+}
+
+/// One layer of prompts, or LoRA and V2, for the small model of three layers.
+fn small(prompts: bool) -> AdapterData {
+    let config = seeded::config();
+    let d_model = config.d_model;
+    let own = PromptLayer { prompt: vec![0.5; d_model], gate: vec![0.25], factor: None };
+    let prompts = prompts.then(|| PromptData {
+        adapter_len: 1,
+        d_model,
+        gate: Gate::Scalar,
+        activation: Activation::Identity,
+        layers: [(0, own)].into(),
+    });
+    AdapterData { base: BaseInfo::of(&config, None), prompts, v2: None, lora: None }
+}
+
+fn lora(layers: usize) -> LoraData {
+    let pair = |layer| ((layer, LinearName::Query), (vec![0.5; 32], vec![0.5; 32]));
+    LoraData { rank: 1, alpha: 2.0, pairs: (0..layers).map(pair).collect() }
+}
+
+#[test]
+fn peft_gets_prompts_up_to_the_last_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = small(true);
+    // PEFT puts one prompt into the last layer: here it is in the first of three.
+    assert!(!adaption_prompt::files::peft::is_peft(&data));
+    let losses = write(&data, folder.path(), Format::Peft, Activation::Tanh, false).unwrap();
+    assert!(losses.is_empty());
+    let there = read(folder.path(), &Hints::default()).unwrap().prompts.unwrap();
+    let gates = there.layers.values().map(|own| own.gate[0]);
+    assert_eq!(gates.collect::<Vec<_>>(), [0.25, 0.0, 0.0]);
+}
+
+#[test]
+fn lora_beside_version_2_is_kept_where_only_that_must_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
+    let norm = V2NormData { weight: vec![1.0; 32], bias: None };
+    let norms = [((0, NormName::Attention), norm)].into();
+    data.v2 = Some(V2Data { scale: Scale::Output, linears: BTreeMap::new(), norms });
+    let losses = write(&data, folder.path(), Format::Peft, Activation::Tanh, true).unwrap();
+    assert_eq!(losses, ["Adapter V2's 0 scales and biases and 1 norms"]);
+    let there = read(folder.path(), &Hints::default()).unwrap();
+    assert_eq!(there.lora, data.lora);
+}
+
+#[test]
+fn where_nothing_is_left_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    let data = AdapterData { lora: Some(lora(2)), ..small(false) };
+    for format in [Format::Original, Format::LitLlama, Format::Litgpt] {
+        let error = write(&data, &path, format, Activation::Tanh, true).unwrap_err();
+        let expected = format!("{format} can hold nothing of this adapter\n  LoRA of rank 1 on 2 ");
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert!(!error.hint().unwrap().contains("--lossy") && !path.exists());
+    }
+}
+
+#[test]
+fn lora_on_a_part_of_a_stacked_layer_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
+    data.base.architecture = llama::Architecture::named("phi3");
+    let path = folder.path().join("x");
+    let error = write(&data, &path, Format::Peft, Activation::Tanh, true).unwrap_err().to_string();
+    assert!(error.contains("of which this model has several in one"), "{error}");
+}
+
+#[test]
+fn biases_of_norms_are_named_where_a_format_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    let mut data = small(true);
+    let norm = V2NormData { weight: vec![1.0; 32], bias: Some(vec![0.5; 32]) };
+    let norms = [((0, NormName::Attention), norm)].into();
+    data.v2 = Some(V2Data { scale: Scale::Output, linears: BTreeMap::new(), norms });
+    let error = write(&data, &path, Format::Litgpt, Activation::Tanh, false).unwrap_err();
+    assert!(error.to_string().contains("biases of 1 norms"), "{error}");
+}

@@ -1,0 +1,389 @@
+//! Adapters in every format from outside: `convert`, `mix`, `list`, `inspect`, and their use.
+
+use std::fs;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use testing::{Golden, assert_values_close};
+
+use crate::program::{Program, golden};
+
+/// File in `formats/` of the golden files, its base, its format.
+const FILES: [(&str, &str, &str); 8] = [
+    ("original.pth", "llama-mha", "original"),
+    ("original-scalar.pth", "llama-mha", "original"),
+    ("lit-llama.pth", "llama-mha", "lit-llama"),
+    ("lit-llama-v2.pth", "llama-mha", "lit-llama"),
+    ("litgpt.pth.adapter", "llama-headdim16", "litgpt"),
+    ("litgpt-v2.pth.adapter_v2", "llama-headdim16", "litgpt"),
+    ("litgpt-v2-old.pth", "llama-headdim16", "litgpt"),
+    ("peft-bin", "llama-gqa-tied", "peft-bin"),
+];
+
+fn file(name: &str) -> String {
+    golden(&format!("formats/{name}"))
+}
+
+fn base(case: &str) -> String {
+    golden(&format!("{case}/base"))
+}
+
+fn expected(name: &str) -> Vec<f32> {
+    Golden::open("formats/logits.safetensors").floats(name).1
+}
+
+impl Program {
+    fn path(&self, name: &str) -> String {
+        self.folder().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// What `logits` gives for the golden ids.
+    fn logits(&self, model: &str, more: &[&str]) -> Vec<f32> {
+        let (ids, out) = (self.path("ids.json"), self.path("out.safetensors"));
+        let rows = Golden::open("formats/logits.safetensors").rows("input_ids");
+        fs::write(&ids, json!(rows).to_string()).unwrap();
+        let words = ["logits", "--ids", &ids, "--out", &out, "--model", model];
+        self.run(&[&words[..], more].concat()).ok();
+        let bytes = fs::read(&out).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let (numbers, _rest) = tensors.tensor("logits").unwrap().data().as_chunks::<4>();
+        numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+
+    /// Converts, and gives what stderr says.
+    fn convert(&self, from: &str, to: &str, more: &[&str]) -> String {
+        let outcome = self.run(&[&["convert", from, to], more].concat());
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), ""), "{}", outcome.stderr);
+        outcome.stderr
+    }
+}
+
+#[track_caller]
+fn same(what: &str, found: &[f32], expected: &[f32]) {
+    assert_values_close(what, found, expected, &[expected.len()], 2e-4);
+}
+
+#[test]
+fn every_format_is_used_and_inspected_as_it_is() {
+    let program = Program::new();
+    for (name, case, format) in FILES {
+        let adapter = file(name);
+        let key = if format == "original" { format!("{name}.tanh") } else { name.to_owned() };
+        let found = program.logits(&base(case), &["--adapter", &adapter]);
+        same(name, &found, &expected(&key));
+        let report = program.run(&["inspect", "--json", &adapter]).json();
+        assert_eq!(
+            (&report["kind"], &report["format"]),
+            (&json!("adapter"), &json!(format)),
+            "{name}"
+        );
+        assert_eq!(report["prompts"]["adapter_len"], 5, "{name}");
+        assert_eq!(report["v2"].is_null(), !name.contains("v2"), "{name}");
+    }
+}
+
+#[test]
+fn inspect_shows_version_2_without_a_model() {
+    let text = Program::new().run(&["inspect", &file("litgpt-v2-old.pth")]).ok();
+    let text = text.replace(testing::golden_folder().to_str().unwrap(), "[golden]");
+    insta::assert_snapshot!(text, @r"
+    adapter     [golden]/formats/litgpt-v2-old.pth (litgpt)
+    made for    not named (width 32)
+    prompts     5 tokens in each of 2 layers, from 1 to 2
+    gates       one a head; from -0.6362 to 0.6768, mean -0.1641
+    v2          22 linear layers, 7 norms; scale on the output, 0.2012 from 1; bias 0.1977
+    parameters  2,536
+    on disk     23.63 KiB
+
+    layer  gate min  gate max  gate mean  prompt rms
+        1   -0.4245    0.2621    -0.1989      0.9893
+        2   -0.6362    0.6768    -0.1293      0.9741
+    ");
+}
+
+#[test]
+fn convert_keeps_what_the_adapter_does_and_names_tell_the_format() {
+    let program = Program::new();
+    let model = base("llama-mha");
+    for (to, format) in [
+        ("ours", "llama-adapter"),
+        ("x.pth", "original"),
+        ("x.ckpt", "lit-llama"),
+        ("x.pth.adapter", "litgpt"),
+    ] {
+        let to = program.path(to);
+        let said = program.convert(&file("original.pth"), &to, &["--model", &model]);
+        assert_eq!(said, format!("original ─► {format}: 328 numbers in {to}\n"));
+        let found = program.logits(&model, &["--adapter", &to]);
+        same(format, &found, &expected("original.pth.tanh"));
+    }
+    // One format after another, and --format before the name.
+    let (bin, back) = (program.path("bin.pth"), program.path("back"));
+    program.convert(&file("original-scalar.pth"), &bin, &["--format", "peft-bin"]);
+    assert!(Path::new(&bin).join("adapter_model.bin").exists());
+    program.convert(&bin, &back, &["--format", "original", "--model", &model]);
+    let found = program.logits(&model, &["--adapter", &back]);
+    same("back", &found, &expected("original-scalar.pth.tanh"));
+}
+
+#[test]
+fn gates_of_the_original_release_may_be_plain() {
+    let program = Program::new();
+    let (model, to) = (base("llama-mha"), program.path("plain"));
+    program.convert(&file("original.pth"), &to, &["--original-gates", "plain"]);
+    let found = program.logits(&model, &["--adapter", &to]);
+    same("plain", &found, &expected("original.pth.plain"));
+    let report = program.run(&["inspect", "--json", &to]).json();
+    assert_eq!(report["prompts"]["activation"], "identity");
+}
+
+#[test]
+fn what_would_be_lost_is_refused_and_named_and_done_when_asked_for() {
+    let program = Program::new();
+    let to = program.path("peft");
+    let words = ["convert", &file("original.pth"), &to, "--format", "peft"];
+    let error = program.run(&words).fails(1);
+    assert!(
+        error.starts_with(
+            "error: peft cannot hold this adapter\n  gates of layer 1 differ by head, "
+        )
+    );
+    assert!(error.contains("\n  gates of layer 2 differ by head, "), "{error}");
+    assert!(error.ends_with("hint: --lossy converts all the same and says what was lost\n"));
+    assert!(!Path::new(&to).exists());
+    let said = program.convert(words[1], &to, &["--format", "peft", "--lossy"]);
+    assert_eq!(said.matches("\nlost: gates of layer ").count(), 2, "{said}");
+    let text = program.run(&["inspect", &to]).ok();
+    assert!(text.contains("\ngates       one a layer; "), "{text}");
+    // Version 2 has no place in the original's file.
+    let model = base("llama-mha");
+    let v2 = program.path("v2");
+    program.convert(&file("lit-llama-v2.pth"), &v2, &["--model", &model]);
+    let file = program.path("x.pth");
+    let error = program.run(&["convert", &v2, &file]).fails(1);
+    assert!(error.contains("\n  Adapter V2's 22 scales and biases and 7 norms\n"), "{error}");
+}
+
+#[test]
+fn what_is_there_stays_there() {
+    let program = Program::new();
+    let (taken, full) = (program.path("taken.pth"), program.path("full"));
+    fs::write(&taken, "mine").unwrap();
+    fs::create_dir(&full).unwrap();
+    fs::write(Path::new(&full).join("note"), "mine").unwrap();
+    let from = golden("llama-gqa-tied/adapter");
+    for to in [&taken, &full] {
+        for words in [&["convert", &from, to][..], &["mix", &from, "--output", to]] {
+            let error = program.run(words).fails(2);
+            assert!(error.starts_with(&format!("error: {to}: something is there already\nhint: ")));
+        }
+    }
+    assert_eq!(fs::read_to_string(&taken).unwrap(), "mine");
+    assert_eq!(fs::read_dir(&full).unwrap().count(), 1);
+}
+
+#[test]
+fn convert_asks_for_the_model_where_it_is_needed_and_checks_the_one_given() {
+    let program = Program::new();
+    let (from, to) = (golden("llama-gqa-tied/adapter"), program.path("x.pth"));
+    let error = program.run(&["convert", &from, &to]).fails(1);
+    assert_eq!(
+        error,
+        "error: original needs the model's number of layers and heads, and the adapter's file does \
+         not say that\nhint: give the base model with --model\n"
+    );
+    let error = program.run(&["convert", &file("lit-llama-v2.pth"), &to]).fails(1);
+    assert!(error.starts_with("error: reading Adapter V2 needs the model's heads"), "{error}");
+    // Another width.
+    let model = golden("../../assets/tiny-llama");
+    let error = program.run(&["convert", &from, &to, "--model", &model]).fails(1);
+    assert!(error.contains("does not fit\n  "), "{error}");
+    assert!(error.ends_with("hint: the adapter was probably made for another model\n"), "{error}");
+    let error = program.run(&["convert", &program.path("nothing"), &to]).fails(1);
+    assert!(error.contains("there is no such file or folder\nhint: give the folder"), "{error}");
+    let error = program.run(&["convert", &from, &to, "--format", "zip"]).fails(2);
+    assert!(
+        error.contains("expected llama-adapter, peft, peft-bin, original, lit-llama or litgpt")
+    );
+    assert!(!Path::new(&to).exists());
+}
+
+/// Two adapters of `gguf/tiny-llama.gguf`, in two formats, and their mix.
+fn mixed(program: &Program) -> [String; 3] {
+    let (one, two) = (golden("llama-gqa-tied/adapter"), file("peft-bin"));
+    let mix = program.path("adapters/mix");
+    let parts = [format!("0.5*one={one}"), format!("-0.25*two={two}")];
+    let outcome = program.run(&["mix", "--output", &mix, &parts[0], &parts[1]]);
+    assert_eq!(outcome.stderr, format!("0.5 * one + -0.25 * two in {mix}\n"));
+    assert_eq!(outcome.ok(), "");
+    [one, two, mix]
+}
+
+#[test]
+fn a_mix_is_used_inspected_and_listed_as_any_adapter() {
+    let program = Program::new();
+    let [one, two, mix] = mixed(&program);
+    let model = base("llama-gqa-tied");
+    let logits = |more: &[&str]| program.logits(&model, more);
+    let found = logits(&["--adapter", &mix]);
+    let plain = logits(&[]);
+    assert_ne!(found, plain);
+    // A part of weight 1 is that adapter; 0 of it is the base.
+    for (weight, expected) in [("1", logits(&["--adapter", &two])), ("0", plain)] {
+        let alone = program.path(&format!("alone {weight}"));
+        let parts = [format!("{weight}*a={two}"), format!("0*b={one}")];
+        program.run(&["mix", "--output", &alone, &parts[0], &parts[1]]).ok();
+        same(weight, &logits(&["--adapter", &alone]), &expected);
+    }
+
+    let gguf = golden("gguf/tiny-llama.gguf");
+    let answer = |more: &[&str]| {
+        let words = ["generate", "-p", "ab", "--raw", "--model", &gguf, "--json"];
+        program.run(&[&words[..], &["--max-new-tokens", "9"], more].concat()).json()["tokens"]
+            .clone()
+    };
+    assert_ne!(answer(&["--adapter", &mix]), answer(&[]));
+
+    let report = program.run(&["inspect", "--json", &mix]).json();
+    assert_eq!(report["kind"], "mix");
+    let parts = report["parts"].as_array().unwrap();
+    assert_eq!(parts.iter().map(|part| &part["weight"]).collect::<Vec<_>>(), [0.5, -0.25]);
+    let text = program.run(&["inspect", &mix]).ok();
+    assert!(text.starts_with(&format!("mix         {mix} of 2 adapters\n\nweight      0.5\n")));
+    let error = program.run(&["convert", &mix, &program.path("x")]).fails(1);
+    assert!(
+        error.contains("this is a mix of several adapters, not a single one\nhint: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_mix_that_makes_no_sense_is_refused_and_nothing_is_written() {
+    let program = Program::new();
+    let (one, output) = (golden("llama-gqa-tied/adapter"), program.path("mix"));
+    let mix = |parts: &[&str]| program.run(&[&["mix", "--output", &output], parts].concat());
+    assert!(mix(&[&one, &one]).fails(1).contains("an adapter called `adapter` is here already"));
+    assert!(mix(&["x*a=b"]).fails(2).contains("`x` is no weight"));
+    let wide = format!("wide={}", golden("smollm2/adapter"));
+    let error = mix(&[&one, &wide]).fails(2);
+    assert!(
+        error.contains("adapter is for a model of width 32, wide for one of width 576"),
+        "{error}"
+    );
+    let error = mix(&[&one, &file("lit-llama-v2.pth")]).fails(2);
+    assert!(error.contains("reading Adapter V2 needs"), "{error}");
+    assert!(error.contains("hint: `llama-adapter convert FROM TO --model MODEL`"), "{error}");
+    // Made for models of the same sizes, but not for the same one.
+    let [a, b] = ["llama-gqa-tied", "llama-rope3"].map(|case| {
+        let to = program.path(case);
+        program.convert(&golden(&format!("{case}/adapter")), &to, &["--model", &base(case)]);
+        to
+    });
+    let error = mix(&[&a, &b]).fails(2);
+    assert!(
+        error.contains("llama-gqa-tied and llama-rope3 were made for different models\n  "),
+        "{error}"
+    );
+    assert!(!Path::new(&output).exists());
+    mix(&["--force", &a, &b]).ok();
+}
+
+#[test]
+fn list_shows_what_is_there() {
+    let program = Program::new();
+    let [_, _, mix] = mixed(&program);
+    let folder = program.path("adapters");
+    program.convert(
+        &file("lit-llama.pth"),
+        &program.path("adapters/x.pth.adapter"),
+        &["--model", &base("llama-mha")],
+    );
+    fs::copy(file("litgpt-v2.pth.adapter_v2"), program.path("adapters/v2.pth.adapter_v2")).unwrap();
+    fs::write(program.path("adapters/notes.txt"), "no adapter").unwrap();
+    let broken = program.path("adapters/broken");
+    fs::create_dir(&broken).unwrap();
+    fs::write(Path::new(&broken).join("adapter_config.json"), "{").unwrap();
+    let outcome = program.run(&["list", &folder]);
+    assert!(outcome.stderr.starts_with(&format!("left out: {broken}")), "{}", outcome.stderr);
+    let text = outcome.ok().replace(&folder, "adapters");
+    // The first column is as wide as the path of the test's folder.
+    let columns = |line: &str| {
+        let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+        cells.collect::<Vec<_>>().join(" | ")
+    };
+    let text = text.lines().map(columns).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(text, @r"
+    adapter | made of | layers | numbers | model
+    adapters/mix | 0.5*one + -0.25*two | - | 644 | llama-gqa-tied
+    adapters/v2.pth.adapter_v2 | 5 prompts + V2 on 22 linears | 2 (1 to 2) | 2536 | not named
+    adapters/x.pth.adapter | 5 prompts | 2 (1 to 2) | 328 | not named
+    ");
+    let lines = program.run(&["list", "--json", &mix, &file("original.pth")]).ok();
+    let rows = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+    let rows = rows.collect::<Vec<Value>>();
+    assert_eq!(rows[0]["parts"], json!(["0.5*one", "-0.25*two"]));
+    assert_eq!((&rows[1]["format"], &rows[1]["parameters"]), (&json!("original"), &json!(328)));
+
+    let error = program.run(&["list", &program.path("nowhere")]).fails(2);
+    assert!(error.contains("there is no such file or folder\nhint: `list` takes"), "{error}");
+    let empty = program.path("empty");
+    fs::create_dir(&empty).unwrap();
+    assert_eq!(program.run(&["list", &empty]).stderr, format!("no adapters in {empty}\n"));
+}
+
+#[test]
+fn two_prompts_are_answered_by_an_adapter_and_by_the_base() {
+    let program = Program::new();
+    let (model, adapter) = (golden("gguf/tiny-llama.gguf"), golden("llama-gqa-tied/adapter"));
+    let named = format!("a={adapter}");
+    let words = ["generate", "--raw", "--model", &model, "--max-new-tokens", "9", "--json"];
+    let tokens = |more: &[&str]| {
+        let lines = program.run(&[&words[..], more].concat()).ok();
+        let rows = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.map(|row| row["tokens"].clone()).collect::<Vec<_>>()
+    };
+    let two = ["-p", "ab", "-p", "abc", "--adapter", &named];
+    let found = tokens(&[&two[..], &["--use", "a,none"]].concat());
+    let alone = tokens(&["-p", "ab", "--adapter", &named]);
+    let plain = tokens(&["-p", "abc"]);
+    assert_eq!(found, [&alone[..], &plain].concat());
+    assert_ne!(found, tokens(&two));
+    assert_eq!(
+        tokens(&[&two[..], &["--use", "none"]].concat()),
+        tokens(&["-p", "ab", "-p", "abc"])
+    );
+
+    let fails = |code, names: &str| {
+        program.run(&[&words[..], &two, &["--use", names]].concat()).fails(code)
+    };
+    assert!(fails(2, "a,none,a").contains("--use names 3 adapters for 2 prompts\nhint: "));
+    let error = fails(1, "b");
+    assert!(error.contains("no adapter is called `b`; there is `a`"), "{error}");
+}
+
+#[test]
+fn an_adapter_of_another_base_is_used_only_by_force() {
+    let program = Program::new();
+    let to = program.path("ours");
+    let model = base("llama-gqa-tied");
+    program.convert(&golden("llama-gqa-tied/adapter"), &to, &["--model", &model]);
+    let at_home = program.logits(&model, &["--adapter", &to]);
+    // The same sizes, other weights.
+    let other = base("llama-rope3");
+    let (ids, out) = (program.path("ids.json"), program.path("never.safetensors"));
+    let words = ["logits", "--ids", &ids, "--out", &out, "--model", &other, "--adapter", &to];
+    let error = program.run(&words).fails(1);
+    assert!(
+        error.contains("the adapter was made for another model (llama-gqa-tied)\n  "),
+        "{error}"
+    );
+    assert!(error.contains("--force uses it all the same"), "{error}");
+    assert!(!Path::new(&out).exists());
+    let forced = program.logits(&other, &["--adapter", &to, "--force"]);
+    assert_ne!(forced, at_home);
+    assert_ne!(forced, program.logits(&other, &[]));
+    // Sizes are no matter of force.
+    let words = ["generate", "-p", "a", "--adapter", &to, "--force"];
+    assert!(program.run(&words).fails(1).contains("does not fit the model"));
+}
