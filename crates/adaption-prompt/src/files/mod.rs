@@ -1,11 +1,14 @@
 //! Adapters on disk: every format is read into [`AdapterData`](crate::AdapterData) and written
 //! from it.
 
+mod assemble;
 mod fit;
 mod folder;
 mod format;
 pub(crate) mod keys;
 mod lit;
+mod lit_v2;
+mod load;
 mod original;
 pub mod peft;
 mod settings;

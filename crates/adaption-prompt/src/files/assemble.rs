@@ -1,0 +1,244 @@
+//! Named tensors ⇄ an adapter as plain numbers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use llama::Architecture;
+
+use super::keys::{self, Part};
+use super::tensors::{Array, Arrays};
+use crate::config::{Activation, Gate};
+use crate::data::{AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data};
+use crate::error::{Error, Result};
+use crate::v2::Scale;
+
+/// What the settings say should be among the tensors.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    pub prompts: Option<(Gate, Activation)>,
+    /// Length and number of layers.
+    pub prompt_shape: Option<(usize, usize)>,
+    pub scale: Option<Scale>,
+    pub lora: Option<(usize, f64)>,
+}
+
+/// Named tensors ─► data, all that is wrong in one report.
+pub(crate) fn assemble(
+    mut base: BaseInfo,
+    expected: &Expected,
+    arrays: Arrays,
+    path: &Path,
+) -> Result<AdapterData> {
+    let mut problems = Vec::new();
+    let mut parts: BTreeMap<(usize, Part), Array> = BTreeMap::new();
+    let last = base.sizes.as_ref().map(|sizes| sizes.n_layers);
+    for (name, array) in arrays {
+        let known = keys::parse(&name).filter(|(_, _, part)| expected.knows(*part));
+        match known {
+            Some((family, layer, part)) => {
+                base.architecture = base.architecture.or(family);
+                match layer.or(last) {
+                    Some(layer) => {
+                        parts.insert((layer, part), array);
+                    }
+                    None => problems.push(format!("{name} needs the base's sizes in the settings")),
+                }
+            }
+            None => problems.push(format!("unexpected: {name}")),
+        }
+    }
+    let family = base.architecture;
+    let prompts = expected
+        .prompts
+        .map(|gates| prompts_of(&parts, gates, expected.prompt_shape, family, &mut problems));
+    let v2 = expected.scale.map(|scale| v2_of(&parts, scale, &mut problems));
+    let lora = expected.lora.map(|(rank, alpha)| lora_of(&parts, rank, alpha, &mut problems));
+    if !problems.is_empty() {
+        return Err(Error::Tensors { path: path.into(), problems });
+    }
+    Ok(AdapterData { base, prompts, v2, lora })
+}
+
+impl Expected {
+    fn knows(&self, part: Part) -> bool {
+        match part {
+            Part::Prompt | Part::Gate | Part::Factor => self.prompts.is_some(),
+            Part::Scale(_) | Part::Bias(_) | Part::NormWeight(_) | Part::NormBias(_) => {
+                self.scale.is_some()
+            }
+            Part::LoraA(_) | Part::LoraB(_) => self.lora.is_some(),
+        }
+    }
+}
+
+fn prompts_of(
+    parts: &BTreeMap<(usize, Part), Array>,
+    (gate, activation): (Gate, Activation),
+    shape: Option<(usize, usize)>,
+    family: Option<&Architecture>,
+    problems: &mut Vec<String>,
+) -> PromptData {
+    let mut data =
+        PromptData { adapter_len: 0, d_model: 0, gate, activation, layers: BTreeMap::new() };
+    let of_layers =
+        parts.keys().filter(|(_, part)| matches!(part, Part::Prompt | Part::Gate | Part::Factor));
+    let mut layers = of_layers.map(|(layer, _)| *layer).collect::<Vec<_>>();
+    layers.dedup();
+    for layer in layers {
+        let get = |part| parts.get(&(layer, part));
+        let (Some(prompt), Some(gates)) = (get(Part::Prompt), get(Part::Gate)) else {
+            for part in [Part::Prompt, Part::Gate] {
+                if get(part).is_none() {
+                    problems.push(format!("missing: {}", keys::key(family, layer, part)));
+                }
+            }
+            continue;
+        };
+        let key = keys::key(family, layer, Part::Prompt);
+        let (&[adapter_len, d_model] | &[1, adapter_len, d_model]) = &prompt.shape[..] else {
+            problems.push(format!("{key}: expected [1, K, C], found {:?}", prompt.shape));
+            continue;
+        };
+        let wanted = shape.map_or(adapter_len, |(len, _)| len);
+        let first = data.layers.is_empty();
+        if adapter_len != wanted
+            || !first && (adapter_len, d_model) != (data.adapter_len, data.d_model)
+        {
+            let width = if first { d_model } else { data.d_model };
+            problems
+                .push(format!("{key}: expected [1, {wanted}, {width}], found {:?}", prompt.shape));
+            continue;
+        }
+        if adapter_len == 0 || d_model == 0 {
+            problems.push(format!("{key}: {:?} is empty", prompt.shape));
+            continue;
+        }
+        let count = gates.values.len();
+        if gates.squeezed().len() > 1 || count == 0 || gate == Gate::Scalar && count != 1 {
+            let key = keys::key(family, layer, Part::Gate);
+            problems.push(format!(
+                "{key}: expected one gate a {}, found {:?}",
+                if gate == Gate::Scalar { "layer" } else { "head" },
+                gates.shape
+            ));
+            continue;
+        }
+        (data.adapter_len, data.d_model) = (adapter_len, d_model);
+        let factor = get(Part::Factor).and_then(|factor| factor.values.first().copied());
+        let own = PromptLayer { prompt: prompt.values.clone(), gate: gates.values.clone(), factor };
+        data.layers.insert(layer, own);
+    }
+    if let Some((_, wanted)) = shape
+        && data.layers.len() != wanted
+        && problems.is_empty()
+    {
+        problems.push(format!("expected prompts of {wanted} layers, found {}", data.layers.len()));
+    }
+    if data.layers.is_empty() && problems.is_empty() {
+        problems.push("no prompts".into());
+    }
+    data
+}
+
+fn v2_of(
+    parts: &BTreeMap<(usize, Part), Array>,
+    scale: Scale,
+    problems: &mut Vec<String>,
+) -> V2Data {
+    let mut data = V2Data { scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
+    for ((layer, part), array) in parts {
+        let values = array.values.clone();
+        match *part {
+            Part::Scale(name) => {
+                data.linears.entry((*layer, name)).or_default().scale = Some(values);
+            }
+            Part::Bias(name) => data.linears.entry((*layer, name)).or_default().bias = Some(values),
+            Part::NormWeight(name) => data.norms.entry((*layer, name)).or_default().weight = values,
+            Part::NormBias(name) => {
+                data.norms.entry((*layer, name)).or_default().bias = Some(values);
+            }
+            _ => {}
+        }
+    }
+    if data.linears.is_empty() && data.norms.is_empty() && problems.is_empty() {
+        problems.push("no scales, biases or norms".into());
+    }
+    data
+}
+
+fn lora_of(
+    parts: &BTreeMap<(usize, Part), Array>,
+    rank: usize,
+    alpha: f64,
+    problems: &mut Vec<String>,
+) -> LoraData {
+    let mut pairs = BTreeMap::new();
+    if rank == 0 {
+        problems.push("LoRA of rank 0".into());
+    }
+    for ((layer, part), a) in parts {
+        let name = match *part {
+            Part::LoraA(name) => name,
+            Part::LoraB(name) => {
+                if !parts.contains_key(&(*layer, Part::LoraA(name))) {
+                    let key = keys::key(None, *layer, Part::LoraA(name));
+                    problems.push(format!("missing: {key}"));
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        let Some(b) = parts.get(&(*layer, Part::LoraB(name))) else {
+            let key = keys::key(None, *layer, Part::LoraB(name));
+            problems.push(format!("missing: {key}"));
+            continue;
+        };
+        if a.shape.first() != Some(&rank) || b.shape.get(1) != Some(&rank) {
+            let key = keys::key(None, *layer, Part::LoraA(name));
+            let (a, b) = (&a.shape, &b.shape);
+            problems.push(format!("{key}: expected rank {rank}, found {a:?} and {b:?}"));
+        }
+        pairs.insert((*layer, name), (a.values.clone(), b.values.clone()));
+    }
+    if pairs.is_empty() && problems.is_empty() {
+        problems.push("no low-rank products".into());
+    }
+    LoraData { rank, alpha, pairs }
+}
+
+/// Every tensor of an adapter under its name.
+pub(crate) fn arrays(data: &AdapterData) -> Arrays {
+    let family = data.base.architecture;
+    let mut arrays = Arrays::new();
+    let mut put = |layer: usize, part: Part, shape: Vec<usize>, values: &[f32]| {
+        arrays.insert(keys::key(family, layer, part), Array::new(shape, values.to_vec()));
+    };
+    if let Some(prompts) = &data.prompts {
+        let PromptData { adapter_len, d_model, .. } = *prompts;
+        for (&layer, own) in &prompts.layers {
+            put(layer, Part::Prompt, vec![1, adapter_len, d_model], &own.prompt);
+            put(layer, Part::Gate, vec![own.gate.len()], &own.gate);
+            if let Some(factor) = own.factor {
+                put(layer, Part::Factor, vec![1], &[factor]);
+            }
+        }
+    }
+    if let Some(v2) = &data.v2 {
+        let mut vector = |layer, part, values: &[f32]| put(layer, part, vec![values.len()], values);
+        for (&(layer, name), own) in &v2.linears {
+            own.scale.iter().for_each(|values| vector(layer, Part::Scale(name), values));
+            own.bias.iter().for_each(|values| vector(layer, Part::Bias(name), values));
+        }
+        for (&(layer, name), own) in &v2.norms {
+            vector(layer, Part::NormWeight(name), &own.weight);
+            own.bias.iter().for_each(|values| vector(layer, Part::NormBias(name), values));
+        }
+    }
+    if let Some(lora) = &data.lora {
+        for (&(layer, name), (a, b)) in &lora.pairs {
+            put(layer, Part::LoraA(name), vec![lora.rank, a.len() / lora.rank], a);
+            put(layer, Part::LoraB(name), vec![b.len() / lora.rank, lora.rank], b);
+        }
+    }
+    arrays
+}

@@ -1,0 +1,105 @@
+//! Adapters on a device ⇄ files, with a look at the base.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use llama::Llama;
+
+use super::folder::{a_mix, read_mix, write_folder, write_mix};
+use super::format::{Hints, read};
+use crate::data::{AdapterData, BaseInfo};
+use crate::error::{Error, Result};
+use crate::mix::{AnyAdapter, Mix, MixPart};
+use crate::weights::AdapterWeights;
+
+/// What is known of a model that is at hand.
+fn base_info(llama: &Llama, name: &str) -> BaseInfo {
+    let fingerprint = Some(llama.fingerprint());
+    BaseInfo { fingerprint, ..BaseInfo::of(llama.config(), Some(name.into())) }
+}
+
+impl AdapterWeights {
+    /// Writes the adapter's files into `folder`, which is made if need be: PEFT's two, and
+    /// `llama_adapter.json`. `base` is what the model shall be called.
+    ///
+    /// # Errors
+    /// [`Error::File`]; files that were there stay whole.
+    pub fn save(&self, folder: &Path, llama: &Llama, base: &str) -> Result<()> {
+        write_folder(&self.to_data(base_info(llama, base)), folder)
+    }
+
+    /// Reads a single adapter of any [`Format`](super::Format), for the model it was made for.
+    ///
+    /// # Errors
+    /// As [`AnyAdapter::load`], and [`Error::IsMix`].
+    pub fn load(path: &Path, llama: &Llama, device: &Device) -> Result<Self> {
+        match AnyAdapter::load(path, llama, device)? {
+            AnyAdapter::Single(adapter) => Ok(adapter),
+            AnyAdapter::Mix(_) => Err(a_mix(path)),
+        }
+    }
+}
+
+/// Refuses an adapter that says it was made for another model.
+fn check_base(base: &BaseInfo, llama: &Llama, folder: &Path) -> Result<()> {
+    let Some(fingerprint) = &base.fingerprint else { return Ok(()) };
+    let differences = fingerprint.differences(&llama.fingerprint());
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::OtherBase { path: folder.into(), base: base.name.clone(), differences })
+}
+
+impl AnyAdapter {
+    /// Writes the adapter into `folder`; a mix gets a folder in it for each of its parts.
+    ///
+    /// # Errors
+    /// As [`AdapterWeights::save`] and [`write_mix`].
+    pub fn save(&self, folder: &Path, llama: &Llama, base: &str) -> Result<()> {
+        let mix = match self {
+            Self::Single(adapter) => return adapter.save(folder, llama, base),
+            Self::Mix(mix) => mix,
+        };
+        let info = base_info(llama, base);
+        let data =
+            |part: &MixPart| (part.name.clone(), part.weight, part.adapter.to_data(info.clone()));
+        write_mix(&mix.parts.iter().map(data).collect::<Vec<_>>(), folder)
+    }
+
+    /// Reads an adapter of any [`Format`](super::Format), or a mix, for the model it was made for.
+    ///
+    /// # Errors
+    /// As [`read`] and [`AdapterWeights::from_data`]; [`Error::OtherBase`] for a model with another
+    /// fingerprint than the adapter's.
+    pub fn load(folder: &Path, llama: &Llama, device: &Device) -> Result<Self> {
+        Self::load_with(folder, llama, device, true)
+    }
+
+    /// As [`load`](Self::load), on a model that may not be the one it was made for, if only its
+    /// sizes fit.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but for [`Error::OtherBase`].
+    pub fn load_unchecked(folder: &Path, llama: &Llama, device: &Device) -> Result<Self> {
+        Self::load_with(folder, llama, device, false)
+    }
+
+    fn load_with(folder: &Path, llama: &Llama, device: &Device, checked: bool) -> Result<Self> {
+        let weights = |data: AdapterData, folder: &Path| {
+            if checked {
+                check_base(&data.base, llama, folder)?;
+            }
+            AdapterWeights::from_data(&data, &llama.config().into(), folder, device)
+        };
+        let Some(mix) = read_mix(folder)? else {
+            let base = BaseInfo::of(llama.config(), None);
+            let hints = Hints { base, ..Hints::default() };
+            return Ok(Self::Single(weights(read(folder, &hints)?, folder)?));
+        };
+        let parts = mix.into_iter().map(|(name, weight, data)| {
+            let adapter = weights(data, &folder.join(&name))?;
+            Ok(MixPart { name, weight, adapter })
+        });
+        Ok(Self::Mix(Mix { parts: parts.collect::<Result<Vec<_>>>()? }))
+    }
+}
