@@ -416,3 +416,20 @@ fn a_full_disk_is_a_clear_error_and_costs_nothing() {
     let left = left.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
     assert!(!left.iter().any(|name| name.contains(".tmp")), "{left:?}");
 }
+
+#[test]
+fn options_of_another_method_are_refused() {
+    let program = Program::new();
+    for (words, option, methods) in [
+        (&["--method", "lora", "--tanh"][..], "--tanh", "prompts, prompts+v2"),
+        (&["--method", "v2", "--layers", "1"], "--layers", "prompts, prompts+v2, lora"),
+        (&["--lora-rank", "4"], "--lora-rank", "lora"),
+        (&["--method", "full", "--v2-form", "lit"], "--v2-form", "v2, prompts+v2"),
+    ] {
+        let words = [&["train"], words].concat();
+        let error = program.run(&words).fails(2);
+        assert!(error.contains(&format!("has no use for {option}\n")), "{error}");
+        let hint = format!("hint: {option} belongs to the methods {methods}\n");
+        assert!(error.contains(&hint), "{error}");
+    }
+}

@@ -7,6 +7,8 @@ use clap::ValueEnum;
 use llama::LinearName;
 use train::Method;
 
+use crate::error::Error;
+
 /// What learns. Each option belongs to some of the methods.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Adapter")]
@@ -25,9 +27,9 @@ pub struct MethodArgs {
     /// The layers to adapt, counted from 0 and separated by commas, such as 2,5,6.
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
     layers: Vec<usize>,
-    /// One gate a layer, which PEFT can load, or one a head, as in the paper.
-    #[arg(long, value_enum, default_value_t)]
-    gate: GateChoice,
+    /// One gate a layer, which PEFT can load, or one a head, as in the paper [default: scalar].
+    #[arg(long, value_enum)]
+    gate: Option<GateChoice>,
     /// Pass the gates through tanh, as the original release does; PEFT cannot load that.
     #[arg(long)]
     tanh: bool,
@@ -45,18 +47,19 @@ pub struct MethodArgs {
     #[arg(long, value_name = "X")]
     gate_std: Option<f64>,
     /// Form of Adapter V2: as in the paper; with the output head, as in lit-llama and litgpt; scale
-    /// on the input, as in the original 65B model; biases alone, as in the original 7B model.
-    #[arg(long, value_enum, default_value_t)]
-    v2_form: V2Form,
-    /// Inner width of LoRA's products.
-    #[arg(long, value_name = "R", default_value_t = 8)]
-    lora_rank: usize,
+    /// on the input, as in the original 65B model; biases alone, as in the original 7B model
+    /// [default: paper].
+    #[arg(long, value_enum)]
+    v2_form: Option<V2Form>,
+    /// Inner width of LoRA's products [default: 8].
+    #[arg(long, value_name = "R")]
+    lora_rank: Option<usize>,
     /// LoRA's products are multiplied by this and divided by their inner width [default: the inner
     /// width].
     #[arg(long, value_name = "X")]
     lora_alpha: Option<f64>,
-    /// Linear layers with LoRA, separated by commas.
-    #[arg(long, value_enum, value_name = "NAMES", value_delimiter = ',', default_values_t = [LinearChoice::Query, LinearChoice::Value])]
+    /// Linear layers with LoRA, separated by commas [default: query,value].
+    #[arg(long, value_enum, value_name = "NAMES", value_delimiter = ',')]
     lora_linears: Vec<LinearChoice>,
 }
 
@@ -73,17 +76,15 @@ pub enum MethodChoice {
 }
 
 /// The choices of `--gate`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum GateChoice {
-    #[default]
     Scalar,
     Head,
 }
 
 /// The choices of `--v2-form`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum V2Form {
-    #[default]
     Paper,
     Lit,
     InputScale,
@@ -129,8 +130,8 @@ impl MethodArgs {
         config.adapter_len = self.adapter_len.unwrap_or(config.adapter_len);
         config.layers = self.chosen_layers().unwrap_or(config.layers);
         config.gate = match self.gate {
-            GateChoice::Scalar => Gate::Scalar,
-            GateChoice::Head => Gate::PerHead,
+            None | Some(GateChoice::Scalar) => Gate::Scalar,
+            Some(GateChoice::Head) => Gate::PerHead,
         };
         if self.tanh {
             config.activation = Activation::Tanh;
@@ -143,10 +144,10 @@ impl MethodArgs {
 
     fn v2(&self) -> V2Config {
         match self.v2_form {
-            V2Form::Paper => V2Config::paper(),
-            V2Form::Lit => V2Config::lit(),
-            V2Form::InputScale => V2Config::input_scale(),
-            V2Form::Bias => V2Config::bias_only(),
+            None | Some(V2Form::Paper) => V2Config::paper(),
+            Some(V2Form::Lit) => V2Config::lit(),
+            Some(V2Form::InputScale) => V2Config::input_scale(),
+            Some(V2Form::Bias) => V2Config::bias_only(),
         }
     }
 
@@ -160,11 +161,58 @@ impl MethodArgs {
             LinearChoice::Up => LinearName::Up,
             LinearChoice::Down => LinearName::Down,
         });
+        let defaults = LoraConfig::default();
+        let rank = self.lora_rank.unwrap_or(defaults.rank);
+        let linears = linears.collect::<Vec<_>>();
         LoraConfig {
-            rank: self.lora_rank,
-            alpha: self.lora_alpha.unwrap_or(self.lora_rank as f64),
-            linears: linears.collect(),
+            rank,
+            alpha: self.lora_alpha.unwrap_or(rank as f64),
+            linears: if linears.is_empty() { defaults.linears } else { linears },
             layers: self.chosen_layers(),
         }
+    }
+
+    /// Refuses options that the method has no use for.
+    pub fn check(&self) -> Result<(), Error> {
+        use MethodChoice::{Lora, Prompts, PromptsAndV2, V2};
+        let prompts = [
+            ("--adapter-len", self.adapter_len.is_some()),
+            ("--gate", self.gate.is_some()),
+            ("--tanh", self.tanh),
+            ("--gate-factor", self.gate_factor),
+            ("--prompt-std", self.prompt_std.is_some()),
+            ("--prompt-text", self.prompt_text.is_some()),
+            ("--gate-std", self.gate_std.is_some()),
+        ];
+        let v2 = [("--v2-form", self.v2_form.is_some())];
+        let lora = [
+            ("--lora-rank", self.lora_rank.is_some()),
+            ("--lora-alpha", self.lora_alpha.is_some()),
+            ("--lora-linears", !self.lora_linears.is_empty()),
+        ];
+        let layers = [
+            ("--adapter-layers", self.adapter_layers.is_some()),
+            ("--layers", !self.layers.is_empty()),
+        ];
+        let of: [(&[(&'static str, bool)], &[MethodChoice]); 4] = [
+            (&prompts, &[Prompts, PromptsAndV2]),
+            (&v2, &[V2, PromptsAndV2]),
+            (&lora, &[Lora]),
+            (&layers, &[Prompts, PromptsAndV2, Lora]),
+        ];
+        for (options, methods) in of {
+            let given = options.iter().find(|(_, given)| *given);
+            if let (Some((option, _)), false) = (given, methods.contains(&self.method)) {
+                let name = |method: &MethodChoice| {
+                    method.to_possible_value().map_or(String::new(), |own| own.get_name().into())
+                };
+                let known = methods.iter().map(name).collect::<Vec<_>>().join(", ");
+                return Err(Error::Usage {
+                    message: format!("--method {} has no use for {option}", name(&self.method)),
+                    hint: Some(format!("{option} belongs to the methods {known}")),
+                });
+            }
+        }
+        Ok(())
     }
 }

@@ -92,6 +92,7 @@ pub struct Args {
 
 /// Trains, shows three answers, and ends with the summary.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.method.check()?;
     if args.data.is_empty() {
         recipe::need_data(args.model.model.as_ref(), "--data")?;
     }
