@@ -61,7 +61,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse().command) {
+    match run(&Cli::parse_from(mix::words(std::env::args_os())).command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error::report(&error),
     }

@@ -1,5 +1,6 @@
 //! `llama-adapter mix`: several adapters, each with a weight ─► one that can be used as any other
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::{self, Hints};
@@ -25,6 +26,21 @@ pub struct Args {
     /// Mix adapters that were made for different models, if only their sizes fit.
     #[arg(long)]
     force: bool,
+}
+
+/// The words of the command line, where those of `mix` that begin with a negative weight no longer
+/// look like options: clap takes only whole words for numbers. [`weighted`] does not mind a space.
+pub fn words(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = words.into_iter().collect::<Vec<_>>();
+    if words.get(1).is_some_and(|verb| verb == "mix") {
+        for word in &mut words {
+            let weight = word.to_str().and_then(|text| text.split_once('*'));
+            if weight.is_some_and(|(weight, _)| weight.trim().parse::<f64>().is_ok()) {
+                *word = [OsString::from(" "), std::mem::take(word)].into_iter().collect();
+            }
+        }
+    }
+    words
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -121,6 +137,14 @@ fn weighted(text: &str) -> Result<(f64, &str), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_negative_weight_is_no_option() {
+        let found = |text: &str| words(text.split(' ').map(OsString::from));
+        assert_eq!(found("x mix -1*a --output b"), ["x", "mix", " -1*a", "--output", "b"]);
+        assert_eq!(found("x generate -p -1*2"), ["x", "generate", "-p", "-1*2"]);
+        assert_eq!(weighted(" -1*a").unwrap(), (-1.0, "a"));
+    }
 
     #[test]
     fn a_weight_stands_before_a_star() {
