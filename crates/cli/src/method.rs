@@ -194,25 +194,25 @@ impl MethodArgs {
             ("--adapter-layers", self.adapter_layers.is_some()),
             ("--layers", !self.layers.is_empty()),
         ];
-        let of: [(&[(&'static str, bool)], &[MethodChoice]); 4] = [
-            (&prompts, &[Prompts, PromptsAndV2]),
-            (&v2, &[V2, PromptsAndV2]),
-            (&lora, &[Lora]),
-            (&layers, &[Prompts, PromptsAndV2, Lora]),
-        ];
-        for (options, methods) in of {
-            let given = options.iter().find(|(_, given)| *given);
-            if let (Some((option, _)), false) = (given, methods.contains(&self.method)) {
-                let name = |method: &MethodChoice| {
-                    method.to_possible_value().map_or(String::new(), |own| own.get_name().into())
-                };
-                let known = methods.iter().map(name).collect::<Vec<_>>().join(", ");
-                return Err(Error::Usage {
-                    message: format!("--method {} has no use for {option}", name(&self.method)),
-                    hint: Some(format!("{option} belongs to the methods {known}")),
-                });
-            }
-        }
-        Ok(())
+        self.only_with(&prompts, &[Prompts, PromptsAndV2])?;
+        self.only_with(&v2, &[V2, PromptsAndV2])?;
+        self.only_with(&lora, &[Lora])?;
+        self.only_with(&layers, &[Prompts, PromptsAndV2, Lora])
+    }
+
+    /// Refuses options, each with whether it was given, under other methods than these.
+    fn only_with(&self, options: &[(&str, bool)], methods: &[MethodChoice]) -> Result<(), Error> {
+        let given = options.iter().find(|(_, given)| *given);
+        let Some((option, _)) = given.filter(|_| !methods.contains(&self.method)) else {
+            return Ok(());
+        };
+        let name = |method: &MethodChoice| {
+            method.to_possible_value().map_or(String::new(), |own| own.get_name().into())
+        };
+        let known = methods.iter().map(name).collect::<Vec<_>>().join(", ");
+        Err(Error::Usage {
+            message: format!("--method {} has no use for {option}", name(&self.method)),
+            hint: Some(format!("{option} belongs to the methods {known}")),
+        })
     }
 }
