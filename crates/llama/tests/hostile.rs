@@ -168,6 +168,17 @@ fn gguf_files() {
 }
 
 #[test]
+fn layers_that_a_gguf_file_does_not_have_cost_nothing() {
+    let mut bytes = golden("gguf/tiny-llama.gguf");
+    // Behind the key's text stand the value's type and the value.
+    let key = b"llama.block_count";
+    let place = bytes.windows(key.len()).position(|part| part == key).unwrap() + key.len() + 4;
+    assert_eq!(bytes[place..place + 4], 3_u32.to_le_bytes());
+    bytes[place..place + 4].copy_from_slice(&4096_u32.to_le_bytes());
+    check(fuzz::gguf, &bytes, 16);
+}
+
+#[test]
 fn pytorch_files() {
     let names = ["zip.pth", "legacy.pth", "protocol4.pth", "deflated.pth", "hostile.pth"];
     let mut valid = names.map(|name| golden(&format!("torch/{name}"))).to_vec();

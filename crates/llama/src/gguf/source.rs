@@ -37,10 +37,17 @@ impl GgufSource {
     /// [`load`](crate::weights::load) reports them.
     ///
     /// # Errors
-    /// As [`GgufFile::config`].
+    /// As [`GgufFile::config`], and [`Error::Format`] for more layers than tensors.
     pub fn new(file: impl Into<Arc<GgufFile>>) -> Result<Self> {
         let file = file.into();
         let config = file.config()?;
+        // The names of a layer's tensors take kilobytes: a header that lies must not cost them.
+        let (n_layers, present) = (config.n_layers, file.tensors().len());
+        if n_layers > present {
+            let reason =
+                format!("the header says {n_layers} layers, the file has {present} tensors");
+            return Err(Error::Format { path: file.path().into(), format: "GGUF", reason });
+        }
         let tensors = file.tensors().iter().filter(|(name, _)| *name != ROPE_DIVISORS);
         let shapes = tensors.map(|(name, info)| (name.clone(), info.shape.clone())).collect();
         let layout = Layout::new(&config, Format::Gguf, &shapes);
