@@ -10,3 +10,4 @@ mod help;
 mod inspect;
 mod program;
 mod training;
+mod training_refused;

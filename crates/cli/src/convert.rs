@@ -56,13 +56,7 @@ impl From<GatesChoice> for Activation {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let format = args.format.unwrap_or_else(|| by_name(&args.to));
-    if taken(&args.to) {
-        return Err(Error::Usage {
-            message: format!("{}: something is there already", args.to.display()),
-            hint: Some("choose a path where nothing is".into()),
-        }
-        .into());
-    }
+    must_be_free(&args.to, "path")?;
     let hints =
         Hints { base: base_info(args, format)?, original_gates: args.original_gates.into() };
     let from = Format::detect(&args.from)?;
@@ -106,12 +100,20 @@ fn by_name(path: &Path) -> Format {
     format.map_or(Format::LlamaAdapter, |(_, format)| format)
 }
 
-/// Whether there is a file, or a folder with something in it.
-pub fn taken(path: &Path) -> bool {
-    match std::fs::read_dir(path) {
+/// Refuses to write where a file is, or a folder with something in it. `what` is what the user is to
+/// choose another of.
+pub fn must_be_free(path: &Path, what: &str) -> Result<(), Error> {
+    let taken = match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_some(),
         Err(_) => path.exists(),
+    };
+    if !taken {
+        return Ok(());
     }
+    Err(Error::Usage {
+        message: format!("{}: something is there already", path.display()),
+        hint: Some(format!("choose a {what} where nothing is")),
+    })
 }
 
 #[cfg(test)]

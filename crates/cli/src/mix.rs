@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::files::{self, Hints};
 
 use crate::adapters::named;
-use crate::convert::taken;
+use crate::convert::must_be_free;
 use crate::error::Error;
 use crate::output::note;
 
@@ -44,13 +44,7 @@ pub fn words(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    if taken(&args.output) {
-        return Err(Error::Usage {
-            message: format!("{}: something is there already", args.output.display()),
-            hint: Some("choose a folder where nothing is".into()),
-        }
-        .into());
-    }
+    must_be_free(&args.output, "folder")?;
     let mut parts = Vec::new();
     for text in &args.parts {
         let (weight, text) = weighted(text)?;

@@ -4,7 +4,10 @@
 //! so a hash over all of them (rounded to bf16) is the same for each form of a model. Models whose
 //! norms are alike, such as fresh ones, differ in what a layer makes of a fixed vector.
 
+use std::hash::Hasher;
+
 use burn::tensor::{DType, Tensor, TensorData};
+use fnv::FnvHasher;
 use half::bf16;
 use serde::{Deserialize, Serialize};
 
@@ -104,11 +107,11 @@ impl Llama {
         let norms = layers.flat_map(|layer| [&layer.attention_norm, &layer.feed_forward_norm]);
         let weights = norms.chain([&self.norm]).map(|norm| norm.weight.val()).collect();
         let data = Tensor::cat(weights, 0).into_data().convert_dtype(DType::F32);
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        for byte in data.iter::<f32>().flat_map(|x| bf16::from_f32(x).to_le_bytes()) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let mut hash = FnvHasher::default();
+        for weight in data.iter::<f32>() {
+            hash.write(&bf16::from_f32(weight).to_le_bytes());
         }
-        format!("{hash:016x}")
+        format!("{:016x}", hash.finish())
     }
 
     fn sample(&self) -> Vec<f32> {

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPrompt};
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision, Tokenizer, weights};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::params;
+use crate::params::{self, Visit};
 
 /// Ways to fine-tune.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,14 +139,13 @@ impl Learner {
     /// Whether its numbers are usable: none is NaN, and no tensor's sum passes what f32 can hold.
     pub fn is_finite(&self) -> bool {
         struct Finite(bool);
-        impl ModuleVisitor for Finite {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let sum = param.val().inner().abs().sum();
-                self.0 &= sum.into_scalar::<f32>().is_finite();
+        impl Visit for Finite {
+            fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+                self.0 &= value.inner().abs().sum().into_scalar::<f32>().is_finite();
             }
         }
         let mut finite = Finite(true);
-        self.visit(&mut finite);
+        params::visit(self, &mut finite);
         finite.0
     }
 

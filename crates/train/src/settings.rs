@@ -1,5 +1,8 @@
 //! What must be equal for a run to be resumed.
 
+use std::hash::Hasher;
+
+use fnv::FnvHasher;
 use serde::Serialize;
 
 use crate::config::TrainConfig;
@@ -38,14 +41,13 @@ impl<'a> Settings<'a> {
 
 /// FNV-1a over every text of the rows. It tells data apart; it keeps no secrets.
 fn hash_rows(groups: &[&[Instruction]]) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut hash = FnvHasher::default();
     for row in groups.iter().copied().flatten() {
         for text in [&row.instruction, &row.input, &row.output] {
-            text.bytes().for_each(&mut eat);
+            hash.write(text.as_bytes());
             // A byte that no text holds keeps fields apart.
-            eat(0xff);
+            hash.write_u8(0xff);
         }
     }
-    hash
+    hash.finish()
 }

@@ -1,5 +1,6 @@
 //! Adapters on a device ⇄ files, with a look at the base.
 
+use std::cell::LazyCell;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -40,16 +41,6 @@ impl AdapterWeights {
     }
 }
 
-/// Refuses an adapter that says it was made for another model.
-fn check_base(base: &BaseInfo, llama: &Llama, folder: &Path) -> Result<()> {
-    let Some(fingerprint) = &base.fingerprint else { return Ok(()) };
-    let differences = fingerprint.differences(&llama.fingerprint());
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(Error::OtherBase { path: folder.into(), base: base.name.clone(), differences })
-}
-
 impl AnyAdapter {
     /// Writes the adapter into `folder`; a mix gets a folder in it for each of its parts.
     ///
@@ -85,9 +76,15 @@ impl AnyAdapter {
     }
 
     fn load_with(folder: &Path, llama: &Llama, device: &Device, checked: bool) -> Result<Self> {
+        // Every part of a mix is held against the same one.
+        let fingerprint = LazyCell::new(|| llama.fingerprint());
         let weights = |data: AdapterData, folder: &Path| {
-            if checked {
-                check_base(&data.base, llama, folder)?;
+            if let (true, Some(made_for)) = (checked, &data.base.fingerprint) {
+                let differences = made_for.differences(&fingerprint);
+                if !differences.is_empty() {
+                    let base = data.base.name.clone();
+                    return Err(Error::OtherBase { path: folder.into(), base, differences });
+                }
             }
             AdapterWeights::from_data(&data, &llama.config().into(), folder, device)
         };

@@ -1,0 +1,145 @@
+//! What `train` refuses, and what that costs: nothing.
+
+use crate::program::Program;
+use crate::training::{adapter, few_rows, log, short};
+
+#[test]
+fn a_folder_with_another_run_in_it_is_left_alone() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let words = short(output.to_str().unwrap(), &[&few, "--max-steps", "1", "--quiet"]);
+    program.run(&words).ok();
+    let before = adapter(&output);
+    let mut other = words.clone();
+    other.extend(["--seed", "9"]);
+    let error = program.run(&other).fails(1);
+    assert!(error.contains("holds another run already"), "{error}");
+    assert!(error.contains("\nhint: choose a new or empty --output"), "{error}");
+    assert_eq!(adapter(&output), before);
+
+    other.push("--resume");
+    let error = program.run(&other).fails(1);
+    assert!(error.contains("seed: then 0, now 9"), "{error}");
+    assert_eq!(adapter(&output), before);
+
+    // Resuming a run that is complete makes its report again, and no entry in its log.
+    let mut same = words.clone();
+    same.push("--resume");
+    let log_before = log(&output);
+    assert_eq!(program.run(&same).json()["steps"], 1);
+    assert_eq!(adapter(&output), before);
+    assert_eq!(log(&output), log_before);
+}
+
+#[test]
+fn another_precision_is_another_run() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let words = short(output.to_str().unwrap(), &[&few, "--max-steps", "1", "--quiet"]);
+    program.run(&words).ok();
+    let error = program.run(&[&words[..], &["--resume", "--dtype", "bf16"]].concat()).fails(1);
+    assert!(error.contains("precision: then \"F32\", now \"BF16\""), "{error}");
+}
+
+#[test]
+fn nothing_to_resume_says_so() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("none");
+    let words = short(output.to_str().unwrap(), &[&few, "--resume"]);
+    let error = program.run(&words).fails(1);
+    assert!(error.contains("nothing to resume: it has no run.json"), "{error}");
+    assert!(!output.exists());
+}
+
+#[test]
+fn bad_data_is_named_by_file_and_line() {
+    let program = Program::new();
+    let data = program.folder().join("rows.jsonl");
+    let train = |text: &str| {
+        std::fs::write(&data, text).unwrap();
+        let output = program.folder().join("run");
+        let words = ["train", "--data", data.to_str().unwrap(), "--output"];
+        let error = program.run(&[&words[..], &[output.to_str().unwrap()]].concat()).fails(1);
+        assert!(!output.exists());
+        error
+    };
+    let good = r#"{"instruction": "Name a colour.", "output": "Red."}"#;
+    let error = train(&format!("{good}\n{good}\n{{\"instruction\": 3}}\n"));
+    assert!(error.contains("rows.jsonl, line 3: `instruction` is not a text"), "{error}");
+    assert!(error.contains("\nhint: a row is {\"instruction\""), "{error}");
+    assert!(train(&format!("{good}\nnot json\n")).contains("rows.jsonl, line 2: not valid JSON"));
+    assert!(train("\n\n").contains("no rows to learn from: the file has none"));
+    let error = program.run(&["train", "--data", "nowhere.jsonl"]).fails(1);
+    assert!(error.contains("nowhere.jsonl: cannot read"), "{error}");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_before_anything_is_written() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let error = |more: &[&str]| {
+        let more = [&[few.as_str()], more].concat();
+        let error = program.run(&short(output.to_str().unwrap(), &more)).fails(2);
+        assert!(!output.exists());
+        error
+    };
+    let layers = error(&["--adapter-layers", "99"]);
+    assert!(layers.contains("the adapter wants 99 layers, the model has"), "{layers}");
+    assert!(layers.contains("\nhint: ask for fewer with --adapter-layers"), "{layers}");
+    for len in ["0", "1000000000000", "2305843009213693952"] {
+        let error = error(&["--adapter-len", len]);
+        assert!(error.contains(&format!("adapter_len is {len}, expected 1 to 65536")), "{error}");
+    }
+    assert!(error(&["--lr=-1"]).contains("the learning rate is -1, expected above 0"));
+    let usage = program.run(&["train", "--epochs", "1", "--max-steps", "1"]).fails(2);
+    assert!(usage.contains("cannot be used with"), "{usage}");
+    let usage = program.run(&["train", "--model", "some/where"]).fails(2);
+    assert!(usage.contains("--data is needed with --model"), "{usage}");
+}
+
+/// A full disk: the shell forbids files of more than a few kilobytes.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_a_clear_error_and_costs_nothing() {
+    use std::process::{Command, Stdio};
+
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let words = short(output.to_str().unwrap(), &[&few, "--max-steps", "2", "--quiet"]);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_llama-adapter"))
+        .args(&words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let error = crate::program::finish(command, "").fails(1);
+    assert!(error.contains("checkpoint.safetensors: cannot write"), "{error}");
+    assert!(error.contains("\nhint: check the free space"), "{error}");
+    let left = std::fs::read_dir(&output).unwrap().map(|file| file.unwrap().file_name());
+    let left = left.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
+    assert!(!left.iter().any(|name| name.contains(".tmp")), "{left:?}");
+}
+
+#[test]
+fn options_of_another_method_are_refused() {
+    let program = Program::new();
+    for (words, option, methods) in [
+        (&["--method", "lora", "--tanh"][..], "--tanh", "prompts, prompts+v2"),
+        (&["--method", "v2", "--layers", "1"], "--layers", "prompts, prompts+v2, lora"),
+        (&["--lora-rank", "4"], "--lora-rank", "lora"),
+        (&["--method", "full", "--v2-form", "lit"], "--v2-form", "v2, prompts+v2"),
+    ] {
+        let words = [&["train"], words].concat();
+        let error = program.run(&words).fails(2);
+        assert!(error.contains(&format!("has no use for {option}\n")), "{error}");
+        let hint = format!("hint: {option} belongs to the methods {methods}\n");
+        assert!(error.contains(&hint), "{error}");
+    }
+}
