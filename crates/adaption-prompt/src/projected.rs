@@ -94,15 +94,19 @@ impl Branch {
         let [batch, heads, seq, head_dim] = query.dims();
         let PromptKv { key, value } = &self.prompt;
         let [_one, kv_heads, prompt, _head_dim] = key.dims();
-        let over_batch =
-            |shared: &Tensor<4>| shared.clone().expand([batch, kv_heads, prompt, head_dim]);
+        // Transposed before it is repeated over the batch, not after: the backward pass then sums
+        // over the batch what lies in memory as it is indexed. cubek-reduce 0.3.1 adds up the wrong
+        // numbers of a transposed tensor, on every GPU backend (`sum_dim` and its like over a
+        // leading dimension; `generate_vector_size` there goes on behind the first axis that differs).
+        let key = key.clone().transpose().expand([batch, kv_heads, head_dim, prompt]);
+        let value = value.clone().expand([batch, kv_heads, prompt, head_dim]);
         // The query heads of a group share a key head: they become rows of one product.
         let query = query.reshape([batch, kv_heads, heads / kv_heads * seq, head_dim]);
-        let mut scores = query.matmul(over_batch(key).transpose()) / (head_dim as f64).sqrt();
+        let mut scores = query.matmul(key) / (head_dim as f64).sqrt();
         if let Some(mask) = &self.mask {
             scores = scores + mask.clone();
         }
-        let attended = softmax(scores, 3).matmul(over_batch(value));
+        let attended = softmax(scores, 3).matmul(value);
         attended.reshape([batch, heads, seq, head_dim]) * self.gate.clone()
     }
 

@@ -13,10 +13,20 @@ pub fn flex() -> Device {
     device::parse("flex").expect("tests are built with the flex backend")
 }
 
-/// Every CPU device in this build: tests loop over them.
+/// The devices that tests loop over: those that `LLAMA_ADAPTER_TEST_DEVICES` names, separated by
+/// commas; without it every CPU backend in this build.
+///
+/// # Panics
+/// If a device that was named cannot be had: a test that was asked for must not be left out.
 pub fn devices() -> Vec<Device> {
-    let names = device::BACKENDS.iter().filter(|b| b.compiled && !b.indexed).map(|b| b.name);
-    names.map(|name| device::parse(name).expect("compiled backends open")).collect()
+    let open = |name: &str| device::parse(name).unwrap_or_else(|error| panic!("{error}"));
+    match std::env::var("LLAMA_ADAPTER_TEST_DEVICES") {
+        Ok(names) => names.split(',').map(|name| open(name.trim())).collect(),
+        Err(_) => {
+            let cpu = device::BACKENDS.iter().filter(|b| b.compiled && !b.indexed);
+            cpu.map(|backend| open(backend.name)).collect()
+        }
+    }
 }
 
 /// Checks that two tensors agree to `tolerance`, absolute, or relative where numbers exceed 1.
