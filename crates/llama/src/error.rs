@@ -129,6 +129,12 @@ pub enum Error {
         /// NaN or infinite.
         found: f32,
     },
+    /// A device that gave no numbers.
+    #[error("the device could not compute: {reason}")]
+    Device {
+        /// What it said.
+        reason: String,
+    },
     /// The Hugging Face Hub could not deliver a file.
     #[error("{repo}: cannot fetch {file} from the Hugging Face Hub: {reason}")]
     Hub {
@@ -182,6 +188,10 @@ impl Error {
             }
             Self::NotFinite { .. } => Some(
                 "the adapter or the weights may be damaged, or --dtype f16 too narrow for them",
+            ),
+            Self::Device { .. } => Some(
+                "it may have run out of memory: try a smaller batch, shorter texts or --dtype f16 or \
+                 q8; `llama-adapter plan` tells what a run takes",
             ),
             Self::TooLong { .. } => Some("shorten the prompt or ask for fewer new tokens"),
             Self::Hub { .. } => {
