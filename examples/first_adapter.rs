@@ -37,11 +37,14 @@ fn main() -> anyhow::Result<()> {
     let order = Order { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0 };
     let schedule = Schedule { peak: 0.02, warmup: 15, total: steps };
     let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(&llama, adapter, &examples, order, schedule, &optimizer);
+    let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {
-        let report = trainer.step()?;
-        if report.step % 20 == 0 || report.step == 1 {
-            println!("step {:3}  loss {:.3}", report.step, report.loss);
+        trainer.step()?;
+        // Now and then: the device is waited for here, and only here.
+        if trainer.unread() == 20 {
+            let reports = trainer.reports()?;
+            let loss = reports.iter().map(|report| report.loss).sum::<f64>() / 20.0;
+            println!("step {:3}  loss {loss:.3}", trainer.done());
         }
     }
 

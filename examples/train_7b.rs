@@ -96,10 +96,11 @@ fn main() -> anyhow::Result<()> {
     let order = Order { n_examples: args.rows, batch_size: args.rows, accumulate: 1, seed: 0 };
     let schedule = Schedule { peak: 1e-2, warmup: 0, total: args.steps };
     let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(&llama, adapter, &examples, order, schedule, &optimizer);
+    let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {
         let start = Instant::now();
-        let report = trainer.step()?;
+        trainer.step()?;
+        let report = trainer.reports()?[0];
         let seconds = start.elapsed().as_secs_f64();
         println!(
             "step {}: {seconds:.1} s, {:.2} tokens/s, loss {:.3}, gradient norm {:.3e}",

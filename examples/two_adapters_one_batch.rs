@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
         let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0 };
         let schedule = Schedule { peak: 0.03, warmup: 10, total: 150 };
         let optimizer = OptimizerConfig::default();
-        let mut trainer = Trainer::new(&llama, adapter, &examples, order, schedule, &optimizer);
+        let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
         while !trainer.is_done() {
             trainer.step()?;
         }

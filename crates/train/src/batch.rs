@@ -84,18 +84,34 @@ impl Order {
     /// Indices of the examples of one step, batch by batch. Each epoch shuffles anew, and takes
     /// every example once.
     pub fn step(&self, step: usize) -> Vec<Vec<usize>> {
-        let epoch = step / self.steps_per_epoch();
-        let within = step % self.steps_per_epoch();
+        self.steps_from(step).next().expect("there is always another epoch")
+    }
+
+    /// The same for one step after the other, without end; an epoch is shuffled once.
+    pub(crate) fn steps_from(self, step: usize) -> impl Iterator<Item = Vec<Vec<usize>>> {
+        let steps = self.steps_per_epoch();
+        let size = self.batch_size.saturating_mul(self.accumulate);
+        let (first, within) = (step / steps, step % steps);
+        let epochs = (first..).flat_map(move |epoch| {
+            let order = self.epoch(epoch);
+            (0..steps).map(move |step| {
+                let start = step.saturating_mul(size).min(order.len());
+                let taken = &order[start..order.len().min(start.saturating_add(size))];
+                taken.chunks(self.batch_size).map(<[usize]>::to_vec).collect()
+            })
+        });
+        epochs.skip(within)
+    }
+
+    /// All examples in the order of an epoch.
+    fn epoch(&self, epoch: usize) -> Vec<usize> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         // A stream of its own for each epoch: no epoch needs the ones before.
         rng.set_stream(epoch as u64 + 1);
         let _ = rng.next_u32();
         let mut order = (0..self.n_examples).collect::<Vec<_>>();
         order.shuffle(&mut rng);
-        let size = self.batch_size.saturating_mul(self.accumulate);
-        let taken =
-            order.into_iter().skip(within.saturating_mul(size)).take(size).collect::<Vec<_>>();
-        taken.chunks(self.batch_size).map(<[usize]>::to_vec).collect()
+        order
     }
 }
 

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use burn::optim::{AdamWState, AdaptiveMomentumState};
 use burn::tensor::{DType, Tensor, TensorData};
+use llama::read_back;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::params::{self, Visit};
+use crate::params::{self, Visit, flat};
 use crate::trainer::Trainer;
 
 /// Name of the file in a run's folder.
@@ -20,20 +21,19 @@ pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
 
 const PROGRESS_KEY: &str = "progress";
 
-/// Tensors by name, as they are written.
-type Named = Vec<(String, TensorData)>;
-
 impl Trainer<'_> {
     /// Writes the trainer's state with the caller's own progress beside it.
     ///
     /// # Errors
     /// [`Error::Model`] if the file cannot be written; an older one stays.
     pub fn save_checkpoint(&self, path: &Path, progress: &impl Serialize) -> Result<()> {
-        let mut collect = Collect { named: Named::new(), state: self.optimizer.state.iter() };
+        let mut collect = Collect { named: Vec::new(), state: self.optimizer.state.iter() };
         params::visit(&self.learner, &mut collect);
-        let named = collect.named;
-        let views = named.iter().map(|(name, data)| {
-            let view = TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())
+        let named = collect.named.into_iter();
+        let named = named.map(|(name, shape, values)| Ok((name, shape, read_back(values)?)));
+        let named = named.collect::<Result<Vec<_>>>()?;
+        let views = named.iter().map(|(name, shape, data)| {
+            let view = TensorView::new(Dtype::F32, shape.clone(), data.as_bytes())
                 .expect("shape and bytes belong together");
             (name.as_str(), view)
         });
@@ -100,7 +100,7 @@ impl Trainer<'_> {
             values.next().expect("one value for each parameter")
         });
         self.optimizer.state = state;
-        self.done = progress.step;
+        self.go_on_from(progress.step);
         Ok(progress.caller)
     }
 }
@@ -113,20 +113,19 @@ struct Progress<P> {
 
 /// Takes every parameter with its moments.
 struct Collect<'a> {
-    named: Named,
+    named: Vec<(String, Vec<usize>, Tensor<1>)>,
     state: std::slice::Iter<'a, Option<AdamWState<1>>>,
 }
 
 impl Visit for Collect<'_> {
     fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
-        let shape = value.dims();
-        self.named.push((name.to_owned(), value.into_data()));
+        let shape = value.dims().to_vec();
+        self.named.push((name.to_owned(), shape.clone(), flat(value.inner())));
         // Before the first step there is no state.
         if let Some(Some(AdamWState { momentum, .. })) = self.state.next() {
             let moments = [("moment_1", &momentum.moment_1), ("moment_2", &momentum.moment_2)];
             for (moment, values) in moments {
-                let values = values.clone().reshape(shape).into_data();
-                self.named.push((format!("{name}.{moment}"), values));
+                self.named.push((format!("{name}.{moment}"), shape.clone(), values.clone()));
             }
         }
     }

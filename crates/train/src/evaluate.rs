@@ -1,6 +1,7 @@
 //! How well a model follows held-out rows: loss, perplexity, exact match.
 
-use llama::{Adapter, GenerationConfig, Generator, Llama, Request, Step, Tokenizer};
+use burn::tensor::Tensor;
+use llama::{Adapter, GenerationConfig, Generator, Llama, Request, Step, Tokenizer, read_back};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
@@ -56,13 +57,18 @@ pub fn evaluate_loss(
     // Rows of like length together: less padding, and a sum does not mind the order.
     let mut order = examples.iter().collect::<Vec<_>>();
     order.sort_by_key(|example| example.tokens.len());
-    let (mut labels, mut sum) = (0, 0.0);
+    let (mut labels, mut losses) = (0, Vec::new());
     for rows in order.chunks(batch_size.max(1)) {
         let batch = Batch::new(rows);
         labels += batch.n_labels();
-        sum += f64::from(label_loss(llama, adapter, &batch)?.into_scalar::<f32>());
+        losses.push(label_loss(llama, adapter, &batch)?);
         progress(rows.len());
     }
+    // Waited for once, and added up in more digits than a device has.
+    let sum = match losses.is_empty() {
+        true => 0.0,
+        false => read_back(Tensor::cat(losses, 0))?.iter::<f32>().map(f64::from).sum(),
+    };
     Ok(LabelLoss { labels, loss: sum / labels.max(1) as f64 })
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPrompt};
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
-use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision, Tokenizer, weights};
+use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back, weights};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -137,16 +137,20 @@ impl Learner {
     }
 
     /// Whether its numbers are usable: none is NaN, and no tensor's sum passes what f32 can hold.
-    pub fn is_finite(&self) -> bool {
-        struct Finite(bool);
-        impl Visit for Finite {
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the device fails.
+    pub fn is_finite(&self) -> Result<bool> {
+        struct Sums(Vec<Tensor<1>>);
+        impl Visit for Sums {
             fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
-                self.0 &= value.inner().abs().sum().into_scalar::<f32>().is_finite();
+                self.0.push(value.inner().abs().sum());
             }
         }
-        let mut finite = Finite(true);
-        params::visit(self, &mut finite);
-        finite.0
+        let mut sums = Sums(Vec::new());
+        params::visit(self, &mut sums);
+        let sums = read_back(Tensor::cat(sums.0, 0))?;
+        Ok(sums.iter::<f32>().all(f32::is_finite))
     }
 
     /// Writes it into a folder: an adapter, or a whole model with its tokenizer.

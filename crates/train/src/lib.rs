@@ -8,6 +8,7 @@
 //!
 //! [`Trainer`] is for programs that want each step in their own hands; [`Job`] does what
 //! `llama-adapter train` does. Libraries print nothing: [`Event`]s tell what happens.
+//! Steps do not wait for the device; [`Trainer::reports`] does, for all since it was last asked.
 //! [`recompute()`] takes any adapter's gradients with one layer's graph in memory at a time.
 //!
 //! ```
@@ -27,6 +28,7 @@ mod evaluate;
 mod events;
 mod exact;
 mod example;
+mod feed;
 mod instruction;
 mod learner;
 mod loss;

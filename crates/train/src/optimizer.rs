@@ -77,12 +77,17 @@ impl ModuleGradients {
         self.params.iter().map(|(name, gradient)| (name.as_str(), gradient.as_ref()))
     }
 
-    /// Euclidean norm over all of them.
-    pub fn norm(&self) -> f64 {
+    /// Euclidean norm over all of them, left on the device.
+    ///
+    /// # Shapes
+    /// - output: `[1]`
+    ///
+    /// # Panics
+    /// If there are no gradients.
+    pub fn norm(&self) -> Tensor<1> {
         let present = self.params.iter().filter_map(|(_, gradient)| gradient.clone());
         let squares = present.map(|gradient| gradient.square().sum());
-        let sum = squares.reduce(|a, b| a + b);
-        sum.map_or(0.0, |sum| f64::from(sum.into_scalar::<f32>()).sqrt())
+        squares.reduce(|a, b| a + b).expect("no gradients").sqrt()
     }
 }
 
@@ -106,7 +111,7 @@ impl Optimizer {
         Self { adamw, clip: config.clip, state: Vec::new() }
     }
 
-    /// One step. `norm` is the gradients' own, which the caller has looked at already.
+    /// One step. `norm` is the gradients' own, `[1]`. Nothing is waited for.
     ///
     /// Source: arXiv 1711.05101.
     ///
@@ -116,17 +121,18 @@ impl Optimizer {
         &mut self,
         module: M,
         gradients: ModuleGradients,
-        norm: f64,
+        norm: &Tensor<1>,
         rate: f64,
     ) -> M {
-        let scale = self.clip.filter(|clip| norm > *clip).map(|clip| clip / norm);
+        // 1 where the norm is within the limit.
+        let scale = self.clip.map(|clip| norm.clone().clamp_min(clip).recip() * clip);
         self.state.resize(gradients.params.len(), None);
         let mut places = gradients.params.into_iter().zip(&mut self.state);
         params::replace(module, &mut |value| {
             let ((name, gradient), state) = places.next().expect("one place for each parameter");
             let gradient = gradient.unwrap_or_else(|| panic!("{name} took no part in the step"));
-            let gradient = match scale {
-                Some(scale) => gradient * scale,
+            let gradient = match &scale {
+                Some(scale) => gradient * scale.clone(),
                 None => gradient,
             };
             let (value, next) = self.adamw.step(rate, value, gradient, state.take());

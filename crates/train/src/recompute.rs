@@ -33,7 +33,7 @@ pub struct LayerwiseAdapter<'a> {
     pub layer: &'a dyn Fn(usize) -> Box<dyn Adapter + 'a>,
 }
 
-/// The sum of the labels' losses over `labels`, in nats, and the gradients of an adapter.
+/// The sum of the labels' losses over `labels`, in nats, `[1]`, and the gradients of an adapter.
 ///
 /// `take` is called once for every adapted layer, from the top down, beginning with the number of
 /// layers, and finds there the gradients of what [`LayerwiseAdapter::layer`] gave for it.
@@ -46,7 +46,7 @@ pub fn recompute(
     labels: usize,
     adapter: &LayerwiseAdapter,
     take: &mut dyn FnMut(usize, &mut Gradients),
-) -> Result<f64> {
+) -> Result<Tensor<1>> {
     let tokens = llama.tokens(&batch.tokens)?;
     let [rows, seq] = tokens.dims();
     let pass = llama.pass(rows, seq)?;
@@ -66,7 +66,7 @@ pub fn recompute(
     let leaf = hidden.autodiff().require_grad();
     let normed = llama.finish(leaf.clone(), &*top);
     let loss = hidden_loss(llama, &*top, batch, normed) / labels.max(1) as f64;
-    let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+    let value = loss.clone().inner();
     let mut gradients = loss.backward();
     take(n_layers, &mut gradients);
     let mut above = gradient(&leaf, &mut gradients);
@@ -97,7 +97,7 @@ pub fn recompute_adapter(
     batch: &Batch,
     labels: usize,
     gradients: &mut ModuleGradients,
-) -> Result<f64> {
+) -> Result<Tensor<1>> {
     let layerwise = LayerwiseAdapter {
         first_layer: adapter.first_layer(),
         plain: &adapter.valid().prepare(llama),

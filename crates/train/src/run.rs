@@ -1,7 +1,7 @@
 //! evaluate ─► step, step, ... checkpoint ─► evaluate ─► adapter and report
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use llama::{Adapter, Llama, NoAdapter, Tokenizer};
 
@@ -16,6 +16,11 @@ use crate::output::Output;
 use crate::progress::{Metric, Progress};
 use crate::settings::Settings;
 use crate::trainer::Trainer;
+
+/// Steps after which their losses are read back from the device at the latest, and the time: often
+/// enough for somebody who looks on, seldom enough for a device that works while it is fed.
+const MOST_UNREAD: usize = 16;
+const LONGEST_UNREAD: Duration = Duration::from_secs(1);
 
 /// What a run is made of.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +71,7 @@ impl Job<'_> {
         let parameters = learner.n_parameters();
         let schedule = config.schedule(train.len());
         let order = config.order(train.len());
-        let mut trainer = Trainer::new(llama, learner, &train, order, schedule, &config.optimizer)
+        let mut trainer = Trainer::new(llama, learner, train, order, schedule, &config.optimizer)
             .with_recompute(config.recompute);
         let steps_per_epoch = trainer.steps_per_epoch();
         observer(Event::Prepared {
@@ -100,28 +105,32 @@ impl Job<'_> {
         }
 
         let (earlier, checkpoint) = (progress.seconds, output.checkpoint());
+        let mut start = Instant::now();
         while !trainer.is_done() {
-            let start = Instant::now();
-            let report = trainer.step()?;
-            let seconds = start.elapsed().as_secs_f64();
-            progress.note(&report, seconds, steps_per_epoch);
-            output.log(&Metric::of_step(&report, seconds))?;
-            observer(Event::Stepped(report, progress.pace(&report, schedule.total)));
-
-            let due = report.step.is_multiple_of(config.checkpoint_every);
-            let epoch_ended = report.step.is_multiple_of(steps_per_epoch) || trainer.is_done();
+            trainer.step()?;
+            let step = trainer.done();
+            let due = step.is_multiple_of(config.checkpoint_every);
+            let epoch_ended = step.is_multiple_of(steps_per_epoch) || trainer.is_done();
+            let wait = trainer.unread() >= MOST_UNREAD || start.elapsed() >= LONGEST_UNREAD;
+            if !(wait || due || epoch_ended) {
+                continue;
+            }
+            let reports = trainer.reports()?;
+            // The device has worked on all of them as one.
+            let seconds = start.elapsed().as_secs_f64() / reports.len() as f64;
+            for report in reports {
+                progress.note(&report, seconds, steps_per_epoch);
+                output.log(&Metric::of_step(&report, seconds))?;
+                observer(Event::Stepped(report, progress.pace(&report, schedule.total)));
+            }
             // What is about to be kept must be worth it.
-            if (due || epoch_ended) && !trainer.learner().is_finite() {
-                return Err(Error::Diverged {
-                    what: "adapter or model",
-                    value: f64::NAN,
-                    step: report.step,
-                });
+            if (due || epoch_ended) && !trainer.learner().is_finite()? {
+                return Err(Error::Diverged { what: "adapter or model", value: f64::NAN, step });
             }
             if epoch_ended && !eval.is_empty() {
                 let last = trainer.is_done();
                 let found = trainer.learner().with(llama, |llama, adapter| {
-                    self.evaluate(llama, adapter, &eval, report.step, last, &output, observer)
+                    self.evaluate(llama, adapter, &eval, step, last, &output, observer)
                 })?;
                 progress.after = Some(found);
             }
@@ -130,8 +139,9 @@ impl Job<'_> {
                 let Self { output, tokenizer, model_name, .. } = *self;
                 trainer.learner().save(output, llama, tokenizer, model_name)?;
                 trainer.save_checkpoint(&checkpoint, &progress)?;
-                observer(Event::Saved { step: report.step });
+                observer(Event::Saved { step });
             }
+            start = Instant::now();
         }
         let seconds = earlier + begin.elapsed().as_secs_f64();
         Ok(progress.summary(self.output, trainer.done(), parameters, seconds))

@@ -2,13 +2,20 @@
 //!
 //! The trainer knows steps; files, evaluation and reports are the business of
 //! [`Job`](crate::Job).
+//!
+//! A step tells the device what to do and does not wait for it: its loss stays there until somebody
+//! asks for [`reports`](Trainer::reports).
+
+use std::sync::Arc;
 
 use burn::module::Module;
-use llama::Llama;
+use burn::tensor::Tensor;
+use llama::{Llama, read_back};
 
 use crate::batch::{Batch, Order};
 use crate::error::{Error, Result};
 use crate::example::Example;
+use crate::feed::Feed;
 use crate::learner::Learner;
 use crate::loss::label_loss;
 use crate::optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
@@ -19,13 +26,16 @@ use crate::schedule::Schedule;
 /// steps done: what is drawn at random is a function of the seed and the step.
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
-    examples: &'a [Example],
+    examples: Arc<[Example]>,
     pub(crate) learner: Learner,
     pub(crate) optimizer: Optimizer,
     pub(crate) done: usize,
     order: Order,
     schedule: Schedule,
     recompute: bool,
+    /// From the first step on.
+    feed: Option<Feed>,
+    unread: Vec<Unread>,
 }
 
 /// What one step did.
@@ -45,20 +55,37 @@ pub struct StepReport {
     pub slots: usize,
 }
 
+/// A step whose numbers are still on the device.
+struct Unread {
+    /// All but the loss and the norm.
+    report: StepReport,
+    loss: Tensor<1>,
+    norm: Tensor<1>,
+}
+
 impl<'a> Trainer<'a> {
     /// A trainer at its first step. The model lives on a plain device, what learns on the same
     /// device with autodiff.
     pub fn new(
         llama: &'a Llama,
         learner: impl Into<Learner>,
-        examples: &'a [Example],
+        examples: impl Into<Arc<[Example]>>,
         order: Order,
         schedule: Schedule,
         optimizer: &OptimizerConfig,
     ) -> Self {
-        let (learner, optimizer) = (learner.into(), Optimizer::new(optimizer));
-        let recompute = llama.precision().bits().is_some();
-        Self { llama, examples, learner, optimizer, done: 0, order, schedule, recompute }
+        Self {
+            llama,
+            examples: examples.into(),
+            learner: learner.into(),
+            optimizer: Optimizer::new(optimizer),
+            done: 0,
+            order,
+            schedule,
+            recompute: llama.precision().bits().is_some(),
+            feed: None,
+            unread: Vec::new(),
+        }
     }
 
     /// Whether to compute the layers twice and keep one layer's graph at a time
@@ -89,37 +116,75 @@ impl<'a> Trainer<'a> {
         self.learner.valid()
     }
 
-    /// One step: the gradients of its batches, weighted by their labels, then AdamW.
+    /// One step: the gradients of its batches, weighted by their labels, then AdamW. It does not
+    /// wait for the device.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if the loss or the gradients are no numbers any more; what was learned
-    /// stays as it was before the step.
-    pub fn step(&mut self) -> Result<StepReport> {
-        let batches = self.order.step(self.done);
-        let batches = batches
-            .iter()
-            .map(|indices| {
-                Batch::new(&indices.iter().map(|&index| &self.examples[index]).collect::<Vec<_>>())
-            })
-            .collect::<Vec<_>>();
+    /// [`Error::Model`] if a batch is longer than the model's context, or the device fails.
+    pub fn step(&mut self) -> Result<()> {
+        let feed = self
+            .feed
+            .get_or_insert_with(|| Feed::new(self.examples.clone(), self.order, self.done));
+        let batches = feed.next();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
-        let mut loss = 0.0;
         let mut gradients = ModuleGradients::none(&self.learner);
+        let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
-            loss += self.add_gradients(batch, labels, &mut gradients)?;
+            let own = self.add_gradients(batch, labels, &mut gradients)?;
+            loss = Some(match loss {
+                Some(loss) => loss + own,
+                None => own,
+            });
         }
-        let gradient_norm = gradients.norm();
-        for (what, value) in [("loss", loss), ("gradient", gradient_norm)] {
-            if !value.is_finite() {
-                return Err(Error::Diverged { what, value, step: self.done + 1 });
-            }
-        }
+        let loss = loss.expect("a step has a batch");
+        let norm = gradients.norm();
         let rate = self.schedule.rate(self.done);
         let learner = self.learner.clone();
-        self.learner = self.optimizer.step(learner, gradients, gradient_norm, rate);
+        self.learner = self.optimizer.step(learner, gradients, &norm, rate);
         self.done += 1;
         let slots = batches.iter().map(Batch::n_slots).sum();
-        Ok(StepReport { step: self.done, loss, rate, gradient_norm, labels, slots })
+        let report =
+            StepReport { step: self.done, loss: 0.0, rate, gradient_norm: 0.0, labels, slots };
+        self.unread.push(Unread { report, loss, norm });
+        Ok(())
+    }
+
+    /// Steps whose reports were not asked for yet.
+    pub fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
+    /// What each step since the last call did. Waits for the device, once.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] names the first step whose loss or gradients are no numbers any more:
+    /// what was learned is of no use then, go back to a checkpoint. [`Error::Model`] if the device
+    /// fails.
+    pub fn reports(&mut self) -> Result<Vec<StepReport>> {
+        let unread = std::mem::take(&mut self.unread);
+        if unread.is_empty() {
+            return Ok(Vec::new());
+        }
+        let numbers = unread.iter().flat_map(|step| [step.loss.clone(), step.norm.clone()]);
+        let numbers = read_back(Tensor::cat(numbers.collect(), 0))?;
+        let numbers = numbers.iter::<f32>().map(f64::from).collect::<Vec<_>>();
+        let reports = unread.into_iter().zip(numbers.chunks(2)).map(|(step, numbers)| {
+            let report = StepReport { loss: numbers[0], gradient_norm: numbers[1], ..step.report };
+            for (what, value) in [("loss", report.loss), ("gradient", report.gradient_norm)] {
+                if !value.is_finite() {
+                    return Err(Error::Diverged { what, value, step: report.step });
+                }
+            }
+            Ok(report)
+        });
+        reports.collect()
+    }
+
+    /// Makes the step behind `done` the next one.
+    pub(crate) fn go_on_from(&mut self, done: usize) {
+        self.done = done;
+        self.feed = None;
+        self.unread.clear();
     }
 
     /// Adds the gradients of a batch and gives its loss, both divided by the labels of the whole
@@ -129,14 +194,14 @@ impl<'a> Trainer<'a> {
         batch: &Batch,
         labels: usize,
         gradients: &mut ModuleGradients,
-    ) -> Result<f64> {
+    ) -> Result<Tensor<1>> {
         let llama = self.llama;
         if let (true, Learner::Adapter(adapter)) = (self.recompute, &self.learner) {
             return recompute_adapter(llama, adapter, batch, labels, gradients);
         }
         let sum = self.learner.with(llama, |llama, adapter| label_loss(llama, adapter, batch))?;
         let loss = sum / labels.max(1) as f64;
-        let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+        let value = loss.clone().inner();
         gradients.add(&self.learner, &mut loss.backward());
         Ok(value)
     }

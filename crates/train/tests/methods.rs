@@ -121,7 +121,7 @@ fn every_method_starts_as_the_base_and_lowers_the_loss() {
             let learner = trainer.learner();
             let after = loss(&learner, &llama, &examples);
             assert!(after < base - 0.2, "{name}: {base} -> {after}");
-            assert!(learner.is_finite(), "{name}");
+            assert!(learner.is_finite().unwrap(), "{name}");
             assert_eq!(numbers(&llama), before, "{name}: the base has changed");
         }
     }
@@ -142,7 +142,7 @@ fn all_that_learns_has_a_gradient_and_nothing_else_has() {
             assert_eq!(with_gradient(&learner, &gradients), count, "{name}");
             let gradients = ModuleGradients::take(&learner, gradients);
             assert_eq!(gradients.by_name().filter(|(_, own)| own.is_some()).count(), count);
-            let norm = gradients.norm();
+            let norm = testing::values(gradients.norm())[0];
             assert!(norm.is_finite() && norm > 0.0, "{name}: {norm}");
         }
     }
@@ -155,7 +155,8 @@ fn every_method_goes_on_after_a_break_as_if_there_was_none() {
         let examples = examples();
         for (name, method) in methods() {
             let mut straight = trainer(&llama, &method, &examples, 6);
-            let reports = (0..6).map(|_| straight.step().unwrap()).collect::<Vec<_>>();
+            steps(&mut straight, 6);
+            let reports = straight.reports().unwrap();
 
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join(train::CHECKPOINT_FILE);
@@ -165,8 +166,8 @@ fn every_method_goes_on_after_a_break_as_if_there_was_none() {
             drop(first);
             let mut second = trainer(&llama, &method, &examples, 6);
             assert_eq!(second.load_checkpoint::<String>(&path).unwrap(), name);
-            let rest = (3..6).map(|_| second.step().unwrap()).collect::<Vec<_>>();
-            assert_eq!(rest, reports[3..], "{name}");
+            steps(&mut second, 3);
+            assert_eq!(second.reports().unwrap(), reports[3..], "{name}");
             assert_eq!(numbers(&second.learner()), numbers(&straight.learner()), "{name}");
         }
     }
