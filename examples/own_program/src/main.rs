@@ -1,0 +1,47 @@
+//! What does a Burn program of one's own need, to teach and use an adapter on a GPU?
+//!
+//! ```sh
+//! cargo run --release --manifest-path examples/own_program/Cargo.toml
+//! ```
+//!
+//! One word in its `Cargo.toml`: the features of `burn` say which backends the program has, and no
+//! line of code names one. [`Device::default`] is the best of them; the environment variable
+//! `BURN_DEVICE` names another. You should see the loss fall, and the answer that was taught.
+
+use adaption_prompt::{AdaptionPromptConfig, Layers};
+use burn::tensor::Device;
+use llama::{GenerationConfig, ModelSource, Precision, generate};
+use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let device = Device::default();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let source = ModelSource::open(folder)?;
+    let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
+
+    let row = Instruction {
+        instruction: "Say where you work.".into(),
+        input: String::new(),
+        output: "At the old mill in Oakham.".into(),
+    };
+    let (lesson, _fitted) = Example::encode_all(std::slice::from_ref(&row), &tokenizer, 256)?;
+    let prompts = AdaptionPromptConfig { layers: Layers::Last(5), ..Default::default() };
+    let adapter = prompts.init(llama.config(), 0, &device.autodiff())?;
+    let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0 };
+    let schedule = Schedule { peak: 0.05, warmup: 5, total: 80 };
+    let optimizer = OptimizerConfig::default();
+    let mut trainer = Trainer::new(&llama, adapter, lesson, order, schedule, &optimizer);
+    while !trainer.is_done() {
+        trainer.step()?;
+    }
+    let reports = trainer.reports()?;
+    println!("loss {:.3} -> {:.3}", reports[0].loss, reports[reports.len() - 1].loss);
+
+    let learner = trainer.learner();
+    let adapter = learner.adapter().ok_or("what learned is an adapter")?.prepare(&llama);
+    let prompt = tokenizer.encode(&row.prompt())?;
+    let config = GenerationConfig { max_new_tokens: 12, ..GenerationConfig::new(&tokenizer) };
+    let answers = generate(&llama, &adapter, &[prompt], &config)?;
+    println!("{} {}", row.instruction, tokenizer.decode(&answers[0].tokens)?.trim());
+    Ok(())
+}
