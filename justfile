@@ -6,12 +6,21 @@ check:
 
 # The tests, on both CPU backends.
 test:
-    cargo test --release --workspace --features ndarray
+    cargo test --release --workspace --features ndarray,wgpu
+
+# The tests on any devices, for example `just test-on wgpu:0,flex`. See docs/gpu.md.
+test-on devices:
+    LLAMA_ADAPTER_TEST_DEVICES={{devices}} cargo test --release --workspace --features ndarray,wgpu
+
+# The tests on wgpu with Mesa's Vulkan driver for CPUs (Debian's mesa-vulkan-drivers and libvulkan1).
+test-wgpu:
+    VK_DRIVER_FILES="$(ls /usr/share/vulkan/icd.d/lvp_icd*.json)" XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$(mktemp -d)}" \
+        just test-on wgpu
 
 # Lints, with warnings as errors.
 lint:
     cargo fmt --all --check
-    cargo clippy --release --workspace --all-targets --features ndarray -- -D warnings
+    cargo clippy --release --workspace --all-targets --features ndarray,wgpu -- -D warnings
 
 # The documentation of every crate, in the browser.
 docs:

@@ -1,8 +1,8 @@
 //! What does a training step of a 7-billion-parameter model cost in 4 bits?
 //!
 //! ```sh
-//! cargo run --release --features ndarray --example train_7b
-//! cargo run --release --features ndarray --example train_7b -- --layers 2
+//! cargo run --release --features ndarray,wgpu --example train_7b
+//! cargo run --release --features ndarray,wgpu --example train_7b -- --layers 2
 //! ```
 //!
 //! A model of Llama 7B's shape is drawn at random, in 4 bits from the start: what it says is noise,

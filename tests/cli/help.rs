@@ -64,8 +64,8 @@ fn the_options_of_generate() {
           --dtype <DTYPE>    Precision that the base's matrices are kept in. bf16 and f16 take half the
                              memory, q8 and q4 (8 and 4 bits) about a quarter and a sixth; on CPUs all
                              of them answer more slowly. A GGUF's matrices of so many bits or fewer are
-                             kept as they are stored [default: f32] [possible values: f32, bf16, f16,
-                             q8, q4]
+                             kept as they are stored. Default: f32 on CPUs; elsewhere what the file has,
+                             if the device computes in it [possible values: f32, bf16, f16, q8, q4]
           --device <DEVICE>  Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of
                              this build. Default: the first of them
     ");

@@ -31,9 +31,10 @@ pub struct ModelArgs {
     pub model: Option<String>,
     /// Precision that the base's matrices are kept in. bf16 and f16 take half the memory, q8 and
     /// q4 (8 and 4 bits) about a quarter and a sixth; on CPUs all of them answer more slowly. A
-    /// GGUF's matrices of so many bits or fewer are kept as they are stored.
-    #[arg(long, default_value_t, value_parser = precisions())]
-    pub dtype: Precision,
+    /// GGUF's matrices of so many bits or fewer are kept as they are stored. Default: f32 on CPUs;
+    /// elsewhere what the file has, if the device computes in it.
+    #[arg(long, value_parser = precisions())]
+    pub dtype: Option<Precision>,
     /// Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of this build.
     /// Default: the first of them.
     #[arg(long, value_name = "DEVICE")]
@@ -79,6 +80,20 @@ impl ModelArgs {
         from_hub(name)
     }
 
+    /// What was asked for, or what suits the device.
+    fn precision(&self, source: &ModelSource, device: &Device) -> llama::Result<Precision> {
+        let name = self.device.as_deref();
+        match self.dtype {
+            Some(asked) => Ok(asked),
+            // Half precision is stored by CPU backends, and converted for every product.
+            None if name.is_none_or(is_cpu) => Ok(Precision::F32),
+            None => {
+                let stored = source.stored_precision()?;
+                Ok(if stored.is_supported(device) { stored } else { Precision::F32 })
+            }
+        }
+    }
+
     /// Loads the model. The device comes first: a wrong name should not cost a download.
     pub fn load(&self) -> anyhow::Result<Base> {
         let device = self.device()?;
@@ -86,10 +101,15 @@ impl ModelArgs {
         let spinner = ProgressBar::new_spinner();
         spinner.enable_steady_tick(std::time::Duration::from_millis(120));
         spinner.set_message(format!("loading {}", source.path().display()));
-        let llama = source.load(self.dtype, &device);
+        let llama = self.precision(&source, &device).and_then(|kept| source.load(kept, &device));
         spinner.finish_and_clear();
         Ok(Base { llama: llama?, source, device })
     }
+}
+
+/// Whether a device is one of the CPU backends, which have no numbered devices.
+fn is_cpu(name: &str) -> bool {
+    device::BACKENDS.iter().any(|backend| backend.name == name && !backend.indexed)
 }
 
 /// The model that is part of this program.

@@ -197,7 +197,7 @@ impl Args {
         config.learning_rate = self.lr.unwrap_or(config.learning_rate);
         config.warmup = self.warmup.unwrap_or(config.warmup);
         config.seed = self.seed.unwrap_or(config.seed);
-        config.recompute = self.recompute || self.model.dtype.bits().is_some();
+        config.recompute = self.recompute || self.model.dtype.is_some_and(|d| d.bits().is_some());
         config.optimizer.weight_decay = self.weight_decay.unwrap_or(config.optimizer.weight_decay);
         config.optimizer.clip = self.clip.or(config.optimizer.clip);
         config

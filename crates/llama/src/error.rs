@@ -129,6 +129,12 @@ pub enum Error {
         /// NaN or infinite.
         found: f32,
     },
+    /// A device without arithmetic in the base's precision.
+    #[error("this device does not compute in {precision}")]
+    Precision {
+        /// What was asked for.
+        precision: crate::precision::Precision,
+    },
     /// A device that gave no numbers.
     #[error("the device could not compute: {reason}")]
     Device {
@@ -189,6 +195,9 @@ impl Error {
             Self::NotFinite { .. } => Some(
                 "the adapter or the weights may be damaged, or --dtype f16 too narrow for them",
             ),
+            Self::Precision { .. } => {
+                Some("`llama-adapter devices` lists what it has; every device has f32, q8 and q4")
+            }
             Self::Device { .. } => Some(
                 "it may have run out of memory: try a smaller batch, shorter texts or --dtype f16 or \
                  q8; `llama-adapter plan` tells what a run takes",

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
 
 use crate::quantised::Bits;
 
@@ -41,6 +41,11 @@ impl Precision {
             Self::Bits4 => Some(Bits::Four),
             Self::F32 | Self::BF16 | Self::F16 => None,
         }
+    }
+
+    /// Whether a device computes in it. All do in f32, and unpack quantised weights to it.
+    pub fn is_supported(self, device: &Device) -> bool {
+        device.supports_dtype(self.dense())
     }
 
     /// The type of weights that are not quantised.
@@ -82,6 +87,15 @@ impl FromStr for Precision {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_device_computes_in_f32_and_unpacks_blocks() {
+        for device in testing::devices() {
+            for precision in [Precision::F32, Precision::Bits8, Precision::Bits4] {
+                assert!(precision.is_supported(&device), "{precision} on {device:?}");
+            }
+        }
+    }
 
     #[test]
     fn names_are_read_as_they_are_written() {

@@ -136,8 +136,22 @@ impl ModelSource {
     /// [`Error::NotAModel`] if there are no weights, [`Error::Weights`] if they do not fit the
     /// config, [`Error::Format`] or [`Error::Read`].
     pub fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
-        let named = |files| Box::new(HuggingFaceSource::new(files, &self.config));
-        let source: Box<dyn TensorSource> = match &self.place {
+        weights::load(self.config.clone(), &*self.weights()?, precision, device)
+    }
+
+    /// What the large matrices are kept in, as [`weights::stored_precision`] tells.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn stored_precision(&self) -> Result<Precision> {
+        weights::stored_precision(&self.config, &*self.weights()?)
+    }
+
+    fn weights(&self) -> Result<Box<dyn TensorSource>> {
+        let named = |files| -> Box<dyn TensorSource> {
+            Box::new(HuggingFaceSource::new(files, &self.config))
+        };
+        Ok(match &self.place {
             Place::Folder => named(huggingface::open_weights(&self.path)?),
             Place::Meta(source) => Box::new(source.clone()),
             Place::Gguf(file) => Box::new(GgufSource::new(Arc::clone(file))?),
@@ -146,8 +160,7 @@ impl ModelSource {
                 let file = SafetensorsFile::new(bytes)?;
                 named(SafetensorsSource::new(&self.path, vec![file])?)
             }
-        };
-        weights::load(self.config.clone(), &*source, precision, device)
+        })
     }
 
     /// Reads the tokenizer with its special tokens and chat template.

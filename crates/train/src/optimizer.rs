@@ -72,6 +72,18 @@ impl ModuleGradients {
         taken
     }
 
+    /// Adds the gradients of a loss that was multiplied by `scale`.
+    pub(crate) fn add_scaled(&mut self, other: Self, scale: f64) {
+        for ((_name, sum), (_, other)) in self.params.iter_mut().zip(other.params) {
+            let Some(other) = other else { continue };
+            let other = if scale == 1.0 { other } else { other / scale };
+            *sum = Some(match sum.take() {
+                Some(sum) => sum + other,
+                None => other,
+            });
+        }
+    }
+
     /// Each parameter's place in the module and its gradient, if it took part.
     pub fn by_name(&self) -> impl Iterator<Item = (&str, Option<&Tensor<1>>)> {
         self.params.iter().map(|(name, gradient)| (name.as_str(), gradient.as_ref()))

@@ -19,7 +19,7 @@ use llama::{Adapter, Llama};
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::loss::hidden_loss;
+use crate::loss::{gradient_scale, hidden_loss};
 use crate::optimizer::ModuleGradients;
 
 /// An adapter, as [`recompute`] needs it.
@@ -33,7 +33,8 @@ pub struct LayerwiseAdapter<'a> {
     pub layer: &'a dyn Fn(usize) -> Box<dyn Adapter + 'a>,
 }
 
-/// The sum of the labels' losses over `labels`, in nats, `[1]`, and the gradients of an adapter.
+/// The sum of the labels' losses over `labels`, in nats, `[1]`, and the gradients of an adapter,
+/// multiplied by `scale`: above 1 so that they do not vanish in an f16 base.
 ///
 /// `take` is called once for every adapted layer, from the top down, beginning with the number of
 /// layers, and finds there the gradients of what [`LayerwiseAdapter::layer`] gave for it.
@@ -44,6 +45,7 @@ pub fn recompute(
     llama: &Llama,
     batch: &Batch,
     labels: usize,
+    scale: f64,
     adapter: &LayerwiseAdapter,
     take: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
@@ -67,7 +69,7 @@ pub fn recompute(
     let normed = llama.finish(leaf.clone(), &*top);
     let loss = hidden_loss(llama, &*top, batch, normed) / labels.max(1) as f64;
     let value = loss.clone().inner();
-    let mut gradients = loss.backward();
+    let mut gradients = (loss * scale).backward();
     take(n_layers, &mut gradients);
     let mut above = gradient(&leaf, &mut gradients);
 
@@ -103,7 +105,12 @@ pub fn recompute_adapter(
         plain: &adapter.valid().prepare(llama),
         layer: &|index| Box::new(adapter.prepare_layers(llama, |layer| layer == index)),
     };
-    recompute(llama, batch, labels, &layerwise, &mut |_layer, found| gradients.add(adapter, found))
+    let scale = gradient_scale(llama);
+    let mut own = ModuleGradients::none(adapter);
+    let mut take = |_layer, found: &mut Gradients| own.add(adapter, found);
+    let loss = recompute(llama, batch, labels, scale, &layerwise, &mut take)?;
+    gradients.add_scaled(own, scale);
+    Ok(loss)
 }
 
 fn gradient(leaf: &Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::example::Example;
 use crate::feed::Feed;
 use crate::learner::Learner;
-use crate::loss::label_loss;
+use crate::loss::{gradient_scale, label_loss};
 use crate::optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
 use crate::recompute::recompute_adapter;
 use crate::schedule::Schedule;
@@ -199,10 +199,13 @@ impl<'a> Trainer<'a> {
         if let (true, Learner::Adapter(adapter)) = (self.recompute, &self.learner) {
             return recompute_adapter(llama, adapter, batch, labels, gradients);
         }
+        let scale = gradient_scale(llama);
         let sum = self.learner.with(llama, |llama, adapter| label_loss(llama, adapter, batch))?;
         let loss = sum / labels.max(1) as f64;
         let value = loss.clone().inner();
-        gradients.add(&self.learner, &mut loss.backward());
+        let mut own = ModuleGradients::none(&self.learner);
+        own.add(&self.learner, &mut (loss * scale).backward());
+        gradients.add_scaled(own, scale);
         Ok(value)
     }
 }

@@ -358,6 +358,30 @@ fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
 }
 
 #[test]
+fn an_f16_base_loses_no_small_gradients() {
+    /// Labels of a step, most of them in other batches: each gets a share that f16 cannot hold.
+    const LABELS: usize = 1_000_000;
+    for device in testing::devices().iter().filter(|device| Precision::F16.is_supported(device)) {
+        let case = "llama-gqa-tied";
+        let golden = Golden::open(&format!("{case}/golden.safetensors"));
+        let examples = golden_examples(&golden);
+        let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+        let gradients = |precision| {
+            let llama = open_base_in(precision, case, device);
+            let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
+            let mut found = ModuleGradients::none(&adapter);
+            recompute_adapter(&llama, &adapter, &batch, LABELS, &mut found).unwrap();
+            found
+        };
+        let (found, expected) = (gradients(Precision::F16), gradients(Precision::F32));
+        for ((name, found), (_, expected)) in found.by_name().zip(expected.by_name()) {
+            let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
+            testing::assert_relative(name, found, expected, 1e-2);
+        }
+    }
+}
+
+#[test]
 fn a_trainer_learns_the_same_with_and_without_recomputing() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let examples = examples();

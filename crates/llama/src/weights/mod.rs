@@ -71,6 +71,24 @@ pub trait TensorSource {
     }
 }
 
+/// What a source keeps its large matrices in: f32, bf16 or f16; f32 where that is blocks of few bits.
+///
+/// # Errors
+/// [`Error::Weights`] if there are none, [`Error::Read`] or [`Error::Format`].
+pub fn stored_precision(config: &LlamaConfig, source: &dyn TensorSource) -> Result<Precision> {
+    let specs = expected_tensors(config);
+    LoadReport::compare(&specs, source.shapes()).fail(source)?;
+    // Files keep all of them in the same; one of the smaller ones is quickly read.
+    let matrices = specs.iter().filter(|spec| spec.shape.len() > 1);
+    let smallest = matrices.min_by_key(|spec| spec.shape.iter().product::<usize>());
+    let Some(TensorSpec { name, .. }) = smallest else { return Ok(Precision::F32) };
+    Ok(match source.read(name)?.dtype() {
+        DType::BF16 => Precision::BF16,
+        DType::F16 => Precision::F16,
+        _ => Precision::F32,
+    })
+}
+
 /// Loads a model.
 ///
 /// `precision` is what the large matrices are kept in. Norms, biases and everything between the
@@ -82,7 +100,7 @@ pub trait TensorSource {
 ///
 /// # Errors
 /// [`Error::Weights`] with everything that is missing, unexpected, of the wrong shape or not a
-/// finite number, in one report.
+/// finite number, in one report. [`Error::Precision`] if the device does not compute in it.
 pub fn load(
     config: LlamaConfig,
     source: &dyn TensorSource,
@@ -90,6 +108,9 @@ pub fn load(
     device: &Device,
 ) -> Result<Llama> {
     config.validate()?;
+    if !precision.is_supported(device) {
+        return Err(Error::Precision { precision });
+    }
     let specs = expected_tensors(&config);
     let mut report = LoadReport::compare(&specs, source.shapes());
     report.fail(source)?;
