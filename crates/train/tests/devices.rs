@@ -126,3 +126,36 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
         assert_eq!(read_backs() - before, 1, "read-backs of an evaluation");
     }
 }
+
+#[test]
+fn a_base_in_half_precision_scores_as_in_f32_or_is_refused() {
+    let source = ModelSource::open(asset("tiny-llama")).unwrap();
+    assert_eq!(source.stored_precision().unwrap(), Precision::BF16);
+    let tokens = source.tokenizer().unwrap().encode("The plural of cow is").unwrap();
+    for device in testing::devices() {
+        let logits = |precision| {
+            let llama = source.load(precision, &device)?;
+            assert_eq!(llama.precision(), precision);
+            let hidden = llama.forward(llama.tokens(&[tokens.clone()])?, None, &NoAdapter)?;
+            Ok(llama.logits(hidden, &NoAdapter))
+        };
+        let expected = logits(Precision::F32).unwrap();
+        for (precision, tolerance) in [(Precision::F16, 2e-3), (Precision::BF16, 2e-2)] {
+            match logits(precision) {
+                Ok(found) => {
+                    testing::assert_relative(
+                        &precision.to_string(),
+                        found,
+                        expected.clone(),
+                        tolerance,
+                    );
+                }
+                Err(llama::Error::Precision { precision: refused }) => {
+                    assert_eq!(refused, precision);
+                    assert!(!precision.is_supported(&device));
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
