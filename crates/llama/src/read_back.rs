@@ -22,7 +22,20 @@ thread_local! {
 #[expect(clippy::disallowed_methods, reason = "this is where read-backs are counted")]
 pub fn read_back<const D: usize, K: kind::Basic>(tensor: Tensor<D, K>) -> Result<TensorData> {
     COUNT.set(COUNT.get() + 1);
-    tensor.try_into_data().map_err(|error| Error::Device { reason: error.to_string() })
+    tensor.try_into_data().map_err(|error| Error::Device { reason: cause(&error.to_string()) })
+}
+
+/// The causes in a report of Burn's, without its scaffolding.
+fn cause(report: &str) -> String {
+    if let Some((_, bytes)) = report.split_once("can't allocate buffer of size: ") {
+        let bytes = bytes.split_whitespace().next().unwrap_or("?");
+        return format!("it has no {bytes} bytes for one tensor");
+    }
+    let scaffolding = |line: &&str| {
+        let bare = ["Caused by:", "Asked at:", "No backtrace available", ""];
+        !bare.contains(line)
+    };
+    report.lines().map(str::trim).filter(scaffolding).collect::<Vec<_>>().join("; ")
 }
 
 /// How often this thread has waited for a device so far.
@@ -33,6 +46,31 @@ pub fn read_backs() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_is_cut_down_to_its_causes() {
+        let report = "An error happened\nCaused by:\n  An IO error happened\nCaused by:\n  \
+            can't allocate buffer of size: 42949672960\nNo backtrace available\nAsked at:\n";
+        assert_eq!(cause(report), "it has no 42949672960 bytes for one tensor");
+        let report = "An error happened\nCaused by:\n  the device is lost\nNo backtrace available";
+        assert_eq!(cause(report), "An error happened; the device is lost");
+    }
+
+    #[test]
+    fn a_tensor_too_large_for_its_device_is_an_error_and_the_next_one_is_computed() {
+        for device in testing::devices() {
+            // CPU backends ask the system, which promises more than it has.
+            if device.memory_pool_usage().is_none() {
+                continue;
+            }
+            // 4 TiB.
+            let large = Tensor::<2>::ones([1 << 20, 1 << 20], &device) * 2.0;
+            let error = read_back(large.narrow(0, 0, 1)).unwrap_err();
+            assert!(error.to_string().contains("no 4398046511104 bytes"), "{error}");
+            assert!(error.hint().unwrap().contains("smaller batch"));
+            assert!(read_back(Tensor::<1>::ones([2], &device)).is_ok());
+        }
+    }
 
     #[test]
     fn reading_is_counted() {
