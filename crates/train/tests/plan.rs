@@ -82,14 +82,17 @@ fn measure(request: &Request, device: &Device) -> usize {
             let labels_from = request.seq - labels;
             let examples = rows.into_iter().map(|tokens| Example { tokens, labels_from });
             let examples = examples.collect::<Vec<_>>();
-            let order =
-                Order { n_examples: request.batch, batch_size: request.batch, accumulate: 1, seed: 0 };
+            let order = Order {
+                n_examples: request.batch,
+                batch_size: request.batch,
+                accumulate: 1,
+                seed: 0,
+            };
             let schedule = Schedule { peak: 1e-2, warmup: 1, total: 2 };
             let learner = request.method.init(&llama, 0).unwrap();
             let optimizer = OptimizerConfig::default();
-            let mut trainer =
-                Trainer::new(&llama, learner, &examples, order, schedule, &optimizer)
-                    .with_recompute(recompute);
+            let mut trainer = Trainer::new(&llama, learner, &examples, order, schedule, &optimizer)
+                .with_recompute(recompute);
             // Only the second step has moments from its start.
             trainer.step().unwrap();
             MEMORY.reset_peak_usage();
@@ -141,27 +144,41 @@ fn cases() -> Vec<(&'static str, Request)> {
         ("q8", with(Precision::Bits8, step(small(), prompts(3), [4, 128, 20], false))),
         ("q4", with(Precision::Bits4, step(small(), prompts(2), [2, 256, 20], false))),
         ("bf16", with(Precision::BF16, step(small(), prompts(3), [4, 128, 20], false))),
-        ("bf16 head", with(Precision::BF16, step(model(2, [8, 8], 700, 16_000), prompts(1), [2, 64, 20], false))),
+        (
+            "bf16 head",
+            with(
+                Precision::BF16,
+                step(model(2, [8, 8], 700, 16_000), prompts(1), [2, 64, 20], false),
+            ),
+        ),
         ("whole model", step(small(), Method::Full, [2, 64, 20], false)),
         ("answers, cache", answer(model(4, [8, 8], 300, 512), [8, 128, 64])),
         ("answers, long", answer(model(2, [8, 2], 300, 512), [2, 1024, 8])),
         ("answers, wide", answer(model(2, [8, 8], 2400, 512), [2, 256, 8])),
         ("answers, head", answer(model(2, [8, 8], 300, 32_000), [8, 16, 8])),
         ("answers, bf16", with(Precision::BF16, answer(model(2, [8, 8], 700, 16_000), [2, 64, 8]))),
-        ("answers, q8", with(Precision::Bits8, answer(model(4, [16, 16], 2000, 8_000), [2, 64, 8]))),
+        (
+            "answers, q8",
+            with(Precision::Bits8, answer(model(4, [16, 16], 2000, 8_000), [2, 64, 8])),
+        ),
     ]
 }
 
 #[test]
 fn the_plan_is_what_a_step_and_an_answer_take() {
-    let device = testing::flex();
+    let device = match std::env::var("PLAN_DEV") {
+        Ok(_) => testing::devices()[1].clone(),
+        _ => testing::flex(),
+    };
     // Threads and their buffers are there from now on.
     let (_name, first) = &cases()[0];
     measure(first, &device);
     let mut apart = Vec::new();
     for (name, request) in cases() {
         let plan = MemoryPlan::new(&request).unwrap();
+        let t = std::time::Instant::now();
         let measured = measure(&request, &device) as f64;
+        eprintln!("{:?}", t.elapsed());
         let ratio = plan.total() as f64 / measured;
         eprintln!("{name:28} {ratio:.3}  {:.1} MiB  {plan:?}", measured / 1_048_576.0);
         if (ratio - 1.0).abs() > TOLERANCE {

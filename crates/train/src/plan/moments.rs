@@ -67,8 +67,9 @@ pub(super) fn generation(request: &Request, new_tokens: usize) -> MemoryPlan {
     let moments = Moments::new(request);
     let Widths { batch, seq, kv, vocab, d, .. } = moments.widths;
     let layers = request.config.n_layers as f64;
+    let new_tokens = new_tokens.min(request.config.max_positions - request.seq);
     // The last token is never read again.
-    let slots = batch * (seq + new_tokens as f64 - 1.0);
+    let slots = batch * (seq + new_tokens.saturating_sub(1) as f64);
     let prompts = moments.learning.prompt_layers.len() as f64 * moments.learning.adapter_len;
     let logits = 2.0 * batch * vocab;
     let head = moments.product(LinearName::Head, batch);
@@ -165,10 +166,11 @@ impl<'a> Moments<'a> {
         labels * vocab + self.learning.linears(layer, &[LinearName::Head], true, labels)
     }
 
-    /// What head and loss hold beside that.
+    /// What head and loss hold beside that. When the head's product comes back, the shifted logits are
+    /// gone and their gradient is in their place.
     fn loss(&self, labels: f64) -> f64 {
         let Widths { vocab, d, .. } = self.widths;
-        2.0 * labels * (vocab + d) + self.product(LinearName::Head, labels)
+        (2.0 * labels * (vocab + d)).max(self.product(LinearName::Head, labels))
     }
 
     fn feed_forward_back(&self) -> f64 {

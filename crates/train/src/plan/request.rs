@@ -37,7 +37,7 @@ pub enum Purpose {
     },
     /// Answers.
     Generate {
-        /// Most tokens of an answer.
+        /// Most tokens of an answer; cut to what the model's context leaves behind the prompt.
         new_tokens: usize,
     },
 }
@@ -89,25 +89,23 @@ impl Request {
         };
         at_least_1("the batch size", self.batch)?;
         at_least_1("the length of a row", self.seq)?;
-        let (what, longest) = match self.purpose {
-            Purpose::Train { labels, .. } => {
-                if labels > self.seq {
-                    return Err(Error::Config {
-                        field: "the number of labels",
-                        found: labels.to_string(),
-                        expected: "no more than the row has tokens",
-                    });
-                }
-                ("the model's context", self.seq)
+        match self.purpose {
+            Purpose::Train { labels, .. } if labels > self.seq => {
+                return Err(Error::Config {
+                    field: "the number of labels",
+                    found: labels.to_string(),
+                    expected: "no more than the row has tokens",
+                });
             }
+            Purpose::Train { .. } => {}
             Purpose::Generate { new_tokens } => {
                 at_least_1("the number of new tokens", new_tokens)?;
-                ("the model's context", self.seq.saturating_add(new_tokens))
             }
-        };
+        }
         let room = self.config.max_positions;
-        if longest > room {
-            return Err(llama::Error::TooLong { asked: longest, what, room }.into());
+        if self.seq > room {
+            let what = "the model's context";
+            return Err(llama::Error::TooLong { asked: self.seq, what, room }.into());
         }
         Ok(())
     }

@@ -58,9 +58,8 @@ fn adapter_numbers(adapter: &AdapterConfig, request: &Request) -> f64 {
     }
     let linears = |names: &[LinearName], numbers: &dyn Fn(f64, f64) -> f64| {
         let places = (0..=config.n_layers).flat_map(|layer| names.iter().map(move |n| (layer, *n)));
-        let here = places.filter(|&(layer, name)| {
-            sizes.has(layer, name) && learning.linear(layer, name)
-        });
+        let here =
+            places.filter(|&(layer, name)| sizes.has(layer, name) && learning.linear(layer, name));
         here.map(|(_, name)| {
             let [d_out, d_in] = sizes.linear_shape(name).map(|size| size as f64);
             numbers(d_out, d_in)
