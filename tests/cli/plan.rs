@@ -84,11 +84,54 @@ fn the_weights_are_those_that_inspect_counts() {
 #[test]
 fn the_table_of_one_device() {
     let words = ["plan", "--device", "flex", "--model", &golden("mistral-sw8/base")];
-    let rest =
-        ["--batch", "2", "--seq", "16", "--labels", "4", "--new-tokens", "8", "--memory", "1MB"];
+    // So short that the scratch of a machine's threads is never the largest part.
+    let rest = ["--batch", "2", "--seq", "4", "--labels", "2", "--new-tokens", "8"];
+    let rest = [&rest[..], &["--memory", "140KB"]].concat();
     let text = Program::new().run(&[&words[..], &rest].concat()).ok();
     let text = text.replace(testing::golden_folder().to_str().unwrap(), "[golden]");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    [golden]/mistral-sw8/base in f32
+
+    training: 2 rows of 4 tokens, 2 labels each
+                            flex
+      weights         122.88 KiB
+      adapter           1.25 KiB
+      gradients         1.25 KiB
+      optimizer         2.51 KiB
+      activations      16.06 KiB
+      working set       5.00 KiB
+      total           148.95 KiB
+      there is        136.72 KiB
+
+      does not fit on flex.
+      Any of these is enough:
+        --seq 1                saves 16.80 KiB, 132.16 KiB in all
+        --dtype bf16           saves 38.25 KiB, 110.70 KiB in all
+        --dtype q8             saves 57.72 KiB, 91.23 KiB in all
+        --dtype q4             saves 72.97 KiB, 75.98 KiB in all
+      Not enough alone:
+        --recompute            saves 1.09 KiB, 147.86 KiB in all
+        --batch 1              saves 10.53 KiB, 138.42 KiB in all
+
+    answering: 2 prompts of 4 tokens, 8 new tokens each
+                            flex
+      weights         122.88 KiB
+      adapter           2.50 KiB
+      cache             8.25 KiB
+      working set       6.50 KiB
+      total           140.13 KiB
+      there is        136.72 KiB
+
+      does not fit on flex.
+      Any of these is enough:
+        --batch 1              saves 7.38 KiB, 132.75 KiB in all
+        --seq 2                saves 4.75 KiB, 135.38 KiB in all
+        --dtype bf16           saves 38.62 KiB, 101.50 KiB in all
+        --dtype q8             saves 65.62 KiB, 74.50 KiB in all
+        --dtype q4             saves 80.88 KiB, 59.25 KiB in all
+
+    flex: within 20 % of measured peaks.
+    ");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use indicatif::HumanBytes;
 
-use super::{DeviceReport, Need, Report};
+use super::{DeviceReport, MEASURED, Need, Report};
 
 /// Width of a column.
 const COLUMN: usize = 14;
@@ -19,16 +19,22 @@ impl fmt::Display for Report {
         writeln!(f, "\nanswering: {batch} prompts of {seq} tokens, {new_tokens} new tokens each")?;
         self.table(f, |device| &device.answering)?;
         writeln!(f)?;
-        let flex = self.devices.iter().any(|device| device.device == "flex");
-        if flex {
-            writeln!(f, "Numbers for flex are within 20 % of measured peaks.")?;
+        let names = |measured: bool| {
+            let devices = self.devices.iter().map(|device| device.device.as_str());
+            devices
+                .filter(|name| MEASURED.contains(name) == measured)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let (measured, computed) = (names(true), names(false));
+        if !measured.is_empty() {
+            writeln!(f, "{measured}: within 20 % of measured peaks.")?;
         }
-        if self.devices.iter().any(|device| device.device != "flex") {
+        if !computed.is_empty() {
             writeln!(
                 f,
-                "Numbers for other devices are computed, not measured; what their drivers and"
+                "{computed}: computed, not measured; what driver and allocator hold in reserve comes on top."
             )?;
-            writeln!(f, "allocators hold in reserve comes on top.")?;
         }
         Ok(())
     }

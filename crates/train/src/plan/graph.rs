@@ -195,8 +195,8 @@ impl<'a> Learning<'a> {
         };
 
         let below = layer > self.first_layer() || self.full;
-        let mut graph = LayerGraph::default();
-        graph.input = if below { tokens * d } else { 0.0 };
+        let input = if below { tokens * d } else { 0.0 };
+        let mut graph = LayerGraph { input, ..LayerGraph::default() };
         graph.attention += norm(below);
         let normed = below || norms;
         graph.attention += self.linears(layer, &[Query, Key, Value], normed, tokens);
@@ -237,5 +237,62 @@ impl<'a> Learning<'a> {
             FeedForwardKind::Gelu => f,
             FeedForwardKind::GeluTanh => 3.0 * f,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
+    use llama::Precision;
+
+    use LinearName::{Key, Query, Value};
+
+    use super::*;
+    use crate::plan::{DeviceTraits, Purpose};
+
+    fn request(adapter: impl Into<AdapterConfig>) -> Request {
+        let config = LlamaConfig {
+            n_layers: 3,
+            n_heads: 4,
+            n_kv_heads: 2,
+            head_dim: 8,
+            d_model: 32,
+            d_ff: 48,
+            vocab_size: 128,
+            ..LlamaConfig::default()
+        };
+        Request {
+            config,
+            precision: Precision::F32,
+            method: Method::from(adapter.into()),
+            purpose: Purpose::Train { labels: 1, recompute: false },
+            batch: 2,
+            seq: 16,
+            device: DeviceTraits::other(),
+        }
+    }
+
+    #[test]
+    fn only_the_first_adapted_layer_keeps_no_scores() {
+        let request =
+            request(AdaptionPromptConfig { layers: Layers::Last(2), ..Default::default() });
+        let learning = Learning::new(&request);
+        let widths = Widths::new(&request.config, request.batch, request.seq);
+        assert_eq!(learning.first_layer(), 1);
+        let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
+        // Query, gated heads, and the softmax over 10 prompt tokens.
+        assert_eq!(first.attention, 32.0 * (32.0 + 32.0 + 4.0 * 31.0));
+        assert_eq!(first.input, 0.0);
+        assert!(second.scores && second.attention > first.attention + 3.0 * widths.scores());
+        assert_eq!(second.feed_forward, 32.0 * (3.0 + 32.0 + 4.0 * 48.0));
+    }
+
+    #[test]
+    fn inputs_that_layers_share_are_kept_once() {
+        let request = request(V2Config { norms: false, ..V2Config::input_scale() });
+        let learning = Learning::new(&request);
+        let one = learning.linears(0, &[Query], true, 10.0);
+        assert_eq!(one, 320.0);
+        assert_eq!(learning.linears(0, &[Query, Key, Value], true, 10.0), one);
     }
 }

@@ -42,11 +42,13 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// Plans the memory of a request.
     ///
-    /// On the flex backend it is within 20 % of what a process really takes at its peak, as
-    /// `tests/plan.rs` measures; for other devices the same rules are only computed. Not counted: what
-    /// the program itself takes (some MiB), gigabytes that a GPU's allocator holds in reserve, padding, reading
-    /// the model (one tensor on top), the graph's own nodes (about 0.1 MiB a layer). Where a whole
-    /// model learns, or batches are accumulated, it is rough: gradients grow while the graph shrinks.
+    /// On flex it is within 20 % of what a process really takes at its peak, as `tests/plan.rs`
+    /// measures, and on ndarray where that was measured too; for other devices the same rules are
+    /// only computed. Not counted: what the program itself takes (some MiB), what a GPU's allocator
+    /// holds in reserve, reading the model (one tensor on top), the graph's own nodes (about 0.1 MiB a
+    /// layer). Where a whole model learns the sum is too large by up to the smaller of gradients and
+    /// graph, since the one grows while the other shrinks; accumulated batches take their gradients
+    /// once more.
     ///
     /// ```
     /// use llama::{LlamaConfig, Precision};

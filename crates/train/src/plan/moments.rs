@@ -35,6 +35,9 @@ const UNPACKING: f64 = 6.0;
 /// Scores that flex holds of one head before it works tile by tile, and the length of a tile.
 const NAIVE_SCORES: f64 = (256 * 1024) as f64;
 const TILE: f64 = 64.0;
+/// Where attention is composed of other operations, one number a score, worked on in place, and one
+/// byte of mask.
+const SCORES_AND_MASK: f64 = 1.25;
 
 struct Moments<'a> {
     request: &'a Request,
@@ -196,7 +199,7 @@ impl<'a> Moments<'a> {
             let pieces = (traits.threads as f64).min(batch * heads);
             pieces * if seq * seq <= NAIVE_SCORES { seq * seq } else { seq * TILE }
         } else {
-            3.0 * self.widths.scores()
+            SCORES_AND_MASK * self.widths.scores()
         };
         tokens * (2.0 * d + own)
             + (tokens * 4.0 * q + scores).max(self.product(LinearName::Query, tokens))

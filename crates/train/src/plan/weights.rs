@@ -16,25 +16,24 @@ pub(super) const F32: f64 = 4.0;
 pub(super) fn base(config: &LlamaConfig, precision: Precision) -> f64 {
     let bytes = expected_tensors(config).into_iter().map(|tensor| {
         let len = tensor.shape.iter().map(|&size| size as f64).product::<f64>();
-        let is_matrix = tensor.shape.len() > 1;
-        let each = match (precision, tensor.shape.last()) {
-            _ if !is_matrix => F32,
-            (Precision::F32, _) => F32,
-            (Precision::BF16 | Precision::F16, _) => 2.0,
-            (Precision::Bits8 | Precision::Bits4, Some(&columns)) => {
-                let block = [32, 16].into_iter().find(|len| columns.is_multiple_of(*len));
-                match (block, precision.bits()) {
-                    (Some(block), Some(bits)) => {
-                        bits.count() as f64 / 8.0 + 2.0 * 2.0 / f64::from(block as u32)
-                    }
-                    _ => F32,
-                }
-            }
+        let each = match tensor.shape[..] {
+            [_rows, columns] => of_a_weight(columns, precision),
             _ => F32,
         };
         len * each
     });
     bytes.sum()
+}
+
+/// Bytes of one number of a matrix, its share of scale and minimum included.
+fn of_a_weight(columns: usize, precision: Precision) -> f64 {
+    let Some(bits) = precision.bits() else {
+        return if precision == Precision::F32 { F32 } else { 2.0 };
+    };
+    match [32_u32, 16].into_iter().find(|len| columns.is_multiple_of(*len as usize)) {
+        Some(block) => bits.count() as f64 / 8.0 + 4.0 / f64::from(block),
+        None => F32,
+    }
 }
 
 /// Numbers that learn.
@@ -84,4 +83,19 @@ fn adapter_numbers(adapter: &AdapterConfig, request: &Request) -> f64 {
         numbers += linears(&lora.linears, &|d_out, d_in| lora.rank as f64 * (d_out + d_in));
     }
     numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_takes_its_bits_and_its_share_of_a_block() {
+        assert_eq!(of_a_weight(64, Precision::F32), 4.0);
+        assert_eq!(of_a_weight(64, Precision::BF16), 2.0);
+        assert_eq!(of_a_weight(64, Precision::Bits8), 1.125);
+        assert_eq!(of_a_weight(48, Precision::Bits4), 0.75);
+        // No whole blocks: kept as it is.
+        assert_eq!(of_a_weight(40, Precision::Bits4), 4.0);
+    }
 }
