@@ -6,7 +6,7 @@ use crate::program::Program;
 fn every_verb_explains_itself() {
     let program = Program::new();
     let help = program.run(&["--help"]).ok();
-    for verb in ["train", "eval", "generate", "chat", "inspect", "fetch", "logits"] {
+    for verb in ["train", "eval", "generate", "chat", "inspect", "plan", "fetch", "logits"] {
         assert!(help.contains(&format!("\n  {verb} ")), "{help}");
         let own = program.run(&[verb, "--help"]).ok();
         assert!(own.contains(&format!("Usage: llama-adapter {verb} ")), "{own}");

@@ -8,6 +8,7 @@ mod fetch;
 mod formats;
 mod help;
 mod inspect;
+mod plan;
 mod program;
 mod training;
 mod training_refused;

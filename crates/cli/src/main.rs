@@ -21,6 +21,7 @@ mod method;
 mod mix;
 mod model;
 mod output;
+mod plan;
 mod progress;
 mod recipe;
 mod sampling;
@@ -56,6 +57,7 @@ enum Command {
     Mix(mix::Args),
     Convert(convert::Args),
     Inspect(inspect::Args),
+    Plan(plan::Args),
     Fetch(fetch::Args),
     Logits(logits::Args),
 }
@@ -77,6 +79,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Mix(args) => mix::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Plan(args) => plan::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Logits(args) => logits::run(args),
     }

@@ -1,0 +1,190 @@
+//! `llama-adapter plan`: sizes of a model, a method and a batch ─► bytes on each device, and what to
+//! change if they are too many
+
+mod room;
+mod table;
+
+use device::{BACKENDS, Backend};
+use llama::{LlamaConfig, Precision};
+use serde::Serialize;
+use train::{Advice, DeviceTraits, MemoryPlan, Method, Purpose, Request, TrainConfig, advice};
+
+use crate::error::Error;
+use crate::method::MethodArgs;
+use crate::model::ModelArgs;
+use crate::{output, recipe};
+
+/// Compute how much memory training and answering take, and what to change if it does not fit.
+///
+/// Only the model's config is read. Numbers for flex and ndarray are within 20 % of what was measured;
+/// those for other devices follow the same rules, and are computed only.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// Rows of a batch [default: 8].
+    #[arg(long, alias = "batch-size", value_name = "B", help_heading = "Work")]
+    batch: Option<usize>,
+    /// Tokens of a row, or of a prompt to answer [default: 512, or the model's context].
+    #[arg(long, alias = "max-len", value_name = "T", help_heading = "Work")]
+    seq: Option<usize>,
+    /// Tokens of a row that are learned from, those of its answer [default: all but the first, the
+    /// most there can be].
+    #[arg(long, value_name = "N", help_heading = "Work")]
+    labels: Option<usize>,
+    /// Most tokens of an answer; cut to what the model's context leaves [default: 256].
+    #[arg(long, alias = "max-new-tokens", value_name = "N", help_heading = "Work")]
+    new_tokens: Option<usize>,
+    /// Compute the layers twice and keep one layer's intermediate results at a time. Always so
+    /// with --dtype q8 and q4.
+    #[arg(long, help_heading = "Work")]
+    recompute: bool,
+    /// What there is, such as 8GiB or 500MB [default: on CPUs, what the system says is free].
+    #[arg(long, value_name = "SIZE", value_parser = room::parse, help_heading = "Work")]
+    memory: Option<u64>,
+
+    #[command(flatten)]
+    method: MethodArgs,
+
+    /// Write one line of JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    dtype: String,
+    batch: usize,
+    seq: usize,
+    labels: usize,
+    new_tokens: usize,
+    recompute: bool,
+    devices: Vec<DeviceReport>,
+}
+
+/// A device with what it has, if that is known, and what it would need.
+#[derive(Debug, Serialize)]
+struct DeviceReport {
+    device: String,
+    /// Bytes.
+    memory: Option<u64>,
+    training: Need,
+    answering: Need,
+}
+
+#[derive(Debug, Serialize)]
+struct Need {
+    #[serde(flatten)]
+    plan: MemoryPlan,
+    total: u64,
+    /// `None` where it is not known what there is.
+    fits: Option<bool>,
+    changes: Vec<Advice>,
+}
+
+/// Plans and reports.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.method.check()?;
+    let names = devices(&args.model)?;
+    let source = args.model.source()?;
+    let (training, answering) = args.requests(source.config());
+    let &Request { batch, seq, precision, .. } = &training;
+    let (Purpose::Train { labels, .. }, Purpose::Generate { new_tokens }) =
+        (training.purpose, answering.purpose)
+    else {
+        unreachable!("one request of each kind")
+    };
+    let reports = names.into_iter().map(|name| {
+        let memory = args.memory.or_else(|| room::free(&name));
+        let need =
+            |request: &Request| need(&Request { device: traits(&name), ..request.clone() }, memory);
+        let (training, answering) = (need(&training)?, need(&answering)?);
+        Ok(DeviceReport { device: name, memory, training, answering })
+    });
+    let report = Report {
+        model: source.path().display().to_string(),
+        dtype: precision.to_string(),
+        batch,
+        seq,
+        labels,
+        new_tokens,
+        recompute: training.recomputes(),
+        devices: reports.collect::<anyhow::Result<_>>()?,
+    };
+    if args.json {
+        return output::json(&report);
+    }
+    output::print(&report.to_string())
+}
+
+fn need(request: &Request, memory: Option<u64>) -> anyhow::Result<Need> {
+    let plan = MemoryPlan::new(request).map_err(|error| Error::Usage {
+        hint: error.hint().map(str::to_owned),
+        message: error.to_string(),
+    })?;
+    let total = plan.total();
+    let fits = memory.map(|memory| total <= memory);
+    Ok(Need { plan, total, fits, changes: advice(request, memory) })
+}
+
+impl Args {
+    /// A step and an answer.
+    fn requests(&self, config: &LlamaConfig) -> (Request, Request) {
+        /// Tokens of an answer when nothing is said, as in `generate`.
+        const NEW_TOKENS: usize = 256;
+        let defaults = TrainConfig::default();
+        let seq = self.seq.unwrap_or(defaults.max_len.min(config.max_positions));
+        let prompts = recipe::prompts(config.n_layers, self.model.model.is_none());
+        let training = Request {
+            config: config.clone(),
+            precision: self.model.dtype,
+            method: self.method.method(prompts),
+            purpose: Purpose::Train {
+                labels: self.labels.unwrap_or(seq.saturating_sub(1)),
+                recompute: self.recompute,
+            },
+            batch: self.batch.unwrap_or(defaults.batch_size),
+            seq,
+            device: DeviceTraits::other(),
+        };
+        let new_tokens = self.new_tokens.unwrap_or(NEW_TOKENS);
+        // Answers of a model that learned as a whole need no adapter beside it, and no f32.
+        let method = match &training.method {
+            Method::Full => Method::from(recipe::prompts(config.n_layers, false)),
+            Method::Adapter(adapter) => Method::Adapter(adapter.clone()),
+        };
+        let purpose = Purpose::Generate { new_tokens };
+        let answering = Request { method, purpose, ..training.clone() };
+        (training, answering)
+    }
+}
+
+/// The devices of the columns: the one asked for, or every backend of this build.
+fn devices(model: &ModelArgs) -> anyhow::Result<Vec<String>> {
+    if let Some(name) = &model.device {
+        device::parse(name)?;
+        return Ok(vec![name.clone()]);
+    }
+    device::default_name()?;
+    let half = matches!(model.dtype, Precision::BF16 | Precision::F16);
+    let usable = |backend: &&Backend| {
+        // It has no 16 bits.
+        backend.compiled && !(half && backend.name == "ndarray")
+    };
+    Ok(BACKENDS.iter().filter(usable).map(|backend| backend.name.to_owned()).collect())
+}
+
+/// Devices whose plans were held against measured peaks.
+const MEASURED: [&str; 2] = ["flex", "ndarray"];
+
+/// How a device works, as far as memory asks.
+fn traits(name: &str) -> DeviceTraits {
+    match name {
+        "flex" => DeviceTraits::flex(std::thread::available_parallelism().map_or(1, usize::from)),
+        // Without autotune, which this workspace leaves off, Burn composes their attention from
+        // other operations.
+        _ => DeviceTraits::other(),
+    }
+}

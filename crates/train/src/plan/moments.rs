@@ -1,0 +1,238 @@
+//! The moments at which most may be held; the highest is the plan's.
+//!
+//! ```text
+//! training       lower layers │ ─► graph grows ─► head, loss ─► final norm back ─► feed-forward back ─► attention back
+//! recomputing    layers without a graph ─► head, loss ─► layer by layer: graph, feed-forward back, attention back
+//! answering      prompts through each layer ─► head ─► a token at a time
+//! ```
+//!
+//! What they hold beside the graph, in numbers (`t` tokens, `l` labels). Backends that work in place,
+//! as flex does, hold one buffer where input and output would be two:
+//!
+//! | moment | held |
+//! |---|---|
+//! | a layer without gradients, attention | hidden, normed, query, heads, key and value, both repeated: `t (2 d + 4 q + 2 kv)`, and the scores that exist at a time |
+//! | a layer without gradients, feed-forward | hidden, normed, gate, its sigmoid, up: `t (2 d + 3 f)` |
+//! | head and loss | shifted logits, their exponentials or gradient, one product more: `3 l vocab` |
+//! | final norm, back | gradient, and its two factors' on the way: `3 t d` |
+//! | feed-forward, back | gradients of residual and of both branches: `t (d + 2 f)` |
+//! | attention, back | feed-forward's graph is gone; gradients of quotients and of exponentials: `2 t heads s`, of residual and heads: `t (d + q)` |
+//!
+//! A product in bf16 on flex copies the weight, turned, and converts it to f32: 6 bytes a weight, and 6
+//! for each number of input and output.
+
+use llama::{LinearName, Precision, Sizes};
+
+use super::MemoryPlan;
+use super::graph::{LayerGraph, Learning, Widths};
+use super::request::Request;
+use super::weights::{F32, base, learned};
+
+/// Weights of a quantised matrix that are unpacked at a time: `quantised::Quantised`'s own number.
+const AT_ONCE: f64 = (1 << 20) as f64;
+/// Bytes of one of them on its way: packed, as an integer, as f32.
+const UNPACKING: f64 = 6.0;
+/// Scores that flex holds of one head before it works tile by tile, and the length of a tile.
+const NAIVE_SCORES: f64 = (256 * 1024) as f64;
+const TILE: f64 = 64.0;
+/// Where attention is composed of other operations, one number a score, worked on in place, and one
+/// byte of mask.
+const SCORES_AND_MASK: f64 = 1.25;
+
+struct Moments<'a> {
+    request: &'a Request,
+    learning: Learning<'a>,
+    widths: Widths,
+    sizes: Sizes,
+}
+
+/// The plan of a step.
+pub(super) fn training(request: &Request, labels: usize) -> MemoryPlan {
+    let moments = Moments::new(request);
+    let Widths { batch, .. } = moments.widths;
+    let labels = labels as f64 * batch;
+    let (kept, peak) =
+        if request.recomputes() { moments.recomputed(labels) } else { moments.whole(labels) };
+    let learned = F32 * learned(request);
+    MemoryPlan {
+        weights: bytes(base(&request.config, request.precision)),
+        adapter: bytes(learned),
+        gradients: bytes(learned),
+        optimizer: bytes(2.0 * learned),
+        activations: bytes(F32 * kept),
+        cache: 0,
+        working_set: bytes(F32 * (peak - kept)),
+    }
+}
+
+/// The plan of an answer.
+pub(super) fn generation(request: &Request, new_tokens: usize) -> MemoryPlan {
+    let moments = Moments::new(request);
+    let Widths { batch, seq, kv, vocab, d, .. } = moments.widths;
+    let layers = request.config.n_layers as f64;
+    let new_tokens = new_tokens.min(request.config.max_positions - request.seq);
+    // The last token is never read again.
+    let slots = batch * (seq + new_tokens.saturating_sub(1) as f64);
+    let prompts = moments.learning.prompt_layers.len() as f64 * moments.learning.adapter_len;
+    let logits = 2.0 * batch * vocab;
+    let head = moments.product(LinearName::Head, batch);
+    let tokens = batch * seq;
+    let working = [
+        moments.plain_attention(true),
+        moments.plain_feed_forward(),
+        tokens * d + logits + head,
+        // A new token: keys and values of a layer are copied if they are not one piece.
+        2.0 * slots * kv,
+    ];
+    MemoryPlan {
+        weights: bytes(base(&request.config, request.precision)),
+        adapter: bytes(F32 * (learned(request) + 2.0 * prompts * kv)),
+        cache: bytes(F32 * 2.0 * layers * slots * kv),
+        working_set: bytes(F32 * largest(&working)),
+        ..MemoryPlan::default()
+    }
+}
+
+impl<'a> Moments<'a> {
+    fn new(request: &'a Request) -> Self {
+        Self {
+            request,
+            learning: Learning::new(request),
+            widths: Widths::new(&request.config, request.batch, request.seq),
+            sizes: (&request.config).into(),
+        }
+    }
+
+    /// Numbers kept by the whole graph, and the highest moment, both above what stays.
+    fn whole(&self, labels: f64) -> (f64, f64) {
+        let Widths { tokens, d, .. } = self.widths;
+        let n_layers = self.request.config.n_layers;
+        let graphs = (self.learning.first_layer()..n_layers)
+            .map(|layer| self.learning.layer(layer, &self.widths));
+        let graphs = graphs.collect::<Vec<_>>();
+        let layers = graphs.iter().map(LayerGraph::total).sum::<f64>();
+        let last_norm = tokens * d + self.final_norm();
+        let kept = layers + last_norm + self.head_graph(labels);
+        let top = graphs.last().copied().unwrap_or_default();
+        let moments = [
+            kept + self.loss(labels),
+            layers + last_norm + 3.0 * tokens * d,
+            layers + self.feed_forward_back(),
+            layers - top.feed_forward + self.attention_back(&top),
+            self.plain_attention(false),
+            self.plain_feed_forward(),
+        ];
+        (kept, largest(&moments))
+    }
+
+    /// The same where one layer's graph is kept at a time.
+    fn recomputed(&self, labels: f64) -> (f64, f64) {
+        let Widths { tokens, d, .. } = self.widths;
+        let (first, n_layers) = (self.learning.first_layer(), self.request.config.n_layers);
+        let hidden = tokens * d;
+        let inputs = (n_layers - first) as f64 * hidden;
+        // What went into the final norm stays until the end.
+        let above = inputs + hidden;
+        let head = self.final_norm() + self.head_graph(labels);
+        let plain = largest(&[self.plain_attention(false), self.plain_feed_forward()]);
+        let (mut kept, mut peak) = (above + head, 0.0_f64);
+        for moment in [inputs + plain, kept + self.loss(labels), above + head + 3.0 * hidden] {
+            peak = peak.max(moment);
+        }
+        for layer in first..n_layers {
+            let graph = self.learning.layer(layer, &self.widths);
+            // Its input is one of those kept, and the gradient from above is a factor of the loss.
+            let left = (layer - first + 1) as f64 * hidden + 2.0 * hidden;
+            let own = graph.attention + graph.feed_forward;
+            kept = kept.max(left + own);
+            let plain = if graph.scores { 0.0 } else { self.plain_attention(false) };
+            let moments = [
+                left + own + self.feed_forward_back(),
+                left + graph.attention + self.attention_back(&graph),
+                left + plain,
+            ];
+            peak = peak.max(largest(&moments));
+        }
+        (kept, peak.max(kept))
+    }
+
+    /// What the final norm keeps beside its input.
+    fn final_norm(&self) -> f64 {
+        let Widths { tokens, d, .. } = self.widths;
+        tokens * (3.0 + if self.learning.norms() { d } else { 0.0 })
+    }
+
+    /// What head and loss keep: the shifted logits, and what learns in the head.
+    fn head_graph(&self, labels: f64) -> f64 {
+        let layer = self.request.config.n_layers;
+        let Widths { vocab, .. } = self.widths;
+        labels * vocab + self.learning.linears(layer, &[LinearName::Head], true, labels)
+    }
+
+    /// What head and loss hold beside that. When the head's product comes back, the shifted logits are
+    /// gone and their gradient is in their place.
+    fn loss(&self, labels: f64) -> f64 {
+        let Widths { vocab, d, .. } = self.widths;
+        (2.0 * labels * (vocab + d)).max(self.product(LinearName::Head, labels))
+    }
+
+    fn feed_forward_back(&self) -> f64 {
+        let Widths { tokens, d, f, .. } = self.widths;
+        // A scale or bias behind the last product parts its gradient from the residual's.
+        let learned = self.learning.linear(0, LinearName::Down);
+        let product = self.product(LinearName::Down, tokens);
+        tokens * (d + if learned { d } else { 0.0 }) + (tokens * 2.0 * f).max(tokens * f + product)
+    }
+
+    fn attention_back(&self, graph: &LayerGraph) -> f64 {
+        let Widths { tokens, d, q, .. } = self.widths;
+        let scores = if graph.scores { 2.0 * self.widths.scores() } else { 0.0 };
+        tokens * (d + q) + scores.max(self.product(LinearName::Output, tokens))
+    }
+
+    /// A layer's attention without gradients; keys and values may lie in a cache.
+    fn plain_attention(&self, cached: bool) -> f64 {
+        let Widths { tokens, d, q, kv, seq, heads, batch, .. } = self.widths;
+        let own = if cached { 0.0 } else { 2.0 * kv };
+        let traits = self.request.device;
+        let scores = if traits.fused_attention {
+            let pieces = (traits.threads as f64).min(batch * heads);
+            pieces * if seq * seq <= NAIVE_SCORES { seq * seq } else { seq * TILE }
+        } else {
+            SCORES_AND_MASK * self.widths.scores()
+        };
+        tokens * (2.0 * d + own)
+            + (tokens * 4.0 * q + scores).max(self.product(LinearName::Query, tokens))
+    }
+
+    fn plain_feed_forward(&self) -> f64 {
+        let Widths { tokens, d, f, .. } = self.widths;
+        let product = self.product(LinearName::Up, tokens);
+        tokens * 2.0 * d + (tokens * 3.0 * f).max(tokens * 2.0 * f + product)
+    }
+
+    /// What a product with a weight holds beside its input and output.
+    fn product(&self, name: LinearName, rows: f64) -> f64 {
+        let [d_out, d_in] = self.sizes.linear_shape(name).map(|size| size as f64);
+        match self.request.precision {
+            Precision::BF16 if self.request.device.bf16_through_f32 => {
+                6.0 / F32 * (d_in * d_out + rows * (d_in + d_out))
+            }
+            // Its input, and its output before it becomes f32.
+            Precision::BF16 | Precision::F16 => 2.0 / F32 * rows * (d_in + d_out),
+            // Its parts, before they are joined.
+            Precision::Bits8 | Precision::Bits4 => {
+                UNPACKING / F32 * AT_ONCE.min(d_in * d_out) + rows * d_out
+            }
+            Precision::F32 => 0.0,
+        }
+    }
+}
+
+fn largest(moments: &[f64]) -> f64 {
+    moments.iter().copied().fold(0.0, f64::max)
+}
+
+fn bytes(value: f64) -> u64 {
+    value.max(0.0).round() as u64
+}
