@@ -139,7 +139,7 @@ impl Args {
         let prompts = recipe::prompts(config.n_layers, self.model.model.is_none());
         let training = Request {
             config: config.clone(),
-            precision: self.model.dtype,
+            precision: self.model.dtype.unwrap_or_default(),
             method: self.method.method(prompts),
             purpose: Purpose::Train {
                 labels: self.labels.unwrap_or(seq.saturating_sub(1)),
@@ -168,7 +168,7 @@ fn devices(model: &ModelArgs) -> anyhow::Result<Vec<String>> {
         return Ok(vec![name.clone()]);
     }
     device::default_name()?;
-    let half = matches!(model.dtype, Precision::BF16 | Precision::F16);
+    let half = matches!(model.dtype, Some(Precision::BF16 | Precision::F16));
     let usable = |backend: &&Backend| {
         // It has no 16 bits.
         backend.compiled && !(half && backend.name == "ndarray")
