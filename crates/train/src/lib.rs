@@ -9,6 +9,7 @@
 //! [`Trainer`] is for programs that want each step in their own hands; [`Job`] does what
 //! `llama-adapter train` does. Libraries print nothing: [`Event`]s tell what happens.
 //! [`recompute()`] takes any adapter's gradients with one layer's graph in memory at a time.
+//! [`device_check`] tells whether a device computes rightly.
 //!
 //! ```
 //! use train::{Batch, Example};
@@ -22,6 +23,7 @@
 mod batch;
 mod checkpoint;
 mod config;
+pub mod device_check;
 mod error;
 mod evaluate;
 mod events;
