@@ -6,8 +6,10 @@
 mod adapters;
 mod answer;
 mod chat;
+mod check;
 mod conversation;
 mod convert;
+mod devices;
 mod error;
 mod eval;
 mod fetch;
@@ -58,6 +60,7 @@ enum Command {
     Inspect(inspect::Args),
     Fetch(fetch::Args),
     Logits(logits::Args),
+    Devices(devices::Args),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Logits(args) => logits::run(args),
+        Command::Devices(args) => devices::run(args),
     }
 }
 

@@ -8,8 +8,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::ProgressBar;
 use llama::{Llama, ModelSource, Precision};
 
+use crate::check;
 use crate::error::Error;
 use crate::known::KnownModel;
+use crate::output::note;
 
 /// Files of the model that is part of this program.
 pub mod built_in {
@@ -36,8 +38,12 @@ pub struct ModelArgs {
     pub dtype: Precision,
     /// Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of this build.
     /// Default: the first of them.
+    /// See `llama-adapter devices`.
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// Do not check first whether the device computes rightly. CPU backends are never checked.
+    #[arg(long)]
+    pub skip_device_check: bool,
 }
 
 /// The choices of `--dtype`.
@@ -54,11 +60,6 @@ pub struct Base {
 }
 
 impl ModelArgs {
-    /// The device, without autodiff.
-    pub fn device(&self) -> anyhow::Result<Device> {
-        Ok(device::parse(self.device_name()?)?)
-    }
-
     /// The name of the device, asked for or the default.
     pub fn device_name(&self) -> anyhow::Result<&str> {
         match &self.device {
@@ -79,9 +80,19 @@ impl ModelArgs {
         from_hub(name)
     }
 
-    /// Loads the model. The device comes first: a wrong name should not cost a download.
+    /// Loads the model.
     pub fn load(&self) -> anyhow::Result<Base> {
-        let device = self.device()?;
+        self.load_telling(&note)
+    }
+
+    /// Loads the model; `tell` hears what is worth a line. The device comes first: a wrong name
+    /// should not cost a download.
+    pub fn load_telling(&self, tell: &dyn Fn(&str)) -> anyhow::Result<Base> {
+        let open = device::open(self.device_name()?)?;
+        if !self.skip_device_check {
+            check::before_work(&open, tell)?;
+        }
+        let device = open.device;
         let source = self.source()?;
         let spinner = ProgressBar::new_spinner();
         spinner.enable_steady_tick(std::time::Duration::from_millis(120));

@@ -9,9 +9,12 @@ mod model;
 mod numbers;
 mod operations;
 
-use burn::tensor::Device;
+use std::fmt;
 
-use crate::error::Result;
+use burn::tensor::Device;
+use serde::{Serialize, Serializer};
+
+use crate::error;
 use numbers::Numbers;
 
 /// How much is looked at.
@@ -24,7 +27,7 @@ pub enum Depth {
 }
 
 /// What came out of one part.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     /// The part: `product`, `attention`, ...
     pub part: &'static str,
@@ -39,6 +42,15 @@ pub struct Finding {
     pub verdict: Verdict,
 }
 
+impl Finding {
+    /// What differs, by how much, and what may: `attention (one more, padded) differs by 3.1e-1
+    /// (allowed 2.0e-4)`.
+    pub fn tell(&self) -> String {
+        let Self { part, worst, difference, allowed, .. } = self;
+        format!("{part} ({worst}) differs by {difference:.1e} (allowed {allowed:.1e})")
+    }
+}
+
 /// What to think of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -51,6 +63,23 @@ pub enum Verdict {
     Wrong,
     /// A known mistake that nothing here depends on; the text says which.
     Known(&'static str),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Rounded => "ok, with products rounded to 11 bits",
+            Self::Wrong => "WRONG",
+            Self::Known(what) => return write!(f, "note: {what}"),
+        })
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// All findings about one device.
@@ -79,7 +108,7 @@ struct Part {
     rounded: f64,
     /// A known mistake, instead of a verdict.
     known: Option<&'static str>,
-    results: fn(&Device) -> Result<Vec<Numbers>>,
+    results: fn(&Device) -> error::Result<Vec<Numbers>>,
 }
 
 /// Sums of up to a hundred products in f32, in any order, differ by less; kernels that read a wrong
@@ -92,7 +121,7 @@ const ROUNDED_PRODUCT: f64 = 2e-3;
 /// A dozen of those, one after the other.
 const ROUNDED_PASS: f64 = 2e-2;
 
-const PARTS: [Part; 7] = [
+static PARTS: [Part; 7] = [
     Part {
         name: "product",
         short: true,
@@ -174,7 +203,7 @@ pub fn check_device(
     reference: &Device,
     depth: Depth,
     progress: &mut dyn FnMut(&Finding),
-) -> Result<Report> {
+) -> error::Result<Report> {
     let mut report = Report::default();
     for part in PARTS.iter().filter(|part| part.short || depth == Depth::Full) {
         let finding = part.compare(&(part.results)(device)?, &(part.results)(reference)?);

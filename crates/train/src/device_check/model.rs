@@ -158,11 +158,11 @@ fn values(adapter: &AdapterWeights) -> Result<Vec<Numbers>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PARTS, Verdict};
+    use super::super::{PARTS, Part, Verdict};
     use super::*;
 
-    fn part(name: &str) -> &'static super::super::Part {
-        const { &PARTS }.iter().find(|part| part.name == name).unwrap()
+    fn part(name: &str) -> &'static Part {
+        PARTS.iter().find(|part| part.name == name).unwrap()
     }
 
     #[test]
@@ -193,9 +193,8 @@ mod tests {
         let flex = testing::flex();
         let right = model(Precision::F32, &flex).unwrap();
         let mut wrong = right.clone();
-        let norm = wrong.layers[1].attention.value.weight.to_dense();
-        let changed = norm.clone().slice_fill([3..4, 5..6], 0.5);
-        wrong.layers[1].attention.value.weight = changed.into();
+        let value = &mut wrong.layers[1].attention.value.weight;
+        *value = value.to_dense().slice_fill([3..4, 5..6], 0.5).into();
         let finding =
             part("attention").compare(&answers(&wrong).unwrap(), &answers(&right).unwrap());
         assert_eq!(finding.verdict, Verdict::Wrong, "{finding:?}");
