@@ -110,23 +110,28 @@ fn examine(
         }
     };
     printed?;
-    if let Some(finding) = report.wrong() {
-        let what = finding.tell();
-        let other = &reference.info.name;
-        print(&format!(
-            "{name} computes WRONGLY: {what}; do not train on it. Update the driver or use --device \
-             {other}\n"
-        ))?;
+    print(&conclusion(name, &reference.info.name, &report))?;
+    if report.wrong().is_some() {
         failed.push(name.clone());
-    } else {
-        print(&format!("{name} computes rightly\n"))?;
     }
     Ok(Some(report))
 }
 
+fn conclusion(name: &str, reference: &str, report: &Report) -> String {
+    match report.wrong() {
+        Some(finding) => format!(
+            "{name} computes WRONGLY: {}; do not train on it. Update the driver or use --device \
+             {reference}\n",
+            finding.tell()
+        ),
+        None => format!("{name} computes rightly\n"),
+    }
+}
+
 fn line(finding: &Finding) -> String {
     let Finding { part, difference, verdict, .. } = finding;
-    format!("  {part:<16}largest difference {difference:<9.1e}{verdict}\n")
+    let difference = if *difference == 0.0 { "0".into() } else { format!("{difference:.1e}") };
+    format!("  {part:<16}largest difference {difference:<9}{verdict}\n")
 }
 
 /// What the devices say about themselves. What they do not is a dash.
@@ -195,7 +200,11 @@ mod tests {
             OpenDevice { device: reference.device.clone(), info: card },
             OpenDevice { info: DeviceInfo { formats: vec!["f32"], ..reference.info }, ..reference },
         ]);
-        insta::assert_snapshot!(table, @r"");
+        insta::assert_snapshot!(table, @r"
+        device  kind          formats  tensor  shared  driver                  name
+        wgpu:0  discrete GPU  f32 f16   2 GiB  32 KiB  Vulkan, its driver 1.2  a card
+        flex    CPU           f32           -       -  -                       the processor, Burn's own operations
+        ");
     }
 
     #[test]
@@ -210,6 +219,12 @@ mod tests {
         assert_eq!(line(&finding), "  product         largest difference 3.1e-7   ok\n");
         let wrong = Finding { difference: f64::INFINITY, verdict: Verdict::Wrong, ..finding };
         assert_eq!(line(&wrong), "  product         largest difference inf      WRONG\n");
-        assert_eq!(wrong.tell(), "product (few rows) differs by inf (allowed 2.0e-5)");
+        let report = Report { findings: vec![wrong] };
+        assert_eq!(
+            conclusion("wgpu:0", "flex", &report),
+            "wgpu:0 computes WRONGLY: product (few rows) differs by inf (allowed 2.0e-5); do not \
+             train on it. Update the driver or use --device flex\n"
+        );
+        assert_eq!(conclusion("wgpu:0", "flex", &Report::default()), "wgpu:0 computes rightly\n");
     }
 }

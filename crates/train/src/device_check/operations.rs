@@ -3,8 +3,9 @@
 
 use burn::tensor::activation::{log_softmax, silu, softmax as burn_softmax};
 use burn::tensor::{Device, Int, Tensor};
+use llama::quantised::{Bits, Blocks};
 
-use super::numbers::{Numbers, tensor};
+use super::numbers::{Numbers, random, tensor};
 use crate::error::Result;
 
 /// Products: of a layer, of one token, of heads.
@@ -28,6 +29,33 @@ pub fn product(device: &Device) -> Result<Vec<Numbers>> {
     ])
 }
 
+/// Products of a size for which a device may take other kernels.
+pub fn large_product(device: &Device) -> Result<Vec<Numbers>> {
+    let weight = tensor::<2>(13, [300, 512], device).transpose();
+    let many = tensor(14, [260, 512], device).matmul(weight.clone());
+    let one = tensor(15, [1, 512], device).matmul(weight);
+    let query = tensor::<4>(16, [2, 4, 130, 64], device);
+    let key = tensor::<4>(17, [2, 4, 130, 64], device);
+    let heads = query.matmul(key.transpose());
+    Ok(vec![
+        Numbers::of("many rows", many)?,
+        Numbers::of("one row", one)?,
+        Numbers::of("heads", heads)?,
+    ])
+}
+
+/// Products with weights of 8 and 4 bits, as `--dtype q8` and `q4` keep them.
+pub fn packed_product(device: &Device) -> Result<Vec<Numbers>> {
+    let mut results = Vec::new();
+    for (name, bits) in [("8 bits", Bits::Eight), ("4 bits", Bits::Four)] {
+        let blocks = Blocks::quantise(&random(18, 48 * 64), [48, 64], bits);
+        let weight = blocks.expect("rows of whole blocks").put(device);
+        let output = weight.product(tensor(19, [5, 64], device));
+        results.push(Numbers::of(name, output)?);
+    }
+    Ok(results)
+}
+
 /// Sums, means and maxima over each dimension; of heads too, which lie the other way round.
 pub fn reduction(device: &Device) -> Result<Vec<Numbers>> {
     let input = tensor::<4>(9, [3, 2, 10, 8], device);
@@ -40,6 +68,8 @@ pub fn reduction(device: &Device) -> Result<Vec<Numbers>> {
     results.push(Numbers::of("mean 3 of heads", heads.mean_dim(3))?);
     results.push(Numbers::of("maximum", input.clone().max_dim(3))?);
     results.push(Numbers::of("sum of all", input.sum())?);
+    let many = tensor::<1>(20, [50_000], device).square().sum();
+    results.push(Numbers::of("sum of many", many)?);
     Ok(results)
 }
 
@@ -47,7 +77,10 @@ pub fn reduction(device: &Device) -> Result<Vec<Numbers>> {
 pub fn softmax(device: &Device) -> Result<Vec<Numbers>> {
     // Scores far apart: their exponentials must not overflow.
     let scores = tensor::<2>(10, [6, 37], device) * 40;
+    // As wide as a vocabulary.
+    let wide = tensor::<2>(21, [2, 3001], device) * 10;
     Ok(vec![
+        Numbers::of("log softmax of a vocabulary", log_softmax(wide, 1))?,
         Numbers::of("softmax", burn_softmax(scores.clone(), 1))?,
         Numbers::of("log softmax", log_softmax(scores.clone(), 1))?,
         Numbers::of("silu", silu(scores))?,
