@@ -1,7 +1,7 @@
 //! `llama-adapter devices`: what there is to compute on ─► a table ─► whether it computes rightly
 
 use device::{DeviceError, DeviceInfo, Limits, OpenDevice};
-use serde_json::json;
+use serde_json::{Value, json};
 use train::device_check::{Depth, Finding, Report};
 
 use crate::check::check;
@@ -47,22 +47,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             None => None,
         };
         if args.json {
-            let DeviceInfo { name, description, kind, api, driver, limits, formats } = &open.info;
-            let limits = limits.map(|Limits { buffer, binding, workgroup }| {
-                json!({ "buffer": buffer, "binding": binding, "workgroup": workgroup })
-            });
-            let check = report
-                .map(|report| json!({ "ok": report.wrong().is_none(), "parts": report.findings }));
-            output::json(&json!({
-                "device": name,
-                "description": description,
-                "kind": kind.to_string(),
-                "api": api,
-                "driver": driver,
-                "limits": limits,
-                "formats": formats,
-                "check": check,
-            }))?;
+            output::json(&as_json(&open.info, report.as_ref()))?;
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Error::DevicesFailed { names: failed }.into()) }
@@ -115,6 +100,25 @@ fn examine(
         failed.push(name.clone());
     }
     Ok(Some(report))
+}
+
+fn as_json(info: &DeviceInfo, report: Option<&Report>) -> Value {
+    let DeviceInfo { name, description, kind, api, driver, limits, formats } = info;
+    let limits = limits.map(|Limits { buffer, binding, workgroup }| {
+        json!({ "buffer": buffer, "binding": binding, "workgroup": workgroup })
+    });
+    let check =
+        report.map(|report| json!({ "ok": report.wrong().is_none(), "parts": report.findings }));
+    json!({
+        "device": name,
+        "description": description,
+        "kind": kind.to_string(),
+        "api": api,
+        "driver": driver,
+        "limits": limits,
+        "formats": formats,
+        "check": check,
+    })
 }
 
 fn conclusion(name: &str, reference: &str, report: &Report) -> String {

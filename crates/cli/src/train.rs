@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (train_rows, eval_rows) = args.rows()?;
     let tell = |text: &str| {
         if !args.quiet {
-            note(text)
+            note(text);
         }
     };
     let base = args.model.load_telling(&tell)?;

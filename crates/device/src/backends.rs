@@ -57,6 +57,7 @@ pub(crate) struct Candidate {
 type Start = Box<dyn Fn(&Device) -> Result<Adapter, String>>;
 
 /// What a device says about itself.
+#[derive(Default)]
 pub(crate) struct Adapter {
     pub description: String,
     pub api: Option<String>,
@@ -72,14 +73,10 @@ impl Candidate {
 
     #[cfg(any(feature = "flex", feature = "ndarray", feature = "cpu"))]
     fn cpu(device: Device, description: &'static str) -> Self {
-        let start = Box::new(move |_: &Device| Ok(Adapter::named(description)));
+        let start = Box::new(move |_: &Device| {
+            Ok(Adapter { description: description.into(), ..Adapter::default() })
+        });
         Self { device, kind: Kind::Cpu, start }
-    }
-}
-
-impl Adapter {
-    fn named(description: impl Into<String>) -> Self {
-        Self { description: description.into(), api: None, driver: None, limits: None }
     }
 }
 
@@ -168,6 +165,7 @@ fn start_adapter(
     let (about, limits) = (setup.adapter.get_info(), setup.device.limits());
     let driver = format!("{} {}", about.driver, about.driver_info);
     Ok(Adapter {
+        description: about.name,
         api: Some(format!("{:?}", setup.backend)),
         driver: Some(driver.trim().to_owned()).filter(|driver| !driver.is_empty()),
         limits: Some(Limits {
@@ -175,7 +173,6 @@ fn start_adapter(
             binding: limits.max_storage_buffer_binding_size,
             workgroup: limits.max_compute_workgroup_storage_size.into(),
         }),
-        ..Adapter::named(about.name)
     })
 }
 
@@ -186,6 +183,7 @@ fn at_first_use(device: &Device) -> Result<Adapter, String> {
         let _sum = Tensor::<1>::ones([1], device) + 1.0;
         device.sync().map_err(|error| error.to_string())?;
         let name = device.identity().map(|identity| identity.name);
-        Ok(Adapter::named(name.unwrap_or_else(|| "not named".into())))
+        let description = name.unwrap_or_else(|| "a device without a name".into());
+        Ok(Adapter { description, ..Adapter::default() })
     })?
 }

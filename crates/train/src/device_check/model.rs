@@ -60,7 +60,9 @@ impl TensorSource for Weights {
         let mut values = random(hasher.finish(), shape.iter().product());
         // Matrices around 0, norms around 1.
         let (mean, scale) = if shape.len() > 1 { (0.0, 0.35) } else { (1.0, 0.5) };
-        values.iter_mut().for_each(|value| *value = mean + scale * *value);
+        for value in &mut values {
+            *value = mean + scale * *value;
+        }
         Ok(TensorData::new(values, shape.clone()))
     }
 }
@@ -125,8 +127,8 @@ fn adapted_step(llama: &Llama) -> Result<Vec<Numbers>> {
         }
     }
     // AdamW's first step has the size of the rate whatever the gradient, and a gradient of nearly 0
-    // would decide by rounding where it goes. An epsilon of a gradient's size keeps it smooth.
-    let config = OptimizerConfig { epsilon: 1e-2, ..OptimizerConfig::default() };
+    // would decide by rounding where it goes. A large epsilon keeps it smooth.
+    let config = OptimizerConfig { epsilon: 0.1, ..OptimizerConfig::default() };
     let norm = gradients.norm();
     let before = values(&adapter)?;
     let adapter = Optimizer::new(&config).step(adapter, gradients, norm, RATE);
@@ -158,7 +160,8 @@ fn values(adapter: &AdapterWeights) -> Result<Vec<Numbers>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PARTS, Part, Verdict};
+    use super::super::Verdict;
+    use super::super::parts::{PARTS, Part};
     use super::*;
 
     fn part(name: &str) -> &'static Part {
