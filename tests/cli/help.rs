@@ -6,7 +6,9 @@ use crate::program::Program;
 fn every_verb_explains_itself() {
     let program = Program::new();
     let help = program.run(&["--help"]).ok();
-    for verb in ["train", "eval", "generate", "chat", "inspect", "plan", "fetch", "logits"] {
+    for verb in
+        ["train", "eval", "generate", "chat", "inspect", "plan", "fetch", "logits", "devices"]
+    {
         assert!(help.contains(&format!("\n  {verb} ")), "{help}");
         let own = program.run(&[verb, "--help"]).ok();
         assert!(own.contains(&format!("Usage: llama-adapter {verb} ")), "{own}");
@@ -58,15 +60,18 @@ fn the_options_of_generate() {
           --stop <TEXT>...          End the answer before this text; may be given several times
 
     Base model:
-          --model <MODEL>    The base model: a Hugging Face folder or one of Meta's, a .gguf file, the
-                             name of a fetched model (see `llama-adapter fetch`), or a Hugging Face id
-                             such as owner/name. Default: the tiny model that is built in
-          --dtype <DTYPE>    Precision that the base's matrices are kept in. bf16 and f16 take half the
-                             memory, q8 and q4 (8 and 4 bits) about a quarter and a sixth; on CPUs all
-                             of them answer more slowly. A GGUF's matrices of so many bits or fewer are
-                             kept as they are stored. Default: f32 on CPUs; elsewhere what the file has,
-                             if the device computes in it [possible values: f32, bf16, f16, q8, q4]
-          --device <DEVICE>  Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of
-                             this build. Default: the first of them
+          --model <MODEL>      The base model: a Hugging Face folder or one of Meta's, a .gguf file, the
+                               name of a fetched model (see `llama-adapter fetch`), or a Hugging Face id
+                               such as owner/name. Default: the tiny model that is built in
+          --dtype <DTYPE>      Precision that the base's matrices are kept in. bf16 and f16 take half
+                               the memory, q8 and q4 (8 and 4 bits) about a quarter and a sixth; on CPUs
+                               all of them answer more slowly. A GGUF's matrices of so many bits or
+                               fewer are kept as they are stored. Default: f32 on CPUs; elsewhere what
+                               the file has, if the device computes in it [possible values: f32, bf16,
+                               f16, q8, q4]
+          --device <DEVICE>    Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends
+                               of this build. Default: the first of them. See `llama-adapter devices`
+          --skip-device-check  Do not check first whether the device computes rightly. CPU backends are
+                               never checked
     ");
 }

@@ -54,6 +54,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A device that must not be worked on.
+    #[error("{device} computes WRONGLY: {}", .finding.tell())]
+    DeviceWrong { device: String, finding: train::device_check::Finding },
+    /// Devices that failed their check; what was wrong has been said.
+    #[error("{} computed wrongly or not at all: {}", .names.len(), .names.join(", "))]
+    DevicesFailed { names: Vec<String> },
     /// A path to look at where nothing is.
     #[error("{path}: there is no such file or folder")]
     NothingThere { path: PathBuf },
@@ -119,6 +125,14 @@ impl Error {
             }
             Self::Ids { .. } => {
                 "the file must hold rows of equal length, such as [[1, 2, 3], [4, 5, 6]]".into()
+            }
+            Self::DeviceWrong { .. } => {
+                "nothing was done: update the driver or use --device flex; `llama-adapter devices` \
+                 shows the whole check, --skip-device-check goes on all the same"
+                    .into()
+            }
+            Self::DevicesFailed { .. } => {
+                "do not train on them: update the driver or use --device flex".into()
             }
             Self::NothingThere { .. } | Self::NothingKnown { .. } => {
                 "`inspect` takes a model's folder, a .gguf file, an adapter's folder, a \
@@ -187,7 +201,7 @@ fn hint(cause: Cause<'_>) -> Option<String> {
 /// Whether an error is about what was typed rather than about what was found.
 fn is_usage(cause: Cause<'_>) -> bool {
     matches!(cause.downcast_ref(), Some(Error::Usage { .. }))
-        || cause.is::<device::DeviceError>()
+        || cause.downcast_ref().is_some_and(device::DeviceError::is_usage)
         || matches!(cause.downcast_ref(), Some(llama::Error::Sampling { .. }))
         || matches!(cause.downcast_ref(), Some(train::Error::Config { .. }))
 }

@@ -6,8 +6,10 @@
 mod adapters;
 mod answer;
 mod chat;
+mod check;
 mod conversation;
 mod convert;
+mod devices;
 mod error;
 mod eval;
 mod fetch;
@@ -60,6 +62,7 @@ enum Command {
     Plan(plan::Args),
     Fetch(fetch::Args),
     Logits(logits::Args),
+    Devices(devices::Args),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +85,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Plan(args) => plan::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Logits(args) => logits::run(args),
+        Command::Devices(args) => devices::run(args),
     }
 }
 

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use burn::tensor::Device;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use device::OpenDevice;
 use indicatif::ProgressBar;
 use llama::{Llama, ModelSource, Precision};
 
+use crate::check;
 use crate::error::Error;
 use crate::known::KnownModel;
+use crate::output::note;
 
 /// Files of the model that is part of this program.
 pub mod built_in {
@@ -37,8 +40,12 @@ pub struct ModelArgs {
     pub dtype: Option<Precision>,
     /// Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of this build.
     /// Default: the first of them.
+    /// See `llama-adapter devices`.
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// Do not check first whether the device computes rightly. CPU backends are never checked.
+    #[arg(long)]
+    pub skip_device_check: bool,
 }
 
 /// The choices of `--dtype`.
@@ -55,11 +62,6 @@ pub struct Base {
 }
 
 impl ModelArgs {
-    /// The device, without autodiff.
-    pub fn device(&self) -> anyhow::Result<Device> {
-        Ok(device::parse(self.device_name()?)?)
-    }
-
     /// The name of the device, asked for or the default.
     pub fn device_name(&self) -> anyhow::Result<&str> {
         match &self.device {
@@ -81,35 +83,39 @@ impl ModelArgs {
     }
 
     /// What was asked for, or what suits the device.
-    fn precision(&self, source: &ModelSource, device: &Device) -> llama::Result<Precision> {
-        let name = self.device.as_deref();
+    fn precision(&self, source: &ModelSource, open: &OpenDevice) -> llama::Result<Precision> {
         match self.dtype {
             Some(asked) => Ok(asked),
             // Half precision is stored by CPU backends, and converted for every product.
-            None if name.is_none_or(is_cpu) => Ok(Precision::F32),
+            None if open.info.kind.is_cpu() => Ok(Precision::F32),
             None => {
                 let stored = source.stored_precision()?;
-                Ok(if stored.is_supported(device) { stored } else { Precision::F32 })
+                Ok(if stored.is_supported(&open.device) { stored } else { Precision::F32 })
             }
         }
     }
 
-    /// Loads the model. The device comes first: a wrong name should not cost a download.
+    /// Loads the model.
     pub fn load(&self) -> anyhow::Result<Base> {
-        let device = self.device()?;
+        self.load_telling(&note)
+    }
+
+    /// Loads the model; `tell` hears what is worth a line. The device comes first: a wrong name
+    /// should not cost a download.
+    pub fn load_telling(&self, tell: &dyn Fn(&str)) -> anyhow::Result<Base> {
+        let open = device::open(self.device_name()?)?;
+        if !self.skip_device_check {
+            check::before_work(&open, tell)?;
+        }
         let source = self.source()?;
         let spinner = ProgressBar::new_spinner();
         spinner.enable_steady_tick(std::time::Duration::from_millis(120));
         spinner.set_message(format!("loading {}", source.path().display()));
-        let llama = self.precision(&source, &device).and_then(|kept| source.load(kept, &device));
+        let precision = self.precision(&source, &open);
+        let llama = precision.and_then(|precision| source.load(precision, &open.device));
         spinner.finish_and_clear();
-        Ok(Base { llama: llama?, source, device })
+        Ok(Base { llama: llama?, source, device: open.device })
     }
-}
-
-/// Whether a device is one of the CPU backends, which have no numbered devices.
-fn is_cpu(name: &str) -> bool {
-    device::BACKENDS.iter().any(|backend| backend.name == name && !backend.indexed)
 }
 
 /// The model that is part of this program.

@@ -97,7 +97,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         recipe::need_data(args.model.model.as_ref(), "--data")?;
     }
     let (train_rows, eval_rows) = args.rows()?;
-    let base = args.model.load()?;
+    let tell = |text: &str| {
+        if !args.quiet {
+            note(text);
+        }
+    };
+    let base = args.model.load_telling(&tell)?;
     let tokenizer = base.source.tokenizer()?;
     let n_layers = base.llama.config().n_layers;
     let config = args.config(n_layers);

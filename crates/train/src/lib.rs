@@ -10,6 +10,7 @@
 //! `llama-adapter train` does. Libraries print nothing: [`Event`]s tell what happens.
 //! Steps do not wait for the device; [`Trainer::reports`] does, for all since it was last asked.
 //! [`recompute()`] takes any adapter's gradients with one layer's graph in memory at a time.
+//! [`device_check`] tells whether a device computes rightly.
 //!
 //! ```
 //! use train::{Batch, Example};
@@ -23,6 +24,7 @@
 mod batch;
 mod checkpoint;
 mod config;
+pub mod device_check;
 mod error;
 mod evaluate;
 mod events;

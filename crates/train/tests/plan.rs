@@ -61,7 +61,7 @@ fn answer(config: LlamaConfig, [batch, seq, new_tokens]: [usize; 3]) -> Request 
 }
 
 fn traits() -> DeviceTraits {
-    DeviceTraits::flex(std::thread::available_parallelism().map_or(1, usize::from))
+    DeviceTraits::fused(std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Bytes that a request takes at its peak, everything counted.
@@ -205,7 +205,7 @@ fn backends_without_fused_attention_take_what_was_planned() {
         return;
     };
     let device = device::parse(ndarray.name).unwrap();
-    let traits = DeviceTraits::other();
+    let traits = DeviceTraits::composed(None);
     let few = steps().into_iter().take(3).chain(answers().into_iter().take(2));
     check(
         few.map(|(name, request)| (name, Request { device: traits, ..request })).collect(),

@@ -70,6 +70,8 @@ struct DeviceReport {
     device: String,
     /// Bytes.
     memory: Option<u64>,
+    /// Whether plans for such devices were held against measured peaks.
+    measured: bool,
     training: Need,
     answering: Need,
 }
@@ -98,10 +100,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let reports = names.into_iter().map(|name| {
         let memory = args.memory.or_else(|| room::free(&name));
-        let need =
-            |request: &Request| need(&Request { device: traits(&name), ..request.clone() }, memory);
+        let backend = device::backend(&name).expect("devices have backends");
+        let device = traits(backend);
+        let need = |request: &Request| need(&Request { device, ..request.clone() }, memory);
         let (training, answering) = (need(&training)?, need(&answering)?);
-        Ok(DeviceReport { device: name, memory, training, answering })
+        let measured = backend.plans_measured;
+        Ok(DeviceReport { device: name, memory, measured, training, answering })
     });
     let report = Report {
         model: source.path().display().to_string(),
@@ -147,7 +151,7 @@ impl Args {
             },
             batch: self.batch.unwrap_or(defaults.batch_size),
             seq,
-            device: DeviceTraits::other(),
+            device: DeviceTraits::composed(None),
         };
         let new_tokens = self.new_tokens.unwrap_or(NEW_TOKENS);
         // Answers of a model that learned as a whole need no adapter beside it, and no f32.
@@ -169,22 +173,14 @@ fn devices(model: &ModelArgs) -> anyhow::Result<Vec<String>> {
     }
     device::default_name()?;
     let half = matches!(model.dtype, Some(Precision::BF16 | Precision::F16));
-    let usable = |backend: &&Backend| {
-        // It has no 16 bits.
-        backend.compiled && !(half && backend.name == "ndarray")
-    };
+    let usable = |backend: &&Backend| backend.compiled && !(half && backend.half.is_none());
     Ok(BACKENDS.iter().filter(usable).map(|backend| backend.name.to_owned()).collect())
 }
 
-/// Devices whose plans were held against measured peaks.
-const MEASURED: [&str; 2] = ["flex", "ndarray"];
-
 /// How a device works, as far as memory asks.
-fn traits(name: &str) -> DeviceTraits {
-    match name {
-        "flex" => DeviceTraits::flex(std::thread::available_parallelism().map_or(1, usize::from)),
-        // Without autotune, which this workspace leaves off, Burn composes their attention from
-        // other operations.
-        _ => DeviceTraits::other(),
+fn traits(backend: &Backend) -> DeviceTraits {
+    if backend.fused_attention {
+        return DeviceTraits::fused(std::thread::available_parallelism().map_or(1, usize::from));
     }
+    DeviceTraits::composed(backend.half.and_then(|name| name.parse().ok()))
 }

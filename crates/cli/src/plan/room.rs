@@ -1,7 +1,5 @@
 //! `8GiB` ─► bytes; what the system has free
 
-use device::BACKENDS;
-
 /// Units, longest names first.
 const UNITS: [(&str, u64); 12] = [
     ("KIB", 1 << 10),
@@ -31,7 +29,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
 
 /// Bytes that a device has free; `None` where nobody says so. Of GPUs nothing is known here.
 pub fn free(device: &str) -> Option<u64> {
-    let is_cpu = BACKENDS.iter().any(|backend| backend.name == device && !backend.indexed);
+    let is_cpu = device::backend(device).is_some_and(|backend| !backend.indexed);
     let text = is_cpu.then(|| std::fs::read_to_string("/proc/meminfo").ok())??;
     available(&text)
 }

@@ -4,10 +4,17 @@ use std::fmt;
 
 use indicatif::HumanBytes;
 
-use super::{DeviceReport, MEASURED, Need, Report};
+use train::Advice;
 
-/// Width of a column.
+use super::{DeviceReport, Need, Report};
+
+/// Width of the first column, and of those of the devices.
+const LABEL: usize = 20;
 const COLUMN: usize = 14;
+
+/// Writes a row of a table: its name, and what each device has there.
+type Line<'a> =
+    &'a dyn Fn(&mut fmt::Formatter<'_>, &str, &dyn Fn(&DeviceReport) -> String) -> fmt::Result;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,11 +27,8 @@ impl fmt::Display for Report {
         self.table(f, |device| &device.answering)?;
         writeln!(f)?;
         let names = |measured: bool| {
-            let devices = self.devices.iter().map(|device| device.device.as_str());
-            devices
-                .filter(|name| MEASURED.contains(name) == measured)
-                .collect::<Vec<_>>()
-                .join(", ")
+            let devices = self.devices.iter().filter(|device| device.measured == measured);
+            devices.map(|device| device.device.as_str()).collect::<Vec<_>>().join(", ")
         };
         let (measured, computed) = (names(true), names(false));
         if !measured.is_empty() {
@@ -46,14 +50,13 @@ impl Report {
         f: &mut fmt::Formatter<'_>,
         need: impl Fn(&DeviceReport) -> &Need,
     ) -> fmt::Result {
-        let line =
-            |f: &mut fmt::Formatter<'_>, name: &str, cell: &dyn Fn(&DeviceReport) -> String| {
-                write!(f, "  {name:12}")?;
-                for device in &self.devices {
-                    write!(f, "{:>COLUMN$}", cell(device))?;
-                }
-                writeln!(f)
-            };
+        let line: Line = &|f, name, cell| {
+            write!(f, "  {name:LABEL$}")?;
+            for device in &self.devices {
+                write!(f, "{:>COLUMN$}", cell(device))?;
+            }
+            writeln!(f)
+        };
         line(f, "", &|device| device.device.clone())?;
         let names = need(&self.devices[0]).plan.rows();
         for (index, (name, _)) in names.into_iter().enumerate() {
@@ -65,29 +68,47 @@ impl Report {
         line(f, "total", &|device| HumanBytes(need(device).total).to_string())?;
         let known = |bytes: u64| HumanBytes(bytes).to_string();
         line(f, "there is", &|device| device.memory.map_or("unknown".into(), known))?;
-        for device in &self.devices {
-            changes(f, &device.device, need(device))?;
+        self.changes(f, line, &need)
+    }
+
+    /// What to change where something does not fit, and what it takes then.
+    fn changes(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        line: Line,
+        need: &dyn Fn(&DeviceReport) -> &Need,
+    ) -> fmt::Result {
+        let too_much = |device: &DeviceReport| need(device).fits == Some(false);
+        let names = self.devices.iter().filter(|device| too_much(device));
+        let names = names.map(|device| device.device.as_str()).collect::<Vec<_>>();
+        if names.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\n  does not fit on {}; with one of these changes it takes",
+            names.join(", ")
+        )?;
+        let all = self.devices.iter().flat_map(|device| &need(device).changes);
+        let mut changes: Vec<&Advice> = Vec::new();
+        for change in all {
+            if changes.iter().all(|known| known.change != change.change) {
+                changes.push(change);
+            }
+        }
+        for change in &changes {
+            line(f, &change.change, &|device| {
+                let own = need(device).changes.iter().find(|own| own.change == change.change);
+                match own.filter(|_| too_much(device)) {
+                    Some(own) if own.fits => HumanBytes(own.total).to_string(),
+                    Some(own) => format!("({})", HumanBytes(own.total)),
+                    None => "-".into(),
+                }
+            })?;
+        }
+        if changes.iter().any(|change| !change.fits) {
+            writeln!(f, "  (in brackets: still too much)")?;
         }
         Ok(())
     }
-}
-
-/// What to change where something does not fit.
-fn changes(f: &mut fmt::Formatter<'_>, device: &str, need: &Need) -> fmt::Result {
-    if need.fits != Some(false) {
-        return Ok(());
-    }
-    let (enough, others): (Vec<_>, Vec<_>) = need.changes.iter().partition(|change| change.fits);
-    writeln!(f, "\n  does not fit on {device}.")?;
-    for (what, changes) in [("Any of these is enough:", enough), ("Not enough alone:", others)] {
-        if changes.is_empty() {
-            continue;
-        }
-        writeln!(f, "  {what}")?;
-        for change in changes {
-            let (saves, total) = (HumanBytes(change.saves), HumanBytes(change.total));
-            writeln!(f, "    {:22} saves {saves}, {total} in all", change.change)?;
-        }
-    }
-    Ok(())
 }

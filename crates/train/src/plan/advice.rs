@@ -64,7 +64,8 @@ pub fn advice(request: &Request, room: Option<u64>) -> Vec<Advice> {
             offer(format!("--adapter-layers {own}"), &layers(own));
         }
     }
-    for precision in [Precision::BF16, Precision::Bits8, Precision::Bits4] {
+    let quantised = [Precision::Bits8, Precision::Bits4];
+    for precision in request.device.half.into_iter().chain(quantised) {
         offer(format!("--dtype {precision}"), &Request { precision, ..request.clone() });
     }
     found.sort_by_key(|advice| !advice.fits);

@@ -268,7 +268,7 @@ mod tests {
             purpose: Purpose::Train { labels: 1, recompute: false },
             batch: 2,
             seq: 16,
-            device: DeviceTraits::other(),
+            device: DeviceTraits::composed(None),
         }
     }
 

@@ -60,7 +60,7 @@ impl MemoryPlan {
     /// };
     /// let request = Request {
     ///     config, precision: Precision::Bits4, method: Method::default(), batch: 1, seq: 256,
-    ///     purpose: Purpose::Train { labels: 128, recompute: true }, device: DeviceTraits::flex(8),
+    ///     purpose: Purpose::Train { labels: 128, recompute: true }, device: DeviceTraits::fused(8),
     /// };
     /// let plan = MemoryPlan::new(&request)?;
     /// assert!(plan.weights < 5 << 30 && plan.total() > plan.weights);

@@ -51,18 +51,21 @@ pub struct DeviceTraits {
     pub bf16_through_f32: bool,
     /// Threads that share an operation; each has its own scratch.
     pub threads: usize,
+    /// The 16-bit precision to advise, if there is one.
+    pub half: Option<Precision>,
 }
 
 impl DeviceTraits {
-    /// Burn's `flex`. Its attention and its products in bf16 are known from its sources (0.22.1).
-    pub fn flex(threads: usize) -> Self {
-        Self { fused_attention: true, bf16_through_f32: true, threads }
+    /// A backend whose attention is one operation on so many threads: Burn's own for CPUs, as its
+    /// sources (0.22.1) have it. A product in bf16 turns both of its matrices into f32 there.
+    pub fn fused(threads: usize) -> Self {
+        let half = Some(Precision::BF16);
+        Self { fused_attention: true, bf16_through_f32: true, threads, half }
     }
 
-    /// Burn's other backends without autotune, which compose attention from other operations.
-    /// ndarray was measured too (within 10 %); GPUs were not.
-    pub fn other() -> Self {
-        Self { fused_attention: false, bf16_through_f32: false, threads: 1 }
+    /// Backends that compose attention from other operations: all the others, without autotune.
+    pub fn composed(half: Option<Precision>) -> Self {
+        Self { fused_attention: false, bf16_through_f32: false, threads: 1, half }
     }
 }
 

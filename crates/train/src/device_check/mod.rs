@@ -1,0 +1,199 @@
+//! device ─┐
+//!         ├─► the same parts of a training ─► numbers ─► largest difference ─► verdict
+//! reference ┘
+//!
+//! A driver, or a compiler of kernels, that computes wrongly says nothing about it: an adapter then
+//! learns nonsense, or nothing. So a device is compared with another one before it is trusted.
+
+mod model;
+mod numbers;
+mod operations;
+mod parts;
+
+use std::fmt;
+
+use burn::tensor::Device;
+use serde::{Serialize, Serializer};
+
+use crate::error;
+use parts::PARTS;
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Products, and one training step that uses most of the rest: a second or two on a slow device.
+    Short,
+    /// Every part: about ten seconds on a slow device.
+    Full,
+}
+
+/// What came out of one part.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// The part: `product`, `attention`, ...
+    pub part: &'static str,
+    /// Which of its results differs most.
+    pub worst: String,
+    /// The largest difference, relative to the largest number of that result; infinite where either
+    /// is no number.
+    pub difference: f64,
+    /// What may differ by rounding.
+    pub allowed: f64,
+    /// What to think of it.
+    pub verdict: Verdict,
+}
+
+impl Finding {
+    /// What differs, by how much, and what may: `attention (one more, padded) differs by 3.1e-1
+    /// (allowed 2.0e-4)`.
+    pub fn tell(&self) -> String {
+        let Self { part, worst, difference, allowed, .. } = self;
+        format!("{part} ({worst}) differs by {difference:.1e} (allowed {allowed:.1e})")
+    }
+}
+
+/// What to think of a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As f32 rounds.
+    Ok,
+    /// As products round on tensor cores, which keep 11 bits of their factors: nothing to worry
+    /// about while training, visible beside other programs.
+    Rounded,
+    /// Not explained by rounding.
+    Wrong,
+    /// A known mistake that nothing here depends on; the text says which.
+    Known(&'static str),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Rounded => "ok, with products rounded to 11 bits",
+            Self::Wrong => "WRONG",
+            Self::Known(what) => return write!(f, "note: {what}"),
+        })
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// All findings about one device.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Report {
+    /// In the order in which they were made.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The worst of the parts that are wrong.
+    pub fn wrong(&self) -> Option<&Finding> {
+        let wrong = self.findings.iter().filter(|finding| finding.verdict == Verdict::Wrong);
+        wrong.max_by(|a, b| (a.difference / a.allowed).total_cmp(&(b.difference / b.allowed)))
+    }
+}
+
+/// Compares what two devices compute, part by part; `progress` hears of each as it is done.
+///
+/// Both are plain devices, without autodiff. The reference should be one without a driver in
+/// between.
+///
+/// ```
+/// use train::device_check::{Depth, check_device};
+///
+/// # fn main() -> train::Result<()> {
+/// # let (device, reference) = (testing::flex(), testing::flex());
+/// let report = check_device(&device, &reference, Depth::Short, &mut |_finding| {})?;
+/// assert!(report.wrong().is_none());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Model`](crate::Error::Model) if a device could not compute at all.
+pub fn check_device(
+    device: &Device,
+    reference: &Device,
+    depth: Depth,
+    progress: &mut dyn FnMut(&Finding),
+) -> error::Result<Report> {
+    let mut report = Report::default();
+    for part in PARTS.iter().filter(|part| part.short || depth == Depth::Full) {
+        let finding = part.compare(&(part.results)(device)?, &(part.results)(reference)?);
+        progress(&finding);
+        report.findings.push(finding);
+    }
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_device_of_the_tests_computes_rightly() {
+        for device in testing::devices() {
+            let report = check_device(&device, &testing::flex(), Depth::Full, &mut |_| {}).unwrap();
+            assert_eq!(report.findings.len(), PARTS.len());
+            assert_eq!(report.wrong(), None, "{report:?}");
+        }
+    }
+
+    #[test]
+    fn the_short_form_has_a_training_step() {
+        let flex = testing::flex();
+        let mut heard = Vec::new();
+        let report = check_device(&flex, &flex, Depth::Short, &mut |finding| {
+            heard.push(finding.part);
+        });
+        assert_eq!(heard, ["product", "softmax", "training step"]);
+        assert_eq!(report.unwrap().wrong(), None);
+    }
+
+    #[test]
+    fn one_wrong_number_in_any_result_of_any_part_is_found() {
+        let flex = testing::flex();
+        for part in &PARTS {
+            let expected = (part.results)(&flex).unwrap();
+            assert!(!expected.is_empty());
+            for wrong in 0..expected.len() {
+                let mut found = expected.clone();
+                assert_eq!(part.compare(&found, &expected).verdict, Verdict::Ok);
+                let numbers = &mut found[wrong];
+                // As if the last number were its neighbour's, or read from nowhere.
+                let last = numbers.values.last_mut().expect("a result has numbers");
+                *last = if last.abs() > 0.5 { 0.0 } else { *last + 1.0 };
+                let finding = part.compare(&found, &expected);
+                assert_eq!(finding.worst, expected[wrong].what);
+                match part.known {
+                    Some(known) => assert_eq!(finding.verdict, Verdict::Known(known)),
+                    None => assert_eq!(finding.verdict, Verdict::Wrong, "{finding:?}"),
+                }
+                found[wrong].values[0] = f32::NAN;
+                assert!(part.compare(&found, &expected).difference.is_infinite());
+            }
+        }
+    }
+
+    #[test]
+    fn the_worst_part_is_the_one_told() {
+        let finding = |part, difference, verdict| Finding {
+            part,
+            worst: String::new(),
+            difference,
+            allowed: 1e-4,
+            verdict,
+        };
+        let findings = vec![
+            finding("a", 0.1, Verdict::Wrong),
+            finding("b", f64::INFINITY, Verdict::Wrong),
+            finding("c", f64::INFINITY, Verdict::Known("it is")),
+        ];
+        assert_eq!(Report { findings }.wrong().unwrap().part, "b");
+    }
+}
