@@ -118,7 +118,7 @@ pub fn check_saveable(config: &LlamaConfig) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Config`] for what the family's `config.json` cannot say, which quantised weights are
-/// part of; [`Error::Write`].
+/// part of; [`Error::Device`], [`Error::Write`].
 pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     let dtype = match precision {
         DType::BF16 => Dtype::BF16,
@@ -134,7 +134,7 @@ pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     let mut config_json = architecture::to_json(llama.config())?;
     let name = if precision == DType::BF16 { "bfloat16" } else { "float32" };
     config_json["torch_dtype"] = name.into();
-    let tensors = to_huggingface(llama.config(), &disassemble(llama))
+    let tensors = to_huggingface(llama.config(), &disassemble(llama)?)
         .into_iter()
         .map(|(name, data)| (name, data.convert_dtype(precision)))
         .collect::<Vec<_>>();
