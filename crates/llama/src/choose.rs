@@ -5,6 +5,8 @@
 //! for sure, because a score that is left behind is at most the lowest maximum that came along.
 //! [`Sampler`] draws from them as it would from all. Rows that draw from the whole vocabulary are
 //! different: the device adds their chunks up and gives the one in which the random number falls.
+//!
+//! Nothing is sorted on the device: Burn sorts a GPU's tensors on the host.
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
@@ -14,9 +16,12 @@ use crate::read_back::read_back;
 use crate::sample::Sampler;
 
 /// Neighbours in a chunk.
-const WIDTH: usize = 64;
-/// Chunks of a row that are read.
+const WIDTH: usize = 32;
+/// Chunks of a group that are read.
 const READ: usize = 64;
+/// Groups of chunks where rows want a part of everything, which may take many tokens. More chunks
+/// in one group would do too, but devices find few of many much faster.
+const GROUPS: usize = 4;
 
 /// Chooses the next tokens of a batch from logits on a device, row by row what each row's
 /// [`Sampler`] would choose.
@@ -66,8 +71,8 @@ enum Reach {
 /// What the rows of one batch ask of the device.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
-    /// The likeliest chunks.
-    likeliest: bool,
+    /// The likeliest chunks of how many groups; 0 for none. Chunk `i` is in group `i % groups`.
+    groups: usize,
     /// All chunks, because a row wants more of the highest scores than the likeliest must hold.
     whole: bool,
     /// The sum of everything, and the chunk in which the random number falls.
@@ -102,9 +107,11 @@ impl Chooser {
     /// Chooses a token for every row that is wanted, and notes it; 0 stands for the others, which
     /// draw nothing and must not be wanted again.
     ///
-    /// It waits for the device once, and reads some 4000 numbers a row that draws, two a row where
-    /// none does. Only a row with `top_p` and no `top_k` whose distribution is so flat that the
-    /// likeliest tokens don't reach `top_p` waits again, and reads its whole vocabulary.
+    /// It waits for the device once, for all rows: two numbers a row where none draws, else some
+    /// 2000 a row, or 8000 where one has `top_p` without `top_k`; a `top_k` of 64 or more takes the
+    /// whole vocabulary. It waits a second time, for the whole vocabulary of a row, where the
+    /// likeliest tokens that were read don't reach the row's `top_p`, its distribution being very
+    /// flat, or where scores that are exactly equal leave `top_k` open.
     ///
     /// # Shapes
     /// - `logits`: `[batch, vocab]`, f32
@@ -142,7 +149,7 @@ impl Chooser {
             if highest.is_nan() || highest == f32::INFINITY {
                 return Err(Error::NotFinite { found: highest });
             }
-            match self.chosen(row, &reading, uniforms[row]) {
+            match self.chosen(row, &reading, asked, uniforms[row]) {
                 Some(token) => tokens[row] = token,
                 None => refused.push(row),
             }
@@ -180,8 +187,12 @@ impl Chooser {
         let wanted = (0..wanted.len()).filter(|row| wanted[*row]);
         let reaches = wanted.map(|row| self.reach(row)).collect::<Vec<_>>();
         let any = |asks: fn(&Reach) -> bool| reaches.iter().any(asks);
+        let any_top_k = any(|reach| matches!(reach, Reach::TopK(_)));
         Asked {
-            likeliest: any(|reach| matches!(reach, Reach::TopK(_) | Reach::TopP)),
+            groups: match (any(|reach| *reach == Reach::TopP), any_top_k) {
+                (true, _) => GROUPS,
+                (false, any_top_k) => usize::from(any_top_k),
+            },
             // The last of the likeliest may be as likely as one that is left behind.
             whole: any(|reach| matches!(reach, Reach::TopK(top_k) if *top_k >= READ)),
             mass: any(|reach| matches!(reach, Reach::TopP | Reach::Everything)),
@@ -194,14 +205,14 @@ impl Chooser {
         // Of equal scores the first; NaN counts as higher than all.
         let (highest, best) = scores.clone().max_dim_with_indices(1);
         let mut found = vec![best.float(), highest.clone()];
-        if !asked.likeliest && !asked.mass {
+        if asked.groups == 0 && !asked.mass {
             return Tensor::cat(found, 1);
         }
         let chunks = chunked(scores);
         let [batch, count, width] = chunks.dims();
         let mut places = Vec::new();
-        if asked.likeliest {
-            places.push(likeliest(&chunks, asked.whole));
+        if asked.groups > 0 {
+            places.push(likeliest(&chunks, asked));
         }
         if asked.mass {
             // Where nothing scores more than minus infinity, all weights are 0.
@@ -211,9 +222,12 @@ impl Chooser {
             let uniform = uniforms.iter().map(|uniform| below_one(*uniform));
             let fall = Fall::of(weights.sum_dim(2).squeeze_dim(2), column(uniform, &device));
             found.extend([fall.total, fall.left]);
-            places.push(fall.place);
+            // Where all weights are 0, it falls behind the vocabulary.
+            let last = (self.vocab - 1) / WIDTH;
+            places.push(fall.place.clamp_max(last as i64));
         }
-        let places = Tensor::cat(places, 1); // [batch, read]
+        // Broken scores have no order, and so no place: whatever is read of them must be there.
+        let places = Tensor::cat(places, 1).clamp(0, count as i64 - 1); // [batch, read]
         let [_batch, read] = places.dims();
         let starts = Tensor::<1, Int>::arange(0..batch as i64, &device) * count as i64;
         let flat = (places.clone() + starts.unsqueeze_dim(1)).reshape([batch * read]);
@@ -223,11 +237,13 @@ impl Chooser {
     }
 
     /// The token of a row; `None` where it takes more than what was read.
-    fn chosen(&self, row: usize, reading: &Reading, uniform: f64) -> Option<u32> {
+    fn chosen(&self, row: usize, reading: &Reading, asked: Asked, uniform: f64) -> Option<u32> {
         let own = &self.samplers[row];
         match self.reach(row) {
             Reach::Best => Some(reading.best),
-            Reach::TopK(_) | Reach::TopP => own.draw(reading.scores(self.vocab), uniform),
+            Reach::TopK(_) | Reach::TopP => {
+                own.draw(reading.scores(asked.groups, self.vocab), uniform)
+            }
             Reach::Everything => {
                 let (_total, left) = reading.mass?;
                 let last = reading.chunks.last()?;
@@ -242,7 +258,7 @@ impl Chooser {
 /// `[batch, vocab] -> [batch, chunks, WIDTH]`, minus infinity behind the vocabulary.
 fn chunked(scores: Tensor<2>) -> Tensor<3> {
     let [batch, vocab] = scores.dims();
-    let count = vocab.div_ceil(WIDTH);
+    let count = vocab.div_ceil(WIDTH * GROUPS) * GROUPS;
     let missing = count * WIDTH - vocab;
     let scores = if missing == 0 {
         scores
@@ -253,17 +269,20 @@ fn chunked(scores: Tensor<2>) -> Tensor<3> {
     scores.reshape([batch, count, WIDTH])
 }
 
-/// The chunks with the highest maxima, `[batch, read]`.
-fn likeliest(chunks: &Tensor<3>, whole: bool) -> Tensor<2, Int> {
+/// The chunks with the highest maxima of each group, `[batch, read]`.
+fn likeliest(chunks: &Tensor<3>, asked: Asked) -> Tensor<2, Int> {
     let [batch, count, _width] = chunks.dims();
-    if whole || count <= READ {
-        let all = Tensor::<1, Int>::arange(0..count as i64, &chunks.device());
-        return all.unsqueeze::<2>().expand([batch, count]);
+    let (device, groups) = (chunks.device(), asked.groups);
+    let upto = |end: usize| Tensor::<1, Int>::arange(0..end as i64, &device);
+    if asked.whole || count <= READ * groups {
+        return upto(count).unsqueeze::<2>().expand([batch, count]);
     }
     // Not all devices find minus infinity among the highest.
-    let maxima = chunks.clone().max_dim(2).squeeze_dim::<2>(2).clamp_min(f32::MIN);
-    let (_maxima, places) = maxima.topk_with_indices(READ, 1);
-    places
+    let maxima = chunks.clone().max_dim(2).clamp_min(f32::MIN);
+    let grouped = maxima.reshape([batch, count / groups, groups]).swap_dims(1, 2);
+    let (_maxima, places) = grouped.topk_with_indices(READ, 2);
+    let places = places * groups as i64 + upto(groups).reshape([1, groups, 1]);
+    places.reshape([batch, groups * READ])
 }
 
 /// Where a row's random number falls.
@@ -286,7 +305,7 @@ impl Fall {
         let total = running.clone().narrow(1, count - 1, 1);
         let target = total.clone() * uniform;
         let ahead = running.clone().greater(target.clone().expand([batch, count]));
-        let place = ahead.clone().bool_not().int().sum_dim(1).clamp_max(count as i64 - 1);
+        let place = ahead.clone().bool_not().int().sum_dim(1);
         let before = running.mask_fill(ahead, 0.0).max_dim(1);
         Self { total, left: target - before, place }
     }
@@ -335,16 +354,18 @@ impl<'a> Reading<'a> {
         Self { best, highest, mass, chunks }
     }
 
-    /// The likeliest chunks.
-    fn scores(&self, vocab: usize) -> Scores {
+    /// The tokens of the likeliest chunks.
+    fn scores(&self, groups: usize, vocab: usize) -> Scores {
         let count = self.chunks.len() - usize::from(self.mass.is_some());
         let mut chunks = self.chunks[..count].to_vec();
         chunks.sort_unstable_by_key(|(place, _scores)| *place);
         let rest = (count * WIDTH < vocab).then(|| {
-            let maxima = chunks
-                .iter()
-                .map(|(_place, scores)| scores.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            let bound = maxima.fold(f32::INFINITY, f32::min);
+            let maximum = |scores: &[f32]| scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let lowest = |group: usize| {
+                let own = chunks.iter().filter(|(place, _scores)| place % groups == group);
+                own.map(|(_place, scores)| maximum(scores)).fold(f32::INFINITY, f32::min)
+            };
+            let bound = (0..groups).map(lowest).fold(f32::NEG_INFINITY, f32::max);
             Rest { bound, total: self.mass.map_or(0.0, |(total, _left)| total) }
         });
         Scores { tokens: listed(&chunks, vocab), rest }

@@ -108,21 +108,28 @@ impl Scores {
         if top_p >= 1.0 {
             return Some(());
         }
-        self.tokens.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         let listed = || self.tokens.iter().map(|(_token, score)| weight(*score)).sum::<f64>();
         let rest = self.rest.take();
         let enough = top_p * rest.map_or_else(listed, |rest| rest.total);
-        let mut reached = 0.0;
-        let mut kept = 0;
-        for (_token, score) in &self.tokens {
-            if reached >= enough && kept > 0 {
-                break;
+        let order =
+            |(id, a): &(u32, f32), (other, b): &(u32, f32)| b.total_cmp(a).then(id.cmp(other));
+        let (mut reached, mut kept, mut sorted) = (0.0, 0, 0);
+        while kept < self.tokens.len() && (reached < enough || kept == 0) {
+            if kept == sorted {
+                // Most often a few are enough: sorting a whole vocabulary takes longer than to find
+                // its upper end.
+                let tail = &mut self.tokens[sorted..];
+                let len = tail.len().min(1024.max(sorted * 8));
+                tail.select_nth_unstable_by(len - 1, order);
+                tail[..len].sort_unstable_by(order);
+                sorted += len;
             }
+            let (_token, score) = self.tokens[kept];
             // One of the rest may come before it.
-            if rest.is_some_and(|rest| rest.bound >= *score) {
+            if rest.is_some_and(|rest| rest.bound >= score) {
                 return None;
             }
-            reached += weight(*score);
+            reached += weight(score);
             kept += 1;
         }
         if rest.is_some() && reached < enough {

@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// More than is read of a row; not a whole number of chunks.
-const VOCAB: usize = 9000;
+const VOCAB: usize = 10_001;
 
 fn greedy() -> SamplingConfig {
     SamplingConfig::default()
@@ -77,7 +77,7 @@ fn any_config() -> impl Strategy<Value = SamplingConfig> {
     (
         prop_oneof![Just(0.0_f32), Just(1.0), 0.2_f32..2.0],
         prop_oneof![Just(1.0_f32), 0.01_f32..1.0],
-        prop_oneof![Just(0_usize), 1_usize..60, 60_usize..70, 70_usize..10_000],
+        prop_oneof![Just(0_usize), 1_usize..60, 60_usize..70, 70_usize..11_000],
         prop_oneof![Just(1.0_f32), 0.5_f32..2.0],
         any::<u64>(),
     )
@@ -95,7 +95,7 @@ fn a_device_chooses_what_the_host_chooses() {
     for device in testing::devices() {
         let cases = Config { cases: 48, failure_persistence: None, ..Config::default() };
         let configs = prop::collection::vec(any_config(), 1..4);
-        let vocab = prop_oneof![Just(VOCAB), Just(1), 2_usize..5000, Just(64 * 65)];
+        let vocab = prop_oneof![Just(VOCAB), Just(1), 2_usize..9000, Just(32 * 65), Just(32 * 260)];
         let case = (configs, vocab, any::<u32>(), any::<bool>());
         TestRunner::new(cases)
             .run(&case, |(configs, vocab, seed, ties)| {
@@ -166,13 +166,21 @@ fn a_token_costs_one_read_back_of_a_few_numbers() {
     for device in testing::devices() {
         // As sharp as a model's, so that a part of the likeliest tokens reaches `top_p`.
         let rows = (0..5).map(|row| logits(row, 49_152, false)).collect::<Vec<_>>();
-        let tensor = put(&rows, &device) * 5.0;
+        let tensor = put(&rows, &device) * 100.0;
         let mut chooser = Chooser::new(samplers(&mixed()), 49_152, &device);
         let before = (read_backs(), read_back_bytes());
         chooser.choose(tensor.clone(), &[true; 5]).unwrap();
         assert_eq!(read_backs() - before.0, 1);
         let drawing = read_back_bytes() - before.1;
-        assert!(drawing <= 5 * 4 * 5000, "{drawing} bytes");
+        assert!(drawing <= 5 * 4 * 9000, "{drawing} bytes");
+
+        let top_k = SamplingConfig { top_k: 40, top_p: 0.95, ..self::drawing() };
+        let mut chooser = Chooser::new(samplers(&[greedy(), top_k]), 49_152, &device);
+        let before = (read_backs(), read_back_bytes());
+        chooser.choose(tensor.clone().narrow(0, 0, 2), &[true; 2]).unwrap();
+        assert_eq!(read_backs() - before.0, 1);
+        let drawing = read_back_bytes() - before.1;
+        assert!(drawing <= 2 * 4 * 2200, "{drawing} bytes");
 
         let mut chooser = Chooser::new(samplers(&[greedy(), greedy()]), 49_152, &device);
         let before = (read_backs(), read_back_bytes());
