@@ -58,6 +58,7 @@ mod read_back;
 mod rotary;
 mod sample;
 mod seam;
+mod shortlist;
 mod source;
 mod state;
 mod stop_strings;

@@ -53,7 +53,9 @@ fn logits(seed: u64, vocab: usize, ties: bool) -> Vec<f32> {
 fn compare(configs: &[SamplingConfig], vocab: usize, seed: u64, ties: bool, device: &Device) {
     let mut alone = samplers(configs);
     let prompt = [1, 5, 7, 8000, 99_999].map(|token| token % (vocab as u32 + 2));
-    alone.iter_mut().for_each(|own| own.observe(&prompt));
+    for own in &mut alone {
+        own.observe(&prompt);
+    }
     let mut chooser = Chooser::new(alone.clone(), vocab, device);
     for step in 0..4 {
         let rows = (0..configs.len() as u64).map(|row| logits(seed + 10 * step + row, vocab, ties));
