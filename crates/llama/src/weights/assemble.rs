@@ -99,15 +99,31 @@ pub(super) fn assemble(config: LlamaConfig, precision: Precision, mut tensors: T
     Llama { embedding, positions, layers, norm, head, config, precision }
 }
 
-/// The model's tensors by our names, on the host.
-pub(super) fn disassemble(llama: &Llama) -> Result<BTreeMap<String, TensorData>> {
+/// A tensor of the model where it is.
+pub(super) enum Part<'a> {
+    Matrix(&'a Weight),
+    Vector(Tensor<1>),
+}
+
+impl Part<'_> {
+    /// Its numbers, on the host.
+    pub(super) fn read(&self) -> Result<TensorData> {
+        match self {
+            Self::Matrix(weight) => read_back(weight.to_dense()),
+            Self::Vector(vector) => read_back(vector.clone()),
+        }
+    }
+}
+
+/// The model's tensors by our names.
+pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, Part<'_>> {
     let mut tensors = BTreeMap::new();
-    let mut add = |name: String, data: TensorData| {
-        tensors.insert(name, data);
+    let mut add = |name: String, part| {
+        tensors.insert(name, part);
     };
-    add("model.embed_tokens.weight".into(), read_back(llama.embedding.to_dense())?);
+    add("model.embed_tokens.weight".into(), Part::Matrix(&llama.embedding));
     if let Some(positions) = &llama.positions {
-        add("model.embed_positions.weight".into(), read_back(positions.to_dense())?);
+        add("model.embed_positions.weight".into(), Part::Matrix(positions));
     }
     let mut norms = vec![("model.norm".to_owned(), Some(&llama.norm))];
     for (index, layer) in llama.layers.iter().enumerate() {
@@ -125,9 +141,9 @@ pub(super) fn disassemble(llama: &Llama) -> Result<BTreeMap<String, TensorData>>
         ];
         for (name, linear) in linears {
             let Some(linear) = linear else { continue };
-            add(format!("{prefix}.{name}.weight"), read_back(linear.weight.to_dense())?);
+            add(format!("{prefix}.{name}.weight"), Part::Matrix(&linear.weight));
             if let Some(bias) = &linear.bias {
-                add(format!("{prefix}.{name}.bias"), read_back(bias.val())?);
+                add(format!("{prefix}.{name}.bias"), Part::Vector(bias.val()));
             }
         }
         let named = [
@@ -140,13 +156,13 @@ pub(super) fn disassemble(llama: &Llama) -> Result<BTreeMap<String, TensorData>>
     }
     for (name, norm) in norms {
         let Some(norm) = norm else { continue };
-        add(format!("{name}.weight"), read_back(norm.weight.val())?);
+        add(format!("{name}.weight"), Part::Vector(norm.weight.val()));
         if let Some(bias) = &norm.bias {
-            add(format!("{name}.bias"), read_back(bias.val())?);
+            add(format!("{name}.bias"), Part::Vector(bias.val()));
         }
     }
     if let Some(head) = &llama.head {
-        add("lm_head.weight".into(), read_back(head.weight.to_dense())?);
+        add("lm_head.weight".into(), Part::Matrix(&head.weight));
     }
-    Ok(tensors)
+    tensors
 }
