@@ -7,6 +7,8 @@
 //! You should see Burn's own optimizer teach an adapter and a small head together which kind of
 //! instruction a text is, and most of the instructions that it has never seen told apart.
 
+#![expect(clippy::disallowed_methods, reason = "programs of their own wait as they like")]
+
 use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, Layers};
 use burn::module::{Initializer, Module};
 use burn::nn::loss::CrossEntropyLossConfig;

@@ -7,6 +7,8 @@
 //! You should see what is in PEFT's folder, scores that equal PEFT's own to four digits, and the same
 //! bytes when the adapter is saved again.
 
+#![expect(clippy::disallowed_methods, reason = "programs of their own wait as they like")]
+
 use std::path::Path;
 
 use adaption_prompt::files::peft::TENSORS_FILE;

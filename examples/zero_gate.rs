@@ -40,5 +40,5 @@ fn main() -> anyhow::Result<()> {
 fn scores(llama: &Llama, tokens: &[u32], adapter: &dyn Adapter) -> anyhow::Result<Vec<f32>> {
     let hidden = llama.forward(llama.tokens(&[tokens.to_vec()])?, None, adapter)?;
     let logits = llama.logits(hidden.narrow(1, tokens.len() - 1, 1), adapter);
-    Ok(logits.into_data().iter::<f32>().collect())
+    Ok(llama::read_back(logits)?.iter::<f32>().collect())
 }

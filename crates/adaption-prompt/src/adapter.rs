@@ -5,7 +5,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{Adapter, Llama, LlamaConfig};
+use llama::{Adapter, Llama, LlamaConfig, read_back};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -155,7 +155,7 @@ impl AdaptionPrompt {
     /// each layer's prompt is those rows, again from the first where they are fewer.
     ///
     /// # Errors
-    /// [`llama::Error::TokenId`] for an id outside the vocabulary.
+    /// [`llama::Error::TokenId`] for an id outside the vocabulary; [`llama::Error::Device`].
     ///
     /// # Panics
     /// If there are no tokens.
@@ -163,7 +163,7 @@ impl AdaptionPrompt {
         assert!(!tokens.is_empty(), "a text has tokens");
         let ids = tokens.iter().copied().cycle().take(self.config.adapter_len);
         let ids = llama.tokens(&[ids.collect()])?.squeeze_dim::<1>(0);
-        let rows = llama.embedding.select(ids).into_data();
+        let rows = read_back(llama.embedding.select(ids))?;
         for layer in &mut self.layers {
             layer.prompt = Param::from_data(rows.clone(), &layer.prompt.val().device());
         }

@@ -80,7 +80,7 @@ impl AdapterConfig {
         self.validate(&llama.config().into())?;
         let prompts =
             self.prompts.as_ref().map(|prompts| prompts.init(llama.config(), seed, device));
-        let v2 = self.v2.as_ref().map(|v2| v2.init(llama, device));
+        let v2 = self.v2.as_ref().map(|v2| v2.init(llama, device)).transpose()?;
         let lora = self.lora.as_ref().map(|lora| lora.init(llama.config(), seed, device));
         Ok(AdapterWeights { prompts: prompts.transpose()?, v2, lora: lora.transpose()? })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use llama::{LinearName, NormName, Sizes};
+use llama::{LinearName, NormName, Sizes, read_back};
 
 use crate::adapter::{AdaptionPrompt, LayerPrompt};
 use crate::config::{AdaptionPromptConfig, Gate, Init};
@@ -23,8 +23,8 @@ fn vector(values: &[f32], device: &Device) -> Param<Tensor<1>> {
     Param::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
 }
 
-fn numbers<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
-    param.val().into_data().convert_dtype(DType::F32).iter::<f32>().collect()
+fn numbers<const D: usize>(param: &Param<Tensor<D>>) -> Result<Vec<f32>> {
+    Ok(read_back(param.val())?.convert_dtype(DType::F32).iter::<f32>().collect())
 }
 
 impl AdapterWeights {
@@ -71,13 +71,16 @@ impl AdapterWeights {
     }
 
     /// The numbers, beside what is known of the base.
-    pub fn to_data(&self, base: BaseInfo) -> AdapterData {
-        AdapterData {
+    ///
+    /// # Errors
+    /// [`llama::Error::Device`]
+    pub fn to_data(&self, base: BaseInfo) -> Result<AdapterData> {
+        Ok(AdapterData {
             base,
-            prompts: self.prompts.as_ref().map(prompts_to),
-            v2: self.v2.as_ref().map(v2_to),
-            lora: self.lora.as_ref().map(lora_to),
-        }
+            prompts: self.prompts.as_ref().map(prompts_to).transpose()?,
+            v2: self.v2.as_ref().map(v2_to).transpose()?,
+            lora: self.lora.as_ref().map(lora_to).transpose()?,
+        })
     }
 }
 
@@ -213,22 +216,24 @@ fn prompts_from(prompts: &PromptData, model: &Sizes, device: &Device) -> Adaptio
     AdaptionPrompt::new(config, indices, layers.collect())
 }
 
-fn prompts_to(prompts: &AdaptionPrompt) -> PromptData {
+fn prompts_to(prompts: &AdaptionPrompt) -> Result<PromptData> {
     let config = prompts.config();
     let mut d_model = 0;
     let layers = prompts.indices().iter().zip(&prompts.layers).map(|(&index, own)| {
         [_, d_model] = own.prompt.val().dims();
-        let factor = own.factor.as_ref().and_then(|factor| numbers(factor).first().copied());
-        (index, PromptLayer { prompt: numbers(&own.prompt), gate: numbers(&own.gate), factor })
+        let factor = own.factor.as_ref().map(numbers).transpose()?;
+        let factor = factor.and_then(|factor| factor.first().copied());
+        let (prompt, gate) = (numbers(&own.prompt)?, numbers(&own.gate)?);
+        Ok((index, PromptLayer { prompt, gate, factor }))
     });
-    let layers = layers.collect();
-    PromptData {
+    let layers = layers.collect::<Result<_>>()?;
+    Ok(PromptData {
         adapter_len: config.adapter_len,
         d_model,
         gate: config.gate,
         activation: config.activation,
         layers,
-    }
+    })
 }
 
 fn v2_from(v2: &V2Data, model: &Sizes, device: &Device) -> AdapterV2 {
@@ -267,22 +272,22 @@ fn v2_from(v2: &V2Data, model: &Sizes, device: &Device) -> AdapterV2 {
     AdapterV2 { layers: layers.collect(), config }
 }
 
-fn v2_to(v2: &AdapterV2) -> V2Data {
+fn v2_to(v2: &AdapterV2) -> Result<V2Data> {
     let mut data =
         V2Data { scale: v2.config().scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
     for (layer, own) in v2.layers.iter().enumerate() {
         for linear in &own.linears {
-            let (scale, bias) =
-                (linear.scale.as_ref().map(numbers), linear.bias.as_ref().map(numbers));
+            let scale = linear.scale.as_ref().map(numbers).transpose()?;
+            let bias = linear.bias.as_ref().map(numbers).transpose()?;
             data.linears.insert((layer, linear.name), V2LinearData { scale, bias });
         }
         for norm in &own.norms {
-            let bias = norm.bias.as_ref().map(numbers);
-            let weight = numbers(&norm.weight);
+            let bias = norm.bias.as_ref().map(numbers).transpose()?;
+            let weight = numbers(&norm.weight)?;
             data.norms.insert((layer, norm.name), V2NormData { weight, bias });
         }
     }
-    data
+    Ok(data)
 }
 
 fn lora_from(lora: &LoraData, model: &Sizes, device: &Device) -> Lora {
@@ -312,9 +317,12 @@ fn lora_from(lora: &LoraData, model: &Sizes, device: &Device) -> Lora {
     Lora { layers, config }
 }
 
-fn lora_to(lora: &Lora) -> LoraData {
+fn lora_to(lora: &Lora) -> Result<LoraData> {
     let pairs = lora.layers.iter().enumerate().flat_map(|(layer, own)| {
-        own.pairs.iter().map(move |pair| ((layer, pair.name), (numbers(&pair.a), numbers(&pair.b))))
+        own.pairs
+            .iter()
+            .map(move |pair| Ok(((layer, pair.name), (numbers(&pair.a)?, numbers(&pair.b)?))))
     });
-    LoraData { rank: lora.config().rank, alpha: lora.config().alpha, pairs: pairs.collect() }
+    let pairs = pairs.collect::<Result<_>>()?;
+    Ok(LoraData { rank: lora.config().rank, alpha: lora.config().alpha, pairs })
 }

@@ -10,7 +10,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{LinearName, Llama, Norm, NormName, NormWeights, Sizes};
+use llama::{LinearName, Llama, Norm, NormName, NormWeights, Sizes, read_back};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -89,7 +89,7 @@ impl V2Config {
     }
 
     /// A fresh one.
-    pub(crate) fn init(&self, llama: &Llama, device: &Device) -> AdapterV2 {
+    pub(crate) fn init(&self, llama: &Llama, device: &Device) -> Result<AdapterV2> {
         let sizes = Sizes::from(llama.config());
         let filled = |value: f32, len: usize| {
             Param::from_data(TensorData::new(vec![value; len], [len]), device)
@@ -109,21 +109,21 @@ impl V2Config {
             linears.collect::<Vec<_>>()
         };
         let norms = |layer: usize| {
-            let learned = |(name, norm): (NormName, &Norm)| V2Norm {
-                name,
-                weight: Param::from_data(norm.weight.val().into_data(), device),
-                bias: norm
-                    .bias
-                    .as_ref()
-                    .map(|bias| Param::from_data(bias.val().into_data(), device)),
+            // Over the host: the base's device may be another one than the adapter's.
+            let copy = |own: &Param<Tensor<1>>| {
+                read_back(own.val()).map(|data| Param::from_data(data, device))
+            };
+            let learned = |(name, norm): (NormName, &Norm)| {
+                let bias = norm.bias.as_ref().map(copy).transpose()?;
+                Ok(V2Norm { name, weight: copy(&norm.weight)?, bias })
             };
             let norms = if self.norms { llama.norms(layer) } else { Vec::new() };
-            norms.into_iter().map(learned).collect()
+            norms.into_iter().map(learned).collect::<Result<Vec<_>>>()
         };
         let layers = (0..=sizes.n_layers)
-            .map(|layer| V2Layer { linears: linears(layer), norms: norms(layer) })
-            .collect();
-        AdapterV2 { layers, config: self.clone() }
+            .map(|layer| Ok(V2Layer { linears: linears(layer), norms: norms(layer)? }))
+            .collect::<Result<_>>()?;
+        Ok(AdapterV2 { layers, config: self.clone() })
     }
 }
 

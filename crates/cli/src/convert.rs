@@ -82,7 +82,7 @@ fn base_info(args: &Args, format: Format) -> anyhow::Result<BaseInfo> {
     let Some(name) = &args.model.model else { return Ok(BaseInfo::default()) };
     let source = args.model.source()?;
     let fingerprint = match format {
-        Format::LlamaAdapter => Some(args.model.load()?.llama.fingerprint()),
+        Format::LlamaAdapter => Some(args.model.load()?.llama.fingerprint()?),
         _ => None,
     };
     Ok(BaseInfo { fingerprint, ..BaseInfo::of(source.config(), Some(name.clone())) })

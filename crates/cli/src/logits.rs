@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let hidden = base.llama.forward(tokens, None, &adapter)?;
     let logits = base.llama.logits(hidden, &adapter);
     let shape = logits.dims();
-    let data = logits.into_data().convert_dtype(DType::F32);
+    let data = llama::read_back(logits)?.convert_dtype(DType::F32);
     let view = TensorView::new(Dtype::F32, shape.to_vec(), data.as_bytes())?;
     let bytes = safetensors::serialize([("logits", view)], None)?;
     llama::files::write(&args.out, &bytes)?;

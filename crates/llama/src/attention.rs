@@ -227,7 +227,7 @@ mod tests {
 
     fn rows(mask: Tensor<4, Bool>) -> Vec<String> {
         let [_batch, _one, _seq, total] = mask.dims();
-        let cells = mask.into_data_as::<bool>().iter::<bool>().collect::<Vec<_>>();
+        let cells = crate::read_back::read_back(mask).unwrap().iter::<bool>().collect::<Vec<_>>();
         cells
             .chunks(total)
             .map(|row| row.iter().map(|&forbidden| if forbidden { '.' } else { 'x' }).collect())

@@ -1,7 +1,7 @@
 //! Writing files so that a failure never costs what was there.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -12,11 +12,16 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Write`]; the temporary file is removed and the old file is as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |temporary| File::create(temporary)?.write_all(bytes))
+}
+
+/// As [`write`](write()), with a function that makes the temporary file.
+pub(crate) fn write_with(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+    let written = make(&temporary)
+        .and_then(|()| File::options().write(true).open(&temporary)?.sync_all())
         .and_then(|()| fs::rename(&temporary, path));
     written.map_err(|source| {
         // The write failed already; that the leftover could not be removed adds nothing.

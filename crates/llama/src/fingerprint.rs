@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::architecture::Architecture;
 use crate::config::{FeedForwardKind, LlamaConfig};
+use crate::error::Result;
 use crate::linear::Linear;
 use crate::model::Llama;
+use crate::read_back::read_back;
 use crate::seam::LinearName;
 
 /// What fixes the shapes of everything that can be adapted.
@@ -97,24 +99,28 @@ pub struct Fingerprint {
 
 impl Llama {
     /// What tells this model from others. Reads the norms and runs two small products.
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { sizes: self.config().into(), norms: self.hash_norms(), sample: self.sample() }
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device)
+    pub fn fingerprint(&self) -> Result<Fingerprint> {
+        let (norms, sample) = (self.hash_norms()?, self.sample()?);
+        Ok(Fingerprint { sizes: self.config().into(), norms, sample })
     }
 
     /// FNV-1a: it tells models apart; it keeps no secrets.
-    fn hash_norms(&self) -> String {
+    fn hash_norms(&self) -> Result<String> {
         let layers = self.layers.iter();
         let norms = layers.flat_map(|layer| [&layer.attention_norm, &layer.feed_forward_norm]);
         let weights = norms.chain([&self.norm]).map(|norm| norm.weight.val()).collect();
-        let data = Tensor::cat(weights, 0).into_data().convert_dtype(DType::F32);
+        let data = read_back(Tensor::cat(weights, 0))?.convert_dtype(DType::F32);
         let mut hash = FnvHasher::default();
         for weight in data.iter::<f32>() {
             hash.write(&bf16::from_f32(weight).to_le_bytes());
         }
-        format!("{:016x}", hash.finish())
+        Ok(format!("{:016x}", hash.finish()))
     }
 
-    fn sample(&self) -> Vec<f32> {
+    fn sample(&self) -> Result<Vec<f32>> {
         /// Outputs of each product.
         const KEPT: usize = 16;
         let through = |linear: &Linear, width: usize| {
@@ -126,13 +132,13 @@ impl Llama {
             });
             let signs = TensorData::new(signs.collect::<Vec<f32>>(), [1, width]);
             let input = Tensor::<2>::from_data(signs, &self.device().without_autodiff());
-            let output = linear.forward(input).into_data().convert_dtype(DType::F32);
-            output.iter::<f32>().take(KEPT).map(rounded).collect::<Vec<_>>()
+            let output = read_back(linear.forward(input))?.convert_dtype(DType::F32);
+            Ok(output.iter::<f32>().take(KEPT).map(rounded).collect::<Vec<_>>())
         };
         let (first, last) = (&self.layers[0], &self.layers[self.layers.len() - 1]);
-        let mut sample = through(&first.attention.query, self.config().d_model);
-        sample.extend(through(&last.feed_forward.down, self.config().d_ff));
-        sample
+        let mut sample = through(&first.attention.query, self.config().d_model)?;
+        sample.extend(through(&last.feed_forward.down, self.config().d_ff)?);
+        Ok(sample)
     }
 }
 
@@ -221,7 +227,8 @@ mod tests {
     fn a_model_is_itself_in_every_precision() {
         let source =
             ModelSource::open(testing::golden_folder().join("llama-gqa-tied/base")).unwrap();
-        let print = |precision| source.load(precision, &testing::flex()).unwrap().fingerprint();
+        let print =
+            |precision| source.load(precision, &testing::flex()).unwrap().fingerprint().unwrap();
         let whole = print(Precision::F32);
         assert_eq!(whole.differences(&whole), [""; 0]);
         for precision in [Precision::BF16, Precision::F16, Precision::Bits8, Precision::Bits4] {
@@ -231,13 +238,13 @@ mod tests {
 
     #[test]
     fn other_weights_and_other_sizes_are_named() {
-        let model = tiny(12).fingerprint();
+        let model = tiny(12).fingerprint().unwrap();
         // The norms of both are ones: the products tell them apart.
-        let other = model.differences(&tiny(12).fingerprint());
+        let other = model.differences(&tiny(12).fingerprint().unwrap());
         assert_eq!(other.len(), 1, "{other:?}");
         assert!(other[0].starts_with("sampled products"), "{other:?}");
         assert_eq!(
-            model.differences(&tiny(14).fingerprint()),
+            model.differences(&tiny(14).fingerprint().unwrap()),
             ["width of the feed-forward: 12 and 14"]
         );
     }

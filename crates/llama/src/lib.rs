@@ -33,8 +33,10 @@
 pub mod architecture;
 pub mod attention;
 mod chat_template;
+mod choose;
 mod config;
 mod detokenizer;
+mod draw;
 mod error;
 mod feed_forward;
 pub mod files;
@@ -42,6 +44,7 @@ mod fingerprint;
 #[doc(hidden)]
 pub mod fuzz;
 mod generate;
+mod generator;
 pub mod gguf;
 #[cfg(feature = "hub")]
 pub mod hub;
@@ -55,6 +58,7 @@ mod read_back;
 mod rotary;
 mod sample;
 mod seam;
+mod shortlist;
 mod source;
 mod state;
 mod stop_strings;
@@ -69,21 +73,21 @@ pub mod weights;
 pub use architecture::Architecture;
 pub use attention::{Pass, PromptKv};
 pub use chat_template::{ChatTemplate, Message};
+pub use choose::Chooser;
 pub use config::{
     Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
 };
 pub use detokenizer::Detokenizer;
 pub use error::{Error, Result};
 pub use fingerprint::{Fingerprint, Sizes};
-pub use generate::{
-    Completion, FinishReason, GenerationConfig, Generator, Request, Step, generate,
-};
+pub use generate::{Completion, FinishReason, GenerationConfig, Request, Step, generate};
+pub use generator::Generator;
 pub use layer::Layer;
 pub use linear::Linear;
 pub use model::Llama;
 pub use norm::Norm;
 pub use precision::{Precision, UnknownPrecision};
-pub use read_back::{read_back, read_backs};
+pub use read_back::{read_back, read_back_bytes, read_backs};
 pub use sample::{Sampler, SamplingConfig};
 pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
 pub use source::ModelSource;

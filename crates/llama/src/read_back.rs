@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 
 thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The numbers of a tensor, once the device has computed them.
@@ -22,7 +23,10 @@ thread_local! {
 #[expect(clippy::disallowed_methods, reason = "this is where read-backs are counted")]
 pub fn read_back<const D: usize, K: kind::Basic>(tensor: Tensor<D, K>) -> Result<TensorData> {
     COUNT.set(COUNT.get() + 1);
-    tensor.try_into_data().map_err(|error| Error::Device { reason: cause(&error.to_string()) })
+    let data = tensor.try_into_data();
+    let data = data.map_err(|error| Error::Device { reason: cause(&error.to_string()) })?;
+    BYTES.set(BYTES.get() + data.as_bytes().len());
+    Ok(data)
 }
 
 /// The causes in a report of Burn's, without its scaffolding.
@@ -41,6 +45,11 @@ fn cause(report: &str) -> String {
 /// How often this thread has waited for a device so far.
 pub fn read_backs() -> usize {
     COUNT.get()
+}
+
+/// How many bytes this thread has got from a device so far.
+pub fn read_back_bytes() -> usize {
+    BYTES.get()
 }
 
 #[cfg(test)]
@@ -75,10 +84,10 @@ mod tests {
     #[test]
     fn reading_is_counted() {
         for device in testing::devices() {
-            let before = read_backs();
+            let before = (read_backs(), read_back_bytes());
             let data = read_back(Tensor::<1>::from_floats([1.0, 2.0], &device) * 2).unwrap();
             assert_eq!(data.iter::<f32>().collect::<Vec<_>>(), [2.0, 4.0]);
-            assert_eq!(read_backs() - before, 1);
+            assert_eq!((read_backs() - before.0, read_back_bytes() - before.1), (1, 8));
         }
     }
 }

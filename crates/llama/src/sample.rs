@@ -1,7 +1,8 @@
-//! logits ─► repetition penalty ─► temperature ─► top-k ─► top-p ─► a draw
+//! logits ─► repetition penalty ─► the best, or a draw from the row's own random numbers
 //!
-//! The order is Hugging Face's. Everything happens on the host, on one row at a time: what a row
-//! draws depends on its own seed and logits and on nothing else in its batch.
+//! What a row draws depends on its own seed and logits and on nothing else in its batch. Here are
+//! the settings and the random numbers of a row, and the choice from logits on the host; for those
+//! on a device there is [`Chooser`](crate::Chooser), which chooses the same.
 
 use std::collections::HashSet;
 
@@ -9,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::draw::{Scores, argmax};
 use crate::error::{Error, Result};
 
 /// How the next token is chosen.
@@ -102,12 +104,39 @@ impl Sampler {
             return Err(Error::NotFinite { found: *bad });
         }
         let scores = self.penalised(logits);
-        let token = match self.config.temperature {
-            0.0 => argmax(&scores),
-            temperature => self.draw(&scores, f64::from(temperature)),
+        let token = if self.is_greedy() {
+            argmax(&scores)
+        } else {
+            let uniform = self.uniform();
+            self.draw(Scores::all(&scores), uniform).expect("all scores are there")
         };
         self.observe(&[token]);
         Ok(token)
+    }
+
+    pub(crate) fn config(&self) -> &SamplingConfig {
+        &self.config
+    }
+
+    /// Whether it takes the best token, without a draw.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.config.temperature == 0.0
+    }
+
+    /// The row's next random number, 0 <= u < 1: one for each token that is drawn.
+    pub(crate) fn uniform(&mut self) -> f64 {
+        self.rng.random()
+    }
+
+    /// Tokens that the repetition penalty weakens.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = u32> {
+        self.seen.iter().copied()
+    }
+
+    /// Draws with a random number; `None` where the choice may be one that is not listed.
+    pub(crate) fn draw(&self, scores: Scores, uniform: f64) -> Option<u32> {
+        let SamplingConfig { temperature, top_p, top_k, .. } = self.config;
+        scores.draw(f64::from(temperature), top_k, f64::from(top_p), uniform)
     }
 
     /// Source: arXiv 1909.05858, section 4.1; negative logits are multiplied, as in
@@ -122,64 +151,6 @@ impl Sampler {
         }
         scores
     }
-
-    fn draw(&mut self, scores: &[f32], temperature: f64) -> u32 {
-        let mut tokens = (0..scores.len() as u32).collect::<Vec<_>>();
-        keep_top_k(&mut tokens, scores, self.config.top_k);
-        let highest = tokens.iter().map(|&t| scores[t as usize]).fold(f32::MIN, f32::max);
-        let weight = |token: u32| (f64::from(scores[token as usize] - highest) / temperature).exp();
-        keep_top_p(&mut tokens, scores, weight, f64::from(self.config.top_p));
-        let total: f64 = tokens.iter().map(|&token| weight(token)).sum();
-        let mut left = self.rng.random::<f64>() * total;
-        let drawn = tokens.iter().copied().find(|&token| {
-            left -= weight(token);
-            left < 0.0
-        });
-        // Rounding may leave a crumb behind the last token.
-        drawn.unwrap_or_else(|| tokens[tokens.len() - 1])
-    }
-}
-
-fn argmax(scores: &[f32]) -> u32 {
-    let mut best = 0;
-    for (index, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = index;
-        }
-    }
-    best as u32
-}
-
-/// Keeps the `top_k` likeliest tokens, and those as likely as the last of them.
-fn keep_top_k(tokens: &mut Vec<u32>, scores: &[f32], top_k: usize) {
-    if top_k == 0 || top_k >= tokens.len() {
-        return;
-    }
-    let mut sorted = scores.to_vec();
-    let (_above, last, _below) = sorted.select_nth_unstable_by(top_k - 1, |a, b| b.total_cmp(a));
-    let last = *last;
-    tokens.retain(|&token| scores[token as usize] >= last);
-}
-
-/// Keeps the smallest set of the likeliest tokens whose probabilities reach `top_p`.
-///
-/// Source: arXiv 1904.09751, section 3.1.
-fn keep_top_p(tokens: &mut Vec<u32>, scores: &[f32], weight: impl Fn(u32) -> f64, top_p: f64) {
-    if top_p >= 1.0 {
-        return;
-    }
-    tokens.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]));
-    let total: f64 = tokens.iter().map(|&token| weight(token)).sum();
-    let mut reached = 0.0;
-    let kept = tokens.iter().take_while(|&&token| {
-        let keep = reached < top_p * total;
-        reached += weight(token);
-        keep
-    });
-    let kept = kept.count().max(1);
-    tokens.truncate(kept);
-    // Back in the order of ids, so that tokens of nearly equal scores can't swap places.
-    tokens.sort_unstable();
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use crate::detokenizer::Detokenizer;
 use crate::error::Result;
-use crate::generate::{FinishReason, Generator, Step};
+use crate::generate::{FinishReason, Step};
+use crate::generator::Generator;
 use crate::stop_strings::StopStrings;
 use crate::tokenizer::Tokenizer;
 

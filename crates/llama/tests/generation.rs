@@ -26,8 +26,8 @@ fn uncached(llama: &Llama, prompt: &[u32], new: usize) -> Vec<u32> {
         let [_batch, seq] = tokens.dims();
         let hidden = llama.forward(tokens, None, &NoAdapter).unwrap();
         let logits = llama.logits(hidden.narrow(1, seq - 1, 1), &NoAdapter);
-        let next: i64 = logits.argmax(2).into_scalar::<i64>();
-        text.push(next as u32);
+        let next = llama::read_back(logits.argmax(2)).unwrap().iter::<u32>().next().unwrap();
+        text.push(next);
     }
     text[prompt.len()..].to_vec()
 }

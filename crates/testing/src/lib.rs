@@ -20,13 +20,11 @@ pub fn flex() -> Device {
 /// If a device that was named cannot be had: a test that was asked for must not be left out.
 pub fn devices() -> Vec<Device> {
     let open = |name: &str| device::parse(name).unwrap_or_else(|error| panic!("{error}"));
-    match std::env::var("LLAMA_ADAPTER_TEST_DEVICES") {
-        Ok(names) => names.split(',').map(|name| open(name.trim())).collect(),
-        Err(_) => {
-            let cpu = device::BACKENDS.iter().filter(|b| b.compiled && !b.indexed);
-            cpu.map(|backend| open(backend.name)).collect()
-        }
+    if let Ok(names) = std::env::var("LLAMA_ADAPTER_TEST_DEVICES") {
+        return names.split(',').map(|name| open(name.trim())).collect();
     }
+    let cpu = device::BACKENDS.iter().filter(|b| b.compiled && !b.indexed);
+    cpu.map(|backend| open(backend.name)).collect()
 }
 
 /// Checks that two tensors agree to `tolerance`, absolute, or relative where numbers exceed 1.
@@ -98,6 +96,7 @@ pub fn assert_relative<const D: usize>(
 }
 
 /// A tensor's numbers as f32, row by row.
+#[expect(clippy::disallowed_methods, reason = "tests may wait for a device")]
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }

@@ -91,8 +91,9 @@ fn measure(request: &Request, device: &Device) -> usize {
             let schedule = Schedule { peak: 1e-2, warmup: 1, total: 2 };
             let learner = request.method.init(&llama, 0).unwrap();
             let optimizer = OptimizerConfig::default();
-            let mut trainer = Trainer::new(&llama, learner, &examples, order, schedule, &optimizer)
-                .with_recompute(recompute);
+            let mut trainer =
+                Trainer::new(&llama, learner, &examples[..], order, schedule, &optimizer)
+                    .with_recompute(recompute);
             // Only the second step has moments from its start.
             trainer.step().unwrap();
             MEMORY.reset_peak_usage();

@@ -1,6 +1,5 @@
 //! Adapters on a device ⇄ files, with a look at the base.
 
-use std::cell::LazyCell;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -14,9 +13,9 @@ use crate::mix::{AnyAdapter, Mix, MixPart};
 use crate::weights::AdapterWeights;
 
 /// What is known of a model that is at hand.
-fn base_info(llama: &Llama, name: &str) -> BaseInfo {
-    let fingerprint = Some(llama.fingerprint());
-    BaseInfo { fingerprint, ..BaseInfo::of(llama.config(), Some(name.into())) }
+fn base_info(llama: &Llama, name: &str) -> Result<BaseInfo> {
+    let fingerprint = Some(llama.fingerprint()?);
+    Ok(BaseInfo { fingerprint, ..BaseInfo::of(llama.config(), Some(name.into())) })
 }
 
 impl AdapterWeights {
@@ -24,9 +23,9 @@ impl AdapterWeights {
     /// `llama_adapter.json`. `base` is what the model shall be called.
     ///
     /// # Errors
-    /// [`Error::File`]; files that were there stay whole.
+    /// [`Error::File`]; files that were there stay whole. [`llama::Error::Device`].
     pub fn save(&self, folder: &Path, llama: &Llama, base: &str) -> Result<()> {
-        write_folder(&self.to_data(base_info(llama, base)), folder)
+        write_folder(&self.to_data(base_info(llama, base)?)?, folder)
     }
 
     /// Reads a single adapter of any [`Format`](super::Format), for the model it was made for.
@@ -51,10 +50,11 @@ impl AnyAdapter {
             Self::Single(adapter) => return adapter.save(folder, llama, base),
             Self::Mix(mix) => mix,
         };
-        let info = base_info(llama, base);
-        let data =
-            |part: &MixPart| (part.name.clone(), part.weight, part.adapter.to_data(info.clone()));
-        write_mix(&mix.parts.iter().map(data).collect::<Vec<_>>(), folder)
+        let info = base_info(llama, base)?;
+        let data = |part: &MixPart| {
+            Ok((part.name.clone(), part.weight, part.adapter.to_data(info.clone())?))
+        };
+        write_mix(&mix.parts.iter().map(data).collect::<Result<Vec<_>>>()?, folder)
     }
 
     /// Reads an adapter of any [`Format`](super::Format), or a mix, for the model it was made for.
@@ -76,11 +76,15 @@ impl AnyAdapter {
     }
 
     fn load_with(folder: &Path, llama: &Llama, device: &Device, checked: bool) -> Result<Self> {
-        // Every part of a mix is held against the same one.
-        let fingerprint = LazyCell::new(|| llama.fingerprint());
-        let weights = |data: AdapterData, folder: &Path| {
+        // Every part of a mix is held against the same one, which only some files ask for.
+        let mut fingerprint = None;
+        let mut weights = |data: AdapterData, folder: &Path| {
             if let (true, Some(made_for)) = (checked, &data.base.fingerprint) {
-                let differences = made_for.differences(&fingerprint);
+                let ours = match fingerprint.take() {
+                    Some(known) => known,
+                    None => llama.fingerprint()?,
+                };
+                let differences = made_for.differences(fingerprint.insert(ours));
                 if !differences.is_empty() {
                     let base = data.base.name.clone();
                     return Err(Error::OtherBase { path: folder.into(), base, differences });

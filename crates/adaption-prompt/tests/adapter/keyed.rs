@@ -78,7 +78,8 @@ pub fn changed(
 ) -> AdapterWeights {
     let sizes = Sizes::from(llama.config());
     let fresh = config.init(llama, seed, &llama.device()).unwrap();
-    let mut data = fresh.to_data(BaseInfo { sizes: Some(sizes.clone()), ..Default::default() });
+    let mut data =
+        fresh.to_data(BaseInfo { sizes: Some(sizes.clone()), ..Default::default() }).unwrap();
     change(tensors(&mut data));
     AdapterWeights::from_data(&data, &sizes, "a test".as_ref(), device).unwrap()
 }
@@ -119,6 +120,7 @@ pub fn gradients(adapter: &AdapterWeights, gradients: &Gradients) -> BTreeMap<St
             Param::from_tensor(param.val().grad(self.0).expect("all of an adapter learns"))
         }
     }
-    let mut data = adapter.clone().map(&mut Mapper(gradients)).to_data(BaseInfo::default());
+    let mut data =
+        adapter.clone().map(&mut Mapper(gradients)).to_data(BaseInfo::default()).unwrap();
     tensors(&mut data).into_iter().map(|(name, values)| (name, values.to_vec())).collect()
 }

@@ -1,5 +1,7 @@
 //! The adapter against PEFT and other references, its files, its life, and its invariants.
 
+#![expect(clippy::disallowed_methods, reason = "tests may wait for a device")]
+
 mod conversions;
 mod decoding;
 mod files;

@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::expected_tensors;
 use crate::attention::Attention;
 use crate::config::{FeedForwardKind, LlamaConfig, NormKind, Positions};
+use crate::error::Result;
 use crate::feed_forward::FeedForward;
 use crate::layer::Layer;
 use crate::linear::Linear;
@@ -14,6 +15,7 @@ use crate::model::Llama;
 use crate::norm::Norm;
 use crate::precision::Precision;
 use crate::quantised::Quantised;
+use crate::read_back::read_back;
 use crate::weight::Weight;
 
 /// A tensor on the device, as the model will keep it.
@@ -97,15 +99,31 @@ pub(super) fn assemble(config: LlamaConfig, precision: Precision, mut tensors: T
     Llama { embedding, positions, layers, norm, head, config, precision }
 }
 
+/// A tensor of the model where it is.
+pub(super) enum Part<'a> {
+    Matrix(&'a Weight),
+    Vector(Tensor<1>),
+}
+
+impl Part<'_> {
+    /// Its numbers, on the host.
+    pub(super) fn read(&self) -> Result<TensorData> {
+        match self {
+            Self::Matrix(weight) => read_back(weight.to_dense()),
+            Self::Vector(vector) => read_back(vector.clone()),
+        }
+    }
+}
+
 /// The model's tensors by our names.
-pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, TensorData> {
+pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, Part<'_>> {
     let mut tensors = BTreeMap::new();
-    let mut add = |name: String, data: TensorData| {
-        tensors.insert(name, data);
+    let mut add = |name: String, part| {
+        tensors.insert(name, part);
     };
-    add("model.embed_tokens.weight".into(), llama.embedding.to_dense().into_data());
+    add("model.embed_tokens.weight".into(), Part::Matrix(&llama.embedding));
     if let Some(positions) = &llama.positions {
-        add("model.embed_positions.weight".into(), positions.to_dense().into_data());
+        add("model.embed_positions.weight".into(), Part::Matrix(positions));
     }
     let mut norms = vec![("model.norm".to_owned(), Some(&llama.norm))];
     for (index, layer) in llama.layers.iter().enumerate() {
@@ -123,9 +141,9 @@ pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, TensorData> {
         ];
         for (name, linear) in linears {
             let Some(linear) = linear else { continue };
-            add(format!("{prefix}.{name}.weight"), linear.weight.to_dense().into_data());
+            add(format!("{prefix}.{name}.weight"), Part::Matrix(&linear.weight));
             if let Some(bias) = &linear.bias {
-                add(format!("{prefix}.{name}.bias"), bias.val().to_data());
+                add(format!("{prefix}.{name}.bias"), Part::Vector(bias.val()));
             }
         }
         let named = [
@@ -138,13 +156,13 @@ pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, TensorData> {
     }
     for (name, norm) in norms {
         let Some(norm) = norm else { continue };
-        add(format!("{name}.weight"), norm.weight.val().to_data());
+        add(format!("{name}.weight"), Part::Vector(norm.weight.val()));
         if let Some(bias) = &norm.bias {
-            add(format!("{name}.bias"), bias.val().to_data());
+            add(format!("{name}.bias"), Part::Vector(bias.val()));
         }
     }
     if let Some(head) = &llama.head {
-        add("lm_head.weight".into(), head.weight.to_dense().into_data());
+        add("lm_head.weight".into(), Part::Matrix(&head.weight));
     }
     tensors
 }

@@ -1,6 +1,7 @@
 //! Hugging Face's folder: `config.json`, `*.safetensors`, `tokenizer.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
@@ -114,11 +115,11 @@ pub fn check_saveable(config: &LlamaConfig) -> Result<()> {
 }
 
 /// Writes a model as a Hugging Face folder's `config.json` and `model.safetensors`, in bf16 or
-/// f32, as transformers writes its family.
+/// f32, as transformers writes its family. Beside the model it takes the memory of the file.
 ///
 /// # Errors
 /// [`Error::Config`] for what the family's `config.json` cannot say, which quantised weights are
-/// part of; [`Error::Write`].
+/// part of; [`Error::Device`], [`Error::Write`].
 pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     let dtype = match precision {
         DType::BF16 => Dtype::BF16,
@@ -134,10 +135,8 @@ pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     let mut config_json = architecture::to_json(llama.config())?;
     let name = if precision == DType::BF16 { "bfloat16" } else { "float32" };
     config_json["torch_dtype"] = name.into();
-    let tensors = to_huggingface(llama.config(), &disassemble(llama))
-        .into_iter()
-        .map(|(name, data)| (name, data.convert_dtype(precision)))
-        .collect::<Vec<_>>();
+    let parts = disassemble(llama);
+    let tensors = to_huggingface(llama.config(), precision, |name| parts[name].read())?;
     let views = tensors
         .iter()
         .map(|(name, data)| {
@@ -147,8 +146,9 @@ pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
         })
         .collect::<Vec<_>>();
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let bytes = safetensors::serialize(views, Some(metadata)).expect("the views are valid");
-    crate::files::write(&folder.join("model.safetensors"), &bytes)?;
+    crate::files::write_with(&folder.join("model.safetensors"), |temporary| {
+        safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(io::Error::other)
+    })?;
     let text = serde_json::to_string_pretty(&config_json).expect("plain JSON");
     crate::files::write(&folder.join("config.json"), format!("{text}\n").as_bytes())
 }

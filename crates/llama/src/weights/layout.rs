@@ -15,6 +15,7 @@ use burn::tensor::{DType, TensorData};
 use super::{TensorSpec, expected_tensors};
 use crate::architecture::{Format, Names};
 use crate::config::LlamaConfig;
+use crate::error::Result;
 
 /// Where the tensors of one model lie.
 #[derive(Debug)]
@@ -108,22 +109,24 @@ impl Place {
     }
 }
 
-/// Tensors of ours as Hugging Face's files hold them: the way back of [`Layout`], in f32.
+/// Tensors of ours as Hugging Face's files hold them: the way back of [`Layout`]. `read` gives a
+/// tensor by our name; only those of one name in the file are there beside the result.
 pub(crate) fn to_huggingface(
     config: &LlamaConfig,
-    tensors: &BTreeMap<String, TensorData>,
-) -> Vec<(String, TensorData)> {
+    precision: DType,
+    read: impl Fn(&str) -> Result<TensorData>,
+) -> Result<Vec<(String, TensorData)>> {
     let (names, specs) = (config.architecture.names(), expected_tensors(config));
     let stacked = stacks(names, Format::HuggingFace, &specs).into_iter().map(|(name, parts)| {
         let rows = parts.iter().map(|part| part.shape[0]).sum::<usize>();
         let shape = [&[rows], &parts[0].shape[1..]].concat();
-        let bytes = parts.iter().flat_map(|part| {
-            let data = tensors[&part.name].clone().convert_dtype(DType::F32);
-            data.as_bytes().to_vec()
-        });
-        let data = TensorData::from_bytes_vec(bytes.collect(), shape, DType::F32);
+        let mut bytes = Vec::with_capacity(shape.iter().product::<usize>() * precision.size());
+        for part in parts.iter() {
+            bytes.extend_from_slice(read(&part.name)?.convert_dtype(precision).as_bytes());
+        }
+        let data = TensorData::from_bytes_vec(bytes, shape, precision);
         let turn = names.is_transposed(Format::HuggingFace, &parts[0].name);
-        (name, if turn { transposed(data) } else { data })
+        Ok((name, if turn { transposed(data) } else { data }))
     });
     stacked.collect()
 }
@@ -257,7 +260,8 @@ mod tests {
             assert_eq!(part, TensorData::new(expected.to_vec(), [2, 2]));
             parts.insert(name, part);
         }
-        let file = to_huggingface(&gpt2(), &parts);
+        let read = |name: &str| Ok(parts[name].clone());
+        let file = to_huggingface(&gpt2(), DType::F32, read).unwrap();
         let (_, again) =
             file.iter().find(|(name, _)| name == "transformer.h.0.attn.c_attn.weight").unwrap();
         assert_eq!(*again, stack);
