@@ -70,7 +70,7 @@ fn prompts(trainer: &Trainer) -> AdaptionPrompt {
 /// All that a trainer has learned, bit for bit.
 fn numbers(trainer: &Trainer) -> String {
     // As text, in which NaN equals itself.
-    format!("{:?}", adapter(trainer).to_data(adaption_prompt::BaseInfo::default()))
+    format!("{:?}", adapter(trainer).to_data(adaption_prompt::BaseInfo::default()).unwrap())
 }
 
 #[test]
