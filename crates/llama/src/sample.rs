@@ -99,6 +99,9 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::NotFinite`] if a logit is NaN or infinite upwards, as a broken model gives.
+    ///
+    /// # Panics
+    /// If there are no logits.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
         if let Some(bad) = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY) {
             return Err(Error::NotFinite { found: *bad });

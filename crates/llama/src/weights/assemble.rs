@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 
 use super::expected_tensors;
@@ -102,7 +103,7 @@ pub(super) fn assemble(config: LlamaConfig, precision: Precision, mut tensors: T
 /// A tensor of the model where it is.
 pub(super) enum Part<'a> {
     Matrix(&'a Weight),
-    Vector(Tensor<1>),
+    Vector(&'a Param<Tensor<1>>),
 }
 
 impl Part<'_> {
@@ -110,7 +111,7 @@ impl Part<'_> {
     pub(super) fn read(&self) -> Result<TensorData> {
         match self {
             Self::Matrix(weight) => read_back(weight.to_dense()),
-            Self::Vector(vector) => read_back(vector.clone()),
+            Self::Vector(vector) => read_back(vector.val()),
         }
     }
 }
@@ -143,7 +144,7 @@ pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, Part<'_>> {
             let Some(linear) = linear else { continue };
             add(format!("{prefix}.{name}.weight"), Part::Matrix(&linear.weight));
             if let Some(bias) = &linear.bias {
-                add(format!("{prefix}.{name}.bias"), Part::Vector(bias.val()));
+                add(format!("{prefix}.{name}.bias"), Part::Vector(bias));
             }
         }
         let named = [
@@ -156,9 +157,9 @@ pub(super) fn disassemble(llama: &Llama) -> BTreeMap<String, Part<'_>> {
     }
     for (name, norm) in norms {
         let Some(norm) = norm else { continue };
-        add(format!("{name}.weight"), Part::Vector(norm.weight.val()));
+        add(format!("{name}.weight"), Part::Vector(&norm.weight));
         if let Some(bias) = &norm.bias {
-            add(format!("{name}.bias"), Part::Vector(bias.val()));
+            add(format!("{name}.bias"), Part::Vector(bias));
         }
     }
     if let Some(head) = &llama.head {

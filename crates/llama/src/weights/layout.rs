@@ -121,7 +121,7 @@ pub(crate) fn to_huggingface(
         let rows = parts.iter().map(|part| part.shape[0]).sum::<usize>();
         let shape = [&[rows], &parts[0].shape[1..]].concat();
         let mut bytes = Vec::with_capacity(shape.iter().product::<usize>() * precision.size());
-        for part in parts.iter() {
+        for part in &parts {
             bytes.extend_from_slice(read(&part.name)?.convert_dtype(precision).as_bytes());
         }
         let data = TensorData::from_bytes_vec(bytes, shape, precision);
