@@ -93,42 +93,40 @@ fn the_table_of_one_device() {
     [golden]/mistral-sw8/base in f32
 
     training: 2 rows of 4 tokens, 2 labels each
-                            flex
-      weights         122.88 KiB
-      adapter           1.25 KiB
-      gradients         1.25 KiB
-      optimizer         2.51 KiB
-      activations      16.06 KiB
-      working set       5.00 KiB
-      total           148.95 KiB
-      there is        136.72 KiB
+                                    flex
+      weights                 122.88 KiB
+      adapter                   1.25 KiB
+      gradients                 1.25 KiB
+      optimizer                 2.51 KiB
+      activations              16.06 KiB
+      working set               5.00 KiB
+      total                   148.95 KiB
+      there is                136.72 KiB
 
-      does not fit on flex.
-      Any of these is enough:
-        --seq 1                saves 16.80 KiB, 132.16 KiB in all
-        --dtype bf16           saves 38.25 KiB, 110.70 KiB in all
-        --dtype q8             saves 57.72 KiB, 91.23 KiB in all
-        --dtype q4             saves 72.97 KiB, 75.98 KiB in all
-      Not enough alone:
-        --recompute            saves 1.09 KiB, 147.86 KiB in all
-        --batch 1              saves 10.53 KiB, 138.42 KiB in all
+      does not fit on flex; with one of these changes it takes
+      --seq 1                 132.16 KiB
+      --dtype bf16            110.70 KiB
+      --dtype q8               91.23 KiB
+      --dtype q4               75.98 KiB
+      --recompute           (147.86 KiB)
+      --batch 1             (138.42 KiB)
+      (in brackets: still too much)
 
     answering: 2 prompts of 4 tokens, 8 new tokens each
-                            flex
-      weights         122.88 KiB
-      adapter           2.50 KiB
-      cache             8.25 KiB
-      working set       6.50 KiB
-      total           140.13 KiB
-      there is        136.72 KiB
+                                    flex
+      weights                 122.88 KiB
+      adapter                   2.50 KiB
+      cache                     8.25 KiB
+      working set               6.50 KiB
+      total                   140.13 KiB
+      there is                136.72 KiB
 
-      does not fit on flex.
-      Any of these is enough:
-        --batch 1              saves 7.38 KiB, 132.75 KiB in all
-        --seq 2                saves 4.75 KiB, 135.38 KiB in all
-        --dtype bf16           saves 38.62 KiB, 101.50 KiB in all
-        --dtype q8             saves 65.62 KiB, 74.50 KiB in all
-        --dtype q4             saves 80.88 KiB, 59.25 KiB in all
+      does not fit on flex; with one of these changes it takes
+      --batch 1               132.75 KiB
+      --seq 2                 135.38 KiB
+      --dtype bf16            101.50 KiB
+      --dtype q8               74.50 KiB
+      --dtype q4               59.25 KiB
 
     flex: within 20 % of measured peaks.
     ");
