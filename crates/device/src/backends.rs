@@ -4,6 +4,10 @@
 //! name ─► candidates: what the machine has ─► start: device, and what it says about itself
 //! ```
 
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+#[path = "panics.rs"]
+mod panics;
+
 use burn::tensor::Device;
 #[cfg(feature = "wgpu")]
 use burn::tensor::{DeviceKind, wgpu::WgpuBackend};
@@ -207,7 +211,7 @@ fn start_adapter(
 /// Starts a device that panics where it cannot come up, by computing something.
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
 fn at_first_use(device: &Device) -> Result<Adapter, String> {
-    crate::panics::caught(|| {
+    panics::caught(|| {
         let _sum = Tensor::<1>::ones([1], device) + 1.0;
         device.sync().map_err(|error| error.to_string())?;
         let name = device.identity().map(|identity| identity.name);

@@ -21,8 +21,6 @@
 mod backends;
 mod error;
 mod info;
-#[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
-mod panics;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

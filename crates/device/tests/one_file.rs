@@ -1,0 +1,50 @@
+//! One file of the workspace names Burn's backends.
+
+use std::path::{Path, PathBuf};
+
+use device::BACKENDS;
+
+const ALLOWED: &str = "crates/device/src/backends.rs";
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Lines of code that name a backend: Burn's constructor, or a cargo feature. Comments may.
+fn naming(code: &str) -> Vec<&str> {
+    let names = |line: &&str| {
+        let code = line.split("//").next().unwrap_or_default();
+        BACKENDS.iter().any(|backend| {
+            let name = backend.name;
+            code.contains(&format!("Device::{name}("))
+                || code.contains(&format!("Device::{name},"))
+                || code.contains(&format!("feature = \"{name}\""))
+        })
+    };
+    code.lines().filter(names).collect()
+}
+
+#[test]
+fn no_code_outside_one_file_names_a_backend() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let mut files = Vec::new();
+    for folder in ["crates", "examples", "tests", "fuzz"] {
+        rust_files(&root.join(folder), &mut files);
+    }
+    assert!(files.len() > 100, "the whole workspace");
+    let named = |file: &Path| {
+        let code = std::fs::read_to_string(file).unwrap();
+        naming(&code).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(named(&root.join(ALLOWED)).len() > 9, "what is looked for is found where it belongs");
+    for file in files.iter().filter(|file| !file.ends_with(ALLOWED)) {
+        assert_eq!(named(file), [""; 0], "{}", file.display());
+    }
+}
