@@ -18,6 +18,7 @@ use crate::info::{Kind, Limits};
 
 /// A backend that this workspace knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 pub struct Backend {
     /// Name on the command line, and of the cargo feature.
     pub name: &'static str,

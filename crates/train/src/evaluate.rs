@@ -65,9 +65,10 @@ pub fn evaluate_loss(
         progress(rows.len());
     }
     // Waited for once, and added up in more digits than a device has.
-    let sum = match losses.is_empty() {
-        true => 0.0,
-        false => read_back(Tensor::cat(losses, 0))?.iter::<f32>().map(f64::from).sum(),
+    let sum = if losses.is_empty() {
+        0.0
+    } else {
+        read_back(Tensor::cat(losses, 0))?.iter::<f32>().map(f64::from).sum()
     };
     Ok(LabelLoss { labels, loss: sum / labels.max(1) as f64 })
 }

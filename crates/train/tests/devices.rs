@@ -136,7 +136,8 @@ fn a_base_in_half_precision_scores_as_in_f32_or_is_refused() {
         let logits = |precision| {
             let llama = source.load(precision, &device)?;
             assert_eq!(llama.precision(), precision);
-            let hidden = llama.forward(llama.tokens(&[tokens.clone()])?, None, &NoAdapter)?;
+            let hidden =
+                llama.forward(llama.tokens(std::slice::from_ref(&tokens))?, None, &NoAdapter)?;
             Ok(llama.logits(hidden, &NoAdapter))
         };
         let expected = logits(Precision::F32).unwrap();
