@@ -32,8 +32,8 @@ pub fn read_back<const D: usize, K: kind::Basic>(tensor: Tensor<D, K>) -> Result
 /// The causes in a report of Burn's, without its scaffolding.
 fn cause(report: &str) -> String {
     if let Some((_, bytes)) = report.split_once("can't allocate buffer of size: ") {
-        let bytes = bytes.split_whitespace().next().unwrap_or("?");
-        return format!("it has no {bytes} bytes for one tensor");
+        let bytes = bytes.split_whitespace().next().and_then(|bytes| bytes.parse::<u64>().ok());
+        return format!("it has no {} MiB for one tensor", bytes.unwrap_or(0).div_ceil(1 << 20));
     }
     let scaffolding = |line: &&str| {
         let bare = ["Caused by:", "Asked at:", "No backtrace available", ""];
@@ -60,7 +60,7 @@ mod tests {
     fn a_report_is_cut_down_to_its_causes() {
         let report = "An error happened\nCaused by:\n  An IO error happened\nCaused by:\n  \
             can't allocate buffer of size: 42949672960\nNo backtrace available\nAsked at:\n";
-        assert_eq!(cause(report), "it has no 42949672960 bytes for one tensor");
+        assert_eq!(cause(report), "it has no 40960 MiB for one tensor");
         let report = "An error happened\nCaused by:\n  the device is lost\nNo backtrace available";
         assert_eq!(cause(report), "An error happened; the device is lost");
     }
@@ -75,7 +75,7 @@ mod tests {
             // 4 TiB.
             let large = Tensor::<2>::ones([1 << 20, 1 << 20], &device) * 2.0;
             let error = read_back(large.narrow(0, 0, 1)).unwrap_err();
-            assert!(error.to_string().contains("no 4398046511104 bytes"), "{error}");
+            assert!(error.to_string().contains("no 4194304 MiB"), "{error}");
             assert!(error.hint().unwrap().contains("smaller batch"));
             assert!(read_back(Tensor::<1>::ones([2], &device)).is_ok());
         }
