@@ -100,8 +100,9 @@ impl Chooser {
             .map(|(own, wanted)| if *wanted && !own.is_greedy() { own.uniform() } else { 0.0 })
             .collect::<Vec<_>>();
         let asked = self.asked(wanted);
-        let uniform = column(uniforms.iter().map(|uniform| below_one(*uniform)), &device);
-        let found = shortlist(asked, scores.clone(), self.temperature.clone(), uniform);
+        // Sent only where the device looks at it: greedy rows need nothing.
+        let uniform = || column(uniforms.iter().map(|uniform| below_one(*uniform)), &device);
+        let found = shortlist(asked, scores.clone(), &self.temperature, uniform);
         let found = read_back(found)?;
         let found = found.iter::<f32>().collect::<Vec<_>>();
         let mut tokens = vec![0; batch];

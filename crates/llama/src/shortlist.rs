@@ -55,8 +55,8 @@ pub(crate) struct Reading<'a> {
 pub(crate) fn shortlist(
     asked: Asked,
     scores: Tensor<2>,
-    temperature: Tensor<2>,
-    uniform: Tensor<2>,
+    temperature: &Tensor<2>,
+    uniform: impl FnOnce() -> Tensor<2>,
 ) -> Tensor<2> {
     let [_batch, vocab] = scores.dims();
     let device = scores.device();
@@ -75,9 +75,9 @@ pub(crate) fn shortlist(
     if asked.mass {
         // Where nothing scores more than minus infinity, all weights are 0.
         let highest = highest.clamp_min(f32::MIN).unsqueeze_dim::<3>(2);
-        let temperature = temperature.unsqueeze_dim::<3>(2);
+        let temperature = temperature.clone().unsqueeze_dim::<3>(2);
         let weights = ((chunks.clone() - highest) / temperature).exp();
-        let fall = Fall::of(weights.sum_dim(2).squeeze_dim(2), uniform);
+        let fall = Fall::of(weights.sum_dim(2).squeeze_dim(2), uniform());
         found.extend([fall.total, fall.left]);
         // Where all weights are 0, it falls behind the vocabulary.
         let last = (vocab - 1) / WIDTH;

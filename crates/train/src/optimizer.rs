@@ -48,13 +48,19 @@ impl ModuleGradients {
         Self { params: names.0 }
     }
 
-    /// Adds the gradients of a backward pass, those of the parameters that took part in it.
-    pub fn add(&mut self, module: &impl Module, gradients: &mut Gradients) {
-        struct Take<'a>(&'a mut Gradients, std::slice::IterMut<'a, (String, Option<Tensor<1>>)>);
+    /// Adds the gradients of a backward pass, those of the parameters that took part in it. Its
+    /// loss was multiplied by `scale`, which is taken away again.
+    pub fn add(&mut self, module: &impl Module, gradients: &mut Gradients, scale: f64) {
+        struct Take<'a> {
+            gradients: &'a mut Gradients,
+            scale: f64,
+            sums: std::slice::IterMut<'a, (String, Option<Tensor<1>>)>,
+        }
         impl Visit for Take<'_> {
             fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
-                let (_name, sum) = self.1.next().expect("one place for each parameter");
-                if let Some(gradient) = value.grad_remove(self.0).map(flat) {
+                let (_name, sum) = self.sums.next().expect("one place for each parameter");
+                if let Some(gradient) = value.grad_remove(self.gradients).map(flat) {
+                    let gradient = if self.scale == 1.0 { gradient } else { gradient / self.scale };
                     *sum = Some(match sum.take() {
                         Some(sum) => sum + gradient,
                         None => gradient,
@@ -62,26 +68,14 @@ impl ModuleGradients {
                 }
             }
         }
-        params::visit(module, &mut Take(gradients, self.params.iter_mut()));
+        params::visit(module, &mut Take { gradients, scale, sums: self.params.iter_mut() });
     }
 
     /// Takes a module's gradients out of a backward pass.
     pub fn take(module: &impl Module, mut gradients: Gradients) -> Self {
         let mut taken = Self::none(module);
-        taken.add(module, &mut gradients);
+        taken.add(module, &mut gradients, 1.0);
         taken
-    }
-
-    /// Adds the gradients of a loss that was multiplied by `scale`.
-    pub(crate) fn add_scaled(&mut self, other: Self, scale: f64) {
-        for ((_name, sum), (_, other)) in self.params.iter_mut().zip(other.params) {
-            let Some(other) = other else { continue };
-            let other = if scale == 1.0 { other } else { other / scale };
-            *sum = Some(match sum.take() {
-                Some(sum) => sum + other,
-                None => other,
-            });
-        }
     }
 
     /// Each parameter's place in the module and its gradient, if it took part.

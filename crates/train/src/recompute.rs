@@ -106,11 +106,8 @@ pub fn recompute_adapter(
         layer: &|index| Box::new(adapter.prepare_layers(llama, |layer| layer == index)),
     };
     let scale = gradient_scale(llama);
-    let mut own = ModuleGradients::none(adapter);
-    let mut take = |_layer, found: &mut Gradients| own.add(adapter, found);
-    let loss = recompute(llama, batch, labels, scale, &layerwise, &mut take)?;
-    gradients.add_scaled(own, scale);
-    Ok(loss)
+    let mut take = |_layer, found: &mut Gradients| gradients.add(adapter, found, scale);
+    recompute(llama, batch, labels, scale, &layerwise, &mut take)
 }
 
 fn gradient(leaf: &Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {

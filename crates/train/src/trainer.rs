@@ -203,9 +203,7 @@ impl<'a> Trainer<'a> {
         let sum = self.learner.with(llama, |llama, adapter| label_loss(llama, adapter, batch))?;
         let loss = sum / labels.max(1) as f64;
         let value = loss.clone().inner();
-        let mut own = ModuleGradients::none(&self.learner);
-        own.add(&self.learner, &mut (loss * scale).backward());
-        gradients.add_scaled(own, scale);
+        gradients.add(&self.learner, &mut (loss * scale).backward(), scale);
         Ok(value)
     }
 }

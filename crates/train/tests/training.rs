@@ -131,7 +131,7 @@ fn accumulated_batches_weigh_every_label_the_same() {
     let mut sum = ModuleGradients::none(&adapter);
     for half in halves {
         let loss = label_loss(&llama, &prompts(), &half).unwrap() / one.n_labels() as f64;
-        sum.add(&adapter, &mut loss.backward());
+        sum.add(&adapter, &mut loss.backward(), 1.0);
     }
     assert_eq!(sum.by_name().count(), 4);
     for ((name, found), (_, expected)) in sum.by_name().zip(whole.by_name()) {
