@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<()> {
 fn teach(llama: &Llama, lesson: &[Example]) -> anyhow::Result<AdapterWeights> {
     let prompts = AdaptionPromptConfig { layers: Layers::Last(5), ..Default::default() };
     let adapter = AdapterConfig::from(prompts).init(llama, 0, &llama.device().autodiff())?;
-    let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0 };
+    let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
     let schedule = Schedule { peak: 0.03, warmup: 10, total: 120 };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(llama, adapter, lesson, order, schedule, &optimizer);

@@ -93,7 +93,7 @@ fn main() -> anyhow::Result<()> {
             labels_from: 1,
         })
         .collect::<Vec<_>>();
-    let order = Order { n_examples: args.rows, batch_size: args.rows, accumulate: 1, seed: 0 };
+    let order = Order { n_examples: args.rows, batch_size: args.rows, accumulate: 1, seed: 0, shuffle: true };
     let schedule = Schedule { peak: 1e-2, warmup: 0, total: args.steps };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
@@ -131,7 +131,7 @@ fn gib(bytes: f64) -> f64 {
     bytes / f64::from(1 << 30)
 }
 
-/// Weights at random, in blocks as `--dtype q4` makes them, with a standard deviation of about
+/// Weights at random, in blocks as `--precision q4` makes them, with a standard deviation of about
 /// 0.02; norms at one.
 struct Noise {
     shapes: BTreeMap<String, Vec<usize>>,

@@ -32,7 +32,7 @@ fn main() -> anyhow::Result<()> {
         let config =
             AdapterConfig::from(AdaptionPromptConfig { adapter_len, layers, ..Default::default() });
         let adapter = config.init(&llama, 0, &device.clone().autodiff())?;
-        let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0 };
+        let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
         let schedule = Schedule { peak: 0.03, warmup: 10, total: 150 };
         let optimizer = OptimizerConfig::default();
         let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);

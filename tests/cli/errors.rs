@@ -13,7 +13,7 @@ fn wrong_usage_ends_with_2() {
         &["generate", "--prompt", "a", "--instruction", "b"],
         &["generate", "--prompt", "a", "--input", "b"],
         &["generate", "--instruction", "a", "--raw"],
-        &["generate", "--prompt", "a", "--dtype", "f64"],
+        &["generate", "--prompt", "a", "--precision", "f64"],
         &["generate", "--prompt", "a", "--max-new-tokens", "-1"],
         &["logits", "--ids", "a.json"],
         &["fetch", "--wheel", "a.whl"],

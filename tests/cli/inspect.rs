@@ -21,7 +21,7 @@ fn a_model_folder() {
     context     64 tokens, rotary base 10000, window of 8
     parameters  31,456
     on disk     125.83 KiB
-    in memory   122.88 KiB with --dtype f32, 61.88 KiB with bf16 or f16; and 384 B for each token
+    in memory   122.88 KiB with --precision f32, 61.88 KiB with bf16 or f16; and 384 B for each token
     for chats   no chat template
 
     tensors (30)

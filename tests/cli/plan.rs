@@ -105,9 +105,9 @@ fn the_table_of_one_device() {
 
       does not fit on flex; with one of these changes it takes
       --seq 1                 132.16 KiB
-      --dtype bf16            110.70 KiB
-      --dtype q8               91.23 KiB
-      --dtype q4               75.98 KiB
+      --precision bf16            110.70 KiB
+      --precision q8               91.23 KiB
+      --precision q4               75.98 KiB
       --recompute           (147.86 KiB)
       --batch 1             (138.42 KiB)
       (in brackets: still too much)
@@ -124,9 +124,9 @@ fn the_table_of_one_device() {
       does not fit on flex; with one of these changes it takes
       --batch 1               132.75 KiB
       --seq 2                 135.38 KiB
-      --dtype bf16            101.50 KiB
-      --dtype q8               74.50 KiB
-      --dtype q4               59.25 KiB
+      --precision bf16            101.50 KiB
+      --precision q8               74.50 KiB
+      --precision q4               59.25 KiB
 
     flex: within 20 % of measured peaks.
     ");
@@ -140,7 +140,7 @@ fn a_plan_that_makes_no_sense_is_wrong_usage() {
     );
     assert!(fails(&["--seq", "1000000"]).contains("the model's context"));
     assert!(fails(&["--memory", "much"]).contains("8GiB"));
-    assert!(fails(&["--method", "full", "--dtype", "q8"]).contains("f32: all of the model's"));
+    assert!(fails(&["--method", "full", "--precision", "q8"]).contains("f32: all of the model's"));
     assert!(fails(&["--adapter-layers", "99"]).contains("the adapter wants 99 layers"));
     assert!(fails(&["--device", "tpu"]).contains("unknown device"));
 }

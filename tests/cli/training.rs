@@ -211,8 +211,8 @@ fn a_base_of_few_bits_learns_and_answers() {
     let program = Program::new();
     let few = few_rows(program.folder());
     for (name, more, precision, recomputes) in [
-        ("four", &["--dtype", "q4"][..], "Bits4", true),
-        ("eight", &["--dtype", "q8"], "Bits8", true),
+        ("four", &["--precision", "q4"][..], "Bits4", true),
+        ("eight", &["--precision", "q8"], "Bits8", true),
         ("asked", &["--recompute"], "F32", true),
         ("plain", &[], "F32", false),
     ] {

@@ -39,7 +39,7 @@ fn another_precision_is_another_run() {
     let output = program.folder().join("run");
     let words = short(output.to_str().unwrap(), &[&few, "--max-steps", "1", "--quiet"]);
     program.run(&words).ok();
-    let error = program.run(&[&words[..], &["--resume", "--dtype", "bf16"]].concat()).fails(1);
+    let error = program.run(&[&words[..], &["--resume", "--precision", "bf16"]].concat()).fails(1);
     assert!(error.contains("precision: then \"F32\", now \"BF16\""), "{error}");
 }
 

@@ -5,14 +5,14 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{Adapter, Llama, LlamaConfig, read_back};
+use llama::{Adapter, GatedPrompt, Llama, LlamaConfig, PromptKv, read_back};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::config::{Activation, AdaptionPromptConfig};
 use crate::error::Result;
-use crate::projected::{Branch, ProjectedPrompts};
+use crate::projected::ProjectedPrompts;
 
 /// The prompts of a LLaMA-Adapter: one gated prompt for each adapted layer of a model, in f32.
 ///
@@ -146,7 +146,9 @@ impl AdaptionPrompt {
         let branches = own.map(|(&index, own)| {
             let attention = &llama.layers[index].attention;
             let prompt = attention.project_prompt(index, own.prompt.val().unsqueeze(), change);
-            (index, Branch::new(prompt, own.activated(self.config.activation)))
+            let PromptKv { key, value } = prompt;
+            let gate = own.activated(self.config.activation);
+            (index, GatedPrompt { key, value, gate, lens: None })
         });
         branches.collect()
     }

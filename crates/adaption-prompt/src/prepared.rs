@@ -1,7 +1,7 @@
 //! An adapter, or a mix of several, ready to join a model's passes.
 
 use burn::tensor::Tensor;
-use llama::{Adapter, Linear, LinearName, Norm, NormName, NormWeights};
+use llama::{Adapter, GatedPrompt, Linear, LinearName, Norm, NormName, NormWeights};
 
 use crate::lora::Lora;
 use crate::projected::ProjectedPrompts;
@@ -46,28 +46,30 @@ impl Prepared {
 }
 
 impl Adapter for Prepared {
-    fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
-        self.prompts.attention(layer, query)
+    fn prompts(&self, layer: usize) -> &[GatedPrompt] {
+        self.prompts.of_layer(layer)
     }
 
     fn linear(
         &self,
         layer: usize,
         name: LinearName,
-        input: Tensor<3>,
+        input: &Tensor<3>,
         linear: &Linear,
-    ) -> Tensor<3> {
+    ) -> Option<Tensor<3>> {
         let mut changes = self.changes.iter().filter(|own| own.touches_linear(layer, name));
         match (changes.next(), changes.next()) {
-            (None, _) => linear.forward(input),
-            (Some(only), None) if only.weight == 1.0 => only.linear(layer, name, input, linear),
+            (None, _) => None,
+            (Some(only), None) if only.weight == 1.0 => {
+                Some(only.linear(layer, name, input.clone(), linear))
+            }
             _ => {
                 let base = linear.forward(input.clone());
                 let changes = self.changes.iter().filter(|own| own.touches_linear(layer, name));
-                changes.fold(base.clone(), |sum, own| {
+                Some(changes.fold(base.clone(), |sum, own| {
                     let changed = own.linear(layer, name, input.clone(), linear);
                     sum + (changed - base.clone()) * own.weight
-                })
+                }))
             }
         }
     }

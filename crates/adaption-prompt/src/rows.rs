@@ -1,7 +1,7 @@
 //! A batch in which each row has an adapter of its own, or none.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use llama::{Adapter, Linear, LinearName, Norm, NormName, NormWeights};
+use llama::{Adapter, GatedPrompt, Linear, LinearName, Norm, NormName, NormWeights};
 
 use crate::prepared::Prepared;
 use crate::projected::ProjectedPrompts;
@@ -77,12 +77,8 @@ fn indices(rows: &[usize], like: &Tensor<3>) -> Tensor<1, Int> {
 }
 
 impl Adapter for RowAdapters {
-    /// # Panics
-    /// If the batch has another number of rows.
-    fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
-        let [batch, _heads, _seq, _head_dim] = query.dims();
-        self.check(batch);
-        self.prompts.attention(layer, query)
+    fn prompts(&self, layer: usize) -> &[GatedPrompt] {
+        self.prompts.of_layer(layer)
     }
 
     /// # Panics
@@ -91,28 +87,27 @@ impl Adapter for RowAdapters {
         &self,
         layer: usize,
         name: LinearName,
-        input: Tensor<3>,
+        input: &Tensor<3>,
         linear: &Linear,
-    ) -> Tensor<3> {
+    ) -> Option<Tensor<3>> {
         let [batch, _seq, _d_in] = input.dims();
         self.check(batch);
         let changed = |group: &Group| {
             group.adapter.as_ref().is_some_and(|own| own.touches_linear(layer, name))
         };
         if !self.groups.iter().any(changed) {
-            return linear.forward(input);
+            return None;
         }
         if let [Group { adapter: Some(adapter), .. }] = &self.groups[..] {
             return adapter.linear(layer, name, input, linear);
         }
         let parts = self.groups.iter().map(|group| {
-            let own = input.clone().select(0, indices(&group.rows, &input));
-            match &group.adapter {
-                Some(adapter) => adapter.linear(layer, name, own, linear),
-                None => linear.forward(own),
-            }
+            let own = input.clone().select(0, indices(&group.rows, input));
+            let adapter = group.adapter.as_ref();
+            let changed = adapter.and_then(|adapter| adapter.linear(layer, name, &own, linear));
+            changed.unwrap_or_else(|| linear.forward(own))
         });
-        self.join(parts.collect())
+        Some(self.join(parts.collect()))
     }
 
     fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {

@@ -24,6 +24,7 @@ mod mix;
 mod model;
 mod output;
 mod plan;
+mod profile;
 mod progress;
 mod recipe;
 mod sampling;
@@ -65,6 +66,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    kernels::keep_freed_memory();
     match run(&Cli::parse_from(mix::words(std::env::args_os())).command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error::report(&error),

@@ -1,4 +1,4 @@
-//! what `--model`, `--adapter`, `--dtype` and `--device` say ─► what they mean
+//! what `--model`, `--precision`, `--device` and `--threads` say ─► what they mean
 
 use std::path::{Path, PathBuf};
 
@@ -33,22 +33,26 @@ pub struct ModelArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Precision that the base's matrices are kept in. bf16 and f16 take half the memory, q8 and
-    /// q4 (8 and 4 bits) about a quarter and a sixth; on CPUs all of them answer more slowly. A
-    /// GGUF's matrices of so many bits or fewer are kept as they are stored. Default: f32 on CPUs;
-    /// elsewhere what the file has, if the device computes in it.
-    #[arg(long, value_parser = precisions())]
-    pub dtype: Option<Precision>,
+    /// q4 (8 and 4 bits) about a quarter and a sixth; on CPUs the fewer bits, the faster it answers.
+    /// A GGUF's matrices of so many bits or fewer are kept as they are stored. Sums, norms, softmax
+    /// and adapters are f32 always. Default: f32 on CPUs; elsewhere what the file has, if the device
+    /// computes in it.
+    #[arg(long, alias = "dtype", value_parser = precisions())]
+    pub precision: Option<Precision>,
     /// Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of this build.
     /// Default: the first of them.
     /// See `llama-adapter devices`.
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// Threads that CPU backends compute with [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
     /// Do not check first whether the device computes rightly. CPU backends are never checked.
     #[arg(long)]
     pub skip_device_check: bool,
 }
 
-/// The choices of `--dtype`.
+/// The choices of `--precision`.
 fn precisions() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(Precision::ALL.map(|(_, name)| name)).try_map(|name| name.parse())
 }
@@ -83,16 +87,23 @@ impl ModelArgs {
     }
 
     /// What was asked for, or what suits the device.
-    fn precision(&self, source: &ModelSource, open: &OpenDevice) -> llama::Result<Precision> {
-        match self.dtype {
+    fn suitable_precision(&self, source: &ModelSource, open: &OpenDevice) -> llama::Result<Precision> {
+        match self.precision {
             Some(asked) => Ok(asked),
-            // Half precision is stored by CPU backends, and converted for every product.
+            // Rounding the weights is for the user to ask for.
             None if open.info.kind.is_cpu() => Ok(Precision::F32),
             None => {
                 let stored = source.stored_precision()?;
                 Ok(if stored.is_supported(&open.device) { stored } else { Precision::F32 })
             }
         }
+    }
+
+    /// Before the first computation: the threads are there for the whole run.
+    fn set_threads(&self) -> anyhow::Result<()> {
+        let Some(threads) = self.threads else { return Ok(()) };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        pool.build_global().with_context(|| format!("{threads} threads could not be started"))
     }
 
     /// Loads the model.
@@ -103,6 +114,7 @@ impl ModelArgs {
     /// Loads the model; `tell` hears what is worth a line. The device comes first: a wrong name
     /// should not cost a download.
     pub fn load_telling(&self, tell: &dyn Fn(&str)) -> anyhow::Result<Base> {
+        self.set_threads()?;
         let open = device::open(self.device_name()?)?;
         if !self.skip_device_check {
             check::before_work(&open, tell)?;
@@ -111,7 +123,7 @@ impl ModelArgs {
         let spinner = ProgressBar::new_spinner();
         spinner.enable_steady_tick(std::time::Duration::from_millis(120));
         spinner.set_message(format!("loading {}", source.path().display()));
-        let precision = self.precision(&source, &open);
+        let precision = self.suitable_precision(&source, &open);
         let llama = precision.and_then(|precision| source.load(precision, &open.device));
         spinner.finish_and_clear();
         Ok(Base { llama: llama?, source, device: open.device })

@@ -27,6 +27,9 @@ pub struct SamplingArgs {
     /// End the answer before this text; may be given several times.
     #[arg(long, value_name = "TEXT", num_args = 1..)]
     pub stop: Vec<String>,
+    /// Go on behind the model's own tokens for the end of a text, up to --max-new-tokens.
+    #[arg(long)]
+    pub ignore_eos: bool,
 }
 
 impl SamplingArgs {
@@ -43,10 +46,15 @@ impl SamplingArgs {
         Ok(config)
     }
 
-    /// With the model's own tokens for the end of a text.
+    /// With the model's own tokens for the end of a text, unless they do not count.
     pub fn config(&self, tokenizer: &Tokenizer) -> anyhow::Result<GenerationConfig> {
         let max_new_tokens = self.max_new_tokens;
         let sampling = self.sampling()?;
-        Ok(GenerationConfig { max_new_tokens, sampling, ..GenerationConfig::new(tokenizer) })
+        let mut config =
+            GenerationConfig { max_new_tokens, sampling, ..GenerationConfig::new(tokenizer) };
+        if self.ignore_eos {
+            config.stop_tokens.clear();
+        }
+        Ok(config)
     }
 }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::method::MethodArgs;
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
+use crate::profile::Profile;
 use crate::progress::Progress;
 use crate::recipe;
 
@@ -68,9 +69,12 @@ pub struct Args {
     #[arg(long, value_name = "NORM", help_heading = "Training")]
     clip: Option<f64>,
     /// Compute the layers twice and keep one layer's intermediate results at a time: less memory,
-    /// more time. Always so with --dtype q8 and q4.
+    /// more time. Always so with --precision q8 and q4.
     #[arg(long, help_heading = "Training")]
     recompute: bool,
+    /// Take the rows in the order of the file in every epoch.
+    #[arg(long, help_heading = "Training")]
+    no_shuffle: bool,
     /// Seed of the prompts and of the order of the rows: the same seed and device give the same
     /// adapter [default: 0].
     #[arg(long, value_name = "S", help_heading = "Training")]
@@ -85,6 +89,10 @@ pub struct Args {
     /// Steps between two checkpoints [default: 50].
     #[arg(long, value_name = "N", help_heading = "Output")]
     checkpoint_every: Option<usize>,
+    /// Tell at the end where the time went, part by part, and write every call into trace.json in
+    /// --output, for chrome://tracing. Right on CPUs; a GPU works on while a part has ended.
+    #[arg(long, help_heading = "Output")]
+    profile: bool,
     /// Say nothing but errors and the closing line of JSON.
     #[arg(long, help_heading = "Output")]
     quiet: bool,
@@ -132,10 +140,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         output: &output,
         about: &about,
     };
+    let profile = args.profile.then(Profile::start).transpose()?;
     let mut progress = Progress::new(args.quiet);
     let result = job.run(args.resume, &mut |event| progress.show(event));
     progress.clear();
     let summary = result?;
+    if let Some(profile) = profile {
+        note(&format!("\n{}", profile.finish(&output.join("trace.json"))?));
+    }
     if !args.quiet {
         show_answers(&base, &tokenizer, &job)?;
         // As it was called just now: through cargo it is on no search path.
@@ -201,8 +213,9 @@ impl Args {
         }
         config.learning_rate = self.lr.unwrap_or(config.learning_rate);
         config.warmup = self.warmup.unwrap_or(config.warmup);
+        config.shuffle = !self.no_shuffle;
         config.seed = self.seed.unwrap_or(config.seed);
-        config.recompute = self.recompute || self.model.dtype.is_some_and(|d| d.bits().is_some());
+        config.recompute = self.recompute || self.model.precision.is_some_and(|d| d.bits().is_some());
         config.optimizer.weight_decay = self.weight_decay.unwrap_or(config.optimizer.weight_decay);
         config.optimizer.clip = self.clip.or(config.optimizer.clip);
         config

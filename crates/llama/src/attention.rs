@@ -1,12 +1,16 @@
-//! hidden ─► q k v ─► (norm ─►) rotary ─► causal attention ─► + adapter ─► output projection
+//! hidden ─► q k v ─► (norm ─►) rotary ─► causal attention ─► + prompts ─► output projection
+//!
+//! Where [`kernels`] has it, all between the projections is one operation.
 
 use burn::module::Module;
 use burn::tensor::{
     Bool, Device, Tensor, TensorData, module::attention, ops::AttentionModuleOptions,
 };
 
+use kernels::{GatedPrompt, Heads, KvCache, Texts};
+
 use crate::config::Branch;
-use crate::linear::Linear;
+use crate::linear::{self, Linear};
 use crate::norm::Norm;
 use crate::rotary::Rotation;
 use crate::seam::{Adapter, LinearName};
@@ -32,6 +36,8 @@ pub struct Attention {
     pub(crate) head_dim: usize,
     #[module(skip)]
     pub(crate) branch: Branch,
+    /// Slots that a token sees, itself included; `None`: all.
+    pub(crate) window: Option<usize>,
 }
 
 /// Frozen keys and values of a prompt: normed where the model's keys are, never rotated.
@@ -46,6 +52,8 @@ pub struct PromptKv {
 /// What all layers of one pass share.
 #[derive(Debug, Clone)]
 pub struct Pass {
+    /// The texts, where attention is fused; rotation and masks are `None` then.
+    pub(crate) texts: Option<Texts>,
     /// `None` where positions are learned.
     pub(crate) rotation: Option<Rotation>,
     /// Embeddings of the positions, `[batch or 1, seq, d_model]`, where they are learned.
@@ -89,47 +97,152 @@ impl Attention {
         adapter: &dyn Adapter,
     ) -> PromptKv {
         let project =
-            |name, linear| self.split(adapter.linear(layer, name, prompt.clone(), linear));
+            |name, linear: &Linear| self.split(
+                adapter
+                    .linear(layer, name, &prompt, linear)
+                    .unwrap_or_else(|| linear.forward(prompt.clone())),
+            );
         PromptKv {
             key: normed(self.key_norm.as_ref(), project(LinearName::Key, &self.key)),
             value: project(LinearName::Value, &self.value),
         }
     }
 
+    /// `residual` plus what the layer's attention makes of `hidden`.
+    ///
     /// # Shapes
-    /// - `hidden` and output: `[batch, seq, d_model]`
+    /// - `residual`, `hidden` and output: `[batch, seq, d_model]`
     pub(crate) fn forward(
+        &self,
+        layer: usize,
+        residual: Tensor<3>,
+        hidden: Tensor<3>,
+        pass: &Pass,
+        cache: Option<(&mut LayerCache, usize)>,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
+        let (heads, behind) = match (&pass.texts, cache) {
+            (Some(texts), None) => self.fused(layer, hidden, texts, None, adapter),
+            (Some(texts), Some((LayerCache::Fused(cache), _past))) => {
+                self.fused(layer, hidden, texts, Some(cache), adapter)
+            }
+            (_, cache) => self.plain(layer, hidden, pass, cache, adapter),
+        };
+        let output = match adapter.linear(layer, LinearName::Output, &heads, &self.output) {
+            Some(changed) => residual + changed,
+            None => self.output.onto(residual, heads),
+        };
+        match behind {
+            Some(branch) => output + branch,
+            None => output,
+        }
+    }
+
+    /// Heads, and what is added behind the output projection; one operation between the
+    /// projections.
+    fn fused(
+        &self,
+        layer: usize,
+        hidden: Tensor<3>,
+        texts: &Texts,
+        cache: Option<&mut KvCache>,
+        adapter: &dyn Adapter,
+    ) -> (Tensor<3>, Option<Tensor<3>>) {
+        let [batch, seq, _d_model] = hidden.dims();
+        let heads = self.heads();
+        let qkv = self.projections(layer, hidden, adapter);
+        let prompts = adapter.prompts(layer);
+        // One prompt is a part of the operation. Those of a mix that are left go the plain way, as
+        // do those of models that add them behind the projection.
+        let (inside, outside) = match (self.branch, prompts) {
+            (Branch::BeforeOutput, [first, others @ ..]) => (Some(first), others),
+            _ => (None, prompts),
+        };
+        let query = (!outside.is_empty()).then(|| {
+            let query = qkv.clone().narrow(1, 0, heads.heads * heads.head_dim);
+            let query = query.reshape([batch, seq, heads.heads, heads.head_dim]).swap_dims(1, 2);
+            match &texts.turns {
+                Some(turns) => Rotation::of(turns, [batch, seq], &query.device()).apply(query),
+                None => query,
+            }
+        });
+        let attended = kernels::attention(qkv, heads, texts, self.window, inside, cache);
+        let attended = attended.reshape([batch, seq, heads.heads * heads.head_dim]);
+        match query.map(|query| join(branches(outside, &query))) {
+            None => (attended, None),
+            Some(branch) if self.branch == Branch::BeforeOutput => (attended + branch, None),
+            behind => (attended, behind),
+        }
+    }
+
+    /// Queries, keys and values of each token side by side, normed where the model does that,
+    /// `[batch * seq, (heads + 2 kv_heads) head_dim]`.
+    fn projections(&self, layer: usize, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<2> {
+        let names = [LinearName::Query, LinearName::Key, LinearName::Value];
+        let linears = [&self.query, &self.key, &self.value];
+        let mut changed = Vec::with_capacity(3);
+        for (name, linear) in names.into_iter().zip(linears) {
+            changed.push(adapter.linear(layer, name, &hidden, linear));
+        }
+        let normed = self.query_norm.is_some() || self.key_norm.is_some();
+        if !normed
+            && changed.iter().all(Option::is_none)
+            && let Some(together) = Linear::together(&linears, &hidden)
+        {
+            return together;
+        }
+        let norms = [self.query_norm.as_ref(), self.key_norm.as_ref(), None];
+        let parts = changed.into_iter().zip(linears).zip(norms).map(|((changed, linear), norm)| {
+            let part = changed.unwrap_or_else(|| linear.forward(hidden.clone()));
+            let part = linear::rows(part);
+            let Some(norm) = norm else { return part };
+            let [rows, width] = part.dims();
+            let heads = part.reshape([rows, width / self.head_dim, 1, self.head_dim]);
+            norm.heads(heads).reshape([rows, width])
+        });
+        Tensor::cat(parts.collect(), 1)
+    }
+
+    /// The same as [`fused`](Self::fused), of tensor operations that every device has.
+    fn plain(
         &self,
         layer: usize,
         hidden: Tensor<3>,
         pass: &Pass,
         cache: Option<(&mut LayerCache, usize)>,
         adapter: &dyn Adapter,
-    ) -> Tensor<3> {
-        let project =
-            |name, linear| self.split(adapter.linear(layer, name, hidden.clone(), linear));
+    ) -> (Tensor<3>, Option<Tensor<3>>) {
+        let project = |name, linear: &Linear| {
+            let changed = adapter.linear(layer, name, &hidden, linear);
+            self.split(changed.unwrap_or_else(|| linear.forward(hidden.clone())))
+        };
         let query = normed(self.query_norm.as_ref(), project(LinearName::Query, &self.query));
         let key = normed(self.key_norm.as_ref(), project(LinearName::Key, &self.key));
         let (query, key) = (pass.rotate(query), pass.rotate(key));
         let value = project(LinearName::Value, &self.value);
         let (key, value) = match cache {
-            Some((cache, past)) => cache.append(past, key, value),
+            Some((LayerCache::Plain(cache), past)) => cache.append(past, key, value),
+            Some((LayerCache::Fused(_), _)) => unreachable!("a fused cache has a fused pass"),
             None => (key, value),
         };
+        let heads = grouped_attention(query.clone(), key, value, pass.mask(layer));
+        let prompts = adapter.prompts(layer);
+        if prompts.is_empty() {
+            return (join(heads), None);
+        }
+        let branch = branches(prompts, &query);
+        match self.branch {
+            Branch::BeforeOutput => (join(heads + branch), None),
+            Branch::AfterOutput => (join(heads), Some(join(branch))),
+        }
+    }
 
-        let mut heads = grouped_attention(query.clone(), key, value, pass.mask(layer));
-        let branch = adapter.attention(layer, &query);
-        let behind = match (branch, self.branch) {
-            (Some(branch), Branch::BeforeOutput) => {
-                heads = heads + branch;
-                None
-            }
-            (behind, _) => behind,
-        };
-        let output = adapter.linear(layer, LinearName::Output, join(heads), &self.output);
-        match behind {
-            Some(branch) => output + join(branch),
-            None => output,
+    fn heads(&self) -> Heads {
+        let heads = |linear: &Linear| linear.weight.dims()[0] / self.head_dim;
+        Heads {
+            heads: heads(&self.query),
+            kv_heads: heads(&self.key),
+            head_dim: self.head_dim,
         }
     }
 
@@ -144,6 +257,13 @@ impl Attention {
 fn join(heads: Tensor<4>) -> Tensor<3> {
     let [batch, n_heads, seq, head_dim] = heads.dims();
     heads.swap_dims(1, 2).reshape([batch, seq, n_heads * head_dim])
+}
+
+/// What prompts add to the heads, `[batch, heads, seq, head_dim]` like the query; there is at least
+/// one.
+fn branches(prompts: &[GatedPrompt], query: &Tensor<4>) -> Tensor<4> {
+    let branches = prompts.iter().map(|prompt| prompt.branch(query.clone()));
+    branches.reduce(|sum, branch| sum + branch).expect("there is a prompt")
 }
 
 fn normed(norm: Option<&Norm>, heads: Tensor<4>) -> Tensor<4> {

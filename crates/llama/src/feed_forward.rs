@@ -4,6 +4,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, gelu_approximate, silu};
+use kernels::swiglu;
 
 use crate::config::FeedForwardKind;
 use crate::linear::Linear;
@@ -25,20 +26,45 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
+    /// `residual` plus what it makes of `hidden`.
+    ///
     /// # Shapes
-    /// - `hidden` and output: `[batch, seq, d_model]`
-    pub fn forward(&self, layer: usize, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
-        let gate = self
-            .gate
-            .as_ref()
-            .map(|gate| adapter.linear(layer, LinearName::Gate, hidden.clone(), gate));
-        let up = adapter.linear(layer, LinearName::Up, hidden, &self.up);
-        let inner = match (gate, self.kind) {
-            (Some(gate), _) => silu(gate) * up,
-            (None, FeedForwardKind::GeluTanh) => gelu_approximate(up),
-            (None, _) => gelu(up),
+    /// - `residual`, `hidden` and output: `[batch, seq, d_model]`
+    pub fn forward(
+        &self,
+        layer: usize,
+        residual: Tensor<3>,
+        hidden: Tensor<3>,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
+        let inner = self.inner(layer, hidden, adapter);
+        match adapter.linear(layer, LinearName::Down, &inner, &self.down) {
+            Some(changed) => residual + changed,
+            None => self.down.onto(residual, inner),
+        }
+    }
+
+    /// `[batch, seq, d_ff]`
+    fn inner(&self, layer: usize, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
+        let change = |name, linear| adapter.linear(layer, name, &hidden, linear);
+        let up = change(LinearName::Up, &self.up);
+        let Some(gate) = &self.gate else {
+            let up = up.unwrap_or_else(|| self.up.forward(hidden));
+            return match self.kind {
+                FeedForwardKind::GeluTanh => gelu_approximate(up),
+                _ => gelu(up),
+            };
         };
-        adapter.linear(layer, LinearName::Down, inner, &self.down)
+        let changed = (change(LinearName::Gate, gate), up);
+        if let (None, None) = &changed
+            && let Some(both) = Linear::together(&[gate, &self.up], &hidden)
+        {
+            let [batch, seq, _d_model] = hidden.dims();
+            let [d_ff, _d_model] = self.up.weight.dims();
+            return swiglu(both).reshape([batch, seq, d_ff]);
+        }
+        let gate = changed.0.unwrap_or_else(|| gate.forward(hidden.clone()));
+        silu(gate) * changed.1.unwrap_or_else(|| self.up.forward(hidden))
     }
 }
 
@@ -51,7 +77,8 @@ mod tests {
         let one = || Linear::new(Tensor::from_floats([[1.0]], &testing::flex()), None);
         let gate = (kind == FeedForwardKind::SwiGlu).then(one);
         let feed_forward = FeedForward { gate, up: one(), down: one(), kind };
-        feed_forward.forward(0, Tensor::from_floats([[[1.0]]], &testing::flex()), &NoAdapter)
+        let at = |value: f32| Tensor::from_floats([[[value]]], &testing::flex());
+        feed_forward.forward(0, at(0.0), at(1.0), &NoAdapter)
     }
 
     #[test]

@@ -36,16 +36,23 @@ impl Layer {
     ) -> Tensor<3> {
         let instead = adapter.norm(index, NormName::Attention, &self.attention_norm);
         let normed = self.attention_norm.forward(hidden.clone(), instead);
-        let hidden = hidden + self.attention.forward(index, normed, pass, cache, adapter);
+        let hidden = self.attention.forward(index, hidden, normed, pass, cache, adapter);
         let instead = adapter.norm(index, NormName::FeedForward, &self.feed_forward_norm);
         let normed = self.feed_forward_norm.forward(hidden.clone(), instead);
-        hidden + self.feed_forward.forward(index, normed, adapter)
+        self.feed_forward.forward(index, hidden, normed, adapter)
     }
 
     /// Its linear layers.
     pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
         let Attention { query, key, value, output, .. } = &self.attention;
         let FeedForward { gate, up, down, .. } = &self.feed_forward;
+        [query, key, value, output, up, down].into_iter().chain(gate)
+    }
+
+    /// Its linear layers, to change them.
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let Attention { query, key, value, output, .. } = &mut self.attention;
+        let FeedForward { gate, up, down, .. } = &mut self.feed_forward;
         [query, key, value, output, up, down].into_iter().chain(gate)
     }
 }

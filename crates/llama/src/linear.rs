@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
+use kernels::{PackedWeight, linears};
 
 use crate::weight::Weight;
 
@@ -35,6 +36,52 @@ impl Linear {
             None => output,
         }
     }
+}
+
+impl Linear {
+    /// The product plus `residual`.
+    ///
+    /// # Shapes
+    /// - `residual` and output: `[batch, seq, out]`
+    pub(crate) fn onto(&self, residual: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
+        let Weight::Packed(weight) = &self.weight else {
+            return residual + self.forward(input);
+        };
+        let dims = residual.dims();
+        let output = linears(rows(input), Some(rows(residual)), &[weight]).reshape(dims);
+        match &self.bias {
+            Some(bias) => output + bias.val().unsqueeze(),
+            None => output,
+        }
+    }
+
+    /// The products of several layers side by side, as one, where all of them are packed.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, seq, in]`
+    /// - output: `[batch * seq, out of all]`
+    pub(crate) fn together(layers: &[&Self], input: &Tensor<3>) -> Option<Tensor<2>> {
+        let packed = |layer: &&Self| match &layer.weight {
+            Weight::Packed(weight) => Some(weight.clone()),
+            _ => None,
+        };
+        let weights = layers.iter().map(packed).collect::<Option<Vec<PackedWeight>>>()?;
+        let output = linears(rows(input.clone()), None, &weights.iter().collect::<Vec<_>>());
+        if layers.iter().all(|layer| layer.bias.is_none()) {
+            return Some(output);
+        }
+        let bias = |layer: &&Self| match &layer.bias {
+            Some(bias) => bias.val(),
+            None => Tensor::zeros([layer.weight.dims()[0]], &layer.weight.device()),
+        };
+        Some(output + Tensor::cat(layers.iter().map(bias).collect(), 0).unsqueeze())
+    }
+}
+
+/// `[batch, seq, width] -> [batch * seq, width]`
+pub(crate) fn rows(hidden: Tensor<3>) -> Tensor<2> {
+    let [batch, seq, width] = hidden.dims();
+    hidden.reshape([batch * seq, width])
 }
 
 #[cfg(test)]

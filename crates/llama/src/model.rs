@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use kernels::{Sequence, Texts, is_fused};
 
 use crate::attention::{Pass, causal_mask};
 use crate::config::{LlamaConfig, Positions};
@@ -35,6 +36,17 @@ pub struct Llama {
     pub(crate) precision: Precision,
 }
 
+/// Whole texts, laid out for one pass.
+#[derive(Debug, Clone)]
+pub struct LaidOut {
+    /// `[1, all tokens]`, or `[texts, longest]`.
+    pub tokens: Tensor<2, Int>,
+    /// What all layers share.
+    pub pass: Pass,
+    /// Where each text begins among the tokens, row by row.
+    pub starts: Vec<usize>,
+}
+
 impl Llama {
     /// Sizes and arithmetic.
     pub fn config(&self) -> &LlamaConfig {
@@ -51,6 +63,19 @@ impl Llama {
         let layers = self.layers.iter().flat_map(Layer::linears);
         let linears = layers.chain(&self.head).map(|linear| linear.weight.bytes());
         self.embedding.bytes() + linears.sum::<usize>()
+    }
+
+    /// The same model with every matrix a parameter, which can learn.
+    pub fn into_parameters(mut self) -> Self {
+        let learning = |weight: &mut Weight| {
+            let frozen = std::mem::replace(weight, Tensor::zeros([0, 0], &weight.device()).into());
+            *weight = frozen.into_parameter();
+        };
+        learning(&mut self.embedding);
+        self.positions.iter_mut().for_each(learning);
+        self.layers.iter_mut().flat_map(Layer::linears_mut).for_each(|own| learning(&mut own.weight));
+        self.head.iter_mut().for_each(|head| learning(&mut head.weight));
+        self
     }
 
     /// Where the weights live.
@@ -79,6 +104,59 @@ impl Llama {
         let ids = ids.collect::<Result<Vec<i64>>>()?;
         let device = self.device().without_autodiff();
         Ok(Tensor::from_data(TensorData::new(ids, [batch, seq]), &device))
+    }
+
+    /// Whether whole texts are laid side by side ([`lay_out`](Self::lay_out)), without padding.
+    pub fn is_fused(&self) -> bool {
+        is_fused(&self.device())
+    }
+
+    /// Lays whole texts of any lengths out for one pass: side by side where attention is fused,
+    /// padded on the right to the longest one elsewhere. Padding lies behind every real token, so
+    /// causal attention never sees it.
+    ///
+    /// # Errors
+    /// [`Error::TokenId`], or [`Error::TooLong`] if a text passes the model's context.
+    ///
+    /// # Panics
+    /// If there are no texts.
+    pub fn lay_out(&self, texts: &[Vec<u32>]) -> Result<LaidOut> {
+        const PADDING: u32 = 0;
+        let longest = texts.iter().map(Vec::len).max().expect("there are texts");
+        self.check_length(longest)?;
+        if !self.is_fused() {
+            let pad = |text: &Vec<u32>| {
+                let mut text = text.clone();
+                text.resize(longest, PADDING);
+                text
+            };
+            let tokens = self.tokens(&texts.iter().map(pad).collect::<Vec<_>>())?;
+            let starts = (0..texts.len()).map(|row| row * longest).collect();
+            return Ok(LaidOut { tokens, pass: self.pass(texts.len(), longest)?, starts });
+        }
+        let mut starts = Vec::with_capacity(texts.len());
+        let mut sequences = Vec::with_capacity(texts.len());
+        let mut rows = 0;
+        for text in texts {
+            starts.push(rows);
+            sequences.push(Sequence { first_row: rows, len: text.len(), past: 0, padding: 0 });
+            rows += text.len();
+        }
+        let positions = texts.iter().flat_map(|text| 0..text.len()).collect::<Vec<_>>();
+        let tokens = self.tokens(&[texts.concat()])?;
+        Ok(LaidOut { tokens, pass: self.fused_pass(sequences, &[positions]), starts })
+    }
+
+    /// Runs the model over whole texts and gives the normed hidden states behind its last layer.
+    ///
+    /// # Shapes
+    /// - output: as the tokens of `texts`, with `d_model` behind, f32
+    pub fn run(&self, texts: &LaidOut, adapter: &dyn Adapter) -> Tensor<3> {
+        let mut hidden = self.embed(texts.tokens.clone(), &texts.pass);
+        for index in 0..self.layers.len() {
+            hidden = self.layer(index, hidden, &texts.pass, adapter);
+        }
+        self.finish(hidden, adapter)
     }
 
     /// Runs the model over new tokens and gives the normed hidden states behind its last layer.
@@ -178,27 +256,67 @@ impl Llama {
     /// - output: `[batch, seq, vocab]`, f32
     pub fn logits(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
         let layer = self.layers.len();
-        if let Some(head) = &self.head {
-            return adapter.linear(layer, LinearName::Head, hidden, head);
-        }
-        let tied = Linear { weight: self.embedding.clone(), bias: None };
-        adapter.linear(layer, LinearName::Head, hidden, &tied)
+        let head = self.head();
+        let changed = adapter.linear(layer, LinearName::Head, &hidden, &head);
+        changed.unwrap_or_else(|| head.forward(hidden))
+    }
+
+    /// The output head; the embedding table, where that serves.
+    pub fn head(&self) -> Linear {
+        let tied = || Linear { weight: self.embedding.clone(), bias: None };
+        self.head.clone().unwrap_or_else(tied)
     }
 
     /// Rotation, positions and masks of the next `seq` tokens.
     fn pass_after(&self, batch: usize, seq: usize, state: Option<&DecodingState>) -> Result<Pass> {
         let positions = self.places(batch, seq, state)?;
+        if self.is_fused() {
+            let sequence = |row: usize| Sequence {
+                first_row: row * seq,
+                len: seq,
+                past: state.map_or(0, DecodingState::len),
+                padding: state.map_or(0, |state| state.padding()[row]),
+            };
+            let sequences = (0..batch).map(sequence).collect();
+            return Ok(self.fused_pass(sequences, &positions));
+        }
         let device = self.device().without_autodiff();
         let (past, padding) = state.map_or((0, &[0][..]), |state| (state.len(), state.padding()));
         let mask = |window| causal_mask(padding, past, seq, window, &device);
         let rotary = self.config.positions == Positions::Rotary;
         Ok(Pass {
+            texts: None,
             rotation: rotary.then(|| Rotary::new(&self.config).at(&positions, &device)),
             positions: self.positions.as_ref().map(|table| self.learned(table, &positions)),
             mask: mask(self.config.sliding_window),
             full_mask: if self.config.full_layers > 0 { mask(None) } else { None },
             full_layers: self.config.full_layers,
         })
+    }
+
+    /// A pass for fused attention; `positions` are those of all rows, or one list for each text.
+    fn fused_pass(&self, sequences: Vec<Sequence>, positions: &[Vec<usize>]) -> Pass {
+        let rows = sequences.iter().map(|sequence| sequence.len).sum::<usize>();
+        let turns = (self.config.positions == Positions::Rotary).then(|| {
+            let all = positions.iter().flatten().copied().cycle().take(rows);
+            Rotary::new(&self.config).turns(all).into()
+        });
+        Pass {
+            texts: Some(Texts { sequences: sequences.into(), turns }),
+            rotation: None,
+            positions: self.positions.as_ref().map(|table| self.learned(table, positions)),
+            mask: None,
+            full_mask: None,
+            full_layers: 0,
+        }
+    }
+
+    fn check_length(&self, seq: usize) -> Result<()> {
+        let room = self.config.max_positions;
+        if seq > room {
+            return Err(Error::TooLong { asked: seq, what: "the model's context", room });
+        }
+        Ok(())
     }
 
     /// Embeddings of positions, `[batch or 1, seq, d_model]`.
@@ -220,13 +338,7 @@ impl Llama {
         state: Option<&DecodingState>,
     ) -> Result<Vec<Vec<usize>>> {
         let Some(state) = state else {
-            if seq > self.config.max_positions {
-                return Err(Error::TooLong {
-                    asked: seq,
-                    what: "the model's context",
-                    room: self.config.max_positions,
-                });
-            }
+            self.check_length(seq)?;
             return Ok(vec![(0..seq).collect()]);
         };
         let past = state.len();

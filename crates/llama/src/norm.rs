@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
+use kernels::rms_norm;
 
 use crate::config::NormKind;
 use crate::seam::NormWeights;
@@ -41,17 +42,23 @@ impl Norm {
     ///
     /// Source: arXiv 1910.07467, arXiv 1607.06450.
     pub fn forward(&self, hidden: Tensor<3>, instead: Option<NormWeights>) -> Tensor<3> {
-        let (weight, bias) = match instead {
-            Some(NormWeights { weight, bias }) => (weight, bias),
-            None => self.own(),
-        };
-        scaled(self.unit(hidden), weight, bias)
+        match instead {
+            Some(NormWeights { weight, bias }) => scaled(self.unit(hidden), weight, bias),
+            None => self.last_dimension(hidden),
+        }
     }
 
     /// As [`forward`](Self::forward), for `[batch, heads, seq, head_dim]`: each head by itself.
     pub(crate) fn heads(&self, heads: Tensor<4>) -> Tensor<4> {
+        self.last_dimension(heads)
+    }
+
+    fn last_dimension<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+        if self.kind == NormKind::Rms && self.bias.is_none() {
+            return rms_norm(hidden, self.weight.val(), self.epsilon);
+        }
         let (weight, bias) = self.own();
-        scaled(self.unit(heads), weight, bias)
+        scaled(self.unit(hidden), weight, bias)
     }
 
     fn own<const D: usize>(&self) -> (Tensor<D>, Option<Tensor<D>>) {

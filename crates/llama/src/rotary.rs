@@ -3,6 +3,7 @@
 //! The pairs are `(i, i + head_dim / 2)`, Hugging Face's layout.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use kernels::Turns;
 
 use crate::config::{LlamaConfig, RopeScaling};
 
@@ -60,6 +61,21 @@ impl Rotary {
     }
 }
 
+impl Rotary {
+    /// The turns of positions, one row after the other, for fused attention.
+    pub fn turns(&self, positions: impl Iterator<Item = usize>) -> Turns {
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for position in positions {
+            for frequency in &self.frequencies {
+                let (s, c) = (position as f32 * frequency).sin_cos();
+                cos.push(c);
+                sin.push(s);
+            }
+        }
+        Turns::new(cos, sin)
+    }
+}
+
 fn scale(frequency: f32, index: usize, scaling: &RopeScaling) -> f32 {
     match scaling {
         RopeScaling::None => frequency,
@@ -89,6 +105,17 @@ fn scale(frequency: f32, index: usize, scaling: &RopeScaling) -> f32 {
 }
 
 impl Rotation {
+    /// The rotation of turns that were made for fused attention.
+    pub(crate) fn of(turns: &Turns, [batch, seq]: [usize; 2], device: &Device) -> Self {
+        let table = |half: &[f32]| {
+            let width = half.len() / (batch * seq);
+            let data = TensorData::new(half.to_vec(), [batch, 1, seq, width]);
+            let half = Tensor::<4>::from_data(data, &device.clone().without_autodiff());
+            Tensor::cat(vec![half.clone(), half], 3)
+        };
+        Self { cos: table(turns.cos()), sin: table(turns.sin()) }
+    }
+
     /// Rotates heads.
     ///
     /// # Shapes

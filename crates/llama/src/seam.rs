@@ -1,9 +1,9 @@
 //! The one seam: what an adapter may do to a frozen model while it runs.
 //!
 //! ```text
-//! hidden ─► norm ─► q k v ─► rotary ─┬─► attention ─┐
-//!             │       │              └─► Adapter::attention ─► + ─► output projection
-//!   Adapter::norm   Adapter::linear, around every linear layer
+//! hidden ─► norm ─► q k v ─► rotary ─┬─► attention to the text ────────┐
+//!             │       │              └─► attention to Adapter::prompts ─► + ─► output projection
+//!   Adapter::norm   Adapter::linear, in place of any linear layer
 //! ```
 //!
 //! In GPT-2 the `+` is behind the output projection, see [`Branch`](crate::Branch): an adapter need
@@ -13,6 +13,7 @@
 //! [`Llama::forward`](crate::Llama::forward), so several can be in use at once.
 
 use burn::tensor::Tensor;
+use kernels::GatedPrompt;
 use serde::{Deserialize, Serialize};
 
 use crate::linear::Linear;
@@ -69,20 +70,16 @@ pub struct NormWeights {
 
 /// What joins a frozen model while it runs. Every method defaults to "nothing".
 pub trait Adapter {
-    /// What to add to the attention's heads before the output projection, or to what it gives,
-    /// as the model's [`Branch`](crate::Branch) says.
-    ///
-    /// # Shapes
-    /// - `query`: `[batch, heads, seq, head_dim]`, f32, as attention uses it: normed and rotated
-    ///   where the model does that
-    /// - output: as `query`
-    fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
-        let _ = (layer, query);
-        None
+    /// Gated prompts that a layer's queries attend to, each beside the text and the others. What
+    /// they give is added to the attention's heads before the output projection, or to what that
+    /// gives, as the model's [`Branch`](crate::Branch) says.
+    fn prompts(&self, layer: usize) -> &[GatedPrompt] {
+        let _ = layer;
+        &[]
     }
 
-    /// What a linear layer gives: its own product, unless an adapter changes its input, its output
-    /// or both.
+    /// What a linear layer gives instead of its own product, where an adapter changes its input,
+    /// its output or both; `None` where it does not, so that several layers can be one product.
     ///
     /// # Shapes
     /// - `input`: `[batch, seq, in]`
@@ -91,11 +88,11 @@ pub trait Adapter {
         &self,
         layer: usize,
         name: LinearName,
-        input: Tensor<3>,
+        input: &Tensor<3>,
         linear: &Linear,
-    ) -> Tensor<3> {
-        let _ = (layer, name);
-        linear.forward(input)
+    ) -> Option<Tensor<3>> {
+        let _ = (layer, name, input, linear);
+        None
     }
 
     /// Weights that replace a norm's own.

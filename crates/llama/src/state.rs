@@ -1,6 +1,7 @@
 //! What a caller keeps between the steps of decoding: the keys and values seen so far.
 
 use burn::tensor::{Device, Tensor};
+use kernels::{KvCache, is_fused};
 
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
@@ -17,9 +18,19 @@ pub struct DecodingState {
     capacity: usize,
 }
 
+/// Keys and values of one layer.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "handles of tensors; a state has one a layer")]
+pub(crate) enum LayerCache {
+    /// As fused attention wants them.
+    Fused(KvCache),
+    /// As tensors.
+    Plain(PlainCache),
+}
+
 /// Keys and values of one layer, `[batch, kv_heads, capacity, head_dim]`.
 #[derive(Debug, Clone)]
-pub(crate) struct LayerCache {
+pub(crate) struct PlainCache {
     key: Tensor<4>,
     value: Tensor<4>,
 }
@@ -59,12 +70,15 @@ impl DecodingState {
         device: &Device,
     ) -> Self {
         let shape = [padding.len(), config.n_kv_heads, capacity, config.head_dim];
-        let layers = (0..config.n_layers)
-            .map(|_| LayerCache {
-                key: Tensor::zeros(shape, device),
-                value: Tensor::zeros(shape, device),
-            })
-            .collect();
+        let layer = |_| {
+            if is_fused(device) {
+                LayerCache::Fused(KvCache::new(config.heads(), padding.len(), capacity))
+            } else {
+                let zeros = || Tensor::zeros(shape, device);
+                LayerCache::Plain(PlainCache { key: zeros(), value: zeros() })
+            }
+        };
+        let layers = (0..config.n_layers).map(layer).collect();
         Self { layers, padding, len: 0, capacity }
     }
 
@@ -97,7 +111,7 @@ impl DecodingState {
     }
 }
 
-impl LayerCache {
+impl PlainCache {
     /// Writes new keys and values behind the `past` ones and gives all of them.
     pub(crate) fn append(
         &mut self,

@@ -1,17 +1,20 @@
-//! A large matrix of a model: dense, or in blocks of few bits.
+//! A large matrix of a model: packed for fused products, dense, or in blocks of few bits.
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use kernels::{BlockMatrix, PackedWeight, is_fused, linears};
 
-use crate::quantised::Quantised;
+use crate::quantised::{Blocks, Offset, Quantised};
 
 /// A matrix of a model, `[rows, columns]`.
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "handles of tensors; a model has a few hundred")]
 pub enum Weight {
-    /// In f32, f16 or bf16.
+    /// In f32, f16 or bf16. A parameter, which can learn.
     Dense(Param<Tensor<2>>),
-    /// In 8 or 4 bits. Frozen: it is no parameter.
+    /// In any precision, laid out for the fused products of CPUs. Frozen: it is no parameter.
+    Packed(PackedWeight),
+    /// In 8 or 4 bits, for other devices. Frozen as well.
     Quantised(Quantised),
 }
 
@@ -21,17 +24,55 @@ impl From<Tensor<2>> for Weight {
     }
 }
 
-impl From<Quantised> for Weight {
-    fn from(quantised: Quantised) -> Self {
-        Self::Quantised(quantised)
-    }
-}
-
 impl Weight {
+    /// A frozen matrix on a device, in the data's precision.
+    ///
+    /// # Panics
+    /// If the data is no matrix.
+    pub fn frozen(data: TensorData, device: &Device) -> Self {
+        if is_fused(device) {
+            return Self::Packed(PackedWeight::new(data, device));
+        }
+        let dtype = data.dtype();
+        Tensor::<2>::from_data(data, (device, dtype)).into()
+    }
+
+    /// A frozen matrix in blocks of few bits on a device, as it is.
+    ///
+    /// # Panics
+    /// If the lengths do not fit the shape, or a number its width.
+    pub fn from_blocks(blocks: Blocks, device: &Device) -> Self {
+        if !is_fused(device) {
+            return Self::Quantised(blocks.put(device));
+        }
+        let (mins, zero) = match &blocks.offset {
+            Offset::Zero(zero) => (None, *zero),
+            Offset::Mins(mins) => (Some(&mins[..]), 0),
+        };
+        let matrix = BlockMatrix {
+            quants: &blocks.quants,
+            scales: &blocks.scales,
+            mins,
+            zero,
+            bits: blocks.bits.count(),
+            block_len: blocks.block_len,
+        };
+        Self::Packed(PackedWeight::from_blocks(&matrix, blocks.shape, device))
+    }
+
+    /// The same matrix as a parameter, which can learn; a quantised one in f32.
+    pub fn into_parameter(self) -> Self {
+        match self {
+            Self::Dense(_) => self,
+            frozen => frozen.to_dense().into(),
+        }
+    }
+
     /// Rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         match self {
             Self::Dense(tensor) => tensor.val().dims(),
+            Self::Packed(packed) => packed.dims(),
             Self::Quantised(quantised) => quantised.dims(),
         }
     }
@@ -40,6 +81,7 @@ impl Weight {
     pub fn device(&self) -> Device {
         match self {
             Self::Dense(tensor) => tensor.val().device(),
+            Self::Packed(packed) => packed.device(),
             Self::Quantised(quantised) => quantised.device(),
         }
     }
@@ -52,14 +94,25 @@ impl Weight {
                 let [rows, columns] = tensor.dims();
                 rows * columns * tensor.dtype().size()
             }
+            Self::Packed(packed) => packed.bytes(),
             Self::Quantised(quantised) => quantised.bytes(),
         }
     }
 
-    /// The whole matrix: a dense one as it is, a quantised one in f32.
+    /// Bits of a number, without its share of a block's scale and minimum.
+    pub fn bits(&self) -> usize {
+        match self {
+            Self::Dense(tensor) => tensor.val().dtype().size() * 8,
+            Self::Packed(packed) => packed.bits(),
+            Self::Quantised(quantised) => quantised.bits(),
+        }
+    }
+
+    /// The whole matrix: a dense one as it is, any other in f32.
     pub fn to_dense(&self) -> Tensor<2> {
         match self {
             Self::Dense(tensor) => tensor.val(),
+            Self::Packed(packed) => packed.to_dense(),
             Self::Quantised(quantised) => {
                 let [rows, _columns] = quantised.dims();
                 quantised.rows(0, rows)
@@ -75,6 +128,7 @@ impl Weight {
     pub fn select(&self, rows: Tensor<1, Int>) -> Tensor<2> {
         match self {
             Self::Dense(tensor) => tensor.val().select(0, rows).cast(DType::F32),
+            Self::Packed(packed) => packed.select(rows),
             Self::Quantised(quantised) => quantised.select(rows),
         }
     }
@@ -96,6 +150,7 @@ impl Weight {
                 let tensor = tensor.val();
                 input.cast(tensor.dtype()).matmul(tensor.transpose()).cast(DType::F32)
             }
+            Self::Packed(packed) => linears(input, None, &[packed]),
             Self::Quantised(quantised) => quantised.product(input),
         };
         output.reshape(dims)

@@ -4,7 +4,7 @@
 
 mod golden;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 pub use golden::{Golden, golden_folder};
 
@@ -99,6 +99,12 @@ pub fn assert_relative<const D: usize>(
 #[expect(clippy::disallowed_methods, reason = "tests may wait for a device")]
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
+}
+
+/// A list's whole numbers.
+#[expect(clippy::disallowed_methods, reason = "tests may wait for a device")]
+pub fn numbers(tensor: Tensor<1, Int>) -> Vec<i64> {
+    tensor.into_data().iter::<i64>().collect()
 }
 
 fn place(mut index: usize, shape: &[usize]) -> Vec<usize> {

@@ -1,46 +1,37 @@
-//! Examples ─► batches, padded on the right to their longest row; the order is a pure function of
-//! the seed and the step.
+//! Examples ─► batches; the order is a pure function of the seed and the step.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use llama::Llama;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::example::Example;
 
-/// Rows of one pass through the model.
+/// Rows of one pass through the model, of any lengths: [`Llama::lay_out`] decides where they lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Equally long.
-    pub tokens: Vec<Vec<u32>>,
-    /// Where a label is predicted: `row * seq + position - 1`.
-    positions: Vec<i64>,
-    /// The labels themselves.
-    labels: Vec<i64>,
+    /// Token ids of each row.
+    pub texts: Vec<Vec<u32>>,
+    /// Labels: their row and their position in it.
+    labels: Vec<(usize, usize)>,
 }
 
 impl Batch {
-    /// Pads examples. Padding lies behind every real token, so causal attention never sees it;
-    /// its id does not matter.
+    /// The rows of some examples.
     ///
     /// # Panics
     /// If there are no examples.
     pub fn new(examples: &[&Example]) -> Self {
-        const PADDING: u32 = 0;
-        let seq = examples.iter().map(|example| example.tokens.len()).max().expect("no examples");
-        let mut tokens = Vec::with_capacity(examples.len());
-        let mut positions = Vec::new();
-        let mut labels = Vec::new();
-        for (row, example) in examples.iter().enumerate() {
-            for position in example.labels_from.max(1)..example.tokens.len() {
-                positions.push((row * seq + position - 1) as i64);
-                labels.push(i64::from(example.tokens[position]));
-            }
-            let mut padded = example.tokens.clone();
-            padded.resize(seq, PADDING);
-            tokens.push(padded);
+        assert!(!examples.is_empty(), "no examples");
+        let labels = examples.iter().enumerate().flat_map(|(row, example)| {
+            let positions = example.labels_from.max(1)..example.tokens.len();
+            positions.map(move |position| (row, position))
+        });
+        Self {
+            texts: examples.iter().map(|example| example.tokens.clone()).collect(),
+            labels: labels.collect(),
         }
-        Self { tokens, positions, labels }
     }
 
     /// Labels in the batch.
@@ -48,17 +39,27 @@ impl Batch {
         self.labels.len()
     }
 
-    /// Tokens that the model works on, padding included.
-    pub fn n_slots(&self) -> usize {
-        self.tokens.len() * self.tokens[0].len()
+    /// Tokens that a model works on: with padding, where it pads.
+    pub fn n_slots(&self, llama: &Llama) -> usize {
+        let lens = self.texts.iter().map(Vec::len);
+        if llama.is_fused() { lens.sum() } else { self.texts.len() * lens.max().unwrap_or(0) }
     }
 
-    /// Positions and labels, `[labels]` each.
-    pub(crate) fn labels(&self, device: &Device) -> (Tensor<1, Int>, Tensor<1, Int>) {
-        let tensor = |values: &Vec<i64>| {
-            Tensor::from_data(TensorData::new(values.clone(), [values.len()]), device)
+    /// Where each label is predicted, one position before its own, among texts that begin at
+    /// `starts`; and the labels themselves. `[labels]` each.
+    pub(crate) fn labels(
+        &self,
+        starts: &[usize],
+        device: &Device,
+    ) -> (Tensor<1, Int>, Tensor<1, Int>) {
+        let tensor = |values: Vec<i64>| {
+            let len = values.len();
+            Tensor::from_data(TensorData::new(values, [len]), device)
         };
-        (tensor(&self.positions), tensor(&self.labels))
+        let labels = self.labels.iter();
+        let place = |&(row, position): &(usize, usize)| (starts[row] + position - 1) as i64;
+        let label = |&(row, position): &(usize, usize)| i64::from(self.texts[row][position]);
+        (tensor(labels.clone().map(place).collect()), tensor(labels.map(label).collect()))
     }
 }
 
@@ -73,6 +74,8 @@ pub struct Order {
     pub accumulate: usize,
     /// Seed of the shuffling.
     pub seed: u64,
+    /// Whether each epoch has an order of its own; without it all have that of the examples.
+    pub shuffle: bool,
 }
 
 impl Order {
@@ -110,7 +113,9 @@ impl Order {
         rng.set_stream(epoch as u64 + 1);
         let _ = rng.next_u32();
         let mut order = (0..self.n_examples).collect::<Vec<_>>();
-        order.shuffle(&mut rng);
+        if self.shuffle {
+            order.shuffle(&mut rng);
+        }
         order
     }
 }
@@ -126,22 +131,30 @@ mod tests {
     #[test]
     fn labels_are_predicted_from_the_position_before() {
         let batch = Batch::new(&[&example(&[5, 6, 7], 1), &example(&[8, 9], 1)]);
-        assert_eq!(batch.tokens, [[5, 6, 7], [8, 9, 0]]);
-        assert_eq!(batch.positions, [0, 1, 3]);
-        assert_eq!(batch.labels, [6, 7, 9]);
-        assert_eq!((batch.n_labels(), batch.n_slots()), (3, 6));
+        let (places, labels) = batch.labels(&[0, 3], &testing::flex());
+        assert_eq!(testing::numbers(places), [0, 1, 3]);
+        assert_eq!(testing::numbers(labels), [6, 7, 9]);
+        assert_eq!(batch.n_labels(), 3);
+    }
+
+    #[test]
+    fn without_shuffling_every_epoch_has_the_order_of_the_examples() {
+        let order =
+            Order { n_examples: 4, batch_size: 3, accumulate: 1, seed: 3, shuffle: false };
+        let steps = (0..4).map(|step| order.step(step).concat()).collect::<Vec<_>>();
+        assert_eq!(steps, [vec![0, 1, 2], vec![3], vec![0, 1, 2], vec![3]]);
     }
 
     #[test]
     fn a_step_may_be_larger_than_all_there_is() {
-        let order = Order { n_examples: 3, batch_size: usize::MAX / 2 + 1, accumulate: 2, seed: 0 };
+        let order = Order { n_examples: 3, batch_size: usize::MAX / 2 + 1, accumulate: 2, seed: 0, shuffle: true };
         assert_eq!(order.steps_per_epoch(), 1);
         assert_eq!(order.step(1).concat().len(), 3);
     }
 
     #[test]
     fn an_epoch_takes_every_example_once_and_the_next_shuffles_anew() {
-        let order = Order { n_examples: 10, batch_size: 2, accumulate: 2, seed: 3 };
+        let order = Order { n_examples: 10, batch_size: 2, accumulate: 2, seed: 3, shuffle: true };
         assert_eq!(order.steps_per_epoch(), 3);
         let epoch = |number: usize| {
             (0..3).flat_map(|step| order.step(number * 3 + step)).flatten().collect::<Vec<_>>()

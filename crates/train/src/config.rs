@@ -34,10 +34,18 @@ pub struct TrainConfig {
     pub recompute: bool,
     /// Seed of the adapter's start and of the order of the rows.
     pub seed: u64,
+    /// Whether each epoch takes the rows in an order of its own, or all of them in the file's.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub shuffle: bool,
     /// Steps between two checkpoints; the end of an epoch always makes one.
     pub checkpoint_every: usize,
     /// Held-out rows that are answered before and after, for the exact match; 0: none.
     pub exact_match_rows: usize,
+}
+
+/// What `shuffle` is in settings that do not speak of it.
+fn yes() -> bool {
+    true
 }
 
 /// How long to train.
@@ -64,6 +72,7 @@ impl Default for TrainConfig {
             max_len: 512,
             recompute: false,
             seed: 0,
+            shuffle: true,
             checkpoint_every: 50,
             exact_match_rows: 128,
         }
@@ -110,8 +119,8 @@ impl TrainConfig {
 
     /// Which examples each step takes.
     pub fn order(&self, n_examples: usize) -> Order {
-        let Self { batch_size, accumulate, seed, .. } = *self;
-        Order { n_examples, batch_size, accumulate, seed }
+        let Self { batch_size, accumulate, seed, shuffle, .. } = *self;
+        Order { n_examples, batch_size, accumulate, seed, shuffle }
     }
 
     /// Learning rate of each step.

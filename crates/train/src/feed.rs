@@ -47,7 +47,7 @@ mod tests {
     fn steps_come_in_their_order_from_any_start() {
         let examples = (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1 });
         let examples: Arc<[Example]> = examples.collect();
-        let order = Order { n_examples: 7, batch_size: 2, accumulate: 2, seed: 1 };
+        let order = Order { n_examples: 7, batch_size: 2, accumulate: 2, seed: 1, shuffle: true };
         for start in [0, 3] {
             let mut feed = Feed::new(Arc::clone(&examples), order, start);
             for step in start..start + 5 {

@@ -86,7 +86,7 @@ impl Method {
             Self::Adapter(config) => {
                 Ok(Learner::Adapter(config.init(llama, seed, &llama.device().autodiff())?))
             }
-            Self::Full => Ok(Learner::Full(params::learning(llama.clone()))),
+            Self::Full => Ok(Learner::Full(params::learning(llama.clone().into_parameters()))),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! hidden ─► rows of labelled positions ─► head ─► cross-entropy
 
 use burn::tensor::{Tensor, activation::log_softmax};
-use llama::{Adapter, Llama, Precision};
+use kernels::cross_entropy;
+use llama::{Adapter, LinearName, Llama, Precision, Weight};
 
 use crate::batch::Batch;
 use crate::error::Result;
@@ -16,8 +17,9 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    let tokens = llama.tokens(&batch.tokens)?;
-    Ok(hidden_loss(llama, adapter, batch, llama.forward(tokens, None, adapter)?))
+    let texts = llama.lay_out(&batch.texts)?;
+    let hidden = llama.run(&texts, adapter);
+    Ok(hidden_loss(llama, adapter, batch, &texts.starts, hidden))
 }
 
 /// What a loss is multiplied by before its backward pass, and gradients divided by behind it.
@@ -30,21 +32,32 @@ pub(crate) fn gradient_scale(llama: &Llama) -> f64 {
     if llama.precision() == Precision::F16 { 1024.0 } else { 1.0 }
 }
 
-/// The same of what [`Llama::forward`] gives.
+/// The same of what [`Llama::run`] gives, for texts that begin at `starts`.
 ///
 /// # Shapes
-/// - `hidden`: `[batch, seq, d_model]`
+/// - `hidden`: `[1, all tokens, d_model]` or `[texts, longest, d_model]`
 /// - output: `[1]`
 pub(crate) fn hidden_loss(
     llama: &Llama,
     adapter: &dyn Adapter,
     batch: &Batch,
+    starts: &[usize],
     hidden: Tensor<3>,
 ) -> Tensor<1> {
     let [rows, seq, d_model] = hidden.dims();
-    let (positions, labels) = batch.labels(&llama.device().without_autodiff());
+    let (positions, labels) = batch.labels(starts, &llama.device().without_autodiff());
     let labelled = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
-    let log_probabilities = log_softmax(llama.logits(labelled, adapter), 2);
     let [count] = labels.dims();
+    let head = llama.head();
+    let logits = match adapter.linear(llama.layers.len(), LinearName::Head, &labelled, &head) {
+        Some(changed) => changed,
+        None => match (&head.weight, &head.bias) {
+            (Weight::Packed(weight), None) => {
+                return cross_entropy(labelled.reshape([count, d_model]), weight, labels);
+            }
+            _ => head.forward(labelled),
+        },
+    };
+    let log_probabilities = log_softmax(logits, 2);
     log_probabilities.gather(2, labels.reshape([1, count, 1])).sum().neg()
 }

@@ -15,7 +15,7 @@
 use adaption_prompt::AdapterWeights;
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
-use llama::{Adapter, Llama};
+use llama::{Adapter, LaidOut, Llama};
 
 use crate::batch::Batch;
 use crate::error::Result;
@@ -49,9 +49,7 @@ pub fn recompute(
     adapter: &LayerwiseAdapter,
     take: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
-    let tokens = llama.tokens(&batch.tokens)?;
-    let [rows, seq] = tokens.dims();
-    let pass = llama.pass(rows, seq)?;
+    let LaidOut { tokens, pass, starts } = llama.lay_out(&batch.texts)?;
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 
@@ -67,7 +65,7 @@ pub fn recompute(
     let top = (adapter.layer)(n_layers);
     let leaf = hidden.autodiff().require_grad();
     let normed = llama.finish(leaf.clone(), &*top);
-    let loss = hidden_loss(llama, &*top, batch, normed) / labels.max(1) as f64;
+    let loss = hidden_loss(llama, &*top, batch, &starts, normed) / labels.max(1) as f64;
     let value = loss.clone().inner();
     let mut gradients = (loss * scale).backward();
     take(n_layers, &mut gradients);

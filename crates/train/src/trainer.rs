@@ -122,6 +122,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`Error::Model`] if a batch is longer than the model's context, or the device fails.
     pub fn step(&mut self) -> Result<()> {
+        let _span = tracing::trace_span!("step").entered();
         let feed = self
             .feed
             .get_or_insert_with(|| Feed::new(self.examples.clone(), self.order, self.done));
@@ -137,12 +138,13 @@ impl<'a> Trainer<'a> {
             });
         }
         let loss = loss.expect("a step has a batch");
+        let _span = tracing::trace_span!("optimizer").entered();
         let norm = gradients.norm();
         let rate = self.schedule.rate(self.done);
         let learner = self.learner.clone();
         self.learner = self.optimizer.step(learner, gradients, &norm, rate);
         self.done += 1;
-        let slots = batches.iter().map(Batch::n_slots).sum();
+        let slots = batches.iter().map(|batch| batch.n_slots(self.llama)).sum();
         let report =
             StepReport { step: self.done, loss: 0.0, rate, gradient_norm: 0.0, labels, slots };
         self.unread.push(Unread { report, loss, norm });
@@ -200,7 +202,10 @@ impl<'a> Trainer<'a> {
             return recompute_adapter(llama, adapter, batch, labels, gradients);
         }
         let scale = gradient_scale(llama);
+        let forward = tracing::trace_span!("forward").entered();
         let sum = self.learner.with(llama, |llama, adapter| label_loss(llama, adapter, batch))?;
+        drop(forward);
+        let _span = tracing::trace_span!("backward").entered();
         let loss = sum / labels.max(1) as f64;
         let value = loss.clone().inner();
         gradients.add(&self.learner, &mut (loss * scale).backward(), scale);

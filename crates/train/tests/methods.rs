@@ -60,7 +60,7 @@ fn trainer<'a>(
     examples: &'a [Example],
     total: usize,
 ) -> Trainer<'a> {
-    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5 };
+    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
     let schedule = Schedule { peak: 0.02, warmup: 1, total };
     let optimizer = OptimizerConfig { clip: Some(1.0), ..Default::default() };
     let learner = method.init(llama, 3).unwrap();

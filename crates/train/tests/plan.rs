@@ -87,6 +87,7 @@ fn measure(request: &Request, device: &Device) -> usize {
                 batch_size: request.batch,
                 accumulate: 1,
                 seed: 0,
+                shuffle: true,
             };
             let schedule = Schedule { peak: 1e-2, warmup: 1, total: 2 };
             let learner = request.method.init(&llama, 0).unwrap();

@@ -6,7 +6,7 @@ mod tiny;
 use adaption_prompt::{AdapterWeights, AdaptionPrompt};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
-use llama::{Linear, Llama, Precision};
+use llama::{Linear, LinearName, Llama, Precision};
 use testing::{Golden, assert_close, assert_values_close};
 use tiny::{CASES, open_adapter, open_base, open_base_in, shape};
 use train::{
@@ -42,7 +42,7 @@ fn mean_loss(llama: &Llama, adapter: &AdapterWeights, batch: &Batch) -> Tensor<1
 fn trainer<'a>(llama: &'a Llama, examples: &'a [Example], total: usize) -> Trainer<'a> {
     let device = llama.device().autodiff();
     let adapter = shape().init(llama.config(), 3, &device).unwrap();
-    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5 };
+    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
     let schedule = Schedule { peak: 0.05, warmup: 1, total };
     let optimizer = OptimizerConfig { clip: Some(0.5), ..Default::default() };
     Trainer::new(llama, adapter, examples, order, schedule, &optimizer)
@@ -160,9 +160,21 @@ fn with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
 struct Watched<A>(A, std::cell::RefCell<Vec<bool>>);
 
 impl<A: llama::Adapter> llama::Adapter for Watched<A> {
-    fn attention(&self, layer: usize, query: &Tensor<4>) -> Option<Tensor<4>> {
-        self.1.borrow_mut().push(query.is_tracked());
-        self.0.attention(layer, query)
+    fn prompts(&self, layer: usize) -> &[llama::GatedPrompt] {
+        self.0.prompts(layer)
+    }
+
+    fn linear(
+        &self,
+        layer: usize,
+        name: LinearName,
+        input: &Tensor<3>,
+        linear: &Linear,
+    ) -> Option<Tensor<3>> {
+        if name == LinearName::Query {
+            self.1.borrow_mut().push(input.is_tracked());
+        }
+        self.0.linear(layer, name, input, linear)
     }
 }
 
@@ -274,7 +286,7 @@ fn a_loss_that_is_no_number_is_told_with_its_step() {
     let mut adapter = shape().init(llama.config(), 3, &device).unwrap();
     let gate = Tensor::from_floats([f32::NAN], &device);
     adapter.layers[0].gate = Param::from_tensor(gate);
-    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 1, seed: 0 };
+    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 1, seed: 0, shuffle: true };
     let schedule = Schedule { peak: 0.1, warmup: 0, total: 3 };
     let mut trainer =
         Trainer::new(&llama, adapter, examples, order, schedule, &OptimizerConfig::default());

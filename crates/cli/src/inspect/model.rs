@@ -120,7 +120,7 @@ impl fmt::Display for Memory {
         let Self { f32, bf16, cache_per_token } = *self;
         writeln!(
             f,
-            "in memory   {} with --dtype f32, {} with bf16 or f16; and {} for each token",
+            "in memory   {} with --precision f32, {} with bf16 or f16; and {} for each token",
             HumanBytes(f32),
             HumanBytes(bf16),
             HumanBytes(cache_per_token)

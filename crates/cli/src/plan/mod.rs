@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, alias = "max-new-tokens", value_name = "N", help_heading = "Work")]
     new_tokens: Option<usize>,
     /// Compute the layers twice and keep one layer's intermediate results at a time. Always so
-    /// with --dtype q8 and q4.
+    /// with --precision q8 and q4.
     #[arg(long, help_heading = "Work")]
     recompute: bool,
     /// What there is, such as 8GiB or 500MB [default: on CPUs, what the system says is free].
@@ -55,7 +55,7 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Report {
     model: String,
-    dtype: String,
+    precision: String,
     batch: usize,
     seq: usize,
     labels: usize,
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     });
     let report = Report {
         model: source.path().display().to_string(),
-        dtype: precision.to_string(),
+        precision: precision.to_string(),
         batch,
         seq,
         labels,
@@ -143,7 +143,7 @@ impl Args {
         let prompts = recipe::prompts(config.n_layers, self.model.model.is_none());
         let training = Request {
             config: config.clone(),
-            precision: self.model.dtype.unwrap_or_default(),
+            precision: self.model.precision.unwrap_or_default(),
             method: self.method.method(prompts),
             purpose: Purpose::Train {
                 labels: self.labels.unwrap_or(seq.saturating_sub(1)),
@@ -172,7 +172,7 @@ fn devices(model: &ModelArgs) -> anyhow::Result<Vec<String>> {
         return Ok(vec![name.clone()]);
     }
     device::default_name()?;
-    let half = matches!(model.dtype, Some(Precision::BF16 | Precision::F16));
+    let half = matches!(model.precision, Some(Precision::BF16 | Precision::F16));
     let usable = |backend: &&Backend| backend.compiled && !(half && backend.half.is_none());
     Ok(BACKENDS.iter().filter(usable).map(|backend| backend.name.to_owned()).collect())
 }

@@ -18,8 +18,8 @@ type Line<'a> =
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { model, dtype, batch, seq, labels, new_tokens, .. } = self;
-        writeln!(f, "{model} in {dtype}\n")?;
+        let Self { model, precision, batch, seq, labels, new_tokens, .. } = self;
+        writeln!(f, "{model} in {precision}\n")?;
         let recompute = if self.recompute { ", one layer's graph at a time" } else { "" };
         writeln!(f, "training: {batch} rows of {seq} tokens, {labels} labels each{recompute}")?;
         self.table(f, |device| &device.training)?;

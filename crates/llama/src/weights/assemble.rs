@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 
-use super::expected_tensors;
 use crate::attention::Attention;
 use crate::config::{FeedForwardKind, LlamaConfig, NormKind, Positions};
 use crate::error::Result;
@@ -15,17 +14,16 @@ use crate::linear::Linear;
 use crate::model::Llama;
 use crate::norm::Norm;
 use crate::precision::Precision;
-use crate::quantised::Quantised;
 use crate::read_back::read_back;
 use crate::weight::Weight;
 
 /// A tensor on the device, as the model will keep it.
 #[expect(clippy::large_enum_variant, reason = "handles of tensors; a model has a few hundred")]
 pub(super) enum Stored {
-    /// Flat.
-    Dense(Tensor<1>),
-    /// A matrix.
-    Quantised(Quantised),
+    /// Of norms and biases.
+    Vector(Tensor<1>),
+    /// Everything else.
+    Matrix(Weight),
 }
 
 /// Tensors by name.
@@ -33,19 +31,14 @@ pub(super) type TensorMap = HashMap<String, Stored>;
 
 /// Builds the model of a complete map, as [`expected_tensors`] lists it.
 pub(super) fn assemble(config: LlamaConfig, precision: Precision, mut tensors: TensorMap) -> Llama {
-    let mut shapes: HashMap<_, _> =
-        expected_tensors(&config).into_iter().map(|spec| (spec.name, spec.shape)).collect();
     let mut stored = |name: &str| tensors.remove(name).expect("the map was checked");
-    let mut matrix = |name: &str, stored: &mut dyn FnMut(&str) -> Stored| match stored(name) {
-        Stored::Dense(tensor) => {
-            let shape = shapes.remove(name).expect("the map was checked");
-            Weight::from(tensor.reshape([shape[0], shape[1]]))
-        }
-        Stored::Quantised(quantised) => quantised.into(),
+    let matrix = |name: &str, stored: &mut dyn FnMut(&str) -> Stored| match stored(name) {
+        Stored::Matrix(weight) => weight,
+        Stored::Vector(_) => unreachable!("the map was checked: {name} is a matrix"),
     };
     let vector = |name: &str, stored: &mut dyn FnMut(&str) -> Stored| match stored(name) {
-        Stored::Dense(tensor) => tensor,
-        Stored::Quantised(_) => unreachable!("matrices alone are quantised"),
+        Stored::Vector(tensor) => tensor,
+        Stored::Matrix(_) => unreachable!("the map was checked: {name} is a vector"),
     };
     let norm = |name: &str, stored: &mut dyn FnMut(&str) -> Stored| {
         let weight = vector(&format!("{name}.weight"), stored);
@@ -85,6 +78,7 @@ pub(super) fn assemble(config: LlamaConfig, precision: Precision, mut tensors: T
                 key_norm: config.qk_norm.then(|| norm("self_attn.k_norm")),
                 head_dim: config.head_dim,
                 branch: config.branch,
+                window: config.window(layer),
             };
             Layer {
                 attention_norm: norm("input_layernorm"),

@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::model::Llama;
 use crate::precision::Precision;
 use crate::quantised::{Bits, Blocks};
+use crate::weight::Weight;
 use assemble::{Stored, TensorMap, assemble};
 
 /// Name and shape of a tensor that a model needs.
@@ -122,7 +123,7 @@ pub fn load(
         };
         if let Some(blocks) = stored {
             if blocks.is_finite() {
-                tensors.insert(name, Stored::Quantised(blocks.put(device)));
+                tensors.insert(name, Stored::Matrix(Weight::from_blocks(blocks, device)));
             } else {
                 report.not_finite.push(name);
             }
@@ -134,14 +135,11 @@ pub fn load(
             report.not_finite.push(name);
             continue;
         }
-        let tensor = match shape[..] {
-            [len] => Tensor::<1>::from_data(data, (device, kept)).reshape([len]),
-            [rows, columns] => {
-                Tensor::<2>::from_data(data, (device, kept)).reshape([rows * columns])
-            }
-            _ => unreachable!("a model has matrices and vectors only"),
+        let stored = match shape.len() {
+            1 => Stored::Vector(Tensor::from_data(data, (device, kept))),
+            _ => Stored::Matrix(Weight::frozen(data, device)),
         };
-        tensors.insert(name, Stored::Dense(tensor));
+        tensors.insert(name, stored);
     }
     report.fail(source)?;
     Ok(assemble(config, precision, tensors))
@@ -177,15 +175,17 @@ pub fn random(config: LlamaConfig, device: &Device) -> Result<Llama> {
     let tensors = expected_tensors(&config)
         .into_iter()
         .map(|TensorSpec { name, shape }| {
-            let len: usize = shape.iter().product();
-            let tensor = if shape.len() > 1 {
-                Tensor::<1>::random([len], Distribution::Normal(0.0, 0.02), device)
-            } else if name.rsplit('.').next() == Some("bias") {
-                Tensor::zeros([len], device)
-            } else {
-                Tensor::ones([len], device)
+            let stored = match shape[..] {
+                [rows, columns] => {
+                    let normal = Distribution::Normal(0.0, 0.02);
+                    Stored::Matrix(Tensor::<2>::random([rows, columns], normal, device).into())
+                }
+                _ if name.rsplit('.').next() == Some("bias") => {
+                    Stored::Vector(Tensor::zeros([shape[0]], device))
+                }
+                _ => Stored::Vector(Tensor::ones([shape[0]], device)),
             };
-            (name, Stored::Dense(tensor))
+            (name, stored)
         })
         .collect();
     Ok(assemble(config, Precision::F32, tensors))

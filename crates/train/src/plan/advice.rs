@@ -66,7 +66,7 @@ pub fn advice(request: &Request, room: Option<u64>) -> Vec<Advice> {
     }
     let quantised = [Precision::Bits8, Precision::Bits4];
     for precision in request.device.half.into_iter().chain(quantised) {
-        offer(format!("--dtype {precision}"), &Request { precision, ..request.clone() });
+        offer(format!("--precision {precision}"), &Request { precision, ..request.clone() });
     }
     found.sort_by_key(|advice| !advice.fits);
     found

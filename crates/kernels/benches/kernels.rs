@@ -1,0 +1,144 @@
+//! Each fused operation against the same in plain tensor operations, forward and backward, in the
+//! sizes of SmolLM2-135M: `cargo bench --features ndarray,wgpu -p kernels`.
+
+use std::sync::Arc;
+
+use burn::tensor::activation::{log_softmax, silu};
+use burn::tensor::module::attention as plain_attention;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{DType, Device, Distribution, Int, Tensor, TensorData};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use kernels::{
+    GatedPrompt, Heads, PackedWeight, Sequence, Texts, Turns, attention, cross_entropy, linears,
+    rms_norm, swiglu,
+};
+
+const TOKENS: usize = 512;
+const WIDTH: usize = 576;
+const INNER: usize = 1536;
+const VOCAB: usize = 49_152;
+const HEADS: Heads = Heads { heads: 9, kv_heads: 3, head_dim: 64 };
+
+fn device() -> Device {
+    testing::flex()
+}
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 0.1), &device())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench waits for its device")]
+fn data(tensor: Tensor<2>) -> TensorData {
+    tensor.into_data()
+}
+
+fn pack(dense: &Tensor<2>, dtype: DType) -> PackedWeight {
+    PackedWeight::new(data(dense.clone().cast(dtype)), &device())
+}
+
+/// Runs `work` on a tensor, and on a leaf with its backward pass.
+fn both_ways<const D: usize>(
+    criterion: &mut Criterion,
+    group: &str,
+    name: &str,
+    input: &Tensor<D>,
+    work: impl Fn(Tensor<D>) -> Tensor<1>,
+) {
+    let mut group = criterion.benchmark_group(group);
+    group.sample_size(10).throughput(Throughput::Elements(input.dims()[0] as u64));
+    group.bench_function(BenchmarkId::new(name, "forward"), |bench| {
+        bench.iter(|| work(input.clone()));
+    });
+    group.bench_function(BenchmarkId::new(name, "forward and backward"), |bench| {
+        bench.iter(|| work(input.clone().autodiff().require_grad()).backward());
+    });
+    group.finish();
+}
+
+fn frozen_linear(criterion: &mut Criterion) {
+    let dense = random([2 * INNER, WIDTH]);
+    for rows in [1, 8, TOKENS] {
+        let input = random([rows, WIDTH]);
+        let group = format!("linear, {rows} rows");
+        let f32 = pack(&dense, DType::F32);
+        both_ways(criterion, &group, "fused f32", &input, |x| linears(x, None, &[&f32]).sum());
+        let bf16 = pack(&dense, DType::BF16);
+        both_ways(criterion, &group, "fused bf16", &input, |x| linears(x, None, &[&bf16]).sum());
+        both_ways(criterion, &group, "plain f32", &input, |x| {
+            x.matmul(dense.clone().transpose()).sum()
+        });
+    }
+}
+
+fn rows(criterion: &mut Criterion) {
+    let (input, weight) = (random([TOKENS, WIDTH]), random([WIDTH]));
+    both_ways(criterion, "norm", "fused", &input, |x| rms_norm(x, weight.clone(), 1e-5).sum());
+    both_ways(criterion, "norm", "plain", &input, |x| {
+        let mean_square = x.clone().square().mean_dim(1);
+        (x * (mean_square + 1e-5).sqrt().recip() * weight.clone().unsqueeze()).sum()
+    });
+    let both = random([TOKENS, 2 * INNER]);
+    both_ways(criterion, "swiglu", "fused", &both, |both| swiglu(both).sum());
+    both_ways(criterion, "swiglu", "plain", &both, |both| {
+        let gate = both.clone().narrow(1, 0, INNER);
+        (silu(gate) * both.narrow(1, INNER, INNER)).sum()
+    });
+}
+
+fn adapted_attention(criterion: &mut Criterion) {
+    const SEQ: usize = 128;
+    let Heads { heads, kv_heads, head_dim } = HEADS;
+    let batch = TOKENS / SEQ;
+    let sequence = |row: usize| Sequence { first_row: row * SEQ, len: SEQ, past: 0, padding: 0 };
+    let turns = Turns::new(vec![1.0; TOKENS * head_dim / 2], vec![0.0; TOKENS * head_dim / 2]);
+    let texts = Texts {
+        sequences: Arc::new((0..batch).map(sequence).collect()),
+        turns: Some(Arc::new(turns)),
+    };
+    let prompt = GatedPrompt {
+        key: random([1, kv_heads, 10, head_dim]),
+        value: random([1, kv_heads, 10, head_dim]),
+        gate: random([1, 1, 1, 1]),
+        lens: None,
+    };
+    let qkv = random([TOKENS, (heads + 2 * kv_heads) * head_dim]);
+    both_ways(criterion, "attention", "fused", &qkv, |qkv| {
+        attention(qkv, HEADS, &texts, None, Some(&prompt), None).sum()
+    });
+    // Without the rotation, which costs it more on top.
+    both_ways(criterion, "attention", "plain", &qkv, |qkv| {
+        let part = |from: usize, count: usize| {
+            let part = qkv.clone().narrow(1, from * head_dim, count * head_dim);
+            part.reshape([batch, SEQ, count, head_dim]).swap_dims(1, 2)
+        };
+        let repeat = |shared: Tensor<4>| {
+            let shared = shared.unsqueeze_dim::<5>(2);
+            let shared = shared.expand([batch, kv_heads, heads / kv_heads, SEQ, head_dim]);
+            shared.reshape([batch, heads, SEQ, head_dim])
+        };
+        let query = part(0, heads);
+        let (key, value) = (part(heads, kv_heads), part(heads + kv_heads, kv_heads));
+        let options = AttentionModuleOptions { scale: None, softcap: None, is_causal: true };
+        let text = plain_attention(query.clone(), repeat(key), repeat(value), None, None, options);
+        (text + prompt.branch(query)).sum()
+    });
+}
+
+fn head_and_loss(criterion: &mut Criterion) {
+    const LABELS: usize = 128;
+    let dense = random([VOCAB, WIDTH]);
+    let packed = pack(&dense, DType::F32);
+    let hidden = random([LABELS, WIDTH]);
+    let labels = (0..LABELS as i64).map(|label| label * 379 % VOCAB as i64).collect::<Vec<_>>();
+    let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [LABELS]), &device());
+    both_ways(criterion, "head and loss", "fused", &hidden, |hidden| {
+        cross_entropy(hidden, &packed, labels.clone())
+    });
+    both_ways(criterion, "head and loss", "plain", &hidden, |hidden| {
+        let logits = hidden.matmul(dense.clone().transpose());
+        log_softmax(logits, 1).gather(1, labels.clone().unsqueeze_dim(1)).sum().neg()
+    });
+}
+
+criterion_group!(benches, frozen_linear, rows, adapted_attention, head_and_loss);
+criterion_main!(benches);

@@ -1,0 +1,30 @@
+//! What an attention is told beside its tensors.
+
+use std::sync::Arc;
+
+use crate::cpu::attention::{Heads, Sequence};
+
+/// Turns of queries and keys, `[rows, head_dim / 2]` each, shared by all layers of a pass.
+#[derive(Debug)]
+pub struct Turns {
+    pub(crate) cos: Vec<f32>,
+    pub(crate) sin: Vec<f32>,
+}
+
+/// Everything about an attention that is no tensor.
+#[derive(Debug, Clone)]
+pub struct AttentionCall {
+    pub(crate) heads: Heads,
+    pub(crate) rotation: Option<Arc<Turns>>,
+    pub(crate) sequences: Arc<Vec<Sequence>>,
+    pub(crate) window: Option<usize>,
+    pub(crate) prompt_lens: Option<Vec<usize>>,
+}
+
+/// Keys and values of one layer as the kernel wants them.
+#[derive(Debug, Clone)]
+pub struct CacheBuffers {
+    pub(crate) keys: Vec<f32>,
+    pub(crate) values: Vec<f32>,
+    pub(crate) capacity: usize,
+}

@@ -1,0 +1,68 @@
+//! Whether shapes fit together. What does not is a mistake of the calling code.
+
+use super::{Heads, Inputs, Prompt, Rotation, Sequence};
+
+impl Inputs<'_> {
+    /// # Panics
+    /// Where shapes contradict each other.
+    pub fn check(&self) {
+        let Heads { heads, kv_heads, head_dim } = self.heads;
+        assert!(
+            heads > 0 && kv_heads > 0 && heads.is_multiple_of(kv_heads),
+            "{heads} heads cannot share {kv_heads} key heads evenly",
+        );
+        assert!(
+            head_dim > 0 && head_dim.is_multiple_of(2),
+            "a head has an even number of channels, not {head_dim}",
+        );
+        let (numbers, row) = (self.qkv.len(), self.heads.row());
+        assert!(numbers.is_multiple_of(row), "{numbers} numbers are no rows of {row}");
+        let rows = self.rows();
+        if let Some(Rotation { cos, sin }) = self.rotation {
+            expect_len("cosines", cos, rows * head_dim / 2);
+            expect_len("sines", sin, rows * head_dim / 2);
+        }
+        assert!(self.window != Some(0), "a window of 0 slots hides a token from itself");
+        let mut end = 0;
+        let mut in_order = true;
+        for &Sequence { first_row, len, .. } in self.sequences {
+            assert!(
+                len <= rows && first_row <= rows - len,
+                "rows {first_row} to {first_row} + {len} of only {rows}",
+            );
+            in_order &= first_row >= end;
+            end = first_row + len;
+        }
+        if !in_order {
+            let mut spans: Vec<_> = self.sequences.iter().filter(|span| span.len > 0).collect();
+            spans.sort_by_key(|span| span.first_row);
+            for pair in spans.windows(2) {
+                let (end, next) = (pair[0].first_row + pair[0].len, pair[1].first_row);
+                assert!(next >= end, "two sequences have row {next}");
+            }
+        }
+        if let Some(prompt) = self.prompt {
+            let Prompt { batches, len, .. } = prompt;
+            let sequences = self.sequences.len();
+            assert!(
+                batches == 1 || batches == sequences,
+                "{batches} prompts are neither one nor one for each of {sequences} sequences",
+            );
+            expect_len("the prompt's keys", prompt.key, batches * kv_heads * len * head_dim);
+            expect_len("the prompt's values", prompt.value, batches * kv_heads * len * head_dim);
+            expect_len("the prompt's gates", prompt.gate, batches * heads);
+            if let Some(lens) = prompt.lens {
+                let (found, longest) = (lens.len(), lens.iter().max().copied().unwrap_or(0));
+                assert!(found == batches, "{found} prompt lengths for {batches} prompts");
+                assert!(longest <= len, "a prompt of {longest} tokens in room for {len}");
+            }
+        }
+    }
+}
+
+/// # Panics
+/// If a slice has another length.
+pub fn expect_len(what: &str, slice: &[f32], len: usize) {
+    let found = slice.len();
+    assert!(found == len, "{what}: {found} numbers instead of {len}");
+}

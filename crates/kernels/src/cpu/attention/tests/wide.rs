@@ -1,0 +1,94 @@
+//! Sixteen lanes of plain Rust: what AVX-512 runs, for processors without it.
+
+use crate::cpu::simd::Simd;
+
+const LANES: usize = 16;
+type F = [f32; LANES];
+
+/// Stands for AVX-512.
+#[derive(Debug, Clone, Copy)]
+pub struct Wide;
+
+fn zip(a: F, b: F, work: impl Fn(f32, f32) -> f32) -> F {
+    std::array::from_fn(|i| work(a[i], b[i]))
+}
+
+impl Simd for Wide {
+    type F = F;
+    const LANES: usize = LANES;
+    const ROWS: usize = 12;
+
+    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+
+    fn splat(self, value: f32) -> F {
+        [value; LANES]
+    }
+
+    unsafe fn load(self, from: *const f32) -> F {
+        // SAFETY: the caller's.
+        unsafe { from.cast::<F>().read() }
+    }
+
+    unsafe fn store(self, to: *mut f32, value: F) {
+        // SAFETY: the caller's.
+        unsafe { to.cast::<F>().write(value) }
+    }
+
+    unsafe fn load_bf16(self, _from: *const u16) -> F {
+        unimplemented!("attention is of f32")
+    }
+
+    unsafe fn load_f16(self, _from: *const u16) -> F {
+        unimplemented!("attention is of f32")
+    }
+
+    unsafe fn load_u8(self, _from: *const u8) -> F {
+        unimplemented!("attention is of f32")
+    }
+
+    unsafe fn load_nibbles(self, _from: *const u8) -> (F, F) {
+        unimplemented!("attention is of f32")
+    }
+
+    fn add(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a + b)
+    }
+
+    fn sub(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a - b)
+    }
+
+    fn mul(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a * b)
+    }
+
+    fn div(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a / b)
+    }
+
+    fn max(self, a: F, b: F) -> F {
+        zip(a, b, f32::max)
+    }
+
+    fn min(self, a: F, b: F) -> F {
+        zip(a, b, f32::min)
+    }
+
+    fn mul_add(self, a: F, b: F, c: F) -> F {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    fn power_of_two(self, n: F) -> F {
+        n.map(f32::exp2)
+    }
+
+    fn sum(self, a: F) -> f32 {
+        a.into_iter().sum()
+    }
+
+    fn largest(self, a: F) -> f32 {
+        a.into_iter().fold(f32::MIN, f32::max)
+    }
+}

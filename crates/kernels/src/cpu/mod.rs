@@ -1,0 +1,20 @@
+//! Kernels for CPUs, on slices of numbers: no tensors here.
+
+pub mod attention;
+pub mod cross_entropy;
+mod few_rows;
+mod lines;
+pub mod norm;
+pub mod packed;
+pub mod product;
+pub mod product_back;
+pub mod simd;
+pub mod swiglu;
+pub mod threads;
+pub mod tile;
+pub mod workspace;
+
+#[cfg(test)]
+mod product_tests;
+#[cfg(test)]
+mod row_tests;

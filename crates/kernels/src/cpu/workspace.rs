@@ -1,0 +1,52 @@
+//! Buffers for one call's intermediate numbers, kept by each thread from call to call.
+
+use std::cell::RefCell;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Buffers that a thread keeps at the most.
+const KEPT: usize = 8;
+
+/// Runs `work` with `len` numbers of any value. Calls may be nested.
+pub fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut buffer = FREE.with_borrow_mut(|free| take(free, len));
+    let result = work(&mut buffer[..len]);
+    FREE.with_borrow_mut(|free| {
+        if free.len() < KEPT {
+            free.push(buffer);
+        }
+    });
+    result
+}
+
+/// The smallest buffer that is long enough, or a new one in place of the longest.
+fn take(free: &mut Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+    let by_len = |index: &usize| free[*index].len();
+    let enough = (0..free.len()).filter(|&index| free[index].len() >= len).min_by_key(by_len);
+    if let Some(index) = enough {
+        return free.swap_remove(index);
+    }
+    if let Some(index) = (0..free.len()).max_by_key(by_len) {
+        free.swap_remove(index);
+    }
+    vec![0.0; len]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_and_nested_ones_are_apart() {
+        let first = with(100, |outer| {
+            outer.fill(1.0);
+            with(50, |inner| inner.fill(2.0));
+            assert_eq!(outer, [1.0; 100]);
+            outer.as_ptr()
+        });
+        with(60, |again| assert_ne!(again.as_ptr(), std::ptr::null()));
+        with(100, |again| assert_eq!(again.as_ptr(), first));
+    }
+}
