@@ -42,3 +42,15 @@ golden:
 # Licences and known holes of the dependencies (needs cargo-deny).
 deny:
     cargo deny check
+
+# Ours beside PEFT, transformers and llama.cpp; see bench/README.md.
+bench *args:
+    python3 bench/run.py {{args}}
+
+# Each kernel beside plain tensor operations.
+bench-kernels *args:
+    cargo bench --workspace --features ndarray,wgpu --bench kernels -- {{args}}
+
+# Instructions of two fixed pieces of work, by valgrind (needs it installed).
+bench-instructions *args:
+    python3 bench/instructions.py {{args}}

@@ -34,7 +34,8 @@ fn main() -> anyhow::Result<()> {
     let adapter = config.init(llama.config(), 0, &device.autodiff())?;
 
     let steps = 100;
-    let order = Order { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
+    let order =
+        Order { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
     let schedule = Schedule { peak: 0.02, warmup: 15, total: steps };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);

@@ -93,7 +93,13 @@ fn main() -> anyhow::Result<()> {
             labels_from: 1,
         })
         .collect::<Vec<_>>();
-    let order = Order { n_examples: args.rows, batch_size: args.rows, accumulate: 1, seed: 0, shuffle: true };
+    let order = Order {
+        n_examples: args.rows,
+        batch_size: args.rows,
+        accumulate: 1,
+        seed: 0,
+        shuffle: true,
+    };
     let schedule = Schedule { peak: 1e-2, warmup: 0, total: args.steps };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);

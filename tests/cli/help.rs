@@ -58,20 +58,25 @@ fn the_options_of_generate() {
           --seed <S>                Start of the random numbers: the same seed gives the same answer
                                     [default: 0]
           --stop <TEXT>...          End the answer before this text; may be given several times
+          --ignore-eos              Go on behind the model's own tokens for the end of a text, up to
+                                    --max-new-tokens
 
     Base model:
-          --model <MODEL>      The base model: a Hugging Face folder or one of Meta's, a .gguf file, the
-                               name of a fetched model (see `llama-adapter fetch`), or a Hugging Face id
-                               such as owner/name. Default: the tiny model that is built in
-          --dtype <DTYPE>      Precision that the base's matrices are kept in. bf16 and f16 take half
-                               the memory, q8 and q4 (8 and 4 bits) about a quarter and a sixth; on CPUs
-                               all of them answer more slowly. A GGUF's matrices of so many bits or
-                               fewer are kept as they are stored. Default: f32 on CPUs; elsewhere what
-                               the file has, if the device computes in it [possible values: f32, bf16,
-                               f16, q8, q4]
-          --device <DEVICE>    Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends
-                               of this build. Default: the first of them. See `llama-adapter devices`
-          --skip-device-check  Do not check first whether the device computes rightly. CPU backends are
-                               never checked
+          --model <MODEL>          The base model: a Hugging Face folder or one of Meta's, a .gguf file,
+                                   the name of a fetched model (see `llama-adapter fetch`), or a Hugging
+                                   Face id such as owner/name. Default: the tiny model that is built in
+          --precision <PRECISION>  Precision that the base's matrices are kept in. bf16 and f16 take
+                                   half the memory, q8 and q4 (8 and 4 bits) about a quarter and a
+                                   sixth; on CPUs the fewer bits, the faster it answers. A GGUF's
+                                   matrices of so many bits or fewer are kept as they are stored. Sums,
+                                   norms, softmax and adapters are f32 always. Default: f32 on CPUs;
+                                   elsewhere what the file has, if the device computes in it [possible
+                                   values: f32, bf16, f16, q8, q4]
+          --device <DEVICE>        Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the
+                                   backends of this build. Default: the first of them. See
+                                   `llama-adapter devices`
+          --threads <N>            Threads that CPU backends compute with [default: one for each core]
+          --skip-device-check      Do not check first whether the device computes rightly. CPU backends
+                                   are never checked
     ");
 }

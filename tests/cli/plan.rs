@@ -84,7 +84,6 @@ fn the_weights_are_those_that_inspect_counts() {
 #[test]
 fn the_table_of_one_device() {
     let words = ["plan", "--device", "flex", "--model", &golden("mistral-sw8/base")];
-    // So short that the scratch of a machine's threads is never the largest part.
     let rest = ["--batch", "2", "--seq", "4", "--labels", "2", "--new-tokens", "8"];
     let rest = [&rest[..], &["--memory", "140KB"]].concat();
     let text = Program::new().run(&[&words[..], &rest].concat()).ok();

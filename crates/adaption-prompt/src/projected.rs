@@ -56,8 +56,7 @@ impl ProjectedPrompts {
             let rows = rows.iter().map(|row| row.layers.get(&layer).map_or(&[][..], Vec::as_slice));
             let rows = rows.collect::<Vec<_>>();
             let slots = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-            let slot =
-                |slot| stack(&rows.iter().map(|row| row.get(slot)).collect::<Vec<_>>());
+            let slot = |slot| stack(&rows.iter().map(|row| row.get(slot)).collect::<Vec<_>>());
             (layer, (0..slots).map(slot).collect())
         });
         Self { layers: stacked.collect() }

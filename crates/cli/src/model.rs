@@ -87,7 +87,11 @@ impl ModelArgs {
     }
 
     /// What was asked for, or what suits the device.
-    fn suitable_precision(&self, source: &ModelSource, open: &OpenDevice) -> llama::Result<Precision> {
+    fn suitable_precision(
+        &self,
+        source: &ModelSource,
+        open: &OpenDevice,
+    ) -> llama::Result<Precision> {
         match self.precision {
             Some(asked) => Ok(asked),
             // Rounding the weights is for the user to ask for.

@@ -43,7 +43,8 @@ impl Profile {
         let (chrome, guard) = ChromeLayerBuilder::new().writer(file).build();
         let parts = Parts::default();
         let subscriber = tracing_subscriber::registry().with(chrome).with(Times(parts.clone()));
-        tracing::subscriber::set_global_default(subscriber).context("a profile is taken already")?;
+        tracing::subscriber::set_global_default(subscriber)
+            .context("a profile is taken already")?;
         Ok(Self { parts, guard, trace })
     }
 

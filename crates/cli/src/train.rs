@@ -215,7 +215,8 @@ impl Args {
         config.warmup = self.warmup.unwrap_or(config.warmup);
         config.shuffle = !self.no_shuffle;
         config.seed = self.seed.unwrap_or(config.seed);
-        config.recompute = self.recompute || self.model.precision.is_some_and(|d| d.bits().is_some());
+        config.recompute =
+            self.recompute || self.model.precision.is_some_and(|d| d.bits().is_some());
         config.optimizer.weight_decay = self.weight_decay.unwrap_or(config.optimizer.weight_decay);
         config.optimizer.clip = self.clip.or(config.optimizer.clip);
         config

@@ -28,22 +28,15 @@ pub struct Backend {
     pub compiled: bool,
     /// The 16-bit numbers that it multiplies, as far as all of its devices go; a card may lack them.
     pub half: Option<&'static str>,
-    /// Whether attention without gradients is one operation, which never holds all scores.
-    pub fused_attention: bool,
+    /// Whether layers are made of fused operations, those of `crates/kernels`.
+    pub fused: bool,
     /// Whether memory plans for it were held against measured peaks.
     pub plans_measured: bool,
 }
 
 impl Backend {
     const fn new(name: &'static str, compiled: bool) -> Self {
-        Self {
-            name,
-            indexed: false,
-            compiled,
-            half: None,
-            fused_attention: false,
-            plans_measured: false,
-        }
+        Self { name, indexed: false, compiled, half: None, fused: false, plans_measured: false }
     }
 
     const fn gpu(name: &'static str, compiled: bool, half: &'static str) -> Self {
@@ -55,7 +48,7 @@ impl Backend {
 pub const BACKENDS: [Backend; 9] = [
     Backend {
         half: Some("bf16"),
-        fused_attention: true,
+        fused: true,
         plans_measured: true,
         ..Backend::new("flex", cfg!(feature = "flex"))
     },

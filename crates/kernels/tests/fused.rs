@@ -157,10 +157,7 @@ fn texts(past: usize) -> Texts {
     // A turn by one radian a token, the same for every pair.
     let angles = LENS.iter().flat_map(|len| (0..*len).flat_map(|at| [(at + past) as f32; 4]));
     let (sin, cos) = angles.map(f32::sin_cos).unzip();
-    Texts {
-        sequences: Arc::new(sequences.to_vec()),
-        turns: Some(Arc::new(Turns::new(cos, sin))),
-    }
+    Texts { sequences: Arc::new(sequences.to_vec()), turns: Some(Arc::new(Turns::new(cos, sin))) }
 }
 
 /// Attention of each text by itself, composed of tensor operations.
@@ -232,7 +229,9 @@ fn attention_with_a_prompt_shared_by_all_texts() {
     check(
         "gates",
         [gate.clone()],
-        |[gate]| attention(qkv.clone(), HEADS, &texts, None, Some(&prompt(own.clone(), &gate)), None),
+        |[gate]| {
+            attention(qkv.clone(), HEADS, &texts, None, Some(&prompt(own.clone(), &gate)), None)
+        },
         |[gate]| plain_attention(qkv.clone(), &texts, &prompt(own.clone(), &gate)),
     );
     check(

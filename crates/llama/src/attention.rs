@@ -96,12 +96,13 @@ impl Attention {
         prompt: Tensor<3>,
         adapter: &dyn Adapter,
     ) -> PromptKv {
-        let project =
-            |name, linear: &Linear| self.split(
+        let project = |name, linear: &Linear| {
+            self.split(
                 adapter
                     .linear(layer, name, &prompt, linear)
                     .unwrap_or_else(|| linear.forward(prompt.clone())),
-            );
+            )
+        };
         PromptKv {
             key: normed(self.key_norm.as_ref(), project(LinearName::Key, &self.key)),
             value: project(LinearName::Value, &self.value),
@@ -239,11 +240,7 @@ impl Attention {
 
     fn heads(&self) -> Heads {
         let heads = |linear: &Linear| linear.weight.dims()[0] / self.head_dim;
-        Heads {
-            heads: heads(&self.query),
-            kv_heads: heads(&self.key),
-            head_dim: self.head_dim,
-        }
+        Heads { heads: heads(&self.query), kv_heads: heads(&self.key), head_dim: self.head_dim }
     }
 
     /// `[batch, seq, heads * head_dim] -> [batch, heads, seq, head_dim]`

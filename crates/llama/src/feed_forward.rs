@@ -4,10 +4,10 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, gelu_approximate, silu};
-use kernels::swiglu;
+use kernels::{is_fused, swiglu};
 
 use crate::config::FeedForwardKind;
-use crate::linear::Linear;
+use crate::linear::{Linear, rows};
 use crate::seam::{Adapter, LinearName};
 
 /// The feed-forward of a layer.
@@ -64,7 +64,12 @@ impl FeedForward {
             return swiglu(both).reshape([batch, seq, d_ff]);
         }
         let gate = changed.0.unwrap_or_else(|| gate.forward(hidden.clone()));
-        silu(gate) * changed.1.unwrap_or_else(|| self.up.forward(hidden))
+        let up = changed.1.unwrap_or_else(|| self.up.forward(hidden));
+        if !is_fused(&up.device()) {
+            return silu(gate) * up;
+        }
+        let dims = up.dims();
+        swiglu(Tensor::cat(vec![rows(gate), rows(up)], 1)).reshape(dims)
     }
 }
 

@@ -44,15 +44,11 @@ impl Linear {
     /// # Shapes
     /// - `residual` and output: `[batch, seq, out]`
     pub(crate) fn onto(&self, residual: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
-        let Weight::Packed(weight) = &self.weight else {
+        let (Weight::Packed(weight), None) = (&self.weight, &self.bias) else {
             return residual + self.forward(input);
         };
         let dims = residual.dims();
-        let output = linears(rows(input), Some(rows(residual)), &[weight]).reshape(dims);
-        match &self.bias {
-            Some(bias) => output + bias.val().unsqueeze(),
-            None => output,
-        }
+        linears(rows(input), Some(rows(residual)), &[weight]).reshape(dims)
     }
 
     /// The products of several layers side by side, as one, where all of them are packed.

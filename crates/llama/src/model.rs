@@ -73,7 +73,10 @@ impl Llama {
         };
         learning(&mut self.embedding);
         self.positions.iter_mut().for_each(learning);
-        self.layers.iter_mut().flat_map(Layer::linears_mut).for_each(|own| learning(&mut own.weight));
+        self.layers
+            .iter_mut()
+            .flat_map(Layer::linears_mut)
+            .for_each(|own| learning(&mut own.weight));
         self.head.iter_mut().for_each(|head| learning(&mut head.weight));
         self
     }

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
-use kernels::rms_norm;
+use kernels::{is_fused, rms_norm};
 
 use crate::config::NormKind;
 use crate::seam::NormWeights;
@@ -43,7 +43,17 @@ impl Norm {
     /// Source: arXiv 1910.07467, arXiv 1607.06450.
     pub fn forward(&self, hidden: Tensor<3>, instead: Option<NormWeights>) -> Tensor<3> {
         match instead {
-            Some(NormWeights { weight, bias }) => scaled(self.unit(hidden), weight, bias),
+            Some(NormWeights { weight, bias }) => {
+                let device = hidden.device().without_autodiff();
+                let unit = if self.kind == NormKind::Rms && is_fused(&device) {
+                    // The numbers of the norm's own operation, to the last bit.
+                    let ones = Tensor::ones(self.weight.val().dims(), &device);
+                    rms_norm(hidden, ones, self.epsilon)
+                } else {
+                    self.unit(hidden)
+                };
+                scaled(unit, weight, bias)
+            }
             None => self.last_dimension(hidden),
         }
     }

@@ -139,15 +139,20 @@ mod tests {
 
     #[test]
     fn without_shuffling_every_epoch_has_the_order_of_the_examples() {
-        let order =
-            Order { n_examples: 4, batch_size: 3, accumulate: 1, seed: 3, shuffle: false };
+        let order = Order { n_examples: 4, batch_size: 3, accumulate: 1, seed: 3, shuffle: false };
         let steps = (0..4).map(|step| order.step(step).concat()).collect::<Vec<_>>();
         assert_eq!(steps, [vec![0, 1, 2], vec![3], vec![0, 1, 2], vec![3]]);
     }
 
     #[test]
     fn a_step_may_be_larger_than_all_there_is() {
-        let order = Order { n_examples: 3, batch_size: usize::MAX / 2 + 1, accumulate: 2, seed: 0, shuffle: true };
+        let order = Order {
+            n_examples: 3,
+            batch_size: usize::MAX / 2 + 1,
+            accumulate: 2,
+            seed: 0,
+            shuffle: true,
+        };
         assert_eq!(order.steps_per_epoch(), 1);
         assert_eq!(order.step(1).concat().len(), 3);
     }

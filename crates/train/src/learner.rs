@@ -183,7 +183,8 @@ impl Learner {
         match method {
             Method::Adapter(_) => Ok(Self::Adapter(AdapterWeights::load(folder, base, &device)?)),
             Method::Full => {
-                Ok(Self::Full(ModelSource::open(folder)?.load(Precision::F32, &device)?))
+                let model = ModelSource::open(folder)?.load(Precision::F32, &device)?;
+                Ok(Self::Full(model.into_parameters()))
             }
         }
     }

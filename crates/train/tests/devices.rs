@@ -44,7 +44,8 @@ fn trainer<'a>(
 fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, Learner) {
     let rows = Instruction::read(&asset("instructions/train.jsonl")).unwrap();
     let (examples, _fitted) = Example::encode_all(&rows, tokenizer, 256).unwrap();
-    let order = Order { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
+    let order =
+        Order { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
     let mut trainer = trainer(llama, &prompts(llama).into(), examples, order, 20);
     while !trainer.is_done() {
         trainer.step().unwrap();
@@ -108,7 +109,13 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
             ("lora", AdapterConfig::from(LoraConfig::default()).into(), false),
         ];
         for (name, method, recompute) in methods {
-            let order = Order { n_examples: rows.len(), batch_size: 2, accumulate: 2, seed: 0, shuffle: true };
+            let order = Order {
+                n_examples: rows.len(),
+                batch_size: 2,
+                accumulate: 2,
+                seed: 0,
+                shuffle: true,
+            };
             let mut trainer =
                 trainer(&llama, &method, rows.clone(), order, 4).with_recompute(recompute);
             let before = read_backs();

@@ -60,7 +60,8 @@ fn trainer<'a>(
     examples: &'a [Example],
     total: usize,
 ) -> Trainer<'a> {
-    let order = Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
+    let order =
+        Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
     let schedule = Schedule { peak: 0.02, warmup: 1, total };
     let optimizer = OptimizerConfig { clip: Some(1.0), ..Default::default() };
     let learner = method.init(llama, 3).unwrap();
@@ -233,7 +234,7 @@ fn a_whole_model_is_saved_as_a_model() {
             // The window, the biases and the rotary scaling of the base are in the config too.
             let source = ModelSource::open(folder.path()).unwrap();
             assert_eq!(source.config(), llama.config(), "{case}");
-            let loaded = source.load(Precision::F32, &device).unwrap();
+            let loaded = source.load(Precision::F32, &device).unwrap().into_parameters();
             let logits = |model: &Llama| {
                 let tokens = model.tokens(&[vec![3, 1, 4, 1, 5]]).unwrap();
                 let hidden = model.forward(tokens, None, &NoAdapter).unwrap();

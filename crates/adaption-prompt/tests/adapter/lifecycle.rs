@@ -4,12 +4,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use adaption_prompt::{AdapterWeights, Adapters, AnyAdapter, BaseInfo, Error, Gate, Layers};
-use llama::{Adapter, NoAdapter};
+use llama::NoAdapter;
 use testing::assert_close;
 
 use crate::keyed;
 use crate::tiny::open_base;
-use crate::zoo::{answer, distance, everywhere, kinds, logits, on_every_base, opened, plain, zoo};
+use crate::zoo::{
+    answer, branch, distance, everywhere, kinds, logits, on_every_base, opened, plain, zoo,
+};
 
 #[test]
 fn switching_disabling_and_removing_restore_every_answer_bit_for_bit() {
@@ -248,7 +250,7 @@ fn a_prompt_of_one_token_gives_its_gated_value_whatever_the_query() {
             burn::tensor::Distribution::Normal(0.0, 1.0),
             &device,
         );
-        let found = adapter.prepare(&llama).attention(2, &query).unwrap();
+        let found = branch(&adapter.prepare(&llama), 2, &query);
         assert_close("branch", found, expected, 1e-5);
     }
 }

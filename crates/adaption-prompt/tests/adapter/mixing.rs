@@ -9,7 +9,9 @@ use llama::{Adapter, LinearName, Llama, NoAdapter, NormName};
 use testing::assert_close;
 
 use crate::tiny::open_base;
-use crate::zoo::{answer, distance, everywhere, kinds, logits, on_every_base, opened, plain, zoo};
+use crate::zoo::{
+    answer, branch, distance, everywhere, kinds, logits, on_every_base, opened, plain, zoo,
+};
 
 fn mix(parts: &[(f64, &AdapterWeights)]) -> Mix {
     let part = |(index, &(weight, adapter)): (usize, &(f64, &AdapterWeights))| MixPart {
@@ -126,7 +128,7 @@ fn branches_are_weighted_and_added() {
                 by_hand(0, 2) * 0.6 + by_hand(1, 2) * -1.5,
             ];
             for (layer, expected) in expected.into_iter().enumerate() {
-                let found = mixed.attention(layer, &query).unwrap();
+                let found = branch(&mixed, layer, &query);
                 assert_close(&format!("{case} layer {layer}"), found, expected, 1e-4);
             }
         }
@@ -166,7 +168,7 @@ fn changes_of_a_linear_layer_and_a_norm_are_weighted_and_added() {
         let third = times(times(input.clone(), pair.a.val()), pair.b.val()) * (5.0 / 3.0);
         let expected =
             base.clone() + (first - base.clone()) * 0.5 + (second - base) * -0.3 + third * 1.2;
-        let found = mixed.linear(layer, name, input, linear);
+        let found = mixed.linear(layer, name, &input, linear).unwrap();
         assert_close("linear", found, expected, 1e-4);
 
         let norm = &llama.layers[layer].feed_forward_norm;

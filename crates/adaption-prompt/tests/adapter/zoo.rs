@@ -131,3 +131,9 @@ pub fn answer(llama: &Llama, adapter: &dyn Adapter) -> TensorData {
 pub fn distance(a: &TensorData, b: &TensorData) -> f32 {
     a.iter::<f32>().zip(b.iter::<f32>()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
+
+/// What the prompts of a layer add to its heads.
+pub fn branch(adapter: &dyn Adapter, layer: usize, query: &Tensor<4>) -> Tensor<4> {
+    let branches = adapter.prompts(layer).iter().map(|prompt| prompt.branch(query.clone()));
+    branches.reduce(|sum, branch| sum + branch).expect("the layer has a prompt")
+}

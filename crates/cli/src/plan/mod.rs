@@ -179,8 +179,8 @@ fn devices(model: &ModelArgs) -> anyhow::Result<Vec<String>> {
 
 /// How a device works, as far as memory asks.
 fn traits(backend: &Backend) -> DeviceTraits {
-    if backend.fused_attention {
-        return DeviceTraits::fused(std::thread::available_parallelism().map_or(1, usize::from));
+    if backend.fused {
+        return DeviceTraits::fused();
     }
     DeviceTraits::composed(backend.half.and_then(|name| name.parse().ok()))
 }

@@ -60,7 +60,8 @@ fn softmax_rows(level: Level, logits: &mut [f32], labels: &[usize], gradients: b
     let shared = (Shared::new(logits), Shared::new(&mut losses));
     threads::for_each(labels.len(), |row| {
         // SAFETY: each task has a row of its own.
-        let (row, loss) = unsafe { (shared.0.part(row * vocab, vocab), (row, shared.1.part(row, 1))) };
+        let (row, loss) =
+            unsafe { (shared.0.part(row * vocab, vocab), (row, shared.1.part(row, 1))) };
         let (label, loss) = (labels[loss.0], loss.1);
         loss[0] = dispatch!(level, simd => one_row(simd, row, label, gradients));
     });
@@ -69,9 +70,9 @@ fn softmax_rows(level: Level, logits: &mut [f32], labels: &[usize], gradients: b
 
 #[inline(always)]
 fn one_row<S: Simd>(simd: S, row: &mut [f32], label: usize, gradients: bool) -> f64 {
-    let largest = row.chunks_exact(S::LANES).fold(simd.splat(f32::NEG_INFINITY), |largest, part| {
-        simd.max(largest, simd.read(part))
-    });
+    let largest = row
+        .chunks_exact(S::LANES)
+        .fold(simd.splat(f32::NEG_INFINITY), |largest, part| simd.max(largest, simd.read(part)));
     let whole = row.len() / S::LANES * S::LANES;
     let rest = row[whole..].iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let largest = simd.largest(largest).max(rest);
@@ -96,7 +97,12 @@ fn one_row<S: Simd>(simd: S, row: &mut [f32], label: usize, gradients: bool) -> 
     }
     if gradients {
         let scale = simd.splat((1.0 / total) as f32);
-        map(simd, row, #[inline(always)] |value| simd.mul(value, scale));
+        map(
+            simd,
+            row,
+            #[inline(always)]
+            |value| simd.mul(value, scale),
+        );
         row[label] -= 1.0;
     }
     total.ln() + f64::from(largest) - wanted

@@ -70,29 +70,48 @@ impl Task<'_> {
 
     #[inline(always)]
     fn run<S: Simd, const R: usize>(&self, simd: S, sums: &mut [f32], out: &Shared<f32>) {
-        let rows: [&[f32]; R] = std::array::from_fn(|r| &self.input[r * self.columns..][..self.columns]);
+        let rows: [&[f32]; R] =
+            std::array::from_fn(|r| &self.input[r * self.columns..][..self.columns]);
         let weight = self.place.weight;
         match &weight.data {
             Data::F32(lines) => {
                 let numbers = lines.as_slice();
-                self.each(simd, rows, out, #[inline(always)] |at| {
-                    // SAFETY: `each` stays within the panels.
-                    unsafe { simd.load(numbers.as_ptr().add(at)) }
-                });
+                self.each(
+                    simd,
+                    rows,
+                    out,
+                    #[inline(always)]
+                    |at| {
+                        // SAFETY: `each` stays within the panels.
+                        unsafe { simd.load(numbers.as_ptr().add(at)) }
+                    },
+                );
             }
             Data::Bf16(lines) => {
                 let numbers = lines.as_slice();
-                self.each(simd, rows, out, #[inline(always)] |at| {
-                    // SAFETY: as above.
-                    unsafe { simd.load_bf16(numbers.as_ptr().add(at)) }
-                });
+                self.each(
+                    simd,
+                    rows,
+                    out,
+                    #[inline(always)]
+                    |at| {
+                        // SAFETY: as above.
+                        unsafe { simd.load_bf16(numbers.as_ptr().add(at)) }
+                    },
+                );
             }
             Data::F16(lines) => {
                 let numbers = lines.as_slice();
-                self.each(simd, rows, out, #[inline(always)] |at| {
-                    // SAFETY: as above.
-                    unsafe { simd.load_f16(numbers.as_ptr().add(at)) }
-                });
+                self.each(
+                    simd,
+                    rows,
+                    out,
+                    #[inline(always)]
+                    |at| {
+                        // SAFETY: as above.
+                        unsafe { simd.load_f16(numbers.as_ptr().add(at)) }
+                    },
+                );
             }
             Data::Blocks(blocks) => self.blocks(simd, rows, blocks, sums, out),
         }
@@ -113,14 +132,22 @@ impl Task<'_> {
             for lane in (0..PANEL).step_by(2 * S::LANES) {
                 let start = panel * self.columns * PANEL + lane;
                 if S::LANES == PANEL {
-                    let found = dot::<S, R, 1>(simd, rows, #[inline(always)] |k, _| load(start + k * PANEL));
+                    let found = dot::<S, R, 1>(
+                        simd,
+                        rows,
+                        #[inline(always)]
+                        |k, _| load(start + k * PANEL),
+                    );
                     for (sums, found) in sums.iter_mut().zip(found) {
                         simd.write(sums, found[0]);
                     }
                 } else {
-                    let found = dot::<S, R, 2>(simd, rows, #[inline(always)] |k, v| {
-                        load(start + k * PANEL + v * S::LANES)
-                    });
+                    let found = dot::<S, R, 2>(
+                        simd,
+                        rows,
+                        #[inline(always)]
+                        |k, v| load(start + k * PANEL + v * S::LANES),
+                    );
                     for (sums, found) in sums.iter_mut().zip(found) {
                         simd.write(&mut sums[lane..], found[0]);
                         simd.write(&mut sums[lane + S::LANES..], found[1]);
@@ -267,13 +294,18 @@ unsafe fn dot_bytes<S: Simd, const R: usize>(
     rows: [&[f32]; R],
     from: *const u8,
 ) -> [S::F; R] {
-    let [even, odd] = pairs(simd, rows, #[inline(always)] |pair| {
-        // SAFETY: the caller's.
-        unsafe {
-            let at = from.add(2 * pair * PANEL);
-            (simd.load_u8(at), simd.load_u8(at.add(PANEL)))
-        }
-    });
+    let [even, odd] = pairs(
+        simd,
+        rows,
+        #[inline(always)]
+        |pair| {
+            // SAFETY: the caller's.
+            unsafe {
+                let at = from.add(2 * pair * PANEL);
+                (simd.load_u8(at), simd.load_u8(at.add(PANEL)))
+            }
+        },
+    );
     std::array::from_fn(|r| simd.add(even[r], odd[r]))
 }
 
@@ -287,10 +319,15 @@ unsafe fn dot_nibbles<S: Simd, const R: usize>(
     rows: [&[f32]; R],
     from: *const u8,
 ) -> [S::F; R] {
-    let [even, odd] = pairs(simd, rows, #[inline(always)] |pair| {
-        // SAFETY: the caller's.
-        unsafe { simd.load_nibbles(from.add(pair * PANEL)) }
-    });
+    let [even, odd] = pairs(
+        simd,
+        rows,
+        #[inline(always)]
+        |pair| {
+            // SAFETY: the caller's.
+            unsafe { simd.load_nibbles(from.add(pair * PANEL)) }
+        },
+    );
     std::array::from_fn(|r| simd.add(even[r], odd[r]))
 }
 
@@ -306,7 +343,8 @@ fn pairs<S: Simd, const R: usize>(
         let (even, odd) = load(pair);
         for (r, row) in rows.iter().enumerate() {
             // SAFETY: `2 * pair + 1` is less than the length of the rows.
-            let (a, b) = unsafe { (*row.get_unchecked(2 * pair), *row.get_unchecked(2 * pair + 1)) };
+            let (a, b) =
+                unsafe { (*row.get_unchecked(2 * pair), *row.get_unchecked(2 * pair + 1)) };
             sums[0][r] = simd.mul_add(simd.splat(a), even, sums[0][r]);
             sums[1][r] = simd.mul_add(simd.splat(b), odd, sums[1][r]);
         }

@@ -19,7 +19,7 @@ unsafe impl bytemuck::Pod for Line {}
 /// A vector whose first number lies at the start of a cache line.
 #[derive(Debug, Clone)]
 pub struct Lines<T> {
-    lines: Vec<Line>,
+    storage: Vec<Line>,
     len: usize,
     number: std::marker::PhantomData<T>,
 }
@@ -27,17 +27,17 @@ pub struct Lines<T> {
 impl<T: Number> Lines<T> {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        let lines = vec![Line([0; 64]); (len * size_of::<T>()).div_ceil(size_of::<Line>())];
-        Self { lines, len, number: std::marker::PhantomData }
+        let storage = vec![Line([0; 64]); (len * size_of::<T>()).div_ceil(size_of::<Line>())];
+        Self { storage, len, number: std::marker::PhantomData }
     }
 
     /// All numbers.
     pub fn as_slice(&self) -> &[T] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &bytemuck::cast_slice(&self.storage)[..self.len]
     }
 
     /// All numbers.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut bytemuck::cast_slice_mut(&mut self.storage)[..self.len]
     }
 }

@@ -79,6 +79,24 @@ pub fn rms_norm_back(
     });
 }
 
+/// Adds one list of numbers to another.
+///
+/// # Panics
+/// If they are not equally long.
+pub fn add(level: Level, from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "numbers to add");
+    let len = to.len();
+    let to = Shared::new(to);
+    threads::for_each(len.div_ceil(TASK), |task| {
+        let (first, own) = (task * TASK, TASK.min(len - task * TASK));
+        // SAFETY: each task has numbers of its own.
+        let to = unsafe { to.part(first, own) };
+        let from = &from[first..first + own];
+        // The compiler makes vectors of it by itself, for whatever set it is inlined into.
+        dispatch!(level, _simd => to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
+    });
+}
+
 /// `Σ a b`, or `Σ a b weight`.
 #[inline(always)]
 fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32], weight: Option<&[f32]>) -> f32 {

@@ -248,7 +248,9 @@ impl Packed {
         };
         match &self.data {
             Data::F32(lines) => {
-                for (to, &value) in to.iter_mut().zip(lines.as_slice()[start..].iter().step_by(PANEL)) {
+                for (to, &value) in
+                    to.iter_mut().zip(lines.as_slice()[start..].iter().step_by(PANEL))
+                {
                     *to = value;
                 }
             }
@@ -332,14 +334,7 @@ impl Blocks {
     }
 
     #[inline(always)]
-    fn unpack<S: Simd>(
-        &self,
-        simd: S,
-        panel: usize,
-        columns: usize,
-        from: usize,
-        out: &mut [f32],
-    ) {
+    fn unpack<S: Simd>(&self, simd: S, panel: usize, columns: usize, from: usize, out: &mut [f32]) {
         let in_a_byte = 8 / self.bits;
         let quants = &self.quants.as_slice()[(panel * columns + from) / in_a_byte * PANEL..];
         let quants = &quants[..out.len() / in_a_byte];
@@ -356,7 +351,8 @@ impl Blocks {
                     None => simd.splat(0.0),
                 };
                 if in_a_byte == 1 {
-                    for (out, quants) in out.chunks_exact_mut(PANEL).zip(quants.chunks_exact(PANEL)) {
+                    for (out, quants) in out.chunks_exact_mut(PANEL).zip(quants.chunks_exact(PANEL))
+                    {
                         // SAFETY: 16 bytes from which LANES are read behind `lane`, 0 or LANES.
                         let quant = unsafe { simd.load_u8(quants.as_ptr().add(lane)) };
                         simd.write(&mut out[lane..], weight(simd, quant, zero, scale, min));

@@ -81,10 +81,7 @@ pub fn product(level: Level, input: &[f32], weights: &[&Packed], out: &mut [f32]
 }
 
 /// Groups of at most `share` panels: a weight, its first and its last panel.
-pub(super) fn groups<'a>(
-    places: &[Place<'a>],
-    share: usize,
-) -> Vec<(Place<'a>, usize, usize)> {
+pub(super) fn groups<'a>(places: &[Place<'a>], share: usize) -> Vec<(Place<'a>, usize, usize)> {
     let of = |place: &Place<'a>| {
         let (place, panels) = (*place, place.weight.panels());
         (0..panels).step_by(share).map(move |first| (place, first, panels.min(first + share)))
@@ -174,7 +171,8 @@ impl Task<'_> {
             let own = weight_rows - panel * PANEL;
             let mut part = [[0.0_f32; PANEL]; ROWS];
             let right = Right { start, row: PANEL, second: S::LANES };
-            let to = Out { start: part.as_mut_ptr().cast(), row: PANEL, second: S::LANES, add: false };
+            let to =
+                Out { start: part.as_mut_ptr().cast(), row: PANEL, second: S::LANES, add: false };
             // SAFETY: as above, with an output of its own of ROWS rows.
             unsafe {
                 if S::LANES == PANEL {

@@ -119,7 +119,7 @@ fn into_panels(d_out: &[f32], places: &[Place], width: usize, depth: usize, pane
 fn out_of_panels(panels: &[f32], columns: usize, rows: &mut [f32], add: bool) {
     let blocks = panels.len() / (columns * PANEL);
     let shared = Shared::new(rows);
-    let n = shared.len() / columns;
+    let n = shared.count() / columns;
     threads::for_each(blocks, |block| {
         let panel = &panels[block * columns * PANEL..][..columns * PANEL];
         let own = PANEL.min(n - block * PANEL);
@@ -198,14 +198,7 @@ impl Task<'_> {
     }
 
     #[inline(always)]
-    fn tiles<S: Simd>(
-        &self,
-        simd: S,
-        left: Left,
-        term: usize,
-        panels: usize,
-        sums: &Shared<f32>,
-    ) {
+    fn tiles<S: Simd>(&self, simd: S, left: Left, term: usize, panels: usize, sums: &Shared<f32>) {
         let [from, to] = self.part;
         let depth = Depth { blocks: panels, depth: PANEL };
         let mut block = 0;

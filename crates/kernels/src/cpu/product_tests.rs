@@ -37,7 +37,8 @@ fn packed(kind: Kind, seed: u64, [rows, columns]: [usize; 2]) -> Packed {
             let mins = noise(seed + 2, rows * columns / block_len);
             let mins = with_mins.then_some(&mins[..]);
             let zero = if with_mins { 0 } else { 1 << (bits - 1) };
-            let matrix = BlockMatrix { quants: &quants, scales: &scales, mins, zero, bits, block_len };
+            let matrix =
+                BlockMatrix { quants: &quants, scales: &scales, mins, zero, bits, block_len };
             Packed::from_blocks(&matrix, [rows, columns])
         }
     }

@@ -7,7 +7,7 @@ pub fn for_each(tasks: usize, work: impl Fn(usize) + Sync) {
     if tasks <= 1 || rayon::current_num_threads() == 1 {
         (0..tasks).for_each(work);
     } else {
-        (0..tasks).into_par_iter().with_max_len(1).for_each(|task| work(task));
+        (0..tasks).into_par_iter().with_max_len(1).for_each(&work);
     }
 }
 
@@ -41,7 +41,7 @@ impl<'a, T> Shared<'a, T> {
     }
 
     /// Items of the whole slice.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.len
     }
 

@@ -81,7 +81,12 @@ impl Backward<Flex, 1> for RmsNorm {
             let mut d_x = vec![0.0; slice(&x).len()];
             let level = Level::best();
             cpu::norm::rms_norm_back(
-                level, slice(&x), slice(&weight), epsilon, slice(&d_out), &mut d_x,
+                level,
+                slice(&x),
+                slice(&weight),
+                epsilon,
+                slice(&d_out),
+                &mut d_x,
             );
             grads.register::<Flex>(parent.id, like(d_x, &x));
         }
@@ -336,7 +341,11 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
                 let mut d_hidden = vec![0.0; slice(&hidden).len()];
                 let x = slice(&hidden);
                 let loss = cpu::cross_entropy::cross_entropy(
-                    Level::best(), x, &head, &labels, Some(&mut d_hidden),
+                    Level::best(),
+                    x,
+                    &head,
+                    &labels,
+                    Some(&mut d_hidden),
                 );
                 prepared.finish(like(d_hidden, &hidden), new(vec![loss as f32], [1]))
             }

@@ -37,11 +37,8 @@ pub trait KernelOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// Root-mean-square norm of rows.
-    fn rms_norm(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        epsilon: f32,
-    ) -> FloatTensor<Self>;
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32)
+    -> FloatTensor<Self>;
 
     /// `silu(gate) * up` of rows that hold both.
     fn swiglu(both: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -176,12 +173,14 @@ fn multiply(
     let input = slices::contiguous(input);
     let x = slice(&input);
     let n = x.len() / weights[0].dims()[1];
-    let add = residual.is_some();
-    let mut out = match residual {
-        Some(residual) => slice(&slices::contiguous(residual)).to_vec(),
-        None => vec![0.0; n * width],
-    };
-    cpu::product::product(Level::best(), x, &weights, &mut out, add);
+    let mut out = vec![0.0; n * width];
+    cpu::product::product(Level::best(), x, &weights, &mut out, false);
+    if let Some(residual) = residual {
+        // Behind the product, not before it: the same numbers as of two operations, to the last bit.
+        let residual = slices::contiguous(residual);
+        assert_eq!(slice(&residual).len(), out.len(), "numbers of the residual");
+        cpu::norm::add(Level::best(), slice(&residual), &mut out);
+    }
     new(out, [n, width])
 }
 

@@ -3,34 +3,35 @@
 //! Burn's autodiff keeps a tensor where the gradient of an operation asks for its value: both factors
 //! of a product if both have a gradient, one if only the other has; the input of `exp`, `sqrt`,
 //! `recip`, `sigmoid`, `gelu`; both sides of a division. Sums, casts, views and reshapes keep shapes
-//! only. A tensor that several operations keep is one buffer. That gives, in numbers for each token
-//! (`q` = heads * head_dim, `s` = seq, `p` = prompt tokens, `f` = d_ff, weights of the base left out
-//! because they are there anyway):
+//! only. A fused operation (`crates/kernels`) keeps what its own backward pass says. A tensor that
+//! several operations keep is one buffer. That gives, in numbers for each token (`q` = heads *
+//! head_dim, `kv` = kv_heads * head_dim, `s` = seq, `p` = prompt tokens, `f` = d_ff, weights of the
+//! base left out because they are there anyway):
 //!
-//! | part of the layer | kept | numbers |
-//! |---|---|---|
-//! | a norm | its input, and a few numbers a row | `d + 3`; a norm that learns: its unit output too, `d` |
-//! | query and key norms | the heads before them | `q + kv` and 3 a head |
-//! | rotation | nothing but its tables | |
-//! | scores | query, key and value as the product sees them: repeated for each query head | `3 q` |
-//! | their softmax | shifted scores, exponentials, quotients; largest and sum | `3 heads s + 4 heads` |
-//! | causal mask | one byte a pair of positions | `s / 4` for a whole batch |
-//! | prompt branch | heads before the gate, and the three of its softmax | `q + 3 heads p` |
-//! | output projection, residual | nothing | |
-//! | SwiGLU | gate, its sigmoid, their product, up | `4 f` |
-//! | gelu | its input | `f`; with tanh `3 f` |
-//! | V2, scale on the output | what the scale multiplies | out of each linear layer |
-//! | V2, scale on the input; LoRA; a weight that learns | the layer's input, shared by those that have the same | in; LoRA its rank too |
-//! | a quantised weight | itself, unpacked: no handle of the base's will do | in * out, not for each token |
+//! | part of the layer | kept | composed | fused |
+//! |---|---|---|---|
+//! | a norm | its input, and composed a few numbers a row | `d + 3` | `d` |
+//! | a norm that learns | its unit output too; of a whole model it is composed anywhere | `2 d + 3` | `2 d` |
+//! | query and key norms | the heads before them; composed 3 numbers a head | `q + kv + 3 (heads + kv_heads)` | `q + kv` |
+//! | scores | composed: query, key and value as the product sees them, repeated for each query head | `3 q` | |
+//! | their softmax | composed: shifted scores, exponentials, quotients; largest and sum | `3 heads s + 4 heads` | |
+//! | causal mask | one byte a pair of positions | `s / 4` for a whole batch | |
+//! | prompt branch | composed: heads before the gate, and the three of its softmax | `q + heads (3 p + 1)` | |
+//! | attention and prompt | fused: query, key, value; heads; the logarithm of each softmax's sum | | `2 q + 2 kv + heads` |
+//! | output projection, residual | nothing | | |
+//! | SwiGLU | gate, up; composed the gate's sigmoid and their product too | `4 f` | `2 f` |
+//! | gelu (composed anywhere) | its input; with tanh more | `f`, `3 f` | `f`, `3 f` |
+//! | V2, scale on the output | what the scale multiplies | out of each linear layer | the same |
+//! | V2, scale on the input; LoRA; a weight that learns | the layer's input, shared by those that have the same; LoRA its rank too | in | in; nothing more for the heads |
+//! | a quantised weight | composed: itself, unpacked: no handle of the base's will do | in * out, not for each token | |
 //!
 //! The graph begins where something first learns. In the first adapted layer of prompts, the attention
-//! to the text is therefore a plain, fused operation; of its heads only the query is kept.
+//! to the text is therefore a plain operation where it is composed, and only the query of its heads is
+//! kept. A fused one is kept as any other.
 
-use adaption_prompt::{LoraConfig, Scale, V2Config};
-use llama::{FeedForwardKind, LinearName, LlamaConfig, Sizes};
+use llama::{FeedForwardKind, LinearName, LlamaConfig, NormKind};
 
-use super::request::Request;
-use crate::learner::Method;
+use super::learning::Learning;
 
 /// Sizes of a pass as numbers that no product overflows.
 #[derive(Debug, Clone, Copy)]
@@ -84,8 +85,17 @@ pub(super) struct LayerGraph {
     pub feed_forward: f64,
     /// Whether the attention to the text has gradients.
     pub scores: bool,
-    /// Whether the feed-forward has.
-    pub inner: bool,
+    /// Products whose input has a gradient.
+    pub back: Products,
+}
+
+/// Products of a layer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Products {
+    pub qkv: bool,
+    pub output: bool,
+    pub gate_and_up: bool,
+    pub down: bool,
 }
 
 impl LayerGraph {
@@ -94,160 +104,121 @@ impl LayerGraph {
     }
 }
 
-/// What learns in a layer, and what the graph therefore keeps.
-pub(super) struct Learning<'a> {
-    config: &'a LlamaConfig,
-    sizes: Sizes,
-    pub prompt_layers: Vec<usize>,
-    pub adapter_len: f64,
-    pub v2: Option<&'a V2Config>,
-    lora: Option<(&'a LoraConfig, Vec<usize>)>,
-    pub full: bool,
-    quantised: bool,
-}
-
-impl<'a> Learning<'a> {
-    /// For a request whose method was checked.
-    pub fn new(request: &'a Request) -> Self {
-        let config = &request.config;
-        let n_layers = config.n_layers;
-        let (prompts, v2, lora) = match &request.method {
-            Method::Adapter(own) => (own.prompts.as_ref(), own.v2.as_ref(), own.lora.as_ref()),
-            Method::Full => (None, None, None),
-        };
-        let lora_layers = |lora: &LoraConfig| match &lora.layers {
-            Some(layers) => layers.indices(n_layers).unwrap_or_default(),
-            None => (0..n_layers).collect(),
-        };
-        Self {
-            config,
-            sizes: config.into(),
-            prompt_layers: prompts
-                .map_or(Vec::new(), |own| own.layers.indices(n_layers).unwrap_or_default()),
-            adapter_len: prompts.map_or(0.0, |own| own.adapter_len as f64),
-            v2,
-            lora: lora.map(|own| (own, lora_layers(own))),
-            full: request.method == Method::Full,
-            quantised: request.precision.bits().is_some(),
-        }
-    }
-
-    /// The lowest layer with a graph.
-    pub fn first_layer(&self) -> usize {
-        let everywhere = (self.full || self.v2.is_some()).then_some(0);
-        let lora = self.lora.iter().filter_map(|(_, layers)| layers.first().copied());
-        let prompts = self.prompt_layers.first().copied();
-        everywhere.into_iter().chain(lora).chain(prompts).min().unwrap_or(0)
-    }
-
-    /// Whether the norms' weights learn.
-    pub fn norms(&self) -> bool {
-        self.full || self.v2.is_some_and(|v2| v2.norms)
-    }
-
-    /// Whether anything learns in a linear layer.
-    pub fn linear(&self, layer: usize, name: LinearName) -> bool {
-        let v2 = self.v2.is_some_and(|v2| v2.linears.contains(&name));
-        self.sizes.has(layer, name) && (self.full || v2 || self.lora_at(layer, name).is_some())
-    }
-
-    fn lora_at(&self, layer: usize, name: LinearName) -> Option<&LoraConfig> {
-        let (lora, layers) = self.lora.as_ref()?;
-        (layers.contains(&layer) && lora.linears.contains(&name)).then_some(lora)
-    }
-
-    /// Numbers a token that linear layers with the same input keep; with gradients on the input,
-    /// and unpacked weights.
-    pub fn linears(&self, layer: usize, names: &[LinearName], tracked: bool, rows: f64) -> f64 {
-        let (mut kept, mut input, mut d_input) = (0.0, false, 0.0);
-        for &name in names.iter().filter(|name| self.sizes.has(layer, **name)) {
-            let [d_out, d_in] = self.sizes.linear_shape(name).map(|size| size as f64);
-            d_input = d_in;
-            let v2 = self.v2.filter(|v2| v2.linears.contains(&name));
-            match v2.map(|v2| v2.scale) {
-                Some(Scale::Output) => kept += rows * d_out,
-                Some(Scale::Input) => input = true,
-                Some(Scale::None) | None => {}
-            }
-            if let Some(lora) = self.lora_at(layer, name) {
-                input = true;
-                kept += rows * lora.rank as f64;
-            }
-            input |= self.full;
-            let input_learns = tracked || v2.is_some_and(|v2| v2.scale == Scale::Input);
-            if self.quantised && input_learns {
-                kept += d_in * d_out;
-            }
-        }
-        if input { kept + rows * d_input } else { kept }
-    }
-
+impl Learning<'_> {
     /// What the graph of a layer keeps.
     pub fn layer(&self, layer: usize, widths: &Widths) -> LayerGraph {
         use LinearName::{Down, Gate, Key, Output, Query, Up, Value};
-        let &Widths { tokens, d, q, kv, f, heads, kv_heads, batch, seq, .. } = widths;
+        let &Widths { tokens, d, q, f, .. } = widths;
         let learns = |names: &[LinearName]| names.iter().any(|name| self.linear(layer, *name));
+        let linears = |names: &[LinearName], tracked| {
+            self.linears(layer, names, tracked, tokens) + tokens * self.input(layer, names)
+        };
         let prompts = self.prompt_layers.contains(&layer);
         let norms = self.norms();
-        let norm = |tracked: bool| {
-            let learned = if norms { d } else { 0.0 };
-            tokens * (learned + if tracked { 3.0 } else { 0.0 })
-        };
 
         let below = layer > self.first_layer() || self.full;
         let input = if below { tokens * d } else { 0.0 };
         let mut graph = LayerGraph { input, ..LayerGraph::default() };
-        graph.attention += norm(below);
         let normed = below || norms;
-        graph.attention += self.linears(layer, &[Query, Key, Value], normed, tokens);
+        graph.attention += self.norm(widths, below) + linears(&[Query, Key, Value], normed);
         graph.scores = normed || learns(&[Query, Key, Value]);
-        if graph.scores {
-            if self.config.qk_norm {
-                graph.attention += tokens * (q + kv + 3.0 * (heads + kv_heads));
-            }
-            let softmax = 3.0 * widths.scores() + tokens * 4.0 * heads;
-            graph.attention += tokens * 3.0 * q + softmax + tokens * seq / 4.0 / batch;
-        }
-        if prompts {
-            let query = if graph.scores { 0.0 } else { q };
-            let softmax = heads * (3.0 * self.adapter_len + 1.0);
-            graph.attention += tokens * (query + q + softmax);
-        }
         let joined = graph.scores || prompts;
-        graph.attention += self.linears(layer, &[Output], joined, tokens);
+        graph.attention += if self.fused {
+            self.fused_attention(widths, graph.scores, prompts)
+        } else {
+            self.composed_attention(widths, graph.scores, prompts)
+        };
+        graph.attention += linears(&[Output], joined);
+        if self.fused && joined && self.input(layer, &[Output]) > 0.0 {
+            // The heads, which the attention keeps already.
+            graph.attention -= tokens * q;
+        }
         let hidden = below || joined || learns(&[Output]);
 
-        graph.feed_forward += norm(hidden);
+        graph.feed_forward += self.norm(widths, hidden);
         if hidden {
             graph.feed_forward += tokens * d;
         }
-        let normed = hidden || norms;
-        graph.feed_forward += self.linears(layer, &[Gate, Up], normed, tokens);
-        graph.inner = normed || learns(&[Gate, Up]);
-        if graph.inner {
-            graph.feed_forward += tokens * self.inner(f);
+        let unit = hidden || norms;
+        graph.feed_forward += linears(&[Gate, Up], unit);
+        let inner = unit || learns(&[Gate, Up]);
+        if inner {
+            graph.feed_forward += tokens * f * self.inner();
         }
-        graph.feed_forward += self.linears(layer, &[Down], graph.inner, tokens);
+        graph.feed_forward += linears(&[Down], inner);
+        graph.back = Products { qkv: normed, output: joined, gate_and_up: unit, down: inner };
         graph
     }
 
-    fn inner(&self, f: f64) -> f64 {
+    /// Whether norms are fused operations; those of a whole model that learns are not.
+    pub fn fused_norms(&self) -> bool {
+        self.fused && !self.full && self.config.norm == NormKind::Rms
+    }
+
+    /// Whether SwiGLU is one operation.
+    pub fn fused_swiglu(&self) -> bool {
+        self.fused && self.config.feed_forward == FeedForwardKind::SwiGlu
+    }
+
+    /// What a norm keeps beside its input, which has a gradient or not.
+    pub fn norm(&self, widths: &Widths, tracked: bool) -> f64 {
+        let learned = if self.norms() { widths.d } else { 0.0 };
+        let row = if tracked && !self.fused_norms() { 3.0 } else { 0.0 };
+        widths.tokens * (learned + row)
+    }
+
+    fn fused_attention(&self, widths: &Widths, scores: bool, prompts: bool) -> f64 {
+        let &Widths { tokens, q, kv, heads, .. } = widths;
+        let mut kept = 0.0;
+        if scores && self.config.qk_norm {
+            kept += tokens * (q + kv);
+        }
+        if scores || prompts {
+            kept += tokens * (2.0 * q + 2.0 * kv + heads);
+        }
+        if prompts {
+            kept += 2.0 * self.adapter_len * kv;
+        }
+        kept
+    }
+
+    fn composed_attention(&self, widths: &Widths, scores: bool, prompts: bool) -> f64 {
+        let &Widths { tokens, batch, seq, q, kv, heads, kv_heads, .. } = widths;
+        let mut kept = 0.0;
+        if scores {
+            if self.config.qk_norm {
+                kept += tokens * (q + kv + 3.0 * (heads + kv_heads));
+            }
+            let softmax = 3.0 * widths.scores() + tokens * 4.0 * heads;
+            kept += tokens * 3.0 * q + softmax + tokens * seq / 4.0 / batch;
+        }
+        if prompts {
+            let query = if scores { 0.0 } else { q };
+            let softmax = heads * (3.0 * self.adapter_len + 1.0);
+            kept += tokens * (query + q + softmax);
+        }
+        kept
+    }
+
+    /// Numbers that the activation keeps for each of `d_ff`.
+    fn inner(&self) -> f64 {
         match self.config.feed_forward {
-            FeedForwardKind::SwiGlu => 4.0 * f,
-            FeedForwardKind::Gelu => f,
-            FeedForwardKind::GeluTanh => 3.0 * f,
+            FeedForwardKind::SwiGlu if self.fused_swiglu() => 2.0,
+            FeedForwardKind::SwiGlu => 4.0,
+            FeedForwardKind::Gelu => 1.0,
+            FeedForwardKind::GeluTanh => 3.0,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
+    use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers, V2Config};
     use llama::Precision;
 
-    use LinearName::{Key, Query, Value};
-
     use super::*;
+    use crate::learner::Method;
+    use crate::plan::request::Request;
     use crate::plan::{DeviceTraits, Purpose};
 
     fn request(adapter: impl Into<AdapterConfig>) -> Request {
@@ -288,11 +259,24 @@ mod tests {
     }
 
     #[test]
+    fn fused_layers_keep_no_scores_and_half_of_swiglu() {
+        let own = AdaptionPromptConfig { layers: Layers::Last(2), ..Default::default() };
+        let request = Request { device: DeviceTraits::fused(), ..request(own) };
+        let learning = Learning::new(&request);
+        let widths = Widths::new(&request.config, request.batch, request.seq);
+        let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
+        // Query, key, value, heads, sums; and the prompt's keys and values.
+        let attention = 32.0 * (32.0 + 2.0 * 16.0 + 32.0 + 4.0) + 2.0 * 10.0 * 16.0;
+        assert_eq!((first.attention, second.attention), (attention, attention));
+        assert_eq!((first.input, second.input), (0.0, 32.0 * 32.0));
+        assert_eq!(second.feed_forward, 32.0 * (32.0 + 2.0 * 48.0));
+    }
+
+    #[test]
     fn inputs_that_layers_share_are_kept_once() {
         let request = request(V2Config { norms: false, ..V2Config::input_scale() });
         let learning = Learning::new(&request);
-        let one = learning.linears(0, &[Query], true, 10.0);
-        assert_eq!(one, 320.0);
-        assert_eq!(learning.linears(0, &[Query, Key, Value], true, 10.0), one);
+        assert_eq!(learning.input(0, &[LinearName::Query]), 32.0);
+        assert_eq!(learning.input(0, &[LinearName::Query, LinearName::Key]), 32.0);
     }
 }

@@ -1,14 +1,17 @@
 //! sizes of a model, a method, a batch ─► bytes of weights, adapter, gradients, moments, graph, cache
 //!
 //! Nothing is loaded or run: a [`LlamaConfig`](llama::LlamaConfig) is enough. The plan is for the
-//! moment of a step, or of an answer, at which most is held. `graph.rs` lists what Burn's autodiff keeps;
-//! `moments.rs` says which moments compete.
+//! moment of a step, or of an answer, at which most is held. `graph.rs` lists what the graph keeps, of fused
+//! operations and of composed ones; `moments.rs` says which moments compete, `workspace.rs` what stays
+//! between them.
 
 mod advice;
 mod graph;
+mod learning;
 mod moments;
 mod request;
 mod weights;
+mod workspace;
 
 use serde::Serialize;
 
@@ -24,7 +27,8 @@ use moments::{generation, training};
 pub struct MemoryPlan {
     /// The frozen base.
     pub weights: u64,
-    /// What learns, or for answers the adapter with its projected prompts.
+    /// What learns, of a whole model a copy beside the base; for answers the adapter with its
+    /// projected prompts.
     pub adapter: u64,
     /// Gradients of what learns.
     pub gradients: u64,
@@ -35,7 +39,7 @@ pub struct MemoryPlan {
     /// Keys and values of everything read and written.
     pub cache: u64,
     /// What comes on top for a moment: the widest layer's intermediates, logits, gradients on their
-    /// way down.
+    /// way down, workspaces.
     pub working_set: u64,
 }
 
@@ -45,8 +49,8 @@ impl MemoryPlan {
     /// On flex it is within 20 % of what a process really takes at its peak, as `tests/plan.rs`
     /// measures, and on ndarray where that was measured too; for other devices the same rules are
     /// only computed. Not counted: what the program itself takes (some MiB), what a GPU's allocator
-    /// holds in reserve, reading the model (one tensor on top), the graph's own nodes (about 0.1 MiB a
-    /// layer). Where a whole model learns the sum is too large by up to the smaller of gradients and
+    /// holds in reserve, the scratch of each thread of a fused device (1 to 3 MiB), reading the model
+    /// (one tensor on top), the graph's own nodes (about 0.1 MiB a layer). Where a whole model learns the sum is too large by up to the smaller of gradients and
     /// graph, since the one grows while the other shrinks; accumulated batches take their gradients
     /// once more.
     ///
@@ -60,7 +64,7 @@ impl MemoryPlan {
     /// };
     /// let request = Request {
     ///     config, precision: Precision::Bits4, method: Method::default(), batch: 1, seq: 256,
-    ///     purpose: Purpose::Train { labels: 128, recompute: true }, device: DeviceTraits::fused(8),
+    ///     purpose: Purpose::Train { labels: 128, recompute: true }, device: DeviceTraits::fused(),
     /// };
     /// let plan = MemoryPlan::new(&request)?;
     /// assert!(plan.weights < 5 << 30 && plan.total() > plan.weights);

@@ -18,7 +18,7 @@ pub struct Request {
     pub purpose: Purpose,
     /// Rows of a batch.
     pub batch: usize,
-    /// Tokens of a row, padding included; for answers, of its prompt.
+    /// Tokens of a row, padding included where a device pads; for answers, of its prompt.
     pub seq: usize,
     /// How the device works.
     pub device: DeviceTraits,
@@ -45,27 +45,22 @@ pub enum Purpose {
 /// What sets one device's memory apart from another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceTraits {
-    /// Whether attention without gradients is one operation that never holds all scores.
-    pub fused_attention: bool,
-    /// Whether a product in bf16 turns both of its matrices into f32 first.
-    pub bf16_through_f32: bool,
-    /// Threads that share an operation; each has its own scratch.
-    pub threads: usize,
+    /// Whether layers are made of the fused operations of `kernels`: packed weights, no padding, no
+    /// scores, no logits that are all there at once.
+    pub fused: bool,
     /// The 16-bit precision to advise, if there is one.
     pub half: Option<Precision>,
 }
 
 impl DeviceTraits {
-    /// A backend whose attention is one operation on so many threads: Burn's own for CPUs, as its
-    /// sources (0.22.1) have it. A product in bf16 turns both of its matrices into f32 there.
-    pub fn fused(threads: usize) -> Self {
-        let half = Some(Precision::BF16);
-        Self { fused_attention: true, bf16_through_f32: true, threads, half }
+    /// A device with fused operations: flex.
+    pub fn fused() -> Self {
+        Self { fused: true, half: Some(Precision::BF16) }
     }
 
-    /// Backends that compose attention from other operations: all the others, without autotune.
+    /// Devices that compose layers of Burn's own operations: all the others, without autotune.
     pub fn composed(half: Option<Precision>) -> Self {
-        Self { fused_attention: false, bf16_through_f32: false, threads: 1, half }
+        Self { fused: false, half }
     }
 }
 

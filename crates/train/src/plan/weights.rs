@@ -2,26 +2,29 @@
 
 use adaption_prompt::{AdapterConfig, Scale};
 use llama::weights::expected_tensors;
-use llama::{LinearName, LlamaConfig, NormKind, Precision, Sizes};
+use llama::{LinearName, NormKind, Precision, Sizes};
 
-use super::graph::Learning;
+use super::learning::Learning;
 use super::request::Request;
 use crate::learner::Method;
 
 /// Bytes of a number that learns, and of everything between the products.
 pub(super) const F32: f64 = 4.0;
 
+/// Rows of a panel: those of a packed matrix are filled up to whole ones.
+const PANEL: usize = 16;
+
 /// Bytes of the model in its precision. Vectors stay f32; of a matrix in blocks each block has a scale
 /// and a minimum in f16, and one whose rows are no whole blocks stays f32.
-pub(super) fn base(config: &LlamaConfig, precision: Precision) -> f64 {
-    let bytes = expected_tensors(config).into_iter().map(|tensor| {
-        let len = tensor.shape.iter().map(|&size| size as f64).product::<f64>();
-        let each = match tensor.shape[..] {
-            [_rows, columns] => of_a_weight(columns, precision),
-            _ => F32,
-        };
-        len * each
-    });
+pub(super) fn base(request: &Request) -> f64 {
+    let bytes =
+        expected_tensors(&request.config).into_iter().map(|tensor| match tensor.shape[..] {
+            [rows, columns] => {
+                let rows = if request.device.fused { rows.next_multiple_of(PANEL) } else { rows };
+                rows as f64 * columns as f64 * of_a_weight(columns, request.precision)
+            }
+            ref shape => shape.iter().map(|&size| size as f64).product::<f64>() * F32,
+        });
     bytes.sum()
 }
 

@@ -1,5 +1,7 @@
 //! Eight lanes of AVX2 with fused multiply-add.
 
+#![expect(clippy::cast_ptr_alignment, reason = "the unaligned loads take any address")]
+
 use std::arch::x86_64::{
     __m128i, __m256, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtss_f32, _mm_loadl_epi64,
     _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_epi8,

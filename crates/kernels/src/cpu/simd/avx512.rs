@@ -1,5 +1,7 @@
 //! Sixteen lanes of AVX-512.
 
+#![expect(clippy::cast_ptr_alignment, reason = "the unaligned loads take any address")]
+
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, _mm_and_si128, _mm_loadu_si128, _mm_set1_epi8, _mm_srli_epi16,
     _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_castsi512_ps, _mm512_cvtepi32_ps,

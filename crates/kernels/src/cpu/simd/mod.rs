@@ -79,9 +79,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a / b`
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The larger one.
+    /// The larger one; the second where either is NaN.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The smaller one.
+    /// The smaller one; the second where either is NaN.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once where the processor can.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
@@ -99,7 +99,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         const ROUND: f32 = 12_582_912.0;
         // Below the range the result is multiplied by 2^-126 twice over: 1.2e-38 at the most,
         // which stands for 0 beside any other exponential.
-        let x = self.min(self.max(x, self.splat(-87.3)), self.splat(88.3));
+        // Of a NaN and a limit the second operand is taken: a NaN stays one.
+        let x = self.min(self.splat(88.3), self.max(self.splat(-87.3), x));
         let rounded = self.mul_add(x, self.splat(std::f32::consts::LOG2_E), self.splat(ROUND));
         let n = self.sub(rounded, self.splat(ROUND));
         // ln 2 in two parts, so that the rest is exact.
@@ -182,17 +183,29 @@ macro_rules! dispatch {
         match $level {
             $crate::cpu::simd::Level::Portable => {
                 let $simd = $crate::cpu::simd::Portable;
-                $crate::cpu::simd::Simd::vectorize($simd, #[inline(always)] || $work)
+                $crate::cpu::simd::Simd::vectorize(
+                    $simd,
+                    #[inline(always)]
+                    || $work,
+                )
             }
             #[cfg(target_arch = "x86_64")]
             $crate::cpu::simd::Level::Avx2 => {
                 let $simd = $crate::cpu::simd::Avx2::new().expect("the level is available");
-                $crate::cpu::simd::Simd::vectorize($simd, #[inline(always)] || $work)
+                $crate::cpu::simd::Simd::vectorize(
+                    $simd,
+                    #[inline(always)]
+                    || $work,
+                )
             }
             #[cfg(target_arch = "x86_64")]
             $crate::cpu::simd::Level::Avx512 => {
                 let $simd = $crate::cpu::simd::Avx512::new().expect("the level is available");
-                $crate::cpu::simd::Simd::vectorize($simd, #[inline(always)] || $work)
+                $crate::cpu::simd::Simd::vectorize(
+                    $simd,
+                    #[inline(always)]
+                    || $work,
+                )
             }
             #[cfg(not(target_arch = "x86_64"))]
             level => panic!("{level:?} on another kind of processor"),
@@ -226,7 +239,8 @@ mod tests {
     }
 
     const VALUES: [f32; 16] = [
-        0.0, 1.0, -1.0, 0.3, -0.7, 10.0, -10.0, 87.0, -87.0, 1e-8, -1e-8, 5.5, -33.3, 2.5, 88.0, -60.0,
+        0.0, 1.0, -1.0, 0.3, -0.7, 10.0, -10.0, 87.0, -87.0, 1e-8, -1e-8, 5.5, -33.3, 2.5, 88.0,
+        -60.0,
     ];
 
     #[test]
@@ -240,6 +254,10 @@ mod tests {
             }
             found
         });
+        for level in Level::available() {
+            let nan = dispatch!(level, simd => map(simd, &[f32::NAN; 16], |x| simd.exp(x)));
+            assert!(nan.iter().all(|value| value.is_nan()), "{level:?}");
+        }
         let far = dispatch!(Level::best(), simd => map(simd, &[-1e30; 16], |x| simd.exp(x)));
         assert!(far.iter().all(|&value| value < 2e-38));
     }
@@ -263,8 +281,10 @@ mod tests {
 
     #[test]
     fn stored_numbers_become_f32() {
-        let bf16: [u16; 16] = std::array::from_fn(|i| half::bf16::from_f32(i as f32 * 0.5 - 3.0).to_bits());
-        let mut f16: [u16; 16] = std::array::from_fn(|i| half::f16::from_f32(i as f32 * 0.1 - 0.7).to_bits());
+        let bf16: [u16; 16] =
+            std::array::from_fn(|i| half::bf16::from_f32(i as f32 * 0.5 - 3.0).to_bits());
+        let mut f16: [u16; 16] =
+            std::array::from_fn(|i| half::f16::from_f32(i as f32 * 0.1 - 0.7).to_bits());
         // Subnormal, largest, zero with a sign.
         (f16[0], f16[1], f16[2]) = (0x0001, 0x7bff, 0x8000);
         let bytes: [u8; 16] = std::array::from_fn(|i| (i * 17) as u8);
@@ -292,7 +312,10 @@ mod tests {
                 for lane in 0..lanes {
                     let at = i * lanes + lane;
                     assert_eq!(found[0][lane], half::bf16::from_bits(bf16[at]).to_f32());
-                    assert_eq!(found[1][lane].to_bits(), half::f16::from_bits(f16[at]).to_f32().to_bits());
+                    assert_eq!(
+                        found[1][lane].to_bits(),
+                        half::f16::from_bits(f16[at]).to_f32().to_bits()
+                    );
                     assert_eq!(found[2][lane], f32::from(bytes[at]));
                     assert_eq!(found[3][lane], f32::from(bytes[at] & 15));
                     assert_eq!(found[4][lane], f32::from(bytes[at] >> 4));
