@@ -97,35 +97,35 @@ fn the_table_of_one_device() {
       adapter                   1.25 KiB
       gradients                 1.25 KiB
       optimizer                 2.51 KiB
-      activations              16.06 KiB
-      working set               5.00 KiB
-      total                   148.95 KiB
+      activations               9.88 KiB
+      working set              18.00 KiB
+      total                   155.77 KiB
       there is                136.72 KiB
 
       does not fit on flex; with one of these changes it takes
-      --seq 1                 132.16 KiB
-      --precision bf16            110.70 KiB
-      --precision q8               91.23 KiB
-      --precision q4               75.98 KiB
-      --recompute           (147.86 KiB)
-      --batch 1             (138.42 KiB)
+      --precision bf16         94.77 KiB
+      --precision q8           71.64 KiB
+      --precision q4           56.39 KiB
+      --batch 1             (147.45 KiB)
+      --seq 2               (149.45 KiB)
       (in brackets: still too much)
 
     answering: 2 prompts of 4 tokens, 8 new tokens each
                                     flex
       weights                 122.88 KiB
       adapter                   2.50 KiB
-      cache                     8.25 KiB
+      cache                    12.00 KiB
       working set               6.50 KiB
-      total                   140.13 KiB
+      total                   143.88 KiB
       there is                136.72 KiB
 
       does not fit on flex; with one of these changes it takes
-      --batch 1               132.75 KiB
-      --seq 2                 135.38 KiB
-      --precision bf16            101.50 KiB
-      --precision q8               74.50 KiB
-      --precision q4               59.25 KiB
+      --batch 1               134.63 KiB
+      --precision bf16         82.88 KiB
+      --precision q8           56.75 KiB
+      --precision q4           41.50 KiB
+      --seq 2               (140.63 KiB)
+      (in brackets: still too much)
 
     flex: within 20 % of measured peaks.
     ");

@@ -18,6 +18,7 @@ use crate::recipe;
 ///
 /// Without any option the built-in model learns the built-in instructions, in about a minute.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of the command line")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,

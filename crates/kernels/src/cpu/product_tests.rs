@@ -31,7 +31,7 @@ fn packed(kind: Kind, seed: u64, [rows, columns]: [usize; 2]) -> Packed {
         Kind::Dense(format) => Packed::new(&noise(seed, rows * columns), [rows, columns], format),
         Kind::Blocks(bits, block_len, with_mins) => {
             let largest = (1 << bits) as f32 - 1.0;
-            let quant = |value: f32| ((value + 1.0) / 2.0 * largest) as u8;
+            let quant = |value: f32| (f32::midpoint(value, 1.0) * largest) as u8;
             let quants = noise(seed, rows * columns).into_iter().map(quant).collect::<Vec<_>>();
             let scales = noise(seed + 1, rows * columns / block_len);
             let mins = noise(seed + 2, rows * columns / block_len);

@@ -91,6 +91,7 @@ pub(super) struct LayerGraph {
 
 /// Products of a layer.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 pub(super) struct Products {
     pub qkv: bool,
     pub output: bool,

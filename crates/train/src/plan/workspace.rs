@@ -52,12 +52,7 @@ impl Free {
 }
 
 /// Numbers of the buffers that stay allocated while steps go on.
-pub(super) fn training(
-    learning: &Learning,
-    widths: &Widths,
-    labels: f64,
-    request: &Request,
-) -> f64 {
+pub(super) fn training(learning: &Learning, widths: &Widths, labels: f64) -> f64 {
     let n_layers = learning.config.n_layers;
     let graphs =
         (learning.first_layer()..n_layers).rev().map(|layer| learning.layer(layer, widths));

@@ -309,16 +309,15 @@ mod tests {
                     }
                     (out, n)
                 });
-                for lane in 0..lanes {
+                let [wide, half, byte, low, high] = found;
+                for (lane, wide) in wide.into_iter().enumerate().take(lanes) {
                     let at = i * lanes + lane;
-                    assert_eq!(found[0][lane], half::bf16::from_bits(bf16[at]).to_f32());
-                    assert_eq!(
-                        found[1][lane].to_bits(),
-                        half::f16::from_bits(f16[at]).to_f32().to_bits()
-                    );
-                    assert_eq!(found[2][lane], f32::from(bytes[at]));
-                    assert_eq!(found[3][lane], f32::from(bytes[at] & 15));
-                    assert_eq!(found[4][lane], f32::from(bytes[at] >> 4));
+                    assert_eq!(wide, half::bf16::from_bits(bf16[at]).to_f32());
+                    let expected = half::f16::from_bits(f16[at]).to_f32();
+                    assert_eq!(half[lane].to_bits(), expected.to_bits());
+                    assert_eq!(byte[lane], f32::from(bytes[at]));
+                    assert_eq!(low[lane], f32::from(bytes[at] & 15));
+                    assert_eq!(high[lane], f32::from(bytes[at] >> 4));
                 }
             }
         }
