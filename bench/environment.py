@@ -13,7 +13,6 @@ from process import Failed, say
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
 MODEL = "smollm2-135m-instruct"
-FEATURES = "ndarray,wgpu"
 
 
 def target():
@@ -92,8 +91,8 @@ def llama_cpp(again):
 
 
 def program():
-    """Builds ours, with the features that its tests are built with."""
-    process.run_logged(["cargo", "build", "--release", "--manifest-path", ROOT / "Cargo.toml", "--features", FEATURES],
+    """Builds ours, as the README does."""
+    process.run_logged(["cargo", "build", "--release", "--manifest-path", ROOT / "Cargo.toml"],
                        "building llama-adapter", LOGS / "cargo.log", env={"CARGO_TERM_COLOR": "never"},
                        hint="cargo comes with rustup; a C compiler is needed too")
     return target() / "release" / "llama-adapter"

@@ -55,8 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
     program = arguments.program
     if program is None:
-        build = ["cargo", "build", "--release", "--features", "ndarray,wgpu"]
-        subprocess.run(build, cwd=ROOT, check=True)
+        subprocess.run(["cargo", "build", "--release"], cwd=ROOT, check=True)
         target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
         program = Path(target) / "release" / "llama-adapter"
     saved = json.loads(SAVED.read_text()) if SAVED.exists() else {}

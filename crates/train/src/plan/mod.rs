@@ -49,8 +49,9 @@ impl MemoryPlan {
     /// On flex it is within 20 % of what a process really takes at its peak, as `tests/plan.rs`
     /// measures, and on ndarray where that was measured too; for other devices the same rules are
     /// only computed. Not counted: what the program itself takes (some MiB), what a GPU's allocator
-    /// holds in reserve, the scratch of each thread of a fused device (1 to 3 MiB), reading the model
-    /// (one tensor on top), the graph's own nodes (about 0.1 MiB a layer). Where a whole model learns the sum is too large by up to the smaller of gradients and
+    /// holds in reserve, the scratch of each thread of a fused device (about 0.3 to 5 MiB, by heads
+    /// and length), reading the model (one tensor on top), the graph's own nodes (about 0.1 MiB a
+    /// layer). Where a whole model learns the sum is too large by up to the smaller of gradients and
     /// graph, since the one grows while the other shrinks; accumulated batches take their gradients
     /// once more.
     ///

@@ -4,7 +4,7 @@
 //! a step's calls, in their order ─► the buffers that the calling thread holds in the end
 //! ```
 //!
-//! What the other threads keep for one task at a time, 1 to 3 MiB each, is not counted.
+//! What the other threads keep for one task at a time, some MiB each, is not counted.
 //!
 //! | call | held, one within the other |
 //! |---|---|
