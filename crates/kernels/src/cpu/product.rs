@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Each panel comes from memory once, whatever the number of rows. Products of a few rows take
-//! another way, see [`few_rows`](super::few_rows).
+//! another way: `few_rows.rs`.
 
 use super::few_rows;
 use super::packed::{PANEL, Packed};
