@@ -85,18 +85,16 @@ pub(super) enum Scales {
 }
 
 impl Scales {
-    fn new(values: Vec<f32>) -> Self {
-        if values.iter().all(|&value| f16::from_f32(value).to_f32() == value) {
-            let mut lines = Lines::zeros(values.len());
-            for (to, value) in lines.as_mut_slice().iter_mut().zip(values) {
-                *to = f16::from_f32(value).to_bits();
-            }
-            Self::F16(lines)
-        } else {
-            let mut lines = Lines::zeros(values.len());
-            lines.as_mut_slice().copy_from_slice(&values);
-            Self::F32(lines)
+    fn new(values: Lines<f32>) -> Self {
+        let exact = |&value: &f32| f16::from_f32(value).to_f32() == value;
+        if !values.as_slice().iter().all(exact) {
+            return Self::F32(values);
         }
+        let mut half = Lines::zeros(values.as_slice().len());
+        for (to, &value) in half.as_mut_slice().iter_mut().zip(values.as_slice()) {
+            *to = f16::from_f32(value).to_bits();
+        }
+        Self::F16(half)
     }
 
     /// `LANES` of them.
@@ -188,7 +186,7 @@ impl Packed {
         };
         let spread = |values: &[f32]| {
             assert_eq!(values.len(), rows * blocks, "one number a block");
-            Scales::new(into_panels(values, blocks, |value| value).as_slice().to_vec())
+            Scales::new(into_panels(values, blocks, |value| value))
         };
         let blocks = Blocks {
             quants,
