@@ -93,6 +93,7 @@ fn adapted_attention(criterion: &mut Criterion) {
     let turns = Turns::new(vec![1.0; TOKENS * head_dim / 2], vec![0.0; TOKENS * head_dim / 2]);
     let texts = Texts {
         sequences: Arc::new((0..batch).map(sequence).collect()),
+        rows: None,
         turns: Some(Arc::new(turns)),
     };
     let prompt = GatedPrompt {

@@ -70,6 +70,10 @@ impl GatedPrompt {
 pub struct Texts {
     /// Where each text's rows are, and what came before them.
     pub sequences: Arc<Vec<Sequence>>,
+    /// The row of every token, text behind text, where texts that begin alike share rows, numbered
+    /// in the order in which they are first used. `sequences` count in tokens then. Such texts have
+    /// no cache, and prompts are the same for all of them.
+    pub rows: Option<Arc<Vec<usize>>>,
     /// `None` where queries and keys are not rotated, or were rotated before.
     pub turns: Option<Arc<Turns>>,
 }
@@ -120,7 +124,8 @@ impl KvCache {
 /// Source: arXiv 2305.13245; arXiv 2205.14135; arXiv 2303.16199, equations 5 to 8.
 ///
 /// # Panics
-/// If the device has no fused operations, or shapes do not fit.
+/// If the device has no fused operations, shapes do not fit, or texts that share rows have a cache
+/// or prompts of their own.
 pub fn attention(
     qkv: Tensor<2>,
     heads: Heads,
@@ -133,6 +138,7 @@ pub fn attention(
         heads,
         rotation: texts.turns.clone(),
         sequences: texts.sequences.clone(),
+        rows: texts.rows.clone(),
         window,
         prompt_lens: prompt.and_then(|prompt| prompt.lens.clone()),
     });

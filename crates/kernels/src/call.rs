@@ -17,6 +17,7 @@ pub struct AttentionCall {
     pub(crate) heads: Heads,
     pub(crate) rotation: Option<Arc<Turns>>,
     pub(crate) sequences: Arc<Vec<Sequence>>,
+    pub(crate) rows: Option<Arc<Vec<usize>>>,
     pub(crate) window: Option<usize>,
     pub(crate) prompt_lens: Option<Vec<usize>>,
 }

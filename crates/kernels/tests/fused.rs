@@ -157,7 +157,11 @@ fn texts(past: usize) -> Texts {
     // A turn by one radian a token, the same for every pair.
     let angles = LENS.iter().flat_map(|len| (0..*len).flat_map(|at| [(at + past) as f32; 4]));
     let (sin, cos) = angles.map(f32::sin_cos).unzip();
-    Texts { sequences: Arc::new(sequences.to_vec()), turns: Some(Arc::new(Turns::new(cos, sin))) }
+    Texts {
+        sequences: Arc::new(sequences.to_vec()),
+        rows: None,
+        turns: Some(Arc::new(Turns::new(cos, sin))),
+    }
 }
 
 /// Attention of each text by itself, composed of tensor operations.
@@ -249,6 +253,7 @@ fn attention_with_a_prompt_shared_by_all_texts() {
 fn a_cache_goes_on_where_it_stopped() {
     let whole = Texts {
         sequences: Arc::new(vec![Sequence { first_row: 0, len: 5, past: 0, padding: 0 }]),
+        rows: None,
         turns: None,
     };
     let qkv = random([5, WIDTH]);
@@ -256,8 +261,55 @@ fn a_cache_goes_on_where_it_stopped() {
     let mut cache = KvCache::new(HEADS, 1, 5);
     let parts = [(0, 3), (3, 1), (4, 1)].map(|(past, len)| {
         let sequences = Arc::new(vec![Sequence { first_row: 0, len, past, padding: 0 }]);
-        let texts = Texts { sequences, turns: None };
+        let texts = Texts { sequences, rows: None, turns: None };
         attention(qkv.clone().narrow(0, past, len), HEADS, &texts, None, None, Some(&mut cache))
     });
     assert_close("cached", Tensor::cat(parts.to_vec(), 0), expected, 1e-5);
+}
+
+#[test]
+fn texts_that_share_rows_get_what_they_would_get_alone() {
+    // Two texts of 5 and 4 tokens, the first three the same.
+    let tokens = vec![0, 1, 2, 3, 4, 0, 1, 2, 5];
+    let sequence = |first_row, len| Sequence { first_row, len, past: 0, padding: 0 };
+    let sequences = Arc::new(vec![sequence(0, 5), sequence(5, 4)]);
+    let turns = |positions: &[usize]| {
+        let angles = positions.iter().flat_map(|&at| [at as f32; 4]);
+        let (sin, cos) = angles.map(f32::sin_cos).unzip();
+        Some(Arc::new(Turns::new(cos, sin)))
+    };
+    let positions = [0, 1, 2, 3, 4, 3];
+    let each = tokens.iter().map(|&row: &usize| positions[row]).collect::<Vec<_>>();
+    let rows = Some(Arc::new(tokens.clone()));
+    let shared = Texts { sequences: sequences.clone(), rows, turns: turns(&positions) };
+    let apart = Texts { sequences, rows: None, turns: turns(&each) };
+    let select = |rows: &[usize]| {
+        let rows = rows.iter().map(|&row| row as i64).collect::<Vec<_>>();
+        let len = rows.len();
+        Tensor::<1, Int>::from_data(TensorData::new(rows, [len]), &flex())
+    };
+    let prompt = |own: Tensor<2>| {
+        let heads = |from| own.clone().narrow(0, from, 3).reshape([1, 3, 2, 8]).swap_dims(1, 2);
+        let gate = own.clone().narrow(0, 6, 1).narrow(1, 0, 4).reshape([1, 4, 1, 1]);
+        GatedPrompt { key: heads(0), value: heads(3), gate, lens: None }
+    };
+    check(
+        "shared rows",
+        [random([6, WIDTH]), random([7, 16]).pad((0, WIDTH - 16, 0, 0), 0.0)],
+        |[qkv, own]| {
+            let own = prompt(own.narrow(1, 0, 16));
+            attention(qkv, HEADS, &shared, None, Some(&own), None)
+        },
+        |[qkv, own]| {
+            let own = prompt(own.narrow(1, 0, 16));
+            let each = qkv.select(0, select(&tokens));
+            let out = attention(each, HEADS, &apart, None, Some(&own), None);
+            out.select(0, select(&[0, 1, 2, 3, 4, 8]))
+        },
+    );
+    // Without a prompt, and without gradients.
+    let qkv = random([6, WIDTH]);
+    let found = attention(qkv.clone(), HEADS, &shared, None, None, None);
+    let each = attention(qkv.select(0, select(&tokens)), HEADS, &apart, None, None, None);
+    assert_close("without a prompt", found, each.select(0, select(&[0, 1, 2, 3, 4, 8])), 0.0);
 }

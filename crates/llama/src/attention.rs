@@ -103,10 +103,14 @@ impl Attention {
                     .unwrap_or_else(|| linear.forward(prompt.clone())),
             )
         };
-        PromptKv {
-            key: normed(self.key_norm.as_ref(), project(LinearName::Key, &self.key)),
-            value: project(LinearName::Value, &self.value),
-        }
+        let key = normed(self.key_norm.as_ref(), project(LinearName::Key, &self.key));
+        let value = project(LinearName::Value, &self.value);
+        // Heads in front in memory too, once, or every token to come would copy them anew.
+        let [key, value] = [key, value].map(|heads| {
+            let dims = heads.dims();
+            heads.reshape([dims.iter().product::<usize>()]).reshape(dims)
+        });
+        PromptKv { key, value }
     }
 
     /// `residual` plus what the layer's attention makes of `hidden`.

@@ -1,12 +1,15 @@
 //! tokens ─► embedding (+ positions) ─► layers ─► norm ─► hidden ─► head ─► logits
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kernels::{Sequence, Texts, is_fused};
+use kernels::{Sequence, Texts, Turns, is_fused};
 
 use crate::attention::{Pass, causal_mask};
 use crate::config::{LlamaConfig, Positions};
 use crate::error::{Error, Result};
+use crate::laid_out::LaidOut;
 use crate::layer::Layer;
 use crate::linear::Linear;
 use crate::norm::Norm;
@@ -34,17 +37,6 @@ pub struct Llama {
     pub(crate) config: LlamaConfig,
     #[module(skip)]
     pub(crate) precision: Precision,
-}
-
-/// Whole texts, laid out for one pass.
-#[derive(Debug, Clone)]
-pub struct LaidOut {
-    /// `[1, all tokens]`, or `[texts, longest]`.
-    pub tokens: Tensor<2, Int>,
-    /// What all layers share.
-    pub pass: Pass,
-    /// Where each text begins among the tokens, row by row.
-    pub starts: Vec<usize>,
 }
 
 impl Llama {
@@ -109,45 +101,10 @@ impl Llama {
         Ok(Tensor::from_data(TensorData::new(ids, [batch, seq]), &device))
     }
 
-    /// Whether whole texts are laid side by side ([`lay_out`](Self::lay_out)), without padding.
+    /// Whether attention and products are fused on this model's device: texts need no padding then
+    /// ([`lay_out`](Self::lay_out)).
     pub fn is_fused(&self) -> bool {
         is_fused(&self.device())
-    }
-
-    /// Lays whole texts of any lengths out for one pass: side by side where attention is fused,
-    /// padded on the right to the longest one elsewhere. Padding lies behind every real token, so
-    /// causal attention never sees it.
-    ///
-    /// # Errors
-    /// [`Error::TokenId`], or [`Error::TooLong`] if a text passes the model's context.
-    ///
-    /// # Panics
-    /// If there are no texts.
-    pub fn lay_out(&self, texts: &[Vec<u32>]) -> Result<LaidOut> {
-        const PADDING: u32 = 0;
-        let longest = texts.iter().map(Vec::len).max().expect("there are texts");
-        self.check_length(longest)?;
-        if !self.is_fused() {
-            let pad = |text: &Vec<u32>| {
-                let mut text = text.clone();
-                text.resize(longest, PADDING);
-                text
-            };
-            let tokens = self.tokens(&texts.iter().map(pad).collect::<Vec<_>>())?;
-            let starts = (0..texts.len()).map(|row| row * longest).collect();
-            return Ok(LaidOut { tokens, pass: self.pass(texts.len(), longest)?, starts });
-        }
-        let mut starts = Vec::with_capacity(texts.len());
-        let mut sequences = Vec::with_capacity(texts.len());
-        let mut rows = 0;
-        for text in texts {
-            starts.push(rows);
-            sequences.push(Sequence { first_row: rows, len: text.len(), past: 0, padding: 0 });
-            rows += text.len();
-        }
-        let positions = texts.iter().flat_map(|text| 0..text.len()).collect::<Vec<_>>();
-        let tokens = self.tokens(&[texts.concat()])?;
-        Ok(LaidOut { tokens, pass: self.fused_pass(sequences, &[positions]), starts })
     }
 
     /// Runs the model over whole texts and gives the normed hidden states behind its last layer.
@@ -280,8 +237,11 @@ impl Llama {
                 past: state.map_or(0, DecodingState::len),
                 padding: state.map_or(0, |state| state.padding()[row]),
             };
-            let sequences = (0..batch).map(sequence).collect();
-            return Ok(self.fused_pass(sequences, &positions));
+            let sequences = (0..batch).map(sequence).collect::<Vec<_>>();
+            let rows = batch * seq;
+            let turns = self.turns(positions.iter().flatten().copied().cycle().take(rows));
+            let texts = Texts { sequences: Arc::new(sequences), rows: None, turns };
+            return Ok(self.fused_pass(texts, &positions));
         }
         let device = self.device().without_autodiff();
         let (past, padding) = state.map_or((0, &[0][..]), |state| (state.len(), state.padding()));
@@ -298,14 +258,9 @@ impl Llama {
     }
 
     /// A pass for fused attention; `positions` are those of all rows, or one list for each text.
-    fn fused_pass(&self, sequences: Vec<Sequence>, positions: &[Vec<usize>]) -> Pass {
-        let rows = sequences.iter().map(|sequence| sequence.len).sum::<usize>();
-        let turns = (self.config.positions == Positions::Rotary).then(|| {
-            let all = positions.iter().flatten().copied().cycle().take(rows);
-            Rotary::new(&self.config).turns(all).into()
-        });
+    pub(crate) fn fused_pass(&self, texts: Texts, positions: &[Vec<usize>]) -> Pass {
         Pass {
-            texts: Some(Texts { sequences: sequences.into(), turns }),
+            texts: Some(texts),
             rotation: None,
             positions: self.positions.as_ref().map(|table| self.learned(table, positions)),
             mask: None,
@@ -314,7 +269,13 @@ impl Llama {
         }
     }
 
-    fn check_length(&self, seq: usize) -> Result<()> {
+    /// The turns of rows at `positions`, where positions turn queries and keys.
+    pub(crate) fn turns(&self, positions: impl Iterator<Item = usize>) -> Option<Arc<Turns>> {
+        let rotary = self.config.positions == Positions::Rotary;
+        rotary.then(|| Arc::new(Rotary::new(&self.config).turns(positions)))
+    }
+
+    pub(crate) fn check_length(&self, seq: usize) -> Result<()> {
         let room = self.config.max_positions;
         if seq > room {
             return Err(Error::TooLong { asked: seq, what: "the model's context", room });

@@ -8,12 +8,12 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::example::Example;
 
-/// Rows of one pass through the model, of any lengths: [`Llama::lay_out`] decides where they lie.
+/// Texts of one pass through the model, of any lengths: [`Llama::lay_out`] decides where they lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// Token ids of each row.
     pub texts: Vec<Vec<u32>>,
-    /// Labels: their row and their position in it.
+    /// Labels: their text and their position in it.
     labels: Vec<(usize, usize)>,
 }
 
@@ -39,17 +39,22 @@ impl Batch {
         self.labels.len()
     }
 
-    /// Tokens that a model works on: with padding, where it pads.
+    /// Tokens that a model works on: without those that texts share, or with padding, as
+    /// [`Llama::lay_out`] has them.
     pub fn n_slots(&self, llama: &Llama) -> usize {
-        let lens = self.texts.iter().map(Vec::len);
-        if llama.is_fused() { lens.sum() } else { self.texts.len() * lens.max().unwrap_or(0) }
+        llama.count_rows(&self.inputs())
     }
 
-    /// Where each label is predicted, one position before its own, among texts that begin at
-    /// `starts`; and the labels themselves. `[labels]` each.
+    /// What a model reads: the texts without their last tokens, behind which nothing is predicted.
+    pub fn inputs(&self) -> Vec<&[u32]> {
+        self.texts.iter().map(|text| &text[..text.len().saturating_sub(1).max(1)]).collect()
+    }
+
+    /// Where each label is predicted, one position before its own, by the rows of each text's tokens;
+    /// and the labels themselves. `[labels]` each.
     pub(crate) fn labels(
         &self,
-        starts: &[usize],
+        rows: &[Vec<usize>],
         device: &Device,
     ) -> (Tensor<1, Int>, Tensor<1, Int>) {
         let tensor = |values: Vec<i64>| {
@@ -57,8 +62,8 @@ impl Batch {
             Tensor::from_data(TensorData::new(values, [len]), device)
         };
         let labels = self.labels.iter();
-        let place = |&(row, position): &(usize, usize)| (starts[row] + position - 1) as i64;
-        let label = |&(row, position): &(usize, usize)| i64::from(self.texts[row][position]);
+        let place = |&(text, position): &(usize, usize)| rows[text][position - 1] as i64;
+        let label = |&(text, position): &(usize, usize)| i64::from(self.texts[text][position]);
         (tensor(labels.clone().map(place).collect()), tensor(labels.map(label).collect()))
     }
 }
@@ -131,8 +136,9 @@ mod tests {
     #[test]
     fn labels_are_predicted_from_the_position_before() {
         let batch = Batch::new(&[&example(&[5, 6, 7], 1), &example(&[8, 9], 1)]);
-        let (places, labels) = batch.labels(&[0, 3], &testing::flex());
-        assert_eq!(testing::numbers(places), [0, 1, 3]);
+        let (places, labels) = batch.labels(&[vec![0, 1], vec![2]], &testing::flex());
+        assert_eq!(batch.inputs(), [&[5, 6][..], &[8]]);
+        assert_eq!(testing::numbers(places), [0, 1, 2]);
         assert_eq!(testing::numbers(labels), [6, 7, 9]);
         assert_eq!(batch.n_labels(), 3);
     }

@@ -17,9 +17,9 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    let texts = llama.lay_out(&batch.texts)?;
+    let texts = llama.lay_out(&batch.inputs())?;
     let hidden = llama.run(&texts, adapter);
-    Ok(hidden_loss(llama, adapter, batch, &texts.starts, hidden))
+    Ok(hidden_loss(llama, adapter, batch, &texts.rows, hidden))
 }
 
 /// What a loss is multiplied by before its backward pass, and gradients divided by behind it.
@@ -32,7 +32,7 @@ pub(crate) fn gradient_scale(llama: &Llama) -> f64 {
     if llama.precision() == Precision::F16 { 1024.0 } else { 1.0 }
 }
 
-/// The same of what [`Llama::run`] gives, for texts that begin at `starts`.
+/// The same of what [`Llama::run`] gives, for texts whose tokens are in `text_rows`.
 ///
 /// # Shapes
 /// - `hidden`: `[1, all tokens, d_model]` or `[texts, longest, d_model]`
@@ -41,11 +41,11 @@ pub(crate) fn hidden_loss(
     llama: &Llama,
     adapter: &dyn Adapter,
     batch: &Batch,
-    starts: &[usize],
+    text_rows: &[Vec<usize>],
     hidden: Tensor<3>,
 ) -> Tensor<1> {
     let [rows, seq, d_model] = hidden.dims();
-    let (positions, labels) = batch.labels(starts, &llama.device().without_autodiff());
+    let (positions, labels) = batch.labels(text_rows, &llama.device().without_autodiff());
     let labelled = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
     let [count] = labels.dims();
     let head = llama.head();

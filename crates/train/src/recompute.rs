@@ -49,7 +49,7 @@ pub fn recompute(
     adapter: &LayerwiseAdapter,
     take: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
-    let LaidOut { tokens, pass, starts } = llama.lay_out(&batch.texts)?;
+    let LaidOut { tokens, pass, rows } = llama.lay_out(&batch.inputs())?;
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 
@@ -65,7 +65,7 @@ pub fn recompute(
     let top = (adapter.layer)(n_layers);
     let leaf = hidden.autodiff().require_grad();
     let normed = llama.finish(leaf.clone(), &*top);
-    let loss = hidden_loss(llama, &*top, batch, &starts, normed) / labels.max(1) as f64;
+    let loss = hidden_loss(llama, &*top, batch, &rows, normed) / labels.max(1) as f64;
     let value = loss.clone().inner();
     let mut gradients = (loss * scale).backward();
     take(n_layers, &mut gradients);

@@ -395,7 +395,8 @@ fn an_f16_base_loses_no_small_gradients() {
         let (found, expected) = (gradients(&base), gradients(&dense(base.clone())));
         for ((name, found), (_, expected)) in found.by_name().zip(expected.by_name()) {
             let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
-            testing::assert_relative(name, found, expected, 1e-2);
+            // Devices that multiply in f16 are off by a percent; what vanished would be off by all.
+            testing::assert_relative(name, found, expected, 5e-2);
         }
     }
 }

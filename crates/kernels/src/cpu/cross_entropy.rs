@@ -38,7 +38,9 @@ pub fn cross_entropy(
     if let Some(d_hidden) = &d_hidden {
         assert_eq!(d_hidden.len(), hidden.len(), "numbers of the gradient");
     }
-    let at_once = (LOGITS / vocab).clamp(1, 512);
+    let most = (LOGITS / vocab).clamp(1, 512);
+    // Parts of one size: each reads the whole head.
+    let at_once = labels.len().div_ceil(labels.len().div_ceil(most).max(1)).max(1);
     let mut sum = 0.0;
     for (part, labels) in labels.chunks(at_once).enumerate() {
         let rows = part * at_once * width..(part * at_once + labels.len()) * width;

@@ -11,12 +11,13 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Flex};
 
 use super::slices::{contiguous, like, new, slice};
-use super::{Keep, KernelOps, PromptTensors, attend, inputs};
+use super::{Keep, KernelOps, PromptTensors, attend, inputs, own_rows};
 use crate::call::{AttentionCall, CacheBuffers};
 use crate::cpu;
 use crate::cpu::attention::{self, PromptGradients};
 use crate::cpu::packed::Packed;
 use crate::cpu::simd::Level;
+use crate::cpu::workspace;
 
 type Plain = FloatTensor<Flex>;
 
@@ -140,20 +141,36 @@ impl Attended {
     ) -> (Option<Plain>, Option<PromptTensors>) {
         let _span = tracing::trace_span!("attention, backward").entered();
         let d_out = contiguous(d_out);
-        let inputs = inputs(&self.qkv, self.prompt.as_ref(), &self.call);
+        let (out, d_out) = (slice(&self.out), slice(&d_out));
         let zeros = |tensor: &Plain| vec![0.0; slice(tensor).len()];
         let mut d_qkv = want_qkv.then(|| zeros(&self.qkv));
         let prompt = self.prompt.as_ref().filter(|_| want_prompt);
         let mut d_prompt = prompt.map(|prompt| prompt.each_ref().map(zeros));
-        attention::backward(
-            Level::best(),
-            &inputs,
-            slice(&self.out),
-            &self.lse,
-            slice(&d_out),
-            d_qkv.as_deref_mut(),
-            d_prompt.as_mut().map(|[key, value, gate]| PromptGradients { key, value, gate }),
-        );
+        let gradients =
+            d_prompt.as_mut().map(|[key, value, gate]| PromptGradients { key, value, gate });
+        own_rows::with(&self.call, slice(&self.qkv), |qkv, rotation| {
+            let inputs = inputs(qkv, rotation, self.prompt.as_ref(), &self.call);
+            let back = |out: &[f32], d_out: &[f32], d_qkv: Option<&mut [f32]>| {
+                let level = Level::best();
+                attention::backward(level, &inputs, out, &self.lse, d_out, d_qkv, gradients);
+            };
+            let Some(rows) = &self.call.rows else {
+                return back(out, d_out, d_qkv.as_deref_mut());
+            };
+            let width = self.call.heads.heads * self.call.heads.head_dim;
+            let part = rows.len() * width;
+            let wanted = if want_qkv { qkv.len() } else { 0 };
+            workspace::with(2 * part + wanted, |buffer| {
+                let (own_out, rest) = buffer.split_at_mut(part);
+                let (own_d_out, own_d_qkv) = rest.split_at_mut(part);
+                own_rows::unfold(rows, out, own_out);
+                own_rows::unfold_first(rows, d_out, own_d_out);
+                back(own_out, own_d_out, want_qkv.then_some(&mut *own_d_qkv));
+                if let Some(d_qkv) = &mut d_qkv {
+                    own_rows::fold_sum(rows, own_d_qkv, d_qkv);
+                }
+            });
+        });
         let d_qkv = d_qkv.map(|d_qkv| like(d_qkv, &self.qkv));
         let d_prompt = prompt.zip(d_prompt).map(|(prompt, [key, value, gate])| {
             [like(key, &prompt[0]), like(value, &prompt[1]), like(gate, &prompt[2])]

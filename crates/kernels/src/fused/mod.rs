@@ -8,6 +8,7 @@
 //! Weights are frozen: no operation has a gradient for them.
 
 mod back;
+mod own_rows;
 mod slices;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::call::{AttentionCall, CacheBuffers};
 use crate::cpu::attention::{self, Cache, Inputs, Prompt, Rotation};
 use crate::cpu::packed::Packed;
 use crate::cpu::simd::Level;
-use crate::cpu::{self};
+use crate::cpu::{self, workspace};
 use slices::{new, slice};
 
 /// What the CPU backend does beyond Burn's own operations.
@@ -189,19 +190,23 @@ type PromptTensors = [FloatTensor<Flex>; 3];
 
 /// What the kernel is given.
 fn inputs<'a>(
-    qkv: &'a FloatTensor<Flex>,
+    qkv: &'a [f32],
+    rotation: Option<Rotation<'a>>,
     prompt: Option<&'a PromptTensors>,
     call: &'a AttentionCall,
 ) -> Inputs<'a> {
-    let rotation = call.rotation.as_ref();
     Inputs {
         heads: call.heads,
-        qkv: slice(qkv),
-        rotation: rotation.map(|turn| Rotation { cos: &turn.cos, sin: &turn.sin }),
+        qkv,
+        rotation,
         sequences: &call.sequences,
         window: call.window,
         prompt: prompt.map(|[key, value, gate]| {
             let [batches, _kv_heads, len, _head_dim] = slices::dims(key);
+            assert!(
+                call.rows.is_none() || batches == 1,
+                "texts that share rows have one prompt, not {batches}",
+            );
             Prompt {
                 key: slice(key),
                 value: slice(value),
@@ -224,7 +229,7 @@ enum Keep<'a> {
     Keys(&'a mut CacheBuffers),
 }
 
-/// The heads, and what [`Keep::Sums`] asked for.
+/// The heads, and what [`Keep::Sums`] asked for: one number for each head of each token.
 fn attend(
     qkv: &FloatTensor<Flex>,
     prompt: Option<&PromptTensors>,
@@ -233,18 +238,31 @@ fn attend(
 ) -> (FloatTensor<Flex>, Vec<f32>) {
     let _span = tracing::trace_span!("attention").entered();
     let [n, _width] = slices::dims(qkv);
+    let tokens = call.rows.as_ref().map_or(n, |rows| rows.len());
     let width = call.heads.heads * call.heads.head_dim;
     let mut out = vec![0.0; n * width];
-    let sums = if matches!(keep, Keep::Sums) { n * call.heads.heads } else { 0 };
-    let mut lse = vec![0.0; sums];
-    let inputs = inputs(qkv, prompt, call);
+    let mut lse = match keep {
+        Keep::Sums => vec![0.0; tokens * call.heads.heads],
+        Keep::Nothing | Keep::Keys(_) => Vec::new(),
+    };
     let cache = match keep {
         Keep::Keys(CacheBuffers { keys, values, capacity }) => {
+            assert!(call.rows.is_none(), "texts with a cache share no rows");
             Some(Cache { keys, values, capacity: *capacity })
         }
         Keep::Nothing | Keep::Sums => None,
     };
-    attention::forward(Level::best(), &inputs, cache, &mut out, (sums > 0).then_some(&mut lse[..]));
+    own_rows::with(call, slice(qkv), |qkv, rotation| {
+        let inputs = inputs(qkv, rotation, prompt, call);
+        let lse = (!lse.is_empty()).then_some(&mut lse[..]);
+        match &call.rows {
+            None => attention::forward(Level::best(), &inputs, cache, &mut out, lse),
+            Some(rows) => workspace::with(tokens * width, |own| {
+                attention::forward(Level::best(), &inputs, cache, own, lse);
+                own_rows::fold_first(rows, own, &mut out);
+            }),
+        }
+    });
     (new(out, [n, width]), lse)
 }
 

@@ -4,7 +4,8 @@
 //! a step's calls, in their order ─► the buffers that the calling thread holds in the end
 //! ```
 //!
-//! What the other threads keep for one task at a time, some MiB each, is not counted.
+//! What the other threads keep for one task at a time, some MiB each, is not counted; nor is that
+//! texts which begin alike share rows.
 //!
 //! | call | held, one within the other |
 //! |---|---|
@@ -62,7 +63,8 @@ pub(super) fn training(learning: &Learning, widths: &Widths, labels: f64) -> f64
     for _step in 0..2 {
         free.call(&[stores(widths)]);
         if learning.fused_loss() {
-            let rows = labels.min((LOGITS / widths.vocab).clamp(1.0, LABELS).floor());
+            let most = (LOGITS / widths.vocab).clamp(1.0, LABELS).floor();
+            let rows = (labels / (labels / most).ceil().max(1.0)).ceil();
             let [panels, sums] = product_back(rows, widths.vocab, widths.d);
             free.call(&[rows * widths.vocab, panels, sums]);
         }

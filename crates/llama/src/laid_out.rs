@@ -1,0 +1,127 @@
+//! Whole texts ─► rows of one pass: side by side where attention is fused, padded elsewhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use burn::tensor::{Int, Tensor};
+use kernels::{Sequence, Texts};
+
+use crate::attention::Pass;
+use crate::error::Result;
+use crate::model::Llama;
+
+/// Whole texts, laid out for one pass.
+#[derive(Debug, Clone)]
+pub struct LaidOut {
+    /// `[1, rows]`, or `[texts, longest]`.
+    pub tokens: Tensor<2, Int>,
+    /// What all layers share.
+    pub pass: Pass,
+    /// The row of each token of each text, counted through all rows of `tokens`.
+    pub rows: Vec<Vec<usize>>,
+}
+
+impl Llama {
+    /// Lays whole texts of any lengths out for one pass.
+    ///
+    /// Where attention is fused they lie side by side, and texts that begin alike share the rows of
+    /// their common tokens: causal attention gives the same for these. An adapter that differs
+    /// from text to text would not, so a pass over such texts takes none. Elsewhere texts are padded
+    /// on the right to the longest one; no real token sees the padding behind it.
+    ///
+    /// # Errors
+    /// [`Error::TokenId`](crate::Error::TokenId), or [`Error::TooLong`](crate::Error::TooLong) if a
+    /// text passes the model's context.
+    ///
+    /// # Panics
+    /// If there are no texts.
+    pub fn lay_out(&self, texts: &[&[u32]]) -> Result<LaidOut> {
+        const PADDING: u32 = 0;
+        let longest = texts.iter().map(|text| text.len()).max().expect("there are texts");
+        self.check_length(longest)?;
+        if !self.is_fused() {
+            let pad = |text: &&[u32]| {
+                let mut text = text.to_vec();
+                text.resize(longest, PADDING);
+                text
+            };
+            let tokens = self.tokens(&texts.iter().map(pad).collect::<Vec<_>>())?;
+            let rows = texts.iter().enumerate().map(|(index, text)| {
+                let first = index * longest;
+                (first..first + text.len()).collect()
+            });
+            let pass = self.pass(texts.len(), longest)?;
+            return Ok(LaidOut { tokens, pass, rows: rows.collect() });
+        }
+        let Shared { tokens, positions, rows } = Shared::new(texts);
+        let mut next = 0;
+        let sequences = texts.iter().map(|text| {
+            next += text.len();
+            Sequence { first_row: next - text.len(), len: text.len(), past: 0, padding: 0 }
+        });
+        let texts = Texts {
+            sequences: Arc::new(sequences.collect()),
+            turns: self.turns(positions.iter().copied()),
+            rows: (tokens.len() < next).then(|| Arc::new(rows.concat())),
+        };
+        let tokens = self.tokens(&[tokens])?;
+        Ok(LaidOut { tokens, pass: self.fused_pass(texts, &[positions]), rows })
+    }
+
+    /// Rows that [`lay_out`](Self::lay_out) makes of some texts.
+    pub fn count_rows(&self, texts: &[&[u32]]) -> usize {
+        match self.is_fused() {
+            true => Shared::new(texts).tokens.len(),
+            false => texts.len() * texts.iter().map(|text| text.len()).max().unwrap_or(0),
+        }
+    }
+}
+
+/// Texts as paths of one tree: what they have in common from their start is there once.
+#[derive(Debug, PartialEq, Eq)]
+struct Shared {
+    /// One a row.
+    tokens: Vec<u32>,
+    /// Where in its text each row's token is.
+    positions: Vec<usize>,
+    /// Rows of each text.
+    rows: Vec<Vec<usize>>,
+}
+
+impl Shared {
+    fn new(texts: &[&[u32]]) -> Self {
+        let (mut tokens, mut positions) = (Vec::new(), Vec::new());
+        let mut known = HashMap::new();
+        let rows = texts.iter().map(|text| {
+            let mut before = None;
+            let path = text.iter().enumerate().map(|(position, &token)| {
+                let row = *known.entry((before, token)).or_insert_with(|| {
+                    tokens.push(token);
+                    positions.push(position);
+                    tokens.len() - 1
+                });
+                before = Some(row);
+                row
+            });
+            path.collect()
+        });
+        let rows = rows.collect();
+        Self { tokens, positions, rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_begin_alike_share_rows() {
+        let texts: [&[u32]; 4] = [&[7, 8, 9], &[7, 8, 5, 9], &[8, 9], &[7, 8, 9]];
+        let expected = Shared {
+            tokens: vec![7, 8, 9, 5, 9, 8, 9],
+            positions: vec![0, 1, 2, 2, 3, 0, 1],
+            rows: vec![vec![0, 1, 2], vec![0, 1, 3, 4], vec![5, 6], vec![0, 1, 2]],
+        };
+        assert_eq!(Shared::new(&texts), expected);
+    }
+}
