@@ -54,3 +54,7 @@ bench-kernels *args:
 # Instructions of two fixed pieces of work, by valgrind (needs it installed).
 bench-instructions *args:
     python3 bench/instructions.py {{args}}
+
+# The kernels' tests under valgrind: no access outside of memory, nothing read that was not written.
+check-memory:
+    bash crates/kernels/check-memory.sh

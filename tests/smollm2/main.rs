@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use adaption_prompt::AdapterWeights;
 use burn::tensor::Tensor;
+use kernels::cpu::simd::Level;
 use llama::{
     Adapter, ChatTemplate, GenerationConfig, Llama, Message, ModelSource, NoAdapter, Precision,
 };
@@ -92,19 +93,50 @@ fn the_chat_template_renders_as_hugging_face_renders_it() {
     }
 }
 
-#[test]
-fn greedy_continuations_equal_transformers() {
-    let (llama, tokenizer) = &*MODEL;
+/// Greedy answers to all golden prompts, which must be those of `transformers` in f32.
+fn check_continuations(llama: &Llama) {
     let rows = texts(&json("golden.json"));
     let prompts = rows.iter().map(|row| ids(&row["ids"])).collect::<Vec<_>>();
-    for (row, prompt) in rows.iter().zip(&prompts) {
-        assert_eq!(&tokenizer.encode(row["prompt"].as_str().unwrap()).unwrap(), prompt);
-    }
     // The golden texts run past the end token; no stop tokens here.
     let config = GenerationConfig { max_new_tokens: 32, ..Default::default() };
     let found = generate(llama, &NoAdapter, &prompts, &config).unwrap();
     for (row, found) in rows.iter().zip(found) {
         assert_eq!(found.tokens, ids(&row["continuation"]), "{}", row["prompt"]);
+    }
+}
+
+#[test]
+fn greedy_continuations_equal_transformers() {
+    let (llama, tokenizer) = &*MODEL;
+    for row in texts(&json("golden.json")) {
+        assert_eq!(tokenizer.encode(row["prompt"].as_str().unwrap()).unwrap(), ids(&row["ids"]));
+    }
+    check_continuations(llama);
+}
+
+#[test]
+fn in_bf16_it_answers_the_same_and_logits_are_near() {
+    /// How far a logit may be off, in parts of it or of 1.
+    const BOUND: f64 = 0.25;
+    let source = ModelSource::open(&*FILE).unwrap();
+    let llama = source.load(Precision::BF16, &testing::flex()).unwrap();
+    check_adapter(&llama, BOUND);
+    if !Level::best().multiplies_bf16() {
+        return check_continuations(&llama);
+    }
+    // Where what goes into a product is rounded too, the nearest ties may fall the other way: each
+    // golden token is still as good as the best one.
+    for row in texts(&json("golden.json")) {
+        let (prompt, continuation) = (ids(&row["ids"]), ids(&row["continuation"]));
+        let tokens = llama.tokens(&[[&prompt[..], &continuation].concat()]).unwrap();
+        let hidden = llama.forward(tokens, None, &NoAdapter).unwrap();
+        let logits = testing::values(llama.logits(hidden, &NoAdapter));
+        let rows = logits.chunks(llama.config().vocab_size).skip(prompt.len() - 1);
+        for (logits, &token) in rows.zip(&continuation) {
+            let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let behind = best - logits[token as usize];
+            assert!(f64::from(behind) < BOUND, "{}: {token} is {behind} behind", row["prompt"]);
+        }
     }
 }
 
@@ -124,13 +156,7 @@ fn a_model_kept_as_stored_is_the_one_in_f32() {
             assert!(testing::values(kept.weight.to_dense()) == expected);
         }
     }
-    let rows = texts(&json("golden.json"));
-    let prompts = rows.iter().map(|row| ids(&row["ids"])).collect::<Vec<_>>();
-    let config = GenerationConfig { max_new_tokens: 32, ..Default::default() };
-    let found = generate(&kept, &NoAdapter, &prompts, &config).unwrap();
-    for (row, found) in rows.iter().zip(found) {
-        assert_eq!(found.tokens, ids(&row["continuation"]), "{}", row["prompt"]);
-    }
+    check_continuations(&kept);
 }
 
 #[test]
@@ -152,9 +178,8 @@ fn perplexity_equals_transformers_to_a_thousandth() {
     assert!(off < 1e-3, "perplexity {} against {expected}", found.perplexity());
 }
 
-#[test]
-fn an_adapter_written_by_peft_gives_the_same_logits() {
-    let (llama, _tokenizer) = &*MODEL;
+/// Logits with an adapter that PEFT wrote, and without it, against PEFT's in f32.
+fn check_adapter(llama: &Llama, tolerance: f64) {
     let golden = Golden::open("smollm2/golden.safetensors");
     let folder = golden_folder().join("smollm2/adapter");
     let adapter = AdapterWeights::load(&folder, llama, &llama.device()).unwrap();
@@ -164,13 +189,23 @@ fn an_adapter_written_by_peft_gives_the_same_logits() {
         let (columns, sums, best) = compact(llama.logits(hidden, adapter));
         let name = |what: &str| format!("adapter.{prefix}{what}");
         let (shape, expected) = golden.floats(&name("logits_cols"));
-        assert_values_close(&name("logits"), &columns, &expected, &shape, 1e-3);
+        assert_values_close(&name("logits"), &columns, &expected, &shape, tolerance);
         let (shape, expected) = golden.floats(&name("logsumexp"));
-        assert_values_close(&name("logsumexp"), &sums, &expected, &shape, 1e-3);
-        assert_eq!(best, golden.ints(&name("argmax")).1, "{prefix}argmax");
+        assert_values_close(&name("logsumexp"), &sums, &expected, &shape, tolerance);
+        let expected = golden.ints(&name("argmax")).1;
+        let others = best.iter().zip(&expected).filter(|(best, expected)| best != expected);
+        // Where two tokens are nearly as likely, rounding may turn them round.
+        let allowed = if tolerance < 1e-2 { 0 } else { expected.len() / 20 };
+        assert!(others.count() <= allowed, "{prefix}argmax: {best:?} instead of {expected:?}");
     };
     check("", &adapter.prepare(llama));
     check("base_", &NoAdapter);
+}
+
+#[test]
+fn an_adapter_written_by_peft_gives_the_same_logits() {
+    let (llama, _tokenizer) = &*MODEL;
+    check_adapter(llama, 1e-3);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Kernels for CPUs, on slices of numbers: no tensors here.
 
 pub mod attention;
+mod bf16;
 pub mod cross_entropy;
 mod few_rows;
 mod lines;

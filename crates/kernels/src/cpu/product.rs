@@ -7,6 +7,7 @@
 //! Each panel comes from memory once, whatever the number of rows. Products of a few rows take
 //! another way: `few_rows.rs`.
 
+use super::bf16::Way;
 use super::few_rows;
 use super::packed::{PANEL, Packed};
 use super::simd::{Level, Simd, dispatch};
@@ -64,6 +65,9 @@ pub fn product(level: Level, input: &[f32], weights: &[&Packed], out: &mut [f32]
     assert_eq!(out.len(), n * width, "an output of {n} rows of {width}");
     if n <= few_rows::MOST {
         return few_rows::product(level, input, &places, width, out, add);
+    }
+    if let Some(way) = Way::of(level, &places) {
+        return way.product(input, &places, width, out, add);
     }
     let total = places.iter().map(|place| place.weight.panels()).sum();
     // Two panels make one tile where a vector is as wide as a panel.

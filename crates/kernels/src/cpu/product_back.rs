@@ -8,6 +8,8 @@
 //! The panels of W are the left side here, read number by number; a vector holds 16 rows of the
 //! batch.
 
+use super::bf16::Way;
+use super::few_rows;
 use super::packed::{PANEL, Packed};
 use super::product::{Place, places};
 use super::simd::{Level, Simd, dispatch};
@@ -44,6 +46,9 @@ pub fn product_back(
     let n = d_out.len() / width;
     assert_eq!(d_out.len(), n * width, "a gradient of whole rows of {width}");
     assert_eq!(d_input.len(), n * columns, "an input of {n} rows of {columns}");
+    if let Some(way) = Way::of(level, &places).filter(|_| n > few_rows::MOST) {
+        return way.product_back(d_out, &places, width, d_input, add);
+    }
     let parts = d_out.chunks(ROWS * width).zip(d_input.chunks_mut(ROWS * columns));
     for (d_out, d_input) in parts {
         some_rows(level, d_out, &places, width, d_input, add);

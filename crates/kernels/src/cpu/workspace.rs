@@ -21,6 +21,15 @@ pub fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     result
 }
 
+/// As [`with`]: `len` numbers of 16 bits that begin at a cache line.
+pub fn with_u16<R>(len: usize, work: impl FnOnce(&mut [u16]) -> R) -> R {
+    const LINE: usize = 64;
+    with(len.div_ceil(2) + LINE / size_of::<f32>(), |buffer| {
+        let start = buffer.as_ptr().align_offset(LINE);
+        work(&mut bytemuck::cast_slice_mut(&mut buffer[start..])[..len])
+    })
+}
+
 /// The smallest buffer that is long enough, or a new one in place of the longest.
 fn take(free: &mut Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     let by_len = |index: &usize| free[*index].len();
@@ -48,5 +57,14 @@ mod tests {
         });
         with(60, |again| assert_ne!(again.as_ptr(), std::ptr::null()));
         with(100, |again| assert_eq!(again.as_ptr(), first));
+    }
+
+    #[test]
+    fn numbers_of_16_bits_begin_at_a_cache_line() {
+        for len in [0, 1, 2, 33] {
+            with_u16(len, |numbers| {
+                assert_eq!((numbers.len(), numbers.as_ptr().addr() % 64), (len, 0));
+            });
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What learns in each layer of a request.
 
 use adaption_prompt::{LoraConfig, Scale, V2Config};
-use llama::{LinearName, LlamaConfig, Sizes};
+use kernels::cpu::simd::Level;
+use llama::{LinearName, LlamaConfig, Precision, Sizes};
 
 use super::request::Request;
 use crate::learner::Method;
@@ -17,6 +18,8 @@ pub(super) struct Learning<'a> {
     pub full: bool,
     /// Whether operations are fused.
     pub fused: bool,
+    /// Whether products round what goes in to bf16, here and now.
+    pub rounds: bool,
     /// Whether a backward pass finds weights unpacked.
     unpacks: bool,
 }
@@ -44,6 +47,9 @@ impl<'a> Learning<'a> {
             lora: lora.map(|own| (own, lora_layers(own))),
             full: request.method == Method::Full,
             fused: request.device.fused,
+            rounds: request.device.fused
+                && request.precision == Precision::BF16
+                && Level::best().multiplies_bf16(),
             unpacks: request.precision.bits().is_some() && !request.device.fused,
         }
     }

@@ -12,6 +12,7 @@
 //! | attention | keys and values, `2 kv` for each token |
 //! | attention, back | gradients of the queries from each part of a long text; the prompts' from each head |
 //! | a frozen product, back | the gradient's panels, those of the input's gradient, of at most 1024 rows |
+//! | the same, multiplied in bf16 | the gradient in bf16, of at most 1024 rows |
 //! | head and loss | logits of some rows, and the panels of the head's way back |
 
 use llama::LinearName;
@@ -65,8 +66,8 @@ pub(super) fn training(learning: &Learning, widths: &Widths, labels: f64) -> f64
         if learning.fused_loss() {
             let most = (LOGITS / widths.vocab).clamp(1.0, LABELS).floor();
             let rows = (labels / (labels / most).ceil().max(1.0)).ceil();
-            let [panels, sums] = product_back(rows, widths.vocab, widths.d);
-            free.call(&[rows * widths.vocab, panels, sums]);
+            let back = product_back(learning, rows, widths.vocab, widths.d);
+            free.call(&[vec![rows * widths.vocab], back].concat());
         }
         for (graph, layer) in graphs.iter().zip((0..n_layers).rev()) {
             for lens in layer_back(learning, widths, graph, layer) {
@@ -99,7 +100,7 @@ fn layer_back(
     let parted = !learning.fused_swiglu() || changed(LinearName::Gate) || changed(LinearName::Up);
     let gate_and_up = if parted { f } else { 2.0 * f };
     let product = |is_there: bool, d_out, d_in| {
-        (is_there && !learning.full).then(|| product_back(tokens, d_out, d_in).to_vec())
+        (is_there && !learning.full).then(|| product_back(learning, tokens, d_out, d_in))
     };
     let parts = parts(widths.seq);
     let shares = if parts > 1.0 && graph.scores { parts * tokens * q } else { 0.0 };
@@ -122,10 +123,13 @@ fn records(learning: &Learning, widths: &Widths, parts: f64, layer: usize) -> f6
     widths.batch * parts * each
 }
 
-/// Panels of the gradient and of the input's.
-fn product_back(rows: f64, d_out: f64, d_in: f64) -> [f64; 2] {
-    let rows = panels(rows.min(ROWS));
-    [rows * panels(d_out), rows * d_in]
+/// Panels of the gradient and of the input's, or the gradient in bf16: two of them are a number.
+fn product_back(learning: &Learning, rows: f64, d_out: f64, d_in: f64) -> Vec<f64> {
+    let rows = rows.min(ROWS);
+    if learning.rounds {
+        return vec![rows * panels(d_out) / 2.0];
+    }
+    vec![panels(rows) * panels(d_out), panels(rows) * d_in]
 }
 
 fn panels(rows: f64) -> f64 {

@@ -6,6 +6,8 @@
 //!                                                              └─► Avx512    16 lanes, FMA
 //! ```
 //!
+//! Two more levels have products of bf16 numbers, and use `Avx512` for everything else.
+//!
 //! A kernel is written once, generic over [`Simd`], with `#[inline(always)]` on it and on all it
 //! calls; [`Simd::vectorize`] compiles it anew for each instruction set. One binary serves all.
 //!
@@ -13,17 +15,25 @@
 //! methods need no check.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
 mod portable;
 
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "x86_64")]
+pub use amx::Amx;
+#[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(target_arch = "x86_64")]
+pub use avx512_bf16::Avx512Bf16;
 pub use portable::Portable;
 
 /// Operations on `LANES` numbers at once.
@@ -153,6 +163,10 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// As `Avx512`; products with matrices in bf16 round what goes in to bf16.
+    Avx512Bf16,
+    /// As `Avx512Bf16`, such products in AMX's tiles.
+    Amx,
 }
 
 impl Level {
@@ -163,8 +177,15 @@ impl Level {
         {
             levels.extend(Avx2::new().map(|_| Self::Avx2));
             levels.extend(Avx512::new().map(|_| Self::Avx512));
+            levels.extend(Avx512Bf16::new().map(|_| Self::Avx512Bf16));
+            levels.extend(Amx::new().map(|_| Self::Amx));
         }
         levels
+    }
+
+    /// Whether products of more than a few rows with matrices in bf16 round what goes in to bf16.
+    pub fn multiplies_bf16(self) -> bool {
+        self >= Self::Avx512Bf16
     }
 
     /// The fastest that this processor has.
@@ -199,7 +220,9 @@ macro_rules! dispatch {
                 )
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::cpu::simd::Level::Avx512 => {
+            $crate::cpu::simd::Level::Avx512
+            | $crate::cpu::simd::Level::Avx512Bf16
+            | $crate::cpu::simd::Level::Amx => {
                 let $simd = $crate::cpu::simd::Avx512::new().expect("the level is available");
                 $crate::cpu::simd::Simd::vectorize(
                     $simd,
