@@ -1,6 +1,7 @@
 //! what `--model`, `--precision`, `--device` and `--threads` say ─► what they mean
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use burn::tensor::Device;
@@ -103,10 +104,15 @@ impl ModelArgs {
         }
     }
 
-    /// Before the first computation: the threads are there for the whole run.
+    /// Before the first computation: the threads are there for the whole run, and this one is among
+    /// them, or it would go to sleep whenever the others work.
     fn set_threads(&self) -> anyhow::Result<()> {
-        let Some(threads) = self.threads else { return Ok(()) };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        static SET: AtomicBool = AtomicBool::new(false);
+        if SET.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let threads = self.threads.map_or(0, Into::into);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
         pool.build_global().with_context(|| format!("{threads} threads could not be started"))
     }
 

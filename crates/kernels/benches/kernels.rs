@@ -1,6 +1,7 @@
 //! Each fused operation against the same in plain tensor operations, forward and backward, in the
 //! sizes of SmolLM2-135M: `cargo bench --features ndarray,wgpu -p kernels`.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use burn::tensor::activation::{log_softmax, silu};
@@ -8,6 +9,9 @@ use burn::tensor::module::attention as plain_attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Device, Distribution, Int, Tensor, TensorData};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+#[cfg(target_arch = "x86_64")]
+use kernels::cpu::simd::{Avx2, Avx512};
+use kernels::cpu::simd::{Portable, Simd};
 use kernels::{
     GatedPrompt, Heads, PackedWeight, Sequence, Texts, Turns, attention, cross_entropy, linears,
     rms_norm, swiglu,
@@ -141,5 +145,77 @@ fn head_and_loss(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, frozen_linear, rows, adapted_attention, head_and_loss);
+/// What the processor could do at the best: multiplications and additions of numbers that are in registers, and
+/// reading memory once.
+fn limits(criterion: &mut Criterion) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = Avx512::new() {
+        return limits_of(criterion, simd);
+    } else if let Some(simd) = Avx2::new() {
+        return limits_of(criterion, simd);
+    }
+    limits_of(criterion, Portable);
+}
+
+fn limits_of<S: Simd>(criterion: &mut Criterion, simd: S) {
+    const SUMS: usize = 12;
+    const TIMES: usize = 1_000_000;
+    let mut group = criterion.benchmark_group("limits, all threads");
+    group.sample_size(10);
+    let threads = rayon::current_num_threads();
+    let operations = 2 * SUMS * S::LANES * TIMES * threads;
+    group.throughput(Throughput::Elements(operations as u64));
+    group.bench_function("multiply and add", |bench| {
+        bench.iter(|| {
+            rayon::broadcast(|_| {
+                let (x, y) = (black_box(0.5), black_box(1e-9));
+                simd.vectorize(
+                    #[inline(always)]
+                    || {
+                        let (x, y) = (simd.splat(x), simd.splat(y));
+                        let mut sums = [simd.splat(0.0); SUMS];
+                        for _ in 0..TIMES {
+                            for sum in &mut sums {
+                                *sum = simd.mul_add(x, y, *sum);
+                            }
+                        }
+                        let mut total = 0.0;
+                        for sum in sums {
+                            total += simd.sum(sum);
+                        }
+                        total
+                    },
+                )
+            })
+        });
+    });
+    let numbers = vec![1.0_f32; 64 << 20];
+    group.throughput(Throughput::Bytes(size_of_val(&numbers[..]) as u64));
+    group.bench_function("read memory", |bench| {
+        bench.iter(|| {
+            rayon::broadcast(|own| {
+                let share = numbers.len() / threads;
+                let numbers = &numbers[own.index() * share..][..share];
+                simd.vectorize(
+                    #[inline(always)]
+                    || {
+                        let mut sums = [simd.splat(0.0); SUMS];
+                        for part in numbers.chunks_exact(SUMS * S::LANES) {
+                            for (sum, part) in sums.iter_mut().zip(part.chunks_exact(S::LANES)) {
+                                *sum = simd.add(*sum, simd.read(part));
+                            }
+                        }
+                        let mut total = 0.0;
+                        for sum in sums {
+                            total += simd.sum(sum);
+                        }
+                        total
+                    },
+                )
+            })
+        });
+    });
+}
+
+criterion_group!(benches, limits, frozen_linear, rows, adapted_attention, head_and_loss);
 criterion_main!(benches);

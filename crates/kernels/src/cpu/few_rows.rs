@@ -7,7 +7,7 @@
 
 use super::packed::{Blocks, Data, PANEL};
 use super::product::{Place, groups};
-use super::simd::{Level, Simd, dispatch};
+use super::simd::{Level, Simd, dispatch, prefetch};
 use super::threads::{self, Shared};
 use super::workspace;
 
@@ -50,6 +50,11 @@ pub(super) fn product(
     if alone { (0..tasks.len()).for_each(work) } else { threads::for_each(tasks.len(), work) }
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// How far ahead numbers are asked for, in bytes.
+const AHEAD: usize = 2048;
+
 struct Task<'a> {
     input: &'a [f32],
     columns: usize,
@@ -74,92 +79,73 @@ impl Task<'_> {
             std::array::from_fn(|r| &self.input[r * self.columns..][..self.columns]);
         let weight = self.place.weight;
         match &weight.data {
-            Data::F32(lines) => {
-                let numbers = lines.as_slice();
-                self.each(
-                    simd,
-                    rows,
-                    out,
-                    #[inline(always)]
-                    |at| {
-                        // SAFETY: `each` stays within the panels.
-                        unsafe { simd.load(numbers.as_ptr().add(at)) }
-                    },
-                );
+            Data::F32(lines) => self.each(
+                simd,
+                rows,
+                lines.as_slice(),
+                out,
+                #[inline(always)]
+                |from| {
+                    // SAFETY: `each` stays within the panels.
+                    unsafe { simd.load(from) }
+                },
+            ),
+            Data::Bf16(lines) => self.each(
+                simd,
+                rows,
+                lines.as_slice(),
+                out,
+                #[inline(always)]
+                |from| {
+                    // SAFETY: `each` stays within the panels.
+                    unsafe { simd.load_bf16(from) }
+                },
+            ),
+            Data::F16(lines) => self.each(
+                simd,
+                rows,
+                lines.as_slice(),
+                out,
+                #[inline(always)]
+                |from| {
+                    // SAFETY: `each` stays within the panels.
+                    unsafe { simd.load_f16(from) }
+                },
+            ),
+            Data::Blocks(blocks) if S::LANES == PANEL => {
+                self.blocks::<S, R, 1>(simd, rows, blocks, sums, out);
             }
-            Data::Bf16(lines) => {
-                let numbers = lines.as_slice();
-                self.each(
-                    simd,
-                    rows,
-                    out,
-                    #[inline(always)]
-                    |at| {
-                        // SAFETY: as above.
-                        unsafe { simd.load_bf16(numbers.as_ptr().add(at)) }
-                    },
-                );
-            }
-            Data::F16(lines) => {
-                let numbers = lines.as_slice();
-                self.each(
-                    simd,
-                    rows,
-                    out,
-                    #[inline(always)]
-                    |at| {
-                        // SAFETY: as above.
-                        unsafe { simd.load_f16(numbers.as_ptr().add(at)) }
-                    },
-                );
-            }
-            Data::Blocks(blocks) => self.blocks(simd, rows, blocks, sums, out),
+            Data::Blocks(blocks) => self.blocks::<S, R, 2>(simd, rows, blocks, sums, out),
         }
     }
 
-    /// All panels of the task; `load` gives the vector that begins at a place of the matrix.
+    /// All panels of the task; `load` reads the vector that begins at a number of the matrix.
     #[inline(always)]
-    fn each<S: Simd, const R: usize>(
+    fn each<S: Simd, const R: usize, T>(
         &self,
         simd: S,
         rows: [&[f32]; R],
+        numbers: &[T],
         out: &Shared<f32>,
-        load: impl Fn(usize) -> S::F,
+        load: impl Fn(*const T) -> S::F,
     ) {
         let [first, last] = self.panels;
         for panel in first..last {
-            let mut sums = [[0.0_f32; PANEL]; R];
-            for lane in (0..PANEL).step_by(2 * S::LANES) {
-                let start = panel * self.columns * PANEL + lane;
-                if S::LANES == PANEL {
-                    let found = dot::<S, R, 1>(
-                        simd,
-                        rows,
-                        #[inline(always)]
-                        |k, _| load(start + k * PANEL),
-                    );
-                    for (sums, found) in sums.iter_mut().zip(found) {
-                        simd.write(sums, found[0]);
-                    }
-                } else {
-                    let found = dot::<S, R, 2>(
-                        simd,
-                        rows,
-                        #[inline(always)]
-                        |k, v| load(start + k * PANEL + v * S::LANES),
-                    );
-                    for (sums, found) in sums.iter_mut().zip(found) {
-                        simd.write(&mut sums[lane..], found[0]);
-                        simd.write(&mut sums[lane + S::LANES..], found[1]);
-                    }
-                }
+            let from = numbers[panel * self.columns * PANEL..].as_ptr();
+            let mut all = [[0.0_f32; PANEL]; R];
+            if S::LANES == PANEL {
+                let sums = dot::<S, R, 1, T>(simd, rows, from, &load);
+                write(simd, &sums, &mut all);
+            } else {
+                let sums = dot::<S, R, 2, T>(simd, rows, from, &load);
+                write(simd, &sums, &mut all);
             }
-            self.put(panel, &sums, out);
+            self.put(panel, &all, out);
         }
     }
 
     #[inline(always)]
-    fn blocks<S: Simd, const R: usize>(
+    fn blocks<S: Simd, const R: usize, const V: usize>(
         &self,
         simd: S,
         rows: [&[f32]; R],
@@ -180,37 +166,37 @@ impl Task<'_> {
         let zero = simd.splat(-blocks.zero);
         let [first, last] = self.panels;
         for panel in first..last {
-            let mut all = [[0.0_f32; PANEL]; R];
-            for lane in (0..PANEL).step_by(S::LANES) {
-                let mut sums = [simd.splat(0.0); R];
-                for block in 0..count {
-                    let at = (panel * count + block) * PANEL + lane;
-                    let start = (panel * self.columns + block * len) / in_a_byte * PANEL + lane;
-                    // SAFETY: the block's `len / in_a_byte` times 16 bytes.
-                    let from = unsafe { quants.as_ptr().add(start) };
-                    let parts: [&[f32]; R] = rows.map(|row| &row[block * len..][..len]);
-                    // SAFETY: as above.
-                    let own = unsafe {
-                        if in_a_byte == 1 {
-                            dot_bytes::<S, R>(simd, parts, from)
-                        } else {
-                            dot_nibbles::<S, R>(simd, parts, from)
-                        }
-                    };
+            let mut sums = [[simd.splat(0.0); V]; R];
+            for block in 0..count {
+                let start = (panel * self.columns + block * len) / in_a_byte * PANEL;
+                // SAFETY: the block's `len / in_a_byte` times 16 bytes.
+                let from = unsafe { quants.as_ptr().add(start) };
+                ahead(from, len / in_a_byte * PANEL);
+                let parts: [&[f32]; R] = rows.map(|row| &row[block * len..][..len]);
+                // SAFETY: as above.
+                let own = unsafe {
+                    if in_a_byte == 1 {
+                        dot_bytes::<S, R, V>(simd, parts, from)
+                    } else {
+                        dot_nibbles::<S, R, V>(simd, parts, from)
+                    }
+                };
+                for v in 0..V {
+                    let at = (panel * count + block) * PANEL + v * S::LANES;
                     let scale = blocks.scales.load(simd, at);
                     let min = blocks.mins.as_ref().map(|mins| mins.load(simd, at));
-                    for (r, (sum, own)) in sums.iter_mut().zip(own).enumerate() {
+                    for (r, (sums, own)) in sums.iter_mut().zip(own).enumerate() {
                         let row_sum = simd.splat(row_sums[r * count + block]);
+                        let (sum, own) = (&mut sums[v], own[v]);
                         *sum = match min {
                             Some(min) => simd.mul_add(min, row_sum, simd.mul_add(own, scale, *sum)),
                             None => simd.mul_add(simd.mul_add(zero, row_sum, own), scale, *sum),
                         };
                     }
                 }
-                for (all, sum) in all.iter_mut().zip(sums) {
-                    simd.write(&mut all[lane..], sum);
-                }
             }
+            let mut all = [[0.0_f32; PANEL]; R];
+            write(simd, &sums, &mut all);
             self.put(panel, &all, out);
         }
     }
@@ -232,49 +218,47 @@ impl Task<'_> {
     }
 }
 
-/// Sums over all columns of each row; `load` gives vector `v` of column `k`.
+/// Sums over all columns of each row; `load` reads the vector that begins at a number of the panel.
 #[inline(always)]
-fn dot<S: Simd, const R: usize, const V: usize>(
+fn dot<S: Simd, const R: usize, const V: usize, T>(
     simd: S,
     rows: [&[f32]; R],
-    load: impl Fn(usize, usize) -> S::F,
+    from: *const T,
+    load: &impl Fn(*const T) -> S::F,
 ) -> [[S::F; V]; R] {
     let depth = rows[0].len();
-    if R <= 2 {
-        let mut sums = [[[simd.splat(0.0); V]; R]; IN_FLIGHT];
-        let whole = depth / IN_FLIGHT * IN_FLIGHT;
-        for k in (0..whole).step_by(IN_FLIGHT) {
-            for (i, sums) in sums.iter_mut().enumerate() {
-                step(simd, rows, k + i, &load, sums);
-            }
+    let mut sums = [[[simd.splat(0.0); V]; R]; IN_FLIGHT];
+    let whole = depth / IN_FLIGHT * IN_FLIGHT;
+    for k in (0..whole).step_by(IN_FLIGHT) {
+        for i in 0..IN_FLIGHT {
+            // Several rows keep enough sums in flight by themselves.
+            step(simd, rows, k + i, from, load, &mut sums[if R <= 2 { i } else { 0 }]);
         }
-        for k in whole..depth {
-            step(simd, rows, k, &load, &mut sums[0]);
-        }
-        let [a, b, c, d] = sums;
-        std::array::from_fn(|r| {
-            std::array::from_fn(|v| {
-                simd.add(simd.add(a[r][v], b[r][v]), simd.add(c[r][v], d[r][v]))
-            })
-        })
-    } else {
-        let mut sums = [[simd.splat(0.0); V]; R];
-        for k in 0..depth {
-            step(simd, rows, k, &load, &mut sums);
-        }
-        sums
     }
+    for k in whole..depth {
+        step(simd, rows, k, from, load, &mut sums[0]);
+    }
+    let [a, b, c, d] = sums;
+    if R > 2 {
+        return a;
+    }
+    std::array::from_fn(|r| {
+        std::array::from_fn(|v| simd.add(simd.add(a[r][v], b[r][v]), simd.add(c[r][v], d[r][v])))
+    })
 }
 
+/// Adds the products of one column.
 #[inline(always)]
-fn step<S: Simd, const R: usize, const V: usize>(
+fn step<S: Simd, const R: usize, const V: usize, T>(
     simd: S,
     rows: [&[f32]; R],
     k: usize,
-    load: &impl Fn(usize, usize) -> S::F,
+    from: *const T,
+    load: &impl Fn(*const T) -> S::F,
     sums: &mut [[S::F; V]; R],
 ) {
-    let numbers: [S::F; V] = std::array::from_fn(|v| load(k, v));
+    let column = from.wrapping_add(k * PANEL);
+    let numbers: [S::F; V] = std::array::from_fn(|v| load(column.wrapping_add(v * S::LANES)));
     for (row, sums) in rows.iter().zip(sums) {
         // SAFETY: `k` is less than the length of the first row, and all rows are equally long.
         let x = simd.splat(unsafe { *row.get_unchecked(k) });
@@ -284,29 +268,51 @@ fn step<S: Simd, const R: usize, const V: usize>(
     }
 }
 
+/// The vectors of each row's sums, one behind the other.
+#[inline(always)]
+fn write<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    sums: &[[S::F; V]; R],
+    all: &mut [[f32; PANEL]; R],
+) {
+    for (all, sums) in all.iter_mut().zip(sums) {
+        for (to, &sum) in all.chunks_exact_mut(S::LANES).zip(sums) {
+            simd.write(to, sum);
+        }
+    }
+}
+
+/// Asks for what comes [`AHEAD`] bytes behind `from`, `bytes` of it: a processor follows a stream of its own
+/// accord, but not far enough ahead to keep memory busy.
+#[inline(always)]
+fn ahead<T>(from: *const T, bytes: usize) {
+    for line in (0..bytes).step_by(LINE) {
+        prefetch(from.cast::<u8>().wrapping_add(AHEAD + line));
+    }
+}
+
 /// Sums over a block of bytes.
 ///
 /// # Safety
-/// `from` points to as many times 16 bytes as the rows have numbers, less the lanes before it.
+/// `from` points to as many times 16 bytes as the rows have numbers.
 #[inline(always)]
-unsafe fn dot_bytes<S: Simd, const R: usize>(
+unsafe fn dot_bytes<S: Simd, const R: usize, const V: usize>(
     simd: S,
     rows: [&[f32]; R],
     from: *const u8,
-) -> [S::F; R] {
-    let [even, odd] = pairs(
+) -> [[S::F; V]; R] {
+    pairs(
         simd,
         rows,
         #[inline(always)]
-        |pair| {
+        |pair, v| {
             // SAFETY: the caller's.
             unsafe {
-                let at = from.add(2 * pair * PANEL);
+                let at = from.add(2 * pair * PANEL + v * S::LANES);
                 (simd.load_u8(at), simd.load_u8(at.add(PANEL)))
             }
         },
-    );
-    std::array::from_fn(|r| simd.add(even[r], odd[r]))
+    )
 }
 
 /// Sums over a block of nibbles.
@@ -314,40 +320,43 @@ unsafe fn dot_bytes<S: Simd, const R: usize>(
 /// # Safety
 /// As [`dot_bytes`], for half as many bytes.
 #[inline(always)]
-unsafe fn dot_nibbles<S: Simd, const R: usize>(
+unsafe fn dot_nibbles<S: Simd, const R: usize, const V: usize>(
     simd: S,
     rows: [&[f32]; R],
     from: *const u8,
-) -> [S::F; R] {
-    let [even, odd] = pairs(
+) -> [[S::F; V]; R] {
+    pairs(
         simd,
         rows,
         #[inline(always)]
-        |pair| {
+        |pair, v| {
             // SAFETY: the caller's.
-            unsafe { simd.load_nibbles(from.add(pair * PANEL)) }
+            unsafe { simd.load_nibbles(from.add(pair * PANEL + v * S::LANES)) }
         },
-    );
-    std::array::from_fn(|r| simd.add(even[r], odd[r]))
+    )
 }
 
-/// Sums over even columns, and over odd ones.
+/// Sums over the columns of a block, even and odd ones apart, so that one need not wait for the other.
 #[inline(always)]
-fn pairs<S: Simd, const R: usize>(
+fn pairs<S: Simd, const R: usize, const V: usize>(
     simd: S,
     rows: [&[f32]; R],
-    load: impl Fn(usize) -> (S::F, S::F),
-) -> [[S::F; R]; 2] {
-    let mut sums = [[simd.splat(0.0); R]; 2];
+    load: impl Fn(usize, usize) -> (S::F, S::F),
+) -> [[S::F; V]; R] {
+    let mut sums = [[[simd.splat(0.0); V]; R]; 2];
     for pair in 0..rows[0].len() / 2 {
-        let (even, odd) = load(pair);
+        let numbers: [(S::F, S::F); V] = std::array::from_fn(|v| load(pair, v));
         for (r, row) in rows.iter().enumerate() {
             // SAFETY: `2 * pair + 1` is less than the length of the rows.
             let (a, b) =
                 unsafe { (*row.get_unchecked(2 * pair), *row.get_unchecked(2 * pair + 1)) };
-            sums[0][r] = simd.mul_add(simd.splat(a), even, sums[0][r]);
-            sums[1][r] = simd.mul_add(simd.splat(b), odd, sums[1][r]);
+            let (a, b) = (simd.splat(a), simd.splat(b));
+            for (v, (even, odd)) in numbers.into_iter().enumerate() {
+                sums[0][r][v] = simd.mul_add(a, even, sums[0][r][v]);
+                sums[1][r][v] = simd.mul_add(b, odd, sums[1][r][v]);
+            }
         }
     }
-    sums
+    let [even, odd] = sums;
+    std::array::from_fn(|r| std::array::from_fn(|v| simd.add(even[r][v], odd[r][v])))
 }

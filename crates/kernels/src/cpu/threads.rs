@@ -1,14 +1,31 @@
 //! Work split over rayon's threads: those of the pool that the caller is in.
 
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Calls `work` with `0`, `1`, ... `tasks - 1`, on as many threads as there are, in any order.
+/// Calls `work` with `0`, `1`, ... `tasks - 1`, each thread with the next one that nobody has yet: those of
+/// the rayon pool that the caller is in, and the caller itself, which need not wait for a thread that
+/// wakes up late.
 pub fn for_each(tasks: usize, work: impl Fn(usize) + Sync) {
-    if tasks <= 1 || rayon::current_num_threads() == 1 {
-        (0..tasks).for_each(work);
-    } else {
-        (0..tasks).into_par_iter().with_max_len(1).for_each(&work);
+    let threads = rayon::current_num_threads().min(tasks);
+    if threads <= 1 {
+        return (0..tasks).for_each(work);
     }
+    let next = AtomicUsize::new(0);
+    let take = || {
+        loop {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            if task >= tasks {
+                break;
+            }
+            work(task);
+        }
+    };
+    rayon::in_place_scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| take());
+        }
+        take();
+    });
 }
 
 /// How many of `total` items a task should take, so that each thread gets several tasks, none has
