@@ -189,7 +189,7 @@ def loading_part(groups):
 
 
 def scaling_part(groups):
-    text = "## Scaling\n\nOne thing grows, the others stay as the other columns say. No padding.\n"
+    text = "## Scaling\n\nOne thing grows, the others stay as the other columns say. No padding; the words around all instructions are worked on once.\n"
     kinds = dict.fromkeys(group.facts["what"] for group in groups)
     for kind in kinds:
         rows = []

@@ -38,7 +38,9 @@ def group(bench, what, value, *, batch, length, layers, adapter_len):
                                  precision=precision, layers=layers, adapter_len=adapter_len,
                                  learning_rate=training.LEARNING_RATE, max_len=length)
         numbers = training.result(found)
-        if numbers["slots"] != numbers["measured_steps"] * batch * length:
+        # What rows have in common is worked on once, and behind a row's last token nothing is predicted.
+        most = numbers["measured_steps"] * batch * (length - 1)
+        if not most * 0.7 <= numbers["slots"] <= most:
             raise Failed(f"the program did not cut rows to {length} tokens")
         return numbers
 

@@ -38,4 +38,4 @@ pub use attention::{GatedPrompt, Heads, KvCache, Sequence, Texts, Turns, attenti
 pub use backend::is_fused;
 pub use memory::keep_freed_memory;
 pub use rows::{rms_norm, swiglu};
-pub use weight::{BlockMatrix, Format, PackedWeight, cross_entropy, linears};
+pub use weight::{BlockMatrix, PackedWeight, cross_entropy, linears};

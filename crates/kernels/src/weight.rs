@@ -6,9 +6,9 @@ use burn::module::Module;
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
 use crate::backend;
-use crate::cpu::packed::Packed;
+use crate::cpu::packed::{Format, Packed};
 
-pub use crate::cpu::packed::{BlockMatrix, Format};
+pub use crate::cpu::packed::BlockMatrix;
 
 /// A matrix `[rows, columns]` in panels, in the CPU's memory, shared by its clones. It is frozen: no
 /// parameter, and nothing here ever has a gradient.

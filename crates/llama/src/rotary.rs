@@ -42,26 +42,10 @@ impl Rotary {
     ///
     /// `positions` holds one list for the whole batch, or one list a row, all equally long.
     pub fn at(&self, positions: &[Vec<usize>], device: &Device) -> Rotation {
-        let half = self.frequencies.len();
-        let (batch, seq) = (positions.len(), positions[0].len());
-        let mut cos = Vec::with_capacity(batch * seq * half * 2);
-        let mut sin = Vec::with_capacity(batch * seq * half * 2);
-        for &position in positions.iter().flatten() {
-            for _ in 0..2 {
-                for frequency in &self.frequencies {
-                    let (s, c) = (position as f32 * frequency).sin_cos();
-                    cos.push(c);
-                    sin.push(s);
-                }
-            }
-        }
-        let table =
-            |values| Tensor::from_data(TensorData::new(values, [batch, 1, seq, half * 2]), device);
-        Rotation { cos: table(cos), sin: table(sin) }
+        let size = [positions.len(), positions[0].len()];
+        Rotation::of(&self.turns(positions.iter().flatten().copied()), size, device)
     }
-}
 
-impl Rotary {
     /// The turns of positions, one row after the other, for fused attention.
     pub fn turns(&self, positions: impl Iterator<Item = usize>) -> Turns {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
@@ -105,7 +89,7 @@ fn scale(frequency: f32, index: usize, scaling: &RopeScaling) -> f32 {
 }
 
 impl Rotation {
-    /// The rotation of turns that were made for fused attention.
+    /// The rotation of as many turns as there are rows.
     pub(crate) fn of(turns: &Turns, [batch, seq]: [usize; 2], device: &Device) -> Self {
         let table = |half: &[f32]| {
             let width = half.len() / (batch * seq);

@@ -17,6 +17,10 @@ pub(super) const MOST: usize = 4;
 const WORTH_A_THREAD: usize = 1 << 16;
 /// Columns whose sums are apart, so that one need not wait for the other.
 const IN_FLIGHT: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// How far ahead numbers of few bits are asked for, in bytes.
+const AHEAD: usize = 2048;
 
 /// As [`product`](super::product::product), of 0 to [`MOST`] rows.
 pub(super) fn product(
@@ -49,11 +53,6 @@ pub(super) fn product(
     };
     if alone { (0..tasks.len()).for_each(work) } else { threads::for_each(tasks.len(), work) }
 }
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
-/// How far ahead numbers are asked for, in bytes.
-const AHEAD: usize = 2048;
 
 struct Task<'a> {
     input: &'a [f32],
