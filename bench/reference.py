@@ -53,13 +53,15 @@ def resident_bytes():
 
 # Training.
 
+MAX_LEN = 512
+
 
 def example(row, tokenizer):
-    """encode(prompt + output) and an end token; the labels of the prompt are ignored."""
+    """encode(prompt + output) and an end token, cut to as many as `train` takes; the labels of the prompt are ignored."""
     prompt = (PROMPT_WITH_INPUT if row["input"] else PROMPT).format(**row)
     ids = tokenizer(prompt + row["output"]).input_ids + [tokenizer.eos_token_id]
     masked = min(len(tokenizer(prompt).input_ids), len(ids) - 1)
-    return ids, [IGNORED] * masked + ids[masked:]
+    return ids[:MAX_LEN], ([IGNORED] * masked + ids[masked:])[:MAX_LEN]
 
 
 def batch(examples, padding):

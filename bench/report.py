@@ -219,6 +219,7 @@ def head(about):
         f"- {settings['threads']} threads on every side; up to {settings['repeats']} rounds in {settings['minutes']} minutes",
         f"- commit {commit}{', with changes' if about['git']['changed'] else ''}; "
         + ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"- trained on rows of {settings['rows']}",
         "- SmolLM2-135M-Instruct. Median (lowest–highest). bench/README.md says what each number means.",
     ]
     load = machine["load_before"]

@@ -33,6 +33,7 @@ class Bench:
     theirs: Theirs
     weights: Weights
     ggufs: dict  # llama.cpp's formats that could be made
+    rows: Path  # what is trained on
     steps: int
     quick: bool
     slow_too: bool
@@ -46,10 +47,16 @@ def arguments():
                         help="begin no further round of a configuration that would end later; the first round is always "
                              "whole [default: 40]")
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="measured steps of a training run [default: 4]")
+    parser.add_argument("--rows", type=Path, default=training.ROWS, metavar="FILE",
+                        help="instructions to train on, JSON lines [default: assets/everyday/train.jsonl]")
     parser.add_argument("--threads", type=int, default=machine.cores(), metavar="N", help="[default: all cores]")
     parser.add_argument("--quick", action="store_true", help="one round, fewest steps and tokens: does it run at all?")
     parser.add_argument("--slow-too", action="store_true",
                         help="measure 16 bits in PyTorch everywhere, on processors that are slow at it too")
+    parser.add_argument("--without", metavar="SIDE,SIDE", default="",
+                        help='leave out sides whose names begin so, for example "PEFT bf16"')
+    parser.add_argument("--where", metavar="TEXT", default="",
+                        help='only configurations with this in their name, for example "10 x 30, batch 4"')
     parser.add_argument("--program", type=Path, metavar="FILE", help="measure this llama-adapter and build none")
     parser.add_argument("--results", type=Path, default=environment.BENCH / "results", metavar="DIR")
     llama_cpp = parser.add_mutually_exclusive_group()
@@ -62,6 +69,8 @@ def arguments():
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     if min(args.repeats, args.steps, args.threads) < 1:
         parser.error("--repeats, --steps and --threads are at least 1")
+    if not args.rows.is_file():
+        parser.error(f"no file {args.rows}")
     if args.quick:
         args.repeats = args.steps = 1
     return args
@@ -77,13 +86,15 @@ def set_up(args, work):
     ours.check()
     weights = environment.weights(program)
     ggufs = {"F32": weights.f32_gguf} | environment.quantised(weights, generation.QUANTISED) if with_llama_cpp else {}
-    bench = Bench(ours, Theirs(environment.python(), args.threads), weights, ggufs, args.steps, args.quick, args.slow_too)
+    bench = Bench(ours, Theirs(environment.python(), args.threads), weights, ggufs, args.rows.resolve(),
+                  args.steps, args.quick, args.slow_too)
     about = {
         "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
         "machine": machine.describe(),
         "git": machine.commit(environment.ROOT),
         "versions": environment.versions(program, with_llama_cpp),
-        "settings": {name: getattr(args, name) for name in ("threads", "repeats", "minutes", "steps", "quick", "parts")},
+        "settings": {name: getattr(args, name) for name in ("threads", "repeats", "minutes", "steps", "quick", "parts")}
+        | {"rows": args.rows.name},
     }
     return bench, about
 
@@ -94,7 +105,11 @@ def measure(args, work):
     bench, about = set_up(args, work)
     about["machine"]["load_before"] = load
     path = args.results / about["date"].replace(" ", "_").replace(":", "")
-    groups = [group for name, part in PARTS.items() if name in args.parts for group in part(bench)]
+    groups = [group for name, part in PARTS.items() if name in args.parts for group in part(bench)
+              if args.where in group.config]
+    without = tuple(name.strip() for name in args.without.split(",") if name.strip())
+    for group in groups:
+        group.sides = [side for side in group.sides if not (without and side.name.startswith(without))]
 
     def save():
         about["minutes_taken"] = round((time.perf_counter() - start) / 60, 1)

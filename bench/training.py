@@ -46,7 +46,7 @@ def result(found):
 
 def sides(bench, layers, batch, steps, names, limit):
     """Those who train on the same rows, from the same adapter, at the same learning rates."""
-    common = {"rows": ROWS, "batch": batch}
+    common = {"rows": bench.rows, "batch": batch}
     model = bench.weights.folder
 
     def ours(precision):
@@ -54,7 +54,7 @@ def sides(bench, layers, batch, steps, names, limit):
                                        adapter_len=ADAPTER_LEN, learning_rate=LEARNING_RATE, **common))
 
     def peft(precision):
-        adapter = bench.ours.initial_adapter(model=model, rows=ROWS, layers=layers, adapter_len=ADAPTER_LEN)
+        adapter = bench.ours.initial_adapter(model=model, rows=bench.rows, layers=layers, adapter_len=ADAPTER_LEN)
         return result(bench.theirs.peft(task="train", model=model, adapter=adapter, precision=precision,
                                         learning_rates=learning_rates(steps), limit_seconds=limit, **common))
 

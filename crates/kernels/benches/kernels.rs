@@ -145,8 +145,8 @@ fn head_and_loss(criterion: &mut Criterion) {
     });
 }
 
-/// What the processor could do at the best: multiplications and additions of numbers that are in registers, and
-/// reading memory once.
+/// What the processor could do at the best: multiplications and additions of numbers that are in
+/// registers, and reading memory once.
 fn limits(criterion: &mut Criterion) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = Avx512::new() {

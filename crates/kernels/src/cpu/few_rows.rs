@@ -281,8 +281,8 @@ fn write<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-/// Asks for what comes [`AHEAD`] bytes behind `from`, `bytes` of it: a processor follows a stream of its own
-/// accord, but not far enough ahead to keep memory busy.
+/// Asks for what comes [`AHEAD`] bytes behind `from`, `bytes` of it: a processor follows a stream of
+/// its own accord, but not far enough ahead to keep memory busy.
 #[inline(always)]
 fn ahead<T>(from: *const T, bytes: usize) {
     for line in (0..bytes).step_by(LINE) {
@@ -335,7 +335,8 @@ unsafe fn dot_nibbles<S: Simd, const R: usize, const V: usize>(
     )
 }
 
-/// Sums over the columns of a block, even and odd ones apart, so that one need not wait for the other.
+/// Sums over the columns of a block, even and odd ones apart, so that one need not wait for the
+/// other.
 #[inline(always)]
 fn pairs<S: Simd, const R: usize, const V: usize>(
     simd: S,

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Calls `work` with `0`, `1`, ... `tasks - 1`, each thread with the next one that nobody has yet: those of
-/// the rayon pool that the caller is in, and the caller itself, which need not wait for a thread that
-/// wakes up late.
+/// Calls `work` with `0`, `1`, ... `tasks - 1`. Each thread takes the next one that nobody has yet:
+/// those of the rayon pool that the caller is in, and the caller itself, which need not wait for
+/// threads that wake up late.
 pub fn for_each(tasks: usize, work: impl Fn(usize) + Sync) {
     let threads = rayon::current_num_threads().min(tasks);
     if threads <= 1 {
