@@ -70,10 +70,10 @@ impl Llama {
 
     /// Rows that [`lay_out`](Self::lay_out) makes of some texts.
     pub fn count_rows(&self, texts: &[&[u32]]) -> usize {
-        match self.is_fused() {
-            true => Shared::new(texts).tokens.len(),
-            false => texts.len() * texts.iter().map(|text| text.len()).max().unwrap_or(0),
+        if self.is_fused() {
+            return Shared::new(texts).tokens.len();
         }
+        texts.len() * texts.iter().map(|text| text.len()).max().unwrap_or(0)
     }
 }
 

@@ -18,10 +18,7 @@ pub(super) struct Learning<'a> {
     pub full: bool,
     /// Whether operations are fused.
     pub fused: bool,
-    /// Whether products round what goes in to bf16, here and now.
-    pub rounds: bool,
-    /// Whether a backward pass finds weights unpacked.
-    unpacks: bool,
+    precision: Precision,
 }
 
 impl<'a> Learning<'a> {
@@ -47,11 +44,18 @@ impl<'a> Learning<'a> {
             lora: lora.map(|own| (own, lora_layers(own))),
             full: request.method == Method::Full,
             fused: request.device.fused,
-            rounds: request.device.fused
-                && request.precision == Precision::BF16
-                && Level::best().multiplies_bf16(),
-            unpacks: request.precision.bits().is_some() && !request.device.fused,
+            precision: request.precision,
         }
+    }
+
+    /// Whether products round what goes in to bf16, on this processor.
+    pub fn rounds(&self) -> bool {
+        self.fused && self.precision == Precision::BF16 && Level::best().multiplies_bf16()
+    }
+
+    /// Whether a backward pass finds weights unpacked.
+    fn unpacks(&self) -> bool {
+        !self.fused && self.precision.bits().is_some()
     }
 
     /// The lowest layer with a graph.
@@ -97,7 +101,7 @@ impl<'a> Learning<'a> {
                 kept += rows * lora.rank as f64;
             }
             let input_learns = tracked || v2.is_some_and(|v2| v2.scale == Scale::Input);
-            if self.unpacks && input_learns {
+            if self.unpacks() && input_learns {
                 kept += d_in * d_out;
             }
         }

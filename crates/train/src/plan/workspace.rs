@@ -126,7 +126,7 @@ fn records(learning: &Learning, widths: &Widths, parts: f64, layer: usize) -> f6
 /// Panels of the gradient and of the input's, or the gradient in bf16: two of them are a number.
 fn product_back(learning: &Learning, rows: f64, d_out: f64, d_in: f64) -> Vec<f64> {
     let rows = rows.min(ROWS);
-    if learning.rounds {
+    if learning.rounds() {
         return vec![rows * panels(d_out) / 2.0];
     }
     vec![panels(rows) * panels(d_out), panels(rows) * d_in]
