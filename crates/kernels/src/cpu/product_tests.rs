@@ -44,7 +44,8 @@ fn packed(kind: Kind, seed: u64, [rows, columns]: [usize; 2]) -> Packed {
     }
 }
 
-fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
+/// Within 2e-6 of the largest number.
+pub(super) fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
     let largest = expected.iter().fold(1e-30_f64, |a, b| a.max(b.abs()));
     for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
         let error = (f64::from(*found) - expected).abs();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::super::packed::{Format, Packed};
 use super::super::product::{places, product};
 use super::super::product_back::product_back;
-use super::super::product_tests::noise;
+use super::super::product_tests::{assert_close, noise};
 use super::super::simd::Level;
 use super::super::workspace;
 use super::Way;
@@ -26,14 +26,6 @@ fn ways() -> Vec<(Way, Option<Level>)> {
 
 fn rounded(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| bf16::from_f32(value).to_f64()).collect()
-}
-
-fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
-    let largest = expected.iter().fold(1e-30_f64, |a, b| a.max(b.abs()));
-    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (f64::from(*found) - expected).abs();
-        assert!(error <= 2e-6 * largest, "{what}: {found} instead of {expected} at {at}");
-    }
 }
 
 /// Runs `work` in a pool of threads whose workspaces hold no number.
