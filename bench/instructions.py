@@ -4,7 +4,7 @@ Seconds vary from run to run; these counts do not, for the same program on the s
 processor. That makes them the line against which a change is held: `--save` writes the counts to
 bench/results/instructions.json, later runs print the ratio to them.
 
-Needs valgrind. Takes some minutes, since callgrind runs a program about fifty times slower.
+Needs valgrind, which runs a program many times slower: two or three minutes.
 """
 
 import argparse
@@ -21,8 +21,9 @@ SAVED = ROOT / "bench" / "results" / "instructions.json"
 
 # Both with the built-in model, on one thread: nothing depends on how threads share the work.
 WORK = {
-    "train, 3 steps": [
-        "train", "--max-steps", "3", "--exact-match-rows", "0", "--eval-fraction", "0.02",
+    "train, 3 steps of 2 rows": [
+        "train", "--max-steps", "3", "--batch-size", "2", "--exact-match-rows", "0",
+        "--eval-fraction", "0.01",
         "--quiet", "--threads", "1",
     ],
     "generate, 32 tokens": [

@@ -98,16 +98,16 @@ fn the_table_of_one_device() {
       gradients                 1.25 KiB
       optimizer                 2.51 KiB
       activations               9.88 KiB
-      working set              18.00 KiB
-      total                   155.77 KiB
+      working set               8.00 KiB
+      total                   145.77 KiB
       there is                136.72 KiB
 
       does not fit on flex; with one of these changes it takes
-      --precision bf16         94.77 KiB
-      --precision q8           71.64 KiB
-      --precision q4           56.39 KiB
-      --batch 1             (147.45 KiB)
-      --seq 2               (149.45 KiB)
+      --seq 1                 136.30 KiB
+      --precision bf16         84.77 KiB
+      --precision q8           61.64 KiB
+      --precision q4           46.39 KiB
+      --batch 1             (137.45 KiB)
       (in brackets: still too much)
 
     answering: 2 prompts of 4 tokens, 8 new tokens each

@@ -42,6 +42,8 @@ impl Program {
             // Nobody listens there: no test may reach the network.
             .env("HF_ENDPOINT", "http://127.0.0.1:9")
             .env("COLUMNS", "100")
+            // Graphics drivers complain on stderr where there is none.
+            .env("XDG_RUNTIME_DIR", self.home.path())
             .env_remove("HF_TOKEN")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

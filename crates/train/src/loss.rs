@@ -59,5 +59,7 @@ pub(crate) fn hidden_loss(
         },
     };
     let log_probabilities = log_softmax(logits, 2);
-    log_probabilities.gather(2, labels.reshape([1, count, 1])).sum().neg()
+    // Along an axis: a GPU adds up "all" in whatever order its groups finish.
+    let chosen = log_probabilities.gather(2, labels.reshape([1, count, 1]));
+    chosen.sum_dim(1).reshape([1]).neg()
 }

@@ -115,7 +115,9 @@ fn every_method_starts_as_the_base_and_lowers_the_loss() {
         let base = evaluate_loss(&llama, &NoAdapter, &examples, 4, &mut |_| {}).unwrap().loss;
         for (name, method) in methods() {
             let mut trainer = trainer(&llama, &method, &examples, 25);
-            assert_eq!(loss(&trainer.learner(), &llama, &examples), base, "{name}: its start");
+            // A changed head's losses are added up in another order.
+            let start = loss(&trainer.learner(), &llama, &examples);
+            assert!((start / base - 1.0).abs() < 1e-6, "{name}: {base} -> {start} at its start");
             while !trainer.is_done() {
                 trainer.step().unwrap();
             }

@@ -7,8 +7,7 @@
 
 use super::norm::map;
 use super::packed::Packed;
-use super::product::product;
-use super::product_back::product_back;
+use super::product::{product, product_back};
 use super::simd::{Level, Simd, dispatch};
 use super::threads::{self, Shared};
 use super::workspace;

@@ -8,11 +8,12 @@ mod lines;
 pub mod norm;
 pub mod packed;
 pub mod product;
-pub mod product_back;
 pub mod simd;
 pub mod swiglu;
+mod task;
 pub mod threads;
 pub mod tile;
+mod vectors;
 pub mod workspace;
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! weight [rows, columns]  ─►  panels of 16 rows:  [panel][column][16]
 //! ```
 //!
-//! One layout serves both products. `x · Wᵀ` reads vectors of 16 rows along the columns; `dy · W`
-//! reads the same numbers one by one, as factors. Nothing is kept twice.
+//! One layout serves both products. `x · Wᵀ` reads vectors of 16 rows along the columns; for `dy · W`
+//! blocks of 16 columns are turned over. Nothing is kept twice.
 //!
 //! A panel's numbers are f32, bf16, f16, or blocks of 8 or 4 bits, where a few neighbours in a row
 //! share a scale and a minimum.
@@ -275,6 +275,29 @@ impl Packed {
             Data::F32(lines) => Some(lines.as_slice()[panel * self.columns * PANEL..].as_ptr()),
             _ => None,
         }
+    }
+
+    /// Columns `from .. to` of a panel in f32, `[column][16]`: as they are kept, or unpacked.
+    ///
+    /// `from` is a multiple of 32.
+    ///
+    /// # Panics
+    /// If `unpacked` has too little room, or there are no such columns.
+    #[inline(always)]
+    pub(super) fn part<'a, S: Simd>(
+        &'a self,
+        simd: S,
+        panel: usize,
+        [from, to]: [usize; 2],
+        unpacked: &'a mut [f32],
+    ) -> &'a [f32] {
+        let (start, len) = ((panel * self.columns + from) * PANEL, (to - from) * PANEL);
+        if let Data::F32(lines) = &self.data {
+            return &lines.as_slice()[start..start + len];
+        }
+        let unpacked = &mut unpacked[..len];
+        self.unpack(simd, panel, [from, to], unpacked);
+        unpacked
     }
 
     /// Columns `from .. to` of a panel in f32, `[column][16]`.

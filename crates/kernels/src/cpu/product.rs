@@ -1,28 +1,22 @@
-//! `x · Wᵀ` for several frozen matrices at once.
+//! Products with frozen matrices, several at once: `x · Wᵀ`, and `dy · W` summed over them, which is
+//! the gradient of what went into them.
 //!
 //! ```text
-//! groups of panels, one a task:  256 columns at a time ─► (unpack to f32 ─►) tiles of all rows
+//! vectors of 16 columns, some a task:  256 terms at a time ─► lines in f32 ─► tiles of all rows
 //! ```
 //!
-//! Each panel comes from memory once, whatever the number of rows. Products of a few rows take
-//! another way: `few_rows.rs`.
+//! Both run in one way; they differ in what of W is a term and what a column, see `vectors.rs`. Each
+//! weight comes from memory once, whatever the number of rows. Products of a few rows take another
+//! way: `few_rows.rs`.
 
 use super::bf16::Way;
 use super::few_rows;
 use super::packed::{PANEL, Packed};
-use super::simd::{Level, Simd, dispatch};
+use super::simd::{Level, dispatch};
+use super::task::{Task, VECTORS};
 use super::threads::{self, Shared};
-use super::tile::{self, Depth, Left, Out, Right};
+use super::vectors::Vectors;
 use super::workspace;
-
-/// Columns of a panel that are worked on at a time: 16 KiB in f32, half of the nearest cache.
-const COLUMNS: usize = 256;
-/// Numbers of a part of a panel.
-const PART: usize = COLUMNS * PANEL;
-/// Rows of the input that are worked on at a time: with as many columns, a part of the next cache.
-const ROWS: usize = 96;
-/// Panels of a task at the most: their part of a weight and of the input fill the next cache.
-const PANELS: usize = 8;
 
 /// One product's place in an output that several share.
 #[derive(Debug, Clone, Copy)]
@@ -70,15 +64,54 @@ pub fn product(level: Level, input: &[f32], weights: &[&Packed], out: &mut [f32]
         return way.product(input, &places, width, out, add);
     }
     let total = places.iter().map(|place| place.weight.panels()).sum();
-    // Two panels make one tile where a vector is as wide as a panel.
-    let share = threads::share(total, 2, PANELS);
-    let tasks = groups(&places, share);
+    let groups = groups(&places, threads::share(total, 2, VECTORS));
+    let task = |index: usize| {
+        let (Place { weight, column: at }, first, last) = groups[index];
+        let (right, vectors) = (Vectors::Rows(weight), [first, last]);
+        Task { left: input, n, terms: columns, right, vectors, at, width, add }
+    };
+    run(level, groups.len(), task, out);
+}
+
+/// `d_out · W` summed over the weights; added to `d_input`, or in place of it.
+///
+/// # Shapes
+/// - `d_out`: `[n, rows of all weights]`, side by side
+/// - `d_input`: `[n, columns]`
+///
+/// # Panics
+/// If lengths do not fit, or the processor lacks the level.
+pub fn product_back(
+    level: Level,
+    d_out: &[f32],
+    weights: &[&Packed],
+    d_input: &mut [f32],
+    add: bool,
+) {
+    let (places, terms) = places(weights);
+    let [_rows, columns] = places[0].weight.dims();
+    let n = d_out.len() / terms;
+    assert_eq!(d_out.len(), n * terms, "a gradient of whole rows of {terms}");
+    assert_eq!(d_input.len(), n * columns, "an input of {n} rows of {columns}");
+    if let Some(way) = Way::of(level, &places).filter(|_| n > few_rows::MOST) {
+        return way.product_back(d_out, &places, terms, d_input, add);
+    }
+    let total = columns.div_ceil(PANEL);
+    let share = threads::share(total, 2, VECTORS);
+    let task = |index: usize| {
+        let vectors = [index * share, total.min((index + 1) * share)];
+        let right = Vectors::Columns(&places);
+        Task { left: d_out, n, terms, right, vectors, at: 0, width: columns, add }
+    };
+    run(level, total.div_ceil(share), task, d_input);
+}
+
+fn run<'a>(level: Level, tasks: usize, task: impl Fn(usize) -> Task<'a> + Sync, out: &mut [f32]) {
     let out = Shared::new(out);
-    threads::for_each(tasks.len(), |task| {
-        let (place, first, last) = tasks[task];
-        let task = Task { input, n, columns, place, panels: [first, last], width, add };
-        // Outside of what is compiled for the level: only what is inlined there is.
+    threads::for_each(tasks, |index| {
+        let task = task(index);
         workspace::with(task.scratch(), |scratch| {
+            // Outside of what is compiled for the level: only what is inlined there is.
             dispatch!(level, simd => task.run(simd, scratch, &out));
         });
     });
@@ -91,119 +124,4 @@ pub(super) fn groups<'a>(places: &[Place<'a>], share: usize) -> Vec<(Place<'a>, 
         (0..panels).step_by(share).map(move |first| (place, first, panels.min(first + share)))
     };
     places.iter().flat_map(of).collect()
-}
-
-struct Task<'a> {
-    input: &'a [f32],
-    n: usize,
-    columns: usize,
-    place: Place<'a>,
-    panels: [usize; 2],
-    width: usize,
-    add: bool,
-}
-
-impl Task<'_> {
-    /// Numbers of the workspace: the task's panels in f32, if they are not kept so.
-    fn scratch(&self) -> usize {
-        let [first, last] = self.panels;
-        match self.place.weight.f32_panel(first) {
-            Some(_) => 0,
-            None => (last - first) * PART,
-        }
-    }
-
-    #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, scratch: &mut [f32], out: &Shared<f32>) {
-        let [first, last] = self.panels;
-        let weight = self.place.weight;
-        for from in (0..self.columns).step_by(COLUMNS) {
-            let to = self.columns.min(from + COLUMNS);
-            let depth = to - from;
-            for (panel, part) in (first..last).zip(scratch.chunks_exact_mut(PART)) {
-                weight.unpack(simd, panel, [from, to], &mut part[..depth * PANEL]);
-            }
-            for row in (0..self.n).step_by(ROWS) {
-                let rows = ROWS.min(self.n - row);
-                let mut panel = first;
-                while panel < last {
-                    let (start, stride) = match weight.f32_panel(panel) {
-                        Some(start) => (start.wrapping_add(from * PANEL), self.columns * PANEL),
-                        None => (scratch[(panel - first) * PART..].as_ptr(), PART),
-                    };
-                    let tile = Tile { row, rows, from, depth, panel, start, stride };
-                    panel += self.tile(simd, &tile, last, out);
-                }
-            }
-        }
-    }
-
-    /// Some rows times one panel, or two of them; gives their number.
-    #[inline(always)]
-    fn tile<S: Simd>(&self, simd: S, tile: &Tile, last: usize, out: &Shared<f32>) -> usize {
-        let Tile { row, rows, from, depth, panel, start, stride } = *tile;
-        let [weight_rows, _columns] = self.place.weight.dims();
-        let full = |panel: usize| (panel + 1) * PANEL <= weight_rows;
-        let two = S::LANES == PANEL && panel + 1 < last && full(panel + 1);
-        let left = Left {
-            start: self.input[row * self.columns + from..].as_ptr(),
-            row: self.columns,
-            column: 1,
-            block: 0,
-        };
-        let depth = Depth { blocks: 1, depth };
-        let add = self.add || from > 0;
-        let at = row * self.width + self.place.column + panel * PANEL;
-        if full(panel) {
-            let out = Out { start: out.pointer(at), row: self.width, second: S::LANES, add };
-            let right = Right { start, row: PANEL, second: S::LANES };
-            // SAFETY: `rows` rows of the input from `row` on have `depth` numbers from column `from`
-            // on; a panel has `depth` times 16 from `start` on, the one behind it `stride` further.
-            // The output's rows have room for the panel's columns, and no other task writes there.
-            unsafe {
-                if two {
-                    let right = Right { second: stride, ..right };
-                    tile::product::<S, 2>(simd, rows, depth, left, right, out);
-                } else if S::LANES == PANEL {
-                    tile::product::<S, 1>(simd, rows, depth, left, right, out);
-                } else {
-                    tile::product::<S, 2>(simd, rows, depth, left, right, out);
-                }
-            }
-        } else {
-            // The last panel of a weight may have fewer columns in the output.
-            let own = weight_rows - panel * PANEL;
-            let mut part = [[0.0_f32; PANEL]; ROWS];
-            let right = Right { start, row: PANEL, second: S::LANES };
-            let to =
-                Out { start: part.as_mut_ptr().cast(), row: PANEL, second: S::LANES, add: false };
-            // SAFETY: as above, with an output of its own of ROWS rows.
-            unsafe {
-                if S::LANES == PANEL {
-                    tile::product::<S, 1>(simd, rows, depth, left, right, to);
-                } else {
-                    tile::product::<S, 2>(simd, rows, depth, left, right, to);
-                }
-            }
-            for (r, part) in part[..rows].iter().enumerate() {
-                // SAFETY: these columns of these rows are this task's alone.
-                let to = unsafe { out.part(at + r * self.width, own) };
-                for (to, value) in to.iter_mut().zip(part) {
-                    *to = if add { *to + value } else { *value };
-                }
-            }
-        }
-        if two { 2 } else { 1 }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Tile {
-    row: usize,
-    rows: usize,
-    from: usize,
-    depth: usize,
-    panel: usize,
-    start: *const f32,
-    stride: usize,
 }

@@ -3,8 +3,7 @@
 use proptest::prelude::*;
 
 use super::packed::{BlockMatrix, Format, Packed};
-use super::product::product;
-use super::product_back::product_back;
+use super::product::{product, product_back};
 use super::simd::Level;
 
 /// Numbers between -1 and 1 that look random.

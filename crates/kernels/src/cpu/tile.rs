@@ -10,9 +10,6 @@
 use super::simd::Simd;
 
 /// Left side of a product: element `(r, k)` lies at `start[r * row + k * column]`.
-///
-/// A left side in blocks has the same some columns at a time: its columns lie `block` apart behind
-/// every `depth` of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Left {
     /// Element (0, 0).
@@ -21,8 +18,6 @@ pub struct Left {
     pub row: usize,
     /// From a column to the next.
     pub column: usize,
-    /// From a block of columns to the next.
-    pub block: usize,
 }
 
 /// Right side of a product: the first vector of row `k` lies at `start[k * row]`.
@@ -49,16 +44,7 @@ pub struct Out {
     pub add: bool,
 }
 
-/// Terms of the sums: `blocks` times `depth`.
-#[derive(Debug, Clone, Copy)]
-pub struct Depth {
-    /// Blocks of columns of the left side.
-    pub blocks: usize,
-    /// Columns of a block.
-    pub depth: usize,
-}
-
-/// `rows` rows times `V` vectors of columns.
+/// `rows` rows times `V` vectors of columns, sums of `depth` terms.
 ///
 /// # Safety
 /// All elements named above exist, and nobody else looks at those of `out`.
@@ -66,7 +52,7 @@ pub struct Depth {
 pub unsafe fn product<S: Simd, const V: usize>(
     simd: S,
     rows: usize,
-    depth: Depth,
+    depth: usize,
     left: Left,
     right: Right,
     out: Out,
@@ -99,7 +85,7 @@ pub unsafe fn product<S: Simd, const V: usize>(
 #[inline(always)]
 unsafe fn tile<S: Simd, const R: usize, const V: usize>(
     simd: S,
-    depth: Depth,
+    depth: usize,
     left: Left,
     right: Right,
     out: Out,
@@ -107,21 +93,17 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [[simd.splat(0.0); V]; R];
-        let mut b = right.start;
-        for block in 0..depth.blocks {
-            let mut a = left.start.add(block * left.block);
-            for _ in 0..depth.depth {
-                let columns: [S::F; V] =
-                    std::array::from_fn(|v| simd.load(b.add(v * right.second)));
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = simd.splat(*a.add(r * left.row));
-                    for (sum, column) in sums.iter_mut().zip(columns) {
-                        *sum = simd.mul_add(x, column, *sum);
-                    }
+        let (mut a, mut b) = (left.start, right.start);
+        for _ in 0..depth {
+            let columns: [S::F; V] = std::array::from_fn(|v| simd.load(b.add(v * right.second)));
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let x = simd.splat(*a.add(r * left.row));
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = simd.mul_add(x, column, *sum);
                 }
-                a = a.wrapping_add(left.column);
-                b = b.wrapping_add(right.row);
             }
+            a = a.wrapping_add(left.column);
+            b = b.wrapping_add(right.row);
         }
         for (r, sums) in sums.into_iter().enumerate() {
             for (v, sum) in sums.into_iter().enumerate() {

@@ -30,7 +30,7 @@ fn linears_back(d_out: Plain, weights: &[Arc<Packed>]) -> Plain {
     let d_out = contiguous(d_out);
     let n = slice(&d_out).len() / width;
     let mut d_input = vec![0.0; n * columns];
-    cpu::product_back::product_back(Level::best(), slice(&d_out), &weights, &mut d_input, false);
+    cpu::product::product_back(Level::best(), slice(&d_out), &weights, &mut d_input, false);
     new(d_input, [n, columns])
 }
 

@@ -11,9 +11,8 @@
 //! |---|---|
 //! | attention | keys and values, `2 kv` for each token |
 //! | attention, back | gradients of the queries from each part of a long text; the prompts' from each head |
-//! | a frozen product, back | the gradient's panels, those of the input's gradient, of at most 1024 rows |
-//! | the same, multiplied in bf16 | the gradient in bf16, of at most 1024 rows |
-//! | head and loss | logits of some rows, and the panels of the head's way back |
+//! | a frozen product, back, multiplied in bf16 | the gradient in bf16, of at most 1024 rows |
+//! | head and loss | logits of some rows, and what the head's way back holds |
 
 use llama::LinearName;
 
@@ -66,7 +65,7 @@ pub(super) fn training(learning: &Learning, widths: &Widths, labels: f64) -> f64
         if learning.fused_loss() {
             let most = (LOGITS / widths.vocab).clamp(1.0, LABELS).floor();
             let rows = (labels / (labels / most).ceil().max(1.0)).ceil();
-            let back = product_back(learning, rows, widths.vocab, widths.d);
+            let back = product_back(learning, rows, widths.vocab);
             free.call(&[vec![rows * widths.vocab], back].concat());
         }
         for (graph, layer) in graphs.iter().zip((0..n_layers).rev()) {
@@ -99,19 +98,19 @@ fn layer_back(
     let changed = |name| learning.linear(layer, name);
     let parted = !learning.fused_swiglu() || changed(LinearName::Gate) || changed(LinearName::Up);
     let gate_and_up = if parted { f } else { 2.0 * f };
-    let product = |is_there: bool, d_out, d_in| {
-        (is_there && !learning.full).then(|| product_back(learning, tokens, d_out, d_in))
+    let product = |is_there: bool, d_out| {
+        (is_there && !learning.full).then(|| product_back(learning, tokens, d_out))
     };
     let parts = parts(widths.seq);
     let shares = if parts > 1.0 && graph.scores { parts * tokens * q } else { 0.0 };
     let attention =
         graph.back.output.then(|| vec![shares + records(learning, widths, parts, layer)]);
     let calls = [
-        product(graph.back.down, d, f),
-        product(graph.back.gate_and_up, gate_and_up, d),
-        product(graph.back.output, d, q),
+        product(graph.back.down, d),
+        product(graph.back.gate_and_up, gate_and_up),
+        product(graph.back.output, d),
         attention,
-        product(graph.back.qkv, q + 2.0 * kv, d),
+        product(graph.back.qkv, q + 2.0 * kv),
     ];
     calls.into_iter().flatten().collect()
 }
@@ -123,13 +122,10 @@ fn records(learning: &Learning, widths: &Widths, parts: f64, layer: usize) -> f6
     widths.batch * parts * each
 }
 
-/// Panels of the gradient and of the input's, or the gradient in bf16: two of them are a number.
-fn product_back(learning: &Learning, rows: f64, d_out: f64, d_in: f64) -> Vec<f64> {
-    let rows = rows.min(ROWS);
-    if learning.rounds() {
-        return vec![rows * panels(d_out) / 2.0];
-    }
-    vec![panels(rows) * panels(d_out), panels(rows) * d_in]
+/// The gradient in bf16, where such numbers are multiplied: two of them are a number.
+fn product_back(learning: &Learning, rows: f64, d_out: f64) -> Vec<f64> {
+    let rounded = learning.rounds().then(|| rows.min(ROWS) * panels(d_out) / 2.0);
+    rounded.into_iter().collect()
 }
 
 fn panels(rows: f64) -> f64 {

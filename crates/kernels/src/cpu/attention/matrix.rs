@@ -2,7 +2,7 @@
 
 use crate::cpu::{
     simd::Simd,
-    tile::{self, Depth, Left, Out, Right},
+    tile::{self, Left, Out, Right},
 };
 
 use super::PANEL;
@@ -63,14 +63,13 @@ pub fn multiply<S: Simd>(
     right.check(depth, columns);
     Matrix::new(out.numbers, out.row).check(rows, columns);
     let to = out.numbers.as_mut_ptr();
-    let terms = Depth { blocks: 1, depth };
     simd.vectorize(
         #[inline(always)]
         || {
             let mut column = 0;
             while column < columns {
                 let Matrix { numbers, row, column: step } = left;
-                let left = Left { start: numbers.as_ptr(), row, column: step, block: 0 };
+                let left = Left { start: numbers.as_ptr(), row, column: step };
                 let right = Right {
                     start: right.numbers.as_ptr().wrapping_add(column),
                     row: right.row,
@@ -86,9 +85,9 @@ pub fn multiply<S: Simd>(
                 // for writing.
                 unsafe {
                     if columns - column >= 2 * S::LANES {
-                        tile::product::<S, 2>(simd, rows, terms, left, right, out);
+                        tile::product::<S, 2>(simd, rows, depth, left, right, out);
                     } else {
-                        tile::product::<S, 1>(simd, rows, terms, left, right, out);
+                        tile::product::<S, 1>(simd, rows, depth, left, right, out);
                     }
                 }
                 column += 2 * S::LANES;
@@ -118,12 +117,11 @@ pub fn scores<S: Simd>(
     query.check(rows, head_dim);
     Matrix::new(out.numbers, out.row).check(rows, slots);
     let to = out.numbers.as_mut_ptr();
-    let terms = Depth { blocks: 1, depth: head_dim };
     simd.vectorize(
         #[inline(always)]
         || {
             let Matrix { numbers, row, column } = query;
-            let left = Left { start: numbers.as_ptr(), row, column, block: 0 };
+            let left = Left { start: numbers.as_ptr(), row, column };
             let second = if S::LANES == PANEL { PANEL * head_dim } else { S::LANES };
             let right = Right { start: panels.as_ptr(), row: PANEL, second };
             let out = Out { start: to, row: out.row, second: S::LANES, add: out.add };
@@ -131,9 +129,9 @@ pub fn scores<S: Simd>(
             // for writing; the second vector is in the one panel, or in the next if there is one.
             unsafe {
                 if slots == 2 * S::LANES {
-                    tile::product::<S, 2>(simd, rows, terms, left, right, out);
+                    tile::product::<S, 2>(simd, rows, head_dim, left, right, out);
                 } else {
-                    tile::product::<S, 1>(simd, rows, terms, left, right, out);
+                    tile::product::<S, 1>(simd, rows, head_dim, left, right, out);
                 }
             }
         },

@@ -90,7 +90,7 @@ impl Way {
         }
     }
 
-    /// As [`product_back`](super::product_back::product_back).
+    /// As [`product_back`](super::product::product_back).
     pub fn product_back(
         self,
         d_out: &[f32],

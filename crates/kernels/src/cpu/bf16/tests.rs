@@ -4,8 +4,7 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::super::packed::{Format, Packed};
-use super::super::product::{places, product};
-use super::super::product_back::product_back;
+use super::super::product::{places, product, product_back};
 use super::super::product_tests::{assert_close, noise};
 use super::super::simd::Level;
 use super::super::workspace;

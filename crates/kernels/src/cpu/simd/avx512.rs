@@ -165,4 +165,10 @@ impl Simd for Avx512 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_max_ps(a) }
     }
+
+    #[inline(always)]
+    fn turn(self, from: &[f32; 256], to: &mut [f32; 256]) {
+        // SAFETY: see above; a processor with AVX-512 has AVX.
+        unsafe { super::avx2::turn(from, to) }
+    }
 }

@@ -102,6 +102,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane.
     fn largest(self, a: Self::F) -> f32;
 
+    /// 16 x 16 numbers turned over: columns become rows.
+    #[inline(always)]
+    fn turn(self, from: &[f32; 256], to: &mut [f32; 256]) {
+        for (column, to) in to.chunks_exact_mut(16).enumerate() {
+            for (to, from) in to.iter_mut().zip(from.chunks_exact(16)) {
+                *to = from[column];
+            }
+        }
+    }
+
     /// `e^x` within 2 units in the last place; 0 below -87.3, and no more than 2.4e38.
     #[inline(always)]
     fn exp(self, x: Self::F) -> Self::F {
@@ -355,6 +365,18 @@ mod tests {
                     assert_eq!(low[lane], f32::from(bytes[at] & 15));
                     assert_eq!(high[lane], f32::from(bytes[at] >> 4));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_turned_over() {
+        let from = std::array::from_fn(|i| i as f32);
+        for level in Level::available() {
+            let mut to = [0.0; 256];
+            dispatch!(level, simd => simd.turn(&from, &mut to));
+            for (at, value) in to.into_iter().enumerate() {
+                assert_eq!(value, from[at % 16 * 16 + at / 16], "{level:?} at {at}");
             }
         }
     }
