@@ -113,7 +113,7 @@ impl ModelArgs {
         }
         let threads = self.threads.map_or(0, Into::into);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
-        pool.build_global().with_context(|| format!("{threads} threads could not be started"))
+        pool.build_global().context("threads to compute with could not be started")
     }
 
     /// Loads the model.

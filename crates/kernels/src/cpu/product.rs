@@ -18,6 +18,10 @@ use super::threads::{self, Shared};
 use super::vectors::Vectors;
 use super::workspace;
 
+/// Rows that are worked on at a time: every task reads all of them, so they should stay in a cache
+/// that tasks share.
+const ROWS: usize = 512;
+
 /// One product's place in an output that several share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -65,12 +69,14 @@ pub fn product(level: Level, input: &[f32], weights: &[&Packed], out: &mut [f32]
     }
     let total = places.iter().map(|place| place.weight.panels()).sum();
     let groups = groups(&places, threads::share(total, 2, VECTORS));
-    let task = |index: usize| {
-        let (Place { weight, column: at }, first, last) = groups[index];
-        let (right, vectors) = (Vectors::Rows(weight), [first, last]);
-        Task { left: input, n, terms: columns, right, vectors, at, width, add }
-    };
-    run(level, groups.len(), task, out);
+    for (left, out) in input.chunks(ROWS * columns).zip(out.chunks_mut(ROWS * width)) {
+        let task = |index: usize| {
+            let (Place { weight, column: at }, first, last) = groups[index];
+            let (right, vectors) = (Vectors::Rows(weight), [first, last]);
+            Task { left, terms: columns, right, vectors, at, width, add }
+        };
+        run(level, groups.len(), task, out);
+    }
 }
 
 /// `d_out · W` summed over the weights; added to `d_input`, or in place of it.
@@ -98,12 +104,14 @@ pub fn product_back(
     }
     let total = columns.div_ceil(PANEL);
     let share = threads::share(total, 2, VECTORS);
-    let task = |index: usize| {
-        let vectors = [index * share, total.min((index + 1) * share)];
-        let right = Vectors::Columns(&places);
-        Task { left: d_out, n, terms, right, vectors, at: 0, width: columns, add }
-    };
-    run(level, total.div_ceil(share), task, d_input);
+    for (left, d_input) in d_out.chunks(ROWS * terms).zip(d_input.chunks_mut(ROWS * columns)) {
+        let task = |index: usize| {
+            let vectors = [index * share, total.min((index + 1) * share)];
+            let right = Vectors::Columns(&places);
+            Task { left, terms, right, vectors, at: 0, width: columns, add }
+        };
+        run(level, total.div_ceil(share), task, d_input);
+    }
 }
 
 fn run<'a>(level: Level, tasks: usize, task: impl Fn(usize) -> Task<'a> + Sync, out: &mut [f32]) {

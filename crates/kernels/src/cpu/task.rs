@@ -17,9 +17,8 @@ pub(super) const VECTORS: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Task<'a> {
-    /// `[n, terms]`
+    /// `[rows, terms]`
     pub left: &'a [f32],
-    pub n: usize,
     pub terms: usize,
     pub right: Vectors<'a>,
     /// Vectors of 16 columns: the first one, and the one behind the last one.
@@ -48,6 +47,7 @@ impl Task<'_> {
     #[inline(always)]
     pub fn run<S: Simd>(&self, simd: S, scratch: &mut [f32], out: &Shared<f32>) {
         let [first, last] = self.vectors;
+        let n = self.left.len() / self.terms;
         for from in (0..self.terms).step_by(TERMS) {
             let to = self.terms.min(from + TERMS);
             let len = (to - from) * PANEL;
@@ -55,8 +55,8 @@ impl Task<'_> {
                 let lines = &mut scratch[..(last - first) * len];
                 self.right.write(simd, self.vectors, [from, to], lines);
             }
-            for row in (0..self.n).step_by(ROWS) {
-                let rows = ROWS.min(self.n - row);
+            for row in (0..n).step_by(ROWS) {
+                let rows = ROWS.min(n - row);
                 let mut vector = first;
                 while vector < last {
                     let (start, stride) = match self.right.in_place(vector) {

@@ -1,17 +1,18 @@
 //! Training against PEFT's numbers, and the invariants of a run.
 
-#[path = "../../adaption-prompt/tests/adapter/tiny.rs"]
+mod gradients;
+#[path = "../../../adaption-prompt/tests/adapter/tiny.rs"]
 mod tiny;
 
 use adaption_prompt::{AdapterWeights, AdaptionPrompt};
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
-use llama::{Linear, LinearName, Llama, Precision, Weight};
+use burn::module::Param;
+use burn::tensor::Tensor;
+use llama::Llama;
 use testing::{Golden, assert_close, assert_values_close};
-use tiny::{CASES, open_adapter, open_base, open_base_in, shape};
+use tiny::{CASES, open_adapter, open_base, shape};
 use train::{
     Batch, Error, Example, ModuleGradients, Optimizer, OptimizerConfig, Order, Schedule,
-    StepReport, Trainer, evaluate_loss, label_loss, recompute_adapter,
+    StepReport, Trainer, evaluate_loss, label_loss,
 };
 
 /// The golden file's two rows.
@@ -141,64 +142,6 @@ fn accumulated_batches_weigh_every_label_the_same() {
     }
 }
 
-/// Counts the parameters of a module that have a gradient.
-struct WithGradient<'a>(&'a Gradients, usize);
-
-impl ModuleVisitor for WithGradient<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.1 += usize::from(param.val().grad(self.0).is_some());
-    }
-}
-
-/// How many of a module's parameters have a gradient.
-fn with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
-    let mut visitor = WithGradient(gradients, 0);
-    module.visit(&mut visitor);
-    visitor.1
-}
-
-/// Notes for each layer whether its query already belongs to a graph.
-struct Watched<A>(A, std::cell::RefCell<Vec<bool>>);
-
-impl<A: llama::Adapter> llama::Adapter for Watched<A> {
-    fn prompts(&self, layer: usize) -> &[llama::GatedPrompt] {
-        self.0.prompts(layer)
-    }
-
-    fn linear(
-        &self,
-        layer: usize,
-        name: LinearName,
-        input: &Tensor<3>,
-        linear: &Linear,
-    ) -> Option<Tensor<3>> {
-        if name == LinearName::Query {
-            self.1.borrow_mut().push(input.is_tracked());
-        }
-        self.0.linear(layer, name, input, linear)
-    }
-}
-
-#[test]
-fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
-    for device in testing::devices() {
-        let llama = open_base("llama-gqa-tied", &device);
-        let golden = Golden::open("llama-gqa-tied/golden.safetensors");
-        let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
-        let examples = golden_examples(&golden);
-        let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
-
-        let watched = Watched(adapter.prepare(&llama), std::cell::RefCell::default());
-        let loss = label_loss(&llama, &watched, &batch).unwrap();
-        // Three layers, the last two adapted: the first adapted layer's own query is still plain.
-        assert_eq!(watched.1.into_inner(), [false, false, true]);
-
-        let gradients = loss.backward();
-        assert_eq!(with_gradient(&llama, &gradients), 0);
-        assert_eq!(with_gradient(&adapter, &gradients), 4);
-    }
-}
-
 #[test]
 fn prompts_learn_after_an_evaluation_too() {
     let llama = open_base("llama-mha", &testing::flex());
@@ -297,108 +240,6 @@ fn a_loss_that_is_no_number_is_told_with_its_step() {
     let error = trainer.reports().unwrap_err();
     assert!(matches!(error, Error::Diverged { what: "loss", step: 1, .. }), "{error}");
     assert!(!trainer.learner().is_finite().unwrap());
-}
-
-/// Checks that the gradients of two ways agree, and are not nothing.
-fn assert_same(case: &str, found: &ModuleGradients, expected: &ModuleGradients) {
-    assert_eq!(found.by_name().count(), expected.by_name().count(), "{case}");
-    for ((name, found), (_, expected)) in found.by_name().zip(expected.by_name()) {
-        let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
-        testing::assert_relative(&format!("{case} {name}"), found, expected, 1e-5);
-    }
-}
-
-#[test]
-fn recomputed_layers_give_the_same_loss_and_gradients() {
-    for device in testing::devices() {
-        for case in CASES {
-            let llama = open_base(case, &device);
-            let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let device = device.clone().autodiff();
-            let adapter = open_adapter(&golden, "", shape(), &llama, &device);
-            let examples = golden_examples(&golden);
-            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
-            let labels = batch.n_labels();
-
-            let loss = mean_loss(&llama, &adapter, &batch);
-            let expected_loss = loss.clone().inner();
-            let expected = ModuleGradients::take(&adapter, loss.backward());
-            let mut found = ModuleGradients::none(&adapter);
-            let loss = recompute_adapter(&llama, &adapter, &batch, labels, &mut found).unwrap();
-            testing::assert_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
-            assert_same(case, &found, &expected);
-        }
-    }
-}
-
-/// The same model with its matrices in f32.
-fn dense(mut llama: Llama) -> Llama {
-    let dense = |weight: &mut Weight| {
-        let values = TensorData::new(testing::values(weight.to_dense()), weight.dims());
-        *weight = Weight::frozen(values, &weight.device());
-    };
-    let linear = |linear: &mut Linear| dense(&mut linear.weight);
-    dense(&mut llama.embedding);
-    llama.head.iter_mut().for_each(linear);
-    for layer in &mut llama.layers {
-        let (attention, feed_forward) = (&mut layer.attention, &mut layer.feed_forward);
-        for own in [&mut attention.query, &mut attention.key, &mut attention.value] {
-            linear(own);
-        }
-        linear(&mut attention.output);
-        feed_forward.gate.iter_mut().for_each(linear);
-        linear(&mut feed_forward.up);
-        linear(&mut feed_forward.down);
-    }
-    llama
-}
-
-#[test]
-fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
-    for device in testing::devices() {
-        for case in CASES {
-            let llama = open_base_in(Precision::Bits4, case, &device);
-            let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
-            let examples = golden_examples(&golden);
-            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
-            let (mut found, labels) = (ModuleGradients::none(&adapter), batch.n_labels());
-            let loss = recompute_adapter(&llama, &adapter, &batch, labels, &mut found).unwrap();
-
-            let dense = dense(llama);
-            let expected = mean_loss(&dense, &adapter, &batch);
-            let plain = expected.clone().inner();
-            testing::assert_relative(&format!("{case} loss"), loss, plain, 1e-5);
-            let expected = ModuleGradients::take(&adapter, expected.backward());
-            assert_same(case, &found, &expected);
-        }
-    }
-}
-
-#[test]
-fn an_f16_base_loses_no_small_gradients() {
-    /// Labels of a step, most of them in other batches: each gets a share that f16 cannot hold.
-    const LABELS: usize = 1_000_000;
-    for device in testing::devices().iter().filter(|device| Precision::F16.is_supported(device)) {
-        let case = "llama-gqa-tied";
-        let golden = Golden::open(&format!("{case}/golden.safetensors"));
-        let examples = golden_examples(&golden);
-        let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
-        let gradients = |llama: &Llama| {
-            let adapter = open_adapter(&golden, "", shape(), llama, &device.clone().autodiff());
-            let mut found = ModuleGradients::none(&adapter);
-            recompute_adapter(llama, &adapter, &batch, LABELS, &mut found).unwrap();
-            found
-        };
-        let base = open_base_in(Precision::F16, case, device);
-        // The same weights, rounded to f16, in f32.
-        let (found, expected) = (gradients(&base), gradients(&dense(base.clone())));
-        for ((name, found), (_, expected)) in found.by_name().zip(expected.by_name()) {
-            let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
-            // Devices that multiply in f16 are off by a percent; what vanished would be off by all.
-            testing::assert_relative(name, found, expected, 5e-2);
-        }
-    }
 }
 
 #[test]
