@@ -63,14 +63,20 @@ class Ours:
                        adapter_len=adapter_len, learning_rate=NO_LEARNING, keep=folder)
         return folder
 
-    def answer(self, *, model, prompts, new_tokens, precision, adapter=None):
-        """Greedy answers to prompts as one batch, none of which ends early."""
+    def answer(self, *, model, prompts, new_tokens, precision, adapter=None, copies=1):
+        """Greedy answers to prompts as one batch, none of which ends early.
+
+        The adapter may be loaded several times over, as if those were different ones; prompts take them in turns."""
         command = [self.program, "generate", "--model", model, "--precision", precision, "--threads", self.threads,
                    "--json", "--raw", "--ignore-eos", "--temperature", 0, "--max-new-tokens", new_tokens]
         for prompt in prompts:
             command += ["--prompt", prompt["text"]]
-        if adapter:
+        if adapter and copies == 1:
             command += ["--adapter", adapter]
+        elif adapter:
+            for copy in range(copies):
+                command += ["--adapter", f"copy{copy}={adapter}"]
+            command += ["--use", ",".join(f"copy{row % copies}" for row in range(len(prompts)))]
         done = process.run(command, f"llama-adapter generate in {precision}", timeout=900)
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         expected = [len(prompt["ids"]) for prompt in prompts]

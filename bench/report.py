@@ -188,6 +188,15 @@ def loading_part(groups):
     return text + "\n" + table(["ratio", "load", "start to ready", "resident after a token"], ratios)
 
 
+SPEEDS = {"step_seconds": "s a step", "slots_per_second": "token slots/s", "decode_per_second": "decoding, tokens/s"}
+
+
+def speeds_of(side):
+    """Steps are timed, or answers."""
+    is_answer = any("decode_per_second" in run for run in side.runs)
+    return ["decode_per_second"] if is_answer else ["step_seconds", "slots_per_second"]
+
+
 def scaling_part(groups):
     text = "## Scaling\n\nOne thing grows, the others stay as the other columns say. No padding; the words around all instructions are worked on once.\n"
     kinds = dict.fromkeys(group.facts["what"] for group in groups)
@@ -197,11 +206,11 @@ def scaling_part(groups):
             facts = group.facts
             if facts["what"] == kind:
                 one = group.sides[0]
+                speeds = [cell(one, what) for what in speeds_of(one)]
                 rows.append([facts["value"], f"{facts['rows']} x {facts['row_tokens']}",
-                             f"{facts['adapter_len']} x {facts['layers']}", cell(one, "step_seconds"),
-                             cell(one, "slots_per_second"), cell(one, "peak_bytes", MIB)])
-        text += f"\n{kind.capitalize()}:\n\n" + table([kind, "batch", "adapter", "s a step", "token slots/s",
-                                                       "peak memory, MiB"], rows)
+                             f"{facts['adapter_len']} x {facts['layers']}", *speeds, cell(one, "peak_bytes", MIB)])
+                titles = [SPEEDS[what] for what in speeds_of(one)]
+        text += f"\n{kind.capitalize()}:\n\n" + table([kind, "batch", "adapter", *titles, "peak memory, MiB"], rows)
     return text
 
 

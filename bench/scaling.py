@@ -1,7 +1,8 @@
-"""Part `scaling`: our steps as one thing grows and the others stay."""
+"""Part `scaling`: our steps, and answers, as one thing grows and the others stay."""
 
 import json
 
+import generation
 import training
 from process import Failed
 from rounds import Group, Side
@@ -11,6 +12,7 @@ BATCH_TOKENS = (256, 512, 1024, 2048, 4096)
 ROW_LENGTHS = (256, 512, 1024, 2048)
 LAYERS = (5, 10, 20, 30)
 ADAPTER_LENS = (1, 10, 30, 100)
+ADAPTERS, ANSWERS = (0, 1, 2, 4, 8), 8
 BATCH = 4
 PAIRS = []
 
@@ -49,6 +51,23 @@ def group(bench, what, value, *, batch, length, layers, adapter_len):
     return Group("scaling", config, [Side("ours f32", lambda: measure("f32"))], facts, once=True)
 
 
+def adapters(bench, count):
+    """Answers of one batch, whose rows share so many adapters."""
+    asked = generation.requests(bench, ANSWERS)[:1]
+    length = generation.PROMPT_LENGTHS[0]
+
+    def measure():
+        (prompts, new), = asked
+        adapter = bench.weights.adapter if count else None
+        answer = bench.ours.answer(model=bench.weights.folder, prompts=prompts, new_tokens=new, precision="f32",
+                                   adapter=adapter, copies=count)
+        return {"decode_per_second": answer["decoded_tokens"] / answer["seconds_decode"], "peak_bytes": answer["peak_bytes"]}
+
+    what = "adapters in a batch of answers"
+    facts = {"what": what, "value": count, "rows": ANSWERS, "row_tokens": length, "layers": 30, "adapter_len": 10}
+    return Group("scaling", f"{what} {count}", [Side("ours f32", measure)], facts, once=True)
+
+
 def groups(bench):
     usual = {"batch": BATCH, "length": ROW_TOKENS, "layers": 30, "adapter_len": 10}
     for tokens in BATCH_TOKENS:
@@ -59,3 +78,5 @@ def groups(bench):
         yield group(bench, "adapted layers", layers, **usual | {"layers": layers})
     for adapter_len in ADAPTER_LENS:
         yield group(bench, "prompt tokens", adapter_len, **usual | {"adapter_len": adapter_len})
+    for count in ADAPTERS:
+        yield adapters(bench, count)
