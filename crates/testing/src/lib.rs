@@ -4,7 +4,8 @@
 
 mod golden;
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Int, Tensor};
 
 pub use golden::{Golden, golden_folder};
 
@@ -25,6 +26,19 @@ pub fn devices() -> Vec<Device> {
     }
     let cpu = device::BACKENDS.iter().filter(|b| b.compiled && !b.indexed);
     cpu.map(|backend| open(backend.name)).collect()
+}
+
+/// How many of a module's parameters have a gradient.
+pub fn with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
+    struct Count<'a>(&'a Gradients, usize);
+    impl ModuleVisitor for Count<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1 += usize::from(param.val().grad(self.0).is_some());
+        }
+    }
+    let mut count = Count(gradients, 0);
+    module.visit(&mut count);
+    count.1
 }
 
 /// Checks that two tensors agree to `tolerance`, absolute, or relative where numbers exceed 1.

@@ -44,6 +44,7 @@ mod run;
 mod schedule;
 mod settings;
 mod split;
+mod sum;
 pub mod template;
 mod trainer;
 

@@ -6,6 +6,7 @@ use llama::{Adapter, LinearName, Llama, Precision, Weight};
 
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::sum::sum_in_order;
 
 /// Sum of the labels' negative log-likelihoods, in nats.
 ///
@@ -59,7 +60,6 @@ pub(crate) fn hidden_loss(
         },
     };
     let log_probabilities = log_softmax(logits, 2);
-    // Along an axis: a GPU adds up "all" in whatever order its groups finish.
     let chosen = log_probabilities.gather(2, labels.reshape([1, count, 1]));
-    chosen.sum_dim(1).reshape([1]).neg()
+    sum_in_order(chosen.reshape([count])).neg()
 }

@@ -10,8 +10,9 @@ use adaption_prompt::{
     LoraConfig, Scale, V2Config,
 };
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back};
+use testing::with_gradient;
 use tiny::open_base;
 use train::{
     Batch, Example, Learner, Method, ModuleGradients, OptimizerConfig, Order, Schedule, Trainer,
@@ -91,19 +92,6 @@ fn numbers(module: &impl Module) -> Vec<TensorData> {
     let mut collect = Collect(Vec::new());
     module.visit(&mut collect);
     collect.0
-}
-
-/// How many of a module's parameters have a gradient.
-fn with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
-    struct Count<'a>(&'a Gradients, usize);
-    impl ModuleVisitor for Count<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.1 += usize::from(param.val().grad(self.0).is_some());
-        }
-    }
-    let mut count = Count(gradients, 0);
-    module.visit(&mut count);
-    count.1
 }
 
 #[test]

@@ -1,29 +1,12 @@
 //! Who has gradients, and that every way to them gives the same.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use llama::{Linear, LinearName, Llama, Precision, Weight};
-use testing::Golden;
-use train::{Batch, ModuleGradients, label_loss, recompute_adapter};
+use testing::{Golden, with_gradient};
+use train::{ModuleGradients, label_loss, recompute_adapter};
 
 use crate::tiny::{CASES, open_adapter, open_base, open_base_in, shape};
-use crate::{golden_examples, mean_loss};
-
-/// Counts the parameters of a module that have a gradient.
-struct WithGradient<'a>(&'a Gradients, usize);
-
-impl ModuleVisitor for WithGradient<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.1 += usize::from(param.val().grad(self.0).is_some());
-    }
-}
-
-/// How many of a module's parameters have a gradient.
-fn with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
-    let mut visitor = WithGradient(gradients, 0);
-    module.visit(&mut visitor);
-    visitor.1
-}
+use crate::{golden_batch, mean_loss};
 
 /// Notes for each layer whether its query already belongs to a graph.
 struct Watched<A>(A, std::cell::RefCell<Vec<bool>>);
@@ -53,8 +36,7 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
         let llama = open_base("llama-gqa-tied", &device);
         let golden = Golden::open("llama-gqa-tied/golden.safetensors");
         let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
-        let examples = golden_examples(&golden);
-        let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+        let batch = golden_batch(&golden);
 
         let watched = Watched(adapter.prepare(&llama), std::cell::RefCell::default());
         let loss = label_loss(&llama, &watched, &batch).unwrap();
@@ -84,8 +66,7 @@ fn recomputed_layers_give_the_same_loss_and_gradients() {
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
             let device = device.clone().autodiff();
             let adapter = open_adapter(&golden, "", shape(), &llama, &device);
-            let examples = golden_examples(&golden);
-            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+            let batch = golden_batch(&golden);
             let labels = batch.n_labels();
 
             let loss = mean_loss(&llama, &adapter, &batch);
@@ -128,8 +109,7 @@ fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
             let llama = open_base_in(Precision::Bits4, case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
             let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
-            let examples = golden_examples(&golden);
-            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+            let batch = golden_batch(&golden);
             let (mut found, labels) = (ModuleGradients::none(&adapter), batch.n_labels());
             let loss = recompute_adapter(&llama, &adapter, &batch, labels, &mut found).unwrap();
 
@@ -150,8 +130,7 @@ fn an_f16_base_loses_no_small_gradients() {
     for device in testing::devices().iter().filter(|device| Precision::F16.is_supported(device)) {
         let case = "llama-gqa-tied";
         let golden = Golden::open(&format!("{case}/golden.safetensors"));
-        let examples = golden_examples(&golden);
-        let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+        let batch = golden_batch(&golden);
         let gradients = |llama: &Llama| {
             let adapter = open_adapter(&golden, "", shape(), llama, &device.clone().autodiff());
             let mut found = ModuleGradients::none(&adapter);

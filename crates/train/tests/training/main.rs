@@ -16,14 +16,14 @@ use train::{
 };
 
 /// The golden file's two rows.
-fn golden_examples(golden: &Golden) -> Vec<Example> {
+fn golden_batch(golden: &Golden) -> Batch {
     let labels = golden.rows("labels");
     let rows = golden.rows("input_ids").into_iter().zip(labels);
-    rows.map(|(tokens, labels)| Example {
+    let examples = rows.map(|(tokens, labels)| Example {
         tokens: tokens.into_iter().map(|id| u32::try_from(id).unwrap()).collect(),
         labels_from: labels.iter().position(|&label| label >= 0).unwrap(),
-    })
-    .collect()
+    });
+    Batch::new(&examples.collect::<Vec<_>>().iter().collect::<Vec<_>>())
 }
 
 /// Rows of unequal length, made up.
@@ -83,8 +83,7 @@ fn five_adamw_steps_equal_pytorch() {
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
             let device = device.clone().autodiff();
             let mut adapter = open_adapter(&golden, "", shape(), &llama, &device);
-            let examples = golden_examples(&golden);
-            let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
+            let batch = golden_batch(&golden);
             let mut optimizer = Optimizer::new(&OptimizerConfig::default());
             let mut losses = Vec::new();
             for _ in 0..5 {
