@@ -191,26 +191,21 @@ def loading_part(groups):
 SPEEDS = {"step_seconds": "s a step", "slots_per_second": "token slots/s", "decode_per_second": "decoding, tokens/s"}
 
 
-def speeds_of(side):
-    """Steps are timed, or answers."""
-    is_answer = any("decode_per_second" in run for run in side.runs)
-    return ["decode_per_second"] if is_answer else ["step_seconds", "slots_per_second"]
-
-
 def scaling_part(groups):
     text = "## Scaling\n\nOne thing grows, the others stay as the other columns say. No padding; the words around all instructions are worked on once.\n"
     kinds = dict.fromkeys(group.facts["what"] for group in groups)
     for kind in kinds:
+        own = [group for group in groups if group.facts["what"] == kind]
+        # Steps are timed, or answers.
+        speeds = [what for what in SPEEDS if any(what in run for group in own for run in group.sides[0].runs)]
         rows = []
-        for group in groups:
-            facts = group.facts
-            if facts["what"] == kind:
-                one = group.sides[0]
-                speeds = [cell(one, what) for what in speeds_of(one)]
-                rows.append([facts["value"], f"{facts['rows']} x {facts['row_tokens']}",
-                             f"{facts['adapter_len']} x {facts['layers']}", *speeds, cell(one, "peak_bytes", MIB)])
-                titles = [SPEEDS[what] for what in speeds_of(one)]
-        text += f"\n{kind.capitalize()}:\n\n" + table([kind, "batch", "adapter", *titles, "peak memory, MiB"], rows)
+        for group in own:
+            facts, one = group.facts, group.sides[0]
+            rows.append([facts["value"], f"{facts['rows']} x {facts['row_tokens']}",
+                         f"{facts['adapter_len']} x {facts['layers']}", *(cell(one, what) for what in speeds),
+                         cell(one, "peak_bytes", MIB)])
+        titles = [kind, "batch", "adapter", *(SPEEDS[what] for what in speeds), "peak memory, MiB"]
+        text += f"\n{kind.capitalize()}:\n\n" + table(titles, rows)
     return text
 
 

@@ -53,18 +53,17 @@ def group(bench, what, value, *, batch, length, layers, adapter_len):
 
 def adapters(bench, count):
     """Answers of one batch, whose rows share so many adapters."""
-    asked = generation.requests(bench, ANSWERS)[:1]
-    length = generation.PROMPT_LENGTHS[0]
+    (prompts, new), _long = generation.requests(bench, ANSWERS)
 
     def measure():
-        (prompts, new), = asked
         adapter = bench.weights.adapter if count else None
         answer = bench.ours.answer(model=bench.weights.folder, prompts=prompts, new_tokens=new, precision="f32",
                                    adapter=adapter, copies=count)
-        return {"decode_per_second": answer["decoded_tokens"] / answer["seconds_decode"], "peak_bytes": answer["peak_bytes"]}
+        return generation.result([answer], answer["peak_bytes"])
 
     what = "adapters in a batch of answers"
-    facts = {"what": what, "value": count, "rows": ANSWERS, "row_tokens": length, "layers": 30, "adapter_len": 10}
+    facts = {"what": what, "value": count, "rows": ANSWERS, "row_tokens": generation.PROMPT_LENGTHS[0],
+             "layers": 30, "adapter_len": 10}
     return Group("scaling", f"{what} {count}", [Side("ours f32", measure)], facts, once=True)
 
 
