@@ -1,0 +1,272 @@
+//! What an encoder looks like: sizes and the few settings in which families differ.
+
+use std::path::Path;
+
+use llama::weights::TensorSource;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// A family of encoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Learned beside texts: arXiv 2103.00020.
+    Clip,
+    /// Learned from pictures alone: arXiv 2304.07193.
+    Dinov2,
+}
+
+/// What is between the two products of a block's feed-forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + e^-1.702x)`, OpenAI's stand-in for GELU.
+    QuickGelu,
+    /// The Gaussian error linear unit.
+    Gelu,
+    /// `silu(a) · b` of two halves.
+    SwiGlu,
+}
+
+/// Shape of an encoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderConfig {
+    /// Which family's order of things it follows.
+    pub family: Family,
+    /// Pixels a side for which its positions were learned.
+    pub image_size: usize,
+    /// Pixels of a patch a side.
+    pub patch_size: usize,
+    /// Width of a token.
+    pub d_model: usize,
+    /// Width inside the feed-forward.
+    pub d_ff: usize,
+    /// Blocks.
+    pub n_layers: usize,
+    /// Heads of each block.
+    pub n_heads: usize,
+    /// Of the feed-forward.
+    pub activation: Activation,
+    /// Added to the variance in norms.
+    pub norm_eps: f64,
+    /// Width of the space that CLIP shares with texts, if the files have the way there.
+    pub projection: Option<usize>,
+}
+
+impl EncoderConfig {
+    /// Patches a side for pictures of `image_size` pixels.
+    pub fn grid(&self, image_size: usize) -> usize {
+        image_size / self.patch_size
+    }
+
+    /// Reads Hugging Face's `config.json` of a CLIP or DINOv2 model. Whether there is a projection
+    /// is in the weights.
+    ///
+    /// # Errors
+    /// [`Error::NotAnEncoder`] for another kind of model, [`Error::Config`] for settings that make
+    /// no sense or change the arithmetic in a way that is not known here.
+    pub fn parse(path: &Path, text: &str) -> Result<Self> {
+        let json: Value = serde_json::from_str(text).map_err(|error| Error::NotAnEncoder {
+            path: path.into(),
+            reason: format!("not a config: {error}"),
+        })?;
+        let kind = json["model_type"].as_str().unwrap_or_default().to_owned();
+        match kind.as_str() {
+            "clip" => {
+                let vision = json.get("vision_config").unwrap_or(&Value::Null);
+                Self::clip(&Fields { path, json: vision })
+            }
+            "clip_vision_model" => Self::clip(&Fields { path, json: &json }),
+            "dinov2" => Self::dinov2(&Fields { path, json: &json }),
+            other => Err(Error::NotAnEncoder {
+                path: path.into(),
+                reason: format!(
+                    "`model_type` is `{other}` (known: clip, clip_vision_model, dinov2)"
+                ),
+            }),
+        }
+    }
+
+    /// Defaults are those of `CLIPVisionConfig` in transformers.
+    fn clip(fields: &Fields) -> Result<Self> {
+        let config = Self {
+            family: Family::Clip,
+            image_size: fields.size("image_size", 224)?,
+            patch_size: fields.size("patch_size", 32)?,
+            d_model: fields.size("hidden_size", 768)?,
+            d_ff: fields.size("intermediate_size", 3072)?,
+            n_layers: fields.size("num_hidden_layers", 12)?,
+            n_heads: fields.size("num_attention_heads", 12)?,
+            activation: fields.activation("quick_gelu")?,
+            norm_eps: fields.number("layer_norm_eps", 1e-5)?,
+            projection: None,
+        };
+        config.check(fields)
+    }
+
+    /// Defaults are those of `Dinov2Config` in transformers.
+    fn dinov2(fields: &Fields) -> Result<Self> {
+        let d_model = fields.size("hidden_size", 768)?;
+        let inner = (d_model as f64 * fields.number("mlp_ratio", 4.0)?) as usize;
+        let gated = fields.json["use_swiglu_ffn"].as_bool().unwrap_or(false);
+        let (d_ff, activation) = if gated {
+            // Two thirds, since there are two products instead of one, in whole eighths.
+            ((inner * 2 / 3).next_multiple_of(8), Activation::SwiGlu)
+        } else {
+            (inner, fields.activation("gelu")?)
+        };
+        let config = Self {
+            family: Family::Dinov2,
+            image_size: fields.size("image_size", 224)?,
+            patch_size: fields.size("patch_size", 14)?,
+            d_model,
+            d_ff,
+            n_layers: fields.size("num_hidden_layers", 12)?,
+            n_heads: fields.size("num_attention_heads", 12)?,
+            activation,
+            norm_eps: fields.number("layer_norm_eps", 1e-6)?,
+            projection: None,
+        };
+        config.check(fields)
+    }
+
+    /// Reads an encoder's shape off the tensors of OpenAI's layout, which has no config.
+    ///
+    /// # Errors
+    /// [`Error::NotAnEncoder`] if they are no vision transformer.
+    pub(crate) fn of_openai(prefix: &str, source: &dyn TensorSource) -> Result<Self> {
+        let path = source.path();
+        let shape = |name: &str| {
+            let found = source.shapes().get(&format!("{prefix}{name}"));
+            found.cloned().ok_or_else(|| Error::NotAnEncoder {
+                path: path.into(),
+                reason: format!("there is no tensor `{prefix}{name}`"),
+            })
+        };
+        let wrong = |what: &str, shape: &[usize]| Error::NotAnEncoder {
+            path: path.into(),
+            reason: format!("`{prefix}{what}` is {shape:?}"),
+        };
+        let patches = shape("conv1.weight")?;
+        let &[d_model, 3, patch_size, _] = &patches[..] else {
+            return Err(wrong("conv1.weight", &patches));
+        };
+        let positions = shape("positional_embedding")?;
+        let grid = positions.first().map_or(0, |rows| rows.saturating_sub(1).isqrt());
+        if positions.first() != Some(&(grid * grid + 1)) {
+            return Err(wrong("positional_embedding", &positions));
+        }
+        let up = shape("transformer.resblocks.0.mlp.c_fc.weight")?;
+        let block = |layer: &usize| {
+            let name = format!("{prefix}transformer.resblocks.{layer}.ln_1.weight");
+            source.shapes().contains_key(&name)
+        };
+        let config = Self {
+            family: Family::Clip,
+            image_size: grid * patch_size,
+            patch_size,
+            d_model,
+            d_ff: up.first().copied().unwrap_or_default(),
+            n_layers: (0..).take_while(block).count(),
+            // All of OpenAI's have heads of 64.
+            n_heads: d_model / 64,
+            activation: Activation::QuickGelu,
+            norm_eps: 1e-5,
+            projection: None,
+        };
+        config.check(&Fields { path, json: &Value::Null })
+    }
+
+    fn check(self, fields: &Fields) -> Result<Self> {
+        if self.n_heads == 0 || !self.d_model.is_multiple_of(self.n_heads) {
+            return Err(fields.wrong(
+                "num_attention_heads",
+                self.n_heads,
+                "a divisor of the width",
+            ));
+        }
+        if self.patch_size == 0 || !self.image_size.is_multiple_of(self.patch_size) {
+            return Err(fields.wrong("image_size", self.image_size, "a multiple of patch_size"));
+        }
+        Ok(self)
+    }
+}
+
+/// Fields of a `config.json`.
+struct Fields<'a> {
+    path: &'a Path,
+    json: &'a Value,
+}
+
+impl Fields<'_> {
+    fn wrong(&self, field: &str, found: impl ToString, expected: impl ToString) -> Error {
+        Error::Config {
+            path: self.path.into(),
+            field: field.into(),
+            found: found.to_string(),
+            expected: expected.to_string(),
+        }
+    }
+
+    fn size(&self, field: &str, default: usize) -> Result<usize> {
+        /// More than any size of a known encoder.
+        const MOST: u64 = 1 << 16;
+        match &self.json[field] {
+            Value::Null => Ok(default),
+            value => match value.as_u64() {
+                Some(size @ 1..=MOST) => Ok(size as usize),
+                _ => Err(self.wrong(field, value, format!("a number from 1 to {MOST}"))),
+            },
+        }
+    }
+
+    fn number(&self, field: &str, default: f64) -> Result<f64> {
+        match &self.json[field] {
+            Value::Null => Ok(default),
+            value => match value.as_f64() {
+                Some(number) if number > 0.0 && number < 1e3 => Ok(number),
+                _ => Err(self.wrong(field, value, "a number above 0")),
+            },
+        }
+    }
+
+    fn activation(&self, default: &str) -> Result<Activation> {
+        match self.json["hidden_act"].as_str().unwrap_or(default) {
+            "quick_gelu" => Ok(Activation::QuickGelu),
+            "gelu" => Ok(Activation::Gelu),
+            other => Err(self.wrong("hidden_act", other, "quick_gelu or gelu")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_are_read_with_their_defaults() {
+        let clip = r#"{"model_type": "clip", "vision_config": {"patch_size": 14, "hidden_size": 1024,
+            "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}}"#;
+        let clip = EncoderConfig::parse(Path::new("config.json"), clip).unwrap();
+        assert_eq!((clip.family, clip.grid(clip.image_size)), (Family::Clip, 16));
+        assert_eq!((clip.n_layers, clip.d_ff, clip.activation), (24, 4096, Activation::QuickGelu));
+
+        let giant = r#"{"model_type": "dinov2", "hidden_size": 1536, "num_attention_heads": 24,
+            "image_size": 518, "use_swiglu_ffn": true, "num_hidden_layers": 40}"#;
+        let giant = EncoderConfig::parse(Path::new("config.json"), giant).unwrap();
+        assert_eq!((giant.d_ff, giant.activation), (4096, Activation::SwiGlu));
+        assert_eq!(giant.grid(224), 16);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let parse = |text: &str| EncoderConfig::parse(Path::new("config.json"), text).unwrap_err();
+        let error = parse(r#"{"model_type": "llama"}"#).to_string();
+        assert!(error.contains("`model_type` is `llama`"), "{error}");
+        let error = parse(r#"{"model_type": "dinov2", "hidden_size": 100}"#).to_string();
+        assert!(error.contains("num_attention_heads is 12"), "{error}");
+        let error = parse(r#"{"model_type": "dinov2", "hidden_act": "relu"}"#).to_string();
+        assert!(error.contains("hidden_act is relu, expected quick_gelu or gelu"), "{error}");
+        let error = parse(r#"{"model_type": "dinov2", "patch_size": 0}"#).to_string();
+        assert!(error.contains("patch_size is 0"), "{error}");
+    }
+}

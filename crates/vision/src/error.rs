@@ -1,0 +1,107 @@
+//! What can go wrong with an encoder's files and with pictures.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error that files or users can cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of the encoder could not be read or is broken.
+    #[error(transparent)]
+    Files(#[from] llama::Error),
+    /// A path that is no image encoder.
+    #[error("{path}: no image encoder here: {reason}")]
+    NotAnEncoder {
+        /// What was given.
+        path: PathBuf,
+        /// What is missing or not known.
+        reason: String,
+    },
+    /// A size or setting of the encoder that makes no sense.
+    #[error("{path}: {field} is {found}, expected {expected}")]
+    Config {
+        /// The file that says so.
+        path: PathBuf,
+        /// Name of the setting.
+        field: String,
+        /// What the file has.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+    /// The tensors do not match what the config asks for.
+    #[error("{path}: the weights do not fit the config\n{report}")]
+    Weights {
+        /// The encoder.
+        path: PathBuf,
+        /// Everything that is missing, unexpected or of another shape.
+        report: Box<llama::weights::LoadReport>,
+    },
+    /// A picture that could not be read.
+    #[error("{path}: cannot read the picture: {reason}")]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A picture larger than is allowed.
+    #[error(
+        "{path}: the picture has {width} x {height} pixels, more than the {most} that are allowed a side"
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its columns.
+        width: u32,
+        /// Its rows.
+        height: u32,
+        /// The limit of both.
+        most: u32,
+    },
+    /// Features that the encoder cannot give.
+    #[error("features: {found}, expected {expected}")]
+    Reading {
+        /// What was asked for.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+    /// Another encoder than the one that an adapter learned with.
+    #[error("this is not the image encoder that the adapter learned with, which was `{name}`")]
+    OtherEncoder {
+        /// What that one was called.
+        name: String,
+    },
+    /// A picture size that the encoder cannot take.
+    #[error(
+        "pictures of {asked} pixels a side do not fit patches of {patch}: take a multiple of it, such as {}",
+        (.asked / .patch).max(1) * .patch
+    )]
+    ImageSize {
+        /// Pixels a side.
+        asked: usize,
+        /// Pixels of a patch a side.
+        patch: usize,
+    },
+}
+
+impl Error {
+    /// What to try, where something obvious would mend it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Files(error) => error.hint(),
+            Self::NotAnEncoder { .. } => Some(
+                "give a folder with config.json and model.safetensors of a CLIP or DINOv2 model, or a file in OpenAI's \
+                 layout",
+            ),
+            Self::Picture { .. } => Some("JPEG, PNG and WebP files are read"),
+            Self::TooLarge { .. } => Some("make it smaller"),
+            Self::OtherEncoder { .. } => Some("give that one with --image-encoder"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Frozen image encoders on Burn: CLIP's and DINOv2's vision transformers, and what they want of a
+//! picture.
+//!
+//! ```text
+//! JPEG, PNG, WebP ─► RgbImage ─► Preprocessing ─► pixels ─► Encoder ─► Features
+//!                     └──────── Viewer ─────────────────────────┘ └─► Reading ─► features
+//!                                folder, file ─► EncoderSource ──┘
+//! ```
+//!
+//! An encoder is frozen: it has no gradients, and what it sees in a picture need be computed once
+//! only.
+
+mod block;
+mod config;
+mod encoder;
+mod error;
+mod load;
+mod names;
+mod picture;
+mod positions;
+mod preprocess;
+mod resample;
+mod viewer;
+
+pub use block::{Attention, Block, Mlp, gelu};
+pub use config::{Activation, EncoderConfig, Family};
+/// A picture in memory.
+pub use image::RgbImage;
+
+pub use encoder::{Encoder, Features, class};
+pub use error::{Error, Result};
+pub use load::EncoderSource;
+pub use picture::{picture_of, read_picture};
+pub use preprocess::Preprocessing;
+pub use viewer::{EncoderInfo, Reading, State, Tokens, Viewer};

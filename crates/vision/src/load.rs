@@ -1,0 +1,292 @@
+//! Files ─► names and shapes checked ─► [`Encoder`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::Param;
+use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
+use llama::torch::TorchFile;
+use llama::weights::huggingface::open_weights;
+use llama::weights::{Bytes, LoadReport, SafetensorsFile, SafetensorsSource, TensorSource};
+use llama::{Linear, Norm, NormKind, Weight};
+
+use crate::block::{Attention, Block, Mlp};
+use crate::config::EncoderConfig;
+use crate::encoder::Encoder;
+use crate::error::{Error, Result};
+use crate::names::{Layout, Names};
+use crate::positions::stretch;
+use crate::preprocess::Preprocessing;
+
+/// An encoder's files, opened but not loaded.
+pub struct EncoderSource {
+    path: PathBuf,
+    config: EncoderConfig,
+    names: Names,
+    tensors: Box<dyn TensorSource>,
+    preprocessing: Preprocessing,
+}
+
+impl EncoderSource {
+    /// Opens a folder of Hugging Face's CLIP or DINOv2, or a file in OpenAI's layout: a
+    /// safetensors file, or a PyTorch file of tensors by name.
+    ///
+    /// # Errors
+    /// [`Error::NotAnEncoder`], [`Error::Config`], [`Error::Files`].
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let is_safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
+        if path.is_dir() {
+            return Self::open_folder(path);
+        }
+        let tensors: Box<dyn TensorSource> = if is_safetensors {
+            let file = SafetensorsFile::new(Bytes::open(&path)?)?;
+            Box::new(SafetensorsSource::new(&path, vec![file])?)
+        } else {
+            Box::new(TorchTensors::new(TorchFile::open(Bytes::open(&path)?)?))
+        };
+        let prefix = find_prefix(Layout::OpenAi, &*tensors)?;
+        let config = EncoderConfig::of_openai(prefix, &*tensors)?;
+        let preprocessing = Preprocessing::of_family(config.family, config.image_size);
+        let names = Names::new(Layout::OpenAi, prefix);
+        Ok(Self { path, config, names, tensors, preprocessing }.with_projection())
+    }
+
+    fn open_folder(path: PathBuf) -> Result<Self> {
+        let file = path.join("config.json");
+        let read = |file: &Path| {
+            std::fs::read_to_string(file)
+                .map_err(|source| llama::Error::Read { path: file.into(), source })
+        };
+        if !file.is_file() {
+            let reason = "it has no config.json".into();
+            return Err(Error::NotAnEncoder { path, reason });
+        }
+        let config = EncoderConfig::parse(&file, &read(&file)?)?;
+        let tensors = open_weights(&path)?;
+        let layout = Layout::of_family(config.family);
+        let prefix = find_prefix(layout, &tensors)?;
+        let settings = path.join("preprocessor_config.json");
+        let preprocessing = if settings.is_file() {
+            Preprocessing::parse(&settings, &read(&settings)?)?
+        } else {
+            Preprocessing::of_family(config.family, default_size(&config))
+        };
+        let names = Names::new(layout, prefix);
+        let tensors = Box::new(tensors);
+        Ok(Self { path, config, names, tensors, preprocessing }.with_projection())
+    }
+
+    /// The config with the width of the shared space, which only the tensors tell.
+    fn with_projection(mut self) -> Self {
+        let shape = self.tensors.shapes().get(&self.names.projection());
+        let width = |shape: &Vec<usize>| {
+            let across = self.names.projection_lies_across();
+            if across { shape.last().copied() } else { shape.first().copied() }
+        };
+        self.config.projection = shape.and_then(width);
+        self
+    }
+
+    /// Its shape.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// What its pictures go through.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// Loads it for pictures of `image_size` pixels a side. The learned places are stretched to as
+    /// many patches, which works well within half and twice the size that they were learned for.
+    ///
+    /// # Errors
+    /// [`Error::ImageSize`]; [`Error::Weights`] with everything that is missing, unexpected or of
+    /// the wrong shape; [`Error::Files`].
+    pub fn load(&self, image_size: usize, device: &Device) -> Result<Encoder> {
+        let patch = self.config.patch_size;
+        if image_size == 0 || !image_size.is_multiple_of(patch) {
+            return Err(Error::ImageSize { asked: image_size, patch });
+        }
+        let shapes = self.tensors.shapes();
+        let own = shapes.iter().filter(|(name, _shape)| self.names.is_own(name));
+        let own =
+            own.map(|(name, shape)| (name.clone(), shape.clone())).collect::<BTreeMap<_, _>>();
+        let report = LoadReport::compare(&self.names.tensors(&self.config), &own);
+        if !report.is_clean() {
+            return Err(Error::Weights { path: self.path.clone(), report: Box::new(report) });
+        }
+        Loading { source: self, device }.encoder(image_size)
+    }
+}
+
+/// The pictures' size that an encoder is used at by default: DINOv2's learned places are for larger
+/// ones than its processor makes.
+fn default_size(config: &EncoderConfig) -> usize {
+    let size = config.image_size.min(224);
+    size - size % config.patch_size
+}
+
+/// What the names of the encoder begin with in the files.
+fn find_prefix(layout: Layout, tensors: &dyn TensorSource) -> Result<&'static str> {
+    let patches = layout.patches();
+    let is_there =
+        |prefix: &&&str| tensors.shapes().contains_key(&format!("{prefix}{patches}.weight"));
+    layout.prefixes().iter().find(is_there).copied().ok_or_else(|| Error::NotAnEncoder {
+        path: tensors.path().into(),
+        reason: format!("there is no tensor `{patches}.weight`"),
+    })
+}
+
+struct Loading<'a> {
+    source: &'a EncoderSource,
+    device: &'a Device,
+}
+
+impl Loading<'_> {
+    fn read(&self, name: &str) -> Result<TensorData> {
+        Ok(self.source.tensors.read(name)?.convert_dtype(DType::F32))
+    }
+
+    fn put<const D: usize>(&self, data: TensorData) -> Tensor<D> {
+        Tensor::from_data(data, (self.device, DType::F32))
+    }
+
+    fn vector(&self, name: &str) -> Result<Tensor<1>> {
+        Ok(self.put(self.read(name)?))
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm> {
+        let weight = self.vector(&format!("{name}.weight"))?;
+        let bias = self.vector(&format!("{name}.bias"))?;
+        Ok(Norm::new(NormKind::Layer, weight, Some(bias), self.source.config.norm_eps))
+    }
+
+    fn linear(&self, name: &str) -> Result<Linear> {
+        let weight = Weight::frozen(self.read(&format!("{name}.weight"))?, self.device);
+        Ok(Linear::new(weight, Some(self.vector(&format!("{name}.bias"))?)))
+    }
+
+    /// Query, key and value.
+    fn qkv(&self, names: &Result<[String; 3], String>) -> Result<[Linear; 3]> {
+        let all = match names {
+            Ok([query, key, value]) => {
+                return Ok([self.linear(query)?, self.linear(key)?, self.linear(value)?]);
+            }
+            Err(all) => all,
+        };
+        let parts = |name: String| -> Result<[TensorData; 3]> {
+            let data = self.read(&name)?;
+            let mut shape = data.shape().to_vec();
+            shape[0] /= 3;
+            let values = data.as_slice::<f32>().expect("it was read as f32");
+            let mut parts = values.chunks_exact(values.len() / 3);
+            Ok(std::array::from_fn(|_| {
+                let part = parts.next().expect("three parts").to_vec();
+                TensorData::new(part, Shape::from(shape.clone()))
+            }))
+        };
+        let mut biases = parts(format!("{all}bias"))?.into_iter();
+        Ok(parts(format!("{all}weight"))?.map(|weight| {
+            let bias = biases.next().map(|bias| self.put(bias));
+            Linear::new(Weight::frozen(weight, self.device), bias)
+        }))
+    }
+
+    fn block(&self, layer: usize) -> Result<Block> {
+        let config = &self.source.config;
+        let names = self.source.names.block(layer, config.activation);
+        let scale = |name: &Option<String>| {
+            name.as_ref().map(|name| self.vector(name).map(Param::from_tensor)).transpose()
+        };
+        let [query, key, value] = self.qkv(&names.qkv)?;
+        let output = self.linear(&names.output)?;
+        Ok(Block {
+            attention_norm: self.norm(&names.attention_norm)?,
+            attention: Attention { query, key, value, output, n_heads: config.n_heads },
+            attention_scale: scale(&names.attention_scale)?,
+            mlp_norm: self.norm(&names.mlp_norm)?,
+            mlp: Mlp {
+                up: self.linear(&names.up)?,
+                down: self.linear(&names.down)?,
+                activation: config.activation,
+            },
+            mlp_scale: scale(&names.mlp_scale)?,
+        })
+    }
+
+    fn encoder(&self, image_size: usize) -> Result<Encoder> {
+        let (config, names) = (&self.source.config, &self.source.names);
+        let d_model = config.d_model;
+        let patches = self.read(&format!("{}.weight", names.patches()))?;
+        let patches = shaped(patches, [d_model, 3 * config.patch_size.pow(2)]);
+        let patches = Weight::frozen(patches, self.device);
+        let bias = format!("{}.bias", names.patches());
+        let bias = self.source.tensors.shapes().contains_key(&bias).then(|| self.vector(&bias));
+        let projection = config.projection.map(|_width| self.projection(&names.projection()));
+        Ok(Encoder {
+            patches: Linear::new(patches, bias.transpose()?),
+            class_token: Param::from_tensor(
+                self.put(shaped(self.read(&names.class_token())?, [1, 1, d_model])),
+            ),
+            positions: Param::from_tensor(self.positions(image_size)?),
+            input_norm: names.input_norm().map(|name| self.norm(&name)).transpose()?,
+            blocks: (0..config.n_layers).map(|layer| self.block(layer)).collect::<Result<_>>()?,
+            final_norm: self.norm(&names.final_norm())?,
+            projection: projection.transpose()?,
+            config: config.clone(),
+            image_size,
+        })
+    }
+
+    fn projection(&self, name: &str) -> Result<Linear> {
+        let matrix: Tensor<2> = self.put(self.read(name)?);
+        let across = self.source.names.projection_lies_across();
+        Ok(Linear::new(if across { matrix.transpose() } else { matrix }, None))
+    }
+
+    /// `[1, 1 + patches, d_model]`
+    fn positions(&self, image_size: usize) -> Result<Tensor<3>> {
+        let config = &self.source.config;
+        let data = self.read(&self.source.names.positions())?;
+        let (class, places) =
+            data.as_slice::<f32>().expect("it was read as f32").split_at(config.d_model);
+        let (from, to) = (config.grid(config.image_size), config.grid(image_size));
+        let values = [class, &stretch(places, config.d_model, from, to)].concat();
+        Ok(self.put(TensorData::new(values, [1, to * to + 1, config.d_model])))
+    }
+}
+
+fn shaped<const D: usize>(data: TensorData, shape: [usize; D]) -> TensorData {
+    let (bytes, _shape, dtype) = data.into_parts();
+    TensorData::from_bytes(bytes, shape, dtype)
+}
+
+/// A PyTorch file as a source of tensors.
+struct TorchTensors {
+    file: TorchFile,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl TorchTensors {
+    fn new(file: TorchFile) -> Self {
+        let shapes = file.tensors().iter().map(|(name, info)| (name.clone(), info.shape.clone()));
+        let shapes = shapes.collect();
+        Self { file, shapes }
+    }
+}
+
+impl TensorSource for TorchTensors {
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
+        &self.shapes
+    }
+
+    fn read(&self, name: &str) -> llama::Result<TensorData> {
+        self.file.read(name)
+    }
+}

@@ -1,0 +1,256 @@
+//! Pictures ─► encoder ─► the numbers of it that are wanted, as features.
+
+use burn::tensor::{DType, Device, Tensor};
+use image::RgbImage;
+use llama::read_back;
+use serde::{Deserialize, Serialize};
+
+use crate::config::EncoderConfig;
+use crate::encoder::{Encoder, class};
+use crate::error::{Error, Result};
+use crate::load::EncoderSource;
+use crate::preprocess::Preprocessing;
+
+/// Which of an encoder's numbers are features.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Pixels a side at which pictures are looked at.
+    pub image_size: usize,
+    /// States of tokens, put side by side: several are features of several scales.
+    pub states: Vec<State>,
+    /// Which tokens.
+    pub tokens: Tokens,
+}
+
+/// A state that a token passes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// What the n-th block made of it; 0 is what goes into the first.
+    Layer(usize),
+    /// The last block's, through the final norm.
+    Normed,
+    /// That in the space that CLIP shares with texts.
+    Projected,
+}
+
+/// Tokens of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tokens {
+    /// The one that gathers what the whole picture shows.
+    Class,
+    /// That, and one for each patch.
+    All,
+}
+
+impl Reading {
+    /// The whole picture at several scales: the class token a quarter, a half and three quarters of
+    /// the way up, and at the end.
+    ///
+    /// Source: arXiv 2303.16199, section 3.4, which does not say where; these are ours.
+    pub fn global(config: &EncoderConfig, image_size: usize) -> Self {
+        let quarter = |part: usize| State::Layer((config.n_layers * part / 4).max(1));
+        let mut states = vec![quarter(1), quarter(2), quarter(3), State::Normed];
+        states.dedup();
+        Self { image_size, states, tokens: Tokens::Class }
+    }
+
+    /// All tokens at the end, in the shared space of a CLIP.
+    ///
+    /// Source: the original multi-modal release, `clip_encode_image`.
+    pub fn all(config: &EncoderConfig, image_size: usize) -> Self {
+        let state = if config.projection.is_some() { State::Projected } else { State::Normed };
+        Self { image_size, states: vec![state], tokens: Tokens::All }
+    }
+
+    /// Width of a token's features.
+    ///
+    /// # Errors
+    /// [`Error::Reading`] if the encoder has no such state, or none is wanted.
+    pub fn width(&self, config: &EncoderConfig) -> Result<usize> {
+        let wrong = |state: &State, expected: String| Error::Reading {
+            found: format!("{state:?}"),
+            expected,
+        };
+        let width = |state: &State| match *state {
+            State::Layer(layer) if layer > config.n_layers => {
+                Err(wrong(state, format!("a layer from 0 to {}", config.n_layers)))
+            }
+            State::Layer(_) | State::Normed => Ok(config.d_model),
+            State::Projected => config
+                .projection
+                .ok_or_else(|| wrong(state, "a state of an encoder without projection".into())),
+        };
+        if self.states.is_empty() {
+            let found = "no states".into();
+            return Err(Error::Reading { found, expected: "at least one".into() });
+        }
+        self.states.iter().map(width).sum()
+    }
+
+    /// Tokens of a picture.
+    pub fn n_tokens(&self, config: &EncoderConfig) -> usize {
+        match self.tokens {
+            Tokens::Class => 1,
+            Tokens::All => 1 + config.grid(self.image_size).pow(2),
+        }
+    }
+}
+
+/// An encoder and how it is used: pictures go in, features come out.
+#[derive(Debug, Clone)]
+pub struct Viewer {
+    encoder: Encoder,
+    preprocessing: Preprocessing,
+    reading: Reading,
+    width: usize,
+}
+
+impl Viewer {
+    /// Loads an encoder for a way of reading it.
+    ///
+    /// # Errors
+    /// [`Error::Reading`], and as [`EncoderSource::load`].
+    pub fn load(source: &EncoderSource, reading: Reading, device: &Device) -> Result<Self> {
+        let width = reading.width(source.config())?;
+        let encoder = source.load(reading.image_size, device)?;
+        let preprocessing = source.preprocessing().at(reading.image_size);
+        Ok(Self { encoder, preprocessing, reading, width })
+    }
+
+    /// How the encoder is read.
+    pub fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// Tokens of a picture, and numbers of a token.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.reading.n_tokens(self.encoder.config()), self.width]
+    }
+
+    /// Looks at pictures.
+    ///
+    /// # Shapes
+    /// - output: `[pictures, tokens, width]`, as [`shape`](Self::shape) says
+    ///
+    /// # Panics
+    /// If there are no pictures.
+    pub fn look(&self, pictures: &[RgbImage]) -> Tensor<3> {
+        assert!(!pictures.is_empty(), "no pictures to look at");
+        let pixels = self.preprocessing.pixels(pictures, &self.encoder.device());
+        let layer = |state: &State| match state {
+            State::Layer(layer) => Some(*layer),
+            _ => None,
+        };
+        let layers = self.reading.states.iter().filter_map(layer).collect::<Vec<_>>();
+        let features = self.encoder.forward(pixels, &layers);
+        let mut layers = features.layers.into_iter();
+        let states = self.reading.states.iter().map(|state| match state {
+            State::Layer(_) => layers.next().expect("one for each layer asked for"),
+            State::Normed => features.normed.clone(),
+            State::Projected => features.projected.clone().expect("its width was asked for"),
+        });
+        let states = states.map(|state| match self.reading.tokens {
+            Tokens::Class => class(&state).unsqueeze_dim(1),
+            Tokens::All => state,
+        });
+        Tensor::cat(states.collect(), 2)
+    }
+
+    /// What an adapter that learns with it remembers; `name` is what the encoder is called.
+    ///
+    /// # Errors
+    /// [`Error::Files`] if the device fails.
+    pub fn info(&self, name: &str) -> Result<EncoderInfo> {
+        let reading = self.reading.clone();
+        Ok(EncoderInfo { name: name.into(), reading, fingerprint: self.fingerprint()? })
+    }
+
+    /// A few numbers of what it makes of a fixed picture.
+    fn fingerprint(&self) -> Result<Vec<f32>> {
+        const KEPT: usize = 8;
+        let picture = RgbImage::from_fn(32, 32, |x, y| {
+            image::Rgb([(8 * x) as u8, (8 * y) as u8, (4 * (x + y)) as u8])
+        });
+        let features = self.look(&[picture]);
+        let [_one, _tokens, width] = features.dims();
+        let first = read_back(features.slice([0..1, 0..1, 0..width.min(KEPT)]))?;
+        Ok(first.convert_dtype(DType::F32).iter::<f32>().collect())
+    }
+}
+
+/// What an adapter remembers of the encoder that it learned with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncoderInfo {
+    /// Its path, or another name.
+    pub name: String,
+    /// How it is read.
+    pub reading: Reading,
+    /// A few numbers of what it makes of a fixed picture; empty where they are not known.
+    #[serde(default)]
+    pub fingerprint: Vec<f32>,
+}
+
+impl EncoderInfo {
+    /// Checks that an encoder is the one that is remembered, on whatever device.
+    ///
+    /// # Errors
+    /// [`Error::OtherEncoder`]; [`Error::Files`] if the device fails.
+    pub fn check(&self, viewer: &Viewer) -> Result<()> {
+        /// More than devices differ by, less than encoders do.
+        const CLOSE: f32 = 0.02;
+        let found = viewer.fingerprint()?;
+        let scale = found.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
+        let is_same = viewer.reading == self.reading
+            && (self.fingerprint.is_empty()
+                || self.fingerprint.len() == found.len()
+                    && self
+                        .fingerprint
+                        .iter()
+                        .zip(&found)
+                        .all(|(a, b)| (a - b).abs() < CLOSE * scale));
+        if is_same { Ok(()) } else { Err(Error::OtherEncoder { name: self.name.clone() }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn small() -> EncoderConfig {
+        let config = r#"{"model_type": "dinov2", "hidden_size": 384, "num_attention_heads": 6}"#;
+        EncoderConfig::parse(Path::new("config.json"), config).unwrap()
+    }
+
+    #[test]
+    fn the_widths_of_states_add_up() {
+        let reading = Reading::global(&small(), 70);
+        let layers = [State::Layer(3), State::Layer(6), State::Layer(9), State::Normed];
+        assert_eq!(reading.states, layers);
+        assert_eq!((reading.width(&small()).unwrap(), reading.n_tokens(&small())), (1536, 1));
+        let all = Reading::all(&small(), 70);
+        assert_eq!((all.width(&small()).unwrap(), all.n_tokens(&small())), (384, 26));
+    }
+
+    #[test]
+    fn a_state_that_the_encoder_lacks_is_refused() {
+        let reading = |state| Reading { states: vec![state], ..Reading::all(&small(), 70) };
+        let error = reading(State::Layer(13)).width(&small()).unwrap_err().to_string();
+        assert_eq!(error, "features: Layer(13), expected a layer from 0 to 12");
+        assert!(reading(State::Projected).width(&small()).is_err());
+        let none = Reading { states: Vec::new(), ..Reading::all(&small(), 70) };
+        assert!(none.width(&small()).is_err());
+    }
+
+    #[test]
+    fn a_reading_is_written_as_it_is_said() {
+        let reading = Reading::global(&small(), 70);
+        let text = serde_json::to_string(&reading).unwrap();
+        let states = r#"[{"layer":3},{"layer":6},{"layer":9},"normed"]"#;
+        assert_eq!(text, format!(r#"{{"image_size":70,"states":{states},"tokens":"class"}}"#));
+        assert_eq!(serde_json::from_str::<Reading>(&text).unwrap(), reading);
+    }
+}

@@ -1,0 +1,96 @@
+//! Hidden states of every size's structure, against transformers.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use testing::{Golden, assert_close, golden_folder};
+use vision::{EncoderSource, Family};
+
+fn folder(case: &str) -> PathBuf {
+    golden_folder().join("vision").join(case)
+}
+
+fn check(case: &str, source: &EncoderSource, device: &Device) {
+    let golden = Golden::open(&format!("vision/{case}/golden.safetensors"));
+    let pixels = golden.tensor::<4>("pixels", device);
+    let [_batch, _channels, size, _width] = pixels.dims();
+    let encoder = source.load(size, device).unwrap();
+    let names = golden.names();
+    let layers = names.iter().filter_map(|name| name.strip_prefix("hidden.")?.parse().ok());
+    let layers = layers.collect::<Vec<usize>>();
+    assert!(layers.len() >= 4, "{case}: {layers:?}");
+    let features = encoder.forward(pixels, &layers);
+    for (layer, found) in layers.iter().zip(features.layers) {
+        let expected = golden.tensor::<3>(&format!("hidden.{layer}"), device);
+        assert_close(&format!("{case}, layer {layer}"), found, expected, 3e-4);
+    }
+    let expected = golden.tensor::<3>("normed", device);
+    assert_close(&format!("{case}, normed"), features.normed, expected, 3e-4);
+    match features.projected {
+        Some(found) => {
+            assert_eq!(source.config().family, Family::Clip);
+            let expected = golden.tensor::<3>("projected", device);
+            assert_close(&format!("{case}, projected"), found, expected, 3e-4);
+        }
+        None => assert_eq!(source.config().family, Family::Dinov2, "{case}"),
+    }
+}
+
+#[test]
+fn hidden_states_equal_transformers() {
+    for device in testing::devices() {
+        for case in
+            ["clip-b32", "clip-b16", "clip-l14", "dinov2-small", "dinov2-large", "dinov2-giant"]
+        {
+            check(case, &EncoderSource::open(folder(case)).unwrap(), &device);
+        }
+    }
+}
+
+#[test]
+fn openais_layout_gives_the_same() {
+    let source = EncoderSource::open(folder("openai/model.pt")).unwrap();
+    let config = source.config();
+    assert_eq!((config.n_layers, config.n_heads, config.image_size), (3, 2, 24));
+    for device in testing::devices() {
+        check("openai", &source, &device);
+    }
+}
+
+#[test]
+fn a_picture_of_another_size_is_refused_with_one_that_fits() {
+    let source = EncoderSource::open(folder("dinov2-small")).unwrap();
+    let error = source.load(50, &testing::flex()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "pictures of 50 pixels a side do not fit patches of 14: take a multiple of it, such as 42"
+    );
+}
+
+#[test]
+fn what_is_no_encoder_is_told() {
+    let refused = |path: PathBuf| EncoderSource::open(path).err().unwrap().to_string();
+    let language = golden_folder().join("llama-mha/base");
+    assert!(refused(language).contains("`model_type` is `llama`"));
+    let empty = tempfile::tempdir().unwrap();
+    assert!(refused(empty.path().into()).contains("it has no config.json"));
+    let adapter = golden_folder().join("formats/original.pth");
+    assert!(refused(adapter).contains("there is no tensor `conv1.weight`"));
+}
+
+#[test]
+fn weights_that_do_not_fit_are_listed() {
+    let broken = tempfile::tempdir().unwrap();
+    let config = std::fs::read_to_string(folder("clip-b16").join("config.json")).unwrap();
+    let config = config.replace("\"num_hidden_layers\": 12", "\"num_hidden_layers\": 13");
+    std::fs::write(broken.path().join("config.json"), config).unwrap();
+    std::fs::copy(
+        folder("clip-b16").join("model.safetensors"),
+        broken.path().join("model.safetensors"),
+    )
+    .unwrap();
+    let source = EncoderSource::open(broken.path()).unwrap();
+    let error = source.load(48, &testing::flex()).unwrap_err().to_string();
+    assert!(error.contains("missing (16):"), "{error}");
+    assert!(error.contains("vision_model.encoder.layers.12.layer_norm1.weight"), "{error}");
+}
