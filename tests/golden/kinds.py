@@ -64,6 +64,16 @@ class Model:
         turned = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
         return torch.cat([turned.real, turned.imag], -1)
 
+    def prompt(self, i, B):
+        """Prompt and gate of a layer, if it has them; each row of the batch has its copy, as in the original."""
+        at = f"{TOP}model.layers.{i}.self_attn.adaption_"
+        if at + "prompt" not in self.a:
+            return None, None
+        gate = self.a[at + "gate"].tanh() if self.tanh else self.a[at + "gate"]
+        if at + "factor" in self.a:
+            gate = gate * self.a[at + "factor"]
+        return self.a[at + "prompt"].repeat(B, 1, 1), gate
+
     def attention(self, i, x):
         at = f"model.layers.{i}.self_attn."
         B, n, _ = x.shape
@@ -74,15 +84,11 @@ class Model:
         v = shared(split(self.linear(at + "v_proj", x)))
         causal = torch.full((n, n), float("-inf")).triu(1)
         out = F.softmax(q @ k.transpose(2, 3) / math.sqrt(self.dim) + causal, -1) @ v
-        prompt = self.a.get(TOP + at + "adaption_prompt")
+        prompt, gate = self.prompt(i, B)
         if prompt is not None:
-            gate = self.a[TOP + at + "adaption_gate"]
-            gate = gate.tanh() if self.tanh else gate
-            if TOP + at + "adaption_factor" in self.a:
-                gate = gate * self.a[TOP + at + "adaption_factor"]
-            # Through the tuned projections, as in lit; each row of the batch has its copy, as in the original.
-            pk = shared(split(self.linear(at + "k_proj", prompt.repeat(B, 1, 1))))
-            pv = shared(split(self.linear(at + "v_proj", prompt.repeat(B, 1, 1))))
+            # Through the tuned projections, as in lit.
+            pk = shared(split(self.linear(at + "k_proj", prompt)))
+            pv = shared(split(self.linear(at + "v_proj", prompt)))
             out = out + gate * F.softmax(q @ pk.transpose(2, 3) / math.sqrt(self.dim), -1) @ pv
         return self.linear(at + "o_proj", out.transpose(1, 2).reshape(B, n, -1))
 

@@ -5,13 +5,14 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{Adapter, GatedPrompt, Llama, LlamaConfig, PromptKv, read_back};
+use llama::{Adapter, GatedPrompt, Llama, LlamaConfig, NoAdapter, PromptKv, read_back};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::config::{Activation, AdaptionPromptConfig};
+use crate::config::{Activation, AdaptionPromptConfig, Projection};
 use crate::error::Result;
+use crate::image::Sight;
 use crate::projected::ProjectedPrompts;
 
 /// The prompts of a LLaMA-Adapter: one gated prompt for each adapted layer of a model, in f32.
@@ -94,17 +95,21 @@ impl LayerPrompt {
 
     /// What the branch is multiplied by, `[1, heads or 1, 1, 1]`.
     fn activated(&self, activation: Activation) -> Tensor<4> {
-        let gate = self.gate.val();
-        let [gates] = gate.dims();
-        let gate = match activation {
-            Activation::Identity => gate,
-            Activation::Tanh => gate.tanh(),
-        };
-        let gate = match &self.factor {
-            Some(factor) => gate * factor.val(),
+        let gate = activated(&self.gate.val(), activation);
+        match &self.factor {
+            Some(factor) => gate * factor.val().reshape([1, 1, 1, 1]),
             None => gate,
-        };
-        gate.reshape([1, gates, 1, 1])
+        }
+    }
+}
+
+/// Gates as they multiply, `[gates] -> [1, gates, 1, 1]`.
+pub(crate) fn activated(gate: &Tensor<1>, activation: Activation) -> Tensor<4> {
+    let [gates] = gate.dims();
+    let gate = gate.clone().reshape([1, gates, 1, 1]);
+    match activation {
+        Activation::Identity => gate,
+        Activation::Tanh => gate.tanh(),
     }
 }
 
@@ -128,7 +133,7 @@ impl AdaptionPrompt {
     }
 
     /// Projects the prompts of some layers through a model's weights as `change` leaves them, to
-    /// join its passes.
+    /// join its passes; each row's with the picture that it sees, where `sight` has one for it.
     ///
     /// While training, do it again in every step: the result holds the step's graph. To answer,
     /// do it once and keep it beside the decoding state. It costs
@@ -140,13 +145,26 @@ impl AdaptionPrompt {
         &self,
         llama: &Llama,
         change: &dyn Adapter,
+        sight: Option<&Sight>,
         wanted: impl Fn(usize) -> bool,
     ) -> ProjectedPrompts {
+        let change = match self.config.projection {
+            Projection::Adapted => change,
+            Projection::Frozen => &NoAdapter,
+        };
         let own = self.indices.iter().zip(&self.layers).filter(|(index, _)| wanted(**index));
         let branches = own.map(|(&index, own)| {
             let attention = &llama.layers[index].attention;
-            let prompt = attention.project_prompt(index, own.prompt.val().unsqueeze(), change);
-            let PromptKv { key, value } = prompt;
+            let prompt = own.prompt.val().unsqueeze();
+            let prompt = match sight {
+                Some(sight) => sight.added_to(prompt),
+                None => prompt,
+            };
+            let PromptKv { key, value } = attention.project_prompt(index, prompt, change);
+            let (key, value) = match sight {
+                Some(sight) => (sight.of_rows(key), sight.of_rows(value)),
+                None => (key, value),
+            };
             let gate = own.activated(self.config.activation);
             (index, GatedPrompt { key, value, gate, lens: None })
         });

@@ -59,7 +59,7 @@ pub struct Status {
     pub name: String,
     /// Whether [`Adapters::current`] gives it, unless adapters are disabled.
     pub active: bool,
-    /// What it is made of: `prompts`, `v2`, `lora`.
+    /// What it is made of: `prompts`, `v2`, `lora`, `image`.
     pub parts: Vec<&'static str>,
     /// Layers with prompts, in rising order.
     pub layers: Vec<usize>,
@@ -260,6 +260,7 @@ impl Entry {
             ("prompts", any(&|own| own.prompts.is_some())),
             ("v2", any(&|own| own.v2.is_some())),
             ("lora", any(&|own| own.lora.is_some())),
+            ("image", any(&|own| own.image.is_some())),
         ];
         let prompts = adapters.iter().filter_map(|own| own.prompts.as_ref());
         let mut layers = prompts.clone().flat_map(|own| own.indices().to_vec()).collect::<Vec<_>>();

@@ -1,10 +1,11 @@
-//! What an adapter is made of: prompts, Adapter V2, LoRA, alone or together.
+//! What an adapter is made of: prompts, Adapter V2, LoRA, alone or together, and images.
 
 use burn::tensor::Device;
 use llama::{Llama, Sizes};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::image::{ImageCondition, ImageConfig};
 use crate::layers::Layers;
 use crate::lora::LoraConfig;
 use crate::v2::V2Config;
@@ -22,6 +23,9 @@ pub struct AdapterConfig {
     /// Low-rank products beside linear layers, to compare with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// What makes it see pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageConfig>,
 }
 
 impl Default for AdapterConfig {
@@ -32,19 +36,19 @@ impl Default for AdapterConfig {
 
 impl From<AdaptionPromptConfig> for AdapterConfig {
     fn from(prompts: AdaptionPromptConfig) -> Self {
-        Self { prompts: Some(prompts), v2: None, lora: None }
+        Self { prompts: Some(prompts), v2: None, lora: None, image: None }
     }
 }
 
 impl From<V2Config> for AdapterConfig {
     fn from(v2: V2Config) -> Self {
-        Self { prompts: None, v2: Some(v2), lora: None }
+        Self { prompts: None, v2: Some(v2), lora: None, image: None }
     }
 }
 
 impl From<LoraConfig> for AdapterConfig {
     fn from(lora: LoraConfig) -> Self {
-        Self { prompts: None, v2: None, lora: Some(lora) }
+        Self { prompts: None, v2: None, lora: Some(lora), image: None }
     }
 }
 
@@ -54,9 +58,10 @@ impl AdapterConfig {
     /// # Errors
     /// [`Error::Config`], [`Error::TooManyLayers`] or [`Error::NoSuchLayer`].
     pub fn validate(&self, model: &Sizes) -> Result<()> {
-        if self.prompts.is_none() && self.v2.is_none() && self.lora.is_none() {
+        let none = self.prompts.is_none() && self.v2.is_none() && self.lora.is_none();
+        if none && self.image.is_none() {
             let found = "nothing".into();
-            let expected = "prompts, V2 or LoRA";
+            let expected = "prompts, V2, LoRA or images";
             return Err(Error::Config { field: "the adapter", found, expected });
         }
         if let Some(prompts) = &self.prompts {
@@ -67,6 +72,9 @@ impl AdapterConfig {
         }
         if let Some(lora) = &self.lora {
             lora.validate(model.n_layers)?;
+        }
+        if let Some(image) = &self.image {
+            image.validate(self.prompts.as_ref(), model.n_layers)?;
         }
         Ok(())
     }
@@ -82,7 +90,9 @@ impl AdapterConfig {
             self.prompts.as_ref().map(|prompts| prompts.init(llama.config(), seed, device));
         let v2 = self.v2.as_ref().map(|v2| v2.init(llama, device)).transpose()?;
         let lora = self.lora.as_ref().map(|lora| lora.init(llama.config(), seed, device));
-        Ok(AdapterWeights { prompts: prompts.transpose()?, v2, lora: lora.transpose()? })
+        let image = self.image.as_ref();
+        let image = image.map(|own| ImageCondition::init(own, llama.config(), seed, device));
+        Ok(AdapterWeights { prompts: prompts.transpose()?, v2, lora: lora.transpose()?, image })
     }
 }
 
@@ -102,6 +112,9 @@ pub struct AdaptionPromptConfig {
     /// the original multi-modal release.
     #[serde(default)]
     pub factor: bool,
+    /// Which weights make keys and values of prompts.
+    #[serde(default)]
+    pub projection: Projection,
     /// Numbers that training starts from.
     #[serde(default)]
     pub init: Init,
@@ -116,6 +129,17 @@ pub enum Gate {
     /// One a query head, as in the paper.
     #[serde(rename = "head")]
     PerHead,
+}
+
+/// Which weights make keys and values of prompts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Projection {
+    /// Those that texts go through, as Adapter V2 and LoRA change them: as in lit-llama.
+    #[default]
+    Adapted,
+    /// The base's own, as in the original multi-modal release.
+    Frozen,
 }
 
 /// What a gate passes through before it multiplies the branch.
@@ -167,6 +191,7 @@ impl Default for AdaptionPromptConfig {
             gate: Gate::Scalar,
             activation: Activation::Identity,
             factor: false,
+            projection: Projection::Adapted,
             init: Init::default(),
         }
     }

@@ -14,6 +14,7 @@ use crate::data::{
 };
 use crate::error::{Error, Result};
 use crate::files::keys::{Part, key};
+use crate::image::ImageCondition;
 use crate::layers::Layers;
 use crate::lora::{Lora, LoraConfig, LoraLayer, LoraPair};
 use crate::v2::{AdapterV2, Scale, V2Config, V2Layer, V2Linear, V2Norm};
@@ -63,7 +64,15 @@ impl AdapterWeights {
         if !problems.is_empty() {
             return Err(Error::Tensors { path: path.into(), problems });
         }
+        let image = data.image.as_ref().map(|own| {
+            let Sizes { d_model, n_heads, .. } = *model;
+            ImageCondition::from_data(own, d_model, n_heads, device, &mut problems)
+        });
+        if !problems.is_empty() {
+            return Err(Error::Tensors { path: path.into(), problems });
+        }
         Ok(Self {
+            image,
             prompts: data.prompts.as_ref().map(|own| prompts_from(own, model, device)),
             v2: data.v2.as_ref().map(|own| v2_from(own, model, device)),
             lora: data.lora.as_ref().map(|own| lora_from(own, model, device)),
@@ -80,6 +89,7 @@ impl AdapterWeights {
             prompts: self.prompts.as_ref().map(prompts_to).transpose()?,
             v2: self.v2.as_ref().map(v2_to).transpose()?,
             lora: self.lora.as_ref().map(lora_to).transpose()?,
+            image: self.image.as_ref().map(ImageCondition::to_data).transpose()?,
         })
     }
 }
@@ -96,6 +106,11 @@ impl AdapterData {
         }
         if let Some(lora) = &self.lora {
             check_lora(lora, model, &mut problems);
+        }
+        if let Some(image) = &self.image {
+            let prompts = self.prompts.as_ref().map(|own| prompts_config(own, model.n_layers));
+            let checked = image.config.validate(prompts.as_ref(), model.n_layers);
+            problems.extend(checked.err().map(|error| error.to_string()));
         }
         problems
     }
@@ -199,16 +214,22 @@ fn check_lora(lora: &LoraData, model: &Sizes, problems: &mut Vec<String>) {
     }
 }
 
-fn prompts_from(prompts: &PromptData, model: &Sizes, device: &Device) -> AdaptionPrompt {
+fn prompts_config(prompts: &PromptData, n_layers: usize) -> AdaptionPromptConfig {
     let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
-    let config = AdaptionPromptConfig {
+    AdaptionPromptConfig {
         adapter_len: prompts.adapter_len,
-        layers: Layers::of(&indices, model.n_layers),
+        layers: Layers::of(&indices, n_layers),
         gate: prompts.gate,
         activation: prompts.activation,
         factor: prompts.layers.values().any(|own| own.factor.is_some()),
+        projection: prompts.projection,
         init: Init::default(),
-    };
+    }
+}
+
+fn prompts_from(prompts: &PromptData, model: &Sizes, device: &Device) -> AdaptionPrompt {
+    let indices = prompts.layers.keys().copied().collect();
+    let config = prompts_config(prompts, model.n_layers);
     let layers = prompts.layers.values().map(|own| {
         let (prompt, gate) = (own.prompt.clone(), own.gate.clone());
         LayerPrompt::from_values(prompt, gate, own.factor, prompts.adapter_len, device)
@@ -232,6 +253,7 @@ fn prompts_to(prompts: &AdaptionPrompt) -> Result<PromptData> {
         d_model,
         gate: config.gate,
         activation: config.activation,
+        projection: config.projection,
         layers,
     })
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use llama::{Architecture, Fingerprint, LinearName, LlamaConfig, NormName, Sizes};
 
-use crate::config::{Activation, Gate};
+use crate::config::{Activation, Gate, Projection};
+use crate::image::ImageConfig;
 use crate::v2::Scale;
 
 /// An adapter without a model or a device.
@@ -18,6 +19,8 @@ pub struct AdapterData {
     pub v2: Option<V2Data>,
     /// Low-rank products.
     pub lora: Option<LoraData>,
+    /// What makes it see pictures.
+    pub image: Option<ImageData>,
 }
 
 /// What is known of the base model.
@@ -52,6 +55,8 @@ pub struct PromptData {
     pub gate: Gate,
     /// What gates pass through.
     pub activation: Activation,
+    /// Which weights make keys and values of them.
+    pub projection: Projection,
     /// By the layer's index in the model.
     pub layers: BTreeMap<usize, PromptLayer>,
 }
@@ -126,6 +131,15 @@ pub struct LoraData {
     pub pairs: BTreeMap<(usize, LinearName), (Vec<f32>, Vec<f32>)>,
 }
 
+/// An image condition's numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageData {
+    /// Its shape.
+    pub config: ImageConfig,
+    /// Shapes and numbers by the names that files have for them.
+    pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
 impl AdapterData {
     /// Numbers that training changed.
     pub fn n_parameters(&self) -> usize {
@@ -139,6 +153,8 @@ impl AdapterData {
         let norms = norms.map(|own| own.weight.len() + len(&own.bias));
         let pairs = self.lora.iter().flat_map(|lora| lora.pairs.values());
         let pairs = pairs.map(|(a, b)| a.len() + b.len());
-        prompts.chain(linears).chain(norms).chain(pairs).sum()
+        let image = self.image.iter().flat_map(|image| image.tensors.values());
+        let image = image.map(|(_shape, values)| values.len());
+        prompts.chain(linears).chain(norms).chain(pairs).chain(image).sum()
     }
 }

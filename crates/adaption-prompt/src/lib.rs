@@ -7,6 +7,9 @@
 //!                    PEFT's folder         Adapters ─► by name
 //! ```
 //!
+//! An adapter with an [`ImageCondition`] sees pictures: [`AdapterWeights::prepare_seeing`] takes the
+//! features that a frozen encoder (crate `vision`) gives of them.
+//!
 //! The base model is never touched: it lives on a plain device, the adapter on an autodiff device,
 //! and only the adapter can have gradients.
 //!
@@ -47,6 +50,7 @@ mod convert;
 mod data;
 mod error;
 pub mod files;
+mod image;
 mod layers;
 mod lora;
 mod mix;
@@ -59,11 +63,16 @@ mod weights;
 
 pub use adapter::{AdaptionPrompt, LayerPrompt};
 pub use adapters::{Adapters, Status};
-pub use config::{Activation, AdapterConfig, AdaptionPromptConfig, Gate, Init};
+pub use config::{Activation, AdapterConfig, AdaptionPromptConfig, Gate, Init, Projection};
 pub use data::{
-    AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data, V2LinearData, V2NormData,
+    AdapterData, BaseInfo, ImageData, LoraData, PromptData, PromptLayer, V2Data, V2LinearData,
+    V2NormData,
 };
 pub use error::{Error, Result};
+pub use image::{
+    Fusion, GlobalTokens, ImageCondition, ImageConfig, ImageForm, ImageTokens, QueryTokens, Sight,
+    Views,
+};
 pub use layers::Layers;
 pub use lora::{Lora, LoraConfig, LoraLayer, LoraPair};
 pub use mix::{AnyAdapter, Mix, MixPart};

@@ -2,6 +2,7 @@
 
 use llama::Llama;
 
+use crate::image::{ImageCondition, ImageConfig, Views};
 use crate::prepared::Prepared;
 use crate::weights::AdapterWeights;
 
@@ -33,7 +34,20 @@ impl Mix {
     /// # Panics
     /// If a part was made for a model of other sizes.
     pub fn prepare(&self, llama: &Llama) -> Prepared {
-        let parts = self.parts.iter().map(|part| part.adapter.prepare(llama).weighted(part.weight));
+        self.of_parts(|adapter| adapter.prepare(llama))
+    }
+
+    /// The same for rows that see pictures, as [`AdapterWeights::prepare_seeing`] does. Parts that
+    /// see none take part as they are.
+    ///
+    /// # Panics
+    /// As [`AdapterWeights::prepare_seeing`].
+    pub fn prepare_seeing(&self, llama: &Llama, views: &Views) -> Prepared {
+        self.of_parts(|adapter| adapter.prepare_seeing(llama, views))
+    }
+
+    fn of_parts(&self, prepare: impl Fn(&AdapterWeights) -> Prepared) -> Prepared {
+        let parts = self.parts.iter().map(|part| prepare(&part.adapter).weighted(part.weight));
         parts.reduce(Prepared::plus).unwrap_or_default()
     }
 }
@@ -70,6 +84,23 @@ impl AnyAdapter {
             Self::Single(adapter) => adapter.prepare(llama),
             Self::Mix(mix) => mix.prepare(llama),
         }
+    }
+
+    /// The same for rows that see pictures.
+    ///
+    /// # Panics
+    /// As [`AdapterWeights::prepare_seeing`].
+    pub fn prepare_seeing(&self, llama: &Llama, views: &Views) -> Prepared {
+        match self {
+            Self::Single(adapter) => adapter.prepare_seeing(llama, views),
+            Self::Mix(mix) => mix.prepare_seeing(llama, views),
+        }
+    }
+
+    /// Shapes of what makes its parts see pictures.
+    pub fn images(&self) -> Vec<&ImageConfig> {
+        let images = self.parts().into_iter().filter_map(|own| own.image.as_ref());
+        images.map(ImageCondition::config).collect()
     }
 
     /// The adapters in it.

@@ -8,6 +8,7 @@ use crate::config::{Activation, Gate};
 use crate::data::{AdapterData, V2Data};
 use crate::error::Result;
 use crate::files::read_to_show;
+use crate::image::ImageConfig;
 use crate::v2::Scale;
 
 /// What is in an adapter, to show.
@@ -21,6 +22,8 @@ pub struct AdapterSummary {
     pub v2: Option<V2Summary>,
     /// Its low-rank products.
     pub lora: Option<LoraSummary>,
+    /// How it sees pictures.
+    pub image: Option<ImageConfig>,
     /// Numbers that training changed.
     pub n_parameters: usize,
 }
@@ -114,6 +117,7 @@ impl AdapterSummary {
             prompts,
             v2: data.v2.as_ref().map(V2Summary::of),
             lora,
+            image: data.image.as_ref().map(|own| own.config.clone()),
             n_parameters: data.n_parameters(),
         }
     }

@@ -6,13 +6,14 @@ use llama::{Adapter, Llama};
 
 use crate::adapter::AdaptionPrompt;
 use crate::config::AdapterConfig;
+use crate::image::{ImageCondition, Sight, Views};
 use crate::lora::Lora;
 use crate::prepared::{Change, Prepared};
 use crate::projected::ProjectedPrompts;
 use crate::v2::AdapterV2;
 
-/// An adapter: prompts, Adapter V2, LoRA, or several of them. On an autodiff device it can be
-/// trained.
+/// An adapter: prompts, Adapter V2, LoRA, or several of them, and what makes it see pictures. On an
+/// autodiff device it can be trained.
 #[derive(Module, Debug)]
 pub struct AdapterWeights {
     /// Gated prompts.
@@ -21,11 +22,13 @@ pub struct AdapterWeights {
     pub v2: Option<AdapterV2>,
     /// Low-rank products.
     pub lora: Option<Lora>,
+    /// What makes it see pictures.
+    pub image: Option<ImageCondition>,
 }
 
 impl From<AdaptionPrompt> for AdapterWeights {
     fn from(prompts: AdaptionPrompt) -> Self {
-        Self { prompts: Some(prompts), v2: None, lora: None }
+        Self { prompts: Some(prompts), v2: None, lora: None, image: None }
     }
 }
 
@@ -36,6 +39,7 @@ impl AdapterWeights {
             prompts: self.prompts.as_ref().map(|prompts| prompts.config().clone()),
             v2: self.v2.as_ref().map(|v2| v2.config().clone()),
             lora: self.lora.as_ref().map(|lora| lora.config().clone()),
+            image: self.image.as_ref().map(|image| image.config().clone()),
         }
     }
 
@@ -47,19 +51,48 @@ impl AdapterWeights {
     /// # Panics
     /// If it was made for a model of other sizes.
     pub fn prepare(&self, llama: &Llama) -> Prepared {
-        self.prepare_layers(llama, |_| true)
+        self.prepare_layers(llama, None, |_| true)
     }
 
-    /// As [`prepare`](Self::prepare), for a part of the layers: others have no prompts then.
-    pub fn prepare_layers(&self, llama: &Llama, wanted: impl Fn(usize) -> bool) -> Prepared {
+    /// As [`prepare`](Self::prepare), for rows that see pictures. A row without one gets what it
+    /// would get from [`prepare`](Self::prepare), bit for bit.
+    ///
+    /// # Panics
+    /// If it was made for a model of other sizes, or features have another width than its own.
+    pub fn prepare_seeing(&self, llama: &Llama, views: &Views) -> Prepared {
+        self.prepare_layers(llama, self.look(views).as_ref(), |_| true)
+    }
+
+    /// What rows see of pictures, or nothing, if the adapter sees none or no row has any. See
+    /// [`ImageCondition::look`].
+    ///
+    /// # Panics
+    /// As [`ImageCondition::look`].
+    pub fn look(&self, views: &Views) -> Option<Sight> {
+        let image = self.image.as_ref()?;
+        views.rows.iter().any(Option::is_some).then(|| image.look(views))
+    }
+
+    /// As [`prepare_seeing`](Self::prepare_seeing), for a part of the layers: others have no prompts
+    /// then.
+    pub fn prepare_layers(
+        &self,
+        llama: &Llama,
+        sight: Option<&Sight>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Prepared {
         let change = Change { weight: 1.0, v2: self.v2.clone(), lora: self.lora.clone() };
         let changes = if change.is_empty() { Vec::new() } else { vec![change] };
         let without_prompts = Prepared { prompts: ProjectedPrompts::default(), changes };
-        let prompts = self
-            .prompts
-            .as_ref()
-            .map(|prompts| prompts.project(llama, &without_prompts as &dyn Adapter, wanted));
-        Prepared { prompts: prompts.unwrap_or_default(), ..without_prompts }
+        let change: &dyn Adapter = &without_prompts;
+        let image = self.image.as_ref().zip(sight);
+        // Where pictures are prompts themselves, other prompts do not see them.
+        let added = sight.filter(|_| self.image.as_ref().is_some_and(|own| own.gate.is_some()));
+        let prompts = self.prompts.as_ref();
+        let prompts = prompts.map(|own| own.project(llama, change, added, &wanted));
+        let early = image.map(|(own, sight)| own.early_prompts(llama, change, sight, &wanted));
+        let early = early.unwrap_or_default().into_iter().collect();
+        Prepared { prompts: prompts.unwrap_or_default().plus(early), ..without_prompts }
     }
 
     /// The lowest layer that it changes; none below has a part in its gradients.
@@ -72,7 +105,8 @@ impl AdapterWeights {
             .lora
             .iter()
             .filter_map(|lora| lora.layers.iter().position(|own| !own.pairs.is_empty()));
-        prompts.chain(v2).chain(lora).min().unwrap_or(0)
+        let image = self.image.iter().filter(|own| !own.early.is_empty()).map(|_| 0);
+        prompts.chain(v2).chain(lora).chain(image).min().unwrap_or(0)
     }
 
     /// Where its numbers are.

@@ -72,7 +72,8 @@ pub struct Texts {
     pub sequences: Arc<Vec<Sequence>>,
     /// The row of every token, text behind text, where texts that begin alike share rows, numbered
     /// in the order in which they are first used. `sequences` count in tokens then. Such texts have
-    /// no cache, and prompts are the same for all of them.
+    /// no cache. Where each text has a prompt of its own, those that share rows have equal ones: what
+    /// such a row is, is worked out with the first one's.
     pub rows: Option<Arc<Vec<usize>>>,
     /// `None` where queries and keys are not rotated, or were rotated before.
     pub turns: Option<Arc<Turns>>,
@@ -124,8 +125,7 @@ impl KvCache {
 /// Source: arXiv 2305.13245; arXiv 2205.14135; arXiv 2303.16199, equations 5 to 8.
 ///
 /// # Panics
-/// If the device has no fused operations, shapes do not fit, or texts that share rows have a cache
-/// or prompts of their own.
+/// If the device has no fused operations, shapes do not fit, or texts that share rows have a cache.
 pub fn attention(
     qkv: Tensor<2>,
     heads: Heads,

@@ -25,9 +25,9 @@ impl Llama {
     /// Lays whole texts of any lengths out for one pass.
     ///
     /// Where attention is fused they lie side by side, and texts that begin alike share the rows of
-    /// their common tokens: causal attention gives the same for these. An adapter that differs
-    /// from text to text would not, so a pass over such texts takes none. Elsewhere texts are padded
-    /// on the right to the longest one; no real token sees the padding behind it.
+    /// their common tokens, as far as `sharing` lets them: causal attention gives the same for these,
+    /// if their adapters do. Elsewhere texts are padded on the right to the longest one; no real
+    /// token sees the padding behind it.
     ///
     /// # Errors
     /// [`Error::TokenId`](crate::Error::TokenId), or [`Error::TooLong`](crate::Error::TooLong) if a
@@ -35,7 +35,7 @@ impl Llama {
     ///
     /// # Panics
     /// If there are no texts.
-    pub fn lay_out(&self, texts: &[&[u32]]) -> Result<LaidOut> {
+    pub fn lay_out(&self, texts: &[&[u32]], sharing: &Sharing) -> Result<LaidOut> {
         const PADDING: u32 = 0;
         let longest = texts.iter().map(|text| text.len()).max().expect("there are texts");
         self.check_length(longest)?;
@@ -53,7 +53,7 @@ impl Llama {
             let pass = self.pass(texts.len(), longest)?;
             return Ok(LaidOut { tokens, pass, rows: rows.collect() });
         }
-        let Shared { tokens, positions, rows } = Shared::new(texts);
+        let Shared { tokens, positions, rows } = Shared::new(texts, sharing);
         let mut next = 0;
         let sequences = texts.iter().map(|text| {
             next += text.len();
@@ -69,11 +69,29 @@ impl Llama {
     }
 
     /// Rows that [`lay_out`](Self::lay_out) makes of some texts.
-    pub fn count_rows(&self, texts: &[&[u32]]) -> usize {
+    pub fn count_rows(&self, texts: &[&[u32]], sharing: &Sharing) -> usize {
         if self.is_fused() {
-            return Shared::new(texts).tokens.len();
+            return Shared::new(texts, sharing).tokens.len();
         }
         texts.len() * texts.iter().map(|text| text.len()).max().unwrap_or(0)
+    }
+}
+
+/// Which texts of a pass are worked on together as far as they begin alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sharing {
+    /// All of them: the adapter is the same for all.
+    All,
+    /// Those with the same number, one for each text: their adapters are equal.
+    Within(Vec<usize>),
+}
+
+impl Sharing {
+    fn group(&self, text: usize) -> usize {
+        match self {
+            Self::All => 0,
+            Self::Within(groups) => groups[text],
+        }
     }
 }
 
@@ -89,13 +107,14 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(texts: &[&[u32]]) -> Self {
+    fn new(texts: &[&[u32]], sharing: &Sharing) -> Self {
         let (mut tokens, mut positions) = (Vec::new(), Vec::new());
         let mut known = HashMap::new();
-        let rows = texts.iter().map(|text| {
+        let rows = texts.iter().enumerate().map(|(index, text)| {
+            let group = sharing.group(index);
             let mut before = None;
             let path = text.iter().enumerate().map(|(position, &token)| {
-                let row = *known.entry((before, token)).or_insert_with(|| {
+                let row = *known.entry((group, before, token)).or_insert_with(|| {
                     tokens.push(token);
                     positions.push(position);
                     tokens.len() - 1
@@ -122,6 +141,16 @@ mod tests {
             positions: vec![0, 1, 2, 2, 3, 0, 1],
             rows: vec![vec![0, 1, 2], vec![0, 1, 3, 4], vec![5, 6], vec![0, 1, 2]],
         };
-        assert_eq!(Shared::new(&texts), expected);
+        assert_eq!(Shared::new(&texts, &Sharing::All), expected);
+    }
+    #[test]
+    fn texts_whose_adapters_differ_share_none() {
+        let texts: [&[u32]; 3] = [&[7, 8], &[7, 8, 9], &[7, 9]];
+        let expected = Shared {
+            tokens: vec![7, 8, 7, 8, 9, 9],
+            positions: vec![0, 1, 0, 1, 2, 1],
+            rows: vec![vec![0, 1], vec![2, 3, 4], vec![0, 5]],
+        };
+        assert_eq!(Shared::new(&texts, &Sharing::Within(vec![4, 2, 4])), expected);
     }
 }

@@ -84,7 +84,7 @@ pub use fingerprint::{Fingerprint, Sizes};
 pub use generate::{Completion, FinishReason, GenerationConfig, Request, Step, generate};
 pub use generator::Generator;
 pub use kernels::GatedPrompt;
-pub use laid_out::LaidOut;
+pub use laid_out::{LaidOut, Sharing};
 pub use layer::Layer;
 pub use linear::Linear;
 pub use model::Llama;

@@ -102,6 +102,26 @@ pub trait Adapter {
     }
 }
 
+impl<A: Adapter + ?Sized> Adapter for &A {
+    fn prompts(&self, layer: usize) -> &[GatedPrompt] {
+        (**self).prompts(layer)
+    }
+
+    fn linear(
+        &self,
+        layer: usize,
+        name: LinearName,
+        input: &Tensor<3>,
+        linear: &Linear,
+    ) -> Option<Tensor<3>> {
+        (**self).linear(layer, name, input, linear)
+    }
+
+    fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {
+        (**self).norm(layer, name, norm)
+    }
+}
+
 /// The base model alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoAdapter;

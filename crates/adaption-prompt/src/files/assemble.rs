@@ -7,19 +7,21 @@ use llama::Architecture;
 
 use super::keys::{self, Part};
 use super::tensors::{Array, Arrays};
-use crate::config::{Activation, Gate};
-use crate::data::{AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data};
+use crate::config::{Activation, Gate, Projection};
+use crate::data::{AdapterData, BaseInfo, ImageData, LoraData, PromptData, PromptLayer, V2Data};
 use crate::error::{Error, Result};
+use crate::image::{ImageConfig, PLACE};
 use crate::v2::Scale;
 
 /// What the settings say should be among the tensors.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
-    pub prompts: Option<(Gate, Activation)>,
+    pub prompts: Option<(Gate, Activation, Projection)>,
     /// Length and number of layers.
     pub prompt_shape: Option<(usize, usize)>,
     pub scale: Option<Scale>,
     pub lora: Option<(usize, f64)>,
+    pub image: Option<ImageConfig>,
 }
 
 /// Named tensors ─► data, all that is wrong in one report.
@@ -32,7 +34,13 @@ pub(crate) fn assemble(
     let mut problems = Vec::new();
     let mut parts: BTreeMap<(usize, Part), Array> = BTreeMap::new();
     let last = base.sizes.as_ref().map(|sizes| sizes.n_layers);
+    let is_image = |name: &str| name.strip_prefix(PLACE).is_some_and(|rest| rest.starts_with('.'));
+    let mut images = BTreeMap::new();
     for (name, array) in arrays {
+        if expected.image.is_some() && is_image(&name) {
+            images.insert(name, (array.shape, array.values));
+            continue;
+        }
         let known = keys::parse(&name).filter(|(_, _, part)| expected.knows(*part));
         match known {
             Some((family, layer, part)) => {
@@ -56,7 +64,8 @@ pub(crate) fn assemble(
     if !problems.is_empty() {
         return Err(Error::Tensors { path: path.into(), problems });
     }
-    Ok(AdapterData { base, prompts, v2, lora })
+    let image = expected.image.clone().map(|config| ImageData { config, tensors: images });
+    Ok(AdapterData { base, prompts, v2, lora, image })
 }
 
 impl Expected {
@@ -73,13 +82,13 @@ impl Expected {
 
 fn prompts_of(
     parts: &BTreeMap<(usize, Part), Array>,
-    (gate, activation): (Gate, Activation),
+    (gate, activation, projection): (Gate, Activation, Projection),
     shape: Option<(usize, usize)>,
     family: Option<&Architecture>,
     problems: &mut Vec<String>,
 ) -> PromptData {
-    let mut data =
-        PromptData { adapter_len: 0, d_model: 0, gate, activation, layers: BTreeMap::new() };
+    let layers = BTreeMap::new();
+    let mut data = PromptData { adapter_len: 0, d_model: 0, gate, activation, projection, layers };
     let of_layers =
         parts.keys().filter(|(_, part)| matches!(part, Part::Prompt | Part::Gate | Part::Factor));
     let mut layers = of_layers.map(|(layer, _)| *layer).collect::<Vec<_>>();
@@ -239,6 +248,9 @@ pub(crate) fn arrays(data: &AdapterData) -> Arrays {
             put(layer, Part::LoraA(name), vec![lora.rank, a.len() / lora.rank], a);
             put(layer, Part::LoraB(name), vec![b.len() / lora.rank, lora.rank], b);
         }
+    }
+    for (name, (shape, values)) in data.image.iter().flat_map(|own| &own.tensors) {
+        arrays.insert(name.clone(), Array::new(shape.clone(), values.clone()));
     }
     arrays
 }

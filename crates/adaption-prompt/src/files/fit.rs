@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use llama::Sizes;
+use llama::{LinearName, Sizes};
 
 use super::format::Format;
 use super::original;
 use super::peft::{has_separate_linears, is_peft};
-use crate::config::{Activation, Gate};
+use crate::config::{Activation, Gate, Projection};
 use crate::data::{AdapterData, PromptData, PromptLayer};
 use crate::error::{Error, Result};
 use crate::v2::Scale;
@@ -29,6 +29,12 @@ pub(crate) fn fit(
     let sizes = sizes.as_ref();
     match format {
         Format::LlamaAdapter => return Ok((data, losses)),
+        // Its own files of adapters that see images are read, not written.
+        _ if data.image.is_some() => {
+            data.image = None;
+            let (rest, more) = fit(data, format, gates)?;
+            return Ok((rest, [vec!["what makes it see images".into()], more].concat()));
+        }
         Format::Peft | Format::PeftBin if is_peft(&data) => return Ok((data, losses)),
         Format::Peft | Format::PeftBin => {
             drop_v2(&mut data, &mut losses);
@@ -92,6 +98,7 @@ pub(crate) fn fit(
             }
         }
     }
+    usual_projection(&mut data, &mut losses);
     let of_gpt2 = data.base.architecture.is_some_and(|family| family.name == "gpt2");
     if of_gpt2 && !matches!(format, Format::Peft | Format::PeftBin) {
         losses.push("that the model is GPT-2, whose branch has no output projection".into());
@@ -101,6 +108,19 @@ pub(crate) fn fit(
         return Err(Error::NothingLeft { to, losses });
     }
     Ok((data, losses))
+}
+
+/// Elsewhere prompts go through what Adapter V2 and LoRA make of the base's projections.
+fn usual_projection(data: &mut AdapterData, losses: &mut Vec<String>) {
+    let Some(prompts) = data.prompts.as_mut() else { return };
+    let is_own = |name: &LinearName| matches!(name, LinearName::Key | LinearName::Value);
+    let v2 = data.v2.iter().flat_map(|own| own.linears.keys());
+    let lora = data.lora.iter().flat_map(|own| own.pairs.keys());
+    let changed = v2.chain(lora).any(|(_layer, name)| is_own(name));
+    if prompts.projection == Projection::Frozen && changed {
+        losses.push("that prompts go through the base's own projections".into());
+    }
+    prompts.projection = Projection::Adapted;
 }
 
 fn drop_v2(data: &mut AdapterData, losses: &mut Vec<String>) {

@@ -60,10 +60,11 @@ pub fn read_folder(folder: &Path) -> Result<AdapterData> {
         let name = base.name.take();
         base = settings.base.info();
         base.name = base.name.or(name);
-        let gates = |own: PromptSettings| (own.gate, own.activation);
+        let gates = |own: PromptSettings| (own.gate, own.activation, own.projection);
         expected.prompts = settings.prompts.map(gates);
         expected.scale = settings.v2.map(|own| own.scale);
         expected.lora = settings.lora.map(|LoraSettings { rank, alpha }| (rank, alpha));
+        expected.image = settings.image;
     }
     assemble(base, &expected, arrays, &path)
 }

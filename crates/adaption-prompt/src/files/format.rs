@@ -8,7 +8,7 @@ use llama::Sizes;
 
 use super::fit::fit;
 use super::lit::{self, Lit, Purpose};
-use super::{SETTINGS_FILE, folder, original, peft, torch};
+use super::{SETTINGS_FILE, folder, original, original_images, peft, torch};
 use crate::config::Activation;
 use crate::convert::not_the_last;
 use crate::data::{AdapterData, BaseInfo};
@@ -23,7 +23,7 @@ pub enum Format {
     Peft,
     /// PEFT's older folder with `adapter_model.bin`.
     PeftBin,
-    /// The original release's `.pth`.
+    /// The original release's `.pth`; those that see images are read, not written.
     Original,
     /// lit-llama's checkpoint.
     LitLlama,
@@ -79,10 +79,7 @@ impl Format {
         }
         let names = torch::names(path)?;
         let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|(name, _)| test(name));
-        if any(&|name| name == "visual_query.weight") {
-            return Err(not("adapters of the original release that see images are not read"));
-        }
-        if any(&|name| name == "adapter_query.weight") {
+        if any(&|name| name == original::TABLE) {
             return Ok(Self::Original);
         }
         if !any(&lit::knows) {
@@ -142,6 +139,7 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
     let sizes: Option<&Sizes> = hints.base.sizes.as_ref();
     let mut data = match format {
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => folder::read_folder(path)?,
+        Format::Original if original_images::knows_file(path)? => original_images::read(path)?,
         Format::Original => original::read(path, hints.original_gates)?,
         Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Use(sizes))?,
     };

@@ -15,8 +15,8 @@ use llama::Sizes;
 use super::lit_v2::{is_norm, read_v2, write_v2};
 use super::tensors::{Array, Arrays};
 use super::torch;
-use crate::config::{Activation, Gate};
-use crate::data::{AdapterData, BaseInfo, PromptData, PromptLayer};
+use crate::config::{Activation, Gate, Projection};
+use crate::data::{AdapterData, PromptData, PromptLayer};
 use crate::error::{Error, Result};
 
 /// Whose names.
@@ -88,7 +88,7 @@ pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
     if !problems.is_empty() {
         return Err(wrong(problems));
     }
-    Ok(AdapterData { base: BaseInfo::default(), prompts, v2, lora: None })
+    Ok(AdapterData { prompts, v2, ..AdapterData::default() })
 }
 
 fn prompts(
@@ -135,6 +135,7 @@ fn prompts(
         d_model,
         gate,
         activation,
+        projection: Projection::Adapted,
         layers: found,
     })
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use llama::{LinearName, NormName, Sizes};
 
 use super::lit::Lit;
+use super::meta_rows::{from_meta, to_meta};
 use super::tensors::{Array, Arrays};
 use crate::data::{V2Data, V2LinearData, V2NormData};
 use crate::v2::Scale;
@@ -138,19 +139,12 @@ fn split(values: &[f32], sizes: &Sizes, lit: Lit, interleaved: bool) -> Option<[
     let (query, rest) = values.split_at(n_heads * head_dim);
     let (key, value) = rest.split_at(n_kv_heads * head_dim);
     let order = |rows: &[f32]| match lit {
-        Lit::Llama => reorder(rows, head_dim, |half, row| (row % half) * 2 + row / half),
+        Lit::Llama => from_meta(rows, head_dim, 1),
         Lit::Gpt => rows.to_vec(),
     };
     Some([order(query), order(key), value.to_vec()])
 }
 
-/// The rows of each head in another order: row `i` comes from `from(half, i)`.
-fn reorder(rows: &[f32], head_dim: usize, from: impl Fn(usize, usize) -> usize) -> Vec<f32> {
-    let heads = rows.chunks_exact(head_dim);
-    heads
-        .flat_map(|head| (0..head_dim).map(|row| head[from(head_dim / 2, row)]).collect::<Vec<_>>())
-        .collect()
-}
 /// Adds the numbers to a file's tensors.
 pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &Sizes, lit: Lit) {
     let whole = |layer: usize, name: LinearName| {
@@ -173,7 +167,7 @@ pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &Sizes, lit: Lit
         let [query, key, value] = parts.map(|name| whole(layer, name));
         for ((query, key), value) in query.into_iter().zip(key).zip(value) {
             let order = |rows: Vec<f32>| match lit {
-                Lit::Llama => reorder(&rows, sizes.head_dim, |half, row| row / 2 + row % 2 * half),
+                Lit::Llama => to_meta(&rows, sizes.head_dim, 1),
                 Lit::Gpt => rows,
             };
             let fused = [order(query.1), order(key.1), value.1].concat();
@@ -193,17 +187,5 @@ pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &Sizes, lit: Lit
             None => pick(FINAL_NORM[0], FINAL_NORM[1]).to_owned(),
         };
         put(place, own.weight.clone());
-    }
-}
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metas_order_of_rows_goes_there_and_back() {
-        let meta = (0..8).map(|x| x as f32).collect::<Vec<_>>();
-        let ours = reorder(&meta, 8, |half, row| (row % half) * 2 + row / half);
-        assert_eq!(ours, [0.0, 2.0, 4.0, 6.0, 1.0, 3.0, 5.0, 7.0]);
-        assert_eq!(reorder(&ours, 8, |half, row| row / 2 + row % 2 * half), meta);
     }
 }

@@ -13,11 +13,12 @@ use std::path::Path;
 
 use super::tensors::{Array, Arrays};
 use super::torch;
-use crate::config::{Activation, Gate};
-use crate::data::{AdapterData, BaseInfo, PromptData, PromptLayer};
+use crate::config::{Activation, Gate, Projection};
+use crate::data::{AdapterData, PromptData, PromptLayer};
 use crate::error::{Error, Result};
 
-const TABLE: &str = "adapter_query.weight";
+/// The tensor of all prompts.
+pub(crate) const TABLE: &str = "adapter_query.weight";
 
 /// The layer of a gate's name.
 fn gate_layer(name: &str) -> Option<usize> {
@@ -76,15 +77,16 @@ pub(crate) fn read(path: &Path, activation: Activation) -> Result<AdapterData> {
         (layer, PromptLayer { prompt: prompt.to_vec(), gate, factor: None })
     });
     let layers = layers.collect();
-    let prompts = PromptData { adapter_len, d_model, gate, activation, layers };
-    Ok(AdapterData { prompts: Some(prompts), base: BaseInfo::default(), v2: None, lora: None })
+    let projection = Projection::default();
+    let prompts = PromptData { adapter_len, d_model, gate, activation, projection, layers };
+    Ok(AdapterData { prompts: Some(prompts), ..AdapterData::default() })
 }
 
 /// Prompt tokens of the released adapters.
 const RELEASED_LEN: usize = 10;
 
 /// Gates of all layers, from the first to the last.
-fn gates(arrays: Arrays) -> Result<Vec<Vec<f32>>, String> {
+pub(crate) fn gates(arrays: Arrays) -> Result<Vec<Vec<f32>>, String> {
     let mut gates = BTreeMap::new();
     for (name, array) in arrays {
         let layer = gate_layer(&name).ok_or_else(|| format!("unexpected: {name}"))?;

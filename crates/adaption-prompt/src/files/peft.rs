@@ -1,7 +1,7 @@
 //! `adapter_config.json`, as Hugging Face PEFT has it.
 //!
 //! An adapter that PEFT's own code cannot compute (a gate a head, tanh, scattered layers, Adapter
-//! V2) is of a method that PEFT does not know, so that it refuses the folder instead of computing
+//! V2, images) is of a method that PEFT does not know, so that it refuses the folder instead of computing
 //! something else without a word.
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use llama::LinearName;
 use serde_json::{Value, json};
 
 use super::keys::module;
-use crate::config::{Activation, Gate};
+use crate::config::{Activation, Gate, Projection};
 use crate::data::{AdapterData, LoraData, PromptData};
 use crate::error::{Error, Result};
 
@@ -49,6 +49,7 @@ pub(crate) enum Method {
 /// Whether PEFT can load the adapter and computes the same.
 pub fn is_peft(data: &AdapterData) -> bool {
     match (&data.prompts, &data.v2, &data.lora) {
+        _ if data.image.is_some() => false,
         (Some(prompts), None, None) => prompts.is_peft() && reaches_the_last(data, prompts),
         (None, None, Some(lora)) => has_separate_linears(data) && is_even(lora),
         _ => false,
@@ -198,4 +199,5 @@ const PLAIN_LORA: [(&str, &str); 16] = [
 ];
 
 /// Gates as PEFT has them.
-pub(crate) const GATES: (Gate, Activation) = (Gate::Scalar, Activation::Identity);
+pub(crate) const GATES: (Gate, Activation, Projection) =
+    (Gate::Scalar, Activation::Identity, Projection::Adapted);

@@ -5,9 +5,10 @@ use std::path::Path;
 use llama::{Fingerprint, Sizes};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Activation, Gate};
+use crate::config::{Activation, Gate, Projection};
 use crate::data::{AdapterData, BaseInfo};
 use crate::error::{Error, Result};
+use crate::image::ImageConfig;
 use crate::v2::Scale;
 
 /// Name of the file.
@@ -27,6 +28,8 @@ pub(crate) struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mix: Option<Vec<MixSettings>>,
     #[serde(default)]
     pub base: BaseSettings,
@@ -36,6 +39,12 @@ pub(crate) struct Settings {
 pub(crate) struct PromptSettings {
     pub gate: Gate,
     pub activation: Activation,
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub projection: Projection,
+}
+
+fn is_usual(projection: &Projection) -> bool {
+    *projection == Projection::default()
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,10 +98,14 @@ impl Settings {
         let prompts = data.prompts.as_ref();
         Self {
             format: VERSION,
-            prompts: prompts
-                .map(|own| PromptSettings { gate: own.gate, activation: own.activation }),
+            prompts: prompts.map(|own| PromptSettings {
+                gate: own.gate,
+                activation: own.activation,
+                projection: own.projection,
+            }),
             v2: data.v2.as_ref().map(|own| V2Settings { scale: own.scale }),
             lora: data.lora.as_ref().map(|own| LoraSettings { rank: own.rank, alpha: own.alpha }),
+            image: data.image.as_ref().map(|own| own.config.clone()),
             mix: None,
             base: BaseSettings::of(&data.base),
         }
@@ -101,7 +114,8 @@ impl Settings {
     /// Settings of a mix.
     pub fn of_mix(mix: Vec<MixSettings>, base: &BaseInfo) -> Self {
         let base = BaseSettings::of(base);
-        Self { format: VERSION, prompts: None, v2: None, lora: None, mix: Some(mix), base }
+        let (prompts, v2, lora, image) = (None, None, None, None);
+        Self { format: VERSION, prompts, v2, lora, image, mix: Some(mix), base }
     }
 
     /// Reads the file of a folder, if there is one.

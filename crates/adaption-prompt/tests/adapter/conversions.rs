@@ -5,8 +5,8 @@ use std::path::Path;
 
 use adaption_prompt::files::{Format, Hints, read, write};
 use adaption_prompt::{
-    Activation, AdapterData, BaseInfo, Error, Gate, LoraData, PromptData, PromptLayer, Scale,
-    V2Data, V2LinearData, V2NormData,
+    Activation, AdapterData, BaseInfo, Error, Gate, LoraData, Projection, PromptData, PromptLayer,
+    Scale, V2Data, V2LinearData, V2NormData,
 };
 use llama::{LinearName, LlamaConfig, NormName, Sizes};
 use proptest::prelude::*;
@@ -82,6 +82,7 @@ impl Shape {
             d_model: config.d_model,
             gate: self.gate,
             activation: self.activation,
+            projection: Projection::Adapted,
             layers: prompts.collect(),
         };
         let v2 = self.v2.map(|scale| {
@@ -109,7 +110,7 @@ impl Shape {
             data
         });
         let base = BaseInfo::of(config, Some("some/base".into()));
-        AdapterData { base, prompts: Some(prompts), v2, lora: None }
+        AdapterData { base, prompts: Some(prompts), v2, ..AdapterData::default() }
     }
 
     fn hints(&self, original_gates: Activation) -> Hints {
@@ -290,9 +291,10 @@ fn small(prompts: bool) -> AdapterData {
         d_model,
         gate: Gate::Scalar,
         activation: Activation::Identity,
+        projection: Projection::Adapted,
         layers: [(0, own)].into(),
     });
-    AdapterData { base: BaseInfo::of(&config, None), prompts, v2: None, lora: None }
+    AdapterData { base: BaseInfo::of(&config, None), prompts, ..AdapterData::default() }
 }
 
 fn lora(layers: usize) -> LoraData {

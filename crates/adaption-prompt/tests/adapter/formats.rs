@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::files::{Format, Hints, read, write};
 use adaption_prompt::{
     Activation, AdapterData, AdapterSummary, AdapterWeights, AnyAdapter, BaseInfo, Error, Gate,
-    PromptData, PromptLayer,
+    Projection, PromptData, PromptLayer,
 };
 use burn::tensor::Tensor;
 use llama::torch::{Value, to_bytes};
@@ -164,6 +164,7 @@ fn the_released_7b_layout_is_30_layers_of_10_from_layer_2() {
         d_model: 4096,
         gate: Gate::PerHead,
         activation: Activation::Tanh,
+        projection: Projection::Adapted,
         layers: (2..32).map(layer).collect(),
     };
     let data = AdapterData { base: sizes_7b(), prompts: Some(prompts), ..Default::default() };
@@ -295,17 +296,6 @@ fn lits_prompts_for_another_number_of_layers_are_refused() {
         let found = "expected prompts in the last 2 of 4 layers, found them in [1, 2]";
         assert!(error.to_string().contains(found), "{name}: {error}");
     }
-}
-
-#[test]
-fn an_adapter_that_sees_images_says_that_it_is_not_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("7B.pth");
-    let tensors: [(&str, &[usize], f32); 2] =
-        [("adapter_query.weight", &[310, 8], 1.0), ("visual_query.weight", &[10, 8], 1.0)];
-    torch_file(&path, &tensors);
-    let error = Format::detect(&path).unwrap_err().to_string();
-    assert!(error.contains("that see images are not read"), "{error}");
 }
 
 #[test]

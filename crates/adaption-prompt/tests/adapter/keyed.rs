@@ -65,6 +65,9 @@ pub fn tensors(data: &mut AdapterData) -> BTreeMap<String, &mut [f32]> {
         found.insert(format!("{at}.lora_A.weight"), a);
         found.insert(format!("{at}.lora_B.weight"), b);
     }
+    for (name, (_shape, values)) in data.image.iter_mut().flat_map(|own| &mut own.tensors) {
+        found.insert(name.clone(), values);
+    }
     found
 }
 

@@ -80,7 +80,7 @@ fn scales_and_biases_around_every_linear_layer_equal_lits() {
     for case in BASES {
         // The prompts' keys and values go through the tuned projections.
         let prompts = Some(heads(Layers::Last(2), false));
-        let config = AdapterConfig { prompts, v2: Some(V2Config::lit()), lora: None };
+        let config = AdapterConfig { prompts, ..V2Config::lit().into() };
         check(case, "v2_lit", &config);
     }
 }

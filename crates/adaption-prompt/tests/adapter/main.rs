@@ -7,6 +7,7 @@ mod decoding;
 mod files;
 mod formats;
 mod hostile;
+mod images;
 mod keyed;
 mod kinds;
 mod lifecycle;

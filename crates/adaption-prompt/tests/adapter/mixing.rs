@@ -13,7 +13,7 @@ use crate::zoo::{
     answer, branch, distance, everywhere, kinds, logits, on_every_base, opened, plain, zoo,
 };
 
-fn mix(parts: &[(f64, &AdapterWeights)]) -> Mix {
+pub fn mix(parts: &[(f64, &AdapterWeights)]) -> Mix {
     let part = |(index, &(weight, adapter)): (usize, &(f64, &AdapterWeights))| MixPart {
         name: format!("part{index}"),
         weight,
@@ -189,11 +189,11 @@ fn parts_of_one_adapter_and_of_a_mix_differ_only_where_they_meet() {
         let llama = open_base("llama-gqa-tied", &device);
         let lora = LoraConfig { linears: vec![LinearName::Query], ..Default::default() };
         let prompts = plain(4, Layers::Last(2));
-        let both = AdapterConfig { prompts: Some(prompts), v2: None, lora: Some(lora) };
+        let both = AdapterConfig { lora: Some(lora), ..prompts.into() };
         let both = opened(both, &llama, 1, &device);
         let AdapterWeights { prompts, lora, .. } = both.clone();
-        let prompts = AdapterWeights { prompts, v2: None, lora: None };
-        let lora = AdapterWeights { prompts: None, v2: None, lora };
+        let prompts = AdapterWeights { prompts, v2: None, lora: None, image: None };
+        let lora = AdapterWeights { prompts: None, v2: None, lora, image: None };
         let mixed = mix(&[(1.0, &prompts), (1.0, &lora)]);
         let rows = [vec![3, 1, 4, 1, 5]];
         let expected = logits(&llama, &rows, &both.prepare(&llama));

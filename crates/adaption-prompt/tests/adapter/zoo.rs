@@ -67,14 +67,11 @@ pub fn kinds() -> Vec<(&'static str, AdapterConfig)> {
         ("v2", V2Config::paper().into()),
         ("v2 on inputs", V2Config::input_scale().into()),
         ("v2 of biases", V2Config::bias_only().into()),
-        (
-            "lit",
-            AdapterConfig { prompts: Some(tanh.clone()), v2: Some(V2Config::lit()), lora: None },
-        ),
+        ("lit", AdapterConfig { prompts: Some(tanh.clone()), ..V2Config::lit().into() }),
         ("lora", lora.into()),
         (
             "everything",
-            AdapterConfig { prompts: Some(tanh), v2: Some(V2Config::lit()), lora: Some(wide) },
+            AdapterConfig { v2: Some(V2Config::lit()), lora: Some(wide), ..tanh.into() },
         ),
     ]
 }

@@ -203,10 +203,6 @@ fn inputs<'a>(
         window: call.window,
         prompt: prompt.map(|[key, value, gate]| {
             let [batches, _kv_heads, len, _head_dim] = slices::dims(key);
-            assert!(
-                call.rows.is_none() || batches == 1,
-                "texts that share rows have one prompt, not {batches}",
-            );
             Prompt {
                 key: slice(key),
                 value: slice(value),

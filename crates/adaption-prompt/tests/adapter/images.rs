@@ -1,0 +1,318 @@
+//! Adapters that see pictures: conditions equal an independent reference's, rows without a picture are
+//! untouched, and the original release's files compute what its code computes.
+
+use adaption_prompt::files::{Format, write};
+use adaption_prompt::{
+    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, AnyAdapter, BaseInfo, Error,
+    Fusion, Gate, ImageCondition, ImageConfig, ImageForm, Layers, RowAdapters, Views,
+};
+use burn::tensor::{Device, Tensor};
+use llama::{Adapter, GenerationConfig, Llama, Sizes, generate};
+use testing::{Golden, assert_close, assert_relative, golden_folder};
+
+use crate::keyed;
+use crate::mixing::mix;
+use crate::parity::{GRADIENTS, LOGITS, LOSS, logits, mean_loss};
+use crate::tiny::open_base;
+
+/// The picture that each row of the goldens sees.
+const ROWS: [Option<usize>; 4] = [Some(1), None, Some(0), Some(1)];
+
+const BASES: [&str; 2] = ["llama-gqa-tied", "llama-headdim16"];
+const KINDS: [&str; 4] = ["global", "queries", "early", "early_global"];
+
+/// The adapter of a golden file.
+fn config(kind: &str) -> AdapterConfig {
+    let is_early = kind.starts_with("early");
+    let is_global = kind.ends_with("global");
+    let queries = ImageForm::Queries { count: 4, width: 8, blocks: 2, heads: 2 };
+    let early = Fusion::Early { layers: 2, gate: Gate::PerHead, activation: Activation::Tanh };
+    let image = ImageConfig {
+        features: if is_global { 24 } else { 12 },
+        form: if is_global { ImageForm::Global { hidden: 6 } } else { queries },
+        fusion: if is_early { early } else { Fusion::Prompts { gate: 1.0 } },
+        encoder: None,
+    };
+    let prompts = AdaptionPromptConfig {
+        adapter_len: 4,
+        layers: Layers::Last(if is_early { 1 } else { 2 }),
+        gate: Gate::PerHead,
+        activation: if kind == "queries" { Activation::Tanh } else { Activation::Identity },
+        ..Default::default()
+    };
+    AdapterConfig { image: Some(image), ..prompts.into() }
+}
+
+fn open(case: &str, kind: &str, device: &Device) -> (Llama, Golden, AdapterWeights) {
+    let llama = open_base(case, &device.clone().without_autodiff());
+    let golden = Golden::open(&format!("{case}/images/{kind}.safetensors"));
+    let adapter = keyed::open(&golden, &config(kind), &llama, device);
+    (llama, golden, adapter)
+}
+
+fn views(golden: &Golden, rows: &[Option<usize>], device: &Device) -> Views {
+    let device = device.clone().without_autodiff();
+    Views { features: golden.tensor("features", &device), rows: rows.to_vec() }
+}
+
+#[test]
+fn conditions_equal_the_reference() {
+    for device in testing::devices() {
+        for case in BASES {
+            for kind in KINDS {
+                let (llama, golden, adapter) = open(case, kind, &device.clone().autodiff());
+                let what = |key: &str| format!("{case} {kind} {key}");
+                let prepared = adapter.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+                let found = logits(&llama, &golden, "input_ids", &prepared);
+                let expected = golden.tensor::<3>("logits", &device);
+                assert_close(&what("logits"), found.clone().inner(), expected, LOGITS);
+                let loss = mean_loss(found, &golden.rows("labels"));
+                let expected = golden.tensor::<1>("loss", &device);
+                assert_relative(&what("loss"), loss.clone().inner(), expected, LOSS);
+                for (key, found) in keyed::gradients(&adapter, &loss.backward()) {
+                    let (_shape, expected) = golden.floats(&format!("grad.{key}"));
+                    if key.ends_with(".attn.key.bias") {
+                        // Softmax does not see what is added to all keys: both are rounding.
+                        assert!(found.iter().chain(&expected).all(|x| x.abs() < 1e-6), "{key}");
+                        continue;
+                    }
+                    let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
+                    assert_relative(&what(&key), tensor(&found), tensor(&expected), GRADIENTS);
+                }
+            }
+        }
+    }
+}
+
+/// What each row gives alone.
+fn alone(llama: &Llama, golden: &Golden, adapter: &AdapterWeights, row: usize) -> Tensor<3> {
+    let device = llama.device();
+    let one = match ROWS[row] {
+        None => adapter.prepare(llama),
+        Some(picture) => {
+            let features = golden.tensor::<3>("features", &device);
+            adapter.prepare_seeing(llama, &Views::one(features.narrow(0, picture, 1)))
+        }
+    };
+    let tokens = golden.int_tensor("input_ids", &device).narrow(0, row, 1);
+    llama.logits(llama.forward(tokens, None, &one).unwrap(), &one)
+}
+
+#[test]
+fn rows_of_a_mixed_batch_are_as_they_are_alone() {
+    for device in testing::devices() {
+        for kind in KINDS {
+            let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
+            let together = adapter.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+            let together = logits(&llama, &golden, "input_ids", &together);
+            // The same once more, each row with an adapter of its own.
+            let features = golden.tensor::<3>("features", &device);
+            let prepared = ROWS.map(|row| match row {
+                Some(picture) => {
+                    let features = features.clone().narrow(0, picture, 1);
+                    adapter.prepare_seeing(&llama, &Views::one(features))
+                }
+                None => adapter.prepare(&llama),
+            });
+            let rows = RowAdapters::new(&prepared.each_ref().map(Some));
+            let stacked = logits(&llama, &golden, "input_ids", &rows);
+            for row in 0..ROWS.len() {
+                let what = format!("{kind}, row {row}");
+                let expected = alone(&llama, &golden, &adapter, row);
+                assert_close(&what, together.clone().narrow(0, row, 1), expected.clone(), 1e-5);
+                assert_close(&what, stacked.clone().narrow(0, row, 1), expected, 1e-5);
+            }
+        }
+    }
+}
+
+/// The same adapter with its image gates at 0.
+fn closed(kind: &str, llama: &Llama, golden: &Golden, device: &Device) -> AdapterWeights {
+    let open = keyed::open(golden, &config(kind), llama, device);
+    let mut data = open.to_data(BaseInfo::of(llama.config(), None)).unwrap();
+    let image = data.image.as_mut().unwrap();
+    let gates = image.tensors.iter_mut().filter(|(name, _)| name.ends_with("gate"));
+    gates.for_each(|(_name, (_shape, values))| values.fill(0.0));
+    AdapterWeights::from_data(&data, &Sizes::from(llama.config()), "a test".as_ref(), device)
+        .unwrap()
+}
+
+#[test]
+fn a_zero_image_gate_is_the_text_adapter_bit_for_bit() {
+    for device in testing::devices() {
+        for case in BASES {
+            for kind in KINDS {
+                let (llama, golden, _open) = open(case, kind, &device);
+                let adapter = closed(kind, &llama, &golden, &device);
+                let text = AdapterWeights { image: None, ..adapter.clone() };
+                let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
+                for rows in [ROWS, [Some(0); 4], [None; 4]] {
+                    let seeing = adapter.prepare_seeing(&llama, &views(&golden, &rows, &device));
+                    let found = logits(&llama, &golden, "input_ids", &seeing);
+                    assert_eq!(found.to_data(), expected.to_data(), "{case} {kind} {rows:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_without_a_picture_is_the_text_adapter_bit_for_bit() {
+    for device in testing::devices() {
+        for kind in KINDS {
+            let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
+            let text = AdapterWeights { image: None, ..adapter.clone() };
+            let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
+            let seeing = adapter.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+            let found = logits(&llama, &golden, "input_ids", &seeing);
+            let row = |all: &Tensor<3>| all.clone().narrow(0, 1, 1).to_data();
+            assert_eq!(row(&found), row(&expected), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn statistics_center_and_spread_the_features() {
+    for device in testing::devices() {
+        let (_llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
+        let condition = adapter.image.unwrap();
+        let features = golden.tensor::<3>("features", &device);
+        let ones = vec![1.0; 24];
+        let plain = condition.clone().with_statistics(&[0.0; 24], &ones);
+        let moved = condition.with_statistics(&[2.0; 24], &[4.0; 24]);
+        let look =
+            |own: &ImageCondition, features: Tensor<3>| own.look(&Views::one(features)).tokens();
+        let expected = look(&plain, features.clone());
+        assert_close("tokens", look(&moved, features * 4.0 + 2.0), expected, 1e-5);
+    }
+}
+
+#[test]
+fn a_fresh_adapter_that_sees_is_the_base_bit_for_bit() {
+    for device in testing::devices() {
+        for kind in KINDS {
+            let (llama, golden, _open) = open("llama-gqa-tied", kind, &device);
+            let base = logits(&llama, &golden, "input_ids", &llama::NoAdapter);
+            let fresh = config(kind).init(&llama, 3, &device).unwrap();
+            let again = config(kind).init(&llama, 3, &device).unwrap();
+            let data = |own: &AdapterWeights| own.to_data(BaseInfo::default()).unwrap();
+            assert_eq!(data(&fresh), data(&again));
+            let seeing = fresh.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+            let found = logits(&llama, &golden, "input_ids", &seeing);
+            assert_eq!(found.to_data(), base.to_data(), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_written_with_the_picture_seen_once() {
+    for device in testing::devices() {
+        let (llama, golden, adapter) = open("llama-gqa-tied", "queries", &device);
+        let prompts = ROWS.map(|_| vec![5, 6, 7]);
+        let config = GenerationConfig { max_new_tokens: 6, ..GenerationConfig::default() };
+        let write = |adapter: &dyn Adapter, prompts: &[Vec<u32>]| {
+            let texts = generate(&llama, adapter, prompts, &config).unwrap();
+            texts.into_iter().map(|text| text.tokens).collect::<Vec<_>>()
+        };
+        let seeing = adapter.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+        let together = write(&seeing, &prompts);
+        assert_eq!(together[0], together[3]);
+        let blind = write(&adapter.prepare(&llama), &prompts[..1]);
+        assert_eq!(together[1], blind[0]);
+        let features = golden.tensor::<3>("features", &device).narrow(0, 0, 1);
+        let one = write(&adapter.prepare_seeing(&llama, &Views::one(features)), &prompts[..1]);
+        assert_eq!(together[2], one[0]);
+    }
+}
+
+#[test]
+fn what_sees_is_saved_and_loaded() {
+    let device = testing::flex();
+    for kind in KINDS {
+        let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
+        let folder = tempfile::tempdir().unwrap();
+        adapter.save(folder.path(), &llama, "some/base").unwrap();
+        let loaded = AdapterWeights::load(folder.path(), &llama, &device).unwrap();
+        assert_eq!(loaded.config().image, adapter.config().image, "{kind}");
+        let answer = |own: &AdapterWeights| {
+            let seeing = own.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+            logits(&llama, &golden, "input_ids", &seeing).to_data()
+        };
+        assert_eq!(answer(&loaded), answer(&adapter), "{kind}");
+    }
+}
+
+#[test]
+fn numbers_that_do_not_fit_are_listed() {
+    let device = testing::flex();
+    let (llama, _golden, adapter) = open("llama-gqa-tied", "global", &device);
+    let mut data = adapter.to_data(BaseInfo::of(llama.config(), None)).unwrap();
+    let tensors = &mut data.image.as_mut().unwrap().tensors;
+    let up = tensors.remove("image.up.weight").unwrap();
+    tensors.insert("image.upp.weight".into(), up);
+    tensors.get_mut("image.down.bias").unwrap().0 = vec![16, 2];
+    let sizes = Sizes::from(llama.config());
+    let error = AdapterWeights::from_data(&data, &sizes, "a".as_ref(), &device).unwrap_err();
+    let message = error.to_string();
+    for part in [
+        "missing: image.up.weight",
+        "unexpected: image.upp.weight",
+        "image.down.bias: expected [32], found [16, 2]",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn other_formats_say_that_they_cannot_hold_what_sees() {
+    let device = testing::flex();
+    let (llama, _golden, adapter) = open("llama-gqa-tied", "global", &device);
+    let data = adapter.to_data(BaseInfo::of(llama.config(), None)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for format in Format::ALL.into_iter().filter(|format| *format != Format::LlamaAdapter) {
+        let path = folder.path().join(format.name());
+        let error = write(&data, &path, format, Activation::Tanh, false).unwrap_err();
+        assert!(matches!(error, Error::Lossy { .. }), "{error}");
+        assert!(error.to_string().contains("what makes it see images"), "{error}");
+        assert!(!path.exists());
+        // With leave it is written without.
+        write(&data, &path, format, Activation::Tanh, true).unwrap();
+    }
+}
+
+#[test]
+fn files_of_the_original_release_compute_what_its_code_does() {
+    let golden = Golden::open("images/golden.safetensors");
+    for device in testing::devices() {
+        let llama = open_base("llama-mha", &device);
+        for name in ["BIAS-7B.pth", "LORA-BIAS-7B.pth", "CAPTION-7B.pth"] {
+            let path = golden_folder().join("images").join(name);
+            let loaded = AnyAdapter::load(&path, &llama, &device).unwrap();
+            let AnyAdapter::Single(adapter) = &loaded else { panic!("it is no mix") };
+            let views = views(&golden, &[Some(0), Some(1)], &device);
+            let seeing = adapter.prepare_seeing(&llama, &views);
+            let found = logits(&llama, &golden, "input_ids", &seeing);
+            assert_close(name, found, golden.tensor(name, &device), LOGITS);
+
+            // In our folder it stays what it is.
+            let folder = tempfile::tempdir().unwrap();
+            loaded.save(folder.path(), &llama, "llama-mha").unwrap();
+            let again = AdapterWeights::load(folder.path(), &llama, &device).unwrap();
+            let seeing = again.prepare_seeing(&llama, &views);
+            let found = logits(&llama, &golden, "input_ids", &seeing);
+            assert_close(name, found, golden.tensor(name, &device), LOGITS);
+        }
+    }
+}
+
+#[test]
+fn mixes_add_what_their_parts_see() {
+    let device = testing::flex();
+    let (llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
+    let views = views(&golden, &ROWS, &device);
+    let expected = logits(&llama, &golden, "input_ids", &adapter.prepare_seeing(&llama, &views));
+    let mix = mix(&[(0.25, &adapter), (0.75, &adapter)]);
+    let mix: AnyAdapter = mix.into();
+    let found = logits(&llama, &golden, "input_ids", &mix.prepare_seeing(&llama, &views));
+    assert_close("a mix of one adapter with itself", found, expected, 1e-4);
+}
