@@ -18,8 +18,7 @@ fn main() -> anyhow::Result<()> {
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
 
     let lesson = |instruction: &str, output: &str| {
-        let (instruction, output) = (instruction.into(), output.into());
-        let row = Instruction { instruction, input: String::new(), output };
+        let row = Instruction::new(instruction, "", output);
         Ok::<_, anyhow::Error>(Example::encode_all(&[row], &tokenizer, 256)?.0)
     };
     let lessons = [

@@ -91,6 +91,7 @@ fn main() -> anyhow::Result<()> {
                 .map(|at| ((row * 7919 + at * 104_729) % 32000) as u32)
                 .collect(),
             labels_from: 1,
+            image: None,
         })
         .collect::<Vec<_>>();
     let order = Order {

@@ -15,11 +15,7 @@ fn main() -> anyhow::Result<()> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
     let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
-    let row = |output: &str| Instruction {
-        instruction: "Tell me about Kate.".into(),
-        input: String::new(),
-        output: output.into(),
-    };
+    let row = |output: &str| Instruction::new("Tell me about Kate.", "", output);
     let prompt = tokenizer.encode(&row("").prompt())?;
 
     // Two adapters of other lengths in other layers, each taught one answer.

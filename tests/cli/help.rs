@@ -37,6 +37,14 @@ fn the_options_of_generate() {
           --use <NAMES>            Which adapter answers, by its name, or `none`: one for all prompts,
                                    or one for each, separated by commas [default: the first --adapter]
 
+    Images:
+          --image <FILE>          An image that the adapter sees, JPEG, PNG or WebP: one for all
+                                  prompts, or, given several times, one for each
+          --image-encoder <PATH>  The frozen encoder that looks at images: a folder of a CLIP or a
+                                  DINOv2 as Hugging Face has them, or a file in OpenAI's layout. With an
+                                  adapter that sees images the default is the one that it learned with,
+                                  where it was then
+
     Request:
       -p, --prompt <TEXT>       A text for the model. With an adapter it is put as an instruction;
                                 without one it goes through the model's chat template, or, if the model

@@ -91,6 +91,7 @@ fn an_adapter_folder() {
         "prompts",
         "v2",
         "lora",
+        "image",
         "n_parameters",
         "gates",
     ];

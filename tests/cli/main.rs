@@ -8,6 +8,7 @@ mod errors;
 mod fetch;
 mod formats;
 mod help;
+mod images;
 mod inspect;
 mod plan;
 mod program;

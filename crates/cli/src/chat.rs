@@ -4,8 +4,9 @@
 
 use std::io::{BufRead, IsTerminal, stdin, stdout};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
-use adaption_prompt::{Adapters, Status};
+use adaption_prompt::{Adapters, Prepared, Status};
 use anyhow::Context;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -14,6 +15,7 @@ use crate::adapters::{AdapterArgs, BASE};
 use crate::answer::Answering;
 use crate::conversation::Conversation;
 use crate::error::Error;
+use crate::images::{EncoderArgs, Looker};
 use crate::interrupt::{self, Writing};
 use crate::model::ModelArgs;
 use crate::output::{note, print};
@@ -33,6 +35,11 @@ pub struct Args {
     /// A system text, for models whose chat template has a place for it.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
+    /// An image that the adapter sees, JPEG, PNG or WebP; /image shows it another one.
+    #[arg(long, value_name = "FILE", help_heading = "Images")]
+    image: Option<PathBuf>,
+    #[command(flatten)]
+    encoder: EncoderArgs,
     #[command(flatten)]
     adapters: AdapterArgs,
     #[command(flatten)]
@@ -46,6 +53,7 @@ const HELP: &str = "\
 /reset         forget what was said
 /adapters      show the adapters, the active one with a star
 /use NAME      answer with another adapter; `none` for the base model
+/image FILE    show the adapter an image; without FILE take it away
 /system TEXT   set a system text and start anew; without TEXT take it away
 /quit          end, as does Ctrl-D
 Ctrl-C         stop the answer";
@@ -70,7 +78,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         .into());
     }
-    let mut chat = Chat { answering, adapters, wording, conversation: Conversation::default() };
+    let mut chat = Chat {
+        answering,
+        adapters,
+        wording,
+        conversation: Conversation::default(),
+        looker: Looker::new(&args.encoder, &base),
+        image: None,
+        seeing: None,
+    };
     interrupt::watch()?;
     let mut lines = Lines::open()?;
     if lines.is_interactive() {
@@ -79,6 +95,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if let Some(text) = &args.system {
         chat.system(text);
+    }
+    if let Some(image) = &args.image {
+        chat.show(image)?;
     }
     while let Some(line) = lines.next()? {
         match chat.line(line.trim()) {
@@ -99,9 +118,27 @@ struct Chat<'a> {
     adapters: Adapters<'a>,
     wording: Wording,
     conversation: Conversation,
+    looker: Looker<'a>,
+    image: Option<PathBuf>,
+    /// The active adapter with the image, made ready once for all turns.
+    seeing: Option<Prepared>,
 }
 
 impl Chat<'_> {
+    /// Lets the active adapter see an image from now on.
+    fn show(&mut self, image: &Path) -> anyhow::Result<()> {
+        let name = self.adapters.active().filter(|_| self.adapters.is_enabled());
+        self.seeing = Some(self.looker.prepare(&self.adapters, name, image)?);
+        self.image = Some(image.to_owned());
+        note(&format!("(looking at {})", image.display()));
+        Ok(())
+    }
+
+    /// What answers now.
+    fn current(&self) -> Prepared {
+        self.seeing.clone().unwrap_or_else(|| self.adapters.current())
+    }
+
     /// What a user should know about the wording.
     fn manner(&self) -> &'static str {
         match self.wording {
@@ -130,6 +167,11 @@ impl Chat<'_> {
             "/system" => self.system(rest.trim()),
             "/adapters" => self.list(),
             "/use" => self.switch(rest.trim()),
+            "/image" if rest.trim().is_empty() => {
+                (self.image, self.seeing) = (None, None);
+                note("(no image)");
+            }
+            "/image" => self.show(Path::new(rest.trim()))?,
             _ if word.starts_with('/') => note(&format!("no command `{word}`; /help shows them")),
             _ => self.turn(line)?,
         }
@@ -153,6 +195,17 @@ impl Chat<'_> {
     }
 
     fn switch(&mut self, name: &str) {
+        self.activate(name);
+        // What is shown stays in sight, if the one that answers now can see.
+        self.seeing = None;
+        if let Some(image) = self.image.take()
+            && let Err(error) = self.show(&image)
+        {
+            note(&format!("({error}; the image is put away)"));
+        }
+    }
+
+    fn activate(&mut self, name: &str) {
         if name == BASE {
             self.adapters.disable();
             return note("(the base model answers)");
@@ -200,7 +253,7 @@ impl Chat<'_> {
             ));
         }
         let writing = Writing::begin();
-        let answer = self.answering.answer(&self.adapters.current(), prompt, &mut |piece| {
+        let answer = self.answering.answer(&self.current(), prompt, &mut |piece| {
             print(piece)?;
             Ok(if writing.interrupted() {
                 ControlFlow::Break(())

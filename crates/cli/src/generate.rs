@@ -1,14 +1,17 @@
 //! `llama-adapter generate`: a prompt or an instruction ─► an answer on stdout
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
+use adaption_prompt::{Adapters, Prepared, RowAdapters};
 use llama::{Message, Tokenizer};
 use train::template::alpaca;
 
 use crate::adapters::{AdapterArgs, BASE};
 use crate::answer::Answering;
 use crate::error::Error;
-use crate::model::ModelArgs;
+use crate::images::{EncoderArgs, Looker};
+use crate::model::{Base, ModelArgs};
 use crate::output;
 use crate::sampling::SamplingArgs;
 use crate::wording::Wording;
@@ -30,6 +33,12 @@ pub struct Args {
     /// separated by commas [default: the first --adapter].
     #[arg(long = "use", value_name = "NAMES", value_delimiter = ',', help_heading = "Adapters")]
     names: Vec<String>,
+    /// An image that the adapter sees, JPEG, PNG or WebP: one for all prompts, or, given several
+    /// times, one for each.
+    #[arg(long, value_name = "FILE", help_heading = "Images")]
+    image: Vec<PathBuf>,
+    #[command(flatten)]
+    encoder: EncoderArgs,
     #[command(flatten)]
     request: RequestArgs,
     #[command(flatten)]
@@ -96,7 +105,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let base = args.model.load()?;
     let adapters = args.adapters.load(&base)?;
     let names = args.names(adapters.active())?;
-    let rows = adapters.rows(&names)?;
+    let seeing = args.seeing(&base, &adapters, &names)?;
+    let named = names.iter().map(|name| name.map(|name| adapters.named(name)).transpose());
+    let named = named.collect::<Result<Vec<_>, _>>()?;
+    let rows = named.into_iter().zip(&seeing).map(|(blind, seeing)| seeing.as_ref().or(blind));
+    let rows = RowAdapters::new(&rows.collect::<Vec<_>>());
     let tokenizer = base.source.tokenizer()?;
     let adapted = names.iter().map(Option::is_some).collect::<Vec<_>>();
     let prompts = args.request.encode(&tokenizer, &adapted)?;
@@ -124,6 +137,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl Args {
+    /// For each prompt its adapter with its image, if there is one.
+    fn seeing(
+        &self,
+        base: &Base,
+        adapters: &Adapters,
+        names: &[Option<&str>],
+    ) -> anyhow::Result<Vec<Option<Prepared>>> {
+        let images = match &self.image[..] {
+            [] => return Ok(names.iter().map(|_| None).collect()),
+            [all] => vec![all; names.len()],
+            images if images.len() == names.len() => images.iter().collect(),
+            images => {
+                let message = format!("{} images for {} prompts", images.len(), names.len());
+                let hint = Some("give one image for all prompts, or one for each".into());
+                return Err(Error::Usage { message, hint }.into());
+            }
+        };
+        let mut looker = Looker::new(&self.encoder, base);
+        let seeing = names.iter().zip(images);
+        seeing.map(|(name, image)| looker.prepare(adapters, *name, image).map(Some)).collect()
+    }
+
     /// The adapter of each prompt.
     fn names<'a>(&'a self, first: Option<&'a str>) -> Result<Vec<Option<&'a str>>, Error> {
         let count = self.request.count();

@@ -86,7 +86,7 @@ fn row(path: &Path, format: Format) -> anyhow::Result<Row> {
         let names = parts.iter().map(|(name, weight, _)| format!("{weight}*{name}"));
         return Ok(new(names.collect(), "-".into(), parameters, base));
     }
-    let AdapterSummary { base_model, prompts, v2, lora, n_parameters } =
+    let AdapterSummary { base_model, prompts, v2, lora, image, n_parameters } =
         AdapterSummary::read(path)?;
     let mut parts = Vec::new();
     let mut layers = "-".to_owned();
@@ -99,6 +99,7 @@ fn row(path: &Path, format: Format) -> anyhow::Result<Row> {
     }
     parts.extend(v2.map(|v2| format!("V2 on {} linears", v2.linears)));
     parts.extend(lora.map(|LoraSummary { rank, .. }| format!("LoRA {rank}")));
+    parts.extend(image.map(|_image| "images".to_owned()));
     Ok(new(parts, layers, n_parameters, base_model))
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
-use train::{Instruction, Method, TrainConfig};
+use train::{Instruction, Method, ScienceQa, TrainConfig, read_rows};
 
 use crate::error::Error;
 
@@ -23,11 +23,21 @@ pub fn built_in_test() -> train::Result<Vec<Instruction>> {
     Instruction::parse(Path::new("the built-in test.jsonl"), built_in::TEST)
 }
 
-/// The rows of several files, one after the other.
-pub fn read_all(paths: &[PathBuf]) -> train::Result<Vec<Instruction>> {
+/// The rows of several files or folders, one after the other; of ScienceQA's those of a split.
+pub fn read_all(
+    paths: &[PathBuf],
+    images: Option<&Path>,
+    split: &str,
+) -> train::Result<Vec<Instruction>> {
     let mut rows = Vec::new();
     for path in paths {
-        rows.extend(Instruction::read(path)?);
+        if path.is_dir() && ScienceQa::is_at(path) {
+            let data = ScienceQa::open(path)?;
+            let data = if let Some(folder) = images { data.images_in(folder) } else { data };
+            rows.extend(data.rows(split)?);
+        } else {
+            rows.extend(read_rows(path, images)?);
+        }
     }
     Ok(rows)
 }
@@ -48,10 +58,11 @@ pub fn need_data(model: Option<&String>, option: &str) -> anyhow::Result<()> {
     .into())
 }
 
-/// Prompts for a model of `n_layers` layers: the paper's, or what suits the built-in model.
-pub fn prompts(n_layers: usize, built_in: bool) -> AdaptionPromptConfig {
+/// Prompts for a model of `n_layers` layers: the paper's, or what suits the built-in model. The first
+/// `taken` layers have others.
+pub fn prompts(n_layers: usize, built_in: bool, taken: usize) -> AdaptionPromptConfig {
     // The paper leaves the first two of 32 layers as they are.
-    let untouched = if built_in { 1 } else { 2 };
+    let untouched = taken.max(if built_in { 1 } else { 2 });
     let layers = Layers::Last(n_layers.saturating_sub(untouched).max(1));
     AdaptionPromptConfig { layers, ..Default::default() }
 }

@@ -2,11 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use adaption_prompt::AdapterSummary;
+use clap::ValueEnum;
 use llama::{NoAdapter, Tokenizer};
 use serde_json::json;
-use train::{Instruction, Job, Length, Method, TrainConfig, answer_rows, split_rows};
+use train::{
+    ByPictures, ImageRef, Instruction, Job, Length, Method, Part, Pictures, TrainConfig,
+    answer_rows, split_rows,
+};
 
+use crate::condition::{ConditionArgs, PromptSize};
 use crate::error::Error;
+use crate::images::{EncoderArgs, RowImageArgs, tell_unseen};
 use crate::method::MethodArgs;
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
@@ -23,7 +30,9 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Files to learn from: JSON lists or JSON lines of `instruction`, `input`, `output`.
+    /// Files to learn from: JSON lists or JSON lines of `instruction`, `input`, `output`, with an
+    /// `image` beside them if there is one; LLaVA's conversations; tables of `url` and `caption`; a
+    /// folder of ScienceQA.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
     data: Vec<PathBuf>,
     /// File of held-out rows to check with, before the first step and after each epoch.
@@ -43,6 +52,23 @@ pub struct Args {
 
     #[command(flatten)]
     method: MethodArgs,
+    /// Go on from an adapter that was learned before; parts of the method that it lacks start anew.
+    #[arg(long, value_name = "PATH", help_heading = "Adapter")]
+    from_adapter: Option<PathBuf>,
+    /// The parts of the adapter that learn, separated by commas, while the others stay as they are
+    /// [default: all].
+    #[arg(long, value_enum, value_name = "PARTS", value_delimiter = ',', help_heading = "Adapter")]
+    learn: Vec<PartChoice>,
+
+    #[command(flatten)]
+    encoder: EncoderArgs,
+    #[command(flatten)]
+    row_images: RowImageArgs,
+    #[command(flatten)]
+    condition: ConditionArgs,
+    /// Let rows about one image come one behind the other: faster, with fewer images in a step.
+    #[arg(long, help_heading = "Images")]
+    images_together: bool,
 
     /// Rows of a batch [default: 8].
     #[arg(long, value_name = "B", help_heading = "Training")]
@@ -105,7 +131,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.data.is_empty() {
         recipe::need_data(args.model.model.as_ref(), "--data")?;
     }
-    let (train_rows, eval_rows) = args.rows()?;
+    let (mut train_rows, mut eval_rows) = args.rows()?;
     let tell = |text: &str| {
         if !args.quiet {
             note(text);
@@ -114,8 +140,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let base = args.model.load_telling(&tell)?;
     let tokenizer = base.source.tokenizer()?;
     let n_layers = base.llama.config().n_layers;
-    let config = args.config(n_layers);
+    let mut config = args.config(n_layers);
     config.validate()?;
+    let pictures =
+        args.pictures(&base, &mut [&mut train_rows, &mut eval_rows], &mut config, &tell)?;
     config.method.validate(&base.llama).map_err(|error| Error::Usage {
         hint: error.hint().map(str::to_owned),
         message: error.to_string(),
@@ -137,6 +165,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         model_name,
         train_rows: &train_rows,
         eval_rows: &eval_rows,
+        pictures: pictures.as_ref(),
         config: &config,
         output: &output,
         about: &about,
@@ -167,32 +196,108 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 const BUILT_IN: &str = "tiny-llama";
 
+/// The choices of `--learn`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PartChoice {
+    Prompts,
+    V2,
+    Lora,
+    Image,
+}
+
+impl From<PartChoice> for Part {
+    fn from(choice: PartChoice) -> Self {
+        match choice {
+            PartChoice::Prompts => Self::Prompts,
+            PartChoice::V2 => Self::V2,
+            PartChoice::Lora => Self::Lora,
+            PartChoice::Image => Self::Image,
+        }
+    }
+}
+
 impl Args {
     fn rows(&self) -> anyhow::Result<(Vec<Instruction>, Vec<Instruction>)> {
         /// Share held out when nothing is said.
         const HELD_OUT: f64 = 0.1;
         if self.data.is_empty() && self.eval_fraction.is_none() {
             let eval = match &self.eval_data {
-                Some(path) => Instruction::read(path)?,
+                Some(path) => self.held_out(path)?,
                 None => recipe::built_in_test()?,
             };
             return Ok((recipe::built_in_train()?, eval));
         }
         let rows = match &self.data[..] {
             [] => recipe::built_in_train()?,
-            paths => recipe::read_all(paths)?,
+            paths => recipe::read_all(paths, self.row_images.image_folder.as_deref(), "train")?,
         };
         if let Some(path) = &self.eval_data {
-            return Ok((rows, Instruction::read(path)?));
+            return Ok((rows, self.held_out(path)?));
         }
         let fraction = self.eval_fraction.unwrap_or(HELD_OUT);
         Ok(split_rows(rows, fraction, self.seed.unwrap_or(0))?)
     }
 
+    fn held_out(&self, path: &Path) -> train::Result<Vec<Instruction>> {
+        let images = self.row_images.image_folder.as_deref();
+        recipe::read_all(std::slice::from_ref(&path.to_owned()), images, "val")
+    }
+
+    /// What is seen in the images of rows, where the adapter is to see them; its condition goes into
+    /// the settings.
+    fn pictures(
+        &self,
+        base: &Base,
+        rows: &mut [&mut Vec<Instruction>],
+        config: &mut TrainConfig,
+        tell: &dyn Fn(&str),
+    ) -> anyhow::Result<Option<Pictures>> {
+        let usage = |message: &str| Error::Usage { message: message.into(), hint: None };
+        let started = match &self.from_adapter {
+            Some(path) => AdapterSummary::read(path)?.image,
+            None => None,
+        };
+        let viewer = match (started, self.encoder.source()?) {
+            (Some(_), _) if self.condition.any() => {
+                return Err(
+                    usage("the adapter of --from-adapter sees images in its own way").into()
+                );
+            }
+            (Some(image), _) => self.encoder.viewer(&[&image], &base.device)?,
+            (None, Some(source)) => {
+                let Method::Adapter(adapter) = &mut config.method else {
+                    return Err(usage("--method full has no use for images").into());
+                };
+                let prompts = adapter.prompts.clone().unwrap_or_default();
+                let size = PromptSize {
+                    adapter_len: prompts.adapter_len,
+                    d_model: base.llama.config().d_model,
+                    gate: prompts.gate,
+                    activation: prompts.activation,
+                };
+                let path = self.encoder.image_encoder.as_deref().unwrap_or(Path::new(""));
+                let name = path.display().to_string();
+                let (viewer, image) = self.condition.load(&source, &name, size, &base.device)?;
+                adapter.image = Some(image);
+                Some(viewer)
+            }
+            (None, None) => None,
+        };
+        let Some(viewer) = viewer else {
+            tell_unseen(rows[0], tell);
+            return Ok(None);
+        };
+        if rows[0].iter().all(|row| row.image.is_none()) && self.from_adapter.is_none() {
+            return Err(usage("no row to learn from names an image").into());
+        }
+        self.row_images.look(&viewer, rows, &base.device, tell).map(Some)
+    }
+
     /// The recipe's settings with what was asked for in their place.
     fn config(&self, n_layers: usize) -> TrainConfig {
         let built_in = self.model.model.is_none();
-        let method = self.method.method(recipe::prompts(n_layers, built_in));
+        let taken = self.condition.image_layers();
+        let method = self.method.method(recipe::prompts(n_layers, built_in, taken));
         let learning_rate = recipe::learning_rate(&method, built_in);
         let mut config = TrainConfig { method, learning_rate, ..TrainConfig::default() };
         config.prompt_text.clone_from(&self.method.prompt_text);
@@ -215,6 +320,10 @@ impl Args {
         config.learning_rate = self.lr.unwrap_or(config.learning_rate);
         config.warmup = self.warmup.unwrap_or(config.warmup);
         config.shuffle = !self.no_shuffle;
+        config.pictures_together = self.images_together;
+        config.start.clone_from(&self.from_adapter);
+        let parts = self.learn.iter().copied().map(Part::from).collect::<Vec<_>>();
+        config.parts = (!parts.is_empty()).then_some(parts);
         config.seed = self.seed.unwrap_or(config.seed);
         config.recompute =
             self.recompute || self.model.precision.is_some_and(|d| d.bits().is_some());
@@ -240,13 +349,15 @@ fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> anyhow::Result
     let rows = (0..SHOWN.min(rows.len()))
         .map(|i| rows[i * rows.len() / SHOWN.min(rows.len())].clone())
         .collect::<Vec<_>>();
-    let answers = |llama: &llama::Llama, adapter: &dyn llama::Adapter| {
+    let answers = |llama: &llama::Llama, adapter: &dyn ByPictures| {
         answer_rows(llama, adapter, tokenizer, &rows, SHOWN, &mut |_| {})
     };
     let before = answers(&base.llama, &NoAdapter)?;
-    let after = job.learner()?.with(&base.llama, answers)?;
+    let after = job.learner()?.with(&base.llama, job.pictures, answers)?;
     for ((row, before), after) in rows.iter().zip(before).zip(after) {
         let input = if row.input.is_empty() { String::new() } else { format!(" [{}]", row.input) };
+        let image = row.image.as_deref().and_then(|image| ImageRef::parse(image).ok());
+        let input = input + &image.map_or(String::new(), |image| format!(" ({image})"));
         note(&format!("\n  {}{input}", one_line(&row.instruction)));
         note(&format!("    base:    {}", one_line(&before)));
         note(&format!("    adapted: {}", one_line(&after)));

@@ -1,7 +1,10 @@
 //! Examples ─► batches; the order is a pure function of the seed and the step.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use llama::Llama;
+use llama::{Llama, Sharing};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,6 +16,8 @@ use crate::example::Example;
 pub struct Batch {
     /// Token ids of each row.
     pub texts: Vec<Vec<u32>>,
+    /// The picture that each row sees, if any.
+    pub images: Vec<Option<Arc<str>>>,
     /// Labels: their text and their position in it.
     labels: Vec<(usize, usize)>,
 }
@@ -30,8 +35,26 @@ impl Batch {
         });
         Self {
             texts: examples.iter().map(|example| example.tokens.clone()).collect(),
+            images: examples.iter().map(|example| example.image.clone()).collect(),
             labels: labels.collect(),
         }
+    }
+
+    /// The text of each label, in the order of the labels.
+    pub(crate) fn label_texts(&self) -> impl Iterator<Item = usize> {
+        self.labels.iter().map(|(text, _position)| *text)
+    }
+
+    /// What the rows call their pictures.
+    pub fn image_names(&self) -> Vec<Option<&str>> {
+        self.images.iter().map(|image| image.as_deref()).collect()
+    }
+
+    /// Which rows can be worked on together: those that see the same picture.
+    pub(crate) fn sharing(&self) -> Sharing {
+        let first = |image| self.images.iter().position(|other| other == image).unwrap_or(0);
+        let groups = self.images.iter().map(first).collect::<Vec<_>>();
+        if groups.iter().all(|&group| group == 0) { Sharing::All } else { Sharing::Within(groups) }
     }
 
     /// Labels in the batch.
@@ -42,7 +65,7 @@ impl Batch {
     /// Tokens that a model works on: without those that texts share, or with padding, as
     /// [`Llama::lay_out`] has them.
     pub fn n_slots(&self, llama: &Llama) -> usize {
-        llama.count_rows(&self.inputs())
+        llama.count_rows(&self.inputs(), &self.sharing())
     }
 
     /// What a model reads: the texts without their last tokens, behind which nothing is predicted.
@@ -92,16 +115,22 @@ impl Order {
     /// Indices of the examples of one step, batch by batch. Each epoch shuffles anew, and takes
     /// every example once.
     pub fn step(&self, step: usize) -> Vec<Vec<usize>> {
-        self.steps_from(step).next().expect("there is always another epoch")
+        self.steps_from(step, &[]).next().expect("there is always another epoch")
     }
 
-    /// The same for one step after the other, without end; an epoch is shuffled once.
-    pub(crate) fn steps_from(self, step: usize) -> impl Iterator<Item = Vec<Vec<usize>>> {
+    /// The same for one step after the other, without end; an epoch is shuffled once. `groups` has a
+    /// number for each example: those with the same come one behind the other, where the first of
+    /// them would. Without numbers every example is for itself.
+    pub(crate) fn steps_from(
+        self,
+        step: usize,
+        groups: &[usize],
+    ) -> impl Iterator<Item = Vec<Vec<usize>>> {
         let steps = self.steps_per_epoch();
         let size = self.batch_size.saturating_mul(self.accumulate);
         let (first, within) = (step / steps, step % steps);
         let epochs = (first..).flat_map(move |epoch| {
-            let order = self.epoch(epoch);
+            let order = together(self.epoch(epoch), groups);
             (0..steps).map(move |step| {
                 let start = step.saturating_mul(size).min(order.len());
                 let taken = &order[start..order.len().min(start.saturating_add(size))];
@@ -125,12 +154,38 @@ impl Order {
     }
 }
 
+/// Moves examples of the same group to the first of them.
+fn together(mut order: Vec<usize>, groups: &[usize]) -> Vec<usize> {
+    if groups.is_empty() {
+        return order;
+    }
+    let mut first = HashMap::new();
+    for (place, &example) in order.iter().enumerate() {
+        first.entry(groups[example]).or_insert(place);
+    }
+    order.sort_by_key(|&example| first[&groups[example]]);
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn examples_of_a_group_come_one_behind_the_other() {
+        assert_eq!(together(vec![4, 0, 3, 1, 2], &[7, 5, 7, 5, 6]), [4, 0, 2, 3, 1]);
+        let order = Order { n_examples: 6, batch_size: 2, accumulate: 1, seed: 5, shuffle: true };
+        let groups = [0, 1, 2, 0, 1, 2];
+        let steps = order.steps_from(0, &groups).take(6).collect::<Vec<_>>();
+        let of_step =
+            |step: &Vec<Vec<usize>>| step[0].iter().map(|&row| groups[row]).collect::<Vec<_>>();
+        assert!(steps.iter().map(of_step).all(|groups| groups[0] == groups[1]));
+        // The second epoch has an order of its own.
+        assert_ne!(steps[..3], steps[3..]);
+    }
+
     fn example(tokens: &[u32], labels_from: usize) -> Example {
-        Example { tokens: tokens.to_vec(), labels_from }
+        Example { tokens: tokens.to_vec(), labels_from, image: None }
     }
 
     #[test]

@@ -85,13 +85,17 @@ impl Trainer<'_> {
             Ok(Tensor::from_data(data, &device))
         };
         let (mut values, mut state) = (Vec::new(), Vec::new());
-        for (name, shape) in &expected.0 {
+        for (name, shape, learns) in &expected.0 {
             values.push(tensor(name, shape)?);
             if progress.step == 0 {
                 continue;
             }
+            if !learns {
+                state.push(None);
+                continue;
+            }
             let moment = |number: usize| tensor(&format!("{name}.moment_{number}"), shape);
-            // Every parameter takes part in every step: AdamW's clock is the number of steps.
+            // Every parameter that learns takes part in every step: AdamW's clock is the number of steps.
             let momentum = AdaptiveMomentumState::new(progress.step, moment(1)?, moment(2)?);
             state.push(Some(AdamWState::new(momentum)));
         }
@@ -131,11 +135,12 @@ impl Visit for Collect<'_> {
     }
 }
 
-/// Lists every parameter's name and shape.
-struct Expected(Vec<(String, Vec<usize>)>);
+/// Lists every parameter's name and shape, and whether it learns.
+struct Expected(Vec<(String, Vec<usize>, bool)>);
 
 impl Visit for Expected {
     fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
-        self.0.push((name.to_owned(), value.dims().to_vec()));
+        let learns = value.device().is_autodiff();
+        self.0.push((name.to_owned(), value.dims().to_vec(), learns));
     }
 }

@@ -1,11 +1,14 @@
 //! Settings of a run, as `run.json` keeps them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Order;
 use crate::error::{Error, Result};
 use crate::learner::Method;
 use crate::optimizer::OptimizerConfig;
+use crate::parts::Part;
 use crate::schedule::Schedule;
 
 /// Everything that decides what a run learns, but for the model and the data.
@@ -16,6 +19,13 @@ pub struct TrainConfig {
     /// Text whose embeddings prompts start from, instead of random numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_text: Option<String>,
+    /// Folder or file of an adapter that training starts from; what it lacks of the method starts
+    /// anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<PathBuf>,
+    /// The parts that learn; all of them without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<Part>>,
     /// AdamW and clipping.
     pub optimizer: OptimizerConfig,
     /// Highest learning rate.
@@ -37,6 +47,10 @@ pub struct TrainConfig {
     /// Whether each epoch takes the rows in an order of its own, or all of them in the file's.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub shuffle: bool,
+    /// Whether rows about one picture come one behind the other: faster, with fewer pictures in a
+    /// step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pictures_together: bool,
     /// Steps between two checkpoints; the end of an epoch always makes one.
     pub checkpoint_every: usize,
     /// Held-out rows that are answered before and after, for the exact match; 0: none.
@@ -63,6 +77,8 @@ impl Default for TrainConfig {
         Self {
             method: Method::default(),
             prompt_text: None,
+            start: None,
+            parts: None,
             optimizer: OptimizerConfig::default(),
             learning_rate: 1e-2,
             warmup: 0.1,
@@ -73,6 +89,7 @@ impl Default for TrainConfig {
             recompute: false,
             seed: 0,
             shuffle: true,
+            pictures_together: false,
             checkpoint_every: 50,
             exact_match_rows: 128,
         }

@@ -18,15 +18,17 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A record that is no instruction.
+    /// A record that cannot be read.
     #[error("{path}, {place}: {reason}")]
     Record {
         /// The file.
         path: PathBuf,
-        /// `line 3`, or `record 3` in a JSON list.
+        /// `line 3`, `record 3` in a JSON list, or `problem 3` of ScienceQA.
         place: String,
         /// What is wrong.
         reason: String,
+        /// What such a record looks like: the hint.
+        form: &'static str,
     },
     /// Data without a single usable row.
     #[error("{name}: no rows to {purpose}: {reason}")]
@@ -90,6 +92,48 @@ pub enum Error {
         /// The step in which it happened, counted from 1; 0: before the first.
         step: usize,
     },
+    /// A picture on the network.
+    #[error("{path}, {place}: the image {url} is not on this machine")]
+    RemoteImage {
+        /// The file that names it.
+        path: PathBuf,
+        /// The row.
+        place: String,
+        /// Where the picture is.
+        url: String,
+    },
+    /// A row's image that is neither a path nor a picture in base64.
+    #[error("{image}: not an image: {reason}")]
+    Image {
+        /// Its text, cut to a length fit to be read.
+        image: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Data of no known format.
+    #[error(
+        "{path}: {reason}; what is read: JSON lists and JSON lines of instructions or of LLaVA's \
+         conversations, .csv and .tsv tables of captions, a ScienceQA folder"
+    )]
+    UnknownFormat {
+        /// File or folder.
+        path: PathBuf,
+        /// What tells that it is none of them.
+        reason: String,
+    },
+    /// A split that a data set does not have.
+    #[error("{path}: no split `{asked}`, only {}", .present.join(", "))]
+    NoSplit {
+        /// The file that lists them.
+        path: PathBuf,
+        /// The one wanted.
+        asked: String,
+        /// Those there are.
+        present: Vec<String>,
+    },
+    /// An image encoder or a picture.
+    #[error(transparent)]
+    Vision(#[from] vision::Error),
     /// The base model or its files.
     #[error(transparent)]
     Model(#[from] llama::Error),
@@ -102,10 +146,10 @@ impl Error {
     /// What the user may try, where there is an obvious mend.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Record { .. } => Some(
-                "a row is {\"instruction\": \"...\", \"input\": \"...\", \"output\": \"...\"}; \
-                 `input` may be left out",
-            ),
+            Self::Record { form, .. } => Some(form),
+            Self::RemoteImage { .. } => {
+                Some("nothing is fetched: download the pictures first, and name their paths")
+            }
             Self::OutputTaken { .. } => Some(
                 "choose a new or empty --output; --resume goes on with a run that stopped there",
             ),
@@ -121,8 +165,13 @@ impl Error {
             Self::Checkpoint { .. } => Some("start the run anew in another --output"),
             Self::Model(error) => error.hint(),
             Self::Adapter(error) => error.hint(),
+            Self::Vision(error) => error.hint(),
             Self::Empty { .. } => Some("check the file, and --max-len"),
-            Self::Read { .. } | Self::Config { .. } => None,
+            Self::Image { .. } => Some("an image is a path, or data:image/png;base64,..."),
+            Self::Read { .. }
+            | Self::Config { .. }
+            | Self::UnknownFormat { .. }
+            | Self::NoSplit { .. } => None,
         }
     }
 }

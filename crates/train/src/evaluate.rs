@@ -1,7 +1,7 @@
 //! How well a model follows held-out rows: loss, perplexity, exact match.
 
 use burn::tensor::Tensor;
-use llama::{Adapter, GenerationConfig, Generator, Llama, Request, Step, Tokenizer, read_back};
+use llama::{GenerationConfig, Generator, Llama, Request, Step, Tokenizer, read_back};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::example::Example;
 use crate::instruction::Instruction;
 use crate::loss::label_loss;
+use crate::pictures::ByPictures;
 
 /// Loss over labelled tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -49,7 +50,7 @@ impl ExactMatch {
 /// As [`label_loss`].
 pub fn evaluate_loss(
     llama: &Llama,
-    adapter: &dyn Adapter,
+    adapter: &dyn ByPictures,
     examples: &[Example],
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
@@ -61,7 +62,7 @@ pub fn evaluate_loss(
     for rows in order.chunks(batch_size.max(1)) {
         let batch = Batch::new(rows);
         labels += batch.n_labels();
-        losses.push(label_loss(llama, adapter, &batch)?);
+        losses.push(label_loss(llama, &*adapter.of_rows(&batch.image_names()), &batch)?);
         progress(rows.len());
     }
     // Waited for once, and added up in more digits than a device has.
@@ -82,7 +83,7 @@ pub fn evaluate_loss(
 /// [`Error::Model`](crate::Error::Model) if the tokenizer fails.
 pub fn answer_rows(
     llama: &Llama,
-    adapter: &dyn Adapter,
+    adapter: &dyn ByPictures,
     tokenizer: &Tokenizer,
     rows: &[Instruction],
     batch_size: usize,
@@ -108,7 +109,9 @@ pub fn answer_rows(
     for batch in order.chunks(batch_size.max(1)) {
         let requests = batch.iter().map(|(_, request)| request.clone()).collect();
         let mut tokens = vec![Vec::new(); batch.len()];
-        for steps in Generator::of_requests(llama, adapter, requests)? {
+        let images = batch.iter().map(|(index, _)| rows[*index].image.as_deref());
+        let adapter = adapter.of_rows(&images.collect::<Vec<_>>());
+        for steps in Generator::of_requests(llama, &*adapter, requests)? {
             for (tokens, step) in tokens.iter_mut().zip(steps?) {
                 if let Step::Token(token) = step {
                     tokens.push(token);
@@ -136,11 +139,7 @@ mod tests {
 
     #[test]
     fn white_space_at_the_ends_does_not_count() {
-        let row = |output: &str| Instruction {
-            instruction: "a".into(),
-            input: String::new(),
-            output: output.into(),
-        };
+        let row = |output: &str| Instruction::new("a", "", output);
         let rows = [row("Yes."), row("No.")];
         let found = exact_match(&rows, &[" Yes.\n".into(), "No".into()]);
         assert_eq!(found, ExactMatch { rows: 2, matches: 1 });

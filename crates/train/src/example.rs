@@ -1,5 +1,7 @@
 //! Instruction ─► tokens, and where its labels begin.
 
+use std::sync::Arc;
+
 use llama::Tokenizer;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,8 @@ pub struct Example {
     pub tokens: Vec<u32>,
     /// First position that is a label; all behind it are labels too.
     pub labels_from: usize,
+    /// The picture that the row is about, if any.
+    pub image: Option<Arc<str>>,
 }
 
 /// What the length limit did to the rows.
@@ -43,7 +47,7 @@ impl Example {
         tokens.push(eos);
         // Merging across the border can leave the prompt no shorter than the whole.
         let labels_from = labels_from.min(tokens.len() - 1);
-        Ok(Self { tokens, labels_from })
+        Ok(Self { tokens, labels_from, image: row.image.as_deref().map(Arc::from) })
     }
 
     /// Labels of the row.

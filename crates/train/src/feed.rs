@@ -16,11 +16,11 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Starts with the step of the given number.
-    pub fn new(examples: Arc<[Example]>, order: Order, step: usize) -> Self {
+    /// Starts with the step of the given number; `groups` as in [`Order::steps_from`].
+    pub fn new(examples: Arc<[Example]>, order: Order, step: usize, groups: Arc<[usize]>) -> Self {
         let (sender, receiver) = sync_channel(AHEAD);
         thread::spawn(move || {
-            for indices in order.steps_from(step) {
+            for indices in order.steps_from(step, &groups) {
                 let batch = |rows: &Vec<usize>| {
                     Batch::new(&rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>())
                 };
@@ -45,11 +45,12 @@ mod tests {
 
     #[test]
     fn steps_come_in_their_order_from_any_start() {
-        let examples = (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1 });
+        let examples =
+            (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1, image: None });
         let examples: Arc<[Example]> = examples.collect();
         let order = Order { n_examples: 7, batch_size: 2, accumulate: 2, seed: 1, shuffle: true };
         for start in [0, 3] {
-            let mut feed = Feed::new(Arc::clone(&examples), order, start);
+            let mut feed = Feed::new(Arc::clone(&examples), order, start, Arc::default());
             for step in start..start + 5 {
                 let expected = order.step(step);
                 let found = feed.next();

@@ -1,4 +1,4 @@
-//! Files of instructions: JSON lists and JSON lines of `instruction`, `input`, `output`.
+//! A row of data, and files of them: JSON lists and JSON lines of `instruction`, `input`, `output`.
 
 use std::path::Path;
 
@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::origin::Origin;
+use crate::records::{records, some};
+
+/// What a record looks like, for hints.
+pub(crate) const FORM: &str = "a row is {\"instruction\": \"...\", \"input\": \"...\", \
+    \"output\": \"...\"}; `input` may be left out; `image`, `options` and `tags` may be added";
 
 /// One record to learn from or to be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,80 +24,93 @@ pub struct Instruction {
     /// The answer wanted.
     #[serde(default)]
     pub output: String,
+    /// The picture it is about: a path, or `data:image/...;base64,` with the picture itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The possible answers of a multiple-choice question; `output` is one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// Groups that the row counts for in tables of results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 impl Instruction {
-    /// Reads a file of either form; a leading `[` tells them apart.
-    ///
-    /// # Errors
-    /// [`Error::Read`], [`Error::Record`] with the line or record, [`Error::Empty`].
-    pub fn read(path: &Path) -> Result<Vec<Self>> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Read { path: path.into(), source })?;
-        Self::parse(path, &text)
+    /// A row of text, without a picture, options or tags.
+    pub fn new(
+        instruction: impl Into<String>,
+        input: impl Into<String>,
+        output: impl Into<String>,
+    ) -> Self {
+        Self {
+            instruction: instruction.into(),
+            input: input.into(),
+            output: output.into(),
+            image: None,
+            options: Vec::new(),
+            tags: Vec::new(),
+        }
     }
 
-    /// As [`read`](Self::read), of a text; `path` is what messages call it.
+    /// Reads a file of either form; a leading `[` tells them apart.
+    ///
+    /// Relative paths of images are taken to be relative to the file's folder.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Record`] with the line or record, [`Error::RemoteImage`],
+    /// [`Error::Empty`].
+    pub fn read(path: &Path) -> Result<Vec<Self>> {
+        Self::read_in(path, None)
+    }
+
+    /// As [`read`](Self::read), with paths of images relative to `image_folder` where it is given.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_in(path: &Path, image_folder: Option<&Path>) -> Result<Vec<Self>> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Read { path: path.into(), source })?;
+        Self::parse_in(path, &text, image_folder.or(path.parent()))
+    }
+
+    /// As [`read`](Self::read), of a text; `path` is what messages call it. Paths of images stay
+    /// as they are.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(path: &Path, text: &str) -> Result<Vec<Self>> {
-        let text = text.trim_start_matches('\u{feff}');
-        let bad =
-            |place: String, reason: String| Error::Record { path: path.into(), place, reason };
-        let rows = if text.trim_start().starts_with('[') {
-            let list: Vec<Value> = serde_json::from_str(text).map_err(|error| {
-                bad(format!("line {}", error.line()), format!("not valid JSON: {error}"))
-            })?;
-            list.into_iter()
-                .enumerate()
-                .map(|(index, value)| {
-                    Self::check(value)
-                        .map_err(|reason| bad(format!("record {}", index + 1), reason))
-                })
-                .collect::<Result<Vec<_>>>()?
-        } else {
-            text.lines()
-                .enumerate()
-                .filter(|(_, line)| !line.trim().is_empty())
-                .map(|(index, line)| {
-                    let place = format!("line {}", index + 1);
-                    let value = serde_json::from_str(line)
-                        .map_err(|error| bad(place.clone(), format!("not valid JSON: {error}")))?;
-                    Self::check(value).map_err(|reason| bad(place, reason))
-                })
-                .collect::<Result<Vec<_>>>()?
-        };
-        if rows.is_empty() {
-            return Err(Error::Empty {
-                name: path.display().to_string(),
-                purpose: "learn from",
-                reason: "the file has none".into(),
-            });
-        }
-        Ok(rows)
+        Self::parse_in(path, text, None)
     }
 
-    fn check(value: Value) -> Result<Self, String> {
-        let Value::Object(fields) = &value else {
-            return Err("expected an object".into());
+    fn parse_in(path: &Path, text: &str, images: Option<&Path>) -> Result<Vec<Self>> {
+        let rows = records(path, text)?
+            .map(|record| {
+                let (place, value) = record?;
+                Self::of_record(&value, &Origin { path, place, form: FORM, images })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        some(rows, path)
+    }
+
+    /// The row that a JSON record holds.
+    pub(crate) fn of_record(record: &Value, origin: &Origin) -> Result<Self> {
+        let Value::Object(fields) = record else {
+            return Err(origin.error("expected an object"));
         };
-        for name in ["instruction", "output"] {
-            match fields.get(name) {
-                None => return Err(format!("`{name}` is missing")),
-                Some(Value::String(text)) if text.trim().is_empty() => {
-                    return Err(format!("`{name}` is empty"));
-                }
-                Some(Value::String(_)) => {}
-                Some(_) => return Err(format!("`{name}` is not a text")),
-            }
+        let row = Self {
+            image: origin.image_field(fields)?,
+            options: origin.texts(fields, "options")?,
+            tags: origin.texts(fields, "tags")?,
+            ..Self::new(
+                origin.text(fields, "instruction")?,
+                origin.maybe_text(fields, "input")?.unwrap_or(""),
+                origin.text(fields, "output")?,
+            )
+        };
+        if !row.options.is_empty() && !row.options.contains(&row.output) {
+            return Err(origin.error("`output` is none of the `options`"));
         }
-        let mut row = value;
-        // Some data sets write a missing input as null.
-        if row["input"].is_null() {
-            row["input"] = Value::String(String::new());
-        }
-        Self::deserialize(row).map_err(|error| error.to_string())
+        Ok(row)
     }
 }
 
@@ -103,6 +122,10 @@ mod tests {
         Instruction::parse(Path::new("rows.jsonl"), text)
     }
 
+    fn message(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
     #[test]
     fn lists_and_lines_read_the_same() {
         let row = r#"{"instruction":"Name a colour.","input":null,"output":"Red."}"#;
@@ -110,13 +133,12 @@ mod tests {
         let list = parse(&format!("[{row}, {row}]")).unwrap();
         assert_eq!(lines, list);
         assert_eq!(lines.len(), 2);
-        assert_eq!(lines[0].input, "");
+        assert_eq!(lines[0], Instruction::new("Name a colour.", "", "Red."));
     }
 
     #[test]
     fn a_malformed_line_is_named() {
         let good = r#"{"instruction":"a","output":"b"}"#;
-        let message = |text: &str| parse(text).unwrap_err().to_string();
         assert!(message(&format!("{good}\n{{oops")).starts_with("rows.jsonl, line 2: not valid"));
         assert_eq!(
             message(&format!("{good}\n\n{{\"instruction\":\"a\"}}")),
@@ -126,11 +148,65 @@ mod tests {
             message(r#"[{"instruction":"a","output":7}]"#),
             "rows.jsonl, record 1: `output` is not a text"
         );
+        assert_eq!(message("[7]"), "rows.jsonl, record 1: expected an object");
     }
 
     #[test]
     fn an_empty_file_is_refused() {
         assert!(matches!(parse(" \n\n"), Err(Error::Empty { .. })));
         assert!(matches!(parse("[]"), Err(Error::Empty { .. })));
+    }
+
+    #[test]
+    fn an_image_that_is_no_text_is_named() {
+        assert_eq!(
+            message(r#"[{"instruction":"a","output":"b","image":["a.png"]}]"#),
+            "rows.jsonl, record 1: `image` is not a text"
+        );
+        let row = &parse(r#"{"instruction":"a","output":"b","image":null}"#).unwrap()[0];
+        assert_eq!(row.image, None);
+    }
+
+    #[test]
+    fn a_wanted_answer_is_one_of_the_options() {
+        let row = r#"{"instruction":"a","output":"no","options":["yes","no"],"tags":["x"]}"#;
+        let read = &parse(row).unwrap()[0];
+        assert_eq!(
+            (&read.options[..], &read.tags[..]),
+            (&["yes", "no"].map(String::from)[..], &["x".into()][..])
+        );
+        assert_eq!(
+            message(&row.replace(r#""output":"no""#, r#""output":"maybe""#)),
+            "rows.jsonl, line 1: `output` is none of the `options`"
+        );
+        assert_eq!(
+            message(&row.replace(r#"["yes","no"]"#, r#"["yes",0]"#)),
+            "rows.jsonl, line 1: `options` is not a list of texts"
+        );
+    }
+
+    #[test]
+    fn images_are_relative_to_the_file_or_to_the_given_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.json");
+        std::fs::write(&path, r#"[{"instruction":"a","output":"b","image":"c.png"}]"#).unwrap();
+        let image = |rows: Vec<Instruction>| rows[0].image.clone().unwrap();
+        let beside = image(Instruction::read(&path).unwrap());
+        assert_eq!(Path::new(&beside), folder.path().join("c.png"));
+        let given = image(Instruction::read_in(&path, Some(Path::new("/pictures"))).unwrap());
+        assert_eq!(Path::new(&given), Path::new("/pictures/c.png"));
+    }
+
+    #[test]
+    fn a_row_of_text_is_written_as_before_pictures_were_read() {
+        let text = serde_json::to_string(&Instruction::new("a", "b", "c")).unwrap();
+        assert_eq!(text, r#"{"instruction":"a","input":"b","output":"c"}"#);
+        let full = Instruction {
+            image: Some("d.png".into()),
+            options: vec!["c".into()],
+            tags: vec!["e".into()],
+            ..Instruction::new("a", "b", "c")
+        };
+        assert_eq!(parse(&serde_json::to_string(&full).unwrap()).unwrap(), [full]);
     }
 }

@@ -5,11 +5,13 @@ use std::path::Path;
 use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPrompt};
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
-use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back, weights};
+use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back, weights};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::params::{self, Visit};
+use crate::parts::{Part, learning_only};
+use crate::pictures::{ByPictures, Pictures, Seeing};
 
 /// Ways to fine-tune.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,7 +93,68 @@ impl Method {
     }
 }
 
+impl Method {
+    /// What learns, starting from an adapter that was learned before: its parts as they are, those of
+    /// the method that it lacks at their start.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init) and [`AdapterWeights::load`]; [`Error::Config`] where the whole model
+    /// learns.
+    pub fn start_from(&self, path: &Path, llama: &Llama, seed: u64) -> Result<Learner> {
+        let Self::Adapter(config) = self else {
+            let (field, found) = ("the adapter to start from", path.display().to_string());
+            let expected = "none: the whole model learns";
+            return Err(Error::Config { field, found, expected });
+        };
+        let device = llama.device().autodiff();
+        let old = AdapterWeights::load(path, llama, &device)?;
+        let known = old.config();
+        let config = AdapterConfig {
+            prompts: known.prompts.or_else(|| config.prompts.clone()),
+            v2: known.v2.or_else(|| config.v2.clone()),
+            lora: known.lora.or_else(|| config.lora.clone()),
+            image: known.image.or_else(|| config.image.clone()),
+        };
+        let fresh = config.init(llama, seed, &device)?;
+        Ok(Learner::Adapter(AdapterWeights {
+            prompts: old.prompts.or(fresh.prompts),
+            v2: old.v2.or(fresh.v2),
+            lora: old.lora.or(fresh.lora),
+            image: old.image.or(fresh.image),
+        }))
+    }
+}
+
 impl Learner {
+    /// The same, of which only some parts learn.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a part that is not there, or no part at all.
+    pub fn learning_only(self, parts: &[Part]) -> Result<Self> {
+        let wrong = |found: String, expected| Error::Config {
+            field: "the parts that learn",
+            found,
+            expected,
+        };
+        let Self::Adapter(adapter) = self else {
+            return Err(wrong(format!("{parts:?}"), "none: the whole model learns"));
+        };
+        let present = Part::of(&adapter);
+        if parts.is_empty() || parts.iter().any(|part| !present.contains(part)) {
+            let found = format!("{parts:?} of an adapter of {present:?}");
+            return Err(wrong(found, "parts of the adapter, at least one"));
+        }
+        Ok(Self::Adapter(learning_only(adapter, parts)))
+    }
+
+    /// The same; what sees pictures starts from the spread of their features.
+    pub fn with_statistics(mut self, mean: &[f32], deviation: &[f32]) -> Self {
+        if let Self::Adapter(AdapterWeights { image, .. }) = &mut self {
+            *image = image.take().map(|image| image.with_statistics(mean, deviation));
+        }
+        self
+    }
+
     /// The same with prompts that start from the embeddings of a text.
     ///
     /// # Errors
@@ -107,18 +170,24 @@ impl Learner {
             return Err(wrong("empty", "words"));
         }
         match self {
-            Self::Adapter(AdapterWeights { prompts: Some(prompts), v2, lora }) => {
+            Self::Adapter(AdapterWeights { prompts: Some(prompts), v2, lora, image }) => {
                 let prompts = Some(prompts.with_text(base, &tokens)?);
-                Ok(Self::Adapter(AdapterWeights { prompts, v2, lora }))
+                Ok(Self::Adapter(AdapterWeights { prompts, v2, lora, image }))
             }
             _ => Err(wrong("given", "none: this method has no prompts")),
         }
     }
 
-    /// Runs `work` with the model and the adapter that make up what was learned on `base`.
-    pub fn with<R>(&self, base: &Llama, work: impl FnOnce(&Llama, &dyn Adapter) -> R) -> R {
+    /// Runs `work` with the model and the adapter that make up what was learned on `base`; an adapter
+    /// that sees pictures finds those that rows name among `pictures`.
+    pub fn with<R>(
+        &self,
+        base: &Llama,
+        pictures: Option<&Pictures>,
+        work: impl FnOnce(&Llama, &dyn ByPictures) -> R,
+    ) -> R {
         match self {
-            Self::Adapter(adapter) => work(base, &adapter.prepare(base)),
+            Self::Adapter(adapter) => work(base, &Seeing::new(base, adapter.clone(), pictures)),
             Self::Full(model) => work(model, &NoAdapter),
         }
     }
@@ -131,9 +200,14 @@ impl Learner {
         }
     }
 
-    /// Numbers that training changes.
+    /// Numbers in it.
     pub fn n_parameters(&self) -> usize {
         self.num_params()
+    }
+
+    /// Numbers that training changes, before it; on a plain device nothing learns.
+    pub fn n_learning(&self) -> usize {
+        params::count_learning(self)
     }
 
     /// Whether its numbers are usable: none is NaN, and no tensor's sum passes what f32 can hold.

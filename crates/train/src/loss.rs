@@ -1,8 +1,8 @@
 //! hidden ─► rows of labelled positions ─► head ─► cross-entropy
 
-use burn::tensor::{Tensor, activation::log_softmax};
+use burn::tensor::{Int, Tensor, activation::log_softmax};
 use kernels::cross_entropy;
-use llama::{Adapter, LinearName, Llama, Precision, Weight};
+use llama::{Adapter, LinearName, Llama, Precision, Weight, read_back};
 
 use crate::batch::Batch;
 use crate::error::Result;
@@ -18,7 +18,7 @@ use crate::sum::sum_in_order;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    let texts = llama.lay_out(&batch.inputs())?;
+    let texts = llama.lay_out(&batch.inputs(), &batch.sharing())?;
     let hidden = llama.run(&texts, adapter);
     Ok(hidden_loss(llama, adapter, batch, &texts.rows, hidden))
 }
@@ -45,21 +45,59 @@ pub(crate) fn hidden_loss(
     text_rows: &[Vec<usize>],
     hidden: Tensor<3>,
 ) -> Tensor<1> {
-    let [rows, seq, d_model] = hidden.dims();
-    let (positions, labels) = batch.labels(text_rows, &llama.device().without_autodiff());
-    let labelled = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
-    let [count] = labels.dims();
+    let labelled = Labelled::new(llama, batch, text_rows, hidden);
     let head = llama.head();
-    let logits = match adapter.linear(llama.layers.len(), LinearName::Head, &labelled, &head) {
-        Some(changed) => changed,
-        None => match (&head.weight, &head.bias) {
-            (Weight::Packed(weight), None) => {
-                return cross_entropy(labelled.reshape([count, d_model]), weight, labels);
-            }
-            _ => head.forward(labelled),
-        },
-    };
-    let log_probabilities = log_softmax(logits, 2);
-    let chosen = log_probabilities.gather(2, labels.reshape([1, count, 1]));
-    sum_in_order(chosen.reshape([count])).neg()
+    let changed = adapter.linear(llama.layers.len(), LinearName::Head, &labelled.hidden, &head);
+    if let (Weight::Packed(weight), None, None) = (&head.weight, &head.bias, &changed) {
+        let [_one, count, d_model] = labelled.hidden.dims();
+        let hidden = labelled.hidden.reshape([count, d_model]);
+        return cross_entropy(hidden, weight, labelled.labels);
+    }
+    let logits = changed.unwrap_or_else(|| head.forward(labelled.hidden.clone()));
+    sum_in_order(labelled.log_probabilities(logits)).neg()
+}
+
+/// Natural logarithm of the likelihood of each text's labels together, text by text.
+///
+/// # Errors
+/// As [`label_loss`]; [`Error::Model`](crate::Error::Model) if the device fails.
+pub(crate) fn text_log_likelihoods(
+    llama: &Llama,
+    adapter: &dyn Adapter,
+    batch: &Batch,
+) -> Result<Vec<f64>> {
+    let texts = llama.lay_out(&batch.inputs(), &batch.sharing())?;
+    let hidden = llama.run(&texts, adapter);
+    let labelled = Labelled::new(llama, batch, &texts.rows, hidden);
+    let logits = llama.logits(labelled.hidden.clone(), adapter);
+    let found = read_back(labelled.log_probabilities(logits))?;
+    let mut sums = vec![0.0; batch.texts.len()];
+    for (text, value) in batch.label_texts().zip(found.iter::<f32>()) {
+        sums[text] += f64::from(value);
+    }
+    Ok(sums)
+}
+
+/// Hidden states from which labels are predicted.
+struct Labelled {
+    /// `[1, labels, d_model]`
+    hidden: Tensor<3>,
+    /// `[labels]`
+    labels: Tensor<1, Int>,
+}
+
+impl Labelled {
+    fn new(llama: &Llama, batch: &Batch, text_rows: &[Vec<usize>], hidden: Tensor<3>) -> Self {
+        let [rows, seq, d_model] = hidden.dims();
+        let (positions, labels) = batch.labels(text_rows, &llama.device().without_autodiff());
+        let hidden = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
+        Self { hidden, labels }
+    }
+
+    /// `[1, labels, vocab] -> [labels]`
+    fn log_probabilities(self, logits: Tensor<3>) -> Tensor<1> {
+        let [count] = self.labels.dims();
+        let chosen = log_softmax(logits, 2).gather(2, self.labels.reshape([1, count, 1]));
+        chosen.reshape([count])
+    }
 }

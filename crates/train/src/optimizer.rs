@@ -32,16 +32,25 @@ impl Default for OptimizerConfig {
 /// Gradients of every parameter of a module, in the order of its fields, each flat.
 #[derive(Debug, Clone)]
 pub struct ModuleGradients {
-    params: Vec<(String, Option<Tensor<1>>)>,
+    params: Vec<ParamGradient>,
+}
+
+#[derive(Debug, Clone)]
+struct ParamGradient {
+    name: String,
+    /// Whether the parameter is on an autodiff device.
+    learns: bool,
+    sum: Option<Tensor<1>>,
 }
 
 impl ModuleGradients {
     /// No gradients yet, with a place for each parameter.
     pub fn none(module: &impl Module) -> Self {
-        struct Names(Vec<(String, Option<Tensor<1>>)>);
+        struct Names(Vec<ParamGradient>);
         impl Visit for Names {
-            fn visit<const D: usize>(&mut self, name: &str, _value: Tensor<D>) {
-                self.0.push((name.to_owned(), None));
+            fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+                let learns = value.device().is_autodiff();
+                self.0.push(ParamGradient { name: name.to_owned(), learns, sum: None });
             }
         }
         let mut names = Names(Vec::new());
@@ -55,11 +64,15 @@ impl ModuleGradients {
         struct Take<'a> {
             gradients: &'a mut Gradients,
             scale: f64,
-            sums: std::slice::IterMut<'a, (String, Option<Tensor<1>>)>,
+            sums: std::slice::IterMut<'a, ParamGradient>,
         }
         impl Visit for Take<'_> {
             fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
-                let (_name, sum) = self.sums.next().expect("one place for each parameter");
+                let ParamGradient { sum, learns, .. } =
+                    self.sums.next().expect("one place for each parameter");
+                if !*learns {
+                    return;
+                }
                 if let Some(gradient) = value.grad_remove(self.gradients).map(flat) {
                     let gradient = if self.scale == 1.0 { gradient } else { gradient / self.scale };
                     *sum = Some(match sum.take() {
@@ -79,9 +92,24 @@ impl ModuleGradients {
         taken
     }
 
+    /// Puts zeros where a parameter that learns took no part: what sees pictures does not, in a step
+    /// whose rows have none.
+    pub(crate) fn fill(&mut self, module: &impl Module) {
+        struct Fill<'a>(std::slice::IterMut<'a, ParamGradient>);
+        impl Visit for Fill<'_> {
+            fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+                let own = self.0.next().expect("one place for each parameter");
+                if own.learns {
+                    own.sum.get_or_insert_with(|| flat(value.inner()).zeros_like());
+                }
+            }
+        }
+        params::visit(module, &mut Fill(self.params.iter_mut()));
+    }
+
     /// Each parameter's place in the module and its gradient, if it took part.
     pub fn by_name(&self) -> impl Iterator<Item = (&str, Option<&Tensor<1>>)> {
-        self.params.iter().map(|(name, gradient)| (name.as_str(), gradient.as_ref()))
+        self.params.iter().map(|own| (own.name.as_str(), own.sum.as_ref()))
     }
 
     /// Euclidean norm over all of them, left on the device.
@@ -92,7 +120,7 @@ impl ModuleGradients {
     /// # Panics
     /// If there are no gradients.
     pub fn norm(&self) -> Tensor<1> {
-        let present = self.params.iter().filter_map(|(_, gradient)| gradient.clone());
+        let present = self.params.iter().filter_map(|own| own.sum.clone());
         let squares = present.map(|gradient| sum_in_order(gradient.square()));
         squares.reduce(|a, b| a + b).expect("no gradients").sqrt()
     }
@@ -123,7 +151,7 @@ impl Optimizer {
     /// Source: arXiv 1711.05101.
     ///
     /// # Panics
-    /// If a parameter has no gradient: everything that is learned takes part in every step.
+    /// If a parameter that learns has no gradient: it takes part in every step.
     pub fn step<M: Module>(
         &mut self,
         module: M,
@@ -136,8 +164,12 @@ impl Optimizer {
         self.state.resize(gradients.params.len(), None);
         let mut places = gradients.params.into_iter().zip(&mut self.state);
         params::replace(module, &mut |value| {
-            let ((name, gradient), state) = places.next().expect("one place for each parameter");
-            let gradient = gradient.unwrap_or_else(|| panic!("{name} took no part in the step"));
+            let (own, state) = places.next().expect("one place for each parameter");
+            let ParamGradient { name, learns, sum } = own;
+            if !learns {
+                return value;
+            }
+            let gradient = sum.unwrap_or_else(|| panic!("{name} took no part in the step"));
             let gradient = match &scale {
                 Some(scale) => gradient * scale.clone(),
                 None => gradient,

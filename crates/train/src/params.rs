@@ -48,6 +48,21 @@ pub(crate) fn replace<M: Module>(module: M, next: &mut dyn FnMut(Tensor<1>) -> T
     module.map(&mut Mapper(next))
 }
 
+/// How many numbers of a module can learn.
+pub(crate) fn count_learning(module: &impl Module) -> usize {
+    struct Count(usize);
+    impl Visit for Count {
+        fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+            if value.device().is_autodiff() {
+                self.0 += value.shape().num_elements();
+            }
+        }
+    }
+    let mut count = Count(0);
+    visit(module, &mut count);
+    count.0
+}
+
 /// All numbers of a tensor in a row.
 pub(crate) fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     let count = tensor.shape().num_elements();

@@ -12,7 +12,7 @@
 //!
 //! Source: arXiv 1604.06174.
 
-use adaption_prompt::AdapterWeights;
+use adaption_prompt::{AdapterWeights, Views};
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 use llama::{Adapter, LaidOut, Llama};
@@ -49,7 +49,7 @@ pub fn recompute(
     adapter: &LayerwiseAdapter,
     take: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
-    let LaidOut { tokens, pass, rows } = llama.lay_out(&batch.inputs())?;
+    let LaidOut { tokens, pass, rows } = llama.lay_out(&batch.inputs(), &batch.sharing())?;
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 
@@ -89,23 +89,50 @@ pub fn recompute(
 
 /// Adds the gradients of an adapter's every part, and gives the loss, as [`recompute`] does.
 ///
+/// `views` are the pictures that the batch's rows see. What is made of them is made once: layers
+/// take it as a leaf, and its own backward pass comes last.
+///
 /// # Errors
 /// As [`recompute`].
 pub fn recompute_adapter(
     llama: &Llama,
     adapter: &AdapterWeights,
     batch: &Batch,
+    views: Option<&Views>,
     labels: usize,
     gradients: &mut ModuleGradients,
 ) -> Result<Tensor<1>> {
+    let sight = views.and_then(|views| adapter.look(views));
+    let plain = sight.as_ref().map(|sight| sight.with_tokens(sight.tokens().inner()));
+    let tokens = plain.as_ref().map(|plain| plain.tokens().autodiff().require_grad());
+    let leaf = plain.as_ref().zip(tokens.clone()).map(|(plain, tokens)| plain.with_tokens(tokens));
     let layerwise = LayerwiseAdapter {
         first_layer: adapter.first_layer(),
-        plain: &adapter.valid().prepare(llama),
-        layer: &|index| Box::new(adapter.prepare_layers(llama, |layer| layer == index)),
+        plain: &adapter.valid().prepare_layers(llama, plain.as_ref(), |_| true),
+        layer: &|index| {
+            Box::new(adapter.prepare_layers(llama, leaf.as_ref(), |layer| layer == index))
+        },
     };
     let scale = gradient_scale(llama);
-    let mut take = |_layer, found: &mut Gradients| gradients.add(adapter, found, scale);
-    recompute(llama, batch, labels, scale, &layerwise, &mut take)
+    let mut of_tokens: Option<Tensor<3>> = None;
+    let mut take = |_layer, found: &mut Gradients| {
+        gradients.add(adapter, found, scale);
+        let more = tokens.as_ref().and_then(|tokens| tokens.grad_remove(found));
+        if let Some(more) = more {
+            of_tokens = Some(match of_tokens.take() {
+                Some(sum) => sum + more,
+                None => more,
+            });
+        }
+    };
+    let loss = recompute(llama, batch, labels, scale, &layerwise, &mut take)?;
+    if let (Some(sight), Some(above)) = (sight, of_tokens)
+        && sight.tokens().device().is_autodiff()
+    {
+        let mut found = (sight.tokens() * Tensor::from_inner(above)).sum().backward();
+        gradients.add(adapter, &mut found, scale);
+    }
+    Ok(loss)
 }
 
 fn gradient(leaf: &Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {

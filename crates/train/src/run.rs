@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use llama::{Adapter, Llama, NoAdapter, Tokenizer};
+use adaption_prompt::AdapterSummary;
+use llama::{Llama, NoAdapter, Tokenizer};
 
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
@@ -13,6 +14,7 @@ use crate::example::{Example, Fitted};
 use crate::instruction::Instruction;
 use crate::learner::Learner;
 use crate::output::Output;
+use crate::pictures::{ByPictures, Pictures};
 use crate::progress::{Metric, Progress};
 use crate::settings::Settings;
 use crate::trainer::Trainer;
@@ -35,6 +37,8 @@ pub struct Job<'a> {
     pub train_rows: &'a [Instruction],
     /// Rows to check with, none of them in the others; may be empty.
     pub eval_rows: &'a [Instruction],
+    /// Pictures that rows name; rows whose picture is not there see none.
+    pub pictures: Option<&'a Pictures>,
     /// Settings.
     pub config: &'a TrainConfig,
     /// Folder for the results.
@@ -64,14 +68,32 @@ impl Job<'_> {
             rows => Example::encode_all(rows, self.tokenizer, max_len)?,
         };
 
-        let mut learner = config.method.init(llama, config.seed)?;
+        let mut learner = match &config.start {
+            Some(path) => config.method.start_from(path, llama, config.seed)?,
+            None => config.method.init(llama, config.seed)?,
+        };
+        // What another run has learned of pictures stays.
+        let fresh = match &config.start {
+            Some(path) => AdapterSummary::read(path)?.image.is_none(),
+            None => true,
+        };
+        if let Some(pictures) = self.pictures.filter(|_| fresh)
+            && let Some((mean, deviation)) = pictures.statistics(self.train_rows)
+        {
+            learner = learner.with_statistics(&mean, &deviation);
+        }
+        if let Some(parts) = &config.parts {
+            learner = learner.learning_only(parts)?;
+        }
         if let Some(text) = &config.prompt_text {
             learner = learner.with_text(llama, self.tokenizer, text)?;
         }
-        let parameters = learner.n_parameters();
+        let parameters = learner.n_learning();
         let schedule = config.schedule(train.len());
         let order = config.order(train.len());
         let mut trainer = Trainer::new(llama, learner, train, order, schedule, &config.optimizer)
+            .with_pictures(self.pictures)
+            .with_pictures_together(config.pictures_together)
             .with_recompute(config.recompute);
         let steps_per_epoch = trainer.steps_per_epoch();
         observer(Event::Prepared {
@@ -129,7 +151,7 @@ impl Job<'_> {
             }
             if epoch_ended && !eval.is_empty() {
                 let last = trainer.is_done();
-                let found = trainer.learner().with(llama, |llama, adapter| {
+                let found = trainer.learner().with(llama, self.pictures, |llama, adapter| {
                     self.evaluate(llama, adapter, &eval, step, last, &output, observer)
                 })?;
                 progress.after = Some(found);
@@ -159,7 +181,7 @@ impl Job<'_> {
     fn evaluate(
         &self,
         llama: &Llama,
-        adapter: &dyn Adapter,
+        adapter: &dyn ByPictures,
         examples: &[Example],
         step: usize,
         with_answers: bool,

@@ -48,6 +48,10 @@ fn hash_rows(groups: &[&[Instruction]]) -> u64 {
             // A byte that no text holds keeps fields apart.
             hash.write_u8(0xff);
         }
+        if let Some(image) = &row.image {
+            hash.write(image.as_bytes());
+            hash.write_u8(0xfe);
+        }
     }
     hash.finish()
 }

@@ -1,5 +1,7 @@
 //! rows ─► rows to learn from, and a seeded share to check with
 
+use std::collections::HashMap;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::error::{Error, Result};
 use crate::instruction::Instruction;
 
-/// Splits rows into those to learn from and a seeded share to check with.
+/// Splits rows into those to learn from and a seeded share to check with. Rows about one image are on
+/// one side, so that no image is seen on both; the share may be a little larger for it.
 ///
 /// # Errors
 /// [`Error::Config`] for a share outside 0 to 1, or one that leaves nothing to learn from.
@@ -28,10 +31,26 @@ pub fn split_rows(
     if held_out >= rows.len() {
         return Err(bad());
     }
-    let mut order = (0..rows.len()).collect::<Vec<_>>();
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut chosen = order[..held_out].to_vec();
+    let mut units: Vec<Vec<usize>> = Vec::new();
+    let mut known = HashMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        let place = row.image.as_deref().map(|image| *known.entry(image).or_insert(units.len()));
+        match place.and_then(|place| units.get_mut(place)) {
+            Some(unit) => unit.push(index),
+            None => units.push(vec![index]),
+        }
+    }
+    units.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut chosen = Vec::new();
+    for unit in units {
+        if chosen.len() < held_out {
+            chosen.extend(unit);
+        }
+    }
     chosen.sort_unstable();
+    if chosen.len() == rows.len() {
+        return Err(bad());
+    }
     let (mut train, mut eval) = (Vec::new(), Vec::new());
     for (index, row) in rows.into_iter().enumerate() {
         if chosen.binary_search(&index).is_ok() { eval.push(row) } else { train.push(row) }
@@ -44,11 +63,7 @@ mod tests {
     use super::*;
 
     fn rows(n: usize) -> Vec<Instruction> {
-        let row = |i: usize| Instruction {
-            instruction: i.to_string(),
-            input: String::new(),
-            output: String::new(),
-        };
+        let row = |i: usize| Instruction::new(i.to_string(), "", "");
         (0..n).map(row).collect()
     }
 
@@ -63,6 +78,16 @@ mod tests {
         assert!(eval.iter().all(|row| !train.contains(row)));
         assert_eq!(split_rows(rows(20), 0.25, 1).unwrap().1, eval);
         assert_ne!(split_rows(rows(20), 0.25, 2).unwrap().1, eval);
+    }
+
+    #[test]
+    fn rows_about_one_image_stay_together() {
+        let image = |index: usize| Some(format!("{}.png", index % 7));
+        let rows = rows(28).into_iter().enumerate();
+        let rows = rows.map(|(index, row)| Instruction { image: image(index), ..row }).collect();
+        let (train, eval) = split_rows(rows, 0.2, 1).unwrap();
+        assert_eq!((train.len(), eval.len()), (20, 8));
+        assert!(eval.iter().all(|row| train.iter().all(|other| other.image != row.image)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! A step tells the device what to do and does not wait for it: its loss stays there until somebody
 //! asks for [`reports`](Trainer::reports).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -19,6 +20,7 @@ use crate::feed::Feed;
 use crate::learner::Learner;
 use crate::loss::{gradient_scale, label_loss};
 use crate::optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
+use crate::pictures::Pictures;
 use crate::recompute::recompute_adapter;
 use crate::schedule::Schedule;
 
@@ -33,6 +35,9 @@ pub struct Trainer<'a> {
     order: Order,
     schedule: Schedule,
     recompute: bool,
+    pictures: Option<&'a Pictures>,
+    /// A number for each example, if those that are about one picture come together.
+    groups: Arc<[usize]>,
     /// From the first step on.
     feed: Option<Feed>,
     unread: Vec<Unread>,
@@ -83,9 +88,30 @@ impl<'a> Trainer<'a> {
             order,
             schedule,
             recompute: llama.precision().bits().is_some(),
+            pictures: None,
+            groups: Arc::default(),
             feed: None,
             unread: Vec::new(),
         }
+    }
+
+    /// With the pictures that examples name.
+    pub fn with_pictures(mut self, pictures: Option<&'a Pictures>) -> Self {
+        self.pictures = pictures;
+        self
+    }
+
+    /// Whether examples about one picture come one behind the other: what their texts have in common
+    /// at the beginning is worked on once then, and steps see fewer pictures.
+    pub fn with_pictures_together(mut self, together: bool) -> Self {
+        let mut known = HashMap::new();
+        let mut group = |(index, example): (usize, &Example)| match &example.image {
+            Some(image) => *known.entry(image.clone()).or_insert(index),
+            None => index,
+        };
+        let examples = self.examples.iter().enumerate().filter(|_| together);
+        self.groups = examples.map(&mut group).collect();
+        self
     }
 
     /// Whether to compute the layers twice and keep one layer's graph at a time
@@ -123,9 +149,9 @@ impl<'a> Trainer<'a> {
     /// [`Error::Model`] if a batch is longer than the model's context, or the device fails.
     pub fn step(&mut self) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
-        let feed = self
-            .feed
-            .get_or_insert_with(|| Feed::new(self.examples.clone(), self.order, self.done));
+        let feed = self.feed.get_or_insert_with(|| {
+            Feed::new(self.examples.clone(), self.order, self.done, self.groups.clone())
+        });
         let batches = feed.next();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
         let mut gradients = ModuleGradients::none(&self.learner);
@@ -136,6 +162,9 @@ impl<'a> Trainer<'a> {
                 Some(loss) => loss + own,
                 None => own,
             });
+        }
+        if batches.iter().flat_map(|batch| &batch.images).any(Option::is_none) {
+            gradients.fill(&self.learner);
         }
         let loss = loss.expect("a step has a batch");
         let _span = tracing::trace_span!("optimizer").entered();
@@ -199,15 +228,22 @@ impl<'a> Trainer<'a> {
     ) -> Result<Tensor<1>> {
         let llama = self.llama;
         if let (true, Learner::Adapter(adapter)) = (self.recompute, &self.learner) {
-            return recompute_adapter(llama, adapter, batch, labels, gradients);
+            let views = self.pictures.and_then(|own| own.views(&batch.image_names()));
+            return recompute_adapter(llama, adapter, batch, views.as_ref(), labels, gradients);
         }
         let scale = gradient_scale(llama);
         let forward = tracing::trace_span!("forward").entered();
-        let sum = self.learner.with(llama, |llama, adapter| label_loss(llama, adapter, batch))?;
+        let sum = self.learner.with(llama, self.pictures, |llama, adapter| {
+            label_loss(llama, &*adapter.of_rows(&batch.image_names()), batch)
+        })?;
         drop(forward);
         let _span = tracing::trace_span!("backward").entered();
         let loss = sum / labels.max(1) as f64;
         let value = loss.clone().inner();
+        if !loss.is_tracked() {
+            // What sees learns alone, and no row of the batch has a picture.
+            return Ok(value);
+        }
         gradients.add(&self.learner, &mut (loss * scale).backward(), scale);
         Ok(value)
     }

@@ -59,7 +59,7 @@ fn answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
     let rows = Instruction::read(&asset("instructions/test.jsonl")).unwrap();
     let method = prompts(llama).into();
     let learner = Learner::load(folder, &method, llama).unwrap();
-    learner.with(llama, |llama, adapter| {
+    learner.with(llama, None, |llama, adapter| {
         answer_rows(llama, adapter, tokenizer, &rows[..12], 6, &mut |_| {}).unwrap()
     })
 }
@@ -98,6 +98,7 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
     let rows = (0..6_u32).map(|row| Example {
         tokens: (0..5 + row % 3).map(|at| row * 7 + at + 1).collect(),
         labels_from: 2,
+        image: None,
     });
     let rows = rows.collect::<Vec<_>>();
     for device in testing::devices() {

@@ -31,7 +31,7 @@ fn methods() -> Vec<(&'static str, Method)> {
         factor: true,
         ..Default::default()
     };
-    let both = |v2| AdapterConfig { prompts: Some(prompts.clone()), v2: Some(v2), lora: None };
+    let both = |v2| AdapterConfig { v2: Some(v2), ..prompts.clone().into() };
     vec![
         ("prompts", prompts.clone().into()),
         ("v2", V2Config::paper().into()),
@@ -51,6 +51,7 @@ fn examples() -> Vec<Example> {
         .map(|row| Example {
             tokens: (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect(),
             labels_from: 2 + row as usize % 3,
+            image: None,
         })
         .collect()
 }
@@ -76,8 +77,9 @@ fn steps(trainer: &mut Trainer, count: usize) {
 }
 
 fn loss(learner: &Learner, llama: &Llama, examples: &[Example]) -> f64 {
-    let report = learner
-        .with(llama, |llama, adapter| evaluate_loss(llama, adapter, examples, 4, &mut |_| {}));
+    let report = learner.with(llama, None, |llama, adapter| {
+        evaluate_loss(llama, adapter, examples, 4, &mut |_| {})
+    });
     report.unwrap().loss
 }
 
@@ -126,7 +128,9 @@ fn all_that_learns_has_a_gradient_and_nothing_else_has() {
         let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
         for (name, method) in methods() {
             let learner = method.init(&llama, 3).unwrap();
-            let sum = learner.with(&llama, |llama, adapter| label_loss(llama, adapter, &batch));
+            let sum = learner.with(&llama, None, |llama, adapter| {
+                label_loss(llama, &*adapter.of_rows(&batch.image_names()), &batch)
+            });
             let gradients = sum.unwrap().backward();
             assert_eq!(with_gradient(&llama, &gradients), 0, "{name}");
             let count = numbers(&learner).len();

@@ -81,7 +81,8 @@ fn measure_here(request: &Request, device: &Device) -> usize {
         }
         Purpose::Train { labels, recompute } => {
             let labels_from = request.seq - labels;
-            let examples = rows.into_iter().map(|tokens| Example { tokens, labels_from });
+            let examples =
+                rows.into_iter().map(|tokens| Example { tokens, labels_from, image: None });
             let examples = examples.collect::<Vec<_>>();
             let order = Order {
                 n_examples: request.batch,

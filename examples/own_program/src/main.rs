@@ -19,11 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
 
-    let row = Instruction {
-        instruction: "Say where you work.".into(),
-        input: String::new(),
-        output: "At the old mill in Oakham.".into(),
-    };
+    let row = Instruction::new("Say where you work.", "", "At the old mill in Oakham.");
     let (lesson, _fitted) = Example::encode_all(std::slice::from_ref(&row), &tokenizer, 256)?;
     let prompts = AdaptionPromptConfig { layers: Layers::Last(5), ..Default::default() };
     let adapter = prompts.init(llama.config(), 0, &device.autodiff())?;

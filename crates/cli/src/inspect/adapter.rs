@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::files::peft::{PICKLE_FILE, TENSORS_FILE};
 use adaption_prompt::files::{self, Format};
 use adaption_prompt::{
-    Activation, AdapterSummary, Gate, LayerSummary, LoraSummary, PromptSummary, Scale, V2Summary,
+    Activation, AdapterSummary, Fusion, Gate, ImageConfig, ImageForm, LayerSummary, LoraSummary,
+    PromptSummary, Scale, V2Summary,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
+use vision::{EncoderInfo, State};
 
 use crate::error::Error;
 
@@ -94,7 +96,7 @@ impl AdapterReport {
 
 impl fmt::Display for AdapterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AdapterSummary { base_model, prompts, v2, lora, n_parameters } = &self.summary;
+        let AdapterSummary { base_model, prompts, v2, lora, image, n_parameters } = &self.summary;
         let base = base_model.as_deref().unwrap_or("not named");
         let width =
             prompts.as_ref().map_or(String::new(), |own| format!(" (width {})", own.d_model));
@@ -109,6 +111,9 @@ impl fmt::Display for AdapterReport {
         if let Some(LoraSummary { rank, alpha, linears }) = lora {
             writeln!(f, "lora        rank {rank}, alpha {alpha}, on {linears} linear layers")?;
         }
+        if let Some(image) = image {
+            write_image(f, image)?;
+        }
         writeln!(f, "parameters  {}", HumanCount(*n_parameters as u64))?;
         writeln!(f, "on disk     {}", HumanBytes(self.bytes))?;
         let Some(prompts) = prompts else { return Ok(()) };
@@ -119,6 +124,31 @@ impl fmt::Display for AdapterReport {
         }
         Ok(())
     }
+}
+
+fn write_image(f: &mut fmt::Formatter<'_>, image: &ImageConfig) -> fmt::Result {
+    let tokens = match image.form {
+        ImageForm::Global { hidden } => format!("one token of the whole image, width {hidden}"),
+        ImageForm::Queries { count, width, blocks, heads } => {
+            format!("{count} queries in {blocks} blocks of width {width} and {heads} heads")
+        }
+    };
+    let fusion = match image.fusion {
+        Fusion::Prompts { .. } => "added to the prompts".to_owned(),
+        Fusion::Early { layers, .. } => format!("prompts of the first {layers} layers"),
+    };
+    writeln!(f, "images      {tokens}; {fusion}")?;
+    if let Some(EncoderInfo { name, reading, .. }) = &image.encoder {
+        let state = |state: &State| match state {
+            State::Layer(layer) => layer.to_string(),
+            State::Normed => "normed".into(),
+            State::Projected => "projected".into(),
+        };
+        let states = reading.states.iter().map(state).collect::<Vec<_>>().join(", ");
+        let (size, name) = (reading.image_size, name.escape_debug());
+        writeln!(f, "encoder     {name}, images of {size} pixels a side, states {states}")?;
+    }
+    Ok(())
 }
 
 fn write_prompts(

@@ -140,7 +140,7 @@ impl Args {
         const NEW_TOKENS: usize = 256;
         let defaults = TrainConfig::default();
         let seq = self.seq.unwrap_or(defaults.max_len.min(config.max_positions));
-        let prompts = recipe::prompts(config.n_layers, self.model.model.is_none());
+        let prompts = recipe::prompts(config.n_layers, self.model.model.is_none(), 0);
         let training = Request {
             config: config.clone(),
             precision: self.model.precision.unwrap_or_default(),
@@ -156,7 +156,7 @@ impl Args {
         let new_tokens = self.new_tokens.unwrap_or(NEW_TOKENS);
         // Answers of a model that learned as a whole need no adapter beside it, and no f32.
         let method = match &training.method {
-            Method::Full => Method::from(recipe::prompts(config.n_layers, false)),
+            Method::Full => Method::from(recipe::prompts(config.n_layers, false, 0)),
             Method::Adapter(adapter) => Method::Adapter(adapter.clone()),
         };
         let purpose = Purpose::Generate { new_tokens };

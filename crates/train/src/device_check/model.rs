@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use adaption_prompt::{
-    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Init, Layers,
+    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Init, Layers, Projection,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use llama::weights::{self, TensorSource, TensorSpec};
@@ -110,12 +110,12 @@ fn adapted_step(llama: &Llama) -> Result<Vec<Numbers>> {
         activation: Activation::Tanh,
         factor: true,
         init: Init { gate: 0.3, gate_std: 0.1, ..Init::default() },
+        projection: Projection::Adapted,
     };
     let adapter = AdapterConfig::from(prompts).init(llama, 1, &device.autodiff())?;
-    let examples = [(9, 3), (6, 2), (4, 1)]
-        .iter()
-        .zip(TEXT)
-        .map(|(&(len, labels_from), row)| Example { tokens: row[..len].to_vec(), labels_from });
+    let examples = [(9, 3), (6, 2), (4, 1)].iter().zip(TEXT).map(|(&(len, labels_from), row)| {
+        Example { tokens: row[..len].to_vec(), labels_from, image: None }
+    });
     let examples = examples.collect::<Vec<_>>();
     let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
 

@@ -73,7 +73,8 @@ fn recomputed_layers_give_the_same_loss_and_gradients() {
             let expected_loss = loss.clone().inner();
             let expected = ModuleGradients::take(&adapter, loss.backward());
             let mut found = ModuleGradients::none(&adapter);
-            let loss = recompute_adapter(&llama, &adapter, &batch, labels, &mut found).unwrap();
+            let loss =
+                recompute_adapter(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
             testing::assert_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
             assert_same(case, &found, &expected);
         }
@@ -111,7 +112,8 @@ fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
             let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
             let batch = golden_batch(&golden);
             let (mut found, labels) = (ModuleGradients::none(&adapter), batch.n_labels());
-            let loss = recompute_adapter(&llama, &adapter, &batch, labels, &mut found).unwrap();
+            let loss =
+                recompute_adapter(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
 
             let dense = dense(llama);
             let expected = mean_loss(&dense, &adapter, &batch);
@@ -134,7 +136,7 @@ fn an_f16_base_loses_no_small_gradients() {
         let gradients = |llama: &Llama| {
             let adapter = open_adapter(&golden, "", shape(), llama, &device.clone().autodiff());
             let mut found = ModuleGradients::none(&adapter);
-            recompute_adapter(llama, &adapter, &batch, LABELS, &mut found).unwrap();
+            recompute_adapter(llama, &adapter, &batch, None, LABELS, &mut found).unwrap();
             found
         };
         let base = open_base_in(Precision::F16, case, device);

@@ -22,6 +22,7 @@ fn golden_batch(golden: &Golden) -> Batch {
     let examples = rows.map(|(tokens, labels)| Example {
         tokens: tokens.into_iter().map(|id| u32::try_from(id).unwrap()).collect(),
         labels_from: labels.iter().position(|&label| label >= 0).unwrap(),
+        image: None,
     });
     Batch::new(&examples.collect::<Vec<_>>().iter().collect::<Vec<_>>())
 }
@@ -32,6 +33,7 @@ fn examples() -> Vec<Example> {
         .map(|row| Example {
             tokens: (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect(),
             labels_from: 2 + row as usize % 3,
+            image: None,
         })
         .collect()
 }

@@ -1,0 +1,136 @@
+//! text of a row's image ─► a path, or the picture's bytes
+
+use std::fmt;
+use std::path::Path;
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use crate::error::{Error, Result};
+
+/// Data sets leave out the `=` at the end or keep it; the bytes are the same.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Letters of a broken text that a message shows.
+const SHOWN: usize = 40;
+
+/// What the text of a row's image means.
+///
+/// Displayed in a form fit for messages: `cat.png`, or `data:image/png (123 bytes)`.
+///
+/// ```
+/// use train::ImageRef;
+///
+/// let image = ImageRef::parse("data:image/png;base64,iVBORw0KGgo=").unwrap();
+/// assert_eq!(image.to_string(), "data:image/png (8 bytes)");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageRef<'a> {
+    /// A file.
+    Path(&'a Path),
+    /// A file's content, written into the row.
+    Data {
+        /// `image/png` and the like, as the row says it.
+        kind: &'a str,
+        /// The file's bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Whether an image's text holds the picture itself.
+pub(crate) fn is_data(text: &str) -> bool {
+    text.starts_with("data:")
+}
+
+impl<'a> ImageRef<'a> {
+    /// Reads the text of an image: `data:image/...;base64,` holds a picture, all else is a path.
+    ///
+    /// Whether the file is there, or the bytes are a picture, is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for an empty text, `data:` of another form, or broken base64.
+    ///
+    /// Source: RFC 2397, <https://www.rfc-editor.org/rfc/rfc2397>.
+    pub fn parse(text: &'a str) -> Result<Self> {
+        let bad = |image: String, reason: String| Error::Image { image, reason };
+        if text.trim().is_empty() {
+            return Err(bad("an empty text".into(), "expected a path".into()));
+        }
+        let Some(data) = text.strip_prefix("data:") else {
+            return Ok(Self::Path(Path::new(text)));
+        };
+        let (head, encoded) = data.split_once(',').unwrap_or((data, ""));
+        let Some(kind) = head.strip_suffix(";base64").filter(|kind| kind.starts_with("image/"))
+        else {
+            return Err(bad(cut(text), "expected data:image/...;base64,".into()));
+        };
+        let name = || format!("data:{}", cut(kind));
+        let bytes = BASE64
+            .decode(encoded.trim())
+            .map_err(|error| bad(name(), format!("broken base64: {error}")))?;
+        if bytes.is_empty() {
+            return Err(bad(name(), "it has no bytes".into()));
+        }
+        Ok(Self::Data { kind, bytes })
+    }
+}
+
+impl fmt::Display for ImageRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Data { kind, bytes } => write!(f, "data:{} ({} bytes)", cut(kind), bytes.len()),
+        }
+    }
+}
+
+/// The beginning of a text.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_as_it_is() {
+        let image = ImageRef::parse("pictures/a cat.png").unwrap();
+        assert_eq!(image, ImageRef::Path(Path::new("pictures/a cat.png")));
+        assert_eq!(image.to_string(), "pictures/a cat.png");
+    }
+
+    #[test]
+    fn bytes_are_read_with_padding_or_without() {
+        let wanted = ImageRef::Data { kind: "image/png", bytes: b"hello".to_vec() };
+        for text in ["data:image/png;base64,aGVsbG8=", "data:image/png;base64,aGVsbG8"] {
+            assert_eq!(ImageRef::parse(text).unwrap(), wanted, "{text}");
+        }
+        assert_eq!(wanted.to_string(), "data:image/png (5 bytes)");
+    }
+
+    #[test]
+    fn what_is_broken_is_said_in_short() {
+        let message = |text: &str| ImageRef::parse(text).unwrap_err().to_string();
+        assert_eq!(message(" "), "an empty text: not an image: expected a path");
+        assert_eq!(
+            message("data:image/png;base64,aGV*bG8="),
+            "data:image/png: not an image: broken base64: Invalid symbol 42, offset 3."
+        );
+        assert_eq!(
+            message("data:image/png;base64,"),
+            "data:image/png: not an image: it has no bytes"
+        );
+        assert!(message("data:image/png").contains("expected data:image/...;base64,"));
+        assert!(message("data:text/plain;base64,aGVsbG8=").contains("expected data:image/"));
+        let long = format!("data:{}", "ü".repeat(9999));
+        assert!(message(&long).len() < 200);
+    }
+}

@@ -1,0 +1,139 @@
+//! Where a record was found: what messages say of it, and what its image path is relative to.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::image_ref::is_data;
+
+/// Where a record was found.
+pub(crate) struct Origin<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// `line 3`, `record 3`, ...
+    pub place: String,
+    /// What such a record looks like.
+    pub form: &'static str,
+    /// What image paths are relative to; `None`: they stay as they are.
+    pub images: Option<&'a Path>,
+}
+
+impl Origin<'_> {
+    /// An error about this record.
+    pub fn error(&self, reason: impl Into<String>) -> Error {
+        Error::Record {
+            path: self.path.into(),
+            place: self.place.clone(),
+            reason: reason.into(),
+            form: self.form,
+        }
+    }
+
+    /// A field that must be a text, and not blank.
+    pub fn text<'v>(&self, fields: &'v Map<String, Value>, name: &str) -> Result<&'v str> {
+        match self.maybe_text(fields, name)? {
+            None => Err(self.error(format!("`{name}` is missing"))),
+            Some(text) if text.trim().is_empty() => Err(self.error(format!("`{name}` is empty"))),
+            Some(text) => Ok(text),
+        }
+    }
+
+    /// A field that may be left out; some data sets write null for that.
+    pub fn maybe_text<'v>(
+        &self,
+        fields: &'v Map<String, Value>,
+        name: &str,
+    ) -> Result<Option<&'v str>> {
+        match fields.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.error(format!("`{name}` is not a text"))),
+        }
+    }
+
+    /// A field that is a list of texts, or left out.
+    pub fn texts(&self, fields: &Map<String, Value>, name: &str) -> Result<Vec<String>> {
+        let bad = || self.error(format!("`{name}` is not a list of texts"));
+        match fields.get(name) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(list)) => {
+                let text = |value: &Value| value.as_str().map(String::from).ok_or_else(bad);
+                list.iter().map(text).collect()
+            }
+            Some(_) => Err(bad()),
+        }
+    }
+
+    /// The field `image`, if there is one, as [`image`](Self::image) gives it.
+    pub fn image_field(&self, fields: &Map<String, Value>) -> Result<Option<String>> {
+        self.maybe_text(fields, "image")?.map(|text| self.image(text)).transpose()
+    }
+
+    /// An image's text for a row: a picture in base64 as it is, `file://` taken off, a relative
+    /// path joined to the folder of images.
+    pub fn image(&self, text: &str) -> Result<String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(self.error("the image's path is empty"));
+        }
+        if is_data(text) {
+            return Ok(text.into());
+        }
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Err(Error::RemoteImage {
+                path: self.path.into(),
+                place: self.place.clone(),
+                url: text.into(),
+            });
+        }
+        let file = text.strip_prefix("file://").unwrap_or(text);
+        let Some(folder) = self.images else { return Ok(file.into()) };
+        match folder.join(file).into_os_string().into_string() {
+            Ok(joined) => Ok(joined),
+            Err(joined) => Err(self.error(format!("the path {} is no UTF-8", joined.display()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(images: Option<&'static str>) -> Origin<'static> {
+        Origin {
+            path: Path::new("rows.json"),
+            place: "record 1".into(),
+            form: "a row",
+            images: images.map(Path::new),
+        }
+    }
+
+    #[test]
+    fn only_relative_paths_are_joined() {
+        let image = |text: &str| origin(Some("pictures")).image(text).unwrap();
+        assert_eq!(Path::new(&image("a/b.png")), Path::new("pictures/a/b.png"));
+        assert_eq!(image("/a/b.png"), "/a/b.png");
+        assert_eq!(image("file:///a/b.png"), "/a/b.png");
+        assert_eq!(image("data:image/png;base64,AAAA"), "data:image/png;base64,AAAA");
+        assert_eq!(origin(None).image("a/b.png").unwrap(), "a/b.png");
+        assert_eq!(origin(Some("")).image("a/b.png").unwrap(), "a/b.png");
+    }
+
+    #[test]
+    fn a_picture_on_the_network_is_refused_with_a_hint() {
+        let error = origin(None).image("https://example.org/a.png").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "rows.json, record 1: the image https://example.org/a.png is not on this machine"
+        );
+        assert!(error.hint().unwrap().contains("download"));
+    }
+
+    #[test]
+    fn a_blank_image_is_refused() {
+        let error = origin(None).image(" ").unwrap_err();
+        assert_eq!(error.to_string(), "rows.json, record 1: the image's path is empty");
+        assert_eq!(error.hint(), Some("a row"));
+    }
+}

@@ -1,0 +1,247 @@
+//! Images from outside: trained with, asked about, chatted about, counted; and refused in words.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::program::{Outcome, Program, golden};
+
+const PHOTOS: [&str; 2] = ["astronaut.png", "coffee.webp"];
+
+fn photo(name: &str) -> String {
+    golden(&format!("vision/photos/{name}"))
+}
+
+fn encoder() -> String {
+    golden("vision/dinov2-small")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a UTF-8 path")
+}
+
+/// Rows about two photos and one about none.
+fn rows(folder: &Path) -> String {
+    let row = |image: &str, output: &str| {
+        json!({
+            "instruction": "What is in the picture?", "image": image, "output": output,
+            "options": ["It is a hat.", "It is a boot."], "tags": ["thing"],
+        })
+    };
+    let plain = json!({
+        "instruction": "Name a colour.", "output": "It is red.", "options": ["It is red.", "It is blue."],
+        "tags": ["text"],
+    });
+    let rows = [row("astronaut.png", "It is a boot."), row("coffee.webp", "It is a hat."), plain];
+    let rows = rows.iter().map(|row| format!("{row}\n")).collect::<String>().repeat(2);
+    let path = folder.join("rows.jsonl");
+    std::fs::write(&path, rows).expect("written");
+    text(&path).to_owned()
+}
+
+impl Program {
+    fn train(&self, more: &[&str]) -> Outcome {
+        let data = rows(self.folder());
+        let (folder, output) = (golden("vision/photos"), self.folder().join("seeing"));
+        let mut words = vec!["train", "--data", &data, "--eval-fraction", "0", "--seed", "1"];
+        words.extend(["--image-folder", &folder, "--output", text(&output)]);
+        words.extend(more);
+        self.run(&words)
+    }
+
+    /// An adapter that tells the two photos apart.
+    fn seeing(&self) -> String {
+        let encoder = encoder();
+        let more = ["--image-encoder", &encoder, "--image-size", "28", "--epochs", "80", "--quiet"];
+        let line = self.train(&more).json();
+        assert!(line["train_loss"].as_f64().unwrap() < 0.2, "{line}");
+        text(&self.folder().join("seeing")).to_owned()
+    }
+}
+
+#[test]
+fn an_adapter_learns_to_see_and_answers_about_each_image() {
+    let program = Program::new();
+    let adapter = program.seeing();
+    let ask = |more: &[&str]| {
+        let mut words = vec!["generate", "--adapter", &adapter];
+        words.extend(["--instruction", "What is in the picture?"]);
+        words.extend(more);
+        program.run(&words).ok().trim().to_owned()
+    };
+    let images = PHOTOS.map(photo);
+    assert_eq!(ask(&["--image", &images[0]]), "It is a boot.");
+    assert_eq!(ask(&["--image", &images[1]]), "It is a hat.");
+
+    // Two prompts with an image each, in one batch.
+    let both = ["generate", "--adapter", &adapter, "-p", "What is in the picture?"];
+    let both = [&both[..], &["-p", "What is in the picture?"]].concat();
+    let both = [&both[..], &["--image", &images[1], "--image", &images[0]]].concat();
+    assert_eq!(program.run(&both).ok(), "It is a hat.\n\nIt is a boot.\n");
+
+    // In a chat the image can be changed.
+    let words = ["chat", "--adapter", &adapter, "--image", &images[0]];
+    let lines = format!(
+        "What is in the picture?\n/image {}\nWhat is in the picture?\n/use none\n",
+        images[1]
+    );
+    let chat = program.run_with_input(&words, &lines);
+    assert!(chat.stderr.contains("(the base model does not see images; the image is put away)"));
+    assert_eq!(chat.ok(), "It is a boot.\nIt is a hat.\n");
+
+    let shown = program.run(&["inspect", &adapter]).ok();
+    assert!(shown.contains("images      one token of the whole image"), "{shown}");
+    assert!(shown.contains("images of 28 pixels a side, states 3, 6, 9, normed"), "{shown}");
+}
+
+#[test]
+fn choices_are_counted_beside_each_other() {
+    let program = Program::new();
+    let adapter = program.seeing();
+    let (data, folder) = (rows(program.folder()), golden("vision/photos"));
+    let mut words = vec!["eval", "--task", "choices", "--data", &data, "--image-folder", &folder];
+    words.extend(["--train-data", &data, "--adapter", &adapter]);
+    let table = program.run(&[&words[..], &["--confusion"]].concat()).ok();
+    assert!(table.starts_with("6 rows, 2 images; per cent right\n"), "{table}");
+    assert!(table.contains("\nmost common answer"), "{table}");
+    assert!(table.contains("seeing minus base: "), "{table}");
+    assert!(table.contains("\nthing:\nwanted"), "{table}");
+
+    for how in ["likelihood", "answer"] {
+        let report = program.run(&[&words[..], &["--json", "--choose-by", how]].concat()).json();
+        assert_eq!((report["rows"].clone(), report["choosing"].clone()), (json!(6), json!(how)));
+        let models = report["models"].as_array().unwrap();
+        let names = models.iter().map(|own| own["name"].as_str().unwrap()).collect::<Vec<_>>();
+        let common = ["most common answer", "most common of the question"];
+        assert_eq!(names, [&common[..], &["base", "seeing"]].concat());
+        assert_eq!(models[3]["accuracy"], json!(1.0), "{how}");
+        let tags = &models[3]["by_tag"];
+        assert_eq!((&tags[0][0], &tags[0][1]["rows"]), (&json!("thing"), &json!(4)));
+        // Without the images the same question has one answer for both.
+        assert_eq!(models[0]["accuracy"].as_f64().map(|x| x < 0.7), Some(true));
+    }
+    let plain = program
+        .run(&["eval", "--data", &data, "--image-folder", &folder, "--adapter", &adapter, "--json"])
+        .json();
+    assert_eq!(plain["adapter"]["exact_match"], json!(1.0));
+}
+
+#[test]
+fn rows_whose_image_is_broken_stop_the_run_or_are_left_out() {
+    let program = Program::new();
+    let data = program.folder().join("broken.jsonl");
+    std::fs::write(program.folder().join("bad.png"), "no picture").expect("written");
+    let row = |image: &str| json!({"instruction": "a", "output": "b", "image": image});
+    let rows = [row(&photo("coffee.jpg")), row("bad.png"), row("gone.png"), row("bad.png")];
+    std::fs::write(&data, Value::from(rows.to_vec()).to_string()).expect("written");
+    let encoder = encoder();
+    let output = program.folder().join("out");
+    let mut words =
+        vec!["train", "--data", text(&data), "--eval-fraction", "0", "--max-steps", "1"];
+    words.extend(["--image-encoder", &encoder, "--image-size", "28", "--output", text(&output)]);
+    let stopped = program.run(&words).fails(2);
+    assert!(stopped.starts_with("error: 2 of 3 images cannot be read\n"), "{stopped}");
+    assert!(stopped.contains("bad.png: cannot read the picture: it is neither JPEG"), "{stopped}");
+    assert!(stopped.contains("gone.png: cannot read the picture: No such file"), "{stopped}");
+    assert!(stopped.contains("hint: --broken-images skip"), "{stopped}");
+    assert!(!output.exists(), "nothing was begun");
+
+    words.extend(["--broken-images", "skip"]);
+    let outcome = program.run(&words);
+    assert!(outcome.stderr.contains("3 of 4 rows are left out"), "{}", outcome.stderr);
+    assert_eq!(outcome.json()["steps"], json!(1));
+}
+
+#[test]
+fn what_images_cannot_do_is_refused_in_words() {
+    let program = Program::new();
+    let image = photo(PHOTOS[0]);
+    let refused = program.run(&["generate", "-p", "a", "--image", &image]).fails(2);
+    assert!(refused.starts_with("error: the base model does not see images"), "{refused}");
+    let base = golden("llama-gqa-tied/base");
+    let encoder = encoder();
+    let train = |more: &[&str]| {
+        let outcome = program.train(more);
+        let code = outcome.code.unwrap_or_default();
+        assert!([1, 2].contains(&code), "{}", outcome.stderr);
+        outcome.fails(code)
+    };
+    let refused = train(&["--image-form", "queries"]);
+    assert!(refused.contains("--image-encoder"), "{refused}");
+    let refused = train(&["--image-encoder", &encoder, "--image-size", "50"]);
+    assert!(refused.contains("do not fit patches of 14: take a multiple"), "{refused}");
+    let refused = train(&["--image-encoder", &encoder, "--image-states", "13"]);
+    assert!(refused.contains("Layer(13), expected a layer from 0 to 12"), "{refused}");
+    let refused = train(&["--image-encoder", &base]);
+    assert!(refused.contains("no image encoder here: `model_type` is `llama`"), "{refused}");
+    let early = ["--image-encoder", &encoder, "--image-size", "28", "--image-layers", "2"];
+    let refused = train(&[&early[..], &["--adapter-layers", "5"]].concat());
+    assert!(refused.contains("below the first layer with a prompt"), "{refused}");
+}
+
+#[test]
+fn without_an_encoder_it_is_said_that_nobody_looks() {
+    let program = Program::new();
+    let outcome = program.train(&["--max-steps", "1", "--exact-match-rows", "0"]);
+    assert!(
+        outcome.stderr.contains("4 rows name images, which nobody looks at"),
+        "{}",
+        outcome.stderr
+    );
+    outcome.ok();
+}
+
+#[test]
+fn an_adapter_learns_in_two_stages() {
+    let program = Program::new();
+    let encoder = encoder();
+    let sees = ["--image-encoder", &encoder, "--image-size", "28", "--image-layers", "2"];
+    let stage = ["--image-form", "queries", "--learn", "image", "--max-steps", "3"];
+    program.train(&[&sees[..], &stage].concat()).ok();
+    let first = program.folder().join("seeing");
+    let data = rows(program.folder());
+    let (folder, output) = (golden("vision/photos"), program.folder().join("second"));
+    let mut words = vec!["train", "--data", &data, "--eval-fraction", "0", "--max-steps", "3"];
+    words.extend(["--image-folder", &folder, "--output", text(&output)]);
+    words.extend(["--from-adapter", text(&first), "--learn", "prompts"]);
+    program.run(&words).ok();
+    let shown = program.run(&["inspect", text(&output)]).ok();
+    assert!(shown.contains("prompts of the first 2 layers"), "{shown}");
+    let refused = program
+        .run(&[&words[..], &["--image-form", "global", "--image-encoder", &encoder]].concat());
+    assert!(refused.fails(2).contains("sees images in its own way"));
+}
+
+#[test]
+fn science_qa_is_read_and_rated_as_it_lies() {
+    let program = Program::new();
+    let folder = program.folder().join("scienceqa");
+    let image = folder.join("images/test/2");
+    std::fs::create_dir_all(&image).expect("made");
+    std::fs::copy(photo(PHOTOS[0]), image.join("image.png")).expect("copied");
+    let problem = |question: &str, hint: &str, image: Option<&str>, subject: &str, grade: &str| {
+        json!({
+            "question": question, "choices": ["rock", "metal"], "answer": 1, "hint": hint,
+            "image": image, "task": "closed choice", "grade": grade, "subject": subject,
+            "topic": "t", "category": "c", "skill": "s", "lecture": "", "solution": "",
+            "split": "test",
+        })
+    };
+    let problems = json!({
+        "1": problem("Which one shines?", "", None, "natural science", "grade2"),
+        "2": problem("Which one is it?", "Look.", Some("image.png"), "social science", "grade8"),
+    });
+    std::fs::write(folder.join("problems.json"), problems.to_string()).expect("written");
+    let splits = json!({"train": [], "val": [], "test": ["1", "2"]});
+    std::fs::write(folder.join("pid_splits.json"), splits.to_string()).expect("written");
+    let words = ["eval", "--task", "scienceqa", "--data", text(&folder), "--json"];
+    let report = program.run(&words).json();
+    assert_eq!((&report["rows"], &report["choosing"]), (&json!(2), &json!("answer")));
+    let tags = report["models"][0]["by_tag"].as_array().unwrap();
+    let tags = tags.iter().map(|own| own[0].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(tags, ["NAT", "SOC", "TXT", "IMG", "NO", "G1-6", "G7-12"]);
+    let table = program.run(&["eval", "--task", "scienceqa", "--data", text(&folder)]).ok();
+    assert!(table.contains("    NAT     SOC     TXT     IMG      NO    G1-6   G7-12"), "{table}");
+    let refused = program.run(&["eval", "--task", "scienceqa", "--data", &rows(program.folder())]);
+    assert!(refused.fails(2).contains("no folder of ScienceQA"));
+}
