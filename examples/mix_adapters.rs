@@ -9,7 +9,9 @@
 
 use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, Layers, Mix, MixPart};
 use llama::{Llama, ModelSource, NoAdapter, Precision};
-use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer, evaluate_loss};
+use train::{
+    ByPictures, Example, Instruction, OptimizerConfig, Order, Schedule, Trainer, evaluate_loss,
+};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
@@ -67,6 +69,6 @@ fn teach(llama: &Llama, lesson: &[Example]) -> anyhow::Result<AdapterWeights> {
     Ok(trainer.learner().adapter().expect("an adapter learned").clone())
 }
 
-fn loss(llama: &Llama, adapter: &dyn llama::Adapter, lesson: &[Example]) -> f64 {
+fn loss(llama: &Llama, adapter: &dyn ByPictures, lesson: &[Example]) -> f64 {
     evaluate_loss(llama, adapter, lesson, 1, &mut |_| {}).expect("a short text").loss
 }

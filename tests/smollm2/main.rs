@@ -169,7 +169,7 @@ fn perplexity_equals_transformers_to_a_thousandth() {
     // Every token of a window but its first is a label.
     let windows = tokens
         .chunks(golden["window"].as_u64().unwrap() as usize)
-        .map(|window| Example { tokens: window.to_vec(), labels_from: 1 })
+        .map(|window| Example { tokens: window.to_vec(), labels_from: 1, image: None })
         .collect::<Vec<_>>();
     let found = evaluate_loss(llama, &NoAdapter, &windows, 1, &mut |_| {}).unwrap();
     assert_eq!(found.labels, golden["predicted_tokens"].as_u64().unwrap() as usize);

@@ -10,6 +10,7 @@ use crate::error::Error;
 /// How images join the adapter. Each option needs `--image-encoder`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Images")]
+#[expect(clippy::struct_field_names, reason = "the names of the options")]
 pub struct ConditionArgs {
     /// How an image becomes tokens: one of the whole image at several scales, as in the paper; or
     /// those of learned queries that look at every part of it, as in the original multi-modal

@@ -52,6 +52,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a run has one of it")]
 enum Command {
     Train(train::Args),
     Eval(eval::Args),

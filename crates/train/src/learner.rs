@@ -16,6 +16,7 @@ use crate::pictures::{ByPictures, Pictures, Seeing};
 /// Ways to fine-tune.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "a run has one of it")]
 pub enum Method {
     /// The model stays as it is; an adapter learns.
     Adapter(AdapterConfig),

@@ -68,26 +68,7 @@ impl Job<'_> {
             rows => Example::encode_all(rows, self.tokenizer, max_len)?,
         };
 
-        let mut learner = match &config.start {
-            Some(path) => config.method.start_from(path, llama, config.seed)?,
-            None => config.method.init(llama, config.seed)?,
-        };
-        // What another run has learned of pictures stays.
-        let fresh = match &config.start {
-            Some(path) => AdapterSummary::read(path)?.image.is_none(),
-            None => true,
-        };
-        if let Some(pictures) = self.pictures.filter(|_| fresh)
-            && let Some((mean, deviation)) = pictures.statistics(self.train_rows)
-        {
-            learner = learner.with_statistics(&mean, &deviation);
-        }
-        if let Some(parts) = &config.parts {
-            learner = learner.learning_only(parts)?;
-        }
-        if let Some(text) = &config.prompt_text {
-            learner = learner.with_text(llama, self.tokenizer, text)?;
-        }
+        let learner = self.start()?;
         let parameters = learner.n_learning();
         let schedule = config.schedule(train.len());
         let order = config.order(train.len());
@@ -167,6 +148,32 @@ impl Job<'_> {
         }
         let seconds = earlier + begin.elapsed().as_secs_f64();
         Ok(progress.summary(self.output, trainer.done(), parameters, seconds))
+    }
+
+    /// What learns, before the first step.
+    fn start(&self) -> Result<Learner> {
+        let Self { llama, config, .. } = *self;
+        let mut learner = match &config.start {
+            Some(path) => config.method.start_from(path, llama, config.seed)?,
+            None => config.method.init(llama, config.seed)?,
+        };
+        // What another run has learned of pictures stays.
+        let fresh = match &config.start {
+            Some(path) => AdapterSummary::read(path)?.image.is_none(),
+            None => true,
+        };
+        if let Some(pictures) = self.pictures.filter(|_| fresh)
+            && let Some((mean, deviation)) = pictures.statistics(self.train_rows)
+        {
+            learner = learner.with_statistics(&mean, &deviation);
+        }
+        if let Some(parts) = &config.parts {
+            learner = learner.learning_only(parts)?;
+        }
+        if let Some(text) = &config.prompt_text {
+            learner = learner.with_text(llama, self.tokenizer, text)?;
+        }
+        Ok(learner)
     }
 
     /// What a finished run has learned.

@@ -1,8 +1,6 @@
 //! Training with pictures: each is looked at once, rows with and without one learn in one batch, and
 //! parts of an adapter leave each other alone.
 
-#![expect(clippy::disallowed_methods, reason = "tests may wait for a device")]
-
 #[path = "../../adaption-prompt/tests/adapter/tiny.rs"]
 #[expect(dead_code, reason = "another binary of the tests uses the rest")]
 mod tiny;

@@ -166,7 +166,7 @@ impl EncoderConfig {
             patch_size,
             d_model,
             d_ff: up.first().copied().unwrap_or_default(),
-            n_layers: (0..).take_while(block).count(),
+            n_layers: (0..source.shapes().len()).take_while(block).count(),
             // All of OpenAI's have heads of 64.
             n_heads: d_model / 64,
             activation: Activation::QuickGelu,

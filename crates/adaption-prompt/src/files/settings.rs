@@ -43,6 +43,7 @@ pub(crate) struct PromptSettings {
     pub projection: Projection,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn is_usual(projection: &Projection) -> bool {
     *projection == Projection::default()
 }

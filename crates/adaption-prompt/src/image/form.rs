@@ -16,7 +16,6 @@ use super::slots::{Slot, Slots, Visit, block, linear, norm};
 
 /// What makes tokens of a picture's features.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "an adapter has one of it")]
 pub enum ImageTokens {
     /// One token of a whole picture.
     Global(GlobalTokens),

@@ -1,5 +1,6 @@
 //! Multiple choice: how many rows are answered with the right option, beside each other.
 
+use indicatif::{ProgressBar, ProgressStyle};
 use llama::NoAdapter;
 use serde::Serialize;
 use train::{
@@ -83,7 +84,7 @@ impl Report {
             models.push(Model::of("most common of the question", rows, of_question, None));
         }
         let mut ask = |name: &str, adapter: &dyn ByPictures| -> anyhow::Result<()> {
-            let bar = args.progress(name, rows.len());
+            let bar = progress(name, rows.len());
             let mut progress = |more: usize| bar.inc(more as u64);
             let batch = args.batch_size.into();
             let llama = &base.llama;
@@ -148,6 +149,13 @@ impl Report {
         }
         text
     }
+}
+
+/// Shows how far a model has come.
+fn progress(name: &str, rows: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} rows, {eta} left")
+        .expect("a valid template");
+    ProgressBar::new(rows as u64).with_style(style).with_message(name.to_owned())
 }
 
 impl Model {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::{Adapters, Status};
 use anyhow::Context;
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 use llama::{Llama, NoAdapter, Tokenizer};
 use serde::Serialize;
 use train::{
@@ -182,17 +181,9 @@ impl Args {
 
     fn choosing(&self) -> Choosing {
         match (self.choose_by, self.task) {
-            (Some(ChooseBy::Likelihood), _) => Choosing::Likelihood,
             (Some(ChooseBy::Answer), _) | (None, Task::ScienceQa) => Choosing::Answer,
-            (None, _) => Choosing::Likelihood,
+            (Some(ChooseBy::Likelihood) | None, _) => Choosing::Likelihood,
         }
-    }
-
-    /// Shows how far a model has come.
-    fn progress(&self, name: &str, rows: usize) -> ProgressBar {
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} rows, {eta} left")
-            .expect("a valid template");
-        ProgressBar::new(rows as u64).with_style(style).with_message(name.to_owned())
     }
 
     fn scores(
