@@ -32,6 +32,13 @@ assets:
     cp target/tiny-world/train.jsonl target/tiny-world/test.jsonl assets/instructions/
     cargo run --release --example pretrain_tiny -- target/tiny-world assets/tiny-llama
 
+# Makes the built-in image encoder and the questions about pictures again, from nothing but a seed.
+pictures:
+    cargo run --release --example tiny_pictures -- --out target/tiny-pictures
+    mkdir -p assets/pictures
+    cp target/tiny-pictures/train.jsonl target/tiny-pictures/test.jsonl assets/pictures/
+    cargo run --release --example train_tiny_vit -- assets/tiny-vit
+
 # Makes the golden files again with PyTorch and PEFT, in a Python environment of its own.
 golden:
     python3 -m venv target/golden

@@ -41,9 +41,9 @@ fn the_options_of_generate() {
           --image <FILE>          An image that the adapter sees, JPEG, PNG or WebP: one for all
                                   prompts, or, given several times, one for each
           --image-encoder <PATH>  The frozen encoder that looks at images: a folder of a CLIP or a
-                                  DINOv2 as Hugging Face has them, or a file in OpenAI's layout. With an
-                                  adapter that sees images the default is the one that it learned with,
-                                  where it was then
+                                  DINOv2 as Hugging Face has them, a file in OpenAI's layout, or
+                                  tiny-vit, which is built in. With an adapter that sees images the
+                                  default is the one that it learned with, where it was then
 
     Request:
       -p, --prompt <TEXT>       A text for the model. With an adapter it is put as an instruction;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::program::{Outcome, Program, golden};
+use crate::program::{Outcome, Program, finish, golden};
 
 const PHOTOS: [&str; 2] = ["astronaut.png", "coffee.webp"];
 
@@ -244,4 +244,30 @@ fn science_qa_is_read_and_rated_as_it_lies() {
     assert!(table.contains("    NAT     SOC     TXT     IMG      NO    G1-6   G7-12"), "{table}");
     let refused = program.run(&["eval", "--task", "scienceqa", "--data", &rows(program.folder())]);
     assert!(refused.fails(2).contains("no folder of ScienceQA"));
+}
+
+#[test]
+fn the_built_in_model_learns_to_see_without_any_file() {
+    let program = Program::new();
+    let output = program.folder().join("built-in");
+    let words = ["train", "--image-encoder", "tiny-vit", "--max-steps", "3", "--output"];
+    let words = [&words[..], &[text(&output), "--exact-match-rows", "4"]].concat();
+    let outcome = program.run(&words);
+    assert!(outcome.stderr.contains("looking at 848 images"), "{}", outcome.stderr);
+    assert_eq!(outcome.json()["steps"], json!(3));
+    // The encoder is found again by its name.
+    let adapter = text(&output);
+    let ask = ["generate", "--adapter", adapter, "--instruction", "Name the thing in the picture."];
+    let answer = program.run(&[&ask[..], &["--image", &photo(PHOTOS[0])]].concat()).ok();
+    assert!(!answer.trim().is_empty());
+    let shown = program.run(&["inspect", adapter]).ok();
+    assert!(shown.contains("tiny-vit"), "{shown}");
+
+    // A folder of that name comes first.
+    let folder = program.folder().join("tiny-vit");
+    std::fs::create_dir(&folder).expect("a new folder");
+    let mut command = program.command(&["train", "--image-encoder", "tiny-vit"]);
+    command.current_dir(program.folder());
+    let refused = finish(command, "").fails(1);
+    assert!(refused.contains("no image encoder here: it has no config.json"), "{refused}");
 }

@@ -20,8 +20,8 @@ use crate::output::note;
 #[command(next_help_heading = "Images")]
 pub struct EncoderArgs {
     /// The frozen encoder that looks at images: a folder of a CLIP or a DINOv2 as Hugging Face has
-    /// them, or a file in OpenAI's layout. With an adapter that sees images the default is the one
-    /// that it learned with, where it was then.
+    /// them, a file in OpenAI's layout, or tiny-vit, which is built in. With an adapter that sees
+    /// images the default is the one that it learned with, where it was then.
     #[arg(long, value_name = "PATH")]
     pub image_encoder: Option<PathBuf>,
 }
@@ -47,10 +47,32 @@ enum Broken {
     Skip,
 }
 
+/// An encoder that is part of this program.
+mod built_in {
+    pub const NAME: &str = "tiny-vit";
+    pub const CONFIG: &str = include_str!("../../../assets/tiny-vit/config.json");
+    pub const WEIGHTS: &[u8] = include_bytes!("../../../assets/tiny-vit/model.safetensors");
+    pub const PREPROCESSING: &str =
+        include_str!("../../../assets/tiny-vit/preprocessor_config.json");
+}
+
+/// Whether a path is the built-in encoder's name; a file or folder of that name comes first.
+fn is_built_in(path: &Path) -> bool {
+    path == Path::new(built_in::NAME) && !path.exists()
+}
+
+fn open(path: &Path) -> vision::Result<EncoderSource> {
+    if is_built_in(path) {
+        use built_in::{CONFIG, PREPROCESSING, WEIGHTS};
+        return EncoderSource::embedded(CONFIG, WEIGHTS, PREPROCESSING);
+    }
+    EncoderSource::open(path)
+}
+
 impl EncoderArgs {
     /// The encoder that was asked for.
     pub fn source(&self) -> anyhow::Result<Option<EncoderSource>> {
-        Ok(self.image_encoder.as_deref().map(EncoderSource::open).transpose()?)
+        Ok(self.image_encoder.as_deref().map(open).transpose()?)
     }
 
     /// The encoder of adapters that see images, ready to look; none, if none of them does.
@@ -71,7 +93,7 @@ impl EncoderArgs {
             .into());
         };
         let path = self.image_encoder.as_deref().unwrap_or(Path::new(&info.name));
-        if !path.exists() {
+        if !path.exists() && !is_built_in(path) {
             return Err(Error::Usage {
                 message: format!(
                     "the adapter sees images through an encoder that is not here: {}",
@@ -81,7 +103,7 @@ impl EncoderArgs {
             }
             .into());
         }
-        let source = EncoderSource::open(path)?;
+        let source = open(path)?;
         let width = info.reading.width(source.config())?;
         if width != first.features {
             return Err(vision::Error::OtherEncoder { name: info.name.clone() }.into());

@@ -7,10 +7,12 @@ use train::{Instruction, Method, ScienceQa, TrainConfig, read_rows};
 
 use crate::error::Error;
 
-/// Instructions that are part of this program.
+/// Instructions and questions about pictures that are part of this program.
 mod built_in {
     pub const TRAIN: &str = include_str!("../../../assets/instructions/train.jsonl");
     pub const TEST: &str = include_str!("../../../assets/instructions/test.jsonl");
+    pub const PICTURES_TRAIN: &str = include_str!("../../../assets/pictures/train.jsonl");
+    pub const PICTURES_TEST: &str = include_str!("../../../assets/pictures/test.jsonl");
 }
 
 /// Rows of the built-in instructions to learn from.
@@ -21,6 +23,16 @@ pub fn built_in_train() -> train::Result<Vec<Instruction>> {
 /// Rows of the built-in instructions to check with.
 pub fn built_in_test() -> train::Result<Vec<Instruction>> {
     Instruction::parse(Path::new("the built-in test.jsonl"), built_in::TEST)
+}
+
+/// Rows of the built-in questions about pictures to learn from.
+pub fn built_in_pictures_train() -> train::Result<Vec<Instruction>> {
+    Instruction::parse(Path::new("the built-in pictures' train.jsonl"), built_in::PICTURES_TRAIN)
+}
+
+/// Rows of the built-in questions about pictures to check with.
+pub fn built_in_pictures_test() -> train::Result<Vec<Instruction>> {
+    Instruction::parse(Path::new("the built-in pictures' test.jsonl"), built_in::PICTURES_TEST)
 }
 
 /// The rows of several files or folders, one after the other; of ScienceQA's those of a split.

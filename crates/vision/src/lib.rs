@@ -7,19 +7,21 @@
 //!                                folder, file ─► EncoderSource ──┘
 //! ```
 //!
-//! An encoder is frozen: it has no gradients, and what it sees in a picture need be computed once
-//! only.
+//! An encoder that was loaded is frozen: it has no gradients, and what it sees in a picture need be
+//! computed once only. [`Encoder::init`] makes one that can learn, [`Encoder::save`] keeps it.
 
 mod block;
 mod config;
 mod encoder;
 mod error;
+mod init;
 mod load;
 mod names;
 mod picture;
 mod positions;
 mod preprocess;
 mod resample;
+mod save;
 mod viewer;
 
 pub use block::{Attention, Block, Mlp, gelu};

@@ -27,6 +27,9 @@ pub struct EncoderSource {
     preprocessing: Preprocessing,
 }
 
+/// What messages call an encoder that is no file.
+const EMBEDDED: &str = "the built-in encoder";
+
 impl EncoderSource {
     /// Opens a folder of Hugging Face's CLIP or DINOv2, or a file in OpenAI's layout: a
     /// safetensors file, or a PyTorch file of tensors by name.
@@ -64,15 +67,37 @@ impl EncoderSource {
         }
         let config = EncoderConfig::parse(&file, &read(&file)?)?;
         let tensors = open_weights(&path)?;
-        let layout = Layout::of_family(config.family);
-        let prefix = find_prefix(layout, &tensors)?;
         let settings = path.join("preprocessor_config.json");
         let preprocessing = if settings.is_file() {
             Preprocessing::parse(&settings, &read(&settings)?)?
         } else {
             Preprocessing::of_family(config.family, default_size(&config))
         };
-        let names = Names::new(layout, prefix);
+        Self::hugging_face(path, config, tensors, preprocessing)
+    }
+
+    /// An encoder whose files are part of the program, as `include_str!` and `include_bytes!` give
+    /// them: a folder's `config.json`, `model.safetensors` and `preprocessor_config.json`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn embedded(config: &str, weights: &'static [u8], preprocessing: &str) -> Result<Self> {
+        let path = PathBuf::from(EMBEDDED);
+        let config = EncoderConfig::parse(&path, config)?;
+        let file = SafetensorsFile::new(Bytes::memory(&path, weights))?;
+        let tensors = SafetensorsSource::new(&path, vec![file])?;
+        let preprocessing = Preprocessing::parse(&path, preprocessing)?;
+        Self::hugging_face(path, config, tensors, preprocessing)
+    }
+
+    fn hugging_face(
+        path: PathBuf,
+        config: EncoderConfig,
+        tensors: SafetensorsSource,
+        preprocessing: Preprocessing,
+    ) -> Result<Self> {
+        let layout = Layout::of_family(config.family);
+        let names = Names::new(layout, find_prefix(layout, &tensors)?);
         let tensors = Box::new(tensors);
         Ok(Self { path, config, names, tensors, preprocessing }.with_projection())
     }

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 
 /// Pixels a side of the largest picture that is read.
 const MOST: u32 = 16_384;
+/// Times that a picture may be longer than wide, or wider than long.
+const MOST_DRAWN_OUT: u64 = 100;
 /// Bytes of memory that reading one may take.
 const MEMORY: u64 = 1 << 30;
 
@@ -34,13 +36,18 @@ pub fn picture_of(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
         reader.map_err(|error| broken(error.to_string()))
     };
-    if reader(bytes)?.format().is_none() {
+    if !reader(bytes)?.format().is_some_and(|format| format.reading_enabled()) {
         return Err(broken("it is neither JPEG nor PNG nor WebP".into()));
     }
     // Its size is in its first bytes: nothing is allocated for a picture that is too large.
     let (width, height) = reader(bytes)?.into_dimensions().map_err(|error| broken(told(&error)))?;
     if width > MOST || height > MOST {
         return Err(Error::TooLarge { path: name.into(), width, height, most: MOST });
+    }
+    // Resized to what an encoder looks at, such a picture would fill the memory.
+    if u64::from(width.max(height)) > MOST_DRAWN_OUT * u64::from(width.min(height)) {
+        let reason = format!("it has {width} x {height} pixels, too long and thin to be looked at");
+        return Err(broken(reason));
     }
     let mut reader = reader(bytes)?;
     let mut limits = Limits::default();
@@ -89,6 +96,20 @@ mod tests {
         }
         let missing = read_picture(Path::new("/nowhere/a.png")).unwrap_err().to_string();
         assert!(missing.starts_with("/nowhere/a.png: cannot read the picture"), "{missing}");
+    }
+
+    #[test]
+    fn a_picture_of_a_line_is_refused() {
+        let line = written(&RgbaImage::new(101, 1), ImageFormat::Png);
+        let error = picture_of(Path::new("a.png"), &line).unwrap_err().to_string();
+        assert!(
+            error.ends_with("it has 101 x 1 pixels, too long and thin to be looked at"),
+            "{error}"
+        );
+        assert!(
+            picture_of(Path::new("a.png"), &written(&RgbaImage::new(1, 100), ImageFormat::Png))
+                .is_ok()
+        );
     }
 
     #[test]

@@ -1,0 +1,128 @@
+//! Encoders of one's own: fresh from a seed, learning as a whole, saved and opened again.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Tensor};
+use testing::{assert_close, values, with_gradient};
+use vision::{Encoder, EncoderConfig, EncoderSource, Preprocessing};
+
+const SIZE: usize = 16;
+
+const PLAIN: &str = r#"{"model_type": "dinov2", "hidden_size": 12, "num_hidden_layers": 2,
+    "num_attention_heads": 3, "mlp_ratio": 2.5, "image_size": 16, "patch_size": 8}"#;
+const GATED: &str = r#"{"model_type": "dinov2", "hidden_size": 8, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "mlp_ratio": 3, "image_size": 32, "patch_size": 4, "use_swiglu_ffn": true}"#;
+const CLIP: &str = r#"{"model_type": "clip_vision_model", "hidden_size": 8, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "intermediate_size": 12, "image_size": 16, "patch_size": 8}"#;
+
+fn config(text: &str) -> EncoderConfig {
+    EncoderConfig::parse(Path::new("config.json"), text).unwrap()
+}
+
+fn preprocessing() -> Preprocessing {
+    Preprocessing {
+        shorter_side: 18,
+        image_size: SIZE,
+        mean: [0.485, 0.5, 0.1],
+        std: [0.3, 0.225, 1.0],
+    }
+}
+
+/// Two pictures that differ everywhere.
+fn pixels(device: &Device) -> Tensor<4> {
+    let count = 2 * 3 * SIZE * SIZE;
+    let values = (0..count).map(|at| (at as f32 * 0.37).sin()).collect::<Vec<_>>();
+    Tensor::<1>::from_floats(values.as_slice(), device).reshape([2, 3, SIZE, SIZE])
+}
+
+#[test]
+fn a_fresh_encoder_is_the_same_when_it_is_opened_again() {
+    for device in testing::devices() {
+        for text in [PLAIN, GATED] {
+            let encoder = Encoder::init(&config(text), SIZE, 4, &device);
+            let expected = encoder.forward(pixels(&device), &[1]);
+            for (precision, tolerance) in [(DType::F32, 1e-5), (DType::F16, 5e-3)] {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("new");
+                encoder.save(&path, &preprocessing(), precision).unwrap();
+                let source = EncoderSource::open(&path).unwrap();
+                assert_eq!(source.preprocessing(), &preprocessing());
+                // What it says of itself is the size that it was made for.
+                assert_eq!(source.config(), &EncoderConfig { image_size: SIZE, ..config(text) });
+                let opened = source.load(SIZE, &device).unwrap();
+                let found = opened.forward(pixels(&device), &[1]);
+                assert_close("normed", found.normed, expected.normed.clone(), tolerance);
+                let [found, expected] = [&found.layers[0], &expected.layers[0]].map(Clone::clone);
+                assert_close("the first block", found, expected, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_part_of_a_program_is_the_same_as_in_a_folder() {
+    let device = testing::flex();
+    let folder = tempfile::tempdir().unwrap();
+    let encoder = Encoder::init(&config(PLAIN), SIZE, 4, &device);
+    encoder.save(folder.path(), &preprocessing(), DType::F32).unwrap();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let text = |name: &str| String::from_utf8(read(name)).unwrap();
+    let weights: &'static [u8] = read("model.safetensors").leak();
+    let (config, settings) = (text("config.json"), text("preprocessor_config.json"));
+    let source = EncoderSource::embedded(&config, weights, &settings).unwrap();
+    assert_eq!(source.preprocessing(), &preprocessing());
+    let found = source.load(SIZE, &device).unwrap().forward(pixels(&device), &[]);
+    let expected = encoder.forward(pixels(&device), &[]);
+    assert_close("normed", found.normed, expected.normed, 1e-5);
+
+    let error = EncoderSource::embedded("{}", weights, &settings).err().unwrap().to_string();
+    assert!(error.starts_with("the built-in encoder: no image encoder here"), "{error}");
+    let error = EncoderSource::embedded(&config, &weights[..90], &settings).err().unwrap();
+    assert!(error.to_string().starts_with("the built-in encoder: "), "{error}");
+}
+
+#[test]
+fn a_seed_means_one_encoder() {
+    let device = testing::flex();
+    let seen = |seed| {
+        let encoder = Encoder::init(&config(PLAIN), SIZE, seed, &device);
+        values(encoder.forward(pixels(&device), &[]).normed)
+    };
+    assert_eq!(seen(1), seen(1));
+    assert_ne!(seen(1), seen(2));
+}
+
+#[test]
+fn all_of_it_learns() {
+    for device in testing::devices() {
+        for text in [PLAIN, GATED, CLIP] {
+            let encoder = Encoder::init(&config(text), SIZE, 4, &device.clone().autodiff());
+            let class = encoder.forward(pixels(&device), &[]).class();
+            // Unlike a sum, which norms leave at nothing whatever the parameters are.
+            let gradients = class.exp().sum().backward();
+            let parameters = burn::module::list_param_ids(&encoder).len();
+            assert_eq!(with_gradient(&encoder, &gradients), parameters, "{text}");
+            assert!(encoder.num_params() > 1000, "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_saved_is_refused() {
+    let device = testing::flex();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new");
+    let refused = |config: &EncoderConfig, precision| {
+        let encoder = Encoder::init(config, SIZE, 4, &device);
+        let error = encoder.save(&path, &preprocessing(), precision).unwrap_err();
+        assert!(!path.exists(), "nothing was begun");
+        error.to_string()
+    };
+    let error = refused(&config(CLIP), DType::F32);
+    assert!(error.contains("family of the encoder to save is Clip, expected Dinov2"), "{error}");
+    let error = refused(&config(PLAIN), DType::BF16);
+    assert!(error.contains("precision is BF16, expected F32 or F16"), "{error}");
+    let odd = EncoderConfig { d_ff: 13, ..config(GATED) };
+    assert!(refused(&odd, DType::F32).contains("d_ff is 13"));
+}
