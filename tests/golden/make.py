@@ -16,6 +16,7 @@ def main():
     parser.add_argument("what", choices=["tiny", "kinds", "gguf", "torch", "formats", "vision", "images", "smollm2", "all"])
     parser.add_argument("--out", default=HERE, help="folder to write to (default: this one)")
     parser.add_argument("--smollm2-gguf", metavar="FILE", help="SmolLM2-135M-Instruct.Q4_1.gguf, for smollm2 and all")
+    parser.add_argument("--dinov2", metavar="FOLDER", help="DINOv2-small of bench/images/prepare.py, for its real weights")
     parser.add_argument("--keep-hf", metavar="FOLDER", help="leave SmolLM2's Hugging Face folder there (538 MB)")
     args = parser.parse_args()
     if args.what in ("smollm2", "all") and not args.smollm2_gguf:
@@ -43,6 +44,8 @@ def main():
     if args.what in ("vision", "all"):
         import vision
         vision.make(args.out)
+        if args.dinov2:
+            vision.real(args.out, args.dinov2)
     if args.what in ("images", "all"):
         import images
         images.make(args.out)

@@ -139,6 +139,18 @@ def photos(folder):
             save(os.path.join(folder, name, by + ".safetensors"), tensors)
 
 
+def real(out, folder):
+    """What DINOv2-small's real weights, as bench/images/prepare.py makes them, see in a photo of 224 pixels."""
+    processor = BitImageProcessorPil.from_pretrained(folder)
+    picture = Image.open(os.path.join(out, "vision", "photos", "astronaut.png")).convert("RGB")
+    pixels = torch.from_numpy(np.asarray(processor(picture, return_tensors="np")["pixel_values"], dtype=np.float32))
+    with torch.no_grad():
+        found = Dinov2Model.from_pretrained(folder).eval()(pixels, output_hidden_states=True)
+    layers = (1, 6, 12)
+    tensors = {f"hidden.{layer}": found.hidden_states[layer][:, :8] for layer in layers}
+    save(os.path.join(out, "dinov2-small.safetensors"), tensors | {"normed": found.last_hidden_state[:, :8]})
+
+
 def make(out):
     root = os.path.join(out, "vision")
     shutil.rmtree(root, ignore_errors=True)

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use testing::{Golden, assert_close, golden_folder};
-use vision::{EncoderSource, Family};
+use vision::{EncoderSource, Family, read_picture};
 
 fn folder(case: &str) -> PathBuf {
     golden_folder().join("vision").join(case)
@@ -44,6 +44,28 @@ fn hidden_states_equal_transformers() {
         {
             check(case, &EncoderSource::open(folder(case)).unwrap(), &device);
         }
+    }
+}
+
+/// `cargo test --release --workspace --features ndarray,wgpu --test encoders -- --ignored`
+#[test]
+#[ignore = "needs real weights: python3 bench/images/prepare.py"]
+fn real_weights_see_what_they_see_in_transformers() {
+    let folder = golden_folder().join("../../target/images/dinov2-small");
+    let source = EncoderSource::open(folder).expect("made by bench/images/prepare.py");
+    let golden = Golden::open("dinov2-small.safetensors");
+    let photo = read_picture(&golden_folder().join("vision/photos/astronaut.png")).unwrap();
+    for device in testing::devices() {
+        let encoder = source.load(224, &device).unwrap();
+        let pixels = source.preprocessing().pixels(std::slice::from_ref(&photo), &device);
+        let layers = [1, 6, 12];
+        let features = encoder.forward(pixels, &layers);
+        let first = |tokens: Tensor<3>| tokens.narrow(1, 0, 8);
+        for (layer, found) in layers.iter().zip(features.layers) {
+            let expected = golden.tensor::<3>(&format!("hidden.{layer}"), &device);
+            assert_close(&format!("layer {layer}"), first(found), expected, 1e-3);
+        }
+        assert_close("normed", first(features.normed), golden.tensor("normed", &device), 1e-3);
     }
 }
 
