@@ -45,8 +45,8 @@ fn main() -> anyhow::Result<()> {
         ImageConfig { features, form, fusion: Fusion::Prompts { gate: 1.0 }, encoder: None };
     let prompts = AdaptionPromptConfig { layers, ..Default::default() };
     let config = AdapterConfig { image: Some(image), ..prompts.into() };
-    let (mean, deviation) = pictures.statistics(&train_rows).expect("rows name pictures");
-    let learner = Method::from(config).init(&llama, 0)?.with_statistics(&mean, &deviation);
+    let statistics = pictures.statistics(&train_rows);
+    let learner = Method::from(config).init(&llama, 0)?.with_statistics(statistics.as_ref());
 
     let (examples, _fitted) = Example::encode_all(&train_rows, &tokenizer, 256)?;
     let order =

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
-use train::{Instruction, Method, ScienceQa, TrainConfig, read_rows};
+use train::{Instruction, Method, TrainConfig, read_split};
 
 use crate::error::Error;
 
@@ -43,13 +43,7 @@ pub fn read_all(
 ) -> train::Result<Vec<Instruction>> {
     let mut rows = Vec::new();
     for path in paths {
-        if path.is_dir() && ScienceQa::is_at(path) {
-            let data = ScienceQa::open(path)?;
-            let data = if let Some(folder) = images { data.images_in(folder) } else { data };
-            rows.extend(data.rows(split)?);
-        } else {
-            rows.extend(read_rows(path, images)?);
-        }
+        rows.extend(read_split(path, images, split)?);
     }
     Ok(rows)
 }

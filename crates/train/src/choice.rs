@@ -59,6 +59,7 @@ fn likeliest(
     let mut order = (0..rows.len()).collect::<Vec<_>>();
     order.sort_by_key(|&row| &rows[row].image);
     let mut chosen = vec![None; rows.len()];
+    let mut best = vec![f64::NEG_INFINITY; rows.len()];
     for some in order.chunks(batch_size.max(1)) {
         let mut examples = Vec::new();
         for &row in some {
@@ -75,7 +76,6 @@ fn likeliest(
             let batch = Batch::new(&texts);
             let adapter = adapter.of_rows(&batch.image_names());
             let scores = text_log_likelihoods(llama, &*adapter, &batch)?;
-            let mut best = vec![f64::NEG_INFINITY; rows.len()];
             for ((row, option, _), score) in examples.iter().zip(scores) {
                 // Of equals the first.
                 if score > best[*row] {

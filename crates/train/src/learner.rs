@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::params::{self, Visit};
 use crate::parts::{Part, learning_only};
-use crate::pictures::{ByPictures, Pictures, Seeing};
+use crate::pictures::{ByPictures, Pictures, Seeing, Statistics};
 
 /// Ways to fine-tune.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,12 +96,18 @@ impl Method {
 
 impl Method {
     /// What learns, starting from an adapter that was learned before: its parts as they are, those of
-    /// the method that it lacks at their start.
+    /// the method that it lacks at their start, with the statistics of the pictures that they see.
     ///
     /// # Errors
     /// As [`init`](Self::init) and [`AdapterWeights::load`]; [`Error::Config`] where the whole model
     /// learns.
-    pub fn start_from(&self, path: &Path, llama: &Llama, seed: u64) -> Result<Learner> {
+    pub fn start_from(
+        &self,
+        path: &Path,
+        llama: &Llama,
+        seed: u64,
+        statistics: Option<&Statistics>,
+    ) -> Result<Learner> {
         let Self::Adapter(config) = self else {
             let (field, found) = ("the adapter to start from", path.display().to_string());
             let expected = "none: the whole model learns";
@@ -116,7 +122,7 @@ impl Method {
             lora: known.lora.or_else(|| config.lora.clone()),
             image: known.image.or_else(|| config.image.clone()),
         };
-        let fresh = config.init(llama, seed, &device)?;
+        let fresh = with_statistics(config.init(llama, seed, &device)?, statistics);
         Ok(Learner::Adapter(AdapterWeights {
             prompts: old.prompts.or(fresh.prompts),
             v2: old.v2.or(fresh.v2),
@@ -124,6 +130,14 @@ impl Method {
             image: old.image.or(fresh.image),
         }))
     }
+}
+
+/// The same adapter; what sees pictures starts from the spread of their features.
+fn with_statistics(adapter: AdapterWeights, statistics: Option<&Statistics>) -> AdapterWeights {
+    let AdapterWeights { image: Some(image), .. } = &adapter else { return adapter };
+    let Some(Statistics { mean, deviation }) = statistics else { return adapter };
+    let image = Some(image.clone().with_statistics(mean, deviation));
+    AdapterWeights { image, ..adapter }
 }
 
 impl Learner {
@@ -148,12 +162,12 @@ impl Learner {
         Ok(Self::Adapter(learning_only(adapter, parts)))
     }
 
-    /// The same; what sees pictures starts from the spread of their features.
-    pub fn with_statistics(mut self, mean: &[f32], deviation: &[f32]) -> Self {
-        if let Self::Adapter(AdapterWeights { image, .. }) = &mut self {
-            *image = image.take().map(|image| image.with_statistics(mean, deviation));
+    /// The same; what sees pictures starts from the spread of their features, where it is known.
+    pub fn with_statistics(self, statistics: Option<&Statistics>) -> Self {
+        match self {
+            Self::Adapter(adapter) => Self::Adapter(with_statistics(adapter, statistics)),
+            Self::Full(model) => Self::Full(model),
         }
-        self
     }
 
     /// The same with prompts that start from the embeddings of a text.

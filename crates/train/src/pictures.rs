@@ -3,7 +3,7 @@
 //! An encoder is frozen: what it sees in a picture is the same each time.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use adaption_prompt::{AnyAdapter, Prepared, Views};
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -24,6 +24,15 @@ pub struct Pictures {
     tokens: usize,
     width: usize,
     device: Device,
+}
+
+/// Mean and standard deviation of each number of some features.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statistics {
+    /// `[features]`
+    pub mean: Vec<f32>,
+    /// `[features]`
+    pub deviation: Vec<f32>,
 }
 
 /// A picture that could not be read.
@@ -106,17 +115,14 @@ impl Pictures {
         row.image.as_ref().is_none_or(|image| self.index.contains_key(image))
     }
 
-    /// Mean and standard deviation of each number of the features, over all tokens of the pictures that
-    /// some rows name; nothing, if they name none.
-    pub fn statistics(&self, rows: &[Instruction]) -> Option<(Vec<f32>, Vec<f32>)> {
-        let len = self.tokens * self.width;
-        let mut places = rows.iter().filter_map(|row| self.index.get(row.image.as_deref()?));
-        let mut known = vec![false; self.len()];
-        places.by_ref().for_each(|&place| known[place] = true);
-        let pictures = self.features.chunks_exact(len.max(1)).zip(&known);
-        let own = pictures.filter(|(_, known)| **known).map(|(features, _)| features);
-        let tokens = own.flat_map(|features| features.chunks_exact(self.width));
-        let count = tokens.clone().count();
+    /// How features are spread, over all tokens of the pictures that some rows name; nothing, if they
+    /// name none.
+    pub fn statistics(&self, rows: &[Instruction]) -> Option<Statistics> {
+        let places = rows.iter().filter_map(|row| self.index.get(row.image.as_deref()?));
+        // In a fixed order, so that the last digits are the same each time.
+        let places = places.collect::<BTreeSet<_>>();
+        let tokens = places.iter().flat_map(|&&place| self.of(place).chunks_exact(self.width));
+        let count = places.len() * self.tokens;
         if count == 0 {
             return None;
         }
@@ -132,7 +138,14 @@ impl Pictures {
             let mean = sum / count;
             (mean as f32, (squares / count - mean * mean).max(0.0).sqrt() as f32)
         });
-        Some(moments.unzip())
+        let (mean, deviation) = moments.unzip();
+        Some(Statistics { mean, deviation })
+    }
+
+    /// The features of a picture.
+    fn of(&self, place: usize) -> &[f32] {
+        let len = self.tokens * self.width;
+        &self.features[place * len..][..len]
     }
 
     /// What rows see, by the pictures they name; each picture is there once. A row whose picture was
@@ -151,9 +164,7 @@ impl Pictures {
         if distinct.is_empty() {
             return None;
         }
-        let len = self.tokens * self.width;
-        let own = distinct.iter().flat_map(|&place| &self.features[place * len..(place + 1) * len]);
-        let values = own.copied().collect::<Vec<_>>();
+        let values = distinct.iter().flat_map(|&place| self.of(place)).copied().collect::<Vec<_>>();
         let data = TensorData::new(values, [distinct.len(), self.tokens, self.width]);
         Some(Views { features: Tensor::from_data(data, &self.device), rows })
     }

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use adaption_prompt::AdapterSummary;
 use llama::{Llama, NoAdapter, Tokenizer};
 
 use crate::config::TrainConfig;
@@ -153,20 +152,12 @@ impl Job<'_> {
     /// What learns, before the first step.
     fn start(&self) -> Result<Learner> {
         let Self { llama, config, .. } = *self;
+        let statistics = self.pictures.and_then(|own| own.statistics(self.train_rows));
+        let statistics = statistics.as_ref();
         let mut learner = match &config.start {
-            Some(path) => config.method.start_from(path, llama, config.seed)?,
-            None => config.method.init(llama, config.seed)?,
+            Some(path) => config.method.start_from(path, llama, config.seed, statistics)?,
+            None => config.method.init(llama, config.seed)?.with_statistics(statistics),
         };
-        // What another run has learned of pictures stays.
-        let fresh = match &config.start {
-            Some(path) => AdapterSummary::read(path)?.image.is_none(),
-            None => true,
-        };
-        if let Some(pictures) = self.pictures.filter(|_| fresh)
-            && let Some((mean, deviation)) = pictures.statistics(self.train_rows)
-        {
-            learner = learner.with_statistics(&mean, &deviation);
-        }
         if let Some(parts) = &config.parts {
             learner = learner.learning_only(parts)?;
         }

@@ -68,6 +68,15 @@ struct Unread {
     norm: Tensor<1>,
 }
 
+/// For each example the number of the first one about the same picture.
+fn groups_by_image(examples: &[Example]) -> Arc<[usize]> {
+    let mut known = HashMap::new();
+    let groups = examples.iter().enumerate().map(|(index, example)| {
+        example.image.as_deref().map_or(index, |image| *known.entry(image).or_insert(index))
+    });
+    groups.collect()
+}
+
 impl<'a> Trainer<'a> {
     /// A trainer at its first step. The model lives on a plain device, what learns on the same
     /// device with autodiff.
@@ -104,13 +113,7 @@ impl<'a> Trainer<'a> {
     /// Whether examples about one picture come one behind the other: what their texts have in common
     /// at the beginning is worked on once then, and steps see fewer pictures.
     pub fn with_pictures_together(mut self, together: bool) -> Self {
-        let mut known = HashMap::new();
-        let mut group = |(index, example): (usize, &Example)| match &example.image {
-            Some(image) => *known.entry(image.clone()).or_insert(index),
-            None => index,
-        };
-        let examples = self.examples.iter().enumerate().filter(|_| together);
-        self.groups = examples.map(&mut group).collect();
+        self.groups = if together { groups_by_image(&self.examples) } else { Arc::default() };
         self
     }
 

@@ -292,7 +292,7 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
     // Then the rest, which that adapter does not have yet.
     let config = AdapterConfig { v2: Some(V2Config::bias_only()), ..config };
     let method = Method::from(config.clone());
-    let learner = method.start_from(folder.path(), &llama, 4).unwrap();
+    let learner = method.start_from(folder.path(), &llama, 4, None).unwrap();
     assert_eq!(data(learner.adapter().unwrap()).image, data(&first).image);
     let learner = learner.learning_only(&[Part::Prompts, Part::V2]).unwrap();
     let start = data(learner.adapter().unwrap());

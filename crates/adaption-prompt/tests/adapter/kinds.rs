@@ -4,9 +4,10 @@
 use adaption_prompt::files::peft;
 use adaption_prompt::{
     Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Layers, LoraConfig,
-    V2Config,
+    Prepared, V2Config,
 };
 use burn::tensor::Tensor;
+use llama::Llama;
 use llama::weights::{Bytes, SafetensorsFile};
 use testing::{Golden, assert_close, assert_relative, golden_folder};
 
@@ -37,20 +38,36 @@ fn check(case: &str, kind: &str, config: &AdapterConfig) {
         let llama = open_base(case, &device);
         let golden = Golden::open(&format!("{case}/kinds/{kind}.safetensors"));
         let adapter = keyed::open(&golden, config, &llama, &device.clone().autodiff());
-        let what = |key: &str| format!("{case} {kind} {key}");
+        hold(&format!("{case} {kind}"), &llama, &golden, &adapter, &adapter.prepare(&llama));
+    }
+}
 
-        let found = logits(&llama, &golden, "input_ids", &adapter.prepare(&llama));
-        let expected = golden.tensor::<3>("logits", &device);
-        assert_close(&what("logits"), found.clone().inner(), expected, LOGITS);
-        let loss = mean_loss(found, &golden.rows("labels"));
-        let expected = golden.tensor::<1>("loss", &device);
-        assert_relative(&what("loss"), loss.clone().inner(), expected, LOSS);
+/// Checks logits, loss and every gradient of an adapter, made ready for a golden file's rows.
+pub fn hold(
+    what: &str,
+    llama: &Llama,
+    golden: &Golden,
+    adapter: &AdapterWeights,
+    prepared: &Prepared,
+) {
+    let device = llama.device();
+    let what = |key: &str| format!("{what} {key}");
+    let found = logits(llama, golden, "input_ids", prepared);
+    let expected = golden.tensor::<3>("logits", &device);
+    assert_close(&what("logits"), found.clone().inner(), expected, LOGITS);
+    let loss = mean_loss(found, &golden.rows("labels"));
+    let expected = golden.tensor::<1>("loss", &device);
+    assert_relative(&what("loss"), loss.clone().inner(), expected, LOSS);
 
-        for (key, found) in keyed::gradients(&adapter, &loss.backward()) {
-            let (_shape, expected) = golden.floats(&format!("grad.{key}"));
-            let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
-            assert_relative(&what(&key), tensor(&found), tensor(&expected), GRADIENTS);
+    for (key, found) in keyed::gradients(adapter, &loss.backward()) {
+        let (_shape, expected) = golden.floats(&format!("grad.{key}"));
+        if key.ends_with(".attn.key.bias") {
+            // Softmax does not see what is added to all keys: both are rounding.
+            assert!(found.iter().chain(&expected).all(|x| x.abs() < 1e-6), "{key}");
+            continue;
         }
+        let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
+        assert_relative(&what(&key), tensor(&found), tensor(&expected), GRADIENTS);
     }
 }
 

@@ -209,8 +209,10 @@ impl Args {
 
 /// Images of the rows, as each adapter that sees them does.
 struct Eyes {
-    /// For each adapter, by its place.
-    pictures: Vec<Option<Pictures>>,
+    /// One for each encoder.
+    known: Vec<(Option<EncoderInfo>, Pictures)>,
+    /// Which of them each adapter sees.
+    places: Vec<Option<usize>>,
 }
 
 impl Eyes {
@@ -243,8 +245,7 @@ impl Eyes {
         if known.is_empty() {
             tell_unseen(rows, &note);
         }
-        let picture = |place: Option<usize>| place.map(|place| known[place].1.clone());
-        Ok(Self { pictures: places.into_iter().map(picture).collect() })
+        Ok(Self { known, places })
     }
 
     fn subjects<'a>(
@@ -252,9 +253,10 @@ impl Eyes {
         adapters: &Adapters,
         llama: &'a Llama,
     ) -> anyhow::Result<Vec<Subject<'a>>> {
-        let subjects = adapters.list().into_iter().zip(&self.pictures);
-        let subject = |(Status { name, .. }, pictures): (Status, &'a Option<Pictures>)| {
-            let adapter = Seeing::new(llama, adapters.get(&name)?.clone(), pictures.as_ref());
+        let subjects = adapters.list().into_iter().zip(&self.places);
+        let subject = |(Status { name, .. }, place): (Status, &Option<usize>)| {
+            let pictures = place.map(|place| &self.known[place].1);
+            let adapter = Seeing::new(llama, adapters.get(&name)?.clone(), pictures);
             Ok(Subject { name, adapter })
         };
         subjects.map(subject).collect()

@@ -58,13 +58,25 @@ pub use science_qa::ScienceQa;
 /// # }
 /// ```
 pub fn read_rows(path: &Path, image_folder: Option<&Path>) -> Result<Vec<Instruction>> {
+    read_split(path, image_folder, "train")
+}
+
+/// As [`read_rows`], with another split of a ScienceQA folder. Files have no splits.
+///
+/// # Errors
+/// As [`read_rows`], and [`Error::NoSplit`].
+pub fn read_split(
+    path: &Path,
+    image_folder: Option<&Path>,
+    split: &str,
+) -> Result<Vec<Instruction>> {
     if path.is_dir() {
         if !ScienceQa::is_at(path) {
             return Err(unknown(path, "a folder without problems.json"));
         }
         let data = ScienceQa::open(path)?;
         let data = if let Some(folder) = image_folder { data.images_in(folder) } else { data };
-        return data.rows("train");
+        return data.rows(split);
     }
     let text = std::fs::read_to_string(path)
         .map_err(|source| Error::Read { path: path.into(), source })?;
