@@ -10,7 +10,8 @@ use llama::{LinearName, NormName, Sizes, read_back};
 use crate::adapter::{AdaptionPrompt, LayerPrompt};
 use crate::config::{AdaptionPromptConfig, Gate, Init};
 use crate::data::{
-    AdapterData, BaseInfo, LoraData, PromptData, PromptLayer, V2Data, V2LinearData, V2NormData,
+    AdapterData, BaseInfo, ImageData, LoraData, PromptData, PromptLayer, V2Data, V2LinearData,
+    V2NormData,
 };
 use crate::error::{Error, Result};
 use crate::files::keys::{Part, key};
@@ -110,10 +111,23 @@ impl AdapterData {
         if let Some(image) = &self.image {
             let prompts = self.prompts.as_ref().map(|own| prompts_config(own, model.n_layers));
             let checked = image.config.validate(prompts.as_ref(), model.n_layers);
-            problems.extend(checked.err().map(|error| error.to_string()));
+            match checked {
+                Err(error) => problems.push(error.to_string()),
+                Ok(()) => problems.extend(unfilled(image, model.d_model)),
+            }
         }
         problems
     }
+}
+
+/// Memory for all of a condition's numbers is taken before each tensor is looked at: sizes that its
+/// numbers cannot fill are refused before that.
+fn unfilled(image: &ImageData, d_model: usize) -> Option<String> {
+    let present = image.tensors.values().map(|(_shape, values)| values.len()).sum::<usize>();
+    let wanted = image.config.matrix_numbers(d_model);
+    (wanted > 2 * present).then(|| {
+        format!("what sees images: expected matrices of {wanted} numbers, found {present} in all")
+    })
 }
 
 /// Other programs' adapters are in a model's last layers, and their files do not name the model:

@@ -150,6 +150,17 @@ impl ImageConfig {
         }
     }
 
+    /// Numbers of its matrices, beside which the others are few.
+    pub(crate) fn matrix_numbers(&self, d_model: usize) -> usize {
+        match self.form {
+            ImageForm::Global { hidden } => hidden * (self.features + d_model),
+            ImageForm::Queries { count, width, blocks, .. } => {
+                // Four products of the attention, and two that are four times as wide.
+                width * (self.features + count + d_model) + 12 * width * width * blocks
+            }
+        }
+    }
+
     /// Layers whose prompts are the picture.
     pub fn early_layers(&self) -> usize {
         match self.fusion {

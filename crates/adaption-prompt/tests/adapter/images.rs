@@ -249,6 +249,19 @@ fn numbers_that_do_not_fit_are_listed() {
 }
 
 #[test]
+fn sizes_that_the_numbers_cannot_fill_are_refused_before_any_memory_is_taken() {
+    let device = testing::flex();
+    let (llama, _golden, adapter) = open("llama-gqa-tied", "queries", &device);
+    let sizes = Sizes::from(llama.config());
+    let mut data = adapter.to_data(BaseInfo::of(llama.config(), None)).unwrap();
+    let (width, blocks) = (1 << 16, 1 << 16);
+    data.image.as_mut().unwrap().config.form =
+        ImageForm::Queries { count: 4, width, blocks, heads: 2 };
+    let error = AdapterWeights::from_data(&data, &sizes, "a".as_ref(), &device).unwrap_err();
+    assert!(error.to_string().contains("what sees images: expected matrices of"), "{error}");
+}
+
+#[test]
 fn other_formats_say_that_they_cannot_hold_what_sees() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "global", &device);
