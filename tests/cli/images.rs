@@ -254,6 +254,10 @@ fn the_built_in_model_learns_to_see_without_any_file() {
     let words = [&words[..], &[text(&output), "--exact-match-rows", "4"]].concat();
     let outcome = program.run(&words);
     assert!(outcome.stderr.contains("looking at 848 images"), "{}", outcome.stderr);
+    // Three answers of different kinds are shown.
+    for question in ["Is the thing in the picture purple?", "Name the thing in the picture."] {
+        assert!(outcome.stderr.contains(&format!("\n  {question} (")), "{}", outcome.stderr);
+    }
     assert_eq!(outcome.json()["steps"], json!(3));
     // The encoder is found again by its name.
     let adapter = text(&output);
@@ -262,6 +266,15 @@ fn the_built_in_model_learns_to_see_without_any_file() {
     assert!(!answer.trim().is_empty());
     let shown = program.run(&["inspect", adapter]).ok();
     assert!(shown.contains("tiny-vit"), "{shown}");
+
+    // What is built in to measure with, and to go on learning from, is then about pictures too.
+    let measured = ["eval", "--adapter", adapter, "--max-rows", "4", "--task", "choices"];
+    let table = program.run(&measured).ok();
+    assert!(table.starts_with("4 rows, 4 images; per cent right\n"), "{table}");
+    let further = text(program.folder()).to_owned() + "/further";
+    let words = ["train", "--from-adapter", adapter, "--max-steps", "1", "--output", &further];
+    let outcome = program.run(&[&words[..], &["--exact-match-rows", "0"]].concat());
+    assert!(outcome.stderr.contains("looking at 848 images"), "{}", outcome.stderr);
 
     // A folder of that name comes first.
     let folder = program.folder().join("tiny-vit");

@@ -7,32 +7,49 @@ use train::{Instruction, Method, TrainConfig, read_split};
 
 use crate::error::Error;
 
-/// Instructions and questions about pictures that are part of this program.
-mod built_in {
-    pub const TRAIN: &str = include_str!("../../../assets/instructions/train.jsonl");
-    pub const TEST: &str = include_str!("../../../assets/instructions/test.jsonl");
-    pub const PICTURES_TRAIN: &str = include_str!("../../../assets/pictures/train.jsonl");
-    pub const PICTURES_TEST: &str = include_str!("../../../assets/pictures/test.jsonl");
+/// Rows that are part of this program.
+#[derive(Clone, Copy)]
+pub enum BuiltIn {
+    Instructions,
+    /// Questions about pictures.
+    Pictures,
 }
 
-/// Rows of the built-in instructions to learn from.
-pub fn built_in_train() -> train::Result<Vec<Instruction>> {
-    Instruction::parse(Path::new("the built-in train.jsonl"), built_in::TRAIN)
-}
+impl BuiltIn {
+    /// What suits an adapter that sees, or one that does not.
+    pub fn of(sees: bool) -> Self {
+        if sees { Self::Pictures } else { Self::Instructions }
+    }
 
-/// Rows of the built-in instructions to check with.
-pub fn built_in_test() -> train::Result<Vec<Instruction>> {
-    Instruction::parse(Path::new("the built-in test.jsonl"), built_in::TEST)
-}
+    /// Rows to learn from.
+    pub fn train(self) -> train::Result<Vec<Instruction>> {
+        self.parse(
+            "train.jsonl",
+            match self {
+                Self::Instructions => include_str!("../../../assets/instructions/train.jsonl"),
+                Self::Pictures => include_str!("../../../assets/pictures/train.jsonl"),
+            },
+        )
+    }
 
-/// Rows of the built-in questions about pictures to learn from.
-pub fn built_in_pictures_train() -> train::Result<Vec<Instruction>> {
-    Instruction::parse(Path::new("the built-in pictures' train.jsonl"), built_in::PICTURES_TRAIN)
-}
+    /// Rows to check with.
+    pub fn test(self) -> train::Result<Vec<Instruction>> {
+        self.parse(
+            "test.jsonl",
+            match self {
+                Self::Instructions => include_str!("../../../assets/instructions/test.jsonl"),
+                Self::Pictures => include_str!("../../../assets/pictures/test.jsonl"),
+            },
+        )
+    }
 
-/// Rows of the built-in questions about pictures to check with.
-pub fn built_in_pictures_test() -> train::Result<Vec<Instruction>> {
-    Instruction::parse(Path::new("the built-in pictures' test.jsonl"), built_in::PICTURES_TEST)
+    fn parse(self, name: &str, text: &str) -> train::Result<Vec<Instruction>> {
+        let folder = match self {
+            Self::Instructions => "instructions",
+            Self::Pictures => "pictures",
+        };
+        Instruction::parse(&Path::new("built-in").join(folder).join(name), text)
+    }
 }
 
 /// The rows of several files or folders, one after the other; of ScienceQA's those of a split.

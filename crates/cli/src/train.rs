@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::AdapterSummary;
+use adaption_prompt::{AdapterSummary, ImageConfig};
 use clap::ValueEnum;
 use llama::{NoAdapter, Tokenizer};
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
 use crate::profile::Profile;
 use crate::progress::Progress;
-use crate::recipe;
+use crate::recipe::{self, BuiltIn};
 
 /// Teach a model from instructions: the result is an adapter in a folder of its own.
 ///
@@ -222,15 +222,15 @@ impl Args {
         /// Share held out when nothing is said.
         const HELD_OUT: f64 = 0.1;
         if self.data.is_empty() && self.eval_fraction.is_none() {
+            let built_in = BuiltIn::of(self.looks()?);
             let eval = match &self.eval_data {
                 Some(path) => self.held_out(path)?,
-                None if self.looks() => recipe::built_in_pictures_test()?,
-                None => recipe::built_in_test()?,
+                None => built_in.test()?,
             };
-            return Ok((self.built_in_train()?, eval));
+            return Ok((built_in.train()?, eval));
         }
         let rows = match &self.data[..] {
-            [] => self.built_in_train()?,
+            [] => BuiltIn::of(self.looks()?).train()?,
             paths => recipe::read_all(paths, self.row_images.image_folder.as_deref(), "train")?,
         };
         if let Some(path) = &self.eval_data {
@@ -240,13 +240,15 @@ impl Args {
         Ok(split_rows(rows, fraction, self.seed.unwrap_or(0))?)
     }
 
-    /// Whether an encoder was asked for: the built-in rows are then about pictures.
-    fn looks(&self) -> bool {
-        self.encoder.image_encoder.is_some()
+    /// Whether the adapter is to see images: the built-in rows are then about pictures.
+    fn looks(&self) -> anyhow::Result<bool> {
+        Ok(self.encoder.image_encoder.is_some() || self.started_with()?.is_some())
     }
 
-    fn built_in_train(&self) -> train::Result<Vec<Instruction>> {
-        if self.looks() { recipe::built_in_pictures_train() } else { recipe::built_in_train() }
+    /// How the adapter of `--from-adapter` sees images, if it does.
+    fn started_with(&self) -> anyhow::Result<Option<ImageConfig>> {
+        let started = self.from_adapter.as_deref().map(AdapterSummary::read).transpose()?;
+        Ok(started.and_then(|summary| summary.image))
     }
 
     fn held_out(&self, path: &Path) -> train::Result<Vec<Instruction>> {
@@ -264,11 +266,7 @@ impl Args {
         tell: &dyn Fn(&str),
     ) -> anyhow::Result<Option<Pictures>> {
         let usage = |message: &str| Error::Usage { message: message.into(), hint: None };
-        let started = match &self.from_adapter {
-            Some(path) => AdapterSummary::read(path)?.image,
-            None => None,
-        };
-        let viewer = match (started, self.encoder.source()?) {
+        let viewer = match (self.started_with()?, self.encoder.source()?) {
             (Some(_), _) if self.condition.any() => {
                 return Err(
                     usage("the adapter of --from-adapter sees images in its own way").into()
@@ -356,10 +354,7 @@ fn new_folder(model_name: &str) -> PathBuf {
 fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> anyhow::Result<()> {
     const SHOWN: usize = 3;
     let rows = if job.eval_rows.is_empty() { job.train_rows } else { job.eval_rows };
-    // Spread over the rows, since neighbours are often of a kind.
-    let rows = (0..SHOWN.min(rows.len()))
-        .map(|i| rows[i * rows.len() / SHOWN.min(rows.len())].clone())
-        .collect::<Vec<_>>();
+    let rows = few(rows, SHOWN);
     let answers = |llama: &llama::Llama, adapter: &dyn ByPictures| {
         answer_rows(llama, adapter, tokenizer, &rows, SHOWN, &mut |_| {})
     };
@@ -374,6 +369,23 @@ fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> anyhow::Result
         note(&format!("    adapted: {}", one_line(&after)));
     }
     Ok(())
+}
+
+/// Rows to show: spread over all, since neighbours are often of a kind, and of different kinds where
+/// tags tell them.
+fn few(rows: &[Instruction], most: usize) -> Vec<Instruction> {
+    let count = most.min(rows.len());
+    let mut shown = Vec::<Instruction>::with_capacity(count);
+    for i in 0..count {
+        let from = &rows[i * rows.len() / count..];
+        let is_new = |row: &&Instruction| {
+            let kind = row.tags.first();
+            kind.is_none() || shown.iter().all(|other| other.tags.first() != kind)
+        };
+        let row = from.iter().find(is_new).unwrap_or(&from[0]);
+        shown.push(row.clone());
+    }
+    shown
 }
 
 /// A text on one line of a screen.

@@ -80,6 +80,7 @@ pub use config::{
 };
 pub use detokenizer::Detokenizer;
 pub use error::{Error, Result};
+pub use feed_forward::gelu;
 pub use fingerprint::{Fingerprint, Sizes};
 pub use generate::{Completion, FinishReason, GenerationConfig, Request, Step, generate};
 pub use generator::Generator;

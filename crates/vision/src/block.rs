@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::{sigmoid, silu, softmax};
-use llama::{Linear, Norm};
+use llama::{Linear, Norm, gelu};
 
 use crate::config::Activation;
 
@@ -52,17 +52,6 @@ pub struct Mlp {
     /// Between them.
     #[module(skip)]
     pub activation: Activation,
-}
-
-/// The Gaussian error linear unit.
-///
-/// Burn's own has the gradient of another function, its approximation by tanh, which is off by a
-/// thousandth.
-///
-/// Source: arXiv 1606.08415.
-pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let share = ((x.clone() / std::f64::consts::SQRT_2).erf() + 1.0) * 0.5;
-    x * share
 }
 
 impl Block {

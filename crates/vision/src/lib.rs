@@ -24,7 +24,7 @@ mod resample;
 mod save;
 mod viewer;
 
-pub use block::{Attention, Block, Mlp, gelu};
+pub use block::{Attention, Block, Mlp};
 pub use config::{Activation, EncoderConfig, Family};
 /// A picture in memory.
 pub use image::RgbImage;

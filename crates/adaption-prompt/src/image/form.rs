@@ -8,8 +8,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use llama::{Linear, Norm};
-use vision::{Block, gelu};
+use llama::{Linear, Norm, gelu};
+use vision::Block;
 
 use super::config::ImageForm;
 use super::slots::{Slot, Slots, Visit, block, linear, norm};

@@ -20,13 +20,13 @@ use crate::error::Error;
 use crate::images::{EncoderArgs, RowImageArgs, tell_unseen};
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
-use crate::recipe;
+use crate::recipe::{self, BuiltIn};
 
 /// Measure how well a model follows instructions: loss, perplexity and exact match; or how often it
 /// takes the right one of several options.
 ///
-/// With --adapter the adapted model is measured beside the base; several adapters are compared. Without any option the built-in
-/// model is measured on its held-out instructions.
+/// With --adapter the adapted model is measured beside the base; several adapters are compared. Without --data the
+/// built-in model is measured on its held-out instructions, or, where an adapter sees, on questions about pictures.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files of rows: JSON lists or JSON lines of `instruction`, `input`, `output`, with an `image`
@@ -127,16 +127,18 @@ struct Scores {
 
 /// Measures and reports.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut rows = args.rows(&args.data)?;
     if args.data.is_empty() {
         recipe::need_data(args.model.model.as_ref(), "--data")?;
-        rows = recipe::built_in_test()?;
     }
-    rows.truncate(args.max_rows.map_or(usize::MAX, |most| most as usize));
+    let mut rows = args.rows(&args.data)?;
     let train_rows = recipe::read_all(&args.train_data, args.images(), "train")?;
     let base = args.model.load()?;
     // Before the work begins: a wrong adapter should not cost the base's measurement.
     let adapters = args.adapters.load(&base)?;
+    if args.data.is_empty() {
+        rows = BuiltIn::of(sees(&adapters)?).test()?;
+    }
+    rows.truncate(args.max_rows.map_or(usize::MAX, |most| most as usize));
     let eyes = Eyes::open(args, &adapters, &mut rows, &base)?;
     let subjects = eyes.subjects(&adapters, &base.llama)?;
     let text = match args.task {
@@ -156,6 +158,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     };
     output::print(&text)
+}
+
+/// Whether any of the adapters sees images: the built-in rows are then about pictures.
+fn sees(adapters: &Adapters) -> anyhow::Result<bool> {
+    for Status { name, .. } in adapters.list() {
+        if !adapters.get(&name)?.images().is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Args {

@@ -17,7 +17,8 @@ use crate::{output, recipe};
 /// Compute how much memory training and answering take, and what to change if it does not fit.
 ///
 /// Only the model's config is read. Numbers for flex and ndarray are within 20 % of what was measured;
-/// those for other devices follow the same rules, and are computed only.
+/// those for other devices follow the same rules, and are computed only. What adapters that see
+/// images need beside it, the encoder and what it found, is not counted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -2,7 +2,7 @@
 //!
 //! Burn's autodiff keeps a tensor where the gradient of an operation asks for its value: both factors
 //! of a product if both have a gradient, one if only the other has; the input of `exp`, `sqrt`,
-//! `recip`, `sigmoid`, `gelu`; both sides of a division. Sums, casts, views and reshapes keep shapes
+//! `recip`, `sigmoid`, `tanh`, `erf`; both sides of a division. Sums, casts, views and reshapes keep shapes
 //! only. A fused operation (`crates/kernels`) keeps what its own backward pass says. A tensor that
 //! several operations keep is one buffer. That gives, in numbers for each token (`q` = heads *
 //! head_dim, `kv` = kv_heads * head_dim, `s` = seq, `p` = prompt tokens, `f` = d_ff, weights of the
@@ -20,7 +20,7 @@
 //! | attention and prompt | fused: query, key, value; heads; the logarithm of each softmax's sum | | `2 q + 2 kv + heads` |
 //! | output projection, residual | nothing | | |
 //! | SwiGLU | gate, up; composed the gate's sigmoid and their product too | `4 f` | `2 f` |
-//! | gelu (composed anywhere) | its input; with tanh more | `f`, `3 f` | `f`, `3 f` |
+//! | gelu, exact or with tanh (composed anywhere) | three numbers | `3 f` | `3 f` |
 //! | V2, scale on the output | what the scale multiplies | out of each linear layer | the same |
 //! | V2, scale on the input; LoRA; a weight that learns | the layer's input, shared by those that have the same; LoRA its rank too | in | in; nothing more for the heads |
 //! | a quantised weight | composed: itself, unpacked: no handle of the base's will do | in * out, not for each token | |
@@ -206,8 +206,7 @@ impl Learning<'_> {
         match self.config.feed_forward {
             FeedForwardKind::SwiGlu if self.fused_swiglu() => 2.0,
             FeedForwardKind::SwiGlu => 4.0,
-            FeedForwardKind::Gelu => 1.0,
-            FeedForwardKind::GeluTanh => 3.0,
+            FeedForwardKind::Gelu | FeedForwardKind::GeluTanh => 3.0,
         }
     }
 }

@@ -1,0 +1,157 @@
+"""Adapters with and without eyes on easy-VQA: trains them, counts their right answers ─► a JSON file, tables, a picture.
+
+Takes what prepare.py made, and SmolLM2. A run that has ended is not made again, one that was stopped goes on. See README.md
+beside this file."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import figure
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "smollm2-135m-instruct"
+EYES = ["--image-size", 70, "--image-states", "6,9,normed"]
+# Rows that training checks with, and rows that are counted in the end, each from the first of its file on.
+VAL_ROWS, TEST_ROWS = 400, 1500
+
+
+@dataclass
+class Run:
+    """One training."""
+
+    name: str
+    sees: bool
+    seed: int = 0
+    options: tuple = ()
+
+
+SEEDS = [Run(f"{name}-{seed}", name == "seeing", seed) for seed in range(3) for name in ["blind", "seeing"]]
+ABLATIONS = [Run(f"layers-{count}", True, 0, ("--adapter-layers", count)) for count in [10, 20, 30]]
+ABLATIONS.append(Run("random-gates", True, 0, ("--gate-std", 1)))
+
+
+@dataclass
+class Bench:
+    program: Path
+    data: Path
+    out: Path
+    steps: int
+
+    def encoder(self):
+        return ["--image-encoder", self.data / "dinov2-small"]
+
+    def rows(self, name):
+        return self.data / "easy-vqa" / f"{name}.jsonl"
+
+    def first_rows(self, name, count):
+        """A file of the first rows of another, beside it, since the pictures' paths begin there."""
+        path = self.rows(f"{name}-{count}")
+        with self.rows(name).open(encoding="utf-8") as lines:
+            write(path, "".join(line for _, line in zip(range(count), lines)))
+        return path
+
+    def call(self, words, log):
+        """What the program prints; what it says meanwhile goes into a file."""
+        with log.open("a") as said:
+            done = subprocess.run(list(map(str, [self.program, *words])), stdout=subprocess.PIPE, stderr=said, text=True)
+        if done.returncode != 0:
+            sys.exit(f"error: `{words[0]}` ended with {done.returncode}\nhint: {log} says why")
+        return done.stdout
+
+    def train(self, run):
+        summary, folder = self.out / f"{run.name}.json", self.out / run.name
+        if summary.exists():
+            return
+        print(f"training {run.name}", flush=True)
+        words = ["train", "--model", MODEL, "--data", self.rows("train"), "--eval-data", self.first_rows("val", VAL_ROWS),
+                 *([*self.encoder(), *EYES] if run.sees else []), "--batch-size", 32, "--images-together",
+                 "--max-steps", self.steps, "--exact-match-rows", 0, "--seed", run.seed, *run.options,
+                 "--output", folder, *(["--resume"] if (folder / "run.json").exists() else [])]
+        write(summary, self.call(words, self.out / f"{run.name}.log"))
+
+    def count(self, name, runs):
+        """Right answers of several adapters, each beside the one before it."""
+        report = self.out / f"{name}.choices.json"
+        if not report.exists():
+            print(f"counting {', '.join(run.name for run in runs)}", flush=True)
+            words = ["eval", "--json", "--task", "choices", "--model", MODEL, "--data", self.rows("test"),
+                     "--train-data", self.rows("train"), "--max-rows", TEST_ROWS, "--batch-size", 16, *self.encoder()]
+            for run in runs:
+                words += ["--adapter", f"{run.name}={self.out / run.name}"]
+            write(report, self.call(words, self.out / f"{name}.log"))
+        return json.loads(report.read_text())
+
+    def curve(self, run):
+        """The losses of the steps, and of the held-out rows before and after."""
+        lines = [json.loads(line) for line in (self.out / run.name / "metrics.jsonl").read_text().splitlines()]
+        held_out = [line["loss"] for line in lines if line["event"] == "eval"]
+        return {"steps": [round(line["loss"], 4) for line in lines if line["event"] == "step"],
+                "held_out": [held_out[0], held_out[-1]]}
+
+
+def write(path, text):
+    """Whole or not at all."""
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def table(report, curves):
+    """Markdown, a line for each model."""
+    tags = [tag for tag, _ in report["models"][0]["by_tag"]]
+    lines = [["per cent right", "all", "95 %", *tags, "held-out loss"]]
+    for model in report["models"]:
+        low, high = model["interval"]
+        held_out = f"{curves[model['name']]['held_out'][1]:.3f}" if model["name"] in curves else ""
+        lines.append([model["name"], f"{100 * model['accuracy']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}",
+                      *(f"{100 * rated['accuracy']:.1f}" for _, rated in model["by_tag"]), held_out])
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def differences(report):
+    for pair in report["differences"]:
+        low, high = (100 * end for end in pair["interval"])
+        yield f"{pair['second']} minus {pair['first']}: {100 * pair['mean']:+.1f} points, 95 %: {low:+.1f} to {high:+.1f}\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", type=Path, default=ROOT / "target" / "release" / "llama-adapter", metavar="FILE",
+                        help="[default: target/release/llama-adapter]")
+    parser.add_argument("--data", type=Path, default=ROOT / "target" / "images", metavar="FOLDER",
+                        help="what prepare.py made [default: target/images]")
+    parser.add_argument("--out", type=Path, default=ROOT / "target" / "images" / "runs", metavar="FOLDER",
+                        help="for the adapters [default: target/images/runs]")
+    parser.add_argument("--steps", type=int, default=300, metavar="N", help="steps of a training [default: 300]")
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "images.json", metavar="FILE",
+                        help="[default: bench/results/images.json]")
+    parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "images.svg", metavar="FILE",
+                        help="[default: docs/images.svg]")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    bench = Bench(args.program, args.data, args.out, args.steps)
+    for run in SEEDS + ABLATIONS:
+        bench.train(run)
+    # The run that the ablations are beside has 28 layers and gates that start at zero.
+    beside = next(run for run in SEEDS if run.name == "seeing-0")
+    layers = sorted([*ABLATIONS[:3], beside], key=lambda run: run.options[-1] if run.options else 28)
+    reports = {"seeds": bench.count("seeds", SEEDS), "ablations": bench.count("ablations", [*layers, ABLATIONS[3]])}
+    curves = {run.name: bench.curve(run) for run in SEEDS + ABLATIONS}
+    for report in reports.values():
+        print(f"\n{table(report, curves)}\n{''.join(differences(report))}")
+        for model in report["models"]:
+            # Row by row: the files in --out keep it.
+            del model["right"]
+    write(args.results, json.dumps({"steps": args.steps, **reports, "curves": curves}) + "\n")
+    figure.draw(reports["seeds"], curves, args.figure)
+    print(f"wrote {args.results} and {args.figure}")
+
+
+if __name__ == "__main__":
+    main()
