@@ -28,11 +28,17 @@ class Run:
     sees: bool
     seed: int = 0
     options: tuple = ()
+    # How often it has the others' steps.
+    length: float = 1
 
 
 SEEDS = [Run(f"{name}-{seed}", name == "seeing", seed) for seed in range(3) for name in ["blind", "seeing"]]
-ABLATIONS = [Run(f"layers-{count}", True, 0, ("--adapter-layers", count)) for count in [10, 20, 30]]
-ABLATIONS.append(Run("random-gates", True, 0, ("--gate-std", 1)))
+# What the others differ from in one option: prompts in 28 of 30 layers, gates that start at zero.
+USUAL = SEEDS[1]
+L10, L20, L30 = [Run(f"layers-{count}", True, 0, ("--adapter-layers", count)) for count in [10, 20, 30]]
+RANDOM = Run("random-gates", True, 0, ("--gate-std", 1))
+LONGER = Run("longer", True, length=7 / 3)
+REPORTS = {"seeds": SEEDS, "layers": [L10, L20, USUAL, L30], "gates": [USUAL, RANDOM], "longer": [USUAL, LONGER]}
 
 
 @dataclass
@@ -70,7 +76,7 @@ class Bench:
         print(f"training {run.name}", flush=True)
         words = ["train", "--model", MODEL, "--data", self.rows("train"), "--eval-data", self.first_rows("val", VAL_ROWS),
                  *([*self.encoder(), *EYES] if run.sees else []), "--batch-size", 32, "--images-together",
-                 "--max-steps", self.steps, "--exact-match-rows", 0, "--seed", run.seed, *run.options,
+                 "--max-steps", round(self.steps * run.length), "--exact-match-rows", 0, "--seed", run.seed, *run.options,
                  "--output", folder, *(["--resume"] if (folder / "run.json").exists() else [])]
         write(summary, self.call(words, self.out / f"{run.name}.log"))
 
@@ -115,7 +121,10 @@ def table(report, curves):
 
 
 def differences(report):
+    """Lines for the pairs in which the second adapter sees."""
     for pair in report["differences"]:
+        if pair["second"].startswith("blind"):
+            continue
         low, high = (100 * end for end in pair["interval"])
         yield f"{pair['second']} minus {pair['first']}: {100 * pair['mean']:+.1f} points, 95 %: {low:+.1f} to {high:+.1f}\n"
 
@@ -136,18 +145,16 @@ def main():
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.program, args.data, args.out, args.steps)
-    for run in SEEDS + ABLATIONS:
+    runs = [*SEEDS, L10, L20, L30, RANDOM, LONGER]
+    for run in runs:
         bench.train(run)
-    # The run that the ablations are beside has 28 layers and gates that start at zero.
-    beside = next(run for run in SEEDS if run.name == "seeing-0")
-    layers = sorted([*ABLATIONS[:3], beside], key=lambda run: run.options[-1] if run.options else 28)
-    reports = {"seeds": bench.count("seeds", SEEDS), "ablations": bench.count("ablations", [*layers, ABLATIONS[3]])}
-    curves = {run.name: bench.curve(run) for run in SEEDS + ABLATIONS}
+    reports = {name: bench.count(name, compared) for name, compared in REPORTS.items()}
+    curves = {run.name: bench.curve(run) for run in runs}
     for report in reports.values():
         print(f"\n{table(report, curves)}\n{''.join(differences(report))}")
         for model in report["models"]:
             # Row by row: the files in --out keep it.
-            del model["right"]
+            del model["by_row"]
     write(args.results, json.dumps({"steps": args.steps, **reports, "curves": curves}) + "\n")
     figure.draw(reports["seeds"], curves, args.figure)
     print(f"wrote {args.results} and {args.figure}")

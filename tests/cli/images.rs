@@ -115,6 +115,7 @@ fn choices_are_counted_beside_each_other() {
         let common = ["most common answer", "most common of the question"];
         assert_eq!(names, [&common[..], &["base", "seeing"]].concat());
         assert_eq!(models[3]["accuracy"], json!(1.0), "{how}");
+        assert_eq!((&models[3]["right"], &models[3]["by_row"]), (&json!(6), &json!(vec![true; 6])));
         let tags = &models[3]["by_tag"];
         assert_eq!((&tags[0][0], &tags[0][1]["rows"]), (&json!("thing"), &json!(4)));
         // Without the images the same question has one answer for both.

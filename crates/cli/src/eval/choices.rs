@@ -29,7 +29,8 @@ struct Model {
     all: Rated,
     by_tag: Vec<(String, Rated)>,
     confusion: Vec<(String, Confusion)>,
-    /// Which rows were right.
+    /// Which rows were right; `right` is their number.
+    #[serde(rename = "by_row")]
     right: Vec<bool>,
 }
 
