@@ -143,6 +143,9 @@ def main():
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "images.svg", metavar="FILE",
                         help="[default: docs/images.svg]")
     args = parser.parse_args()
+    for path, hint in [(args.program, "cargo build --release"), (args.data / "easy-vqa", "bench/images/prepare.py")]:
+        if not path.exists():
+            sys.exit(f"error: {path} is missing\nhint: {hint} makes it")
     args.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.program, args.data, args.out, args.steps)
     runs = [*SEEDS, L10, L20, L30, RANDOM, LONGER]
