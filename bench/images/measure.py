@@ -5,7 +5,6 @@ beside this file."""
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,9 @@ from pathlib import Path
 import figure
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "bench"))
+from report import write  # noqa: E402
+
 MODEL = "smollm2-135m-instruct"
 EYES = ["--image-size", 70, "--image-states", "6,9,normed"]
 # Rows that training checks with, and rows that are counted in the end, each from the first of its file on.
@@ -35,10 +37,13 @@ class Run:
 SEEDS = [Run(f"{name}-{seed}", name == "seeing", seed) for seed in range(3) for name in ["blind", "seeing"]]
 # What the others differ from in one option: prompts in 28 of 30 layers, gates that start at zero.
 USUAL = SEEDS[1]
-L10, L20, L30 = [Run(f"layers-{count}", True, 0, ("--adapter-layers", count)) for count in [10, 20, 30]]
-RANDOM = Run("random-gates", True, 0, ("--gate-std", 1))
-LONGER = Run("longer", True, length=7 / 3)
-REPORTS = {"seeds": SEEDS, "layers": [L10, L20, USUAL, L30], "gates": [USUAL, RANDOM], "longer": [USUAL, LONGER]}
+L10, L20, L30 = [Run(f"layers-{count}", True, options=("--adapter-layers", count)) for count in [10, 20, 30]]
+REPORTS = {
+    "seeds": SEEDS,
+    "layers": [L10, L20, USUAL, L30],
+    "gates": [USUAL, Run("random-gates", True, options=("--gate-std", 1))],
+    "longer": [USUAL, Run("longer", True, length=7 / 3)],
+}
 
 
 @dataclass
@@ -100,13 +105,6 @@ class Bench:
                 "held_out": [held_out[0], held_out[-1]]}
 
 
-def write(path, text):
-    """Whole or not at all."""
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-
-
 def table(report, curves):
     """Markdown, a line for each model."""
     tags = [tag for tag, _ in report["models"][0]["by_tag"]]
@@ -148,11 +146,11 @@ def main():
             sys.exit(f"error: {path} is missing\nhint: {hint} makes it")
     args.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.program, args.data, args.out, args.steps)
-    runs = [*SEEDS, L10, L20, L30, RANDOM, LONGER]
-    for run in runs:
+    runs = {run.name: run for compared in REPORTS.values() for run in compared}
+    for run in runs.values():
         bench.train(run)
     reports = {name: bench.count(name, compared) for name, compared in REPORTS.items()}
-    curves = {run.name: bench.curve(run) for run in runs}
+    curves = {name: bench.curve(run) for name, run in runs.items()}
     for report in reports.values():
         print(f"\n{table(report, curves)}\n{''.join(differences(report))}")
         for model in report["models"]:

@@ -7,48 +7,44 @@ use train::{Instruction, Method, TrainConfig, read_split};
 
 use crate::error::Error;
 
-/// Rows that are part of this program.
-#[derive(Clone, Copy)]
-pub enum BuiltIn {
-    Instructions,
-    /// Questions about pictures.
-    Pictures,
+/// Rows that are part of this program, as JSON lines.
+pub struct BuiltIn {
+    name: &'static str,
+    train: &'static str,
+    test: &'static str,
 }
+
+const INSTRUCTIONS: BuiltIn = BuiltIn {
+    name: "instructions",
+    train: include_str!("../../../assets/instructions/train.jsonl"),
+    test: include_str!("../../../assets/instructions/test.jsonl"),
+};
+
+/// Questions about pictures.
+const PICTURES: BuiltIn = BuiltIn {
+    name: "pictures",
+    train: include_str!("../../../assets/pictures/train.jsonl"),
+    test: include_str!("../../../assets/pictures/test.jsonl"),
+};
 
 impl BuiltIn {
     /// What suits an adapter that sees, or one that does not.
-    pub fn of(sees: bool) -> Self {
-        if sees { Self::Pictures } else { Self::Instructions }
+    pub fn of(sees: bool) -> &'static Self {
+        if sees { &PICTURES } else { &INSTRUCTIONS }
     }
 
     /// Rows to learn from.
-    pub fn train(self) -> train::Result<Vec<Instruction>> {
-        self.parse(
-            "train.jsonl",
-            match self {
-                Self::Instructions => include_str!("../../../assets/instructions/train.jsonl"),
-                Self::Pictures => include_str!("../../../assets/pictures/train.jsonl"),
-            },
-        )
+    pub fn train(&self) -> train::Result<Vec<Instruction>> {
+        self.parse("train.jsonl", self.train)
     }
 
     /// Rows to check with.
-    pub fn test(self) -> train::Result<Vec<Instruction>> {
-        self.parse(
-            "test.jsonl",
-            match self {
-                Self::Instructions => include_str!("../../../assets/instructions/test.jsonl"),
-                Self::Pictures => include_str!("../../../assets/pictures/test.jsonl"),
-            },
-        )
+    pub fn test(&self) -> train::Result<Vec<Instruction>> {
+        self.parse("test.jsonl", self.test)
     }
 
-    fn parse(self, name: &str, text: &str) -> train::Result<Vec<Instruction>> {
-        let folder = match self {
-            Self::Instructions => "instructions",
-            Self::Pictures => "pictures",
-        };
-        Instruction::parse(&Path::new("built-in").join(folder).join(name), text)
+    fn parse(&self, file: &str, text: &str) -> train::Result<Vec<Instruction>> {
+        Instruction::parse(&Path::new("built-in").join(self.name).join(file), text)
     }
 }
 

@@ -132,7 +132,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.data.is_empty() {
         recipe::need_data(args.model.model.as_ref(), "--data")?;
     }
-    let (mut train_rows, mut eval_rows) = args.rows()?;
+    let started = args.started_with()?;
+    let sees = args.encoder.image_encoder.is_some() || started.is_some();
+    let (mut train_rows, mut eval_rows) = args.rows(BuiltIn::of(sees))?;
     let tell = |text: &str| {
         if !args.quiet {
             note(text);
@@ -143,8 +145,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let n_layers = base.llama.config().n_layers;
     let mut config = args.config(n_layers);
     config.validate()?;
-    let pictures =
-        args.pictures(&base, &mut [&mut train_rows, &mut eval_rows], &mut config, &tell)?;
+    let rows = &mut [&mut train_rows, &mut eval_rows];
+    let pictures = args.pictures(&base, started.as_ref(), rows, &mut config, &tell)?;
     config.method.validate(&base.llama).map_err(|error| Error::Usage {
         hint: error.hint().map(str::to_owned),
         message: error.to_string(),
@@ -218,11 +220,11 @@ impl From<PartChoice> for Part {
 }
 
 impl Args {
-    fn rows(&self) -> anyhow::Result<(Vec<Instruction>, Vec<Instruction>)> {
+    /// Rows to learn from and to check with; of what is built in where no file is named.
+    fn rows(&self, built_in: &BuiltIn) -> anyhow::Result<(Vec<Instruction>, Vec<Instruction>)> {
         /// Share held out when nothing is said.
         const HELD_OUT: f64 = 0.1;
         if self.data.is_empty() && self.eval_fraction.is_none() {
-            let built_in = BuiltIn::of(self.looks()?);
             let eval = match &self.eval_data {
                 Some(path) => self.held_out(path)?,
                 None => built_in.test()?,
@@ -230,7 +232,7 @@ impl Args {
             return Ok((built_in.train()?, eval));
         }
         let rows = match &self.data[..] {
-            [] => BuiltIn::of(self.looks()?).train()?,
+            [] => built_in.train()?,
             paths => recipe::read_all(paths, self.row_images.image_folder.as_deref(), "train")?,
         };
         if let Some(path) = &self.eval_data {
@@ -238,11 +240,6 @@ impl Args {
         }
         let fraction = self.eval_fraction.unwrap_or(HELD_OUT);
         Ok(split_rows(rows, fraction, self.seed.unwrap_or(0))?)
-    }
-
-    /// Whether the adapter is to see images: the built-in rows are then about pictures.
-    fn looks(&self) -> anyhow::Result<bool> {
-        Ok(self.encoder.image_encoder.is_some() || self.started_with()?.is_some())
     }
 
     /// How the adapter of `--from-adapter` sees images, if it does.
@@ -261,18 +258,19 @@ impl Args {
     fn pictures(
         &self,
         base: &Base,
+        started: Option<&ImageConfig>,
         rows: &mut [&mut Vec<Instruction>],
         config: &mut TrainConfig,
         tell: &dyn Fn(&str),
     ) -> anyhow::Result<Option<Pictures>> {
         let usage = |message: &str| Error::Usage { message: message.into(), hint: None };
-        let viewer = match (self.started_with()?, self.encoder.source()?) {
+        let viewer = match (started, self.encoder.source()?) {
             (Some(_), _) if self.condition.any() => {
                 return Err(
                     usage("the adapter of --from-adapter sees images in its own way").into()
                 );
             }
-            (Some(image), _) => self.encoder.viewer(&[&image], &base.device)?,
+            (Some(image), _) => self.encoder.viewer(&[image], &base.device)?,
             (None, Some(source)) => {
                 let Method::Adapter(adapter) = &mut config.method else {
                     return Err(usage("--method full has no use for images").into());

@@ -60,7 +60,7 @@ fn answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
     let method = prompts(llama).into();
     let learner = Learner::load(folder, &method, llama).unwrap();
     learner.with(llama, None, |llama, adapter| {
-        answer_rows(llama, adapter, tokenizer, &rows[..6], 6, &mut |_| {}).unwrap()
+        answer_rows(llama, adapter, tokenizer, &rows[..12], 6, &mut |_| {}).unwrap()
     })
 }
 

@@ -30,8 +30,7 @@ struct Model {
     by_tag: Vec<(String, Rated)>,
     confusion: Vec<(String, Confusion)>,
     /// Which rows were right; `right` is their number.
-    #[serde(rename = "by_row")]
-    right: Vec<bool>,
+    by_row: Vec<bool>,
 }
 
 #[derive(Serialize)]
@@ -106,7 +105,7 @@ impl Report {
         let differences = pairs.map(|pair| Compared {
             first: pair[0].name.clone(),
             second: pair[1].name.clone(),
-            difference: Difference::new(&pair[0].right, &pair[1].right, &clusters),
+            difference: Difference::new(&pair[0].by_row, &pair[1].by_row, &clusters),
         });
         let differences = differences.collect();
         let mut images = rows.iter().filter_map(|row| row.image.as_deref()).collect::<Vec<_>>();
@@ -163,10 +162,10 @@ impl Model {
     fn of(
         name: &str,
         rows: &[Instruction],
-        right: Vec<bool>,
+        by_row: Vec<bool>,
         chosen: Option<&[Option<usize>]>,
     ) -> Self {
-        let by_tag = by_tag(rows, &right);
+        let by_tag = by_tag(rows, &by_row);
         let tags = by_tag.iter().map(|(tag, _)| tag.as_str()).collect::<Vec<_>>();
         // Without tags all rows are of one kind.
         let kinds = if tags.is_empty() { vec![None] } else { tags.into_iter().map(Some).collect() };
@@ -186,7 +185,7 @@ impl Model {
         });
         let confusion = confusion.collect();
         let by_tag = by_tag.iter().map(|(tag, own)| (tag.clone(), Rated::from(*own))).collect();
-        let all = Accuracy::of(&right).into();
-        Self { name: name.into(), all, by_tag, confusion, right }
+        let all = Accuracy::of(&by_row).into();
+        Self { name: name.into(), all, by_tag, confusion, by_row }
     }
 }
