@@ -1,16 +1,16 @@
 # What there is: `just --list`
 
-# Everything CI runs.
-check:
-    bash .ci/run
+# Everything CI runs, or some sections of it: `just check format lints`.
+check *sections:
+    bash .ci/run {{sections}}
 
 # The tests, on both CPU backends.
 test:
-    cargo test --release --workspace --features ndarray,wgpu
+    cargo test --workspace --features ndarray,wgpu
 
 # The tests on any devices, for example `just test-on wgpu:0,flex`. See docs/gpu.md.
 test-on devices:
-    LLAMA_ADAPTER_TEST_DEVICES={{devices}} cargo test --release --workspace --features ndarray,wgpu
+    LLAMA_ADAPTER_TEST_DEVICES={{devices}} cargo test --workspace --features ndarray,wgpu
 
 # The tests on wgpu with Mesa's Vulkan driver for CPUs (Debian's mesa-vulkan-drivers and libvulkan1).
 test-wgpu:
@@ -20,11 +20,11 @@ test-wgpu:
 # Lints, with warnings as errors.
 lint:
     cargo fmt --all --check
-    cargo clippy --release --workspace --all-targets --features ndarray,wgpu -- -D warnings
+    cargo clippy --workspace --all-targets --features ndarray,wgpu -- -D warnings
 
 # The documentation of every crate, in the browser.
 docs:
-    cargo doc --release --workspace --no-deps --open
+    cargo doc --workspace --no-deps --open
 
 # Makes the built-in model and its instructions again, from nothing but a seed.
 assets:
@@ -65,3 +65,7 @@ bench-instructions *args:
 # The kernels' tests under valgrind: no access outside of memory, nothing read that was not written.
 check-memory:
     bash crates/kernels/check-memory.sh
+
+# The Python package, in target/wheels (needs maturin: `pip install maturin`).
+wheel *args:
+    maturin build --release --locked {{args}}

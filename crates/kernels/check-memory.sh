@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # The tests as `just test` builds them: another choice of features would build Burn anew.
-tests=$(cargo test --release --workspace --features ndarray,wgpu --no-run --message-format=json |
+tests=$(cargo test --workspace --features ndarray,wgpu --no-run --message-format=json |
   python3 -c 'import json, sys
 for line in sys.stdin:
     built = json.loads(line)

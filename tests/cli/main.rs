@@ -12,5 +12,6 @@ mod images;
 mod inspect;
 mod plan;
 mod program;
+mod shell;
 mod training;
 mod training_refused;

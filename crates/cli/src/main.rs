@@ -7,6 +7,7 @@ mod adapters;
 mod answer;
 mod chat;
 mod check;
+mod completions;
 mod condition;
 mod conversation;
 mod convert;
@@ -21,6 +22,7 @@ mod interrupt;
 mod known;
 mod list;
 mod logits;
+mod man;
 mod method;
 mod mix;
 mod model;
@@ -37,7 +39,7 @@ mod wording;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Teach a frozen Llama with a small gated prompt (LLaMA-Adapter), and use what it learned.
 ///
@@ -66,6 +68,10 @@ enum Command {
     Fetch(fetch::Args),
     Logits(logits::Args),
     Devices(devices::Args),
+    #[command(hide = true)]
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 fn main() -> ExitCode {
@@ -90,13 +96,13 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Fetch(args) => fetch::run(args),
         Command::Logits(args) => logits::run(args),
         Command::Devices(args) => devices::run(args),
+        Command::Completions(args) => completions::run(args, Cli::command()),
+        Command::Man(args) => man::run(args, Cli::command()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

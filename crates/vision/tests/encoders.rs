@@ -47,7 +47,7 @@ fn hidden_states_equal_transformers() {
     }
 }
 
-/// `cargo test --release --workspace --features ndarray,wgpu --test encoders -- --ignored`
+/// `cargo test --workspace --features ndarray,wgpu --test encoders -- --ignored`
 #[test]
 #[ignore = "needs real weights: python3 bench/images/prepare.py"]
 fn real_weights_see_what_they_see_in_transformers() {
