@@ -35,12 +35,44 @@ fn the_oldest_turns_make_room_and_that_is_said() {
 }
 
 #[test]
-fn a_turn_that_can_never_fit_ends_a_script() {
+fn a_turn_that_can_never_fit_is_reported_and_the_next_one_answered() {
     let program = Program::new();
-    let model = chat_model(program.folder(), 16);
-    let words = ["chat", "--model", &model];
-    let error = program.run_with_input(&words, &"A line of words. ".repeat(40)).fails(1);
-    assert!(error.contains("the model's context has room for 16"), "{error}");
+    let model = golden("gguf/tiny-llama.gguf");
+    let words = ["chat", "--wording", "raw", "--model", &model, "--max-new-tokens", "5"];
+    let good = program.run_with_input(&words, "ab\n").ok();
+    let long = "A line of words. ".repeat(40);
+    let outcome = program.run_with_input(&words, &format!("{long}\nab\n"));
+    assert_eq!((outcome.code, outcome.stdout), (Some(1), good));
+    let error = outcome.stderr;
+    assert!(error.starts_with("error: line 1\n  because: "), "{error}");
+    assert!(error.contains("the model's context has room for 64"), "{error}");
+    assert!(error.contains("\nhint: shorten the prompt"), "{error}");
+    assert!(error.ends_with("\nerror: 1 of 2 lines failed\n"), "{error}");
+}
+
+#[test]
+fn a_line_that_is_no_text_is_reported_and_the_next_one_answered() {
+    let program = Program::new();
+    let model = golden("gguf/tiny-llama.gguf");
+    let words = ["chat", "--wording", "raw", "--model", &model, "--max-new-tokens", "5"];
+    let good = program.run_with_input(&words, "ab\n").ok();
+    let outcome = program.run_with_input(&words, b"ab\na\xffb\nab\n");
+    assert_eq!((outcome.code, outcome.stdout), (Some(1), good.repeat(2)));
+    let told = "error: line 2\n  because: not valid UTF-8: invalid utf-8 sequence of 1 bytes from index 1\n";
+    assert!(outcome.stderr.starts_with(told), "{}", outcome.stderr);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_stdout_ends_a_chat_at_once() {
+    let model = golden("gguf/tiny-llama.gguf");
+    let words = ["chat", "--wording", "raw", "--model", &model, "--max-new-tokens", "1"];
+    let mut command = Program::new().command(&words);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    command.stdin(std::process::Stdio::piped()).stdout(full);
+    let error = crate::program::finish(command, "ab\nab\n").fails(1);
+    let told = "error: cannot write to standard output\n  because: ";
+    assert!(error.starts_with(told) && error.matches("error:").count() == 1, "{error}");
 }
 
 #[test]

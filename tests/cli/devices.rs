@@ -31,10 +31,20 @@ fn one_device_as_json() {
     for open in device::list().into_iter().flatten().filter(|open| open.info.kind.is_cpu()) {
         let name = open.info.name.as_str();
         let line = program.run(&["devices", "--device", name, "--json"]).json();
-        let expected =
-            ["device", "description", "kind", "api", "driver", "limits", "formats", "check"];
+        let expected = [
+            "device",
+            "description",
+            "kind",
+            "api",
+            "driver",
+            "limits",
+            "formats",
+            "fused",
+            "check",
+        ];
         assert_eq!(keys(&line), expected);
         assert_eq!(line["device"], name);
+        assert_eq!(line["fused"], name == "flex");
         if line["check"] != Value::Null {
             assert_eq!(line["check"]["ok"], true, "{line}");
             let part = &line["check"]["parts"][0];

@@ -6,13 +6,37 @@ use crate::program::Program;
 fn every_verb_explains_itself() {
     let program = Program::new();
     let help = program.run(&["--help"]).ok();
-    for verb in
-        ["train", "eval", "generate", "chat", "inspect", "plan", "fetch", "logits", "devices"]
-    {
-        assert!(help.contains(&format!("\n  {verb} ")), "{help}");
+    let (_, verbs) = help.split_once("\nCommands:\n").expect("a list of commands");
+    let (verbs, _) = verbs.split_once("\n\n").expect("an end of it");
+    // Those of several lines go on further to the right.
+    let verbs = verbs.lines().filter_map(|line| line.strip_prefix("  "));
+    let verbs = verbs.filter(|line| !line.starts_with(' '));
+    let verbs = verbs.filter_map(|line| line.split_once(' ')).map(|(verb, _about)| verb);
+    let verbs = verbs.filter(|verb| *verb != "help").collect::<Vec<_>>();
+    assert!(verbs.starts_with(&["train", "eval"]) && verbs.contains(&"devices"), "{help}");
+    for verb in verbs {
         let own = program.run(&[verb, "--help"]).ok();
         assert!(own.contains(&format!("Usage: llama-adapter {verb} ")), "{own}");
     }
+}
+
+#[test]
+fn the_version_tells_the_build_and_the_processor() {
+    let program = Program::new();
+    let short = program.run(&["-V"]).ok();
+    assert_eq!(short, concat!("llama-adapter ", env!("CARGO_PKG_VERSION"), "\n"));
+    let long = program.run(&["--version"]).ok();
+    let (first, rest) = long.split_once('\n').expect("more than a line");
+    assert_eq!(first, short.trim_end());
+    let names = rest.lines().map(|line| line.split(' ').next().unwrap_or_default());
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        ["commit", "backends", "hub", "processor", "kernels"],
+        "{long}"
+    );
+    assert!(long.contains(&format!("\nbackends   {}\n", device::compiled())), "{long}");
+    assert!(long.contains(": plain Rust"), "{long}");
+    assert!(long.ends_with("\nkernels    fused layers on flex\n"), "{long}");
 }
 
 #[test]

@@ -55,8 +55,8 @@ impl Program {
         finish(self.command(words), "")
     }
 
-    /// As [`run`](Self::run), with a text on stdin.
-    pub fn run_with_input(&self, words: &[&str], input: &str) -> Outcome {
+    /// As [`run`](Self::run), with bytes on stdin.
+    pub fn run_with_input(&self, words: &[&str], input: impl AsRef<[u8]>) -> Outcome {
         let mut command = self.command(words);
         command.stdin(Stdio::piped());
         finish(command, input)
@@ -64,11 +64,11 @@ impl Program {
 }
 
 /// Runs a command to its end.
-pub fn finish(mut command: Command, input: &str) -> Outcome {
+pub fn finish(mut command: Command, input: impl AsRef<[u8]>) -> Outcome {
     let mut child = command.spawn().expect("the program starts");
     if let Some(mut stdin) = child.stdin.take() {
         // The program may end without reading all of it.
-        let _ = stdin.write_all(input.as_bytes());
+        let _ = stdin.write_all(input.as_ref());
     }
     let output = child.wait_with_output().expect("the program ends");
     Outcome {

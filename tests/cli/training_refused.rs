@@ -21,6 +21,8 @@ fn a_folder_with_another_run_in_it_is_left_alone() {
     other.push("--resume");
     let error = program.run(&other).fails(1);
     assert!(error.contains("seed: then 0, now 9"), "{error}");
+    let hint = format!("from what this one has learned: --from-adapter {} with", output.display());
+    assert!(error.contains(&hint), "{error}");
     assert_eq!(adapter(&output), before);
 
     // Resuming a run that is complete makes its report again, and no entry in its log.
@@ -41,6 +43,37 @@ fn another_precision_is_another_run() {
     program.run(&words).ok();
     let error = program.run(&[&words[..], &["--resume", "--precision", "bf16"]].concat()).fails(1);
     assert!(error.contains("precision: then \"F32\", now \"BF16\""), "{error}");
+}
+
+#[test]
+fn a_longer_run_is_another_run_and_says_why() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let output = program.folder().join("run");
+    let output = output.to_str().unwrap();
+    program.run(&short(output, &[&few, "--max-steps", "1", "--quiet"])).ok();
+    let longer = short(output, &[&few, "--max-steps", "2", "--quiet", "--resume"]);
+    let error = program.run(&longer).fails(1);
+    assert!(error.contains("\n  length.steps: then 1, now 2\n  (the length decides"), "{error}");
+    // What the hint says works.
+    let next = program.folder().join("next");
+    let words = short(next.to_str().unwrap(), &[&few, "--max-steps", "2", "--quiet"]);
+    program.run(&[&words[..], &["--from-adapter", output]].concat()).json();
+}
+
+#[test]
+fn a_file_in_the_place_of_the_output_is_called_one() {
+    let program = Program::new();
+    let few = few_rows(program.folder());
+    let error = program.run(&short(&few, &[&few, "--max-steps", "1", "--quiet"])).fails(1);
+    let told = "few.jsonl: this is a file, and a run needs a folder\nhint: choose a new or empty --output\n";
+    assert!(error.ends_with(told), "{error}");
+    let below = format!("{few}/run");
+    let error = program.run(&short(&below, &[&few, "--max-steps", "1", "--quiet"])).fails(1);
+    assert!(
+        error.ends_with("hint: a file is where a folder should be: choose another path\n"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -121,7 +154,7 @@ fn a_full_disk_is_a_clear_error_and_costs_nothing() {
         .stderr(Stdio::piped());
     let error = crate::program::finish(command, "").fails(1);
     assert!(error.contains("checkpoint.safetensors: cannot write"), "{error}");
-    assert!(error.contains("\nhint: check the free space"), "{error}");
+    assert!(error.contains("\nhint: write to a disk that takes files of this size"), "{error}");
     let left = std::fs::read_dir(&output).unwrap().map(|file| file.unwrap().file_name());
     let left = left.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
     assert!(!left.iter().any(|name| name.contains(".tmp")), "{left:?}");

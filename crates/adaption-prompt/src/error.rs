@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use diagnostic::{Advice, Diagnostic};
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -126,31 +128,35 @@ fn there_are(present: &[String]) -> String {
     }
 }
 
-impl Error {
-    /// What the user may try, where there is an obvious mend.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::TooManyLayers { .. } => Some("ask for fewer with --adapter-layers"),
-            Self::NoSuchLayer { .. } => Some("layers are counted from 0"),
-            Self::NameTaken { .. } => Some("give it another name, or remove that one first"),
-            Self::OtherBase { .. } => {
-                Some("give the base model it was trained on; --force uses it all the same")
+impl Diagnostic for Error {
+    fn advice(&self) -> Option<Advice> {
+        let advice = match self {
+            Self::TooManyLayers { .. } => Advice::FewerLayers,
+            Self::NoSuchLayer { .. } => "layers are counted from 0".into(),
+            Self::NameTaken { .. } => "give it another name, or remove that one first".into(),
+            Self::OtherBase { .. } => Advice::ForceOtherBase,
+            Self::Lossy { .. } => Advice::AllowLoss,
+            Self::NothingLeft { .. } => "the format llama-adapter holds every adapter".into(),
+            Self::Unknown { .. } => Advice::GiveBaseModel,
+            Self::IsMix { .. } => {
+                "give the folder of one of its parts, which are inside".into()
             }
-            Self::Lossy { .. } => Some("--lossy converts all the same and says what was lost"),
-            Self::NothingLeft { .. } => Some("the format llama-adapter holds every adapter"),
-            Self::Unknown { .. } => Some("give the base model with --model"),
-            Self::IsMix { .. } => Some("give the folder of one of its parts, which are inside"),
-            Self::NotAnAdapter { .. } => Some(
-                "give the folder that holds adapter_config.json and \
-                     adapter_model.safetensors, or the file of an adapter of the original release, \
-                     lit-llama or litgpt",
-            ),
+            Self::NotAnAdapter { .. } => {
+                "give the folder that holds adapter_config.json and adapter_model.safetensors, or the \
+                 file of an adapter of the original release, lit-llama or litgpt"
+                    .into()
+            }
             Self::ConfigFile { .. } => {
-                Some("give the folder of an ADAPTION_PROMPT adapter, as PEFT or `train` writes it")
+                "give the folder of an ADAPTION_PROMPT adapter, as PEFT or `train` writes it".into()
             }
-            Self::Tensors { .. } => Some("the adapter was probably made for another model"),
-            Self::NoSuchAdapter { .. } | Self::Config { .. } => None,
-            Self::File(error) => error.hint(),
-        }
+            Self::Tensors { .. } => "the adapter was probably made for another model".into(),
+            Self::NoSuchAdapter { .. } | Self::Config { .. } => return None,
+            Self::File(error) => return error.advice(),
+        };
+        Some(advice)
+    }
+
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::File(error) if error.is_usage())
     }
 }

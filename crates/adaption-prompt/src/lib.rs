@@ -68,6 +68,7 @@ pub use data::{
     AdapterData, BaseInfo, ImageData, LoraData, PromptData, PromptLayer, V2Data, V2LinearData,
     V2NormData,
 };
+pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use image::{
     Fusion, GlobalTokens, ImageCondition, ImageConfig, ImageForm, ImageTokens, QueryTokens, Sight,

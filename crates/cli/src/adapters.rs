@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::{Adapters, AnyAdapter};
 
 use crate::error::Error;
+use crate::failure::{Failure, Result};
 use crate::model::Base;
 
 /// Word for the base model where an adapter's name could stand.
@@ -31,7 +32,7 @@ impl AdapterArgs {
     }
 
     /// Reads them all. The first one is active.
-    pub fn load<'a>(&self, base: &'a Base) -> anyhow::Result<Adapters<'a>> {
+    pub fn load<'a>(&self, base: &'a Base) -> Result<Adapters<'a>> {
         let mut adapters = Adapters::new(&base.llama);
         let mut first = None;
         for text in &self.paths {
@@ -45,7 +46,7 @@ impl AdapterArgs {
         Ok(adapters)
     }
 
-    fn read(&self, base: &Base, path: &Path) -> anyhow::Result<AnyAdapter> {
+    fn read(&self, base: &Base, path: &Path) -> Result<AnyAdapter> {
         let Base { llama, device, .. } = base;
         let loaded = if self.force {
             AnyAdapter::load_unchecked(path, llama, device)
@@ -74,7 +75,7 @@ pub fn named(text: &str) -> Result<(String, PathBuf), Error> {
 }
 
 /// The library's hints are for those who make an adapter; here one is only used.
-fn misfit(path: &Path, error: adaption_prompt::Error) -> anyhow::Error {
+fn misfit(path: &Path, error: adaption_prompt::Error) -> Failure {
     use adaption_prompt::Error as E;
     match error {
         source @ (E::TooManyLayers { .. }

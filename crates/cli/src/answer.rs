@@ -7,6 +7,8 @@ use llama::{
 };
 use serde::Serialize;
 
+use crate::failure::Result;
+
 /// A whole answer, in the order of the JSON that `generate` writes.
 #[derive(Debug, Serialize)]
 pub struct Answer {
@@ -36,8 +38,8 @@ impl Answering<'_> {
         &self,
         adapter: &dyn Adapter,
         prompt: Vec<u32>,
-        show: &mut dyn FnMut(&str) -> anyhow::Result<ControlFlow<()>>,
-    ) -> anyhow::Result<Answer> {
+        show: &mut dyn FnMut(&str) -> Result<ControlFlow<()>>,
+    ) -> Result<Answer> {
         let answers = self.answers(adapter, &[prompt], &mut |_row, piece| show(piece))?;
         Ok(answers.into_iter().next().expect("one prompt, one answer"))
     }
@@ -47,8 +49,8 @@ impl Answering<'_> {
         &self,
         adapter: &dyn Adapter,
         prompts: &[Vec<u32>],
-        show: &mut dyn FnMut(usize, &str) -> anyhow::Result<ControlFlow<()>>,
-    ) -> anyhow::Result<Vec<Answer>> {
+        show: &mut dyn FnMut(usize, &str) -> Result<ControlFlow<()>>,
+    ) -> Result<Vec<Answer>> {
         let mut generator = Generator::new(self.llama, adapter, prompts, &self.config)?;
         let new = |_| (TextStream::new(self.tokenizer, self.stop), String::new(), Vec::new());
         let mut rows = (0..prompts.len()).map(new).collect::<Vec<_>>();

@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{Adapters, Prepared, Status};
-use anyhow::Context;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
@@ -15,6 +14,7 @@ use crate::adapters::{AdapterArgs, BASE};
 use crate::answer::Answering;
 use crate::conversation::Conversation;
 use crate::error::Error;
+use crate::failure::{Failure, Result};
 use crate::images::{EncoderArgs, Looker};
 use crate::interrupt::{self, Writing};
 use crate::model::ModelArgs;
@@ -25,7 +25,8 @@ use crate::wording::Wording;
 /// Talk with a model, with or without an adapter.
 ///
 /// Answers appear as they are written. Ctrl-C stops an answer, Ctrl-D ends the chat. From a pipe,
-/// each line is one turn. Type /help for the commands.
+/// each line is one turn; one that cannot be answered is reported on stderr and the next goes on, and
+/// the exit code is 1 in the end. Type /help for the commands.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What stands around each line. Default: alpaca with an adapter; without one, chat if the
@@ -58,7 +59,7 @@ const HELP: &str = "\
 /quit          end, as does Ctrl-D
 Ctrl-C         stop the answer";
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     args.sampling.sampling()?;
     let base = args.model.load()?;
     let adapters = args.adapters.load(&base)?;
@@ -99,16 +100,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(image) = &args.image {
         chat.show(image)?;
     }
+    let (mut count, mut failed) = (0, 0);
     while let Some(line) = lines.next()? {
-        match chat.line(line.trim()) {
+        count += 1;
+        match line.and_then(|line| chat.line(line.trim())) {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => break,
-            // A person can try another line; a script should hear of it.
+            Err(error) if error.is_of_output() => return Err(error),
+            // A person can try another line, and so may a script; but that should hear of it in the end.
             Err(error) if lines.is_interactive() => {
-                crate::error::report(&error);
+                error.report();
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                failed += 1;
+                Failure::while_doing(format!("line {count}"), error).report();
+            }
         }
+    }
+    if failed > 0 {
+        return Err(Error::LinesFailed { failed, lines: count }.into());
     }
     Ok(())
 }
@@ -126,7 +136,7 @@ struct Chat<'a> {
 
 impl Chat<'_> {
     /// Lets the active adapter see an image from now on.
-    fn show(&mut self, image: &Path) -> anyhow::Result<()> {
+    fn show(&mut self, image: &Path) -> Result {
         let name = self.adapters.active().filter(|_| self.adapters.is_enabled());
         self.seeing = Some(self.looker.prepare(&self.adapters, name, image)?);
         self.image = Some(image.to_owned());
@@ -154,7 +164,7 @@ impl Chat<'_> {
     }
 
     /// Does what a line says: a command, or a turn.
-    fn line(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
+    fn line(&mut self, line: &str) -> Result<ControlFlow<()>> {
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         match word {
             "" => {}
@@ -229,7 +239,7 @@ impl Chat<'_> {
         }
     }
 
-    fn turn(&mut self, text: &str) -> anyhow::Result<()> {
+    fn turn(&mut self, text: &str) -> Result {
         self.conversation.ask(text);
         let answered = self.answer();
         match &answered {
@@ -239,7 +249,7 @@ impl Chat<'_> {
         answered.map(|_answer| ())
     }
 
-    fn answer(&mut self) -> anyhow::Result<String> {
+    fn answer(&mut self) -> Result<String> {
         let Answering { llama, tokenizer, config, .. } = &self.answering;
         let context = llama.config().max_positions;
         // Room for the answer, but never more than half of everything.
@@ -276,9 +286,9 @@ enum Lines {
 }
 
 impl Lines {
-    fn open() -> anyhow::Result<Self> {
+    fn open() -> Result<Self> {
         if stdin().is_terminal() && stdout().is_terminal() {
-            let editor = DefaultEditor::new().context("cannot use the terminal")?;
+            let editor = DefaultEditor::new().map_err(Error::system("cannot use the terminal"))?;
             return Ok(Self::Editor(Box::new(editor)));
         }
         Ok(Self::Pipe)
@@ -288,25 +298,30 @@ impl Lines {
         matches!(self, Self::Editor(_))
     }
 
-    /// The next line; `None` at the end.
-    fn next(&mut self) -> anyhow::Result<Option<String>> {
+    /// The next line, or why it is none; `None` at the end.
+    fn next(&mut self) -> Result<Option<Result<String>>> {
         match self {
             Self::Editor(editor) => loop {
                 match editor.readline("> ") {
                     Ok(line) => {
                         // A line that can't be recalled is no reason to stop.
                         let _ = editor.add_history_entry(&line);
-                        return Ok(Some(line));
+                        return Ok(Some(Ok(line)));
                     }
                     Err(ReadlineError::Eof) => return Ok(None),
                     Err(ReadlineError::Interrupted) => note("(Ctrl-D or /quit ends)"),
-                    Err(error) => return Err(error).context("cannot read from the terminal"),
+                    Err(error) => {
+                        return Err(Error::system("cannot read from the terminal")(error).into());
+                    }
                 }
             },
             Self::Pipe => {
-                let mut line = String::new();
-                let len = stdin().lock().read_line(&mut line).context("cannot read stdin")?;
-                Ok((len > 0).then_some(line))
+                let mut line = Vec::new();
+                let len = stdin().lock().read_until(b'\n', &mut line);
+                let len = len.map_err(Error::system("cannot read stdin"))?;
+                let text = String::from_utf8(line)
+                    .map_err(|error| Error::NotText { reason: error.utf8_error() }.into());
+                Ok((len > 0).then_some(text))
             }
         }
     }

@@ -1,13 +1,13 @@
 //! a device ─► is it right? ─► a line on stderr, or an error before any work is done
 
-use anyhow::Context;
 use device::{DeviceInfo, Kind, OpenDevice};
 use train::device_check::{Depth, Finding, Report, check_device};
 
 use crate::error::Error;
+use crate::failure::{Doing, Result};
 
 /// Checks a device in short before it is worked on, unless a CPU backend computes.
-pub fn before_work(open: &OpenDevice, tell: &dyn Fn(&str)) -> anyhow::Result<()> {
+pub fn before_work(open: &OpenDevice, tell: &dyn Fn(&str)) -> Result {
     let OpenDevice { info, .. } = open;
     if info.kind.is_cpu() {
         return Ok(());
@@ -41,9 +41,9 @@ pub fn check(
     reference: &OpenDevice,
     depth: Depth,
     progress: &mut dyn FnMut(&Finding),
-) -> anyhow::Result<Report> {
+) -> Result<Report> {
     check_device(&open.device, &reference.device, depth, progress)
-        .with_context(|| format!("{} cannot compute", open.info.name))
+        .doing(|| format!("{} cannot compute", open.info.name))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use clap_complete::Shell;
 
+use crate::failure::Result;
 use crate::output;
 
 /// Print the completion script of a shell.
@@ -15,7 +16,7 @@ pub struct Args {
     shell: Shell,
 }
 
-pub fn run(args: &Args, command: clap::Command) -> anyhow::Result<()> {
+pub fn run(args: &Args, command: clap::Command) -> Result {
     output::print(&script(args.shell, command))
 }
 

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use vision::{EncoderSource, Reading, State, Viewer};
 
 use crate::error::Error;
+use crate::failure::Result;
 
 /// How images join the adapter. Each option needs `--image-encoder`.
 #[derive(Debug, Clone, clap::Args)]
@@ -89,7 +90,7 @@ impl ConditionArgs {
         name: &str,
         prompts: PromptSize,
         device: &Device,
-    ) -> anyhow::Result<(Viewer, ImageConfig)> {
+    ) -> Result<(Viewer, ImageConfig)> {
         const WIDTH: usize = 256;
         let form = self.image_form.unwrap_or(FormChoice::Global);
         if form == FormChoice::Global && (self.image_blocks.is_some() || self.image_heads.is_some())

@@ -7,6 +7,7 @@ use adaption_prompt::{Activation, BaseInfo};
 use clap::ValueEnum;
 
 use crate::error::Error;
+use crate::failure::Result;
 use crate::model::ModelArgs;
 use crate::output::note;
 
@@ -54,7 +55,7 @@ impl From<GatesChoice> for Activation {
     }
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     let format = args.format.unwrap_or_else(|| by_name(&args.to));
     must_be_free(&args.to, "path")?;
     let hints =
@@ -78,7 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// What the command line says about the base. Weights are looked at only where the new adapter
 /// keeps what tells its base from others.
-fn base_info(args: &Args, format: Format) -> anyhow::Result<BaseInfo> {
+fn base_info(args: &Args, format: Format) -> Result<BaseInfo> {
     let Some(name) = &args.model.model else { return Ok(BaseInfo::default()) };
     let source = args.model.source()?;
     let fingerprint = match format {

@@ -1,18 +1,21 @@
 //! `llama-adapter devices`: what there is to compute on ─► a table ─► whether it computes rightly
 
 use device::{DeviceError, DeviceInfo, Limits, OpenDevice};
+use diagnostic::Diagnostic;
 use serde_json::{Value, json};
 use train::device_check::{Depth, Finding, Report};
 
 use crate::check::check;
 use crate::error::Error;
+use crate::failure::{Result, words};
 use crate::output::{self, note};
 
 /// List the devices that this build finds on this machine, and check that they compute rightly.
 ///
 /// Products, softmax, attention and a training step of each are compared with those of the CPU
 /// backend `flex`. The command fails if a device computes wrongly or not at all. On a slow device
-/// the check takes some ten seconds.
+/// the check takes some ten seconds. Layers are fused where this program's own kernels compute them, and
+/// elsewhere composed of Burn's operations.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Look at this device only: wgpu, wgpu:1, cuda:0, ...
@@ -26,7 +29,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     let mut failed = Vec::new();
     let open = match &args.device {
         Some(name) => vec![device::open(name)?],
@@ -60,7 +63,8 @@ fn found(failed: &mut Vec<String>) -> Vec<OpenDevice> {
         match found {
             Ok(found) => open.push(found),
             Err(error) => {
-                note(&format!("{error}\nhint: {}", error.hint()));
+                let hint = error.advice().map(|advice| format!("\nhint: {}", words(&advice)));
+                note(&format!("{error}{}", hint.unwrap_or_default()));
                 if let DeviceError::Start { name, .. } = error {
                     failed.push(name);
                 }
@@ -76,7 +80,7 @@ fn examine(
     reference: &OpenDevice,
     quiet: bool,
     failed: &mut Vec<String>,
-) -> anyhow::Result<Option<Report>> {
+) -> Result<Option<Report>> {
     let name = &open.info.name;
     let print = |text: &str| if quiet { Ok(()) } else { output::print(text) };
     print(&format!("\n{name} beside {}:\n", reference.info.name))?;
@@ -103,7 +107,7 @@ fn examine(
 }
 
 fn as_json(info: &DeviceInfo, report: Option<&Report>) -> Value {
-    let DeviceInfo { name, description, kind, api, driver, limits, formats } = info;
+    let DeviceInfo { name, description, kind, api, driver, limits, formats, fused } = info;
     let limits = limits.map(|Limits { buffer, binding, workgroup }| {
         json!({ "buffer": buffer, "binding": binding, "workgroup": workgroup })
     });
@@ -117,6 +121,7 @@ fn as_json(info: &DeviceInfo, report: Option<&Report>) -> Value {
         "driver": driver,
         "limits": limits,
         "formats": formats,
+        "fused": fused,
         "check": check,
     })
 }
@@ -140,23 +145,24 @@ fn line(finding: &Finding) -> String {
 
 /// What the devices say about themselves. What they do not is a dash.
 fn table(open: &[OpenDevice]) -> String {
-    let heads = ["device", "kind", "formats", "tensor", "shared", "driver", "name"];
+    let heads = ["device", "kind", "formats", "layers", "tensor", "shared", "driver", "name"];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(open.iter().map(|open| row(&open.info)));
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths = [0, 1, 2, 3, 4, 5].map(width);
-    let line = |row: &[String; 7]| {
-        let [device, kind, formats, tensor, shared, driver, name] = row;
-        let [a, b, c, d, e, f] = widths;
+    let widths = [0, 1, 2, 3, 4, 5, 6].map(width);
+    let line = |row: &[String; 8]| {
+        let [device, kind, formats, layers, tensor, shared, driver, name] = row;
+        let [a, b, c, d, e, f, g] = widths;
         format!(
-            "{device:a$}  {kind:b$}  {formats:c$}  {tensor:>d$}  {shared:>e$}  {driver:f$}  {name}\n"
+            "{device:a$}  {kind:b$}  {formats:c$}  {layers:d$}  {tensor:>e$}  {shared:>f$}  \
+             {driver:g$}  {name}\n"
         )
     };
     rows.iter().map(line).collect()
 }
 
-fn row(info: &DeviceInfo) -> [String; 7] {
+fn row(info: &DeviceInfo) -> [String; 8] {
     let dash = || "-".to_owned();
     let driver = match (&info.api, &info.driver) {
         (Some(api), Some(driver)) => format!("{api}, {driver}"),
@@ -167,6 +173,7 @@ fn row(info: &DeviceInfo) -> [String; 7] {
         info.name.clone(),
         info.kind.to_string(),
         info.formats.join(" "),
+        if info.fused { "fused" } else { "composed" }.into(),
         info.limits.map_or_else(dash, |limits| size(limits.binding.min(limits.buffer))),
         info.limits.map_or_else(dash, |limits| size(limits.workgroup)),
         driver,
@@ -199,15 +206,16 @@ mod tests {
             driver: Some("its driver 1.2".into()),
             limits: Some(Limits { buffer: 3 << 30, binding: 1 << 31, workgroup: 32 << 10 }),
             formats: vec!["f32", "f16"],
+            fused: false,
         };
         let table = table(&[
             OpenDevice { device: reference.device.clone(), info: card },
             OpenDevice { info: DeviceInfo { formats: vec!["f32"], ..reference.info }, ..reference },
         ]);
         insta::assert_snapshot!(table, @r"
-        device  kind          formats  tensor  shared  driver                  name
-        wgpu:0  discrete GPU  f32 f16   2 GiB  32 KiB  Vulkan, its driver 1.2  a card
-        flex    CPU           f32           -       -  -                       the processor, Burn's own operations
+        device  kind          formats  layers    tensor  shared  driver                  name
+        wgpu:0  discrete GPU  f32 f16  composed   2 GiB  32 KiB  Vulkan, its driver 1.2  a card
+        flex    CPU           f32      fused          -       -  -                       the processor, Burn's own operations
         ");
     }
 

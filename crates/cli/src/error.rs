@@ -1,12 +1,15 @@
-//! any error ─► `error: ...`, its causes, `hint: ...` on stderr ─► exit code
+//! What the command line itself finds wrong.
 
+use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
+
+use diagnostic::{Advice, Diagnostic};
 
 use crate::known::KNOWN;
-use crate::output;
 
-/// What the command line itself finds wrong.
+/// An error of this crate; those of the libraries reach the user as they are, in a [`Failure`].
+///
+/// [`Failure`]: crate::failure::Failure
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Options that do not go together, or one out of its range.
@@ -15,6 +18,15 @@ pub enum Error {
     /// Nobody reads stdout any more, as after `| head`. Not worth a word.
     #[error("standard output is closed")]
     OutputClosed,
+    /// Stdout takes nothing more, as on a full disk.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    /// A line of a chat that is no text.
+    #[error("not valid UTF-8: {reason}")]
+    NotText { reason: std::str::Utf8Error },
+    /// Lines of a chat that got no answer; what was wrong with each has been said.
+    #[error("{failed} of {lines} lines failed")]
+    LinesFailed { failed: usize, lines: usize },
     /// A name that leads to no model.
     #[error("no model is called `{name}`: there is no such folder or file{more}")]
     NoSuchModel { name: String, more: &'static str },
@@ -52,7 +64,14 @@ pub enum Error {
         path: PathBuf,
         doing: &'static str,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// The terminal, a thread, whatever else the system has to give.
+    #[error("{doing}")]
+    System {
+        doing: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A device that must not be worked on.
     #[error("{device} computes WRONGLY: {}", .finding.tell())]
@@ -73,19 +92,25 @@ pub enum Error {
 
 impl Error {
     /// For `map_err` on what the system says about a file.
-    pub fn file(
-        path: impl Into<PathBuf>,
-        doing: &'static str,
-    ) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn file(path: impl Into<PathBuf>, doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { path, doing, source }
     }
 
-    /// What the user may try, where there is an obvious mend.
-    fn hint(&self) -> Option<String> {
+    /// For `map_err` on what goes wrong while something is done that has nothing to do with a file.
+    pub fn system<E>(doing: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |source| Self::System { doing, source: source.into() }
+    }
+}
+
+impl Diagnostic for Error {
+    fn advice(&self) -> Option<Advice> {
         let names = || KNOWN.map(|model| model.name).join(", ");
-        let hint = match self {
-            Self::Usage { hint, .. } => return hint.clone(),
+        let advice: String = match self {
+            Self::Usage { hint, .. } => return hint.clone().map(Advice::from),
             Self::NoSuchModel { .. } => format!(
                 "--model takes a folder with config.json and *.safetensors, a .gguf file, the name \
                  of a fetched model ({}), or a Hugging Face id such as owner/name; without --model \
@@ -120,9 +145,11 @@ impl Error {
                  kept of it"
                     .into()
             }
-            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free some space, or name a folder on another disk in LLAMA_ADAPTER_CACHE".into()
             }
+            Self::File { doing: "read", source, .. } => return Advice::reading(source),
+            Self::File { source, .. } => return Advice::writing(source),
             Self::Ids { .. } => {
                 "the file must hold rows of equal length, such as [[1, 2, 3], [4, 5, 6]]".into()
             }
@@ -139,102 +166,14 @@ impl Error {
                  .safetensors or .pth file, or the name of a fetched model"
                     .into()
             }
-            Self::File { .. } | Self::OutputClosed => return None,
+            Self::Output(source) => return Advice::writing(source),
+            Self::NotText { .. } => "write the lines as UTF-8, as with iconv -t UTF-8".into(),
+            Self::System { .. } | Self::OutputClosed | Self::LinesFailed { .. } => return None,
         };
-        Some(hint)
-    }
-}
-
-/// Tells an error on stderr and gives the exit code.
-pub fn report(error: &anyhow::Error) -> ExitCode {
-    if matches!(error.downcast_ref(), Some(Error::OutputClosed)) {
-        return ExitCode::SUCCESS;
-    }
-    let text = tell(error);
-    output::note(text.trim_end());
-    if error.chain().any(is_usage) { ExitCode::from(2) } else { ExitCode::FAILURE }
-}
-
-/// The text of an error: what happened, why, and what to try.
-fn tell(error: &anyhow::Error) -> String {
-    let mut text = String::from("error: ");
-    let mut told = String::new();
-    for cause in error.chain() {
-        let message = cause.to_string();
-        // Many errors name their cause themselves.
-        if told.contains(&message) {
-            continue;
-        }
-        if !told.is_empty() {
-            text += "  because: ";
-        }
-        text += &message;
-        text.push('\n');
-        told = message;
-    }
-    if let Some(hint) = error.chain().find_map(hint) {
-        text.extend(["hint: ", &hint, "\n"]);
-    }
-    text
-}
-
-type Cause<'a> = &'a (dyn std::error::Error + 'static);
-
-/// The hint of an error, whichever crate it is from.
-fn hint(cause: Cause<'_>) -> Option<String> {
-    if let Some(error) = cause.downcast_ref::<Error>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<device::DeviceError>() {
-        return Some(error.hint());
-    }
-    let adapter = cause.downcast_ref::<adaption_prompt::Error>();
-    let train = cause.downcast_ref::<train::Error>();
-    let llama = cause.downcast_ref::<llama::Error>();
-    let hint = llama
-        .and_then(llama::Error::hint)
-        .or_else(|| adapter.and_then(adaption_prompt::Error::hint))
-        .or_else(|| train.and_then(train::Error::hint));
-    hint.map(str::to_owned)
-}
-
-/// Whether an error is about what was typed rather than about what was found.
-fn is_usage(cause: Cause<'_>) -> bool {
-    matches!(cause.downcast_ref(), Some(Error::Usage { .. }))
-        || cause.downcast_ref().is_some_and(device::DeviceError::is_usage)
-        || matches!(cause.downcast_ref(), Some(llama::Error::Sampling { .. }))
-        || matches!(cause.downcast_ref(), Some(train::Error::Config { .. }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_is_told_once_and_the_hint_comes_last() {
-        let missing = std::io::Error::new(std::io::ErrorKind::StorageFull, "disk full");
-        let error = anyhow::Error::new(Error::file("a/b", "write")(missing)).context("no luck");
-        assert_eq!(
-            tell(&error),
-            "error: no luck\n  because: a/b: cannot write: disk full\nhint: free some space, or \
-             name a folder on another disk in LLAMA_ADAPTER_CACHE\n"
-        );
+        Some(advice.into())
     }
 
-    #[test]
-    fn a_hint_is_found_below_other_errors() {
-        let inner = llama::Error::ChatTemplate { reason: "x".into() };
-        assert!(!tell(&inner.into()).contains("hint:"));
-        let inner = llama::Error::TooLong { asked: 9, what: "the model's context", room: 8 };
-        let error = anyhow::Error::from(train::Error::from(inner)).context("row 3");
-        assert!(tell(&error).ends_with("hint: shorten the prompt or ask for fewer new tokens\n"));
-    }
-
-    #[test]
-    fn a_bad_option_is_wrong_usage_and_a_bad_file_is_not() {
-        let usage = |error: anyhow::Error| error.chain().any(is_usage);
-        assert!(usage(Error::Usage { message: "no".into(), hint: None }.into()));
-        assert!(usage(anyhow::Error::from(device::parse("tpu").unwrap_err()).context("x")));
-        assert!(!usage(Error::NoCache.into()));
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Usage { .. })
     }
 }

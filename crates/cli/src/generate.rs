@@ -10,6 +10,7 @@ use train::template::alpaca;
 use crate::adapters::{AdapterArgs, BASE};
 use crate::answer::Answering;
 use crate::error::Error;
+use crate::failure::Result;
 use crate::images::{EncoderArgs, Looker};
 use crate::model::{Base, ModelArgs};
 use crate::output;
@@ -100,7 +101,7 @@ impl RequestArgs {
     }
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     args.sampling.sampling()?;
     let base = args.model.load()?;
     let adapters = args.adapters.load(&base)?;
@@ -143,7 +144,7 @@ impl Args {
         base: &Base,
         adapters: &Adapters,
         names: &[Option<&str>],
-    ) -> anyhow::Result<Vec<Option<Prepared>>> {
+    ) -> Result<Vec<Option<Prepared>>> {
         let images = match &self.image[..] {
             [] => return Ok(names.iter().map(|_| None).collect()),
             [all] => vec![all; names.len()],

@@ -12,6 +12,7 @@ use train::{Instruction, Pictures};
 use vision::{EncoderSource, Viewer, read_picture};
 
 use crate::error::Error;
+use crate::failure::Result;
 use crate::model::Base;
 use crate::output::note;
 
@@ -71,16 +72,12 @@ fn open(path: &Path) -> vision::Result<EncoderSource> {
 
 impl EncoderArgs {
     /// The encoder that was asked for.
-    pub fn source(&self) -> anyhow::Result<Option<EncoderSource>> {
+    pub fn source(&self) -> Result<Option<EncoderSource>> {
         Ok(self.image_encoder.as_deref().map(open).transpose()?)
     }
 
     /// The encoder of adapters that see images, ready to look; none, if none of them does.
-    pub fn viewer(
-        &self,
-        images: &[&ImageConfig],
-        device: &Device,
-    ) -> anyhow::Result<Option<Viewer>> {
+    pub fn viewer(&self, images: &[&ImageConfig], device: &Device) -> Result<Option<Viewer>> {
         let Some(first) = images.first() else { return Ok(None) };
         let info = first.encoder.as_ref();
         let Some(info) =
@@ -123,7 +120,7 @@ impl RowImageArgs {
         groups: &mut [&mut Vec<Instruction>],
         device: &Device,
         tell: &dyn Fn(&str),
-    ) -> anyhow::Result<Pictures> {
+    ) -> Result<Pictures> {
         let rows = groups.iter().flat_map(|rows| rows.iter());
         let count = rows.filter_map(|row| row.image.as_deref()).collect::<HashSet<_>>().len();
         let style = ProgressStyle::with_template("looking at images {wide_bar} {pos}/{len} {eta}")
@@ -191,7 +188,7 @@ impl<'a> Looker<'a> {
         adapters: &Adapters,
         name: Option<&str>,
         image: &Path,
-    ) -> anyhow::Result<Prepared> {
+    ) -> Result<Prepared> {
         let blind = |what: String| Error::Usage {
             message: format!("{what} does not see images"),
             hint: Some("give an --adapter that was trained with --image-encoder".into()),

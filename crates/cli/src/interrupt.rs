@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::error::Error;
+use crate::failure::Result;
+
 const IDLE: u8 = 0;
 const WRITING: u8 = 1;
 const INTERRUPTED: u8 = 2;
@@ -12,7 +15,7 @@ static STATE: AtomicU8 = AtomicU8::new(IDLE);
 const EXIT_CODE: i32 = 130;
 
 /// Takes charge of Ctrl-C, for the rest of the program.
-pub fn watch() -> anyhow::Result<()> {
+pub fn watch() -> Result {
     ctrlc::set_handler(|| {
         let interrupted =
             STATE.compare_exchange(WRITING, INTERRUPTED, Ordering::SeqCst, Ordering::SeqCst);
@@ -20,7 +23,8 @@ pub fn watch() -> anyhow::Result<()> {
         if interrupted.is_err() {
             std::process::exit(EXIT_CODE);
         }
-    })?;
+    })
+    .map_err(Error::system("Ctrl-C cannot be watched for"))?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use adaption_prompt::{AdapterSummary, LoraSummary};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::failure::Result;
 use crate::output;
 
 /// List adapters: what they are made of, their size, and the model they are for.
@@ -29,7 +30,7 @@ struct Row {
     base: Option<String>,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     let default = [PathBuf::from("adapters")];
     let paths = if args.paths.is_empty() { &default[..] } else { &args.paths };
     let mut rows = Vec::new();
@@ -43,7 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// An adapter's row, or those of the adapters in a folder.
-fn look(path: &Path) -> anyhow::Result<Vec<Row>> {
+fn look(path: &Path) -> Result<Vec<Row>> {
     if let Ok(format) = Format::detect(path) {
         return Ok(vec![row(path, format)?]);
     }
@@ -68,7 +69,7 @@ fn look(path: &Path) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn row(path: &Path, format: Format) -> anyhow::Result<Row> {
+fn row(path: &Path, format: Format) -> Result<Row> {
     let format_name = format.name();
     let new = |parts, layers, parameters, base| Row {
         path: path.into(),

@@ -9,6 +9,7 @@ use safetensors::tensor::TensorView;
 
 use crate::adapters::AdapterArgs;
 use crate::error::Error;
+use crate::failure::Result;
 use crate::model::ModelArgs;
 use crate::output;
 
@@ -29,7 +30,7 @@ pub struct Args {
     model: ModelArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     let ids = read_ids(&args.ids)?;
     let base = args.model.load()?;
     let adapter = args.adapters.load(&base)?.current();
@@ -38,8 +39,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let logits = base.llama.logits(hidden, &adapter);
     let shape = logits.dims();
     let data = llama::read_back(logits)?.convert_dtype(DType::F32);
-    let view = TensorView::new(Dtype::F32, shape.to_vec(), data.as_bytes())?;
-    let bytes = safetensors::serialize([("logits", view)], None)?;
+    let bytes = TensorView::new(Dtype::F32, shape.to_vec(), data.as_bytes())
+        .and_then(|view| safetensors::serialize([("logits", view)], None))
+        .map_err(Error::system("the logits cannot be written as safetensors"))?;
     llama::files::write(&args.out, &bytes)?;
     output::note(&format!("logits {shape:?}, f32, in {}", args.out.display()));
     Ok(())

@@ -14,6 +14,7 @@ mod convert;
 mod devices;
 mod error;
 mod eval;
+mod failure;
 mod fetch;
 mod generate;
 mod images;
@@ -34,6 +35,7 @@ mod recipe;
 mod sampling;
 mod train;
 mod transfer;
+mod version;
 mod wheel;
 mod wording;
 
@@ -41,13 +43,16 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::failure::Result;
+
 /// Teach a frozen Llama with a small gated prompt (LLaMA-Adapter), and use what it learned.
 ///
 /// The base model is never changed: what is learned is an adapter, a small folder that Hugging
 /// Face's PEFT can read too. Without `--model` every command uses the tiny model that is built into
 /// this program, so all of them can be tried at once.
 #[derive(Debug, Parser)]
-#[command(name = "llama-adapter", version, max_term_width = 100)]
+#[command(name = "llama-adapter", version, long_version = version::LONG.as_str())]
+#[command(max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -78,11 +83,11 @@ fn main() -> ExitCode {
     kernels::keep_freed_memory();
     match run(&Cli::parse_from(mix::words(std::env::args_os())).command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error::report(&error),
+        Err(error) => error.report(),
     }
 }
 
-fn run(command: &Command) -> anyhow::Result<()> {
+fn run(command: &Command) -> Result {
     match command {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::Error;
+use crate::failure::Result;
 
 /// Write the man pages into a folder: `llama-adapter.1`, `llama-adapter-train.1` and so on.
 #[derive(Debug, clap::Args)]
@@ -11,7 +12,7 @@ pub struct Args {
     folder: PathBuf,
 }
 
-pub fn run(args: &Args, command: clap::Command) -> anyhow::Result<()> {
+pub fn run(args: &Args, command: clap::Command) -> Result {
     let Args { folder } = args;
     std::fs::create_dir_all(folder).map_err(Error::file(folder, "make the folder"))?;
     clap_mangen::generate_to(command, folder).map_err(Error::file(folder, "write man pages"))?;

@@ -8,6 +8,7 @@ use adaption_prompt::files::{self, Hints};
 use crate::adapters::named;
 use crate::convert::must_be_free;
 use crate::error::Error;
+use crate::failure::{Failure, Result};
 use crate::output::note;
 
 /// Put several adapters of one model together, each with a weight.
@@ -43,7 +44,7 @@ pub fn words(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     words
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     must_be_free(&args.output, "folder")?;
     let mut parts = Vec::new();
     for text in &args.parts {
@@ -64,7 +65,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Here no model can be given that would say more about an adapter.
-fn alone(path: &Path, error: adaption_prompt::Error) -> anyhow::Error {
+fn alone(path: &Path, error: adaption_prompt::Error) -> Failure {
     match error {
         adaption_prompt::Error::Unknown { .. } => Error::Usage {
             message: format!("{}: {error}", path.display()),
@@ -94,7 +95,7 @@ fn same_width(parts: &[(String, f64, adaption_prompt::AdapterData)]) -> Result<(
     }
 }
 
-fn same_base(parts: &[(String, f64, adaption_prompt::AdapterData)]) -> anyhow::Result<()> {
+fn same_base(parts: &[(String, f64, adaption_prompt::AdapterData)]) -> Result {
     let known = parts.iter().filter_map(|(name, _, data)| {
         data.base.fingerprint.as_ref().map(|fingerprint| (name, fingerprint))
     });

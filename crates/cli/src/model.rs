@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
 use burn::tensor::Device;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use device::OpenDevice;
@@ -12,6 +11,7 @@ use llama::{Llama, ModelSource, Precision};
 
 use crate::check;
 use crate::error::Error;
+use crate::failure::{Doing, Result};
 use crate::known::KnownModel;
 use crate::output::note;
 
@@ -68,7 +68,7 @@ pub struct Base {
 
 impl ModelArgs {
     /// The name of the device, asked for or the default.
-    pub fn device_name(&self) -> anyhow::Result<&str> {
+    pub fn device_name(&self) -> Result<&str> {
         match &self.device {
             Some(name) => Ok(name),
             None => Ok(device::default_name()?),
@@ -76,7 +76,7 @@ impl ModelArgs {
     }
 
     /// Finds the model and reads its config; downloads it if it is an id of the Hub.
-    pub fn source(&self) -> anyhow::Result<ModelSource> {
+    pub fn source(&self) -> Result<ModelSource> {
         let Some(name) = &self.model else { return built_in_source() };
         if Path::new(name).exists() {
             return Ok(ModelSource::open(name)?);
@@ -106,24 +106,25 @@ impl ModelArgs {
 
     /// Before the first computation: the threads are there for the whole run, and this one is among
     /// them, or it would go to sleep whenever the others work.
-    fn set_threads(&self) -> anyhow::Result<()> {
+    fn set_threads(&self) -> Result {
         static SET: AtomicBool = AtomicBool::new(false);
         if SET.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         let threads = self.threads.map_or(0, Into::into);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
-        pool.build_global().context("threads to compute with could not be started")
+        let failed = Error::system("threads to compute with could not be started");
+        Ok(pool.build_global().map_err(failed)?)
     }
 
     /// Loads the model.
-    pub fn load(&self) -> anyhow::Result<Base> {
+    pub fn load(&self) -> Result<Base> {
         self.load_telling(&note)
     }
 
     /// Loads the model; `tell` hears what is worth a line. The device comes first: a wrong name
     /// should not cost a download.
-    pub fn load_telling(&self, tell: &dyn Fn(&str)) -> anyhow::Result<Base> {
+    pub fn load_telling(&self, tell: &dyn Fn(&str)) -> Result<Base> {
         self.set_threads()?;
         let open = device::open(self.device_name()?)?;
         if !self.skip_device_check {
@@ -141,13 +142,13 @@ impl ModelArgs {
 }
 
 /// The model that is part of this program.
-pub fn built_in_source() -> anyhow::Result<ModelSource> {
+pub fn built_in_source() -> Result<ModelSource> {
     let source = ModelSource::embedded(built_in::CONFIG, built_in::WEIGHTS, built_in::TOKENIZER)?;
     Ok(source.with_tokenizer_config(built_in::TOKENIZER_CONFIG))
 }
 
 #[cfg(feature = "hub")]
-fn from_hub(name: &str) -> anyhow::Result<ModelSource> {
+fn from_hub(name: &str) -> Result<ModelSource> {
     use llama::hub::{FetchProgress, Hub};
 
     use crate::transfer::Transfer;
@@ -167,7 +168,7 @@ fn from_hub(name: &str) -> anyhow::Result<ModelSource> {
             transfer.set(now.done);
         }
     };
-    let path: PathBuf = Hub::from_env()?.fetch(name, &mut progress).with_context(|| {
+    let path: PathBuf = Hub::from_env()?.fetch(name, &mut progress).doing(|| {
         format!("`{name}` is no folder or file here, and did not come from the Hugging Face Hub")
     })?;
     drop(current);
@@ -175,7 +176,7 @@ fn from_hub(name: &str) -> anyhow::Result<ModelSource> {
 }
 
 #[cfg(not(feature = "hub"))]
-fn from_hub(name: &str) -> anyhow::Result<ModelSource> {
+fn from_hub(name: &str) -> Result<ModelSource> {
     let more = " (and this build cannot ask the Hugging Face Hub: it lacks the feature `hub`)";
     Err(Error::NoSuchModel { name: name.into(), more }.into())
 }

@@ -2,23 +2,24 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use anyhow::Context;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::failure::Result;
 
 /// Writes a piece of a result to stdout, at once.
-pub fn print(text: &str) -> anyhow::Result<()> {
+pub fn print(text: &str) -> Result {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Error::OutputClosed.into()),
-        written => written.context("cannot write to standard output"),
+        written => Ok(written.map_err(Error::Output)?),
     }
 }
 
 /// Writes a line of JSON to stdout.
-pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    let text = serde_json::to_string(value).context("cannot write the result as JSON")?;
+pub fn json(value: &impl Serialize) -> Result {
+    let text =
+        serde_json::to_string(value).map_err(Error::system("cannot write the result as JSON"))?;
     print(&(text + "\n"))
 }
 

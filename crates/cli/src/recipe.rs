@@ -6,6 +6,7 @@ use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
 use train::{Instruction, Method, TrainConfig, read_split};
 
 use crate::error::Error;
+use crate::failure::Result;
 
 /// Rows that are part of this program, as JSON lines.
 pub struct BuiltIn {
@@ -62,7 +63,7 @@ pub fn read_all(
 }
 
 /// Refuses a model without data: the built-in instructions are about the built-in model's world.
-pub fn need_data(model: Option<&String>, option: &str) -> anyhow::Result<()> {
+pub fn need_data(model: Option<&String>, option: &str) -> Result {
     if model.is_none() {
         return Ok(());
     }

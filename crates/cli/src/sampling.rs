@@ -2,6 +2,8 @@
 
 use llama::{GenerationConfig, SamplingConfig, Tokenizer};
 
+use crate::failure::Result;
+
 /// How an answer is chosen, and when it ends.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Answer")]
@@ -34,7 +36,7 @@ pub struct SamplingArgs {
 
 impl SamplingArgs {
     /// Checks the ranges, before anything is loaded.
-    pub fn sampling(&self) -> anyhow::Result<SamplingConfig> {
+    pub fn sampling(&self) -> Result<SamplingConfig> {
         let config = SamplingConfig {
             temperature: self.temperature,
             top_p: self.top_p,
@@ -47,7 +49,7 @@ impl SamplingArgs {
     }
 
     /// With the model's own tokens for the end of a text, unless they do not count.
-    pub fn config(&self, tokenizer: &Tokenizer) -> anyhow::Result<GenerationConfig> {
+    pub fn config(&self, tokenizer: &Tokenizer) -> Result<GenerationConfig> {
         let max_new_tokens = self.max_new_tokens;
         let sampling = self.sampling()?;
         let mut config =

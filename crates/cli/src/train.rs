@@ -13,6 +13,7 @@ use train::{
 
 use crate::condition::{ConditionArgs, PromptSize};
 use crate::error::Error;
+use crate::failure::{Failure, Result};
 use crate::images::{EncoderArgs, RowImageArgs, tell_unseen};
 use crate::method::MethodArgs;
 use crate::model::{Base, ModelArgs};
@@ -127,7 +128,7 @@ pub struct Args {
 }
 
 /// Trains, shows three answers, and ends with the summary.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     args.method.check()?;
     if args.data.is_empty() {
         recipe::need_data(args.model.model.as_ref(), "--data")?;
@@ -147,10 +148,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     config.validate()?;
     let rows = &mut [&mut train_rows, &mut eval_rows];
     let pictures = args.pictures(&base, started.as_ref(), rows, &mut config, &tell)?;
-    config.method.validate(&base.llama).map_err(|error| Error::Usage {
-        hint: error.hint().map(str::to_owned),
-        message: error.to_string(),
-    })?;
+    config.method.validate(&base.llama).map_err(Failure::of_usage)?;
     let model_name = args.model.model.as_deref().unwrap_or(BUILT_IN);
     let output = match &args.output {
         Some(folder) => folder.clone(),
@@ -221,7 +219,7 @@ impl From<PartChoice> for Part {
 
 impl Args {
     /// Rows to learn from and to check with; of what is built in where no file is named.
-    fn rows(&self, built_in: &BuiltIn) -> anyhow::Result<(Vec<Instruction>, Vec<Instruction>)> {
+    fn rows(&self, built_in: &BuiltIn) -> Result<(Vec<Instruction>, Vec<Instruction>)> {
         /// Share held out when nothing is said.
         const HELD_OUT: f64 = 0.1;
         if self.data.is_empty() && self.eval_fraction.is_none() {
@@ -243,7 +241,7 @@ impl Args {
     }
 
     /// How the adapter of `--from-adapter` sees images, if it does.
-    fn started_with(&self) -> anyhow::Result<Option<ImageConfig>> {
+    fn started_with(&self) -> Result<Option<ImageConfig>> {
         let started = self.from_adapter.as_deref().map(AdapterSummary::read).transpose()?;
         Ok(started.and_then(|summary| summary.image))
     }
@@ -262,7 +260,7 @@ impl Args {
         rows: &mut [&mut Vec<Instruction>],
         config: &mut TrainConfig,
         tell: &dyn Fn(&str),
-    ) -> anyhow::Result<Option<Pictures>> {
+    ) -> Result<Option<Pictures>> {
         let usage = |message: &str| Error::Usage { message: message.into(), hint: None };
         let viewer = match (started, self.encoder.source()?) {
             (Some(_), _) if self.condition.any() => {
@@ -349,7 +347,7 @@ fn new_folder(model_name: &str) -> PathBuf {
 }
 
 /// Shows three held-out instructions, answered by the base and by the adapted model.
-fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> anyhow::Result<()> {
+fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> Result {
     const SHOWN: usize = 3;
     let rows = if job.eval_rows.is_empty() { job.train_rows } else { job.eval_rows };
     let rows = few(rows, SHOWN);

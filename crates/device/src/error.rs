@@ -1,5 +1,7 @@
 //! What can be wrong with the name of a device, or with the device.
 
+use diagnostic::{Advice, Diagnostic};
+
 use crate::backends::{BACKENDS, compiled};
 
 /// A device name that leads nowhere, or a device that does not come up.
@@ -53,18 +55,17 @@ pub enum DeviceError {
     None,
 }
 
-impl DeviceError {
-    /// What to do about it.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::NotCompiled { name } => format!("build with `--features {name}`"),
-            Self::None => "build with `--features flex`".into(),
+impl Diagnostic for DeviceError {
+    fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::NotCompiled { name } => Advice::Feature(name),
+            Self::None => Advice::Feature("flex"),
             Self::Unknown { .. } | Self::Index { .. } => {
                 let names = BACKENDS.map(|backend| {
                     let number = if backend.indexed { "[:N]" } else { "" };
                     format!("{}{number}", backend.name)
                 });
-                format!("devices: {}; each needs the feature of its name", names.join(", "))
+                format!("devices: {}; each needs the feature of its name", names.join(", ")).into()
             }
             Self::OutOfRange { .. } => "take one of these, or leave the number out".into(),
             Self::NotFound { .. } => {
@@ -75,11 +76,10 @@ impl DeviceError {
             Self::Start { .. } => {
                 "update the driver, or free the device's memory; see docs/gpu.md".into()
             }
-        }
+        })
     }
 
-    /// Whether the name is wrong, rather than the machine.
-    pub fn is_usage(&self) -> bool {
+    fn is_usage(&self) -> bool {
         !matches!(self, Self::NotFound { .. } | Self::Start { .. })
     }
 }

@@ -20,6 +20,8 @@ pub struct DeviceInfo {
     pub limits: Option<Limits>,
     /// Number formats that it computes in: some of `f32`, `f16`, `bf16`.
     pub formats: Vec<&'static str>,
+    /// Whether layers are computed by fused operations, see [`kernels::is_fused`].
+    pub fused: bool,
 }
 
 /// Sizes that a device keeps to, in bytes.

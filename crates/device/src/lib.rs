@@ -28,6 +28,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::{DType, Device};
 
 pub use backends::{BACKENDS, Backend, compiled};
+pub use diagnostic::{Advice, Diagnostic};
 pub use error::DeviceError;
 pub use info::{DeviceInfo, Kind, Limits};
 
@@ -168,8 +169,16 @@ fn start(
     let formats = [("f32", DType::F32), ("f16", DType::F16), ("bf16", DType::BF16)];
     let formats = formats.iter().filter(|(_, dtype)| found.device.supports_dtype(*dtype));
     let formats = formats.map(|(name, _)| *name).collect();
-    let kind = found.kind;
-    let info = DeviceInfo { name: name.clone(), description, kind, api, driver, limits, formats };
+    let info = DeviceInfo {
+        name: name.clone(),
+        description,
+        kind: found.kind,
+        api,
+        driver,
+        limits,
+        formats,
+        fused: kernels::is_fused(&found.device),
+    };
     let open = OpenDevice { device: found.device.clone(), info };
     opened.insert(name, open.clone());
     Ok(open)
@@ -193,11 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_backends_knows_which_one_is_fused() {
+        for backend in BACKENDS.iter().filter(|backend| backend.compiled && !backend.indexed) {
+            assert_eq!(open(backend.name).unwrap().info.fused, backend.fused, "{}", backend.name);
+        }
+    }
+
+    #[test]
     fn an_unknown_name_lists_what_there_is() {
         let error = parse("tpu").unwrap_err();
         assert!(error.to_string().contains("unknown device `tpu`"));
         assert!(error.to_string().contains(default_name().unwrap()));
-        assert!(error.hint().contains("cuda[:N]"));
+        assert!(error.advice().unwrap().to_string().contains("cuda[:N]"));
     }
 
     #[test]
@@ -205,7 +221,7 @@ mod tests {
         let absent = BACKENDS.iter().find(|backend| !backend.compiled).unwrap();
         let error = parse(absent.name).unwrap_err();
         assert_eq!(error, DeviceError::NotCompiled { name: absent.name });
-        assert_eq!(error.hint(), format!("build with `--features {}`", absent.name));
+        assert_eq!(error.advice(), Some(Advice::Feature(absent.name)));
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub(crate) use fused::{attention, cross_entropy, linears, rms_norm, swiglu};
 
 /// Whether the operations of this crate run fused on a device; elsewhere they are made of plain
 /// tensor operations.
+///
+/// Burn's flex backend is fused if this crate is built with its feature `flex`, which the crates above it
+/// hand on. In a program that has that backend without the feature, a warning by [`tracing`] says so once.
 pub fn is_fused(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     {
@@ -21,7 +24,35 @@ pub fn is_fused(device: &Device) -> bool {
     }
     #[cfg(not(feature = "flex"))]
     {
-        let _ = device;
+        static TOLD: std::sync::Once = std::sync::Once::new();
+        if names_flex(device) {
+            TOLD.call_once(|| {
+                tracing::warn!(
+                    "Burn's flex backend computes without the fused kernels, several times slower: build \
+                     the crate that you depend on (train, adaption-prompt, llama) with its feature `flex`"
+                );
+            });
+        }
         false
+    }
+}
+
+/// Whether a device is the flex backend's, as far as its name tells: without the feature there is no type to
+/// ask for.
+#[cfg(any(test, not(feature = "flex")))]
+fn names_flex(device: &Device) -> bool {
+    format!("{device:?}").contains("Flex")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backend_that_could_be_fused_is_known_by_its_name() {
+        assert!(names_flex(&testing::flex()) && names_flex(&testing::flex().autodiff()));
+        for device in testing::devices() {
+            assert_eq!(names_flex(&device), is_fused(&device), "{device:?}");
+        }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use diagnostic::{Advice, Diagnostic};
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error that files, users or the network can cause.
 ///
-/// The text says what, where, expected and found; [`Error::hint`] says what to try.
+/// The text says what, where, expected and found; [`Diagnostic::advice`] says what to try.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -175,38 +177,40 @@ impl Error {
     pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {
         Self::Format { path: path.into(), format: "JSON", reason: error.to_string() }
     }
+}
 
-    /// What the user may try, where there is an obvious mend.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NotAModel { .. } => Some(
-                "give a folder with config.json and *.safetensors, or with params.json and \
-                 consolidated.*.pth, a .gguf file, or the name of a fetched model (`llama-adapter fetch`)",
-            ),
-            Self::Write { .. } => {
-                Some("check the free space and the rights of the folder; nothing was overwritten")
-            }
+impl Diagnostic for Error {
+    fn advice(&self) -> Option<Advice> {
+        let advice = match self {
+            Self::NotAModel { .. } => Advice::GiveModel,
+            Self::Read { source, .. } => return Advice::reading(source),
+            Self::Write { source, .. } => return Advice::writing(source),
             Self::Format { .. } => {
-                Some("the file may be cut short or damaged: fetch or copy it again")
+                "the file may be cut short or damaged: fetch or copy it again".into()
             }
             Self::Weights { .. } => {
-                Some("config.json and the weights may belong to different models")
+                "config.json and the weights may belong to different models".into()
             }
-            Self::NotFinite { .. } => Some(
-                "the adapter or the weights may be damaged, or --dtype f16 too narrow for them",
-            ),
-            Self::Precision { .. } => {
-                Some("`llama-adapter devices` lists what it has; every device has f32, q8 and q4")
-            }
-            Self::Device { .. } => Some(
-                "it may have run out of memory: try a smaller batch, shorter texts or --dtype f16 or \
-                 q8; `llama-adapter plan` tells what a run takes",
-            ),
-            Self::TooLong { .. } => Some("shorten the prompt or ask for fewer new tokens"),
+            Self::NotFinite { .. } => Advice::WiderPrecision,
+            Self::Precision { .. } => Advice::OtherPrecision,
+            Self::Device { .. } => Advice::LessMemory,
+            Self::TooLong { .. } => "shorten the prompt or ask for fewer new tokens".into(),
             Self::Hub { .. } => {
-                Some("check the repository id and the network; HF_TOKEN opens private repositories")
+                "check the repository id and the network; HF_TOKEN opens private repositories"
+                    .into()
             }
-            _ => None,
-        }
+            Self::Config { .. }
+            | Self::Architecture { .. }
+            | Self::Tokenizer { .. }
+            | Self::ChatTemplate { .. }
+            | Self::EmptyPrompt { .. }
+            | Self::TokenId { .. }
+            | Self::Sampling { .. } => return None,
+        };
+        Some(advice)
+    }
+
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Sampling { .. })
     }
 }

@@ -79,6 +79,7 @@ pub use config::{
     Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
 };
 pub use detokenizer::Detokenizer;
+pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use feed_forward::gelu;
 pub use fingerprint::{Fingerprint, Sizes};

@@ -1,4 +1,4 @@
-//! What the large matrices of a model are kept in: the choices of `--dtype`.
+//! What the large matrices of a model are kept in.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,6 +1,8 @@
 //! What can go wrong while data is read, an adapter is trained, or a run is resumed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use diagnostic::{Advice, Diagnostic};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -27,7 +29,7 @@ pub enum Error {
         place: String,
         /// What is wrong.
         reason: String,
-        /// What such a record looks like: the hint.
+        /// What such a record looks like: the advice.
         form: &'static str,
     },
     /// Data without a single usable row.
@@ -58,6 +60,18 @@ pub enum Error {
         /// Another run, or something else.
         holds: &'static str,
     },
+    /// A file in the place of a run's folder.
+    #[error("{path}: this is a file, and a run needs a folder")]
+    OutputIsFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder in which another run works at this moment.
+    #[error("{path}: another run is at work in this folder")]
+    OutputBusy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// No run to go on with.
     #[error("{path}: nothing to resume: {reason}")]
     NothingToResume {
@@ -67,12 +81,20 @@ pub enum Error {
         reason: String,
     },
     /// A run that was started with other settings.
-    #[error("{path}: the run was started with other settings{}", .differences.iter().map(|d| format!("\n  {d}")).collect::<String>())]
+    #[error(
+        "{path}: the run was started with other settings{}{}",
+        .differences.iter().map(|d| format!("\n  {d}")).collect::<String>(),
+        if *.length { "\n  (the length decides the learning rate of every step, of those that are done too)" } else { "" }
+    )]
     OtherSettings {
         /// The file that holds them.
         path: PathBuf,
         /// Each with its value then and now.
         differences: Vec<String>,
+        /// Whether the run's length is among them.
+        length: bool,
+        /// Whether the run has left an adapter already.
+        learned: bool,
     },
     /// A checkpoint that cannot be used.
     #[error("{path}: not a usable checkpoint: {reason}")]
@@ -142,36 +164,40 @@ pub enum Error {
     Adapter(#[from] adaption_prompt::Error),
 }
 
-impl Error {
-    /// What the user may try, where there is an obvious mend.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Record { form, .. } => Some(form),
+impl Diagnostic for Error {
+    fn advice(&self) -> Option<Advice> {
+        let advice = match self {
+            Self::Read { source, .. } => return Advice::reading(source),
+            Self::Record { form, .. } => (*form).into(),
             Self::RemoteImage { .. } => {
-                Some("nothing is fetched: download the pictures first, and name their paths")
+                "nothing is fetched: download the pictures first, and name their paths".into()
             }
-            Self::OutputTaken { .. } => Some(
-                "choose a new or empty --output; --resume goes on with a run that stopped there",
-            ),
-            Self::NothingToResume { .. } => {
-                Some("start the run anew, without --resume, in a new or empty --output")
+            Self::OutputTaken { .. } => Advice::OtherOutputOrResume,
+            Self::NothingToResume { .. } | Self::Checkpoint { .. } => Advice::StartAnew,
+            Self::OtherSettings { path, learned, .. } => {
+                let folder = path.parent().filter(|_| *learned);
+                Advice::SameSettings { learned: folder.map(Path::to_owned) }
             }
-            Self::OtherSettings { .. } => {
-                Some("resume with the settings of run.json, or start anew in another --output")
-            }
-            Self::Diverged { .. } => Some(
-                "the last checkpoint is kept; try a lower --lr, or a --clip on the gradient's norm",
-            ),
-            Self::Checkpoint { .. } => Some("start the run anew in another --output"),
-            Self::Model(error) => error.hint(),
-            Self::Adapter(error) => error.hint(),
-            Self::Vision(error) => error.hint(),
-            Self::Empty { .. } => Some("check the file, and --max-len"),
-            Self::Image { .. } => Some("an image is a path, or data:image/png;base64,..."),
-            Self::Read { .. }
-            | Self::Config { .. }
-            | Self::UnknownFormat { .. }
-            | Self::NoSplit { .. } => None,
+            Self::OutputIsFile { .. } => Advice::OtherOutput,
+            Self::OutputBusy { .. } => Advice::WaitOrOtherOutput,
+            Self::Diverged { .. } => Advice::LowerRate,
+            Self::Empty { .. } => Advice::LongerRows,
+            Self::Image { .. } => "an image is a path, or data:image/png;base64,...".into(),
+            Self::Model(error) => return error.advice(),
+            Self::Adapter(error) => return error.advice(),
+            Self::Vision(error) => return error.advice(),
+            Self::Config { .. } | Self::UnknownFormat { .. } | Self::NoSplit { .. } => return None,
+        };
+        Some(advice)
+    }
+
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Config { .. } => true,
+            Self::Model(error) => error.is_usage(),
+            Self::Adapter(error) => error.is_usage(),
+            Self::Vision(error) => error.is_usage(),
+            _ => false,
         }
     }
 }

@@ -98,6 +98,8 @@ impl Origin<'_> {
 
 #[cfg(test)]
 mod tests {
+    use diagnostic::Diagnostic;
+
     use super::*;
 
     fn origin(images: Option<&'static str>) -> Origin<'static> {
@@ -121,19 +123,19 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_on_the_network_is_refused_with_a_hint() {
+    fn a_picture_on_the_network_is_refused_with_advice() {
         let error = origin(None).image("https://example.org/a.png").unwrap_err();
         assert_eq!(
             error.to_string(),
             "rows.json, record 1: the image https://example.org/a.png is not on this machine"
         );
-        assert!(error.hint().unwrap().contains("download"));
+        assert!(error.advice().unwrap().to_string().contains("download"));
     }
 
     #[test]
     fn a_blank_image_is_refused() {
         let error = origin(None).image(" ").unwrap_err();
         assert_eq!(error.to_string(), "rows.json, record 1: the image's path is empty");
-        assert_eq!(error.hint(), Some("a row"));
+        assert_eq!(error.advice(), Some("a row".into()));
     }
 }

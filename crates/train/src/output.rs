@@ -4,13 +4,15 @@
 //! adapter_config.json  adapter_model.safetensors   the adapter, as PEFT writes it
 //! run.json                                          settings, for repeating and resuming
 //! metrics.jsonl                                     one line a step and an evaluation
-//! checkpoint.safetensors                            for --resume
+//! checkpoint.safetensors                            to resume from
+//! run.lock                                          locked while a run works here; empty
 //! ```
 
-use std::fs::OpenOptions;
+use std::fs::{DirEntry, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use adaption_prompt::files::SETTINGS_FILE;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,6 +23,9 @@ use crate::error::{Error, Result};
 pub const RUN_FILE: &str = "run.json";
 /// File of the log.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+/// File that the run which works in the folder has locked. It stays when the run ends, as somebody else
+/// may be about to lock it.
+const LOCK_FILE: &str = "run.lock";
 
 /// Setting that may differ when a run is resumed.
 const ABOUT: &str = "about";
@@ -29,21 +34,33 @@ const ABOUT: &str = "about";
 #[derive(Debug)]
 pub(crate) struct Output {
     folder: PathBuf,
+    /// Unlocked when it is closed, at the latest by the system when the process ends.
+    _lock: Option<File>,
 }
 
 impl Output {
     /// Makes a folder for a new run and writes its settings. A folder that holds anything is left
     /// as it is.
     pub fn create(folder: &Path, settings: &impl Serialize) -> Result<Self> {
+        if folder.exists() && !folder.is_dir() {
+            return Err(Error::OutputIsFile { path: folder.into() });
+        }
         let write = |source| llama::Error::Write { path: folder.into(), source };
         std::fs::create_dir_all(folder).map_err(write)?;
-        let taken = std::fs::read_dir(folder).map_err(write)?.next().is_some();
-        if taken {
+        let is_lock = |entry: &DirEntry| entry.file_name() == LOCK_FILE;
+        let must_be_free = || {
+            let mut entries = std::fs::read_dir(folder).map_err(write)?;
+            if entries.all(|entry| entry.is_ok_and(|entry| is_lock(&entry))) {
+                return Ok(());
+            }
             let run = folder.join(RUN_FILE).exists();
             let holds = if run { "holds another run" } else { "holds files" };
-            return Err(Error::OutputTaken { path: folder.into(), holds });
-        }
-        let output = Self { folder: folder.into() };
+            Err(Error::OutputTaken { path: folder.into(), holds })
+        };
+        // A folder of somebody else's does not even get the lock; another run may begin at the same moment.
+        must_be_free()?;
+        let output = Self { folder: folder.into(), _lock: lock(folder)? };
+        must_be_free()?;
         let text = serde_json::to_string_pretty(settings).expect("plain JSON");
         llama::files::write(&output.path(RUN_FILE), format!("{text}\n").as_bytes())?;
         Ok(output)
@@ -51,14 +68,14 @@ impl Output {
 
     /// Opens the folder of a run that stopped, and checks that it had the same settings.
     pub fn reopen(folder: &Path, settings: &impl Serialize) -> Result<Self> {
-        let output = Self { folder: folder.into() };
-        let path = output.path(RUN_FILE);
-        for needed in [&path, &output.checkpoint()] {
-            if !needed.exists() {
-                let reason = format!("it has no {}", name(needed));
+        for needed in [RUN_FILE, CHECKPOINT_FILE] {
+            if !folder.join(needed).exists() {
+                let reason = format!("it has no {needed}");
                 return Err(Error::NothingToResume { path: folder.into(), reason });
             }
         }
+        let output = Self { folder: folder.into(), _lock: lock(folder)? };
+        let path = output.path(RUN_FILE);
         let text = std::fs::read_to_string(&path)
             .map_err(|source| Error::Read { path: path.clone(), source })?;
         let then: Value = serde_json::from_str(&text).map_err(|error| Error::NothingToResume {
@@ -71,7 +88,9 @@ impl Output {
         let mut differences = Vec::new();
         compare("", &then, &now, &mut differences);
         if !differences.is_empty() {
-            return Err(Error::OtherSettings { path, differences });
+            let length = differences.iter().any(|difference| difference.starts_with("length"));
+            let learned = folder.join(SETTINGS_FILE).exists();
+            return Err(Error::OtherSettings { path, differences, length, learned });
         }
         Ok(output)
     }
@@ -125,8 +144,16 @@ impl Output {
     }
 }
 
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// The locked lock file of a folder; `None` on a disk that has no locks, which is no reason not to train.
+fn lock(folder: &Path) -> Result<Option<File>> {
+    let path = folder.join(LOCK_FILE);
+    let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+    let file = file.map_err(|source| llama::Error::Write { path, source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(Error::OutputBusy { path: folder.into() }),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
 }
 
 /// Lists the leaves in which two settings differ.
@@ -146,8 +173,10 @@ fn compare(place: &str, then: &Value, now: &Value, differences: &mut Vec<String>
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use diagnostic::{Advice, Diagnostic};
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn a_folder_with_something_in_it_is_left_alone() {
@@ -159,13 +188,67 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_the_place_of_the_folder_is_called_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        std::fs::write(&path, "mine").unwrap();
+        let error = Output::create(&path, &json!({})).unwrap_err();
+        assert!(error.to_string().ends_with("run: this is a file, and a run needs a folder"));
+        assert_eq!(error.advice(), Some(Advice::OtherOutput));
+        let error = Output::create(&path.join("run"), &json!({})).unwrap_err();
+        let advice = error.advice().unwrap().to_string();
+        assert!(advice.starts_with("a file is where a folder should be"), "{advice}");
+    }
+
+    #[test]
+    fn one_run_at_a_time_works_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let first = Output::create(path, &json!({})).unwrap();
+        std::fs::write(path.join(CHECKPOINT_FILE), "").unwrap();
+        let error = Output::reopen(path, &json!({})).unwrap_err();
+        assert!(matches!(error, Error::OutputBusy { .. }), "{error}");
+        drop(first);
+        let second = Output::reopen(path, &json!({})).unwrap();
+        assert!(matches!(Output::reopen(path, &json!({})), Err(Error::OutputBusy { .. })));
+        drop(second);
+        Output::reopen(path, &json!({})).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_a_run_has_only_locked_so_far_is_busy_and_free_again_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock(folder.path()).unwrap().expect("this disk has locks");
+        let error = Output::create(folder.path(), &json!({})).unwrap_err();
+        assert!(matches!(error, Error::OutputBusy { .. }), "{error}");
+        drop(held);
+        Output::create(folder.path(), &json!({})).unwrap();
+    }
+
+    #[test]
     fn other_settings_are_named() {
         let folder = tempfile::tempdir().unwrap();
         Output::create(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
         std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
         let error = Output::reopen(folder.path(), &json!({"a": {"b": 3}, "c": 2})).unwrap_err();
         assert!(error.to_string().ends_with("\n  a.b: then 1, now 3"), "{error}");
+        assert_eq!(error.advice(), Some(Advice::SameSettings { learned: None }));
         Output::reopen(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
+    }
+
+    #[test]
+    fn another_length_is_another_run_whose_adapter_a_new_one_can_start_from() {
+        let folder = tempfile::tempdir().unwrap();
+        Output::create(folder.path(), &json!({"length": {"steps": 3}})).unwrap();
+        std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
+        std::fs::write(folder.path().join(SETTINGS_FILE), "").unwrap();
+        let longer = json!({"length": {"steps": 9}});
+        let error = Output::reopen(folder.path(), &longer).unwrap_err();
+        let told = "length.steps: then 3, now 9\n  (the length decides the learning rate of every \
+                    step, of those that are done too)";
+        assert!(error.to_string().ends_with(told), "{error}");
+        let learned = Some(folder.path().to_owned());
+        assert_eq!(error.advice(), Some(Advice::SameSettings { learned }));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use diagnostic::{Advice, Diagnostic};
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -89,19 +91,27 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// What to try, where something obvious would mend it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Files(error) => error.hint(),
-            Self::NotAnEncoder { .. } => Some(
-                "give a folder with config.json and model.safetensors of a CLIP or DINOv2 model, or a file in OpenAI's \
-                 layout",
-            ),
-            Self::Picture { .. } => Some("JPEG, PNG and WebP files are read"),
-            Self::TooLarge { .. } => Some("make it smaller"),
-            Self::OtherEncoder { .. } => Some("give that one with --image-encoder"),
-            _ => None,
-        }
+impl Diagnostic for Error {
+    fn advice(&self) -> Option<Advice> {
+        let advice = match self {
+            Self::Files(error) => return error.advice(),
+            Self::NotAnEncoder { .. } => {
+                "give a folder with config.json and model.safetensors of a CLIP or DINOv2 model, or a \
+                 file in OpenAI's layout"
+                    .into()
+            }
+            Self::Weights { .. } => {
+                "config.json and the weights may belong to different encoders".into()
+            }
+            Self::Picture { .. } => "JPEG, PNG and WebP files are read".into(),
+            Self::TooLarge { .. } => "make it smaller".into(),
+            Self::OtherEncoder { .. } => Advice::GiveEncoder,
+            Self::Config { .. } | Self::Reading { .. } | Self::ImageSize { .. } => return None,
+        };
+        Some(advice)
+    }
+
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Files(error) if error.is_usage())
     }
 }

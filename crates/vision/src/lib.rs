@@ -29,6 +29,7 @@ pub use config::{Activation, EncoderConfig, Family};
 /// A picture in memory.
 pub use image::RgbImage;
 
+pub use diagnostic::{Advice, Diagnostic};
 pub use encoder::{Encoder, Features, class};
 pub use error::{Error, Result};
 pub use load::EncoderSource;

@@ -4,9 +4,10 @@
 //! cargo run --release --manifest-path examples/own_program/Cargo.toml
 //! ```
 //!
-//! One word in its `Cargo.toml`: the features of `burn` say which backends the program has, and no
+//! One word in its `Cargo.toml`: the features of `train` say which backends the program has, and no
 //! line of code names one. [`Device::default`] is the best of them; the environment variable
-//! `BURN_DEVICE` names another. You should see the loss fall, and the answer that was taught.
+//! `BURN_DEVICE` names another. With the word "flex" in the place of "wgpu" it runs on CPUs, its layers
+//! fused. You should see the loss fall, and the answer that was taught.
 
 use adaption_prompt::{AdaptionPromptConfig, Layers};
 use burn::tensor::Device;
@@ -31,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         trainer.step()?;
     }
     let reports = trainer.reports()?;
+    println!("layers are {}", if llama.is_fused() { "fused" } else { "composed" });
     println!("loss {:.3} -> {:.3}", reports[0].loss, reports[reports.len() - 1].loss);
 
     let learner = trainer.learner();

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::tiny::{open_adapter, open_base, shape};
 use adaption_prompt::files::{peft, read_folder};
 use adaption_prompt::{
-    Activation, AdapterSummary, AdapterWeights, AdaptionPromptConfig, Error, Gate,
+    Activation, AdapterSummary, AdapterWeights, AdaptionPromptConfig, Diagnostic, Error, Gate,
 };
 use burn::tensor::{Tensor, TensorData};
 use llama::weights::{Bytes, SafetensorsFile};
@@ -148,7 +148,7 @@ fn an_adapter_for_another_model_is_refused_with_all_that_is_wrong() {
     let Error::Tensors { problems, .. } = &error else { panic!("{error}") };
     assert_eq!(problems.len(), 2, "{error}");
     assert!(error.to_string().contains("expected [1, 4, 32], found [1, 4, 576]"), "{error}");
-    assert!(error.hint().unwrap().contains("another model"));
+    assert!(error.advice().unwrap().to_string().contains("another model"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use train::{
 
 use super::{Args, Subject};
 use crate::error::Error;
+use crate::failure::Result;
 use crate::model::Base;
 
 /// What was found, as the line of JSON has it.
@@ -64,7 +65,7 @@ impl Report {
         rows: &[Instruction],
         train_rows: &[Instruction],
         subjects: &[Subject],
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         if let Some(row) = rows.iter().find(|row| row.options.is_empty()) {
             return Err(Error::Usage {
                 message: format!("a row has no `options` to choose from: {}", row.instruction),
@@ -83,7 +84,7 @@ impl Report {
             let of_question = majority(train_rows, rows);
             models.push(Model::of("most common of the question", rows, of_question, None));
         }
-        let mut ask = |name: &str, adapter: &dyn ByPictures| -> anyhow::Result<()> {
+        let mut ask = |name: &str, adapter: &dyn ByPictures| -> Result {
             let bar = progress(name, rows.len());
             let mut progress = |more: usize| bar.inc(more as u64);
             let batch = args.batch_size.into();

@@ -5,7 +5,6 @@ mod choices;
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{Adapters, Status};
-use anyhow::Context;
 use clap::ValueEnum;
 use llama::{Llama, NoAdapter, Tokenizer};
 use serde::Serialize;
@@ -17,6 +16,7 @@ use vision::EncoderInfo;
 
 use crate::adapters::AdapterArgs;
 use crate::error::Error;
+use crate::failure::{Doing, Result};
 use crate::images::{EncoderArgs, RowImageArgs, tell_unseen};
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
@@ -126,7 +126,7 @@ struct Scores {
 }
 
 /// Measures and reports.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     if args.data.is_empty() {
         recipe::need_data(args.model.model.as_ref(), "--data")?;
     }
@@ -161,7 +161,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Whether any of the adapters sees images: the built-in rows are then about pictures.
-fn sees(adapters: &Adapters) -> anyhow::Result<bool> {
+fn sees(adapters: &Adapters) -> Result<bool> {
     for Status { name, .. } in adapters.list() {
         if !adapters.get(&name)?.images().is_empty() {
             return Ok(true);
@@ -175,7 +175,7 @@ impl Args {
         self.row_images.image_folder.as_deref()
     }
 
-    fn rows(&self, paths: &[PathBuf]) -> anyhow::Result<Vec<Instruction>> {
+    fn rows(&self, paths: &[PathBuf]) -> Result<Vec<Instruction>> {
         if self.task == Task::ScienceQa
             && let Some(path) = paths.iter().find(|path| !ScienceQa::is_at(path))
         {
@@ -205,7 +205,7 @@ impl Args {
         examples: &[Example],
         rows: &[Instruction],
         adapter: &dyn ByPictures,
-    ) -> anyhow::Result<Scores> {
+    ) -> Result<Scores> {
         let Base { llama, .. } = base;
         let batch = usize::from(self.batch_size);
         let loss = evaluate_loss(llama, adapter, examples, batch, &mut |_| {})?;
@@ -233,7 +233,7 @@ impl Eyes {
         adapters: &Adapters,
         rows: &mut Vec<Instruction>,
         base: &Base,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         let mut known: Vec<(Option<EncoderInfo>, Pictures)> = Vec::new();
         let mut places = Vec::new();
         for Status { name, .. } in adapters.list() {
@@ -260,11 +260,7 @@ impl Eyes {
         Ok(Self { known, places })
     }
 
-    fn subjects<'a>(
-        &'a self,
-        adapters: &Adapters,
-        llama: &'a Llama,
-    ) -> anyhow::Result<Vec<Subject<'a>>> {
+    fn subjects<'a>(&'a self, adapters: &Adapters, llama: &'a Llama) -> Result<Vec<Subject<'a>>> {
         let subjects = adapters.list().into_iter().zip(&self.places);
         let subject = |(Status { name, .. }, place): (Status, &Option<usize>)| {
             let pictures = place.map(|place| &self.known[place].1);
@@ -281,7 +277,7 @@ impl Report {
         base: &Base,
         rows: &[Instruction],
         subjects: &[Subject],
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self> {
         let tokenizer = base.source.tokenizer()?;
         let context = base.llama.config().max_positions;
         let max_len = args.max_len.unwrap_or(context).min(context);
@@ -296,11 +292,11 @@ impl Report {
         let labels = examples.iter().map(Example::n_labels).sum();
         let measure =
             |adapter: &dyn ByPictures| args.scores(base, &tokenizer, &examples, rows, adapter);
-        let base_scores = measure(&NoAdapter).context("measuring the base")?;
+        let base_scores = measure(&NoAdapter).doing(|| "measuring the base".into())?;
         let mut measured = Vec::new();
         for Subject { name, adapter } in subjects {
             let scores = measure(adapter);
-            let scores = scores.with_context(|| format!("measuring the adapter {name}"))?;
+            let scores = scores.doing(|| format!("measuring the adapter {name}"))?;
             measured.push(Named { name: name.clone(), scores });
         }
         Ok(Self {

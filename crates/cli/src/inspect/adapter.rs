@@ -14,6 +14,7 @@ use serde::Serialize;
 use vision::{EncoderInfo, State};
 
 use crate::error::Error;
+use crate::failure::Result;
 
 #[derive(Debug, Serialize)]
 pub struct AdapterReport {
@@ -42,12 +43,12 @@ struct MixLine {
 
 impl MixReport {
     /// Reads a folder, if it is a mix.
-    pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+    pub fn read(path: &Path) -> Result<Option<Self>> {
         let Some(parts) = files::read_mix(path)? else { return Ok(None) };
         let parts = parts.into_iter().map(|(name, weight, _data)| {
             Ok(MixLine { weight, adapter: AdapterReport::read(&path.join(name))? })
         });
-        let parts = parts.collect::<anyhow::Result<_>>()?;
+        let parts = parts.collect::<Result<_>>()?;
         Ok(Some(Self { path: path.into(), parts }))
     }
 }
@@ -80,7 +81,7 @@ impl Spread {
 }
 
 impl AdapterReport {
-    pub fn read(path: &Path) -> anyhow::Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let format = Format::detect(path)?;
         let summary = AdapterSummary::read(path)?;
         let tensors = [TENSORS_FILE, PICKLE_FILE].map(|name| path.join(name));

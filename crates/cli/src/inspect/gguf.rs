@@ -12,6 +12,8 @@ use serde::Serialize;
 use super::model::{Memory, sizes};
 use super::tensors::{Table, TensorLine};
 
+use crate::failure::Result;
+
 #[derive(Debug, Serialize)]
 pub struct GgufReport {
     path: PathBuf,
@@ -29,7 +31,7 @@ pub struct GgufReport {
 }
 
 impl GgufReport {
-    pub fn read(path: &Path) -> anyhow::Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let file = GgufFile::open(Bytes::open(path)?)?;
         let (config, unusable) = match file.config() {
             Ok(config) => (Some(config), None),

@@ -15,6 +15,7 @@ use llama::weights::{Bytes, SafetensorsFile};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::failure::Result;
 use crate::known::KnownModel;
 use crate::output;
 
@@ -52,7 +53,7 @@ enum Report {
     Torch(FileReport),
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     let report = match &args.path {
         None => Report::Model(ModelReport::built_in()?),
         Some(path) => look(path)?,
@@ -70,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     output::print(&text.to_string())
 }
 
-fn look(path: &Path) -> anyhow::Result<Report> {
+fn look(path: &Path) -> Result<Report> {
     let known = path.to_str().and_then(KnownModel::find);
     let path = match known {
         Some(known) if !path.exists() => &known.fetched()?,

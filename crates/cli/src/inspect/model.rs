@@ -13,6 +13,7 @@ use llama::{LlamaConfig, ModelSource, Positions, RopeScaling};
 use serde::Serialize;
 
 use super::tensors::{FileReport, Table, TensorLine};
+use crate::failure::Result;
 use crate::model::{built_in, built_in_source};
 
 /// A Hugging Face folder, one of Meta's, or the built-in model.
@@ -30,7 +31,7 @@ pub struct ModelReport {
 }
 
 impl ModelReport {
-    pub fn built_in() -> anyhow::Result<Self> {
+    pub fn built_in() -> Result<Self> {
         let source = built_in_source()?;
         let file = SafetensorsFile::new(Bytes::memory(source.path(), built_in::WEIGHTS))?;
         let report = FileReport::new(source.path(), std::slice::from_ref(&file));
@@ -39,7 +40,7 @@ impl ModelReport {
         Ok(Self::new(&source, report, named.shapes()))
     }
 
-    pub fn folder(path: &Path) -> anyhow::Result<Self> {
+    pub fn folder(path: &Path) -> Result<Self> {
         let source = ModelSource::open(path)?;
         if let Some(weights) = source.meta() {
             return Ok(Self::new(&source, FileReport::meta(weights), weights.shapes()));

@@ -7,9 +7,11 @@ mod table;
 use device::{BACKENDS, Backend};
 use llama::{LlamaConfig, Precision};
 use serde::Serialize;
-use train::{Advice, DeviceTraits, MemoryPlan, Method, Purpose, Request, TrainConfig, advice};
+use train::{
+    Change, DeviceTraits, MemoryPlan, Method, Purpose, Request, Saving, TrainConfig, savings,
+};
 
-use crate::error::Error;
+use crate::failure::{Failure, Result};
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
 use crate::{output, recipe};
@@ -84,11 +86,37 @@ struct Need {
     total: u64,
     /// `None` where it is not known what there is.
     fits: Option<bool>,
-    changes: Vec<Advice>,
+    changes: Vec<Offer>,
+}
+
+/// A change that saves memory.
+#[derive(Debug, Serialize)]
+struct Offer {
+    /// The option that makes it.
+    change: String,
+    /// Bytes that it would take then.
+    total: u64,
+    /// Bytes that it saves.
+    saves: u64,
+    /// Whether that is enough by itself; always so where the room is not known.
+    fits: bool,
+}
+
+impl From<Saving> for Offer {
+    fn from(Saving { change, total, saves, fits }: Saving) -> Self {
+        let change = match change {
+            Change::Recompute => "--recompute".into(),
+            Change::Batch(rows) => format!("--batch {rows}"),
+            Change::Seq(tokens) => format!("--seq {tokens}"),
+            Change::AdaptedLayers(layers) => format!("--adapter-layers {layers}"),
+            Change::Precision(precision) => format!("--precision {precision}"),
+        };
+        Self { change, total, saves, fits }
+    }
 }
 
 /// Plans and reports.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> Result {
     args.method.check()?;
     let names = devices(&args.model)?;
     let source = args.model.source()?;
@@ -116,7 +144,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         labels,
         new_tokens,
         recompute: training.recomputes(),
-        devices: reports.collect::<anyhow::Result<_>>()?,
+        devices: reports.collect::<Result<_>>()?,
     };
     if args.json {
         return output::json(&report);
@@ -124,14 +152,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     output::print(&report.to_string())
 }
 
-fn need(request: &Request, memory: Option<u64>) -> anyhow::Result<Need> {
-    let plan = MemoryPlan::new(request).map_err(|error| Error::Usage {
-        hint: error.hint().map(str::to_owned),
-        message: error.to_string(),
-    })?;
+fn need(request: &Request, memory: Option<u64>) -> Result<Need> {
+    let plan = MemoryPlan::new(request).map_err(Failure::of_usage)?;
     let total = plan.total();
     let fits = memory.map(|memory| total <= memory);
-    Ok(Need { plan, total, fits, changes: advice(request, memory) })
+    let changes = savings(request, memory).into_iter().map(Offer::from).collect();
+    Ok(Need { plan, total, fits, changes })
 }
 
 impl Args {
@@ -167,7 +193,7 @@ impl Args {
 }
 
 /// The devices of the columns: the one asked for, or every backend of this build.
-fn devices(model: &ModelArgs) -> anyhow::Result<Vec<String>> {
+fn devices(model: &ModelArgs) -> Result<Vec<String>> {
     if let Some(name) = &model.device {
         device::parse(name)?;
         return Ok(vec![name.clone()]);

@@ -4,9 +4,7 @@ use std::fmt;
 
 use indicatif::HumanBytes;
 
-use train::Advice;
-
-use super::{DeviceReport, Need, Report};
+use super::{DeviceReport, Need, Offer, Report};
 
 /// Width of the first column, and of those of the devices.
 const LABEL: usize = 20;
@@ -90,7 +88,7 @@ impl Report {
             names.join(", ")
         )?;
         let all = self.devices.iter().flat_map(|device| &need(device).changes);
-        let mut changes: Vec<&Advice> = Vec::new();
+        let mut changes: Vec<&Offer> = Vec::new();
         for change in all {
             if changes.iter().all(|known| known.change != change.change) {
                 changes.push(change);

@@ -49,14 +49,35 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_and_nested_ones_are_apart() {
-        let first = with(100, |outer| {
+        let (long, short) = with(100, |outer| {
             outer.fill(1.0);
-            with(50, |inner| inner.fill(2.0));
+            let short = with(50, |inner| {
+                inner.fill(2.0);
+                inner.as_ptr()
+            });
             assert_eq!(outer, [1.0; 100]);
-            outer.as_ptr()
+            (outer.as_ptr(), short)
         });
-        with(60, |again| assert_ne!(again.as_ptr(), std::ptr::null()));
-        with(100, |again| assert_eq!(again.as_ptr(), first));
+        // The smallest that is long enough.
+        with(40, |again| assert_eq!(again.as_ptr(), short));
+        with(60, |again| assert_eq!(again.as_ptr(), long));
+        with(100, |again| assert_eq!(again.as_ptr(), long));
+    }
+
+    #[test]
+    fn a_thread_keeps_a_few_buffers_and_a_longer_one_takes_the_place_of_the_longest() {
+        fn nested(depth: usize) {
+            if depth > 0 {
+                with(10, |_| nested(depth - 1));
+            }
+        }
+        nested(KEPT + 3);
+        let lengths = || FREE.with_borrow(|free| free.iter().map(Vec::len).collect::<Vec<_>>());
+        assert_eq!(lengths(), [10; KEPT]);
+        with(20, |_| ());
+        let mut found = lengths();
+        found.sort_unstable();
+        assert_eq!(found, [&[10; KEPT - 1][..], &[20]].concat());
     }
 
     #[test]

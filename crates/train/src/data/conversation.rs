@@ -88,6 +88,8 @@ fn without_placeholder(text: &str) -> String {
 mod tests {
     use std::path::Path;
 
+    use diagnostic::Diagnostic;
+
     use super::*;
 
     fn read(record: &str) -> Result<Vec<Instruction>> {
@@ -177,6 +179,6 @@ mod tests {
         assert!(message(&[]).ends_with("`conversations` is empty"));
         let error = read(r#"{"conversations":"What?"}"#).unwrap_err();
         assert!(error.to_string().ends_with("`conversations` is not a list"));
-        assert_eq!(error.hint(), Some(FORM));
+        assert_eq!(error.advice(), Some(FORM.into()));
     }
 }

@@ -123,6 +123,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use diagnostic::Diagnostic;
     use serde_json::json;
     use tempfile::TempDir;
 
@@ -204,7 +205,7 @@ mod tests {
         std::fs::write(folder.path().join(PROBLEMS_FILE), "[").unwrap();
         let error = crate::read_rows(folder.path(), None).unwrap_err();
         assert!(error.to_string().contains("line 1: not of ScienceQA's form"), "{error}");
-        assert_eq!(error.hint(), Some(FORM));
+        assert_eq!(error.advice(), Some(FORM.into()));
         std::fs::write(folder.path().join(PROBLEMS_FILE), "{}").unwrap();
         std::fs::remove_file(folder.path().join(SPLITS_FILE)).unwrap();
         assert!(matches!(ScienceQa::open(folder.path()), Err(Error::Read { .. })));

@@ -44,7 +44,7 @@ pub fn large_product(device: &Device) -> Result<Vec<Numbers>> {
     ])
 }
 
-/// Products with weights of 8 and 4 bits, as `--dtype q8` and `q4` keep them.
+/// Products with weights of 8 and 4 bits, as the precisions q8 and q4 keep them.
 pub fn packed_product(device: &Device) -> Result<Vec<Numbers>> {
     let mut results = Vec::new();
     for (name, bits) in [("8 bits", Bits::Eight), ("4 bits", Bits::Four)] {

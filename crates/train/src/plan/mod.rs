@@ -5,11 +5,11 @@
 //! operations and of composed ones; `moments.rs` says which moments compete, `workspace.rs` what stays
 //! between them.
 
-mod advice;
 mod graph;
 mod learning;
 mod moments;
 mod request;
+mod savings;
 mod weights;
 mod workspace;
 
@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use crate::error::Result;
 
-pub use advice::{Advice, advice};
 pub use request::{DeviceTraits, Purpose, Request};
+pub use savings::{Change, Saving, savings};
 
 use moments::{generation, training};
 

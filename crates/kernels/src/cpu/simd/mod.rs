@@ -24,6 +24,7 @@ mod avx512;
 mod avx512_bf16;
 mod portable;
 
+use std::fmt;
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "x86_64")]
@@ -190,6 +191,18 @@ pub enum Level {
     Avx512Bf16,
     /// As `Avx512Bf16`, such products in AMX's tiles.
     Amx,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "plain Rust",
+            Self::Avx2 => "AVX2",
+            Self::Avx512 => "AVX-512",
+            Self::Avx512Bf16 => "AVX512-BF16",
+            Self::Amx => "AMX",
+        })
+    }
 }
 
 impl Level {

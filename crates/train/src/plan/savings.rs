@@ -1,17 +1,30 @@
 //! a plan that does not fit ─► what to change, each change planned again
 
-use adaption_prompt::{AdapterConfig, Layers};
-use llama::Precision;
-use serde::Serialize;
-
 use super::{MemoryPlan, Purpose, Request};
 use crate::learner::Method;
+use adaption_prompt::{AdapterConfig, Layers};
+use llama::Precision;
+
+/// A change to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Compute the layers twice and keep one layer's intermediate results at a time.
+    Recompute,
+    /// Rows of a batch.
+    Batch(usize),
+    /// Tokens of a row.
+    Seq(usize),
+    /// Adapted layers, counted from the last.
+    AdaptedLayers(usize),
+    /// What the base's matrices are kept in.
+    Precision(Precision),
+}
 
 /// One change to a request, and what it brings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Advice {
-    /// In the words of the command line, such as `--batch 2`.
-    pub change: String,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Saving {
+    /// What to change.
+    pub change: Change,
     /// Bytes that it would take then.
     pub total: u64,
     /// Bytes that it saves.
@@ -22,20 +35,20 @@ pub struct Advice {
 
 /// Single changes that save memory: those that are enough first, the mildest before others. A size is
 /// the largest that fits in `room` bytes; without a room, or where none fits, half of it.
-pub fn advice(request: &Request, room: Option<u64>) -> Vec<Advice> {
+pub fn savings(request: &Request, room: Option<u64>) -> Vec<Saving> {
     let Ok(now) = MemoryPlan::new(request).map(|plan| plan.total()) else { return Vec::new() };
     let total = |request: &Request| MemoryPlan::new(request).ok().map(|plan| plan.total());
     let fits = |total: u64| room.is_none_or(|room| total <= room);
     let mut found = Vec::new();
-    let mut offer = |change: String, changed: &Request| {
+    let mut offer = |change: Change, changed: &Request| {
         if let Some(total) = total(changed).filter(|total| *total < now) {
-            found.push(Advice { change, total, saves: now - total, fits: fits(total) });
+            found.push(Saving { change, total, saves: now - total, fits: fits(total) });
         }
     };
 
     if let Purpose::Train { labels, recompute: false } = request.purpose {
         let purpose = Purpose::Train { labels, recompute: true };
-        offer("--recompute".into(), &Request { purpose, ..request.clone() });
+        offer(Change::Recompute, &Request { purpose, ..request.clone() });
     }
     let size = |now: usize, with: &dyn Fn(usize) -> Request| {
         let enough = |size: usize| room.is_some() && total(&with(size)).is_some_and(fits);
@@ -43,11 +56,11 @@ pub fn advice(request: &Request, room: Option<u64>) -> Vec<Advice> {
     };
     let batch = |batch| Request { batch, ..request.clone() };
     if let Some(own) = size(request.batch, &batch) {
-        offer(format!("--batch {own}"), &batch(own));
+        offer(Change::Batch(own), &batch(own));
     }
     let seq = |seq| Request { seq, purpose: shortened(request.purpose, seq), ..request.clone() };
     if let Some(own) = size(request.seq, &seq) {
-        offer(format!("--seq {own}"), &seq(own));
+        offer(Change::Seq(own), &seq(own));
     }
     if let Method::Adapter(adapter) = &request.method
         && let (Purpose::Train { .. }, Some(prompts), None, None) =
@@ -61,14 +74,14 @@ pub fn advice(request: &Request, room: Option<u64>) -> Vec<Advice> {
             Request { method: AdapterConfig::from(prompts).into(), ..request.clone() }
         };
         if let Some(own) = size(prompts.layers.count(), &layers) {
-            offer(format!("--adapter-layers {own}"), &layers(own));
+            offer(Change::AdaptedLayers(own), &layers(own));
         }
     }
     let quantised = [Precision::Bits8, Precision::Bits4];
     for precision in request.device.half.into_iter().chain(quantised) {
-        offer(format!("--precision {precision}"), &Request { precision, ..request.clone() });
+        offer(Change::Precision(precision), &Request { precision, ..request.clone() });
     }
-    found.sort_by_key(|advice| !advice.fits);
+    found.sort_by_key(|saving| !saving.fits);
     found
 }
 
