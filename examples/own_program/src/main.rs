@@ -1,4 +1,4 @@
-//! What does a Burn program of one's own need, to teach and use an adapter on a GPU?
+//! What does a Burn program of one's own need, to teach and use an adapter on any device?
 //!
 //! ```sh
 //! cargo run --release --manifest-path examples/own_program/Cargo.toml
@@ -6,8 +6,8 @@
 //!
 //! One word in its `Cargo.toml`: the features of `train` say which backends the program has, and no
 //! line of code names one. [`Device::default`] is the best of them; the environment variable
-//! `BURN_DEVICE` names another. With the word "flex" in the place of "wgpu" it runs on CPUs, its layers
-//! fused. You should see the loss fall, and the answer that was taught.
+//! `BURN_DEVICE` names another. With "flex" it runs on CPUs, its layers fused; with the word "wgpu" in
+//! that place, on a GPU. You should see the loss fall, and the answer that was taught.
 
 use adaption_prompt::{AdaptionPromptConfig, Layers};
 use burn::tensor::Device;
