@@ -95,8 +95,8 @@ impl Error {
         match self {
             Self::Files(error) => error.hint(),
             Self::NotAnEncoder { .. } => Some(
-                "give a folder with config.json and model.safetensors of a CLIP or DINOv2 model, or a file in OpenAI's \
-                 layout",
+                "give a folder with config.json and model.safetensors or pytorch_model.bin of a CLIP or DINOv2 model, or a \
+                 file in OpenAI's layout",
             ),
             Self::Picture { .. } => Some("JPEG, PNG and WebP files are read"),
             Self::TooLarge { .. } => Some("make it smaller"),
