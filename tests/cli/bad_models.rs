@@ -32,7 +32,7 @@ fn cut_and_lying_safetensors_are_refused() {
     let model = model(&program);
     let file = model.join("model.safetensors");
     let whole = std::fs::read(&file).unwrap();
-    for len in [0, 4, 8, 200, whole.len() / 2, whole.len() - 1] {
+    for len in [4, 8, 200, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&file, &whole[..len]).unwrap();
         let error = refused(&program, &model);
         assert!(error.contains("not a valid safetensors file"), "{len}: {error}");
@@ -49,13 +49,69 @@ fn cut_and_lying_safetensors_are_refused() {
     let mut other = text;
     other[at..at + 5].copy_from_slice(b"\"I32\"");
     std::fs::write(&file, &other).unwrap();
-    assert!(refused(&program, &model).contains("holds I32, expected F32, F16 or BF16"));
+    let error = refused(&program, &model);
+    assert!(error.contains("holds I32, expected F32, F16, BF16 or F64"), "{error}");
+    assert!(error.contains("\nhint: the file is whole, but of another kind"), "{error}");
 
     let mut poisoned = whole;
     let end = poisoned.len();
     poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::write(&file, &poisoned).unwrap();
     assert!(refused(&program, &model).contains("not finite (NaN or infinite numbers) (1)"));
+}
+
+/// A pointer of Git LFS, as a clone without it has.
+const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1528\n";
+
+#[test]
+fn a_file_that_was_never_fetched_is_told_as_such_wherever_it_is() {
+    let program = Program::new();
+    let model = model(&program);
+    for name in ["model.safetensors", "config.json"] {
+        let path = model.join(name);
+        let whole = std::fs::read(&path).unwrap();
+        for (bytes, expected) in [
+            (POINTER, "a Git LFS pointer, not the file itself, which has 1528 bytes\nhint: fetch"),
+            (
+                "<!DOCTYPE html><html>",
+                "a web page or a server's answer, not the file itself\nhint: ",
+            ),
+            ("", "an empty file\nhint: its download may have broken off"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = refused(&program, &model);
+            assert!(error.contains(&format!("{name}: this is {expected}")), "{error}");
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    let alone = program.folder().join("model.gguf");
+    std::fs::write(&alone, POINTER).unwrap();
+    assert!(refused(&program, &alone).contains("`git lfs pull`"));
+    let error = program.run(&["inspect", alone.to_str().unwrap()]).fails(1);
+    assert!(error.contains("this is a Git LFS pointer"), "{error}");
+}
+
+#[test]
+fn quantised_weights_name_the_method_and_the_way_out() {
+    let program = Program::new();
+    let model = model(&program);
+    let path = model.join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config["quantization_config"] = serde_json::json!({"quant_method": "gptq", "bits": 4});
+    std::fs::write(&path, config.to_string()).unwrap();
+    let error = refused(&program, &model);
+    assert!(error.contains("quantised by GPTQ (4 bits), which is not read here"), "{error}");
+    assert!(error.contains("or a GGUF of it"), "{error}");
+    assert!(!error.contains("damaged"), "{error}");
+}
+
+#[test]
+fn an_adapter_given_as_the_model_is_told_where_it_goes() {
+    let program = Program::new();
+    let error = refused(&program, Path::new(&golden("llama-gqa-tied/adapter")));
+    assert!(error.contains("this is an adapter, not a model (it was made for `llama-gqa-tied`)"));
+    assert!(error.contains("\nhint: give the base model as the model"), "{error}");
 }
 
 #[test]
@@ -93,7 +149,7 @@ fn damaged_ggufs_are_refused() {
     let program = Program::new();
     let whole = std::fs::read(golden("gguf/tiny-llama.gguf")).unwrap();
     let file = program.folder().join("model.gguf");
-    for len in [0, 3, 20, 900, whole.len() - 1] {
+    for len in [20, 900, whole.len() - 1] {
         std::fs::write(&file, &whole[..len]).unwrap();
         assert!(refused(&program, &file).contains("not a valid GGUF file"), "{len}");
     }

@@ -132,6 +132,46 @@ fn a_bare_file_of_weights() {
 }
 
 #[test]
+fn what_is_in_a_file_counts_and_not_its_name() {
+    let program = Program::new();
+    for (from, kind) in [
+        ("gguf/tiny-llama.gguf", "gguf"),
+        ("llama-mha/adapter/adapter_model.safetensors", "safetensors"),
+        ("torch/zip.pth", "torch"),
+    ] {
+        let to = program.folder().join("file");
+        std::fs::copy(golden(from), &to).unwrap();
+        let report = program.run(&["inspect", "--json", to.to_str().unwrap()]).json();
+        assert_eq!(report["kind"], kind, "{from}");
+    }
+}
+
+#[test]
+fn a_gguf_in_parts_is_shown_whole() {
+    let report = json("gguf/tiny-split-00001-of-00002.gguf");
+    assert_eq!(report["tensors"].as_array().unwrap().len(), 11);
+    assert_eq!(report["config"]["n_layers"], 1);
+    let error = Program::new().run(&["inspect", &golden("gguf/tiny-split-00002-of-00002.gguf")]);
+    assert!(error.fails(1).contains("it is part 2 of 2: give the first"));
+}
+
+#[test]
+fn a_head_that_is_not_tied_is_told_whatever_the_config_says() {
+    let program = Program::new();
+    let model = program.folder().join("model");
+    std::fs::create_dir(&model).unwrap();
+    let base = std::path::PathBuf::from(golden("llama-mha/base"));
+    std::fs::copy(base.join("model.safetensors"), model.join("model.safetensors")).unwrap();
+    let config = std::fs::read_to_string(base.join("config.json")).unwrap();
+    let config = config.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
+    std::fs::write(model.join("config.json"), config).unwrap();
+    let report = program.run(&["inspect", "--json", model.to_str().unwrap()]).json();
+    assert_eq!(report["config"]["tied_head"], false);
+    assert_eq!(report["parameters"], json("llama-mha/base")["parameters"]);
+    assert_eq!(report["misfits"], serde_json::Value::Null);
+}
+
+#[test]
 fn a_file_of_pytorchs() {
     let report = json("torch/legacy.pth");
     assert_eq!(keys(&report), ["kind", "path", "parameters", "bytes", "tensors"]);

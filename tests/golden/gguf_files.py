@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import tempfile
 
 import gguf
 import numpy as np
@@ -88,10 +89,10 @@ def permute(w, heads):
     return w.reshape(heads, 2, rows // heads // 2, cols).swapaxes(1, 2).reshape(rows, cols)
 
 
-def write_model(path, case, weights, half, tokenizer):
-    w = gguf.GGUFWriter(path, "llama")
+def write_model(path, case, weights, half, tokenizer, layers=cases.LAYERS, **split):
+    w = gguf.GGUFWriter(path, "llama", **split)
     w.add_name(case.name)
-    w.add_block_count(cases.LAYERS)
+    w.add_block_count(layers)
     w.add_context_length(cases.MAX_POS)
     w.add_embedding_length(cases.HIDDEN)
     w.add_feed_forward_length(cases.FFN)
@@ -252,6 +253,27 @@ def make_bpe_model(out, folder):
     write_json(os.path.join(folder, "bpe_tokens.json"), rows)
 
 
+# ---- one model in two files ----
+
+def make_split(folder):
+    """The lowest layer of a tiny model: gguf-py splits it, transformers reads it whole."""
+    case = next(c for c in cases.CASES if c.name == "llama-gqa-tied")
+    weights = {k: v.half().float() if v.dim() == 2 else v for k, v in cases.weights(case).items()
+               if ".layers." not in k or ".layers.0." in k}
+
+    def write(path, **split):
+        write_model(path, case, weights, True, lambda w: None, layers=1, **split)
+
+    with tempfile.TemporaryDirectory() as whole:
+        write(os.path.join(whole, "tiny-split.gguf"))
+        model = AutoModelForCausalLM.from_pretrained(whole, gguf_file="tiny-split.gguf", dtype=torch.float32).eval()
+    ids = torch.tensor([[5, 17, 42, 99, 3, 64, 7, 120]])
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits
+    save(os.path.join(folder, "tiny-split.safetensors"), {"input_ids": ids, "logits": logits})
+    write(os.path.join(folder, "tiny-split.gguf"), split_max_tensors=6)
+
+
 # ---- SentencePiece, 320 entries ----
 
 SPM_TEXTS = [
@@ -320,5 +342,6 @@ def make(out):
     os.makedirs(folder, exist_ok=True)
     make_quants(folder)
     make_bpe_model(out, folder)
+    make_split(folder)
     make_spm_model(folder)
     make_families(out, folder)

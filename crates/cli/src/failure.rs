@@ -113,6 +113,10 @@ pub fn words(advice: &Advice) -> String {
              consolidated.*.pth, a .gguf file, or the name of a fetched model (`llama-adapter fetch`)"
         }
         Advice::GiveBaseModel => "give the base model with --model",
+        Advice::UseAsAdapter => "give this with --adapter, and its base model with --model",
+        Advice::UseAsModel => {
+            "give this with --model, and the folder or file of an adapter with --adapter"
+        }
         Advice::ForceOtherBase => {
             "give the base model it was trained on; --force uses it all the same"
         }

@@ -55,10 +55,9 @@ impl Profile {
     /// Writes the trace to its place and gives a table of the parts, the longest first.
     pub fn finish(self, trace: &Path) -> Result<String> {
         drop(self.guard);
-        let temporary = trace.with_extension("json.tmp");
-        std::fs::copy(self.trace.path(), &temporary)
-            .and_then(|_bytes| std::fs::rename(&temporary, trace))
-            .map_err(Error::file(trace, "write"))?;
+        llama::files::write_with(trace, |temporary| {
+            std::fs::copy(self.trace.path(), temporary).map(|_bytes| ())
+        })?;
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(table(&parts))
     }

@@ -15,6 +15,10 @@ pub enum Advice {
     GiveModel,
     /// Give the base model too, since the adapter's file alone does not say enough.
     GiveBaseModel,
+    /// Give this as the adapter, and its base as the model.
+    UseAsAdapter,
+    /// Give this as the model, and an adapter in its place.
+    UseAsModel,
     /// Give the base model that the adapter was made for, or use this one unchecked.
     ForceOtherBase,
     /// Give the image encoder that the adapter learned with.
@@ -111,6 +115,10 @@ impl fmt::Display for Advice {
                  consolidated.*.pth, or a .gguf file"
             }
             Self::GiveBaseModel => "give the base model too",
+            Self::UseAsAdapter => {
+                "give the base model as the model, and this as the adapter that goes with it"
+            }
+            Self::UseAsModel => "give this as the model, and the folder or file of an adapter here",
             Self::ForceOtherBase => {
                 "give the base model it was trained on, or load it unchecked if only sizes matter"
             }

@@ -69,6 +69,51 @@ pub enum Error {
         /// What is wrong, and where.
         reason: String,
     },
+    /// What lies in the place of a file that was never fetched.
+    #[error("{path}: this is {found}")]
+    StandIn {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: crate::files::StandIn,
+    },
+    /// A tensor of numbers that are valid in its file, and not read here.
+    #[error("{path}: tensor {tensor} holds {found}, expected {expected}")]
+    TensorType {
+        /// The file.
+        path: PathBuf,
+        /// Its name there.
+        tensor: String,
+        /// What its numbers are.
+        found: String,
+        /// What is read.
+        expected: String,
+    },
+    /// Weights in a form that another program made of them to save memory.
+    #[error("{path}: the weights are quantised by {method}, which is not read here")]
+    Quantised {
+        /// The model.
+        path: PathBuf,
+        /// What the method is called.
+        method: String,
+    },
+    /// An adapter where its base model was expected.
+    #[error("{path}: this is an adapter, not a model{}", made_for(.base.as_deref()))]
+    AdapterAsModel {
+        /// What was given.
+        path: PathBuf,
+        /// The model that it says it was made for.
+        base: Option<String>,
+    },
+    /// A value that a PyTorch file cannot hold so that it is read without running it.
+    #[error(
+        "{what} cannot be written into a PyTorch file, which holds tensors, numbers, texts, lists \
+         and dictionaries"
+    )]
+    Unwritable {
+        /// What it is.
+        what: String,
+    },
     /// The tensors do not match what the config asks for.
     #[error("{path}: the weights do not fit the config\n{report}")]
     Weights {
@@ -155,6 +200,11 @@ pub enum Error {
     },
 }
 
+/// The end of a sentence about an adapter.
+fn made_for(base: Option<&str>) -> String {
+    base.map_or(String::new(), |base| format!(" (it was made for `{}`)", base.escape_debug()))
+}
+
 impl Error {
     pub(crate) fn config(
         field: impl Into<String>,
@@ -188,6 +238,13 @@ impl Diagnostic for Error {
             Self::Format { .. } => {
                 "the file may be cut short or damaged: fetch or copy it again".into()
             }
+            Self::StandIn { found, .. } => found.hint().into(),
+            Self::TensorType { .. } | Self::Quantised { .. } => {
+                "the file is whole, but of another kind: take the model in f32, f16 or bf16 that it was \
+                 made from, or a GGUF of it; either can be kept in 8 or 4 bits once it is loaded"
+                    .into()
+            }
+            Self::AdapterAsModel { .. } => Advice::UseAsAdapter,
             Self::Weights { .. } => {
                 "config.json and the weights may belong to different models".into()
             }
@@ -205,6 +262,7 @@ impl Diagnostic for Error {
             | Self::ChatTemplate { .. }
             | Self::EmptyPrompt { .. }
             | Self::TokenId { .. }
+            | Self::Unwritable { .. }
             | Self::Sampling { .. } => return None,
         };
         Some(advice)

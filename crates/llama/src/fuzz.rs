@@ -8,7 +8,9 @@ use crate::tokenizer::Tokenizer;
 use crate::torch::TorchFile;
 use crate::vocabulary;
 use crate::weights::meta::{MetaSource, WeightSizes, parse_params};
-use crate::weights::{Bytes, SafetensorsFile, TensorSource, huggingface};
+use crate::weights::{
+    Bytes, SafetensorsFile, TensorSource, WeightFiles, huggingface, refuse_quantised_config,
+};
 
 /// What the bytes are called in messages.
 const NAME: &str = "fuzz";
@@ -16,8 +18,14 @@ const NAME: &str = "fuzz";
 /// A safetensors file.
 pub fn safetensors(bytes: &[u8]) {
     let Ok(file) = SafetensorsFile::new(Bytes::memory(NAME, bytes.to_vec())) else { return };
+    let dtypes = file.dtypes();
     for name in file.shapes().keys() {
-        file.read(name).expect("tensors that passed the check can be read");
+        let read = file.read(name);
+        assert_eq!(
+            read.is_ok(),
+            dtypes[name].is_read(),
+            "tensors that passed the check can be read"
+        );
     }
 }
 
@@ -36,7 +44,23 @@ pub fn gguf(bytes: &[u8]) {
     }
 }
 
-/// A file of PyTorch's, also as the only shard of Meta's.
+/// A GGUF file in two parts: the length of the first in four bytes, then both.
+pub fn split_gguf(bytes: &[u8]) {
+    let Some((len, parts)) = bytes.split_first_chunk::<4>() else { return };
+    let (first, second) = parts.split_at((u32::from_le_bytes(*len) as usize).min(parts.len()));
+    let open = |name: &str, part: &[u8]| GgufFile::open(Bytes::memory(name, part.to_vec()));
+    let Ok(first) = open("fuzz-00001-of-00002.gguf", first) else { return };
+    let find = |path: &Path| Ok(Some(Bytes::memory(path, second.to_vec())));
+    let Ok(file) = GgufFile::join(first, find) else { return };
+    for name in file.tensors().keys() {
+        file.read(name).expect("tensors that passed the check can be read");
+    }
+    if let Ok(source) = GgufSource::new(file) {
+        read_all(&source);
+    }
+}
+
+/// A file of PyTorch's, also as `pytorch_model.bin` and as the only shard of Meta's.
 pub fn torch(bytes: &[u8]) {
     let Ok(file) = TorchFile::open(Bytes::memory(NAME, bytes.to_vec())) else { return };
     for name in file.tensors().keys() {
@@ -45,6 +69,18 @@ pub fn torch(bytes: &[u8]) {
     }
     if let Ok(source) = MetaSource::new(Path::new(NAME), vec![file]) {
         read_all(&source);
+    }
+    let Ok(file) = TorchFile::open(Bytes::memory(NAME, bytes.to_vec())) else { return };
+    if let Ok(source) = WeightFiles::new(NAME, vec![file.into()]) {
+        read_all(&source);
+    }
+}
+
+/// An index of shards, such as `pytorch_model.bin.index.json`.
+pub fn weight_index(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for name in huggingface::parse_index(Path::new(NAME), text).into_iter().flatten() {
+        assert_eq!(Path::new(&name).file_name(), Some(name.as_ref()), "it stays in its folder");
     }
 }
 
@@ -60,6 +96,7 @@ pub fn configs(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let path = Path::new(NAME);
     let sizes = WeightSizes { vocab_size: 3, d_ff: 4, tied_head: false };
+    let _ = refuse_quantised_config(path, text);
     let parsed = [huggingface::parse_config(path, text), parse_params(path, text, sizes)];
     for config in parsed.into_iter().flatten() {
         config.validate().expect("parsed configs are checked");

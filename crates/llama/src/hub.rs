@@ -11,13 +11,24 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo};
 
 use crate::error::{Error, Result};
+use crate::gguf::split;
 use crate::weights::huggingface;
 
-/// Small files that a model may have beside `config.json` and `tokenizer.json`.
-const OPTIONAL: [&str; 3] =
-    ["tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
-
-const INDEX: &str = "model.safetensors.index.json";
+/// Small files that a model may have beside `config.json` and its tokenizer.
+const OPTIONAL: [&str; 5] = [
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
+/// What a tokenizer may lie in, the better first.
+const TOKENIZERS: [&str; 2] = ["tokenizer.json", "tokenizer.model"];
+/// What weights may lie in, the better first, and the index of their shards.
+const WEIGHTS: [(&str, &str); 2] = [
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+];
 
 /// How far the download of a file has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +114,7 @@ impl Hub {
             progress,
         };
         match file {
-            Some(file) => fetch.file(file),
+            Some(file) => fetch.gguf(file),
             None => fetch.folder(),
         }
     }
@@ -143,18 +154,11 @@ impl Fetch<'_> {
         }
         let config = self.file("config.json")?;
         let folder = config.parent().expect("files lie in a folder").to_owned();
-        let mut files = vec![self.file("tokenizer.json")?];
+        let mut files = vec![self.first_of(&TOKENIZERS)?];
         for name in OPTIONAL {
             files.extend(self.optional(name)?);
         }
-        match self.optional(INDEX)? {
-            Some(index) => {
-                for shard in huggingface::shards(&index)? {
-                    files.push(self.file(&shard)?);
-                }
-            }
-            None => files.push(self.file("model.safetensors")?),
-        }
+        files.extend(self.weights()?);
         // Each file is asked for on its own; a push to the repository in between divides them.
         if files.iter().any(|file| file.parent() != Some(&folder)) {
             return Err(self.failed("all files", "the repository changed meanwhile: try again"));
@@ -162,18 +166,53 @@ impl Fetch<'_> {
         Ok(folder)
     }
 
+    /// The weights, in one file or in shards.
+    fn weights(&mut self) -> Result<Vec<PathBuf>> {
+        for (single, index) in WEIGHTS {
+            if let Some(index) = self.optional(index)? {
+                let shards = huggingface::shards(&index)?;
+                return shards.iter().map(|shard| self.file(shard)).collect();
+            }
+            if let Some(file) = self.optional(single)? {
+                return Ok(vec![file]);
+            }
+        }
+        // Nothing of all that is there: the error is about the usual one.
+        self.file(WEIGHTS[0].0).map(|file| vec![file])
+    }
+
+    /// The first of these files that the repository has.
+    fn first_of(&mut self, names: &[&str]) -> Result<PathBuf> {
+        for name in names {
+            if let Some(file) = self.optional(name)? {
+                return Ok(file);
+            }
+        }
+        self.file(names[0])
+    }
+
+    /// A GGUF file with the other parts, where it is one of several.
+    fn gguf(&mut self, name: &str) -> Result<PathBuf> {
+        let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+        let Some(parts) = split::parts(file) else { return self.file(name) };
+        let mut paths = Vec::new();
+        for part in parts {
+            let name = if folder.is_empty() { part } else { format!("{folder}/{part}") };
+            paths.push(self.file(&name)?);
+        }
+        Ok(paths.swap_remove(0))
+    }
+
     /// The cached folder, if nothing is missing in it.
     fn complete_folder(&self) -> Option<PathBuf> {
         let config = self.cached.get("config.json")?;
-        self.cached.get("tokenizer.json")?;
-        let weights = match self.cached.get(INDEX) {
-            Some(index) => huggingface::shards(&index).ok()?,
-            None => ["model.safetensors".to_owned()].into(),
+        TOKENIZERS.iter().find_map(|name| self.cached.get(name))?;
+        let is_whole = |(single, index): &(&str, &str)| match self.cached.get(index) {
+            Some(index) => huggingface::shards(&index)
+                .is_ok_and(|shards| shards.iter().all(|shard| self.cached.get(shard).is_some())),
+            None => self.cached.get(single).is_some(),
         };
-        if weights.iter().any(|file| self.cached.get(file).is_none()) {
-            return None;
-        }
-        config.parent().map(Path::to_owned)
+        WEIGHTS.iter().any(is_whole).then(|| config.parent().map(Path::to_owned))?
     }
 
     /// A file that must be there.

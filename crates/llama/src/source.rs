@@ -7,13 +7,16 @@ use burn::tensor::Device;
 
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
-use crate::gguf::{GgufFile, GgufSource};
+use crate::files;
+use crate::gguf::{self, GgufFile, GgufSource};
 use crate::model::Llama;
+use crate::not_a_model;
 use crate::precision::Precision;
 use crate::tokenizer::Tokenizer;
 use crate::weights::meta::{self, MetaSource};
 use crate::weights::{
-    self, Bytes, HuggingFaceSource, SafetensorsFile, SafetensorsSource, TensorSource, huggingface,
+    self, Bytes, FileKind, HuggingFaceSource, SafetensorsFile, TensorSource, WeightFiles,
+    huggingface, refuse_quantised_config, refuse_quantised_tensors, settle_head,
 };
 
 /// A model that can be loaded. Opening one reads its config only.
@@ -45,44 +48,76 @@ struct Embedded {
 const EMBEDDED: &str = "the built-in model";
 
 impl ModelSource {
-    /// Opens a Hugging Face folder, a folder of Meta's or a `.gguf` file.
+    /// Opens a Hugging Face folder, also one in the Hub's cache, a folder of Meta's, a GGUF file, the
+    /// first of the parts of one, or a folder with one of these.
+    ///
+    /// Where the config ties the output head to the embedding and the weights have both, they are
+    /// compared, since [`config`](Self::config) says which it is.
     ///
     /// # Errors
-    /// [`Error::NotAModel`] for a path that is none of these, [`Error::Read`], and what
+    /// [`Error::NotAModel`] and [`Error::AdapterAsModel`] for a path that is none of these,
+    /// [`Error::Quantised`], [`Error::StandIn`], [`Error::Read`], and what
     /// [`huggingface::parse_config`] or [`meta::open`] finds wrong with the config.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if path.is_dir() {
-            return Self::open_folder(path);
+            let snapshot = huggingface::snapshot(&path)?;
+            return Self::open_folder(snapshot.unwrap_or(path));
         }
         if !path.exists() {
-            return Err(not_a_model(&path, "there is no such file or folder"));
+            return Err(Error::NotAModel {
+                path,
+                reason: "there is no such file or folder".into(),
+            });
         }
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("gguf") => {
-                let file = Arc::new(GgufFile::open(Bytes::open(&path)?)?);
-                let config = file.config()?;
-                Ok(Self { path, config, place: Place::Gguf(file) })
-            }
-            Some("safetensors") => {
-                Err(not_a_model(&path, "weights alone are no model: give their folder"))
-            }
-            _ => Err(not_a_model(&path, "the file is of no kind that holds a model")),
+        match FileKind::of(&Bytes::open(&path)?)? {
+            FileKind::Gguf => Self::open_gguf(path),
+            kind => Err(not_a_model::file(&path, kind)),
         }
+    }
+
+    fn open_gguf(path: PathBuf) -> Result<Self> {
+        let file = Arc::new(GgufFile::open_all(&path)?);
+        // As llama.cpp's converter of LoRA calls what it makes.
+        let kind = file.metadata().get("general.type");
+        if kind == Some(&gguf::Value::Text("adapter".into())) {
+            return Err(Error::AdapterAsModel { path, base: None });
+        }
+        let config = file.config()?;
+        Ok(Self { path, config, place: Place::Gguf(file) })
     }
 
     fn open_folder(path: PathBuf) -> Result<Self> {
         let file = path.join("config.json");
+        // Beside a GGUF lies a config.json of a line, which names the family.
+        if (!file.exists() || !huggingface::has_weights(&path))
+            && let Some(gguf) = not_a_model::only_gguf(&path)?
+        {
+            return Self::open_gguf(gguf);
+        }
         if !file.exists() && path.join(meta::PARAMS_FILE).exists() {
             let (config, source) = meta::open(&path)?;
             return Ok(Self { path, config, place: Place::Meta(source) });
         }
         if !file.exists() {
-            return Err(not_a_model(&path, "the folder has no config.json"));
+            return Err(not_a_model::folder(&path));
         }
-        let text = std::fs::read_to_string(&file).map_err(Error::read(&file))?;
+        let text = files::read_text(&file)?;
+        refuse_quantised_config(&path, &text)?;
         let config = huggingface::parse_config(&file, &text)?;
-        Ok(Self { path, config, place: Place::Folder })
+        Ok(Self { path, config, place: Place::Folder }.with_head())
+    }
+
+    /// The config's word on the head, held against the weights. What else is wrong with them, loading
+    /// tells: a folder without weights has a config all the same.
+    fn with_head(mut self) -> Self {
+        if self.config.tied_head
+            && let Ok(weights) = self.weights()
+            && let Ok(config) = settle_head(self.config.clone(), &*weights)
+        {
+            self.config = config;
+        }
+        self
     }
 
     /// A model whose files are part of the program, as `include_bytes!` gives them.
@@ -103,7 +138,7 @@ impl ModelSource {
             tokenizer: tokenizer_json,
             tokenizer_config: None,
         };
-        Ok(Self { path, config, place: Place::Embedded(files) })
+        Ok(Self { path, config, place: Place::Embedded(files) }.with_head())
     }
 
     /// Adds `tokenizer_config.json`, with the chat template, to an embedded model. A model on disk
@@ -130,11 +165,17 @@ impl ModelSource {
         if let Place::Meta(source) = &self.place { Some(source) } else { None }
     }
 
+    /// The GGUF file that the model is, whose header is read when it is opened.
+    pub fn gguf(&self) -> Option<&GgufFile> {
+        if let Place::Gguf(file) = &self.place { Some(file) } else { None }
+    }
+
     /// Loads the weights in `precision`, as [`weights::load`] does.
     ///
     /// # Errors
-    /// [`Error::NotAModel`] if there are no weights, [`Error::Weights`] if they do not fit the
-    /// config, [`Error::Format`] or [`Error::Read`].
+    /// [`Error::NotAModel`] if there are no weights, [`Error::Quantised`] and [`Error::TensorType`]
+    /// for those in forms that are not read, [`Error::Weights`] if they do not fit the config,
+    /// [`Error::Format`] or [`Error::Read`].
     pub fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
         weights::load(self.config.clone(), &*self.weights()?, precision, device)
     }
@@ -148,17 +189,18 @@ impl ModelSource {
     }
 
     fn weights(&self) -> Result<Box<dyn TensorSource>> {
-        let named = |files| -> Box<dyn TensorSource> {
-            Box::new(HuggingFaceSource::new(files, &self.config))
+        let named = |files: WeightFiles| -> Result<Box<dyn TensorSource>> {
+            refuse_quantised_tensors(&self.path, files.shapes())?;
+            Ok(Box::new(HuggingFaceSource::new(files, &self.config)))
         };
         Ok(match &self.place {
-            Place::Folder => named(huggingface::open_weights(&self.path)?),
+            Place::Folder => named(huggingface::open_weights(&self.path)?)?,
             Place::Meta(source) => Box::new(source.clone()),
             Place::Gguf(file) => Box::new(GgufSource::new(Arc::clone(file))?),
             Place::Embedded(files) => {
                 let bytes = Bytes::memory(&self.path, files.weights);
                 let file = SafetensorsFile::new(bytes)?;
-                named(SafetensorsSource::new(&self.path, vec![file])?)
+                named(WeightFiles::new(&self.path, vec![file.into()])?)?
             }
         })
     }
@@ -183,33 +225,9 @@ impl ModelSource {
     }
 }
 
-fn not_a_model(path: &Path, reason: &str) -> Error {
-    Error::NotAModel { path: path.into(), reason: reason.into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn reason(path: &Path) -> String {
-        match ModelSource::open(path) {
-            Err(Error::NotAModel { reason, .. }) => reason,
-            other => panic!("expected NotAModel, found {other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_is_no_model_says_why() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(reason(folder.path()), "the folder has no config.json");
-        assert_eq!(reason(&folder.path().join("none")), "there is no such file or folder");
-        let file = folder.path().join("model.safetensors");
-        std::fs::write(&file, "").unwrap();
-        assert_eq!(reason(&file), "weights alone are no model: give their folder");
-        let file = folder.path().join("notes.txt");
-        std::fs::write(&file, "").unwrap();
-        assert_eq!(reason(&file), "the file is of no kind that holds a model");
-    }
 
     #[test]
     fn a_folder_without_weights_opens_and_does_not_load() {

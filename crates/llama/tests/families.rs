@@ -7,7 +7,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Tensor, TensorData};
 use llama::weights::huggingface::{open_weights, parse_config, save};
-use llama::weights::{SafetensorsSource, TensorSource};
+use llama::weights::{TensorSource, WeightFiles};
 use llama::{
     Architecture, Error, FeedForwardKind, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
     RopeConfig, RopeScaling,
@@ -55,7 +55,7 @@ fn base(case: &str) -> std::path::PathBuf {
     golden_folder().join(case).join("base")
 }
 
-fn numbers(source: &SafetensorsSource, name: &str) -> TensorData {
+fn numbers(source: &WeightFiles, name: &str) -> TensorData {
     source.read(name).unwrap().convert_dtype(DType::F32)
 }
 

@@ -178,6 +178,25 @@ fn layers_that_a_gguf_file_does_not_have_cost_nothing() {
     check(fuzz::gguf, &bytes, 16);
 }
 
+/// The two parts as the reader takes them.
+fn split_gguf(name: &str) -> Vec<u8> {
+    let [first, second] = [1, 2].map(|n| golden(&format!("gguf/{name}-0000{n}-of-00002.gguf")));
+    [&(first.len() as u32).to_le_bytes()[..], &first, &second].concat()
+}
+
+#[test]
+fn gguf_files_in_parts() {
+    torment(fuzz::split_gguf, &[split_gguf("tiny-split")], 1000, 64);
+}
+
+#[test]
+fn indexes_of_weights() {
+    let index = br#"{"metadata": {"total_size": 8}, "weight_map": {
+        "model.embed_tokens.weight": "pytorch_model-00001-of-00002.bin",
+        "model.norm.weight": "pytorch_model-00002-of-00002.bin"}}"#;
+    torment(fuzz::weight_index, &[index.to_vec()], 3000, 64);
+}
+
 #[test]
 fn pytorch_files() {
     let names = ["zip.pth", "legacy.pth", "protocol4.pth", "deflated.pth", "hostile.pth"];

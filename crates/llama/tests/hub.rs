@@ -190,6 +190,46 @@ fn shards_come_as_the_index_names_them() {
 }
 
 #[test]
+fn a_repository_without_safetensors_gives_its_pickles() {
+    let mut files = model_files();
+    files.retain(|(name, _bytes)| *name != "model.safetensors");
+    let index = br#"{"weight_map": {"a": "pytorch_model-1.bin", "b": "pytorch_model-2.bin"}}"#;
+    files.push(("pytorch_model.bin.index.json", index.to_vec()));
+    files.push(("pytorch_model-1.bin", b"one".to_vec()));
+    files.push(("pytorch_model-2.bin", b"two".to_vec()));
+    let server = FakeHub::start("owner/tiny", &files);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    let folder = hub.fetch("owner/tiny", &mut silent()).unwrap();
+    assert_eq!(std::fs::read(folder.join("pytorch_model-2.bin")).unwrap(), b"two");
+    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
+}
+
+#[test]
+fn a_tokenizer_may_be_sentencepieces() {
+    let mut files = model_files();
+    files.retain(|(name, _bytes)| *name != "tokenizer.json");
+    files.push(("tokenizer.model", b"pieces".to_vec()));
+    let server = FakeHub::start("owner/tiny", &files);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    let folder = hub.fetch("owner/tiny", &mut silent()).unwrap();
+    assert_eq!(std::fs::read(folder.join("tokenizer.model")).unwrap(), b"pieces");
+}
+
+#[test]
+fn a_part_of_a_gguf_comes_with_the_others() {
+    let parts = ["sub/m-00001-of-00002.gguf", "sub/m-00002-of-00002.gguf"];
+    let server = FakeHub::start("owner/tiny", &parts.map(|name| (name, name.into())));
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    let path = hub.fetch(&format!("owner/tiny/{}", parts[1]), &mut silent()).unwrap();
+    assert!(path.ends_with(parts[0]), "{}", path.display());
+    assert!(path.with_file_name("m-00002-of-00002.gguf").exists());
+}
+
+#[test]
 fn a_download_that_was_cut_fails_and_goes_on_at_the_next_try() {
     let files = model_files();
     let weights = files[1].1.clone();

@@ -96,7 +96,7 @@ impl Diagnostic for Error {
         let advice = match self {
             Self::Files(error) => return error.advice(),
             Self::NotAnEncoder { .. } => {
-                "give a folder with config.json and model.safetensors of a CLIP or DINOv2 model, or a \
+                "give a folder with config.json and model.safetensors or pytorch_model.bin of a CLIP or DINOv2 model, or a \
                  file in OpenAI's layout"
                     .into()
             }

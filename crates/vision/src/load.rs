@@ -1,13 +1,16 @@
 //! Files ─► names and shapes checked ─► [`Encoder`].
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
-use llama::torch::TorchFile;
-use llama::weights::huggingface::open_weights;
-use llama::weights::{Bytes, LoadReport, SafetensorsFile, SafetensorsSource, TensorSource};
+use llama::files::read_text;
+use llama::weights::huggingface::{open_weights, snapshot};
+use llama::weights::{
+    Bytes, LoadReport, SafetensorsFile, TensorSource, WeightFile, WeightFiles,
+    refuse_quantised_config, refuse_quantised_tensors,
+};
 use llama::{Linear, Norm, NormKind, Weight};
 
 use crate::block::{Attention, Block, Mlp};
@@ -23,7 +26,7 @@ pub struct EncoderSource {
     path: PathBuf,
     config: EncoderConfig,
     names: Names,
-    tensors: Box<dyn TensorSource>,
+    tensors: WeightFiles,
     preprocessing: Preprocessing,
 }
 
@@ -31,25 +34,20 @@ pub struct EncoderSource {
 const EMBEDDED: &str = "the built-in encoder";
 
 impl EncoderSource {
-    /// Opens a folder of Hugging Face's CLIP or DINOv2, or a file in OpenAI's layout: a
-    /// safetensors file, or a PyTorch file of tensors by name.
+    /// Opens a folder of Hugging Face's CLIP or DINOv2, also one in the Hub's cache, or a file in
+    /// OpenAI's layout: a safetensors file, or a PyTorch file of tensors by name.
     ///
     /// # Errors
     /// [`Error::NotAnEncoder`], [`Error::Config`], [`Error::Files`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let is_safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
         if path.is_dir() {
-            return Self::open_folder(path);
+            let snapshot = snapshot(&path)?;
+            return Self::open_folder(snapshot.unwrap_or(path));
         }
-        let tensors: Box<dyn TensorSource> = if is_safetensors {
-            let file = SafetensorsFile::new(Bytes::open(&path)?)?;
-            Box::new(SafetensorsSource::new(&path, vec![file])?)
-        } else {
-            Box::new(TorchTensors::new(TorchFile::open(Bytes::open(&path)?)?))
-        };
-        let prefix = find_prefix(Layout::OpenAi, &*tensors)?;
-        let config = EncoderConfig::of_openai(prefix, &*tensors)?;
+        let tensors = WeightFiles::new(&path, vec![WeightFile::open(&path)?])?;
+        let prefix = find_prefix(Layout::OpenAi, &tensors)?;
+        let config = EncoderConfig::of_openai(prefix, &tensors)?;
         let preprocessing = Preprocessing::of_family(config.family, config.image_size);
         let names = Names::new(Layout::OpenAi, prefix);
         Ok(Self { path, config, names, tensors, preprocessing }.with_projection())
@@ -57,19 +55,18 @@ impl EncoderSource {
 
     fn open_folder(path: PathBuf) -> Result<Self> {
         let file = path.join("config.json");
-        let read = |file: &Path| {
-            std::fs::read_to_string(file)
-                .map_err(|source| llama::Error::Read { path: file.into(), source })
-        };
         if !file.is_file() {
             let reason = "it has no config.json".into();
             return Err(Error::NotAnEncoder { path, reason });
         }
-        let config = EncoderConfig::parse(&file, &read(&file)?)?;
+        let text = read_text(&file)?;
+        refuse_quantised_config(&path, &text)?;
+        let config = EncoderConfig::parse(&file, &text)?;
         let tensors = open_weights(&path)?;
+        refuse_quantised_tensors(&path, tensors.shapes())?;
         let settings = path.join("preprocessor_config.json");
         let preprocessing = if settings.is_file() {
-            Preprocessing::parse(&settings, &read(&settings)?)?
+            Preprocessing::parse(&settings, &read_text(&settings)?)?
         } else {
             Preprocessing::of_family(config.family, default_size(&config))
         };
@@ -85,7 +82,7 @@ impl EncoderSource {
         let path = PathBuf::from(EMBEDDED);
         let config = EncoderConfig::parse(&path, config)?;
         let file = SafetensorsFile::new(Bytes::memory(&path, weights))?;
-        let tensors = SafetensorsSource::new(&path, vec![file])?;
+        let tensors = WeightFiles::new(&path, vec![file.into()])?;
         let preprocessing = Preprocessing::parse(&path, preprocessing)?;
         Self::hugging_face(path, config, tensors, preprocessing)
     }
@@ -93,12 +90,11 @@ impl EncoderSource {
     fn hugging_face(
         path: PathBuf,
         config: EncoderConfig,
-        tensors: SafetensorsSource,
+        tensors: WeightFiles,
         preprocessing: Preprocessing,
     ) -> Result<Self> {
         let layout = Layout::of_family(config.family);
         let names = Names::new(layout, find_prefix(layout, &tensors)?);
-        let tensors = Box::new(tensors);
         Ok(Self { path, config, names, tensors, preprocessing }.with_projection())
     }
 
@@ -171,7 +167,13 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     fn read(&self, name: &str) -> Result<TensorData> {
-        Ok(self.source.tensors.read(name)?.convert_dtype(DType::F32))
+        let data = self.source.tensors.read(name)?.convert_dtype(DType::F32);
+        if data.iter::<f32>().all(f32::is_finite) {
+            return Ok(data);
+        }
+        let not_finite = vec![name.to_owned()];
+        let report = Box::new(LoadReport { not_finite, ..LoadReport::default() });
+        Err(Error::Weights { path: self.source.path.clone(), report })
     }
 
     fn put<const D: usize>(&self, data: TensorData) -> Tensor<D> {
@@ -286,32 +288,4 @@ impl Loading<'_> {
 fn shaped<const D: usize>(data: TensorData, shape: [usize; D]) -> TensorData {
     let (bytes, _shape, dtype) = data.into_parts();
     TensorData::from_bytes(bytes, shape, dtype)
-}
-
-/// A PyTorch file as a source of tensors.
-struct TorchTensors {
-    file: TorchFile,
-    shapes: BTreeMap<String, Vec<usize>>,
-}
-
-impl TorchTensors {
-    fn new(file: TorchFile) -> Self {
-        let shapes = file.tensors().iter().map(|(name, info)| (name.clone(), info.shape.clone()));
-        let shapes = shapes.collect();
-        Self { file, shapes }
-    }
-}
-
-impl TensorSource for TorchTensors {
-    fn path(&self) -> &Path {
-        self.file.path()
-    }
-
-    fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
-        &self.shapes
-    }
-
-    fn read(&self, name: &str) -> llama::Result<TensorData> {
-        self.file.read(name)
-    }
 }

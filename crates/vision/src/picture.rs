@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{ImageError, ImageReader, Limits, RgbImage};
+use llama::files::StandIn;
 
 use crate::error::{Error, Result};
 
@@ -32,6 +33,9 @@ pub fn read_picture(path: &Path) -> Result<RgbImage> {
 /// As [`read_picture`].
 pub fn picture_of(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     let broken = |reason: String| Error::Picture { path: name.into(), reason };
+    if let Some(found) = StandIn::of(bytes) {
+        return Err(broken(format!("it is {found}: {}", found.hint())));
+    }
     let reader = |bytes| {
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
         reader.map_err(|error| broken(error.to_string()))

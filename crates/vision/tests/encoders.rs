@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use llama::torch::{Value, to_bytes};
+use llama::weights::TensorSource;
+use llama::weights::huggingface::open_weights;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use testing::{Golden, assert_close, golden_folder};
 use vision::{EncoderSource, Family, read_picture};
 
@@ -45,6 +50,56 @@ fn hidden_states_equal_transformers() {
             check(case, &EncoderSource::open(folder(case)).unwrap(), &device);
         }
     }
+}
+
+/// A CLIP as OpenAI's own folders have it: beside the weights are the numbers of its places.
+fn with_position_ids() -> (tempfile::TempDir, Vec<(String, TensorData)>) {
+    let from = folder("clip-b16");
+    let to = tempfile::tempdir().unwrap();
+    std::fs::copy(from.join("config.json"), to.path().join("config.json")).unwrap();
+    let weights = open_weights(&from).unwrap();
+    let read = |name: &String| (name.clone(), weights.read(name).unwrap());
+    let mut tensors = weights.shapes().keys().map(read).collect::<Vec<_>>();
+    for part in ["vision_model", "text_model"] {
+        let ids = TensorData::from([[0_i64, 1, 2, 3]]);
+        tensors.push((format!("{part}.embeddings.position_ids"), ids));
+    }
+    (to, tensors)
+}
+
+#[test]
+fn tensors_that_nobody_needs_may_hold_anything() {
+    let (to, tensors) = with_position_ids();
+    let views = tensors.iter().map(|(name, data)| {
+        let dtype = if data.dtype() == DType::I64 { Dtype::I64 } else { Dtype::F32 };
+        (name, TensorView::new(dtype, data.shape().to_vec(), data.as_bytes()).unwrap())
+    });
+    let bytes = safetensors::serialize(views, None).unwrap();
+    std::fs::write(to.path().join("model.safetensors"), bytes).unwrap();
+    check("clip-b16", &EncoderSource::open(to.path()).unwrap(), &testing::flex());
+}
+
+#[test]
+fn a_pickle_holds_the_same_encoder() {
+    let (to, tensors) = with_position_ids();
+    let entries = tensors.into_iter().map(|(name, data)| (name, Value::Tensor(data)));
+    let bytes = to_bytes(&Value::Dict(entries.collect())).unwrap();
+    std::fs::write(to.path().join("pytorch_model.bin"), bytes).unwrap();
+    check("clip-b16", &EncoderSource::open(to.path()).unwrap(), &testing::flex());
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_named() {
+    let (to, mut tensors) = with_position_ids();
+    let bias = "vision_model.post_layernorm.bias";
+    let (_, data) = tensors.iter_mut().find(|(name, _)| name == bias).unwrap();
+    *data = TensorData::new(vec![f32::NAN; data.shape().num_elements()], data.shape().clone());
+    let entries = tensors.into_iter().map(|(name, data)| (name, Value::Tensor(data)));
+    let bytes = to_bytes(&Value::Dict(entries.collect())).unwrap();
+    std::fs::write(to.path().join("pytorch_model.bin"), bytes).unwrap();
+    let source = EncoderSource::open(to.path()).unwrap();
+    let error = source.load(48, &testing::flex()).unwrap_err().to_string();
+    assert!(error.contains("not finite") && error.contains(bias), "{error}");
 }
 
 /// `cargo test --workspace --features ndarray,wgpu --test encoders -- --ignored`

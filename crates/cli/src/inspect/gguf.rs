@@ -1,12 +1,11 @@
 //! A GGUF file: as a model where it is one, and as it is.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use indicatif::{HumanBytes, HumanCount};
 use llama::LlamaConfig;
 use llama::gguf::{GgufFile, Summary};
-use llama::weights::Bytes;
 use serde::Serialize;
 
 use super::model::{Memory, sizes};
@@ -31,8 +30,7 @@ pub struct GgufReport {
 }
 
 impl GgufReport {
-    pub fn read(path: &Path) -> Result<Self> {
-        let file = GgufFile::open(Bytes::open(path)?)?;
+    pub fn new(file: &GgufFile) -> Self {
         let (config, unusable) = match file.config() {
             Ok(config) => (Some(config), None),
             Err(error) => (None, Some(error.to_string())),
@@ -43,8 +41,8 @@ impl GgufReport {
             dtype: tensor.block_type.to_lowercase(),
             shape: tensor.shape,
         });
-        Ok(Self {
-            path: path.into(),
+        Self {
+            path: file.path().into(),
             version,
             memory: config.as_ref().map(Memory::of),
             config,
@@ -54,7 +52,7 @@ impl GgufReport {
             chat_template: file.metadata().get("tokenizer.chat_template").is_some(),
             metadata: metadata.into_iter().map(|(key, value)| (key, value.into())).collect(),
             tensors: tensors.collect(),
-        })
+        }
     }
 }
 

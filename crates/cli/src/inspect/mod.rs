@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::peft::CONFIG_FILE;
 use adaption_prompt::files::{Format, SETTINGS_FILE};
-use llama::torch::TorchFile;
-use llama::weights::{Bytes, SafetensorsFile};
+use llama::ModelSource;
+use llama::gguf::GgufFile;
+use llama::weights::{Bytes, FileKind, WeightFile};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -89,15 +90,26 @@ fn look(path: &Path) -> Result<Report> {
             None => Report::Adapter(AdapterReport::read(path)?),
         }
     } else if path.is_dir() {
-        Report::Model(ModelReport::folder(path)?)
-    } else if extension == Some("gguf") {
-        Report::Gguf(GgufReport::read(path)?)
-    } else if extension == Some("safetensors") {
-        let file = SafetensorsFile::new(Bytes::open(path)?)?;
-        Report::Safetensors(FileReport::new(path, &[file]))
-    } else if extension.is_some_and(|extension| TORCH.contains(&extension)) {
-        Report::Torch(FileReport::torch(&TorchFile::open(Bytes::open(path)?)?))
+        let source = ModelSource::open(path)?;
+        match source.gguf() {
+            Some(file) => Report::Gguf(GgufReport::new(file)),
+            None => Report::Model(ModelReport::folder(&source)?),
+        }
     } else {
-        return Err(Error::NothingKnown { path: path.into() }.into());
+        let kind = FileKind::of(&Bytes::open(path)?)?;
+        // What a damaged file should have been, its name says.
+        let named = |names: &[&str]| {
+            kind == FileKind::Other && extension.is_some_and(|extension| names.contains(&extension))
+        };
+        if kind == FileKind::Gguf || named(&["gguf"]) {
+            Report::Gguf(GgufReport::new(&GgufFile::open_all(path)?))
+        } else if kind != FileKind::Other || named(&TORCH) || named(&["safetensors"]) {
+            let file = WeightFile::open(path)?;
+            let is_torch = matches!(file, WeightFile::Torch(_));
+            let report = FileReport::new(path, &[file]);
+            if is_torch { Report::Torch(report) } else { Report::Safetensors(report) }
+        } else {
+            return Err(Error::NothingKnown { path: path.into() }.into());
+        }
     })
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use indicatif::{HumanBytes, HumanCount};
 use llama::weights::{
-    Bytes, HuggingFaceSource, LoadReport, SafetensorsFile, SafetensorsSource, TensorSource,
+    Bytes, HuggingFaceSource, LoadReport, SafetensorsFile, TensorSource, WeightFiles,
     expected_tensors, huggingface,
 };
 use llama::{LlamaConfig, ModelSource, Positions, RopeScaling};
@@ -34,21 +34,20 @@ impl ModelReport {
     pub fn built_in() -> Result<Self> {
         let source = built_in_source()?;
         let file = SafetensorsFile::new(Bytes::memory(source.path(), built_in::WEIGHTS))?;
-        let report = FileReport::new(source.path(), std::slice::from_ref(&file));
-        let weights = SafetensorsSource::new(source.path(), vec![file])?;
+        let weights = WeightFiles::new(source.path(), vec![file.into()])?;
+        let report = FileReport::new(source.path(), weights.files());
         let named = HuggingFaceSource::new(weights, source.config());
         Ok(Self::new(&source, report, named.shapes()))
     }
 
-    pub fn folder(path: &Path) -> Result<Self> {
-        let source = ModelSource::open(path)?;
+    pub fn folder(source: &ModelSource) -> Result<Self> {
         if let Some(weights) = source.meta() {
-            return Ok(Self::new(&source, FileReport::meta(weights), weights.shapes()));
+            return Ok(Self::new(source, FileReport::meta(weights), weights.shapes()));
         }
-        let weights = huggingface::open_weights(path)?;
-        let report = FileReport::new(path, weights.files());
+        let weights = huggingface::open_weights(source.path())?;
+        let report = FileReport::new(source.path(), weights.files());
         let named = HuggingFaceSource::new(weights, source.config());
-        Ok(Self::new(&source, report, named.shapes()))
+        Ok(Self::new(source, report, named.shapes()))
     }
 
     fn new(

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::DType;
 use indicatif::{HumanBytes, HumanCount};
 use llama::torch::TorchFile;
 use llama::weights::meta::MetaSource;
-use llama::weights::{SafetensorsFile, TensorSource};
+use llama::weights::{ElementType, TensorSource, WeightFile};
 use serde::Serialize;
 
 /// One tensor.
@@ -28,22 +27,15 @@ pub struct FileReport {
 }
 
 impl FileReport {
-    pub fn new(path: &Path, files: &[SafetensorsFile]) -> Self {
+    pub fn new(path: &Path, files: &[WeightFile]) -> Self {
         let lines = files.iter().flat_map(|file| {
-            let dtypes = file.dtypes();
-            file.shapes()
-                .iter()
-                .map(move |(name, shape)| TensorLine::new(name, dtypes[name], shape))
+            let (shapes, dtypes) = (file.shapes(), file.dtypes());
+            let line =
+                |(name, shape): (String, Vec<usize>)| TensorLine::new(&name, dtypes[&name], &shape);
+            shapes.into_iter().map(line).collect::<Vec<_>>()
         });
-        let bytes = files.iter().map(SafetensorsFile::len_bytes).sum();
+        let bytes = files.iter().map(WeightFile::len_bytes).sum();
         Self::of(path, bytes, lines.collect())
-    }
-
-    /// What is in a file of PyTorch's.
-    pub fn torch(file: &TorchFile) -> Self {
-        let tensors = file.tensors().iter();
-        let lines = tensors.map(|(name, info)| TensorLine::new(name, info.dtype, &info.shape));
-        Self::of(file.path(), file.len_bytes(), lines.collect())
     }
 
     /// The whole tensors of Meta's shards, by Hugging Face's names.
@@ -62,8 +54,8 @@ impl FileReport {
 }
 
 impl TensorLine {
-    fn new(name: &str, dtype: DType, shape: &[usize]) -> Self {
-        let dtype = format!("{dtype:?}").to_lowercase();
+    fn new(name: &str, dtype: ElementType, shape: &[usize]) -> Self {
+        let dtype = dtype.to_string().to_lowercase();
         Self { name: name.into(), dtype, shape: shape.to_vec() }
     }
 }

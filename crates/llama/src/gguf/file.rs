@@ -1,4 +1,4 @@
-//! One GGUF file: the header is read once, tensors one by one when asked for.
+//! One GGUF file, or the parts of one: the header is read once, tensors one by one when asked for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,14 +24,16 @@ const DEFAULT_ALIGNMENT: usize = 32;
 /// A GGUF file whose header has been read and checked.
 #[derive(Debug)]
 pub struct GgufFile {
-    bytes: Bytes,
+    /// Of each part; most files have one.
+    pub(super) parts: Vec<Bytes>,
     version: u32,
     metadata: Metadata,
-    tensors: BTreeMap<String, TensorInfo>,
+    pub(super) tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl GgufFile {
-    /// Reads the header of a file, versions 2 and 3.
+    /// Reads the header of a file, versions 2 and 3. Of a model that is split, this is one part;
+    /// [`open_all`](Self::open_all) opens the others with the first.
     ///
     /// ```
     /// use llama::gguf::GgufFile;
@@ -43,6 +45,7 @@ impl GgufFile {
     ///
     /// # Errors
     /// [`Error::Format`](crate::Error::Format) says what is wrong and where;
+    /// [`Error::TensorType`](crate::Error::TensorType) for blocks that are not read here;
     /// [`Error::Read`](crate::Error::Read).
     pub fn open(bytes: Bytes) -> Result<Self> {
         let mut reader = header(&bytes);
@@ -77,17 +80,17 @@ impl GgufFile {
         }
         let header_end = reader.offset();
         tensor_info::place(&mut tensors, &bytes, header_end, alignment as u64)?;
-        Ok(Self { bytes, version, metadata, tensors })
+        Ok(Self { parts: vec![bytes], version, metadata, tensors })
     }
 
-    /// The file, for messages.
+    /// The file, for messages; of several parts the first.
     pub fn path(&self) -> &Path {
-        self.bytes.path()
+        self.parts[0].path()
     }
 
-    /// Size on disk.
+    /// Size on disk, of all parts together.
     pub fn len_bytes(&self) -> u64 {
-        self.bytes.len()
+        self.parts.iter().map(Bytes::len).sum()
     }
 
     /// Version of the format.
@@ -154,11 +157,11 @@ impl GgufFile {
     pub(super) fn info(&self, name: &str) -> Result<&TensorInfo> {
         self.tensors
             .get(name)
-            .ok_or_else(|| broken(&self.bytes, format!("no tensor is called {name}")))
+            .ok_or_else(|| broken(&self.parts[0], format!("no tensor is called {name}")))
     }
 
     pub(super) fn read_bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
-        self.bytes.read(info.offset, info.len_bytes)
+        self.parts[info.part].read(info.offset, info.len_bytes)
     }
 }
 

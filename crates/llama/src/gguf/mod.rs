@@ -41,6 +41,7 @@ mod metadata;
 mod reader;
 mod sentencepiece;
 mod source;
+pub(crate) mod split;
 mod summary;
 mod tensor_info;
 mod tokenizer;

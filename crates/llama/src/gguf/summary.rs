@@ -45,7 +45,7 @@ impl Summary {
         let metadata =
             file.metadata().iter().map(|(key, value)| (key.into(), abbreviated(value))).collect();
         let mut infos = file.tensors().values().collect::<Vec<_>>();
-        infos.sort_by_key(|info| info.offset);
+        infos.sort_by_key(|info| (info.part, info.offset));
         let tensors = infos.iter().map(|info| TensorSummary {
             name: info.name.clone(),
             shape: info.shape.clone(),

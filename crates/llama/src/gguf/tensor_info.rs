@@ -21,7 +21,9 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// How the numbers are stored.
     pub block_type: BlockType,
-    /// First byte, from the start of the file.
+    /// Which part of a split file it is in, from 0.
+    pub part: usize,
+    /// First byte, from the start of its file.
     pub offset: u64,
     /// Bytes in the file.
     pub len_bytes: usize,
@@ -61,8 +63,10 @@ fn read_one(reader: &mut Reader<'_>, index: usize) -> Result<TensorInfo> {
     }
     // The format counts from the fastest dimension, everyone else from the slowest.
     shape.reverse();
-    let block_type = BlockType::from_id(reader.u32(&what)?)
-        .map_err(|m| reader.fail(format!("{what} has {m}")))?;
+    let block_type = match BlockType::from_id(reader.u32(&what)?) {
+        Ok(known) => known,
+        Err(foreign) => return Err(foreign.refuse(reader, name)),
+    };
     let offset = reader.u64(&what)?;
     let row = *shape.last().expect("at least one dimension");
     let elements = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
@@ -79,7 +83,7 @@ fn read_one(reader: &mut Reader<'_>, index: usize) -> Result<TensorInfo> {
     let len_bytes = (elements / block_type.block_len())
         .checked_mul(block_type.block_bytes())
         .ok_or_else(|| reader.fail(format!("{what} has the impossible shape {shape:?}")))?;
-    Ok(TensorInfo { name, shape, block_type, offset, len_bytes })
+    Ok(TensorInfo { name, shape, block_type, part: 0, offset, len_bytes })
 }
 
 /// Moves offsets to the start of the file and checks that every tensor lies in it, on the
@@ -162,7 +166,8 @@ mod tests {
             message(&fixture)
         };
         assert!(with(&[33], 2).contains("rows of 33 numbers, Q4_0 needs a multiple of 32"));
-        assert!(with(&[32], 10).contains("type 10 (Q2_K)"));
+        assert!(with(&[32], 10).contains("tensor c holds Q2_K, expected F32, F16"));
+        assert!(with(&[32], 77).contains("tensor c has type 77, which ggml does not have"));
         assert!(with(&[], 0).contains("0 dimensions"));
         assert!(with(&[1; 5], 0).contains("5 dimensions"));
         assert!(with(&[1 << 40, 1 << 40], 0).contains("impossible shape"));

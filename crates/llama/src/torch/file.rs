@@ -10,8 +10,8 @@ use super::rebuild::{self, Claims, TensorInfo};
 use super::value::Value;
 use super::{legacy, pickle, strided};
 use crate::error::{Error, Result};
-use crate::weights::Bytes;
 use crate::weights::reader::Reader;
+use crate::weights::{Bytes, ElementType};
 
 /// What errors call the format.
 pub(super) const FORMAT: &str = "PyTorch";
@@ -103,15 +103,23 @@ impl TorchFile {
     /// One tensor in row-major order, in the file's precision.
     ///
     /// # Errors
-    /// [`Error::Format`] if there is none of that name or its entry cannot be unpacked;
-    /// [`Error::Read`].
+    /// [`Error::TensorType`] for one of complex numbers or of 8 bits each, [`Error::Format`] if there
+    /// is none of that name or its entry cannot be unpacked; [`Error::Read`].
     pub fn read(&self, name: &str) -> Result<TensorData> {
         let Some(tensor) = self.tensors.get(name) else {
             return Err(broken(&self.bytes, format!("no tensor is called {name}")));
         };
+        let Some(dtype) = tensor.dtype.dtype() else {
+            return Err(Error::TensorType {
+                path: self.path().into(),
+                tensor: name.into(),
+                found: tensor.dtype.to_string(),
+                expected: ElementType::READ.into(),
+            });
+        };
         let (start, len) = strided::span(tensor);
         let bytes = archive::read(&self.bytes, self.storages[&tensor.storage], start, len)?;
-        Ok(strided::gather(tensor, bytes))
+        Ok(strided::gather(tensor, dtype, bytes))
     }
 }
 

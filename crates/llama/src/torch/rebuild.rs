@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::DType;
-
 use super::element;
 use super::file::broken;
 use super::machine::Machine;
 use super::pickle::{Id, Node, Object, Pickle, Storage};
 use super::value::Value;
 use crate::error::Result;
-use crate::weights::Bytes;
+use crate::weights::{Bytes, ElementType};
 
 /// Most dimensions of a tensor, more than any model's.
 const MOST_DIMENSIONS: usize = 16;
@@ -23,7 +21,7 @@ const LARGEST: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) struct Rebuilt {
     storage: Storage,
-    dtype: DType,
+    dtype: ElementType,
     offset: u64,
     shape: Vec<usize>,
     strides: Vec<usize>,
@@ -33,7 +31,7 @@ pub(super) struct Rebuilt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
     /// What the numbers are.
-    pub dtype: DType,
+    pub dtype: ElementType,
     /// Rows first.
     pub shape: Vec<usize>,
     /// How far apart in the storage, in elements, neighbours of each dimension are.

@@ -46,7 +46,7 @@ pub(super) fn span(tensor: &TensorInfo) -> (u64, usize) {
 }
 
 /// The tensor of the bytes of its [`span`].
-pub(super) fn gather(tensor: &TensorInfo, bytes: Vec<u8>) -> TensorData {
+pub(super) fn gather(tensor: &TensorInfo, dtype: DType, bytes: Vec<u8>) -> TensorData {
     let size = tensor.dtype.size();
     let elements: usize = tensor.shape.iter().product();
     let mut out = if elements == 0 || is_contiguous(tensor) {
@@ -72,12 +72,12 @@ pub(super) fn gather(tensor: &TensorInfo, bytes: Vec<u8>) -> TensorData {
         }
         out
     };
-    if matches!(tensor.dtype, DType::Bool(_)) {
+    if matches!(dtype, DType::Bool(_)) {
         for byte in &mut out {
             *byte = (*byte != 0).into();
         }
     }
-    TensorData::from_bytes_vec(out, tensor.shape.clone(), tensor.dtype)
+    TensorData::from_bytes_vec(out, tensor.shape.clone(), dtype)
 }
 
 fn is_contiguous(tensor: &TensorInfo) -> bool {
@@ -92,10 +92,11 @@ fn is_contiguous(tensor: &TensorInfo) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::ElementType;
 
     fn bytes_of(shape: &[usize], strides: &[usize], offset: u64) -> TensorInfo {
         TensorInfo {
-            dtype: DType::U8,
+            dtype: ElementType::U8,
             shape: shape.to_vec(),
             strides: strides.to_vec(),
             offset,
@@ -107,7 +108,7 @@ mod tests {
         assert_eq!(misfit(tensor, storage.len() as u64, 0), None);
         let (start, len) = span(tensor);
         let bytes = storage[start as usize..start as usize + len].to_vec();
-        gather(tensor, bytes).as_slice::<u8>().unwrap().to_vec()
+        gather(tensor, DType::U8, bytes).as_slice::<u8>().unwrap().to_vec()
     }
 
     #[test]

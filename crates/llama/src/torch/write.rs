@@ -21,7 +21,7 @@ const VERSION: &[u8] = b"3\n";
 /// The bytes of a `.pth` file. Tensors are contiguous, each with a storage of its own.
 ///
 /// # Errors
-/// [`Error::Config`] for what `weights_only` would not read: bytes, objects, and numbers of kinds
+/// [`Error::Unwritable`] for what `weights_only` would not read: bytes, objects, and numbers of kinds
 /// that PyTorch does not have.
 pub fn to_bytes(value: &Value<TensorData>) -> Result<Vec<u8>> {
     let mut pickle = vec![Opcode::Proto as u8, 2];
@@ -85,8 +85,8 @@ fn write<'a>(
             tensor(data, tensors.len(), out)?;
             tensors.push(data);
         }
-        Value::Bytes(_) => return Err(refused("bytes")),
-        Value::Object { class, .. } => return Err(refused(class)),
+        Value::Bytes(_) => return Err(refused("a run of bytes")),
+        Value::Object { class, .. } => return Err(refused(&format!("an object of class {class}"))),
     }
     Ok(())
 }
@@ -155,5 +155,5 @@ fn text(text: &str, out: &mut Vec<u8>) -> Result<()> {
 }
 
 fn refused(what: &str) -> Error {
-    Error::config("value for a PyTorch file", what, "tensors, numbers, texts, lists, dictionaries")
+    Error::Unwritable { what: what.into() }
 }

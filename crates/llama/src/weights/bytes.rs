@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::error::{Error, Result};
+use crate::stand_in::{self, StandIn};
 
 /// A file on disk, or bytes built into the program.
 #[derive(Debug)]
@@ -29,12 +30,50 @@ impl Bytes {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`Error::Read`]
+    /// [`Error::StandIn`] for what lies in the place of a file that was never fetched;
+    /// [`Error::Read`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let file = File::open(&path).map_err(Error::read(&path))?;
         let len = file.metadata().map_err(Error::read(&path))?.len();
-        Ok(Self { path, len, place: Place::Disk(Mutex::new(file)) })
+        let bytes = Self { path, len, place: Place::Disk(Mutex::new(file)) };
+        match StandIn::of(&bytes.start(stand_in::HEAD)?) {
+            Some(found) => Err(Error::StandIn { path: bytes.path, found }),
+            None => Ok(bytes),
+        }
+    }
+
+    /// The first bytes, as many as there are up to `len`.
+    pub(crate) fn start(&self, len: usize) -> Result<Vec<u8>> {
+        self.read(0, self.len.min(len as u64) as usize)
+    }
+
+    /// Whether `len` bytes from an offset are those of other bytes from theirs. Reads no further
+    /// than the first that differ.
+    ///
+    /// # Errors
+    /// [`Error::Read`], also where one of them ends before.
+    pub(crate) fn equal(
+        &self,
+        offset: u64,
+        (other, other_offset): (&Self, u64),
+        len: u64,
+    ) -> Result<bool> {
+        const WINDOW: u64 = 1 << 20;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let mut done = 0;
+        while done < len {
+            let window = WINDOW.min(len - done) as usize;
+            ours.resize(window, 0);
+            theirs.resize(window, 0);
+            self.read_into(offset + done, &mut ours)?;
+            other.read_into(other_offset + done, &mut theirs)?;
+            if ours != theirs {
+                return Ok(false);
+            }
+            done += window as u64;
+        }
+        Ok(true)
     }
 
     /// Bytes that are in memory already; `name` stands for the path in messages.

@@ -1,20 +1,22 @@
-//! Hugging Face's folder: `config.json`, `*.safetensors`, `tokenizer.json`.
+//! Hugging Face's folder: `config.json`, `*.safetensors` or `pytorch_model*.bin`, `tokenizer.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
+use super::TensorSource;
 use super::assemble::disassemble;
 use super::layout::{Layout, to_huggingface};
-use super::{Bytes, SafetensorsFile, SafetensorsSource, TensorSource};
+use super::weight_files::{WeightFile, WeightFiles, equal_numbers};
 use crate::architecture::{self, Format};
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::model::Llama;
 
 /// Reads `config.json`.
@@ -25,17 +27,17 @@ pub fn parse_config(path: &Path, text: &str) -> Result<LlamaConfig> {
     architecture::parse(path, text)
 }
 
-/// Safetensors files as the source of a model's weights.
+/// Files of Hugging Face's names as the source of a model's weights.
 #[derive(Debug)]
 pub struct HuggingFaceSource {
-    files: SafetensorsSource,
+    files: WeightFiles,
     layout: Layout,
 }
 
 impl HuggingFaceSource {
     /// Finds the tensors of `config` in the files. Unknown ones keep their names, so that
     /// [`load`](crate::weights::load) reports them.
-    pub fn new(files: SafetensorsSource, config: &LlamaConfig) -> Self {
+    pub fn new(files: WeightFiles, config: &LlamaConfig) -> Self {
         let layout = Layout::new(config, Format::HuggingFace, files.shapes());
         Self { files, layout }
     }
@@ -57,53 +59,139 @@ impl TensorSource for HuggingFaceSource {
         }
     }
 
+    fn are_equal(&self, one: &str, other: &str) -> Result<bool> {
+        let whole = |name: &str| match self.layout.place(name) {
+            Some(place) => {
+                let shape = self.files.shapes().get(&place.name)?;
+                place.is_whole(shape).then(|| place.name.clone())
+            }
+            None => Some(name.to_owned()),
+        };
+        match (whole(one), whole(other)) {
+            (Some(one), Some(other)) => self.files.are_equal(&one, &other),
+            _ => Ok(equal_numbers(&self.read(one)?, &self.read(other)?)),
+        }
+    }
+
     fn name_in_file(&self, name: &str) -> String {
         self.layout.name_in_file(name)
     }
 }
 
+/// The weights that a folder may have, the first that are there. As in transformers, safetensors
+/// come before PyTorch's files, and one file before several.
+const WEIGHTS: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
+/// Weights of other programs, and what they are.
+const FOREIGN: [(&str, &str); 5] = [
+    ("tf_model.h5", "TensorFlow's"),
+    ("flax_model.msgpack", "Flax's"),
+    ("model.onnx", "ONNX's"),
+    ("rust_model.ot", "rust-bert's"),
+    ("consolidated.safetensors", "Mistral's own format's"),
+];
+
+/// Whether a folder has weights that [`open_weights`] would open.
+pub(crate) fn has_weights(folder: &Path) -> bool {
+    WEIGHTS.iter().any(|name| folder.join(name).exists())
+}
+
 /// Opens the weights of a folder: one file, or the shards that its index names.
 ///
 /// # Errors
-/// [`Error::NotAModel`] if there are none, [`Error::Format`] for a broken index or file.
-pub fn open_weights(folder: &Path) -> Result<SafetensorsSource> {
-    let single = folder.join("model.safetensors");
-    let index = folder.join("model.safetensors.index.json");
-    let names = if single.exists() {
-        BTreeSet::from(["model.safetensors".to_owned()])
-    } else if index.exists() {
-        shards(&index)?
-    } else {
-        return Err(Error::NotAModel {
-            path: folder.into(),
-            reason: "neither model.safetensors nor model.safetensors.index.json".into(),
-        });
+/// [`Error::NotAModel`] if there are none or a shard is missing, [`Error::Format`] for a broken
+/// index or file.
+pub fn open_weights(folder: &Path) -> Result<WeightFiles> {
+    let Some(name) = WEIGHTS.iter().copied().find(|name| folder.join(name).exists()) else {
+        return Err(not_a_model(folder, no_weights(folder)));
     };
-    let files = names
-        .iter()
-        .map(|name| SafetensorsFile::new(Bytes::open(folder.join(name))?))
-        .collect::<Result<Vec<_>>>()?;
-    SafetensorsSource::new(folder, files)
+    let path = folder.join(name);
+    let names = if name.ends_with(INDEX_END) { shards(&path)? } else { [name.to_owned()].into() };
+    if let Some(missing) = names.iter().find(|name| !folder.join(name).exists()) {
+        return Err(not_a_model(folder, format!("{missing} is missing, which {name} names")));
+    }
+    let files = names.iter().map(|name| WeightFile::open(folder.join(name)));
+    WeightFiles::new(folder, files.collect::<Result<_>>()?)
 }
+
+/// What a folder without weights has instead.
+fn no_weights(folder: &Path) -> String {
+    if folder.join("adapter_config.json").exists() {
+        return "its weights are an adapter's, without those of its base model".into();
+    }
+    let foreign = FOREIGN.iter().find(|(name, _)| folder.join(name).exists());
+    if let Some((name, whose)) = foreign {
+        return format!("its weights are {whose} ({name}), which is not read");
+    }
+    format!("it has no weights: none of {}", WEIGHTS.join(", "))
+}
+
+fn not_a_model(path: &Path, reason: String) -> Error {
+    Error::NotAModel { path: path.into(), reason }
+}
+
+/// How the name of an index of shards ends.
+const INDEX_END: &str = ".index.json";
 
 /// File names of an index; anything that could lead out of the folder is refused.
 pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    parse_index(index, &files::read_text(index)?)
+}
+
+/// As [`shards`], from the text of the index.
+pub(crate) fn parse_index(path: &Path, text: &str) -> Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let text = std::fs::read_to_string(index).map_err(Error::read(index))?;
-    let parsed: Index = serde_json::from_str(&text).map_err(|error| Error::json(index, &error))?;
+    let parsed: Index = serde_json::from_str(text).map_err(|error| Error::json(path, &error))?;
+    let broken =
+        |reason: String| Error::Format { path: path.into(), format: "index of weights", reason };
     let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
     let leads_out = |name: &str| name.contains(['/', '\\']) || name.starts_with('.');
     if let Some(name) = names.iter().find(|name| leads_out(name) || name.is_empty()) {
-        return Err(Error::Format {
-            path: index.into(),
-            format: "safetensors index",
-            reason: format!("`{name}` is not a file name"),
-        });
+        return Err(broken(format!("`{}` is not a file name", name.escape_debug())));
+    }
+    if names.is_empty() {
+        return Err(broken("its weight_map names no file".into()));
     }
     Ok(names)
+}
+
+/// The snapshot in a folder of the Hugging Face Hub's cache, such as `models--owner--name`: the one
+/// that `refs/main` names, or the only one. `None` for a folder of another kind.
+///
+/// # Errors
+/// [`Error::NotAModel`] where there is none, or several without a word on which.
+pub fn snapshot(folder: &Path) -> Result<Option<PathBuf>> {
+    let snapshots = folder.join("snapshots");
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_cache = name.starts_with("models--") || folder.join("refs").is_dir();
+    if folder.join("config.json").exists() || !(is_cache && snapshots.is_dir()) {
+        return Ok(None);
+    }
+    if let Ok(main) = std::fs::read_to_string(folder.join("refs").join("main")) {
+        let main = main.trim();
+        let is_name = !main.is_empty() && main.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if is_name && snapshots.join(main).is_dir() {
+            return Ok(Some(snapshots.join(main)));
+        }
+    }
+    let entries = std::fs::read_dir(&snapshots).map_err(Error::read(&snapshots))?;
+    let mut all = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    match (all.next(), all.next()) {
+        (Some(only), None) => Ok(Some(only)),
+        (None, _) => Err(not_a_model(folder, "the cache has no snapshot of it".into())),
+        _ => {
+            let reason = "the cache has several snapshots of it: give one of those in `snapshots`";
+            Err(not_a_model(folder, reason.into()))
+        }
+    }
 }
 
 /// Checks that [`save`] can say all there is to say of a model's shape.
@@ -146,9 +234,9 @@ pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
         })
         .collect::<Vec<_>>();
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    crate::files::write_with(&folder.join("model.safetensors"), |temporary| {
+    files::write_with(&folder.join("model.safetensors"), |temporary| {
         safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(io::Error::other)
     })?;
     let text = serde_json::to_string_pretty(&config_json).expect("plain JSON");
-    crate::files::write(&folder.join("config.json"), format!("{text}\n").as_bytes())
+    files::write(&folder.join("config.json"), format!("{text}\n").as_bytes())
 }

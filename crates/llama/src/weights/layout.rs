@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, TensorData};
 
+use super::head::{EMBEDDING, HEAD};
 use super::{TensorSpec, expected_tensors};
 use crate::architecture::{Format, Names};
 use crate::config::LlamaConfig;
@@ -48,10 +49,15 @@ impl Layout {
         let mut layout = Self { shapes: BTreeMap::new(), places: BTreeMap::new() };
         let mut used = BTreeSet::new();
         for (full_name, parts) in stacks(names, format, &specs) {
-            let name = match format {
+            let mut name = match format {
                 Format::HuggingFace => names.as_in(found, full_name),
                 Format::Gguf => full_name,
             };
+            // As in transformers, a tied model may be stored with its head alone.
+            if config.tied_head && parts[0].name == EMBEDDING && !found.contains_key(&name) {
+                let head = names.in_file(format, HEAD).filter(|head| found.contains_key(head));
+                name = head.unwrap_or(name);
+            }
             let transposed = names.is_transposed(format, &parts[0].name);
             let shape = found.get(&name).map(|shape| turned(shape, transposed));
             let rows_asked = parts.iter().map(|part| part.shape[0]).sum::<usize>();
@@ -93,6 +99,11 @@ impl Layout {
 }
 
 impl Place {
+    /// Whether it is all that the file has under its name, as it lies there.
+    pub(crate) fn is_whole(&self, shape_in_file: &[usize]) -> bool {
+        !self.transposed && shape_in_file.first() == Some(&self.rows.len())
+    }
+
     /// The tensor out of all that the file has under its name.
     pub(crate) fn take(&self, data: TensorData) -> TensorData {
         let shape = turned(data.shape(), self.transposed);
@@ -228,6 +239,17 @@ mod tests {
         for prefix in ["transformer.", ""] {
             assert_eq!(report(&file(prefix)), LoadReport::default(), "{prefix:?}");
         }
+    }
+
+    #[test]
+    fn a_tied_model_may_be_stored_with_its_head_alone() {
+        let mut found = file("transformer.");
+        let embedding = found.remove("transformer.wte.weight").unwrap();
+        assert_eq!(report(&found).missing, [EMBEDDING]);
+        found.insert(HEAD.into(), embedding);
+        assert_eq!(report(&found), LoadReport::default());
+        let layout = Layout::new(&gpt2(), Format::HuggingFace, &found);
+        assert_eq!(layout.name_in_file(EMBEDDING), HEAD);
     }
 
     #[test]

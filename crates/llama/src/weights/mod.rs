@@ -5,13 +5,17 @@
 
 mod assemble;
 mod bytes;
+mod element_type;
+mod head;
 pub mod huggingface;
 mod layout;
 pub mod meta;
+mod quantisation;
 pub(crate) mod reader;
 mod report;
 pub(crate) mod rotary_rows;
 mod safetensors;
+mod weight_files;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,10 +23,15 @@ use std::path::Path;
 use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
 
 pub use bytes::Bytes;
+pub use element_type::ElementType;
+pub(crate) use element_type::narrowed;
+pub use head::settle_head;
 pub use huggingface::HuggingFaceSource;
 pub(crate) use layout::Layout;
+pub use quantisation::{refuse_quantised_config, refuse_quantised_tensors};
 pub use report::LoadReport;
-pub use safetensors::{SafetensorsFile, SafetensorsSource};
+pub use safetensors::SafetensorsFile;
+pub use weight_files::{FileKind, WeightFile, WeightFiles};
 
 use crate::config::{FeedForwardKind, LlamaConfig, NormKind, Positions};
 use crate::error::{Error, Result};
@@ -54,8 +63,16 @@ pub trait TensorSource {
     /// One tensor in row-major order, as f32, f16 or bf16.
     ///
     /// # Errors
-    /// [`Error::Read`] or [`Error::Format`].
+    /// [`Error::Read`], [`Error::Format`], or [`Error::TensorType`] for numbers of other kinds.
     fn read(&self, name: &str) -> Result<TensorData>;
+
+    /// Whether two tensors hold the same numbers.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn are_equal(&self, one: &str, other: &str) -> Result<bool> {
+        Ok(weight_files::equal_numbers(&self.read(one)?, &self.read(other)?))
+    }
 
     /// One matrix as it is stored, if that is in blocks of 8 bits a number or fewer.
     ///
@@ -99,6 +116,9 @@ pub fn stored_precision(config: &LlamaConfig, source: &dyn TensorSource) -> Resu
 /// kept as it is stored, without any loss; every other one is rounded
 /// ([`Blocks::quantise`]). A matrix whose rows are no multiple of 16 stays f32.
 ///
+/// Where the config ties the head to the embedding and the source has another head, the model has
+/// that one, as [`settle_head`] decides.
+///
 /// # Errors
 /// [`Error::Weights`] with everything that is missing, unexpected, of the wrong shape or not a
 /// finite number, in one report. [`Error::Precision`] if the device does not compute in it.
@@ -112,6 +132,7 @@ pub fn load(
     if !precision.is_supported(device) {
         return Err(Error::Precision { precision });
     }
+    let config = settle_head(config, source)?;
     let specs = expected_tensors(&config);
     let mut report = LoadReport::compare(&specs, source.shapes());
     report.fail(source)?;

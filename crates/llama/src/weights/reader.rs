@@ -37,6 +37,11 @@ impl<'a> Reader<'a> {
         Self { bytes, format, window: Vec::new(), start: first, at: 0, first, end }
     }
 
+    /// The file, for messages.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.bytes.path()
+    }
+
     /// Bytes read so far.
     pub(crate) fn offset(&self) -> u64 {
         self.start + self.at as u64

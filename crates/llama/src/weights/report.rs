@@ -63,7 +63,7 @@ impl LoadReport {
 }
 
 /// Tensors that some exporters write and no model needs: rotary tables, which are computed, and a
-/// copy of a tied head.
+/// copy of a tied head, which was compared before.
 fn is_harmless(name: &str) -> bool {
     name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight"
 }

@@ -1,13 +1,14 @@
 //! Safetensors files: the header is read once, tensors one by one when asked for.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use burn::tensor::{DType, TensorData};
+use burn::tensor::TensorData;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::{Bytes, TensorSource};
+use super::element_type::{ElementType, narrowed};
+use super::{Bytes, FileKind};
 use crate::error::{Error, Result};
 
 /// Longest header that is read; the format's own limit.
@@ -23,25 +24,17 @@ pub struct SafetensorsFile {
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    dtype: DType,
+    element: ElementType,
     offset: u64,
     len: usize,
 }
 
-/// All files of a model.
-#[derive(Debug)]
-pub struct SafetensorsSource {
-    path: PathBuf,
-    files: Vec<SafetensorsFile>,
-    shapes: BTreeMap<String, Vec<usize>>,
-}
-
 impl SafetensorsFile {
-    /// Reads the header of a file.
+    /// Reads the header of a file. Tensors of every type may be in it; which of them can be read is
+    /// a question of [`read`](Self::read).
     ///
     /// # Errors
-    /// [`Error::Format`] for a header that is no header, data that is cut short or overlaps, and
-    /// numbers of a kind that models do not have.
+    /// [`Error::Format`] for a header that is no header, and data that is cut short or overlaps.
     pub fn new(bytes: Bytes) -> Result<Self> {
         let broken = |reason: String| Error::Format {
             path: bytes.path().into(),
@@ -55,9 +48,12 @@ impl SafetensorsFile {
         let header = u64::from_le_bytes(first.try_into().expect("eight bytes were read"));
         let room = bytes.len() - 8;
         if header > room || header > LONGEST_HEADER {
-            return Err(broken(format!(
-                "the header claims {header} bytes, the file has {room} behind its first 8"
-            )));
+            return Err(broken(match FileKind::of(&bytes)? {
+                kind @ (FileKind::Gguf | FileKind::Torch) => format!("it is {kind}"),
+                _ => format!(
+                    "the header claims {header} bytes, the file has {room} behind its first 8"
+                ),
+            }));
         }
         // `SafeTensors::read_metadata` would want the whole file; the header alone checks itself.
         let head = bytes.read(8, header as usize)?;
@@ -75,23 +71,22 @@ impl SafetensorsFile {
                     bytes.len()
                 )));
             }
-            let dtype = match info.dtype {
-                Dtype::F32 => DType::F32,
-                Dtype::F16 => DType::F16,
-                Dtype::BF16 => DType::BF16,
-                // Masks of old files, which nobody reads.
-                Dtype::BOOL | Dtype::U8 => DType::U8,
-                other => {
-                    return Err(broken(format!(
-                        "tensor {name} holds {other:?}, expected F32, F16 or BF16"
-                    )));
-                }
+            let Some(element) = element(info.dtype) else {
+                return Err(broken(format!(
+                    "tensor {name} holds {:?}, which is not known",
+                    info.dtype
+                )));
             };
             shapes.insert(name.clone(), info.shape.clone());
-            let place = Place { dtype, offset: data + start as u64, len: end - start };
+            let place = Place { element, offset: data + start as u64, len: end - start };
             places.insert(name, place);
         }
         Ok(Self { bytes, shapes, places })
+    }
+
+    /// The file, for messages.
+    pub fn path(&self) -> &Path {
+        self.bytes.path()
     }
 
     /// Every tensor's shape by name.
@@ -99,9 +94,9 @@ impl SafetensorsFile {
         &self.shapes
     }
 
-    /// Every tensor's precision by name.
-    pub fn dtypes(&self) -> BTreeMap<String, DType> {
-        self.places.iter().map(|(name, place)| (name.clone(), place.dtype)).collect()
+    /// What every tensor's numbers are, by name.
+    pub fn dtypes(&self) -> BTreeMap<String, ElementType> {
+        self.places.iter().map(|(name, place)| (name.clone(), place.element)).collect()
     }
 
     /// Size on disk.
@@ -109,10 +104,11 @@ impl SafetensorsFile {
         self.bytes.len()
     }
 
-    /// One tensor, in the file's precision.
+    /// One tensor, in the file's precision; f64 as f32.
     ///
     /// # Errors
-    /// [`Error::Format`] if there is none of that name, [`Error::Read`]
+    /// [`Error::TensorType`] for one of integers, truth values or numbers of 8 bits and fewer;
+    /// [`Error::Format`] if there is none of that name; [`Error::Read`].
     pub fn read(&self, name: &str) -> Result<TensorData> {
         let Some(place) = self.places.get(name) else {
             return Err(Error::Format {
@@ -121,65 +117,57 @@ impl SafetensorsFile {
                 reason: format!("no tensor is called {name}"),
             });
         };
-        if place.dtype == DType::U8 {
-            return Err(Error::Format {
+        let Some(dtype) = place.element.dtype().filter(|_| place.element.is_read()) else {
+            return Err(Error::TensorType {
                 path: self.bytes.path().into(),
-                format: "safetensors",
-                reason: format!("tensor {name} holds bytes, expected F32, F16 or BF16"),
+                tensor: name.into(),
+                found: place.element.to_string(),
+                expected: ElementType::READ.into(),
             });
-        }
+        };
         let bytes = self.bytes.read(place.offset, place.len)?;
-        Ok(TensorData::from_bytes_vec(bytes, self.shapes[name].clone(), place.dtype))
+        Ok(narrowed(TensorData::from_bytes_vec(bytes, self.shapes[name].clone(), dtype)))
+    }
+
+    /// Whether a tensor is the same as one of another file, or of this one: in shape, in type and
+    /// to the bit.
+    pub(super) fn same(&self, name: &str, other: &Self, theirs: &str) -> Result<bool> {
+        let (Some(one), Some(two)) = (self.places.get(name), other.places.get(theirs)) else {
+            return Ok(false);
+        };
+        if one.element != two.element || self.shapes[name] != other.shapes[theirs] {
+            return Ok(false);
+        }
+        self.bytes.equal(one.offset, (&other.bytes, two.offset), one.len as u64)
     }
 }
 
-impl SafetensorsSource {
-    /// The tensors of one or several files together; `path` is what messages call them.
-    ///
-    /// # Errors
-    /// [`Error::Format`] if two files hold a tensor of the same name.
-    pub fn new(path: impl Into<PathBuf>, files: Vec<SafetensorsFile>) -> Result<Self> {
-        let path = path.into();
-        let mut shapes = BTreeMap::new();
-        for file in &files {
-            for (name, shape) in &file.shapes {
-                if shapes.insert(name.clone(), shape.clone()).is_some() {
-                    return Err(Error::Format {
-                        path,
-                        format: "sharded safetensors",
-                        reason: format!("tensor {name} is in two files"),
-                    });
-                }
-            }
-        }
-        Ok(Self { path, files, shapes })
-    }
-
-    /// The files.
-    pub fn files(&self) -> &[SafetensorsFile] {
-        &self.files
-    }
-}
-
-impl TensorSource for SafetensorsSource {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
-        &self.shapes
-    }
-
-    fn read(&self, name: &str) -> Result<TensorData> {
-        let holder = self.files.iter().find(|file| file.places.contains_key(name));
-        match holder.or_else(|| self.files.first()) {
-            Some(file) => file.read(name),
-            None => Err(Error::NotAModel {
-                path: self.path.clone(),
-                reason: "no safetensors file".into(),
-            }),
-        }
-    }
+fn element(dtype: Dtype) -> Option<ElementType> {
+    Some(match dtype {
+        Dtype::BOOL => ElementType::BOOL,
+        Dtype::F4 => ElementType::F4,
+        Dtype::F6_E2M3 => ElementType::F6_E2M3,
+        Dtype::F6_E3M2 => ElementType::F6_E3M2,
+        Dtype::U8 => ElementType::U8,
+        Dtype::I8 => ElementType::I8,
+        Dtype::F8_E5M2 => ElementType::F8_E5M2,
+        Dtype::F8_E4M3 => ElementType::F8_E4M3,
+        Dtype::F8_E8M0 => ElementType::F8_E8M0,
+        Dtype::F8_E4M3FNUZ => ElementType::F8_E4M3FNUZ,
+        Dtype::F8_E5M2FNUZ => ElementType::F8_E5M2FNUZ,
+        Dtype::I16 => ElementType::I16,
+        Dtype::U16 => ElementType::U16,
+        Dtype::F16 => ElementType::F16,
+        Dtype::BF16 => ElementType::BF16,
+        Dtype::I32 => ElementType::I32,
+        Dtype::U32 => ElementType::U32,
+        Dtype::F32 => ElementType::F32,
+        Dtype::C64 => ElementType::C64,
+        Dtype::F64 => ElementType::F64,
+        Dtype::I64 => ElementType::I64,
+        Dtype::U64 => ElementType::U64,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -209,6 +197,23 @@ mod tests {
     }
 
     #[test]
+    fn only_the_type_of_a_tensor_that_is_read_matters() {
+        for (name, size) in [("I64", 8), ("F8_E4M3", 1), ("BOOL", 1), ("U8", 1), ("C64", 8)] {
+            let header = format!(
+                r#"{{"a":{{"dtype":"F64","shape":[1],"data_offsets":[0,8]}},
+                "odd":{{"dtype":"{name}","shape":[1],"data_offsets":[8,{}]}}}}"#,
+                8 + size
+            );
+            let data = [&0.5_f64.to_le_bytes()[..], &vec![0; size]].concat();
+            let file = file(&header, &data).unwrap();
+            assert_eq!(file.read("a").unwrap().as_slice::<f32>().unwrap(), [0.5]);
+            let error = file.read("odd").unwrap_err();
+            assert!(matches!(error, Error::TensorType { .. }), "{error}");
+            assert!(error.to_string().contains(&format!("tensor odd holds {name}")), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_no_such_file_says_why() {
         let one = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
         assert!(reason(one, &[0; 3]).contains("it was cut short"));
@@ -216,11 +221,12 @@ mod tests {
         let huge = r#"{"a":{"dtype":"F32","shape":[4611686018427387903],
             "data_offsets":[0,18446744073709551612]}}"#;
         assert!(file(huge, &[0; 4]).is_err());
-        let odd = r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
-        assert!(reason(odd, &[0; 8]).contains("tensor a holds I64"));
-        let error = SafetensorsFile::new(Bytes::memory("test", b"short")).unwrap_err();
-        assert!(error.to_string().contains("too few for a header"));
-        let error = SafetensorsFile::new(Bytes::memory("test", &[0xff; 16])).unwrap_err();
-        assert!(error.to_string().contains("the header claims"));
+        let of = |bytes: &'static [u8]| {
+            SafetensorsFile::new(Bytes::memory("test", bytes)).unwrap_err().to_string()
+        };
+        assert!(of(b"short").contains("too few for a header"));
+        assert!(of(&[0xff; 16]).contains("the header claims"));
+        assert!(of(b"GGUF\x03\0\0\0........").ends_with("it is a GGUF file"));
+        assert!(of(b"PK\x03\x04............").ends_with("it is a PyTorch file"));
     }
 }

@@ -11,6 +11,7 @@ pub use shards::MetaSource;
 use super::Bytes;
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::tokenizer::Tokenizer;
 use crate::torch::TorchFile;
 use crate::vocabulary;
@@ -27,7 +28,7 @@ pub const TOKENIZER_FILE: &str = "tokenizer.model";
 /// that do not fit together, [`Error::Config`], [`Error::Read`].
 pub fn open(folder: &Path) -> Result<(LlamaConfig, MetaSource)> {
     let path = folder.join(PARAMS_FILE);
-    let text = std::fs::read_to_string(&path).map_err(Error::read(&path))?;
+    let text = files::read_text(&path)?;
     let files = shard_paths(folder)?
         .into_iter()
         .map(|path| TorchFile::open(Bytes::open(path)?))
@@ -70,6 +71,6 @@ pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
         let reason = format!("{TOKENIZER_FILE} is neither here nor in the folder above");
         return Err(vocabulary::fail(folder, reason));
     };
-    let bytes = std::fs::read(path).map_err(Error::read(path))?;
+    let bytes = files::read(path)?;
     vocabulary::tokenizer_model(path, &bytes)
 }

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{DType, TensorData};
+use burn::tensor::TensorData;
 
 use super::WeightSizes;
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 use crate::torch::{TensorInfo, TorchFile};
-use crate::weights::TensorSource;
 use crate::weights::rotary_rows::halves_from_neighbours;
+use crate::weights::{ElementType, TensorSource, narrowed};
 
 const EMBEDDING: &str = "tok_embeddings.weight";
 const NORM: &str = "norm.weight";
@@ -63,10 +63,6 @@ impl MetaSource {
             for file in &files[1..] {
                 check_alike(first, file, name, info)?;
             }
-            if !matches!(info.dtype, DType::F32 | DType::F16 | DType::BF16) {
-                let reason = format!("{name} holds {:?}, expected F32, F16 or BF16", info.dtype);
-                return Err(broken(first, reason));
-            }
             let split = match info.shape[..] {
                 [_, _] if name == EMBEDDING && !columns => Split::Rows,
                 [_, _] if is_split_by_columns(name) => Split::Columns,
@@ -94,8 +90,8 @@ impl MetaSource {
         &self.files
     }
 
-    /// Every tensor's precision by name.
-    pub fn dtypes(&self) -> BTreeMap<String, DType> {
+    /// What every tensor's numbers are, by name.
+    pub fn dtypes(&self) -> BTreeMap<String, ElementType> {
         let first = self.files[0].tensors();
         let dtype = |(name, place): (&String, &Place)| (name.clone(), first[&place.name].dtype);
         self.places.iter().map(dtype).collect()
@@ -144,6 +140,14 @@ impl TensorSource for MetaSource {
         };
         let info = &self.files[0].tensors()[theirs];
         let shape = self.shapes[name].clone();
+        let Some(dtype) = info.dtype.dtype().filter(|_| info.dtype.is_read()) else {
+            return Err(Error::TensorType {
+                path: self.files[0].path().into(),
+                tensor: theirs.clone(),
+                found: info.dtype.to_string(),
+                expected: ElementType::READ.into(),
+            });
+        };
         let size = info.dtype.size();
         let mut whole = vec![0; shape.iter().product::<usize>() * size];
         for (index, file) in self.files.iter().enumerate() {
@@ -173,7 +177,7 @@ impl TensorSource for MetaSource {
                 broken(&self.files[0], reason)
             })?;
         }
-        Ok(TensorData::from_bytes_vec(whole, shape, info.dtype))
+        Ok(narrowed(TensorData::from_bytes_vec(whole, shape, dtype)))
     }
 }
 
