@@ -131,6 +131,9 @@ impl ModelArgs {
             check::before_work(&open, tell)?;
         }
         let source = self.source()?;
+        for unused in source.unused_settings() {
+            tell(&format!("note: {unused}"));
+        }
         let spinner = ProgressBar::new_spinner();
         spinner.enable_steady_tick(std::time::Duration::from_millis(120));
         spinner.set_message(format!("loading {}", source.path().display()));

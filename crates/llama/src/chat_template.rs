@@ -5,6 +5,7 @@
 //!
 //! Source: `transformers`, `utils/chat_template_utils.py`, `_cached_compile_jinja_template`.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::syntax::SyntaxConfig;
@@ -49,8 +50,8 @@ impl Message {
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    bos_token: Option<String>,
-    eos_token: Option<String>,
+    /// Special tokens by name.
+    tokens: BTreeMap<String, String>,
 }
 
 /// Name of the only template in the environment; error messages show it.
@@ -77,10 +78,10 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, without_generation_blocks(source))
             .map_err(|error| failed(&error))?;
-        Ok(Self { environment, bos_token: None, eos_token: None })
+        Ok(Self { environment, tokens: BTreeMap::new() })
     }
 
-    /// The template of a tokenizer, with its tokens for the start and the end of a text.
+    /// The template of a tokenizer, with its special tokens by their names, such as `eos_token`.
     ///
     /// # Errors
     /// [`Error::ChatTemplate`] if it has none or a broken one.
@@ -88,12 +89,11 @@ impl ChatTemplate {
         let source = tokenizer.chat_template.as_ref().ok_or_else(|| Error::ChatTemplate {
             reason: "the tokenizer has none: this model was not made for chats".into(),
         })?;
-        let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
-        Ok(Self {
-            bos_token: token(tokenizer.bos),
-            eos_token: token(tokenizer.eos.first().copied()),
-            ..Self::new(source)?
-        })
+        let mut tokens = tokenizer.special_tokens.clone();
+        for name in ["bos_token", "eos_token"] {
+            tokens.extend(tokenizer.named_token(name).map(|text| (name.to_owned(), text)));
+        }
+        Ok(Self { tokens, ..Self::new(source)? })
     }
 
     /// The text of a conversation; `add_generation_prompt` opens the assistant's next message.
@@ -105,15 +105,14 @@ impl ChatTemplate {
     /// [`Error::ChatTemplate`], also where the template itself refuses the messages, such as two
     /// of the same role in a row.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let token = |token: &Option<String>| token.clone().map_or(Value::UNDEFINED, Value::from);
         let context = context! {
             messages => Value::from(Serde(messages)),
             add_generation_prompt,
             // Templates ask whether these are none; an undefined variable would not be.
             tools => (),
             documents => (),
-            bos_token => token(&self.bos_token),
-            eos_token => token(&self.eos_token),
+            // Those that no file names are undefined.
+            ..Value::from(Serde(&self.tokens))
         };
         let template = self.environment.get_template(NAME).map_err(|error| failed(&error))?;
         template.render(context).map_err(|error| failed(&error))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 
+use crate::architecture;
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 use crate::files;
@@ -12,7 +13,9 @@ use crate::gguf::{self, GgufFile, GgufSource};
 use crate::model::Llama;
 use crate::not_a_model;
 use crate::precision::Precision;
+use crate::settings::UnusedSettings;
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer_files::TokenizerFiles;
 use crate::weights::meta::{self, MetaSource};
 use crate::weights::{
     self, Bytes, FileKind, HuggingFaceSource, SafetensorsFile, TensorSource, WeightFiles,
@@ -208,20 +211,43 @@ impl ModelSource {
     /// Reads the tokenizer with its special tokens and chat template.
     ///
     /// # Errors
-    /// [`Error::Read`] if there is none, [`Error::Tokenizer`] or [`Error::Format`].
+    /// [`Error::Read`] if there is none, [`Error::Tokenizer`] or [`Error::Format`]; [`Error::Tokenizer`] if
+    /// texts begin or end with a token that the model does not have.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        match &self.place {
-            Place::Folder => Tokenizer::from_folder(&self.path),
-            Place::Meta(_) => meta::tokenizer(&self.path),
-            Place::Gguf(file) => file.tokenizer(),
+        let mut tokenizer = match &self.place {
+            Place::Folder => Tokenizer::from_folder(&self.path)?,
+            Place::Meta(_) => meta::tokenizer(&self.path)?,
+            Place::Gguf(file) => file.tokenizer()?,
             Place::Embedded(files) => {
-                let mut tokenizer = Tokenizer::from_json(&self.path, files.tokenizer)?;
-                for json in [Some(files.config), files.tokenizer_config].into_iter().flatten() {
-                    tokenizer.read_settings(&self.path, json)?;
-                }
-                Ok(tokenizer)
+                let tokenizer = Tokenizer::from_json(&self.path, files.tokenizer)?;
+                tokenizer.with_files(&self.embedded_files(files)?)
             }
-        }
+        };
+        tokenizer.check_fits(self.config.vocab_size)?;
+        Ok(tokenizer)
+    }
+
+    /// Settings in the model's files that nothing here acts on; a file that cannot be read has none.
+    pub fn unused_settings(&self) -> Vec<UnusedSettings> {
+        let files = match &self.place {
+            Place::Folder => TokenizerFiles::read(&self.path).ok(),
+            Place::Embedded(files) => self.embedded_files(files).ok(),
+            Place::Gguf(file) => return file.unused_settings().into_iter().collect(),
+            Place::Meta(_) => None,
+        };
+        let Some(files) = files else { return Vec::new() };
+        let unused = files.config.as_ref().map_or_else(Vec::new, architecture::unused_keys);
+        let config = UnusedSettings::of("config.json", unused);
+        config.into_iter().chain(files.unused(self.config.vocab_size)).collect()
+    }
+
+    fn embedded_files(&self, files: &Embedded) -> Result<TokenizerFiles> {
+        let parse = |text| TokenizerFiles::parse(&self.path, text);
+        Ok(TokenizerFiles {
+            config: Some(parse(files.config)?),
+            tokenizer_config: files.tokenizer_config.map(parse).transpose()?,
+            ..TokenizerFiles::default()
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! Text ─► token ids, and back, with the model's special tokens and chat template.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::error::{Error, Result};
+use crate::tokenizer_files::TokenizerFiles;
+use crate::vocabulary;
 
 /// A model's tokenizer and what its files say about special tokens.
 #[derive(Debug, Clone)]
@@ -13,8 +14,11 @@ pub struct Tokenizer {
     path: PathBuf,
     /// Token that some models want at the start of a text.
     pub bos: Option<u32>,
-    /// Tokens that end a text; the first is the one to train with.
+    /// Tokens that end an answer; the first is the one that a text to learn from ends in.
     pub eos: Vec<u32>,
+    /// Texts of special tokens by transformers' names for them, such as `eos_token`, as the files beside the
+    /// tokenizer have them: what a chat template sees. Empty where there are ids only, as in a GGUF.
+    pub special_tokens: BTreeMap<String, String>,
     /// Jinja source of the chat template.
     pub chat_template: Option<String>,
 }
@@ -28,7 +32,14 @@ impl Tokenizer {
         inner.with_padding(None);
         // Refuses strides that are too long, and here there is none.
         let _ = inner.with_truncation(None);
-        Self { inner, path: path.into(), bos: None, eos: Vec::new(), chat_template: None }
+        Self {
+            inner,
+            path: path.into(),
+            bos: None,
+            eos: Vec::new(),
+            special_tokens: BTreeMap::new(),
+            chat_template: None,
+        }
     }
 
     /// Reads a `tokenizer.json`.
@@ -42,29 +53,51 @@ impl Tokenizer {
         Ok(Self::new(inner, path))
     }
 
-    /// Reads a Hugging Face folder: `tokenizer.json`, and what `config.json`,
-    /// `generation_config.json` and `tokenizer_config.json` say about special tokens.
+    /// Reads a Hugging Face folder: `tokenizer.json`, or in its absence `tokenizer.model` or `vocab.json`
+    /// with `merges.txt`, and what the files beside it say about special tokens.
     ///
     /// # Errors
-    /// [`Error::Read`] without a `tokenizer.json`, [`Error::Tokenizer`] or [`Error::Format`] for
-    /// broken files.
+    /// [`Error::Read`] without any of them, [`Error::Tokenizer`] or [`Error::Format`] for broken files.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        let json = std::fs::read(&path).map_err(Error::read(&path))?;
-        let mut tokenizer = Self::from_json(&path, &json)?;
-        for name in ["config.json", "generation_config.json", "tokenizer_config.json"] {
-            let path = folder.join(name);
-            if path.exists() {
-                let text = std::fs::read_to_string(&path).map_err(Error::read(&path))?;
-                tokenizer.read_settings(&path, &text)?;
+        vocabulary::from_folder(folder, &TokenizerFiles::read(folder)?)
+    }
+
+    /// The tokenizer with what a model's files say beside it.
+    #[must_use]
+    pub fn with_files(mut self, files: &TokenizerFiles) -> Self {
+        files.apply(&mut self);
+        self
+    }
+
+    /// Checks that the model has the tokens that texts begin and end with. An id at which an answer would
+    /// end is left out if the model can never say it.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`], as for such a token within a text.
+    pub fn check_fits(&mut self, vocab_size: usize) -> Result<()> {
+        let outside = |id: &u32| *id as usize >= vocab_size;
+        let named = |name: &str| self.special_tokens.get(name).and_then(|text| self.id(text));
+        let (named_bos, named_eos) = (named("bos_token"), named("eos_token"));
+        // An id of a config that no text begins with does no harm.
+        if !self.special_tokens.is_empty() && self.bos != named_bos {
+            self.bos = self.bos.filter(|id| !outside(id));
+        }
+        let none_left = self.eos.iter().all(outside);
+        let eos = self.eos.first().copied().filter(|id| none_left || named_eos == Some(*id));
+        for (name, id) in [("bos_token", self.bos), ("eos_token", eos)] {
+            if let Some(id) = id.filter(outside) {
+                let text = self.token(id).map_or(String::new(), |text| format!(" `{text}`"));
+                let error = Error::TokenId { id: id.into(), vocab_size };
+                let reason = format!("{name}{text}: {error}");
+                return Err(Error::Tokenizer { path: self.path.clone(), reason });
             }
         }
-        let template = folder.join("chat_template.jinja");
-        if template.exists() {
-            let text = std::fs::read_to_string(&template).map_err(Error::read(&template))?;
-            tokenizer.chat_template = Some(text);
-        }
-        Ok(tokenizer)
+        self.eos.retain(|id| !outside(id));
+        Ok(())
+    }
+
+    pub(crate) fn inner_mut(&mut self) -> &mut tokenizers::Tokenizer {
+        &mut self.inner
     }
 
     /// Writes `tokenizer.json`, `tokenizer_config.json` and `generation_config.json` into a
@@ -75,56 +108,21 @@ impl Tokenizer {
     pub fn save(&self, folder: &Path) -> Result<()> {
         let json = self.inner.to_string(false).map_err(|error| self.failed(&error))?;
         crate::files::write(&folder.join("tokenizer.json"), json.as_bytes())?;
-        let written = |ids: &[u32]| ids.first().and_then(|&id| self.token(id));
-        let settings = serde_json::json!({
+        let mut settings = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": written(self.bos.as_slice()),
-            "eos_token": written(&self.eos),
+            "bos_token": self.named_token("bos_token"),
+            "eos_token": self.named_token("eos_token"),
             "chat_template": self.chat_template,
         });
+        for (name, text) in &self.special_tokens {
+            settings[name] = text.as_str().into();
+        }
         let special = serde_json::json!({ "bos_token_id": self.bos, "eos_token_id": self.eos });
         for (name, json) in
             [("tokenizer_config.json", settings), ("generation_config.json", special)]
         {
             let text = serde_json::to_string_pretty(&json).expect("plain JSON");
             crate::files::write(&folder.join(name), format!("{text}\n").as_bytes())?;
-        }
-        Ok(())
-    }
-
-    /// Takes special tokens and the chat template from one of a model's JSON files.
-    ///
-    /// # Errors
-    /// [`Error::Format`]
-    pub fn read_settings(&mut self, path: &Path, text: &str) -> Result<()> {
-        let json: Value = serde_json::from_str(text).map_err(|error| Error::Format {
-            path: path.into(),
-            format: "JSON",
-            reason: error.to_string(),
-        })?;
-        // By id: a number or a list of them. By text: a string, or an object with `content`.
-        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        let token = |value: &Value| {
-            let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
-            self.inner.token_to_id(text)
-        };
-        let ids = |by_id: &str, by_text: &str| -> Vec<u32> {
-            match json.get(by_id) {
-                Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
-                Some(value) => id(value).into_iter().collect(),
-                None => json.get(by_text).and_then(token).into_iter().collect(),
-            }
-        };
-        let bos = ids("bos_token_id", "bos_token").first().copied();
-        let eos = ids("eos_token_id", "eos_token");
-        self.bos = bos.or(self.bos);
-        for id in eos {
-            if !self.eos.contains(&id) {
-                self.eos.push(id);
-            }
-        }
-        if let Some(template) = json.get("chat_template").and_then(chat_template) {
-            self.chat_template = Some(template.into());
         }
         Ok(())
     }
@@ -173,6 +171,20 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The text of a special token, by transformers' name for it: of the files beside the tokenizer, or if
+    /// they name none at all, of the ids.
+    pub(crate) fn named_token(&self, name: &str) -> Option<String> {
+        if !self.special_tokens.is_empty() {
+            return self.special_tokens.get(name).cloned();
+        }
+        let id = match name {
+            "bos_token" => self.bos,
+            "eos_token" => self.eos.first().copied(),
+            _ => None,
+        };
+        id.and_then(|id| self.token(id))
+    }
+
     /// Number of tokens, special ones included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
@@ -183,19 +195,10 @@ impl Tokenizer {
     }
 }
 
-/// The template of a `chat_template` field: a text, or the default of a list of named ones.
-fn chat_template(value: &Value) -> Option<&str> {
-    match value {
-        Value::Array(list) => {
-            let default = list.iter().find(|entry| entry["name"] == "default");
-            default.or(list.first())?.get("template")?.as_str()
-        }
-        value => value.as_str(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Chat templates against `transformers`; `tests/golden/README.md` tells how the file is made.
 
-use llama::{ChatTemplate, Message, Tokenizer};
+use llama::{ChatTemplate, Message, Tokenizer, TokenizerFiles};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -19,9 +19,9 @@ const TOKENIZER_CONFIG: &str = r#"{
 
 fn tokenizer() -> Tokenizer {
     let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
-    let mut tokenizer = Tokenizer::new(inner, "test");
-    tokenizer.read_settings("tokenizer_config.json".as_ref(), TOKENIZER_CONFIG).unwrap();
-    tokenizer
+    let json = TokenizerFiles::parse("tokenizer_config.json".as_ref(), TOKENIZER_CONFIG).unwrap();
+    let files = TokenizerFiles { tokenizer_config: Some(json), ..TokenizerFiles::default() };
+    Tokenizer::new(inner, "test").with_files(&files)
 }
 
 #[test]

@@ -34,10 +34,23 @@ impl<'a> Fields<'a> {
         self.json.get(key).is_some()
     }
 
-    /// An object within the object, if it is there.
-    pub(super) fn object(&self, key: &str) -> Option<Self> {
-        let json = self.json.get(key).filter(|value| !value.is_null())?;
-        Some(Self { path: self.path, json })
+    /// An object within the object, if it is there and not empty.
+    pub(super) fn object(&self, key: &str) -> Result<Option<Self>> {
+        match self.json.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(json @ Value::Object(object)) => {
+                Ok((!object.is_empty()).then_some(Self { path: self.path, json }))
+            }
+            Some(_) => Err(self.fail(format!("{key}: not an object"))),
+        }
+    }
+
+    /// Refuses another kind of the activation than these names of one.
+    pub(super) fn refuse_activation(&self, key: &str, fine: &[&str]) -> Result<()> {
+        match self.optional::<String>(key)?.filter(|found| !fine.contains(&found.as_str())) {
+            Some(found) => Err(Error::config(key, found, fine.join(" or "))),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a setting that changes the arithmetic in a way that is not known here.

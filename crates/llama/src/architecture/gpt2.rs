@@ -41,10 +41,32 @@ pub(super) static GPT2: Architecture = Architecture {
         // The causal mask, which older files hold.
         ignored: &[".attn.bias", ".attn.masked_bias"],
     },
+    keys: &[&[
+        "activation_function",
+        "hidden_size",
+        "layer_norm_epsilon",
+        "max_position_embeddings",
+        "n_embd",
+        "n_head",
+        "n_inner",
+        "n_layer",
+        "n_positions",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "scale_attn_by_inverse_layer_idx",
+        "scale_attn_weights",
+        "tie_word_embeddings",
+        "vocab_size",
+    ]],
     base,
     read,
     write,
 };
+
+/// transformers' names of two activations.
+const GELU: &[&str] = &["gelu", "gelu_python"];
+const GELU_TANH: &[&str] =
+    &["gelu_new", "gelu_accurate", "gelu_fast", "gelu_python_tanh", "gelu_pytorch_tanh"];
 
 fn base() -> LlamaConfig {
     LlamaConfig {
@@ -66,26 +88,36 @@ fn base() -> LlamaConfig {
 fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
     json.refuse("scale_attn_weights", true)?;
     json.refuse("scale_attn_by_inverse_layer_idx", false)?;
-    json.refuse("add_cross_attention", false)?;
     let feed_forward = match json.optional::<String>("activation_function")?.as_deref() {
-        None | Some("gelu_new" | "gelu_pytorch_tanh") => FeedForwardKind::GeluTanh,
-        Some("gelu") => FeedForwardKind::Gelu,
+        None => FeedForwardKind::GeluTanh,
+        Some(name) if GELU_TANH.contains(&name) => FeedForwardKind::GeluTanh,
+        Some(name) if GELU.contains(&name) => FeedForwardKind::Gelu,
         Some(other) => {
-            let expected = "gelu_new, gelu_pytorch_tanh or gelu";
+            let expected = [GELU_TANH, GELU].concat().join(" or ");
             return Err(Error::config("activation_function", other, expected));
         }
     };
-    let d_model: usize = json.required("n_embd")?;
-    let n_heads: usize = json.required("n_head")?;
+    // transformers takes the other families' words too, and where a file has both, those.
+    let size = |common: &str, own: &str| match json.optional::<usize>(common)? {
+        Some(size) => Ok(Some(size)),
+        None => json.optional::<usize>(own),
+    };
+    let required = |common: &str, own: &str| match size(common, own)? {
+        Some(size) => Ok(size),
+        None => json.required(own),
+    };
+    let d_model = required("hidden_size", "n_embd")?;
+    let n_heads = required("num_attention_heads", "n_head")?;
+    let max_positions = size("max_position_embeddings", "n_positions")?;
     Ok(LlamaConfig {
-        n_layers: json.required("n_layer")?,
+        n_layers: required("num_hidden_layers", "n_layer")?,
         n_heads,
         n_kv_heads: n_heads,
         head_dim: d_model / n_heads.max(1),
         d_model,
         d_ff: json.optional("n_inner")?.unwrap_or_else(|| d_model.saturating_mul(4)),
         vocab_size: json.required("vocab_size")?,
-        max_positions: json.optional("n_positions")?.unwrap_or(base.max_positions),
+        max_positions: max_positions.unwrap_or(base.max_positions),
         norm_eps: json.optional("layer_norm_epsilon")?.unwrap_or(base.norm_eps),
         tied_head: json.optional("tie_word_embeddings")?.unwrap_or(base.tied_head),
         feed_forward,

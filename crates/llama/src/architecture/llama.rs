@@ -5,10 +5,11 @@
 use serde_json::{Value, json};
 
 use super::fields::Fields;
+use super::keys::SIZES;
 use super::names::{Name, Names};
 use super::{Architecture, rope};
 use crate::config::LlamaConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub(crate) static LLAMA: Architecture = Architecture {
     name: "llama",
@@ -16,6 +17,7 @@ pub(crate) static LLAMA: Architecture = Architecture {
     gguf: "llama",
     gguf_interleaved: true,
     names: NAMES,
+    keys: &[SIZES, &["attention_bias", "layer_types", "mlp_bias"]],
     base,
     read,
     write,
@@ -57,13 +59,15 @@ fn base() -> LlamaConfig {
 
 fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
     let attention_bias = json.optional("attention_bias")?.unwrap_or(false);
-    Ok(LlamaConfig {
+    let config = LlamaConfig {
         qkv_bias: attention_bias,
         output_bias: attention_bias,
         mlp_bias: json.optional("mlp_bias")?.unwrap_or(false),
         // Llama's code knows no window, even where a file mentions one.
         ..sizes(json, base)?
-    })
+    };
+    layers_alike(json, &config)?;
+    Ok(config)
 }
 
 fn write(config: &LlamaConfig) -> Value {
@@ -73,25 +77,45 @@ fn write(config: &LlamaConfig) -> Value {
     json
 }
 
+/// transformers' names of one activation.
+const SILU: &[&str] = &["silu", "swish"];
+
 /// What Llama and its relatives say in the same words. Absent sizes are the base's.
 pub(super) fn sizes(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
-    json.refuse("hidden_act", "silu".to_owned())?;
+    json.refuse_activation("hidden_act", SILU)?;
     let d_model: usize = json.required("hidden_size")?;
     let n_heads: usize = json.required("num_attention_heads")?;
+    // Null is one for each head. Not to be named at all is a number of its own in some families.
+    let silent = if json.has("num_key_value_heads") { 0 } else { base.n_kv_heads };
+    let silent = if silent == 0 { n_heads } else { silent };
+    let max_positions = json.optional("max_position_embeddings")?.unwrap_or(base.max_positions);
     Ok(LlamaConfig {
         n_layers: json.required("num_hidden_layers")?,
         n_heads,
-        n_kv_heads: json.optional("num_key_value_heads")?.unwrap_or(n_heads),
+        n_kv_heads: json.optional("num_key_value_heads")?.unwrap_or(silent),
         head_dim: json.optional("head_dim")?.unwrap_or_else(|| d_model / n_heads.max(1)),
         d_model,
         d_ff: json.required("intermediate_size")?,
         vocab_size: json.required("vocab_size")?,
-        max_positions: json.optional("max_position_embeddings")?.unwrap_or(base.max_positions),
+        max_positions,
         norm_eps: json.optional("rms_norm_eps")?.unwrap_or(base.norm_eps),
-        rope: rope::read(json)?,
+        rope: rope::read(json, max_positions)?,
         tied_head: json.optional("tie_word_embeddings")?.unwrap_or(base.tied_head),
         ..base
     })
+}
+
+/// Refuses layers of which some look back farther than others, in families whose layers are all alike.
+pub(super) fn layers_alike(json: &Fields<'_>, config: &LlamaConfig) -> Result<()> {
+    let alike = match config.sliding_window {
+        Some(_) => "sliding_attention",
+        None => "full_attention",
+    };
+    let kinds: Vec<String> = json.optional("layer_types")?.unwrap_or_default();
+    match kinds.into_iter().find(|kind| kind != alike) {
+        Some(other) => Err(Error::config("layer_types", other, format!("{alike} everywhere"))),
+        None => Ok(()),
+    }
 }
 
 /// The way back of [`sizes`].

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::Architecture;
 use super::fields::Fields;
-use super::llama::{NAMES, sizes, sizes_json};
+use super::keys::SIZES;
+use super::llama::{NAMES, layers_alike, sizes, sizes_json};
 use crate::config::LlamaConfig;
 use crate::error::Result;
 
@@ -15,6 +16,7 @@ pub(super) static MISTRAL: Architecture = Architecture {
     gguf: "llama",
     gguf_interleaved: true,
     names: NAMES,
+    keys: &[SIZES, &["layer_types", "sliding_window"]],
     base,
     read,
     write,
@@ -22,16 +24,24 @@ pub(super) static MISTRAL: Architecture = Architecture {
 
 /// What transformers takes for granted where a file is silent.
 const DEFAULT_WINDOW: usize = 4096;
+const DEFAULT_KV_HEADS: usize = 8;
 
 fn base() -> LlamaConfig {
-    LlamaConfig { architecture: &MISTRAL, max_positions: 131_072, ..LlamaConfig::default() }
+    LlamaConfig {
+        architecture: &MISTRAL,
+        n_kv_heads: DEFAULT_KV_HEADS,
+        max_positions: 131_072,
+        ..LlamaConfig::default()
+    }
 }
 
 fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
     let silent = (!json.has("sliding_window")).then_some(DEFAULT_WINDOW);
     // Null is no window: the later models look back all the way.
     let sliding_window = json.optional("sliding_window")?.or(silent);
-    Ok(LlamaConfig { sliding_window, ..sizes(json, base)? })
+    let config = LlamaConfig { sliding_window, ..sizes(json, base)? };
+    layers_alike(json, &config)?;
+    Ok(config)
 }
 
 fn write(config: &LlamaConfig) -> Value {

@@ -11,6 +11,7 @@
 
 mod fields;
 mod gpt2;
+mod keys;
 mod llama;
 mod mistral;
 mod names;
@@ -47,7 +48,9 @@ pub struct Architecture {
     gguf_interleaved: bool,
     /// What its tensors are called.
     names: Names,
-    /// What is the same in every model of the family; sizes are left at zero.
+    /// Keys of `config.json` that [`read`](Self::read) acts on.
+    keys: &'static [&'static [&'static str]],
+    /// What is the same in every model of the family; sizes that every file names are left at zero.
     base: fn() -> LlamaConfig,
     /// Fills the base from `config.json`.
     read: fn(&Fields<'_>, LlamaConfig) -> Result<LlamaConfig>,
@@ -83,6 +86,11 @@ impl Architecture {
         &self.names
     }
 
+    /// Whether `config.json` may say something by this key that is acted on.
+    fn reads(&self, key: &str) -> bool {
+        self.keys.iter().any(|keys| keys.contains(&key))
+    }
+
     /// What is the same in every model of the family. The sizes are still to be filled in.
     pub fn base(&self) -> LlamaConfig {
         (self.base)()
@@ -97,9 +105,16 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<LlamaConfig> {
     let json: Value = serde_json::from_str(text).map_err(|error| Error::json(path, &error))?;
     let name = json.get("model_type").and_then(Value::as_str).unwrap_or("none");
     let known = Architecture::named(name).ok_or_else(|| unknown(path, name, |known| known.name))?;
+    keys::check(known, &json)?;
     let config = (known.read)(&Fields::new(path, &json), known.base())?;
     config.validate()?;
     Ok(config)
+}
+
+/// The keys of a `config.json` that nothing acts on, in order.
+pub(crate) fn unused_keys(json: &Value) -> Vec<String> {
+    let known = json.get("model_type").and_then(Value::as_str).and_then(Architecture::named);
+    known.map_or_else(Vec::new, |known| keys::unused(known, json))
 }
 
 /// The `config.json` of a model, which says exactly this config when it is read again.

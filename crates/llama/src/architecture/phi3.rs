@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::Architecture;
 use super::fields::Fields;
-use super::llama::{NAMES, sizes, sizes_json};
+use super::keys::SIZES;
+use super::llama::{NAMES, layers_alike, sizes, sizes_json};
 use super::names::Names;
 use crate::config::LlamaConfig;
 use crate::error::Result;
@@ -29,6 +30,7 @@ pub(super) static PHI3: Architecture = Architecture {
         ],
         ..NAMES
     },
+    keys: &[SIZES, &["layer_types", "sliding_window"]],
     base,
     read,
     write,
@@ -44,7 +46,10 @@ fn base() -> LlamaConfig {
 }
 
 fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
-    Ok(LlamaConfig { sliding_window: json.optional("sliding_window")?, ..sizes(json, base)? })
+    let sliding_window = json.optional("sliding_window")?;
+    let config = LlamaConfig { sliding_window, ..sizes(json, base)? };
+    layers_alike(json, &config)?;
+    Ok(config)
 }
 
 fn write(config: &LlamaConfig) -> Value {

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::Architecture;
 use super::fields::Fields;
-use super::llama::{NAMES, sizes, sizes_json};
+use super::keys::SIZES;
+use super::llama::{NAMES, layers_alike, sizes, sizes_json};
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 
@@ -15,10 +16,18 @@ pub(super) static QWEN2: Architecture = Architecture {
     gguf: "qwen2",
     gguf_interleaved: false,
     names: NAMES,
+    keys: &[SIZES, WINDOW],
     base,
     read,
     write,
 };
+
+/// Keys of a window.
+pub(super) const WINDOW: &[&str] =
+    &["layer_types", "max_window_layers", "sliding_window", "use_sliding_window"];
+
+/// What transformers takes for granted where a file is silent.
+pub(super) const DEFAULT_KV_HEADS: usize = 32;
 
 /// What transformers takes for granted where a file asks for a window and says no more.
 const DEFAULT_WINDOW: usize = 4096;
@@ -27,6 +36,7 @@ const DEFAULT_FULL_LAYERS: usize = 28;
 fn base() -> LlamaConfig {
     LlamaConfig {
         architecture: &QWEN2,
+        n_kv_heads: DEFAULT_KV_HEADS,
         max_positions: 32_768,
         qkv_bias: true,
         ..LlamaConfig::default()
@@ -45,11 +55,10 @@ fn write(config: &LlamaConfig) -> Value {
 
 /// Reads the window of the Qwen families. Their lowest `max_window_layers` look back all the way.
 pub(super) fn window(json: &Fields<'_>, config: LlamaConfig) -> Result<LlamaConfig> {
-    if !json.optional("use_sliding_window")?.unwrap_or(false) {
-        return Ok(config);
-    }
     let silent = (!json.has("sliding_window")).then_some(DEFAULT_WINDOW);
-    let Some(window) = json.optional("sliding_window")?.or(silent) else {
+    let asked = json.optional("use_sliding_window")?.unwrap_or(false);
+    let Some(window) = json.optional("sliding_window")?.or(silent).filter(|_| asked) else {
+        layers_alike(json, &config)?;
         return Ok(config);
     };
     let full_layers = match json.optional::<Vec<String>>("layer_types")? {

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::Architecture;
 use super::fields::Fields;
+use super::keys::SIZES;
 use super::llama::{NAMES, sizes, sizes_json};
-use super::qwen2::{window, window_json};
+use super::qwen2::{DEFAULT_KV_HEADS, WINDOW, window, window_json};
 use crate::config::LlamaConfig;
 use crate::error::Result;
 
@@ -15,6 +16,7 @@ pub(super) static QWEN3: Architecture = Architecture {
     gguf: "qwen3",
     gguf_interleaved: false,
     names: NAMES,
+    keys: &[SIZES, &["attention_bias"], WINDOW],
     base,
     read,
     write,
@@ -26,6 +28,7 @@ const DEFAULT_HEAD_DIM: usize = 128;
 fn base() -> LlamaConfig {
     LlamaConfig {
         architecture: &QWEN3,
+        n_kv_heads: DEFAULT_KV_HEADS,
         max_positions: 32_768,
         qk_norm: true,
         ..LlamaConfig::default()

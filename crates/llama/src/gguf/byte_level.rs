@@ -22,7 +22,7 @@ pub(crate) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// How Qwen2 and its successors split a text.
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(crate) const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// What splits a text before the merges see it.
 #[derive(Debug, Clone, Copy)]
@@ -77,10 +77,15 @@ pub(crate) fn assemble(
         .ignore_merges(matches!(splitter, Splitter::WholeWords(_)))
         .build()
         .map_err(|error| vocabulary::fail(path, format!("merges: {error}")))?;
+    Ok(around(model, splitter))
+}
+
+/// What makes a tokenizer of a model whose tokens are bytes as letters.
+pub(crate) fn around(model: BPE, splitter: Splitter) -> tokenizers::Tokenizer {
     let mut inner = tokenizers::Tokenizer::new(model);
     inner.with_pre_tokenizer(Some(pre_tokenizer(splitter)));
     inner.with_decoder(Some(ByteLevel::default()));
-    Ok(inner)
+    inner
 }
 
 fn pre_tokenizer(splitter: Splitter) -> PreTokenizerWrapper {

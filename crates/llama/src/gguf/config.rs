@@ -15,6 +15,7 @@ pub(super) fn config(file: &GgufFile) -> Result<LlamaConfig> {
     let metadata = file.metadata();
     let name: &str = metadata.required("general.architecture")?;
     let architecture = Architecture::of_gguf(file.path(), name)?;
+    super::keys::check(metadata, name)?;
     let base = architecture.base();
     let size = |key: &str| metadata.required::<usize>(&format!("{name}.{key}"));
     let optional_size = |key: &str| metadata.optional::<usize>(&format!("{name}.{key}"));

@@ -13,6 +13,7 @@ use super::tensor_info::{self, TensorInfo};
 use crate::config::LlamaConfig;
 use crate::error::Result;
 use crate::quantised::Blocks;
+use crate::settings::UnusedSettings;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Bytes;
 
@@ -125,6 +126,11 @@ impl GgufFile {
     /// [`Error::Format`](crate::Error::Format) for missing metadata.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         super::tokenizer::tokenizer(&self.metadata)
+    }
+
+    /// Settings of the architecture that nothing here acts on.
+    pub fn unused_settings(&self) -> Option<UnusedSettings> {
+        super::keys::unused(&self.metadata)
     }
 
     /// What is in the file, to show.

@@ -37,6 +37,7 @@ mod file;
 mod fixture;
 #[cfg(test)]
 mod fuzz;
+mod keys;
 mod metadata;
 mod reader;
 mod sentencepiece;

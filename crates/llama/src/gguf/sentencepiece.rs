@@ -4,7 +4,7 @@ use super::metadata::Metadata;
 use super::tokenizer::{Built, special_id};
 use crate::error::Result;
 use crate::vocabulary::Vocabulary;
-use crate::vocabulary::sentencepiece::{self, Settings};
+use crate::vocabulary::sentencepiece::{self, Settings, SpacePrefix};
 
 pub(super) fn build(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Built> {
     let scores: Vec<f64> = metadata.required("tokenizer.ggml.scores")?;
@@ -12,7 +12,11 @@ pub(super) fn build(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<
     let default = |id: u32| Some(id).filter(|&id| (id as usize) < vocabulary.tokens.len());
     let settings = Settings {
         unknown: special_id(metadata, vocabulary, "unknown_token_id")?.or(default(0)),
-        add_space_prefix: metadata.optional("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
+        space: if metadata.optional("tokenizer.ggml.add_space_prefix")?.unwrap_or(true) {
+            SpacePrefix::EachPart
+        } else {
+            SpacePrefix::Never
+        },
     };
     let inner = sentencepiece::build(metadata.path(), vocabulary, &scores, &settings)?;
     Ok(Built { inner, add_bos: true, bos: default(1), eos: default(2) })

@@ -3,6 +3,7 @@
 pub(crate) mod sentencepiece;
 mod sentencepiece_file;
 mod tiktoken_file;
+mod vocab_merges;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,8 @@ use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
 
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer_files::TokenizerFiles;
+use sentencepiece::SpacePrefix;
 
 /// Longest token, in bytes. Real ones stay below 1000.
 const LONGEST_TOKEN: usize = 4096;
@@ -98,19 +101,72 @@ impl<'a> Vocabulary<'a> {
 
     /// Puts one token before every text.
     pub(crate) fn prepend(&self, id: u32, inner: &mut tokenizers::Tokenizer) {
-        let token = self.tokens[id as usize];
-        let special = SpecialToken::new("bos".into(), vec![id], vec![token.into()])
-            .expect("one id and one token");
-        let template = TemplateProcessing::builder()
-            .try_single(vec!["bos", "$A"])
-            .expect("a valid template")
-            .try_pair(vec!["bos", "$A", "bos:1", "$B:1"])
-            .expect("a valid template")
-            .special_tokens(vec![special])
-            .build()
-            .expect("the template's token is given");
-        inner.with_post_processor(Some(template));
+        frame(inner, Some((id, self.tokens[id as usize])), None);
     }
+}
+
+/// Puts one token before every text, and one behind it.
+fn frame(inner: &mut tokenizers::Tokenizer, bos: Option<(u32, &str)>, eos: Option<(u32, &str)>) {
+    let ends = [("bos", bos), ("eos", eos)];
+    let special = ends.iter().filter_map(|(name, token)| {
+        let (id, text) = (*token)?;
+        let token = SpecialToken::new((*name).into(), vec![id], vec![text.into()]);
+        Some(token.expect("one id and one token"))
+    });
+    let mut single = vec!["$A"];
+    let mut pair = vec!["$A", "$B:1"];
+    if bos.is_some() {
+        single.insert(0, "bos");
+        pair.splice(0..1, ["bos", "$A", "bos:1"]);
+    }
+    if eos.is_some() {
+        single.push("eos");
+        pair.push("eos:1");
+    }
+    let template = TemplateProcessing::builder()
+        .try_single(single)
+        .expect("a valid template")
+        .try_pair(pair)
+        .expect("a valid template")
+        .special_tokens(special.collect::<Vec<_>>())
+        .build()
+        .expect("the template's tokens are given");
+    inner.with_post_processor(Some(template));
+}
+
+/// Reads the tokenizer of a Hugging Face folder: its `tokenizer.json`, or in its absence an older form,
+/// whose class in transformers puts a token before every text, or behind it, where
+/// `tokenizer_config.json` says so; before a Llama's also where it says nothing.
+///
+/// # Errors
+/// [`Error::Read`] if there is none, or as the readers of the forms.
+pub(crate) fn from_folder(folder: &Path, files: &TokenizerFiles) -> Result<Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    let model = folder.join("tokenizer.model");
+    let (tokenizer, adds_bos) = if path.exists() {
+        let json = std::fs::read(&path).map_err(Error::read(&path))?;
+        return Ok(Tokenizer::from_json(&path, &json)?.with_files(files));
+    } else if model.exists() {
+        let bytes = std::fs::read(&model).map_err(Error::read(&model))?;
+        let space = if files.is_legacy() { SpacePrefix::EachPart } else { SpacePrefix::Start };
+        (read_model(model, &bytes, space)?, true)
+    } else if vocab_merges::FILES.iter().all(|name| folder.join(name).exists()) {
+        (vocab_merges::tokenizer(folder, files.class())?, false)
+    } else {
+        let none = std::io::ErrorKind::NotFound.into();
+        return Err(Error::Read { path, source: none });
+    };
+    let mut tokenizer = tokenizer.with_files(files);
+    let token = |id: Option<u32>, adds: bool| {
+        let id = id.filter(|_| adds)?;
+        Some((id, tokenizer.token(id)?))
+    };
+    let bos = token(tokenizer.bos, files.adds("add_bos_token").unwrap_or(adds_bos));
+    let eos = tokenizer.eos.first().copied();
+    let eos = token(eos, files.adds("add_eos_token").unwrap_or(false));
+    let [bos, eos] = [&bos, &eos].map(|end| end.as_ref().map(|(id, text)| (*id, text.as_str())));
+    frame(tokenizer.inner_mut(), bos, eos);
+    Ok(tokenizer)
 }
 
 /// Reads Meta's `tokenizer.model`: SentencePiece's own file, or since Llama 3 tiktoken's.
@@ -119,11 +175,14 @@ impl<'a> Vocabulary<'a> {
 /// [`Error::Format`] for a file that is neither, [`Error::Tokenizer`] for one that is inconsistent
 /// or of a kind that is not supported.
 pub(crate) fn tokenizer_model(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<Tokenizer> {
-    let path = path.into();
+    read_model(path.into(), bytes, SpacePrefix::EachPart)
+}
+
+fn read_model(path: PathBuf, bytes: &[u8], space: SpacePrefix) -> Result<Tokenizer> {
     if tiktoken_file::looks_like(bytes) {
         tiktoken_file::tokenizer(&path, bytes)
     } else {
-        sentencepiece_file::tokenizer(&path, bytes)
+        sentencepiece_file::tokenizer(&path, bytes, space)
     }
 }
 

@@ -12,6 +12,7 @@ use tokenizers::decoders::sequence::Sequence as Decoders;
 use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -26,8 +27,19 @@ const SPACE: &str = "▁";
 pub(crate) struct Settings {
     /// Token of what no token is.
     pub(crate) unknown: Option<u32>,
-    /// Whether a space is put before every text.
-    pub(crate) add_space_prefix: bool,
+    /// Where a space is put in front.
+    pub(crate) space: SpacePrefix,
+}
+
+/// Where a space is put in front, so that the first word of a text is a word like others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpacePrefix {
+    /// Nowhere.
+    Never,
+    /// Before every text and every part of one behind a special token.
+    EachPart,
+    /// Before every text that has none there.
+    Start,
 }
 
 /// The tokenizer of tokens and their scores.
@@ -60,12 +72,18 @@ pub(crate) fn build(
     let mut normalizers = vec![replace(" ", SPACE).into()];
     let mut decoders =
         vec![replace(SPACE, " ").into(), ByteFallback::new().into(), Fuse::new().into()];
-    if settings.add_space_prefix {
+    if settings.space == SpacePrefix::EachPart {
         normalizers.insert(0, Prepend::new(SPACE.into()).into());
+    }
+    if settings.space != SpacePrefix::Never {
         decoders.push(Strip::new(' ', 1, 0).into());
     }
     let mut inner = tokenizers::Tokenizer::new(model);
-    inner.with_normalizer(Some(Normalizers::new(normalizers)));
+    if settings.space == SpacePrefix::Start {
+        inner.with_pre_tokenizer(Some(Metaspace::new('▁', PrependScheme::First, false)));
+    } else {
+        inner.with_normalizer(Some(Normalizers::new(normalizers)));
+    }
     inner.with_decoder(Some(Decoders::new(decoders)));
     Ok(inner)
 }

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use super::sentencepiece::{self, Settings};
+use super::sentencepiece::{self, Settings, SpacePrefix};
 use super::{TokenKind, Vocabulary, fail};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
@@ -30,7 +30,8 @@ struct Model<'a> {
     escape_spaces: bool,
 }
 
-pub(super) fn tokenizer(path: &Path, bytes: &[u8]) -> Result<Tokenizer> {
+/// `space` is where a space is put in front, in a model that puts one there.
+pub(super) fn tokenizer(path: &Path, bytes: &[u8], space: SpacePrefix) -> Result<Tokenizer> {
     let model = Model::read(bytes).ok_or_else(|| Error::Format {
         path: path.into(),
         format: "SentencePiece",
@@ -50,7 +51,8 @@ pub(super) fn tokenizer(path: &Path, bytes: &[u8]) -> Result<Tokenizer> {
         id.map(|id| vocabulary.check_id(path, name, id)).transpose()
     };
     let unknown = id("unk_id", unknown)?;
-    let settings = Settings { unknown, add_space_prefix: model.add_space_prefix };
+    let space = if model.add_space_prefix { space } else { SpacePrefix::Never };
+    let settings = Settings { unknown, space };
     let mut inner = sentencepiece::build(path, &vocabulary, &scores, &settings)?;
     vocabulary.add_to(&mut inner);
     let bos = id("bos_id", bos)?;
@@ -231,7 +233,8 @@ mod tests {
     const KEEP_SPACES: &[u8] = &[0x20, 0];
 
     fn built(trainer: &[u8], normalizer: &[u8]) -> Result<Tokenizer> {
-        tokenizer(Path::new("tokenizer.model"), &model(trainer, normalizer))
+        let bytes = model(trainer, normalizer);
+        tokenizer(Path::new("tokenizer.model"), &bytes, SpacePrefix::EachPart)
     }
 
     #[test]
@@ -250,6 +253,18 @@ mod tests {
     }
 
     #[test]
+    fn a_space_in_front_of_each_part_or_of_the_text_alone() {
+        let ids = |space| {
+            let bytes = model(BPE_MODEL, KEEP_SPACES);
+            let tokenizer = tokenizer(Path::new("tokenizer.model"), &bytes, space).unwrap();
+            ["a a", "</s>a", " a"].map(|text| tokenizer.encode_raw(text).unwrap())
+        };
+        let each = ids(SpacePrefix::EachPart);
+        assert_eq!(each, [vec![3, 3], vec![2, 3], vec![4, 3]]);
+        assert_eq!(ids(SpacePrefix::Start), [vec![3, 3], vec![2, 5], vec![3]]);
+    }
+
+    #[test]
     fn what_no_llama_has_is_named() {
         let message = |trainer, normalizer| built(trainer, normalizer).unwrap_err().to_string();
         assert!(message(&[], KEEP_SPACES).contains("a model that is not BPE is not supported"));
@@ -263,7 +278,8 @@ mod tests {
     #[test]
     fn broken_messages_are_refused() {
         let whole = model(BPE_MODEL, KEEP_SPACES);
-        let open = |bytes: &[u8]| tokenizer(Path::new("tokenizer.model"), bytes);
+        let open =
+            |bytes: &[u8]| tokenizer(Path::new("tokenizer.model"), bytes, SpacePrefix::Start);
         assert!(open(&[]).unwrap_err().to_string().contains("no tokens"));
         let error = open(&whole[..whole.len() - 1]).unwrap_err().to_string();
         assert!(error.contains("not a valid SentencePiece file"), "{error}");

@@ -1,0 +1,134 @@
+//! Every key of a GGUF's metadata: read, refused unless it says nothing, or harmless.
+//!
+//! Keys of the architecture that stand in no table here are told as unused, so that a new one is a decision.
+//!
+//! Source: `llama.cpp`, `src/llama-arch.cpp` and `src/llama-model.cpp`.
+
+use super::metadata::Metadata;
+use super::value::Value;
+use crate::error::{Error, Result};
+use crate::settings::UnusedSettings;
+
+/// Keys behind the architecture's name that are read.
+const READ: &[&str] = &[
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.layer_norm_epsilon",
+    "attention.layer_norm_rms_epsilon",
+    "attention.sliding_window",
+    "attention.value_length",
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "expert_count",
+    "feed_forward_length",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scaling.factor",
+    "rope.scaling.type",
+    "vocab_size",
+];
+
+/// Keys behind the architecture's name that change the arithmetic in a way that is not known here, with
+/// the value that does not.
+const REFUSED: &[(&str, Option<f64>)] = &[
+    ("attention.causal", Some(1.0)),
+    ("attention.clamp_kqv", Some(0.0)),
+    ("attention.max_alibi_bias", Some(0.0)),
+    ("attention.scale", Some(0.0)),
+    ("attention.sliding_window_pattern", None),
+    ("attn_logit_softcapping", Some(0.0)),
+    ("embedding_scale", Some(1.0)),
+    ("expert_used_count", Some(0.0)),
+    ("final_logit_softcapping", Some(0.0)),
+    ("logit_scale", Some(1.0)),
+    ("residual_scale", Some(1.0)),
+    ("rope.dimension_sections", None),
+    ("rope.scale_linear", Some(1.0)),
+    ("rope.scaling.attn_factor", Some(1.0)),
+    ("use_parallel_residual", Some(0.0)),
+];
+
+/// Keys behind the architecture's name that change nothing of what is computed here.
+const HARMLESS: &[&str] =
+    &["rope.scaling.finetuned", "rope.scaling.original_context_length", "tensor_data_layout"];
+
+/// Refuses what the arithmetic here does not know.
+///
+/// # Errors
+/// [`Error::Config`] for the first such key.
+pub(super) fn check(metadata: &Metadata, architecture: &str) -> Result<()> {
+    for (key, fine) in REFUSED {
+        let key = format!("{architecture}.{key}");
+        let Some(value) = metadata.get(&key) else { continue };
+        let found = number(value);
+        if found.is_none() || found != *fine {
+            let found = found.map_or(value.kind().to_owned(), |found| found.to_string());
+            let fine = fine.map_or("no such key".to_owned(), |fine| format!("none or {fine}"));
+            return Err(Error::config(key, found, fine));
+        }
+    }
+    Ok(())
+}
+
+/// The keys of the architecture that nothing here acts on.
+pub(super) fn unused(metadata: &Metadata) -> Option<UnusedSettings> {
+    let Some(Value::Text(architecture)) = metadata.get("general.architecture") else { return None };
+    let keys = metadata.iter().map(|(key, _)| key);
+    let unused = keys.filter(|key| {
+        let own = key.strip_prefix(architecture.as_str()).and_then(|key| key.strip_prefix('.'));
+        own.is_some_and(|key| {
+            !READ.contains(&key)
+                && !HARMLESS.contains(&key)
+                && !REFUSED.iter().any(|(refused, _)| *refused == key)
+        })
+    });
+    let name = metadata.path().file_name().unwrap_or_default().to_string_lossy();
+    UnusedSettings::of(&name, unused.map(str::to_owned).collect())
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match *value {
+        Value::Bool(flag) => Some(f64::from(u8::from(flag))),
+        Value::Unsigned(number) => Some(number as f64),
+        Value::Signed(number) => Some(number as f64),
+        Value::F32(number) => Some(number.into()),
+        Value::F64(number) => Some(number),
+        Value::Text(_) | Value::Array(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, open};
+    use super::*;
+
+    #[test]
+    fn arithmetic_of_other_architectures_is_refused_by_name() {
+        for (key, fine) in REFUSED {
+            let key = format!("llama.{key}");
+            let config = |value: Value| {
+                let mut fixture = Fixture::model();
+                fixture.value(&key, &value);
+                open(fixture.bytes()).unwrap().config()
+            };
+            let message = config(Value::F32(0.5)).unwrap_err().to_string();
+            assert!(message.contains(&format!("{key} is 0.5, expected no")), "{message}");
+            if let Some(fine) = fine {
+                config(Value::F64(*fine)).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_keys_of_the_architecture_are_told() {
+        let mut fixture = Fixture::model();
+        assert_eq!(open(fixture.bytes()).unwrap().unused_settings(), None);
+        fixture.value("llama.rope.scaling.finetuned", &Value::Bool(true));
+        fixture.value("llama.foo", &Value::Bool(true));
+        fixture.value("general.foo", &Value::Bool(true));
+        let found = open(fixture.bytes()).unwrap().unused_settings().unwrap();
+        assert_eq!(found.to_string(), "test.gguf: 1 setting is not used: llama.foo");
+    }
+}

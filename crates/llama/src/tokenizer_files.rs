@@ -1,0 +1,235 @@
+//! The files beside a tokenizer ─► its special tokens, its chat template, the tokens that end a text.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+
+use crate::error::{Error, Result};
+use crate::settings;
+use crate::settings::UnusedSettings;
+use crate::special_tokens::SpecialTokens;
+use crate::tokenizer::Tokenizer;
+
+/// What a model's files say beside the tokenizer itself. Each may be absent.
+///
+/// Where they disagree, what counts is what transformers takes:
+///
+/// - special tokens, with the texts that a chat template sees, come from `tokenizer_config.json`; where that
+///   has no `added_tokens_decoder`, also from `special_tokens_map.json`, which counts more, and from
+///   `added_tokens.json`;
+/// - a text to learn from ends in the `eos_token` of these, and in the first of the ids below if there is none;
+/// - an answer ends at the `eos_token_id` of `generation_config.json`, in its absence of `config.json`, and at
+///   the end of a text to learn from in any case, so that an answer stops where the model was taught to.
+#[derive(Debug, Clone, Default)]
+pub struct TokenizerFiles {
+    /// `config.json`
+    pub config: Option<Value>,
+    /// `generation_config.json`
+    pub generation_config: Option<Value>,
+    /// `tokenizer_config.json`
+    pub tokenizer_config: Option<Value>,
+    /// `special_tokens_map.json`
+    pub special_tokens_map: Option<Value>,
+    /// `added_tokens.json`
+    pub added_tokens: Option<Value>,
+    /// `chat_template.jinja`, which counts before the template in `tokenizer_config.json`.
+    pub chat_template: Option<String>,
+}
+
+impl TokenizerFiles {
+    /// Reads those that a Hugging Face folder has.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::Format`] for a broken one.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let text = |name: &str| {
+            let path = folder.join(name);
+            let text = path.exists().then(|| std::fs::read_to_string(&path));
+            text.transpose().map_err(Error::read(&path))
+        };
+        let json =
+            |name: &str| text(name)?.map(|text| Self::parse(&folder.join(name), &text)).transpose();
+        Ok(Self {
+            config: json("config.json")?,
+            generation_config: json("generation_config.json")?,
+            tokenizer_config: json("tokenizer_config.json")?,
+            special_tokens_map: json("special_tokens_map.json")?,
+            added_tokens: json("added_tokens.json")?,
+            chat_template: text("chat_template.jinja")?,
+        })
+    }
+
+    /// The JSON of one of the files.
+    ///
+    /// # Errors
+    /// [`Error::Format`]
+    pub fn parse(path: &Path, text: &str) -> Result<Value> {
+        serde_json::from_str(text).map_err(|error| Error::json(path, &error))
+    }
+
+    /// Gives a tokenizer what the files say.
+    pub(crate) fn apply(&self, tokenizer: &mut Tokenizer) {
+        let inner = tokenizer.inner_mut();
+        let mut special = SpecialTokens::new(
+            self.tokenizer_config.as_ref(),
+            self.special_tokens_map.as_ref(),
+            self.added_tokens.as_ref(),
+        );
+        for (name, text) in self.class_tokens(inner) {
+            special.stand_in(name, text, inner);
+        }
+        special.add_to(inner);
+        // These classes make their own, and look past what `tokenizer.json` says of it.
+        if matches!(self.class(), "GPT2Tokenizer" | "Qwen2Tokenizer") {
+            let adds = self.setting("add_prefix_space") == Some(&Value::Bool(true));
+            set_space_prefix(inner, adds);
+        }
+        if self.setting("split_special_tokens") == Some(&Value::Bool(true)) {
+            inner.set_encode_special_tokens(true);
+        }
+        let texts = special.texts();
+        let named = |name: &str| texts.get(name).and_then(|text| inner.token_to_id(text));
+        let (bos, eos) = (named("bos_token"), named("eos_token"));
+        tokenizer.bos = bos.or(self.ids("bos_token_id").first().copied()).or(tokenizer.bos);
+        // What the tokenizer itself named counts where no file does.
+        let named_by_files = eos.into_iter().chain(self.ids("eos_token_id")).collect::<Vec<_>>();
+        if !named_by_files.is_empty() {
+            tokenizer.eos.clear();
+        }
+        for id in named_by_files {
+            if !tokenizer.eos.contains(&id) {
+                tokenizer.eos.push(id);
+            }
+        }
+        tokenizer.special_tokens = texts;
+        let template = self.setting("chat_template").and_then(chat_template).map(str::to_owned);
+        tokenizer.chat_template =
+            self.chat_template.clone().or(template).or(tokenizer.chat_template.take());
+    }
+
+    fn setting(&self, key: &str) -> Option<&Value> {
+        self.tokenizer_config.as_ref()?.get(key)
+    }
+
+    /// Whether a text is to begin, or end, with the token of that; `None` where no file says.
+    pub(crate) fn adds(&self, key: &str) -> Option<bool> {
+        self.setting(key)?.as_bool()
+    }
+
+    /// Whether transformers puts a space before each part of a text, not only the first.
+    pub(crate) fn is_legacy(&self) -> bool {
+        self.setting("legacy") == Some(&Value::Bool(true))
+    }
+
+    /// Ids that `generation_config.json`, or in its silence `config.json`, gives for a key.
+    fn ids(&self, key: &str) -> Vec<u32> {
+        let id = |value: &Value| value.as_u64().map(|id| u32::try_from(id).unwrap_or(u32::MAX));
+        let ids = |file: &Option<Value>| match file.as_ref().and_then(|json| json.get(key)) {
+            Some(Value::Array(list)) => list.iter().filter_map(id).collect::<Vec<_>>(),
+            Some(value) => id(value).into_iter().collect(),
+            None => Vec::new(),
+        };
+        let asked = ids(&self.generation_config);
+        if asked.is_empty() { ids(&self.config) } else { asked }
+    }
+
+    /// transformers' class for the tokenizer; empty where it is none of its own.
+    ///
+    /// Source: `transformers`, `models/auto/tokenization_auto.py`.
+    pub(crate) fn class(&self) -> &str {
+        let in_config = || self.config.as_ref()?.get("tokenizer_class");
+        let class = self.setting("tokenizer_class").or_else(in_config).and_then(Value::as_str);
+        let class = class.map(|name| name.trim_end_matches("Fast"));
+        let model_type = self.config.as_ref().and_then(|json| json.get("model_type")?.as_str());
+        match (model_type.unwrap_or_default(), class) {
+            // These look past what a file names.
+            ("mistral" | "phi3", _) => "",
+            ("qwen2", _) | ("qwen3", None) => "Qwen2Tokenizer",
+            ("gpt2", None) => "GPT2Tokenizer",
+            (_, class) => class.unwrap_or_default(),
+        }
+    }
+
+    /// Special tokens that the class of the tokenizer has where no file names others.
+    ///
+    /// Source: `transformers`, `tokenization_*.py` of the families.
+    fn class_tokens(
+        &self,
+        inner: &tokenizers::Tokenizer,
+    ) -> &'static [(&'static str, &'static str)] {
+        const END: &str = "<|endoftext|>";
+        match self.class() {
+            "GPT2Tokenizer" => &[("bos_token", END), ("eos_token", END), ("unk_token", END)],
+            "Qwen2Tokenizer" => &[("eos_token", END), ("pad_token", END), ("unk_token", END)],
+            "LlamaTokenizer" if !is_byte_level(inner) => {
+                &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")]
+            }
+            _ => &[],
+        }
+    }
+
+    /// The settings of each file that nothing here acts on; `vocab_size` is the model's.
+    pub(crate) fn unused(&self, vocab_size: usize) -> Vec<UnusedSettings> {
+        let unused = |file: &Option<Value>, unused: fn(&Value) -> Vec<String>| {
+            file.as_ref().map_or_else(Vec::new, unused)
+        };
+        let mut generation = unused(&self.generation_config, settings::generation::unused);
+        let never = self.ids("eos_token_id").into_iter().filter(|id| *id as usize >= vocab_size);
+        generation.extend(never.map(|id| format!("eos_token_id {id} (no token of the model)")));
+        let files = [
+            ("generation_config.json", generation),
+            ("tokenizer_config.json", unused(&self.tokenizer_config, settings::tokenizer::unused)),
+            (
+                "special_tokens_map.json",
+                unused(&self.special_tokens_map, settings::tokenizer::unused),
+            ),
+        ];
+        files
+            .into_iter()
+            .filter_map(|(file, settings)| UnusedSettings::of(file, settings))
+            .collect()
+    }
+}
+
+/// Lets a tokenizer that works on bytes put a space before a text, or not.
+fn set_space_prefix(inner: &mut tokenizers::Tokenizer, adds: bool) {
+    let set = |splitter: PreTokenizerWrapper| match splitter {
+        PreTokenizerWrapper::ByteLevel(bytes) => {
+            let ByteLevel { trim_offsets, use_regex, .. } = bytes;
+            PreTokenizerWrapper::ByteLevel(ByteLevel::new(adds, trim_offsets, use_regex))
+        }
+        other => other,
+    };
+    let splitter = match inner.get_pre_tokenizer().cloned() {
+        Some(PreTokenizerWrapper::Sequence(parts)) => {
+            let parts = parts.as_ref().iter().cloned().map(set).collect();
+            PreTokenizerWrapper::Sequence(Sequence::new(parts))
+        }
+        Some(splitter) => set(splitter),
+        None => return,
+    };
+    inner.with_pre_tokenizer(Some(splitter));
+}
+
+/// Whether a tokenizer works on bytes, as GPT-2's and Llama 3's do.
+fn is_byte_level(inner: &tokenizers::Tokenizer) -> bool {
+    let json = serde_json::to_string(&inner.get_pre_tokenizer()).unwrap_or_default();
+    json.contains("\"ByteLevel\"")
+}
+
+/// The template of a `chat_template` field: a text, or the default of several.
+fn chat_template(value: &Value) -> Option<&str> {
+    match value {
+        Value::Array(list) => {
+            let default = list.iter().find(|entry| entry["name"] == "default");
+            default.or(list.first())?.get("template")?.as_str()
+        }
+        Value::Object(templates) => {
+            templates.get("default").or(templates.values().next())?.as_str()
+        }
+        value => value.as_str(),
+    }
+}
