@@ -1,6 +1,6 @@
 //! What can go wrong with an adapter and its files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -105,6 +105,40 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A setting of an adapter's config that changes what it computes and is not implemented.
+    #[error("{path}: `{setting}` of {found} is not read")]
+    Setting {
+        /// The config.
+        path: PathBuf,
+        /// The setting.
+        setting: String,
+        /// Its value.
+        found: String,
+    },
+    /// LoRA for a base that PEFT itself changes when it loads such an adapter.
+    #[error(
+        "{path}: PEFT changes the base model when it loads LoRA with `init_lora_weights` of {found}, and this program does not"
+    )]
+    ChangesBase {
+        /// The config.
+        path: PathBuf,
+        /// Its value.
+        found: String,
+    },
+    /// A folder of adapters where a single one is wanted.
+    #[error("{path}: no adapter here, but in its folders: {}", .inside.join(", "))]
+    AdaptersInside {
+        /// The folder.
+        path: PathBuf,
+        /// Names of the folders or files that are adapters.
+        inside: Vec<String>,
+    },
+    /// A base model where an adapter is wanted.
+    #[error("{path}: this is a model, not an adapter")]
+    IsModel {
+        /// Its folder or file.
+        path: PathBuf,
+    },
     /// Tensors that do not fit the adapter's config or the model.
     #[error("{path}: the adapter does not fit{}", .problems.iter().map(|p| format!("\n  {p}")).collect::<String>())]
     Tensors {
@@ -127,6 +161,14 @@ fn there_are(present: &[String]) -> String {
 }
 
 impl Error {
+    /// A setting of a config that is refused.
+    pub(crate) fn setting(path: &Path, setting: &str, value: &serde_json::Value) -> Self {
+        let found = value.to_string();
+        let short = found.chars().take(60).collect::<String>();
+        let found = if short.len() < found.len() { format!("{short}...") } else { found };
+        Self::Setting { path: path.into(), setting: setting.into(), found }
+    }
+
     /// What the user may try, where there is an obvious mend.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -144,6 +186,20 @@ impl Error {
                 "give the folder that holds adapter_config.json and \
                      adapter_model.safetensors, or the file of an adapter of the original release, \
                      lit-llama or litgpt",
+            ),
+            Self::Setting { .. } => Some(
+                "let PEFT merge it into its base (`merge_and_unload`), save that, and take it as the \
+                 base model without an adapter",
+            ),
+            Self::ChangesBase { .. } => Some(
+                "let PEFT make an ordinary LoRA of it (`save_pretrained` with \
+                 `path_initial_model_for_weight_conversion`), or merge it into its base \
+                 (`merge_and_unload`) and take that as the base model",
+            ),
+            Self::AdaptersInside { .. } => Some("give one of them"),
+            Self::IsModel { .. } => Some(
+                "an adapter is a folder with adapter_config.json, or a file of the original release, \
+                 lit-llama or litgpt; this is a base that adapters are made for",
             ),
             Self::ConfigFile { .. } => {
                 Some("give the folder of an ADAPTION_PROMPT adapter, as PEFT or `train` writes it")

@@ -24,6 +24,9 @@ pub enum Error {
     /// A name that `fetch` does not know.
     #[error("`{name}` is no model that can be fetched")]
     NotFetchable { name: String },
+    /// Something that belongs in another place of the command line.
+    #[error("{message}")]
+    Elsewhere { message: String, hint: String },
     /// An adapter that does not fit the model.
     #[error("the adapter in {path} does not fit the model: {source}")]
     Misfit {
@@ -86,6 +89,7 @@ impl Error {
         let names = || KNOWN.map(|model| model.name).join(", ");
         let hint = match self {
             Self::Usage { hint, .. } => return hint.clone(),
+            Self::Elsewhere { hint, .. } => hint.clone(),
             Self::NoSuchModel { .. } => format!(
                 "--model takes a folder with config.json and *.safetensors, a .gguf file, the name \
                  of a fetched model ({}), or a Hugging Face id such as owner/name; without --model \

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use adaption_prompt::AdapterSummary;
+use adaption_prompt::files::Format;
 use anyhow::Context;
 use burn::tensor::Device;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -79,7 +81,7 @@ impl ModelArgs {
     pub fn source(&self) -> anyhow::Result<ModelSource> {
         let Some(name) = &self.model else { return built_in_source() };
         if Path::new(name).exists() {
-            return Ok(ModelSource::open(name)?);
+            return ModelSource::open(name).map_err(|error| not_a_model(name, error));
         }
         if let Some(known) = KnownModel::find(name) {
             return Ok(ModelSource::open(known.fetched()?)?);
@@ -138,6 +140,23 @@ impl ModelArgs {
         spinner.finish_and_clear();
         Ok(Base { llama: llama?, source, device: open.device })
     }
+}
+
+/// What to say of a path that is no model: perhaps it is an adapter.
+fn not_a_model(name: &str, error: llama::Error) -> anyhow::Error {
+    let path = Path::new(name);
+    if Format::detect(path).is_err() {
+        return error.into();
+    }
+    let base = AdapterSummary::read(path).ok().and_then(|summary| summary.base_model);
+    let base = base.map_or(String::new(), |base| format!(" (`{}`)", base.escape_debug()));
+    Error::Elsewhere {
+        message: format!("{name}: this is an adapter, not a base model"),
+        hint: format!(
+            "give it with --adapter, and the base that it was made for{base} with --model"
+        ),
+    }
+    .into()
 }
 
 /// The model that is part of this program.

@@ -11,6 +11,7 @@ use train::{
     answer_rows, split_rows,
 };
 
+use crate::adapters::note_unknown;
 use crate::condition::{ConditionArgs, PromptSize};
 use crate::error::Error;
 use crate::images::{EncoderArgs, RowImageArgs, tell_unseen};
@@ -245,6 +246,7 @@ impl Args {
     /// How the adapter of `--from-adapter` sees images, if it does.
     fn started_with(&self) -> anyhow::Result<Option<ImageConfig>> {
         let started = self.from_adapter.as_deref().map(AdapterSummary::read).transpose()?;
+        self.from_adapter.as_deref().into_iter().for_each(note_unknown);
         Ok(started.and_then(|summary| summary.image))
     }
 
