@@ -1,5 +1,6 @@
 //! The command from outside: exit codes, texts, JSON.
 
+mod adapter_files;
 mod answers;
 mod bad_models;
 mod chat;

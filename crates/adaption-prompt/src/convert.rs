@@ -10,8 +10,8 @@ use llama::{LinearName, NormName, Sizes, read_back};
 use crate::adapter::{AdaptionPrompt, LayerPrompt};
 use crate::config::{AdaptionPromptConfig, Gate, Init};
 use crate::data::{
-    AdapterData, BaseInfo, ImageData, LoraData, PromptData, PromptLayer, V2Data, V2LinearData,
-    V2NormData,
+    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayer, V2Data,
+    V2LinearData, V2NormData,
 };
 use crate::error::{Error, Result};
 use crate::files::keys::{Part, key};
@@ -210,13 +210,12 @@ fn check_v2(v2: &V2Data, model: &Sizes, problems: &mut Vec<String>) {
 }
 
 fn check_lora(lora: &LoraData, model: &Sizes, problems: &mut Vec<String>) {
-    for ((layer, name), (a, b)) in &lora.pairs {
+    for ((layer, name), LoraPairData { rank, a, b }) in &lora.pairs {
         if !model.has(*layer, *name) {
             problems.push(format!("the model has no {name:?} in layer {layer}"));
             continue;
         }
         let [d_out, d_in] = model.linear_shape(*name);
-        let rank = lora.rank;
         for (what, found, expected) in [("A", a.len(), rank * d_in), ("B", b.len(), rank * d_out)] {
             if found != expected {
                 problems.push(format!(
@@ -327,18 +326,20 @@ fn v2_to(v2: &AdapterV2) -> Result<V2Data> {
 }
 
 fn lora_from(lora: &LoraData, model: &Sizes, device: &Device) -> Lora {
-    let layers = (0..model.n_layers).map(|layer| LoraLayer {
+    // The head is behind the last layer.
+    let layers = (0..=model.n_layers).map(|layer| LoraLayer {
         pairs: lora
             .pairs
             .iter()
             .filter(|((at, _), _)| *at == layer)
-            .map(|((_, name), (a, b))| {
-                LoraPair::from_values(*name, a.clone(), b.clone(), lora.rank, device)
+            .map(|((_, name), own)| {
+                LoraPair::from_values(*name, own.a.clone(), own.b.clone(), own.rank, device)
             })
             .collect(),
     });
     let layers = layers.collect::<Vec<_>>();
-    let mut indices = lora.pairs.keys().map(|(layer, _)| *layer).collect::<Vec<_>>();
+    let in_layers = lora.pairs.keys().filter(|(_, name)| *name != LinearName::Head);
+    let mut indices = in_layers.map(|(layer, _)| *layer).collect::<Vec<_>>();
     indices.dedup();
     let mut linears: Vec<LinearName> = lora.pairs.keys().map(|(_, name)| *name).collect();
     linears.sort_unstable();
@@ -355,9 +356,11 @@ fn lora_from(lora: &LoraData, model: &Sizes, device: &Device) -> Lora {
 
 fn lora_to(lora: &Lora) -> Result<LoraData> {
     let pairs = lora.layers.iter().enumerate().flat_map(|(layer, own)| {
-        own.pairs
-            .iter()
-            .map(move |pair| Ok(((layer, pair.name), (numbers(&pair.a)?, numbers(&pair.b)?))))
+        own.pairs.iter().map(move |pair| {
+            let [rank, _d_in] = pair.a.dims();
+            let own = LoraPairData { rank, a: numbers(&pair.a)?, b: numbers(&pair.b)? };
+            Ok(((layer, pair.name), own))
+        })
     });
     let pairs = pairs.collect::<Result<_>>()?;
     Ok(LoraData { rank: lora.config().rank, alpha: lora.config().alpha, pairs })

@@ -123,12 +123,23 @@ pub struct V2NormData {
 /// LoRA's numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraData {
-    /// Inner width.
+    /// Inner width of most products.
     pub rank: usize,
-    /// The products are multiplied by `alpha / rank`.
+    /// All products are multiplied by `alpha / rank`, whatever their own widths.
     pub alpha: f64,
-    /// By layer and linear layer: `[rank, in]` and `[out, rank]`, row by row.
-    pub pairs: BTreeMap<(usize, LinearName), (Vec<f32>, Vec<f32>)>,
+    /// By layer and linear layer.
+    pub pairs: BTreeMap<(usize, LinearName), LoraPairData>,
+}
+
+/// The two matrices of a linear layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraPairData {
+    /// Inner width, at least 1.
+    pub rank: usize,
+    /// `[rank, in]`, row by row.
+    pub a: Vec<f32>,
+    /// `[out, rank]`, row by row.
+    pub b: Vec<f32>,
 }
 
 /// An image condition's numbers.
@@ -152,7 +163,7 @@ impl AdapterData {
         let norms = self.v2.iter().flat_map(|v2| v2.norms.values());
         let norms = norms.map(|own| own.weight.len() + len(&own.bias));
         let pairs = self.lora.iter().flat_map(|lora| lora.pairs.values());
-        let pairs = pairs.map(|(a, b)| a.len() + b.len());
+        let pairs = pairs.map(|own| own.a.len() + own.b.len());
         let image = self.image.iter().flat_map(|image| image.tensors.values());
         let image = image.map(|(_shape, values)| values.len());
         prompts.chain(linears).chain(norms).chain(pairs).chain(image).sum()

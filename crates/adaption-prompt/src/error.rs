@@ -1,6 +1,6 @@
 //! What can go wrong with an adapter and its files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use diagnostic::{Advice, Diagnostic};
 
@@ -107,6 +107,40 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A setting of an adapter's config that changes what it computes and is not implemented.
+    #[error("{path}: `{setting}` of {found} is not read")]
+    Setting {
+        /// The config.
+        path: PathBuf,
+        /// The setting.
+        setting: String,
+        /// Its value.
+        found: String,
+    },
+    /// LoRA for a base that PEFT itself changes when it loads such an adapter.
+    #[error(
+        "{path}: PEFT changes the base model when it loads LoRA with `init_lora_weights` of {found}, and this program does not"
+    )]
+    ChangesBase {
+        /// The config.
+        path: PathBuf,
+        /// Its value.
+        found: String,
+    },
+    /// A folder of adapters where a single one is wanted.
+    #[error("{path}: no adapter here, but in its folders: {}", .inside.join(", "))]
+    AdaptersInside {
+        /// The folder.
+        path: PathBuf,
+        /// Names of the folders or files that are adapters.
+        inside: Vec<String>,
+    },
+    /// A base model where an adapter is wanted.
+    #[error("{path}: this is a model, not an adapter")]
+    IsModel {
+        /// Its folder or file.
+        path: PathBuf,
+    },
     /// Tensors that do not fit the adapter's config or the model.
     #[error("{path}: the adapter does not fit{}", .problems.iter().map(|p| format!("\n  {p}")).collect::<String>())]
     Tensors {
@@ -128,6 +162,16 @@ fn there_are(present: &[String]) -> String {
     }
 }
 
+impl Error {
+    /// A setting of a config that is refused.
+    pub(crate) fn setting(path: &Path, setting: &str, value: &serde_json::Value) -> Self {
+        let found = value.to_string();
+        let short = found.chars().take(60).collect::<String>();
+        let found = if short.len() < found.len() { format!("{short}...") } else { found };
+        Self::Setting { path: path.into(), setting: setting.into(), found }
+    }
+}
+
 impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
@@ -146,6 +190,22 @@ impl Diagnostic for Error {
                  file of an adapter of the original release, lit-llama or litgpt"
                     .into()
             }
+            Self::Setting { .. } => {
+                "let PEFT merge it into its base (`merge_and_unload`), save that, and take it as the base \
+                 model without an adapter"
+                    .into()
+            }
+            Self::ChangesBase { .. } => {
+                "let PEFT make an ordinary LoRA of it (`save_pretrained` with \
+                 `path_initial_model_for_weight_conversion`), or merge it into its base \
+                 (`merge_and_unload`) and take that as the base model"
+                    .into()
+            }
+            Self::AdaptersInside { path, inside } => match inside.first() {
+                Some(one) => format!("give one of them, such as {}", path.join(one).display()).into(),
+                None => return None,
+            },
+            Self::IsModel { .. } => Advice::UseAsModel,
             Self::ConfigFile { .. } => {
                 "give the folder of an ADAPTION_PROMPT adapter, as PEFT or `train` writes it".into()
             }

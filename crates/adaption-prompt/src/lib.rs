@@ -50,6 +50,7 @@ mod convert;
 mod data;
 mod error;
 pub mod files;
+pub mod fuzz;
 mod image;
 mod layers;
 mod lora;
@@ -65,8 +66,8 @@ pub use adapter::{AdaptionPrompt, LayerPrompt};
 pub use adapters::{Adapters, Status};
 pub use config::{Activation, AdapterConfig, AdaptionPromptConfig, Gate, Init, Projection};
 pub use data::{
-    AdapterData, BaseInfo, ImageData, LoraData, PromptData, PromptLayer, V2Data, V2LinearData,
-    V2NormData,
+    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayer, V2Data,
+    V2LinearData, V2NormData,
 };
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};

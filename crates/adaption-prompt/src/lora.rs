@@ -86,7 +86,7 @@ impl LoraConfig {
 /// What LoRA learns.
 #[derive(Module, Debug)]
 pub struct Lora {
-    /// One for each layer of the model.
+    /// One for each layer of the model, and perhaps a last one for the head.
     pub layers: Vec<LoraLayer>,
     #[module(skip)]
     pub(crate) config: LoraConfig,
@@ -138,7 +138,8 @@ impl Lora {
         self.layers.get(layer)?.pairs.iter().find(|pair| pair.name == name)
     }
 
-    /// What is added to a linear layer's output, `alpha / rank · B A x`.
+    /// What is added to a linear layer's output, `alpha / rank · B A x`, with the config's rank also
+    /// where this layer's own is another.
     ///
     /// # Shapes
     /// - `input`: `[batch, seq, in]`

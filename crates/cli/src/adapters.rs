@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{Adapters, AnyAdapter};
+use adaption_prompt::{Adapters, AnyAdapter, files};
 
 use crate::error::Error;
 use crate::failure::{Failure, Result};
 use crate::model::Base;
+use crate::output;
 
 /// Word for the base model where an adapter's name could stand.
 pub const BASE: &str = "none";
@@ -53,7 +54,31 @@ impl AdapterArgs {
         } else {
             AnyAdapter::load(path, llama, device)
         };
-        loaded.map_err(|error| misfit(path, error))
+        let adapter = loaded.map_err(|error| misfit(path, error))?;
+        note_unknown(path);
+        Ok(adapter)
+    }
+}
+
+/// Says on stderr which settings of an adapter had no effect because nobody here knows them.
+pub fn note_unknown(path: &Path) {
+    // The adapter was read: whatever is wrong with its files has been said.
+    if let Ok(names) = files::unknown_settings(path)
+        && let Some(words) = unknown(&names)
+    {
+        output::note(&format!("{}: {words}", path.display()));
+    }
+}
+
+fn unknown(names: &[String]) -> Option<String> {
+    const TOLD: usize = 4;
+    let first = names.iter().take(TOLD).map(|name| name.escape_debug().to_string());
+    let more = if names.len() > TOLD { ", ..." } else { "" };
+    let list = first.collect::<Vec<_>>().join(", ") + more;
+    match names.len() {
+        0 => None,
+        1 => Some(format!("1 setting is not known here and has no effect: {list}")),
+        count => Some(format!("{count} settings are not known here and have no effect: {list}")),
     }
 }
 
@@ -89,6 +114,16 @@ fn misfit(path: &Path, error: adaption_prompt::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_nobody_knows_are_counted() {
+        let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
+        assert_eq!(unknown(&names[..0]), None);
+        let one = unknown(&names[..1]).unwrap();
+        assert_eq!(one, "1 setting is not known here and has no effect: a");
+        let five = unknown(&names).unwrap();
+        assert_eq!(five, "5 settings are not known here and have no effect: a, b, c, d, ...");
+    }
 
     #[test]
     fn a_path_goes_by_its_last_part_or_by_the_name_it_is_given() {

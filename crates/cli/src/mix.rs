@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::{self, Hints};
 
-use crate::adapters::named;
+use crate::adapters::{named, note_unknown};
 use crate::convert::must_be_free;
 use crate::error::Error;
 use crate::failure::{Failure, Result};
@@ -51,6 +51,7 @@ pub fn run(args: &Args) -> Result {
         let (weight, text) = weighted(text)?;
         let (name, path) = named(text)?;
         let data = files::read(&path, &Hints::default()).map_err(|error| alone(&path, error))?;
+        note_unknown(&path);
         parts.push((name, weight, data));
     }
     same_width(&parts)?;

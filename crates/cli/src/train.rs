@@ -11,6 +11,7 @@ use train::{
     answer_rows, split_rows,
 };
 
+use crate::adapters::note_unknown;
 use crate::condition::{ConditionArgs, PromptSize};
 use crate::error::Error;
 use crate::failure::{Failure, Result};
@@ -243,6 +244,7 @@ impl Args {
     /// How the adapter of `--from-adapter` sees images, if it does.
     fn started_with(&self) -> Result<Option<ImageConfig>> {
         let started = self.from_adapter.as_deref().map(AdapterSummary::read).transpose()?;
+        self.from_adapter.as_deref().into_iter().for_each(note_unknown);
         Ok(started.and_then(|summary| summary.image))
     }
 

@@ -75,6 +75,18 @@ impl Sizes {
         }
     }
 
+    /// Checks that a model can have such sizes.
+    ///
+    /// # Errors
+    /// As [`LlamaConfig::validate`].
+    pub fn validate(&self) -> Result<()> {
+        let Self { n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, vocab_size, .. } = *self;
+        let base = self.architecture.base();
+        let max_positions = base.max_positions.max(1);
+        let sizes = LlamaConfig { n_layers, n_heads, n_kv_heads, head_dim, d_model, ..base };
+        LlamaConfig { d_ff, vocab_size, max_positions, ..sizes }.validate()
+    }
+
     /// Whether a layer has a linear layer of this name; the head's layer is the number of layers.
     pub fn has(&self, layer: usize, name: LinearName) -> bool {
         match name {

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use llama::Architecture;
+use llama::{Architecture, LinearName};
 
 use super::keys::{self, Part};
 use super::tensors::{Array, Arrays};
 use crate::config::{Activation, Gate, Projection};
-use crate::data::{AdapterData, BaseInfo, ImageData, LoraData, PromptData, PromptLayer, V2Data};
+use crate::data::{
+    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayer, V2Data,
+};
 use crate::error::{Error, Result};
 use crate::image::{ImageConfig, PLACE};
 use crate::v2::Scale;
@@ -19,9 +21,24 @@ pub(crate) struct Expected {
     pub prompts: Option<(Gate, Activation, Projection)>,
     /// Length and number of layers.
     pub prompt_shape: Option<(usize, usize)>,
+    /// What the base calls its attention.
+    pub attention: Option<String>,
     pub scale: Option<Scale>,
-    pub lora: Option<(usize, f64)>,
+    pub lora: Option<LoraShape>,
+    /// Layers of the model, where the base's sizes do not say it.
+    pub n_layers: Option<usize>,
     pub image: Option<ImageConfig>,
+}
+
+/// Ranks of LoRA, and what its products are multiplied by.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LoraShape {
+    /// Of all products that have no other one.
+    pub rank: usize,
+    /// All are multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// Of those that do.
+    pub ranks: BTreeMap<(usize, LinearName), usize>,
 }
 
 /// Named tensors ─► data, all that is wrong in one report.
@@ -33,7 +50,7 @@ pub(crate) fn assemble(
 ) -> Result<AdapterData> {
     let mut problems = Vec::new();
     let mut parts: BTreeMap<(usize, Part), Array> = BTreeMap::new();
-    let last = base.sizes.as_ref().map(|sizes| sizes.n_layers);
+    let last = base.sizes.as_ref().map(|sizes| sizes.n_layers).or(expected.n_layers);
     let is_image = |name: &str| name.strip_prefix(PLACE).is_some_and(|rest| rest.starts_with('.'));
     let mut images = BTreeMap::new();
     for (name, array) in arrays {
@@ -56,11 +73,21 @@ pub(crate) fn assemble(
         }
     }
     let family = base.architecture;
+    if let (Some(expected), Some(family)) = (&expected.attention, family) {
+        let attention = family.attention_module(0);
+        // PEFT puts prompts where the setting says, and looks for no tensors elsewhere.
+        if attention.rsplit('.').next() != Some(expected) {
+            problems.push(format!(
+                "the setting `target_modules` is `{}`, the tensors are those of {attention}",
+                expected.escape_debug()
+            ));
+        }
+    }
     let prompts = expected
         .prompts
         .map(|gates| prompts_of(&parts, gates, expected.prompt_shape, family, &mut problems));
     let v2 = expected.scale.map(|scale| v2_of(&parts, scale, &mut problems));
-    let lora = expected.lora.map(|(rank, alpha)| lora_of(&parts, rank, alpha, &mut problems));
+    let lora = expected.lora.as_ref().map(|shape| lora_of(&parts, shape, &mut problems));
     if !problems.is_empty() {
         return Err(Error::Tensors { path: path.into(), problems });
     }
@@ -133,7 +160,15 @@ fn prompts_of(
             continue;
         }
         (data.adapter_len, data.d_model) = (adapter_len, d_model);
-        let factor = get(Part::Factor).and_then(|factor| factor.values.first().copied());
+        let factor = match get(Part::Factor).map(|factor| (&factor.values[..], &factor.shape)) {
+            Some((&[factor], _)) => Some(factor),
+            Some((_, shape)) => {
+                let key = keys::key(family, layer, Part::Factor);
+                problems.push(format!("{key}: expected one factor a layer, found {shape:?}"));
+                continue;
+            }
+            None => None,
+        };
         let own = PromptLayer { prompt: prompt.values.clone(), gate: gates.values.clone(), factor };
         data.layers.insert(layer, own);
     }
@@ -177,12 +212,12 @@ fn v2_of(
 
 fn lora_of(
     parts: &BTreeMap<(usize, Part), Array>,
-    rank: usize,
-    alpha: f64,
+    shape: &LoraShape,
     problems: &mut Vec<String>,
 ) -> LoraData {
+    let LoraShape { rank, alpha, ref ranks } = *shape;
     let mut pairs = BTreeMap::new();
-    if rank == 0 {
+    if rank == 0 || ranks.values().any(|&rank| rank == 0) {
         problems.push("LoRA of rank 0".into());
     }
     for ((layer, part), a) in parts {
@@ -202,12 +237,16 @@ fn lora_of(
             problems.push(format!("missing: {key}"));
             continue;
         };
-        if a.shape.first() != Some(&rank) || b.shape.get(1) != Some(&rank) {
+        let rank = ranks.get(&(*layer, name)).copied().unwrap_or(rank);
+        let fits = matches!(a.shape[..], [rows, _] if rows == rank)
+            && matches!(b.shape[..], [_, columns] if columns == rank);
+        if !fits {
             let key = keys::key(None, *layer, Part::LoraA(name));
             let (a, b) = (&a.shape, &b.shape);
             problems.push(format!("{key}: expected rank {rank}, found {a:?} and {b:?}"));
         }
-        pairs.insert((*layer, name), (a.values.clone(), b.values.clone()));
+        let own = LoraPairData { rank, a: a.values.clone(), b: b.values.clone() };
+        pairs.insert((*layer, name), own);
     }
     if pairs.is_empty() && problems.is_empty() {
         problems.push("no low-rank products".into());
@@ -244,9 +283,9 @@ pub(crate) fn arrays(data: &AdapterData) -> Arrays {
         }
     }
     if let Some(lora) = &data.lora {
-        for (&(layer, name), (a, b)) in &lora.pairs {
-            put(layer, Part::LoraA(name), vec![lora.rank, a.len() / lora.rank], a);
-            put(layer, Part::LoraB(name), vec![b.len() / lora.rank, lora.rank], b);
+        for (&(layer, name), LoraPairData { rank, a, b }) in &lora.pairs {
+            put(layer, Part::LoraA(name), vec![*rank, a.len() / rank], a);
+            put(layer, Part::LoraB(name), vec![b.len() / rank, *rank], b);
         }
     }
     for (name, (shape, values)) in data.image.iter().flat_map(|own| &own.tensors) {

@@ -1,14 +1,12 @@
 //! What a format can hold of an adapter: an equal form of it, or what would be lost.
 
-use std::collections::BTreeMap;
-
 use llama::{LinearName, Sizes};
 
 use super::format::Format;
 use super::original;
-use super::peft::{has_separate_linears, is_peft};
+use super::peft::is_peft;
 use crate::config::{Activation, Gate, Projection};
-use crate::data::{AdapterData, PromptData, PromptLayer};
+use crate::data::{AdapterData, PromptData, PromptLayer, V2Data};
 use crate::error::{Error, Result};
 use crate::v2::Scale;
 
@@ -41,21 +39,17 @@ pub(crate) fn fit(
             if data.prompts.is_some() {
                 drop_lora(&mut data, &mut losses);
             }
-            let separate = has_separate_linears(&data);
             if let Some(prompts) = &mut data.prompts {
                 plain_gates(prompts);
                 one_gate(prompts, &mut losses);
-                close_gaps(prompts, sizes.map(|sizes| sizes.n_layers));
+                close_gaps(prompts, sizes.map(|sizes| sizes.n_layers))?;
             } else if !is_peft(&data)
                 && let Some(lora) = data.lora.take()
             {
                 let places = lora.pairs.len();
-                let why = if separate {
-                    "not alike in every layer"
-                } else {
-                    "of which this model has several in one"
-                };
-                losses.push(format!("LoRA on {places} linear layers, {why}"));
+                losses.push(format!(
+                    "LoRA on {places} linear layers, of which this model has several in one"
+                ));
             }
         }
         Format::Original => {
@@ -68,8 +62,8 @@ pub(crate) fn fit(
                     Activation::Identity => plain_gates(prompts),
                     Activation::Tanh => tanh_gates(prompts, &mut losses),
                 }
-                gates_per_head(prompts, sizes);
-                close_gaps(prompts, Some(sizes.n_layers));
+                close_gaps(prompts, Some(sizes.n_layers))?;
+                gates_per_head(prompts, sizes)?;
                 if !original::tells_layers(prompts, sizes.n_layers) {
                     drop_closed(prompts, &mut losses);
                 }
@@ -86,6 +80,7 @@ pub(crate) fn fit(
                 v2.scale = Scale::Output;
             }
             if let Some(v2) = &mut data.v2 {
+                check_v2(v2, sizes)?;
                 let biases = v2.norms.values_mut().filter_map(|own| own.bias.take()).count();
                 if biases > 0 {
                     losses.push(format!("biases of {biases} norms"));
@@ -93,8 +88,8 @@ pub(crate) fn fit(
             }
             if let Some(prompts) = &mut data.prompts {
                 plain_gates(prompts);
-                gates_per_head(prompts, sizes);
-                close_gaps(prompts, Some(sizes.n_layers));
+                close_gaps(prompts, Some(sizes.n_layers))?;
+                gates_per_head(prompts, sizes)?;
             }
         }
     }
@@ -201,27 +196,67 @@ fn one_gate(prompts: &mut PromptData, losses: &mut Vec<String>) {
     }
 }
 
-fn gates_per_head(prompts: &mut PromptData, sizes: &Sizes) {
+fn gates_per_head(prompts: &mut PromptData, sizes: &Sizes) -> Result<()> {
     if prompts.gate == Gate::Scalar {
+        let present = prompts.layers.values().map(|own| own.prompt.len()).sum();
+        worth_it(present, prompts.layers.len().checked_mul(sizes.n_heads))?;
         for own in prompts.layers.values_mut() {
             own.gate = vec![own.gate[0]; sizes.n_heads];
         }
         prompts.gate = Gate::PerHead;
     }
+    Ok(())
 }
 
 /// Puts prompts with closed gates, which add nothing, into layers that the format wants them in:
 /// from the first adapted one to the highest, or to the model's last.
-fn close_gaps(prompts: &mut PromptData, n_layers: Option<usize>) {
-    let Some((&first, own)) = prompts.layers.first_key_value() else { return };
+fn close_gaps(prompts: &mut PromptData, n_layers: Option<usize>) -> Result<()> {
+    let Some((&first, own)) = prompts.layers.first_key_value() else { return Ok(()) };
     let highest = prompts.layers.keys().next_back().copied().unwrap_or(first);
+    let end = n_layers.unwrap_or(highest.saturating_add(1));
+    let count = end.saturating_sub(first);
+    if count > MOST_LAYERS {
+        let expected = "at most 4096, those between adapted ones counted in";
+        return Err(Error::Config { field: "layers", found: count.to_string(), expected });
+    }
+    let each = own.prompt.len() + own.gate.len();
+    worth_it(prompts.layers.len() * each, count.checked_mul(each))?;
     let closed = PromptLayer {
         prompt: vec![0.0; own.prompt.len()],
         gate: vec![0.0; own.gate.len()],
         factor: None,
     };
-    let filled: BTreeMap<_, _> = (first..n_layers.unwrap_or(highest + 1))
-        .map(|layer| (layer, prompts.layers.get(&layer).unwrap_or(&closed).clone()))
-        .collect();
-    prompts.layers = filled;
+    for layer in first..end {
+        prompts.layers.entry(layer).or_insert_with(|| closed.clone());
+    }
+    Ok(())
+}
+
+/// Layers of the largest model.
+const MOST_LAYERS: usize = 1 << 12;
+
+/// Refuses to fill up what a format cannot leave out, where a file's sizes must be wrong: `filled`
+/// numbers for those that are `present`.
+fn worth_it(present: usize, filled: Option<usize>) -> Result<()> {
+    /// No model is so large that a few numbers become more.
+    const ANYWAY: usize = 1 << 24;
+    const TIMES: usize = 256;
+    let most = present.saturating_mul(TIMES).max(ANYWAY);
+    if filled.is_some_and(|filled| filled <= most) {
+        return Ok(());
+    }
+    let found = filled.map_or("too many".into(), |filled| filled.to_string());
+    let expected = "few beside those that were learned: the sizes of its base are wrong";
+    Err(Error::Config { field: "numbers that the format asks for", found, expected })
+}
+
+/// Numbers of a file that has every scale and bias of Adapter V2, in every layer.
+fn check_v2(v2: &V2Data, sizes: &Sizes) -> Result<()> {
+    let len = |own: &Option<Vec<f32>>| own.as_ref().map_or(0, Vec::len);
+    let linears = v2.linears.values().map(|own| len(&own.scale) + len(&own.bias));
+    let norms = v2.norms.values().map(|own| own.weight.len());
+    let present = linears.chain(norms).sum();
+    let rows = LinearName::OF_A_LAYER.into_iter().map(|name| sizes.linear_shape(name)[0]);
+    let of_layer = rows.fold(0_usize, usize::saturating_add);
+    worth_it(present, of_layer.checked_mul(2).and_then(|own| own.checked_mul(sizes.n_layers)))
 }

@@ -1,12 +1,16 @@
 //! Our folder: PEFT's two files, and `llama_adapter.json` for what they cannot say.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use llama::weights::{Bytes, SafetensorsFile};
 
 use super::assemble::{Expected, arrays, assemble};
+use super::find::resolve;
+use super::lit::Purpose;
 use super::peft::{self, CONFIG_FILE, GATES, Method, PICKLE_FILE, TENSORS_FILE};
-use super::settings::{LoraSettings, MixSettings, PromptSettings, Settings};
+use super::peft_names::plain_names;
+use super::settings::{self, MixSettings, PromptSettings, Settings};
 use super::tensors::{read_safetensors, to_safetensors};
 use super::torch;
 use crate::data::{AdapterData, BaseInfo};
@@ -18,6 +22,14 @@ use crate::error::{Error, Result};
 /// [`Error::NotAnAdapter`], [`Error::IsMix`], [`Error::ConfigFile`], [`Error::File`], or
 /// [`Error::Tensors`] if the tensors are not those of the settings.
 pub fn read_folder(folder: &Path) -> Result<AdapterData> {
+    read_folder_for(folder, Purpose::Use(None))
+}
+
+/// As [`read_folder`], with what is known of the base's sizes.
+///
+/// # Errors
+/// As [`read_folder`], and [`Error::Unknown`] where the sizes are needed.
+pub(crate) fn read_folder_for(folder: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
     let settings = Settings::read(folder)?;
     if settings.as_ref().is_some_and(|settings| settings.mix.is_some()) {
         return Err(a_mix(folder));
@@ -35,21 +47,36 @@ pub fn read_folder(folder: &Path) -> Result<AdapterData> {
         let arrays = read_safetensors(&SafetensorsFile::new(Bytes::open(&path)?)?, &path)?;
         (path, arrays)
     } else if pickle.exists() {
-        let arrays = torch::read(&pickle, |_| true)?;
+        let arrays = torch::read_whole(&pickle)?;
         (pickle, arrays)
     } else {
         return Err(missing(TENSORS_FILE));
     };
+    let wrong = |problems| Error::Tensors { path: path.clone(), problems };
+    let mut arrays = plain_names(arrays).map_err(wrong)?;
     let mut base = BaseInfo::default();
     let mut expected = Expected::default();
     if let Some(config) = config {
         base.name = config.base;
         match config.method {
-            Method::Prompts { adapter_len, adapter_layers } => {
+            Method::Prompts { adapter_len, adapter_layers, attention } => {
                 expected.prompts = Some(GATES);
                 expected.prompt_shape = Some((adapter_len, adapter_layers));
+                expected.attention = attention;
             }
-            Method::Lora { rank, alpha } => expected.lora = Some((rank, alpha)),
+            // Our own settings name tensors as they are.
+            Method::Lora(_) if settings.is_some() => {}
+            Method::Lora(lora) => {
+                let mut problems = Vec::new();
+                let plain = lora.plain(arrays, purpose, &mut problems)?;
+                if !problems.is_empty() {
+                    return Err(wrong(problems));
+                }
+                arrays = plain.arrays;
+                base.architecture = plain.family;
+                expected.lora = Some(plain.shape);
+                expected.n_layers = plain.n_layers;
+            }
             Method::Ours if settings.is_none() => {
                 return Err(missing(super::SETTINGS_FILE));
             }
@@ -63,7 +90,12 @@ pub fn read_folder(folder: &Path) -> Result<AdapterData> {
         let gates = |own: PromptSettings| (own.gate, own.activation, own.projection);
         expected.prompts = settings.prompts.map(gates);
         expected.scale = settings.v2.map(|own| own.scale);
-        expected.lora = settings.lora.map(|LoraSettings { rank, alpha }| (rank, alpha));
+        let n_layers = base.sizes.as_ref().map(|sizes| sizes.n_layers);
+        let lora = settings.lora.map(|lora| lora.shape(n_layers)).transpose();
+        expected.lora = lora.map_err(|reason| Error::ConfigFile {
+            path: folder.join(super::SETTINGS_FILE),
+            reason,
+        })?;
         expected.image = settings.image;
     }
     assemble(base, &expected, arrays, &path)
@@ -88,6 +120,30 @@ pub(crate) fn write_peft(data: &AdapterData, folder: &Path, tensors: &str) -> Re
     Ok(())
 }
 
+/// Settings of an adapter's files that nobody here knows, so that they had no effect: those of a newer
+/// PEFT, or of another program. A mix's parts are looked at too; formats without settings have none.
+///
+/// # Errors
+/// [`Error::ConfigFile`], [`Error::File`]
+pub fn unknown_settings(path: &Path) -> Result<Vec<String>> {
+    let path = &resolve(path);
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut names = settings::unknown(path)?;
+    names.extend(peft::unknown(path)?);
+    let mix = Settings::read(path)?.and_then(|settings| settings.mix);
+    for MixSettings { name, .. } in mix.into_iter().flatten() {
+        folder_name(&name)?;
+        let part = path.join(&name);
+        names.extend(settings::unknown(&part)?);
+        names.extend(peft::unknown(&part)?);
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
 pub(crate) fn a_mix(folder: &Path) -> Error {
     Error::IsMix { path: folder.into() }
 }
@@ -98,13 +154,20 @@ type DataParts = Vec<(String, f64, AdapterData)>;
 /// Reads the parts of a mix's folder, or nothing if it holds a single adapter.
 ///
 /// # Errors
-/// As [`read_folder`]; [`Error::Config`] for a part whose name is no folder's.
+/// As [`read_folder`]; [`Error::Config`] for a part whose name is no folder's, [`Error::NameTaken`]
+/// for one that comes twice.
 pub fn read_mix(folder: &Path) -> Result<Option<DataParts>> {
     let Some(mix) = Settings::read(folder)?.and_then(|settings| settings.mix) else {
         return Ok(None);
     };
+    let mut names = BTreeSet::new();
+    for MixSettings { name, .. } in &mix {
+        folder_name(name)?;
+        if !names.insert(name) {
+            return Err(Error::NameTaken { name: name.clone() });
+        }
+    }
     let parts = mix.into_iter().map(|MixSettings { name, weight }| {
-        folder_name(&name)?;
         let data = read_folder(&folder.join(&name))?;
         Ok((name, weight, data))
     });

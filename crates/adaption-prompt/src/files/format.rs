@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use llama::Sizes;
 
+use super::find::{is_model_file, no_adapter, resolve};
 use super::fit::fit;
 use super::lit::{self, Lit, Purpose};
 use super::{SETTINGS_FILE, folder, original, original_images, peft, torch};
@@ -59,23 +60,28 @@ impl Format {
         matches!(self, Self::LlamaAdapter | Self::Peft | Self::PeftBin)
     }
 
-    /// The format of what lies at `path`.
+    /// The format of what lies at `path`, or of what that [means](super::resolve).
     ///
     /// # Errors
-    /// [`Error::NotAnAdapter`], or [`Error::File`] for a file that is no PyTorch file.
+    /// [`Error::NotAnAdapter`], [`Error::IsModel`], [`Error::AdaptersInside`], or [`Error::File`] for a
+    /// file that is no PyTorch file.
     pub fn detect(path: &Path) -> Result<Self> {
+        let path = &resolve(path);
         let not = |reason: &str| Error::NotAnAdapter { path: path.into(), reason: reason.into() };
         if path.is_dir() {
             let has = |file: &str| path.join(file).exists();
             return match () {
                 () if has(SETTINGS_FILE) => Ok(Self::LlamaAdapter),
-                () if !has(peft::CONFIG_FILE) => Err(not("adapter_config.json is missing")),
+                () if !has(peft::CONFIG_FILE) => Err(no_adapter(path)),
                 () if has(peft::PICKLE_FILE) && !has(peft::TENSORS_FILE) => Ok(Self::PeftBin),
                 () => Ok(Self::Peft),
             };
         }
         if !path.exists() {
             return Err(not("there is no such file or folder"));
+        }
+        if is_model_file(path) {
+            return Err(Error::IsModel { path: path.into() });
         }
         let names = torch::names(path)?;
         let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|(name, _)| test(name));
@@ -132,13 +138,16 @@ impl Default for Hints {
 /// Reads an adapter of any format, without a model.
 ///
 /// # Errors
-/// [`Error::NotAnAdapter`], [`Error::ConfigFile`], [`Error::File`], [`Error::Tensors`], and
-/// [`Error::Unknown`] where the file cannot be understood without the base's sizes.
+/// As [`Format::detect`]; [`Error::ConfigFile`], [`Error::Setting`], [`Error::ChangesBase`],
+/// [`Error::Tensors`], and [`Error::Unknown`] where the file cannot be understood without the base's sizes.
 pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
     let format = Format::detect(path)?;
+    let path = &resolve(path);
     let sizes: Option<&Sizes> = hints.base.sizes.as_ref();
     let mut data = match format {
-        Format::LlamaAdapter | Format::Peft | Format::PeftBin => folder::read_folder(path)?,
+        Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
+            folder::read_folder_for(path, Purpose::Use(sizes))?
+        }
         Format::Original if original_images::knows_file(path)? => original_images::read(path)?,
         Format::Original => original::read(path, hints.original_gates)?,
         Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Use(sizes))?,
@@ -160,9 +169,14 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
 /// Reads an adapter of any format to be shown: what can be said of it without the base's sizes is
 /// right, but query, key and value of lit-llama's and litgpt's version 2 are not told apart.
 pub(crate) fn read_to_show(path: &Path) -> Result<AdapterData> {
-    match Format::detect(path)? {
+    let format = Format::detect(path)?;
+    let path = &resolve(path);
+    match format {
         Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Show),
-        _ => read(path, &Hints::default()),
+        Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
+            folder::read_folder_for(path, Purpose::Show)
+        }
+        Format::Original => read(path, &Hints::default()),
     }
 }
 

@@ -5,7 +5,7 @@ use llama::architecture::KNOWN;
 use llama::{Architecture, LinearName, NormName};
 
 /// Before every name: PEFT's wrapper around the model.
-const WRAPPER: &str = "base_model.model.";
+pub(crate) const WRAPPER: &str = "base_model.model.";
 
 /// What a tensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +21,52 @@ pub(crate) enum Part {
     LoraB(LinearName),
 }
 
+/// What a module of transformers' is to an adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Place {
+    /// The family, where the name shows it.
+    pub family: Option<&'static Architecture>,
+    /// `None` for the head.
+    pub layer: Option<usize>,
+    /// The linear layers in it, one behind the other.
+    pub linears: Vec<LinearName>,
+}
+
+/// What a module's name, such as `transformer.h.3.attn.c_attn`, means; nothing for one that is no
+/// linear layer.
+pub(crate) fn place(module: &str) -> Option<Place> {
+    if module == "lm_head" {
+        return Some(Place { family: None, layer: None, linears: vec![LinearName::Head] });
+    }
+    // Most families have Llama's names, which then show none of them.
+    let llama = Architecture::named("llama").and_then(|llama| linears_in(llama, module));
+    if let Some((layer, linears)) = llama {
+        return Some(Place { family: None, layer: Some(layer), linears });
+    }
+    KNOWN.iter().copied().find_map(|family| {
+        let (layer, linears) = linears_in(family, module)?;
+        Some(Place { family: Some(family), layer: Some(layer), linears })
+    })
+}
+
+/// The layer and the linear layers of a module in models of a family.
+pub(crate) fn linears_in(family: &Architecture, module: &str) -> Option<(usize, Vec<LinearName>)> {
+    let (layer, parts) = family.parts_of(module)?;
+    let linears = parts.into_iter().map(|part| {
+        let mut names = LinearName::OF_A_LAYER.into_iter();
+        names.find(|&name| part.split_once('.') == Some(self::module(name)))
+    });
+    Some((layer, linears.collect::<Option<_>>()?))
+}
+
+/// Name of a linear layer's module in Hugging Face's Llama.
+pub(crate) fn linear_module(layer: usize, name: LinearName) -> String {
+    match module(name) {
+        (place @ "lm_head", _) => place.to_owned(),
+        (block, place) => format!("model.layers.{layer}.{block}.{place}"),
+    }
+}
+
 /// Name of a tensor in a layer; the head and the final norm have no layer in their names. Prompts
 /// are called as PEFT does in models of the family.
 pub(crate) fn key(family: Option<&Architecture>, layer: usize, part: Part) -> String {
@@ -29,10 +75,7 @@ pub(crate) fn key(family: Option<&Architecture>, layer: usize, part: Part) -> St
         |family| family.attention_module(layer),
     );
     let attention = format!("{WRAPPER}{attention}");
-    let linear = |name| match module(name) {
-        (place @ "lm_head", _) => format!("{WRAPPER}{place}"),
-        (block, place) => format!("{WRAPPER}model.layers.{layer}.{block}.{place}"),
-    };
+    let linear = |name| format!("{WRAPPER}{}", linear_module(layer, name));
     let norm = |name| match name {
         NormName::Attention => format!("{WRAPPER}model.layers.{layer}.input_layernorm"),
         NormName::FeedForward => format!("{WRAPPER}model.layers.{layer}.post_attention_layernorm"),
@@ -74,8 +117,7 @@ pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option
         return Some((None, None, norm_part(NormName::Final, last)?));
     }
     let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
-    // `01` and `+1` would be other names for layer 1.
-    let layer = layer.parse::<usize>().ok().filter(|number| number.to_string() == layer)?;
+    let layer = layer_number(layer)?;
     let (block, last) = rest.split_once('.')?;
     let part = match block {
         "input_layernorm" => norm_part(NormName::Attention, last)?,
@@ -87,6 +129,11 @@ pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option
         }
     };
     Some((None, Some(layer), part))
+}
+
+/// A layer's number as names have it; `01` and `+1` would be other names for layer 1.
+pub(crate) fn layer_number(text: &str) -> Option<usize> {
+    text.parse::<usize>().ok().filter(|number| number.to_string() == text)
 }
 
 /// Block and place of a linear layer in Hugging Face's Llama.
@@ -162,6 +209,28 @@ mod tests {
             key(None, 3, Part::Gate),
             "base_model.model.model.layers.3.self_attn.adaption_gate"
         );
+    }
+
+    #[test]
+    fn a_module_means_the_linear_layers_that_are_stacked_in_it() {
+        use LinearName::{Down, Gate, Head, Key, Output, Query, Up, Value};
+        for (module, family, layer, linears) in [
+            ("model.layers.3.self_attn.q_proj", None, Some(3), vec![Query]),
+            ("model.layers.3.mlp.down_proj", None, Some(3), vec![Down]),
+            ("lm_head", None, None, vec![Head]),
+            ("transformer.h.2.attn.c_attn", Some("gpt2"), Some(2), vec![Query, Key, Value]),
+            ("transformer.h.2.attn.c_proj", Some("gpt2"), Some(2), vec![Output]),
+            ("model.layers.3.mlp.gate_up_proj", Some("phi3"), Some(3), vec![Gate, Up]),
+        ] {
+            let found = place(module).unwrap();
+            assert_eq!(found.family.map(|family| family.name), family, "{module}");
+            assert_eq!((found.layer, found.linears), (layer, linears), "{module}");
+        }
+        for module in
+            ["model.embed_tokens", "model.layers.1.input_layernorm", "model.layers.01.mlp.up_proj"]
+        {
+            assert_eq!(place(module), None, "{module}");
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::path::Path;
 
 use llama::Sizes;
 
-use super::lit_v2::{is_norm, read_v2, write_v2};
+use super::keys::layer_number;
+use super::lit_v2::{is_norm, is_outside, read_v2, write_v2};
 use super::tensors::{Array, Arrays};
 use super::torch;
 use crate::config::{Activation, Gate, Projection};
@@ -63,13 +64,14 @@ pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
     let mut rest = Arrays::new();
     for (name, array) in arrays {
         let split = name.strip_prefix("transformer.h.").and_then(|name| name.split_once('.'));
-        match split.and_then(|(layer, part)| Some((layer.parse::<usize>().ok()?, part))) {
+        match split.and_then(|(layer, part)| Some((layer_number(layer)?, part))) {
             Some((layer, part)) => {
                 layers.entry(layer).or_default().insert(part.to_owned(), array);
             }
-            None => {
+            None if is_outside(&name) => {
                 rest.insert(name, array);
             }
+            None => problems.push(format!("unexpected: {name}")),
         }
     }
     let prompts = prompts(&mut layers, &mut problems);

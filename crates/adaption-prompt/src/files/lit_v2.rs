@@ -43,6 +43,11 @@ pub(crate) fn is_norm(name: &str) -> bool {
             && NORMS.iter().any(|(_, llama, gpt)| name.ends_with(llama) || name.ends_with(gpt))
 }
 
+/// Whether a tensor of version 2 is of no layer.
+pub(crate) fn is_outside(name: &str) -> bool {
+    FINAL_NORM.contains(&name) || name.starts_with("lm_head.")
+}
+
 /// The numbers among a file's tensors; those that are none of version 2's are problems.
 pub(crate) fn read_v2(
     layers: BTreeMap<usize, BTreeMap<String, Array>>,
@@ -50,7 +55,7 @@ pub(crate) fn read_v2(
     sizes: Option<&Sizes>,
     problems: &mut Vec<String>,
 ) -> V2Data {
-    let last = layers.keys().next_back().map_or(0, |last| last + 1);
+    let last = layers.keys().next_back().map_or(0, |last| last.saturating_add(1));
     let n_layers = sizes.map_or(last, |sizes| sizes.n_layers);
     let mut data =
         V2Data { scale: Scale::Output, linears: BTreeMap::new(), norms: BTreeMap::new() };

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use llama::Llama;
 
+use super::find::resolve;
 use super::folder::{a_mix, read_mix, write_folder, write_mix};
 use super::format::{Hints, read};
 use crate::data::{AdapterData, BaseInfo};
@@ -75,7 +76,8 @@ impl AnyAdapter {
         Self::load_with(folder, llama, device, false)
     }
 
-    fn load_with(folder: &Path, llama: &Llama, device: &Device, checked: bool) -> Result<Self> {
+    fn load_with(path: &Path, llama: &Llama, device: &Device, checked: bool) -> Result<Self> {
+        let folder = &resolve(path);
         // Every part of a mix is held against the same one, which only some files ask for.
         let mut fingerprint = None;
         let mut weights = |data: AdapterData, folder: &Path| {

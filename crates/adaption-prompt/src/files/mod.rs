@@ -2,6 +2,7 @@
 //! from it.
 
 mod assemble;
+mod find;
 mod fit;
 mod folder;
 mod format;
@@ -12,12 +13,18 @@ mod load;
 mod meta_rows;
 mod original;
 mod original_images;
+mod patterns;
 pub mod peft;
+mod peft_keys;
+mod peft_lora;
+mod peft_names;
 mod settings;
+mod targets;
 mod tensors;
 mod torch;
 
-pub use folder::{read_folder, read_mix, write_mix};
+pub use find::resolve;
+pub use folder::{read_folder, read_mix, unknown_settings, write_mix};
 pub(crate) use format::read_to_show;
 pub use format::{Format, Hints, read, write};
 pub use settings::SETTINGS_FILE;

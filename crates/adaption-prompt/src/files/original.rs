@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::keys::layer_number;
 use super::tensors::{Array, Arrays};
 use super::torch;
 use crate::config::{Activation, Gate, Projection};
@@ -22,7 +23,7 @@ pub(crate) const TABLE: &str = "adapter_query.weight";
 
 /// The layer of a gate's name.
 fn gate_layer(name: &str) -> Option<usize> {
-    name.strip_prefix("layers.")?.strip_suffix(".attention.gate")?.parse().ok()
+    layer_number(name.strip_prefix("layers.")?.strip_suffix(".attention.gate")?)
 }
 
 /// Whether a tensor belongs to such an adapter.

@@ -16,13 +16,15 @@ use std::path::Path;
 use llama::{LinearName, NormName};
 use vision::{EncoderInfo, Reading, State, Tokens};
 
+use super::keys::layer_number;
 use super::meta_rows::from_meta;
 use super::original::{TABLE, gates};
 use super::tensors::{Array, Arrays};
 use super::torch;
 use crate::config::{Activation, Gate, Projection};
 use crate::data::{
-    AdapterData, ImageData, LoraData, PromptData, PromptLayer, V2Data, V2LinearData, V2NormData,
+    AdapterData, ImageData, LoraData, LoraPairData, PromptData, PromptLayer, V2Data, V2LinearData,
+    V2NormData,
 };
 use crate::error::{Error, Result};
 use crate::image::{Fusion, ImageConfig, ImageForm, PLACE};
@@ -87,7 +89,7 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
             continue;
         };
         let layer = rest.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
-        match layer.and_then(|(layer, part)| Some((layer.parse::<usize>().ok()?, part))) {
+        match layer.and_then(|(layer, part)| Some((layer_number(layer)?, part))) {
             Some((layer, part)) => {
                 base.entry(layer).or_default().insert(part.to_owned(), array);
             }
@@ -102,19 +104,27 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
             of_gates.insert(format!("layers.{layer}.attention.gate"), gate);
         }
         if let Some(factor) = parts.remove("attention.new_gate") {
-            factors.insert(*layer, factor.values.first().copied().unwrap_or(1.0));
+            let &[number] = &factor.values[..] else {
+                let shape = &factor.shape;
+                let problem = format!("new_gate of layer {layer}: expected one, found {shape:?}");
+                return Err(wrong(vec![problem]));
+            };
+            factors.insert(*layer, number);
         }
     }
     let gates = gates(of_gates).map_err(|problem| wrong(vec![problem]))?;
     let (n_layers, n_heads) = (gates.len(), gates[0].len());
-    let count = if rows.is_multiple_of(adapter_len.max(1)) { rows / adapter_len.max(1) } else { 0 };
-    if !(1..=n_layers).contains(&count) || d_model == 0 || !d_model.is_multiple_of(n_heads) {
+    let count = rows.checked_div(adapter_len).filter(|_| rows.is_multiple_of(adapter_len));
+    let count = count.filter(|count| (1..=n_layers).contains(count));
+    // The halves of a head are rotated together.
+    let heads_fit = d_model > 0 && d_model.is_multiple_of(2 * n_heads);
+    let Some(count) = count.filter(|_| heads_fit) else {
         let shape = &table.shape;
         return Err(wrong(vec![format!(
             "{TABLE}: {shape:?} is not prompts of {adapter_len} tokens for up to {n_layers} layers of \
              {n_heads} heads"
         )]));
-    }
+    };
     let prompts = table.values.chunks_exact(adapter_len * d_model);
     let layers = (n_layers - count..n_layers).zip(prompts).map(|(layer, prompt)| {
         let factor = factors.get(&layer).copied();
@@ -158,7 +168,9 @@ impl Tuned {
             for (place, name) in LINEARS {
                 let turned = matches!(name, LinearName::Query | LinearName::Key);
                 let ordered = |values: Vec<f32>, width: usize| {
-                    if turned { from_meta(&values, self.head_dim, width) } else { values }
+                    // Rows that are no whole heads are refused where they meet the model.
+                    let whole = values.len().is_multiple_of(self.head_dim * width);
+                    if turned && whole { from_meta(&values, self.head_dim, width) } else { values }
                 };
                 if let Some(bias) = parts.remove(&format!("{}.bias", place.replace("{}", ""))) {
                     let bias = Some(ordered(bias.values, 1));
@@ -175,13 +187,15 @@ impl Tuned {
                     }
                 };
                 let rank = a.shape.first().copied().unwrap_or(0);
-                if rank == 0 || b.shape.get(1) != Some(&rank) || ![0, rank].contains(&lora.rank) {
+                let matrices = a.shape.len() == 2 && matches!(b.shape[..], [_, own] if own == rank);
+                if rank == 0 || !matrices || ![0, rank].contains(&lora.rank) {
                     let shapes = format!("{:?} and {:?}", a.shape, b.shape);
                     problems.push(format!("layer {layer}, {}: ranks of {shapes}", part("l?")));
                     continue;
                 }
                 lora.rank = rank;
-                lora.pairs.insert((layer, name), (a.values, ordered(b.values, rank)));
+                let own = LoraPairData { rank, a: a.values, b: ordered(b.values, rank) };
+                lora.pairs.insert((layer, name), own);
             }
             let norms = [
                 ("attention_norm.weight", NormName::Attention),
@@ -222,7 +236,13 @@ fn image(
             continue;
         };
         let mut shape = array.shape;
-        shape[0] /= 3;
+        let Some(rows) = shape.first_mut().filter(|rows| **rows > 0 && rows.is_multiple_of(3))
+        else {
+            problems
+                .push(format!("{name}: expected rows of query, key and value, found {shape:?}"));
+            continue;
+        };
+        *rows /= 3;
         let len = array.values.len() / 3;
         for (index, which) in ["query", "key", "value"].into_iter().enumerate() {
             let part = array.values[index * len..(index + 1) * len].to_vec();
@@ -231,9 +251,16 @@ fn image(
     }
     let blocks = tensors.keys().filter(|name| name.ends_with(".norm1.weight")).count();
     let features = tensors.get(&format!("{PLACE}.clip_proj.weight"));
-    let Some(&[_width, features]) = features.map(|(shape, _)| &shape[..]) else {
-        problems.push("missing: clip_proj.weight".into());
-        return None;
+    let features = match features.map(|(shape, values)| (&shape[..], values.is_empty())) {
+        Some((&[_width, features], false)) => features,
+        Some((shape, _)) => {
+            problems.push(format!("clip_proj.weight: expected a matrix, found {shape:?}"));
+            return None;
+        }
+        None => {
+            problems.push("missing: clip_proj.weight".into());
+            return None;
+        }
     };
     // It takes features as they are.
     tensors.insert(format!("{PLACE}.mean"), (vec![features], vec![0.0; features]));

@@ -7,9 +7,11 @@
 use std::path::Path;
 
 use llama::LinearName;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::keys::module;
+use super::keys::{linear_module, module};
+use super::peft_keys;
+use super::peft_lora::PeftLora;
 use crate::config::{Activation, Gate, Projection};
 use crate::data::{AdapterData, LoraData, PromptData};
 use crate::error::{Error, Result};
@@ -21,27 +23,26 @@ pub const TENSORS_FILE: &str = "adapter_model.safetensors";
 /// File of the tensors that older versions of PEFT wrote.
 pub const PICKLE_FILE: &str = "adapter_model.bin";
 
-const PROMPT_METHOD: &str = "ADAPTION_PROMPT";
-const LORA_METHOD: &str = "LORA";
+pub(super) const PROMPT_METHOD: &str = "ADAPTION_PROMPT";
+pub(super) const LORA_METHOD: &str = "LORA";
 const OUR_METHOD: &str = "LLAMA_ADAPTER";
 
 /// What a config says of the adapter.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct PeftConfig {
     pub method: Method,
     pub base: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Method {
     Prompts {
         adapter_len: usize,
         adapter_layers: usize,
+        /// What the base calls its attention; PEFT knows it where nothing is said.
+        attention: Option<String>,
     },
-    Lora {
-        rank: usize,
-        alpha: f64,
-    },
+    Lora(Box<PeftLora>),
     /// Only `llama_adapter.json` says more.
     Ours,
 }
@@ -51,7 +52,7 @@ pub fn is_peft(data: &AdapterData) -> bool {
     match (&data.prompts, &data.v2, &data.lora) {
         _ if data.image.is_some() => false,
         (Some(prompts), None, None) => prompts.is_peft() && reaches_the_last(data, prompts),
-        (None, None, Some(lora)) => has_separate_linears(data) && is_even(lora),
+        (None, None, Some(_)) => has_separate_linears(data),
         _ => false,
     }
 }
@@ -70,10 +71,24 @@ pub(crate) fn has_separate_linears(data: &AdapterData) -> bool {
     !data.base.architecture.is_some_and(fused)
 }
 
-/// Whether every adapted layer has the same linear layers: all that PEFT's config can say.
-fn is_even(lora: &LoraData) -> bool {
+/// Where LoRA is, as PEFT's config says it: what modules are called, and in which layers they are, if
+/// that is not in their names.
+fn targets(lora: &LoraData, n_layers: Option<usize>) -> (Vec<String>, Value) {
     let (layers, names) = places(lora);
-    lora.pairs.len() == layers.len() * names.len()
+    let even = lora.pairs.len() == layers.len() * names.len();
+    if !even || names.contains(&LinearName::Head) {
+        let modules = lora.pairs.keys().map(|(layer, name)| linear_module(*layer, *name));
+        return (modules.collect(), Value::Null);
+    }
+    let names = names.into_iter().map(|name| module(name).1.to_owned()).collect();
+    (names, if n_layers == Some(layers.len()) { Value::Null } else { layers.into() })
+}
+
+/// What a setting such as `rank_pattern` says of products with another rank than most.
+fn patterns(lora: &LoraData, value: impl Fn(usize) -> Value) -> Value {
+    let others = lora.pairs.iter().filter(|(_, own)| own.rank != lora.rank);
+    let pairs = others.map(|(&(layer, name), own)| (linear_module(layer, name), value(own.rank)));
+    Value::Object(pairs.collect())
 }
 
 fn places(lora: &LoraData) -> (Vec<usize>, Vec<LinearName>) {
@@ -108,17 +123,21 @@ pub(crate) fn to_json(data: &AdapterData) -> String {
         }
         (None, lora) => {
             let lora = lora.as_ref().expect("PEFT's adapters have prompts or LoRA");
-            let (layers, names) = places(lora);
-            let names = names.into_iter().map(|name| module(name).1).collect::<Vec<_>>();
-            let all = data.base.sizes.as_ref().is_some_and(|sizes| sizes.n_layers == layers.len());
+            let n_layers = data.base.sizes.as_ref().map(|sizes| sizes.n_layers);
+            let (modules, layers) = targets(lora, n_layers);
+            let factor = lora.alpha / lora.rank as f64;
+            if lora.pairs.values().any(|own| own.rank != lora.rank) {
+                config["rank_pattern"] = patterns(lora, Value::from);
+                config["alpha_pattern"] = patterns(lora, |rank| (factor * rank as f64).into());
+            }
             config["bias"] = "none".into();
             config["fan_in_fan_out"] = false.into();
-            config["layers_to_transform"] = if all { Value::Null } else { layers.into() };
+            config["layers_to_transform"] = layers;
             config["lora_alpha"] = lora.alpha.into();
             config["lora_dropout"] = 0.0.into();
             config["peft_type"] = LORA_METHOD.into();
             config["r"] = lora.rank.into();
-            config["target_modules"] = names.into();
+            config["target_modules"] = modules.into();
         }
     }
     config.sort_all_objects();
@@ -128,75 +147,85 @@ pub(crate) fn to_json(data: &AdapterData) -> String {
 /// Reads a folder's config, if there is one.
 pub(crate) fn read(folder: &Path) -> Result<Option<PeftConfig>> {
     let path = folder.join(CONFIG_FILE);
+    object(&path)?.map(|config| parse(&path, &config)).transpose()
+}
+
+/// Settings of a folder's config that nobody here knows.
+pub(super) fn unknown(folder: &Path) -> Result<Vec<String>> {
+    let config = object(&folder.join(CONFIG_FILE))?;
+    Ok(config.map_or(Vec::new(), |config| peft_keys::unknown(method(&config), &config)))
+}
+
+fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path)
-        .map_err(|source| llama::Error::Read { path: path.clone(), source })?;
-    parse(&path, &text).map(Some)
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| llama::Error::Read { path: path.into(), source })?;
+    let wrong = |reason: String| Error::ConfigFile { path: path.into(), reason };
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(config)) => Ok(Some(config)),
+        Ok(_) => Err(wrong("not an adapter's config: expected an object".into())),
+        Err(error) => Err(wrong(format!("not valid JSON: {error}"))),
+    }
 }
 
-fn parse(path: &Path, text: &str) -> Result<PeftConfig> {
+fn method(config: &Map<String, Value>) -> &str {
+    config.get("peft_type").and_then(Value::as_str).unwrap_or("none")
+}
+
+fn parse(path: &Path, config: &Map<String, Value>) -> Result<PeftConfig> {
     let wrong = |reason: String| Error::ConfigFile { path: path.into(), reason };
-    let json: Value =
-        serde_json::from_str(text).map_err(|error| wrong(format!("not valid JSON: {error}")))?;
+    let get = |setting: &str| config.get(setting).unwrap_or(&Value::Null);
+    let method = method(config);
+    if let Some((setting, value)) = peft_keys::refused(method, config) {
+        return Err(Error::setting(path, setting, value));
+    }
     let number = |field: &str| {
-        json.get(field).and_then(Value::as_u64).map(|number| number as usize).ok_or_else(|| {
+        let number = get(field).as_u64().map(|number| number as usize);
+        number.ok_or_else(|| {
             wrong(format!("not an adapter's config: `{field}` is no number of things"))
         })
     };
-    let method = match json.get("peft_type").and_then(Value::as_str).unwrap_or("none") {
+    let found = match method {
         PROMPT_METHOD => Method::Prompts {
             adapter_len: number("adapter_len")?,
             adapter_layers: number("adapter_layers")?,
+            attention: get("target_modules").as_str().map(str::to_owned),
         },
         LORA_METHOD => {
-            for (setting, plain) in PLAIN_LORA {
-                let found = json.get(setting).unwrap_or(&Value::Null);
-                let empty = match found {
-                    Value::Null | Value::Bool(false) => true,
-                    Value::Array(list) => list.is_empty(),
-                    Value::Object(map) => map.is_empty(),
-                    Value::String(text) => text == plain,
-                    _ => false,
-                };
-                if !empty {
-                    return Err(wrong(format!("LoRA with `{setting}` of {found} is not read")));
-                }
+            let initial = get("init_lora_weights");
+            let changes = peft_keys::changes_base(initial).map_err(|expected| {
+                wrong(format!("`init_lora_weights` is {initial}, expected {expected}"))
+            })?;
+            if changes {
+                let found = initial.to_string();
+                return Err(Error::ChangesBase { path: path.into(), found });
             }
-            let alpha = json.get("lora_alpha").and_then(Value::as_f64);
-            let alpha = alpha.ok_or_else(|| wrong("`lora_alpha` is no number".into()))?;
-            Method::Lora { rank: number("r")?, alpha }
+            let lora = PeftLora::parse(config)
+                .map_err(|reason| wrong(format!("not an adapter's config: {reason}")))?;
+            Method::Lora(Box::new(lora))
         }
         OUR_METHOD => Method::Ours,
         other => {
             let known = format!("`{PROMPT_METHOD}`, `{LORA_METHOD}` or `{OUR_METHOD}`");
-            return Err(wrong(format!("the method is `{other}`, expected {known}")));
+            return Err(wrong(format!(
+                "the method is `{}`, expected {known}",
+                other.escape_debug()
+            )));
         }
     };
-    let base = json.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned);
-    Ok(PeftConfig { method, base })
+    // Another task is another model around the same layers, with a head of its own.
+    let task = get("task_type");
+    if !task.is_null() && !TASKS.iter().any(|known| task == known) {
+        return Err(Error::setting(path, "task_type", task));
+    }
+    let base = get("base_model_name_or_path").as_str().map(str::to_owned);
+    Ok(PeftConfig { method: found, base })
 }
 
-/// Settings that change what LoRA computes, each with the word that means "no".
-const PLAIN_LORA: [(&str, &str); 16] = [
-    ("alora_invocation_tokens", ""),
-    ("alpha_pattern", ""),
-    ("arrow_config", ""),
-    ("bias", "none"),
-    ("fan_in_fan_out", ""),
-    ("kasa_config", ""),
-    ("layer_replication", ""),
-    ("lora_bias", ""),
-    ("megatron_config", ""),
-    ("modules_to_save", ""),
-    ("monteclora_config", ""),
-    ("rank_pattern", ""),
-    ("use_bdlora", ""),
-    ("use_dora", ""),
-    ("use_qalora", ""),
-    ("use_rslora", ""),
-];
+/// Tasks whose model computes what a causal language model does.
+const TASKS: [&str; 2] = ["CAUSAL_LM", "FEATURE_EXTRACTION"];
 
 /// Gates as PEFT has them.
 pub(crate) const GATES: (Gate, Activation, Projection) =

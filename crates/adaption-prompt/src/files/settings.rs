@@ -1,12 +1,16 @@
 //! `llama_adapter.json`: what PEFT's config cannot say.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use llama::{Fingerprint, Sizes};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::assemble::LoraShape;
+use super::keys::{self, linear_module};
 use crate::config::{Activation, Gate, Projection};
-use crate::data::{AdapterData, BaseInfo};
+use crate::data::{AdapterData, BaseInfo, LoraData};
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;
 use crate::v2::Scale;
@@ -57,6 +61,9 @@ pub(crate) struct V2Settings {
 pub(crate) struct LoraSettings {
     pub rank: usize,
     pub alpha: f64,
+    /// Of linear layers that have another rank, by their names in a Llama.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ranks: BTreeMap<String, usize>,
 }
 
 /// A part of a mix.
@@ -75,6 +82,69 @@ pub(crate) struct BaseSettings {
     pub sizes: Option<Sizes>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
+}
+
+/// Settings of a folder's file that this version does not know, by the parts they are in.
+pub(crate) fn unknown(folder: &Path) -> Result<Vec<String>> {
+    /// What is known of each part. Those of images are those of a type that other crates own.
+    const KNOWN: [(&str, &[&str]); 7] = [
+        ("", &["base", "format", "image", "lora", "mix", "prompts", "v2"]),
+        ("base", &["fingerprint", "name", "sizes"]),
+        ("image", &["encoder", "features", "form", "fusion"]),
+        ("lora", &["alpha", "rank", "ranks"]),
+        ("mix", &["name", "weight"]),
+        ("prompts", &["activation", "gate", "projection"]),
+        ("v2", &["scale"]),
+    ];
+    let path = folder.join(SETTINGS_FILE);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| llama::Error::Read { path: path.clone(), source })?;
+    let json: Value = serde_json::from_str(&text)
+        .map_err(|error| Error::ConfigFile { path, reason: error.to_string() })?;
+    let mut names = Vec::new();
+    for (part, known) in KNOWN {
+        let value = if part.is_empty() { &json } else { json.get(part).unwrap_or(&Value::Null) };
+        let objects = match value {
+            Value::Array(list) => list.iter().collect(),
+            one => vec![one],
+        };
+        let keys =
+            objects.into_iter().filter_map(Value::as_object).flat_map(|object| object.keys());
+        let dot = if part.is_empty() { "" } else { "." };
+        let others = keys.filter(|key| !known.contains(&key.as_str()));
+        names.extend(others.map(|key| format!("{part}{dot}{key}")));
+    }
+    Ok(names)
+}
+
+impl LoraSettings {
+    fn of(lora: &LoraData) -> Self {
+        let others = lora.pairs.iter().filter(|(_, own)| own.rank != lora.rank);
+        let ranks = others.map(|(&(layer, name), own)| (linear_module(layer, name), own.rank));
+        Self { rank: lora.rank, alpha: lora.alpha, ranks: ranks.collect() }
+    }
+
+    /// # Errors
+    /// The name that means no linear layer of a model of `n_layers` layers.
+    pub fn shape(self, n_layers: Option<usize>) -> Result<LoraShape, String> {
+        let Self { rank, alpha, ranks } = self;
+        let rank_of = |(module, rank): (String, usize)| {
+            let found = keys::place(&module).filter(|found| found.family.is_none());
+            let layer = found.as_ref().and_then(|found| found.layer.or(n_layers));
+            match (layer, found.as_ref().map(|found| &found.linears[..])) {
+                (Some(layer), Some(&[name])) => Ok(((layer, name), rank)),
+                _ => Err(format!("`{}` is no linear layer", module.escape_debug())),
+            }
+        };
+        Ok(LoraShape {
+            rank,
+            alpha,
+            ranks: ranks.into_iter().map(rank_of).collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 impl BaseSettings {
@@ -105,7 +175,7 @@ impl Settings {
                 projection: own.projection,
             }),
             v2: data.v2.as_ref().map(|own| V2Settings { scale: own.scale }),
-            lora: data.lora.as_ref().map(|own| LoraSettings { rank: own.rank, alpha: own.alpha }),
+            lora: data.lora.as_ref().map(LoraSettings::of),
             image: data.image.as_ref().map(|own| own.config.clone()),
             mix: None,
             base: BaseSettings::of(&data.base),
@@ -133,6 +203,10 @@ impl Settings {
         if settings.format != VERSION {
             let found = settings.format;
             return Err(wrong(format!("the format is {found}, this program reads {VERSION}")));
+        }
+        let BaseSettings { sizes, fingerprint, .. } = &settings.base;
+        for sizes in sizes.iter().chain(fingerprint.iter().map(|print| &print.sizes)) {
+            sizes.validate().map_err(|error| wrong(format!("sizes of the base: {error}")))?;
         }
         Ok(Some(settings))
     }

@@ -17,14 +17,49 @@ const WRAPPERS: [&str; 2] = ["model.", "state_dict."];
 /// A checkpoint may hold a whole model beside the adapter: what is not wanted is not read.
 pub(crate) fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Arrays> {
     let file = TorchFile::open(Bytes::open(path)?)?;
+    let names = file.tensors().keys().map(|name| (name, bare(name).to_owned()));
+    gather(&file, path, names.filter(|(_, bare)| wanted(bare)))
+}
+
+/// Every tensor of a file that holds nothing but an adapter with PEFT's names.
+pub(crate) fn read_whole(path: &Path) -> Result<Arrays> {
+    let file = TorchFile::open(Bytes::open(path)?)?;
+    // Here `model.` may be the beginning of a name.
+    let bare = |name: &str| {
+        let wrapped = bare(name);
+        if wrapped.starts_with("base_model.") { wrapped.to_owned() } else { name.to_owned() }
+    };
+    let names = file.tensors().keys().map(|name| (name, bare(name)));
+    gather(&file, path, names)
+}
+
+/// The tensors of some names, under other names.
+fn gather<'a>(
+    file: &TorchFile,
+    path: &Path,
+    names: impl Iterator<Item = (&'a String, String)>,
+) -> Result<Arrays> {
+    // A file's tensors may share their numbers, but an adapter's do not: few bytes must not become
+    // many arrays.
+    let most = file.len_bytes().saturating_mul(16).saturating_add(1 << 20);
+    let mut left = most;
     let mut arrays = Arrays::new();
-    for (name, info) in file.tensors() {
-        let bare = bare(name);
-        if !wanted(bare) {
-            continue;
-        }
+    for (name, bare) in names {
+        let info = &file.tensors()[name];
+        let bytes = info.shape.iter().fold(4_u64, |n, &dim| n.saturating_mul(dim as u64));
+        left = left.checked_sub(bytes).ok_or_else(|| Error::Tensors {
+            path: path.into(),
+            problems: vec![format!(
+                "tensors of more than {most} bytes in a file of {}",
+                file.len_bytes()
+            )],
+        })?;
         let data = file.read(name)?.convert_dtype(DType::F32);
-        arrays.insert(bare.into(), Array::new(info.shape.clone(), data.iter::<f32>().collect()));
+        let array = Array::new(info.shape.clone(), data.iter::<f32>().collect());
+        if arrays.insert(bare.clone(), array).is_some() {
+            let problems = vec![format!("two tensors are called {bare}")];
+            return Err(Error::Tensors { path: path.into(), problems });
+        }
     }
     if arrays.is_empty() {
         return Err(Error::NotAnAdapter {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use adaption_prompt::files::{Format, Hints, read, write};
 use adaption_prompt::{
-    Activation, AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, LoraData, Projection,
-    PromptData, PromptLayer, Scale, V2Data, V2LinearData, V2NormData,
+    Activation, AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, LoraData, LoraPairData,
+    Projection, PromptData, PromptLayer, Scale, V2Data, V2LinearData, V2NormData,
 };
 use llama::{LinearName, LlamaConfig, NormName, Sizes};
 use proptest::prelude::*;
@@ -298,7 +298,8 @@ fn small(prompts: bool) -> AdapterData {
 }
 
 fn lora(layers: usize) -> LoraData {
-    let pair = |layer| ((layer, LinearName::Query), (vec![0.5; 32], vec![0.5; 32]));
+    let own = LoraPairData { rank: 1, a: vec![0.5; 32], b: vec![0.5; 32] };
+    let pair = |layer| ((layer, LinearName::Query), own.clone());
     LoraData { rank: 1, alpha: 2.0, pairs: (0..layers).map(pair).collect() }
 }
 

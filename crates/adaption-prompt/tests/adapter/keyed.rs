@@ -60,10 +60,10 @@ pub fn tensors(data: &mut AdapterData) -> BTreeMap<String, &mut [f32]> {
             }
         }
     }
-    for ((layer, name), (a, b)) in data.lora.iter_mut().flat_map(|lora| &mut lora.pairs) {
+    for ((layer, name), own) in data.lora.iter_mut().flat_map(|lora| &mut lora.pairs) {
         let at = linear(*layer, *name);
-        found.insert(format!("{at}.lora_A.weight"), a);
-        found.insert(format!("{at}.lora_B.weight"), b);
+        found.insert(format!("{at}.lora_A.weight"), &mut own.a);
+        found.insert(format!("{at}.lora_B.weight"), &mut own.b);
     }
     for (name, (_shape, values)) in data.image.iter_mut().flat_map(|own| &mut own.tensors) {
         found.insert(name.clone(), values);

@@ -158,29 +158,3 @@ fn pefts_own_lora_folder_is_read_and_written_again() {
         }
     }
 }
-
-#[test]
-fn a_lora_that_computes_something_else_is_refused() {
-    let llama = open_base("llama-gqa-tied", &testing::flex());
-    let theirs = golden_folder().join("llama-gqa-tied/lora");
-    let folder = tempfile::tempdir().unwrap();
-    let tensors = peft::TENSORS_FILE;
-    std::fs::copy(theirs.join(tensors), folder.path().join(tensors)).unwrap();
-    let text = std::fs::read_to_string(theirs.join(peft::CONFIG_FILE)).unwrap();
-    for (setting, value) in [
-        ("use_rslora", "true"),
-        ("use_dora", "true"),
-        ("use_qalora", "true"),
-        ("alora_invocation_tokens", "[3]"),
-        ("layer_replication", "[[0, 2], [1, 3]]"),
-        ("rank_pattern", r#"{"q_proj": 2}"#),
-        ("bias", r#""all""#),
-    ] {
-        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert!(config.get(setting).is_some(), "{setting}");
-        config[setting] = serde_json::from_str(value).unwrap();
-        std::fs::write(folder.path().join(peft::CONFIG_FILE), config.to_string()).unwrap();
-        let error = AdapterWeights::load(folder.path(), &llama, &llama.device()).unwrap_err();
-        assert!(error.to_string().contains(&format!("LoRA with `{setting}`")), "{error}");
-    }
-}

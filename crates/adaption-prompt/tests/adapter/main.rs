@@ -13,6 +13,7 @@ mod kinds;
 mod lifecycle;
 mod mixing;
 mod parity;
+mod peft_lora;
 mod peft_suite;
 mod properties;
 mod rows;

@@ -15,6 +15,7 @@ use llama::gguf::GgufFile;
 use llama::weights::{Bytes, FileKind, WeightFile};
 use serde::Serialize;
 
+use crate::adapters::note_unknown;
 use crate::error::Error;
 use crate::failure::Result;
 use crate::known::KnownModel;
@@ -82,9 +83,16 @@ fn look(path: &Path) -> Result<Report> {
     if !path.exists() {
         return Err(Error::NothingThere { path: path.into() }.into());
     }
+    // Files of tensors are shown as such, even if they are an adapter's.
+    let is_tensors = extension.is_some_and(|end| ["bin", "safetensors"].contains(&end));
+    let detected = if is_tensors { None } else { Some(Format::detect(path)) };
+    if let Some(Err(error @ adaption_prompt::Error::AdaptersInside { .. })) = detected {
+        return Err(error.into());
+    }
     let is_adapter = [CONFIG_FILE, SETTINGS_FILE].iter().any(|file| path.join(file).exists())
-        || extension != Some("bin") && path.is_file() && Format::detect(path).is_ok();
+        || matches!(detected, Some(Ok(_)));
     Ok(if is_adapter {
+        note_unknown(path);
         match MixReport::read(path)? {
             Some(report) => Report::Mix(report),
             None => Report::Adapter(AdapterReport::read(path)?),

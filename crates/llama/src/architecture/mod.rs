@@ -69,6 +69,16 @@ impl Architecture {
         self.names.attention(layer)
     }
 
+    /// What a module of transformers' holds, such as `transformer.h.3.attn.c_attn`: its layer, and the parts
+    /// in the order of their rows, several where the family stacks them. Parts are called as in a
+    /// Llama, such as `self_attn.q_proj`.
+    pub fn parts_of(&self, module: &str) -> Option<(usize, Vec<&'static str>)> {
+        let (layer, module) = self.names.in_layer(module)?;
+        let parts = self.names.layer.iter().filter(|[_, theirs, _]| *theirs == module);
+        let parts = parts.map(|[ours, _, _]| *ours).collect::<Vec<_>>();
+        (!parts.is_empty()).then_some((layer, parts))
+    }
+
     /// The family that a GGUF file names.
     pub(crate) fn of_gguf(path: &Path, name: &str) -> Result<&'static Self> {
         KNOWN

@@ -83,6 +83,15 @@ impl Names {
         }
     }
 
+    /// Layer and rest of one of Hugging Face's names without `.weight`.
+    pub(super) fn in_layer<'a>(&self, module: &'a str) -> Option<(usize, &'a str)> {
+        let rest = module.strip_prefix(self.prefix)?.strip_prefix(self.layers)?;
+        let (layer, rest) = rest.split_once('.')?;
+        // `01` and `+1` would be other names for layer 1.
+        let layer = layer.parse::<usize>().ok().filter(|number| number.to_string() == layer)?;
+        Some((layer, rest))
+    }
+
     pub(super) fn attention(&self, layer: usize) -> String {
         format!("{}{}{layer}.{}", self.prefix, self.layers, self.attention)
     }

@@ -1,0 +1,148 @@
+//! Python's patterns in `adapter_config.json`: which modules of a model they mean.
+
+use fancy_regex::{Regex, RegexBuilder};
+
+/// More patterns than any config has: one for each module is usual where ranks were chosen by module.
+const MOST: usize = 1 << 12;
+/// Steps of one comparison, and bytes of one compiled pattern: a pattern in a file may be hostile.
+const STEPS: usize = 100_000;
+const BYTES: usize = 1 << 20;
+
+/// A pattern that means a module where all of the module's name matches, as `re.fullmatch` does.
+#[derive(Debug, Clone)]
+pub(crate) struct Whole(Regex);
+
+impl Whole {
+    /// # Errors
+    /// The reason, for a pattern that is none.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        compiled(&format!(r"\A(?:{pattern})\z")).map(Self)
+    }
+
+    /// # Errors
+    /// The reason, for a comparison without an end in sight.
+    pub fn matches(&self, module: &str) -> Result<bool, String> {
+        self.0.is_match(module).map_err(|error| endless(&self.0, &error))
+    }
+}
+
+/// A pattern that finds the number of a module's layer in its name.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerOf(Regex);
+
+impl LayerOf {
+    /// Where the layers' list is called so; anything, if it is empty.
+    ///
+    /// # Errors
+    /// The reason, for a pattern that is none.
+    pub fn new(list: &str) -> Result<Self, String> {
+        // As PEFT builds it: the first number behind a list of that name.
+        let list = if list.is_empty() { r".*?\.[^.]*" } else { &format!(r"(?:^|.*?\.){list}") };
+        compiled(&format!(r"\A{list}\.(?P<layer>\d+)\.")).map(Self)
+    }
+
+    /// # Errors
+    /// The reason, for a comparison without an end in sight.
+    pub fn find(&self, module: &str) -> Result<Option<i64>, String> {
+        let found = self.0.captures(module).map_err(|error| endless(&self.0, &error))?;
+        let number = found.as_ref().and_then(|found| found.name("layer"));
+        Ok(number.and_then(|number| number.as_str().parse().ok()))
+    }
+}
+
+/// Values for the modules that a pattern means; the first pattern that means a module has it.
+///
+/// Source: PEFT, `peft/utils/other.py`, `get_pattern_key`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PatternMap<T>(Vec<(String, T)>);
+
+impl<T: Copy> PatternMap<T> {
+    /// # Errors
+    /// The reason, for more patterns than make sense.
+    pub fn new(pairs: Vec<(String, T)>) -> Result<Self, String> {
+        if pairs.len() > MOST {
+            return Err(format!("{} patterns, expected at most {MOST}", pairs.len()));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The value of each module, where a pattern means it.
+    ///
+    /// # Errors
+    /// The reason, for a pattern that is none.
+    pub fn of<'a>(&self, modules: impl Iterator<Item = &'a str>) -> Result<Vec<Option<T>>, String> {
+        let modules = modules.collect::<Vec<_>>();
+        let mut values = vec![None; modules.len()];
+        for (pattern, value) in &self.0 {
+            // One at a time: compiled, thousands of them would take memory.
+            let regex = compiled(&format!(r"\A(.*\.)?({pattern})\z"))?;
+            for (slot, module) in values.iter_mut().zip(&modules) {
+                if slot.is_none() && regex.is_match(module).map_err(|e| endless(&regex, &e))? {
+                    *slot = Some(*value);
+                }
+            }
+        }
+        Ok(values)
+    }
+}
+
+fn compiled(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern)
+        .backtrack_limit(STEPS)
+        .delegate_size_limit(BYTES)
+        .delegate_dfa_size_limit(BYTES)
+        .build()
+        .map_err(|error| format!("`{}` is no pattern: {error}", pattern.escape_debug()))
+}
+
+fn endless(regex: &Regex, error: &fancy_regex::Error) -> String {
+    format!("`{}` cannot be compared: {error}", regex.as_str().escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUERY: &str = "model.layers.11.self_attn.q_proj";
+
+    #[test]
+    fn a_pattern_means_a_module_by_its_whole_name() {
+        let matches = |pattern: &str| Whole::new(pattern).unwrap().matches(QUERY).unwrap();
+        assert!(matches(r".*\.(q|v)_proj"));
+        assert!(matches(
+            r"(?:.*?(?:language|text).*?q_proj.*?)|(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|mlp)\.(?:(?:q_proj|k_proj)))"
+        ));
+        assert!(!matches("q_proj"));
+        assert!(!matches(r"(?!.*\.1\d\.).*q_proj"));
+        assert!(Whole::new("(").is_err());
+    }
+
+    #[test]
+    fn the_first_pattern_that_means_a_module_gives_its_value() {
+        let map = |pairs: &[(&str, i32)]| {
+            let pairs = pairs.iter().map(|(pattern, value)| ((*pattern).to_owned(), *value));
+            PatternMap::new(pairs.collect()).unwrap().of([QUERY].into_iter()).unwrap()[0]
+        };
+        assert_eq!(map(&[("k_proj", 1), ("q_proj", 2), (".*", 3)]), Some(2));
+        assert_eq!(map(&[("model.layers.1.self_attn.q_proj", 1)]), None);
+        assert_eq!(map(&[("^model.layers.11.self_attn.q_proj", 1)]), Some(1));
+        assert_eq!(map(&[("attn.q_proj", 1)]), None);
+    }
+
+    #[test]
+    fn a_layers_number_stands_behind_the_list_of_layers() {
+        let found = |list: &str, module: &str| LayerOf::new(list).unwrap().find(module).unwrap();
+        assert_eq!(found("", QUERY), Some(11));
+        assert_eq!(found("layers", QUERY), Some(11));
+        assert_eq!(found("h", QUERY), None);
+        assert_eq!(found("", "lm_head"), None);
+    }
+
+    #[test]
+    fn a_pattern_that_never_ends_is_an_error() {
+        let hostile = Whole::new(r"((a*)*\1?)*b").unwrap();
+        assert!(hostile.matches(&"a".repeat(60)).is_err());
+        assert!(Whole::new(&"(".repeat(100_000)).is_err());
+        assert!(Whole::new(r"(?:a{1000}){1000}").is_err());
+    }
+}

@@ -1,0 +1,247 @@
+//! Which modules an adapter's config aims at: PEFT leaves out tensors of any other without a word.
+//!
+//! Source: PEFT, `peft/tuners/tuners_utils.py`, `check_target_module_exists`.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::patterns::{LayerOf, Whole};
+
+/// The modules of `target_modules`, `exclude_modules`, `layers_to_transform` and `layers_pattern`.
+#[derive(Debug, Clone)]
+pub(crate) struct Targets {
+    wanted: Wanted,
+    excluded: Option<Names>,
+    layers: Option<(Vec<i64>, Vec<LayerOf>)>,
+}
+
+#[derive(Debug, Clone)]
+enum Wanted {
+    /// Every linear layer but the output head.
+    AllLinear,
+    Names(Names),
+}
+
+/// Modules by a pattern, or by their names or what those end in.
+#[derive(Debug, Clone)]
+enum Names {
+    Pattern(Whole),
+    List(BTreeSet<String>),
+}
+
+/// What PEFT takes where a config names nothing: in Llama and its relatives, and in GPT-2.
+const USUAL: [&str; 3] = ["q_proj", "v_proj", "c_attn"];
+/// What stands for every linear layer.
+const ALL_LINEAR: &str = "all-linear";
+
+impl Names {
+    fn contains(&self, module: &str) -> Result<bool, String> {
+        match self {
+            Self::Pattern(pattern) => pattern.matches(module),
+            Self::List(list) => {
+                let mut rest = Some(module);
+                while let Some(name) = rest {
+                    if list.contains(name) {
+                        return Ok(true);
+                    }
+                    rest = name.split_once('.').map(|(_, rest)| rest);
+                }
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl Targets {
+    /// # Errors
+    /// What is wrong with which setting.
+    pub fn parse(config: &Map<String, Value>) -> Result<Self, String> {
+        let wanted = match config.get("target_modules") {
+            Some(Value::String(text)) if text.eq_ignore_ascii_case(ALL_LINEAR) => Wanted::AllLinear,
+            _ => {
+                let usual = || Names::List(USUAL.map(str::to_owned).into());
+                Wanted::Names(names(config, "target_modules")?.unwrap_or_else(usual))
+            }
+        };
+        // An empty list or text of what is excluded excludes nothing.
+        let excluded = match config.get("exclude_modules") {
+            Some(Value::String(text)) if text.is_empty() => None,
+            _ => names(config, "exclude_modules")?,
+        };
+        let layers = layers(config)?;
+        let lists = lists(config)?;
+        let by_pattern = matches!(wanted, Wanted::Names(Names::Pattern(_)) | Wanted::AllLinear);
+        for (setting, found) in
+            [("layers_to_transform", layers.is_some()), ("layers_pattern", !lists.is_empty())]
+        {
+            if found && by_pattern {
+                return Err(format!("`{setting}` has no meaning where `target_modules` is a text"));
+            }
+        }
+        let any = || LayerOf::new("").map(|any| vec![any]);
+        let layers = match (layers, lists) {
+            (Some(layers), lists) if lists.is_empty() => Some((layers, any()?)),
+            (Some(layers), lists) => Some((layers, lists)),
+            (None, lists) if lists.is_empty() => None,
+            (None, _) => {
+                return Err("`layers_pattern` has no meaning without `layers_to_transform`".into());
+            }
+        };
+        Ok(Self { wanted, excluded, layers })
+    }
+
+    /// Whether the config aims at a linear layer, such as `model.layers.3.self_attn.q_proj`.
+    ///
+    /// # Errors
+    /// The reason, for a pattern that cannot be compared.
+    pub fn contains(&self, module: &str) -> Result<bool, String> {
+        if let Some(excluded) = &self.excluded
+            && excluded.contains(module)?
+        {
+            return Ok(false);
+        }
+        let found = match &self.wanted {
+            Wanted::AllLinear => module != "lm_head",
+            Wanted::Names(names) => names.contains(module)?,
+        };
+        // A name in full is meant whatever the layers are.
+        let in_full =
+            matches!(&self.wanted, Wanted::Names(Names::List(list)) if list.contains(module));
+        let Some((layers, lists)) = self.layers.as_ref().filter(|_| found && !in_full) else {
+            return Ok(found);
+        };
+        for list in lists {
+            if let Some(layer) = list.find(module)? {
+                return Ok(layers.contains(&layer));
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn wrong(setting: &str, found: &Value, expected: &str) -> String {
+    let found = found.to_string();
+    let short = found.chars().take(60).collect::<String>();
+    let more = if short.len() < found.len() { "..." } else { "" };
+    format!("`{setting}` is {short}{more}, expected {expected}")
+}
+
+fn texts(setting: &str, list: &[Value]) -> Result<Vec<String>, String> {
+    let text = |value: &Value| {
+        let expected = "a text or a list of texts";
+        value.as_str().map(str::to_owned).ok_or_else(|| wrong(setting, value, expected))
+    };
+    list.iter().map(text).collect()
+}
+
+fn names(config: &Map<String, Value>, setting: &str) -> Result<Option<Names>, String> {
+    match config.get(setting).unwrap_or(&Value::Null) {
+        Value::Null => Ok(None),
+        Value::String(pattern) => {
+            let pattern = Whole::new(pattern).map_err(|error| format!("`{setting}`: {error}"))?;
+            Ok(Some(Names::Pattern(pattern)))
+        }
+        Value::Array(list) => Ok(Some(Names::List(texts(setting, list)?.into_iter().collect()))),
+        other => Err(wrong(setting, other, "a text or a list of texts")),
+    }
+}
+
+fn layers(config: &Map<String, Value>) -> Result<Option<Vec<i64>>, String> {
+    let setting = "layers_to_transform";
+    let expected = "a layer's number or a list of such";
+    let number = |value: &Value| value.as_i64().ok_or_else(|| wrong(setting, value, expected));
+    match config.get(setting).unwrap_or(&Value::Null) {
+        Value::Null => Ok(None),
+        // An empty list stands for all layers.
+        Value::Array(list) if list.is_empty() => Ok(None),
+        Value::Array(list) => list.iter().map(number).collect::<Result<_, _>>().map(Some),
+        one => Ok(Some(vec![number(one)?])),
+    }
+}
+
+fn lists(config: &Map<String, Value>) -> Result<Vec<LayerOf>, String> {
+    let setting = "layers_pattern";
+    let names = match config.get(setting).unwrap_or(&Value::Null) {
+        Value::Null => Vec::new(),
+        Value::String(text) if text.is_empty() => Vec::new(),
+        Value::String(text) => vec![text.clone()],
+        Value::Array(list) => texts(setting, list)?,
+        other => return Err(wrong(setting, other, "a text or a list of texts")),
+    };
+    if names.len() > 64 {
+        return Err(format!("`{setting}` has {} patterns, expected at most 64", names.len()));
+    }
+    let pattern =
+        |name: &String| LayerOf::new(name).map_err(|error| format!("`{setting}`: {error}"));
+    names.iter().map(pattern).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const MODULES: [&str; 5] = [
+        "model.layers.0.self_attn.q_proj",
+        "model.layers.1.self_attn.q_proj",
+        "model.layers.1.self_attn.v_proj",
+        "model.layers.1.mlp.up_proj",
+        "lm_head",
+    ];
+
+    /// Which of the modules a config aims at.
+    fn found(config: &Value) -> Vec<usize> {
+        let targets = Targets::parse(config.as_object().unwrap()).unwrap();
+        (0..MODULES.len()).filter(|&index| targets.contains(MODULES[index]).unwrap()).collect()
+    }
+
+    #[test]
+    fn modules_are_aimed_at_by_name_or_pattern() {
+        assert_eq!(found(&json!({"target_modules": ["q_proj"]})), [0, 1]);
+        assert_eq!(found(&json!({"target_modules": ["self_attn.q_proj", "lm_head"]})), [0, 1, 4]);
+        assert_eq!(found(&json!({"target_modules": ["proj"]})), [0; 0]);
+        assert_eq!(found(&json!({"target_modules": r".*\.1\..*(q|v)_proj"})), [1, 2]);
+        assert_eq!(found(&json!({"target_modules": "all-linear"})), [0, 1, 2, 3]);
+        assert_eq!(found(&json!({"target_modules": null})), [0, 1, 2]);
+        assert_eq!(found(&json!({})), [0, 1, 2]);
+    }
+
+    #[test]
+    fn excluded_modules_and_other_layers_are_left_out() {
+        let all = ["q_proj", "v_proj", "up_proj"];
+        assert_eq!(
+            found(&json!({"target_modules": all, "exclude_modules": ["v_proj"]})),
+            [0, 1, 3]
+        );
+        assert_eq!(found(&json!({"target_modules": all, "exclude_modules": ".*mlp.*"})), [0, 1, 2]);
+        assert_eq!(found(&json!({"target_modules": all, "layers_to_transform": [1]})), [1, 2, 3]);
+        assert_eq!(found(&json!({"target_modules": all, "layers_to_transform": 0})), [0]);
+        let config = json!({
+            "target_modules": all, "layers_to_transform": [1], "layers_pattern": "layers",
+        });
+        assert_eq!(found(&config), [1, 2, 3]);
+        let config =
+            json!({"target_modules": all, "layers_to_transform": [1], "layers_pattern": ["h"]});
+        assert_eq!(found(&config), [0; 0]);
+        // PEFT takes a name in full at its word.
+        let config = json!({"target_modules": [MODULES[0]], "layers_to_transform": [1]});
+        assert_eq!(found(&config), [0]);
+    }
+
+    #[test]
+    fn what_peft_refuses_is_refused() {
+        for (config, expected) in [
+            (json!({"target_modules": 3}), "`target_modules` is 3"),
+            (json!({"target_modules": [3]}), "`target_modules` is 3"),
+            (json!({"target_modules": "("}), "`target_modules`: `"),
+            (json!({"target_modules": "x", "layers_to_transform": [1]}), "no meaning"),
+            (json!({"target_modules": ["x"], "layers_pattern": "h"}), "no meaning"),
+            (json!({"target_modules": ["x"], "layers_to_transform": ["1"]}), "expected a layer's"),
+        ] {
+            let error = Targets::parse(config.as_object().unwrap()).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Takes bytes for each file of an adapter, and does with it all that can be done without a model: what
+//! the target in `fuzz/` and the tests call. Whatever the bytes are: an error or a value, never a
+//! panic.
+
+use std::fs;
+use std::path::Path;
+
+use llama::{Architecture, LinearName, LlamaConfig, NormName};
+
+use crate::config::{Activation, Gate, Projection};
+use crate::data::{
+    AdapterData, BaseInfo, LoraData, LoraPairData, PromptData, PromptLayer, V2Data, V2LinearData,
+    V2NormData,
+};
+use crate::error::Error;
+use crate::files::peft::{CONFIG_FILE, PICKLE_FILE, TENSORS_FILE};
+use crate::files::{self, Format, Hints, SETTINGS_FILE};
+use crate::summary::AdapterSummary;
+use crate::v2::Scale;
+
+/// Sizes of the model that valid adapters are made for, those of the tests' golden files.
+const LAYERS: usize = 3;
+const WIDTH: usize = 32;
+
+fn base() -> BaseInfo {
+    let config = LlamaConfig {
+        n_layers: LAYERS,
+        n_heads: 4,
+        n_kv_heads: 4,
+        head_dim: 8,
+        d_model: WIDTH,
+        d_ff: 48,
+        vocab_size: 128,
+        ..Architecture::named("llama").map(Architecture::base).unwrap_or_default()
+    };
+    BaseInfo::of(&config, None)
+}
+
+/// Valid adapters: prompts and LoRA as PEFT has them, and one that only this program has.
+fn valid() -> [AdapterData; 3] {
+    let layer = |index: usize| {
+        let prompt = (0..2 * WIDTH).map(|at| at as f32 * 0.1).collect();
+        (index, PromptLayer { prompt, gate: vec![0.5], factor: None })
+    };
+    let prompts = PromptData {
+        adapter_len: 2,
+        d_model: WIDTH,
+        gate: Gate::Scalar,
+        activation: Activation::Identity,
+        projection: Projection::Adapted,
+        layers: (1..LAYERS).map(layer).collect(),
+    };
+    let pair = |layer: usize, name, rank: usize| {
+        let (a, b) = (vec![0.5; rank * WIDTH], vec![0.25; WIDTH * rank]);
+        ((layer, name), LoraPairData { rank, a, b })
+    };
+    let lora = LoraData {
+        rank: 2,
+        alpha: 3.0,
+        pairs: [pair(0, LinearName::Query, 2), pair(2, LinearName::Output, 1)].into(),
+    };
+    let tuned = V2LinearData { scale: Some(vec![1.5; WIDTH]), bias: Some(vec![0.5; WIDTH]) };
+    let norm = V2NormData { weight: vec![1.5; WIDTH], bias: None };
+    let v2 = V2Data {
+        scale: Scale::Output,
+        linears: [((0, LinearName::Key), tuned)].into(),
+        norms: [((LAYERS, NormName::Final), norm)].into(),
+    };
+    let plain = AdapterData { base: base(), ..AdapterData::default() };
+    let per_head = PromptData { activation: Activation::Tanh, ..prompts.clone() };
+    [
+        AdapterData { prompts: Some(prompts), ..plain.clone() },
+        AdapterData { lora: Some(lora.clone()), ..plain.clone() },
+        AdapterData { prompts: Some(per_head), lora: Some(lora), v2: Some(v2), ..plain },
+    ]
+}
+
+/// `bytes` as each file of an adapter, with what belongs beside it. `folder` is an empty one, and what is
+/// written there stays.
+///
+/// # Panics
+/// If `folder` cannot be written; if an adapter that was written cannot be read.
+pub fn adapter(bytes: &[u8], folder: &Path) {
+    let put =
+        |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("the folder can be written");
+    let single = folder.join("adapter.pth");
+    put(&single, bytes);
+    exercise(&single, &folder.join("of single"));
+    for (index, data) in valid().iter().enumerate() {
+        // What only our own settings tell is in the third.
+        let formats =
+            if index == 2 { &[Format::LlamaAdapter][..] } else { &[Format::Peft, Format::PeftBin] };
+        for format in formats {
+            let names = match format {
+                Format::LlamaAdapter => [CONFIG_FILE, TENSORS_FILE, SETTINGS_FILE].to_vec(),
+                Format::Peft => vec![CONFIG_FILE, TENSORS_FILE],
+                _ => vec![PICKLE_FILE],
+            };
+            for name in names {
+                let at = folder.join(format!("{index} {format} {name}"));
+                files::write(data, &at, *format, Activation::Tanh, false)
+                    .expect("a valid adapter can be written");
+                put(&at.join(name), bytes);
+                exercise(&at, &folder.join(format!("of {index} {format} {name}")));
+            }
+        }
+    }
+}
+
+/// Reads an adapter in every way, and writes it in every format.
+fn exercise(path: &Path, to: &Path) {
+    let _ = AdapterSummary::read(path);
+    let _ = files::unknown_settings(path);
+    let _ = files::read_mix(path);
+    for (index, base) in [BaseInfo::default(), base()].into_iter().enumerate() {
+        let hints = Hints { base, ..Hints::default() };
+        let Ok(data) = files::read(path, &hints) else { continue };
+        let _ = AdapterSummary::of(&data);
+        fs::create_dir_all(to).expect("the folder can be written");
+        for format in Format::ALL {
+            let copy = to.join(format!("{index} {format}"));
+            if files::write(&data, &copy, format, Activation::Tanh, true).is_err() {
+                continue;
+            }
+            match files::read(&copy, &hints) {
+                // Some files can only be understood beside the model.
+                Ok(_) | Err(Error::Unknown { .. }) => {}
+                Err(error) => panic!("{format} was written and is not read: {error}"),
+            }
+        }
+    }
+}
