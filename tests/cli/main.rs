@@ -3,6 +3,7 @@
 mod answers;
 mod bad_models;
 mod chat;
+mod data;
 mod devices;
 mod errors;
 mod fetch;

@@ -112,14 +112,26 @@ pub enum Error {
     },
     /// Data of no known format.
     #[error(
-        "{path}: {reason}; what is read: JSON lists and JSON lines of instructions or of LLaVA's \
-         conversations, .csv and .tsv tables of captions, a ScienceQA folder"
+        "{path}: {reason}; what is read: JSON lists and JSON lines of instructions or of \
+         conversations, .csv and .tsv tables of instructions or of captions, a ScienceQA folder"
     )]
     UnknownFormat {
         /// File or folder.
         path: PathBuf,
         /// What tells that it is none of them.
         reason: String,
+        /// What to do with it, where that is known.
+        mend: Option<&'static str>,
+    },
+    /// A file that is known, and holds no rows in a form that is read.
+    #[error("{path}: this is {what}, not rows of data")]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// How rows are made of it: the hint.
+        mend: &'static str,
     },
     /// A split that a data set does not have.
     #[error("{path}: no split `{asked}`, only {}", .present.join(", "))]
@@ -147,6 +159,8 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Record { form, .. } => Some(form),
+            Self::OtherKind { mend, .. } => Some(mend),
+            Self::UnknownFormat { mend, .. } => *mend,
             Self::RemoteImage { .. } => {
                 Some("nothing is fetched: download the pictures first, and name their paths")
             }
@@ -168,10 +182,7 @@ impl Error {
             Self::Vision(error) => error.hint(),
             Self::Empty { .. } => Some("check the file, and --max-len"),
             Self::Image { .. } => Some("an image is a path, or data:image/png;base64,..."),
-            Self::Read { .. }
-            | Self::Config { .. }
-            | Self::UnknownFormat { .. }
-            | Self::NoSplit { .. } => None,
+            Self::Read { .. } | Self::Config { .. } | Self::NoSplit { .. } => None,
         }
     }
 }

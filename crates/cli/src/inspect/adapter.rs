@@ -17,6 +17,7 @@ use crate::error::Error;
 
 #[derive(Debug, Serialize)]
 pub struct AdapterReport {
+    #[serde(serialize_with = "crate::output::lossy")]
     path: PathBuf,
     format: &'static str,
     bytes: u64,
@@ -29,6 +30,7 @@ pub struct AdapterReport {
 /// A mix of adapters.
 #[derive(Debug, Serialize)]
 pub struct MixReport {
+    #[serde(serialize_with = "crate::output::lossy")]
     path: PathBuf,
     parts: Vec<MixLine>,
 }

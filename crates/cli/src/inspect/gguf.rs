@@ -14,6 +14,7 @@ use super::tensors::{Table, TensorLine};
 
 #[derive(Debug, Serialize)]
 pub struct GgufReport {
+    #[serde(serialize_with = "crate::output::lossy")]
     path: PathBuf,
     version: u32,
     /// `None` for a model of an architecture that cannot be run here.
