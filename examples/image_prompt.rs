@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
     let source = ModelSource::open(format!("{ASSETS}/tiny-llama"))?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
-    let rows = |name| train::read_rows(format!("{ASSETS}/pictures/{name}").as_ref(), None);
+    let rows = |name| Instruction::read(format!("{ASSETS}/pictures/{name}").as_ref());
     let (train_rows, mut test_rows) = (rows("train.jsonl")?, rows("test.jsonl")?);
     let has = |row: &Instruction, tag: &str| row.tags.iter().any(|own| own == tag);
     test_rows.retain(|row| has(row, "thing") || has(row, "colour"));

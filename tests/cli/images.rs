@@ -133,15 +133,23 @@ fn rows_whose_image_is_broken_stop_the_run_or_are_left_out() {
     let data = program.folder().join("broken.jsonl");
     std::fs::write(program.folder().join("bad.png"), "no picture").expect("written");
     let row = |image: &str| json!({"instruction": "a", "output": "b", "image": image});
-    let rows = [row(&photo("coffee.jpg")), row("bad.png"), row("gone.png"), row("bad.png")];
-    std::fs::write(&data, Value::from(rows.to_vec()).to_string()).expect("written");
+    let whole = std::fs::read(photo("coffee.jpg")).expect("a photo");
+    std::fs::write(program.folder().join("cut.jpg"), &whole[..whole.len() * 2 / 3])
+        .expect("written");
+    let broken = ["bad.png", "gone.png", "bad.png", "cut.jpg"].map(row);
+    let rows = [&[row(&photo("coffee.jpg"))][..], &broken].concat();
+    std::fs::write(&data, Value::from(rows).to_string()).expect("written");
     let encoder = encoder();
     let output = program.folder().join("out");
     let mut words =
         vec!["train", "--data", text(&data), "--eval-fraction", "0", "--max-steps", "1"];
     words.extend(["--image-encoder", &encoder, "--image-size", "28", "--output", text(&output)]);
     let stopped = program.run(&words).fails(2);
-    assert!(stopped.starts_with("error: 2 of 3 images cannot be read\n"), "{stopped}");
+    assert!(stopped.starts_with("error: 3 of 4 images cannot be read\n"), "{stopped}");
+    assert!(
+        stopped.contains("cut.jpg: cannot read the picture: the file is cut short"),
+        "{stopped}"
+    );
     assert!(stopped.contains("bad.png: cannot read the picture: it is neither JPEG"), "{stopped}");
     assert!(stopped.contains("gone.png: cannot read the picture: No such file"), "{stopped}");
     assert!(stopped.contains("hint: --broken-images skip"), "{stopped}");
@@ -149,8 +157,8 @@ fn rows_whose_image_is_broken_stop_the_run_or_are_left_out() {
 
     words.extend(["--broken-images", "skip"]);
     let outcome = program.run(&words);
-    assert!(outcome.stderr.contains("3 of 4 rows are left out"), "{}", outcome.stderr);
-    assert_eq!(outcome.json()["steps"], json!(1));
+    assert!(outcome.stderr.contains("4 of 5 rows are left out"), "{}", outcome.stderr);
+    assert_eq!(outcome.json()["rows"]["left_out"], json!({"broken_image": 4}));
 }
 
 #[test]

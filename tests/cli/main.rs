@@ -4,6 +4,7 @@ mod adapter_files;
 mod answers;
 mod bad_models;
 mod chat;
+mod data;
 mod devices;
 mod errors;
 mod fetch;

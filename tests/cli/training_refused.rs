@@ -100,8 +100,8 @@ fn bad_data_is_named_by_file_and_line() {
         error
     };
     let good = r#"{"instruction": "Name a colour.", "output": "Red."}"#;
-    let error = train(&format!("{good}\n{good}\n{{\"instruction\": 3}}\n"));
-    assert!(error.contains("rows.jsonl, line 3: `instruction` is not a text"), "{error}");
+    let error = train(&format!("{good}\n{good}\n{{\"instruction\": [3], \"output\": \"b\"}}\n"));
+    assert!(error.contains("rows.jsonl, line 3: `instruction` is a list, not a text"), "{error}");
     assert!(error.contains("\nhint: a row is {\"instruction\""), "{error}");
     assert!(train(&format!("{good}\nnot json\n")).contains("rows.jsonl, line 2: not valid JSON"));
     assert!(train("\n\n").contains("no rows to learn from: the file has none"));

@@ -1,5 +1,6 @@
 //! what `--adapter` and `--use` say ─► adapters by name
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{Adapters, AnyAdapter, files};
@@ -20,7 +21,7 @@ pub struct AdapterArgs {
     /// litgpt. Without it the base model is used. May be given several times; NAME is how to call
     /// it, by default the name of the folder.
     #[arg(long = "adapter", value_name = "[NAME=]PATH")]
-    paths: Vec<String>,
+    paths: Vec<OsString>,
     /// Use adapters on a model they were not made for, if only their sizes fit.
     #[arg(long)]
     force: bool,
@@ -83,7 +84,12 @@ fn unknown(names: &[String]) -> Option<String> {
 }
 
 /// Name and path of `NAME=PATH`, or of a path that goes by its own last part.
-pub fn named(text: &str) -> Result<(String, PathBuf), Error> {
+pub fn named(text: impl AsRef<OsStr>) -> Result<(String, PathBuf), Error> {
+    let path = PathBuf::from(text.as_ref());
+    let lossy = path.to_string_lossy();
+    let own = path.file_name().map_or(lossy, |name| name.to_string_lossy()).into_owned();
+    // What is no UTF-8 can only be a path.
+    let Some(text) = path.to_str() else { return Ok((own, path)) };
     // A path with an equals sign in it is a path if it is there.
     if let Some((name, path)) = text.split_once('=').filter(|_| !Path::new(text).exists()) {
         if name.is_empty() || name == BASE || path.is_empty() {
@@ -94,9 +100,7 @@ pub fn named(text: &str) -> Result<(String, PathBuf), Error> {
         }
         return Ok((name.into(), path.into()));
     }
-    let path = PathBuf::from(text);
-    let name = path.file_name().map_or(text.into(), |name| name.to_string_lossy().into_owned());
-    Ok((name, path))
+    Ok((own, path))
 }
 
 /// The library's hints are for those who make an adapter; here one is only used.

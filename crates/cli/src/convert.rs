@@ -82,13 +82,13 @@ pub fn run(args: &Args) -> Result {
 /// What the command line says about the base. Weights are looked at only where the new adapter
 /// keeps what tells its base from others.
 fn base_info(args: &Args, format: Format) -> Result<BaseInfo> {
-    let Some(name) = &args.model.model else { return Ok(BaseInfo::default()) };
+    let Some(name) = args.model.name() else { return Ok(BaseInfo::default()) };
     let source = args.model.source()?;
     let fingerprint = match format {
         Format::LlamaAdapter => Some(args.model.load()?.llama.fingerprint()?),
         _ => None,
     };
-    Ok(BaseInfo { fingerprint, ..BaseInfo::of(source.config(), Some(name.clone())) })
+    Ok(BaseInfo { fingerprint, ..BaseInfo::of(source.config(), Some(name.into_owned())) })
 }
 
 fn by_name(path: &Path) -> Format {

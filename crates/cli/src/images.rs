@@ -8,7 +8,7 @@ use adaption_prompt::{Adapters, ImageConfig, Prepared, Views};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use train::{Instruction, Pictures};
+use train::{Instruction, LeftOut, Pictures, RowReport};
 use vision::{EncoderSource, Viewer, read_picture};
 
 use crate::error::Error;
@@ -62,22 +62,42 @@ fn is_built_in(path: &Path) -> bool {
     path == Path::new(built_in::NAME) && !path.exists()
 }
 
-fn open(path: &Path) -> vision::Result<EncoderSource> {
+/// Opens an encoder; `tell` hears of settings that nobody knows.
+fn open(path: &Path, tell: &dyn Fn(&str)) -> vision::Result<EncoderSource> {
     if is_built_in(path) {
         use built_in::{CONFIG, PREPROCESSING, WEIGHTS};
         return EncoderSource::embedded(CONFIG, WEIGHTS, PREPROCESSING);
     }
-    EncoderSource::open(path)
+    let source = EncoderSource::open(path)?;
+    match source.unknown_keys() {
+        [] => {}
+        keys => tell(&format!(
+            "{}: {} settings are not known and not used: {}",
+            path.display(),
+            keys.len(),
+            keys.iter()
+                .take(TOLD)
+                .map(|key| key.escape_debug().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        )),
+    }
+    Ok(source)
 }
 
 impl EncoderArgs {
     /// The encoder that was asked for.
-    pub fn source(&self) -> Result<Option<EncoderSource>> {
-        Ok(self.image_encoder.as_deref().map(open).transpose()?)
+    pub fn source(&self, tell: &dyn Fn(&str)) -> Result<Option<EncoderSource>> {
+        Ok(self.image_encoder.as_deref().map(|path| open(path, tell)).transpose()?)
     }
 
     /// The encoder of adapters that see images, ready to look; none, if none of them does.
-    pub fn viewer(&self, images: &[&ImageConfig], device: &Device) -> Result<Option<Viewer>> {
+    pub fn viewer(
+        &self,
+        images: &[&ImageConfig],
+        device: &Device,
+        tell: &dyn Fn(&str),
+    ) -> Result<Option<Viewer>> {
         let Some(first) = images.first() else { return Ok(None) };
         let info = first.encoder.as_ref();
         let Some(info) =
@@ -100,7 +120,7 @@ impl EncoderArgs {
             }
             .into());
         }
-        let source = open(path)?;
+        let source = open(path, tell)?;
         let width = info.reading.width(source.config())?;
         if width != first.features {
             return Err(vision::Error::OtherEncoder { name: info.name.clone() }.into());
@@ -113,11 +133,12 @@ impl EncoderArgs {
 
 impl RowImageArgs {
     /// Looks at every image that rows name; rows whose image cannot be read end the run or are left
-    /// out, as was asked for.
+    /// out, as was asked for, and counted in `report`.
     pub fn look(
         &self,
         viewer: &Viewer,
         groups: &mut [&mut Vec<Instruction>],
+        report: &mut RowReport,
         device: &Device,
         tell: &dyn Fn(&str),
     ) -> Result<Pictures> {
@@ -148,10 +169,12 @@ impl RowImageArgs {
         }
         let before = groups.iter().map(|rows| rows.len()).sum::<usize>();
         for rows in groups.iter_mut() {
-            rows.retain(|row| pictures.has(row));
+            for row in rows.extract_if(.., |row| !pictures.has(row)) {
+                report.leave_out(LeftOut::BrokenImage, row.image.as_deref().unwrap_or_default());
+            }
         }
         let after = groups.iter().map(|rows| rows.len()).sum::<usize>();
-        note(&format!("{message}\n{} of {before} rows are left out", before - after));
+        tell(&format!("{message}\n{} of {before} rows are left out", before - after));
         if after == 0 {
             return Err(Error::Usage { message: "no row is left".into(), hint: None }.into());
         }
@@ -159,7 +182,7 @@ impl RowImageArgs {
     }
 }
 
-/// Broken images that a message names.
+/// Broken images or settings that a message names.
 const TOLD: usize = 5;
 
 /// Says that images are not looked at, where rows name some.
@@ -196,7 +219,7 @@ impl<'a> Looker<'a> {
         let name = name.ok_or_else(|| blind("the base model".into()))?;
         let adapter = adapters.get(name)?;
         if !self.viewers.contains_key(name) {
-            let viewer = self.encoder.viewer(&adapter.images(), &self.base.device)?;
+            let viewer = self.encoder.viewer(&adapter.images(), &self.base.device, &note)?;
             let viewer = viewer.ok_or_else(|| blind(format!("the adapter {name}")))?;
             self.viewers.insert(name.to_owned(), viewer);
         }

@@ -22,6 +22,7 @@ pub struct Args {
 
 #[derive(Serialize)]
 struct Row {
+    #[serde(serialize_with = "crate::output::lossy")]
     path: PathBuf,
     format: &'static str,
     parts: Vec<String>,

@@ -32,6 +32,7 @@ mod plan;
 mod profile;
 mod progress;
 mod recipe;
+mod rows;
 mod sampling;
 mod train;
 mod transfer;

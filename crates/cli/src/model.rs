@@ -1,5 +1,6 @@
 //! what `--model`, `--precision`, `--device` and `--threads` say ─► what they mean
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,7 +33,7 @@ pub struct ModelArgs {
     /// model (see `llama-adapter fetch`), or a Hugging Face id such as owner/name. Default: the
     /// tiny model that is built in.
     #[arg(long, value_name = "MODEL")]
-    pub model: Option<String>,
+    pub model: Option<PathBuf>,
     /// Precision that the base's matrices are kept in. bf16 and f16 take half the memory, q8 and
     /// q4 (8 and 4 bits) about a quarter and a sixth; on CPUs the fewer bits, the faster it answers.
     /// A GGUF's matrices of so many bits or fewer are kept as they are stored. Sums, norms, softmax
@@ -67,6 +68,11 @@ pub struct Base {
 }
 
 impl ModelArgs {
+    /// What was asked for, as a text for files and messages.
+    pub fn name(&self) -> Option<Cow<'_, str>> {
+        self.model.as_ref().map(|model| model.to_string_lossy())
+    }
+
     /// The name of the device, asked for or the default.
     pub fn device_name(&self) -> Result<&str> {
         match &self.device {
@@ -77,14 +83,15 @@ impl ModelArgs {
 
     /// Finds the model and reads its config; downloads it if it is an id of the Hub.
     pub fn source(&self) -> Result<ModelSource> {
-        let Some(name) = &self.model else { return built_in_source() };
-        if Path::new(name).exists() {
-            return Ok(ModelSource::open(name)?);
+        let Some(path) = &self.model else { return built_in_source() };
+        if path.exists() {
+            return Ok(ModelSource::open(path)?);
         }
-        if let Some(known) = KnownModel::find(name) {
+        let name = path.to_string_lossy();
+        if let Some(known) = KnownModel::find(&name) {
             return Ok(ModelSource::open(known.fetched()?)?);
         }
-        from_hub(name)
+        from_hub(&name)
     }
 
     /// What was asked for, or what suits the device.

@@ -1,8 +1,9 @@
 //! stdout for data, stderr for words beside it.
 
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::failure::Result;
@@ -21,6 +22,11 @@ pub fn json(value: &impl Serialize) -> Result {
     let text =
         serde_json::to_string(value).map_err(Error::system("cannot write the result as JSON"))?;
     print(&(text + "\n"))
+}
+
+/// Writes a path into JSON, which holds texts alone: what is no UTF-8 becomes `�`.
+pub fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// Writes a line to stderr. That nobody may read it is no reason to stop.

@@ -1,12 +1,13 @@
 //! What `train` and `eval` use when nothing is said: data and settings.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
-use train::{Instruction, Method, TrainConfig, read_split};
+use train::{Instruction, Method, TrainConfig};
 
 use crate::error::Error;
 use crate::failure::Result;
+use crate::model::ModelArgs;
 
 /// Rows that are part of this program, as JSON lines.
 pub struct BuiltIn {
@@ -49,22 +50,9 @@ impl BuiltIn {
     }
 }
 
-/// The rows of several files or folders, one after the other; of ScienceQA's those of a split.
-pub fn read_all(
-    paths: &[PathBuf],
-    images: Option<&Path>,
-    split: &str,
-) -> train::Result<Vec<Instruction>> {
-    let mut rows = Vec::new();
-    for path in paths {
-        rows.extend(read_split(path, images, split)?);
-    }
-    Ok(rows)
-}
-
 /// Refuses a model without data: the built-in instructions are about the built-in model's world.
-pub fn need_data(model: Option<&String>, option: &str) -> Result {
-    if model.is_none() {
+pub fn need_data(model: &ModelArgs, option: &str) -> Result {
+    if model.model.is_none() {
         return Ok(());
     }
     Err(Error::Usage {

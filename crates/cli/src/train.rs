@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use llama::{NoAdapter, Tokenizer};
 use serde_json::json;
 use train::{
-    ByPictures, ImageRef, Instruction, Job, Length, Method, Part, Pictures, TrainConfig,
-    answer_rows, split_rows,
+    ByPictures, ImageRef, Instruction, Job, Length, Method, Part, Pictures, RowReport, Rows,
+    TrainConfig, answer_rows, split_rows,
 };
 
 use crate::adapters::note_unknown;
@@ -22,6 +22,7 @@ use crate::output::{self, note};
 use crate::profile::Profile;
 use crate::progress::Progress;
 use crate::recipe::{self, BuiltIn};
+use crate::rows::RowArgs;
 
 /// Teach a model from instructions: the result is an adapter in a folder of its own.
 ///
@@ -34,8 +35,8 @@ pub struct Args {
     model: ModelArgs,
 
     /// Files to learn from: JSON lists or JSON lines of `instruction`, `input`, `output`, with an
-    /// `image` beside them if there is one; LLaVA's conversations; tables of `url` and `caption`; a
-    /// folder of ScienceQA.
+    /// `image` beside them if there is one, or of conversations; tables of the same, or of `url` and
+    /// `caption`; a folder of ScienceQA.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
     data: Vec<PathBuf>,
     /// File of held-out rows to check with, before the first step and after each epoch.
@@ -44,6 +45,8 @@ pub struct Args {
     /// Share of the rows in --data to hold out instead [default: 0.1].
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
     eval_fraction: Option<f64>,
+    #[command(flatten)]
+    reading: RowArgs,
     /// Longest row in tokens; longer ones lose the end of their output [default: 512, or the
     /// model's context].
     #[arg(long, value_name = "TOKENS", help_heading = "Data")]
@@ -132,25 +135,26 @@ pub struct Args {
 pub fn run(args: &Args) -> Result {
     args.method.check()?;
     if args.data.is_empty() {
-        recipe::need_data(args.model.model.as_ref(), "--data")?;
+        recipe::need_data(&args.model, "--data")?;
     }
     let started = args.started_with()?;
     let sees = args.encoder.image_encoder.is_some() || started.is_some();
-    let (mut train_rows, mut eval_rows) = args.rows(BuiltIn::of(sees))?;
     let tell = |text: &str| {
         if !args.quiet {
             note(text);
         }
     };
+    let Data { mut train_rows, mut eval_rows, mut report } = args.rows(BuiltIn::of(sees), &tell)?;
     let base = args.model.load_telling(&tell)?;
     let tokenizer = base.source.tokenizer()?;
     let n_layers = base.llama.config().n_layers;
     let mut config = args.config(n_layers);
     config.validate()?;
     let rows = &mut [&mut train_rows, &mut eval_rows];
-    let pictures = args.pictures(&base, started.as_ref(), rows, &mut config, &tell)?;
+    let pictures = args.pictures(&base, started.as_ref(), rows, &mut report, &mut config, &tell)?;
     config.method.validate(&base.llama).map_err(Failure::of_usage)?;
-    let model_name = args.model.model.as_deref().unwrap_or(BUILT_IN);
+    let name = args.model.name();
+    let model_name = name.as_deref().unwrap_or(BUILT_IN);
     let output = match &args.output {
         Some(folder) => folder.clone(),
         None => new_folder(model_name),
@@ -158,8 +162,8 @@ pub fn run(args: &Args) -> Result {
     let about = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "device": args.model.device_name()?,
-        "data": args.data,
-        "eval_data": args.eval_data,
+        "data": args.data.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "eval_data": args.eval_data.as_ref().map(|path| path.to_string_lossy()),
     });
     let job = Job {
         llama: &base.llama,
@@ -176,7 +180,8 @@ pub fn run(args: &Args) -> Result {
     let mut progress = Progress::new(args.quiet);
     let result = job.run(args.resume, &mut |event| progress.show(event));
     progress.clear();
-    let summary = result?;
+    let mut summary = result?;
+    summary.rows.counts.add_report(&report);
     if let Some(profile) = profile {
         note(&format!("\n{}", profile.finish(&output.join("trace.json"))?));
     }
@@ -184,7 +189,7 @@ pub fn run(args: &Args) -> Result {
         show_answers(&base, &tokenizer, &job)?;
         // As it was called just now: through cargo it is on no search path.
         let program = std::env::args().next().unwrap_or_else(|| "llama-adapter".into());
-        let model = args.model.model.as_ref().map_or(String::new(), |m| format!(" --model {m}"));
+        let model = name.as_ref().map_or(String::new(), |name| format!(" --model {name}"));
         let output = output.display();
         let (what, options) = match config.method {
             Method::Adapter(_) => ("adapter", format!("{model} --adapter {output}")),
@@ -197,6 +202,13 @@ pub fn run(args: &Args) -> Result {
 }
 
 const BUILT_IN: &str = "tiny-llama";
+
+/// Rows to learn from and to check with, and what became of others.
+struct Data {
+    train_rows: Vec<Instruction>,
+    eval_rows: Vec<Instruction>,
+    report: RowReport,
+}
 
 /// The choices of `--learn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -220,25 +232,28 @@ impl From<PartChoice> for Part {
 
 impl Args {
     /// Rows to learn from and to check with; of what is built in where no file is named.
-    fn rows(&self, built_in: &BuiltIn) -> Result<(Vec<Instruction>, Vec<Instruction>)> {
+    fn rows(&self, built_in: &BuiltIn, tell: &dyn Fn(&str)) -> Result<Data> {
         /// Share held out when nothing is said.
         const HELD_OUT: f64 = 0.1;
-        if self.data.is_empty() && self.eval_fraction.is_none() {
-            let eval = match &self.eval_data {
-                Some(path) => self.held_out(path)?,
-                None => built_in.test()?,
-            };
-            return Ok((built_in.train()?, eval));
-        }
-        let rows = match &self.data[..] {
-            [] => built_in.train()?,
-            paths => recipe::read_all(paths, self.row_images.image_folder.as_deref(), "train")?,
+        let read = |paths: &[PathBuf], split| {
+            let images = self.row_images.image_folder.as_deref();
+            self.reading.read_all(paths, images, split, tell)
         };
-        if let Some(path) = &self.eval_data {
-            return Ok((rows, self.held_out(path)?));
-        }
-        let fraction = self.eval_fraction.unwrap_or(HELD_OUT);
-        Ok(split_rows(rows, fraction, self.seed.unwrap_or(0))?)
+        let Rows { rows, mut report } = match &self.data[..] {
+            [] => Rows { rows: built_in.train()?, report: RowReport::default() },
+            paths => read(paths, "train")?,
+        };
+        let (train_rows, eval_rows) = if let Some(path) = &self.eval_data {
+            let held_out = read(std::slice::from_ref(path), "val")?;
+            report.merge(held_out.report);
+            (rows, held_out.rows)
+        } else if self.data.is_empty() && self.eval_fraction.is_none() {
+            (rows, built_in.test()?)
+        } else {
+            let fraction = self.eval_fraction.unwrap_or(HELD_OUT);
+            split_rows(rows, fraction, self.seed.unwrap_or(0))?
+        };
+        Ok(Data { train_rows, eval_rows, report })
     }
 
     /// How the adapter of `--from-adapter` sees images, if it does.
@@ -248,11 +263,6 @@ impl Args {
         Ok(started.and_then(|summary| summary.image))
     }
 
-    fn held_out(&self, path: &Path) -> train::Result<Vec<Instruction>> {
-        let images = self.row_images.image_folder.as_deref();
-        recipe::read_all(std::slice::from_ref(&path.to_owned()), images, "val")
-    }
-
     /// What is seen in the images of rows, where the adapter is to see them; its condition goes into
     /// the settings.
     fn pictures(
@@ -260,17 +270,18 @@ impl Args {
         base: &Base,
         started: Option<&ImageConfig>,
         rows: &mut [&mut Vec<Instruction>],
+        report: &mut RowReport,
         config: &mut TrainConfig,
         tell: &dyn Fn(&str),
     ) -> Result<Option<Pictures>> {
         let usage = |message: &str| Error::Usage { message: message.into(), hint: None };
-        let viewer = match (started, self.encoder.source()?) {
+        let viewer = match (started, self.encoder.source(tell)?) {
             (Some(_), _) if self.condition.any() => {
                 return Err(
                     usage("the adapter of --from-adapter sees images in its own way").into()
                 );
             }
-            (Some(image), _) => self.encoder.viewer(&[image], &base.device)?,
+            (Some(image), _) => self.encoder.viewer(&[image], &base.device, tell)?,
             (None, Some(source)) => {
                 let Method::Adapter(adapter) = &mut config.method else {
                     return Err(usage("--method full has no use for images").into());
@@ -297,7 +308,7 @@ impl Args {
         if rows[0].iter().all(|row| row.image.is_none()) && self.from_adapter.is_none() {
             return Err(usage("no row to learn from names an image").into());
         }
-        self.row_images.look(&viewer, rows, &base.device, tell).map(Some)
+        self.row_images.look(&viewer, rows, report, &base.device, tell).map(Some)
     }
 
     /// The recipe's settings with what was asked for in their place.

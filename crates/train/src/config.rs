@@ -21,7 +21,11 @@ pub struct TrainConfig {
     pub prompt_text: Option<String>,
     /// Folder or file of an adapter that training starts from; what it lacks of the method starts
     /// anew.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "crate::lossy::maybe_path"
+    )]
     pub start: Option<PathBuf>,
     /// The parts that learn; all of them without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -134,14 +134,26 @@ pub enum Error {
     },
     /// Data of no known format.
     #[error(
-        "{path}: {reason}; what is read: JSON lists and JSON lines of instructions or of LLaVA's \
-         conversations, .csv and .tsv tables of captions, a ScienceQA folder"
+        "{path}: {reason}; what is read: JSON lists and JSON lines of instructions or of \
+         conversations, .csv and .tsv tables of instructions or of captions, a ScienceQA folder"
     )]
     UnknownFormat {
         /// File or folder.
         path: PathBuf,
         /// What tells that it is none of them.
         reason: String,
+        /// What to do with it, where that is known.
+        mend: Option<&'static str>,
+    },
+    /// A file that is known, and holds no rows in a form that is read.
+    #[error("{path}: this is {what}, not rows of data")]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// How rows are made of it: the hint.
+        mend: &'static str,
     },
     /// A split that a data set does not have.
     #[error("{path}: no split `{asked}`, only {}", .present.join(", "))]
@@ -169,6 +181,8 @@ impl Diagnostic for Error {
         let advice = match self {
             Self::Read { source, .. } => return Advice::reading(source),
             Self::Record { form, .. } => (*form).into(),
+            Self::OtherKind { mend, .. } => (*mend).into(),
+            Self::UnknownFormat { mend, .. } => return mend.map(Advice::from),
             Self::RemoteImage { .. } => {
                 "nothing is fetched: download the pictures first, and name their paths".into()
             }
@@ -186,7 +200,7 @@ impl Diagnostic for Error {
             Self::Model(error) => return error.advice(),
             Self::Adapter(error) => return error.advice(),
             Self::Vision(error) => return error.advice(),
-            Self::Config { .. } | Self::UnknownFormat { .. } | Self::NoSplit { .. } => return None,
+            Self::Config { .. } | Self::NoSplit { .. } => return None,
         };
         Some(advice)
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evaluate::{ExactMatch, LabelLoss};
 use crate::example::Fitted;
+use crate::row_counts::RunRows;
 use crate::trainer::StepReport;
 
 /// What a run tells while it works.
@@ -69,6 +70,7 @@ pub struct Pace {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Folder of the adapter.
+    #[serde(serialize_with = "crate::lossy::path")]
     pub output: PathBuf,
     /// Steps made.
     pub steps: usize,
@@ -88,4 +90,7 @@ pub struct Summary {
     pub seconds: f64,
     /// Labels learned from in a second of training.
     pub label_tokens_per_second: f64,
+    /// Rows that were used, and those that were not.
+    #[serde(default)]
+    pub rows: RunRows,
 }

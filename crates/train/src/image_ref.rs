@@ -1,7 +1,8 @@
 //! text of a row's image ─► a path, or the picture's bytes
 
+use std::borrow::Cow;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -31,7 +32,7 @@ const SHOWN: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageRef<'a> {
     /// A file.
-    Path(&'a Path),
+    Path(Cow<'a, Path>),
     /// A file's content, written into the row.
     Data {
         /// `image/png` and the like, as the row says it.
@@ -46,8 +47,51 @@ pub(crate) fn is_data(text: &str) -> bool {
     text.starts_with("data:")
 }
 
+/// What a path begins with whose bytes are written as `%FF`.
+const FILE: &str = "file://";
+
+/// A path as the text of an image: as it is, or, if it is no UTF-8, as `file://` with `%FF` for such
+/// bytes. Where paths are not made of bytes, what is no text in them is lost.
+pub(crate) fn path_text(path: &Path) -> String {
+    if let Some(text) = path.to_str() {
+        return text.into();
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+        let bytes = path.as_os_str().as_bytes().iter();
+        let letters = bytes.map(|&byte| {
+            if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+        });
+        format!("{FILE}{}", letters.collect::<String>())
+    }
+    #[cfg(not(unix))]
+    path.to_string_lossy().into_owned()
+}
+
+/// The path that [`path_text`] wrote behind its `file://`.
+fn path_of(text: &str) -> PathBuf {
+    let digits = |at: usize| u8::from_str_radix(text.get(at + 1..at + 3)?, 16).ok();
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.as_bytes().get(at) {
+        let coded = (byte == b'%').then(|| digits(at)).flatten();
+        bytes.push(coded.unwrap_or(byte));
+        at += if coded.is_some() { 3 } else { 1 };
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStringExt;
+        std::ffi::OsString::from_vec(bytes).into()
+    }
+    #[cfg(not(unix))]
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
 impl<'a> ImageRef<'a> {
-    /// Reads the text of an image: `data:image/...;base64,` holds a picture, all else is a path.
+    /// Reads the text of an image: `data:image/...;base64,` holds a picture, `file://` a path with
+    /// bytes written as `%FF`, all else is a path as it stands.
     ///
     /// Whether the file is there, or the bytes are a picture, is not looked at.
     ///
@@ -60,8 +104,11 @@ impl<'a> ImageRef<'a> {
         if text.trim().is_empty() {
             return Err(bad("an empty text".into(), "expected a path".into()));
         }
+        if let Some(path) = text.strip_prefix(FILE) {
+            return Ok(Self::Path(path_of(path).into()));
+        }
         let Some(data) = text.strip_prefix("data:") else {
-            return Ok(Self::Path(Path::new(text)));
+            return Ok(Self::Path(Path::new(text).into()));
         };
         let (head, encoded) = data.split_once(',').unwrap_or((data, ""));
         let Some(kind) = head.strip_suffix(";base64").filter(|kind| kind.starts_with("image/"))
@@ -103,8 +150,22 @@ mod tests {
     #[test]
     fn a_path_stays_as_it_is() {
         let image = ImageRef::parse("pictures/a cat.png").unwrap();
-        assert_eq!(image, ImageRef::Path(Path::new("pictures/a cat.png")));
+        assert_eq!(image, ImageRef::Path(Path::new("pictures/a cat.png").into()));
         assert_eq!(image.to_string(), "pictures/a cat.png");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_is_no_utf_8_goes_through_a_text_and_back() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(OsStr::from_bytes(b"/d\xff/a %41 \xc3\xa4.png"));
+        let text = path_text(path);
+        assert_eq!(text, "file:///d%FF/a%20%2541%20%C3%A4.png");
+        assert_eq!(ImageRef::parse(&text).unwrap(), ImageRef::Path(path.into()));
+        for odd in ["file://%", "file://a%f", "file://%ü"] {
+            assert!(ImageRef::parse(odd).is_ok(), "{odd}");
+        }
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! A row of data, and files of them: JSON lists and JSON lines of `instruction`, `input`, `output`.
+//! A row of data: what is asked, with what, and the answer.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::error::{Error, Result};
-use crate::origin::Origin;
-use crate::records::{records, some};
+use crate::data::{parse_rows, read_rows};
+use crate::error::Result;
+use crate::rows::ReadOptions;
 
 /// What a record looks like, for hints.
 pub(crate) const FORM: &str = "a row is {\"instruction\": \"...\", \"input\": \"...\", \
-    \"output\": \"...\"}; `input` may be left out; `image`, `options` and `tags` may be added";
+    \"output\": \"...\"}; `input` may be left out; `system`, `history`, `image`, `options` and `tags` \
+    may be added";
 
 /// One record to learn from or to be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,25 +52,13 @@ impl Instruction {
         }
     }
 
-    /// Reads a file of either form; a leading `[` tells them apart.
-    ///
-    /// Relative paths of images are taken to be relative to the file's folder.
+    /// The rows of a file, as [`read_rows`](crate::read_rows) gives them, without what it tells
+    /// beside them.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Record`] with the line or record, [`Error::RemoteImage`],
-    /// [`Error::Empty`].
+    /// As [`read_rows`](crate::read_rows).
     pub fn read(path: &Path) -> Result<Vec<Self>> {
-        Self::read_in(path, None)
-    }
-
-    /// As [`read`](Self::read), with paths of images relative to `image_folder` where it is given.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn read_in(path: &Path, image_folder: Option<&Path>) -> Result<Vec<Self>> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Read { path: path.into(), source })?;
-        Self::parse_in(path, &text, image_folder.or(path.parent()))
+        Ok(read_rows(path, &ReadOptions::default())?.rows)
     }
 
     /// As [`read`](Self::read), of a text; `path` is what messages call it. Paths of images stay
@@ -79,44 +67,14 @@ impl Instruction {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(path: &Path, text: &str) -> Result<Vec<Self>> {
-        Self::parse_in(path, text, None)
-    }
-
-    fn parse_in(path: &Path, text: &str, images: Option<&Path>) -> Result<Vec<Self>> {
-        let rows = records(path, text)?
-            .map(|record| {
-                let (place, value) = record?;
-                Self::of_record(&value, &Origin { path, place, form: FORM, images })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        some(rows, path)
-    }
-
-    /// The row that a JSON record holds.
-    pub(crate) fn of_record(record: &Value, origin: &Origin) -> Result<Self> {
-        let Value::Object(fields) = record else {
-            return Err(origin.error("expected an object"));
-        };
-        let row = Self {
-            image: origin.image_field(fields)?,
-            options: origin.texts(fields, "options")?,
-            tags: origin.texts(fields, "tags")?,
-            ..Self::new(
-                origin.text(fields, "instruction")?,
-                origin.maybe_text(fields, "input")?.unwrap_or(""),
-                origin.text(fields, "output")?,
-            )
-        };
-        if !row.options.is_empty() && !row.options.contains(&row.output) {
-            return Err(origin.error("`output` is none of the `options`"));
-        }
-        Ok(row)
+        Ok(parse_rows(path, text, &ReadOptions::default())?.rows)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn parse(text: &str) -> Result<Vec<Instruction>> {
         Instruction::parse(Path::new("rows.jsonl"), text)
@@ -142,11 +100,11 @@ mod tests {
         assert!(message(&format!("{good}\n{{oops")).starts_with("rows.jsonl, line 2: not valid"));
         assert_eq!(
             message(&format!("{good}\n\n{{\"instruction\":\"a\"}}")),
-            "rows.jsonl, line 3: `output` is missing"
+            "rows.jsonl, line 3: `output` is missing; the record has `instruction`"
         );
         assert_eq!(
-            message(r#"[{"instruction":"a","output":7}]"#),
-            "rows.jsonl, record 1: `output` is not a text"
+            message(r#"[{"instruction":"a","output":[7]}]"#),
+            "rows.jsonl, record 1: `output` is a list, not a text"
         );
         assert_eq!(message("[7]"), "rows.jsonl, record 1: expected an object");
     }
@@ -180,21 +138,9 @@ mod tests {
             "rows.jsonl, line 1: `output` is none of the `options`"
         );
         assert_eq!(
-            message(&row.replace(r#"["yes","no"]"#, r#"["yes",0]"#)),
+            message(&row.replace(r#"["yes","no"]"#, r#"["yes",[0]]"#)),
             "rows.jsonl, line 1: `options` is not a list of texts"
         );
-    }
-
-    #[test]
-    fn images_are_relative_to_the_file_or_to_the_given_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("rows.json");
-        std::fs::write(&path, r#"[{"instruction":"a","output":"b","image":"c.png"}]"#).unwrap();
-        let image = |rows: Vec<Instruction>| rows[0].image.clone().unwrap();
-        let beside = image(Instruction::read(&path).unwrap());
-        assert_eq!(Path::new(&beside), folder.path().join("c.png"));
-        let given = image(Instruction::read_in(&path, Some(Path::new("/pictures"))).unwrap());
-        assert_eq!(Path::new(&given), Path::new("/pictures/c.png"));
     }
 
     #[test]

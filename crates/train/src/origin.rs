@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
 use crate::error::{Error, Result};
-use crate::image_ref::is_data;
+use crate::image_ref::{is_data, path_text};
 
 /// Where a record was found.
 pub(crate) struct Origin<'a> {
@@ -30,46 +28,6 @@ impl Origin<'_> {
         }
     }
 
-    /// A field that must be a text, and not blank.
-    pub fn text<'v>(&self, fields: &'v Map<String, Value>, name: &str) -> Result<&'v str> {
-        match self.maybe_text(fields, name)? {
-            None => Err(self.error(format!("`{name}` is missing"))),
-            Some(text) if text.trim().is_empty() => Err(self.error(format!("`{name}` is empty"))),
-            Some(text) => Ok(text),
-        }
-    }
-
-    /// A field that may be left out; some data sets write null for that.
-    pub fn maybe_text<'v>(
-        &self,
-        fields: &'v Map<String, Value>,
-        name: &str,
-    ) -> Result<Option<&'v str>> {
-        match fields.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(self.error(format!("`{name}` is not a text"))),
-        }
-    }
-
-    /// A field that is a list of texts, or left out.
-    pub fn texts(&self, fields: &Map<String, Value>, name: &str) -> Result<Vec<String>> {
-        let bad = || self.error(format!("`{name}` is not a list of texts"));
-        match fields.get(name) {
-            None | Some(Value::Null) => Ok(Vec::new()),
-            Some(Value::Array(list)) => {
-                let text = |value: &Value| value.as_str().map(String::from).ok_or_else(bad);
-                list.iter().map(text).collect()
-            }
-            Some(_) => Err(bad()),
-        }
-    }
-
-    /// The field `image`, if there is one, as [`image`](Self::image) gives it.
-    pub fn image_field(&self, fields: &Map<String, Value>) -> Result<Option<String>> {
-        self.maybe_text(fields, "image")?.map(|text| self.image(text)).transpose()
-    }
-
     /// An image's text for a row: a picture in base64 as it is, `file://` taken off, a relative
     /// path joined to the folder of images.
     pub fn image(&self, text: &str) -> Result<String> {
@@ -89,10 +47,7 @@ impl Origin<'_> {
         }
         let file = text.strip_prefix("file://").unwrap_or(text);
         let Some(folder) = self.images else { return Ok(file.into()) };
-        match folder.join(file).into_os_string().into_string() {
-            Ok(joined) => Ok(joined),
-            Err(joined) => Err(self.error(format!("the path {} is no UTF-8", joined.display()))),
-        }
+        Ok(path_text(&folder.join(file)))
     }
 }
 

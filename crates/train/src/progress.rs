@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evaluate::{ExactMatch, LabelLoss};
 use crate::events::{Pace, Summary};
+use crate::row_counts::RunRows;
 use crate::trainer::StepReport;
 
 /// What a checkpoint keeps beside the trainer's own state.
@@ -52,6 +53,7 @@ impl Progress {
         steps: usize,
         trainable_parameters: usize,
         seconds: f64,
+        rows: RunRows,
     ) -> Summary {
         let sum: f64 = self.recent.iter().map(|step| step.loss * step.labels as f64).sum();
         let labels: usize = self.recent.iter().map(|step| step.labels).sum();
@@ -70,6 +72,7 @@ impl Progress {
             trainable_parameters,
             seconds,
             label_tokens_per_second: self.label_tokens_per_second(),
+            rows,
         }
     }
 }

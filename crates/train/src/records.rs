@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Deserializer, Value};
 
 use crate::error::{Error, Result};
 use crate::instruction::FORM;
@@ -15,46 +16,91 @@ pub(crate) fn without_mark(text: &str) -> &str {
     text.trim_start_matches('\u{feff}')
 }
 
-/// The records of a JSON list, or of JSON lines; a leading `[` tells them apart.
+/// The records of a JSON list, or of JSON values one behind the other: on a line each, or on several.
 ///
 /// # Errors
-/// [`Error::Record`] where the text is no JSON; lines are read one by one, so that a fault is told
-/// when its line is reached.
+/// [`Error::Record`] where the text is no JSON; of values one behind the other a fault is told when
+/// it is reached.
 pub(crate) fn records<'a>(path: &'a Path, text: &'a str) -> Result<Records<'a>> {
     let text = without_mark(text);
-    let not_json = |place: String, error: &serde_json::Error| Error::Record {
-        path: path.into(),
-        place,
-        reason: format!("not valid JSON: {error}"),
-        form: FORM,
-    };
     if text.trim_start().starts_with('[') {
         let list: Vec<Value> = serde_json::from_str(text)
-            .map_err(|error| not_json(format!("line {}", error.line()), &error))?;
-        let named =
-            list.into_iter().enumerate().map(|(i, value)| Ok((format!("record {}", i + 1), value)));
-        return Ok(Box::new(named));
+            .map_err(|error| not_json(path, format!("line {}", error.line()), &error))?;
+        return Ok(of_list(list));
     }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    Ok(Box::new(lines.map(move |(i, line)| {
-        let place = format!("line {}", i + 1);
-        match serde_json::from_str(line) {
-            Ok(value) => Ok((place, value)),
-            Err(error) => Err(not_json(place, &error)),
+    Ok(Box::new(Values { path, rest: text, line: 1, is_broken: false }))
+}
+
+/// The records of a list.
+pub(crate) fn of_list<'a>(list: Vec<Value>) -> Records<'a> {
+    let named = list.into_iter().enumerate();
+    Box::new(named.map(|(i, value)| Ok((format!("record {}", i + 1), value))))
+}
+
+fn not_json(path: &Path, place: String, error: &serde_json::Error) -> Error {
+    let reason = format!("not valid JSON: {error}");
+    Error::Record { path: path.into(), place, reason, form: FORM }
+}
+
+/// JSON values one behind the other.
+struct Values<'a> {
+    path: &'a Path,
+    /// What is left of the text.
+    rest: &'a str,
+    /// The line that it begins in, counted from 1.
+    line: usize,
+    is_broken: bool,
+}
+
+impl Values<'_> {
+    /// Goes on behind some bytes.
+    fn skip(&mut self, bytes: usize) {
+        let (skipped, rest) = self.rest.split_at(bytes);
+        self.line += skipped.matches('\n').count();
+        self.rest = rest;
+    }
+}
+
+impl Iterator for Values<'_> {
+    type Item = Result<(String, Value)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.skip(self.rest.len() - self.rest.trim_start().len());
+        if self.rest.is_empty() || self.is_broken {
+            return None;
         }
-    })))
+        let place = format!("line {}", self.line);
+        let mut values = Deserializer::from_str(self.rest).into_iter();
+        let found = values.next()?;
+        let behind = values.byte_offset();
+        Some(match found {
+            Ok(value) => {
+                self.skip(behind);
+                Ok((place, value))
+            }
+            Err(error) => {
+                self.is_broken = true;
+                // The line alone tells better what is wrong with it, unless its value goes on below.
+                let line = self.rest.lines().next().unwrap_or_default().trim_end();
+                let goes_on = line.ends_with(['{', '[', ',', ':']);
+                let of_line = serde_json::from_str::<IgnoredAny>(line).err();
+                let error = of_line.filter(|_| !goes_on).unwrap_or(error);
+                Err(not_json(self.path, place, &error))
+            }
+        })
+    }
 }
 
 /// Refuses data without a single row.
 ///
 /// # Errors
 /// [`Error::Empty`].
-pub(crate) fn some<T>(rows: Vec<T>, path: &Path) -> Result<Vec<T>> {
+pub(crate) fn some<T>(rows: Vec<T>, path: &Path, reason: &str) -> Result<Vec<T>> {
     if rows.is_empty() {
         return Err(Error::Empty {
             name: path.display().to_string(),
             purpose: "learn from",
-            reason: "the file has none".into(),
+            reason: reason.into(),
         });
     }
     Ok(rows)
@@ -74,6 +120,33 @@ mod tests {
         assert_eq!(places("\u{feff}[1, 2]"), ["record 1", "record 2"]);
         assert_eq!(places("\u{feff}1\n\n2\n"), ["line 1", "line 3"]);
         assert_eq!(places(" \n"), [""; 0]);
+    }
+
+    #[test]
+    fn values_may_go_over_several_lines_or_share_one() {
+        let pretty = "{\n  \"a\": 1\n}\n{\n  \"a\": 2\n}{\"a\": 3} {\"a\": 4}\n{\"a\": 5}";
+        let found = records(Path::new("a.json"), pretty).unwrap();
+        let found = found.map(|record| record.unwrap());
+        let found = found.map(|(place, value)| (place, value["a"].as_u64().unwrap()));
+        let wanted = [(1, 1), (4, 2), (6, 3), (6, 4), (7, 5)];
+        let wanted = wanted.map(|(line, value)| (format!("line {line}"), value));
+        assert_eq!(found.collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn a_fault_is_told_once_with_the_line_that_its_value_begins_in() {
+        let messages = |text: &str| {
+            let found = records(Path::new("a.json"), text).unwrap();
+            found.filter_map(|one| Some(one.err()?.to_string())).collect::<Vec<_>>()
+        };
+        let lines = messages("{\"a\": 1}\n{\"a\": 2\n{\"a\": 3}\n");
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].starts_with("a.json, line 2: not valid JSON: EOF"), "{lines:?}");
+        let pretty = messages("{\"a\": 1}\n{\n  \"a\": !\n}\n");
+        assert!(
+            pretty[0].starts_with("a.json, line 2: not valid JSON: expected value"),
+            "{pretty:?}"
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::learner::Learner;
 use crate::output::Output;
 use crate::pictures::{ByPictures, Pictures};
 use crate::progress::{Metric, Progress};
+use crate::row_counts::RunRows;
 use crate::settings::Settings;
 use crate::trainer::Trainer;
 
@@ -146,7 +147,8 @@ impl Job<'_> {
             start = Instant::now();
         }
         let seconds = earlier + begin.elapsed().as_secs_f64();
-        Ok(progress.summary(self.output, trainer.done(), parameters, seconds))
+        let rows = RunRows::of(train_fitted, eval_fitted);
+        Ok(progress.summary(self.output, trainer.done(), parameters, seconds, rows))
     }
 
     /// What learns, before the first step.

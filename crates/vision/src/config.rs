@@ -6,6 +6,7 @@ use llama::weights::TensorSource;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::keys::{self, check};
 
 /// A family of encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,11 @@ impl EncoderConfig {
     /// [`Error::NotAnEncoder`] for another kind of model, [`Error::Config`] for settings that make
     /// no sense or change the arithmetic in a way that is not known here.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
+        Self::parse_telling(path, text).map(|(config, _unknown)| config)
+    }
+
+    /// As [`parse`](Self::parse), with the keys that nobody knows.
+    pub(crate) fn parse_telling(path: &Path, text: &str) -> Result<(Self, Vec<String>)> {
         let json: Value = serde_json::from_str(text).map_err(|error| Error::NotAnEncoder {
             path: path.into(),
             reason: format!("not a config: {error}"),
@@ -72,11 +78,21 @@ impl EncoderConfig {
         let kind = json["model_type"].as_str().unwrap_or_default().to_owned();
         match kind.as_str() {
             "clip" => {
-                let vision = json.get("vision_config").unwrap_or(&Value::Null);
-                Self::clip(&Fields { path, json: vision })
+                let mut unknown = check(path, &json, &[keys::CLIP_OF_BOTH, keys::EVERY_CONFIG])?;
+                // Where both are there, transformers takes the older one.
+                let vision = [&json["vision_config_dict"], &json["vision_config"]];
+                let json = vision.into_iter().find(|own| !own.is_null()).unwrap_or(&Value::Null);
+                unknown.extend(check(path, json, &[keys::CLIP, keys::EVERY_CONFIG])?);
+                Ok((Self::clip(&Fields { path, json })?, unknown))
             }
-            "clip_vision_model" => Self::clip(&Fields { path, json: &json }),
-            "dinov2" => Self::dinov2(&Fields { path, json: &json }),
+            "clip_vision_model" => {
+                let unknown = check(path, &json, &[keys::CLIP, keys::EVERY_CONFIG])?;
+                Ok((Self::clip(&Fields { path, json: &json })?, unknown))
+            }
+            "dinov2" => {
+                let unknown = check(path, &json, &[keys::DINOV2, keys::EVERY_CONFIG])?;
+                Ok((Self::dinov2(&Fields { path, json: &json })?, unknown))
+            }
             other => Err(Error::NotAnEncoder {
                 path: path.into(),
                 reason: format!(
@@ -107,7 +123,11 @@ impl EncoderConfig {
     fn dinov2(fields: &Fields) -> Result<Self> {
         let d_model = fields.size("hidden_size", 768)?;
         let inner = (d_model as f64 * fields.number("mlp_ratio", 4.0)?) as usize;
-        let gated = fields.json["use_swiglu_ffn"].as_bool().unwrap_or(false);
+        let gated = match &fields.json["use_swiglu_ffn"] {
+            Value::Null => false,
+            Value::Bool(gated) => *gated,
+            other => return Err(fields.wrong("use_swiglu_ffn", other, "true or false")),
+        };
         let (d_ff, activation) = if gated {
             // Two thirds, since there are two products instead of one, in whole eighths.
             ((inner * 2 / 3).next_multiple_of(8), Activation::SwiGlu)
@@ -230,10 +250,17 @@ impl Fields<'_> {
     }
 
     fn activation(&self, default: &str) -> Result<Activation> {
-        match self.json["hidden_act"].as_str().unwrap_or(default) {
+        let wrong = |found: &str| Err(self.wrong("hidden_act", found, "quick_gelu or gelu"));
+        let name = match &self.json["hidden_act"] {
+            Value::Null => default,
+            Value::String(name) => name,
+            other => return wrong(&other.to_string()),
+        };
+        match name {
             "quick_gelu" => Ok(Activation::QuickGelu),
-            "gelu" => Ok(Activation::Gelu),
-            other => Err(self.wrong("hidden_act", other, "quick_gelu or gelu")),
+            // The same function, by another way of computing it.
+            "gelu" | "gelu_python" => Ok(Activation::Gelu),
+            other => wrong(other),
         }
     }
 }
@@ -258,6 +285,16 @@ mod tests {
     }
 
     #[test]
+    fn the_older_config_inside_comes_first_as_in_transformers() {
+        let text = r#"{"model_type": "clip", "swirl": 1, "vision_config": {"patch_size": 32},
+            "vision_config_dict": {"patch_size": 14, "hidden_size": 1024, "num_attention_heads": 16}}"#;
+        let (config, unknown) =
+            EncoderConfig::parse_telling(Path::new("config.json"), text).unwrap();
+        assert_eq!((config.patch_size, config.d_model), (14, 1024));
+        assert_eq!(unknown, ["swirl"]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_named() {
         let parse = |text: &str| EncoderConfig::parse(Path::new("config.json"), text).unwrap_err();
         let error = parse(r#"{"model_type": "llama"}"#).to_string();
@@ -266,6 +303,10 @@ mod tests {
         assert!(error.contains("num_attention_heads is 12"), "{error}");
         let error = parse(r#"{"model_type": "dinov2", "hidden_act": "relu"}"#).to_string();
         assert!(error.contains("hidden_act is relu, expected quick_gelu or gelu"), "{error}");
+        let error = parse(r#"{"model_type": "dinov2", "hidden_act": {}}"#).to_string();
+        assert!(error.contains("hidden_act is {}"), "{error}");
+        let error = parse(r#"{"model_type": "dinov2", "use_swiglu_ffn": "no"}"#).to_string();
+        assert!(error.contains("use_swiglu_ffn is \"no\", expected true or false"), "{error}");
         let error = parse(r#"{"model_type": "dinov2", "patch_size": 0}"#).to_string();
         assert!(error.contains("patch_size is 0"), "{error}");
     }

@@ -15,6 +15,7 @@ mod config;
 mod encoder;
 mod error;
 mod init;
+mod keys;
 mod load;
 mod names;
 mod picture;

@@ -28,6 +28,7 @@ pub struct EncoderSource {
     names: Names,
     tensors: WeightFiles,
     preprocessing: Preprocessing,
+    unknown_keys: Vec<String>,
 }
 
 /// What messages call an encoder that is no file.
@@ -50,7 +51,8 @@ impl EncoderSource {
         let config = EncoderConfig::of_openai(prefix, &tensors)?;
         let preprocessing = Preprocessing::of_family(config.family, config.image_size);
         let names = Names::new(Layout::OpenAi, prefix);
-        Ok(Self { path, config, names, tensors, preprocessing }.with_projection())
+        let unknown_keys = Vec::new();
+        Ok(Self { path, config, names, tensors, preprocessing, unknown_keys }.with_projection())
     }
 
     fn open_folder(path: PathBuf) -> Result<Self> {
@@ -61,16 +63,14 @@ impl EncoderSource {
         }
         let text = read_text(&file)?;
         refuse_quantised_config(&path, &text)?;
-        let config = EncoderConfig::parse(&file, &text)?;
+        let (config, mut unknown) = EncoderConfig::parse_telling(&file, &text)?;
         let tensors = open_weights(&path)?;
         refuse_quantised_tensors(&path, tensors.shapes())?;
-        let settings = path.join("preprocessor_config.json");
-        let preprocessing = if settings.is_file() {
-            Preprocessing::parse(&settings, &read_text(&settings)?)?
-        } else {
-            Preprocessing::of_family(config.family, default_size(&config))
-        };
-        Self::hugging_face(path, config, tensors, preprocessing)
+        let (preprocessing, more) =
+            Preprocessing::of_folder(&path, config.family, default_size(&config))?;
+        unknown.extend(more);
+        let own = Self::hugging_face(path, config, tensors, preprocessing)?;
+        Ok(Self { unknown_keys: unknown, ..own })
     }
 
     /// An encoder whose files are part of the program, as `include_str!` and `include_bytes!` give
@@ -95,7 +95,8 @@ impl EncoderSource {
     ) -> Result<Self> {
         let layout = Layout::of_family(config.family);
         let names = Names::new(layout, find_prefix(layout, &tensors)?);
-        Ok(Self { path, config, names, tensors, preprocessing }.with_projection())
+        let unknown_keys = Vec::new();
+        Ok(Self { path, config, names, tensors, preprocessing, unknown_keys }.with_projection())
     }
 
     /// The config with the width of the shared space, which only the tensors tell.
@@ -112,6 +113,11 @@ impl EncoderSource {
     /// Its shape.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
+    }
+
+    /// Keys of its settings that nobody knows: whether they matter cannot be told.
+    pub fn unknown_keys(&self) -> &[String] {
+        &self.unknown_keys
     }
 
     /// What its pictures go through.

@@ -1,4 +1,6 @@
 //! Files of pictures ─► red, green and blue.
+//!
+//! A file that was cut is broken, as it is for Pillow: decoders of JPEG make up what is missing.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -43,6 +45,9 @@ pub fn picture_of(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     if !reader(bytes)?.format().is_some_and(|format| format.reading_enabled()) {
         return Err(broken("it is neither JPEG nor PNG nor WebP".into()));
     }
+    if is_cut(bytes) {
+        return Err(broken("the file is cut short: the end of the picture is missing".into()));
+    }
     // Its size is in its first bytes: nothing is allocated for a picture that is too large.
     let (width, height) = reader(bytes)?.into_dimensions().map_err(|error| broken(told(&error)))?;
     if width > MOST || height > MOST {
@@ -61,6 +66,52 @@ pub fn picture_of(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     Ok(picture.into_rgb8())
 }
 
+/// Whether a JPEG or WebP file ends before its picture does. PNG's decoder tells that itself.
+fn is_cut(bytes: &[u8]) -> bool {
+    match bytes {
+        [0xff, 0xd8, segments @ ..] => !reaches_end(segments),
+        [b'R', b'I', b'F', b'F', a, b, c, d, b'W', b'E', b'B', b'P', ..] => {
+            // A last byte that only fills up to an even number may be left out.
+            let size = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
+            (bytes.len() as u64) < (size + 8) & !1
+        }
+        _ => false,
+    }
+}
+
+/// Whether the segments of a JPEG, from behind its first marker, lead to the one that ends it.
+///
+/// Source: ITU-T T.81, annex B.
+fn reaches_end(mut rest: &[u8]) -> bool {
+    const END: u8 = 0xd9;
+    const SCAN: u8 = 0xda;
+    // In a scan 0xff stands for itself before 0x00, and before the marks of places to start anew.
+    let is_marker = |code: u8, in_scan: bool| match code {
+        0x00 | 0xff => false,
+        0xd0..=0xd7 => !in_scan,
+        _ => true,
+    };
+    let mut in_scan = false;
+    loop {
+        let found = rest.windows(2).position(|two| two[0] == 0xff && is_marker(two[1], in_scan));
+        let Some(at) = found else { return false };
+        let code = rest[at + 1];
+        rest = &rest[at + 2..];
+        match code {
+            END => return true,
+            // Markers without a segment.
+            0x01 | 0xd0..=0xd8 => {}
+            code => {
+                let &[high, low, ..] = rest else { return false };
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                let Some(behind) = rest.get(length..) else { return false };
+                rest = behind;
+                in_scan = code == SCAN;
+            }
+        }
+    }
+}
+
 /// What a decoder says, on one line.
 fn told(error: &ImageError) -> String {
     error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ")
@@ -68,7 +119,7 @@ fn told(error: &ImageError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use image::{ImageFormat, Rgba, RgbaImage};
+    use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
 
     use super::*;
 
@@ -93,6 +144,7 @@ mod tests {
         let fail = |bytes: &[u8]| picture_of(Path::new("a.png"), bytes).unwrap_err().to_string();
         assert!(fail(b"").contains("neither JPEG nor PNG nor WebP"));
         assert!(fail(b"GIF89a and more").contains("neither JPEG nor PNG nor WebP"));
+        assert!(fail(b"version https://git-lfs.github.com/spec/v1\noid").contains("git lfs pull"));
         let whole = written(&RgbaImage::new(40, 40), ImageFormat::Png);
         for len in [9, 30, whole.len() / 2] {
             let message = fail(&whole[..len]);
@@ -100,6 +152,59 @@ mod tests {
         }
         let missing = read_picture(Path::new("/nowhere/a.png")).unwrap_err().to_string();
         assert!(missing.starts_with("/nowhere/a.png: cannot read the picture"), "{missing}");
+    }
+
+    /// Many colours, so that most bytes are those of the picture.
+    fn noise() -> RgbaImage {
+        let mut seed = 1_u32;
+        RgbaImage::from_fn(40, 32, |_, _| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let [red, green, blue, _] = seed.to_be_bytes();
+            Rgba([red, green, blue, 255])
+        })
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_broken() {
+        let jpeg = {
+            let mut bytes = Cursor::new(Vec::new());
+            DynamicImage::from(noise()).to_rgb8().write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+            bytes.into_inner()
+        };
+        // Pillow takes a PNG that lacks no more than its checksum and the mark of its end.
+        for (whole, spare) in [
+            (jpeg, 0),
+            (written(&noise(), ImageFormat::WebP), 0),
+            (written(&noise(), ImageFormat::Png), 22),
+        ] {
+            assert!(picture_of(Path::new("a"), &whole).is_ok());
+            for len in 0..whole.len() - spare {
+                let read = picture_of(Path::new("a"), &whole[..len]);
+                assert!(read.is_err(), "{len} of {} bytes", whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_behind_a_picture_does_not_matter() {
+        let picture = DynamicImage::from(noise()).to_rgb8();
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+            let mut bytes = Cursor::new(Vec::new());
+            picture.write_to(&mut bytes, format).unwrap();
+            let longer = [&bytes.into_inner()[..], b"and more"].concat();
+            assert!(picture_of(Path::new("a"), &longer).is_ok(), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_small_picture_inside_does_not_end_the_large_one() {
+        // A thumbnail in a segment of its own, with an end; then a scan with a place to start anew.
+        let inside = [&[0xff, 0xe1, 0, 6][..], &[0xff, 0xd8, 0xff, 0xd9]].concat();
+        let scan = [0xff, 0xda, 0, 2, 7, 0xff, 0, 7, 0xff, 0xd0, 7];
+        let cut = [&inside[..], &scan].concat();
+        assert!(!reaches_end(&cut));
+        assert!(reaches_end(&[&cut[..], &[0xff, 0xff, 0xd9]].concat()));
+        assert!(!reaches_end(&[0xff, 0xe1, 0xff, 0xff, 0xff, 0xd9]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::config::Family;
 use crate::error::{Error, Result};
+use crate::keys::{self, check};
 use crate::resample::resample;
 
 /// What a picture goes through before an encoder sees it.
@@ -51,52 +52,113 @@ impl Preprocessing {
         Self { shorter_side, image_size, ..self.clone() }
     }
 
+    /// Reads the settings that lie in an encoder's folder, as transformers does: those inside
+    /// `processor_config.json`, or else `preprocessor_config.json`, or else what the family learned
+    /// with, at `image_size`. Also gives the keys that nobody knows.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that are not known here, [`Error::Files`].
+    pub(crate) fn of_folder(
+        folder: &Path,
+        family: Family,
+        image_size: usize,
+    ) -> Result<(Self, Vec<String>)> {
+        for (name, inside) in
+            [("processor_config.json", Some("image_processor")), ("preprocessor_config.json", None)]
+        {
+            let path = folder.join(name);
+            if !path.is_file() {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| llama::Error::Read { path: path.clone(), source })?;
+            let json = json_of(&path, &text)?;
+            match inside {
+                None => return Self::read(&path, &json),
+                Some(inside) if !json[inside].is_null() => {
+                    return Self::read(&path, &json[inside]);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok((Self::of_family(family, image_size), Vec::new()))
+    }
+
     /// Reads Hugging Face's `preprocessor_config.json`.
     ///
     /// # Errors
     /// [`Error::Config`] for settings that are not known here.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
-        let wrong = |field: &str, found: String, expected: &str| Error::Config {
+        Self::read(path, &json_of(path, text)?).map(|(settings, _unknown)| settings)
+    }
+
+    /// The settings, and the keys that nobody knows. What is not there is as transformers has it.
+    fn read(path: &Path, json: &Value) -> Result<(Self, Vec<String>)> {
+        /// Side that both processors resize and cut to when nothing is said.
+        const SIDE: u64 = 224;
+        let wrong = |field: &str, expected: &str| Error::Config {
             path: path.into(),
             field: field.into(),
-            found,
+            found: json[field].to_string(),
             expected: expected.into(),
         };
-        let json: Value = serde_json::from_str(text)
-            .map_err(|error| wrong("the file", error.to_string(), "JSON"))?;
-        let side = |field: &str, keys: &[&str]| {
-            let value = &json[field];
-            let found = keys.iter().map(|key| &value[*key]).find_map(Value::as_u64);
-            let side = found.or(value.as_u64()).filter(|side| (1..=4096).contains(side));
-            side.map(|side| side as usize)
-                .ok_or_else(|| wrong(field, value.to_string(), "a size from 1 to 4096"))
-        };
-        let three = |field: &str| {
-            let numbers = json[field].as_array().map(|all| all.iter().filter_map(Value::as_f64));
-            let numbers = numbers.map(|all| all.map(|number| number as f32).collect::<Vec<_>>());
-            numbers
-                .and_then(|all| <[f32; 3]>::try_from(all).ok())
-                .ok_or_else(|| wrong(field, json[field].to_string(), "three numbers"))
-        };
-        for field in ["do_resize", "do_center_crop", "do_rescale", "do_normalize"] {
-            if json[field] == Value::Bool(false) {
-                return Err(wrong(field, "false".into(), "true"));
+        let unknown = check(path, json, &[keys::PREPROCESSING])?;
+        // What transformers 4 called fast is the same processor.
+        let kinds = ["CLIPImageProcessor", "BitImageProcessor", "CLIPFeatureExtractor"];
+        for field in ["image_processor_type", "feature_extractor_type"] {
+            let own = json[field].as_str().unwrap_or_default();
+            let plain = ["Fast", "Pil"].iter().find_map(|end| own.strip_suffix(end)).unwrap_or(own);
+            if !json[field].is_null() && !kinds.contains(&plain) {
+                return Err(wrong(field, "CLIPImageProcessor or BitImageProcessor"));
             }
         }
-        // PIL's number for bicubic.
-        if !matches!(json["resample"].as_u64(), None | Some(3)) {
-            return Err(wrong("resample", json["resample"].to_string(), "3, which is bicubic"));
+        if json["rescale_factor"]
+            .as_f64()
+            .map_or(!json["rescale_factor"].is_null(), |factor| (factor * 255.0 - 1.0).abs() > 1e-6)
+        {
+            return Err(wrong("rescale_factor", "1/255"));
         }
-        let image_size = side("crop_size", &["height"])?;
-        if json["crop_size"]["width"].as_u64().is_some_and(|width| width != image_size as u64) {
-            return Err(wrong("crop_size", json["crop_size"].to_string(), "a square"));
+        // Each key that is read must be there alone: with another one a size means something else.
+        let side = |field: &str, keys: &[&str]| {
+            let value = &json[field];
+            let found = match value {
+                Value::Null => Some(SIDE),
+                Value::Object(own) => {
+                    let mut sides = own.iter().filter(|(_, side)| !side.is_null());
+                    let first = sides.clone().next().and_then(|(_, side)| side.as_u64());
+                    first.filter(|first| {
+                        sides.all(|(key, side)| {
+                            keys.contains(&key.as_str()) && side.as_u64() == Some(*first)
+                        })
+                    })
+                }
+                value => value.as_u64(),
+            };
+            found.filter(|side| (1..=4096).contains(side)).map(|side| side as usize)
+        };
+        let expected = "a size from 1 to 4096 as `shortest_edge`";
+        let shorter_side =
+            side("size", &["shortest_edge"]).ok_or_else(|| wrong("size", expected))?;
+        let expected = "a square, with a size from 1 to 4096 as `height` and `width`";
+        let image_size =
+            side("crop_size", &["height", "width"]).ok_or_else(|| wrong("crop_size", expected))?;
+        let usual = Self::of_family(Family::Clip, image_size);
+        let three = |field: &str, usual: [f32; 3]| {
+            let Value::Array(numbers) = &json[field] else {
+                let is_none = json[field].is_null();
+                return is_none.then_some(usual).ok_or_else(|| wrong(field, "three numbers"));
+            };
+            let numbers = numbers.iter().map(|number| Some(number.as_f64()? as f32));
+            let numbers = numbers.collect::<Option<Vec<_>>>();
+            numbers
+                .and_then(|all| <[f32; 3]>::try_from(all).ok())
+                .ok_or_else(|| wrong(field, "three numbers"))
+        };
+        let (mean, std) = (three("image_mean", usual.mean)?, three("image_std", usual.std)?);
+        if std.contains(&0.0) {
+            return Err(wrong("image_std", "numbers other than 0"));
         }
-        Ok(Self {
-            shorter_side: side("size", &["shortest_edge"])?,
-            image_size,
-            mean: three("image_mean")?,
-            std: three("image_std")?,
-        })
+        Ok((Self { shorter_side, image_size, mean, std }, unknown))
     }
 
     /// Pictures as an encoder takes them.
@@ -148,6 +210,15 @@ impl Preprocessing {
         }
         resample(picture, to_width, to_height)
     }
+}
+
+fn json_of(path: &Path, text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|error| Error::Config {
+        path: path.into(),
+        field: "the file".into(),
+        found: error.to_string(),
+        expected: "JSON".into(),
+    })
 }
 
 #[cfg(test)]
@@ -207,5 +278,52 @@ mod tests {
         let error = Preprocessing::parse(path, &old.replace("224,", "0,")).unwrap_err().to_string();
         assert!(error.contains("size is 0, expected a size from 1 to 4096"), "{error}");
         assert_eq!(Preprocessing::of_family(Family::Dinov2, 224).at(112).shorter_side, 128);
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_in_transformers() {
+        let settings = Preprocessing::parse(Path::new("a"), r#"{"resample": null}"#).unwrap();
+        assert_eq!(settings, Preprocessing::of_family(Family::Clip, 224));
+    }
+
+    #[test]
+    fn settings_that_would_change_pictures_are_refused_by_name() {
+        for (text, told) in [
+            (r#"{"rescale_factor": 1}"#, "rescale_factor is 1, expected 1/255"),
+            (r#"{"resample": 2}"#, "resample is 2, expected 3"),
+            (r#"{"do_center_crop": false}"#, "do_center_crop is false, expected true"),
+            (r#"{"do_pad": true}"#, "do_pad is true, expected false"),
+            (
+                r#"{"size": {"shortest_edge": 224, "longest_edge": 300}}"#,
+                "size is {\"shortest_edge\"",
+            ),
+            (r#"{"size": {"height": 224, "width": 224}}"#, "size is {\"height\""),
+            (r#"{"crop_size": {"height": 224, "width": 192}}"#, "crop_size is "),
+            (r#"{"image_mean": [0.5, "x", 0.5, 0.5]}"#, "image_mean is "),
+            (r#"{"image_std": 0.5}"#, "image_std is 0.5, expected three numbers"),
+            (r#"{"image_std": [0, 1, 1]}"#, "image_std is [0,1,1], expected numbers other than 0"),
+            (
+                r#"{"image_processor_type": "ConvNextImageProcessor"}"#,
+                "image_processor_type is \"ConvNextImageProcessor\", expected CLIPImageProcessor",
+            ),
+        ] {
+            let error = Preprocessing::parse(Path::new("a"), text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("a: {told}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_settings_inside_a_processors_come_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = || Preprocessing::of_folder(folder.path(), Family::Dinov2, 70).unwrap();
+        assert_eq!(read(), (Preprocessing::of_family(Family::Dinov2, 70), vec![]));
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("preprocessor_config.json", r#"{"crop_size": 98, "swirl": 1}"#);
+        assert_eq!((read().0.image_size, &read().1[..]), (98, &["swirl".to_owned()][..]));
+        write("processor_config.json", r#"{"processor_class": "CLIPProcessor"}"#);
+        assert_eq!(read().0.image_size, 98);
+        write("processor_config.json", r#"{"image_processor": {"crop_size": 112}}"#);
+        assert_eq!(read().0.image_size, 112);
     }
 }

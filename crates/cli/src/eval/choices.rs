@@ -4,8 +4,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use llama::NoAdapter;
 use serde::Serialize;
 use train::{
-    Accuracy, ByPictures, Choosing, Confusion, Difference, Instruction, by_tag, choose,
-    clusters_by_image, majority, majority_overall, right_choices,
+    Accuracy, ByPictures, Choosing, Confusion, Difference, Instruction, RowCounts, RowReport,
+    by_tag, choose, clusters_by_image, majority, majority_overall, right_choices,
 };
 
 use super::{Args, Subject};
@@ -21,6 +21,8 @@ pub struct Report {
     choosing: Choosing,
     models: Vec<Model>,
     differences: Vec<Compared>,
+    #[serde(flatten)]
+    counts: RowCounts,
 }
 
 #[derive(Serialize)]
@@ -63,6 +65,7 @@ impl Report {
         args: &Args,
         base: &Base,
         rows: &[Instruction],
+        report: &RowReport,
         train_rows: &[Instruction],
         subjects: &[Subject],
     ) -> Result<Self> {
@@ -112,7 +115,9 @@ impl Report {
         let mut images = rows.iter().filter_map(|row| row.image.as_deref()).collect::<Vec<_>>();
         images.sort_unstable();
         images.dedup();
-        Ok(Self { rows: rows.len(), images: images.len(), choosing, models, differences })
+        let mut counts = RowCounts::default();
+        counts.add_report(report);
+        Ok(Self { rows: rows.len(), images: images.len(), choosing, models, differences, counts })
     }
 
     /// For people: accuracies side by side, differences, and, if wanted, what is mistaken for what.

@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use llama::{Llama, NoAdapter, Tokenizer};
 use serde::Serialize;
 use train::{
-    ByPictures, Choosing, Example, Fitted, Instruction, Pictures, ScienceQa, Seeing, answer_rows,
-    evaluate_loss, exact_match,
+    ByPictures, Choosing, Example, Fitted, Instruction, Pictures, RowCounts, RowReport, Rows,
+    ScienceQa, Seeing, answer_rows, evaluate_loss, exact_match,
 };
 use vision::EncoderInfo;
 
@@ -21,6 +21,7 @@ use crate::images::{EncoderArgs, RowImageArgs, tell_unseen};
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
 use crate::recipe::{self, BuiltIn};
+use crate::rows::RowArgs;
 
 /// Measure how well a model follows instructions: loss, perplexity and exact match; or how often it
 /// takes the right one of several options.
@@ -30,10 +31,12 @@ use crate::recipe::{self, BuiltIn};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files of rows: JSON lists or JSON lines of `instruction`, `input`, `output`, with an `image`
-    /// and `options` beside them if there are any; LLaVA's conversations; tables of `url` and
-    /// `caption`; a folder of ScienceQA.
+    /// and `options` beside them if there are any, or of conversations; tables of the same, or of
+    /// `url` and `caption`; a folder of ScienceQA.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
+    #[command(flatten)]
+    reading: RowArgs,
     /// What is measured: how well answers are followed; or multiple choice, of any rows with
     /// `options` or of a ScienceQA folder.
     #[arg(long, value_enum, default_value_t)]
@@ -109,6 +112,8 @@ struct Report {
     /// Of the first adapter.
     adapter: Option<Scores>,
     adapters: Vec<Named>,
+    #[serde(flatten)]
+    counts: RowCounts,
 }
 
 #[derive(Serialize)]
@@ -128,10 +133,10 @@ struct Scores {
 /// Measures and reports.
 pub fn run(args: &Args) -> Result {
     if args.data.is_empty() {
-        recipe::need_data(args.model.model.as_ref(), "--data")?;
+        recipe::need_data(&args.model, "--data")?;
     }
-    let mut rows = args.rows(&args.data)?;
-    let train_rows = recipe::read_all(&args.train_data, args.images(), "train")?;
+    let Rows { mut rows, mut report } = args.rows(&args.data)?;
+    let train_rows = args.reading.read_all(&args.train_data, args.images(), "train", &note)?.rows;
     let base = args.model.load()?;
     // Before the work begins: a wrong adapter should not cost the base's measurement.
     let adapters = args.adapters.load(&base)?;
@@ -139,18 +144,19 @@ pub fn run(args: &Args) -> Result {
         rows = BuiltIn::of(sees(&adapters)?).test()?;
     }
     rows.truncate(args.max_rows.map_or(usize::MAX, |most| most as usize));
-    let eyes = Eyes::open(args, &adapters, &mut rows, &base)?;
+    let eyes = Eyes::open(args, &adapters, &mut rows, &mut report, &base)?;
     let subjects = eyes.subjects(&adapters, &base.llama)?;
     let text = match args.task {
         Task::Answers => {
-            let report = Report::measure(args, &base, &rows, &subjects)?;
+            let report = Report::measure(args, &base, &rows, &report, &subjects)?;
             if args.json {
                 return output::json(&report);
             }
             report.table()
         }
         Task::Choices | Task::ScienceQa => {
-            let report = choices::Report::measure(args, &base, &rows, &train_rows, &subjects)?;
+            let report =
+                choices::Report::measure(args, &base, &rows, &report, &train_rows, &subjects)?;
             if args.json {
                 return output::json(&report);
             }
@@ -175,7 +181,7 @@ impl Args {
         self.row_images.image_folder.as_deref()
     }
 
-    fn rows(&self, paths: &[PathBuf]) -> Result<Vec<Instruction>> {
+    fn rows(&self, paths: &[PathBuf]) -> Result<Rows> {
         if self.task == Task::ScienceQa
             && let Some(path) = paths.iter().find(|path| !ScienceQa::is_at(path))
         {
@@ -188,7 +194,7 @@ impl Args {
             }
             .into());
         }
-        Ok(recipe::read_all(paths, self.images(), &self.split)?)
+        Ok(self.reading.read_all(paths, self.images(), &self.split, &note)?)
     }
 
     fn choosing(&self) -> Choosing {
@@ -232,6 +238,7 @@ impl Eyes {
         args: &Args,
         adapters: &Adapters,
         rows: &mut Vec<Instruction>,
+        report: &mut RowReport,
         base: &Base,
     ) -> Result<Self> {
         let mut known: Vec<(Option<EncoderInfo>, Pictures)> = Vec::new();
@@ -242,12 +249,13 @@ impl Eyes {
             let place = known.iter().position(|(other, _)| info.is_some() && *other == info);
             let viewer = match place {
                 Some(_) => None,
-                None => args.encoder.viewer(&images, &base.device)?,
+                None => args.encoder.viewer(&images, &base.device, &note)?,
             };
             places.push(match viewer {
                 Some(viewer) => {
                     let device = &base.device;
-                    let found = args.row_images.look(&viewer, &mut [&mut *rows], device, &note)?;
+                    let rows = &mut [&mut *rows];
+                    let found = args.row_images.look(&viewer, rows, report, device, &note)?;
                     known.push((info, found));
                     Some(known.len() - 1)
                 }
@@ -276,12 +284,16 @@ impl Report {
         args: &Args,
         base: &Base,
         rows: &[Instruction],
+        report: &RowReport,
         subjects: &[Subject],
     ) -> Result<Self> {
         let tokenizer = base.source.tokenizer()?;
         let context = base.llama.config().max_positions;
         let max_len = args.max_len.unwrap_or(context).min(context);
         let (examples, fitted) = Example::encode_all(rows, &tokenizer, max_len)?;
+        let mut counts = RowCounts::default();
+        counts.add_report(report);
+        counts.add_fitted(fitted);
         let Fitted { truncated, dropped, .. } = fitted;
         if truncated + dropped > 0 {
             note(&format!(
@@ -305,6 +317,7 @@ impl Report {
             base: base_scores,
             adapter: measured.first().map(|first| first.scores),
             adapters: measured,
+            counts,
         })
     }
 

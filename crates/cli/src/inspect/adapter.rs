@@ -18,6 +18,7 @@ use crate::failure::Result;
 
 #[derive(Debug, Serialize)]
 pub struct AdapterReport {
+    #[serde(serialize_with = "crate::output::lossy")]
     path: PathBuf,
     format: &'static str,
     bytes: u64,
@@ -30,6 +31,7 @@ pub struct AdapterReport {
 /// A mix of adapters.
 #[derive(Debug, Serialize)]
 pub struct MixReport {
+    #[serde(serialize_with = "crate::output::lossy")]
     path: PathBuf,
     parts: Vec<MixLine>,
 }

@@ -15,6 +15,7 @@ use crate::failure::Result;
 
 #[derive(Debug, Serialize)]
 pub struct GgufReport {
+    #[serde(serialize_with = "crate::output::lossy")]
     path: PathBuf,
     version: u32,
     /// `None` for a model of an architecture that cannot be run here.

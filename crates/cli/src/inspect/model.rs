@@ -19,6 +19,7 @@ use crate::model::{built_in, built_in_source};
 /// A Hugging Face folder, one of Meta's, or the built-in model.
 #[derive(Debug, Serialize)]
 pub struct ModelReport {
+    #[serde(serialize_with = "crate::output::lossy")]
     path: PathBuf,
     config: LlamaConfig,
     parameters: usize,

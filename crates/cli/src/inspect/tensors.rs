@@ -20,6 +20,7 @@ pub struct TensorLine {
 /// What is in one or several files of weights.
 #[derive(Debug, Serialize)]
 pub struct FileReport {
+    #[serde(serialize_with = "crate::output::lossy")]
     pub path: PathBuf,
     pub parameters: usize,
     pub bytes: u64,

@@ -1,80 +1,194 @@
-//! LLaVA's conversations: `{"id", "image", "conversations": [human, gpt, human, gpt, ...]}` ─► a
-//! row for each answer.
+//! Conversations as LLaVA, ShareGPT and OpenAI write them ─► turns.
 //!
-//! What was said before goes into a row's input, as lines that begin with `Human: ` and
-//! `Assistant: `.
+//! ```text
+//! {"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}], "system": "..."}
+//! {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
+//! ```
 
 use serde_json::{Map, Value};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::fields::{Fields, kind, text_of};
 use crate::instruction::Instruction;
-use crate::origin::Origin;
+use crate::rows::EmptyOutputs;
+
+use super::dialogue::{self, Speaker, Turn};
 
 /// What a record looks like, for hints.
 pub(super) const FORM: &str = "a conversation is {\"image\": \"...\", \"conversations\": \
-    [{\"from\": \"human\", \"value\": \"...\"}, {\"from\": \"gpt\", \"value\": \"...\"}]}; `image` \
-    may be left out";
+    [{\"from\": \"human\", \"value\": \"...\"}, {\"from\": \"gpt\", \"value\": \"...\"}]}, or has \
+    `messages` with `role` and `content`; `image` may be left out";
+
+/// Fields that hold the turns; the first that is there counts.
+pub(super) const TURNS: [&str; 3] = ["conversations", "messages", "conversation"];
+/// Fields of a record that say how to answer.
+pub(super) const SYSTEM: [&str; 2] = ["system", "system_prompt"];
 
 /// Where LLaVA puts the picture among the words; here it has its own place.
 const PLACEHOLDER: &str = "<image>";
 
-/// The rows of a record, one for each turn of `gpt`.
+/// The rows of a record whose field `name` holds turns.
 ///
-/// Source:
-/// <https://github.com/haotian-liu/LLaVA/blob/9ad726577ceabb54fc641d75e139aa5a266147d1/docs/Finetune_Custom_Data.md>.
-pub(super) fn rows(fields: &Map<String, Value>, origin: &Origin) -> Result<Vec<Instruction>> {
-    let image = origin.image_field(fields)?;
-    let Some(Value::Array(turns)) = fields.get("conversations") else {
-        return Err(origin.error("`conversations` is not a list"));
-    };
-    if turns.is_empty() {
-        return Err(origin.error("`conversations` is empty"));
-    }
-    let mut rows = Vec::new();
-    let mut said: Vec<String> = Vec::new();
-    for (pair, two) in turns.chunks(2).enumerate() {
-        let number = 2 * pair + 1;
-        let question = turn(&two[0], number, "human", origin)?;
-        // Without a picture the same letters are part of the text, a page of HTML for instance.
-        let question =
-            if image.is_some() { without_placeholder(question) } else { question.into() };
-        if question.trim().is_empty() {
-            return Err(origin.error(format!("turn {number}: nothing is asked")));
-        }
-        let Some(second) = two.get(1) else {
-            return Err(origin.error(format!("turn {number}: no answer follows")));
-        };
-        let answer = turn(second, number + 1, "gpt", origin)?;
-        rows.push(Instruction {
-            image: image.clone(),
-            ..Instruction::new(question.as_str(), said.join("\n"), answer)
-        });
-        said.push(format!("Human: {question}"));
-        said.push(format!("Assistant: {answer}"));
-    }
-    Ok(rows)
+/// Sources: LLaVA,
+/// <https://github.com/haotian-liu/LLaVA/blob/9ad726577ceabb54fc641d75e139aa5a266147d1/docs/Finetune_Custom_Data.md>;
+/// ShareGPT's names of speakers as LLaMA-Factory and axolotl read them; OpenAI's chat format.
+pub(super) fn rows(
+    name: &'static str,
+    empty_outputs: EmptyOutputs,
+    fields: &mut Fields,
+) -> Result<Vec<Instruction>> {
+    let image = fields.image()?;
+    let mut turns = system(fields)?;
+    turns.extend(turns_of(name, fields)?);
+    Ok(with_image(turns, image, empty_outputs, fields))
 }
 
-/// What is said in a turn, which must be `speaker`'s.
-fn turn<'v>(value: &'v Value, number: usize, speaker: &str, origin: &Origin) -> Result<&'v str> {
-    let bad = |reason: String| origin.error(format!("turn {number}: {reason}"));
-    let from = match value.get("from") {
-        Some(Value::String(from)) => from,
-        Some(_) => return Err(bad("`from` is not a text".into())),
-        None => return Err(bad("`from` is missing".into())),
+/// The rows of a record whose `prompt` and `completion` are lists of messages: what is in the prompt
+/// is not learned.
+///
+/// Source: TRL's conversational prompt-completion format.
+pub(super) fn prompt_and_completion(
+    empty_outputs: EmptyOutputs,
+    fields: &mut Fields,
+) -> Result<Vec<Instruction>> {
+    let image = fields.image()?;
+    let mut turns = system(fields)?;
+    turns.extend(turns_of("prompt", fields)?.into_iter().map(|turn| Turn { learn: false, ..turn }));
+    turns.extend(turns_of("completion", fields)?);
+    Ok(with_image(turns, image, empty_outputs, fields))
+}
+
+/// The turn that a record's own system text is.
+pub(super) fn system(fields: &mut Fields) -> Result<Vec<Turn>> {
+    let Some(name) = fields.first_of(&SYSTEM) else { return Ok(Vec::new()) };
+    let text = fields.text(name)?;
+    Ok(text.into_iter().map(|text| Turn::new(Speaker::System, text)).collect())
+}
+
+fn with_image(
+    mut turns: Vec<Turn>,
+    image: Option<String>,
+    empty_outputs: EmptyOutputs,
+    fields: &mut Fields,
+) -> Vec<Instruction> {
+    // Without a picture the same letters are part of the text, a page of HTML for instance.
+    if image.is_some() {
+        for turn in turns.iter_mut().filter(|turn| turn.speaker == Speaker::Human) {
+            turn.text = without_placeholder(&turn.text);
+        }
+    }
+    let rows = dialogue::rows(turns, empty_outputs, fields);
+    rows.into_iter().map(|row| Instruction { image: image.clone(), ..row }).collect()
+}
+
+fn turns_of(name: &'static str, fields: &mut Fields) -> Result<Vec<Turn>> {
+    let Some(Value::Array(list)) = fields.value(name) else {
+        return Err(fields.origin.error(format!("`{name}` is not a list")));
     };
-    if !["human", "gpt"].contains(&from.as_str()) {
-        return Err(bad(format!("`from` is {from:?}, expected \"human\" or \"gpt\"")));
+    if list.is_empty() {
+        return Err(fields.origin.error(format!("`{name}` is empty")));
     }
-    if from != speaker {
-        return Err(bad(format!("`from` is {from:?}, but it is the turn of {speaker:?}")));
+    list.iter().enumerate().map(|(i, value)| turn(value, i + 1, name, fields)).collect()
+}
+
+/// Names of a turn's fields.
+struct Names {
+    speaker: &'static str,
+    text: &'static str,
+}
+
+const SPELLINGS: [Names; 2] =
+    [Names { speaker: "from", text: "value" }, Names { speaker: "role", text: "content" }];
+/// Fields that say whether an answer is learned: OpenAI's, a number, and axolotl's, a truth value.
+const WEIGHTS: [&str; 2] = ["weight", "train"];
+
+fn turn(value: &Value, number: usize, list: &str, fields: &mut Fields) -> Result<Turn> {
+    let origin = fields.origin;
+    let bad = |reason: String| origin.error(format!("turn {number}: {reason}"));
+    let Value::Object(values) = value else {
+        return Err(bad("expected an object".into()));
+    };
+    let spelling = SPELLINGS.iter().find(|names| values.contains_key(names.speaker));
+    let names = spelling.ok_or_else(|| bad("neither `from` nor `role` is there".into()))?;
+    let Value::String(from) = &values[names.speaker] else {
+        return Err(bad(format!("`{}` is not a text", names.speaker)));
+    };
+    let speaker = speaker(from).ok_or_else(|| {
+        let from = from.chars().take(40).collect::<String>();
+        bad(format!("`{}` is {from:?}, expected one of {}", names.speaker, known()))
+    })?;
+    let text = match values.get(names.text) {
+        // What a tool is called with may stand alone.
+        None | Some(Value::Null) if calls_a_tool(values) => String::new(),
+        None | Some(Value::Null) => return Err(bad(format!("`{}` is missing", names.text))),
+        Some(Value::Array(parts)) => parts_text(parts, &bad)?,
+        Some(value) => text_of(value, origin, fields.report())
+            .ok_or_else(|| bad(format!("`{}` is {}", names.text, kind(value))))?
+            .into_owned(),
+    };
+    for (name, value) in values {
+        let name = name.as_str();
+        let is_used = [names.speaker, names.text].contains(&name) || WEIGHTS.contains(&name);
+        if !is_used && !value.is_null() {
+            fields.report().unused(&format!("{list}[].{name}"));
+        }
     }
-    match value.get("value") {
-        None | Some(Value::Null) => Err(bad("`value` is missing".into())),
-        Some(Value::String(text)) if text.trim().is_empty() => Err(bad("`value` is empty".into())),
-        Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(bad("`value` is not a text".into())),
+    Ok(Turn { learn: is_learned(values, &bad)?, ..Turn::new(speaker, text) })
+}
+
+fn calls_a_tool(values: &Map<String, Value>) -> bool {
+    ["tool_calls", "function_call"].iter().any(|name| values.contains_key(*name))
+}
+
+/// The texts of OpenAI's list of parts.
+fn parts_text(parts: &[Value], bad: &dyn Fn(String) -> Error) -> Result<String> {
+    let text = |part: &Value| match (part["type"].as_str(), part["text"].as_str()) {
+        (Some("text") | None, Some(text)) => Ok(text.to_owned()),
+        // The picture itself is in the record.
+        (Some("image"), None) => Ok(PLACEHOLDER.to_owned()),
+        (Some(kind), _) => Err(bad(format!("a part of type {kind:?}, expected \"text\""))),
+        _ => Err(bad("a part without a text".into())),
+    };
+    Ok(parts.iter().map(text).collect::<Result<Vec<_>>>()?.join("\n"))
+}
+
+/// Whether an answer is one to learn: `weight` 0 and `train` false say no.
+fn is_learned(values: &Map<String, Value>, bad: &dyn Fn(String) -> Error) -> Result<bool> {
+    let mut learn = true;
+    for name in WEIGHTS {
+        match values.get(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::Bool(own)) => learn &= own,
+            Some(Value::Number(own)) if own.as_f64() == Some(0.0) => learn = false,
+            Some(Value::Number(own)) if own.as_f64() == Some(1.0) => {}
+            Some(other) => {
+                return Err(bad(format!("`{name}` is {other}, expected 0, 1, true or false")));
+            }
+        }
     }
+    Ok(learn)
+}
+
+/// What speakers are called.
+const SPEAKERS: [(Speaker, &[&str]); 4] = [
+    (Speaker::Human, &["human", "user", "prompter"]),
+    (
+        Speaker::Assistant,
+        &["gpt", "assistant", "model", "chatgpt", "bing", "bard", "function_call", "tool_call"],
+    ),
+    (Speaker::System, &["system", "developer"]),
+    (Speaker::Tool, &["tool", "observation", "function", "function_response", "ipython"]),
+];
+
+fn speaker(name: &str) -> Option<Speaker> {
+    let name = name.trim().to_ascii_lowercase();
+    SPEAKERS.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(speaker, _)| *speaker)
+}
+
+/// The names of speakers, for messages.
+fn known() -> String {
+    let names = SPEAKERS.iter().flat_map(|(_, names)| *names);
+    names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
 }
 
 /// A text without the placeholder and the newline beside it.
@@ -89,17 +203,30 @@ mod tests {
     use std::path::Path;
 
     use diagnostic::Diagnostic;
+    use serde_json::json;
 
     use super::*;
+    use crate::origin::Origin;
+    use crate::row_report::{RowChange, LeftOut, RowReport};
+
+    fn read_with_report(record: &str) -> Result<(Vec<Instruction>, RowReport)> {
+        let Value::Object(values) = serde_json::from_str(record).unwrap() else { unreachable!() };
+        let place = "record 3".to_string();
+        let origin = Origin { path: Path::new("chat.json"), place, form: FORM, images: None };
+        let mut report = RowReport::default();
+        let mut fields = Fields::new(&origin, &values, &mut report);
+        let name = fields.first_of(&TURNS).unwrap();
+        let found = rows(name, EmptyOutputs::Skip, &mut fields)?;
+        fields.finish();
+        Ok((found, report))
+    }
 
     fn read(record: &str) -> Result<Vec<Instruction>> {
-        let Value::Object(fields) = serde_json::from_str(record).unwrap() else { unreachable!() };
-        let place = "record 3".to_string();
-        rows(&fields, &Origin { path: Path::new("chat.json"), place, form: FORM, images: None })
+        read_with_report(record).map(|(rows, _report)| rows)
     }
 
     fn said(from: &str, value: &str) -> String {
-        serde_json::json!({"from": from, "value": value}).to_string()
+        json!({"from": from, "value": value}).to_string()
     }
 
     #[test]
@@ -133,6 +260,65 @@ mod tests {
     }
 
     #[test]
+    fn openais_messages_read_like_sharegpts_turns() {
+        let messages = json!({"messages": [
+            {"role": "system", "content": "Be kind."}, {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "ho"}]});
+        let turns = json!({"system": "Be kind.", "conversations": [
+            {"from": "user", "value": "hi"}, {"from": "assistant", "value": "ho"}]});
+        let wanted = [Instruction::new("hi", "System: Be kind.", "ho")];
+        assert_eq!(read(&messages.to_string()).unwrap(), wanted);
+        assert_eq!(read(&turns.to_string()).unwrap(), wanted);
+    }
+
+    #[test]
+    fn an_answer_without_weight_is_said_and_not_learned() {
+        for weight in [json!({"weight": 0}), json!({"train": false})] {
+            let mut first = json!({"role": "assistant", "content": "b"});
+            first.as_object_mut().unwrap().extend(weight.as_object().unwrap().clone());
+            let record = json!({"messages": [
+                {"role": "user", "content": "a"}, first,
+                {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]});
+            let wanted = [Instruction::new("c", "Human: a\nAssistant: b", "d")];
+            assert_eq!(read(&record.to_string()).unwrap(), wanted);
+        }
+        let half = json!({"messages": [{"role": "user", "content": "a", "weight": 0.5}]});
+        let error = read(&half.to_string()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("turn 1: `weight` is 0.5, expected 0, 1, true or false"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn parts_of_text_are_joined_and_others_named() {
+        let record = |part: Value| {
+            let content = json!([{"type": "text", "text": "a"}, part]);
+            json!({"image": "a.png", "messages": [
+                {"role": "user", "content": content}, {"role": "assistant", "content": "b"}]})
+            .to_string()
+        };
+        let text = record(json!({"type": "text", "text": "c"}));
+        assert_eq!(read(&text).unwrap()[0].instruction, "a\nc");
+        assert_eq!(read(&record(json!({"type": "image"}))).unwrap()[0].instruction, "a");
+        let error = read(&record(json!({"type": "audio"}))).unwrap_err().to_string();
+        assert!(error.ends_with("turn 1: a part of type \"audio\", expected \"text\""), "{error}");
+    }
+
+    #[test]
+    fn fields_that_are_not_used_are_counted_in_record_and_turn() {
+        let record = json!({"id": "7", "tools": [], "source": "x", "messages": [
+            {"role": "user", "content": "a", "name": "Ada"},
+            {"role": "assistant", "content": 7},
+            {"role": "assistant", "content": null, "tool_calls": [{"id": "c"}]}]});
+        let (rows, report) = read_with_report(&record.to_string()).unwrap();
+        assert_eq!(rows, [Instruction::new("a", "", "7")]);
+        let unused = ["id", "messages[].name", "messages[].tool_calls", "source"];
+        assert_eq!(report.unused_fields.into_keys().collect::<Vec<_>>(), unused);
+        assert!(report.changes.contains_key(&RowChange::NumberAsText));
+    }
+
+    #[test]
     fn the_placeholder_goes_with_the_newline_beside_it() {
         assert_eq!(without_placeholder("<image>\nWhat is it?"), "What is it?");
         assert_eq!(without_placeholder("What is it?\n<image>"), "What is it?");
@@ -153,32 +339,27 @@ mod tests {
             let record = format!(r#"{{"image":"a.png","conversations":[{}]}}"#, turns.join(","));
             read(&record).unwrap_err().to_string()
         };
-        let (asked, told) = (said("human", "What?"), said("gpt", "That."));
+        let asked = said("human", "What?");
         let pair = |second: &str| [asked.clone(), second.into()];
-        assert_eq!(
-            message(&[told.clone(), asked.clone()]),
-            "chat.json, record 3: turn 1: `from` is \"gpt\", but it is the turn of \"human\""
-        );
-        assert_eq!(
-            message(&pair(&asked)),
-            "chat.json, record 3: turn 2: `from` is \"human\", but it is the turn of \"gpt\""
-        );
-        assert_eq!(
-            message(&[asked.clone(), told, asked.clone()]),
-            "chat.json, record 3: turn 3: no answer follows"
-        );
-        assert_eq!(
-            message(&pair(&said("system", "Be brief."))),
-            "chat.json, record 3: turn 2: `from` is \"system\", expected \"human\" or \"gpt\""
-        );
+        let unknown = message(&pair(&said("narrator", "Be brief.")));
+        let told = "chat.json, record 3: turn 2: `from` is \"narrator\", expected one of \"human\"";
+        assert!(unknown.starts_with(told), "{unknown}");
         assert!(message(&pair(r#"{"from":"gpt"}"#)).ends_with("turn 2: `value` is missing"));
-        assert!(message(&pair(r#"{"from":"gpt","value":7}"#)).ends_with("`value` is not a text"));
-        assert!(message(&pair(&said("gpt", " "))).ends_with("turn 2: `value` is empty"));
-        assert!(message(&pair("7")).ends_with("turn 2: `from` is missing"));
-        assert!(message(&[said("human", "<image>\n")]).ends_with("turn 1: nothing is asked"));
+        let list = message(&pair(r#"{"from":"gpt","value":{}}"#));
+        assert!(list.ends_with("`value` is an object, not a text"), "{list}");
+        assert!(message(&pair("7")).ends_with("turn 2: expected an object"));
+        assert!(message(&pair("{}")).ends_with("turn 2: neither `from` nor `role` is there"));
         assert!(message(&[]).ends_with("`conversations` is empty"));
         let error = read(r#"{"conversations":"What?"}"#).unwrap_err();
         assert!(error.to_string().ends_with("`conversations` is not a list"));
         assert_eq!(error.advice(), Some(FORM.into()));
+    }
+
+    #[test]
+    fn a_question_that_is_a_picture_alone_is_left_out() {
+        let turns = [said("human", "<image>\n"), said("gpt", "A cat.")].join(",");
+        let record = format!(r#"{{"image":"a.png","conversations":[{turns}]}}"#);
+        let (rows, report) = read_with_report(&record).unwrap();
+        assert!(rows.is_empty() && report.left_out.contains_key(&LeftOut::EmptyPrompt));
     }
 }

@@ -20,6 +20,7 @@ use crate::origin::Origin;
 use crate::records::some;
 
 use super::science_problem::Problem;
+use super::text::read_text;
 
 /// What a folder looks like, for hints.
 const FORM: &str = "a ScienceQA folder holds problems.json, pid_splits.json and \
@@ -106,13 +107,12 @@ impl ScienceQa {
                 Problem::deserialize(problem).map_err(|error| origin.error(error.to_string()))?;
             problem.row(pid, &origin)
         };
-        some(pids.iter().map(row).collect::<Result<Vec<_>>>()?, &list)
+        some(pids.iter().map(row).collect::<Result<Vec<_>>>()?, &list, "the file has none")
     }
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Read { path: path.into(), source })?;
+    let text = read_text(path)?;
     serde_json::from_str(&text).map_err(|error| Error::Record {
         path: path.into(),
         place: format!("line {}", error.line()),
@@ -128,6 +128,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::rows::ReadOptions;
 
     fn folder(problems: &Value, splits: &Value) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -193,7 +194,8 @@ mod tests {
     fn a_folder_reads_as_its_training_rows() {
         let splits = json!({"train": ["7"], "test": ["8"]});
         let folder = folder(&json!({"7": problem(), "8": {}}), &splits);
-        let rows = crate::read_rows(folder.path(), Some(Path::new("/p"))).unwrap();
+        let options = ReadOptions { image_folder: Some(Path::new("/p")), ..Default::default() };
+        let rows = crate::read_rows(folder.path(), &options).unwrap().rows;
         assert_eq!(rows.len(), 1);
         // A picture lies under the split that its problem is from, not the one asked for.
         assert_eq!(Path::new(rows[0].image.as_ref().unwrap()), Path::new("/p/val/7/image.png"));
@@ -203,7 +205,7 @@ mod tests {
     fn a_folder_with_a_broken_or_missing_file_is_refused() {
         let folder = folder(&json!({}), &json!({}));
         std::fs::write(folder.path().join(PROBLEMS_FILE), "[").unwrap();
-        let error = crate::read_rows(folder.path(), None).unwrap_err();
+        let error = crate::read_rows(folder.path(), &ReadOptions::default()).unwrap_err();
         assert!(error.to_string().contains("line 1: not of ScienceQA's form"), "{error}");
         assert_eq!(error.advice(), Some(FORM.into()));
         std::fs::write(folder.path().join(PROBLEMS_FILE), "{}").unwrap();

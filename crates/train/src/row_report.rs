@@ -1,0 +1,246 @@
+//! What became of rows while they were read: left out, changed, fields that nobody used.
+//!
+//! ```text
+//! data ─► rows
+//!     └─► RowReport ─► lines for people, counts for programs
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a row is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftOut {
+    /// Nothing is asked.
+    EmptyPrompt,
+    /// The answer is empty.
+    EmptyOutput,
+    /// A conversation in which nothing is answered.
+    NoAnswer,
+    /// The prompt alone is longer than a row may be.
+    TooLong,
+    /// The picture cannot be read.
+    BrokenImage,
+}
+
+impl LeftOut {
+    /// What is said of such rows.
+    fn words(self) -> &'static str {
+        match self {
+            Self::EmptyPrompt => "nothing is asked",
+            Self::EmptyOutput => "the answer is empty",
+            Self::NoAnswer => "nothing is answered",
+            Self::TooLong => "the prompt alone is too long",
+            Self::BrokenImage => "the image cannot be read",
+        }
+    }
+}
+
+/// What is not taken to the letter, in rows that are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowChange {
+    /// A number or a truth value stands for a text.
+    NumberAsText,
+    /// An answer before the first question, which is left out.
+    AnswerFirst,
+    /// A question that nobody answers, at the end of a conversation, which is left out.
+    QuestionLast,
+    /// Two turns of one speaker, one behind the other, which become one.
+    TurnsJoined,
+}
+
+impl RowChange {
+    /// What is said of it.
+    fn words(self, count: usize) -> &'static str {
+        let (one, more) = match self {
+            Self::NumberAsText => (
+                "number or truth value is taken as its JSON text",
+                "numbers or truth values are taken as their JSON text",
+            ),
+            Self::AnswerFirst => (
+                "answer before the first question is left out",
+                "answers before the first question are left out",
+            ),
+            Self::QuestionLast => (
+                "last question without an answer is left out",
+                "last questions without an answer are left out",
+            ),
+            Self::TurnsJoined => (
+                "turn is joined with the one before, by the same speaker",
+                "turns are joined with the ones before, by the same speaker",
+            ),
+        };
+        if count == 1 { one } else { more }
+    }
+}
+
+/// How often something was found, and where first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// How often.
+    pub count: usize,
+    /// The first places, such as `line 3`.
+    pub first: Vec<String>,
+}
+
+impl Places {
+    /// Places that a message names.
+    const TOLD: usize = 5;
+
+    fn add(&mut self, place: &str) {
+        self.count += 1;
+        // A record may hold several.
+        if self.first.len() < Self::TOLD && self.first.last().is_none_or(|last| last != place) {
+            self.first.push(place.into());
+        }
+    }
+
+    /// `line 3, line 9, ...`
+    fn tell(&self) -> String {
+        let more = if self.count > self.first.len() { ", ..." } else { "" };
+        self.first.join(", ") + more
+    }
+}
+
+/// What was found while rows were read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowReport {
+    /// Rows that are not among those read, by reason.
+    pub left_out: BTreeMap<LeftOut, Places>,
+    /// What was not taken to the letter.
+    pub changes: BTreeMap<RowChange, Places>,
+    /// Fields that were not used, and in how many records. `messages[].name` is a field of turns.
+    pub unused_fields: BTreeMap<String, usize>,
+    /// What was read under another name, such as `question as instruction`.
+    pub read_as: BTreeMap<String, usize>,
+}
+
+impl RowReport {
+    /// Names that are counted one by one.
+    const NAMES: usize = 64;
+
+    /// Counts a row that is left out.
+    pub fn leave_out(&mut self, reason: LeftOut, place: &str) {
+        self.left_out.entry(reason).or_default().add(place);
+    }
+
+    pub(crate) fn change(&mut self, change: RowChange, place: &str) {
+        self.changes.entry(change).or_default().add(place);
+    }
+
+    pub(crate) fn unused(&mut self, name: &str) {
+        count(&mut self.unused_fields, name);
+    }
+
+    pub(crate) fn read_as(&mut self, what: &str) {
+        count(&mut self.read_as, what);
+    }
+
+    /// One line for each kind of thing that was found; none, if there is nothing to tell.
+    pub fn lines(&self) -> Vec<String> {
+        let rows = |count: usize| if count == 1 { "row is" } else { "rows are" };
+        let left_out = self.left_out.iter().map(|(reason, places)| {
+            let (count, told) = (places.count, places.tell());
+            format!("{count} {} left out: {} ({told})", rows(count), reason.words())
+        });
+        let changes = self.changes.iter().map(|(change, places)| {
+            format!("{} {} ({})", places.count, change.words(places.count), places.tell())
+        });
+        let read_as = (!self.read_as.is_empty()).then(|| format!("read {}", list(&self.read_as)));
+        let unused = (!self.unused_fields.is_empty())
+            .then(|| format!("fields that are not used: {}", list(&self.unused_fields)));
+        left_out.chain(changes).chain(read_as).chain(unused).collect()
+    }
+
+    /// Adds what was found in other data.
+    pub fn merge(&mut self, other: Self) {
+        fn all<K: Ord>(to: &mut BTreeMap<K, Places>, from: BTreeMap<K, Places>) {
+            for (key, Places { count, first }) in from {
+                let own = to.entry(key).or_default();
+                own.count += count;
+                own.first.extend(first);
+                own.first.truncate(Places::TOLD);
+            }
+        }
+        all(&mut self.left_out, other.left_out);
+        all(&mut self.changes, other.changes);
+        for (name, more) in other.unused_fields {
+            *self.unused_fields.entry(name).or_default() += more;
+        }
+        for (what, more) in other.read_as {
+            *self.read_as.entry(what).or_default() += more;
+        }
+    }
+}
+
+/// Counts a name from a file. Files may have as many names as bytes.
+fn count(names: &mut BTreeMap<String, usize>, name: &str) {
+    /// Letters of a name that are kept.
+    const LETTERS: usize = 60;
+    let name = match name.char_indices().nth(LETTERS) {
+        Some((end, _)) => &name[..end],
+        None => name,
+    };
+    let is_room = names.len() < RowReport::NAMES || names.contains_key(name);
+    *names.entry(if is_room { name } else { "others" }.into()).or_default() += 1;
+}
+
+/// `id (3), source (2), ...`, the most frequent first.
+fn list(names: &BTreeMap<String, usize>) -> String {
+    /// Names that a line has.
+    const TOLD: usize = 8;
+    let mut names = names.iter().collect::<Vec<_>>();
+    names.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let told =
+        names.iter().take(TOLD).map(|(name, count)| format!("{} ({count})", name.escape_debug()));
+    let more = if names.len() > TOLD { ", ..." } else { "" };
+    told.collect::<Vec<_>>().join(", ") + more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_thing_is_told_with_its_first_places() {
+        let mut report = RowReport::default();
+        assert!(report.lines().is_empty());
+        for line in 3..10 {
+            report.leave_out(LeftOut::EmptyOutput, &format!("line {line}"));
+        }
+        report.change(RowChange::NumberAsText, "record 1");
+        report.change(RowChange::NumberAsText, "record 1");
+        for name in ["id", "source", "id"] {
+            report.unused(name);
+        }
+        report.read_as("prompt as instruction");
+        assert_eq!(
+            report.lines(),
+            [
+                "7 rows are left out: the answer is empty (line 3, line 4, line 5, line 6, line 7, ...)",
+                "2 numbers or truth values are taken as their JSON text (record 1, ...)",
+                "read prompt as instruction (1)",
+                "fields that are not used: id (2), source (1)",
+            ]
+        );
+        let mut both = report.clone();
+        both.merge(report);
+        let (left_out, changes) =
+            (&both.left_out[&LeftOut::EmptyOutput], &both.changes[&RowChange::NumberAsText]);
+        assert_eq!((left_out.count, changes.count, both.unused_fields["id"]), (14, 4, 4));
+    }
+
+    #[test]
+    fn names_without_end_take_no_memory_without_end() {
+        let mut report = RowReport::default();
+        for i in 0..1000 {
+            report.unused(&format!("{i}{}", "ü".repeat(i)));
+        }
+        assert!(report.unused_fields.len() <= RowReport::NAMES + 1);
+        assert_eq!(report.unused_fields.values().sum::<usize>(), 1000);
+        assert!(report.lines()[0].len() < 2000);
+    }
+}
