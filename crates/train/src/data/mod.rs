@@ -210,10 +210,10 @@ impl Reader<'_> {
     }
 
     fn table(&mut self, text: &str) -> Result<()> {
-        let unknown = |reason: String| Error::UnknownFormat {
+        let unknown = |reason: String, mend: Option<&'static str>| Error::UnknownFormat {
             path: self.path.into(),
             reason,
-            mend: Some(table::FORM),
+            mend,
         };
         let is_row = |names: &[&str]| {
             let values = names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
@@ -224,13 +224,14 @@ impl Reader<'_> {
         };
         let table = Table::of(self.path, text).filter(|table| table.is_one(self.path, &is_row));
         let Some(table) = table else {
-            return Err(unknown("neither JSON nor a table of rows".into()));
+            return Err(unknown("neither JSON nor a table of rows".into(), None));
         };
         if !is_row(&table.names()) {
             let names = table.names();
             let names = names.iter().take(8).map(|name| format!("`{}`", name.escape_debug()));
             let names = names.collect::<Vec<_>>().join(", ");
-            return Err(unknown(format!("a table with the columns {names}")));
+            let reason = format!("a table with the columns {names}");
+            return Err(unknown(reason, Some(table::FORM)));
         }
         table.records(self.path).try_for_each(|record| self.record(record?, table::FORM))
     }
