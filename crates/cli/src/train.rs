@@ -188,7 +188,8 @@ pub fn run(args: &Args) -> Result {
     if !args.quiet {
         show_answers(&base, &tokenizer, &job)?;
         // As it was called just now: through cargo it is on no search path.
-        let program = std::env::args().next().unwrap_or_else(|| "llama-adapter".into());
+        let program = std::env::args_os().next().unwrap_or_else(|| "llama-adapter".into());
+        let program = program.to_string_lossy();
         let model = name.as_ref().map_or(String::new(), |name| format!(" --model {name}"));
         let output = output.display();
         let (what, options) = match config.method {
@@ -370,7 +371,11 @@ fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> Result {
     let before = answers(&base.llama, &NoAdapter)?;
     let after = job.learner()?.with(&base.llama, job.pictures, answers)?;
     for ((row, before), after) in rows.iter().zip(before).zip(after) {
-        let input = if row.input.is_empty() { String::new() } else { format!(" [{}]", row.input) };
+        let input = if row.input.is_empty() {
+            String::new()
+        } else {
+            format!(" [{}]", one_line(&row.input))
+        };
         let image = row.image.as_deref().and_then(|image| ImageRef::parse(image).ok());
         let input = input + &image.map_or(String::new(), |image| format!(" ({image})"));
         note(&format!("\n  {}{input}", one_line(&row.instruction)));

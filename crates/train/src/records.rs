@@ -24,8 +24,8 @@ pub(crate) fn without_mark(text: &str) -> &str {
 pub(crate) fn records<'a>(path: &'a Path, text: &'a str) -> Result<Records<'a>> {
     let text = without_mark(text);
     if text.trim_start().starts_with('[') {
-        let list: Vec<Value> = serde_json::from_str(text)
-            .map_err(|error| not_json(path, format!("line {}", error.line()), &error))?;
+        let list: Vec<Value> =
+            serde_json::from_str(text).map_err(|error| not_json(path, error.line(), &error, 1))?;
         return Ok(of_list(list));
     }
     Ok(Box::new(Values { path, rest: text, line: 1, is_broken: false }))
@@ -37,9 +37,14 @@ pub(crate) fn of_list<'a>(list: Vec<Value>) -> Records<'a> {
     Box::new(named.map(|(i, value)| Ok((format!("record {}", i + 1), value))))
 }
 
-fn not_json(path: &Path, place: String, error: &serde_json::Error) -> Error {
-    let reason = format!("not valid JSON: {error}");
-    Error::Record { path: path.into(), place, reason, form: FORM }
+/// A fault in a record that begins in a line; what was parsed began in `first`.
+fn not_json(path: &Path, line: usize, error: &serde_json::Error, first: usize) -> Error {
+    let place =
+        |first: usize| format!(" at line {} column {}", error.line() + first - 1, error.column());
+    let told = error.to_string();
+    let told = told.strip_suffix(&place(1)).unwrap_or(&told);
+    let reason = format!("not valid JSON: {told}{}", place(first));
+    Error::Record { path: path.into(), place: format!("line {line}"), reason, form: FORM }
 }
 
 /// JSON values one behind the other.
@@ -69,14 +74,14 @@ impl Iterator for Values<'_> {
         if self.rest.is_empty() || self.is_broken {
             return None;
         }
-        let place = format!("line {}", self.line);
+        let begin = self.line;
         let mut values = Deserializer::from_str(self.rest).into_iter();
         let found = values.next()?;
         let behind = values.byte_offset();
         Some(match found {
             Ok(value) => {
                 self.skip(behind);
-                Ok((place, value))
+                Ok((format!("line {begin}"), value))
             }
             Err(error) => {
                 self.is_broken = true;
@@ -85,7 +90,7 @@ impl Iterator for Values<'_> {
                 let goes_on = line.ends_with(['{', '[', ',', ':']);
                 let of_line = serde_json::from_str::<IgnoredAny>(line).err();
                 let error = of_line.filter(|_| !goes_on).unwrap_or(error);
-                Err(not_json(self.path, place, &error))
+                Err(not_json(self.path, begin, &error, begin))
             }
         })
     }
@@ -141,12 +146,11 @@ mod tests {
         };
         let lines = messages("{\"a\": 1}\n{\"a\": 2\n{\"a\": 3}\n");
         assert_eq!(lines.len(), 1);
-        assert!(lines[0].starts_with("a.json, line 2: not valid JSON: EOF"), "{lines:?}");
+        let told = "a.json, line 2: not valid JSON: EOF while parsing an object at line 2 column 7";
+        assert_eq!(lines[0], told);
         let pretty = messages("{\"a\": 1}\n{\n  \"a\": !\n}\n");
-        assert!(
-            pretty[0].starts_with("a.json, line 2: not valid JSON: expected value"),
-            "{pretty:?}"
-        );
+        let told = "a.json, line 2: not valid JSON: expected value at line 3 column 8";
+        assert_eq!(pretty, [told]);
     }
 
     #[test]

@@ -114,3 +114,126 @@ fn history(fields: &mut Fields) -> Result<Vec<Turn>> {
     }
     Ok(turns)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::data::parse_rows;
+    use crate::row_report::RowChange;
+    use crate::rows::{ReadOptions, Rows};
+
+    fn read_with_report(name: &str, text: &str) -> Result<Rows> {
+        let image_folder = Some(Path::new("/pictures"));
+        parse_rows(Path::new(name), text, &ReadOptions { image_folder, ..ReadOptions::default() })
+    }
+
+    fn read(name: &str, text: &str) -> Result<Vec<Instruction>> {
+        read_with_report(name, text).map(|found| found.rows)
+    }
+
+    /// Input, instruction and output of each row.
+    fn texts(text: &str) -> Vec<[String; 3]> {
+        let rows = read("rows", text).unwrap().into_iter();
+        rows.map(|row| [row.input, row.instruction, row.output]).collect()
+    }
+
+    #[test]
+    fn rows_are_read_under_the_names_that_others_give_their_fields() {
+        let wanted = [["c", "a", "b"].map(String::from)];
+        for (prompt, input, output) in [
+            ("instruction", "input", "output"),
+            ("instruction", "context", "response"),
+            ("prompt", "input", "completion"),
+            ("question", "context", "answer"),
+            ("query", "context", "response"),
+        ] {
+            let record = serde_json::json!({prompt: "a", input: "c", output: "b"});
+            assert_eq!(texts(&record.to_string()), wanted, "{record}");
+            assert_eq!(texts(&format!("{prompt},{input},{output}\na,c,b\n")), wanted);
+        }
+        let asked = read_with_report("a", r#"{"input": "a", "output": "b"}"#).unwrap();
+        assert_eq!(asked.rows, [Instruction::new("a", "", "b")]);
+        assert_eq!(asked.report.lines(), ["read input as instruction (1)"]);
+        // As many have it whose instruction is the same for all rows.
+        let record = r#"{"instruction": "", "input": "a", "output": "b"}"#;
+        assert_eq!(texts(record), [["", "a", "b"]]);
+    }
+
+    #[test]
+    fn system_and_history_of_a_row_are_in_its_input() {
+        let record = serde_json::json!({
+            "instruction": "And in winter?", "input": "Here.", "output": "It is cold.",
+            "system": "Answer as a sailor.", "history": [["How is summer?", "It is warm."]]});
+        assert_eq!(
+            texts(&record.to_string()),
+            [
+                ["System: Answer as a sailor.", "How is summer?", "It is warm."],
+                [
+                    "System: Answer as a sailor.\nHuman: How is summer?\nAssistant: It is warm.\nHere.",
+                    "And in winter?",
+                    "It is cold."
+                ]
+            ]
+        );
+        let bad = r#"{"instruction": "a", "output": "b", "history": [["c"]]}"#;
+        let error = read("a.json", bad).unwrap_err().to_string();
+        assert!(error.ends_with("`history` is not a list of pairs of texts"), "{error}");
+    }
+
+    #[test]
+    fn empty_answers_are_left_out_or_learned_as_was_asked_for() {
+        let text = "{\"instruction\": \"a\", \"output\": \"b\"}\n\n\
+            {\"instruction\": \"c\", \"output\": \" \"}\n{\"instruction\": \"d\", \"output\": null}";
+        let found = read_with_report("a", text).unwrap();
+        assert_eq!(found.rows, [Instruction::new("a", "", "b")]);
+        let line = "2 rows are left out: the answer is empty (line 3, line 4)";
+        assert_eq!(found.report.lines(), [line]);
+        let learn = ReadOptions { empty_outputs: EmptyOutputs::Learn, ..ReadOptions::default() };
+        let rows = parse_rows(Path::new("a"), text, &learn).unwrap().rows;
+        let outputs = rows.iter().map(|row| row.output.as_str());
+        assert_eq!(outputs.collect::<Vec<_>>(), ["b", "", ""]);
+        let none = read("a", r#"{"instruction": "c", "output": ""}"#).unwrap_err().to_string();
+        let told = "a: no rows to learn from: 1 row is left out: the answer is empty (line 1)";
+        assert_eq!(none, told);
+    }
+
+    #[test]
+    fn numbers_and_truth_values_are_texts_and_counted() {
+        let text = r#"[{"instruction": "2+2", "output": 4}, {"instruction": 1, "output": true},
+            {"instruction": "a", "output": 1.5, "options": [1.5, 2]}]"#;
+        let found = read_with_report("a", text).unwrap();
+        let outputs = found.rows.iter().map(|row| row.output.as_str());
+        assert_eq!(outputs.collect::<Vec<_>>(), ["4", "true", "1.5"]);
+        assert_eq!(found.rows[2].options, ["1.5", "2"]);
+        assert_eq!(found.report.changes[&RowChange::NumberAsText].count, 6);
+    }
+
+    #[test]
+    fn what_is_not_used_of_a_row_is_counted_by_name() {
+        let text = r#"[{"id": 1, "instruction": "a", "output": "b", "text": "a b", "source": ""},
+            {"id": 2, "instruction": "a", "output": "b", "image": "a.png", "tags": ["x"]}]"#;
+        let found = read_with_report("a", text).unwrap();
+        assert_eq!(found.report.lines(), ["fields that are not used: id (2), text (1)"]);
+    }
+
+    #[test]
+    fn one_image_may_stand_in_a_list() {
+        let read = |images: &str| {
+            let row = format!(r#"{{"instruction": "a", "output": "b", "images": {images}}}"#);
+            read("a", &row)
+        };
+        assert_eq!(read(r#"["a.png"]"#).unwrap()[0].image.as_deref(), Some("/pictures/a.png"));
+        assert_eq!(read("[]").unwrap()[0].image, None);
+        let error = read(r#"["a.png", "b.png"]"#).unwrap_err().to_string();
+        assert!(error.ends_with("2 images, of which a row can have one"), "{error}");
+    }
+
+    #[test]
+    fn the_number_of_a_choice_is_no_answer() {
+        let row = r#"{"question": "a", "choices": ["x", "y"], "answer": 1}"#;
+        let error = read("a", row).unwrap_err().to_string();
+        assert!(error.contains("`answer` is a number beside `choices`: write"), "{error}");
+    }
+}

@@ -1,0 +1,82 @@
+//! The names of a record's fields ─► what kind of row it is.
+
+use serde_json::{Map, Value};
+
+use crate::fields::{first_of, names};
+
+use super::{captions, conversation, flat};
+
+/// What a record is.
+pub(super) enum Shape {
+    /// Turns in the field of this name.
+    Turns(&'static str),
+    /// Prompt and completion are turns.
+    TurnsOfPrompt,
+    Flat,
+    Caption,
+}
+
+impl Shape {
+    /// The shape that an object's fields make.
+    pub fn of(values: &Map<String, Value>) -> Option<Self> {
+        if let Some(name) = first_of(values, &conversation::TURNS) {
+            return Some(Self::Turns(name));
+        }
+        let is_list = |name: &str| values.get(name).is_some_and(Value::is_array);
+        if is_list("prompt") && is_list("completion") {
+            return Some(Self::TurnsOfPrompt);
+        }
+        let has = |names: &[&str]| names.iter().any(|name| values.contains_key(*name));
+        let asks = has(&flat::PROMPTS);
+        if (asks || has(&flat::INPUTS)) && has(&flat::OUTPUTS) {
+            return Some(Self::Flat);
+        }
+        if has(&[captions::CAPTION]) && has(&captions::IMAGES) {
+            return Some(Self::Caption);
+        }
+        asks.then_some(Self::Flat)
+    }
+}
+
+/// What is wrong with a record that is of no known shape.
+pub(super) fn unknown_record(values: &Map<String, Value>) -> String {
+    if values.is_empty() {
+        return "the record has no fields".into();
+    }
+    let names = names(values);
+    if let Some(Value::String(_)) = values.get("text") {
+        return format!(
+            "the record has {names}: a `text` alone does not tell where the answer begins; put \
+             what is asked into `instruction` and the answer into `output`"
+        );
+    }
+    if values.keys().any(|name| flat::OUTPUTS.contains(&name.as_str())) {
+        return format!("`instruction` is missing; the record has {names}");
+    }
+    format!("no field is known of {names}: rename them to `instruction` and `output`")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::data::parse_rows;
+    use crate::rows::ReadOptions;
+
+    #[test]
+    fn a_record_of_no_known_shape_is_told_what_to_rename() {
+        let message = |text: &str| {
+            let found = parse_rows(Path::new("a.jsonl"), text, &ReadOptions::default());
+            found.unwrap_err().to_string()
+        };
+        let text = message(r#"{"text": "a b"}"#);
+        assert!(text.contains("line 1: the record has `text`: a `text` alone"), "{text}");
+        let preference = message(r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#);
+        let told = "`output` is missing; the record has `prompt`, `chosen`, `rejected`";
+        assert!(preference.contains(told), "{preference}");
+        assert!(message(r#"{"answer": "a"}"#).contains("`instruction` is missing"));
+        let other = message(r#"{"title": "a"}"#);
+        assert!(other.contains("no field is known of `title`: rename them"), "{other}");
+        assert!(message("{}").contains("the record has no fields"));
+    }
+}
