@@ -10,6 +10,7 @@ mod formats;
 mod help;
 mod images;
 mod inspect;
+mod model_files;
 mod plan;
 mod program;
 mod training;

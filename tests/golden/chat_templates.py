@@ -67,7 +67,7 @@ TEMPLATES = [
     "{% for k, v in messages[0].items() %}{{ k }}={{ v }};{% endfor %}{% for m in messages if m.role == 'user' %}{{ loop.index }}{% else %}none{% endfor %}",
     "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}{% if loop.last %}{% break %}{% endif %}{{ m.role }} {% endfor %}",
     "{% set text %}{{ messages[0].role }}{% endset %}{{ text | upper }}{# no #}{% raw %}{{ raw }}{% endraw %}",
-    "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}{% endif %}{% for m in loop_messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate') }}{% endif %}{{ bos_token + '[INST] ' + m['content'].strip() + ' [/INST]' }}{% endfor %}",
+    "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}{% endif %}{% for m in loop_messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate') }}{% endif %}{{ '<s>' + '[INST] ' + m['content'].strip() + ' [/INST]' }}{% endfor %}",
     "{% filter upper %}{{ messages[0].role }}{% endfilter %}",
     "{% with a = 1, b = 'x' %}{{ a }}{{ b }}{% endwith %}{{ a is defined }}",
     "{{- '<a>' -}}\n\n  {{ 'b' }}  \n{%+ if true %}  c{% endif +%}\nd\n",
@@ -80,16 +80,21 @@ TEMPLATES = [
 ]
 
 
+HEAD = "{%- set m = messages %}{%- set c = m[1].content %}{%- set t = m[2].content %}{%- set l = m[3].content -%}"
+
+
 def render(template):
-    texts, _ = render_jinja_template([MESSAGES], chat_template=template, add_generation_prompt=True, bos_token="<s>")
+    texts, _ = render_jinja_template([MESSAGES], chat_template=template, add_generation_prompt=True)
     return texts[0]
 
 
+def rows(pairs):
+    return "[\n" + ",\n".join("    " + json.dumps(pair, ensure_ascii=False) for pair in pairs) + "\n  ]"
+
+
 def make(out):
-    cases = []
-    head = "{%- set m = messages %}{%- set c = m[1].content %}{%- set t = m[2].content %}{%- set l = m[3].content -%}"
-    for template in [head + "{{ " + expression + " }}" for expression in EXPRESSIONS] + TEMPLATES:
-        cases.append({"template": template, "text": render(template)})
+    expressions = [(e, render(HEAD + "{{ " + e + " }}")) for e in EXPRESSIONS]
+    templates = [(t, render(t)) for t in TEMPLATES]
     with open(os.path.join(out, "files", "templates.json"), "w", encoding="utf-8") as f:
-        rows = ",\n".join("    " + json.dumps(case, ensure_ascii=False) for case in cases)
-        f.write("{\n  \"messages\": " + json.dumps(MESSAGES, ensure_ascii=False) + ",\n  \"cases\": [\n" + rows + "\n  ]\n}\n")
+        f.write('{\n  "messages": ' + json.dumps(MESSAGES, ensure_ascii=False) + ',\n  "head": ' + json.dumps(HEAD))
+        f.write(',\n  "expressions": ' + rows(expressions) + ',\n  "templates": ' + rows(templates) + "\n}\n")
