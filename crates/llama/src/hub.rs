@@ -13,9 +13,18 @@ use hf_hub::{Cache, CacheRepo};
 use crate::error::{Error, Result};
 use crate::weights::huggingface;
 
-/// Small files that a model may have beside `config.json` and `tokenizer.json`.
-const OPTIONAL: [&str; 3] =
-    ["tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+/// Small files that a model may have beside `config.json` and its tokenizer.
+const OPTIONAL: [&str; 5] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
+
+/// Forms of a tokenizer, the best one first.
+const TOKENIZERS: [&[&str]; 3] =
+    [&["tokenizer.json"], &["tokenizer.model"], &["vocab.json", "merges.txt"]];
 
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -143,7 +152,7 @@ impl Fetch<'_> {
         }
         let config = self.file("config.json")?;
         let folder = config.parent().expect("files lie in a folder").to_owned();
-        let mut files = vec![self.file("tokenizer.json")?];
+        let mut files = self.tokenizer()?;
         for name in OPTIONAL {
             files.extend(self.optional(name)?);
         }
@@ -162,10 +171,25 @@ impl Fetch<'_> {
         Ok(folder)
     }
 
+    /// The files of the tokenizer, in the first form that the repository has.
+    fn tokenizer(&mut self) -> Result<Vec<PathBuf>> {
+        for names in TOKENIZERS {
+            let mut files = Vec::new();
+            for name in names {
+                files.extend(self.optional(name)?);
+            }
+            if files.len() == names.len() {
+                return Ok(files);
+            }
+        }
+        Err(self.failed("tokenizer.json", "not found (HTTP 404), nor a tokenizer of another form"))
+    }
+
     /// The cached folder, if nothing is missing in it.
     fn complete_folder(&self) -> Option<PathBuf> {
         let config = self.cached.get("config.json")?;
-        self.cached.get("tokenizer.json")?;
+        let is_cached = |names: &&[&str]| names.iter().all(|name| self.cached.get(name).is_some());
+        TOKENIZERS.iter().find(|names| is_cached(names))?;
         let weights = match self.cached.get(INDEX) {
             Some(index) => huggingface::shards(&index).ok()?,
             None => ["model.safetensors".to_owned()].into(),
