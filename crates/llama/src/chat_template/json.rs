@@ -194,6 +194,7 @@ fn float(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ChatTemplate;
     use super::*;
 
     #[test]
@@ -214,11 +215,9 @@ mod tests {
 
     #[test]
     fn what_is_nested_without_end_is_an_error() {
-        let mut value = Value::from(1);
-        for _ in 0..DEEPEST + 1 {
-            value = Value::from(vec![value]);
-        }
-        let found = to_json(&value, None, None, Kwargs::default());
-        assert!(found.unwrap_err().to_string().contains("nested deeper"));
+        let source = "{% set ns = namespace(x=1) %}{% for i in range(1000) %}{% set ns.x = [ns.x] %}\
+                      {% endfor %}{{ ns.x | tojson }}";
+        let error = ChatTemplate::new(source).unwrap().render(&[], false).unwrap_err();
+        assert!(error.to_string().contains("nested deeper than 100"), "{error}");
     }
 }
