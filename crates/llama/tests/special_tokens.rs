@@ -14,7 +14,8 @@ fn golden() -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A folder with the golden file's tokenizer, `<|begin|>` 0, `<|end|>` 1 and 20 more tokens, and files by name.
+/// A folder with the golden file's tokenizer, `<|begin|>` 0, `<|end|>` 1 and 20 more tokens, and
+/// files by name.
 fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, json: &Value| {
@@ -83,8 +84,8 @@ fn a_text_to_learn_from_ends_in_the_tokenizers_token_and_answers_end_where_gener
         opened(folder(&files).path()).unwrap().eos
     };
     let named = json!({"eos_token": "<|end|>"});
-    // All agree; the generation config's ids stand in the place of the config's; the token that texts end in
-    // ends answers too.
+    // All agree; the generation config's ids stand in the place of the config's; the token that
+    // texts end in ends answers too.
     assert_eq!(eos(json!(1), Some(json!({"eos_token_id": 1})), named.clone()), [1]);
     assert_eq!(eos(json!(7), Some(json!({"eos_token_id": [3, 1]})), named.clone()), [1, 3]);
     assert_eq!(eos(json!(7), Some(json!({"eos_token_id": 3})), named.clone()), [1, 3]);

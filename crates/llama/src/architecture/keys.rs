@@ -1,10 +1,11 @@
 //! Every key of a `config.json`: read, refused unless it says nothing, or harmless.
 //!
-//! A family names the keys that it reads; what is the same for all of them stands in the tables here. A
-//! key in none of them is reported as unused, so that a new one is a decision: put it where it belongs.
+//! A family names the keys that it reads; what is the same for all of them stands in the tables
+//! here. A key in none of them is reported as unused, so that a new one is a decision: put it where
+//! it belongs.
 //!
-//! Source: `transformers`, `configuration_utils.py`, and `configuration_*.py` and `modeling_*.py` of
-//! each family.
+//! Source: `transformers`, `configuration_utils.py`, and `configuration_*.py` and `modeling_*.py`
+//! of each family.
 
 use serde_json::Value;
 
@@ -32,9 +33,9 @@ pub(super) const SIZES: &[&str] = &[
     "vocab_size",
 ];
 
-/// Keys that change the arithmetic in a way that is not known here, and the values with which they do
-/// not. They are refused in every family, also where transformers' own code looks past them: a file that
-/// has one was made for another code.
+/// Keys that change the arithmetic in a way that is not known here, and the values with which they
+/// do not. They are refused in every family, also where transformers' own code looks past them: a
+/// file that has one was made for another code.
 const REFUSED: &[(&str, &[Fine])] = &[
     ("add_cross_attention", &[Fine::Bool(false)]),
     ("alibi", &[Fine::Bool(false)]),
@@ -80,8 +81,8 @@ const REFUSED: &[(&str, &[Fine])] = &[
     ("use_qk_norm", &[Fine::Bool(false)]),
 ];
 
-/// Keys that only some families read, and the values with which they say nothing to the others, whose code in
-/// transformers looks past them.
+/// Keys that only some families read, and the values with which they say nothing to the others,
+/// whose code in transformers looks past them.
 const SILENT: &[(&str, &[Fine])] = &[
     ("attention_bias", &[Fine::Bool(false)]),
     ("layer_types", &[]),

@@ -11,7 +11,8 @@ const DEEPEST: usize = 100;
 /// Most spaces that a level is indented by.
 const WIDEST: i64 = 100;
 
-/// The filter `tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)` of transformers.
+/// The filter `tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)` of
+/// transformers.
 ///
 /// Source: `transformers`, `utils/chat_template_utils.py`, `_cached_compile_jinja_template`.
 #[expect(clippy::needless_pass_by_value, reason = "the engine calls it so")]
@@ -172,8 +173,8 @@ fn scalar(value: &Value) -> Result<String, Error> {
     })
 }
 
-/// A float as Python shows it: an exponent below 1e-4 and from 1e16 on, and always a sign of not being an
-/// integer.
+/// A float as Python shows it: an exponent below 1e-4 and from 1e16 on, and always a sign of not
+/// being an integer.
 fn float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".into();

@@ -1,4 +1,5 @@
-//! Methods of Python's texts and lists that `minijinja-contrib` does not have, or has without some arguments.
+//! Methods of Python's texts and lists that `minijinja-contrib` does not have, or has without some
+//! arguments.
 
 use minijinja::value::{Kwargs, Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};

@@ -1,7 +1,7 @@
 //! messages ─► the model's Jinja template ─► the text that it was trained on
 //!
-//! Set up as Hugging Face does it: blocks trimmed, methods and formatting of Python's texts, lists and dicts,
-//! `tojson` as its `json.dumps`, `raise_exception` and `strftime_now`.
+//! Set up as Hugging Face does it: blocks trimmed, methods and formatting of Python's texts, lists
+//! and dicts, `tojson` as its `json.dumps`, `raise_exception` and `strftime_now`.
 //!
 //! Source: `transformers`, `utils/chat_template_utils.py`, `_cached_compile_jinja_template`.
 

@@ -79,7 +79,8 @@ fn string_len(code: &str) -> usize {
     code.len()
 }
 
-/// Expressions with the filter in the place of `%` behind a text, or before one: numbers are left alone.
+/// Expressions with the filter in the place of `%` behind a text, or before one: numbers are left
+/// alone.
 fn formatted(code: &str, depth: usize) -> String {
     if depth > DEEPEST {
         return code.to_owned();
@@ -117,8 +118,8 @@ fn formatted(code: &str, depth: usize) -> String {
     text
 }
 
-/// Bytes of an operand at the start: a name, a text, a number or something in brackets, with what is taken
-/// of it, and filters.
+/// Bytes of an operand at the start: a name, a text, a number or something in brackets, with what
+/// is taken of it, and filters.
 fn operand_len(code: &str) -> usize {
     let mut at = 0;
     loop {
