@@ -12,6 +12,7 @@ mod formats;
 mod help;
 mod images;
 mod inspect;
+mod model_files;
 mod plan;
 mod program;
 mod shell;

@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["tiny", "kinds", "lora", "gguf", "weights", "torch", "formats", "vision", "images", "smollm2", "all"])
+    parser.add_argument("what", choices=["tiny", "kinds", "lora", "files", "gguf", "weights", "torch", "formats", "vision", "images", "smollm2", "all"])
     parser.add_argument("--out", default=HERE, help="folder to write to (default: this one)")
     parser.add_argument("--smollm2-gguf", metavar="FILE", help="SmolLM2-135M-Instruct.Q4_1.gguf, for smollm2 and all")
     parser.add_argument("--dinov2", metavar="FOLDER", help="DINOv2-small of bench/images/prepare.py, for its real weights")
@@ -35,6 +35,11 @@ def main():
     if args.what in ("lora", "all"):
         import lora
         lora.make(args.out)
+    if args.what in ("files", "all"):
+        import chat_templates
+        import model_files
+        chat_templates.make(args.out)
+        model_files.make(args.out)
     if args.what in ("gguf", "all"):
         import gguf_files
         gguf_files.make(args.out)

@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
+use crate::chat_template::ChatTemplate;
 use crate::gguf::{GgufFile, GgufSource};
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer_files::TokenizerFiles;
 use crate::torch::TorchFile;
 use crate::vocabulary;
 use crate::weights::meta::{MetaSource, WeightSizes, parse_params};
@@ -91,7 +93,7 @@ pub fn tokenizer_model(bytes: &[u8]) {
     }
 }
 
-/// `config.json` and `params.json`.
+/// `config.json`, `params.json`, and the files beside a tokenizer.
 pub fn configs(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let path = Path::new(NAME);
@@ -100,6 +102,28 @@ pub fn configs(bytes: &[u8]) {
     let parsed = [huggingface::parse_config(path, text), parse_params(path, text, sizes)];
     for config in parsed.into_iter().flatten() {
         config.validate().expect("parsed configs are checked");
+    }
+    if let Ok(json) = TokenizerFiles::parse(path, text) {
+        let files = TokenizerFiles {
+            config: Some(json.clone()),
+            generation_config: Some(json.clone()),
+            tokenizer_config: Some(json.clone()),
+            special_tokens_map: Some(json.clone()),
+            added_tokens: Some(json),
+            chat_template: None,
+        };
+        let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
+        let mut tokenizer = Tokenizer::new(inner, NAME).with_files(&files);
+        let _ = tokenizer.check_fits(2);
+        let _ = files.unused(2);
+        use_tokenizer(&tokenizer);
+    }
+}
+
+/// The source of a chat template.
+pub fn chat_template(bytes: &[u8]) {
+    if let Ok(source) = std::str::from_utf8(bytes) {
+        let _ = ChatTemplate::new(source);
     }
 }
 

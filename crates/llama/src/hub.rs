@@ -17,13 +17,14 @@ use crate::weights::huggingface;
 /// Small files that a model may have beside `config.json` and its tokenizer.
 const OPTIONAL: [&str; 5] = [
     "tokenizer_config.json",
-    "generation_config.json",
-    "chat_template.jinja",
     "special_tokens_map.json",
     "added_tokens.json",
+    "generation_config.json",
+    "chat_template.jinja",
 ];
-/// What a tokenizer may lie in, the better first.
-const TOKENIZERS: [&str; 2] = ["tokenizer.json", "tokenizer.model"];
+/// Forms of a tokenizer, the best one first.
+const TOKENIZERS: [&[&str]; 3] =
+    [&["tokenizer.json"], &["tokenizer.model"], &["vocab.json", "merges.txt"]];
 /// What weights may lie in, the better first, and the index of their shards.
 const WEIGHTS: [(&str, &str); 2] = [
     ("model.safetensors", "model.safetensors.index.json"),
@@ -154,7 +155,7 @@ impl Fetch<'_> {
         }
         let config = self.file("config.json")?;
         let folder = config.parent().expect("files lie in a folder").to_owned();
-        let mut files = vec![self.first_of(&TOKENIZERS)?];
+        let mut files = self.tokenizer()?;
         for name in OPTIONAL {
             files.extend(self.optional(name)?);
         }
@@ -181,14 +182,18 @@ impl Fetch<'_> {
         self.file(WEIGHTS[0].0).map(|file| vec![file])
     }
 
-    /// The first of these files that the repository has.
-    fn first_of(&mut self, names: &[&str]) -> Result<PathBuf> {
-        for name in names {
-            if let Some(file) = self.optional(name)? {
-                return Ok(file);
+    /// The files of the tokenizer, in the first form that the repository has.
+    fn tokenizer(&mut self) -> Result<Vec<PathBuf>> {
+        for names in TOKENIZERS {
+            let mut files = Vec::new();
+            for name in names {
+                files.extend(self.optional(name)?);
+            }
+            if files.len() == names.len() {
+                return Ok(files);
             }
         }
-        self.file(names[0])
+        Err(self.failed("tokenizer.json", "not found (HTTP 404), nor a tokenizer of another form"))
     }
 
     /// A GGUF file with the other parts, where it is one of several.
@@ -206,7 +211,8 @@ impl Fetch<'_> {
     /// The cached folder, if nothing is missing in it.
     fn complete_folder(&self) -> Option<PathBuf> {
         let config = self.cached.get("config.json")?;
-        TOKENIZERS.iter().find_map(|name| self.cached.get(name))?;
+        let is_cached = |names: &&[&str]| names.iter().all(|name| self.cached.get(name).is_some());
+        TOKENIZERS.iter().find(|names| is_cached(names))?;
         let is_whole = |(single, index): &(&str, &str)| match self.cached.get(index) {
             Some(index) => huggingface::shards(&index)
                 .is_ok_and(|shards| shards.iter().all(|shard| self.cached.get(shard).is_some())),

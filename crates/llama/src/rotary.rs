@@ -156,4 +156,28 @@ mod tests {
         assert_eq!(scale(2.0, 0, &scaling), 2.0);
         assert_eq!(scale(0.1, 0, &scaling), 0.012_5);
     }
+
+    /// `tests/golden/README.md` tells how the file is made.
+    #[test]
+    fn frequencies_are_those_of_transformers_whatever_words_a_config_has_for_them() {
+        let path = testing::golden_folder().join("files/rope.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let golden: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for case in golden["cases"].as_array().unwrap() {
+            let mut json = golden["sizes"].clone();
+            json["model_type"] = "llama".into();
+            for (key, value) in case["settings"].as_object().unwrap() {
+                json[key] = value.clone();
+            }
+            let config = crate::weights::huggingface::parse_config(&path, &json.to_string());
+            let found = Rotary::new(&config.unwrap()).frequencies;
+            let expected = case["frequencies"].as_array().unwrap();
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                let expected = expected.as_f64().unwrap();
+                let difference = (f64::from(*found) - expected).abs();
+                assert!(difference < 1e-6 * expected, "{case}: {found} for {expected}");
+            }
+        }
+    }
 }

@@ -211,8 +211,8 @@ impl ModelSource {
     /// Reads the tokenizer with its special tokens and chat template.
     ///
     /// # Errors
-    /// [`Error::Read`] if there is none, [`Error::Tokenizer`] or [`Error::Format`]; [`Error::Tokenizer`] if
-    /// texts begin or end with a token that the model does not have.
+    /// [`Error::Read`] if there is none, [`Error::Tokenizer`] or [`Error::Format`];
+    /// [`Error::Tokenizer`] if texts begin or end with a token that the model does not have.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let mut tokenizer = match &self.place {
             Place::Folder => Tokenizer::from_folder(&self.path)?,
@@ -227,7 +227,8 @@ impl ModelSource {
         Ok(tokenizer)
     }
 
-    /// Settings in the model's files that nothing here acts on; a file that cannot be read has none.
+    /// Settings in the model's files that nothing here acts on; a file that cannot be read has
+    /// none.
     pub fn unused_settings(&self) -> Vec<UnusedSettings> {
         let files = match &self.place {
             Place::Folder => TokenizerFiles::read(&self.path).ok(),

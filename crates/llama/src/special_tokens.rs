@@ -1,8 +1,8 @@
 //! `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json` ─► special tokens
 //!
-//! A `tokenizer.json` need not name them all: files that were written for tokenizers in Python, and those of
-//! models that got tokens later, have some in these files alone. Which file counts where several speak, and
-//! which ids new tokens get, is as in transformers.
+//! A `tokenizer.json` need not name them all: files that were written for tokenizers in Python, and
+//! those of models that got tokens later, have some in these files alone. Which file counts where
+//! several speak, and which ids new tokens get, is as in transformers.
 //!
 //! Source: `transformers`, `tokenization_utils_base.py`, `_from_pretrained`, and
 //! `tokenization_utils_tokenizers.py`, `TokenizersBackend.__init__`.
@@ -113,8 +113,9 @@ impl SpecialTokens {
         }
     }
 
-    /// Makes the tokenizer know all of them. New ones get ids behind its own, in the order of the ids
-    /// that the files give them, then by their names: what transformers does, whatever ids files claim.
+    /// Makes the tokenizer know all of them. New ones get ids behind its own, in the order of the
+    /// ids that the files give them, then by their names: what transformers does, whatever ids
+    /// files claim.
     pub(crate) fn add_to(&self, inner: &mut tokenizers::Tokenizer) {
         let has_name = |text: &str| self.named.iter().any(|(_, token)| token.content == text);
         let mut new = Vec::new();

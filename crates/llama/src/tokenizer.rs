@@ -16,8 +16,9 @@ pub struct Tokenizer {
     pub bos: Option<u32>,
     /// Tokens that end an answer; the first is the one that a text to learn from ends in.
     pub eos: Vec<u32>,
-    /// Texts of special tokens by transformers' names for them, such as `eos_token`, as the files beside the
-    /// tokenizer have them: what a chat template sees. Empty where there are ids only, as in a GGUF.
+    /// Texts of special tokens by transformers' names for them, such as `eos_token`, as the files
+    /// beside the tokenizer have them: what a chat template sees. Empty where there are ids only,
+    /// as in a GGUF.
     pub special_tokens: BTreeMap<String, String>,
     /// Jinja source of the chat template.
     pub chat_template: Option<String>,
@@ -53,11 +54,12 @@ impl Tokenizer {
         Ok(Self::new(inner, path))
     }
 
-    /// Reads a Hugging Face folder: `tokenizer.json`, or in its absence `tokenizer.model` or `vocab.json`
-    /// with `merges.txt`, and what the files beside it say about special tokens.
+    /// Reads a Hugging Face folder: `tokenizer.json`, or in its absence `tokenizer.model` or
+    /// `vocab.json` with `merges.txt`, and what the files beside it say about special tokens.
     ///
     /// # Errors
-    /// [`Error::Read`] without any of them, [`Error::Tokenizer`] or [`Error::Format`] for broken files.
+    /// [`Error::Read`] without any of them, [`Error::Tokenizer`] or [`Error::Format`] for broken
+    /// files.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         vocabulary::from_folder(folder, &TokenizerFiles::read(folder)?)
     }
@@ -69,8 +71,8 @@ impl Tokenizer {
         self
     }
 
-    /// Checks that the model has the tokens that texts begin and end with. An id at which an answer would
-    /// end is left out if the model can never say it.
+    /// Checks that the model has the tokens that texts begin and end with. An id at which an answer
+    /// would end is left out if the model can never say it.
     ///
     /// # Errors
     /// [`Error::Tokenizer`], as for such a token within a text.
@@ -171,8 +173,8 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// The text of a special token, by transformers' name for it: of the files beside the tokenizer, or if
-    /// they name none at all, of the ids.
+    /// The text of a special token, by transformers' name for it: of the files beside the
+    /// tokenizer, or if they name none at all, of the ids.
     pub(crate) fn named_token(&self, name: &str) -> Option<String> {
         if !self.special_tokens.is_empty() {
             return self.special_tokens.get(name).cloned();

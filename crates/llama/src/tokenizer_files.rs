@@ -1,4 +1,5 @@
-//! The files beside a tokenizer ─► its special tokens, its chat template, the tokens that end a text.
+//! The files beside a tokenizer ─► its special tokens, its chat template, the tokens that end a
+//! text.
 
 use std::path::Path;
 
@@ -17,12 +18,14 @@ use crate::tokenizer::Tokenizer;
 ///
 /// Where they disagree, what counts is what transformers takes:
 ///
-/// - special tokens, with the texts that a chat template sees, come from `tokenizer_config.json`; where that
-///   has no `added_tokens_decoder`, also from `special_tokens_map.json`, which counts more, and from
-///   `added_tokens.json`;
-/// - a text to learn from ends in the `eos_token` of these, and in the first of the ids below if there is none;
-/// - an answer ends at the `eos_token_id` of `generation_config.json`, in its absence of `config.json`, and at
-///   the end of a text to learn from in any case, so that an answer stops where the model was taught to.
+/// - special tokens, with the texts that a chat template sees, come from `tokenizer_config.json`;
+///   where that has no `added_tokens_decoder`, also from `special_tokens_map.json`, which counts
+///   more, and from `added_tokens.json`;
+/// - a text to learn from ends in the `eos_token` of these, and in the first of the ids below if
+///   there is none;
+/// - an answer ends at the `eos_token_id` of `generation_config.json`, in its absence of
+///   `config.json`, and at the end of a text to learn from in any case, so that an answer stops
+///   where the model was taught to.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles {
     /// `config.json`

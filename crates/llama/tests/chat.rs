@@ -38,3 +38,36 @@ fn conversations_render_as_in_transformers() {
         assert_eq!(found, case.text);
     }
 }
+
+#[derive(Deserialize)]
+struct Constructs {
+    messages: Vec<Message>,
+    /// Stands before each of the expressions.
+    head: String,
+    expressions: Vec<(String, String)>,
+    templates: Vec<(String, String)>,
+}
+
+#[test]
+fn constructs_of_jinja_render_as_in_transformers() {
+    let path = testing::golden_folder().join("files/templates.json");
+    let json = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!("{}: {error}\nmake it with: python3 tests/golden/make.py files", path.display())
+    });
+    let golden: Constructs = serde_json::from_str(&json).unwrap();
+    let expressions = golden.expressions.into_iter();
+    let expressions = expressions
+        .map(|(expression, text)| (format!("{}{{{{ {expression} }}}}", golden.head), text));
+    let cases = expressions.chain(golden.templates).collect::<Vec<_>>();
+    assert!(cases.len() >= 190, "the golden file has {} cases", cases.len());
+    let mut wrong = Vec::new();
+    for (template, text) in &cases {
+        let found = ChatTemplate::new(template)
+            .and_then(|template| template.render(&golden.messages, true))
+            .unwrap_or_else(|error| error.to_string());
+        if found != *text {
+            wrong.push(format!("{template}\n  expected {text:?}\n  found    {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}

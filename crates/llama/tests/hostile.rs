@@ -217,3 +217,22 @@ fn configs() {
         ["meta/params.json", "llama-rope3/base/config.json", "mistral-sw8/base/config.json"];
     torment(fuzz::configs, &names.map(golden), 3000, 64);
 }
+
+#[test]
+fn files_beside_a_tokenizer() {
+    let settings = br#"{"eos_token": {"content": "<x>", "lstrip": true}, "pad_token": "<s>",
+        "added_tokens_decoder": {"3": {"content": "<s>", "special": true, "normalized": false}},
+        "additional_special_tokens": ["a", "b"], "extra_special_tokens": {"image_token": "i"},
+        "eos_token_id": [1, 2], "tokenizer_class": "GPT2Tokenizer", "chat_template": "T"}"#;
+    torment(fuzz::configs, &[settings.to_vec(), b"{\"a\": 0, \"b\": 7}".to_vec()], 3000, 64);
+}
+
+#[test]
+fn chat_templates() {
+    let sources = [
+        "{% for m in messages %}{{ '<|%s|>' % m.role | trim }}{% generation %}{{ m['content'] }}\
+         {% endgeneration %}{% endfor %}",
+        "{%- raw %}{{ '%s' % (a, [1, {'b': \"}}\"}]) }}{% endraw -%}{# '%' #}{{ x % 'é' ~ -1 }}",
+    ];
+    torment(fuzz::chat_template, &sources.map(|source| source.as_bytes().to_vec()), 5000, 64);
+}

@@ -116,6 +116,8 @@ fn model_files() -> Vec<(&'static str, Vec<u8>)> {
         ("model.safetensors", read("model.safetensors")),
         ("tokenizer.json", inner.to_string(false).unwrap().into_bytes()),
         ("tokenizer_config.json", br#"{"chat_template": "T"}"#.to_vec()),
+        ("special_tokens_map.json", br#"{"eos_token": "</s>"}"#.to_vec()),
+        ("added_tokens.json", br#"{"</s>": 0}"#.to_vec()),
     ]
 }
 
@@ -143,7 +145,9 @@ fn a_repository_becomes_a_folder_that_loads() {
     let source = ModelSource::open(&folder).unwrap();
     assert_eq!(*source.config(), tiny::config());
     source.load(Precision::F32, &testing::flex()).unwrap();
-    assert_eq!(source.tokenizer().unwrap().chat_template.as_deref(), Some("T"));
+    let tokenizer = source.tokenizer().unwrap();
+    assert_eq!(tokenizer.chat_template.as_deref(), Some("T"));
+    assert_eq!(tokenizer.eos, [0]);
 
     let weights = seen.iter().rev().find(|progress| progress.file == "model.safetensors").unwrap();
     assert_eq!(weights.done, weights.total);
@@ -163,6 +167,30 @@ fn a_complete_model_in_the_cache_needs_no_network() {
     assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), first);
     assert_eq!(hub.fetch("owner/tiny", &mut silent()).unwrap(), first);
     assert_eq!(server.requests(), requests);
+}
+
+#[test]
+fn a_tokenizer_may_come_in_an_older_form() {
+    let mut files = model_files();
+    files.retain(|(name, _bytes)| *name != "tokenizer.json");
+    let fetched = |files: &[(&'static str, Vec<u8>)]| {
+        let server = FakeHub::start("owner/tiny", files);
+        let cache = tempfile::tempdir().unwrap();
+        let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+        let folder = hub.fetch("owner/tiny", &mut silent())?;
+        let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+        assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
+        let names = std::fs::read_dir(folder).unwrap();
+        Ok::<_, Error>(names.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>())
+    };
+    let (file, reason) = reason(fetched(&files).unwrap_err());
+    assert_eq!(file, "tokenizer.json");
+    assert!(reason.contains("nor a tokenizer of another form"), "{reason}");
+    for form in [&["vocab.json", "merges.txt"][..], &["tokenizer.model"]] {
+        files.extend(form.iter().map(|name| (*name, b"{}".to_vec())));
+        let names = fetched(&files).unwrap();
+        assert!(form.iter().all(|name| names.iter().any(|found| found == *name)), "{names:?}");
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Every key of a `config.json`: read, refused unless it says nothing, or harmless.
 //!
-//! A family names the keys that it reads; what is the same for all of them stands in the tables here. A
-//! key in none of them is reported as unused, so that a new one is a decision: put it where it belongs.
+//! A family names the keys that it reads; what is the same for all of them stands in the tables
+//! here. A key in none of them is reported as unused, so that a new one is a decision: put it where
+//! it belongs.
 //!
-//! Source: `transformers`, `configuration_utils.py`, and `configuration_*.py` and `modeling_*.py` of
-//! each family.
+//! Source: `transformers`, `configuration_utils.py`, and `configuration_*.py` and `modeling_*.py`
+//! of each family.
 
 use serde_json::Value;
 
@@ -32,9 +33,9 @@ pub(super) const SIZES: &[&str] = &[
     "vocab_size",
 ];
 
-/// Keys that change the arithmetic in a way that is not known here, and the values with which they do
-/// not. They are refused in every family, also where transformers' own code looks past them: a file that
-/// has one was made for another code.
+/// Keys that change the arithmetic in a way that is not known here, and the values with which they
+/// do not. They are refused in every family, also where transformers' own code looks past them: a
+/// file that has one was made for another code.
 const REFUSED: &[(&str, &[Fine])] = &[
     ("add_cross_attention", &[Fine::Bool(false)]),
     ("alibi", &[Fine::Bool(false)]),
@@ -75,8 +76,20 @@ const REFUSED: &[(&str, &[Fine])] = &[
     ("transformers_weights", &[]),
     ("use_alibi", &[Fine::Bool(false)]),
     ("use_bidirectional_attention", &[Fine::Bool(false)]),
+    ("use_mrope", &[Fine::Bool(false)]),
     ("use_parallel_residual", &[Fine::Bool(false)]),
     ("use_qk_norm", &[Fine::Bool(false)]),
+];
+
+/// Keys that only some families read, and the values with which they say nothing to the others,
+/// whose code in transformers looks past them.
+const SILENT: &[(&str, &[Fine])] = &[
+    ("attention_bias", &[Fine::Bool(false)]),
+    ("layer_types", &[]),
+    ("max_window_layers", &[]),
+    ("mlp_bias", &[Fine::Bool(false)]),
+    ("sliding_window", &[]),
+    ("use_sliding_window", &[Fine::Bool(false)]),
 ];
 
 /// Keys that change nothing of what is computed here.
@@ -89,6 +102,7 @@ const HARMLESS: &[&str] = &[
     // What the file is.
     "_commit_hash",
     "_name_or_path",
+    "_num_labels",
     "architectures",
     "auto_map",
     "model_type",
@@ -133,6 +147,8 @@ const HARMLESS: &[&str] = &[
     "prefix",
     "sep_token_id",
     "unk_token_id",
+    // Of the tokenizer.
+    "model_max_length",
     // Heads for other tasks.
     "classifier_dropout",
     "cross_attention_hidden_size",
@@ -178,7 +194,11 @@ pub(super) fn unused(known: &Architecture, json: &Value) -> Vec<String> {
     };
     let object = json.as_object().into_iter().flatten();
     let mut unused = object
-        .filter(|(key, value)| !is_known(key) && !generation::is_idle(key, value, json))
+        .filter(|(key, value)| {
+            let says_nothing =
+                SILENT.iter().any(|(silent, fine)| silent == key && Fine::allows(fine, value));
+            !is_known(key) && !says_nothing && !generation::is_idle(key, value, json)
+        })
         .map(|(key, _)| key.clone())
         .collect::<Vec<_>>();
     if known.reads("rope_scaling") {
@@ -262,7 +282,15 @@ mod tests {
             json["temperature"] = 1.0.into();
             json["foo"] = Value::Null;
             json["repetition_penalty"] = 1.3.into();
-            assert_eq!(unused_keys(&json), ["foo", "repetition_penalty"], "{}", known.name);
+            let mut expected = vec!["foo", "repetition_penalty"];
+            // What only other families read is told unless it says nothing.
+            for (key, told) in [("mlp_bias", false), ("sliding_window", true)] {
+                if !known.reads(key) {
+                    json[key] = if told { 8.into() } else { false.into() };
+                    expected.extend(told.then_some(key));
+                }
+            }
+            assert_eq!(unused_keys(&json), expected, "{}", known.name);
         }
     }
 

@@ -105,7 +105,8 @@ pub(super) fn sizes(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig>
     })
 }
 
-/// Refuses layers of which some look back farther than others, in families whose layers are all alike.
+/// Refuses layers of which some look back farther than others, in families whose layers are all
+/// alike.
 pub(super) fn layers_alike(json: &Fields<'_>, config: &LlamaConfig) -> Result<()> {
     let alike = match config.sliding_window {
         Some(_) => "sliding_attention",

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 
 const DEFAULT_THETA: f64 = 10_000.0;
 
-/// Where a file may describe the rotary embedding, the one that counts first: what transformers takes of a
-/// file that has both.
+/// Where a file may describe the rotary embedding, the one that counts first: what transformers
+/// takes of a file that has both.
 const OBJECTS: [&str; 2] = ["rope_scaling", "rope_parameters"];
 
 /// Keys that are read in it.
@@ -24,13 +24,13 @@ const KEYS: &[&str] = &[
     "type",
 ];
 
-/// Reads `rope_theta` and `rope_scaling` of older files, `rope_parameters` of newer ones, as transformers
-/// does where a file has several:
+/// Reads `rope_theta` and `rope_scaling` of older files, `rope_parameters` of newer ones, as
+/// transformers does where a file has several:
 ///
 /// - a `rope_scaling` that is not empty stands in the place of all of `rope_parameters`;
 /// - the theta within it counts before the one beside it;
-/// - the `original_max_position_embeddings` beside it counts before the one within, and where there is
-///   neither, it is the model's context of `max_positions`.
+/// - the `original_max_position_embeddings` beside it counts before the one within, and where there
+///   is neither, it is the model's context of `max_positions`.
 ///
 /// Source: `transformers`, `modeling_rope_utils.py`, `convert_rope_params_to_dict` and
 /// `standardize_rope_params`.

@@ -1,6 +1,7 @@
 //! Every key of a GGUF's metadata: read, refused unless it says nothing, or harmless.
 //!
-//! Keys of the architecture that stand in no table here are told as unused, so that a new one is a decision.
+//! Keys of the architecture that stand in no table here are told as unused, so that a new one is a
+//! decision.
 //!
 //! Source: `llama.cpp`, `src/llama-arch.cpp` and `src/llama-model.cpp`.
 
@@ -30,8 +31,8 @@ const READ: &[&str] = &[
     "vocab_size",
 ];
 
-/// Keys behind the architecture's name that change the arithmetic in a way that is not known here, with
-/// the value that does not.
+/// Keys behind the architecture's name that change the arithmetic in a way that is not known here,
+/// with the value that does not.
 const REFUSED: &[(&str, Option<f64>)] = &[
     ("attention.causal", Some(1.0)),
     ("attention.clamp_kqv", Some(0.0)),

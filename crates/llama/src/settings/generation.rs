@@ -66,7 +66,8 @@ const KEYS: &[(&str, Acts)] = &[
     ("top_k", Sampling(&[Fine::Number(0.0)])),
     ("top_p", Sampling(&[Fine::Number(1.0)])),
     ("typical_p", Sampling(&[Fine::Number(1.0)])),
-    // What the file is, how it is computed, what a call gives back; beams; a second model that guesses.
+    // What the file is, how it is computed, what a call gives back; beams; a second model that
+    // guesses.
     ("_from_model_config", Never),
     ("assistant_confidence_threshold", Never),
     ("assistant_early_exit", Never),

@@ -15,8 +15,9 @@ const SHOWN: usize = 8;
 
 /// Settings of one of a model's files that change nothing here.
 ///
-/// They are no error: what changes the arithmetic of the model and is not known here is refused when it
-/// is opened. transformers may act on these, as its `generate` does on a `temperature`, or on none.
+/// They are no error: what changes the arithmetic of the model and is not known here is refused
+/// when it is opened. transformers may act on these, as its `generate` does on a `temperature`, or
+/// on none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnusedSettings {
     /// Name of the file.

@@ -66,7 +66,8 @@ const HARMLESS: &[&str] = &[
     "response_template",
 ];
 
-/// Keys that transformers acts on with other values than these, where it builds a tokenizer by its class.
+/// Keys that transformers acts on with other values than these, where it builds a tokenizer by its
+/// class.
 const UNLESS: &[(&str, &[Fine])] = &[
     (
         "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",

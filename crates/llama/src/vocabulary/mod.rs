@@ -134,8 +134,8 @@ fn frame(inner: &mut tokenizers::Tokenizer, bos: Option<(u32, &str)>, eos: Optio
     inner.with_post_processor(Some(template));
 }
 
-/// Reads the tokenizer of a Hugging Face folder: its `tokenizer.json`, or in its absence an older form,
-/// whose class in transformers puts a token before every text, or behind it, where
+/// Reads the tokenizer of a Hugging Face folder: its `tokenizer.json`, or in its absence an older
+/// form, whose class in transformers puts a token before every text, or behind it, where
 /// `tokenizer_config.json` says so; before a Llama's also where it says nothing.
 ///
 /// # Errors

@@ -13,8 +13,8 @@ use crate::tokenizer::Tokenizer;
 /// Names of the two files.
 pub(super) const FILES: [&str; 2] = ["vocab.json", "merges.txt"];
 
-/// Reads the files of a folder. `class` is transformers' name for the tokenizer, which says how a text is
-/// split: no file does.
+/// Reads the files of a folder. `class` is transformers' name for the tokenizer, which says how a
+/// text is split: no file does.
 pub(super) fn tokenizer(folder: &Path, class: &str) -> Result<Tokenizer> {
     let [vocab, merges] = FILES.map(|name| folder.join(name));
     let splitter = match class {

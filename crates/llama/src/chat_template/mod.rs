@@ -1,18 +1,22 @@
 //! messages ─► the model's Jinja template ─► the text that it was trained on
 //!
-//! Set up as Hugging Face does it: blocks trimmed, Python's string and dict methods, `tojson`
-//! without HTML escapes, `raise_exception` and `strftime_now`.
+//! Set up as Hugging Face does it: blocks trimmed, methods and formatting of Python's texts, lists
+//! and dicts, `tojson` as its `json.dumps`, `raise_exception` and `strftime_now`.
 //!
 //! Source: `transformers`, `utils/chat_template_utils.py`, `_cached_compile_jinja_template`.
+
+mod json;
+mod methods;
+mod source;
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use minijinja::formatting::{self, FormatStyle};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
+use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use crate::error::{Error, Result};
 use crate::strftime::strftime;
@@ -70,13 +74,14 @@ impl ChatTemplate {
             .map_err(|error| failed(&error))?;
         let mut environment = Environment::new();
         environment.set_syntax(syntax);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", to_json);
+        environment.add_filter("tojson", json::to_json);
+        environment.add_filter("wordcount", methods::word_count);
+        environment.add_filter(source::PERCENT, percent);
         environment
-            .add_template_owned(NAME, without_generation_blocks(source))
+            .add_template_owned(NAME, source::rewritten(source))
             .map_err(|error| failed(&error))?;
         Ok(Self { environment, tokens: BTreeMap::new() })
     }
@@ -129,25 +134,6 @@ fn failed(error: &minijinja::Error) -> Error {
     Error::ChatTemplate { reason }
 }
 
-/// `{% generation %}` marks what to train on and changes no text; Jinja itself does not know it.
-fn without_generation_blocks(source: &str) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some((before, behind)) = rest.split_once("{%")
-        && let Some((tag, after)) = behind.split_once("%}")
-    {
-        let name = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        let tag = match name {
-            "generation" => tag.replace(name, "if true"),
-            "endgeneration" => tag.replace(name, "endif"),
-            _ => tag.to_owned(),
-        };
-        text += &format!("{before}{{%{tag}%}}");
-        rest = after;
-    }
-    text + rest
-}
-
 fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
 }
@@ -158,61 +144,15 @@ fn strftime_now(format: &str) -> String {
     strftime(format, now.as_secs())
 }
 
-/// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it.
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    // Python's default; anything else would be a template for something other than a model.
-    let _ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    let text = match indent {
-        Some(indent) => {
-            json_with(value, PrettyFormatter::with_indent(" ".repeat(indent).as_bytes()))
-        }
-        None => json_with(value, SpacedFormatter(CompactFormatter)),
+/// `text % values`: a tuple is several values, anything else is one.
+fn percent(text: &Value, values: &Value) -> Result<Value, minijinja::Error> {
+    let Some(text) = text.as_str() else {
+        let reason = format!("% between {} and a text", text.kind());
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason));
     };
-    text.map(Value::from).map_err(|error| {
-        minijinja::Error::new(ErrorKind::BadSerialization, "cannot write as JSON")
-            .with_source(error)
-    })
-}
-
-fn json_with(value: &Value, formatter: impl Formatter) -> serde_json::Result<String> {
-    let mut bytes = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
-    Ok(String::from_utf8(bytes).expect("JSON is UTF-8"))
-}
-
-/// Writes `, ` and `: `, as Python does.
-struct SpacedFormatter(CompactFormatter);
-
-impl Formatter for SpacedFormatter {
-    fn begin_array_value<W>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W>(&mut self, writer: &mut W) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        writer.write_all(b": ")
-    }
-
-    fn write_null<W>(&mut self, writer: &mut W) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        self.0.write_null(writer)
-    }
+    let values =
+        if values.is_tuple() { values.try_iter()?.collect() } else { vec![values.clone()] };
+    formatting::format(FormatStyle::Printf, text, &values).map(Value::from)
 }
 
 #[cfg(test)]

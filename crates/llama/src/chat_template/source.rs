@@ -1,0 +1,214 @@
+//! A template's source ─► the same in words that the engine knows.
+//!
+//! - `{% generation %}` marks what to train on and changes no text; Jinja itself does not know it.
+//! - `'...' % values` is Python's formatting of a text: it becomes a filter.
+
+/// The filter that formats a text with what stands behind `%`.
+pub(super) const PERCENT: &str = "__percent__";
+
+/// Deepest nesting of it; the engine's own limit for expressions is not far from here.
+const DEEPEST: usize = 50;
+
+/// Rewrites a source.
+pub(super) fn rewritten(source: &str) -> String {
+    let mut text = String::with_capacity(source.len());
+    let mut rest = source;
+    let opens =
+        |rest: &str, at: usize| matches!(rest.as_bytes().get(at + 1), Some(b'%' | b'{' | b'#'));
+    while let Some((at, _)) = rest.match_indices('{').find(|&(at, _)| opens(rest, at)) {
+        let (before, behind) = rest.split_at(at);
+        let (open, inside) = behind.split_at(2);
+        text += before;
+        text += open;
+        let len = match open {
+            "{#" => inside.find("#}").unwrap_or(inside.len()),
+            _ => code_len(inside, if open == "{%" { "%}" } else { "}}" }),
+        };
+        let (code, after) = inside.split_at(len);
+        rest = after;
+        match open {
+            "{#" => text += code,
+            "{{" => text += &formatted(code, 0),
+            _ => {
+                let name = code.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+                text += &match name {
+                    "generation" => code.replace(name, "if true"),
+                    "endgeneration" => code.replace(name, "endif"),
+                    // What follows is text up to its end.
+                    "raw" => {
+                        let end = rest.match_indices("{%").map(|(at, _)| at).find(|&at| {
+                            rest[at + 2..].trim_start_matches(['-', '+', ' ']).starts_with("endraw")
+                        });
+                        let (raw, after) = rest.split_at(end.unwrap_or(rest.len()));
+                        rest = after;
+                        format!("{code}{raw}")
+                    }
+                    _ => formatted(code, 0),
+                };
+            }
+        }
+    }
+    text + rest
+}
+
+/// Bytes before `close`, which may stand in a text.
+fn code_len(inside: &str, close: &str) -> usize {
+    let mut at = 0;
+    while let Some(c) = inside[at..].chars().next() {
+        if inside[at..].starts_with(close) {
+            return at;
+        }
+        at += if matches!(c, '"' | '\'') { string_len(&inside[at..]) } else { c.len_utf8() };
+    }
+    inside.len()
+}
+
+/// Bytes of a text in quotes at the start, quotes included.
+fn string_len(code: &str) -> usize {
+    let mut chars = code.char_indices();
+    let quote = chars.next().map(|(_, c)| c);
+    let mut escaped = false;
+    for (at, c) in chars {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if Some(c) == quote => return at + 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+/// Expressions with the filter in the place of `%` behind a text, or before one: numbers are left
+/// alone.
+fn formatted(code: &str, depth: usize) -> String {
+    if depth > DEEPEST {
+        return code.to_owned();
+    }
+    let mut text = String::with_capacity(code.len());
+    let mut behind_string = false;
+    let mut at = 0;
+    while let Some(c) = code[at..].chars().next() {
+        let rest = &code[at..];
+        if matches!(c, '"' | '\'') {
+            let len = string_len(rest);
+            text += &rest[..len];
+            at += len;
+            behind_string = true;
+            continue;
+        }
+        let operand = rest.strip_prefix('%').map(str::trim_start);
+        match operand {
+            Some(operand) if behind_string || operand.starts_with(['"', '\'']) => {
+                let len = operand_len(operand);
+                let operand_at = code.len() - operand.len();
+                text.truncate(text.trim_end().len());
+                text += &format!("|{PERCENT}({})", formatted(&operand[..len], depth + 1));
+                at = operand_at + len;
+                // The whole is a text again.
+                behind_string = true;
+            }
+            _ => {
+                text.push(c);
+                at += c.len_utf8();
+                behind_string &= c.is_whitespace();
+            }
+        }
+    }
+    text
+}
+
+/// Bytes of an operand at the start: a name, a text, a number or something in brackets, with what
+/// is taken of it, and filters.
+fn operand_len(code: &str) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &code[at..];
+        let space = rest.len() - rest.trim_start().len();
+        let next = &rest[space..];
+        let len = match next.chars().next() {
+            Some('"' | '\'') if at == 0 => string_len(next),
+            Some('(' | '[' | '{') => bracket_len(next),
+            Some('.') => 1 + name_len(&next[1..]),
+            Some('|') if !next.starts_with("||") => {
+                let filter = next[1..].trim_start();
+                next.len() - filter.len() + name_len(filter)
+            }
+            Some('-') if at == 0 => {
+                let number = next.trim_start_matches('-');
+                next.len() - number.len() + name_len(number)
+            }
+            Some(_) if at == 0 => name_len(next),
+            _ => 0,
+        };
+        if len == 0 {
+            return at;
+        }
+        at += space + len;
+    }
+}
+
+fn name_len(code: &str) -> usize {
+    code.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(code.len())
+}
+
+/// Bytes up to the bracket that closes the first one.
+fn bracket_len(code: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(c) = code[at..].chars().next() {
+        match c {
+            '"' | '\'' => {
+                at += string_len(&code[at..]);
+                continue;
+            }
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += c.len_utf8();
+        if depth == 0 {
+            return at;
+        }
+    }
+    code.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_behind_a_text_becomes_a_filter() {
+        let code = |code: &str| formatted(code, 0).replace(PERCENT, "f");
+        assert_eq!(code(" '%s' % a.b[0] ~ c "), " '%s'|f(a.b[0]) ~ c ");
+        assert_eq!(code("'%s' % a | trim + 1"), "'%s'|f(a | trim) + 1");
+        assert_eq!(code("'%s%%' % (a, ')')"), "'%s%%'|f((a, ')'))");
+        assert_eq!(code("s % 'x' % 2"), "s|f('x')|f(2)");
+        assert_eq!(code("'%s' % ('%s' % a)"), "'%s'|f(('%s'|f(a)))");
+        for same in ["a % 2", "loop.index0 % 2 == 0 and 'a' == b", "'100%'", "'a' ~ 7 % 2"] {
+            assert_eq!(code(same), same);
+        }
+    }
+
+    #[test]
+    fn what_is_no_code_stays_as_it_is() {
+        for same in [
+            "100% '%s' % 'a'",
+            "{# '%s' % a #}",
+            "{% raw %}{{ '%s' % a }}{% endraw %}",
+            "{{ '}}' ~ \"%}\" }}{% if '%}' %}",
+            "{{ unclosed '",
+            "{% raw %}{{",
+            "{",
+        ] {
+            assert_eq!(rewritten(same), same);
+        }
+    }
+
+    #[test]
+    fn blocks_that_mark_the_answer_become_ordinary_ones() {
+        let found = rewritten("{%- generation %}{{ a }}{% endgeneration -%}");
+        assert_eq!(found, "{%- if true %}{{ a }}{% endif -%}");
+    }
+}
