@@ -164,6 +164,10 @@ fn a_shard_that_is_missing_is_named() {
     let expected =
         "pytorch_model-00002-of-00002.bin is missing, which pytorch_model.bin.index.json";
     assert!(error.contains(expected), "{error}");
+    fs::remove_file(folder.path().join("pytorch_model.bin.index.json")).unwrap();
+    let error = source.load(Precision::F32, &flex()).unwrap_err().to_string();
+    let expected = "it has pytorch_model-00001-of-00002.bin, and no index of such parts";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]

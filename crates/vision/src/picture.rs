@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn what_is_no_picture_is_told() {
         let fail = |bytes: &[u8]| picture_of(Path::new("a.png"), bytes).unwrap_err().to_string();
-        assert!(fail(b"").contains("neither JPEG nor PNG nor WebP"));
+        assert!(fail(b"").contains("it is an empty file"));
+        assert!(fail(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS pointer"));
         assert!(fail(b"GIF89a and more").contains("neither JPEG nor PNG nor WebP"));
         assert!(fail(b"version https://git-lfs.github.com/spec/v1\noid").contains("git lfs pull"));
         let whole = written(&RgbaImage::new(40, 40), ImageFormat::Png);

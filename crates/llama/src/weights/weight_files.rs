@@ -32,12 +32,13 @@ impl FileKind {
     pub fn of(bytes: &Bytes) -> Result<Self> {
         Ok(match bytes.start(9)?[..] {
             [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
-            [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Self::Torch,
+            // Before pickles: a header of 640 bytes begins with the bytes that they begin with.
             [a, b, c, d, e, f, g, h, b'{']
                 if u64::from_le_bytes([a, b, c, d, e, f, g, h]) <= bytes.len() =>
             {
                 Self::Safetensors
             }
+            [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, 0x8a | 0x95, ..] => Self::Torch,
             _ => Self::Other,
         })
     }
@@ -297,6 +298,19 @@ mod tests {
         });
         let bytes = safetensors::serialize(views, None).unwrap();
         SafetensorsFile::new(Bytes::memory(name, bytes)).unwrap().into()
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_first_bytes() {
+        let kind = |bytes: &[u8]| FileKind::of(&Bytes::memory("file", bytes.to_vec())).unwrap();
+        assert_eq!(kind(b"GGUF\x03\0\0\0"), FileKind::Gguf);
+        assert_eq!(kind(b"PK\x03\x04"), FileKind::Torch);
+        assert_eq!(kind(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."), FileKind::Torch);
+        let header = [&640_u64.to_le_bytes()[..], &[b'{'; 640]].concat();
+        assert_eq!(kind(&header), FileKind::Safetensors);
+        for other in [&header[..600], b"{\"a\": 1}", b"dear diary", b""] {
+            assert_eq!(kind(other), FileKind::Other, "{other:?}");
+        }
     }
 
     #[test]
