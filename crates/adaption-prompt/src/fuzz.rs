@@ -75,50 +75,80 @@ fn valid() -> [AdapterData; 3] {
     ]
 }
 
-/// `bytes` as each file of an adapter, with what belongs beside it. `folder` is an empty one, and what is
-/// written there stays.
-///
-/// # Panics
-/// If `folder` cannot be written; if an adapter that was written cannot be read.
-pub fn adapter(bytes: &[u8], folder: &Path) {
-    let put =
-        |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("the folder can be written");
-    let single = folder.join("adapter.pth");
-    put(&single, bytes);
-    exercise(&single, &folder.join("of single"));
-    for (index, data) in valid().iter().enumerate() {
-        // What only our own settings tell is in the third.
-        let formats =
-            if index == 2 { &[Format::LlamaAdapter][..] } else { &[Format::Peft, Format::PeftBin] };
-        for format in formats {
-            let names = match format {
-                Format::LlamaAdapter => [CONFIG_FILE, TENSORS_FILE, SETTINGS_FILE].to_vec(),
-                Format::Peft => vec![CONFIG_FILE, TENSORS_FILE],
-                _ => vec![PICKLE_FILE],
-            };
-            for name in names {
-                let at = folder.join(format!("{index} {format} {name}"));
-                files::write(data, &at, *format, Activation::Tanh, false)
-                    .expect("a valid adapter can be written");
-                put(&at.join(name), bytes);
-                exercise(&at, &folder.join(format!("of {index} {format} {name}")));
-            }
-        }
+/// What bytes are taken for: a file by itself, or one of a valid adapter's files in one of its formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Role {
+    /// Which valid adapter is beside it, its format, and the file's name in that.
+    beside: Option<(usize, Format, &'static str)>,
+}
+
+impl Role {
+    /// Every one. The first is a file by itself.
+    pub const ALL: [Self; 10] = [
+        Self { beside: None },
+        Self { beside: Some((0, Format::Peft, CONFIG_FILE)) },
+        Self { beside: Some((0, Format::Peft, TENSORS_FILE)) },
+        Self { beside: Some((0, Format::PeftBin, PICKLE_FILE)) },
+        Self { beside: Some((1, Format::Peft, CONFIG_FILE)) },
+        Self { beside: Some((1, Format::Peft, TENSORS_FILE)) },
+        Self { beside: Some((1, Format::PeftBin, PICKLE_FILE)) },
+        Self { beside: Some((2, Format::LlamaAdapter, CONFIG_FILE)) },
+        Self { beside: Some((2, Format::LlamaAdapter, TENSORS_FILE)) },
+        Self { beside: Some((2, Format::LlamaAdapter, SETTINGS_FILE)) },
+    ];
+
+    /// The bytes that the valid adapter itself has there; none for a file by itself. `folder` is an empty
+    /// one to work in.
+    ///
+    /// # Panics
+    /// If `folder` cannot be written.
+    pub fn valid(self, folder: &Path) -> Option<Vec<u8>> {
+        let (index, format, name) = self.beside?;
+        write_valid(index, format, folder);
+        Some(fs::read(folder.join(name)).expect("it was written"))
     }
 }
 
-/// Reads an adapter in every way, and writes it in every format.
-fn exercise(path: &Path, to: &Path) {
-    let _ = AdapterSummary::read(path);
-    let _ = files::unknown_settings(path);
-    let _ = files::read_mix(path);
+fn write_valid(index: usize, format: Format, folder: &Path) {
+    files::write(&valid()[index], folder, format, Activation::Tanh, false)
+        .expect("a valid adapter can be written");
+}
+
+/// `bytes` in every role. `folder` is an empty one, and what is written there stays.
+///
+/// # Panics
+/// As [`adapter_as`].
+pub fn adapter(bytes: &[u8], folder: &Path) {
+    for (index, role) in Role::ALL.into_iter().enumerate() {
+        let own = folder.join(index.to_string());
+        fs::create_dir(&own).expect("the folder can be written");
+        adapter_as(role, bytes, &own);
+    }
+}
+
+/// `bytes` in one role: read in every way, and written in every format.
+///
+/// # Panics
+/// If `folder` cannot be written; if an adapter that was written cannot be read.
+pub fn adapter_as(role: Role, bytes: &[u8], folder: &Path) {
+    let (path, file) = match role.beside {
+        None => (folder.join("adapter.pth"), folder.join("adapter.pth")),
+        Some((index, format, name)) => {
+            let at = folder.join("adapter");
+            write_valid(index, format, &at);
+            (at.clone(), at.join(name))
+        }
+    };
+    fs::write(file, bytes).expect("the folder can be written");
+    let _ = AdapterSummary::read(&path);
+    let _ = files::unknown_settings(&path);
+    let _ = files::read_mix(&path);
     for (index, base) in [BaseInfo::default(), base()].into_iter().enumerate() {
         let hints = Hints { base, ..Hints::default() };
-        let Ok(data) = files::read(path, &hints) else { continue };
+        let Ok(data) = files::read(&path, &hints) else { continue };
         let _ = AdapterSummary::of(&data);
-        fs::create_dir_all(to).expect("the folder can be written");
         for format in Format::ALL {
-            let copy = to.join(format!("{index} {format}"));
+            let copy = folder.join(format!("{index} {format}"));
             if files::write(&data, &copy, format, Activation::Tanh, true).is_err() {
                 continue;
             }

@@ -1,6 +1,6 @@
 //! What a format can hold of an adapter: an equal form of it, or what would be lost.
 
-use llama::{LinearName, Sizes};
+use llama::{LinearName, NormName, Sizes};
 
 use super::format::Format;
 use super::original;
@@ -26,6 +26,10 @@ pub(crate) fn fit(
     let sizes = data.base.sizes.clone();
     let sizes = sizes.as_ref();
     match format {
+        // The number of layers is what tells that a norm or a head is behind the last one.
+        Format::LlamaAdapter if sizes.is_none() && reaches_behind(&data) => {
+            return Err(Error::Unknown { to, what: "the model's number of layers" });
+        }
         Format::LlamaAdapter => return Ok((data, losses)),
         // Its own files of adapters that see images are read, not written.
         _ if data.image.is_some() => {
@@ -103,6 +107,15 @@ pub(crate) fn fit(
         return Err(Error::NothingLeft { to, losses });
     }
     Ok((data, losses))
+}
+
+/// Whether anything is learned behind the model's last layer.
+fn reaches_behind(data: &AdapterData) -> bool {
+    let v2 = data.v2.iter().flat_map(|own| own.linears.keys());
+    let lora = data.lora.iter().flat_map(|own| own.pairs.keys());
+    let mut norms = data.v2.iter().flat_map(|own| own.norms.keys());
+    v2.chain(lora).any(|(_layer, name)| *name == LinearName::Head)
+        || norms.any(|(_layer, name)| *name == NormName::Final)
 }
 
 /// Elsewhere prompts go through what Adapter V2 and LoRA make of the base's projections.

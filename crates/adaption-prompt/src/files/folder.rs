@@ -98,6 +98,9 @@ pub(crate) fn read_folder_for(folder: &Path, purpose: Purpose<'_>) -> Result<Ada
         })?;
         expected.image = settings.image;
     }
+    if let (None, Purpose::Use(Some(sizes))) = (expected.n_layers, purpose) {
+        expected.n_layers = Some(sizes.n_layers);
+    }
     assemble(base, &expected, arrays, &path)
 }
 

@@ -84,7 +84,8 @@ impl Spread {
 
 impl AdapterReport {
     pub fn read(path: &Path) -> Result<Self> {
-        let path = &files::resolve(path);
+        let resolved = files::resolve(path);
+        let path = resolved.as_path();
         let format = Format::detect(path)?;
         let summary = AdapterSummary::read(path)?;
         let tensors = [TENSORS_FILE, PICKLE_FILE].map(|name| path.join(name));
