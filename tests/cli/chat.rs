@@ -28,7 +28,7 @@ fn the_oldest_turns_make_room_and_that_is_said() {
     let model = chat_model(program.folder(), 128);
     let words = ["chat", "--model", &model, "--max-new-tokens", "4"];
     let line = "This is a rather long line, so that a few of them are too many.\n";
-    let outcome = program.run_with_input(&words, &line.repeat(12));
+    let outcome = program.run_with_input(&words, line.repeat(12));
     let note = "dropped: the model reads 128 tokens at most)";
     assert!(outcome.stderr.contains(note), "{}", outcome.stderr);
     assert!(outcome.ok().lines().count() >= 12);
@@ -41,7 +41,7 @@ fn a_turn_that_can_never_fit_is_reported_and_the_next_one_answered() {
     let words = ["chat", "--wording", "raw", "--model", &model, "--max-new-tokens", "5"];
     let good = program.run_with_input(&words, "ab\n").ok();
     let long = "A line of words. ".repeat(40);
-    let outcome = program.run_with_input(&words, &format!("{long}\nab\n"));
+    let outcome = program.run_with_input(&words, format!("{long}\nab\n"));
     assert_eq!((outcome.code, outcome.stdout), (Some(1), good));
     let error = outcome.stderr;
     assert!(error.starts_with("error: line 1\n  because: "), "{error}");

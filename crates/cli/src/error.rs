@@ -149,7 +149,6 @@ impl Diagnostic for Error {
                 "free some space, or name a folder on another disk in LLAMA_ADAPTER_CACHE".into()
             }
             Self::File { doing: "read", source, .. } => return Advice::reading(source),
-            Self::File { source, .. } => return Advice::writing(source),
             Self::Ids { .. } => {
                 "the file must hold rows of equal length, such as [[1, 2, 3], [4, 5, 6]]".into()
             }
@@ -166,7 +165,7 @@ impl Diagnostic for Error {
                  .safetensors or .pth file, or the name of a fetched model"
                     .into()
             }
-            Self::Output(source) => return Advice::writing(source),
+            Self::Output(source) | Self::File { source, .. } => return Advice::writing(source),
             Self::NotText { .. } => "write the lines as UTF-8, as with iconv -t UTF-8".into(),
             Self::System { .. } | Self::OutputClosed | Self::LinesFailed { .. } => return None,
         };

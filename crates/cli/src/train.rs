@@ -116,7 +116,9 @@ pub struct Args {
     /// Folder for the results [default: a new one in adapters/].
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     output: Option<PathBuf>,
-    /// Go on with the run that stopped in --output, as if it had not.
+    /// Go on with the run that stopped in --output, as if it had not: with the same settings, the
+    /// length among them, since every learning rate depends on it. To train on with others, start a
+    /// new run with --from-adapter.
     #[arg(long, requires = "output", help_heading = "Output")]
     resume: bool,
     /// Steps between two checkpoints [default: 50].

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::{DType, Device};
+use diagnostic::{Advice, Diagnostic};
 
 use crate::quantised::Bits;
 
@@ -71,6 +72,16 @@ impl fmt::Display for Precision {
 pub struct UnknownPrecision {
     /// What was given.
     pub found: String,
+}
+
+impl Diagnostic for UnknownPrecision {
+    fn advice(&self) -> Option<Advice> {
+        None
+    }
+
+    fn is_usage(&self) -> bool {
+        true
+    }
 }
 
 impl FromStr for Precision {

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, stdin};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
 use llama::{ModelSource, Precision};
 use serde_json::{Value, json};
 use train::{Error, Event, Instruction, Job, Length, Summary, TrainConfig};
@@ -25,7 +26,9 @@ fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::R
     let tokenizer = source.tokenizer().unwrap();
     let row = |n: usize| Instruction::new(format!("Count to {n}."), "", format!("{n}, {n}."));
     let rows = (0..40).map(row).collect::<Vec<_>>();
+    let prompts = AdaptionPromptConfig { layers: Layers::Last(4), ..Default::default() };
     let config = TrainConfig {
+        method: AdapterConfig::from(prompts).into(),
         batch_size: 2,
         length: Length::Steps(STEPS),
         checkpoint_every: 5,
