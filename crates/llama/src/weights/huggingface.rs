@@ -128,8 +128,7 @@ fn no_weights(folder: &Path) -> String {
     if let Some((name, whose)) = foreign {
         return format!("its weights are {whose} ({name}), which is not read");
     }
-    let name =
-        |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+    let name = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
     let names = std::fs::read_dir(folder).into_iter().flatten().filter_map(name);
     let mut parts = names.filter(|name| {
         ["model-", "pytorch_model-"].iter().any(|start| name.starts_with(start))
