@@ -9,6 +9,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::settings;
 use crate::settings::UnusedSettings;
 use crate::special_tokens::SpecialTokens;
@@ -50,8 +51,7 @@ impl TokenizerFiles {
     pub fn read(folder: &Path) -> Result<Self> {
         let text = |name: &str| {
             let path = folder.join(name);
-            let text = path.exists().then(|| std::fs::read_to_string(&path));
-            text.transpose().map_err(Error::read(&path))
+            path.exists().then(|| files::read_text(&path)).transpose()
         };
         let json =
             |name: &str| text(name)?.map(|text| Self::parse(&folder.join(name), &text)).transpose();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::origin::Origin;
-use crate::row_report::{RowChange, LeftOut, RowReport};
+use crate::row_report::{LeftOut, RowChange, RowReport};
 
 /// The fields of a record, read one by one.
 pub(crate) struct Fields<'a> {

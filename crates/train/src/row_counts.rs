@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::example::Fitted;
-use crate::row_report::{RowChange, LeftOut, RowReport};
+use crate::row_report::{LeftOut, RowChange, RowReport};
 
 /// What became of rows, in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -70,8 +70,7 @@ impl Preprocessing {
             if !path.is_file() {
                 continue;
             }
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| llama::Error::Read { path: path.clone(), source })?;
+            let text = llama::files::read_text(&path)?;
             let json = json_of(&path, &text)?;
             match inside {
                 None => return Self::read(&path, &json),

@@ -160,8 +160,7 @@ fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| llama::Error::Read { path: path.into(), source })?;
+    let text = llama::files::read_text(path)?;
     let wrong = |reason: String| Error::ConfigFile { path: path.into(), reason };
     match serde_json::from_str(&text) {
         Ok(Value::Object(config)) => Ok(Some(config)),

@@ -100,8 +100,7 @@ pub(crate) fn unknown(folder: &Path) -> Result<Vec<String>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(&path)
-        .map_err(|source| llama::Error::Read { path: path.clone(), source })?;
+    let text = llama::files::read_text(&path)?;
     let json: Value = serde_json::from_str(&text)
         .map_err(|error| Error::ConfigFile { path, reason: error.to_string() })?;
     let mut names = Vec::new();
@@ -195,8 +194,7 @@ impl Settings {
         if !path.exists() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| llama::Error::Read { path: path.clone(), source })?;
+        let text = llama::files::read_text(&path)?;
         let wrong = |reason: String| Error::ConfigFile { path: path.clone(), reason };
         let settings: Self =
             serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;

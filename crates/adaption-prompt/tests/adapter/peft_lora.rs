@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::{Format, Hints, peft, read, unknown_settings, write};
-use adaption_prompt::{
-    Activation, AdapterSummary, AdapterWeights, AnyAdapter, Diagnostic, Error,
-};
+use adaption_prompt::{Activation, AdapterSummary, AdapterWeights, AnyAdapter, Diagnostic, Error};
 use burn::tensor::Tensor;
 use llama::Llama;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -225,7 +223,13 @@ fn lora_whose_base_peft_changes_is_refused_and_the_way_out_is_told() {
         let error = error(&json!({"init_lora_weights": initial}), same);
         assert!(matches!(error, Error::ChangesBase { .. }), "{error}");
         assert!(error.to_string().contains(&format!("`init_lora_weights` of \"{initial}\"")));
-        assert!(error.advice().unwrap().to_string().contains("path_initial_model_for_weight_conversion"));
+        assert!(
+            error
+                .advice()
+                .unwrap()
+                .to_string()
+                .contains("path_initial_model_for_weight_conversion")
+        );
     }
     let error = error(&json!({"init_lora_weights": "new"}), same).to_string();
     assert!(error.contains("`init_lora_weights` is \"new\", expected true, false"), "{error}");

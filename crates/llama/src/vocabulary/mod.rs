@@ -12,6 +12,7 @@ use tokenizers::models::bpe::Vocab;
 use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer_files::TokenizerFiles;
 use sentencepiece::SpacePrefix;
@@ -144,10 +145,10 @@ pub(crate) fn from_folder(folder: &Path, files: &TokenizerFiles) -> Result<Token
     let path = folder.join("tokenizer.json");
     let model = folder.join("tokenizer.model");
     let (tokenizer, adds_bos) = if path.exists() {
-        let json = std::fs::read(&path).map_err(Error::read(&path))?;
+        let json = files::read(&path)?;
         return Ok(Tokenizer::from_json(&path, &json)?.with_files(files));
     } else if model.exists() {
-        let bytes = std::fs::read(&model).map_err(Error::read(&model))?;
+        let bytes = files::read(&model)?;
         let space = if files.is_legacy() { SpacePrefix::EachPart } else { SpacePrefix::Start };
         (read_model(model, &bytes, space)?, true)
     } else if vocab_merges::FILES.iter().all(|name| folder.join(name).exists()) {

@@ -7,6 +7,7 @@ use tokenizers::normalizers::NFC;
 
 use super::fail;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::gguf::byte_level::{self, QWEN2, Splitter};
 use crate::tokenizer::Tokenizer;
 
@@ -26,9 +27,9 @@ pub(super) fn tokenizer(folder: &Path, class: &str) -> Result<Tokenizer> {
             return Err(fail(&vocab, reason));
         }
     };
-    let text = std::fs::read_to_string(&vocab).map_err(Error::read(&vocab))?;
+    let text = files::read_text(&vocab)?;
     let ids: Vocab = serde_json::from_str(&text).map_err(|error| Error::json(&vocab, &error))?;
-    let text = std::fs::read_to_string(&merges).map_err(Error::read(&merges))?;
+    let text = files::read_text(&merges)?;
     let model = BPE::builder()
         .vocab_and_merges(ids, pairs(&merges, &text)?)
         .build()

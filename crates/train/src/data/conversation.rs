@@ -207,7 +207,7 @@ mod tests {
 
     use super::*;
     use crate::origin::Origin;
-    use crate::row_report::{RowChange, LeftOut, RowReport};
+    use crate::row_report::{LeftOut, RowChange, RowReport};
 
     fn read_with_report(record: &str) -> Result<(Vec<Instruction>, RowReport)> {
         let Value::Object(values) = serde_json::from_str(record).unwrap() else { unreachable!() };

@@ -8,7 +8,7 @@
 
 use crate::fields::Fields;
 use crate::instruction::Instruction;
-use crate::row_report::{RowChange, LeftOut};
+use crate::row_report::{LeftOut, RowChange};
 use crate::rows::EmptyOutputs;
 
 /// Who speaks.

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use llama::files::StandIn;
+
 use crate::error::{Error, Result};
 
 /// What a file begins with, what it is then, and how rows are made of it.
-const SIGNS: [(&[u8], &str, &str); 27] = [
+const SIGNS: [(&[u8], &str, &str); 26] = [
     (b"\x1f\x8b", "a gzip archive", UNPACK),
     (b"PK\x03\x04", "a zip archive or a spreadsheet", "unpack it, or save the sheet as .csv"),
     (b"\xfd7zXZ\0", "an xz archive", UNPACK),
@@ -25,11 +27,6 @@ const SIGNS: [(&[u8], &str, &str); 27] = [
     (b"ARROW1", "an Arrow file", ARROW),
     (b"\xff\xff\xff\xff", "an Arrow stream", ARROW),
     (b"SQLite format 3\0", "an SQLite database", "export the table as .csv"),
-    (
-        b"version https://git-lfs.github.com/spec/",
-        "a Git LFS pointer, not the file itself",
-        "fetch the file with `git lfs pull`",
-    ),
     (b"%PDF", "a PDF document", TEXT),
     (b"\xd0\xcf\x11\xe0", "an Office document", "save the sheet as .csv"),
     (b"\x80\x02", PICKLE.0, PICKLE.1),
@@ -67,7 +64,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut bytes).map_err(fail)?;
     if let Some((what, mend)) = kind_of(&bytes) {
-        return Err(Error::OtherKind { path: path.into(), what: what.into(), mend });
+        return Err(Error::OtherKind { path: path.into(), what, mend });
     }
     file.read_to_end(&mut bytes).map_err(fail)?;
     String::from_utf8(bytes).map_err(|error| {
@@ -84,18 +81,23 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 }
 
 /// What a file is that begins with some bytes, and what to do with it; `None`: it may be a text.
-fn kind_of(head: &[u8]) -> Option<(&'static str, &'static str)> {
+fn kind_of(head: &[u8]) -> Option<(String, &'static str)> {
+    // That a file is empty its reader tells, who knows what the rows are for.
+    let stand_in = StandIn::of(head).filter(|found| *found != StandIn::Empty);
+    if let Some(found) = stand_in {
+        return Some((found.to_string(), found.hint()));
+    }
+    let (what, mend) = kind_by_sign(head)?;
+    Some((what.into(), mend))
+}
+
+fn kind_by_sign(head: &[u8]) -> Option<(&'static str, &'static str)> {
     let sign = SIGNS.iter().find(|(sign, ..)| head.starts_with(sign));
     if let Some((_, what, mend)) = sign {
         return Some((what, mend));
     }
-    let start =
-        String::from_utf8_lossy(head).trim_start_matches('\u{feff}').trim_start().to_lowercase();
-    if ["<!doctype html", "<html"].iter().any(|tag| start.starts_with(tag)) {
-        let mend = "it may be the page about a file: download the file itself";
-        return Some(("an HTML page", mend));
-    }
-    if start.starts_with('<') {
+    let start = String::from_utf8_lossy(head);
+    if start.trim_start_matches('\u{feff}').trim_start().starts_with('<') {
         return Some(("an XML document", TEXT));
     }
     // Eight bytes of a length, then JSON.
@@ -113,6 +115,8 @@ fn kind_of(head: &[u8]) -> Option<(&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
+    use diagnostic::Diagnostic;
+
     use super::*;
 
     fn message(bytes: &[u8]) -> (String, String) {
@@ -122,7 +126,7 @@ mod tests {
         let error = read_text(&path).unwrap_err();
         let message = error.to_string();
         let (_, told) = message.split_once("rows.jsonl").unwrap();
-        (told.into(), error.hint().unwrap().into())
+        (told.into(), error.advice().unwrap().to_string())
     }
 
     #[test]
@@ -140,7 +144,7 @@ mod tests {
                 "a Git LFS pointer",
                 "git lfs pull",
             ),
-            (b"\n<!DOCTYPE html><html>", "an HTML page", "download"),
+            (b"\n<!DOCTYPE html><html>", "a web page", "download"),
             (b"\x40\0\0\0\0\0\0\0{\"a\":1}", "a safetensors file", "a model"),
             (&utf16, "a text in UTF-16", "UTF-8"),
             (&marked, "a text in UTF-16", "UTF-8"),
