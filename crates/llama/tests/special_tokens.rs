@@ -121,7 +121,7 @@ fn an_end_that_the_model_does_not_have_is_an_error_when_the_tokenizer_is_read() 
         opened(folder(&files).path()).map(|tokenizer| tokenizer.eos)
     };
     let named = ("tokenizer_config.json", json!({"bos_token": "<|begin|>", "eos_token": "<x>"}));
-    let found = error(22, &[named.clone()]).unwrap_err();
+    let found = error(22, std::slice::from_ref(&named)).unwrap_err();
     assert!(matches!(found, Error::Tokenizer { .. }));
     let found = found.to_string();
     let expected = "eos_token `<x>`: token id 22 is outside the vocabulary of 22 tokens";

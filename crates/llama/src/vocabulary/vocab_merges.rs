@@ -45,7 +45,7 @@ pub(super) fn tokenizer(folder: &Path, class: &str) -> Result<Tokenizer> {
 fn pairs(path: &Path, text: &str) -> Result<Vec<(String, String)>> {
     let lines = text.lines().enumerate();
     let lines = lines
-        .filter(|(index, line)| !line.is_empty() && !(*index == 0 && line.starts_with("#version")));
+        .filter(|(index, line)| !line.is_empty() && (*index > 0 || !line.starts_with("#version")));
     let pair = |(index, line): (usize, &str)| {
         let (left, right) = line.split_once(' ').ok_or_else(|| {
             fail(path, format!("line {} is {line:?}, not a pair of tokens", index + 1))
