@@ -7,7 +7,9 @@ use llama::weights::{Bytes, SafetensorsFile};
 
 use super::assemble::{Expected, arrays, assemble};
 use super::find::resolve;
+use super::format::Format;
 use super::lit::Purpose;
+use super::original_images;
 use super::peft::{self, CONFIG_FILE, GATES, Method, PICKLE_FILE, TENSORS_FILE};
 use super::peft_names::plain_names;
 use super::settings::{self, MixSettings, PromptSettings, Settings};
@@ -124,14 +126,18 @@ pub(crate) fn write_peft(data: &AdapterData, folder: &Path, tensors: &str) -> Re
 }
 
 /// Settings of an adapter's files that nobody here knows, so that they had no effect: those of a newer
-/// PEFT, or of another program. A mix's parts are looked at too; formats without settings have none.
+/// PEFT, or of another program. A mix's parts are looked at too, and what the original release's files
+/// say of themselves.
 ///
 /// # Errors
 /// [`Error::ConfigFile`], [`Error::File`]
 pub fn unknown_settings(path: &Path) -> Result<Vec<String>> {
     let path = &resolve(path);
     if !path.is_dir() {
-        return Ok(Vec::new());
+        return match Format::detect(path) {
+            Ok(Format::Original) => original_images::unknown(path),
+            _ => Ok(Vec::new()),
+        };
     }
     let mut names = settings::unknown(path)?;
     names.extend(peft::unknown(path)?);

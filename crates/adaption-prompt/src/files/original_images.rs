@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use llama::torch::Value;
 use llama::{LinearName, NormName};
 use vision::{EncoderInfo, Reading, State, Tokens};
 
@@ -138,14 +139,54 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
         projection: Projection::Frozen,
         layers: layers.collect(),
     };
+    let has_factors = !factors.is_empty();
     let mut problems = Vec::new();
     let tuned = Tuned { n_layers, head_dim: d_model / n_heads, final_norm };
     let (v2, lora) = tuned.read(base, &mut problems);
     let image = image(visual, adapter_len, width, &mut problems);
+    problems.extend(disagreements(path, v2.as_ref(), lora.as_ref(), has_factors)?);
     if !problems.is_empty() {
         return Err(wrong(problems));
     }
     Ok(AdapterData { prompts: Some(prompts), v2, lora, image, ..AdapterData::default() })
+}
+
+/// Settings that such a file has under `config`. Its program makes a model of them, and refuses tensors
+/// that this model has not.
+///
+/// Source: the original multi-modal release, `llama/llama_adapter.py`, `load`.
+const SETTINGS: [&str; 3] = ["lora_rank", "w_bias", "w_lora"];
+
+/// Settings of a file that nobody here knows.
+pub(crate) fn unknown(path: &Path) -> Result<Vec<String>> {
+    let names = torch::config(path)?.into_iter().map(|(name, _)| name);
+    Ok(names.filter(|name| !SETTINGS.contains(&name.as_str())).collect())
+}
+
+/// Where a file's settings and its tensors disagree.
+fn disagreements(
+    path: &Path,
+    v2: Option<&V2Data>,
+    lora: Option<&LoraData>,
+    has_factors: bool,
+) -> Result<Vec<String>> {
+    let config = torch::config(path)?;
+    let get = |name: &str| config.iter().find(|(own, _)| own == name).map(|(_, value)| value);
+    let off = |name: &str| get(name).and_then(Value::as_bool) == Some(false);
+    let mut problems = Vec::new();
+    if off("w_bias") && v2.is_some_and(|v2| !v2.linears.is_empty()) {
+        problems.push("unexpected: biases, where its setting `w_bias` is false".into());
+    }
+    if off("w_lora") && (lora.is_some() || has_factors) {
+        problems.push("unexpected: LoRA or `new_gate`, where its setting `w_lora` is false".into());
+    }
+    if let (Some(lora), Some(rank)) = (lora, get("lora_rank").and_then(Value::as_int))
+        && i64::try_from(lora.rank).ok() != Some(rank)
+    {
+        problems
+            .push(format!("LoRA of rank {}, where its setting `lora_rank` is {rank}", lora.rank));
+    }
+    Ok(problems)
 }
 
 /// What is beside the prompts in the model's layers.

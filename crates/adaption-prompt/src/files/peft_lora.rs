@@ -53,7 +53,10 @@ impl PeftLora {
         Ok(Self {
             rank: rank.ok_or("`r` is no number of things")? as usize,
             alpha: alpha.ok_or("`lora_alpha` is no number")?,
-            stabilised: config.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+            stabilised: match config.get("use_rslora") {
+                None | Some(Value::Null) => false,
+                Some(value) => value.as_bool().ok_or("`use_rslora` is neither true nor false")?,
+            },
             ranks: map(config, "rank_pattern", |value| value.as_u64().map(|rank| rank as usize))?,
             alphas: map(config, "alpha_pattern", Value::as_f64)?,
             targets: Targets::parse(config)?,

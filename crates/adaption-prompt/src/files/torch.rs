@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
-use llama::torch::{TorchFile, Value, to_bytes};
+use llama::torch::{TensorInfo, TorchFile, Value, to_bytes};
 use llama::weights::Bytes;
 
 use super::tensors::{Array, Arrays, finite};
@@ -68,6 +68,15 @@ fn gather<'a>(
         });
     }
     finite(arrays, path)
+}
+
+/// What a file says of itself beside its tensors, in a dictionary called `config`.
+pub(crate) fn config(path: &Path) -> Result<Vec<(String, Value<TensorInfo>)>> {
+    let file = TorchFile::open(Bytes::open(path)?)?;
+    Ok(match file.root().get("config") {
+        Some(Value::Dict(entries)) => entries.clone(),
+        _ => Vec::new(),
+    })
 }
 
 /// Names and shapes of a file's tensors, without a wrapper's name in front.

@@ -57,6 +57,37 @@ fn views(golden: &Golden, rows: &[Option<usize>], device: &Device) -> Views {
 }
 
 #[test]
+fn settings_of_a_file_that_disagree_with_its_tensors_are_refused() {
+    use llama::torch::{TorchFile, Value, to_bytes};
+    let golden = golden_folder().join("images/LORA-BIAS-7B.pth");
+    let file = TorchFile::open(llama::weights::Bytes::open(&golden).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.pth");
+    let write = |config: Vec<(&str, Value<burn::tensor::TensorData>)>| {
+        let tensors = file.tensors().keys().filter_map(|name| {
+            Some((name.strip_prefix("model.")?.to_owned(), Value::Tensor(file.read(name).unwrap())))
+        });
+        let config = config.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let root = [("model", Value::Dict(tensors.collect())), ("config", Value::Dict(config))];
+        let root = root.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        std::fs::write(&path, to_bytes(&Value::Dict(root)).unwrap()).unwrap();
+        adaption_prompt::files::read(&path, &adaption_prompt::files::Hints::default())
+    };
+    for (name, value, expected) in [
+        ("w_bias", Value::Bool(false), "unexpected: biases"),
+        ("w_lora", Value::Bool(false), "unexpected: LoRA"),
+        ("lora_rank", Value::Int(99), "`lora_rank` is 99"),
+    ] {
+        let error = write(vec![(name, value)]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    write(vec![("w_bias", Value::Bool(true)), ("temperature", Value::Int(1))]).unwrap();
+    let unknown = adaption_prompt::files::unknown_settings(&path).unwrap();
+    assert_eq!(unknown, ["temperature"]);
+    assert!(adaption_prompt::files::unknown_settings(&golden).unwrap().is_empty());
+}
+
+#[test]
 fn conditions_equal_the_reference() {
     for device in testing::devices() {
         for case in BASES {
