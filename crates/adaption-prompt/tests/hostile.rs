@@ -115,10 +115,12 @@ fn valid_files() -> Vec<(Role, Vec<u8>)> {
 fn exercise(role: Role, bytes: &[u8]) {
     // Every file that is written is synced: in memory, where there is such a folder, that is quick.
     let memory_folder = Path::new("/dev/shm");
-    let folder = match memory_folder.is_dir() {
-        true => tempfile::tempdir_in(memory_folder).unwrap(),
-        false => tempfile::tempdir().unwrap(),
+    let folder = if memory_folder.is_dir() {
+        tempfile::tempdir_in(memory_folder)
+    } else {
+        tempfile::tempdir()
     };
+    let folder = folder.unwrap();
     let peak = memory(|| fuzz::adapter_as(role, bytes, folder.path()));
     assert!(peak <= MOST, "{peak} bytes for a file of {}", bytes.len());
 }
@@ -136,7 +138,9 @@ fn changed_files_are_refused_or_written_in_every_format() {
     TestRunner::new_with_rng(config, rng)
         .run(&strategy, |(index, changes)| {
             let (role, mut bytes) = files[index].clone();
-            changes.iter().for_each(|change| apply(&mut bytes, change));
+            for change in &changes {
+                apply(&mut bytes, change);
+            }
             exercise(role, &bytes);
             Ok(())
         })
@@ -158,7 +162,9 @@ fn changed_settings_never_panic() {
     read_with(folder.path(), &valid).unwrap();
     proptest!(ProptestConfig::with_cases(400), |(changes in prop::collection::vec(change(), 1..4))| {
         let mut settings = valid.clone();
-        changes.iter().for_each(|change| apply(&mut settings, change));
+        for change in &changes {
+            apply(&mut settings, change);
+        }
         let _ = read_with(folder.path(), &settings);
     });
 }
@@ -256,9 +262,9 @@ fn sizes_that_no_model_has_are_refused_where_settings_are_read() {
     {
         let sizes = r#""architecture": "llama", "n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8,
             "d_model": 32, "d_ff": 48, "vocab_size": 128, "gated": true"#;
-        let sizes = sizes.split(',').map(|pair| match pair.contains(&format!("\"{field}\"")) {
-            true => format!("\"{field}\": {value}"),
-            false => pair.to_owned(),
+        let sizes = sizes.split(',').map(|pair| {
+            let named = pair.contains(&format!("\"{field}\""));
+            if named { format!("\"{field}\": {value}") } else { pair.to_owned() }
         });
         let sizes = sizes.collect::<Vec<_>>().join(",");
         let prompts = r#""prompts": {"gate": "scalar", "activation": "identity"}"#;

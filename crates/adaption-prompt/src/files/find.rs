@@ -39,16 +39,14 @@ pub(crate) fn is_adapter_folder(path: &Path) -> bool {
 /// What to say of a folder that is no adapter's.
 pub(crate) fn no_adapter(path: &Path) -> Error {
     let entries = names(path);
-    let is_model_file = |name: &str| {
-        let end = |end: &str| name.ends_with(end);
-        (end(".safetensors") || end(".bin") || end(".pth"))
-            && name != TENSORS_FILE
-            && name != PICKLE_FILE
-            || end(".gguf")
+    let is_gguf = |name: &&String| Path::new(name).extension().is_some_and(|end| end == "gguf");
+    let is_weights = |name: &&String| {
+        [".safetensors", ".bin", ".pth"].iter().any(|end| name.ends_with(end))
+            && ![TENSORS_FILE, PICKLE_FILE].contains(&name.as_str())
     };
     let described = ["config.json", "params.json"].iter().any(|file| path.join(file).exists());
-    let weights = entries.iter().any(|name| is_model_file(name));
-    let gguf = entries.iter().any(|name| name.ends_with(".gguf"));
+    let gguf = entries.iter().any(|name| is_gguf(&name));
+    let weights = entries.iter().any(|name| is_weights(&name));
     if gguf || described && weights {
         return Error::IsModel { path: path.into() };
     }

@@ -184,11 +184,11 @@ fn tensors_that_are_no_part_of_lora_on_a_linear_layer_are_refused_by_name() {
         "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta",
         "base_model.model.model.norm.weight",
     ] {
-        let error =
-            error(&json!({}), |key| match key.contains("layers.0.self_attn.q_proj.lora_A") {
-                true => vec![key.to_owned(), name.to_owned()],
-                false => same(key),
-            });
+        let beside = "layers.0.self_attn.q_proj.lora_A";
+        let error = error(&json!({}), |key| {
+            let more = key.contains(beside).then(|| name.to_owned());
+            [key.to_owned()].into_iter().chain(more).collect()
+        });
         assert!(error.to_string().contains(&format!("unexpected: {name}")), "{error}");
     }
     let error = error(&json!({}), |key| vec![key.replace(".weight", ".a.weight"), key.into()]);
