@@ -112,6 +112,7 @@ pub fn load(
     if !precision.is_supported(device) {
         return Err(Error::Precision { precision });
     }
+    kernels::warn_if_kernels_are_missing(device);
     let specs = expected_tensors(&config);
     let mut report = LoadReport::compare(&specs, source.shapes());
     report.fail(source)?;
