@@ -15,7 +15,7 @@ pub(crate) use fused::{attention, cross_entropy, linears, rms_norm, swiglu};
 /// tensor operations.
 ///
 /// Burn's flex backend is fused if this crate is built with its feature `flex`, which the crates above it
-/// hand on. In a program that has that backend without the feature, a warning by [`tracing`] says so once.
+/// hand on.
 pub fn is_fused(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     {
@@ -24,22 +24,24 @@ pub fn is_fused(device: &Device) -> bool {
     }
     #[cfg(not(feature = "flex"))]
     {
-        static TOLD: std::sync::Once = std::sync::Once::new();
-        if names_flex(device) {
-            TOLD.call_once(|| {
-                tracing::warn!(
-                    "Burn's flex backend computes without the fused kernels, several times slower: build \
-                     the crate that you depend on (train, adaption-prompt, llama) with its feature `flex`"
-                );
-            });
-        }
+        let _ = device;
         false
+    }
+}
+
+/// Says by a warning of [`tracing`] that a device could be fused and is not: in a program that has Burn's
+/// flex backend, but this crate without its feature `flex`. To be called when a model is loaded.
+pub fn warn_if_kernels_are_missing(device: &Device) {
+    if names_flex(device) && !is_fused(device) {
+        tracing::warn!(
+            "Burn's flex backend computes without the fused kernels, several times slower: build the crate \
+             that you depend on (train, adaption-prompt, llama) with its feature `flex`"
+        );
     }
 }
 
 /// Whether a device is the flex backend's, as far as its name tells: without the feature there is no type to
 /// ask for.
-#[cfg(any(test, not(feature = "flex")))]
 fn names_flex(device: &Device) -> bool {
     format!("{device:?}").contains("Flex")
 }

@@ -133,6 +133,7 @@ pub fn load(
         return Err(Error::Precision { precision });
     }
     let config = settle_head(config, source)?;
+    kernels::warn_if_kernels_are_missing(device);
     let specs = expected_tensors(&config);
     let mut report = LoadReport::compare(&specs, source.shapes());
     report.fail(source)?;
