@@ -1,6 +1,9 @@
 //! Training against PEFT's numbers, and the invariants of a run.
 
+mod devices;
 mod gradients;
+mod images;
+mod methods;
 #[path = "../../../adaption-prompt/tests/adapter/tiny.rs"]
 mod tiny;
 

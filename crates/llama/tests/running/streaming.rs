@@ -1,7 +1,5 @@
 //! Text as a stream: characters stay whole, stop strings never show.
 
-mod tiny;
-
 use std::sync::LazyLock;
 
 use llama::{
@@ -13,6 +11,8 @@ use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper};
+
+use crate::tiny;
 
 /// Text whose characters take one to four bytes.
 const LINES: [&str; 6] = [

@@ -1,12 +1,12 @@
 //! Invariants of decoding: the cache, the batch and the seed change nothing that they should not.
 
-mod tiny;
-
 use burn::tensor::Tensor;
 use llama::{
     DecodingState, Error, FinishReason, GenerationConfig, Generator, Llama, LlamaConfig, NoAdapter,
     Request, SamplingConfig, Step, generate,
 };
+
+use crate::tiny;
 
 fn greedy(max_new_tokens: usize) -> GenerationConfig {
     GenerationConfig { max_new_tokens, ..GenerationConfig::default() }

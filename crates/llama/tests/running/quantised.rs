@@ -1,10 +1,9 @@
 //! Models in 8 and 4 bits: what is kept, what is rounded, and that they compute as dense ones do.
 
-mod tiny;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::tiny::{self, Seeded, model_in};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use llama::quantised::{Bits, Blocks};
 use llama::weights::{self, TensorSource, huggingface};
@@ -13,7 +12,6 @@ use llama::{
     Result, Weight, generate,
 };
 use testing::{assert_close, devices, flex};
-use tiny::{Seeded, model_in};
 
 const QUANTISED: [Precision; 2] = [Precision::Bits8, Precision::Bits4];
 

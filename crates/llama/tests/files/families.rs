@@ -1,7 +1,5 @@
 //! Families of models: what their files say, what is written back, and what is refused.
 
-mod tiny;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -16,6 +14,8 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use testing::{flex, golden_folder};
+
+use crate::tiny;
 
 /// Bases that transformers has read, one or more of each family.
 const CASES: [&str; 8] = [

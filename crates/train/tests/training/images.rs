@@ -1,12 +1,9 @@
 //! Training with pictures: each is looked at once, rows with and without one learn in one batch, and
 //! parts of an adapter leave each other alone.
 
-#[path = "../../adaption-prompt/tests/adapter/tiny.rs"]
-#[expect(dead_code, reason = "another binary of the tests uses the rest")]
-mod tiny;
-
 use std::sync::Arc;
 
+use crate::tiny::open_base;
 use adaption_prompt::{
     Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Fusion, Gate,
     ImageConfig, ImageForm, Layers, V2Config,
@@ -15,7 +12,6 @@ use base64::Engine;
 use burn::tensor::Tensor;
 use llama::Llama;
 use testing::{assert_values_close, golden_folder};
-use tiny::open_base;
 use train::{
     Batch, ByPictures, Example, Instruction, Learner, Method, ModuleGradients, OptimizerConfig,
     Order, Part, Pictures, Schedule, Seeing, Trainer, label_loss, recompute_adapter,

@@ -1,7 +1,5 @@
 //! Choosing on a device: what the host would choose, one read-back a token, and a small one.
 
-mod tiny;
-
 use burn::tensor::{Device, Tensor, TensorData};
 use llama::{
     Chooser, Error, GenerationConfig, Generator, NoAdapter, Request, Sampler, SamplingConfig, Step,
@@ -11,6 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::tiny;
 
 /// More than is read of a row; not a whole number of chunks.
 const VOCAB: usize = 10_001;

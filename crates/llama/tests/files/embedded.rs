@@ -1,10 +1,10 @@
 //! A model built into the program is the model in its folder.
 
-mod tiny;
-
 use burn::tensor::DType;
 use llama::weights::huggingface;
 use llama::{Error, Llama, ModelSource, NoAdapter, Precision};
+
+use crate::tiny;
 
 fn leak(path: &std::path::Path) -> &'static [u8] {
     std::fs::read(path).unwrap().leak()

@@ -2,8 +2,6 @@
 
 #![cfg(feature = "hub")]
 
-mod tiny;
-
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,6 +12,8 @@ use burn::tensor::DType;
 use llama::hub::{FetchProgress, Hub};
 use llama::weights::huggingface;
 use llama::{Error, ModelSource, Precision};
+
+use crate::tiny;
 
 /// Answers `GET /{repo}/resolve/main/{file}` with ranges, as the hub does.
 struct FakeHub {

@@ -1,10 +1,7 @@
 //! Every method learns through the same trainer: Adapter V2, prompts with it, LoRA, the whole
 //! model.
 
-#[path = "../../adaption-prompt/tests/adapter/tiny.rs"]
-#[expect(dead_code, reason = "another binary of the tests uses the rest")]
-mod tiny;
-
+use crate::tiny::open_base;
 use adaption_prompt::{
     Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate, Layers,
     LoraConfig, Scale, V2Config,
@@ -13,7 +10,6 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back};
 use testing::with_gradient;
-use tiny::open_base;
 use train::{
     Batch, Example, Learner, Method, ModuleGradients, OptimizerConfig, Order, Schedule, Trainer,
     evaluate_loss, label_loss,

@@ -1,0 +1,13 @@
+//! What is read of a model's files, and what is written.
+
+mod chat;
+mod embedded;
+mod families;
+mod gguf;
+mod hub;
+mod meta;
+mod special_tokens;
+#[path = "../tiny/mod.rs"]
+mod tiny;
+mod torch;
+mod weight_files;
