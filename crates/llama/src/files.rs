@@ -33,7 +33,7 @@ pub fn read_text(path: &Path) -> Result<String> {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16: save it as UTF-8".to_owned(),
             bytes => {
                 let valid = &bytes[..error.utf8_error().valid_up_to()];
-                let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+                let line = valid.split(|&byte| byte == b'\n').count();
                 format!("line {line} has bytes that are none")
             }
         };

@@ -1,5 +1,6 @@
 //! What lies at a path that is no model ─► the error that says what it is and where it goes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -64,8 +65,9 @@ pub(crate) fn folder(path: &Path) -> Error {
         return adapter(path, None);
     }
     let is_weights = |name: &str| {
-        name.ends_with(".safetensors")
-            || name.starts_with("pytorch_model") && name.ends_with(".bin")
+        let extension = Path::new(name).extension().and_then(OsStr::to_str);
+        extension == Some("safetensors")
+            || extension == Some("bin") && name.starts_with("pytorch_model")
     };
     let reason = if has("lit_model.pth") {
         "it is litgpt's, whose models are not read: give the Hugging Face folder that it was made \

@@ -11,8 +11,6 @@ use serde::Serialize;
 use super::model::{Memory, sizes};
 use super::tensors::{Table, TensorLine};
 
-use crate::failure::Result;
-
 #[derive(Debug, Serialize)]
 pub struct GgufReport {
     #[serde(serialize_with = "crate::output::lossy")]

@@ -74,17 +74,15 @@ pub(super) struct Foreign {
 impl Foreign {
     /// What to say of a tensor of it. A number that ggml does not have is damage, or news.
     pub(super) fn refuse(self, reader: &Reader<'_>, tensor: String) -> Error {
-        match self.name {
-            Some(name) => Error::TensorType {
-                path: reader.path().into(),
-                tensor,
-                found: name.into(),
-                expected: TABLE.map(|row| row.2).join(", "),
-            },
-            None => {
-                let id = self.id;
-                reader.fail(format!("tensor {tensor} has type {id}, which ggml does not have"))
-            }
+        let Some(name) = self.name else {
+            let id = self.id;
+            return reader.fail(format!("tensor {tensor} has type {id}, which ggml does not have"));
+        };
+        Error::TensorType {
+            path: reader.path().into(),
+            tensor,
+            found: name.into(),
+            expected: TABLE.map(|row| row.2).join(", "),
         }
     }
 }

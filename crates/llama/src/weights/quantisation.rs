@@ -52,7 +52,7 @@ pub fn refuse_quantised_config(path: &Path, text: &str) -> Result<()> {
     let settings = ["quantization_config", "compression_config"].map(|key| json.get(key));
     // An empty object says nothing.
     let settings = settings.into_iter().flatten().filter_map(Value::as_object);
-    match settings.filter(|fields| !fields.is_empty()).find_map(|fields| method(fields)) {
+    match settings.filter(|fields| !fields.is_empty()).find_map(method) {
         Some(method) => Err(Error::Quantised { path: path.into(), method }),
         None => Ok(()),
     }
