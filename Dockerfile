@@ -1,5 +1,5 @@
 # docker build -t llama-adapter .
-# docker run --rm -v "$PWD:/work" llama-adapter train --output adapters/first
+# docker run --rm --user "$(id -u)" -v "$PWD:/work" llama-adapter train --output adapters/first
 #
 # For GPUs through Vulkan: --build-arg FEATURES=wgpu, and --device /dev/dri (or --gpus all) when it runs.
 FROM rust:1-slim-bookworm AS build
@@ -9,8 +9,8 @@ COPY . .
 RUN cargo build --release --locked --features "$FEATURES" && strip target/release/llama-adapter
 
 FROM debian:bookworm-slim
-# Certificates for the Hugging Face Hub; the rest is for the feature wgpu.
-RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends ca-certificates libvulkan1 mesa-vulkan-drivers \
+# Certificates for the Hugging Face Hub, pip for `fetch`; the rest is for the feature wgpu.
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends ca-certificates python3-pip libvulkan1 mesa-vulkan-drivers \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /source/target/release/llama-adapter /usr/local/bin/
 COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/llama-adapter/

@@ -107,14 +107,6 @@ fn quantised_weights_name_the_method_and_the_way_out() {
 }
 
 #[test]
-fn an_adapter_given_as_the_model_is_told_where_it_goes() {
-    let program = Program::new();
-    let error = refused(&program, Path::new(&golden("llama-gqa-tied/adapter")));
-    assert!(error.contains("this is an adapter, not a model (it was made for `llama-gqa-tied`)"));
-    assert!(error.contains("\nhint: give the base model as the model"), "{error}");
-}
-
-#[test]
 fn a_config_that_does_not_fit_lists_everything_at_once() {
     let program = Program::new();
     let model = model(&program);

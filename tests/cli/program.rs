@@ -51,6 +51,18 @@ impl Program {
         command
     }
 
+    /// The commands that the help lists.
+    pub fn verbs(&self) -> Vec<String> {
+        let help = self.run(&["--help"]).ok();
+        let (_, verbs) = help.split_once("\nCommands:\n").expect("a list of commands");
+        let (verbs, _) = verbs.split_once("\n\n").expect("an end of it");
+        // Those of several lines go on further to the right.
+        let verbs = verbs.lines().filter_map(|line| line.strip_prefix("  "));
+        let verbs = verbs.filter(|line| !line.starts_with(' '));
+        let verbs = verbs.filter_map(|line| line.split_once(' ')).map(|(verb, _about)| verb);
+        verbs.filter(|verb| *verb != "help").map(str::to_owned).collect()
+    }
+
     pub fn run(&self, words: &[&str]) -> Outcome {
         finish(self.command(words), "")
     }

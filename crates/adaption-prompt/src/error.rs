@@ -20,7 +20,7 @@ pub enum Error {
         present: usize,
     },
     /// A layer that the model does not have.
-    #[error("the adapter wants layer {layer}, the model has layers 0 to {}", .present - 1)]
+    #[error("the adapter wants layer {layer}, the model has layers 0 to {}", .present.saturating_sub(1))]
     NoSuchLayer {
         /// Layer of the adapter, counted from 0.
         layer: usize,
@@ -165,10 +165,18 @@ fn there_are(present: &[String]) -> String {
 impl Error {
     /// A setting of a config that is refused.
     pub(crate) fn setting(path: &Path, setting: &str, value: &serde_json::Value) -> Self {
-        let found = value.to_string();
-        let short = found.chars().take(60).collect::<String>();
-        let found = if short.len() < found.len() { format!("{short}...") } else { found };
-        Self::Setting { path: path.into(), setting: setting.into(), found }
+        Self::Setting { path: path.into(), setting: setting.into(), found: shown(value) }
+    }
+}
+
+/// A setting's value, for messages.
+pub(crate) fn shown(value: &serde_json::Value) -> String {
+    /// Letters of it that a message has.
+    const LETTERS: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(LETTERS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -207,9 +215,12 @@ impl Diagnostic for Error {
             },
             Self::IsModel { .. } => Advice::UseAsModel,
             Self::ConfigFile { .. } => {
-                "give the folder of an ADAPTION_PROMPT adapter, as PEFT or `train` writes it".into()
+                "give the folder of an adapter as PEFT or this program writes it".into()
             }
-            Self::Tensors { .. } => "the adapter was probably made for another model".into(),
+            Self::Tensors { .. } => {
+                "check that the adapter's files belong together, and that it was made for this model"
+                    .into()
+            }
             Self::NoSuchAdapter { .. } | Self::Config { .. } => return None,
             Self::File(error) => return error.advice(),
         };
@@ -218,5 +229,22 @@ impl Diagnostic for Error {
 
     fn is_usage(&self) -> bool {
         matches!(self, Self::File(error) if error.is_usage())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_without_layers_is_told_without_a_panic() {
+        let error = Error::NoSuchLayer { layer: 1, present: 0 };
+        assert!(error.to_string().starts_with("the adapter wants layer 1"), "{error}");
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        assert_eq!(shown(&serde_json::json!([1, 2])), "[1,2]");
+        assert_eq!(shown(&"ü".repeat(99).into()), format!("\"{}...", "ü".repeat(59)));
     }
 }

@@ -21,12 +21,13 @@ use crate::v2::Scale;
 /// Sizes of the model that valid adapters are made for, those of the tests' golden files.
 const LAYERS: usize = 3;
 const WIDTH: usize = 32;
+const HEADS: usize = 4;
 
 fn base() -> BaseInfo {
     let config = LlamaConfig {
         n_layers: LAYERS,
-        n_heads: 4,
-        n_kv_heads: 4,
+        n_heads: HEADS,
+        n_kv_heads: HEADS,
         head_dim: 8,
         d_model: WIDTH,
         d_ff: 48,
@@ -67,7 +68,9 @@ fn valid() -> [AdapterData; 3] {
         norms: [((LAYERS, NormName::Final), norm)].into(),
     };
     let plain = AdapterData { base: base(), ..AdapterData::default() };
-    let per_head = PromptData { activation: Activation::Tanh, ..prompts.clone() };
+    let mut per_head =
+        PromptData { gate: Gate::PerHead, activation: Activation::Tanh, ..prompts.clone() };
+    per_head.layers.values_mut().for_each(|layer| layer.gate = vec![0.5; HEADS]);
     [
         AdapterData { prompts: Some(prompts), ..plain.clone() },
         AdapterData { lora: Some(lora.clone()), ..plain.clone() },

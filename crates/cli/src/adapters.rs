@@ -71,7 +71,8 @@ pub fn note_unknown(path: &Path) {
     }
 }
 
-fn unknown(names: &[String]) -> Option<String> {
+/// What to say of settings that nobody here knows; nothing where there are none.
+pub fn unknown(names: &[String]) -> Option<String> {
     const TOLD: usize = 4;
     let first = names.iter().take(TOLD).map(|name| name.escape_debug().to_string());
     let more = if names.len() > TOLD { ", ..." } else { "" };

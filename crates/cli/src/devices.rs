@@ -93,7 +93,7 @@ fn examine(
     let report = match check(open, reference, Depth::Full, &mut progress) {
         Ok(report) => report,
         Err(error) => {
-            note(&format!("{error:#}"));
+            error.report();
             failed.push(name.clone());
             return Ok(None);
         }

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use train::{Instruction, LeftOut, Pictures, RowReport};
 use vision::{EncoderSource, Viewer, read_picture};
 
+use crate::adapters::unknown;
 use crate::error::Error;
 use crate::failure::Result;
 use crate::model::Base;
@@ -69,18 +70,8 @@ fn open(path: &Path, tell: &dyn Fn(&str)) -> vision::Result<EncoderSource> {
         return EncoderSource::embedded(CONFIG, WEIGHTS, PREPROCESSING);
     }
     let source = EncoderSource::open(path)?;
-    match source.unknown_keys() {
-        [] => {}
-        keys => tell(&format!(
-            "{}: {} settings are not known and not used: {}",
-            path.display(),
-            keys.len(),
-            keys.iter()
-                .take(TOLD)
-                .map(|key| key.escape_debug().to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-        )),
+    if let Some(words) = unknown(source.unknown_keys()) {
+        tell(&format!("{}: {words}", path.display()));
     }
     Ok(source)
 }
@@ -182,7 +173,7 @@ impl RowImageArgs {
     }
 }
 
-/// Broken images or settings that a message names.
+/// Broken images that a message names.
 const TOLD: usize = 5;
 
 /// Says that images are not looked at, where rows name some.

@@ -34,6 +34,7 @@ mod progress;
 mod recipe;
 mod rows;
 mod sampling;
+mod shown;
 mod train;
 mod transfer;
 mod version;

@@ -15,6 +15,8 @@ pub struct Args {
 pub fn run(args: &Args, command: clap::Command) -> Result {
     let Args { folder } = args;
     std::fs::create_dir_all(folder).map_err(Error::file(folder, "make the folder"))?;
+    // The long version tells of the machine that this runs on, and not of the one that reads the pages.
+    let command = command.long_version(env!("CARGO_PKG_VERSION"));
     clap_mangen::generate_to(command, folder).map_err(Error::file(folder, "write man pages"))?;
     Ok(())
 }

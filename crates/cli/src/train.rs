@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSummary, ImageConfig};
 use clap::ValueEnum;
-use llama::{NoAdapter, Tokenizer};
 use serde_json::json;
 use train::{
-    ByPictures, ImageRef, Instruction, Job, Length, Method, Part, Pictures, RowReport, Rows,
-    TrainConfig, answer_rows, split_rows,
+    Instruction, Job, Length, Method, Part, Pictures, RowReport, Rows, TrainConfig, split_rows,
 };
 
 use crate::adapters::note_unknown;
@@ -23,6 +21,7 @@ use crate::profile::Profile;
 use crate::progress::Progress;
 use crate::recipe::{self, BuiltIn};
 use crate::rows::RowArgs;
+use crate::shown::show_answers;
 
 /// Teach a model from instructions: the result is an adapter in a folder of its own.
 ///
@@ -262,7 +261,11 @@ impl Args {
     /// How the adapter of `--from-adapter` sees images, if it does.
     fn started_with(&self) -> Result<Option<ImageConfig>> {
         let started = self.from_adapter.as_deref().map(AdapterSummary::read).transpose()?;
-        self.from_adapter.as_deref().into_iter().for_each(note_unknown);
+        if let Some(path) = &self.from_adapter
+            && !self.quiet
+        {
+            note_unknown(path);
+        }
         Ok(started.and_then(|summary| summary.image))
     }
 
@@ -360,56 +363,4 @@ fn new_folder(model_name: &str) -> PathBuf {
     let name = name.strip_suffix(".gguf").unwrap_or(&name);
     let folder = |n: usize| Path::new("adapters").join(format!("{name}-{n}"));
     (1..=usize::MAX).map(folder).find(|folder| !folder.exists()).expect("some number is free")
-}
-
-/// Shows three held-out instructions, answered by the base and by the adapted model.
-fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> Result {
-    const SHOWN: usize = 3;
-    let rows = if job.eval_rows.is_empty() { job.train_rows } else { job.eval_rows };
-    let rows = few(rows, SHOWN);
-    let answers = |llama: &llama::Llama, adapter: &dyn ByPictures| {
-        answer_rows(llama, adapter, tokenizer, &rows, SHOWN, &mut |_| {})
-    };
-    let before = answers(&base.llama, &NoAdapter)?;
-    let after = job.learner()?.with(&base.llama, job.pictures, answers)?;
-    for ((row, before), after) in rows.iter().zip(before).zip(after) {
-        let input = if row.input.is_empty() {
-            String::new()
-        } else {
-            format!(" [{}]", one_line(&row.input))
-        };
-        let image = row.image.as_deref().and_then(|image| ImageRef::parse(image).ok());
-        let input = input + &image.map_or(String::new(), |image| format!(" ({image})"));
-        note(&format!("\n  {}{input}", one_line(&row.instruction)));
-        note(&format!("    base:    {}", one_line(&before)));
-        note(&format!("    adapted: {}", one_line(&after)));
-    }
-    Ok(())
-}
-
-/// Rows to show: spread over all, since neighbours are often of a kind, and of different kinds where
-/// tags tell them.
-fn few(rows: &[Instruction], most: usize) -> Vec<Instruction> {
-    let count = most.min(rows.len());
-    let mut shown = Vec::<Instruction>::with_capacity(count);
-    for i in 0..count {
-        let from = &rows[i * rows.len() / count..];
-        let is_new = |row: &&Instruction| {
-            let kind = row.tags.first();
-            kind.is_none() || shown.iter().all(|other| other.tags.first() != kind)
-        };
-        let row = from.iter().find(is_new).unwrap_or(&from[0]);
-        shown.push(row.clone());
-    }
-    shown
-}
-
-/// A text on one line of a screen.
-fn one_line(text: &str) -> String {
-    const WIDTH: usize = 100;
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= WIDTH {
-        return line;
-    }
-    line.chars().take(WIDTH - 1).chain(['…']).collect()
 }

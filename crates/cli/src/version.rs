@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use device::{BACKENDS, Backend};
+use device::BACKENDS;
 use kernels::cpu::simd::Level;
 
 /// What a report of a fault should begin with; the name of the program comes before it.
@@ -19,12 +19,10 @@ pub static LONG: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Where the kernels compute: asked of the devices themselves, but of none that would have to start first.
+/// The backends of this build whose layers are fused; a test of `device` holds the table against the devices.
 fn fused() -> String {
-    let candidates = BACKENDS.iter().filter(|backend| backend.compiled && backend.fused);
-    let is_fused =
-        |backend: &&Backend| device::open(backend.name).is_ok_and(|open| open.info.fused);
-    let names = candidates.filter(is_fused).map(|backend| backend.name).collect::<Vec<_>>();
+    let fused = BACKENDS.iter().filter(|backend| backend.compiled && backend.fused);
+    let names = fused.map(|backend| backend.name).collect::<Vec<_>>();
     match names[..] {
         [] => "none: no backend of this build has fused layers".into(),
         _ => format!("fused layers on {}", names.join(", ")),

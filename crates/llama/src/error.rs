@@ -224,6 +224,20 @@ impl Error {
         move |source| Self::Write { path, source }
     }
 
+    pub(crate) fn tensor_type(
+        path: &Path,
+        tensor: &str,
+        found: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::TensorType {
+            path: path.into(),
+            tensor: tensor.into(),
+            found: found.to_string(),
+            expected: expected.into(),
+        }
+    }
+
     pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {
         Self::Format { path: path.into(), format: "JSON", reason: error.to_string() }
     }

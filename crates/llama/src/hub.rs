@@ -12,24 +12,12 @@ use hf_hub::{Cache, CacheRepo};
 
 use crate::error::{Error, Result};
 use crate::gguf::split;
-use crate::weights::huggingface;
+use crate::tokenizer_files::OPTIONAL;
+use crate::vocabulary::vocab_merges;
+use crate::weights::huggingface::{self, WEIGHTS};
 
-/// Small files that a model may have beside `config.json` and its tokenizer.
-const OPTIONAL: [&str; 5] = [
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "generation_config.json",
-    "chat_template.jinja",
-];
 /// Forms of a tokenizer, the best one first.
-const TOKENIZERS: [&[&str]; 3] =
-    [&["tokenizer.json"], &["tokenizer.model"], &["vocab.json", "merges.txt"]];
-/// What weights may lie in, the better first, and the index of their shards.
-const WEIGHTS: [(&str, &str); 2] = [
-    ("model.safetensors", "model.safetensors.index.json"),
-    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-];
+const TOKENIZERS: [&[&str]; 3] = [&["tokenizer.json"], &["tokenizer.model"], &vocab_merges::FILES];
 
 /// How far the download of a file has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,19 +155,18 @@ impl Fetch<'_> {
         Ok(folder)
     }
 
-    /// The weights, in one file or in shards.
+    /// The weights that [`huggingface::open_weights`] would open, in one file or in shards.
     fn weights(&mut self) -> Result<Vec<PathBuf>> {
-        for (single, index) in WEIGHTS {
-            if let Some(index) = self.optional(index)? {
-                let shards = huggingface::shards(&index)?;
-                return shards.iter().map(|shard| self.file(shard)).collect();
-            }
-            if let Some(file) = self.optional(single)? {
+        for name in WEIGHTS {
+            let Some(file) = self.optional(name)? else { continue };
+            if !huggingface::is_index(name) {
                 return Ok(vec![file]);
             }
+            let shards = huggingface::shards(&file)?;
+            return shards.iter().map(|shard| self.file(shard)).collect();
         }
         // Nothing of all that is there: the error is about the usual one.
-        self.file(WEIGHTS[0].0).map(|file| vec![file])
+        self.file(WEIGHTS[0]).map(|file| vec![file])
     }
 
     /// The files of the tokenizer, in the first form that the repository has.
@@ -213,12 +200,11 @@ impl Fetch<'_> {
         let config = self.cached.get("config.json")?;
         let is_cached = |names: &&[&str]| names.iter().all(|name| self.cached.get(name).is_some());
         TOKENIZERS.iter().find(|names| is_cached(names))?;
-        let is_whole = |(single, index): &(&str, &str)| match self.cached.get(index) {
-            Some(index) => huggingface::shards(&index)
-                .is_ok_and(|shards| shards.iter().all(|shard| self.cached.get(shard).is_some())),
-            None => self.cached.get(single).is_some(),
-        };
-        WEIGHTS.iter().any(is_whole).then(|| config.parent().map(Path::to_owned))?
+        let (name, file) = WEIGHTS.iter().find_map(|name| Some((name, self.cached.get(name)?)))?;
+        let is_whole = !huggingface::is_index(name)
+            || huggingface::shards(&file)
+                .is_ok_and(|shards| shards.iter().all(|shard| self.cached.get(shard).is_some()));
+        is_whole.then(|| config.parent().map(Path::to_owned))?
     }
 
     /// A file that must be there.

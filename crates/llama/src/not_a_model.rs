@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::gguf::split::is_later_part;
+use crate::weights::huggingface::{self, WEIGHTS};
 use crate::weights::meta::PARAMS_FILE;
 use crate::weights::{FileKind, WeightFile};
 
@@ -15,6 +16,17 @@ use crate::weights::{FileKind, WeightFile};
 const ADAPTER_SETTINGS: [&str; 2] = ["adapter_config.json", "llama_adapter.json"];
 /// How the name of litgpt's adapters ends.
 const LITGPT_ADAPTER: &str = ".pth.adapter";
+/// What is said of litgpt's models.
+const LITGPT_MODEL: &str =
+    "it is litgpt's, whose models are not read: give the Hugging Face folder that it was made from";
+/// Weights of other programs, and what they are.
+const FOREIGN: [(&str, &str); 5] = [
+    ("tf_model.h5", "TensorFlow's"),
+    ("flax_model.msgpack", "Flax's"),
+    ("model.onnx", "ONNX's"),
+    ("rust_model.ot", "rust-bert's"),
+    ("consolidated.safetensors", "Mistral's own format's"),
+];
 /// Parts of the names of an adapter's tensors, in every format that adapters have.
 const ADAPTER_TENSORS: [&str; 7] = [
     "adaption_prompt",
@@ -33,10 +45,7 @@ const ADAPTER_TENSORS: [&str; 7] = [
 /// [`Error::NotAModel`] where there are several to choose from; [`Error::Read`].
 pub(crate) fn only_gguf(folder: &Path) -> Result<Option<PathBuf>> {
     let mut found = names(folder)?;
-    found.retain(|name| {
-        Path::new(name).extension().is_some_and(|extension| extension == "gguf")
-            && !name.starts_with("mmproj")
-    });
+    found.retain(|name| is_gguf(name));
     // Of a split file whose first part is missing, another one tells so.
     if found.iter().any(|name| !is_later_part(name)) {
         found.retain(|name| !is_later_part(name));
@@ -53,27 +62,60 @@ pub(crate) fn only_gguf(folder: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The error about a folder that has no `config.json`.
+fn is_gguf(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "gguf")
+        && !name.starts_with("mmproj")
+}
+
+/// The error about a folder that has no `config.json`, or no weights.
 pub(crate) fn folder(path: &Path) -> Error {
     let names = names(path).unwrap_or_default();
     let has = |name: &str| names.iter().any(|other| other == name);
+    let find = |test: &dyn Fn(&str) -> bool| names.iter().find(|name| test(name));
+    if huggingface::has_weights(path) {
+        return no_model(path, without_config(&names));
+    }
     if let Some(settings) = ADAPTER_SETTINGS.iter().find(|name| has(name)) {
         return adapter(path, Some(&path.join(settings)));
     }
-    let find = |test: &dyn Fn(&str) -> bool| names.iter().find(|name| test(name));
     if find(&|name| name.ends_with(LITGPT_ADAPTER)).is_some() {
         return adapter(path, None);
     }
+    let reason = if has("lit_model.pth") {
+        LITGPT_MODEL.into()
+    } else if let Some((name, whose)) = FOREIGN.iter().find(|(name, _)| has(name)) {
+        format!("its weights are {whose} ({name}), which is not read")
+    } else if !has("config.json") {
+        without_config(&names)
+    } else if let Some(part) = find(&is_part) {
+        format!("it has {part}, and no index of such parts ({} or {})", WEIGHTS[1], WEIGHTS[3])
+    } else {
+        let ggufs = names.iter().filter(|name| is_gguf(name)).cloned().collect::<Vec<_>>();
+        let ggufs = match &ggufs[..] {
+            [] => String::new(),
+            ggufs => format!("; it has GGUF files, give one of them: {}", ggufs.join(", ")),
+        };
+        format!("it has no weights: none of {}{ggufs}", WEIGHTS.join(", "))
+    };
+    no_model(path, reason)
+}
+
+/// Whether a file is named as one of several of Hugging Face's.
+fn is_part(name: &str) -> bool {
+    ["model-", "pytorch_model-"].iter().any(|start| name.starts_with(start))
+        && [".safetensors", ".bin"].iter().any(|end| name.ends_with(end))
+}
+
+/// What a folder with these files is that has no `config.json`.
+fn without_config(names: &[String]) -> String {
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let find = |test: &dyn Fn(&str) -> bool| names.iter().find(|name| test(name));
     let is_weights = |name: &str| {
         let extension = Path::new(name).extension().and_then(OsStr::to_str);
         extension == Some("safetensors")
             || extension == Some("bin") && name.starts_with("pytorch_model")
     };
-    let reason = if has("lit_model.pth") {
-        "it is litgpt's, whose models are not read: give the Hugging Face folder that it was made \
-         from"
-            .into()
-    } else if let Some(shard) = find(&|name| name.starts_with("consolidated.")) {
+    if let Some(shard) = find(&|name| name.starts_with("consolidated.")) {
         format!("it has Meta's {shard} without {PARAMS_FILE}")
     } else if let Some(weights) = find(&is_weights) {
         format!("it has {weights}, and no config.json")
@@ -85,8 +127,7 @@ pub(crate) fn folder(path: &Path) -> Error {
         format!("it has a tokenizer, {name}, and neither config.json nor weights")
     } else {
         "the folder has no config.json".into()
-    };
-    no_model(path, reason)
+    }
 }
 
 /// The error about a file that is of this kind and no GGUF.
@@ -96,7 +137,7 @@ pub(crate) fn file(path: &Path, kind: FileKind) -> Error {
     if !is_weights {
         let reason = match &*name {
             "config.json" | PARAMS_FILE => "a config alone is no model: give its folder",
-            "adapter_config.json" | "llama_adapter.json" => return adapter(path, Some(path)),
+            name if ADAPTER_SETTINGS.contains(&name) => return adapter(path, Some(path)),
             _ if name.ends_with(".index.json") => "an index alone is no model: give its folder",
             _ if name.starts_with("tokenizer") => "a tokenizer alone is no model: give its folder",
             _ if name.ends_with(".safetensors") => "weights alone are no model: give their folder",
@@ -115,9 +156,7 @@ pub(crate) fn file(path: &Path, kind: FileKind) -> Error {
     let reason = if any("tok_embeddings.weight") {
         format!("it is a shard of Meta's: give its folder, with {PARAMS_FILE}")
     } else if any("transformer.wte.weight") && any("attn.qkv.weight") {
-        "it is litgpt's, whose models are not read: give the Hugging Face folder that it was made \
-         from"
-            .into()
+        LITGPT_MODEL.into()
     } else if path.with_file_name("config.json").exists() {
         "weights alone are no model: give their folder, which has a config.json".into()
     } else {
@@ -144,7 +183,8 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn no_model(path: &Path, reason: String) -> Error {
+/// The error about a path that is no model, with the reason.
+pub(crate) fn no_model(path: &Path, reason: String) -> Error {
     Error::NotAModel { path: path.into(), reason }
 }
 
@@ -191,6 +231,43 @@ mod tests {
             let message = told(files, "");
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn a_folder_without_weights_is_told_the_same_with_a_config_and_without() {
+        let settings: (&str, &[u8]) =
+            ("adapter_config.json", br#"{"base_model_name_or_path": "owner/base"}"#);
+        let config = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 3}"#;
+        let loaded = |files: &[(&str, &[u8])]| {
+            let folder = tempfile::tempdir().unwrap();
+            for (name, bytes) in files {
+                fs::write(folder.path().join(name), bytes).unwrap();
+            }
+            let without = ModelSource::open(folder.path()).unwrap_err();
+            fs::write(folder.path().join("config.json"), config).unwrap();
+            let source = ModelSource::open(folder.path()).unwrap();
+            let with = source.stored_precision().unwrap_err();
+            [without, with]
+                .map(|error| error.to_string().replace(&*folder.path().to_string_lossy(), "F"))
+        };
+        for (files, expected) in [
+            (&[settings][..], "F: this is an adapter, not a model (it was made for `owner/base`)"),
+            (&[("lit_model.pth", b"x")], "it is litgpt's, whose models"),
+            (&[("b.onnx", b"x"), ("model.onnx", b"x")], "its weights are ONNX's (model.onnx)"),
+            (&[("consolidated.safetensors", b"x")], "its weights are Mistral's own format's"),
+        ] {
+            for message in loaded(files) {
+                assert!(message.contains(expected), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_beside_the_settings_of_an_adapter_lack_a_config() {
+        let files: [(&str, &[u8]); 2] =
+            [("adapter_config.json", b"{}"), ("model.safetensors", b"x")];
+        assert!(told(&files, "").contains("it has model.safetensors, and no config.json"));
     }
 
     #[test]

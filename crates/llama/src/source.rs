@@ -22,7 +22,8 @@ use crate::weights::{
     huggingface, refuse_quantised_config, refuse_quantised_tensors, settle_head,
 };
 
-/// A model that can be loaded. Opening one reads its config only.
+/// A model that can be loaded. Opening one reads its config, and of its weights what the config leaves
+/// open.
 #[derive(Debug, Clone)]
 pub struct ModelSource {
     path: PathBuf,
@@ -92,22 +93,44 @@ impl ModelSource {
 
     fn open_folder(path: PathBuf) -> Result<Self> {
         let file = path.join("config.json");
+        let has_params = path.join(meta::PARAMS_FILE).exists();
+        if !file.exists() && has_params && meta::has_shards(&path)? {
+            return Self::open_meta(path);
+        }
         // Beside a GGUF lies a config.json of a line, which names the family.
-        if (!file.exists() || !huggingface::has_weights(&path))
-            && let Some(gguf) = not_a_model::only_gguf(&path)?
-        {
-            return Self::open_gguf(gguf);
+        let several = if file.exists() && huggingface::has_weights(&path) {
+            None
+        } else {
+            match not_a_model::only_gguf(&path) {
+                Ok(Some(gguf)) => return Self::open_gguf(gguf),
+                Ok(None) => None,
+                Err(error) => Some(error),
+            }
+        };
+        if file.exists() {
+            return match (Self::open_config(path, &file), several) {
+                // No config of a model: GGUFs are all there is.
+                (Err(_), Some(several)) => Err(several),
+                // A whole one, whose weights are missing: loading tells.
+                (opened, _) => opened,
+            };
         }
-        if !file.exists() && path.join(meta::PARAMS_FILE).exists() {
-            let (config, source) = meta::open(&path)?;
-            return Ok(Self { path, config, place: Place::Meta(source) });
+        match several {
+            Some(error) => Err(error),
+            None if has_params => Self::open_meta(path),
+            None => Err(not_a_model::folder(&path)),
         }
-        if !file.exists() {
-            return Err(not_a_model::folder(&path));
-        }
-        let text = files::read_text(&file)?;
+    }
+
+    fn open_meta(path: PathBuf) -> Result<Self> {
+        let (config, source) = meta::open(&path)?;
+        Ok(Self { path, config, place: Place::Meta(source) })
+    }
+
+    fn open_config(path: PathBuf, file: &Path) -> Result<Self> {
+        let text = files::read_text(file)?;
         refuse_quantised_config(&path, &text)?;
-        let config = huggingface::parse_config(&file, &text)?;
+        let config = huggingface::parse_config(file, &text)?;
         Ok(Self { path, config, place: Place::Folder }.with_head())
     }
 
@@ -126,14 +149,15 @@ impl ModelSource {
     /// A model whose files are part of the program, as `include_bytes!` gives them.
     ///
     /// # Errors
-    /// As [`huggingface::parse_config`]; the weights and the tokenizer are looked at when they are
-    /// loaded.
+    /// As [`huggingface::parse_config`], and [`Error::Quantised`]; the weights and the tokenizer are
+    /// looked at when they are loaded.
     pub fn embedded(
         config_json: &'static str,
         safetensors: &'static [u8],
         tokenizer_json: &'static [u8],
     ) -> Result<Self> {
         let path = PathBuf::from(EMBEDDED);
+        refuse_quantised_config(&path, config_json)?;
         let config = huggingface::parse_config(&path, config_json)?;
         let files = Embedded {
             config: config_json,
@@ -176,9 +200,9 @@ impl ModelSource {
     /// Loads the weights in `precision`, as [`weights::load`] does.
     ///
     /// # Errors
-    /// [`Error::NotAModel`] if there are no weights, [`Error::Quantised`] and [`Error::TensorType`]
-    /// for those in forms that are not read, [`Error::Weights`] if they do not fit the config,
-    /// [`Error::Format`] or [`Error::Read`].
+    /// [`Error::NotAModel`] or [`Error::AdapterAsModel`] if there are no weights,
+    /// [`Error::Quantised`] and [`Error::TensorType`] for those in forms that are not read,
+    /// [`Error::Weights`] if they do not fit the config, [`Error::Format`] or [`Error::Read`].
     pub fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
         weights::load(self.config.clone(), &*self.weights()?, precision, device)
     }
@@ -256,12 +280,51 @@ impl ModelSource {
 mod tests {
     use super::*;
 
+    const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 3}"#;
+
+    #[test]
+    fn of_several_ggufs_the_one_to_open_is_asked_for_only_where_nothing_else_is_a_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let told = || ModelSource::open(folder.path()).unwrap_err().to_string();
+        write("a.gguf", "x");
+        write("b.gguf", "x");
+        let several = "it has several, give one of them: a.gguf, b.gguf";
+        assert!(told().ends_with(several), "{}", told());
+        // Of a line, as it lies beside GGUFs.
+        write("config.json", r#"{"model_type": "llama"}"#);
+        assert!(told().ends_with(several), "{}", told());
+        // Of a model without its weights.
+        write("config.json", CONFIG);
+        let source = ModelSource::open(folder.path()).unwrap();
+        let error = source.stored_precision().unwrap_err().to_string();
+        assert!(error.contains("it has no weights: none of model.safetensors"), "{error}");
+        assert!(error.ends_with("give one of them: a.gguf, b.gguf"), "{error}");
+        // Meta's: the error is about its shard.
+        std::fs::remove_file(folder.path().join("config.json")).unwrap();
+        write("params.json", "{}");
+        assert!(told().ends_with(several), "{}", told());
+        write("consolidated.00.pth", "x");
+        assert!(told().contains("consolidated.00.pth: "), "{}", told());
+    }
+
+    #[test]
+    fn what_is_quantised_is_refused_in_a_program_too() {
+        let quantised =
+            r#"{"model_type": "llama", "quantization_config": {"quant_method": "fp8"}}"#;
+        let error = ModelSource::embedded(quantised, b"", b"").unwrap_err().to_string();
+        assert!(
+            error.starts_with("the built-in model: the weights are quantised by FP8"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn a_folder_without_weights_opens_and_does_not_load() {
         let folder = tempfile::tempdir().unwrap();
-        let config = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4,
-            "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 3}"#;
-        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        std::fs::write(folder.path().join("config.json"), CONFIG).unwrap();
         let source = ModelSource::open(folder.path()).unwrap();
         assert_eq!(source.config().head_dim, 2);
         let error = source.load(Precision::F32, &testing::flex()).unwrap_err();

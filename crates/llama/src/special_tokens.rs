@@ -7,7 +7,7 @@
 //! Source: `transformers`, `tokenization_utils_base.py`, `_from_pretrained`, and
 //! `tokenization_utils_tokenizers.py`, `TokenizersBackend.__init__`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
@@ -15,6 +15,9 @@ use tokenizers::AddedToken;
 /// Names that come first, in this order.
 const STANDARD: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// Named as tokens are, and none: whether texts begin and end with one.
+const SWITCHES: [&str; 2] = ["add_bos_token", "add_eos_token"];
 
 /// Tokens that stand for something, and tokens that are one piece.
 #[derive(Debug, Default)]
@@ -48,8 +51,10 @@ impl SpecialTokens {
             match (extra.as_mut(), more) {
                 (None, more) => extra = more,
                 (Some(Value::Array(extra)), Some(Value::Array(more))) => {
-                    let new = more.into_iter().filter(|token| !extra.contains(token));
-                    extra.extend(new.collect::<Vec<_>>());
+                    let known = extra.iter().map(Value::to_string).collect::<HashSet<_>>();
+                    extra.extend(
+                        more.into_iter().filter(|token| !known.contains(&token.to_string())),
+                    );
                 }
                 (Some(_), _) => {}
             }
@@ -73,13 +78,11 @@ impl SpecialTokens {
                 tokens.added = by_id.collect();
             }
             (None, Some(Value::Object(ids))) => {
-                let special = |text: &str| {
-                    let mut special = tokens.named.iter().map(|(_, token)| token);
-                    special.any(|token| token.content == text)
-                        || tokens.extra.iter().any(|token| token.content == text)
-                };
+                let special = tokens.special().map(|token| &*token.content);
+                let special = special.collect::<HashSet<_>>();
                 let by_id = ids.iter().filter_map(|(text, id)| {
-                    Some((id.as_u64()?, AddedToken::from(text.as_str(), special(text))))
+                    let is_special = special.contains(text.as_str());
+                    Some((id.as_u64()?, AddedToken::from(text.as_str(), is_special)))
                 });
                 tokens.added = by_id.collect();
             }
@@ -91,9 +94,10 @@ impl SpecialTokens {
     /// Takes the `*_token` fields.
     fn name(&mut self, settings: &Map<String, Value>) {
         let standard = STANDARD.iter().filter_map(|name| settings.get_key_value(*name));
-        let own = settings
-            .iter()
-            .filter(|(name, _)| name.ends_with("_token") && !STANDARD.contains(&name.as_str()));
+        let own = settings.iter().filter(|(name, _)| {
+            name.ends_with("_token")
+                && STANDARD.iter().chain(&SWITCHES).all(|other| *other != name.as_str())
+        });
         for (name, value) in standard.chain(own) {
             match special(value) {
                 Some(token) if !token.content.is_empty() => self.named.push((name.clone(), token)),
@@ -117,20 +121,26 @@ impl SpecialTokens {
     /// ids that the files give them, then by their names: what transformers does, whatever ids
     /// files claim.
     pub(crate) fn add_to(&self, inner: &mut tokenizers::Tokenizer) {
-        let has_name = |text: &str| self.named.iter().any(|(_, token)| token.content == text);
+        let named = self.named.iter().map(|(_, token)| &*token.content).collect::<HashSet<_>>();
         let mut new = Vec::new();
         for token in self.added.values() {
-            let special = token.special || has_name(&token.content);
+            let special = token.special || named.contains(&*token.content);
             new.push(AddedToken { special, ..token.clone() });
         }
-        let known = inner.get_added_tokens_decoder();
-        for token in self.named.iter().map(|(_, token)| token).chain(&self.extra) {
-            let is_known = known.values().chain(&new).any(|other| other.content == token.content);
-            if !is_known {
+        let decoder = inner.get_added_tokens_decoder();
+        let known = decoder.values().chain(self.added.values());
+        let mut known = known.map(|token| &*token.content).collect::<HashSet<_>>();
+        for token in self.special() {
+            if known.insert(&token.content) {
                 new.push(token.clone());
             }
         }
         inner.add_tokens(&new);
+    }
+
+    /// Those with a name, and those that are special without.
+    fn special(&self) -> impl Iterator<Item = &AddedToken> {
+        self.named.iter().map(|(_, token)| token).chain(&self.extra)
     }
 
     /// Texts by name.
@@ -171,4 +181,29 @@ fn described(value: &Value, special: bool) -> Option<AddedToken> {
         normalized: flag("normalized").unwrap_or(!special),
         ..token
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_switch_is_no_token_whatever_it_holds() {
+        let settings = json!({"add_bos_token": "<x>", "add_eos_token": true, "eos_token": "<e>"});
+        let texts = SpecialTokens::new(Some(&settings), None, None).texts();
+        assert_eq!(texts, [("eos_token".to_owned(), "<e>".to_owned())].into());
+    }
+
+    #[test]
+    fn a_token_of_several_files_is_added_once() {
+        let settings = json!({"eos_token": "<e>", "extra_special_tokens": ["<e>", "<f>"]});
+        let map = json!({"pad_token": "<e>", "extra_special_tokens": ["<f>", "<g>"]});
+        let tokens = SpecialTokens::new(Some(&settings), Some(&map), Some(&json!({"<e>": 9})));
+        let mut inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
+        tokens.add_to(&mut inner);
+        let ids = ["<e>", "<f>", "<g>"].map(|text| inner.token_to_id(text));
+        assert_eq!((ids, inner.get_vocab_size(true)), ([Some(0), Some(1), Some(2)], 3));
+    }
 }

@@ -15,6 +15,15 @@ use crate::settings::UnusedSettings;
 use crate::special_tokens::SpecialTokens;
 use crate::tokenizer::Tokenizer;
 
+/// Files that a model may have beside `config.json` and its tokenizer.
+pub(crate) const OPTIONAL: [&str; 5] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
+
 /// What a model's files say beside the tokenizer itself. Each may be absent.
 ///
 /// Where they disagree, what counts is what transformers takes:
@@ -25,8 +34,11 @@ use crate::tokenizer::Tokenizer;
 /// - a text to learn from ends in the `eos_token` of these, and in the first of the ids below if
 ///   there is none;
 /// - an answer ends at the `eos_token_id` of `generation_config.json`, in its absence of
-///   `config.json`, and at the end of a text to learn from in any case, so that an answer stops
-///   where the model was taught to.
+///   `config.json`, and, unlike there, at the end of a text to learn from in any case, so that an
+///   answer stops where the model was taught to.
+///
+/// Also unlike there, `config.json` counts where `generation_config.json` exists and names no id:
+/// with transformers such a model never ends an answer.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles {
     /// `config.json`
@@ -55,13 +67,14 @@ impl TokenizerFiles {
         };
         let json =
             |name: &str| text(name)?.map(|text| Self::parse(&folder.join(name), &text)).transpose();
+        let [settings, special_tokens_map, added_tokens, generation, template] = OPTIONAL;
         Ok(Self {
             config: json("config.json")?,
-            generation_config: json("generation_config.json")?,
-            tokenizer_config: json("tokenizer_config.json")?,
-            special_tokens_map: json("special_tokens_map.json")?,
-            added_tokens: json("added_tokens.json")?,
-            chat_template: text("chat_template.jinja")?,
+            generation_config: json(generation)?,
+            tokenizer_config: json(settings)?,
+            special_tokens_map: json(special_tokens_map)?,
+            added_tokens: json(added_tokens)?,
+            chat_template: text(template)?,
         })
     }
 
@@ -85,7 +98,10 @@ impl TokenizerFiles {
             special.stand_in(name, text, inner);
         }
         special.add_to(inner);
-        // These classes make their own, and look past what `tokenizer.json` says of it.
+        // These classes put a space before a text or not, whatever `tokenizer.json` says. From its
+        // version 5 on transformers also has them split a text their own way, without the `Digits`
+        // before `ByteLevel` of SmolLM's file. The file's way is kept: the model was trained with
+        // it, and transformers 4 and llama.cpp keep it too.
         if matches!(self.class(), "GPT2Tokenizer" | "Qwen2Tokenizer") {
             let adds = self.setting("add_prefix_space") == Some(&Value::Bool(true));
             set_space_prefix(inner, adds);
@@ -127,7 +143,7 @@ impl TokenizerFiles {
         self.setting("legacy") == Some(&Value::Bool(true))
     }
 
-    /// Ids that `generation_config.json`, or in its silence `config.json`, gives for a key.
+    /// Ids that `generation_config.json`, or where it has none `config.json`, gives for a key.
     fn ids(&self, key: &str) -> Vec<u32> {
         let id = |value: &Value| value.as_u64().map(|id| u32::try_from(id).unwrap_or(u32::MAX));
         let ids = |file: &Option<Value>| match file.as_ref().and_then(|json| json.get(key)) {

@@ -122,13 +122,18 @@ impl<'a> Fields<'a> {
 
 /// The names of all fields of an object, for messages.
 pub(crate) fn names(values: &Map<String, Value>) -> String {
+    name_list(&values.keys().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Names from a file, for messages. There may be as many as it has bytes.
+pub(crate) fn name_list(names: &[&str]) -> String {
     /// Names that a message has, and letters of each.
     const TOLD: (usize, usize) = (8, 40);
-    let told = values
-        .keys()
+    let told = names
+        .iter()
         .take(TOLD.0)
         .map(|name| format!("`{}`", name.chars().take(TOLD.1).collect::<String>().escape_debug()));
-    let more = if values.len() > TOLD.0 { ", ..." } else { "" };
+    let more = if names.len() > TOLD.0 { ", ..." } else { "" };
     told.collect::<Vec<_>>().join(", ") + more
 }
 

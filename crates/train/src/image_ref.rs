@@ -50,10 +50,14 @@ pub(crate) fn is_data(text: &str) -> bool {
 /// What a path begins with whose bytes are written as `%FF`.
 const FILE: &str = "file://";
 
-/// A path as the text of an image: as it is, or, if it is no UTF-8, as `file://` with `%FF` for such
-/// bytes. Where paths are not made of bytes, what is no text in them is lost.
+/// A path as the text of an image, which [`path_of`] reads: as it is, or, if it is no UTF-8 or would be
+/// read as something else, as `file://` with `%FF` for such bytes. Where paths are not made of bytes,
+/// what is no text in them is lost.
 pub(crate) fn path_text(path: &Path) -> String {
-    if let Some(text) = path.to_str() {
+    let others = ["data:", FILE, "http://", "https://"];
+    let is_plain =
+        |text: &&str| text.trim() == *text && !others.iter().any(|start| text.starts_with(*start));
+    if let Some(text) = path.to_str().filter(is_plain) {
         return text.into();
     }
     #[cfg(unix)]
@@ -70,9 +74,21 @@ pub(crate) fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// The path that [`path_text`] wrote behind its `file://`.
-fn path_of(text: &str) -> PathBuf {
-    let digits = |at: usize| u8::from_str_radix(text.get(at + 1..at + 3)?, 16).ok();
+/// The path that an image's text means: behind `file://` with `%FF` for bytes, or as it stands.
+pub(crate) fn path_of(text: &str) -> Cow<'_, Path> {
+    match text.strip_prefix(FILE) {
+        Some(coded) => decoded(coded).into(),
+        None => Path::new(text).into(),
+    }
+}
+
+/// A path whose bytes may be written as `%FF`.
+fn decoded(text: &str) -> PathBuf {
+    let digits = |at: usize| {
+        // `from_str_radix` would take a sign.
+        let two = text.get(at + 1..at + 3)?;
+        if two.starts_with('+') { None } else { u8::from_str_radix(two, 16).ok() }
+    };
     let mut bytes = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(&byte) = text.as_bytes().get(at) {
@@ -104,11 +120,8 @@ impl<'a> ImageRef<'a> {
         if text.trim().is_empty() {
             return Err(bad("an empty text".into(), "expected a path".into()));
         }
-        if let Some(path) = text.strip_prefix(FILE) {
-            return Ok(Self::Path(path_of(path).into()));
-        }
         let Some(data) = text.strip_prefix("data:") else {
-            return Ok(Self::Path(Path::new(text).into()));
+            return Ok(Self::Path(path_of(text)));
         };
         let (head, encoded) = data.split_once(',').unwrap_or((data, ""));
         let Some(kind) = head.strip_suffix(";base64").filter(|kind| kind.starts_with("image/"))
@@ -165,6 +178,18 @@ mod tests {
         assert_eq!(ImageRef::parse(&text).unwrap(), ImageRef::Path(path.into()));
         for odd in ["file://%", "file://a%f", "file://%ü"] {
             assert!(ImageRef::parse(odd).is_ok(), "{odd}");
+        }
+        assert_eq!(path_of("file://a%+f"), Path::new("a%+f"));
+        assert_eq!(path_of("a%20b"), Path::new("a%20b"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_looks_like_something_else_is_written_as_a_url() {
+        for path in ["data:a.png", "file://a.png", "http://a.png", " a.png"].map(Path::new) {
+            let text = path_text(path);
+            assert!(text.starts_with("file://"), "{text}");
+            assert_eq!(ImageRef::parse(&text).unwrap(), ImageRef::Path(path.into()));
         }
     }
 

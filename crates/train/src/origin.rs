@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::image_ref::{is_data, path_text};
+use crate::image_ref::{is_data, path_of, path_text};
 
 /// Where a record was found.
 pub(crate) struct Origin<'a> {
@@ -28,11 +28,12 @@ impl Origin<'_> {
         }
     }
 
-    /// An image's text for a row: a picture in base64 as it is, `file://` taken off, a relative
-    /// path joined to the folder of images.
+    /// An image's text for a row: a picture in base64 as it is, the path of a `file://`, a relative
+    /// path joined to the folder of images. What a row has is read as itself again.
     pub fn image(&self, text: &str) -> Result<String> {
         let text = text.trim();
-        if text.is_empty() {
+        let path = path_of(text);
+        if path.as_os_str().is_empty() {
             return Err(self.error("the image's path is empty"));
         }
         if is_data(text) {
@@ -45,9 +46,8 @@ impl Origin<'_> {
                 url: text.into(),
             });
         }
-        let file = text.strip_prefix("file://").unwrap_or(text);
-        let Some(folder) = self.images else { return Ok(file.into()) };
-        Ok(path_text(&folder.join(file)))
+        let Some(folder) = self.images else { return Ok(path_text(&path)) };
+        Ok(path_text(&folder.join(path)))
     }
 }
 
@@ -78,6 +78,17 @@ mod tests {
     }
 
     #[test]
+    fn a_url_of_a_file_is_decoded_and_a_path_is_not() {
+        let image = |text: &str| origin(Some("/p")).image(text).unwrap();
+        assert_eq!(image("file:///my%20dir/a.png"), "/my dir/a.png");
+        assert_eq!(image("/my%20dir/a.png"), "/my%20dir/a.png");
+        for text in ["file:///my%20dir/a.png", "file:///d%FF/a.png", "b%20.png"] {
+            let row = image(text);
+            assert_eq!(image(&row), row);
+        }
+    }
+
+    #[test]
     fn a_picture_on_the_network_is_refused_with_advice() {
         let error = origin(None).image("https://example.org/a.png").unwrap_err();
         assert_eq!(
@@ -91,6 +102,7 @@ mod tests {
     fn a_blank_image_is_refused() {
         let error = origin(None).image(" ").unwrap_err();
         assert_eq!(error.to_string(), "rows.json, record 1: the image's path is empty");
+        assert!(origin(None).image("file://").is_err());
         assert_eq!(error.advice(), Some("a row".into()));
     }
 }

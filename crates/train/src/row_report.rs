@@ -17,6 +17,8 @@ pub enum LeftOut {
     EmptyPrompt,
     /// The answer is empty.
     EmptyOutput,
+    /// The answer is a call of a tool in a field that is not read.
+    ToolCall,
     /// A conversation in which nothing is answered.
     NoAnswer,
     /// The prompt alone is longer than a row may be.
@@ -31,6 +33,7 @@ impl LeftOut {
         match self {
             Self::EmptyPrompt => "nothing is asked",
             Self::EmptyOutput => "the answer is empty",
+            Self::ToolCall => "the answer is a call of a tool, which is not read",
             Self::NoAnswer => "nothing is answered",
             Self::TooLong => "the prompt alone is too long",
             Self::BrokenImage => "the image cannot be read",
@@ -98,10 +101,13 @@ impl Places {
         }
     }
 
-    /// `line 3, line 9, ...`
+    /// ` (line 3, line 9, ...)`, or nothing where no place is known.
     fn tell(&self) -> String {
+        if self.first.is_empty() {
+            return String::new();
+        }
         let more = if self.count > self.first.len() { ", ..." } else { "" };
-        self.first.join(", ") + more
+        format!(" ({}{more})", self.first.join(", "))
     }
 }
 
@@ -144,10 +150,10 @@ impl RowReport {
         let rows = |count: usize| if count == 1 { "row is" } else { "rows are" };
         let left_out = self.left_out.iter().map(|(reason, places)| {
             let (count, told) = (places.count, places.tell());
-            format!("{count} {} left out: {} ({told})", rows(count), reason.words())
+            format!("{count} {} left out: {}{told}", rows(count), reason.words())
         });
         let changes = self.changes.iter().map(|(change, places)| {
-            format!("{} {} ({})", places.count, change.words(places.count), places.tell())
+            format!("{} {}{}", places.count, change.words(places.count), places.tell())
         });
         let read_as = (!self.read_as.is_empty()).then(|| format!("read {}", list(&self.read_as)));
         let unused = (!self.unused_fields.is_empty())
@@ -155,15 +161,13 @@ impl RowReport {
         left_out.chain(changes).chain(read_as).chain(unused).collect()
     }
 
-    /// Adds what was found in other data.
+    /// Adds what was found in other data. Where it was found goes: the lines of several files look alike.
     pub fn merge(&mut self, other: Self) {
         fn all<K: Ord>(to: &mut BTreeMap<K, Places>, from: BTreeMap<K, Places>) {
-            for (key, Places { count, first }) in from {
-                let own = to.entry(key).or_default();
-                own.count += count;
-                own.first.extend(first);
-                own.first.truncate(Places::TOLD);
+            for (key, places) in from {
+                to.entry(key).or_default().count += places.count;
             }
+            to.values_mut().for_each(|places| places.first.clear());
         }
         all(&mut self.left_out, other.left_out);
         all(&mut self.changes, other.changes);
@@ -231,6 +235,7 @@ mod tests {
         let (left_out, changes) =
             (&both.left_out[&LeftOut::EmptyOutput], &both.changes[&RowChange::NumberAsText]);
         assert_eq!((left_out.count, changes.count, both.unused_fields["id"]), (14, 4, 4));
+        assert_eq!(both.lines()[0], "14 rows are left out: the answer is empty");
     }
 
     #[test]

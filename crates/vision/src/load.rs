@@ -80,9 +80,11 @@ impl EncoderSource {
     /// As [`open`](Self::open).
     pub fn embedded(config: &str, weights: &'static [u8], preprocessing: &str) -> Result<Self> {
         let path = PathBuf::from(EMBEDDED);
+        refuse_quantised_config(&path, config)?;
         let config = EncoderConfig::parse(&path, config)?;
         let file = SafetensorsFile::new(Bytes::memory(&path, weights))?;
         let tensors = WeightFiles::new(&path, vec![file.into()])?;
+        refuse_quantised_tensors(&path, tensors.shapes())?;
         let preprocessing = Preprocessing::parse(&path, preprocessing)?;
         Self::hugging_face(path, config, tensors, preprocessing)
     }

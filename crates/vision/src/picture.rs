@@ -53,7 +53,7 @@ pub fn picture_of(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     if width > MOST || height > MOST {
         return Err(Error::TooLarge { path: name.into(), width, height, most: MOST });
     }
-    // Resized to what an encoder looks at, such a picture would fill the memory.
+    // Of such a picture the square in the middle shows next to nothing.
     if u64::from(width.max(height)) > MOST_DRAWN_OUT * u64::from(width.min(height)) {
         let reason = format!("it has {width} x {height} pixels, too long and thin to be looked at");
         return Err(broken(reason));

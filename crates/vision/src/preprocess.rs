@@ -93,6 +93,8 @@ impl Preprocessing {
 
     /// The settings, and the keys that nobody knows. What is not there is as transformers has it.
     fn read(path: &Path, json: &Value) -> Result<(Self, Vec<String>)> {
+        /// Times that the resized picture may be larger than the square in its middle, or smaller.
+        const MOST_CUT: usize = 32;
         /// Side that both processors resize and cut to when nothing is said.
         const SIDE: u64 = 224;
         let wrong = |field: &str, expected: &str| Error::Config {
@@ -141,6 +143,10 @@ impl Preprocessing {
         let expected = "a square, with a size from 1 to 4096 as `height` and `width`";
         let image_size =
             side("crop_size", &["height", "width"]).ok_or_else(|| wrong("crop_size", expected))?;
+        // At another size both change alike: what is resized to would vanish.
+        if shorter_side > MOST_CUT * image_size || image_size > MOST_CUT * shorter_side {
+            return Err(wrong("size", "a size within 32 times of crop_size"));
+        }
         let usual = Self::of_family(Family::Clip, image_size);
         let three = |field: &str, usual: [f32; 3]| {
             let Value::Array(numbers) = &json[field] else {
@@ -172,12 +178,17 @@ impl Preprocessing {
 
     /// `[3, image_size, image_size]`
     fn numbers(&self, picture: &RgbImage) -> Vec<f32> {
-        let resized = self.resized(picture);
         let size = self.image_size;
-        let [left, top] = [resized.width(), resized.height()].map(|side| {
-            // Where the picture is smaller than the square, black is around it.
-            (i64::from(side) - size as i64).div_euclid(2)
+        let sides = self.resized(picture);
+        let starts = sides.map(|side| (i64::from(side) - size as i64).div_euclid(2));
+        // All of a long picture may be too much for the memory: only what is seen is made.
+        let [columns, rows] = [0, 1].map(|axis| {
+            let start = starts[axis].max(0) as u32;
+            start..sides[axis].min(start + size as u32)
         });
+        let seen = resample(picture, sides, [columns, rows]);
+        // Where the picture is smaller than the square, black is around it.
+        let [left, top] = starts.map(|start| start.min(0));
         let mut out = Vec::with_capacity(3 * size * size);
         for channel in 0..3 {
             let scale =
@@ -186,7 +197,7 @@ impl Preprocessing {
                 for column in 0..size as i64 {
                     let place =
                         u32::try_from(column + left).ok().zip(u32::try_from(row + top).ok());
-                    let pixel = place.and_then(|(x, y)| resized.get_pixel_checked(x, y));
+                    let pixel = place.and_then(|(x, y)| seen.get_pixel_checked(x, y));
                     out.push(scale(pixel.map_or(0, |pixel| pixel.0[channel])));
                 }
             }
@@ -194,20 +205,17 @@ impl Preprocessing {
         out
     }
 
-    fn resized(&self, picture: &RgbImage) -> RgbImage {
+    /// Width and height that a picture is resized to.
+    fn resized(&self, picture: &RgbImage) -> [u32; 2] {
         let (width, height) = picture.dimensions();
         let shorter = self.shorter_side as u64;
         let longer =
             |long: u32, short: u32| ((shorter * u64::from(long)) / u64::from(short)) as u32;
-        let (to_width, to_height) = if width <= height {
-            (shorter as u32, longer(height, width))
+        if width <= height {
+            [shorter as u32, longer(height, width)]
         } else {
-            (longer(width, height), shorter as u32)
-        };
-        if (to_width, to_height) == (width, height) {
-            return picture.clone();
+            [longer(width, height), shorter as u32]
         }
-        resample(picture, to_width, to_height)
     }
 }
 
@@ -238,6 +246,19 @@ mod tests {
         let pixels = testing::values(plain.pixels(&[picture], &testing::flex()));
         assert_eq!(pixels[16..32], [1.0; 16]);
         assert_eq!((&pixels[..16], &pixels[32..]), (&[0.0; 16][..], &[0.0; 16][..]));
+    }
+
+    #[test]
+    fn the_middle_of_a_picture_that_would_fill_the_memory_is_seen() {
+        // Resized it has 409,600 x 4,096 pixels.
+        let picture =
+            RgbImage::from_fn(1600, 16, |x, _y| Rgb(if x < 800 { [255, 0, 0] } else { [0; 3] }));
+        let settings =
+            Preprocessing { shorter_side: 4096, image_size: 128, mean: [0.0; 3], std: [1.0; 3] };
+        let pixels = testing::values(settings.pixels(&[picture], &testing::flex()));
+        let row = &pixels[64 * 128..65 * 128];
+        assert!(row[0] > 0.7 && row[127] < 0.3, "{} {}", row[0], row[127]);
+        assert!((row[63] + row[64] - 1.0).abs() < 0.01, "{} {}", row[63], row[64]);
     }
 
     #[test]
@@ -296,6 +317,8 @@ mod tests {
                 r#"{"size": {"shortest_edge": 224, "longest_edge": 300}}"#,
                 "size is {\"shortest_edge\"",
             ),
+            (r#"{"size": 4096, "crop_size": 1}"#, "size is 4096, expected a size within 32 times"),
+            (r#"{"size": 1, "crop_size": 224}"#, "size is 1, expected a size within 32 times"),
             (r#"{"size": {"height": 224, "width": 224}}"#, "size is {\"height\""),
             (r#"{"crop_size": {"height": 224, "width": 192}}"#, "crop_size is "),
             (r#"{"image_mean": [0.5, "x", 0.5, 0.5]}"#, "image_mean is "),

@@ -6,7 +6,7 @@ use std::path::Path;
 use llama::{Architecture, LinearName};
 
 use super::keys::{self, Part};
-use super::tensors::{Array, Arrays};
+use super::tensors::{Array, Arrays, are_a_pair};
 use crate::config::{Activation, Gate, Projection};
 use crate::data::{
     AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayer, V2Data,
@@ -238,9 +238,7 @@ fn lora_of(
             continue;
         };
         let rank = ranks.get(&(*layer, name)).copied().unwrap_or(rank);
-        let fits = matches!(a.shape[..], [rows, _] if rows == rank)
-            && matches!(b.shape[..], [_, columns] if columns == rank);
-        if !fits {
+        if !are_a_pair(a, b, rank) {
             let key = keys::key(None, *layer, Part::LoraA(name));
             let (a, b) = (&a.shape, &b.shape);
             problems.push(format!("{key}: expected rank {rank}, found {a:?} and {b:?}"));

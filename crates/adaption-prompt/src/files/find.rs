@@ -26,7 +26,10 @@ pub fn resolve(path: &Path) -> PathBuf {
     let name = path.file_name().and_then(|name| name.to_str());
     let folder = path.parent().filter(|folder| is_adapter_folder(folder));
     match (name, folder) {
-        (Some(name), Some(folder)) if own.contains(&name) => folder.into(),
+        (Some(name), Some(folder)) if own.contains(&name) => {
+            // A bare file's name is in a folder without one, which the system does not know.
+            if folder.as_os_str().is_empty() { ".".into() } else { folder.into() }
+        }
         _ => path.into(),
     }
 }

@@ -108,12 +108,33 @@ pub(crate) fn read_folder_for(folder: &Path, purpose: Purpose<'_>) -> Result<Ada
 
 /// Writes the folder of a single adapter.
 pub(crate) fn write_folder(data: &AdapterData, folder: &Path) -> Result<()> {
-    write_peft(data, folder, TENSORS_FILE)?;
-    Settings::of(data).write(folder)
+    write_files(data, folder, TENSORS_FILE)?;
+    Settings::of(data).write(folder)?;
+    remove(folder, &[PICKLE_FILE])
 }
 
 /// Writes PEFT's two files, the tensors into one of its two kinds.
 pub(crate) fn write_peft(data: &AdapterData, folder: &Path, tensors: &str) -> Result<()> {
+    write_files(data, folder, tensors)?;
+    let other = if tensors == PICKLE_FILE { TENSORS_FILE } else { PICKLE_FILE };
+    remove(folder, &[super::SETTINGS_FILE, other])
+}
+
+/// Removes files of another form of adapter that was in the folder before: they would be read in place of
+/// those that were written, or beside them.
+fn remove(folder: &Path, files: &[&str]) -> Result<()> {
+    for path in files.iter().map(|file| folder.join(file)) {
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(llama::Error::Write { path, source }.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn write_files(data: &AdapterData, folder: &Path, tensors: &str) -> Result<()> {
     std::fs::create_dir_all(folder)
         .map_err(|source| llama::Error::Write { path: folder.into(), source })?;
     let path = folder.join(tensors);
@@ -209,13 +230,7 @@ pub fn write_mix(parts: &[(String, f64, AdapterData)], folder: &Path) -> Result<
         parts.iter().map(|(name, weight, _)| MixSettings { name: name.clone(), weight: *weight });
     Settings::of_mix(names.collect(), &first.base).write(folder)?;
     // A single adapter that was here before is no part of the mix: PEFT would still read it.
-    for file in [CONFIG_FILE, TENSORS_FILE].map(|file| folder.join(file)) {
-        if file.exists() {
-            std::fs::remove_file(&file)
-                .map_err(|source| llama::Error::Write { path: file, source })?;
-        }
-    }
-    Ok(())
+    remove(folder, &[CONFIG_FILE, TENSORS_FILE, PICKLE_FILE])
 }
 
 /// Refuses names that lead anywhere but into the mix's own folder.
@@ -226,4 +241,54 @@ fn folder_name(name: &str) -> Result<()> {
     }
     let found = format!("`{}`", name.escape_debug());
     Err(Error::Config { field: "name of a mix's part", found, expected: "a plain folder's name" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Activation, Gate, Projection};
+    use crate::data::{PromptData, PromptLayer};
+    use crate::files::{Hints, SETTINGS_FILE, read, write};
+
+    fn adapter(value: f32) -> AdapterData {
+        let layer = PromptLayer { prompt: vec![value; 4], gate: vec![0.5], factor: None };
+        let prompts = PromptData {
+            adapter_len: 1,
+            d_model: 4,
+            gate: Gate::Scalar,
+            activation: Activation::Identity,
+            projection: Projection::Adapted,
+            layers: [(1, layer)].into(),
+        };
+        AdapterData { prompts: Some(prompts), ..AdapterData::default() }
+    }
+
+    #[test]
+    fn what_was_written_last_is_read_whatever_was_there_before() {
+        let formats = [Format::LlamaAdapter, Format::Peft, Format::PeftBin];
+        for first in formats {
+            for second in formats {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path();
+                for (value, format) in [(1.0, first), (2.0, second)] {
+                    write(&adapter(value), path, format, Activation::Tanh, false).unwrap();
+                }
+                assert_eq!(Format::detect(path).unwrap(), second, "{first}, {second}");
+                let found = read(path, &Hints::default()).unwrap();
+                assert_eq!(found.prompts, adapter(2.0).prompts, "{first}, {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mix_leaves_nothing_of_a_single_adapter_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        write(&adapter(1.0), path, Format::PeftBin, Activation::Tanh, false).unwrap();
+        write_mix(&[("a".into(), 1.0, adapter(2.0))], path).unwrap();
+        let names = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort();
+        assert_eq!(names, ["a", SETTINGS_FILE]);
+    }
 }

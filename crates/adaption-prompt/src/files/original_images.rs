@@ -20,7 +20,7 @@ use vision::{EncoderInfo, Reading, State, Tokens};
 use super::keys::layer_number;
 use super::meta_rows::from_meta;
 use super::original::{TABLE, gates};
-use super::tensors::{Array, Arrays};
+use super::tensors::{Array, Arrays, are_a_pair};
 use super::torch;
 use crate::config::{Activation, Gate, Projection};
 use crate::data::{
@@ -228,8 +228,7 @@ impl Tuned {
                     }
                 };
                 let rank = a.shape.first().copied().unwrap_or(0);
-                let matrices = a.shape.len() == 2 && matches!(b.shape[..], [_, own] if own == rank);
-                if rank == 0 || !matrices || ![0, rank].contains(&lora.rank) {
+                if rank == 0 || !are_a_pair(&a, &b, rank) || ![0, rank].contains(&lora.rank) {
                     let shapes = format!("{:?} and {:?}", a.shape, b.shape);
                     problems.push(format!("layer {layer}, {}: ranks of {shapes}", part("l?")));
                     continue;

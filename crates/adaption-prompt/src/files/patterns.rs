@@ -7,6 +7,32 @@ const MOST: usize = 1 << 12;
 /// Steps of one comparison, and bytes of one compiled pattern: a pattern in a file may be hostile.
 const STEPS: usize = 100_000;
 const BYTES: usize = 1 << 20;
+/// Steps of all comparisons of a setting, and the letters that they look at: so may be their number.
+const ALL_STEPS: usize = 100_000_000;
+const ALL_LETTERS: usize = 1 << 27;
+
+/// What all comparisons of some patterns with some modules may take together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    /// Steps that each may go back. What a pattern needs is not known before, so all get the same.
+    steps: usize,
+}
+
+impl Budget {
+    /// # Errors
+    /// The reason, for more comparisons than make sense.
+    pub fn of(patterns: usize, modules: &[&str]) -> Result<Self, String> {
+        let letters = modules.iter().map(|module| module.len() + 1).sum::<usize>();
+        if patterns.saturating_mul(letters) > ALL_LETTERS {
+            let modules = modules.len();
+            return Err(format!(
+                "{patterns} patterns and {modules} modules are too many to compare"
+            ));
+        }
+        let comparisons = (patterns * modules.len()).max(1);
+        Ok(Self { steps: (ALL_STEPS / comparisons).min(STEPS) })
+    }
+}
 
 /// A pattern that means a module where all of the module's name matches, as `re.fullmatch` does.
 #[derive(Debug, Clone)]
@@ -16,7 +42,15 @@ impl Whole {
     /// # Errors
     /// The reason, for a pattern that is none.
     pub fn new(pattern: &str) -> Result<Self, String> {
-        compiled(&format!(r"\A(?:{pattern})\z")).map(Self)
+        compiled(&format!(r"\A(?:{pattern})\z"), STEPS).map(Self)
+    }
+
+    /// The same, with a budget's share of steps.
+    ///
+    /// # Errors
+    /// None where the pattern was compiled before.
+    pub fn within(&self, budget: Budget) -> Result<Self, String> {
+        compiled(self.0.as_str(), budget.steps).map(Self)
     }
 
     /// # Errors
@@ -38,7 +72,15 @@ impl LayerOf {
     pub fn new(list: &str) -> Result<Self, String> {
         // As PEFT builds it: the first number behind a list of that name.
         let list = if list.is_empty() { r".*?\.[^.]*" } else { &format!(r"(?:^|.*?\.){list}") };
-        compiled(&format!(r"\A{list}\.(?P<layer>\d+)\.")).map(Self)
+        compiled(&format!(r"\A{list}\.(?P<layer>\d+)\."), STEPS).map(Self)
+    }
+
+    /// The same, with a budget's share of steps.
+    ///
+    /// # Errors
+    /// None where the pattern was compiled before.
+    pub fn within(&self, budget: Budget) -> Result<Self, String> {
+        compiled(self.0.as_str(), budget.steps).map(Self)
     }
 
     /// # Errors
@@ -69,13 +111,14 @@ impl<T: Copy> PatternMap<T> {
     /// The value of each module, where a pattern means it.
     ///
     /// # Errors
-    /// The reason, for a pattern that is none.
+    /// The reason, for a pattern that is none, or for more than can be compared.
     pub fn of<'a>(&self, modules: impl Iterator<Item = &'a str>) -> Result<Vec<Option<T>>, String> {
         let modules = modules.collect::<Vec<_>>();
+        let Budget { steps } = Budget::of(self.0.len(), &modules)?;
         let mut values = vec![None; modules.len()];
         for (pattern, value) in &self.0 {
             // One at a time: compiled, thousands of them would take memory.
-            let regex = compiled(&format!(r"\A(.*\.)?({pattern})\z"))?;
+            let regex = compiled(&format!(r"\A(.*\.)?({pattern})\z"), steps)?;
             for (slot, module) in values.iter_mut().zip(&modules) {
                 if slot.is_none() && regex.is_match(module).map_err(|e| endless(&regex, &e))? {
                     *slot = Some(*value);
@@ -86,9 +129,9 @@ impl<T: Copy> PatternMap<T> {
     }
 }
 
-fn compiled(pattern: &str) -> Result<Regex, String> {
+fn compiled(pattern: &str, steps: usize) -> Result<Regex, String> {
     RegexBuilder::new(pattern)
-        .backtrack_limit(STEPS)
+        .backtrack_limit(steps)
         .delegate_size_limit(BYTES)
         .delegate_dfa_size_limit(BYTES)
         .build()
@@ -136,6 +179,18 @@ mod tests {
         assert_eq!(found("layers", QUERY), Some(11));
         assert_eq!(found("h", QUERY), None);
         assert_eq!(found("", "lm_head"), None);
+    }
+
+    #[test]
+    fn more_comparisons_get_fewer_steps_each_and_too_many_none() {
+        assert_eq!(Budget::of(1, &[QUERY]).unwrap().steps, STEPS);
+        assert_eq!(Budget::of(0, &[]).unwrap().steps, STEPS);
+        assert_eq!(Budget::of(4000, &[QUERY; 500]).unwrap().steps, 50);
+        assert!(Budget::of(4000, &vec![QUERY; 5000]).is_err());
+        // Plain patterns, of which a config may have thousands, need no steps.
+        let pairs = (0..400).map(|layer| (format!("layers.{layer}.self_attn.q_proj"), layer));
+        let map = PatternMap::new(pairs.collect()).unwrap();
+        assert_eq!(map.of([QUERY; 500].into_iter()).unwrap(), [Some(11); 500]);
     }
 
     #[test]

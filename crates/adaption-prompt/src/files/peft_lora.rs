@@ -18,7 +18,7 @@ use super::keys::{self, Part, Place};
 use super::lit::Purpose;
 use super::patterns::PatternMap;
 use super::targets::Targets;
-use super::tensors::{Array, Arrays};
+use super::tensors::{Array, Arrays, are_a_pair};
 use crate::error::{Error, Result};
 
 /// What PEFT's config says of LoRA.
@@ -83,6 +83,9 @@ impl PeftLora {
         // A factor of 0 cannot be made another by any B.
         let common = if common.is_finite() && common != 0.0 { common } else { 1.0 };
         let alpha = common * self.rank as f64;
+        if !alpha.is_finite() || !(common as f32).is_finite() {
+            problems.push(format!("the settings' factor of {common} makes infinite numbers"));
+        }
         let shape = LoraShape { rank: self.rank, alpha, ranks: BTreeMap::new() };
         let mut plain = Plain { arrays, shape, family: None, n_layers: None };
         let highest = modules.keys().filter_map(|name| keys::place(name)?.layer).max();
@@ -141,9 +144,11 @@ impl PeftLora {
         problems: &mut Vec<String>,
     ) -> Vec<(String, (usize, f64))> {
         let names = || modules.keys().map(String::as_str);
-        let patterns =
-            self.ranks.of(names()).and_then(|ranks| Ok((ranks, self.alphas.of(names())?)));
-        let (ranks, alphas) = match patterns {
+        let patterns = self
+            .ranks
+            .of(names())
+            .and_then(|ranks| Ok((ranks, self.alphas.of(names())?, self.targets.of(names())?)));
+        let (ranks, alphas, aimed_at) = match patterns {
             Ok(found) => found,
             Err(reason) => {
                 problems.push(reason);
@@ -151,26 +156,17 @@ impl PeftLora {
             }
         };
         let mut found = Vec::new();
-        for (((name, (a, b)), rank), alpha) in modules.iter().zip(ranks).zip(alphas) {
-            match self.targets.contains(name) {
-                Ok(true) => {}
-                Ok(false) => {
-                    problems.push(format!(
-                        "{name}: its tensors are here, but the settings do not aim at it, so that PEFT \
-                         would leave them out"
-                    ));
-                    continue;
-                }
-                Err(reason) => {
-                    problems.push(reason);
-                    continue;
-                }
+        let settings = ranks.into_iter().zip(alphas).zip(aimed_at);
+        for ((name, (a, b)), ((rank, alpha), is_aimed_at)) in modules.iter().zip(settings) {
+            if !is_aimed_at {
+                problems.push(format!(
+                    "{name}: its tensors are here, but the settings do not aim at it, so that PEFT \
+                     would leave them out"
+                ));
+                continue;
             }
             let rank = rank.unwrap_or(self.rank);
-            let fits = rank > 0
-                && matches!(a.shape[..], [rows, _] if rows == rank)
-                && matches!(b.shape[..], [_, columns] if columns == rank);
-            if !fits {
+            if rank == 0 || !are_a_pair(a, b, rank) {
                 let (a, b) = (&a.shape, &b.shape);
                 problems.push(format!("{name}: expected rank {rank}, found {a:?} and {b:?}"));
                 continue;

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::patterns::{LayerOf, Whole};
+use super::patterns::{Budget, LayerOf, Whole};
+use crate::error::shown;
 
 /// The modules of `target_modules`, `exclude_modules`, `layers_to_transform` and `layers_pattern`.
 #[derive(Debug, Clone)]
@@ -91,11 +92,49 @@ impl Targets {
         Ok(Self { wanted, excluded, layers })
     }
 
-    /// Whether the config aims at a linear layer, such as `model.layers.3.self_attn.q_proj`.
+    /// Whether the config aims at each of some linear layers, such as `model.layers.3.self_attn.q_proj`.
     ///
     /// # Errors
-    /// The reason, for a pattern that cannot be compared.
-    pub fn contains(&self, module: &str) -> Result<bool, String> {
+    /// The reason, for a pattern that cannot be compared, or for more than can be.
+    pub fn of<'a>(&self, modules: impl Iterator<Item = &'a str>) -> Result<Vec<bool>, String> {
+        let modules = modules.collect::<Vec<_>>();
+        let own = self.within(Budget::of(self.patterns(), &modules)?)?;
+        modules.into_iter().map(|module| own.contains(module)).collect()
+    }
+
+    /// How many patterns a module is compared with.
+    fn patterns(&self) -> usize {
+        let is_pattern = |names: &Names| usize::from(matches!(names, Names::Pattern(_)));
+        let wanted = match &self.wanted {
+            Wanted::AllLinear => 0,
+            Wanted::Names(names) => is_pattern(names),
+        };
+        let lists = self.layers.as_ref().map_or(0, |(_, lists)| lists.len());
+        wanted + self.excluded.as_ref().map_or(0, is_pattern) + lists
+    }
+
+    /// The same, each of whose comparisons ends where its share of a budget does.
+    fn within(&self, budget: Budget) -> Result<Self, String> {
+        let names = |names: &Names| match names {
+            Names::Pattern(pattern) => pattern.within(budget).map(Names::Pattern),
+            Names::List(_) => Ok(names.clone()),
+        };
+        let wanted = match &self.wanted {
+            Wanted::AllLinear => Wanted::AllLinear,
+            Wanted::Names(own) => Wanted::Names(names(own)?),
+        };
+        let excluded = self.excluded.as_ref().map(names).transpose()?;
+        let layers = match &self.layers {
+            None => None,
+            Some((layers, lists)) => {
+                let lists = lists.iter().map(|list| list.within(budget));
+                Some((layers.clone(), lists.collect::<Result<_, _>>()?))
+            }
+        };
+        Ok(Self { wanted, excluded, layers })
+    }
+
+    fn contains(&self, module: &str) -> Result<bool, String> {
         if let Some(excluded) = &self.excluded
             && excluded.contains(module)?
         {
@@ -121,10 +160,7 @@ impl Targets {
 }
 
 fn wrong(setting: &str, found: &Value, expected: &str) -> String {
-    let found = found.to_string();
-    let short = found.chars().take(60).collect::<String>();
-    let more = if short.len() < found.len() { "..." } else { "" };
-    format!("`{setting}` is {short}{more}, expected {expected}")
+    format!("`{setting}` is {}, expected {expected}", shown(found))
 }
 
 fn texts(setting: &str, list: &[Value]) -> Result<Vec<String>, String> {
@@ -194,7 +230,18 @@ mod tests {
     /// Which of the modules a config aims at.
     fn found(config: &Value) -> Vec<usize> {
         let targets = Targets::parse(config.as_object().unwrap()).unwrap();
-        (0..MODULES.len()).filter(|&index| targets.contains(MODULES[index]).unwrap()).collect()
+        let found = targets.of(MODULES.into_iter()).unwrap();
+        (0..MODULES.len()).filter(|&index| found[index]).collect()
+    }
+
+    #[test]
+    fn many_modules_share_the_steps_of_a_pattern() {
+        // It goes back for each pair of letters.
+        let config = json!({"target_modules": ".*.*(?=z)q"});
+        let targets = Targets::parse(config.as_object().unwrap()).unwrap();
+        let of = |count| targets.of(std::iter::repeat_n(MODULES[0], count));
+        assert_eq!(of(1).unwrap(), [false]);
+        assert!(of(1 << 20).is_err());
     }
 
     #[test]

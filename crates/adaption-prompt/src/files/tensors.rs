@@ -35,6 +35,12 @@ impl Array {
     }
 }
 
+/// Whether two arrays are the matrices of a low-rank product: A is `[rank, in]`, B `[out, rank]`.
+pub(crate) fn are_a_pair(a: &Array, b: &Array, rank: usize) -> bool {
+    matches!(a.shape[..], [rows, _] if rows == rank)
+        && matches!(b.shape[..], [_, columns] if columns == rank)
+}
+
 /// Arrays by name.
 pub(crate) type Arrays = BTreeMap<String, Array>;
 

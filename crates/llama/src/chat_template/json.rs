@@ -42,9 +42,8 @@ pub(super) fn to_json(
     }
     if let Some(separators) = option("separators")? {
         let pair = separators.try_iter()?.collect::<Vec<_>>();
-        let [Some(first), Some(second)] =
-            [pair.first(), pair.get(1)].map(|v| v.and_then(|v| v.as_str()))
-        else {
+        let texts = pair.iter().map(Value::as_str).collect::<Vec<_>>();
+        let [Some(first), Some(second)] = texts[..] else {
             return Err(invalid("separators are two texts"));
         };
         (between, behind_key) = (first.into(), second.into());

@@ -34,7 +34,11 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
         if width > WIDEST {
             return Err(invalid(format!("{method}: more than {WIDEST} characters")));
         }
-        Ok((width.saturating_sub(text.chars().count()), fill.unwrap_or(" ").to_owned()))
+        let fill = fill.unwrap_or(" ");
+        if fill.chars().count() != 1 {
+            return Err(invalid(format!("{method}: the fill must be one character")));
+        }
+        Ok((width.saturating_sub(text.chars().count()), fill.to_owned()))
     };
     Ok(Some(match method {
         "split" => split(text, args, false)?,
@@ -45,7 +49,8 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
         "rpartition" => parted(text.rsplit_once(one()?), ["", "", text], one()?),
         "removeprefix" => text.strip_prefix(one()?).unwrap_or(text).into(),
         "removesuffix" => text.strip_suffix(one()?).unwrap_or(text).into(),
-        "casefold" => text.to_lowercase().into(),
+        // Small letters; of the few that Python folds further, those that texts have.
+        "casefold" => text.to_lowercase().replace('ß', "ss").replace('ς', "σ").into(),
         "ljust" => {
             let (missing, fill) = padding()?;
             (text.to_owned() + &fill.repeat(missing)).into()

@@ -186,11 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn case_is_folded_as_python_folds_it() {
+        let found = render("{{ 'Straße ẞ ΣΊΣΥΦΟΣ'.casefold() }}", &[]).unwrap();
+        assert_eq!(found, "strasse ss σίσυφοσ");
+    }
+
+    #[test]
     fn json_is_written_as_python_writes_it() {
         let found = render("{{ messages | tojson }}", &[("user", "<é>\"\n")]).unwrap();
         assert_eq!(found, r#"[{"role": "user", "content": "<é>\"\n"}]"#);
         let found = render("{{ messages[0] | tojson(indent=2) }}", &[("u", "c")]).unwrap();
         assert_eq!(found, "{\n  \"role\": \"u\",\n  \"content\": \"c\"\n}");
+        let found = render("{{ [1, 2] | tojson(separators=(';', '=')) }}", &[]).unwrap();
+        assert_eq!(found, "[1;2]");
+        let error = render("{{ [1] | tojson(separators=(';', '=', '')) }}", &[]).unwrap_err();
+        assert!(error.to_string().contains("separators are two texts"), "{error}");
     }
 
     #[test]

@@ -78,12 +78,7 @@ impl Foreign {
             let id = self.id;
             return reader.fail(format!("tensor {tensor} has type {id}, which ggml does not have"));
         };
-        Error::TensorType {
-            path: reader.path().into(),
-            tensor,
-            found: name.into(),
-            expected: TABLE.map(|row| row.2).join(", "),
-        }
+        Error::tensor_type(reader.path(), &tensor, name, TABLE.map(|row| row.2).join(", "))
     }
 }
 

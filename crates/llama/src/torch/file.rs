@@ -110,12 +110,7 @@ impl TorchFile {
             return Err(broken(&self.bytes, format!("no tensor is called {name}")));
         };
         let Some(dtype) = tensor.dtype.dtype() else {
-            return Err(Error::TensorType {
-                path: self.path().into(),
-                tensor: name.into(),
-                found: tensor.dtype.to_string(),
-                expected: ElementType::READ.into(),
-            });
+            return Err(Error::tensor_type(self.path(), name, tensor.dtype, ElementType::READ));
         };
         let (start, len) = strided::span(tensor);
         let bytes = archive::read(&self.bytes, self.storages[&tensor.storage], start, len)?;

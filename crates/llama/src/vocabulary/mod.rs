@@ -3,7 +3,7 @@
 pub(crate) mod sentencepiece;
 mod sentencepiece_file;
 mod tiktoken_file;
-mod vocab_merges;
+pub(crate) mod vocab_merges;
 
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,7 @@ use crate::gguf::byte_level::{self, QWEN2, Splitter};
 use crate::tokenizer::Tokenizer;
 
 /// Names of the two files.
-pub(super) const FILES: [&str; 2] = ["vocab.json", "merges.txt"];
+pub(crate) const FILES: [&str; 2] = ["vocab.json", "merges.txt"];
 
 /// Reads the files of a folder. `class` is transformers' name for the tokenizer, which says how a
 /// text is split: no file does.

@@ -18,6 +18,7 @@ use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Llama;
+use crate::not_a_model::{self, no_model};
 
 /// Reads `config.json`.
 ///
@@ -80,20 +81,11 @@ impl TensorSource for HuggingFaceSource {
 
 /// The weights that a folder may have, the first that are there. As in transformers, safetensors
 /// come before PyTorch's files, and one file before several.
-const WEIGHTS: [&str; 4] = [
+pub(crate) const WEIGHTS: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
-];
-
-/// Weights of other programs, and what they are.
-const FOREIGN: [(&str, &str); 5] = [
-    ("tf_model.h5", "TensorFlow's"),
-    ("flax_model.msgpack", "Flax's"),
-    ("model.onnx", "ONNX's"),
-    ("rust_model.ot", "rust-bert's"),
-    ("consolidated.safetensors", "Mistral's own format's"),
 ];
 
 /// Whether a folder has weights that [`open_weights`] would open.
@@ -104,51 +96,25 @@ pub(crate) fn has_weights(folder: &Path) -> bool {
 /// Opens the weights of a folder: one file, or the shards that its index names.
 ///
 /// # Errors
-/// [`Error::NotAModel`] if there are none or a shard is missing, [`Error::Format`] for a broken
-/// index or file.
+/// [`Error::NotAModel`] if there are none or a shard is missing, [`Error::AdapterAsModel`] if there
+/// are only an adapter's, [`Error::Format`] for a broken index or file.
 pub fn open_weights(folder: &Path) -> Result<WeightFiles> {
     let Some(name) = WEIGHTS.iter().copied().find(|name| folder.join(name).exists()) else {
-        return Err(not_a_model(folder, no_weights(folder)));
+        return Err(not_a_model::folder(folder));
     };
     let path = folder.join(name);
-    let names = if name.ends_with(INDEX_END) { shards(&path)? } else { [name.to_owned()].into() };
+    let names = if is_index(name) { shards(&path)? } else { [name.to_owned()].into() };
     if let Some(missing) = names.iter().find(|name| !folder.join(name).exists()) {
-        return Err(not_a_model(folder, format!("{missing} is missing, which {name} names")));
+        return Err(no_model(folder, format!("{missing} is missing, which {name} names")));
     }
     let files = names.iter().map(|name| WeightFile::open(folder.join(name)));
     WeightFiles::new(folder, files.collect::<Result<_>>()?)
 }
 
-/// What a folder without weights has instead.
-fn no_weights(folder: &Path) -> String {
-    if folder.join("adapter_config.json").exists() {
-        return "its weights are an adapter's, without those of its base model".into();
-    }
-    let foreign = FOREIGN.iter().find(|(name, _)| folder.join(name).exists());
-    if let Some((name, whose)) = foreign {
-        return format!("its weights are {whose} ({name}), which is not read");
-    }
-    let name = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
-    let names = std::fs::read_dir(folder).into_iter().flatten().filter_map(name);
-    let mut parts = names.filter(|name| {
-        ["model-", "pytorch_model-"].iter().any(|start| name.starts_with(start))
-            && [".safetensors", ".bin"].iter().any(|end| name.ends_with(end))
-    });
-    if let Some(part) = parts.next() {
-        return format!(
-            "it has {part}, and no index of such parts ({} or {})",
-            WEIGHTS[1], WEIGHTS[3]
-        );
-    }
-    format!("it has no weights: none of {}", WEIGHTS.join(", "))
+/// Whether one of [`WEIGHTS`] is an index of shards.
+pub(crate) fn is_index(name: &str) -> bool {
+    name.ends_with(".index.json")
 }
-
-fn not_a_model(path: &Path, reason: String) -> Error {
-    Error::NotAModel { path: path.into(), reason }
-}
-
-/// How the name of an index of shards ends.
-const INDEX_END: &str = ".index.json";
 
 /// File names of an index; anything that could lead out of the folder is refused.
 pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>> {
@@ -195,13 +161,14 @@ pub fn snapshot(folder: &Path) -> Result<Option<PathBuf>> {
         }
     }
     let entries = std::fs::read_dir(&snapshots).map_err(Error::read(&snapshots))?;
-    let mut all = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    // A file browser leaves files of its own.
+    let mut all = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
     match (all.next(), all.next()) {
         (Some(only), None) => Ok(Some(only)),
-        (None, _) => Err(not_a_model(folder, "the cache has no snapshot of it".into())),
+        (None, _) => Err(no_model(folder, "the cache has no snapshot of it".into())),
         _ => {
             let reason = "the cache has several snapshots of it: give one of those in `snapshots`";
-            Err(not_a_model(folder, reason.into()))
+            Err(no_model(folder, reason.into()))
         }
     }
 }

@@ -99,6 +99,11 @@ impl SafetensorsFile {
         self.places.iter().map(|(name, place)| (name.clone(), place.element)).collect()
     }
 
+    /// What a tensor's numbers are.
+    pub(super) fn dtype(&self, name: &str) -> Option<ElementType> {
+        self.places.get(name).map(|place| place.element)
+    }
+
     /// Size on disk.
     pub fn len_bytes(&self) -> u64 {
         self.bytes.len()
@@ -118,12 +123,8 @@ impl SafetensorsFile {
             });
         };
         let Some(dtype) = place.element.dtype().filter(|_| place.element.is_read()) else {
-            return Err(Error::TensorType {
-                path: self.bytes.path().into(),
-                tensor: name.into(),
-                found: place.element.to_string(),
-                expected: ElementType::READ.into(),
-            });
+            let path = self.bytes.path();
+            return Err(Error::tensor_type(path, name, place.element, ElementType::READ));
         };
         let bytes = self.bytes.read(place.offset, place.len)?;
         Ok(narrowed(TensorData::from_bytes_vec(bytes, self.shapes[name].clone(), dtype)))

@@ -118,6 +118,13 @@ impl WeightFile {
         }
     }
 
+    fn dtype(&self, name: &str) -> Option<ElementType> {
+        match self {
+            Self::Safetensors(file) => file.dtype(name),
+            Self::Torch(file) => file.tensors().get(name).map(|info| info.dtype),
+        }
+    }
+
     /// One tensor in row-major order, as f32, f16 or bf16.
     ///
     /// # Errors
@@ -228,8 +235,7 @@ impl TensorSource for WeightFiles {
 
     fn are_equal(&self, one: &str, other: &str) -> Result<bool> {
         let files = [self.holder(one)?, self.holder(other)?];
-        let types = [(files[0], one), (files[1], other)].map(|(file, name)| file.dtypes()[name]);
-        if types[0] == types[1] {
+        if files[0].dtype(one) == files[1].dtype(other) {
             return files[0].same(one, files[1], other);
         }
         Ok(equal_numbers(&self.read(one)?, &self.read(other)?))
@@ -245,12 +251,9 @@ impl TorchFile {
     /// One tensor in row-major order, as f32, f16 or bf16.
     pub(crate) fn read_floats(&self, name: &str) -> Result<TensorData> {
         match self.tensors().get(name) {
-            Some(info) if !info.dtype.is_read() => Err(Error::TensorType {
-                path: self.path().into(),
-                tensor: name.into(),
-                found: info.dtype.to_string(),
-                expected: ElementType::READ.into(),
-            }),
+            Some(info) if !info.dtype.is_read() => {
+                Err(Error::tensor_type(self.path(), name, info.dtype, ElementType::READ))
+            }
             _ => Ok(narrowed(self.read(name)?)),
         }
     }

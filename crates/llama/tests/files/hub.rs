@@ -279,8 +279,29 @@ fn a_download_that_was_cut_fails_and_goes_on_at_the_next_try() {
 }
 
 #[test]
+fn one_file_comes_before_shards() {
+    let mut files = model_files();
+    let index = br#"{"weight_map": {"a": "model-1.safetensors"}}"#;
+    files.push(("model.safetensors.index.json", index.to_vec()));
+    files.push(("model-1.safetensors", b"one".to_vec()));
+    let server = FakeHub::start("owner/tiny", &files);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
+    let folder = hub.fetch("owner/tiny", &mut silent()).unwrap();
+    assert!(folder.join("model.safetensors").exists());
+    let requests = server.requests.lock().unwrap().clone();
+    let asked = |name: &str| requests.iter().any(|request| request.contains(name));
+    assert!(!asked("index.json") && !asked("model-1.safetensors"), "{requests:?}");
+    // Nor is an index asked for that lies in the cache without its shards.
+    std::fs::write(folder.join("model.safetensors.index.json"), index).unwrap();
+    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
+}
+
+#[test]
 fn an_index_cannot_lead_out_of_the_cache() {
     let mut files = model_files();
+    files.retain(|(name, _bytes)| *name != "model.safetensors");
     files.push(("model.safetensors.index.json", br#"{"weight_map": {"a": "../../x"}}"#.to_vec()));
     let server = FakeHub::start("owner/tiny", &files);
     let cache = tempfile::tempdir().unwrap();

@@ -91,7 +91,30 @@ fn a_text_to_learn_from_ends_in_the_tokenizers_token_and_answers_end_where_gener
     assert_eq!(eos(json!(7), Some(json!({"eos_token_id": 3})), named.clone()), [1, 3]);
     assert_eq!(eos(json!([7, 8]), None, named.clone()), [1, 7, 8]);
     assert_eq!(eos(json!(7), Some(json!({"eos_token_id": null})), named), [1, 7]);
+    // transformers would never stop here.
+    assert_eq!(eos(json!(7), Some(json!({"do_sample": true})), json!({})), [7]);
     assert_eq!(eos(json!(7), Some(json!({"eos_token_id": [3, 4]})), json!({})), [3, 4]);
+}
+
+#[test]
+fn digits_are_split_as_the_file_says_whatever_the_class() {
+    // As SmolLM's files are: the class is GPT-2's, whose own way would leave `12` together.
+    let vocab = json!({"1": 0, "2": 1, "12": 2, "<|endoftext|>": 3});
+    let byte_level = json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
+    });
+    let digits = json!({"type": "Digits", "individual_digits": true});
+    let tokenizer = json!({
+        "version": "1.0", "added_tokens": [],
+        "model": {"type": "BPE", "vocab": vocab, "merges": ["1 2"]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [digits, byte_level]},
+    });
+    let files = [
+        ("tokenizer.json", tokenizer),
+        ("config.json", config(4, &json!({}))),
+        ("tokenizer_config.json", json!({"tokenizer_class": "GPT2Tokenizer"})),
+    ];
+    assert_eq!(opened(folder(&files).path()).unwrap().encode("12").unwrap(), [0, 1]);
 }
 
 #[test]

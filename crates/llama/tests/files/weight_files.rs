@@ -234,6 +234,7 @@ fn a_folder_of_the_hubs_cache_is_its_snapshot() {
         to
     };
     let only = snapshot("c0ffee");
+    fs::write(folder.join("snapshots/.DS_Store"), "x").unwrap();
     assert_eq!(ModelSource::open(&folder).unwrap().path(), only);
     check("cache", &folder, case);
     let other = snapshot("decaf");

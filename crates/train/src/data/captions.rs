@@ -70,6 +70,12 @@ mod tests {
     }
 
     #[test]
+    fn a_row_of_a_table_may_have_no_image() {
+        let rows = read("a.csv", "instruction,image,output\na,,b\n").unwrap();
+        assert_eq!(rows, [Instruction::new("a", "", "b")]);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         let message = |text: &str| read("a.tsv", text).unwrap_err().to_string();
         let columns = message("url\tname\na.png\tA cat.\n");

@@ -12,7 +12,7 @@ use crate::fields::{Fields, kind, text_of};
 use crate::instruction::Instruction;
 use crate::rows::EmptyOutputs;
 
-use super::dialogue::{self, Speaker, Turn};
+use super::dialogue::{self, Common, Speaker, Turn};
 
 /// What a record looks like, for hints.
 pub(super) const FORM: &str = "a conversation is {\"image\": \"...\", \"conversations\": \
@@ -24,9 +24,6 @@ pub(super) const TURNS: [&str; 3] = ["conversations", "messages", "conversation"
 /// Fields of a record that say how to answer.
 pub(super) const SYSTEM: [&str; 2] = ["system", "system_prompt"];
 
-/// Where LLaVA puts the picture among the words; here it has its own place.
-const PLACEHOLDER: &str = "<image>";
-
 /// The rows of a record whose field `name` holds turns.
 ///
 /// Sources: LLaVA,
@@ -37,10 +34,10 @@ pub(super) fn rows(
     empty_outputs: EmptyOutputs,
     fields: &mut Fields,
 ) -> Result<Vec<Instruction>> {
-    let image = fields.image()?;
+    let common = common(fields)?;
     let mut turns = system(fields)?;
-    turns.extend(turns_of(name, fields)?);
-    Ok(with_image(turns, image, empty_outputs, fields))
+    turns.extend(turns_of(name, &common, fields)?);
+    dialogue::rows(turns, &common, empty_outputs, fields)
 }
 
 /// The rows of a record whose `prompt` and `completion` are lists of messages: what is in the prompt
@@ -51,11 +48,12 @@ pub(super) fn prompt_and_completion(
     empty_outputs: EmptyOutputs,
     fields: &mut Fields,
 ) -> Result<Vec<Instruction>> {
-    let image = fields.image()?;
+    let common = common(fields)?;
     let mut turns = system(fields)?;
-    turns.extend(turns_of("prompt", fields)?.into_iter().map(|turn| Turn { learn: false, ..turn }));
-    turns.extend(turns_of("completion", fields)?);
-    Ok(with_image(turns, image, empty_outputs, fields))
+    let prompt = turns_of("prompt", &common, fields)?;
+    turns.extend(prompt.into_iter().map(|turn| Turn { learn: false, ..turn }));
+    turns.extend(turns_of("completion", &common, fields)?);
+    dialogue::rows(turns, &common, empty_outputs, fields)
 }
 
 /// The turn that a record's own system text is.
@@ -65,30 +63,19 @@ pub(super) fn system(fields: &mut Fields) -> Result<Vec<Turn>> {
     Ok(text.into_iter().map(|text| Turn::new(Speaker::System, text)).collect())
 }
 
-fn with_image(
-    mut turns: Vec<Turn>,
-    image: Option<String>,
-    empty_outputs: EmptyOutputs,
-    fields: &mut Fields,
-) -> Vec<Instruction> {
-    // Without a picture the same letters are part of the text, a page of HTML for instance.
-    if image.is_some() {
-        for turn in turns.iter_mut().filter(|turn| turn.speaker == Speaker::Human) {
-            turn.text = without_placeholder(&turn.text);
-        }
-    }
-    let rows = dialogue::rows(turns, empty_outputs, fields);
-    rows.into_iter().map(|row| Instruction { image: image.clone(), ..row }).collect()
+fn common(fields: &mut Fields) -> Result<Common> {
+    Ok(Common { image: fields.image()?, tags: Vec::new() })
 }
 
-fn turns_of(name: &'static str, fields: &mut Fields) -> Result<Vec<Turn>> {
+fn turns_of(name: &'static str, common: &Common, fields: &mut Fields) -> Result<Vec<Turn>> {
     let Some(Value::Array(list)) = fields.value(name) else {
         return Err(fields.origin.error(format!("`{name}` is not a list")));
     };
     if list.is_empty() {
         return Err(fields.origin.error(format!("`{name}` is empty")));
     }
-    list.iter().enumerate().map(|(i, value)| turn(value, i + 1, name, fields)).collect()
+    let has_image = common.image.is_some();
+    list.iter().enumerate().map(|(i, value)| turn(value, i + 1, name, has_image, fields)).collect()
 }
 
 /// Names of a turn's fields.
@@ -102,7 +89,13 @@ const SPELLINGS: [Names; 2] =
 /// Fields that say whether an answer is learned: OpenAI's, a number, and axolotl's, a truth value.
 const WEIGHTS: [&str; 2] = ["weight", "train"];
 
-fn turn(value: &Value, number: usize, list: &str, fields: &mut Fields) -> Result<Turn> {
+fn turn(
+    value: &Value,
+    number: usize,
+    list: &str,
+    has_image: bool,
+    fields: &mut Fields,
+) -> Result<Turn> {
     let origin = fields.origin;
     let bad = |reason: String| origin.error(format!("turn {number}: {reason}"));
     let Value::Object(values) = value else {
@@ -117,11 +110,12 @@ fn turn(value: &Value, number: usize, list: &str, fields: &mut Fields) -> Result
         let from = from.chars().take(40).collect::<String>();
         bad(format!("`{}` is {from:?}, expected one of {}", names.speaker, known()))
     })?;
+    let calls = calls_a_tool(values);
     let text = match values.get(names.text) {
         // What a tool is called with may stand alone.
-        None | Some(Value::Null) if calls_a_tool(values) => String::new(),
+        None | Some(Value::Null) if calls => String::new(),
         None | Some(Value::Null) => return Err(bad(format!("`{}` is missing", names.text))),
-        Some(Value::Array(parts)) => parts_text(parts, &bad)?,
+        Some(Value::Array(parts)) => parts_text(parts, has_image, &bad)?,
         Some(value) => text_of(value, origin, fields.report())
             .ok_or_else(|| bad(format!("`{}` is {}", names.text, kind(value))))?
             .into_owned(),
@@ -133,23 +127,35 @@ fn turn(value: &Value, number: usize, list: &str, fields: &mut Fields) -> Result
             fields.report().unused(&format!("{list}[].{name}"));
         }
     }
-    Ok(Turn { learn: is_learned(values, &bad)?, ..Turn::new(speaker, text) })
+    Ok(Turn { learn: is_learned(values, &bad)?, calls, ..Turn::new(speaker, text) })
 }
 
 fn calls_a_tool(values: &Map<String, Value>) -> bool {
-    ["tool_calls", "function_call"].iter().any(|name| values.contains_key(*name))
+    ["tool_calls", "function_call"].iter().any(|name| match values.get(*name) {
+        None | Some(Value::Null) => false,
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(_) => true,
+    })
 }
 
 /// The texts of OpenAI's list of parts.
-fn parts_text(parts: &[Value], bad: &dyn Fn(String) -> Error) -> Result<String> {
+fn parts_text(parts: &[Value], has_image: bool, bad: &dyn Fn(String) -> Error) -> Result<String> {
+    let is_alone = |part: &Value| {
+        let mut values = part.as_object().into_iter().flatten();
+        values.all(|(name, value)| name == "type" || value.is_null())
+    };
     let text = |part: &Value| match (part["type"].as_str(), part["text"].as_str()) {
-        (Some("text") | None, Some(text)) => Ok(text.to_owned()),
-        // The picture itself is in the record.
-        (Some("image"), None) => Ok(PLACEHOLDER.to_owned()),
+        (Some("text") | None, Some(text)) => Ok(Some(text.to_owned())),
+        // The picture itself is in the record; one that is here would be lost.
+        (Some("image"), None) if is_alone(part) && has_image => Ok(None),
+        (Some("image"), None) if is_alone(part) => {
+            Err(bad("a part of type \"image\", and the record has no `image`".into()))
+        }
         (Some(kind), _) => Err(bad(format!("a part of type {kind:?}, expected \"text\""))),
         _ => Err(bad("a part without a text".into())),
     };
-    Ok(parts.iter().map(text).collect::<Result<Vec<_>>>()?.join("\n"))
+    let texts = parts.iter().filter_map(|part| text(part).transpose());
+    Ok(texts.collect::<Result<Vec<_>>>()?.join("\n"))
 }
 
 /// Whether an answer is one to learn: `weight` 0 and `train` false say no.
@@ -189,13 +195,6 @@ fn speaker(name: &str) -> Option<Speaker> {
 fn known() -> String {
     let names = SPEAKERS.iter().flat_map(|(_, names)| *names);
     names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
-}
-
-/// A text without the placeholder and the newline beside it.
-fn without_placeholder(text: &str) -> String {
-    let below = text.replace(&format!("{PLACEHOLDER}\n"), "");
-    let above = below.replace(&format!("\n{PLACEHOLDER}"), "");
-    above.replace(PLACEHOLDER, "")
 }
 
 #[cfg(test)]
@@ -301,6 +300,8 @@ mod tests {
         let text = record(json!({"type": "text", "text": "c"}));
         assert_eq!(read(&text).unwrap()[0].instruction, "a\nc");
         assert_eq!(read(&record(json!({"type": "image"}))).unwrap()[0].instruction, "a");
+        let own = read(&record(json!({"type": "image", "image": "b.png"}))).unwrap_err();
+        assert!(own.to_string().contains("a part of type \"image\""), "{own}");
         let error = read(&record(json!({"type": "audio"}))).unwrap_err().to_string();
         assert!(error.ends_with("turn 1: a part of type \"audio\", expected \"text\""), "{error}");
     }
@@ -319,11 +320,32 @@ mod tests {
     }
 
     #[test]
-    fn the_placeholder_goes_with_the_newline_beside_it() {
-        assert_eq!(without_placeholder("<image>\nWhat is it?"), "What is it?");
-        assert_eq!(without_placeholder("What is it?\n<image>"), "What is it?");
-        assert_eq!(without_placeholder("First.\n<image>\nSecond."), "First.\nSecond.");
-        assert_eq!(without_placeholder("What is <image>?"), "What is ?");
+    fn a_part_for_a_picture_that_is_nowhere_is_named() {
+        let record = json!({"messages": [
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]},
+            {"role": "assistant", "content": "b"}]});
+        let error = read(&record.to_string()).unwrap_err().to_string();
+        let told = "turn 1: a part of type \"image\", and the record has no `image`";
+        assert!(error.ends_with(told), "{error}");
+    }
+
+    #[test]
+    fn a_call_of_a_tool_that_says_nothing_is_left_out_as_one() {
+        for content in [Value::Null, json!(""), json!([])] {
+            let record = json!({"messages": [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": content, "tool_calls": [{"id": "c"}]},
+                {"role": "tool", "content": "7"},
+                {"role": "assistant", "content": "b", "tool_calls": []}]});
+            let (rows, report) = read_with_report(&record.to_string()).unwrap();
+            assert_eq!(rows, [Instruction::new("a", "Tool: 7", "b")]);
+            assert_eq!(report.left_out.into_keys().collect::<Vec<_>>(), [LeftOut::ToolCall]);
+        }
+        let none = json!({"messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": null, "tool_calls": null}]});
+        let error = read(&none.to_string()).unwrap_err().to_string();
+        assert!(error.ends_with("turn 2: `content` is missing"), "{error}");
     }
 
     #[test]

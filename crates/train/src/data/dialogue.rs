@@ -6,6 +6,7 @@
 //! answer                 ─► output
 //! ```
 
+use crate::error::Result;
 use crate::fields::Fields;
 use crate::instruction::Instruction;
 use crate::row_report::{LeftOut, RowChange};
@@ -45,11 +46,22 @@ pub(super) struct Turn {
     pub input: String,
     /// Whether an answer is one to learn.
     pub learn: bool,
+    /// Whether an answer calls a tool in a field of its own, which is not read.
+    pub calls: bool,
+    /// The answers that were possible.
+    pub options: Vec<String>,
 }
 
 impl Turn {
     pub fn new(speaker: Speaker, text: impl Into<String>) -> Self {
-        Self { speaker, text: text.into(), input: String::new(), learn: true }
+        Self {
+            speaker,
+            text: text.into(),
+            input: String::new(),
+            learn: true,
+            calls: false,
+            options: Vec::new(),
+        }
     }
 
     fn line(&self) -> String {
@@ -61,12 +73,37 @@ impl Turn {
     }
 }
 
+/// What all rows of a record have.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Common {
+    pub image: Option<String>,
+    pub tags: Vec<String>,
+}
+
+/// Bytes of all rows of a record. Each row has in it what was said before: a conversation's rows grow
+/// with the square of its length, far beyond what any model takes.
+const MOST: usize = 1 << 27;
+
 /// The rows of what was said: one for each answer that is to be learned.
+///
+/// # Errors
+/// [`Error::Record`](crate::Error::Record) if the rows would be too large.
 pub(super) fn rows(
-    turns: Vec<Turn>,
+    mut turns: Vec<Turn>,
+    common: &Common,
     empty_outputs: EmptyOutputs,
     fields: &mut Fields,
-) -> Vec<Instruction> {
+) -> Result<Vec<Instruction>> {
+    // Without a picture the same letters are part of the text, a page of HTML for instance.
+    if common.image.is_some() {
+        for turn in turns.iter_mut().filter(|turn| turn.speaker == Speaker::Human) {
+            turn.text = without_placeholder(&turn.text);
+            turn.input = without_placeholder(&turn.input);
+        }
+    }
+    let texts = common.tags.iter().chain(&common.image);
+    let common_len = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
+    let mut len = 0_usize;
     let turns = joined(turns, fields);
     let mut rows = Vec::new();
     // Lines before the last question, and behind it.
@@ -93,18 +130,25 @@ pub(super) fn rows(
                     continue;
                 };
                 is_open = false;
-                let own = (!question.input.is_empty()).then_some(&question.input);
-                let input = before.iter().chain(&behind).chain(own);
-                let input = input.map(String::as_str).collect::<Vec<_>>().join("\n");
-                if turn.learn {
-                    if question.is_blank() {
-                        fields.leave_out(LeftOut::EmptyPrompt);
-                    } else if turn.is_blank() && empty_outputs == EmptyOutputs::Skip {
-                        fields.leave_out(LeftOut::EmptyOutput);
-                    } else {
-                        let text = &turn.text;
-                        let output = if turn.is_blank() { "" } else { text.as_str() };
-                        rows.push(Instruction::new(question.text.as_str(), input, output));
+                match left_out(question, turn, empty_outputs) {
+                    _ if !turn.learn => {}
+                    Some(reason) => fields.leave_out(reason),
+                    None => {
+                        let own = (!question.input.is_empty()).then_some(&question.input);
+                        let input = before.iter().chain(&behind).chain(own);
+                        let lines = input.clone().map(|line| line.len() + 1).sum::<usize>();
+                        len += lines + question.text.len() + turn.text.len() + common_len;
+                        if len > MOST {
+                            return Err(fields.origin.error(too_large(turns.len())));
+                        }
+                        let input = input.map(String::as_str).collect::<Vec<_>>().join("\n");
+                        let output = if turn.is_blank() { "" } else { turn.text.as_str() };
+                        rows.push(Instruction {
+                            image: common.image.clone(),
+                            tags: common.tags.clone(),
+                            options: turn.options.clone(),
+                            ..Instruction::new(question.text.as_str(), input, output)
+                        });
                     }
                 }
                 if !turn.is_blank() {
@@ -118,7 +162,34 @@ pub(super) fn rows(
     } else if is_open {
         fields.change(RowChange::QuestionLast);
     }
-    rows
+    Ok(rows)
+}
+
+fn too_large(turns: usize) -> String {
+    format!(
+        "the rows of its {turns} turns are more than {} MiB, as each has in it what was said before: \
+         cut it into shorter ones",
+        MOST >> 20
+    )
+}
+
+/// Why an answer makes no row.
+fn left_out(question: &Turn, answer: &Turn, empty_outputs: EmptyOutputs) -> Option<LeftOut> {
+    match () {
+        () if question.is_blank() => Some(LeftOut::EmptyPrompt),
+        () if !answer.is_blank() => None,
+        () if answer.calls => Some(LeftOut::ToolCall),
+        () => (empty_outputs == EmptyOutputs::Skip).then_some(LeftOut::EmptyOutput),
+    }
+}
+
+/// A text without the place that LLaVA gives the picture among the words, and the newline beside it: a
+/// row has the picture in a place of its own.
+fn without_placeholder(text: &str) -> String {
+    const PLACEHOLDER: &str = "<image>";
+    let below = text.replace(&format!("{PLACEHOLDER}\n"), "");
+    let above = below.replace(&format!("\n{PLACEHOLDER}"), "");
+    above.replace(PLACEHOLDER, "")
 }
 
 /// One turn where a speaker has several, one behind the other.
@@ -139,6 +210,8 @@ fn joined(turns: Vec<Turn>, fields: &mut Fields) -> Vec<Turn> {
                 }
                 last.text.push_str(&turn.text);
                 last.input = turn.input;
+                last.calls |= turn.calls;
+                last.options.extend(turn.options);
             }
             _ => all.push(turn),
         }
@@ -157,15 +230,24 @@ mod tests {
     use crate::origin::Origin;
     use crate::row_report::RowReport;
 
-    /// Input, instruction and output of each row, and what was noted.
-    fn read(turns: &[(Speaker, &str)]) -> (Vec<[String; 3]>, RowReport) {
+    fn read_all(
+        turns: Vec<Turn>,
+        empty_outputs: EmptyOutputs,
+    ) -> (Result<Vec<Instruction>>, RowReport) {
         let origin =
             Origin { path: Path::new("a"), place: "record 1".into(), form: "", images: None };
         let (values, mut report) = (Map::new(), RowReport::default());
-        let turns = turns.iter().map(|(speaker, text)| Turn::new(*speaker, *text)).collect();
         let mut fields = Fields::new(&origin, &values, &mut report);
-        let found = rows(turns, EmptyOutputs::Skip, &mut fields);
-        (found.into_iter().map(|row| [row.input, row.instruction, row.output]).collect(), report)
+        let found = rows(turns, &Common::default(), empty_outputs, &mut fields);
+        (found, report)
+    }
+
+    /// Input, instruction and output of each row, and what was noted.
+    fn read(turns: &[(Speaker, &str)]) -> (Vec<[String; 3]>, RowReport) {
+        let turns = turns.iter().map(|(speaker, text)| Turn::new(*speaker, *text)).collect();
+        let (found, report) = read_all(turns, EmptyOutputs::Skip);
+        let rows = found.unwrap().into_iter();
+        (rows.map(|row| [row.input, row.instruction, row.output]).collect(), report)
     }
 
     fn row(input: &str, instruction: &str, output: &str) -> [String; 3] {
@@ -197,6 +279,35 @@ mod tests {
             read(&[(Human, "a"), (Assistant, "call"), (Tool, "7"), (Assistant, "It is 7.")]);
         let wanted = [row("", "a", "call"), row("Assistant: call\nTool: 7", "a", "It is 7.")];
         assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn a_call_that_is_not_read_is_never_learned_as_an_empty_answer() {
+        for empty_outputs in [EmptyOutputs::Skip, EmptyOutputs::Learn] {
+            let call = Turn { calls: true, ..Turn::new(Assistant, "") };
+            let turns =
+                vec![Turn::new(Human, "a"), call, Turn::new(Tool, "7"), Turn::new(Assistant, "b")];
+            let (rows, report) = read_all(turns, empty_outputs);
+            assert_eq!(rows.unwrap(), [Instruction::new("a", "Tool: 7", "b")]);
+            assert_eq!(report.left_out.into_keys().collect::<Vec<_>>(), [LeftOut::ToolCall]);
+        }
+    }
+
+    #[test]
+    fn a_conversation_whose_rows_would_take_all_memory_is_refused() {
+        let turns = (0..20_000).flat_map(|_| [Turn::new(Human, "ab"), Turn::new(Assistant, "cd")]);
+        let (rows, _) = read_all(turns.collect(), EmptyOutputs::Skip);
+        let error = rows.unwrap_err().to_string();
+        let told = "a, record 1: the rows of its 40000 turns are more than 128 MiB";
+        assert!(error.starts_with(told), "{error}");
+    }
+
+    #[test]
+    fn the_placeholder_goes_with_the_newline_beside_it() {
+        assert_eq!(without_placeholder("<image>\nWhat is it?"), "What is it?");
+        assert_eq!(without_placeholder("What is it?\n<image>"), "What is it?");
+        assert_eq!(without_placeholder("First.\n<image>\nSecond."), "First.\nSecond.");
+        assert_eq!(without_placeholder("What is <image>?"), "What is ?");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::instruction::Instruction;
 use crate::rows::EmptyOutputs;
 
 use super::conversation;
-use super::dialogue::{self, Speaker, Turn};
+use super::dialogue::{self, Common, Speaker, Turn};
 
 /// Names of what is asked; the first that is there counts, as with the others.
 pub(super) const PROMPTS: [&str; 4] = ["instruction", "prompt", "question", "query"];
@@ -62,24 +62,16 @@ pub(super) fn rows(empty_outputs: EmptyOutputs, fields: &mut Fields) -> Result<V
     let mut turns = conversation::system(fields)?;
     turns.extend(history(fields)?);
     turns.push(Turn { input: with, ..Turn::new(Speaker::Human, asked) });
-    turns.push(Turn::new(Speaker::Assistant, text(fields, output)?));
 
-    let (image, tags) = (fields.image()?, fields.texts("tags")?);
+    let answer = text(fields, output)?;
+    let common = Common { image: fields.image()?, tags: fields.texts("tags")? };
     let options = fields.texts("options")?;
-    let answer = turns.last().map(|turn| turn.text.clone()).unwrap_or_default();
     if !options.is_empty() && !answer.trim().is_empty() && !options.contains(&answer) {
         return Err(fields.origin.error(format!("`{output}` is none of the `options`")));
     }
-    let mut rows = dialogue::rows(turns, empty_outputs, fields);
-    for row in &mut rows {
-        row.image.clone_from(&image);
-        row.tags.clone_from(&tags);
-    }
     // The history's answers are to other questions.
-    if let Some(last) = rows.last_mut().filter(|row| row.output == answer) {
-        last.options = options;
-    }
-    Ok(rows)
+    turns.push(Turn { options, ..Turn::new(Speaker::Assistant, answer) });
+    dialogue::rows(turns, &common, empty_outputs, fields)
 }
 
 /// The first of some fields that is there, or an error that shows the fields there are.
@@ -121,23 +113,9 @@ mod tests {
 
     use super::*;
     use crate::data::parse_rows;
+    use crate::data::tests::{read, read_with_report, texts};
     use crate::row_report::RowChange;
-    use crate::rows::{ReadOptions, Rows};
-
-    fn read_with_report(name: &str, text: &str) -> Result<Rows> {
-        let image_folder = Some(Path::new("/pictures"));
-        parse_rows(Path::new(name), text, &ReadOptions { image_folder, ..ReadOptions::default() })
-    }
-
-    fn read(name: &str, text: &str) -> Result<Vec<Instruction>> {
-        read_with_report(name, text).map(|found| found.rows)
-    }
-
-    /// Input, instruction and output of each row.
-    fn texts(text: &str) -> Vec<[String; 3]> {
-        let rows = read("rows", text).unwrap().into_iter();
-        rows.map(|row| [row.input, row.instruction, row.output]).collect()
-    }
+    use crate::rows::ReadOptions;
 
     #[test]
     fn rows_are_read_under_the_names_that_others_give_their_fields() {
@@ -228,6 +206,34 @@ mod tests {
         assert_eq!(read("[]").unwrap()[0].image, None);
         let error = read(r#"["a.png", "b.png"]"#).unwrap_err().to_string();
         assert!(error.ends_with("2 images, of which a row can have one"), "{error}");
+    }
+
+    #[test]
+    fn the_place_of_the_picture_goes_from_the_texts_of_a_row_with_one() {
+        let row = r#"{"instruction": "<image>\nWhat?", "input": "b <image>", "images": ["a.png"],
+            "history": [["<image>\nWho?", "c"]], "output": "x"}"#;
+        assert_eq!(
+            texts(row),
+            [["", "Who?", "c"], ["Human: Who?\nAssistant: c\nb ", "What?", "x"]]
+        );
+        let without = r#"{"instruction": "<image>\nWhat?", "output": "x"}"#;
+        assert_eq!(texts(without), [["", "<image>\nWhat?", "x"]]);
+    }
+
+    #[test]
+    fn options_are_those_of_the_last_question_only() {
+        let options = |output: &str, empty_outputs| {
+            let row = serde_json::json!({
+                "instruction": "a", "output": output, "options": ["x", "y"], "tags": ["t"],
+                "history": [["b", "x"], ["c", ""]]});
+            let options = ReadOptions { empty_outputs, ..ReadOptions::default() };
+            let rows = parse_rows(Path::new("a"), &row.to_string(), &options).unwrap().rows;
+            assert!(rows.iter().all(|row| row.tags == ["t"]));
+            rows.iter().map(|row| row.options.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(options("x", EmptyOutputs::Skip), [0, 2]);
+        assert_eq!(options("", EmptyOutputs::Skip), [0]);
+        assert_eq!(options(" ", EmptyOutputs::Learn), [0, 0, 2]);
     }
 
     #[test]

@@ -133,17 +133,17 @@ mod tests {
     use crate::image_ref::ImageRef;
     use crate::instruction::Instruction;
 
-    fn read_with_report(name: &str, text: &str) -> Result<Rows> {
+    pub(super) fn read_with_report(name: &str, text: &str) -> Result<Rows> {
         let image_folder = Some(Path::new("/pictures"));
         parse_rows(Path::new(name), text, &ReadOptions { image_folder, ..ReadOptions::default() })
     }
 
-    fn read(name: &str, text: &str) -> Result<Vec<Instruction>> {
+    pub(super) fn read(name: &str, text: &str) -> Result<Vec<Instruction>> {
         read_with_report(name, text).map(|found| found.rows)
     }
 
     /// Input, instruction and output of each row.
-    fn texts(text: &str) -> Vec<[String; 3]> {
+    pub(super) fn texts(text: &str) -> Vec<[String; 3]> {
         let rows = read("rows", text).unwrap().into_iter();
         rows.map(|row| [row.input, row.instruction, row.output]).collect()
     }
@@ -183,6 +183,8 @@ mod tests {
         }
         let error = read("rows.csv", "name,size\na,1\n").unwrap_err().to_string();
         assert!(error.contains("a table with the columns `name`, `size`"), "{error}");
+        let long = read("rows.csv", &format!("{},b\na,1\n", "a".repeat(9999))).unwrap_err();
+        assert!(long.to_string().len() < 2000, "{long}");
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.parquet"), "").unwrap();
         let error = read_rows(folder.path(), &ReadOptions::default()).unwrap_err();

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::fields::{Fields, names};
+use crate::fields::{Fields, name_list, names};
 use crate::instruction::{FORM, Instruction};
 use crate::origin::Origin;
 use crate::records::{of_list, records};
@@ -80,10 +80,7 @@ impl Reader<'_> {
             return Err(unknown("neither JSON nor a table of rows".into(), None));
         };
         if !is_row(&table.names()) {
-            let names = table.names();
-            let names = names.iter().take(8).map(|name| format!("`{}`", name.escape_debug()));
-            let names = names.collect::<Vec<_>>().join(", ");
-            let reason = format!("a table with the columns {names}");
+            let reason = format!("a table with the columns {}", name_list(&table.names()));
             return Err(unknown(reason, Some(table::FORM)));
         }
         table.records(self.path).try_for_each(|record| self.record(record?, table::FORM))

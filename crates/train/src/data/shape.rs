@@ -19,7 +19,11 @@ pub(super) enum Shape {
 impl Shape {
     /// The shape that an object's fields make.
     pub fn of(values: &Map<String, Value>) -> Option<Self> {
-        if let Some(name) = first_of(values, &conversation::TURNS) {
+        let holds = |name: &&str| {
+            let list = values.get(*name).and_then(Value::as_array);
+            list.is_some_and(|list| !list.is_empty())
+        };
+        if let Some(name) = conversation::TURNS.into_iter().find(holds) {
             return Some(Self::Turns(name));
         }
         let is_list = |name: &str| values.get(name).is_some_and(Value::is_array);
@@ -34,7 +38,11 @@ impl Shape {
         if has(&[captions::CAPTION]) && has(&captions::IMAGES) {
             return Some(Self::Caption);
         }
-        asks.then_some(Self::Flat)
+        if asks {
+            return Some(Self::Flat);
+        }
+        // What is wrong with it is told where turns are read.
+        first_of(values, &conversation::TURNS).map(Self::Turns)
     }
 }
 
@@ -62,6 +70,24 @@ mod tests {
 
     use crate::data::parse_rows;
     use crate::rows::ReadOptions;
+
+    #[test]
+    fn turns_are_a_list_or_else_other_fields_make_the_row() {
+        let read = |text: &str| {
+            parse_rows(Path::new("a.jsonl"), text, &ReadOptions::default()).map(|found| found.rows)
+        };
+        for id in ["7", "\"c7\"", "[]"] {
+            let row = format!(r#"{{"conversation": {id}, "instruction": "a", "output": "b"}}"#);
+            assert_eq!(read(&row).unwrap()[0].instruction, "a", "{row}");
+        }
+        let turns = r#"[{"from": "user", "value": "a"}, {"from": "gpt", "value": "b"}]"#;
+        let record = format!(r#"{{"conversations": 7, "messages": {turns}, "prompt": "p"}}"#);
+        assert_eq!(read(&record).unwrap()[0].instruction, "a");
+        for (value, told) in [("7", "`messages` is not a list"), ("[]", "`messages` is empty")] {
+            let error = read(&format!(r#"{{"messages": {value}}}"#)).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
 
     #[test]
     fn a_record_of_no_known_shape_is_told_what_to_rename() {

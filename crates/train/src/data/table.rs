@@ -21,8 +21,8 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// The table that a text holds. The separator is the one that its header has most of, but for
-    /// files that are called `.tsv`.
+    /// The table that a text holds. The separator is a comma if its header has any, or else a tab or a
+    /// semicolon; in files that are called `.tsv` a tab goes before commas.
     ///
     /// Source: LLaMA-Adapter's `PretrainDataset`, which reads its `.csv` files separated by tabs.
     pub fn of(path: &Path, text: &'a str) -> Option<Self> {
@@ -64,7 +64,11 @@ impl<'a> Table<'a> {
                 let mut fields = Map::new();
                 for (name, text) in self.names.iter().zip(&record) {
                     // Of two columns of one name the first counts.
-                    fields.entry(name.as_str()).or_insert_with(|| Value::String(text.into()));
+                    fields.entry(name.as_str()).or_insert_with(|| match text {
+                        // A table has no other way to say that there is none.
+                        "" => Value::Null,
+                        text => Value::String(text.into()),
+                    });
                 }
                 Some(Ok((format!("line {line}"), Value::Object(fields))))
             }

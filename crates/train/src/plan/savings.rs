@@ -1,9 +1,10 @@
 //! a plan that does not fit ─► what to change, each change planned again
 
-use super::{MemoryPlan, Purpose, Request};
-use crate::learner::Method;
 use adaption_prompt::{AdapterConfig, Layers};
 use llama::Precision;
+
+use super::{MemoryPlan, Purpose, Request};
+use crate::learner::Method;
 
 /// A change to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

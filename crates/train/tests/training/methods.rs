@@ -1,7 +1,7 @@
 //! Every method learns through the same trainer: Adapter V2, prompts with it, LoRA, the whole
 //! model.
 
-use crate::tiny::open_base;
+use crate::tiny::{self, open_base};
 use adaption_prompt::{
     Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate, Layers,
     LoraConfig, Scale, V2Config,

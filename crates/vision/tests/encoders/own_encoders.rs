@@ -80,6 +80,14 @@ fn what_is_part_of_a_program_is_the_same_as_in_a_folder() {
     assert!(error.starts_with("the built-in encoder: no image encoder here"), "{error}");
     let error = EncoderSource::embedded(&config, &weights[..90], &settings).err().unwrap();
     assert!(error.to_string().starts_with("the built-in encoder: "), "{error}");
+    let quantised = r#"{"quantization_config": {"quant_method": "fp8"}}"#;
+    let header = r#"{"a.qweight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}"#;
+    let packed = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    for (config, weights) in [(quantised, weights), (&*config, &*packed.leak())] {
+        let error = EncoderSource::embedded(config, weights, &settings).err().unwrap().to_string();
+        let expected = "the built-in encoder: the weights are quantised by";
+        assert!(error.starts_with(expected), "{error}");
+    }
 }
 
 #[test]

@@ -39,17 +39,27 @@ pub fn open(folder: &Path) -> Result<(LlamaConfig, MetaSource)> {
     Ok((config, source))
 }
 
-/// The shards by number, which must be all from 0.
-fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
+/// Whether a folder has shards, be it not all of them.
+pub(crate) fn has_shards(folder: &Path) -> Result<bool> {
+    Ok(!numbered_shards(folder)?.is_empty())
+}
+
+/// The shards that are there, by number.
+fn numbered_shards(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
     let entries = std::fs::read_dir(folder).map_err(Error::read(folder))?;
     let number = |path: PathBuf| {
         let name = path.file_name()?.to_str()?;
         let number = name.strip_prefix("consolidated.")?.strip_suffix(".pth")?;
         Some((number.parse::<usize>().ok()?, path))
     };
-    let mut shards =
-        entries.filter_map(|entry| number(entry.ok()?.path())).collect::<Vec<(usize, PathBuf)>>();
+    let mut shards = entries.filter_map(|entry| number(entry.ok()?.path())).collect::<Vec<_>>();
     shards.sort();
+    Ok(shards)
+}
+
+/// The shards by number, which must be all from 0.
+fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
+    let shards = numbered_shards(folder)?;
     let missing = (0..=shards.len()).find(|&n| shards.get(n).is_none_or(|shard| shard.0 != n));
     match missing {
         Some(n) if n == shards.len() && n > 0 => Ok(shards.into_iter().map(|s| s.1).collect()),

@@ -141,12 +141,8 @@ impl TensorSource for MetaSource {
         let info = &self.files[0].tensors()[theirs];
         let shape = self.shapes[name].clone();
         let Some(dtype) = info.dtype.dtype().filter(|_| info.dtype.is_read()) else {
-            return Err(Error::TensorType {
-                path: self.files[0].path().into(),
-                tensor: theirs.clone(),
-                found: info.dtype.to_string(),
-                expected: ElementType::READ.into(),
-            });
+            let path = self.files[0].path();
+            return Err(Error::tensor_type(path, theirs, info.dtype, ElementType::READ));
         };
         let size = info.dtype.size();
         let mut whole = vec![0; shape.iter().product::<usize>() * size];
