@@ -196,8 +196,11 @@ mod tests {
     use crate::source::ModelSource;
     use crate::torch::{self, to_bytes};
 
+    /// Its name and what is in it.
+    type File<'a> = (&'a str, &'a [u8]);
+
     /// What is said of a folder with these files, or of the one in it that is named.
-    fn told(files: &[(&str, &[u8])], given: &str) -> String {
+    fn told(files: &[File], given: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         for (name, bytes) in files {
             fs::write(folder.path().join(name), bytes).unwrap();
@@ -276,7 +279,7 @@ mod tests {
         let config: (&str, &[u8]) = ("config.json", b"{}");
         let [prompt, shard, other] =
             ["0.adaption_prompt", "tok_embeddings.weight", "w"].map(torch_file);
-        let cases: [(&[(&str, &[u8])], &str, &str); 10] = [
+        let cases: [(&[File], &str, &str); 10] = [
             (&[], "none", "there is no such file or folder"),
             (&[("notes.txt", b"dear diary")], "notes.txt", "of no kind that holds a model"),
             (&[("notes.txt", b"")], "notes.txt", "F/notes.txt: this is an empty file"),

@@ -167,7 +167,9 @@ impl RowReport {
             for (key, places) in from {
                 to.entry(key).or_default().count += places.count;
             }
-            to.values_mut().for_each(|places| places.first.clear());
+            for places in to.values_mut() {
+                places.first.clear();
+            }
         }
         all(&mut self.left_out, other.left_out);
         all(&mut self.changes, other.changes);

@@ -57,9 +57,9 @@ fn shards(folder: &Path, stem: &str, end: &str, parts: [&Tensors; 2]) {
         let name = format!("{stem}-{number:05}-of-00002.{end}");
         let path = folder.join(&name);
         if end == "bin" {
-            pickle(&path, tensors)
+            pickle(&path, tensors);
         } else {
-            safetensors(&path, tensors)
+            safetensors(&path, tensors);
         }
         map.extend(tensors.keys().map(|tensor| (tensor.clone(), name.clone().into())));
     }
