@@ -8,7 +8,7 @@
 
 use adaption_prompt::{AdaptionPromptConfig, Layers};
 use llama::{ModelSource, Precision};
-use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
+use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
 
 fn main() -> anyhow::Result<()> {
     // The base lives on a plain device: it is frozen because nothing there can have a gradient.
@@ -35,8 +35,8 @@ fn main() -> anyhow::Result<()> {
 
     let steps = 100;
     let order =
-        Order { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = Schedule { peak: 0.02, warmup: 15, total: steps };
+        ExampleSampler { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
+    let schedule = LearningRateSchedule { peak: 0.02, warmup: 15, total: steps };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {

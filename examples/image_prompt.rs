@@ -9,14 +9,14 @@
 //! colours, also where a thing has a colour that no row to learn from shows it in.
 
 use adaption_prompt::{
-    AdapterConfig, AdaptionPromptConfig, Fusion, ImageConfig, ImageForm, Layers,
+    AdapterConfig, AdaptionPromptConfig, Fusion, ImageConfig, ImageProjectorConfig, Layers,
 };
 use llama::{ModelSource, Precision};
 use train::{
-    Choosing, Example, Instruction, Method, OptimizerConfig, Order, Pictures, Schedule, Seeing,
-    Trainer, choose, right_choices,
+    Choosing, Example, Instruction, Method, OptimizerConfig, ExampleSampler, Pictures, LearningRateSchedule, MultimodalAdapter,
+    Trainer, choose, correct_choices,
 };
-use vision::{EncoderSource, Reading, State, Viewer};
+use vision::{EncoderSource, Reading, State, FeatureExtractor};
 
 const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets");
 
@@ -34,13 +34,13 @@ fn main() -> anyhow::Result<()> {
     let size = encoder.preprocessing().image_size;
     let states = vec![State::Normed];
     let reading = Reading { states, ..Reading::global(encoder.config(), size) };
-    let viewer = Viewer::load(&encoder, reading, &device)?;
+    let viewer = FeatureExtractor::load(&encoder, reading, &device)?;
     let all_rows = train_rows.iter().chain(&test_rows);
     let (pictures, _broken) = Pictures::look(&viewer, all_rows, &device, &mut |_| {})?;
 
     let layers = Layers::Last(llama.config().n_layers - 1);
     let [_tokens, features] = viewer.shape();
-    let form = ImageForm::Global { hidden: 128 };
+    let form = ImageProjectorConfig::Global { hidden: 128 };
     let image =
         ImageConfig { features, form, fusion: Fusion::Prompts { gate: 1.0 }, encoder: None };
     let prompts = AdaptionPromptConfig { layers, ..Default::default() };
@@ -50,11 +50,11 @@ fn main() -> anyhow::Result<()> {
 
     let (examples, _fitted) = Example::encode_all(&train_rows, &tokenizer, 256)?;
     let order =
-        Order { n_examples: examples.len(), batch_size: 16, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = Schedule { peak: 6e-2, warmup: 20, total: 200 };
+        ExampleSampler { n_examples: examples.len(), batch_size: 16, accumulate: 1, seed: 0, shuffle: true };
+    let schedule = LearningRateSchedule { peak: 6e-2, warmup: 20, total: 200 };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, learner, examples, order, schedule, &optimizer)
-        .with_pictures(Some(&pictures));
+        .with_image_features(Some(&pictures));
     while !trainer.is_done() {
         trainer.step()?;
     }
@@ -62,7 +62,7 @@ fn main() -> anyhow::Result<()> {
     let learner = trainer.learner();
     let adapter = learner.adapter().expect("an adapter learned");
     let ask = |pictures| {
-        let seeing = Seeing::new(&llama, adapter.clone(), pictures);
+        let seeing = MultimodalAdapter::new(&llama, adapter.clone(), pictures);
         choose(&llama, &seeing, &tokenizer, &test_rows, Choosing::Likelihood, 16, &mut |_| {})
     };
     let (blind, seeing) = (ask(None)?, ask(Some(&pictures))?);
@@ -74,7 +74,7 @@ fn main() -> anyhow::Result<()> {
     }
     for tag in ["thing", "colour", "known pair", "new pair"] {
         let share = |chosen: &[Option<usize>]| {
-            let right = right_choices(&test_rows, chosen).into_iter().zip(&test_rows);
+            let right = correct_choices(&test_rows, chosen).into_iter().zip(&test_rows);
             let own = right.filter(|(_, row)| has(row, tag)).map(|(right, _)| right);
             let own = own.collect::<Vec<_>>();
             100 * own.iter().filter(|right| **right).count() / own.len()

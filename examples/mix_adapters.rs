@@ -7,10 +7,10 @@
 //! You should see each adapter know its own lesson alone, a mix of both better at both than the base,
 //! and the weights turn each of them up and down like a dial.
 
-use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, Layers, Mix, MixPart};
+use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, Layers, Mix, MixComponent};
 use llama::{Llama, ModelSource, NoAdapter, Precision};
 use train::{
-    ByPictures, Example, Instruction, OptimizerConfig, Order, Schedule, Trainer, evaluate_loss,
+    BatchAdapter, Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer, evaluate_loss,
 };
 
 fn main() -> anyhow::Result<()> {
@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<()> {
     println!("base           {:16.3} {:9.3}", base[0], base[1]);
     let mut found = Vec::new();
     for weights in [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.75, 0.75]] {
-        let part = |(index, weight): (usize, f64)| MixPart {
+        let part = |(index, weight): (usize, f64)| MixComponent {
             name: format!("lesson{index}"),
             weight,
             adapter: taught[index].clone(),
@@ -59,8 +59,8 @@ fn main() -> anyhow::Result<()> {
 fn teach(llama: &Llama, lesson: &[Example]) -> anyhow::Result<AdapterWeights> {
     let prompts = AdaptionPromptConfig { layers: Layers::Last(5), ..Default::default() };
     let adapter = AdapterConfig::from(prompts).init(llama, 0, &llama.device().autodiff())?;
-    let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = Schedule { peak: 0.03, warmup: 10, total: 120 };
+    let order = ExampleSampler { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
+    let schedule = LearningRateSchedule { peak: 0.03, warmup: 10, total: 120 };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(llama, adapter, lesson, order, schedule, &optimizer);
     while !trainer.is_done() {
@@ -69,6 +69,6 @@ fn teach(llama: &Llama, lesson: &[Example]) -> anyhow::Result<AdapterWeights> {
     Ok(trainer.learner().adapter().expect("an adapter learned").clone())
 }
 
-fn loss(llama: &Llama, adapter: &dyn ByPictures, lesson: &[Example]) -> f64 {
+fn loss(llama: &Llama, adapter: &dyn BatchAdapter, lesson: &[Example]) -> f64 {
     evaluate_loss(llama, adapter, lesson, 1, &mut |_| {}).expect("a short text").loss
 }

@@ -16,10 +16,10 @@ use std::time::Instant;
 use adaption_prompt::{AdaptionPromptConfig, Init, Layers};
 use burn::tensor::TensorData;
 use clap::Parser;
-use llama::quantised::{Bits, Blocks, Offset};
+use llama::quantised::{Bits, Blocks, BlockOffset};
 use llama::weights::{self, TensorSource};
 use llama::{LlamaConfig, Precision, RopeConfig, RopeScaling};
-use train::{Example, OptimizerConfig, Order, Schedule, Trainer};
+use train::{Example, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
 
 /// Memory that the step must fit in.
 const LIMIT_GIB: f64 = 12.0;
@@ -94,14 +94,14 @@ fn main() -> anyhow::Result<()> {
             image: None,
         })
         .collect::<Vec<_>>();
-    let order = Order {
+    let order = ExampleSampler {
         n_examples: args.rows,
         batch_size: args.rows,
         accumulate: 1,
         seed: 0,
         shuffle: true,
     };
-    let schedule = Schedule { peak: 1e-2, warmup: 0, total: args.steps };
+    let schedule = LearningRateSchedule { peak: 1e-2, warmup: 0, total: args.steps };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {
@@ -189,7 +189,7 @@ impl TensorSource for Noise {
             block_len: BLOCK,
             quants,
             scales: blocks.clone().map(scale).collect(),
-            offset: Offset::Mins(blocks.map(|block| -7.5 * scale(block)).collect()),
+            offset: BlockOffset::Mins(blocks.map(|block| -7.5 * scale(block)).collect()),
         }))
     }
 }

@@ -22,7 +22,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
 use llama::Linear;
-use train::{ModuleGradients, Optimizer, OptimizerConfig, Schedule};
+use train::{ModuleGradients, Optimizer, OptimizerConfig, LearningRateSchedule};
 use vision::{Activation, Encoder, EncoderConfig, EncoderSource, Family, Preprocessing, RgbImage};
 
 use crate::drawing::{Colour, Labels, SIDE, Thing, numbered};
@@ -39,10 +39,10 @@ fn main() -> anyhow::Result<()> {
     let mut learner = Learner::init(&device.clone().autodiff());
     println!("{} parameters", learner.num_params());
 
-    let schedule = Schedule { peak: 3e-3, warmup: STEPS / 20, total: STEPS };
+    let schedule = LearningRateSchedule { peak: 3e-3, warmup: STEPS / 20, total: STEPS };
     let settings = OptimizerConfig { clip: Some(1.0), weight_decay: 0.1, ..Default::default() };
     let mut optimizer = Optimizer::new(&settings);
-    let mut shown = (0..).map(|index| numbered(SEED, index)).filter(|(_, own)| !own.is_new_pair());
+    let mut shown = (0..).map(|index| numbered(SEED, index)).filter(|(_, own)| !own.is_held_out_pair());
     let begin = Instant::now();
     let mut recent = 0.0;
     for step in 0..STEPS {
@@ -123,7 +123,7 @@ impl Learner {
         const PICTURES: u64 = 4800;
         let (new, known): (Vec<_>, Vec<_>) = (0..PICTURES)
             .map(|index| numbered(SEED + 1, index))
-            .partition(|own| own.1.is_new_pair());
+            .partition(|own| own.1.is_held_out_pair());
         for (name, pictures) in [("known pairs", known), ("new pairs", new)] {
             let (mut things, mut colours) = (0, 0);
             for some in pictures.chunks(BATCH) {
@@ -182,7 +182,7 @@ fn grey(picture: &RgbImage) -> RgbImage {
 /// As they are, from -1 to 1.
 fn preprocessing() -> Preprocessing {
     let size = SIDE as usize;
-    Preprocessing { shorter_side: size, image_size: size, mean: [0.5; 3], std: [0.5; 3] }
+    Preprocessing { shortest_edge: size, image_size: size, mean: [0.5; 3], std: [0.5; 3] }
 }
 
 fn pixels(pictures: &[Picture], device: &Device) -> Tensor<4> {

@@ -8,7 +8,7 @@
 
 use adaption_prompt::{AdapterConfig, Adapters, AdaptionPromptConfig, Layers};
 use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
-use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
+use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
@@ -28,8 +28,8 @@ fn main() -> anyhow::Result<()> {
         let config =
             AdapterConfig::from(AdaptionPromptConfig { adapter_len, layers, ..Default::default() });
         let adapter = config.init(&llama, 0, &device.clone().autodiff())?;
-        let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
-        let schedule = Schedule { peak: 0.03, warmup: 10, total: 150 };
+        let order = ExampleSampler { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
+        let schedule = LearningRateSchedule { peak: 0.03, warmup: 10, total: 150 };
         let optimizer = OptimizerConfig::default();
         let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
         while !trainer.is_done() {

@@ -23,9 +23,9 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamWConfig, AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::tensor::{DType, Int, Tensor, activation::log_softmax};
 use llama::{Llama, LlamaConfig, NoAdapter, RopeConfig, RopeScaling, weights};
-use train::Schedule;
+use train::LearningRateSchedule;
 
-use crate::text::{Windows, read_documents, train_tokenizer, write_settings};
+use crate::text::{Windows, read_documents, train_tokenizer, write_tokenizer_config};
 
 const VOCAB: usize = 1536;
 const CONTEXT: usize = 256;
@@ -48,7 +48,7 @@ fn main() -> anyhow::Result<()> {
     let mut llama = weights::random(config(tokenizer.get_vocab_size(true)), &device.autodiff())?;
     println!("{} parameters, {} documents", llama.num_params(), documents.len());
 
-    let schedule = Schedule { peak: 5e-3, warmup: STEPS / 50, total: STEPS };
+    let schedule = LearningRateSchedule { peak: 5e-3, warmup: STEPS / 50, total: STEPS };
     let mut optimizer = optimizer();
     let begin = Instant::now();
     let mut recent = 0.0;
@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
 
     weights::huggingface::save(&llama, &folder, DType::BF16)?;
     tokenizer.save(folder.join("tokenizer.json"), true).map_err(|e| anyhow::anyhow!(e))?;
-    write_settings(&folder)?;
+    write_tokenizer_config(&folder)?;
     println!("{}", folder.display());
     Ok(())
 }

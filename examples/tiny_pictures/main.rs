@@ -39,7 +39,7 @@ fn main() -> io::Result<()> {
     let Sets { train, test } = Sets::draw(&mut ChaCha8Rng::seed_from_u64(seed));
     write_lines(&out.join("train.jsonl"), &train)?;
     write_lines(&out.join("test.jsonl"), &test)?;
-    for (picture, labels) in each_pair(seed).filter(|(_, labels)| labels.is_new_pair()) {
+    for (picture, labels) in each_pair(seed).filter(|(_, labels)| labels.is_held_out_pair()) {
         let name = format!("{}-{}.png", labels.colour.name(), labels.thing.name());
         write_picture(&out.join(name), &picture)?;
     }

@@ -68,7 +68,7 @@ fn pairs() -> impl Iterator<Item = Pair> + Clone {
 }
 
 fn is_new((thing, colour): Pair) -> bool {
-    Labels { thing, colour, place: 0 }.is_new_pair()
+    Labels { thing, colour, place: 0 }.is_held_out_pair()
 }
 
 /// The same with each new pair replaced by the next colour of its thing, which keeps the balance:

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt};
 
 use crate::lessons::{pick, things};
 use crate::sheets;
-use crate::words::{CATEGORIES, DAYS, DEEDS, capitalised, enumerated, with_article};
+use crate::words::{CATEGORIES, DAYS, ACTIONS, capitalised, enumerated, with_article};
 use crate::world::{Fact, Person, World};
 
 /// One document, without a line break at its end.
@@ -69,7 +69,7 @@ fn town_page(world: &World, rng: &mut impl Rng) -> String {
 /// What somebody does, now and yesterday.
 fn day_story(world: &World, rng: &mut impl Rng) -> String {
     let person = world.people.choose(rng).expect("the world has people");
-    let deeds: [_; 3] = DEEDS.sample_array(rng).expect("more than three deeds");
+    let deeds: [_; 3] = ACTIONS.sample_array(rng).expect("more than three deeds");
     let today = pick(&DAYS, rng);
     let mut sentences = vec![format!("It is {today} in {}.", person.town.name)];
     for (present, _) in &deeds {

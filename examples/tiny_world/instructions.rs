@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
-use crate::lessons::{Lesson, Topic, Voice};
+use crate::lessons::{Task, Topic, PhrasingStyle};
 use crate::world::World;
 
 const TRAIN_PER_TOPIC: usize = 48;
@@ -29,7 +29,7 @@ impl Instructions {
         for topic in Topic::ALL {
             let mut by_subject: BTreeMap<String, BTreeSet<[String; 3]>> = BTreeMap::new();
             for _ in 0..DRAWS {
-                let lesson = Lesson::draw(topic, Voice::Instruction, world, rng);
+                let lesson = Task::draw(topic, PhrasingStyle::Instruction, world, rng);
                 let row = [lesson.ask, lesson.given.unwrap_or_default(), lesson.answer];
                 by_subject.entry(lesson.subject).or_default().insert(row);
             }

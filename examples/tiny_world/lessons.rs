@@ -5,7 +5,7 @@ use rand::{Rng, RngExt};
 
 use crate::phrasings;
 use crate::words::{
-    CATEGORIES, DAYS, DEEDS, EVENTS, NUMBERS, OPPOSITES, PLACES, capitalised, enumerated,
+    CATEGORIES, DAYS, ACTIONS, EVENTS, NUMBERS, OPPOSITES, PLACES, capitalised, enumerated,
     with_article,
 };
 use crate::world::{Fact, Person, World};
@@ -90,7 +90,7 @@ impl Topic {
 
 /// Whose words a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voice {
+pub enum PhrasingStyle {
     /// As people in the corpus ask.
     Corpus,
     /// As the instructions ask.
@@ -98,7 +98,7 @@ pub enum Voice {
 }
 
 /// A request with its answer.
-pub struct Lesson {
+pub struct Task {
     /// The request, a sentence.
     pub ask: String,
     /// What the request is about, where the request itself doesn't say.
@@ -109,9 +109,9 @@ pub struct Lesson {
     pub subject: String,
 }
 
-impl Lesson {
+impl Task {
     /// Draws a subject and a way to ask about it.
-    pub fn draw(topic: Topic, voice: Voice, world: &World, rng: &mut impl Rng) -> Self {
+    pub fn draw(topic: Topic, voice: PhrasingStyle, world: &World, rng: &mut impl Rng) -> Self {
         let Matter { asked, given, answer } = Matter::draw(topic, world, rng);
         let phrasing = pick(phrasings::of(topic, voice), rng);
         let subject =
@@ -179,7 +179,7 @@ impl Matter {
                 Self::new(word, format!("The opposite of {word} is {opposite}."))
             }
             Topic::Past => {
-                let (present, past) = pick(&DEEDS, rng);
+                let (present, past) = pick(&ACTIONS, rng);
                 Self::new(format!("{} {present}.", person.name), format!("{} {past}.", person.name))
             }
             Topic::Story => story(world, rng),

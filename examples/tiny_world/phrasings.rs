@@ -2,16 +2,16 @@
 //!
 //! `{}` stands for what is asked about; where it's missing, that is given beside the request.
 
-use crate::lessons::{Topic, Voice};
+use crate::lessons::{Topic, PhrasingStyle};
 use crate::world::Fact;
 
 /// The requests that a voice knows for a topic.
-pub fn of(topic: Topic, voice: Voice) -> &'static [&'static str] {
+pub fn of(topic: Topic, voice: PhrasingStyle) -> &'static [&'static str] {
     match (topic, voice) {
-        (Topic::About(fact), Voice::Corpus) => fact_in_corpus(fact),
-        (Topic::About(fact), Voice::Instruction) => fact_in_instruction(fact),
-        (_, Voice::Corpus) => in_corpus(topic),
-        (_, Voice::Instruction) => in_instruction(topic),
+        (Topic::About(fact), PhrasingStyle::Corpus) => fact_in_corpus(fact),
+        (Topic::About(fact), PhrasingStyle::Instruction) => fact_in_instruction(fact),
+        (_, PhrasingStyle::Corpus) => in_corpus(topic),
+        (_, PhrasingStyle::Instruction) => in_instruction(topic),
     }
 }
 

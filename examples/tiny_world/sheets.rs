@@ -6,7 +6,7 @@
 use rand::{Rng, RngExt};
 
 use crate::corpus::village_news;
-use crate::lessons::{Lesson, Topic, Voice, pick};
+use crate::lessons::{Task, Topic, PhrasingStyle, pick};
 use crate::world::World;
 
 /// Labels of a request, of what it's about, and of its answer.
@@ -138,12 +138,12 @@ pub fn conversation(world: &World, rng: &mut impl Rng) -> String {
 }
 
 /// Two to five lessons; half of the time of one topic.
-fn lessons(world: &World, rng: &mut impl Rng) -> Vec<Lesson> {
+fn lessons(world: &World, rng: &mut impl Rng) -> Vec<Task> {
     let topic = rng.random::<bool>().then(|| any_topic(rng));
     (0..rng.random_range(2..=5))
         .map(|_| {
             let topic = topic.unwrap_or_else(|| any_topic(rng));
-            Lesson::draw(topic, Voice::Corpus, world, rng)
+            Task::draw(topic, PhrasingStyle::Corpus, world, rng)
         })
         .collect()
 }
@@ -165,7 +165,7 @@ impl Layout {
         }
     }
 
-    fn write(&self, lesson: &Lesson, ending: Ending, world: &World, rng: &mut impl Rng) -> String {
+    fn write(&self, lesson: &Task, ending: Ending, world: &World, rng: &mut impl Rng) -> String {
         let [ask_label, given_label, answer_label] = self.labels;
         let [bare_ask, bare] = self.bare;
         let mut parts = Vec::new();
@@ -211,8 +211,8 @@ fn opening([ask, _, answer]: [&str; 3], world: &World, rng: &mut impl Rng) -> St
 }
 
 /// The request and what it is about in one line.
-fn in_a_line(lesson: &Lesson, rng: &mut impl Rng) -> String {
-    let Lesson { ask, given, .. } = lesson;
+fn in_a_line(lesson: &Task, rng: &mut impl Rng) -> String {
+    let Task { ask, given, .. } = lesson;
     match given {
         None => ask.clone(),
         Some(story) if story.ends_with('.') && rng.random() => format!("{story} {ask}"),

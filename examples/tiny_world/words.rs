@@ -103,7 +103,7 @@ pub const OPPOSITES: [(&str, &str); 20] = [
 ];
 
 /// What people do every day: `(present, past)`.
-pub const DEEDS: [(&str, &str); 16] = [
+pub const ACTIONS: [(&str, &str); 16] = [
     ("walks to the river", "walked to the river"),
     ("sings a song", "sang a song"),
     ("bakes a cake", "baked a cake"),

@@ -121,7 +121,7 @@ fn in_bf16_it_answers_the_same_and_logits_are_near() {
     let source = ModelSource::open(&*FILE).unwrap();
     let llama = source.load(Precision::BF16, &testing::flex()).unwrap();
     check_adapter(&llama, BOUND);
-    if !Level::best().multiplies_bf16() {
+    if !Level::best().rounds_inputs_to_bf16() {
         return check_continuations(&llama);
     }
     // Where what goes into a product is rounded too, the nearest ties may fall the other way: each

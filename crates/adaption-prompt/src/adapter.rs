@@ -157,12 +157,12 @@ impl AdaptionPrompt {
             let attention = &llama.layers[index].attention;
             let prompt = own.prompt.val().unsqueeze();
             let prompt = match sight {
-                Some(sight) => sight.added_to(prompt),
+                Some(sight) => sight.add_to_prompt(prompt),
                 None => prompt,
             };
             let PromptKv { key, value } = attention.project_prompt(index, prompt, change);
             let (key, value) = match sight {
-                Some(sight) => (sight.of_rows(key), sight.of_rows(value)),
+                Some(sight) => (sight.gather_rows(key), sight.gather_rows(value)),
                 None => (key, value),
             };
             let gate = own.activated(self.config.activation);

@@ -10,7 +10,7 @@ use llama::{LinearName, NormName, Sizes, read_back};
 use crate::adapter::{AdaptionPrompt, LayerPrompt};
 use crate::config::{AdaptionPromptConfig, Gate, Init};
 use crate::data::{
-    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayer, V2Data,
+    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
     V2LinearData, V2NormData,
 };
 use crate::error::{Error, Result};
@@ -51,7 +51,7 @@ impl AdapterWeights {
             }
             Layers::of(&indices, model.n_layers).indices(model.n_layers)?;
             if data.base.sizes.is_none() {
-                problems.extend(not_the_last(prompts, model.n_layers));
+                problems.extend(check_last_layers(prompts, model.n_layers));
             }
             let (theirs, ours) = (data.base.architecture, model.architecture);
             if theirs.is_some_and(|own| own.attention_module(0) != ours.attention_module(0)) {
@@ -124,7 +124,7 @@ impl AdapterData {
 /// numbers cannot fill are refused before that.
 fn unfilled(image: &ImageData, d_model: usize) -> Option<String> {
     let present = image.tensors.values().map(|(_shape, values)| values.len()).sum::<usize>();
-    let wanted = image.config.matrix_numbers(d_model);
+    let wanted = image.config.n_matrix_parameters(d_model);
     (wanted > 2 * present).then(|| {
         format!("what sees images: expected matrices of {wanted} numbers, found {present} in all")
     })
@@ -132,7 +132,7 @@ fn unfilled(image: &ImageData, d_model: usize) -> Option<String> {
 
 /// Other programs' adapters are in a model's last layers, and their files do not name the model:
 /// prompts in other layers were made for another one.
-pub(crate) fn not_the_last(prompts: &PromptData, n_layers: usize) -> Option<String> {
+pub(crate) fn check_last_layers(prompts: &PromptData, n_layers: usize) -> Option<String> {
     let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
     match Layers::of(&indices, n_layers) {
         Layers::Last(_) => None,
@@ -258,7 +258,7 @@ fn prompts_to(prompts: &AdaptionPrompt) -> Result<PromptData> {
         let factor = own.factor.as_ref().map(numbers).transpose()?;
         let factor = factor.and_then(|factor| factor.first().copied());
         let (prompt, gate) = (numbers(&own.prompt)?, numbers(&own.gate)?);
-        Ok((index, PromptLayer { prompt, gate, factor }))
+        Ok((index, PromptLayerData { prompt, gate, factor }))
     });
     let layers = layers.collect::<Result<_>>()?;
     Ok(PromptData {

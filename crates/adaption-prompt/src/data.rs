@@ -58,12 +58,12 @@ pub struct PromptData {
     /// Which weights make keys and values of them.
     pub projection: Projection,
     /// By the layer's index in the model.
-    pub layers: BTreeMap<usize, PromptLayer>,
+    pub layers: BTreeMap<usize, PromptLayerData>,
 }
 
 /// Numbers of one layer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PromptLayer {
+pub struct PromptLayerData {
     /// `[adapter_len, d_model]`, row by row.
     pub prompt: Vec<f32>,
     /// One number, or one a head, before the activation.
@@ -74,14 +74,14 @@ pub struct PromptLayer {
 
 impl PromptData {
     /// What a layer's branch is multiplied by: gates after activation and factor.
-    pub fn effective_gates(&self, layer: &PromptLayer) -> Vec<f32> {
+    pub fn effective_gates(&self, layer: &PromptLayerData) -> Vec<f32> {
         let factor = layer.factor.unwrap_or(1.0);
         layer.gate.iter().map(|&gate| self.activation.apply(gate) * factor).collect()
     }
 
     /// Whether PEFT's own code can compute these prompts: a plain gate a layer, and no layer above
     /// the first adapted one left out.
-    pub fn is_peft(&self) -> bool {
+    pub fn is_peft_compatible(&self) -> bool {
         let indices = self.layers.keys().copied();
         let first = indices.clone().next().unwrap_or(0);
         self.gate == Gate::Scalar

@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// An adapter that was made for another base model.
     #[error("{path}: the adapter was made for another model{}{}", base.as_ref().map_or(String::new(), |base| format!(" ({})", base.escape_debug())), .differences.iter().map(|d| format!("\n  {d}")).collect::<String>())]
-    OtherBase {
+    BaseMismatch {
         /// The adapter's folder.
         path: PathBuf,
         /// What the adapter calls its base.
@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// A conversion after which nothing would be left.
     #[error("{to} can hold nothing of this adapter{}", .losses.iter().map(|l| format!("\n  {l}")).collect::<String>())]
-    NothingLeft {
+    NothingConvertible {
         /// The format.
         to: &'static str,
         /// What would be lost.
@@ -121,7 +121,7 @@ pub enum Error {
     #[error(
         "{path}: PEFT changes the base model when it loads LoRA with `init_lora_weights` of {found}, and this program does not"
     )]
-    ChangesBase {
+    ModifiesBase {
         /// The config.
         path: PathBuf,
         /// Its value.
@@ -129,7 +129,7 @@ pub enum Error {
     },
     /// A folder of adapters where a single one is wanted.
     #[error("{path}: no adapter here, but in its folders: {}", .inside.join(", "))]
-    AdaptersInside {
+    AdaptersInSubfolders {
         /// The folder.
         path: PathBuf,
         /// Names of the folders or files that are adapters.
@@ -186,9 +186,9 @@ impl Diagnostic for Error {
             Self::TooManyLayers { .. } => Advice::FewerLayers,
             Self::NoSuchLayer { .. } => "layers are counted from 0".into(),
             Self::NameTaken { .. } => "give it another name, or remove that one first".into(),
-            Self::OtherBase { .. } => Advice::ForceOtherBase,
-            Self::Lossy { .. } => Advice::AllowLoss,
-            Self::NothingLeft { .. } => "the format llama-adapter holds every adapter".into(),
+            Self::BaseMismatch { .. } => Advice::UseMatchingBase,
+            Self::Lossy { .. } => Advice::AllowLossyConversion,
+            Self::NothingConvertible { .. } => "the format llama-adapter holds every adapter".into(),
             Self::Unknown { .. } => Advice::GiveBaseModel,
             Self::IsMix { .. } => {
                 "give the folder of one of its parts, which are inside".into()
@@ -203,13 +203,13 @@ impl Diagnostic for Error {
                  model without an adapter"
                     .into()
             }
-            Self::ChangesBase { .. } => {
+            Self::ModifiesBase { .. } => {
                 "let PEFT make an ordinary LoRA of it (`save_pretrained` with \
                  `path_initial_model_for_weight_conversion`), or merge it into its base \
                  (`merge_and_unload`) and take that as the base model"
                     .into()
             }
-            Self::AdaptersInside { path, inside } => match inside.first() {
+            Self::AdaptersInSubfolders { path, inside } => match inside.first() {
                 Some(one) => format!("give one of them, such as {}", path.join(one).display()).into(),
                 None => return None,
             },

@@ -9,7 +9,7 @@ use llama::{Architecture, LinearName, LlamaConfig, NormName};
 
 use crate::config::{Activation, Gate, Projection};
 use crate::data::{
-    AdapterData, BaseInfo, LoraData, LoraPairData, PromptData, PromptLayer, V2Data, V2LinearData,
+    AdapterData, BaseInfo, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data, V2LinearData,
     V2NormData,
 };
 use crate::error::Error;
@@ -41,7 +41,7 @@ fn base() -> BaseInfo {
 fn valid() -> [AdapterData; 3] {
     let layer = |index: usize| {
         let prompt = (0..2 * WIDTH).map(|at| at as f32 * 0.1).collect();
-        (index, PromptLayer { prompt, gate: vec![0.5], factor: None })
+        (index, PromptLayerData { prompt, gate: vec![0.5], factor: None })
     };
     let prompts = PromptData {
         adapter_len: 2,
@@ -80,12 +80,12 @@ fn valid() -> [AdapterData; 3] {
 
 /// What bytes are taken for: a file by itself, or one of a valid adapter's files in one of its formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Role {
+pub struct FileRole {
     /// Which valid adapter is beside it, its format, and the file's name in that.
     beside: Option<(usize, Format, &'static str)>,
 }
 
-impl Role {
+impl FileRole {
     /// Every one. The first is a file by itself.
     pub const ALL: [Self; 10] = [
         Self { beside: None },
@@ -120,12 +120,12 @@ fn write_valid(index: usize, format: Format, folder: &Path) {
 /// `bytes` in every role. `folder` is an empty one, and what is written there stays.
 ///
 /// # Panics
-/// As [`adapter_as`].
+/// As [`read_in_role`].
 pub fn adapter(bytes: &[u8], folder: &Path) {
-    for (index, role) in Role::ALL.into_iter().enumerate() {
+    for (index, role) in FileRole::ALL.into_iter().enumerate() {
         let own = folder.join(index.to_string());
         fs::create_dir(&own).expect("the folder can be written");
-        adapter_as(role, bytes, &own);
+        read_in_role(role, bytes, &own);
     }
 }
 
@@ -133,7 +133,7 @@ pub fn adapter(bytes: &[u8], folder: &Path) {
 ///
 /// # Panics
 /// If `folder` cannot be written; if an adapter that was written cannot be read.
-pub fn adapter_as(role: Role, bytes: &[u8], folder: &Path) {
+pub fn read_in_role(role: FileRole, bytes: &[u8], folder: &Path) {
     let (path, file) = match role.beside {
         None => (folder.join("adapter.pth"), folder.join("adapter.pth")),
         Some((index, format, name)) => {

@@ -7,7 +7,7 @@
 //!                    PEFT's folder         Adapters ─► by name
 //! ```
 //!
-//! An adapter with an [`ImageCondition`] sees pictures: [`AdapterWeights::prepare_seeing`] takes the
+//! An adapter with an [`ImageCondition`] sees pictures: [`AdapterWeights::prepare_with_images`] takes the
 //! features that a frozen encoder (crate `vision`) gives of them.
 //!
 //! The base model is never touched: it lives on a plain device, the adapter on an autodiff device,
@@ -66,20 +66,20 @@ pub use adapter::{AdaptionPrompt, LayerPrompt};
 pub use adapters::{Adapters, Status};
 pub use config::{Activation, AdapterConfig, AdaptionPromptConfig, Gate, Init, Projection};
 pub use data::{
-    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayer, V2Data,
+    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
     V2LinearData, V2NormData,
 };
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use image::{
-    Fusion, GlobalTokens, ImageCondition, ImageConfig, ImageForm, ImageTokens, QueryTokens, Sight,
-    Views,
+    Fusion, GlobalProjector, ImageCondition, ImageConfig, ImageProjectorConfig, ImageProjector, QueryProjector, Sight,
+    ImageBatch,
 };
 pub use layers::Layers;
 pub use lora::{Lora, LoraConfig, LoraLayer, LoraPair};
-pub use mix::{AnyAdapter, Mix, MixPart};
+pub use mix::{AnyAdapter, Mix, MixComponent};
 pub use prepared::Prepared;
 pub use rows::RowAdapters;
-pub use summary::{AdapterSummary, LayerSummary, LoraSummary, PromptSummary, V2Summary};
+pub use summary::{AdapterSummary, PromptLayerSummary, LoraSummary, PromptSummary, V2Summary};
 pub use v2::{AdapterV2, Scale, V2Config, V2Layer, V2Linear, V2Norm};
 pub use weights::AdapterWeights;

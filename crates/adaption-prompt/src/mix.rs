@@ -2,7 +2,7 @@
 
 use llama::Llama;
 
-use crate::image::{ImageCondition, ImageConfig, Views};
+use crate::image::{ImageCondition, ImageConfig, ImageBatch};
 use crate::prepared::Prepared;
 use crate::weights::AdapterWeights;
 
@@ -14,12 +14,12 @@ use crate::weights::AdapterWeights;
 #[derive(Debug, Clone)]
 pub struct Mix {
     /// In any order, at least one.
-    pub parts: Vec<MixPart>,
+    pub parts: Vec<MixComponent>,
 }
 
 /// One adapter of a mix.
 #[derive(Debug, Clone)]
-pub struct MixPart {
+pub struct MixComponent {
     /// What to call it; the name of its folder in the mix's.
     pub name: String,
     /// How much of it; any finite number.
@@ -37,13 +37,13 @@ impl Mix {
         self.of_parts(|adapter| adapter.prepare(llama))
     }
 
-    /// The same for rows that see pictures, as [`AdapterWeights::prepare_seeing`] does. Parts that
+    /// The same for rows that see pictures, as [`AdapterWeights::prepare_with_images`] does. Parts that
     /// see none take part as they are.
     ///
     /// # Panics
-    /// As [`AdapterWeights::prepare_seeing`].
-    pub fn prepare_seeing(&self, llama: &Llama, views: &Views) -> Prepared {
-        self.of_parts(|adapter| adapter.prepare_seeing(llama, views))
+    /// As [`AdapterWeights::prepare_with_images`].
+    pub fn prepare_with_images(&self, llama: &Llama, views: &ImageBatch) -> Prepared {
+        self.of_parts(|adapter| adapter.prepare_with_images(llama, views))
     }
 
     fn of_parts(&self, prepare: impl Fn(&AdapterWeights) -> Prepared) -> Prepared {
@@ -89,11 +89,11 @@ impl AnyAdapter {
     /// The same for rows that see pictures.
     ///
     /// # Panics
-    /// As [`AdapterWeights::prepare_seeing`].
-    pub fn prepare_seeing(&self, llama: &Llama, views: &Views) -> Prepared {
+    /// As [`AdapterWeights::prepare_with_images`].
+    pub fn prepare_with_images(&self, llama: &Llama, views: &ImageBatch) -> Prepared {
         match self {
-            Self::Single(adapter) => adapter.prepare_seeing(llama, views),
-            Self::Mix(mix) => mix.prepare_seeing(llama, views),
+            Self::Single(adapter) => adapter.prepare_with_images(llama, views),
+            Self::Mix(mix) => mix.prepare_with_images(llama, views),
         }
     }
 

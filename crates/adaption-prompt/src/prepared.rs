@@ -40,8 +40,8 @@ impl Prepared {
         Self { prompts: self.prompts.plus(other.prompts), changes: self.changes }
     }
 
-    pub(crate) fn touches_linear(&self, layer: usize, name: LinearName) -> bool {
-        self.changes.iter().any(|change| change.touches_linear(layer, name))
+    pub(crate) fn modifies_linear(&self, layer: usize, name: LinearName) -> bool {
+        self.changes.iter().any(|change| change.modifies_linear(layer, name))
     }
 }
 
@@ -57,7 +57,7 @@ impl Adapter for Prepared {
         input: &Tensor<3>,
         linear: &Linear,
     ) -> Option<Tensor<3>> {
-        let mut changes = self.changes.iter().filter(|own| own.touches_linear(layer, name));
+        let mut changes = self.changes.iter().filter(|own| own.modifies_linear(layer, name));
         match (changes.next(), changes.next()) {
             (None, _) => None,
             (Some(only), None) if only.weight == 1.0 => {
@@ -65,7 +65,7 @@ impl Adapter for Prepared {
             }
             _ => {
                 let base = linear.forward(input.clone());
-                let changes = self.changes.iter().filter(|own| own.touches_linear(layer, name));
+                let changes = self.changes.iter().filter(|own| own.modifies_linear(layer, name));
                 Some(changes.fold(base.clone(), |sum, own| {
                     let changed = own.linear(layer, name, input.clone(), linear);
                     sum + (changed - base.clone()) * own.weight
@@ -112,7 +112,7 @@ impl Change {
         self.v2.is_none() && self.lora.is_none()
     }
 
-    fn touches_linear(&self, layer: usize, name: LinearName) -> bool {
+    fn modifies_linear(&self, layer: usize, name: LinearName) -> bool {
         self.v2.as_ref().is_some_and(|v2| v2.linear(layer, name).is_some())
             || self.lora.as_ref().is_some_and(|lora| lora.pair(layer, name).is_some())
     }

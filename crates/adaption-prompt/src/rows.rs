@@ -93,7 +93,7 @@ impl Adapter for RowAdapters {
         let [batch, _seq, _d_in] = input.dims();
         self.check(batch);
         let changed = |group: &Group| {
-            group.adapter.as_ref().is_some_and(|own| own.touches_linear(layer, name))
+            group.adapter.as_ref().is_some_and(|own| own.modifies_linear(layer, name))
         };
         if !self.groups.iter().any(changed) {
             return None;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::config::{Activation, Gate};
 use crate::data::{AdapterData, V2Data};
 use crate::error::Result;
-use crate::files::read_to_show;
+use crate::files::read_for_summary;
 use crate::image::ImageConfig;
 use crate::v2::Scale;
 
@@ -40,12 +40,12 @@ pub struct PromptSummary {
     /// What they pass through.
     pub activation: Activation,
     /// From the lowest adapted layer to the highest.
-    pub layers: Vec<LayerSummary>,
+    pub layers: Vec<PromptLayerSummary>,
 }
 
 /// One adapted layer of a [`PromptSummary`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LayerSummary {
+pub struct PromptLayerSummary {
     /// Its index in the model.
     pub layer: usize,
     /// What the branch is multiplied by, one number or one a head; all 0 where nothing was
@@ -87,7 +87,7 @@ impl AdapterSummary {
     /// # Errors
     /// As [`files::read`](crate::files::read), but for [`Error::Unknown`](crate::Error::Unknown).
     pub fn read(path: &Path) -> Result<Self> {
-        Ok(Self::of(&read_to_show(path)?))
+        Ok(Self::of(&read_for_summary(path)?))
     }
 
     /// Sums an adapter up.
@@ -100,7 +100,7 @@ impl AdapterSummary {
             layers: prompts
                 .layers
                 .iter()
-                .map(|(&layer, own)| LayerSummary {
+                .map(|(&layer, own)| PromptLayerSummary {
                     layer,
                     gates: prompts.effective_gates(own),
                     prompt_rms: rms(own.prompt.iter().copied()),

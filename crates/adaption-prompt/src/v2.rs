@@ -51,7 +51,7 @@ impl V2Config {
     ///
     /// Source: arXiv 2304.15010, equation 4.
     pub fn paper() -> Self {
-        let linears = LinearName::OF_A_LAYER.to_vec();
+        let linears = LinearName::ALL_IN_LAYER.to_vec();
         Self { scale: Scale::Output, bias: true, linears, norms: true }
     }
 

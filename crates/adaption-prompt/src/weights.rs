@@ -6,7 +6,7 @@ use llama::{Adapter, Llama};
 
 use crate::adapter::AdaptionPrompt;
 use crate::config::AdapterConfig;
-use crate::image::{ImageCondition, Sight, Views};
+use crate::image::{ImageCondition, Sight, ImageBatch};
 use crate::lora::Lora;
 use crate::prepared::{Change, Prepared};
 use crate::projected::ProjectedPrompts;
@@ -59,7 +59,7 @@ impl AdapterWeights {
     ///
     /// # Panics
     /// If it was made for a model of other sizes, or features have another width than its own.
-    pub fn prepare_seeing(&self, llama: &Llama, views: &Views) -> Prepared {
+    pub fn prepare_with_images(&self, llama: &Llama, views: &ImageBatch) -> Prepared {
         self.prepare_layers(llama, self.look(views).as_ref(), |_| true)
     }
 
@@ -68,12 +68,12 @@ impl AdapterWeights {
     ///
     /// # Panics
     /// As [`ImageCondition::look`].
-    pub fn look(&self, views: &Views) -> Option<Sight> {
+    pub fn look(&self, views: &ImageBatch) -> Option<Sight> {
         let image = self.image.as_ref()?;
         views.rows.iter().any(Option::is_some).then(|| image.look(views))
     }
 
-    /// As [`prepare_seeing`](Self::prepare_seeing), for a part of the layers: others have no prompts
+    /// As [`prepare_with_images`](Self::prepare_with_images), for a part of the layers: others have no prompts
     /// then.
     pub fn prepare_layers(
         &self,
@@ -90,7 +90,7 @@ impl AdapterWeights {
         let added = sight.filter(|_| self.image.as_ref().is_some_and(|own| own.gate.is_some()));
         let prompts = self.prompts.as_ref();
         let prompts = prompts.map(|own| own.project(llama, change, added, &wanted));
-        let early = image.map(|(own, sight)| own.early_prompts(llama, change, sight, &wanted));
+        let early = image.map(|(own, sight)| own.early_fusion_prompts(llama, change, sight, &wanted));
         let early = early.unwrap_or_default().into_iter().collect();
         Prepared { prompts: prompts.unwrap_or_default().plus(early), ..without_prompts }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use adaption_prompt::files::{Format, Hints, SETTINGS_FILE, peft, read, write};
-use adaption_prompt::fuzz::{self, Role};
+use adaption_prompt::fuzz::{self, FileRole};
 use adaption_prompt::{Activation, AdapterSummary, Error};
 use burn::tensor::TensorData;
 use llama::torch::{Value, to_bytes};
@@ -91,7 +91,7 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 }
 
 /// Valid files, each in its role.
-fn valid_files() -> Vec<(Role, Vec<u8>)> {
+fn valid_files() -> Vec<(FileRole, Vec<u8>)> {
     let golden = golden_folder();
     let formats = [
         "original.pth",
@@ -104,15 +104,15 @@ fn valid_files() -> Vec<(Role, Vec<u8>)> {
     ];
     let images = ["BIAS-7B.pth", "LORA-BIAS-7B.pth"].map(|name| golden.join("images").join(name));
     let files = formats.map(|name| golden.join("formats").join(name)).into_iter().chain(images);
-    let alone = files.map(|path| (Role::ALL[0], std::fs::read(path).unwrap()));
-    let beside = Role::ALL[1..].iter().map(|&role| {
+    let alone = files.map(|path| (FileRole::ALL[0], std::fs::read(path).unwrap()));
+    let beside = FileRole::ALL[1..].iter().map(|&role| {
         let folder = tempfile::tempdir().unwrap();
         (role, role.valid(folder.path()).unwrap())
     });
     alone.chain(beside).collect()
 }
 
-fn exercise(role: Role, bytes: &[u8]) {
+fn exercise(role: FileRole, bytes: &[u8]) {
     // Every file that is written is synced: in memory, where there is such a folder, that is quick.
     let memory_folder = Path::new("/dev/shm");
     let folder = if memory_folder.is_dir() {
@@ -121,7 +121,7 @@ fn exercise(role: Role, bytes: &[u8]) {
         tempfile::tempdir()
     };
     let folder = folder.unwrap();
-    let peak = memory(|| fuzz::adapter_as(role, bytes, folder.path()));
+    let peak = memory(|| fuzz::read_in_role(role, bytes, folder.path()));
     assert!(peak <= MOST, "{peak} bytes for a file of {}", bytes.len());
 }
 

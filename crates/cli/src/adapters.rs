@@ -11,7 +11,7 @@ use crate::model::Base;
 use crate::output;
 
 /// Word for the base model where an adapter's name could stand.
-pub const BASE: &str = "none";
+pub const NO_ADAPTER: &str = "none";
 
 /// Which adapters, and where they are.
 #[derive(Debug, Clone, clap::Args)]
@@ -56,13 +56,13 @@ impl AdapterArgs {
             AnyAdapter::load(path, llama, device)
         };
         let adapter = loaded.map_err(|error| misfit(path, error))?;
-        note_unknown(path);
+        warn_unknown_settings(path);
         Ok(adapter)
     }
 }
 
 /// Says on stderr which settings of an adapter had no effect because nobody here knows them.
-pub fn note_unknown(path: &Path) {
+pub fn warn_unknown_settings(path: &Path) {
     // The adapter was read: whatever is wrong with its files has been said.
     if let Ok(names) = files::unknown_settings(path)
         && let Some(words) = unknown(&names)
@@ -93,10 +93,10 @@ pub fn named(text: impl AsRef<OsStr>) -> Result<(String, PathBuf), Error> {
     let Some(text) = path.to_str() else { return Ok((own, path)) };
     // A path with an equals sign in it is a path if it is there.
     if let Some((name, path)) = text.split_once('=').filter(|_| !Path::new(text).exists()) {
-        if name.is_empty() || name == BASE || path.is_empty() {
+        if name.is_empty() || name == NO_ADAPTER || path.is_empty() {
             return Err(Error::Usage {
                 message: format!("`{}` is not NAME=PATH", text.escape_debug()),
-                hint: Some(format!("any name but `{BASE}`, which stands for the base model")),
+                hint: Some(format!("any name but `{NO_ADAPTER}`, which stands for the base model")),
             });
         }
         return Ok((name.into(), path.into()));
@@ -111,7 +111,7 @@ fn misfit(path: &Path, error: adaption_prompt::Error) -> Failure {
         source @ (E::TooManyLayers { .. }
         | E::NoSuchLayer { .. }
         | E::Tensors { .. }
-        | E::Config { .. }) => Error::Misfit { path: path.into(), source: source.into() }.into(),
+        | E::Config { .. }) => Error::AdapterMismatch { path: path.into(), source: source.into() }.into(),
         other => other.into(),
     }
 }

@@ -10,12 +10,12 @@ use adaption_prompt::{Adapters, Prepared, Status};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::adapters::{AdapterArgs, BASE};
+use crate::adapters::{AdapterArgs, NO_ADAPTER};
 use crate::answer::Answering;
 use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::failure::{Failure, Result};
-use crate::images::{EncoderArgs, Looker};
+use crate::images::{EncoderArgs, ImageConditioner};
 use crate::interrupt::{self, Writing};
 use crate::model::ModelArgs;
 use crate::output::{note, print};
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result {
         adapters,
         wording,
         conversation: Conversation::default(),
-        looker: Looker::new(&args.encoder, &base),
+        looker: ImageConditioner::new(&args.encoder, &base),
         image: None,
         seeing: None,
     };
@@ -106,14 +106,14 @@ pub fn run(args: &Args) -> Result {
         match line.and_then(|line| chat.line(line.trim())) {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => break,
-            Err(error) if error.is_of_output() => return Err(error),
+            Err(error) if error.is_output_error() => return Err(error),
             // A person can try another line, and so may a script; but that should hear of it in the end.
             Err(error) if lines.is_interactive() => {
                 error.report();
             }
             Err(error) => {
                 failed += 1;
-                Failure::while_doing(format!("line {count}"), error).report();
+                Failure::with_context(format!("line {count}"), error).report();
             }
         }
     }
@@ -128,7 +128,7 @@ struct Chat<'a> {
     adapters: Adapters<'a>,
     wording: Wording,
     conversation: Conversation,
-    looker: Looker<'a>,
+    looker: ImageConditioner<'a>,
     image: Option<PathBuf>,
     /// The active adapter with the image, made ready once for all turns.
     seeing: Option<Prepared>,
@@ -216,7 +216,7 @@ impl Chat<'_> {
     }
 
     fn activate(&mut self, name: &str) {
-        if name == BASE {
+        if name == NO_ADAPTER {
             self.adapters.disable();
             return note("(the base model answers)");
         }
@@ -244,7 +244,7 @@ impl Chat<'_> {
         let answered = self.answer();
         match &answered {
             Ok(answer) => self.conversation.answered(answer),
-            Err(_) => self.conversation.take_back(),
+            Err(_) => self.conversation.pop_last(),
         }
         answered.map(|_answer| ())
     }
@@ -320,7 +320,7 @@ impl Lines {
                 let len = stdin().lock().read_until(b'\n', &mut line);
                 let len = len.map_err(Error::system("cannot read stdin"))?;
                 let text = String::from_utf8(line)
-                    .map_err(|error| Error::NotText { reason: error.utf8_error() }.into());
+                    .map_err(|error| Error::InvalidUtf8 { reason: error.utf8_error() }.into());
                 Ok((len > 0).then_some(text))
             }
         }

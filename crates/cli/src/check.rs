@@ -1,13 +1,13 @@
 //! a device ─► is it right? ─► a line on stderr, or an error before any work is done
 
 use device::{DeviceInfo, Kind, OpenDevice};
-use train::device_check::{Depth, Finding, Report, check_device};
+use train::device_check::{CheckLevel, CheckResult, Report, check_device};
 
 use crate::error::Error;
 use crate::failure::{Doing, Result};
 
 /// Checks a device in short before it is worked on, unless a CPU backend computes.
-pub fn before_work(open: &OpenDevice, tell: &dyn Fn(&str)) -> Result {
+pub fn check_before_run(open: &OpenDevice, tell: &dyn Fn(&str)) -> Result {
     let OpenDevice { info, .. } = open;
     if info.kind.is_cpu() {
         return Ok(());
@@ -20,7 +20,7 @@ pub fn before_work(open: &OpenDevice, tell: &dyn Fn(&str)) -> Result {
         tell(&format!("{name} was not checked: this build has no CPU backend to compare it with"));
         return Ok(());
     };
-    let report = check(open, &reference, Depth::Short, &mut |_| {})?;
+    let report = check(open, &reference, CheckLevel::Short, &mut |_| {})?;
     tell(&conclusion(info, &reference.info.name, &report)?);
     Ok(())
 }
@@ -29,7 +29,7 @@ pub fn before_work(open: &OpenDevice, tell: &dyn Fn(&str)) -> Result {
 fn conclusion(info: &DeviceInfo, reference: &str, report: &Report) -> Result<String, Error> {
     let DeviceInfo { name, description, .. } = info;
     if let Some(finding) = report.wrong() {
-        return Err(Error::DeviceWrong { device: name.clone(), finding: finding.clone() });
+        return Err(Error::DeviceCheckFailed { device: name.clone(), finding: finding.clone() });
     }
     let largest = report.findings.iter().map(|finding| finding.difference).fold(0.0, f64::max);
     Ok(format!("{name}, {description}, computes as {reference} does, to {largest:.1e}"))
@@ -39,8 +39,8 @@ fn conclusion(info: &DeviceInfo, reference: &str, report: &Report) -> Result<Str
 pub fn check(
     open: &OpenDevice,
     reference: &OpenDevice,
-    depth: Depth,
-    progress: &mut dyn FnMut(&Finding),
+    depth: CheckLevel,
+    progress: &mut dyn FnMut(&CheckResult),
 ) -> Result<Report> {
     check_device(&open.device, &reference.device, depth, progress)
         .doing(|| format!("{} cannot compute", open.info.name))
@@ -55,17 +55,17 @@ mod tests {
     #[test]
     fn a_wrong_device_is_an_error_that_names_the_part() {
         let info = device::reference().unwrap().info;
-        let finding = Finding {
+        let finding = CheckResult {
             part: "training step",
             worst: "loss".into(),
             difference: 3.1e-7,
             allowed: 2e-4,
             verdict: Verdict::Ok,
         };
-        let report = |finding: &Finding| Report { findings: vec![finding.clone()] };
+        let report = |finding: &CheckResult| Report { findings: vec![finding.clone()] };
         let line = conclusion(&info, "another", &report(&finding)).unwrap();
         assert!(line.ends_with("computes as another does, to 3.1e-7"), "{line}");
-        let wrong = Finding { difference: 0.3, verdict: Verdict::Wrong, ..finding };
+        let wrong = CheckResult { difference: 0.3, verdict: Verdict::Wrong, ..finding };
         let error = conclusion(&info, "another", &report(&wrong)).unwrap_err();
         let expected = "computes WRONGLY: training step (loss) differs by 3.0e-1 (allowed 2.0e-4)";
         assert!(error.to_string().ends_with(expected), "{error}");

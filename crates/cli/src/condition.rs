@@ -1,9 +1,9 @@
 //! `train`'s options for how images are seen ─► [`ImageConfig`]
 
-use adaption_prompt::{Activation, Fusion, Gate, ImageConfig, ImageForm};
+use adaption_prompt::{Activation, Fusion, Gate, ImageConfig, ImageProjectorConfig};
 use burn::tensor::Device;
 use clap::ValueEnum;
-use vision::{EncoderSource, Reading, State, Viewer};
+use vision::{EncoderSource, Reading, State, FeatureExtractor};
 
 use crate::error::Error;
 use crate::failure::Result;
@@ -12,7 +12,7 @@ use crate::failure::Result;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Images")]
 #[expect(clippy::struct_field_names, reason = "the names of the options")]
-pub struct ConditionArgs {
+pub struct ImageConditioningArgs {
     /// How an image becomes tokens: one of the whole image at several scales, as in the paper; or
     /// those of learned queries that look at every part of it, as in the original multi-modal
     /// release [default: global].
@@ -65,7 +65,7 @@ fn state(text: &str) -> Result<State, String> {
     }
 }
 
-impl ConditionArgs {
+impl ImageConditioningArgs {
     /// Layers whose prompts images are to be.
     pub fn image_layers(&self) -> usize {
         self.image_layers.unwrap_or(0).into()
@@ -88,9 +88,9 @@ impl ConditionArgs {
         &self,
         source: &EncoderSource,
         name: &str,
-        prompts: PromptSize,
+        prompts: PromptSpec,
         device: &Device,
-    ) -> Result<(Viewer, ImageConfig)> {
+    ) -> Result<(FeatureExtractor, ImageConfig)> {
         const WIDTH: usize = 256;
         let form = self.image_form.unwrap_or(FormChoice::Global);
         if form == FormChoice::Global && (self.image_blocks.is_some() || self.image_heads.is_some())
@@ -113,8 +113,8 @@ impl ConditionArgs {
         let features = reading.width(config)?;
         let width = self.image_width.unwrap_or(WIDTH.min(prompts.d_model));
         let form = match form {
-            FormChoice::Global => ImageForm::Global { hidden: width },
-            FormChoice::Queries => ImageForm::Queries {
+            FormChoice::Global => ImageProjectorConfig::Global { hidden: width },
+            FormChoice::Queries => ImageProjectorConfig::Queries {
                 count: prompts.adapter_len,
                 width,
                 blocks: self.image_blocks.unwrap_or(2),
@@ -129,7 +129,7 @@ impl ConditionArgs {
             },
             None => Fusion::Prompts { gate: self.image_gate.unwrap_or(1.0) },
         };
-        let viewer = Viewer::load(source, reading, device)?;
+        let viewer = FeatureExtractor::load(source, reading, device)?;
         let encoder = Some(viewer.info(name)?);
         Ok((viewer, ImageConfig { features, form, fusion, encoder }))
     }
@@ -137,7 +137,7 @@ impl ConditionArgs {
 
 /// What an image condition must know of the prompts beside it.
 #[derive(Debug, Clone, Copy)]
-pub struct PromptSize {
+pub struct PromptSpec {
     pub adapter_len: usize,
     pub d_model: usize,
     pub gate: Gate,

@@ -32,7 +32,7 @@ impl Conversation {
     }
 
     /// Takes the last question back: it got no answer.
-    pub fn take_back(&mut self) {
+    pub fn pop_last(&mut self) {
         self.turns.pop();
     }
 

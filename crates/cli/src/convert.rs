@@ -6,7 +6,7 @@ use adaption_prompt::files::{self, Format, Hints};
 use adaption_prompt::{Activation, BaseInfo};
 use clap::ValueEnum;
 
-use crate::adapters::note_unknown;
+use crate::adapters::warn_unknown_settings;
 use crate::error::Error;
 use crate::failure::Result;
 use crate::model::ModelArgs;
@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Result {
             return Err(adaption_prompt::Error::Tensors { path, problems }.into());
         }
     }
-    note_unknown(&args.from);
+    warn_unknown_settings(&args.from);
     let losses = files::write(&data, &args.to, format, hints.original_gates, args.lossy)?;
     note(&format!("{from} ─► {format}: {} numbers in {}", data.n_parameters(), args.to.display()));
     for loss in losses {

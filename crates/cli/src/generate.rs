@@ -7,11 +7,11 @@ use adaption_prompt::{Adapters, Prepared, RowAdapters};
 use llama::{Message, Tokenizer};
 use train::template::alpaca;
 
-use crate::adapters::{AdapterArgs, BASE};
+use crate::adapters::{AdapterArgs, NO_ADAPTER};
 use crate::answer::Answering;
 use crate::error::Error;
 use crate::failure::Result;
-use crate::images::{EncoderArgs, Looker};
+use crate::images::{EncoderArgs, ImageConditioner};
 use crate::model::{Base, ModelArgs};
 use crate::output;
 use crate::sampling::SamplingArgs;
@@ -155,7 +155,7 @@ impl Args {
                 return Err(Error::Usage { message, hint }.into());
             }
         };
-        let mut looker = Looker::new(&self.encoder, base);
+        let mut looker = ImageConditioner::new(&self.encoder, base);
         let seeing = names.iter().zip(images);
         seeing.map(|(name, image)| looker.prepare(adapters, *name, image).map(Some)).collect()
     }
@@ -163,7 +163,7 @@ impl Args {
     /// The adapter of each prompt.
     fn names<'a>(&'a self, first: Option<&'a str>) -> Result<Vec<Option<&'a str>>, Error> {
         let count = self.request.count();
-        let name = |name: &'a String| (name != BASE).then_some(name.as_str());
+        let name = |name: &'a String| (name != NO_ADAPTER).then_some(name.as_str());
         match &self.names[..] {
             [] => Ok(vec![first; count]),
             [all] => Ok(vec![name(all); count]),

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{Adapters, ImageConfig, Prepared, Views};
+use adaption_prompt::{Adapters, ImageConfig, Prepared, ImageBatch};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use train::{Instruction, LeftOut, Pictures, RowReport};
-use vision::{EncoderSource, Viewer, read_picture};
+use train::{Instruction, DropReason, Pictures, RowReport};
+use vision::{EncoderSource, FeatureExtractor, read_image};
 
 use crate::adapters::unknown;
 use crate::error::Error;
@@ -88,7 +88,7 @@ impl EncoderArgs {
         images: &[&ImageConfig],
         device: &Device,
         tell: &dyn Fn(&str),
-    ) -> Result<Option<Viewer>> {
+    ) -> Result<Option<FeatureExtractor>> {
         let Some(first) = images.first() else { return Ok(None) };
         let info = first.encoder.as_ref();
         let Some(info) =
@@ -114,9 +114,9 @@ impl EncoderArgs {
         let source = open(path, tell)?;
         let width = info.reading.width(source.config())?;
         if width != first.features {
-            return Err(vision::Error::OtherEncoder { name: info.name.clone() }.into());
+            return Err(vision::Error::EncoderMismatch { name: info.name.clone() }.into());
         }
-        let viewer = Viewer::load(&source, info.reading.clone(), device)?;
+        let viewer = FeatureExtractor::load(&source, info.reading.clone(), device)?;
         info.check(&viewer)?;
         Ok(Some(viewer))
     }
@@ -127,7 +127,7 @@ impl RowImageArgs {
     /// out, as was asked for, and counted in `report`.
     pub fn look(
         &self,
-        viewer: &Viewer,
+        viewer: &FeatureExtractor,
         groups: &mut [&mut Vec<Instruction>],
         report: &mut RowReport,
         device: &Device,
@@ -161,7 +161,7 @@ impl RowImageArgs {
         let before = groups.iter().map(|rows| rows.len()).sum::<usize>();
         for rows in groups.iter_mut() {
             for row in rows.extract_if(.., |row| !pictures.has(row)) {
-                report.leave_out(LeftOut::BrokenImage, row.image.as_deref().unwrap_or_default());
+                report.drop_row(DropReason::BrokenImage, row.image.as_deref().unwrap_or_default());
             }
         }
         let after = groups.iter().map(|rows| rows.len()).sum::<usize>();
@@ -177,7 +177,7 @@ impl RowImageArgs {
 const TOLD: usize = 5;
 
 /// Says that images are not looked at, where rows name some.
-pub fn tell_unseen(rows: &[Instruction], tell: &dyn Fn(&str)) {
+pub fn warn_ignored_images(rows: &[Instruction], tell: &dyn Fn(&str)) {
     let count = rows.iter().filter(|row| row.image.is_some()).count();
     if count > 0 {
         tell(&format!("{count} rows name images, which nobody looks at: see --image-encoder"));
@@ -185,13 +185,13 @@ pub fn tell_unseen(rows: &[Instruction], tell: &dyn Fn(&str)) {
 }
 
 /// Looks at single images for adapters; an encoder that was loaded once stays.
-pub struct Looker<'a> {
+pub struct ImageConditioner<'a> {
     encoder: &'a EncoderArgs,
     base: &'a Base,
-    viewers: BTreeMap<String, Viewer>,
+    viewers: BTreeMap<String, FeatureExtractor>,
 }
 
-impl<'a> Looker<'a> {
+impl<'a> ImageConditioner<'a> {
     pub fn new(encoder: &'a EncoderArgs, base: &'a Base) -> Self {
         Self { encoder, base, viewers: BTreeMap::new() }
     }
@@ -214,7 +214,7 @@ impl<'a> Looker<'a> {
             let viewer = viewer.ok_or_else(|| blind(format!("the adapter {name}")))?;
             self.viewers.insert(name.to_owned(), viewer);
         }
-        let features = self.viewers[name].look(&[read_picture(image)?]);
-        Ok(adapter.prepare_seeing(&self.base.llama, &Views::one(features)))
+        let features = self.viewers[name].look(&[read_image(image)?]);
+        Ok(adapter.prepare_with_images(&self.base.llama, &ImageBatch::one(features)))
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::{self, Hints};
 
-use crate::adapters::{named, note_unknown};
+use crate::adapters::{named, warn_unknown_settings};
 use crate::convert::must_be_free;
 use crate::error::Error;
 use crate::failure::{Failure, Result};
@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> Result {
         let (weight, text) = weighted(text)?;
         let (name, path) = named(text)?;
         let data = files::read(&path, &Hints::default()).map_err(|error| alone(&path, error))?;
-        note_unknown(&path);
+        warn_unknown_settings(&path);
         parts.push((name, weight, data));
     }
     same_width(&parts)?;

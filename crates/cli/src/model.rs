@@ -126,16 +126,16 @@ impl ModelArgs {
 
     /// Loads the model.
     pub fn load(&self) -> Result<Base> {
-        self.load_telling(&note)
+        self.load_with(&note)
     }
 
     /// Loads the model; `tell` hears what is worth a line. The device comes first: a wrong name
     /// should not cost a download.
-    pub fn load_telling(&self, tell: &dyn Fn(&str)) -> Result<Base> {
+    pub fn load_with(&self, tell: &dyn Fn(&str)) -> Result<Base> {
         self.set_threads()?;
         let open = device::open(self.device_name()?)?;
         if !self.skip_device_check {
-            check::before_work(&open, tell)?;
+            check::check_before_run(&open, tell)?;
         }
         let source = self.source()?;
         for unused in source.unused_settings() {
@@ -161,7 +161,7 @@ pub fn built_in_source() -> Result<ModelSource> {
 fn from_hub(name: &str) -> Result<ModelSource> {
     use llama::hub::{FetchProgress, Hub};
 
-    use crate::transfer::Transfer;
+    use crate::transfer::TransferProgress;
 
     // `models/some.gguf` has the form of an id too, and is meant as a path.
     let is_path = name.matches('/').count() < 2
@@ -169,10 +169,10 @@ fn from_hub(name: &str) -> Result<ModelSource> {
     if is_path || !Hub::is_id(name) {
         return Err(Error::NoSuchModel { name: name.into(), more: "" }.into());
     }
-    let mut current: Option<(String, Transfer)> = None;
+    let mut current: Option<(String, TransferProgress)> = None;
     let mut progress = |now: &FetchProgress| {
         if current.as_ref().is_none_or(|(file, _)| *file != now.file) {
-            current = Some((now.file.clone(), Transfer::new(&now.file, now.total)));
+            current = Some((now.file.clone(), TransferProgress::new(&now.file, now.total)));
         }
         if let Some((_, transfer)) = &current {
             transfer.set(now.done);

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::failure::Result;
 
 /// A profile that is being taken, until it is dropped.
-pub struct Profile {
+pub struct Profiler {
     parts: Parts,
     /// Writes the trace's end.
     guard: FlushGuard,
@@ -37,7 +37,7 @@ struct Part {
     own: Duration,
 }
 
-impl Profile {
+impl Profiler {
     /// Begins to take a profile of the whole process; every call of a part goes into the trace.
     pub fn start() -> Result<Self> {
         let no_trace = || Error::system("no temporary file for the trace");

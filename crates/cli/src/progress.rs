@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use train::{Event, Fitted, LabelLoss};
+use train::{Event, TruncationCounts, LabelLoss};
 
 use crate::output::note;
 
@@ -103,8 +103,8 @@ impl Progress {
         }
     }
 
-    fn fitted(&self, what: &str, fitted: Fitted) {
-        let Fitted { whole, truncated, dropped } = fitted;
+    fn fitted(&self, what: &str, fitted: TruncationCounts) {
+        let TruncationCounts { whole, truncated, dropped } = fitted;
         if whole + truncated + dropped == 0 {
             return;
         }

@@ -10,26 +10,26 @@ use crate::failure::Result;
 use crate::model::ModelArgs;
 
 /// Rows that are part of this program, as JSON lines.
-pub struct BuiltIn {
+pub struct BuiltInDataset {
     name: &'static str,
     train: &'static str,
     test: &'static str,
 }
 
-const INSTRUCTIONS: BuiltIn = BuiltIn {
+const INSTRUCTIONS: BuiltInDataset = BuiltInDataset {
     name: "instructions",
     train: include_str!("../../../assets/instructions/train.jsonl"),
     test: include_str!("../../../assets/instructions/test.jsonl"),
 };
 
 /// Questions about pictures.
-const PICTURES: BuiltIn = BuiltIn {
+const PICTURES: BuiltInDataset = BuiltInDataset {
     name: "pictures",
     train: include_str!("../../../assets/pictures/train.jsonl"),
     test: include_str!("../../../assets/pictures/test.jsonl"),
 };
 
-impl BuiltIn {
+impl BuiltInDataset {
     /// What suits an adapter that sees, or one that does not.
     pub fn of(sees: bool) -> &'static Self {
         if sees { &PICTURES } else { &INSTRUCTIONS }
@@ -51,7 +51,7 @@ impl BuiltIn {
 }
 
 /// Refuses a model without data: the built-in instructions are about the built-in model's world.
-pub fn need_data(model: &ModelArgs, option: &str) -> Result {
+pub fn require_data(model: &ModelArgs, option: &str) -> Result {
     if model.model.is_none() {
         return Ok(());
     }

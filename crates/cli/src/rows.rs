@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use train::{EmptyOutputs, ReadOptions, Rows, read_rows};
+use train::{EmptyOutputPolicy, ReadOptions, Rows, read_rows};
 
 /// How rows are read.
 #[derive(Debug, Clone, clap::Args)]
-pub struct RowArgs {
+pub struct DataArgs {
     /// What to do with rows whose output is empty: leave them out and say how many, or learn that
     /// the answer ends at once.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT", help_heading = "Data")]
@@ -22,7 +22,7 @@ enum Empty {
     Learn,
 }
 
-impl RowArgs {
+impl DataArgs {
     /// The rows of several files or folders, one after the other; of ScienceQA's those of a split.
     /// `tell` hears what is not used of each as it is.
     pub fn read_all(
@@ -33,8 +33,8 @@ impl RowArgs {
         tell: &dyn Fn(&str),
     ) -> train::Result<Rows> {
         let empty_outputs = match self.empty_outputs {
-            Empty::Skip => EmptyOutputs::Skip,
-            Empty::Learn => EmptyOutputs::Learn,
+            Empty::Skip => EmptyOutputPolicy::Skip,
+            Empty::Learn => EmptyOutputPolicy::Learn,
         };
         let options = ReadOptions { image_folder: images, split: Some(split), empty_outputs };
         let mut all = Rows::default();

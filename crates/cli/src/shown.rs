@@ -1,19 +1,19 @@
 //! a trained adapter ─► some held-out instructions, answered without and with it, on stderr
 
 use llama::{NoAdapter, Tokenizer};
-use train::{ByPictures, ImageRef, Instruction, Job, answer_rows};
+use train::{BatchAdapter, ImageRef, Instruction, TrainingRun, generate_responses};
 
 use crate::failure::Result;
 use crate::model::Base;
 use crate::output::note;
 
 /// Shows three held-out instructions, answered by the base and by the adapted model.
-pub fn show_answers(base: &Base, tokenizer: &Tokenizer, job: &Job) -> Result {
+pub fn print_sample_responses(base: &Base, tokenizer: &Tokenizer, job: &TrainingRun) -> Result {
     const SHOWN: usize = 3;
     let rows = if job.eval_rows.is_empty() { job.train_rows } else { job.eval_rows };
     let rows = few(rows, SHOWN);
-    let answers = |llama: &llama::Llama, adapter: &dyn ByPictures| {
-        answer_rows(llama, adapter, tokenizer, &rows, SHOWN, &mut |_| {})
+    let answers = |llama: &llama::Llama, adapter: &dyn BatchAdapter| {
+        generate_responses(llama, adapter, tokenizer, &rows, SHOWN, &mut |_| {})
     };
     let before = answers(&base.llama, &NoAdapter)?;
     let after = job.learner()?.with(&base.llama, job.pictures, answers)?;

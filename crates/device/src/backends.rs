@@ -31,12 +31,12 @@ pub struct Backend {
     /// Whether layers are made of fused operations, those of `crates/kernels`.
     pub fused: bool,
     /// Whether memory plans for it were held against measured peaks.
-    pub plans_measured: bool,
+    pub memory_plan_measured: bool,
 }
 
 impl Backend {
     const fn new(name: &'static str, compiled: bool) -> Self {
-        Self { name, indexed: false, compiled, half: None, fused: false, plans_measured: false }
+        Self { name, indexed: false, compiled, half: None, fused: false, memory_plan_measured: false }
     }
 
     const fn gpu(name: &'static str, compiled: bool, half: &'static str) -> Self {
@@ -49,10 +49,10 @@ pub const BACKENDS: [Backend; 9] = [
     Backend {
         half: Some("bf16"),
         fused: true,
-        plans_measured: true,
+        memory_plan_measured: true,
         ..Backend::new("flex", cfg!(feature = "flex"))
     },
-    Backend { plans_measured: true, ..Backend::new("ndarray", cfg!(feature = "ndarray")) },
+    Backend { memory_plan_measured: true, ..Backend::new("ndarray", cfg!(feature = "ndarray")) },
     Backend { half: Some("bf16"), ..Backend::new("cpu", cfg!(feature = "cpu")) },
     Backend::gpu("cuda", cfg!(feature = "cuda"), "bf16"),
     Backend::gpu("rocm", cfg!(feature = "rocm"), "bf16"),
@@ -64,7 +64,7 @@ pub const BACKENDS: [Backend; 9] = [
 
 /// Backends whose numbers others are compared with, the best first: neither has a driver or a
 /// compiler of kernels that could be wrong.
-pub(crate) const REFERENCES: [&str; 2] = ["flex", "ndarray"];
+pub(crate) const REFERENCE_BACKENDS: [&str; 2] = ["flex", "ndarray"];
 
 /// Names of the backends in this build, separated by commas.
 pub fn compiled() -> String {

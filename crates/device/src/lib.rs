@@ -32,7 +32,7 @@ pub use diagnostic::{Advice, Diagnostic};
 pub use error::DeviceError;
 pub use info::{DeviceInfo, Kind, Limits};
 
-use backends::{Adapter, Candidate, REFERENCES};
+use backends::{Adapter, Candidate, REFERENCE_BACKENDS};
 
 /// A device that has come up.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ pub fn backend(device: &str) -> Option<&'static Backend> {
 
 /// The device whose numbers others are compared with, if this build has it.
 pub fn reference() -> Option<OpenDevice> {
-    REFERENCES.iter().find_map(|name| open(name).ok())
+    REFERENCE_BACKENDS.iter().find_map(|name| open(name).ok())
 }
 
 /// The device of a name such as `flex`, `wgpu` or `cuda:1`.

@@ -20,11 +20,11 @@ pub enum Advice {
     /// Give this as the model, and an adapter in its place.
     UseAsModel,
     /// Give the base model that the adapter was made for, or use this one unchecked.
-    ForceOtherBase,
+    UseMatchingBase,
     /// Give the image encoder that the adapter learned with.
     GiveEncoder,
     /// Let the conversion lose what the format cannot hold.
-    AllowLoss,
+    AllowLossyConversion,
     /// Adapt fewer layers.
     FewerLayers,
     /// Keep the base in a wider precision, if its files are not damaged.
@@ -32,11 +32,11 @@ pub enum Advice {
     /// Choose one of the precisions that every device has.
     OtherPrecision,
     /// Do with less memory: smaller batches, shorter texts, fewer bits.
-    LessMemory,
+    ReduceMemory,
     /// Look at the data, and let its rows be longer.
-    LongerRows,
+    CheckSequenceLength,
     /// Train with a lower rate, or limit the gradient.
-    LowerRate,
+    LowerLearningRate,
     /// Choose a new or empty folder for the run.
     OtherOutput,
     /// Wait for the other run or stop it, or choose another folder.
@@ -44,9 +44,9 @@ pub enum Advice {
     /// Choose a new or empty folder for the run, or resume the one that is there.
     OtherOutputOrResume,
     /// Start the run anew instead of resuming it.
-    StartAnew,
+    StartNewRun,
     /// Resume with the settings of before, or start a new run from what this one has learned.
-    SameSettings {
+    ResumeWithSameSettings {
         /// Folder of the run, if it has an adapter already.
         learned: Option<PathBuf>,
     },
@@ -119,23 +119,23 @@ impl fmt::Display for Advice {
                 "give the base model as the model, and this as the adapter that goes with it"
             }
             Self::UseAsModel => "give this as the model, and the folder or file of an adapter here",
-            Self::ForceOtherBase => {
+            Self::UseMatchingBase => {
                 "give the base model it was trained on, or load it unchecked if only sizes matter"
             }
             Self::GiveEncoder => "give that image encoder",
-            Self::AllowLoss => "allow losses, to convert all the same and be told what was lost",
+            Self::AllowLossyConversion => "allow losses, to convert all the same and be told what was lost",
             Self::FewerLayers => "ask for fewer adapted layers",
             Self::WiderPrecision => {
                 "the adapter or the weights may be damaged, or the base's precision too narrow for \
                  them: try f32"
             }
             Self::OtherPrecision => "every device has f32, q8 and q4",
-            Self::LessMemory => {
+            Self::ReduceMemory => {
                 "it may have run out of memory: try a smaller batch, shorter texts or a precision of \
                  fewer bits"
             }
-            Self::LongerRows => "check the data, and the length that rows may have",
-            Self::LowerRate => {
+            Self::CheckSequenceLength => "check the data, and the length that rows may have",
+            Self::LowerLearningRate => {
                 "the last checkpoint is kept; try a lower learning rate, or a limit for the \
                  gradient's norm"
             }
@@ -144,8 +144,8 @@ impl fmt::Display for Advice {
             Self::OtherOutputOrResume => {
                 "choose a new or empty folder, or resume the run that stopped there"
             }
-            Self::StartAnew => "start the run anew, in a new or empty folder",
-            Self::SameSettings { learned: Some(folder) } => {
+            Self::StartNewRun => "start the run anew, in a new or empty folder",
+            Self::ResumeWithSameSettings { learned: Some(folder) } => {
                 return write!(
                     f,
                     "resume with the settings of before; to go on with others, start a new run from \
@@ -153,7 +153,7 @@ impl fmt::Display for Advice {
                     folder.display()
                 );
             }
-            Self::SameSettings { learned: None } => {
+            Self::ResumeWithSameSettings { learned: None } => {
                 "resume with the settings of before, or start anew in another folder"
             }
             Self::Feature(name) => return write!(f, "build with the feature `{name}`"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use crate::call::{AttentionCall, CacheBuffers};
+use crate::call::{AttentionParams, KvBuffers};
 use crate::cpu::packed::Packed;
 
 const ABSENT: &str = "no device of this build has fused operations";
@@ -33,8 +33,8 @@ pub(crate) fn swiglu(_both: Tensor<2>) -> Tensor<2> {
 pub(crate) fn attention(
     _qkv: Tensor<2>,
     _prompt: Option<(Tensor<4>, Tensor<4>, Tensor<2>)>,
-    _call: Arc<AttentionCall>,
-    _cache: Option<&mut CacheBuffers>,
+    _call: Arc<AttentionParams>,
+    _cache: Option<&mut KvBuffers>,
 ) -> Tensor<2> {
     unreachable!("{ABSENT}")
 }

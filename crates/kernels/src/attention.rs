@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
 use crate::backend;
-use crate::call::{AttentionCall, CacheBuffers};
+use crate::call::{AttentionParams, KvBuffers};
 
 pub use crate::call::Turns;
 pub use crate::cpu::attention::{Heads, Sequence};
@@ -102,14 +102,14 @@ impl Turns {
 
 /// Rotated keys, and values, of one layer and a batch of texts.
 #[derive(Debug, Clone)]
-pub struct KvCache(CacheBuffers);
+pub struct FusedKvCache(KvBuffers);
 
-impl KvCache {
+impl FusedKvCache {
     /// Room for `capacity` tokens of each text.
     pub fn new(heads: Heads, batch: usize, capacity: usize) -> Self {
         let slots = capacity.next_multiple_of(16);
         let len = batch * heads.kv_heads * slots * heads.head_dim;
-        Self(CacheBuffers { keys: vec![0.0; len], values: vec![0.0; len], capacity })
+        Self(KvBuffers { keys: vec![0.0; len], values: vec![0.0; len], capacity })
     }
 }
 
@@ -132,9 +132,9 @@ pub fn attention(
     texts: &Texts,
     window: Option<usize>,
     prompt: Option<&GatedPrompt>,
-    cache: Option<&mut KvCache>,
+    cache: Option<&mut FusedKvCache>,
 ) -> Tensor<2> {
-    let call = Arc::new(AttentionCall {
+    let call = Arc::new(AttentionParams {
         heads,
         rotation: texts.turns.clone(),
         sequences: texts.sequences.clone(),
@@ -147,5 +147,5 @@ pub fn attention(
         let gate = gate.clone().expand([batches, heads.heads, 1, 1]);
         (key.clone(), value.clone(), gate.reshape([batches, heads.heads]))
     });
-    backend::attention(qkv, prompt, call, cache.map(|KvCache(buffers)| buffers))
+    backend::attention(qkv, prompt, call, cache.map(|FusedKvCache(buffers)| buffers))
 }

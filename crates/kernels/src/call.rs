@@ -13,7 +13,7 @@ pub struct Turns {
 
 /// Everything about an attention that is no tensor.
 #[derive(Debug, Clone)]
-pub struct AttentionCall {
+pub struct AttentionParams {
     pub(crate) heads: Heads,
     pub(crate) rotation: Option<Arc<Turns>>,
     pub(crate) sequences: Arc<Vec<Sequence>>,
@@ -24,7 +24,7 @@ pub struct AttentionCall {
 
 /// Keys and values of one layer as the kernel wants them.
 #[derive(Debug, Clone)]
-pub struct CacheBuffers {
+pub struct KvBuffers {
     pub(crate) keys: Vec<f32>,
     pub(crate) values: Vec<f32>,
     pub(crate) capacity: usize,

@@ -34,8 +34,8 @@ mod memory;
 mod rows;
 mod weight;
 
-pub use attention::{GatedPrompt, Heads, KvCache, Sequence, Texts, Turns, attention};
+pub use attention::{GatedPrompt, Heads, FusedKvCache, Sequence, Texts, Turns, attention};
 pub use backend::{is_fused, warn_if_kernels_are_missing};
 pub use memory::keep_freed_memory;
 pub use rows::{rms_norm, swiglu};
-pub use weight::{BlockMatrix, PackedWeight, cross_entropy, linears};
+pub use weight::{QuantizedMatrix, PackedWeight, cross_entropy, linears};

@@ -8,7 +8,7 @@ use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 use crate::backend;
 use crate::cpu::packed::{Format, Packed};
 
-pub use crate::cpu::packed::BlockMatrix;
+pub use crate::cpu::packed::QuantizedMatrix;
 
 /// A matrix `[rows, columns]` in panels, in the CPU's memory, shared by its clones. It is frozen: no
 /// parameter, and nothing here ever has a gradient.
@@ -43,7 +43,7 @@ impl PackedWeight {
     ///
     /// # Panics
     /// If the device has no fused operations, or lengths do not fit the shape.
-    pub fn from_blocks(matrix: &BlockMatrix, shape: [usize; 2], device: &Device) -> Self {
+    pub fn from_blocks(matrix: &QuantizedMatrix, shape: [usize; 2], device: &Device) -> Self {
         assert!(backend::is_fused(device), "{device:?} has no packed weights");
         Self::of(Packed::from_blocks(matrix, shape), device)
     }
@@ -74,7 +74,7 @@ impl PackedWeight {
 
     /// The whole matrix, in f32.
     pub fn to_dense(&self) -> Tensor<2> {
-        self.tensor(self.packed.to_rows(), self.dims())
+        self.tensor(self.packed.to_dense(), self.dims())
     }
 
     /// The given rows in f32, each as often as it is asked for.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use burn::tensor::activation::{log_softmax, silu, softmax};
 use burn::tensor::{DType, Distribution, Int, Tensor, TensorData};
 use kernels::{
-    GatedPrompt, Heads, KvCache, PackedWeight, Sequence, Texts, Turns, attention, cross_entropy,
+    GatedPrompt, Heads, FusedKvCache, PackedWeight, Sequence, Texts, Turns, attention, cross_entropy,
     is_fused, linears, rms_norm, swiglu,
 };
-use testing::{assert_close, assert_relative, flex, values};
+use testing::{assert_close, assert_close_relative, flex, values};
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &flex())
@@ -41,7 +41,7 @@ fn check<const D: usize, const N: usize, const E: usize>(
         leaves.map(|leaf| leaf.grad(&gradients).expect("every input has a gradient"))
     };
     for (found, expected) in gradients(&fused).into_iter().zip(gradients(&plain)) {
-        assert_relative(&format!("{what}, gradient"), found, expected, 2e-5);
+        assert_close_relative(&format!("{what}, gradient"), found, expected, 2e-5);
     }
 }
 
@@ -258,7 +258,7 @@ fn a_cache_goes_on_where_it_stopped() {
     };
     let qkv = random([5, WIDTH]);
     let expected = attention(qkv.clone(), HEADS, &whole, None, None, None);
-    let mut cache = KvCache::new(HEADS, 1, 5);
+    let mut cache = FusedKvCache::new(HEADS, 1, 5);
     let parts = [(0, 3), (3, 1), (4, 1)].map(|(past, len)| {
         let sequences = Arc::new(vec![Sequence { first_row: 0, len, past, padding: 0 }]);
         let texts = Texts { sequences, rows: None, turns: None };

@@ -7,9 +7,9 @@ use burn::tensor::{
     Bool, Device, Tensor, TensorData, module::attention, ops::AttentionModuleOptions,
 };
 
-use kernels::{GatedPrompt, Heads, KvCache, Texts};
+use kernels::{GatedPrompt, Heads, FusedKvCache, Texts};
 
-use crate::config::Branch;
+use crate::config::BranchPoint;
 use crate::linear::{self, Linear};
 use crate::norm::Norm;
 use crate::rotary::Rotation;
@@ -35,7 +35,7 @@ pub struct Attention {
     pub key_norm: Option<Norm>,
     pub(crate) head_dim: usize,
     #[module(skip)]
-    pub(crate) branch: Branch,
+    pub(crate) branch: BranchPoint,
     /// Slots that a token sees, itself included; `None`: all.
     pub(crate) window: Option<usize>,
 }
@@ -61,9 +61,9 @@ pub struct Pass {
     /// `[batch or 1, 1, seq, past + seq]`, true where attention is forbidden; `None`: plain causal.
     pub(crate) mask: Option<Tensor<4, Bool>>,
     /// The same for the layers that look back without a window.
-    pub(crate) full_mask: Option<Tensor<4, Bool>>,
+    pub(crate) full_attention_mask: Option<Tensor<4, Bool>>,
     /// How many such layers there are, at the bottom.
-    pub(crate) full_layers: usize,
+    pub(crate) full_attention_layers: usize,
 }
 
 impl Pass {
@@ -75,7 +75,7 @@ impl Pass {
     }
 
     fn mask(&self, layer: usize) -> Option<Tensor<4, Bool>> {
-        if layer < self.full_layers { self.full_mask.clone() } else { self.mask.clone() }
+        if layer < self.full_attention_layers { self.full_attention_mask.clone() } else { self.mask.clone() }
     }
 }
 
@@ -150,7 +150,7 @@ impl Attention {
         layer: usize,
         hidden: Tensor<3>,
         texts: &Texts,
-        cache: Option<&mut KvCache>,
+        cache: Option<&mut FusedKvCache>,
         adapter: &dyn Adapter,
     ) -> (Tensor<3>, Option<Tensor<3>>) {
         let [batch, seq, _d_model] = hidden.dims();
@@ -160,7 +160,7 @@ impl Attention {
         // One prompt is a part of the operation. Those of a mix that are left go the plain way, as
         // do those of models that add them behind the projection.
         let (inside, outside) = match (self.branch, prompts) {
-            (Branch::BeforeOutput, [first, others @ ..]) => (Some(first), others),
+            (BranchPoint::BeforeOutput, [first, others @ ..]) => (Some(first), others),
             _ => (None, prompts),
         };
         let query = (!outside.is_empty()).then(|| {
@@ -175,7 +175,7 @@ impl Attention {
         let attended = attended.reshape([batch, seq, heads.heads * heads.head_dim]);
         match query.map(|query| join(branches(outside, &query))) {
             None => (attended, None),
-            Some(branch) if self.branch == Branch::BeforeOutput => (attended + branch, None),
+            Some(branch) if self.branch == BranchPoint::BeforeOutput => (attended + branch, None),
             behind => (attended, behind),
         }
     }
@@ -237,8 +237,8 @@ impl Attention {
         }
         let branch = branches(prompts, &query);
         match self.branch {
-            Branch::BeforeOutput => (join(heads + branch), None),
-            Branch::AfterOutput => (join(heads), Some(join(branch))),
+            BranchPoint::BeforeOutput => (join(heads + branch), None),
+            BranchPoint::AfterOutput => (join(heads), Some(join(branch))),
         }
     }
 

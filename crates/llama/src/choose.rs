@@ -13,17 +13,17 @@ use crate::shortlist::{Asked, GROUPS, READ, Reading, shortlist};
 ///
 /// ```
 /// use burn::tensor::Tensor;
-/// use llama::{Chooser, Sampler, SamplingConfig};
+/// use llama::{BatchSampler, Sampler, SamplingConfig};
 /// # let device = testing::flex();
 ///
 /// let greedy = Sampler::new(SamplingConfig::default(), 0)?;
 /// let logits = Tensor::<2>::from_floats([[0.1, 2.5, -1.0], [0.0, 0.0, 0.0]], &device);
-/// let mut chooser = Chooser::new(vec![greedy.clone(), greedy], 3, &device);
+/// let mut chooser = BatchSampler::new(vec![greedy.clone(), greedy], 3, &device);
 /// assert_eq!(chooser.choose(logits, &[true, true])?, [1, 0]);
 /// # Ok::<(), llama::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Chooser {
+pub struct BatchSampler {
     samplers: Vec<Sampler>,
     vocab: usize,
     /// `[batch, 1]`, 1 where nothing is drawn.
@@ -53,7 +53,7 @@ enum Reach {
     Everything,
 }
 
-impl Chooser {
+impl BatchSampler {
     /// A chooser for a batch with one sampler a row, which have seen the prompts.
     ///
     /// # Panics
@@ -81,7 +81,7 @@ impl Chooser {
     /// - `logits`: `[batch, vocab]`, f32
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if a logit of a wanted row is NaN or infinite upwards, as a broken
+    /// [`Error::NonFiniteLogits`] if a logit of a wanted row is NaN or infinite upwards, as a broken
     /// model gives; [`Error::Device`].
     ///
     /// # Panics
@@ -114,7 +114,7 @@ impl Chooser {
             let reading = Reading::new(found, asked, self.vocab);
             let highest = reading.highest;
             if highest.is_nan() || highest == f32::INFINITY {
-                return Err(Error::NotFinite { found: highest });
+                return Err(Error::NonFiniteLogits { found: highest });
             }
             match self.chosen(row, &reading, uniforms[row]) {
                 Some(token) => tokens[row] = token,

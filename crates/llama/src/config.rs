@@ -48,7 +48,7 @@ pub struct LlamaConfig {
     /// How many positions back, itself included, a token may look; `None`: all of them.
     pub sliding_window: Option<usize>,
     /// Layers at the bottom that look back all the way, whatever the window.
-    pub full_layers: usize,
+    pub full_attention_layers: usize,
     /// Kind of every norm.
     pub norm: NormKind,
     /// How a token's place in the text comes in.
@@ -56,7 +56,7 @@ pub struct LlamaConfig {
     /// Kind of every feed-forward.
     pub feed_forward: FeedForwardKind,
     /// Where an adapter's branch joins the attention.
-    pub branch: Branch,
+    pub branch: BranchPoint,
 }
 
 /// Kinds of norms.
@@ -97,7 +97,7 @@ pub enum FeedForwardKind {
 /// Where an adapter's gated heads join the attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Branch {
+pub enum BranchPoint {
     /// They are added to the model's heads, and pass through its output projection with them.
     #[default]
     BeforeOutput,
@@ -165,11 +165,11 @@ impl Default for LlamaConfig {
             qk_norm: false,
             tied_head: false,
             sliding_window: None,
-            full_layers: 0,
+            full_attention_layers: 0,
             norm: NormKind::default(),
             positions: Positions::default(),
             feed_forward: FeedForwardKind::default(),
-            branch: Branch::default(),
+            branch: BranchPoint::default(),
         }
     }
 }
@@ -243,7 +243,7 @@ impl LlamaConfig {
         if self.sliding_window == Some(0) {
             return Err(Error::config("sliding_window", "0", "at least 1, or none"));
         }
-        if self.branch == Branch::AfterOutput && self.n_heads * self.head_dim != self.d_model {
+        if self.branch == BranchPoint::AfterOutput && self.n_heads * self.head_dim != self.d_model {
             return Err(Error::config(
                 "head_dim",
                 format!("{}", self.head_dim),
@@ -255,7 +255,7 @@ impl LlamaConfig {
 
     /// How many positions back, itself included, a token may look in a layer.
     pub fn window(&self, layer: usize) -> Option<usize> {
-        self.sliding_window.filter(|_| layer >= self.full_layers)
+        self.sliding_window.filter(|_| layer >= self.full_attention_layers)
     }
 
     /// Numbers in the model's weights; a tied head counts once.

@@ -9,12 +9,12 @@ pub(crate) struct Scores {
     /// In rising order of ids.
     pub(crate) tokens: Vec<(u32, f32)>,
     /// `None` where every token that may be drawn is listed.
-    pub(crate) rest: Option<Rest>,
+    pub(crate) rest: Option<UnlistedTokens>,
 }
 
 /// Tokens that are not listed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rest {
+pub(crate) struct UnlistedTokens {
     /// None of them scores more.
     pub(crate) bound: f32,
     /// Sum of the [`weight`]s of all tokens, listed or not; for top-p alone.
@@ -148,7 +148,7 @@ mod tests {
 
     /// Probabilities 0.4, 0.3, 0.2, 0.1, of which the two highest are listed.
     fn some() -> Scores {
-        let rest = Rest { bound: 0.2_f32.ln(), total: 1.0 / 0.4 };
+        let rest = UnlistedTokens { bound: 0.2_f32.ln(), total: 1.0 / 0.4 };
         Scores { tokens: vec![(1, 0.3_f32.ln()), (7, 0.4_f32.ln())], rest: Some(rest) }
     }
 
@@ -167,7 +167,7 @@ mod tests {
             assert_eq!(some().draw(1.0, top_k, top_p, 0.0), None, "{top_k} {top_p}");
         }
         let mut as_likely = some();
-        as_likely.rest = Some(Rest { bound: 0.3_f32.ln(), total: 1.0 / 0.3 });
+        as_likely.rest = Some(UnlistedTokens { bound: 0.3_f32.ln(), total: 1.0 / 0.3 });
         assert_eq!(as_likely.clone().draw(1.0, 1, 1.0, 0.0), Some(7));
         assert_eq!(as_likely.draw(1.0, 2, 1.0, 0.0), None);
     }

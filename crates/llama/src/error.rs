@@ -110,7 +110,7 @@ pub enum Error {
         "{what} cannot be written into a PyTorch file, which holds tensors, numbers, texts, lists \
          and dictionaries"
     )]
-    Unwritable {
+    UnsupportedPickleValue {
         /// What it is.
         what: String,
     },
@@ -172,7 +172,7 @@ pub enum Error {
     },
     /// A model whose arithmetic breaks down.
     #[error("the model gave {found} as the score of a token")]
-    NotFinite {
+    NonFiniteLogits {
         /// NaN or infinite.
         found: f32,
     },
@@ -262,9 +262,9 @@ impl Diagnostic for Error {
             Self::Weights { .. } => {
                 "config.json and the weights may belong to different models".into()
             }
-            Self::NotFinite { .. } => Advice::WiderPrecision,
+            Self::NonFiniteLogits { .. } => Advice::WiderPrecision,
             Self::Precision { .. } => Advice::OtherPrecision,
-            Self::Device { .. } => Advice::LessMemory,
+            Self::Device { .. } => Advice::ReduceMemory,
             Self::TooLong { .. } => "shorten the prompt or ask for fewer new tokens".into(),
             Self::Hub { .. } => {
                 "check the repository id and the network; HF_TOKEN opens private repositories"
@@ -276,7 +276,7 @@ impl Diagnostic for Error {
             | Self::ChatTemplate { .. }
             | Self::EmptyPrompt { .. }
             | Self::TokenId { .. }
-            | Self::Unwritable { .. }
+            | Self::UnsupportedPickleValue { .. }
             | Self::Sampling { .. } => return None,
         };
         Some(advice)

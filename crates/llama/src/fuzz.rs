@@ -9,7 +9,7 @@ use crate::tokenizer::Tokenizer;
 use crate::tokenizer_files::TokenizerFiles;
 use crate::torch::TorchFile;
 use crate::vocabulary;
-use crate::weights::meta::{MetaSource, WeightSizes, parse_params};
+use crate::weights::meta::{MetaSource, InferredSizes, parse_params};
 use crate::weights::{
     Bytes, SafetensorsFile, TensorSource, WeightFiles, huggingface, refuse_quantised_config,
 };
@@ -97,7 +97,7 @@ pub fn tokenizer_model(bytes: &[u8]) {
 pub fn configs(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let path = Path::new(NAME);
-    let sizes = WeightSizes { vocab_size: 3, d_ff: 4, tied_head: false };
+    let sizes = InferredSizes { vocab_size: 3, d_ff: 4, tied_head: false };
     let _ = refuse_quantised_config(path, text);
     let parsed = [huggingface::parse_config(path, text), parse_params(path, text, sizes)];
     for config in parsed.into_iter().flatten() {

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 
-use crate::choose::Chooser;
+use crate::choose::BatchSampler;
 use crate::error::{Error, Result};
 use crate::generate::{FinishReason, GenerationConfig, Request, Step};
 use crate::model::Llama;
 use crate::sample::Sampler;
 use crate::seam::Adapter;
-use crate::state::DecodingState;
+use crate::state::KvCache;
 
 /// Decodes a batch, one token a row at every step.
 ///
@@ -24,8 +24,8 @@ use crate::state::DecodingState;
 pub struct Generator<'a> {
     llama: &'a Llama,
     adapter: &'a dyn Adapter,
-    state: DecodingState,
-    chooser: Chooser,
+    state: KvCache,
+    chooser: BatchSampler,
     rows: Vec<Row>,
     /// What the next pass reads: the padded prompts, then the last token of each row.
     input: Vec<Vec<u32>>,
@@ -78,7 +78,7 @@ impl<'a> Generator<'a> {
     ///
     /// # Panics
     /// If there are no requests.
-    pub fn of_requests(
+    pub fn from_requests(
         llama: &'a Llama,
         adapter: &'a dyn Adapter,
         requests: Vec<Request>,
@@ -126,8 +126,8 @@ impl<'a> Generator<'a> {
         // The last token of a row is never read again.
         let capacity = width + longest.saturating_sub(1);
         let device = llama.device().without_autodiff();
-        let state = DecodingState::with_capacity(llama.config(), padding, capacity, &device);
-        let chooser = Chooser::new(samplers, llama.config().vocab_size, &device);
+        let state = KvCache::with_capacity(llama.config(), padding, capacity, &device);
+        let chooser = BatchSampler::new(samplers, llama.config().vocab_size, &device);
         Ok(Self {
             llama,
             adapter,

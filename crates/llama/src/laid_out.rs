@@ -12,7 +12,7 @@ use crate::model::Llama;
 
 /// Whole texts, laid out for one pass.
 #[derive(Debug, Clone)]
-pub struct LaidOut {
+pub struct PackedBatch {
     /// `[1, rows]`, or `[texts, longest]`.
     pub tokens: Tensor<2, Int>,
     /// What all layers share.
@@ -35,10 +35,10 @@ impl Llama {
     ///
     /// # Panics
     /// If there are no texts.
-    pub fn lay_out(&self, texts: &[&[u32]], sharing: &Sharing) -> Result<LaidOut> {
+    pub fn pack(&self, texts: &[&[u32]], sharing: &PrefixSharing) -> Result<PackedBatch> {
         const PADDING: u32 = 0;
         let longest = texts.iter().map(|text| text.len()).max().expect("there are texts");
-        self.check_length(longest)?;
+        self.check_context_length(longest)?;
         if !self.is_fused() {
             let pad = |text: &&[u32]| {
                 let mut text = text.to_vec();
@@ -51,7 +51,7 @@ impl Llama {
                 (first..first + text.len()).collect()
             });
             let pass = self.pass(texts.len(), longest)?;
-            return Ok(LaidOut { tokens, pass, rows: rows.collect() });
+            return Ok(PackedBatch { tokens, pass, rows: rows.collect() });
         }
         let Shared { tokens, positions, rows } = Shared::new(texts, sharing);
         let mut next = 0;
@@ -65,11 +65,11 @@ impl Llama {
             rows: (tokens.len() < next).then(|| Arc::new(rows.concat())),
         };
         let tokens = self.tokens(&[tokens])?;
-        Ok(LaidOut { tokens, pass: self.fused_pass(texts, &[positions]), rows })
+        Ok(PackedBatch { tokens, pass: self.fused_context(texts, &[positions]), rows })
     }
 
-    /// Rows that [`lay_out`](Self::lay_out) makes of some texts.
-    pub fn count_rows(&self, texts: &[&[u32]], sharing: &Sharing) -> usize {
+    /// Rows that [`pack`](Self::pack) makes of some texts.
+    pub fn packed_rows(&self, texts: &[&[u32]], sharing: &PrefixSharing) -> usize {
         if self.is_fused() {
             return Shared::new(texts, sharing).tokens.len();
         }
@@ -79,14 +79,14 @@ impl Llama {
 
 /// Which texts of a pass are worked on together as far as they begin alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sharing {
+pub enum PrefixSharing {
     /// All of them: the adapter is the same for all.
     All,
     /// Those with the same number, one for each text: their adapters are equal.
     Within(Vec<usize>),
 }
 
-impl Sharing {
+impl PrefixSharing {
     fn group(&self, text: usize) -> usize {
         match self {
             Self::All => 0,
@@ -107,7 +107,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(texts: &[&[u32]], sharing: &Sharing) -> Self {
+    fn new(texts: &[&[u32]], sharing: &PrefixSharing) -> Self {
         let (mut tokens, mut positions) = (Vec::new(), Vec::new());
         let mut known = HashMap::new();
         let rows = texts.iter().enumerate().map(|(index, text)| {
@@ -141,7 +141,7 @@ mod tests {
             positions: vec![0, 1, 2, 2, 3, 0, 1],
             rows: vec![vec![0, 1, 2], vec![0, 1, 3, 4], vec![5, 6], vec![0, 1, 2]],
         };
-        assert_eq!(Shared::new(&texts, &Sharing::All), expected);
+        assert_eq!(Shared::new(&texts, &PrefixSharing::All), expected);
     }
     #[test]
     fn texts_whose_adapters_differ_share_none() {
@@ -151,6 +151,6 @@ mod tests {
             positions: vec![0, 1, 0, 1, 2, 1],
             rows: vec![vec![0, 1], vec![2, 3, 4], vec![0, 5]],
         };
-        assert_eq!(Shared::new(&texts, &Sharing::Within(vec![4, 2, 4])), expected);
+        assert_eq!(Shared::new(&texts, &PrefixSharing::Within(vec![4, 2, 4])), expected);
     }
 }

@@ -3,12 +3,12 @@
 //! ```text
 //! folder, .gguf, bytes ─► ModelSource ─┬─► Llama ── forward(tokens, state, adapter) ─► hidden ─► logits
 //!                                      └─► Tokenizer, ChatTemplate        │
-//! prompts ─► Generator ─► Step ─► TextStream ─► text          DecodingState, the caller's
+//! prompts ─► Generator ─► Step ─► TextStream ─► text          KvCache, the caller's
 //! ```
 //!
 //! One forward serves every family of models; [`architecture`] knows how they differ.
 //!
-//! The model holds weights and nothing else. What it has read is in a [`DecodingState`] of the
+//! The model holds weights and nothing else. What it has read is in a [`KvCache`] of the
 //! caller's; what joins it is an [`Adapter`], a value handed to [`Llama::forward`]: the one seam,
 //! and all that this crate knows of adapters.
 //!
@@ -79,9 +79,9 @@ pub mod weights;
 pub use architecture::Architecture;
 pub use attention::{Pass, PromptKv};
 pub use chat_template::{ChatTemplate, Message};
-pub use choose::Chooser;
+pub use choose::BatchSampler;
 pub use config::{
-    Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
+    BranchPoint, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
 };
 pub use detokenizer::Detokenizer;
 pub use diagnostic::{Advice, Diagnostic};
@@ -91,18 +91,18 @@ pub use fingerprint::{Fingerprint, Sizes};
 pub use generate::{Completion, FinishReason, GenerationConfig, Request, Step, generate};
 pub use generator::Generator;
 pub use kernels::GatedPrompt;
-pub use laid_out::{LaidOut, Sharing};
+pub use laid_out::{PackedBatch, PrefixSharing};
 pub use layer::Layer;
 pub use linear::Linear;
 pub use model::Llama;
 pub use norm::Norm;
 pub use precision::{Precision, UnknownPrecision};
-pub use read_back::{read_back, read_back_bytes, read_backs};
+pub use read_back::{read_back, read_back_bytes, read_back_count};
 pub use sample::{Sampler, SamplingConfig};
 pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
 pub use settings::UnusedSettings;
 pub use source::ModelSource;
-pub use state::DecodingState;
+pub use state::KvCache;
 pub use stop_strings::StopStrings;
 pub use stream::{TextGenerator, TextStream};
 pub use tokenizer::Tokenizer;

@@ -9,14 +9,14 @@ use kernels::{Sequence, Texts, Turns, is_fused};
 use crate::attention::{Pass, causal_mask};
 use crate::config::{LlamaConfig, Positions};
 use crate::error::{Error, Result};
-use crate::laid_out::LaidOut;
+use crate::laid_out::PackedBatch;
 use crate::layer::Layer;
 use crate::linear::Linear;
 use crate::norm::Norm;
 use crate::precision::Precision;
 use crate::rotary::Rotary;
 use crate::seam::{Adapter, LinearName, NormName};
-use crate::state::DecodingState;
+use crate::state::KvCache;
 use crate::weight::Weight;
 
 /// A Llama-like language model. It holds weights and nothing else: caches, adapters and positions
@@ -102,7 +102,7 @@ impl Llama {
     }
 
     /// Whether attention and products are fused on this model's device: texts need no padding then
-    /// ([`lay_out`](Self::lay_out)).
+    /// ([`pack`](Self::pack)).
     pub fn is_fused(&self) -> bool {
         is_fused(&self.device())
     }
@@ -111,7 +111,7 @@ impl Llama {
     ///
     /// # Shapes
     /// - output: as the tokens of `texts`, with `d_model` behind, f32
-    pub fn run(&self, texts: &LaidOut, adapter: &dyn Adapter) -> Tensor<3> {
+    pub fn run(&self, texts: &PackedBatch, adapter: &dyn Adapter) -> Tensor<3> {
         let mut hidden = self.embed(texts.tokens.clone(), &texts.pass);
         for index in 0..self.layers.len() {
             hidden = self.layer(index, hidden, &texts.pass, adapter);
@@ -132,7 +132,7 @@ impl Llama {
     pub fn forward(
         &self,
         tokens: Tensor<2, Int>,
-        mut state: Option<&mut DecodingState>,
+        mut state: Option<&mut KvCache>,
         adapter: &dyn Adapter,
     ) -> Result<Tensor<3>> {
         let [batch, seq] = tokens.dims();
@@ -228,20 +228,20 @@ impl Llama {
     }
 
     /// Rotation, positions and masks of the next `seq` tokens.
-    fn pass_after(&self, batch: usize, seq: usize, state: Option<&DecodingState>) -> Result<Pass> {
+    fn pass_after(&self, batch: usize, seq: usize, state: Option<&KvCache>) -> Result<Pass> {
         let positions = self.places(batch, seq, state)?;
         if self.is_fused() {
             let sequence = |row: usize| Sequence {
                 first_row: row * seq,
                 len: seq,
-                past: state.map_or(0, DecodingState::len),
+                past: state.map_or(0, KvCache::len),
                 padding: state.map_or(0, |state| state.padding()[row]),
             };
             let sequences = (0..batch).map(sequence).collect::<Vec<_>>();
             let rows = batch * seq;
             let turns = self.turns(positions.iter().flatten().copied().cycle().take(rows));
             let texts = Texts { sequences: Arc::new(sequences), rows: None, turns };
-            return Ok(self.fused_pass(texts, &positions));
+            return Ok(self.fused_context(texts, &positions));
         }
         let device = self.device().without_autodiff();
         let (past, padding) = state.map_or((0, &[0][..]), |state| (state.len(), state.padding()));
@@ -252,20 +252,20 @@ impl Llama {
             rotation: rotary.then(|| Rotary::new(&self.config).at(&positions, &device)),
             positions: self.positions.as_ref().map(|table| self.learned(table, &positions)),
             mask: mask(self.config.sliding_window),
-            full_mask: if self.config.full_layers > 0 { mask(None) } else { None },
-            full_layers: self.config.full_layers,
+            full_attention_mask: if self.config.full_attention_layers > 0 { mask(None) } else { None },
+            full_attention_layers: self.config.full_attention_layers,
         })
     }
 
     /// A pass for fused attention; `positions` are those of all rows, or one list for each text.
-    pub(crate) fn fused_pass(&self, texts: Texts, positions: &[Vec<usize>]) -> Pass {
+    pub(crate) fn fused_context(&self, texts: Texts, positions: &[Vec<usize>]) -> Pass {
         Pass {
             texts: Some(texts),
             rotation: None,
             positions: self.positions.as_ref().map(|table| self.learned(table, positions)),
             mask: None,
-            full_mask: None,
-            full_layers: 0,
+            full_attention_mask: None,
+            full_attention_layers: 0,
         }
     }
 
@@ -275,7 +275,7 @@ impl Llama {
         rotary.then(|| Arc::new(Rotary::new(&self.config).turns(positions)))
     }
 
-    pub(crate) fn check_length(&self, seq: usize) -> Result<()> {
+    pub(crate) fn check_context_length(&self, seq: usize) -> Result<()> {
         let room = self.config.max_positions;
         if seq > room {
             return Err(Error::TooLong { asked: seq, what: "the model's context", room });
@@ -299,10 +299,10 @@ impl Llama {
         &self,
         batch: usize,
         seq: usize,
-        state: Option<&DecodingState>,
+        state: Option<&KvCache>,
     ) -> Result<Vec<Vec<usize>>> {
         let Some(state) = state else {
-            self.check_length(seq)?;
+            self.check_context_length(seq)?;
             return Ok(vec![(0..seq).collect()]);
         };
         let past = state.len();

@@ -43,7 +43,7 @@ fn cause(report: &str) -> String {
 }
 
 /// How often this thread has waited for a device so far.
-pub fn read_backs() -> usize {
+pub fn read_back_count() -> usize {
     COUNT.get()
 }
 
@@ -68,10 +68,10 @@ mod tests {
     #[test]
     fn reading_is_counted() {
         for device in testing::devices() {
-            let before = (read_backs(), read_back_bytes());
+            let before = (read_back_count(), read_back_bytes());
             let data = read_back(Tensor::<1>::from_floats([1.0, 2.0], &device) * 2).unwrap();
             assert_eq!(data.iter::<f32>().collect::<Vec<_>>(), [2.0, 4.0]);
-            assert_eq!((read_backs() - before.0, read_back_bytes() - before.1), (1, 8));
+            assert_eq!((read_back_count() - before.0, read_back_bytes() - before.1), (1, 8));
         }
     }
 }

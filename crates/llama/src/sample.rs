@@ -2,7 +2,7 @@
 //!
 //! What a row draws depends on its own seed and logits and on nothing else in its batch. Here are
 //! the settings and the random numbers of a row, and the choice from logits on the host; for those
-//! on a device there is [`Chooser`](crate::Chooser), which chooses the same.
+//! on a device there is [`BatchSampler`](crate::BatchSampler), which chooses the same.
 
 use std::collections::HashSet;
 
@@ -98,13 +98,13 @@ impl Sampler {
     /// `logits` holds one number a token of the vocabulary; equal ones are won by the lowest id.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if a logit is NaN or infinite upwards, as a broken model gives.
+    /// [`Error::NonFiniteLogits`] if a logit is NaN or infinite upwards, as a broken model gives.
     ///
     /// # Panics
     /// If there are no logits.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
         if let Some(bad) = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY) {
-            return Err(Error::NotFinite { found: *bad });
+            return Err(Error::NonFiniteLogits { found: *bad });
         }
         let scores = self.penalised(logits);
         let token = if self.is_greedy() {

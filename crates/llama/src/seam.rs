@@ -6,7 +6,7 @@
 //!   Adapter::norm   Adapter::linear, in place of any linear layer
 //! ```
 //!
-//! In GPT-2 the `+` is behind the output projection, see [`Branch`](crate::Branch): an adapter need
+//! In GPT-2 the `+` is behind the output projection, see [`BranchPoint`](crate::BranchPoint): an adapter need
 //! not know.
 //!
 //! The model is never edited, wrapped or swapped: an adapter is a value handed to
@@ -43,7 +43,7 @@ pub enum LinearName {
 
 impl LinearName {
     /// Those of a decoder layer, in the order of its pass.
-    pub const OF_A_LAYER: [Self; 7] =
+    pub const ALL_IN_LAYER: [Self; 7] =
         [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
 }
 
@@ -72,7 +72,7 @@ pub struct NormWeights {
 pub trait Adapter {
     /// Gated prompts that a layer's queries attend to, each beside the text and the others. What
     /// they give is added to the attention's heads before the output projection, or to what that
-    /// gives, as the model's [`Branch`](crate::Branch) says.
+    /// gives, as the model's [`BranchPoint`](crate::BranchPoint) says.
     fn prompts(&self, layer: usize) -> &[GatedPrompt] {
         let _ = layer;
         &[]

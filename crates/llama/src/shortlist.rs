@@ -10,7 +10,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use crate::draw::{Rest, Scores, pick};
+use crate::draw::{UnlistedTokens, Scores, pick};
 
 /// Neighbours in a chunk.
 const WIDTH: usize = 32;
@@ -176,7 +176,7 @@ impl<'a> Reading<'a> {
                 own.map(|(_place, scores)| maximum(scores)).fold(f32::INFINITY, f32::min)
             };
             let bound = (0..groups).map(lowest).fold(f32::NEG_INFINITY, f32::max);
-            Rest { bound, total: self.mass.map_or(0.0, |(total, _left)| total) }
+            UnlistedTokens { bound, total: self.mass.map_or(0.0, |(total, _left)| total) }
         });
         Scores { tokens: listed(&chunks, self.vocab), rest }
     }

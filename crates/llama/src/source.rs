@@ -19,7 +19,7 @@ use crate::tokenizer_files::TokenizerFiles;
 use crate::weights::meta::{self, MetaSource};
 use crate::weights::{
     self, Bytes, FileKind, HuggingFaceSource, SafetensorsFile, TensorSource, WeightFiles,
-    huggingface, refuse_quantised_config, refuse_quantised_tensors, settle_head,
+    huggingface, refuse_quantised_config, refuse_quantised_tensors, resolve_tied_head,
 };
 
 /// A model that can be loaded. Opening one reads its config, and of its weights what the config leaves
@@ -139,7 +139,7 @@ impl ModelSource {
     fn with_head(mut self) -> Self {
         if self.config.tied_head
             && let Ok(weights) = self.weights()
-            && let Ok(config) = settle_head(self.config.clone(), &*weights)
+            && let Ok(config) = resolve_tied_head(self.config.clone(), &*weights)
         {
             self.config = config;
         }

@@ -1,7 +1,7 @@
 //! What a caller keeps between the steps of decoding: the keys and values seen so far.
 
 use burn::tensor::{Device, Tensor};
-use kernels::{KvCache, is_fused};
+use kernels::{FusedKvCache, is_fused};
 
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// Rows of unequal length are padded on the left; a row's padding is never attended to and does
 /// not count as a position. The model itself keeps nothing: dropping the state forgets the text.
 #[derive(Debug, Clone)]
-pub struct DecodingState {
+pub struct KvCache {
     layers: Vec<LayerCache>,
     padding: Vec<usize>,
     len: usize,
@@ -23,19 +23,19 @@ pub struct DecodingState {
 #[expect(clippy::large_enum_variant, reason = "handles of tensors; a state has one a layer")]
 pub(crate) enum LayerCache {
     /// As fused attention wants them.
-    Fused(KvCache),
+    Fused(FusedKvCache),
     /// As tensors.
-    Plain(PlainCache),
+    Plain(UnfusedCache),
 }
 
 /// Keys and values of one layer, `[batch, kv_heads, capacity, head_dim]`.
 #[derive(Debug, Clone)]
-pub(crate) struct PlainCache {
+pub(crate) struct UnfusedCache {
     key: Tensor<4>,
     value: Tensor<4>,
 }
 
-impl DecodingState {
+impl KvCache {
     /// Room for `capacity` slots a row.
     ///
     /// `padding` holds each row's number of left-padding tokens; its length is the batch.
@@ -72,10 +72,10 @@ impl DecodingState {
         let shape = [padding.len(), config.n_kv_heads, capacity, config.head_dim];
         let layer = |_| {
             if is_fused(device) {
-                LayerCache::Fused(KvCache::new(config.heads(), padding.len(), capacity))
+                LayerCache::Fused(FusedKvCache::new(config.heads(), padding.len(), capacity))
             } else {
                 let zeros = || Tensor::zeros(shape, device);
-                LayerCache::Plain(PlainCache { key: zeros(), value: zeros() })
+                LayerCache::Plain(UnfusedCache { key: zeros(), value: zeros() })
             }
         };
         let layers = (0..config.n_layers).map(layer).collect();
@@ -111,7 +111,7 @@ impl DecodingState {
     }
 }
 
-impl PlainCache {
+impl UnfusedCache {
     /// Writes new keys and values behind the `past` ones and gives all of them.
     pub(crate) fn append(
         &mut self,

@@ -2,9 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use kernels::{BlockMatrix, PackedWeight, is_fused, linears};
+use kernels::{QuantizedMatrix, PackedWeight, is_fused, linears};
 
-use crate::quantised::{Blocks, Offset, Quantised};
+use crate::quantised::{Blocks, BlockOffset, Quantised};
 
 /// A matrix of a model, `[rows, columns]`.
 #[derive(Module, Debug)]
@@ -46,10 +46,10 @@ impl Weight {
             return Self::Quantised(blocks.put(device));
         }
         let (mins, zero) = match &blocks.offset {
-            Offset::Zero(zero) => (None, *zero),
-            Offset::Mins(mins) => (Some(&mins[..]), 0),
+            BlockOffset::Zero(zero) => (None, *zero),
+            BlockOffset::Mins(mins) => (Some(&mins[..]), 0),
         };
-        let matrix = BlockMatrix {
+        let matrix = QuantizedMatrix {
             quants: &blocks.quants,
             scales: &blocks.scales,
             mins,

@@ -3,9 +3,9 @@
 
 mod tiny;
 
-use llama::{LlamaConfig, Precision, read_backs, weights};
+use llama::{LlamaConfig, Precision, read_back_count, weights};
 use peak_alloc::PeakAlloc;
-use tiny::Seeded;
+use tiny::SeededWeights;
 
 #[global_allocator]
 static HOST: PeakAlloc = PeakAlloc;
@@ -33,10 +33,10 @@ fn a_model_is_held_once() {
             }
             let (device_before, host_before) = (in_use(), HOST.current_usage());
             HOST.reset_peak_usage();
-            let waited = read_backs();
+            let waited = read_back_count();
             let llama =
-                weights::load(config(), &Seeded::new(&config()), precision, &device).unwrap();
-            assert_eq!(read_backs(), waited, "loading does not read back");
+                weights::load(config(), &SeededWeights::new(&config()), precision, &device).unwrap();
+            assert_eq!(read_back_count(), waited, "loading does not read back");
             device.sync().unwrap();
             let held = llama.weight_bytes();
             // Norms, and what one allocation is rounded up to.

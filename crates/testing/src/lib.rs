@@ -29,7 +29,7 @@ pub fn devices() -> Vec<Device> {
 }
 
 /// How many of a module's parameters have a gradient.
-pub fn with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
+pub fn count_params_with_gradient(module: &impl Module, gradients: &Gradients) -> usize {
     struct Count<'a>(&'a Gradients, usize);
     impl ModuleVisitor for Count<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -97,7 +97,7 @@ pub fn assert_values_close(
 /// # Panics
 /// If they differ by more.
 #[track_caller]
-pub fn assert_relative<const D: usize>(
+pub fn assert_close_relative<const D: usize>(
     what: &str,
     found: Tensor<D>,
     expected: Tensor<D>,

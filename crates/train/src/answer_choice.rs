@@ -11,17 +11,17 @@
 /// 3. The only option whose text, without its letter, occurs in the answer as whole words.
 ///
 /// ```
-/// use train::read_choice;
+/// use train::parse_choice;
 ///
 /// let options = ["The answer is (A).", "The answer is (B)."].map(String::from);
-/// assert_eq!(read_choice("The answer is B. A cow is larger.", &options), Some(1));
-/// assert_eq!(read_choice("A cow is larger.", &options), None);
+/// assert_eq!(parse_choice("The answer is B. A cow is larger.", &options), Some(1));
+/// assert_eq!(parse_choice("A cow is larger.", &options), None);
 /// ```
 ///
 /// Source: ScienceQA's own evaluation looks for `The answer is ([A-Z]).` and takes a random choice
 /// where it is not there exactly once; here that is a wrong answer, and the first of several counts.
 /// <https://github.com/lupantech/ScienceQA/blob/360b71cb6a36b9e3161dc9b65e9d86458b7d13a3/models/run_gpt3.py>
-pub fn read_choice(answer: &str, options: &[String]) -> Option<usize> {
+pub fn parse_choice(answer: &str, options: &[String]) -> Option<usize> {
     let said = plain(answer);
     if said.is_empty() {
         return None;
@@ -115,7 +115,7 @@ mod tests {
 
     fn read(answer: &str, options: &[&str]) -> Option<usize> {
         let options = options.iter().map(|&option| option.into()).collect::<Vec<_>>();
-        read_choice(answer, &options)
+        parse_choice(answer, &options)
     }
 
     const LETTERS: [&str; 3] = ["The answer is (A).", "The answer is (B).", "The answer is (C)."];

@@ -55,7 +55,7 @@ pub fn majority(train: &[Instruction], rows: &[Instruction]) -> Vec<bool> {
 
 /// Which rows are right if all are answered with the single most common answer of the training
 /// rows.
-pub fn majority_overall(train: &[Instruction], rows: &[Instruction]) -> Vec<bool> {
+pub fn global_majority_baseline(train: &[Instruction], rows: &[Instruction]) -> Vec<bool> {
     let mut counts = Counts::default();
     for row in train {
         counts.add(row.output.trim());
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn the_single_most_common_answer_is_given_to_all() {
         let rows = [row("Is it dark?", "light", "no"), row("How many?", "count", " yes\n")];
-        assert_eq!(majority_overall(&train(), &rows), [false, true]);
+        assert_eq!(global_majority_baseline(&train(), &rows), [false, true]);
     }
 
     #[test]
@@ -108,13 +108,13 @@ mod tests {
         let train = ["b", "c", "a", "c", "b"].map(|answer| row("x", "y", answer));
         let rows = ["a", "b", "c"].map(|answer| row("x", "y", answer));
         assert_eq!(majority(&train, &rows), [false, true, false]);
-        assert_eq!(majority_overall(&train, &rows), [false, true, false]);
+        assert_eq!(global_majority_baseline(&train, &rows), [false, true, false]);
     }
 
     #[test]
     fn without_training_rows_nothing_is_right() {
         let rows = [row("x", "y", "")];
         assert_eq!(majority(&[], &rows), [false]);
-        assert_eq!(majority_overall(&[], &rows), [false]);
+        assert_eq!(global_majority_baseline(&[], &rows), [false]);
     }
 }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use llama::{Llama, Sharing};
+use llama::{Llama, PrefixSharing};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::example::Example;
 
-/// Texts of one pass through the model, of any lengths: [`Llama::lay_out`] decides where they lie.
+/// Texts of one pass through the model, of any lengths: [`Llama::pack`] decides where they lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// Token ids of each row.
@@ -41,7 +41,7 @@ impl Batch {
     }
 
     /// The text of each label, in the order of the labels.
-    pub(crate) fn label_texts(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn label_rows(&self) -> impl Iterator<Item = usize> {
         self.labels.iter().map(|(text, _position)| *text)
     }
 
@@ -51,10 +51,10 @@ impl Batch {
     }
 
     /// Which rows can be worked on together: those that see the same picture.
-    pub(crate) fn sharing(&self) -> Sharing {
+    pub(crate) fn sharing(&self) -> PrefixSharing {
         let first = |image| self.images.iter().position(|other| other == image).unwrap_or(0);
         let groups = self.images.iter().map(first).collect::<Vec<_>>();
-        if groups.iter().all(|&group| group == 0) { Sharing::All } else { Sharing::Within(groups) }
+        if groups.iter().all(|&group| group == 0) { PrefixSharing::All } else { PrefixSharing::Within(groups) }
     }
 
     /// Labels in the batch.
@@ -63,9 +63,9 @@ impl Batch {
     }
 
     /// Tokens that a model works on: without those that texts share, or with padding, as
-    /// [`Llama::lay_out`] has them.
-    pub fn n_slots(&self, llama: &Llama) -> usize {
-        llama.count_rows(&self.inputs(), &self.sharing())
+    /// [`Llama::pack`] has them.
+    pub fn n_processed_tokens(&self, llama: &Llama) -> usize {
+        llama.packed_rows(&self.inputs(), &self.sharing())
     }
 
     /// What a model reads: the texts without their last tokens, behind which nothing is predicted.
@@ -93,7 +93,7 @@ impl Batch {
 
 /// Which examples each step takes, for a whole training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Order {
+pub struct ExampleSampler {
     /// Examples of an epoch.
     pub n_examples: usize,
     /// Examples of a batch.
@@ -106,7 +106,7 @@ pub struct Order {
     pub shuffle: bool,
 }
 
-impl Order {
+impl ExampleSampler {
     /// Steps of an epoch; the last may be smaller than the others.
     pub fn steps_per_epoch(&self) -> usize {
         self.n_examples.div_ceil(self.batch_size.saturating_mul(self.accumulate))
@@ -174,12 +174,12 @@ mod tests {
     #[test]
     fn examples_of_a_group_come_one_behind_the_other() {
         assert_eq!(together(vec![4, 0, 3, 1, 2], &[7, 5, 7, 5, 6]), [4, 0, 2, 3, 1]);
-        let order = Order { n_examples: 6, batch_size: 2, accumulate: 1, seed: 5, shuffle: true };
+        let order = ExampleSampler { n_examples: 6, batch_size: 2, accumulate: 1, seed: 5, shuffle: true };
         let groups = [0, 1, 2, 0, 1, 2];
         let steps = order.steps_from(0, &groups).take(6).collect::<Vec<_>>();
-        let of_step =
+        let from_step =
             |step: &Vec<Vec<usize>>| step[0].iter().map(|&row| groups[row]).collect::<Vec<_>>();
-        assert!(steps.iter().map(of_step).all(|groups| groups[0] == groups[1]));
+        assert!(steps.iter().map(from_step).all(|groups| groups[0] == groups[1]));
         // The second epoch has an order of its own.
         assert_ne!(steps[..3], steps[3..]);
     }
@@ -200,14 +200,14 @@ mod tests {
 
     #[test]
     fn without_shuffling_every_epoch_has_the_order_of_the_examples() {
-        let order = Order { n_examples: 4, batch_size: 3, accumulate: 1, seed: 3, shuffle: false };
+        let order = ExampleSampler { n_examples: 4, batch_size: 3, accumulate: 1, seed: 3, shuffle: false };
         let steps = (0..4).map(|step| order.step(step).concat()).collect::<Vec<_>>();
         assert_eq!(steps, [vec![0, 1, 2], vec![3], vec![0, 1, 2], vec![3]]);
     }
 
     #[test]
     fn a_step_may_be_larger_than_all_there_is() {
-        let order = Order {
+        let order = ExampleSampler {
             n_examples: 3,
             batch_size: usize::MAX / 2 + 1,
             accumulate: 2,
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn an_epoch_takes_every_example_once_and_the_next_shuffles_anew() {
-        let order = Order { n_examples: 10, batch_size: 2, accumulate: 2, seed: 3, shuffle: true };
+        let order = ExampleSampler { n_examples: 10, batch_size: 2, accumulate: 2, seed: 3, shuffle: true };
         assert_eq!(order.steps_per_epoch(), 3);
         let epoch = |number: usize| {
             (0..3).flat_map(|step| order.step(number * 3 + step)).flatten().collect::<Vec<_>>()

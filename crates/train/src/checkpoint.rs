@@ -104,7 +104,7 @@ impl Trainer<'_> {
             values.next().expect("one value for each parameter")
         });
         self.optimizer.state = state;
-        self.go_on_from(progress.step);
+        self.resume_from_step(progress.step);
         Ok(progress.caller)
     }
 }

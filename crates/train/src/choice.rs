@@ -3,14 +3,14 @@
 use llama::{Llama, Tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::answer_choice::read_choice;
+use crate::answer_choice::parse_choice;
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::evaluate::answer_rows;
+use crate::evaluate::generate_responses;
 use crate::example::Example;
 use crate::instruction::Instruction;
-use crate::loss::text_log_likelihoods;
-use crate::pictures::ByPictures;
+use crate::loss::sequence_log_likelihoods;
+use crate::pictures::BatchAdapter;
 
 /// How a model's choice is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ use crate::pictures::ByPictures;
 pub enum Choosing {
     /// The option that is likeliest as the whole answer, its end included. A model always chooses.
     Likelihood,
-    /// The option that is read from the answer that the model writes, as [`read_choice`] does.
+    /// The option that is read from the answer that the model writes, as [`parse_choice`] does.
     Answer,
 }
 
@@ -30,7 +30,7 @@ pub enum Choosing {
 /// [`Error::Model`](crate::Error::Model) if the tokenizer or the device fails.
 pub fn choose(
     llama: &Llama,
-    adapter: &dyn ByPictures,
+    adapter: &dyn BatchAdapter,
     tokenizer: &Tokenizer,
     rows: &[Instruction],
     choosing: Choosing,
@@ -40,8 +40,8 @@ pub fn choose(
     match choosing {
         Choosing::Likelihood => likeliest(llama, adapter, tokenizer, rows, batch_size, progress),
         Choosing::Answer => {
-            let answers = answer_rows(llama, adapter, tokenizer, rows, batch_size, progress)?;
-            let read = |(row, answer): (&Instruction, &String)| read_choice(answer, &row.options);
+            let answers = generate_responses(llama, adapter, tokenizer, rows, batch_size, progress)?;
+            let read = |(row, answer): (&Instruction, &String)| parse_choice(answer, &row.options);
             Ok(rows.iter().zip(&answers).map(read).collect())
         }
     }
@@ -49,7 +49,7 @@ pub fn choose(
 
 fn likeliest(
     llama: &Llama,
-    adapter: &dyn ByPictures,
+    adapter: &dyn BatchAdapter,
     tokenizer: &Tokenizer,
     rows: &[Instruction],
     batch_size: usize,
@@ -75,7 +75,7 @@ fn likeliest(
             let texts = examples.iter().map(|(_, _, example)| example).collect::<Vec<_>>();
             let batch = Batch::new(&texts);
             let adapter = adapter.of_rows(&batch.image_names());
-            let scores = text_log_likelihoods(llama, &*adapter, &batch)?;
+            let scores = sequence_log_likelihoods(llama, &*adapter, &batch)?;
             for ((row, option, _), score) in examples.iter().zip(scores) {
                 // Of equals the first.
                 if score > best[*row] {
@@ -89,7 +89,7 @@ fn likeliest(
 }
 
 /// Which rows were answered with the option that is right.
-pub fn right_choices(rows: &[Instruction], chosen: &[Option<usize>]) -> Vec<bool> {
+pub fn correct_choices(rows: &[Instruction], chosen: &[Option<usize>]) -> Vec<bool> {
     let is_right = |(row, chosen): (&Instruction, &Option<usize>)| {
         chosen.and_then(|option| row.options.get(option)) == Some(&row.output)
     };
@@ -105,6 +105,6 @@ mod tests {
         let options = vec!["yes".to_owned(), "no".to_owned()];
         let row = Instruction { options, ..Instruction::new("Is it?", "", "no") };
         let rows = [row.clone(), row.clone(), row];
-        assert_eq!(right_choices(&rows, &[Some(1), Some(0), None]), [true, false, false]);
+        assert_eq!(correct_choices(&rows, &[Some(1), Some(0), None]), [true, false, false]);
     }
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Order;
+use crate::batch::ExampleSampler;
 use crate::error::{Error, Result};
 use crate::learner::Method;
 use crate::optimizer::OptimizerConfig;
 use crate::parts::Part;
-use crate::schedule::Schedule;
+use crate::schedule::LearningRateSchedule;
 
 /// Everything that decides what a run learns, but for the model and the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct TrainConfig {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        serialize_with = "crate::lossy::maybe_path"
+        serialize_with = "crate::lossy::serialize_optional_path"
     )]
     pub start: Option<PathBuf>,
     /// The parts that learn; all of them without it.
@@ -139,13 +139,13 @@ impl TrainConfig {
     }
 
     /// Which examples each step takes.
-    pub fn order(&self, n_examples: usize) -> Order {
+    pub fn order(&self, n_examples: usize) -> ExampleSampler {
         let Self { batch_size, accumulate, seed, shuffle, .. } = *self;
-        Order { n_examples, batch_size, accumulate, seed, shuffle }
+        ExampleSampler { n_examples, batch_size, accumulate, seed, shuffle }
     }
 
     /// Learning rate of each step.
-    pub fn schedule(&self, n_examples: usize) -> Schedule {
+    pub fn schedule(&self, n_examples: usize) -> LearningRateSchedule {
         let total = match self.length {
             Length::Epochs(epochs) => {
                 epochs.saturating_mul(self.order(n_examples).steps_per_epoch())
@@ -153,7 +153,7 @@ impl TrainConfig {
             Length::Steps(steps) => steps,
         };
         let warmup = (self.warmup * total as f64).round() as usize;
-        Schedule { peak: self.learning_rate, warmup, total }
+        LearningRateSchedule { peak: self.learning_rate, warmup, total }
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
             ..Default::default()
         };
         // Thirteen rows make three steps of six rows, the last smaller.
-        let Schedule { warmup, total, .. } = config.schedule(13);
+        let LearningRateSchedule { warmup, total, .. } = config.schedule(13);
         assert_eq!((warmup, total), (3, 12));
     }
 }

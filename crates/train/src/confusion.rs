@@ -18,9 +18,9 @@ const SHOWN: usize = 16;
 /// Displayed as a table, wanted answers in rows, given ones in columns:
 ///
 /// ```
-/// use train::Confusion;
+/// use train::ConfusionMatrix;
 ///
-/// let found = Confusion::count([("yes", Some("yes")), ("yes", Some("no")), ("no", None)]);
+/// let found = ConfusionMatrix::count([("yes", Some("yes")), ("yes", Some("no")), ("no", None)]);
 /// assert_eq!(
 ///     found.to_string(),
 ///     "wanted  yes  no  other\n\
@@ -29,7 +29,7 @@ const SHOWN: usize = 16;
 /// );
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Confusion {
+pub struct ConfusionMatrix {
     /// The answers wanted most often, at most twelve; of equals the one given more often.
     pub answers: Vec<String>,
     /// For each wanted answer how often each was given, both as in `answers`, with all others
@@ -37,7 +37,7 @@ pub struct Confusion {
     pub counts: Vec<Vec<usize>>,
 }
 
-impl Confusion {
+impl ConfusionMatrix {
     /// Counts pairs of the wanted answer and the one given; `None` is one that could not be read.
     pub fn count<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Self {
         let pairs = pairs.into_iter().collect::<Vec<_>>();
@@ -68,11 +68,11 @@ impl Confusion {
     }
 
     /// Counts rows by their wanted answer and the option chosen, as
-    /// [`read_choice`](crate::read_choice) gives it.
+    /// [`parse_choice`](crate::parse_choice) gives it.
     ///
     /// # Panics
     /// If there is not one choice for each row.
-    pub fn of_choices(rows: &[Instruction], chosen: &[Option<usize>]) -> Self {
+    pub fn from_choices(rows: &[Instruction], chosen: &[Option<usize>]) -> Self {
         assert_eq!(rows.len(), chosen.len(), "one choice a row");
         Self::count(rows.iter().zip(chosen).map(|(row, chosen)| {
             let given = chosen.and_then(|index| row.options.get(index));
@@ -81,7 +81,7 @@ impl Confusion {
     }
 }
 
-impl fmt::Display for Confusion {
+impl fmt::Display for ConfusionMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let other = self.answers.len();
         let names = self.answers.iter().map(|answer| short(answer));
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn answers_stand_by_how_often_they_are_wanted() {
-        let found = Confusion::count([
+        let found = ConfusionMatrix::count([
             ("no", Some("yes")),
             ("yes", Some("yes")),
             ("yes", None),
@@ -148,7 +148,7 @@ mod tests {
         let pairs = (0..20).flat_map(|n| {
             std::iter::repeat_n((names[n].as_str(), Some(names[(n + 1) % 20].as_str())), 20 - n)
         });
-        let found = Confusion::count(pairs);
+        let found = ConfusionMatrix::count(pairs);
         assert_eq!(found.answers, names[..12]);
         assert_eq!((found.counts[0][1], found.counts[11][12]), (20, 9));
         // n12 to n18 were wanted and answered with one another, n19 with n00.
@@ -168,7 +168,7 @@ mod tests {
             ..Instruction::new("a", "", "The answer is (B).")
         };
         let found =
-            Confusion::of_choices(&[row.clone(), row.clone(), row], &[Some(0), Some(9), None]);
+            ConfusionMatrix::from_choices(&[row.clone(), row.clone(), row], &[Some(0), Some(9), None]);
         assert_eq!(
             found.to_string(),
             "wanted  (B)  (A)  other\n(B)       0    1      2\n(A)       0    0      0\n"
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_long_answer_is_cut_and_kept_on_one_line() {
         let long = "one\ntwo three four ünd five";
-        let found = Confusion::count([(long, Some(long))]).to_string();
+        let found = ConfusionMatrix::count([(long, Some(long))]).to_string();
         assert_eq!(
             found.lines().nth(1).unwrap(),
             "one two three fo...                    1      0"
@@ -187,6 +187,6 @@ mod tests {
 
     #[test]
     fn no_rows_make_an_empty_table() {
-        assert_eq!(Confusion::count([]).to_string(), "wanted  other\n");
+        assert_eq!(ConfusionMatrix::count([]).to_string(), "wanted  other\n");
     }
 }

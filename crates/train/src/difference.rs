@@ -14,16 +14,16 @@ use crate::instruction::Instruction;
 /// By how much the second of two models is better than the first, on the same rows.
 ///
 /// ```
-/// use train::Difference;
+/// use train::PairedDifference;
 ///
 /// let first = [true, false, false, true];
 /// let second = [true, true, false, true];
-/// let found = Difference::new(&first, &second, &[0, 1, 2, 3]);
+/// let found = PairedDifference::new(&first, &second, &[0, 1, 2, 3]);
 /// assert_eq!(found.mean, 0.25);
-/// assert!(!found.is_clear()); // one row of four
+/// assert!(!found.is_significant()); // one row of four
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Difference {
+pub struct PairedDifference {
     /// Share of right answers of the second, less that of the first: -1 to 1.
     pub mean: f64,
     /// Where the mean over a great many such pictures lies, with 95 % confidence. -1 to 1 with
@@ -36,7 +36,7 @@ pub struct Difference {
     pub clusters: usize,
 }
 
-impl Difference {
+impl PairedDifference {
     /// Compares two models by which rows each has right; rows of an equal number in `clusters`
     /// belong together.
     ///
@@ -73,12 +73,12 @@ impl Difference {
     }
 
     /// Whether the interval leaves out zero.
-    pub fn is_clear(&self) -> bool {
+    pub fn is_significant(&self) -> bool {
         self.interval.0 > 0.0 || self.interval.1 < 0.0
     }
 }
 
-/// Numbers rows by their picture, for [`Difference::new`]; a row without one is alone.
+/// Numbers rows by their picture, for [`PairedDifference::new`]; a row without one is alone.
 pub fn clusters_by_image(rows: &[Instruction]) -> Vec<usize> {
     let mut seen = HashMap::new();
     let numbered = rows.iter().enumerate().map(|(index, row)| match &row.image {
@@ -106,14 +106,14 @@ mod tests {
     fn rows_of_their_own_give_the_common_standard_error() {
         // Gains 1 1 1 -1 0 0 0 0 0 0: mean 0.2, squares 4 - 10 * 0.04 = 3.6,
         // standard error sqrt(3.6 / 9 / 10) = 0.2, times 1.959964.
-        let found = Difference::new(
+        let found = PairedDifference::new(
             &answers("___x___xxx"),
             &answers("xxx____xxx"),
             &(0..10).collect::<Vec<_>>(),
         );
         assert!((found.mean - 0.2).abs() < 1e-12);
         assert_close(found.interval, (-0.191_993, 0.591_993));
-        assert_eq!((found.rows, found.clusters, found.is_clear()), (10, 10, false));
+        assert_eq!((found.rows, found.clusters, found.is_significant()), (10, 10, false));
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
         // Gains 1 1 | 1 | -1 0 | 0: mean 1/3. Sums less the mean: 4/3, 2/3, -5/3, -1/3;
         // squares (16 + 4 + 25 + 1) / 9 = 46/9; standard error sqrt(4/3 * 46/9) / 6 = 0.435087.
         let (first, second) = (answers("___x_x"), answers("xxx__x"));
-        let found = Difference::new(&first, &second, &[7, 7, 2, 5, 5, 9]);
+        let found = PairedDifference::new(&first, &second, &[7, 7, 2, 5, 5, 9]);
         assert!((found.mean - 1.0 / 3.0).abs() < 1e-12);
         assert_close(found.interval, (1.0 / 3.0 - 0.852_754, 1.0));
         assert_eq!(found.clusters, 4);
@@ -130,8 +130,8 @@ mod tests {
     #[test]
     fn a_row_asked_twice_says_no_more_than_once() {
         let (first, second) = (answers("__x_xx__"), answers("xxxx_x__"));
-        let once = Difference::new(&first, &second, &[0, 1, 2, 3, 4, 5, 6, 7]);
-        let twice = Difference::new(
+        let once = PairedDifference::new(&first, &second, &[0, 1, 2, 3, 4, 5, 6, 7]);
+        let twice = PairedDifference::new(
             &[&first[..], &first].concat(),
             &[&second[..], &second].concat(),
             &[0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7],
@@ -142,18 +142,18 @@ mod tests {
 
     #[test]
     fn with_one_cluster_or_none_nothing_is_known() {
-        let none = Difference::new(&[], &[], &[]);
+        let none = PairedDifference::new(&[], &[], &[]);
         assert_eq!((none.mean, none.interval), (0.0, (-1.0, 1.0)));
-        let one = Difference::new(&answers("__"), &answers("xx"), &[3, 3]);
+        let one = PairedDifference::new(&answers("__"), &answers("xx"), &[3, 3]);
         assert_eq!((one.mean, one.interval), (1.0, (-1.0, 1.0)));
-        assert!(!one.is_clear());
+        assert!(!one.is_significant());
     }
 
     #[test]
     fn equal_models_do_not_differ() {
         let same = answers("x_xx");
-        let found = Difference::new(&same, &same, &[0, 1, 2, 3]);
-        assert_eq!((found.mean, found.interval, found.is_clear()), (0.0, (0.0, 0.0), false));
+        let found = PairedDifference::new(&same, &same, &[0, 1, 2, 3]);
+        assert_eq!((found.mean, found.interval, found.is_significant()), (0.0, (0.0, 0.0), false));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub enum Error {
     },
     /// A folder that holds something already.
     #[error("{path}: {holds} already")]
-    OutputTaken {
+    OutputNotEmpty {
         /// The folder.
         path: PathBuf,
         /// Another run, or something else.
@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// A folder in which another run works at this moment.
     #[error("{path}: another run is at work in this folder")]
-    OutputBusy {
+    OutputLocked {
         /// The folder.
         path: PathBuf,
     },
@@ -86,7 +86,7 @@ pub enum Error {
         .differences.iter().map(|d| format!("\n  {d}")).collect::<String>(),
         if *.length { "\n  (the length decides the learning rate of every step, of those that are done too)" } else { "" }
     )]
-    OtherSettings {
+    SettingsMismatch {
         /// The file that holds them.
         path: PathBuf,
         /// Each with its value then and now.
@@ -147,7 +147,7 @@ pub enum Error {
     },
     /// A file that is known, and holds no rows in a form that is read.
     #[error("{path}: this is {what}, not rows of data")]
-    OtherKind {
+    UnsupportedFile {
         /// The file.
         path: PathBuf,
         /// What it is.
@@ -157,7 +157,7 @@ pub enum Error {
     },
     /// A split that a data set does not have.
     #[error("{path}: no split `{asked}`, only {}", .present.join(", "))]
-    NoSplit {
+    UnknownSplit {
         /// The file that lists them.
         path: PathBuf,
         /// The one wanted.
@@ -181,26 +181,26 @@ impl Diagnostic for Error {
         let advice = match self {
             Self::Read { source, .. } => return Advice::reading(source),
             Self::Record { form, .. } => (*form).into(),
-            Self::OtherKind { mend, .. } => (*mend).into(),
+            Self::UnsupportedFile { mend, .. } => (*mend).into(),
             Self::UnknownFormat { mend, .. } => return mend.map(Advice::from),
             Self::RemoteImage { .. } => {
                 "nothing is fetched: download the pictures first, and name their paths".into()
             }
-            Self::OutputTaken { .. } => Advice::OtherOutputOrResume,
-            Self::NothingToResume { .. } | Self::Checkpoint { .. } => Advice::StartAnew,
-            Self::OtherSettings { path, learned, .. } => {
+            Self::OutputNotEmpty { .. } => Advice::OtherOutputOrResume,
+            Self::NothingToResume { .. } | Self::Checkpoint { .. } => Advice::StartNewRun,
+            Self::SettingsMismatch { path, learned, .. } => {
                 let folder = path.parent().filter(|_| *learned);
-                Advice::SameSettings { learned: folder.map(Path::to_owned) }
+                Advice::ResumeWithSameSettings { learned: folder.map(Path::to_owned) }
             }
             Self::OutputIsFile { .. } => Advice::OtherOutput,
-            Self::OutputBusy { .. } => Advice::WaitOrOtherOutput,
-            Self::Diverged { .. } => Advice::LowerRate,
-            Self::Empty { .. } => Advice::LongerRows,
+            Self::OutputLocked { .. } => Advice::WaitOrOtherOutput,
+            Self::Diverged { .. } => Advice::LowerLearningRate,
+            Self::Empty { .. } => Advice::CheckSequenceLength,
             Self::Image { .. } => "an image is a path, or data:image/png;base64,...".into(),
             Self::Model(error) => return error.advice(),
             Self::Adapter(error) => return error.advice(),
             Self::Vision(error) => return error.advice(),
-            Self::Config { .. } | Self::NoSplit { .. } => return None,
+            Self::Config { .. } | Self::UnknownSplit { .. } => return None,
         };
         Some(advice)
     }

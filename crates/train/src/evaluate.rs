@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::example::Example;
 use crate::instruction::Instruction;
 use crate::loss::label_loss;
-use crate::pictures::ByPictures;
+use crate::pictures::BatchAdapter;
 
 /// Loss over labelled tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl ExactMatch {
 /// As [`label_loss`].
 pub fn evaluate_loss(
     llama: &Llama,
-    adapter: &dyn ByPictures,
+    adapter: &dyn BatchAdapter,
     examples: &[Example],
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
@@ -81,9 +81,9 @@ pub fn evaluate_loss(
 ///
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the tokenizer fails.
-pub fn answer_rows(
+pub fn generate_responses(
     llama: &Llama,
-    adapter: &dyn ByPictures,
+    adapter: &dyn BatchAdapter,
     tokenizer: &Tokenizer,
     rows: &[Instruction],
     batch_size: usize,
@@ -111,7 +111,7 @@ pub fn answer_rows(
         let mut tokens = vec![Vec::new(); batch.len()];
         let images = batch.iter().map(|(index, _)| rows[*index].image.as_deref());
         let adapter = adapter.of_rows(&images.collect::<Vec<_>>());
-        for steps in Generator::of_requests(llama, &*adapter, requests)? {
+        for steps in Generator::from_requests(llama, &*adapter, requests)? {
             for (tokens, step) in tokens.iter_mut().zip(steps?) {
                 if let Step::Token(token) = step {
                     tokens.push(token);

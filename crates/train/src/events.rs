@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::{ExactMatch, LabelLoss};
-use crate::example::Fitted;
-use crate::row_counts::RunRows;
+use crate::example::TruncationCounts;
+use crate::row_counts::RunRowCounts;
 use crate::trainer::StepReport;
 
 /// What a run tells while it works.
@@ -15,9 +15,9 @@ pub enum Event {
     /// Rows became examples.
     Prepared {
         /// Examples to learn from, and what the length limit did to them.
-        train: Fitted,
+        train: TruncationCounts,
         /// Examples to check with, likewise.
-        eval: Fitted,
+        eval: TruncationCounts,
         /// Steps of the whole run.
         total: usize,
         /// Steps of an epoch.
@@ -47,7 +47,7 @@ pub enum Event {
         exact_match: Option<ExactMatch>,
     },
     /// A step was made.
-    Stepped(StepReport, Pace),
+    Stepped(StepReport, Throughput),
     /// The state was saved.
     Saved {
         /// Steps done.
@@ -57,7 +57,7 @@ pub enum Event {
 
 /// How fast it goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Pace {
+pub struct Throughput {
     /// Labels learned from in a second, over the run's steps so far.
     pub label_tokens_per_second: f64,
     /// Steps that are left.
@@ -92,5 +92,5 @@ pub struct Summary {
     pub label_tokens_per_second: f64,
     /// Rows that were used, and those that were not.
     #[serde(default)]
-    pub rows: RunRows,
+    pub rows: RunRowCounts,
 }

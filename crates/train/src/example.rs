@@ -22,7 +22,7 @@ pub struct Example {
 
 /// What the length limit did to the rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fitted {
+pub struct TruncationCounts {
     /// Rows that are whole.
     pub whole: usize,
     /// Rows whose output lost its end.
@@ -64,9 +64,9 @@ impl Example {
         rows: &[Instruction],
         tokenizer: &Tokenizer,
         max_len: usize,
-    ) -> Result<(Vec<Self>, Fitted)> {
+    ) -> Result<(Vec<Self>, TruncationCounts)> {
         let mut examples = Vec::with_capacity(rows.len());
-        let mut fitted = Fitted::default();
+        let mut fitted = TruncationCounts::default();
         for row in rows {
             let mut example = Self::encode(row, tokenizer)?;
             if example.labels_from >= max_len {

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use crate::batch::{Batch, Order};
+use crate::batch::{Batch, ExampleSampler};
 use crate::example::Example;
 
 /// Steps that are made ready ahead of the one that is worked on.
 const AHEAD: usize = 2;
 
 /// The batches of one step after the other, without end. Dropping it ends its thread.
-pub(crate) struct Feed {
+pub(crate) struct BatchPrefetcher {
     receiver: Receiver<Vec<Batch>>,
 }
 
-impl Feed {
-    /// Starts with the step of the given number; `groups` as in [`Order::steps_from`].
-    pub fn new(examples: Arc<[Example]>, order: Order, step: usize, groups: Arc<[usize]>) -> Self {
+impl BatchPrefetcher {
+    /// Starts with the step of the given number; `groups` as in [`ExampleSampler::steps_from`].
+    pub fn new(examples: Arc<[Example]>, order: ExampleSampler, step: usize, groups: Arc<[usize]>) -> Self {
         let (sender, receiver) = sync_channel(AHEAD);
         thread::spawn(move || {
             for indices in order.steps_from(step, &groups) {
@@ -48,9 +48,9 @@ mod tests {
         let examples =
             (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1, image: None });
         let examples: Arc<[Example]> = examples.collect();
-        let order = Order { n_examples: 7, batch_size: 2, accumulate: 2, seed: 1, shuffle: true };
+        let order = ExampleSampler { n_examples: 7, batch_size: 2, accumulate: 2, seed: 1, shuffle: true };
         for start in [0, 3] {
-            let mut feed = Feed::new(Arc::clone(&examples), order, start, Arc::default());
+            let mut feed = BatchPrefetcher::new(Arc::clone(&examples), order, start, Arc::default());
             for step in start..start + 5 {
                 let expected = order.step(step);
                 let found = feed.next();

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use crate::error::Result;
-use crate::origin::Origin;
-use crate::row_report::{LeftOut, RowChange, RowReport};
+use crate::origin::RecordOrigin;
+use crate::row_report::{DropReason, RowAdjustment, RowReport};
 
 /// The fields of a record, read one by one.
 pub(crate) struct Fields<'a> {
     /// Where the record is from.
-    pub origin: &'a Origin<'a>,
+    pub origin: &'a RecordOrigin<'a>,
     values: &'a Map<String, Value>,
     used: Vec<&'a str>,
     report: &'a mut RowReport,
@@ -20,7 +20,7 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The fields of an object.
     pub fn new(
-        origin: &'a Origin<'a>,
+        origin: &'a RecordOrigin<'a>,
         values: &'a Map<String, Value>,
         report: &'a mut RowReport,
     ) -> Self {
@@ -28,14 +28,14 @@ impl<'a> Fields<'a> {
     }
 
     /// The first of some names that has a value. Some data sets write null for none.
-    pub fn first_of(&self, names: &[&'static str]) -> Option<&'static str> {
-        first_of(self.values, names)
+    pub fn first_present(&self, names: &[&'static str]) -> Option<&'static str> {
+        first_present(self.values, names)
     }
 
-    /// As [`first_of`](Self::first_of), or else the first that is there with null.
+    /// As [`first_present`](Self::first_present), or else the first that is there with null.
     pub fn named(&self, names: &[&'static str]) -> Option<&'static str> {
         let is_there = |name: &&str| self.values.contains_key(*name);
-        self.first_of(names).or_else(|| names.iter().copied().find(is_there))
+        self.first_present(names).or_else(|| names.iter().copied().find(is_there))
     }
 
     /// A field, of whatever kind.
@@ -48,7 +48,7 @@ impl<'a> Fields<'a> {
     /// A text; a number or a truth value is taken as its JSON text.
     pub fn text(&mut self, name: &str) -> Result<Option<Cow<'a, str>>> {
         let Some(value) = self.value(name) else { return Ok(None) };
-        let found = text_of(value, self.origin, self.report);
+        let found = value_to_text(value, self.origin, self.report);
         found.map(Some).ok_or_else(|| self.origin.error(format!("`{name}` is {}", kind(value))))
     }
 
@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.value(name) else { return Ok(Vec::new()) };
         let bad = || self.origin.error(format!("`{name}` is not a list of texts"));
         let list = value.as_array().ok_or_else(bad)?;
-        let text = |value| Some(text_of(value, self.origin, self.report)?.into_owned());
+        let text = |value| Some(value_to_text(value, self.origin, self.report)?.into_owned());
         list.iter().map(text).collect::<Option<_>>().ok_or_else(bad)
     }
 
@@ -86,13 +86,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes a change in this record.
-    pub fn change(&mut self, change: RowChange) {
+    pub fn change(&mut self, change: RowAdjustment) {
         self.report.change(change, &self.origin.place);
     }
 
     /// Notes that a row of this record is left out.
-    pub fn leave_out(&mut self, reason: LeftOut) {
-        self.report.leave_out(reason, &self.origin.place);
+    pub fn drop_row(&mut self, reason: DropReason) {
+        self.report.drop_row(reason, &self.origin.place);
     }
 
     /// Notes that a field was read under another name.
@@ -138,7 +138,7 @@ pub(crate) fn name_list(names: &[&str]) -> String {
 }
 
 /// The first of some fields of an object that is not null.
-pub(crate) fn first_of(
+pub(crate) fn first_present(
     values: &Map<String, Value>,
     names: &[&'static str],
 ) -> Option<&'static str> {
@@ -147,15 +147,15 @@ pub(crate) fn first_of(
 }
 
 /// The text that a value is or stands for.
-pub(crate) fn text_of<'a>(
+pub(crate) fn value_to_text<'a>(
     value: &'a Value,
-    origin: &Origin,
+    origin: &RecordOrigin,
     report: &mut RowReport,
 ) -> Option<Cow<'a, str>> {
     match value {
         Value::String(text) => Some(text.into()),
         Value::Number(_) | Value::Bool(_) => {
-            report.change(RowChange::NumberAsText, &origin.place);
+            report.change(RowAdjustment::NumberAsText, &origin.place);
             Some(value.to_string().into())
         }
         _ => None,

@@ -43,17 +43,17 @@ pub enum ImageRef<'a> {
 }
 
 /// Whether an image's text holds the picture itself.
-pub(crate) fn is_data(text: &str) -> bool {
+pub(crate) fn is_data_url(text: &str) -> bool {
     text.starts_with("data:")
 }
 
 /// What a path begins with whose bytes are written as `%FF`.
 const FILE: &str = "file://";
 
-/// A path as the text of an image, which [`path_of`] reads: as it is, or, if it is no UTF-8 or would be
+/// A path as the text of an image, which [`image_ref_to_path`] reads: as it is, or, if it is no UTF-8 or would be
 /// read as something else, as `file://` with `%FF` for such bytes. Where paths are not made of bytes,
 /// what is no text in them is lost.
-pub(crate) fn path_text(path: &Path) -> String {
+pub(crate) fn path_to_image_ref(path: &Path) -> String {
     let others = ["data:", FILE, "http://", "https://"];
     let is_plain =
         |text: &&str| text.trim() == *text && !others.iter().any(|start| text.starts_with(*start));
@@ -75,7 +75,7 @@ pub(crate) fn path_text(path: &Path) -> String {
 }
 
 /// The path that an image's text means: behind `file://` with `%FF` for bytes, or as it stands.
-pub(crate) fn path_of(text: &str) -> Cow<'_, Path> {
+pub(crate) fn image_ref_to_path(text: &str) -> Cow<'_, Path> {
     match text.strip_prefix(FILE) {
         Some(coded) => decoded(coded).into(),
         None => Path::new(text).into(),
@@ -121,7 +121,7 @@ impl<'a> ImageRef<'a> {
             return Err(bad("an empty text".into(), "expected a path".into()));
         }
         let Some(data) = text.strip_prefix("data:") else {
-            return Ok(Self::Path(path_of(text)));
+            return Ok(Self::Path(image_ref_to_path(text)));
         };
         let (head, encoded) = data.split_once(',').unwrap_or((data, ""));
         let Some(kind) = head.strip_suffix(";base64").filter(|kind| kind.starts_with("image/"))
@@ -173,21 +173,21 @@ mod tests {
         use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(OsStr::from_bytes(b"/d\xff/a %41 \xc3\xa4.png"));
-        let text = path_text(path);
+        let text = path_to_image_ref(path);
         assert_eq!(text, "file:///d%FF/a%20%2541%20%C3%A4.png");
         assert_eq!(ImageRef::parse(&text).unwrap(), ImageRef::Path(path.into()));
         for odd in ["file://%", "file://a%f", "file://%ü"] {
             assert!(ImageRef::parse(odd).is_ok(), "{odd}");
         }
-        assert_eq!(path_of("file://a%+f"), Path::new("a%+f"));
-        assert_eq!(path_of("a%20b"), Path::new("a%20b"));
+        assert_eq!(image_ref_to_path("file://a%+f"), Path::new("a%+f"));
+        assert_eq!(image_ref_to_path("a%20b"), Path::new("a%20b"));
     }
 
     #[cfg(unix)]
     #[test]
     fn a_path_that_looks_like_something_else_is_written_as_a_url() {
         for path in ["data:a.png", "file://a.png", "http://a.png", " a.png"].map(Path::new) {
-            let text = path_text(path);
+            let text = path_to_image_ref(path);
             assert!(text.starts_with("file://"), "{text}");
             assert_eq!(ImageRef::parse(&text).unwrap(), ImageRef::Path(path.into()));
         }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::rows::ReadOptions;
 
 /// What a record looks like, for hints.
-pub(crate) const FORM: &str = "a row is {\"instruction\": \"...\", \"input\": \"...\", \
+pub(crate) const FORMAT_HINT: &str = "a row is {\"instruction\": \"...\", \"input\": \"...\", \
     \"output\": \"...\"}; `input` may be left out; `system`, `history`, `image`, `options` and `tags` \
     may be added";
 

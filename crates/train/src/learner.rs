@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::params::{self, Visit};
 use crate::parts::{Part, learning_only};
-use crate::pictures::{ByPictures, Pictures, Seeing, Statistics};
+use crate::pictures::{BatchAdapter, Pictures, MultimodalAdapter, FeatureStatistics};
 
 /// Ways to fine-tune.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,12 +101,12 @@ impl Method {
     /// # Errors
     /// As [`init`](Self::init) and [`AdapterWeights::load`]; [`Error::Config`] where the whole model
     /// learns.
-    pub fn start_from(
+    pub fn init_from_adapter(
         &self,
         path: &Path,
         llama: &Llama,
         seed: u64,
-        statistics: Option<&Statistics>,
+        statistics: Option<&FeatureStatistics>,
     ) -> Result<Learner> {
         let Self::Adapter(config) = self else {
             let (field, found) = ("the adapter to start from", path.display().to_string());
@@ -133,9 +133,9 @@ impl Method {
 }
 
 /// The same adapter; what sees pictures starts from the spread of their features.
-fn with_statistics(adapter: AdapterWeights, statistics: Option<&Statistics>) -> AdapterWeights {
+fn with_statistics(adapter: AdapterWeights, statistics: Option<&FeatureStatistics>) -> AdapterWeights {
     let AdapterWeights { image: Some(image), .. } = &adapter else { return adapter };
-    let Some(Statistics { mean, deviation }) = statistics else { return adapter };
+    let Some(FeatureStatistics { mean, deviation }) = statistics else { return adapter };
     let image = Some(image.clone().with_statistics(mean, deviation));
     AdapterWeights { image, ..adapter }
 }
@@ -163,7 +163,7 @@ impl Learner {
     }
 
     /// The same; what sees pictures starts from the spread of their features, where it is known.
-    pub fn with_statistics(self, statistics: Option<&Statistics>) -> Self {
+    pub fn with_statistics(self, statistics: Option<&FeatureStatistics>) -> Self {
         match self {
             Self::Adapter(adapter) => Self::Adapter(with_statistics(adapter, statistics)),
             Self::Full(model) => Self::Full(model),
@@ -199,10 +199,10 @@ impl Learner {
         &self,
         base: &Llama,
         pictures: Option<&Pictures>,
-        work: impl FnOnce(&Llama, &dyn ByPictures) -> R,
+        work: impl FnOnce(&Llama, &dyn BatchAdapter) -> R,
     ) -> R {
         match self {
-            Self::Adapter(adapter) => work(base, &Seeing::new(base, adapter.clone(), pictures)),
+            Self::Adapter(adapter) => work(base, &MultimodalAdapter::new(base, adapter.clone(), pictures)),
             Self::Full(model) => work(model, &NoAdapter),
         }
     }
@@ -221,8 +221,8 @@ impl Learner {
     }
 
     /// Numbers that training changes, before it; on a plain device nothing learns.
-    pub fn n_learning(&self) -> usize {
-        params::count_learning(self)
+    pub fn n_trainable_parameters(&self) -> usize {
+        params::count_trainable(self)
     }
 
     /// Whether its numbers are usable: none is NaN, and no tensor's sum passes what f32 can hold.

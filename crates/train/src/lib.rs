@@ -3,10 +3,10 @@
 //! ```text
 //! Instruction ─► Example ─► Batch ─► label_loss ─► ModuleGradients ─► Optimizer
 //!                        Learner ────┴───────────── Trainer ──────┘
-//!                                     Job: Trainer + evaluation + folder, resumable
+//!                                     TrainingRun: Trainer + evaluation + folder, resumable
 //! ```
 //!
-//! [`Trainer`] is for programs that want each step in their own hands; [`Job`] does what
+//! [`Trainer`] is for programs that want each step in their own hands; [`TrainingRun`] does what
 //! `llama-adapter train` does. Libraries print nothing: [`Event`]s tell what happens.
 //! Steps do not wait for the device; [`Trainer::reports`] does, for all since it was last asked.
 //! [`recompute()`] takes any adapter's gradients with one layer's graph in memory at a time.
@@ -66,20 +66,20 @@ pub mod template;
 mod trainer;
 
 pub use accuracy::{Accuracy, by_tag};
-pub use answer_choice::read_choice;
-pub use baseline::{majority, majority_overall};
-pub use batch::{Batch, Order};
+pub use answer_choice::parse_choice;
+pub use baseline::{majority, global_majority_baseline};
+pub use batch::{Batch, ExampleSampler};
 pub use checkpoint::CHECKPOINT_FILE;
-pub use choice::{Choosing, choose, right_choices};
+pub use choice::{Choosing, choose, correct_choices};
 pub use config::{Length, TrainConfig};
-pub use confusion::Confusion;
+pub use confusion::ConfusionMatrix;
 pub use data::{SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows};
 pub use diagnostic::{Advice, Diagnostic};
-pub use difference::{Difference, clusters_by_image};
+pub use difference::{PairedDifference, clusters_by_image};
 pub use error::{Error, Result};
-pub use evaluate::{ExactMatch, LabelLoss, answer_rows, evaluate_loss, exact_match};
-pub use events::{Event, Pace, Summary};
-pub use example::{Example, Fitted};
+pub use evaluate::{ExactMatch, LabelLoss, generate_responses, evaluate_loss, exact_match};
+pub use events::{Event, Throughput, Summary};
+pub use example::{Example, TruncationCounts};
 pub use image_ref::ImageRef;
 pub use instruction::Instruction;
 pub use learner::{Learner, Method};
@@ -87,13 +87,13 @@ pub use loss::label_loss;
 pub use optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
 pub use output::{METRICS_FILE, RUN_FILE};
 pub use parts::Part;
-pub use pictures::{BrokenPicture, ByPictures, Pictures, Seeing, Statistics};
+pub use pictures::{BrokenImage, BatchAdapter, Pictures, MultimodalAdapter, FeatureStatistics};
 pub use plan::{Change, DeviceTraits, MemoryPlan, Purpose, Request, Saving, savings};
-pub use recompute::{LayerwiseAdapter, recompute, recompute_adapter};
-pub use row_counts::{RowCounts, RunRows};
-pub use row_report::{LeftOut, Places, RowChange, RowReport};
-pub use rows::{EmptyOutputs, ReadOptions, Rows};
-pub use run::Job;
-pub use schedule::Schedule;
+pub use recompute::{LayerwiseAdapter, recompute, checkpointed_adapter_backward};
+pub use row_counts::{RowCounts, RunRowCounts};
+pub use row_report::{DropReason, Places, RowAdjustment, RowReport};
+pub use rows::{EmptyOutputPolicy, ReadOptions, Rows};
+pub use run::TrainingRun;
+pub use schedule::LearningRateSchedule;
 pub use split::split_rows;
 pub use trainer::{StepReport, Trainer};

@@ -6,7 +6,7 @@ use llama::{Adapter, LinearName, Llama, Precision, Weight, read_back};
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::sum::sum_in_order;
+use crate::sum::deterministic_sum;
 
 /// Sum of the labels' negative log-likelihoods, in nats.
 ///
@@ -18,9 +18,9 @@ use crate::sum::sum_in_order;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    let texts = llama.lay_out(&batch.inputs(), &batch.sharing())?;
+    let texts = llama.pack(&batch.inputs(), &batch.sharing())?;
     let hidden = llama.run(&texts, adapter);
-    Ok(hidden_loss(llama, adapter, batch, &texts.rows, hidden))
+    Ok(loss_from_hidden(llama, adapter, batch, &texts.rows, hidden))
 }
 
 /// What a loss is multiplied by before its backward pass, and gradients divided by behind it.
@@ -29,7 +29,7 @@ pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result
 /// vanish in the products of an f16 base. A power of two changes nothing else.
 ///
 /// Source: arXiv 1710.03740, section 3.2.
-pub(crate) fn gradient_scale(llama: &Llama) -> f64 {
+pub(crate) fn loss_scale(llama: &Llama) -> f64 {
     if llama.precision() == Precision::F16 { 1024.0 } else { 1.0 }
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn gradient_scale(llama: &Llama) -> f64 {
 /// # Shapes
 /// - `hidden`: `[1, all tokens, d_model]` or `[texts, longest, d_model]`
 /// - output: `[1]`
-pub(crate) fn hidden_loss(
+pub(crate) fn loss_from_hidden(
     llama: &Llama,
     adapter: &dyn Adapter,
     batch: &Batch,
@@ -54,25 +54,25 @@ pub(crate) fn hidden_loss(
         return cross_entropy(hidden, weight, labelled.labels);
     }
     let logits = changed.unwrap_or_else(|| head.forward(labelled.hidden.clone()));
-    sum_in_order(labelled.log_probabilities(logits)).neg()
+    deterministic_sum(labelled.log_probabilities(logits)).neg()
 }
 
 /// Natural logarithm of the likelihood of each text's labels together, text by text.
 ///
 /// # Errors
 /// As [`label_loss`]; [`Error::Model`](crate::Error::Model) if the device fails.
-pub(crate) fn text_log_likelihoods(
+pub(crate) fn sequence_log_likelihoods(
     llama: &Llama,
     adapter: &dyn Adapter,
     batch: &Batch,
 ) -> Result<Vec<f64>> {
-    let texts = llama.lay_out(&batch.inputs(), &batch.sharing())?;
+    let texts = llama.pack(&batch.inputs(), &batch.sharing())?;
     let hidden = llama.run(&texts, adapter);
     let labelled = Labelled::new(llama, batch, &texts.rows, hidden);
     let logits = llama.logits(labelled.hidden.clone(), adapter);
     let found = read_back(labelled.log_probabilities(logits))?;
     let mut sums = vec![0.0; batch.texts.len()];
-    for (text, value) in batch.label_texts().zip(found.iter::<f32>()) {
+    for (text, value) in batch.label_rows().zip(found.iter::<f32>()) {
         sums[text] += f64::from(value);
     }
     Ok(sums)

@@ -11,7 +11,7 @@ pub(crate) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S
 
 /// A path, if there is one.
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-pub(crate) fn maybe_path<S: Serializer>(
+pub(crate) fn serialize_optional_path<S: Serializer>(
     found: &Option<PathBuf>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

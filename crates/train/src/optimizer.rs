@@ -6,7 +6,7 @@ use burn::tensor::{Gradients, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::params::{self, Visit, flat};
-use crate::sum::sum_in_order;
+use crate::sum::deterministic_sum;
 
 /// Settings of AdamW. The defaults are the original release's, with PyTorch's epsilon.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -121,7 +121,7 @@ impl ModuleGradients {
     /// If there are no gradients.
     pub fn norm(&self) -> Tensor<1> {
         let present = self.params.iter().filter_map(|own| own.sum.clone());
-        let squares = present.map(|gradient| sum_in_order(gradient.square()));
+        let squares = present.map(|gradient| deterministic_sum(gradient.square()));
         squares.reduce(|a, b| a + b).expect("no gradients").sqrt()
     }
 }

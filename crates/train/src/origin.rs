@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::image_ref::{is_data, path_of, path_text};
+use crate::image_ref::{is_data_url, image_ref_to_path, path_to_image_ref};
 
 /// Where a record was found.
-pub(crate) struct Origin<'a> {
+pub(crate) struct RecordOrigin<'a> {
     /// The file.
     pub path: &'a Path,
     /// `line 3`, `record 3`, ...
@@ -17,7 +17,7 @@ pub(crate) struct Origin<'a> {
     pub images: Option<&'a Path>,
 }
 
-impl Origin<'_> {
+impl RecordOrigin<'_> {
     /// An error about this record.
     pub fn error(&self, reason: impl Into<String>) -> Error {
         Error::Record {
@@ -32,11 +32,11 @@ impl Origin<'_> {
     /// path joined to the folder of images. What a row has is read as itself again.
     pub fn image(&self, text: &str) -> Result<String> {
         let text = text.trim();
-        let path = path_of(text);
+        let path = image_ref_to_path(text);
         if path.as_os_str().is_empty() {
             return Err(self.error("the image's path is empty"));
         }
-        if is_data(text) {
+        if is_data_url(text) {
             return Ok(text.into());
         }
         if text.starts_with("http://") || text.starts_with("https://") {
@@ -46,8 +46,8 @@ impl Origin<'_> {
                 url: text.into(),
             });
         }
-        let Some(folder) = self.images else { return Ok(path_text(&path)) };
-        Ok(path_text(&folder.join(path)))
+        let Some(folder) = self.images else { return Ok(path_to_image_ref(&path)) };
+        Ok(path_to_image_ref(&folder.join(path)))
     }
 }
 
@@ -57,8 +57,8 @@ mod tests {
 
     use super::*;
 
-    fn origin(images: Option<&'static str>) -> Origin<'static> {
-        Origin {
+    fn origin(images: Option<&'static str>) -> RecordOrigin<'static> {
+        RecordOrigin {
             path: Path::new("rows.json"),
             place: "record 1".into(),
             form: "a row",

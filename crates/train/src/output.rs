@@ -55,7 +55,7 @@ impl Output {
             }
             let run = folder.join(RUN_FILE).exists();
             let holds = if run { "holds another run" } else { "holds files" };
-            Err(Error::OutputTaken { path: folder.into(), holds })
+            Err(Error::OutputNotEmpty { path: folder.into(), holds })
         };
         // A folder of somebody else's does not even get the lock; another run may begin at the same moment.
         must_be_free()?;
@@ -90,7 +90,7 @@ impl Output {
         if !differences.is_empty() {
             let length = differences.iter().any(|difference| difference.starts_with("length"));
             let learned = folder.join(SETTINGS_FILE).exists();
-            return Err(Error::OtherSettings { path, differences, length, learned });
+            return Err(Error::SettingsMismatch { path, differences, length, learned });
         }
         Ok(output)
     }
@@ -125,7 +125,7 @@ impl Output {
     }
 
     /// Takes back what was logged behind a checkpoint: those steps will be done again.
-    pub fn rewind_log(&self, step: usize) -> Result<()> {
+    pub fn truncate_log_after(&self, step: usize) -> Result<()> {
         let path = self.path(METRICS_FILE);
         let Ok(text) = std::fs::read_to_string(&path) else {
             return Ok(());
@@ -151,7 +151,7 @@ fn lock(folder: &Path) -> Result<Option<File>> {
     let file = file.map_err(|source| llama::Error::Write { path, source })?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(Error::OutputBusy { path: folder.into() }),
+        Err(TryLockError::WouldBlock) => Err(Error::OutputLocked { path: folder.into() }),
         Err(TryLockError::Error(_)) => Ok(None),
     }
 }
@@ -183,7 +183,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
         let error = Output::create(folder.path(), &json!({})).unwrap_err();
-        assert!(matches!(error, Error::OutputTaken { .. }));
+        assert!(matches!(error, Error::OutputNotEmpty { .. }));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -207,10 +207,10 @@ mod tests {
         let first = Output::create(path, &json!({})).unwrap();
         std::fs::write(path.join(CHECKPOINT_FILE), "").unwrap();
         let error = Output::reopen(path, &json!({})).unwrap_err();
-        assert!(matches!(error, Error::OutputBusy { .. }), "{error}");
+        assert!(matches!(error, Error::OutputLocked { .. }), "{error}");
         drop(first);
         let second = Output::reopen(path, &json!({})).unwrap();
-        assert!(matches!(Output::reopen(path, &json!({})), Err(Error::OutputBusy { .. })));
+        assert!(matches!(Output::reopen(path, &json!({})), Err(Error::OutputLocked { .. })));
         drop(second);
         Output::reopen(path, &json!({})).unwrap();
     }
@@ -220,7 +220,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let held = lock(folder.path()).unwrap().expect("this disk has locks");
         let error = Output::create(folder.path(), &json!({})).unwrap_err();
-        assert!(matches!(error, Error::OutputBusy { .. }), "{error}");
+        assert!(matches!(error, Error::OutputLocked { .. }), "{error}");
         drop(held);
         Output::create(folder.path(), &json!({})).unwrap();
     }
@@ -232,7 +232,7 @@ mod tests {
         std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
         let error = Output::reopen(folder.path(), &json!({"a": {"b": 3}, "c": 2})).unwrap_err();
         assert!(error.to_string().ends_with("\n  a.b: then 1, now 3"), "{error}");
-        assert_eq!(error.advice(), Some(Advice::SameSettings { learned: None }));
+        assert_eq!(error.advice(), Some(Advice::ResumeWithSameSettings { learned: None }));
         Output::reopen(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
     }
 
@@ -248,7 +248,7 @@ mod tests {
                     step, of those that are done too)";
         assert!(error.to_string().ends_with(told), "{error}");
         let learned = Some(folder.path().to_owned());
-        assert_eq!(error.advice(), Some(Advice::SameSettings { learned }));
+        assert_eq!(error.advice(), Some(Advice::ResumeWithSameSettings { learned }));
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
         for step in 1..=3 {
             output.log(&json!({"step": step})).unwrap();
         }
-        output.rewind_log(2).unwrap();
+        output.truncate_log_after(2).unwrap();
         let text = std::fs::read_to_string(folder.path().join(METRICS_FILE)).unwrap();
         assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n");
     }

@@ -49,7 +49,7 @@ pub(crate) fn replace<M: Module>(module: M, next: &mut dyn FnMut(Tensor<1>) -> T
 }
 
 /// How many numbers of a module can learn.
-pub(crate) fn count_learning(module: &impl Module) -> usize {
+pub(crate) fn count_trainable(module: &impl Module) -> usize {
     struct Count(usize);
     impl Visit for Count {
         fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {

@@ -5,10 +5,10 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
-use adaption_prompt::{AnyAdapter, Prepared, Views};
+use adaption_prompt::{AnyAdapter, Prepared, ImageBatch};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use llama::{Adapter, Llama, read_back};
-use vision::{RgbImage, Viewer, picture_of, read_picture};
+use vision::{RgbImage, FeatureExtractor, decode_image, read_image};
 
 use crate::error::Result;
 use crate::image_ref::ImageRef;
@@ -28,7 +28,7 @@ pub struct Pictures {
 
 /// Mean and standard deviation of each number of some features.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Statistics {
+pub struct FeatureStatistics {
     /// `[features]`
     pub mean: Vec<f32>,
     /// `[features]`
@@ -37,7 +37,7 @@ pub struct Statistics {
 
 /// A picture that could not be read.
 #[derive(Debug)]
-pub struct BrokenPicture {
+pub struct BrokenImage {
     /// What rows call it.
     pub image: String,
     /// What is wrong with it.
@@ -53,11 +53,11 @@ impl Pictures {
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) if the device fails.
     pub fn look<'a>(
-        viewer: &Viewer,
+        viewer: &FeatureExtractor,
         rows: impl IntoIterator<Item = &'a Instruction>,
         device: &Device,
         progress: &mut dyn FnMut(usize),
-    ) -> Result<(Self, Vec<BrokenPicture>)> {
+    ) -> Result<(Self, Vec<BrokenImage>)> {
         /// Pictures of one pass: enough for large products, few enough for little memory.
         const AT_ONCE: usize = 16;
         let [tokens, width] = viewer.shape();
@@ -81,13 +81,13 @@ impl Pictures {
             }
         }
         progress(own.add(viewer, &mut waiting)?);
-        let broken = broken.into_iter().map(|(image, error)| BrokenPicture { image, error });
+        let broken = broken.into_iter().map(|(image, error)| BrokenImage { image, error });
         let mut broken = broken.collect::<Vec<_>>();
         broken.sort_by(|a, b| a.image.cmp(&b.image));
         Ok((own, broken))
     }
 
-    fn add(&mut self, viewer: &Viewer, waiting: &mut Vec<(String, RgbImage)>) -> Result<usize> {
+    fn add(&mut self, viewer: &FeatureExtractor, waiting: &mut Vec<(String, RgbImage)>) -> Result<usize> {
         if waiting.is_empty() {
             return Ok(0);
         }
@@ -117,7 +117,7 @@ impl Pictures {
 
     /// How features are spread, over all tokens of the pictures that some rows name; nothing, if they
     /// name none.
-    pub fn statistics(&self, rows: &[Instruction]) -> Option<Statistics> {
+    pub fn statistics(&self, rows: &[Instruction]) -> Option<FeatureStatistics> {
         let places = rows.iter().filter_map(|row| self.index.get(row.image.as_deref()?));
         // In a fixed order, so that the last digits are the same each time.
         let places = places.collect::<BTreeSet<_>>();
@@ -139,7 +139,7 @@ impl Pictures {
             (mean as f32, (squares / count - mean * mean).max(0.0).sqrt() as f32)
         });
         let (mean, deviation) = moments.unzip();
-        Some(Statistics { mean, deviation })
+        Some(FeatureStatistics { mean, deviation })
     }
 
     /// The features of a picture.
@@ -150,7 +150,7 @@ impl Pictures {
 
     /// What rows see, by the pictures they name; each picture is there once. A row whose picture was
     /// not looked at sees none.
-    pub fn views(&self, images: &[Option<&str>]) -> Option<Views> {
+    pub fn views(&self, images: &[Option<&str>]) -> Option<ImageBatch> {
         let places = images.iter().map(|image| image.and_then(|name| self.index.get(name)));
         let mut distinct = Vec::new();
         let rows = places.map(|place| {
@@ -166,7 +166,7 @@ impl Pictures {
         }
         let values = distinct.iter().flat_map(|&place| self.of(place)).copied().collect::<Vec<_>>();
         let data = TensorData::new(values, [distinct.len(), self.tokens, self.width]);
-        Some(Views { features: Tensor::from_data(data, &self.device), rows })
+        Some(ImageBatch { features: Tensor::from_data(data, &self.device), rows })
     }
 }
 
@@ -174,20 +174,20 @@ impl Pictures {
 fn read(image: &str) -> Result<RgbImage> {
     let parsed = ImageRef::parse(image)?;
     Ok(match &parsed {
-        ImageRef::Path(path) => read_picture(path)?,
-        ImageRef::Data { bytes, .. } => picture_of(parsed.to_string().as_ref(), bytes)?,
+        ImageRef::Path(path) => read_image(path)?,
+        ImageRef::Data { bytes, .. } => decode_image(parsed.to_string().as_ref(), bytes)?,
     })
 }
 
 /// What joins the passes of a batch, by the pictures that its rows name.
 ///
-/// Every [`Adapter`] is one, the same for all rows; [`Seeing`] is one that looks at pictures.
-pub trait ByPictures {
+/// Every [`Adapter`] is one, the same for all rows; [`MultimodalAdapter`] is one that looks at pictures.
+pub trait BatchAdapter {
     /// What joins the passes of a batch whose rows name these pictures.
     fn of_rows<'a>(&'a self, images: &[Option<&str>]) -> Box<dyn Adapter + 'a>;
 }
 
-impl<A: Adapter> ByPictures for A {
+impl<A: Adapter> BatchAdapter for A {
     fn of_rows<'a>(&'a self, _images: &[Option<&str>]) -> Box<dyn Adapter + 'a> {
         Box::new(self)
     }
@@ -195,7 +195,7 @@ impl<A: Adapter> ByPictures for A {
 
 /// An adapter, and the pictures that rows may name.
 #[derive(Debug)]
-pub struct Seeing<'a> {
+pub struct MultimodalAdapter<'a> {
     llama: &'a Llama,
     adapter: AnyAdapter,
     pictures: Option<&'a Pictures>,
@@ -203,7 +203,7 @@ pub struct Seeing<'a> {
     blind: OnceCell<Prepared>,
 }
 
-impl<'a> Seeing<'a> {
+impl<'a> MultimodalAdapter<'a> {
     /// An adapter for batches of rows.
     pub fn new(
         llama: &'a Llama,
@@ -214,10 +214,10 @@ impl<'a> Seeing<'a> {
     }
 }
 
-impl ByPictures for Seeing<'_> {
+impl BatchAdapter for MultimodalAdapter<'_> {
     fn of_rows<'a>(&'a self, images: &[Option<&str>]) -> Box<dyn Adapter + 'a> {
         match self.pictures.and_then(|pictures| pictures.views(images)) {
-            Some(views) => Box::new(self.adapter.prepare_seeing(self.llama, &views)),
+            Some(views) => Box::new(self.adapter.prepare_with_images(self.llama, &views)),
             None => Box::new(self.blind.get_or_init(|| self.adapter.prepare(self.llama))),
         }
     }

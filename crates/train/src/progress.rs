@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::{ExactMatch, LabelLoss};
-use crate::events::{Pace, Summary};
-use crate::row_counts::RunRows;
+use crate::events::{Throughput, Summary};
+use crate::row_counts::RunRowCounts;
 use crate::trainer::StepReport;
 
 /// What a checkpoint keeps beside the trainer's own state.
@@ -35,8 +35,8 @@ impl Progress {
         self.train_seconds += seconds;
     }
 
-    pub fn pace(&self, report: &StepReport, total: usize) -> Pace {
-        Pace {
+    pub fn pace(&self, report: &StepReport, total: usize) -> Throughput {
+        Throughput {
             label_tokens_per_second: self.label_tokens_per_second(),
             steps_left: total.saturating_sub(report.step),
             seconds_per_step: self.train_seconds / report.step as f64,
@@ -53,7 +53,7 @@ impl Progress {
         steps: usize,
         trainable_parameters: usize,
         seconds: f64,
-        rows: RunRows,
+        rows: RunRowCounts,
     ) -> Summary {
         let sum: f64 = self.recent.iter().map(|step| step.loss * step.labels as f64).sum();
         let labels: usize = self.recent.iter().map(|step| step.labels).sum();
@@ -80,7 +80,7 @@ impl Progress {
 /// A line of `metrics.jsonl`.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(crate) enum Metric {
+pub(crate) enum LogEntry {
     Step {
         step: usize,
         loss: f64,
@@ -98,8 +98,8 @@ pub(crate) enum Metric {
     },
 }
 
-impl Metric {
-    pub fn of_step(report: &StepReport, seconds: f64) -> Self {
+impl LogEntry {
+    pub fn from_step(report: &StepReport, seconds: f64) -> Self {
         let StepReport { step, loss, rate, gradient_norm, labels, slots } = *report;
         Self::Step { step, loss, learning_rate: rate, gradient_norm, labels, slots, seconds }
     }

@@ -12,14 +12,14 @@
 //!
 //! Source: arXiv 1604.06174.
 
-use adaption_prompt::{AdapterWeights, Views};
+use adaption_prompt::{AdapterWeights, ImageBatch};
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
-use llama::{Adapter, LaidOut, Llama};
+use llama::{Adapter, PackedBatch, Llama};
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::loss::{gradient_scale, hidden_loss};
+use crate::loss::{loss_scale, loss_from_hidden};
 use crate::optimizer::ModuleGradients;
 
 /// An adapter, as [`recompute`] needs it.
@@ -49,7 +49,7 @@ pub fn recompute(
     adapter: &LayerwiseAdapter,
     take: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
-    let LaidOut { tokens, pass, rows } = llama.lay_out(&batch.inputs(), &batch.sharing())?;
+    let PackedBatch { tokens, pass, rows } = llama.pack(&batch.inputs(), &batch.sharing())?;
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 
@@ -65,7 +65,7 @@ pub fn recompute(
     let top = (adapter.layer)(n_layers);
     let leaf = hidden.autodiff().require_grad();
     let normed = llama.finish(leaf.clone(), &*top);
-    let loss = hidden_loss(llama, &*top, batch, &rows, normed) / labels.max(1) as f64;
+    let loss = loss_from_hidden(llama, &*top, batch, &rows, normed) / labels.max(1) as f64;
     let value = loss.clone().inner();
     let mut gradients = (loss * scale).backward();
     take(n_layers, &mut gradients);
@@ -94,11 +94,11 @@ pub fn recompute(
 ///
 /// # Errors
 /// As [`recompute`].
-pub fn recompute_adapter(
+pub fn checkpointed_adapter_backward(
     llama: &Llama,
     adapter: &AdapterWeights,
     batch: &Batch,
-    views: Option<&Views>,
+    views: Option<&ImageBatch>,
     labels: usize,
     gradients: &mut ModuleGradients,
 ) -> Result<Tensor<1>> {
@@ -113,7 +113,7 @@ pub fn recompute_adapter(
             Box::new(adapter.prepare_layers(llama, leaf.as_ref(), |layer| layer == index))
         },
     };
-    let scale = gradient_scale(llama);
+    let scale = loss_scale(llama);
     let mut of_tokens: Option<Tensor<3>> = None;
     let mut take = |_layer, found: &mut Gradients| {
         gradients.add(adapter, found, scale);

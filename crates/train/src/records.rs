@@ -6,13 +6,13 @@ use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Value};
 
 use crate::error::{Error, Result};
-use crate::instruction::FORM;
+use crate::instruction::FORMAT_HINT;
 
 /// Records one after the other, each with its place.
 pub(crate) type Records<'a> = Box<dyn Iterator<Item = Result<(String, Value)>> + 'a>;
 
 /// A text without the mark that some editors write before it.
-pub(crate) fn without_mark(text: &str) -> &str {
+pub(crate) fn strip_bom(text: &str) -> &str {
     text.trim_start_matches('\u{feff}')
 }
 
@@ -22,17 +22,17 @@ pub(crate) fn without_mark(text: &str) -> &str {
 /// [`Error::Record`] where the text is no JSON; of values one behind the other a fault is told when
 /// it is reached.
 pub(crate) fn records<'a>(path: &'a Path, text: &'a str) -> Result<Records<'a>> {
-    let text = without_mark(text);
+    let text = strip_bom(text);
     if text.trim_start().starts_with('[') {
         let list: Vec<Value> =
             serde_json::from_str(text).map_err(|error| not_json(path, error.line(), &error, 1))?;
-        return Ok(of_list(list));
+        return Ok(list_records(list));
     }
     Ok(Box::new(Values { path, rest: text, line: 1, is_broken: false }))
 }
 
 /// The records of a list.
-pub(crate) fn of_list<'a>(list: Vec<Value>) -> Records<'a> {
+pub(crate) fn list_records<'a>(list: Vec<Value>) -> Records<'a> {
     let named = list.into_iter().enumerate();
     Box::new(named.map(|(i, value)| Ok((format!("record {}", i + 1), value))))
 }
@@ -44,7 +44,7 @@ fn not_json(path: &Path, line: usize, error: &serde_json::Error, first: usize) -
     let told = error.to_string();
     let told = told.strip_suffix(&place(1)).unwrap_or(&told);
     let reason = format!("not valid JSON: {told}{}", place(first));
-    Error::Record { path: path.into(), place: format!("line {line}"), reason, form: FORM }
+    Error::Record { path: path.into(), place: format!("line {line}"), reason, form: FORMAT_HINT }
 }
 
 /// JSON values one behind the other.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::example::Fitted;
-use crate::row_report::{LeftOut, RowChange, RowReport};
+use crate::example::TruncationCounts;
+use crate::row_report::{DropReason, RowAdjustment, RowReport};
 
 /// What became of rows, in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,19 +13,19 @@ pub struct RowCounts {
     /// Rows whose output lost its end to the length limit.
     pub cut: usize,
     /// Rows left out, by reason.
-    pub left_out: BTreeMap<LeftOut, usize>,
+    pub left_out: BTreeMap<DropReason, usize>,
     /// What was not taken to the letter, by kind.
-    pub changes: BTreeMap<RowChange, usize>,
+    pub changes: BTreeMap<RowAdjustment, usize>,
     /// Fields that were not used, and in how many records.
     pub unused_fields: BTreeMap<String, usize>,
 }
 
 impl RowCounts {
     /// Adds what the length limit did.
-    pub fn add_fitted(&mut self, fitted: Fitted) {
+    pub fn add_truncation(&mut self, fitted: TruncationCounts) {
         self.cut += fitted.truncated;
         if fitted.dropped > 0 {
-            *self.left_out.entry(LeftOut::TooLong).or_default() += fitted.dropped;
+            *self.left_out.entry(DropReason::TooLong).or_default() += fitted.dropped;
         }
     }
 
@@ -45,7 +45,7 @@ impl RowCounts {
 
 /// The rows of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunRows {
+pub struct RunRowCounts {
     /// Rows to learn from.
     pub train: usize,
     /// Held-out rows.
@@ -55,13 +55,13 @@ pub struct RunRows {
     pub counts: RowCounts,
 }
 
-impl RunRows {
+impl RunRowCounts {
     /// What the length limit left of both.
-    pub fn of(train: Fitted, eval: Fitted) -> Self {
-        let rows = |fitted: Fitted| fitted.whole + fitted.truncated;
+    pub fn of(train: TruncationCounts, eval: TruncationCounts) -> Self {
+        let rows = |fitted: TruncationCounts| fitted.whole + fitted.truncated;
         let mut counts = RowCounts::default();
-        counts.add_fitted(train);
-        counts.add_fitted(eval);
+        counts.add_truncation(train);
+        counts.add_truncation(eval);
         Self { train: rows(train), eval: rows(eval), counts }
     }
 }
@@ -72,12 +72,12 @@ mod tests {
 
     #[test]
     fn rows_left_out_for_any_reason_are_counted() {
-        let mut rows = RunRows::of(
-            Fitted { whole: 5, truncated: 2, dropped: 1 },
-            Fitted { whole: 3, truncated: 0, dropped: 2 },
+        let mut rows = RunRowCounts::of(
+            TruncationCounts { whole: 5, truncated: 2, dropped: 1 },
+            TruncationCounts { whole: 3, truncated: 0, dropped: 2 },
         );
         let mut report = RowReport::default();
-        report.leave_out(LeftOut::EmptyOutput, "line 2");
+        report.drop_row(DropReason::EmptyOutput, "line 2");
         report.unused("id");
         rows.counts.add_report(&report);
         assert_eq!(

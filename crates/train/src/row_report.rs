@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Why a row is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LeftOut {
+pub enum DropReason {
     /// Nothing is asked.
     EmptyPrompt,
     /// The answer is empty.
@@ -27,7 +27,7 @@ pub enum LeftOut {
     BrokenImage,
 }
 
-impl LeftOut {
+impl DropReason {
     /// What is said of such rows.
     fn words(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl LeftOut {
 /// What is not taken to the letter, in rows that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RowChange {
+pub enum RowAdjustment {
     /// A number or a truth value stands for a text.
     NumberAsText,
     /// An answer before the first question, which is left out.
@@ -55,7 +55,7 @@ pub enum RowChange {
     TurnsJoined,
 }
 
-impl RowChange {
+impl RowAdjustment {
     /// What is said of it.
     fn words(self, count: usize) -> &'static str {
         let (one, more) = match self {
@@ -115,9 +115,9 @@ impl Places {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowReport {
     /// Rows that are not among those read, by reason.
-    pub left_out: BTreeMap<LeftOut, Places>,
+    pub left_out: BTreeMap<DropReason, Places>,
     /// What was not taken to the letter.
-    pub changes: BTreeMap<RowChange, Places>,
+    pub changes: BTreeMap<RowAdjustment, Places>,
     /// Fields that were not used, and in how many records. `messages[].name` is a field of turns.
     pub unused_fields: BTreeMap<String, usize>,
     /// What was read under another name, such as `question as instruction`.
@@ -129,11 +129,11 @@ impl RowReport {
     const NAMES: usize = 64;
 
     /// Counts a row that is left out.
-    pub fn leave_out(&mut self, reason: LeftOut, place: &str) {
+    pub fn drop_row(&mut self, reason: DropReason, place: &str) {
         self.left_out.entry(reason).or_default().add(place);
     }
 
-    pub(crate) fn change(&mut self, change: RowChange, place: &str) {
+    pub(crate) fn change(&mut self, change: RowAdjustment, place: &str) {
         self.changes.entry(change).or_default().add(place);
     }
 
@@ -215,10 +215,10 @@ mod tests {
         let mut report = RowReport::default();
         assert!(report.lines().is_empty());
         for line in 3..10 {
-            report.leave_out(LeftOut::EmptyOutput, &format!("line {line}"));
+            report.drop_row(DropReason::EmptyOutput, &format!("line {line}"));
         }
-        report.change(RowChange::NumberAsText, "record 1");
-        report.change(RowChange::NumberAsText, "record 1");
+        report.change(RowAdjustment::NumberAsText, "record 1");
+        report.change(RowAdjustment::NumberAsText, "record 1");
         for name in ["id", "source", "id"] {
             report.unused(name);
         }
@@ -235,7 +235,7 @@ mod tests {
         let mut both = report.clone();
         both.merge(report);
         let (left_out, changes) =
-            (&both.left_out[&LeftOut::EmptyOutput], &both.changes[&RowChange::NumberAsText]);
+            (&both.left_out[&DropReason::EmptyOutput], &both.changes[&RowAdjustment::NumberAsText]);
         assert_eq!((left_out.count, changes.count, both.unused_fields["id"]), (14, 4, 4));
         assert_eq!(both.lines()[0], "14 rows are left out: the answer is empty");
     }

@@ -22,12 +22,12 @@ pub struct ReadOptions<'a> {
     /// The split of a ScienceQA folder; `None`: `train`. Files have no splits.
     pub split: Option<&'a str>,
     /// What becomes of rows whose answer is empty.
-    pub empty_outputs: EmptyOutputs,
+    pub empty_outputs: EmptyOutputPolicy,
 }
 
 /// What becomes of rows whose answer is empty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum EmptyOutputs {
+pub enum EmptyOutputPolicy {
     /// They are left out.
     #[default]
     Skip,

@@ -7,15 +7,15 @@ use llama::{Llama, NoAdapter, Tokenizer};
 
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
-use crate::evaluate::{ExactMatch, LabelLoss, answer_rows, evaluate_loss, exact_match};
+use crate::evaluate::{ExactMatch, LabelLoss, generate_responses, evaluate_loss, exact_match};
 use crate::events::{Event, Summary};
-use crate::example::{Example, Fitted};
+use crate::example::{Example, TruncationCounts};
 use crate::instruction::Instruction;
 use crate::learner::Learner;
 use crate::output::Output;
-use crate::pictures::{ByPictures, Pictures};
-use crate::progress::{Metric, Progress};
-use crate::row_counts::RunRows;
+use crate::pictures::{BatchAdapter, Pictures};
+use crate::progress::{LogEntry, Progress};
+use crate::row_counts::RunRowCounts;
 use crate::settings::Settings;
 use crate::trainer::Trainer;
 
@@ -26,7 +26,7 @@ const LONGEST_UNREAD: Duration = Duration::from_secs(1);
 
 /// What a run is made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Job<'a> {
+pub struct TrainingRun<'a> {
     /// The frozen model, on a plain device.
     pub llama: &'a Llama,
     /// Its tokenizer.
@@ -48,7 +48,7 @@ pub struct Job<'a> {
     pub about: &'a serde_json::Value,
 }
 
-impl Job<'_> {
+impl TrainingRun<'_> {
     /// Trains an adapter, or the model, and leaves it, with all that belongs to it, in the output folder.
     ///
     /// `resume` goes on with a run that was stopped there: the result is the same, bit for bit, as
@@ -64,18 +64,18 @@ impl Job<'_> {
         let max_len = config.max_len.min(llama.config().max_positions);
         let (train, train_fitted) = Example::encode_all(self.train_rows, self.tokenizer, max_len)?;
         let (eval, eval_fitted) = match self.eval_rows {
-            [] => (Vec::new(), Fitted::default()),
+            [] => (Vec::new(), TruncationCounts::default()),
             rows => Example::encode_all(rows, self.tokenizer, max_len)?,
         };
 
         let learner = self.start()?;
-        let parameters = learner.n_learning();
+        let parameters = learner.n_trainable_parameters();
         let schedule = config.schedule(train.len());
         let order = config.order(train.len());
         let mut trainer = Trainer::new(llama, learner, train, order, schedule, &config.optimizer)
-            .with_pictures(self.pictures)
-            .with_pictures_together(config.pictures_together)
-            .with_recompute(config.recompute);
+            .with_image_features(self.pictures)
+            .with_group_by_image(config.pictures_together)
+            .with_activation_checkpointing(config.recompute);
         let steps_per_epoch = trainer.steps_per_epoch();
         observer(Event::Prepared {
             train: train_fitted,
@@ -89,7 +89,7 @@ impl Job<'_> {
         let output = if resume {
             let output = Output::reopen(self.output, &Settings::of(self))?;
             progress = trainer.load_checkpoint(&output.checkpoint())?;
-            output.rewind_log(trainer.done())?;
+            output.truncate_log_after(trainer.done())?;
             observer(Event::Resumed { step: trainer.done() });
             output
         } else {
@@ -123,7 +123,7 @@ impl Job<'_> {
             let seconds = start.elapsed().as_secs_f64() / reports.len() as f64;
             for report in reports {
                 progress.note(&report, seconds, steps_per_epoch);
-                output.log(&Metric::of_step(&report, seconds))?;
+                output.log(&LogEntry::from_step(&report, seconds))?;
                 observer(Event::Stepped(report, progress.pace(&report, schedule.total)));
             }
             // What is about to be kept must be worth it.
@@ -147,7 +147,7 @@ impl Job<'_> {
             start = Instant::now();
         }
         let seconds = earlier + begin.elapsed().as_secs_f64();
-        let rows = RunRows::of(train_fitted, eval_fitted);
+        let rows = RunRowCounts::of(train_fitted, eval_fitted);
         Ok(progress.summary(self.output, trainer.done(), parameters, seconds, rows))
     }
 
@@ -157,7 +157,7 @@ impl Job<'_> {
         let statistics = self.pictures.and_then(|own| own.statistics(self.train_rows));
         let statistics = statistics.as_ref();
         let mut learner = match &config.start {
-            Some(path) => config.method.start_from(path, llama, config.seed, statistics)?,
+            Some(path) => config.method.init_from_adapter(path, llama, config.seed, statistics)?,
             None => config.method.init(llama, config.seed)?.with_statistics(statistics),
         };
         if let Some(parts) = &config.parts {
@@ -181,7 +181,7 @@ impl Job<'_> {
     fn evaluate(
         &self,
         llama: &Llama,
-        adapter: &dyn ByPictures,
+        adapter: &dyn BatchAdapter,
         examples: &[Example],
         step: usize,
         with_answers: bool,
@@ -202,7 +202,7 @@ impl Job<'_> {
         let found = match asked {
             [] => None,
             asked => {
-                let answers = answer_rows(
+                let answers = generate_responses(
                     llama,
                     adapter,
                     tokenizer,
@@ -216,7 +216,7 @@ impl Job<'_> {
         if !loss.loss.is_finite() {
             return Err(Error::Diverged { what: "held-out loss", value: loss.loss, step });
         }
-        output.log(&Metric::Eval {
+        output.log(&LogEntry::Eval {
             step,
             loss: loss.loss,
             perplexity: loss.perplexity(),

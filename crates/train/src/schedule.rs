@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The learning rate as a pure function of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Schedule {
+pub struct LearningRateSchedule {
     /// Highest learning rate.
     pub peak: f64,
     /// Steps of the rise.
@@ -13,7 +13,7 @@ pub struct Schedule {
     pub total: usize,
 }
 
-impl Schedule {
+impl LearningRateSchedule {
     /// The learning rate of a step, counted from 0. Past the end it stays 0.
     ///
     /// Source: the original release's `util/lr_sched.py`.
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn rises_in_a_line_and_falls_in_half_a_cosine() {
-        let schedule = Schedule { peak: 0.8, warmup: 4, total: 12 };
+        let schedule = LearningRateSchedule { peak: 0.8, warmup: 4, total: 12 };
         let rates = [0, 3, 4, 8, 12, 40].map(|step| schedule.rate(step));
         for (rate, expected) in rates.into_iter().zip([0.2, 0.8, 0.8, 0.4, 0.0, 0.0]) {
             assert!((rate - expected).abs() < 1e-12, "{rate} != {expected}");
@@ -42,6 +42,6 @@ mod tests {
 
     #[test]
     fn without_warm_up_it_starts_at_the_peak() {
-        assert_eq!(Schedule { peak: 0.1, warmup: 0, total: 1 }.rate(0), 0.1);
+        assert_eq!(LearningRateSchedule { peak: 0.1, warmup: 0, total: 1 }.rate(0), 0.1);
     }
 }

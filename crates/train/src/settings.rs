@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::config::TrainConfig;
 use crate::instruction::Instruction;
-use crate::run::Job;
+use crate::run::TrainingRun;
 
 /// Settings as `run.json` keeps them: all that must be equal for a run to be resumed.
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ pub(crate) struct Settings<'a> {
 
 impl<'a> Settings<'a> {
     /// The settings of a job.
-    pub fn of(job: &Job<'a>) -> Self {
+    pub fn of(job: &TrainingRun<'a>) -> Self {
         Self {
             about: job.about,
             model: job.model_name,

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 ///
 /// # Shapes
 /// - output: `[1]`
-pub(crate) fn sum_in_order(values: Tensor<1>) -> Tensor<1> {
+pub(crate) fn deterministic_sum(values: Tensor<1>) -> Tensor<1> {
     const PART: usize = 1024;
     let len = values.dims()[0];
     if len <= PART {
@@ -21,21 +21,21 @@ pub(crate) fn sum_in_order(values: Tensor<1>) -> Tensor<1> {
     if parts * PART < len {
         left.push(values.slice(parts * PART..len));
     }
-    sum_in_order(Tensor::cat(left, 0))
+    deterministic_sum(Tensor::cat(left, 0))
 }
 
 #[cfg(test)]
 mod tests {
     use burn::tensor::{Int, Tensor};
 
-    use super::sum_in_order;
+    use super::deterministic_sum;
 
     #[test]
     fn a_sum_in_order_takes_every_number_once() {
         for device in testing::devices() {
             for len in [1, 1024, 1025, 2048, 5_000] {
                 let values = Tensor::<1, Int>::arange(1..len + 1, &device).float();
-                let sum = testing::values(sum_in_order(values))[0];
+                let sum = testing::values(deterministic_sum(values))[0];
                 let expected = (len * (len + 1) / 2) as f32;
                 assert!((sum - expected).abs() <= expected * 1e-6, "{len}: {sum}");
             }
@@ -47,9 +47,9 @@ mod tests {
         let device = testing::flex();
         let len = 5_000_000;
         let values = (Tensor::<1, Int>::arange(0..len, &device).float() * 0.37).sin();
-        let first = testing::values(sum_in_order(values.clone()));
+        let first = testing::values(deterministic_sum(values.clone()));
         for _ in 0..20 {
-            assert_eq!(testing::values(sum_in_order(values.clone())), first);
+            assert_eq!(testing::values(deterministic_sum(values.clone())), first);
         }
     }
 }

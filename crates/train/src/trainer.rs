@@ -1,7 +1,7 @@
 //! batch ─► lower layers (no graph) ─► adapted layers ─► loss ─► gradients ─► AdamW
 //!
 //! The trainer knows steps; files, evaluation and reports are the business of
-//! [`Job`](crate::Job).
+//! [`TrainingRun`](crate::TrainingRun).
 //!
 //! A step tells the device what to do and does not wait for it: its loss stays there until somebody
 //! asks for [`reports`](Trainer::reports).
@@ -13,16 +13,16 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use llama::{Llama, read_back};
 
-use crate::batch::{Batch, Order};
+use crate::batch::{Batch, ExampleSampler};
 use crate::error::{Error, Result};
 use crate::example::Example;
-use crate::feed::Feed;
+use crate::feed::BatchPrefetcher;
 use crate::learner::Learner;
-use crate::loss::{gradient_scale, label_loss};
+use crate::loss::{loss_scale, label_loss};
 use crate::optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
 use crate::pictures::Pictures;
-use crate::recompute::recompute_adapter;
-use crate::schedule::Schedule;
+use crate::recompute::checkpointed_adapter_backward;
+use crate::schedule::LearningRateSchedule;
 
 /// Trains step by step. Its whole state is what learns, the optimizer's moments and the number of
 /// steps done: what is drawn at random is a function of the seed and the step.
@@ -32,14 +32,14 @@ pub struct Trainer<'a> {
     pub(crate) learner: Learner,
     pub(crate) optimizer: Optimizer,
     pub(crate) done: usize,
-    order: Order,
-    schedule: Schedule,
+    order: ExampleSampler,
+    schedule: LearningRateSchedule,
     recompute: bool,
     pictures: Option<&'a Pictures>,
     /// A number for each example, if those that are about one picture come together.
     groups: Arc<[usize]>,
     /// From the first step on.
-    feed: Option<Feed>,
+    feed: Option<BatchPrefetcher>,
     unread: Vec<Unread>,
 }
 
@@ -84,8 +84,8 @@ impl<'a> Trainer<'a> {
         llama: &'a Llama,
         learner: impl Into<Learner>,
         examples: impl Into<Arc<[Example]>>,
-        order: Order,
-        schedule: Schedule,
+        order: ExampleSampler,
+        schedule: LearningRateSchedule,
         optimizer: &OptimizerConfig,
     ) -> Self {
         Self {
@@ -105,14 +105,14 @@ impl<'a> Trainer<'a> {
     }
 
     /// With the pictures that examples name.
-    pub fn with_pictures(mut self, pictures: Option<&'a Pictures>) -> Self {
+    pub fn with_image_features(mut self, pictures: Option<&'a Pictures>) -> Self {
         self.pictures = pictures;
         self
     }
 
     /// Whether examples about one picture come one behind the other: what their texts have in common
     /// at the beginning is worked on once then, and steps see fewer pictures.
-    pub fn with_pictures_together(mut self, together: bool) -> Self {
+    pub fn with_group_by_image(mut self, together: bool) -> Self {
         self.groups = if together { groups_by_image(&self.examples) } else { Arc::default() };
         self
     }
@@ -120,7 +120,7 @@ impl<'a> Trainer<'a> {
     /// Whether to compute the layers twice and keep one layer's graph at a time
     /// ([`recompute`](crate::recompute())): less memory for about a third more time. With a quantised
     /// base that is always so; where the whole model learns it never is.
-    pub fn with_recompute(mut self, recompute: bool) -> Self {
+    pub fn with_activation_checkpointing(mut self, recompute: bool) -> Self {
         self.recompute |= recompute;
         self
     }
@@ -153,7 +153,7 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
         let feed = self.feed.get_or_insert_with(|| {
-            Feed::new(self.examples.clone(), self.order, self.done, self.groups.clone())
+            BatchPrefetcher::new(self.examples.clone(), self.order, self.done, self.groups.clone())
         });
         let batches = feed.next();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
@@ -176,7 +176,7 @@ impl<'a> Trainer<'a> {
         let learner = self.learner.clone();
         self.learner = self.optimizer.step(learner, gradients, &norm, rate);
         self.done += 1;
-        let slots = batches.iter().map(|batch| batch.n_slots(self.llama)).sum();
+        let slots = batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
         let report =
             StepReport { step: self.done, loss: 0.0, rate, gradient_norm: 0.0, labels, slots };
         self.unread.push(Unread { report, loss, norm });
@@ -215,7 +215,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Makes the step behind `done` the next one.
-    pub(crate) fn go_on_from(&mut self, done: usize) {
+    pub(crate) fn resume_from_step(&mut self, done: usize) {
         self.done = done;
         self.feed = None;
         self.unread.clear();
@@ -232,9 +232,9 @@ impl<'a> Trainer<'a> {
         let llama = self.llama;
         if let (true, Learner::Adapter(adapter)) = (self.recompute, &self.learner) {
             let views = self.pictures.and_then(|own| own.views(&batch.image_names()));
-            return recompute_adapter(llama, adapter, batch, views.as_ref(), labels, gradients);
+            return checkpointed_adapter_backward(llama, adapter, batch, views.as_ref(), labels, gradients);
         }
-        let scale = gradient_scale(llama);
+        let scale = loss_scale(llama);
         let forward = tracing::trace_span!("forward").entered();
         let sum = self.learner.with(llama, self.pictures, |llama, adapter| {
             label_loss(llama, &*adapter.of_rows(&batch.image_names()), batch)

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use llama::{GenerationConfig, Llama, LlamaConfig, NoAdapter, Precision, generate, weights};
 use peak_alloc::PeakAlloc;
 use train::{
-    DeviceTraits, Example, MemoryPlan, Method, OptimizerConfig, Order, Purpose, Request, Schedule,
+    DeviceTraits, Example, MemoryPlan, Method, OptimizerConfig, ExampleSampler, Purpose, Request, LearningRateSchedule,
     Trainer,
 };
 
@@ -84,19 +84,19 @@ fn measure_here(request: &Request, device: &Device) -> usize {
             let examples =
                 rows.into_iter().map(|tokens| Example { tokens, labels_from, image: None });
             let examples = examples.collect::<Vec<_>>();
-            let order = Order {
+            let order = ExampleSampler {
                 n_examples: request.batch,
                 batch_size: request.batch,
                 accumulate: 1,
                 seed: 0,
                 shuffle: true,
             };
-            let schedule = Schedule { peak: 1e-2, warmup: 1, total: 2 };
+            let schedule = LearningRateSchedule { peak: 1e-2, warmup: 1, total: 2 };
             let learner = request.method.init(&llama, 0).unwrap();
             let optimizer = OptimizerConfig::default();
             let mut trainer =
                 Trainer::new(&llama, learner, &examples[..], order, schedule, &optimizer)
-                    .with_recompute(recompute);
+                    .with_activation_checkpointing(recompute);
             // Only the second step has moments from its start.
             trainer.step().unwrap();
             MEMORY.reset_peak_usage();

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
 use llama::{ModelSource, Precision};
 use serde_json::{Value, json};
-use train::{Error, Event, Instruction, Job, Length, Summary, TrainConfig};
+use train::{Error, Event, Instruction, TrainingRun, Length, Summary, TrainConfig};
 
 /// Where the other process works, and at which step it is to wait; 0: in the evaluation before the first.
 const FOLDER: &str = "STOPPED_RUN_FOLDER";
@@ -35,7 +35,7 @@ fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::R
         exact_match_rows: 0,
         ..TrainConfig::default()
     };
-    let job = Job {
+    let job = TrainingRun {
         llama: &llama,
         tokenizer: &tokenizer,
         model_name: "tiny-llama",
@@ -130,7 +130,7 @@ fn a_run_at_work_keeps_others_out_of_its_folder_until_it_is_killed() {
     let at_work = started(&path, 6);
     let before = log(&path);
     let error = run(&path, true, &mut |_| {}).unwrap_err();
-    assert!(matches!(&error, Error::OutputBusy { path: found } if *found == path), "{error}");
+    assert!(matches!(&error, Error::OutputLocked { path: found } if *found == path), "{error}");
     assert_eq!(log(&path), before);
     kill(at_work);
     assert_eq!(run(&path, true, &mut |_| {}).unwrap().steps, STEPS);

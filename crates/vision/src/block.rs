@@ -17,13 +17,13 @@ pub struct Block {
     /// Tokens look at each other.
     pub attention: Attention,
     /// What DINOv2 multiplies the attention's result by: `[d_model]`.
-    pub attention_scale: Option<Param<Tensor<1>>>,
+    pub attention_layer_scale: Option<Param<Tensor<1>>>,
     /// Before the feed-forward.
     pub mlp_norm: Norm,
     /// The feed-forward.
     pub mlp: Mlp,
-    /// As `attention_scale`, for the feed-forward.
-    pub mlp_scale: Option<Param<Tensor<1>>>,
+    /// As `attention_layer_scale`, for the feed-forward.
+    pub mlp_layer_scale: Option<Param<Tensor<1>>>,
 }
 
 /// Every token looks at every token.
@@ -59,9 +59,9 @@ impl Block {
     /// - `hidden` and output: `[batch, seq, d_model]`
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
         let normed = self.attention_norm.forward(hidden.clone(), None);
-        let hidden = hidden + scaled(self.attention.forward(normed), self.attention_scale.as_ref());
+        let hidden = hidden + scaled(self.attention.forward(normed), self.attention_layer_scale.as_ref());
         let normed = self.mlp_norm.forward(hidden.clone(), None);
-        hidden + scaled(self.mlp.forward(normed), self.mlp_scale.as_ref())
+        hidden + scaled(self.mlp.forward(normed), self.mlp_layer_scale.as_ref())
     }
 }
 

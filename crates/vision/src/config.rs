@@ -66,11 +66,11 @@ impl EncoderConfig {
     /// [`Error::NotAnEncoder`] for another kind of model, [`Error::Config`] for settings that make
     /// no sense or change the arithmetic in a way that is not known here.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
-        Self::parse_telling(path, text).map(|(config, _unknown)| config)
+        Self::parse_with_unknown_keys(path, text).map(|(config, _unknown)| config)
     }
 
     /// As [`parse`](Self::parse), with the keys that nobody knows.
-    pub(crate) fn parse_telling(path: &Path, text: &str) -> Result<(Self, Vec<String>)> {
+    pub(crate) fn parse_with_unknown_keys(path: &Path, text: &str) -> Result<(Self, Vec<String>)> {
         let json: Value = serde_json::from_str(text).map_err(|error| Error::NotAnEncoder {
             path: path.into(),
             reason: format!("not a config: {error}"),
@@ -78,19 +78,19 @@ impl EncoderConfig {
         let kind = json["model_type"].as_str().unwrap_or_default().to_owned();
         match kind.as_str() {
             "clip" => {
-                let mut unknown = check(path, &json, &[keys::CLIP_OF_BOTH, keys::EVERY_CONFIG])?;
+                let mut unknown = check(path, &json, &[keys::CLIP_CONFIG, keys::COMMON_CONFIG])?;
                 // Where both are there, transformers takes the older one.
                 let vision = [&json["vision_config_dict"], &json["vision_config"]];
                 let json = vision.into_iter().find(|own| !own.is_null()).unwrap_or(&Value::Null);
-                unknown.extend(check(path, json, &[keys::CLIP, keys::EVERY_CONFIG])?);
+                unknown.extend(check(path, json, &[keys::CLIP, keys::COMMON_CONFIG])?);
                 Ok((Self::clip(&Fields { path, json })?, unknown))
             }
             "clip_vision_model" => {
-                let unknown = check(path, &json, &[keys::CLIP, keys::EVERY_CONFIG])?;
+                let unknown = check(path, &json, &[keys::CLIP, keys::COMMON_CONFIG])?;
                 Ok((Self::clip(&Fields { path, json: &json })?, unknown))
             }
             "dinov2" => {
-                let unknown = check(path, &json, &[keys::DINOV2, keys::EVERY_CONFIG])?;
+                let unknown = check(path, &json, &[keys::DINOV2, keys::COMMON_CONFIG])?;
                 Ok((Self::dinov2(&Fields { path, json: &json })?, unknown))
             }
             other => Err(Error::NotAnEncoder {
@@ -153,7 +153,7 @@ impl EncoderConfig {
     ///
     /// # Errors
     /// [`Error::NotAnEncoder`] if they are no vision transformer.
-    pub(crate) fn of_openai(prefix: &str, source: &dyn TensorSource) -> Result<Self> {
+    pub(crate) fn from_openai_tensors(prefix: &str, source: &dyn TensorSource) -> Result<Self> {
         let path = source.path();
         let shape = |name: &str| {
             let found = source.shapes().get(&format!("{prefix}{name}"));
@@ -289,7 +289,7 @@ mod tests {
         let text = r#"{"model_type": "clip", "swirl": 1, "vision_config": {"patch_size": 32},
             "vision_config_dict": {"patch_size": 14, "hidden_size": 1024, "num_attention_heads": 16}}"#;
         let (config, unknown) =
-            EncoderConfig::parse_telling(Path::new("config.json"), text).unwrap();
+            EncoderConfig::parse_with_unknown_keys(Path::new("config.json"), text).unwrap();
         assert_eq!((config.patch_size, config.d_model), (14, 1024));
         assert_eq!(unknown, ["swirl"]);
     }

@@ -54,7 +54,7 @@ pub enum Error {
     #[error(
         "{path}: the picture has {width} x {height} pixels, more than the {most} that are allowed a side"
     )]
-    TooLarge {
+    ImageTooLarge {
         /// The file.
         path: PathBuf,
         /// Its columns.
@@ -74,7 +74,7 @@ pub enum Error {
     },
     /// Another encoder than the one that an adapter learned with.
     #[error("this is not the image encoder that the adapter learned with, which was `{name}`")]
-    OtherEncoder {
+    EncoderMismatch {
         /// What that one was called.
         name: String,
     },
@@ -104,8 +104,8 @@ impl Diagnostic for Error {
                 "config.json and the weights may belong to different encoders".into()
             }
             Self::Picture { .. } => "JPEG, PNG and WebP files are read".into(),
-            Self::TooLarge { .. } => "make it smaller".into(),
-            Self::OtherEncoder { .. } => Advice::GiveEncoder,
+            Self::ImageTooLarge { .. } => "make it smaller".into(),
+            Self::EncoderMismatch { .. } => Advice::GiveEncoder,
             Self::Config { .. } | Self::Reading { .. } | Self::ImageSize { .. } => return None,
         };
         Some(advice)

@@ -98,14 +98,14 @@ impl Fresh<'_> {
                 output: self.linear(square, true),
                 n_heads,
             },
-            attention_scale: scale(self),
+            attention_layer_scale: scale(self),
             mlp_norm: self.norm(),
             mlp: Mlp {
                 up: self.linear([up, d_model], true),
                 down: self.linear([d_model, d_ff], true),
                 activation,
             },
-            mlp_scale: scale(self),
+            mlp_layer_scale: scale(self),
         }
     }
 }

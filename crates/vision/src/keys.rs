@@ -47,7 +47,7 @@ pub(crate) const CLIP: Keys = &[
 ];
 
 /// The config around a CLIP's two halves.
-pub(crate) const CLIP_OF_BOTH: Keys = &[
+pub(crate) const CLIP_CONFIG: Keys = &[
     (Honoured, &["model_type", "vision_config", "vision_config_dict"]),
     (
         Harmless,
@@ -136,7 +136,7 @@ pub(crate) const PREPROCESSING: Keys = &[
 ];
 
 /// Of every config: where it is from, how it is shown and trained, how texts are generated.
-pub(crate) const EVERY_CONFIG: Keys = &[
+pub(crate) const COMMON_CONFIG: Keys = &[
     (Only("{}"), &["pruned_heads"]),
     (
         Harmless,
@@ -243,9 +243,9 @@ mod tests {
     #[test]
     fn no_key_has_two_meanings() {
         for tables in [
-            &[CLIP, EVERY_CONFIG][..],
-            &[CLIP_OF_BOTH, EVERY_CONFIG],
-            &[DINOV2, EVERY_CONFIG],
+            &[CLIP, COMMON_CONFIG][..],
+            &[CLIP_CONFIG, COMMON_CONFIG],
+            &[DINOV2, COMMON_CONFIG],
             &[PREPROCESSING],
         ] {
             let rows = tables.iter().copied().flatten();
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_value_that_changes_the_result_is_refused_and_an_unknown_key_told() {
-        let check = |json: Value| check(Path::new("config.json"), &json, &[DINOV2, EVERY_CONFIG]);
+        let check = |json: Value| check(Path::new("config.json"), &json, &[DINOV2, COMMON_CONFIG]);
         let unknown = check(json!({"qkv_bias": null, "num_channels": 3, "top_k": 50, "swirl": 7}));
         assert_eq!(unknown.unwrap(), ["swirl"]);
         for (json, told) in [

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! JPEG, PNG, WebP ─► RgbImage ─► Preprocessing ─► pixels ─► Encoder ─► Features
-//!                     └──────── Viewer ─────────────────────────┘ └─► Reading ─► features
+//!                     └──────── FeatureExtractor ─────────────────────────┘ └─► Reading ─► features
 //!                                folder, file ─► EncoderSource ──┘
 //! ```
 //!
@@ -34,6 +34,6 @@ pub use diagnostic::{Advice, Diagnostic};
 pub use encoder::{Encoder, Features, class};
 pub use error::{Error, Result};
 pub use load::EncoderSource;
-pub use picture::{picture_of, read_picture};
+pub use picture::{decode_image, read_image};
 pub use preprocess::Preprocessing;
-pub use viewer::{EncoderInfo, Reading, State, Tokens, Viewer};
+pub use viewer::{EncoderInfo, Reading, State, Tokens, FeatureExtractor};

@@ -48,7 +48,7 @@ impl EncoderSource {
         }
         let tensors = WeightFiles::new(&path, vec![WeightFile::open(&path)?])?;
         let prefix = find_prefix(Layout::OpenAi, &tensors)?;
-        let config = EncoderConfig::of_openai(prefix, &tensors)?;
+        let config = EncoderConfig::from_openai_tensors(prefix, &tensors)?;
         let preprocessing = Preprocessing::of_family(config.family, config.image_size);
         let names = Names::new(Layout::OpenAi, prefix);
         let unknown_keys = Vec::new();
@@ -63,11 +63,11 @@ impl EncoderSource {
         }
         let text = read_text(&file)?;
         refuse_quantised_config(&path, &text)?;
-        let (config, mut unknown) = EncoderConfig::parse_telling(&file, &text)?;
+        let (config, mut unknown) = EncoderConfig::parse_with_unknown_keys(&file, &text)?;
         let tensors = open_weights(&path)?;
         refuse_quantised_tensors(&path, tensors.shapes())?;
         let (preprocessing, more) =
-            Preprocessing::of_folder(&path, config.family, default_size(&config))?;
+            Preprocessing::from_folder(&path, config.family, default_size(&config))?;
         unknown.extend(more);
         let own = Self::hugging_face(path, config, tensors, preprocessing)?;
         Ok(Self { unknown_keys: unknown, ..own })
@@ -105,7 +105,7 @@ impl EncoderSource {
     fn with_projection(mut self) -> Self {
         let shape = self.tensors.shapes().get(&self.names.projection());
         let width = |shape: &Vec<usize>| {
-            let across = self.names.projection_lies_across();
+            let across = self.names.projection_is_transposed();
             if across { shape.last().copied() } else { shape.first().copied() }
         };
         self.config.projection = shape.and_then(width);
@@ -240,14 +240,14 @@ impl Loading<'_> {
         Ok(Block {
             attention_norm: self.norm(&names.attention_norm)?,
             attention: Attention { query, key, value, output, n_heads: config.n_heads },
-            attention_scale: scale(&names.attention_scale)?,
+            attention_layer_scale: scale(&names.attention_layer_scale)?,
             mlp_norm: self.norm(&names.mlp_norm)?,
             mlp: Mlp {
                 up: self.linear(&names.up)?,
                 down: self.linear(&names.down)?,
                 activation: config.activation,
             },
-            mlp_scale: scale(&names.mlp_scale)?,
+            mlp_layer_scale: scale(&names.mlp_layer_scale)?,
         })
     }
 
@@ -277,7 +277,7 @@ impl Loading<'_> {
 
     fn projection(&self, name: &str) -> Result<Linear> {
         let matrix: Tensor<2> = self.put(self.read(name)?);
-        let across = self.source.names.projection_lies_across();
+        let across = self.source.names.projection_is_transposed();
         Ok(Linear::new(if across { matrix.transpose() } else { matrix }, None))
     }
 

@@ -58,11 +58,11 @@ pub(crate) struct BlockNames {
     /// Query, key and value, or all of them in one: `in_proj_weight`, without a point.
     pub qkv: Result<[String; 3], String>,
     pub output: String,
-    pub attention_scale: Option<String>,
+    pub attention_layer_scale: Option<String>,
     pub mlp_norm: String,
     pub up: String,
     pub down: String,
-    pub mlp_scale: Option<String>,
+    pub mlp_layer_scale: Option<String>,
 }
 
 impl Names {
@@ -132,7 +132,7 @@ impl Names {
     }
 
     /// Whether the projection is kept as `[d_model, projection]`.
-    pub fn projection_lies_across(&self) -> bool {
+    pub fn projection_is_transposed(&self) -> bool {
         self.layout == Layout::OpenAi
     }
 
@@ -149,11 +149,11 @@ impl Names {
                 attention_norm: within("layer_norm1"),
                 qkv: Ok(["q", "k", "v"].map(|which| within(&format!("self_attn.{which}_proj")))),
                 output: within("self_attn.out_proj"),
-                attention_scale: None,
+                attention_layer_scale: None,
                 mlp_norm: within("layer_norm2"),
                 up: within("mlp.fc1"),
                 down: within("mlp.fc2"),
-                mlp_scale: None,
+                mlp_layer_scale: None,
             },
             Layout::Dinov2 => {
                 let [up, down] = match activation {
@@ -165,22 +165,22 @@ impl Names {
                     attention_norm: within("norm1"),
                     qkv: Ok(qkv.map(|which| within(&format!("attention.attention.{which}")))),
                     output: within("attention.output.dense"),
-                    attention_scale: Some(within("layer_scale1.lambda1")),
+                    attention_layer_scale: Some(within("layer_scale1.lambda1")),
                     mlp_norm: within("norm2"),
                     up: within(up),
                     down: within(down),
-                    mlp_scale: Some(within("layer_scale2.lambda1")),
+                    mlp_layer_scale: Some(within("layer_scale2.lambda1")),
                 }
             }
             Layout::OpenAi => BlockNames {
                 attention_norm: within("ln_1"),
                 qkv: Err(within("attn.in_proj_")),
                 output: within("attn.out_proj"),
-                attention_scale: None,
+                attention_layer_scale: None,
                 mlp_norm: within("ln_2"),
                 up: within("mlp.c_fc"),
                 down: within("mlp.c_proj"),
-                mlp_scale: None,
+                mlp_layer_scale: None,
             },
         }
     }
@@ -226,7 +226,7 @@ impl Names {
             pair(&names.mlp_norm, &[d_model]);
             pair(&names.up, &[up, d_model]);
             pair(&names.down, &[d_model, d_ff]);
-            for scale in [names.attention_scale, names.mlp_scale].into_iter().flatten() {
+            for scale in [names.attention_layer_scale, names.mlp_layer_scale].into_iter().flatten() {
                 others.push((scale, vec![d_model]));
             }
         }

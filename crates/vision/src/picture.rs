@@ -21,19 +21,19 @@ const MEMORY: u64 = 1 << 30;
 /// becomes red, green and blue; turned photos stay as they are stored, as CLIP's processor has them.
 ///
 /// # Errors
-/// [`Error::Picture`] if it cannot be read or is broken, [`Error::TooLarge`] beyond 16,384 pixels a
+/// [`Error::Picture`] if it cannot be read or is broken, [`Error::ImageTooLarge`] beyond 16,384 pixels a
 /// side.
-pub fn read_picture(path: &Path) -> Result<RgbImage> {
+pub fn read_image(path: &Path) -> Result<RgbImage> {
     let bytes = std::fs::read(path)
         .map_err(|error| Error::Picture { path: path.into(), reason: error.to_string() })?;
-    picture_of(path, &bytes)
+    decode_image(path, &bytes)
 }
 
-/// As [`read_picture`], of bytes; `name` is for messages.
+/// As [`read_image`], of bytes; `name` is for messages.
 ///
 /// # Errors
-/// As [`read_picture`].
-pub fn picture_of(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
+/// As [`read_image`].
+pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     let broken = |reason: String| Error::Picture { path: name.into(), reason };
     if let Some(found) = StandIn::of(bytes) {
         return Err(broken(format!("it is {found}: {}", found.hint())));
@@ -51,7 +51,7 @@ pub fn picture_of(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     // Its size is in its first bytes: nothing is allocated for a picture that is too large.
     let (width, height) = reader(bytes)?.into_dimensions().map_err(|error| broken(told(&error)))?;
     if width > MOST || height > MOST {
-        return Err(Error::TooLarge { path: name.into(), width, height, most: MOST });
+        return Err(Error::ImageTooLarge { path: name.into(), width, height, most: MOST });
     }
     // Of such a picture the square in the middle shows next to nothing.
     if u64::from(width.max(height)) > MOST_DRAWN_OUT * u64::from(width.min(height)) {
@@ -133,7 +133,7 @@ mod tests {
     fn transparency_is_dropped_and_the_name_does_not_matter() {
         let picture = RgbaImage::from_pixel(3, 2, Rgba([10, 200, 30, 0]));
         for format in [ImageFormat::Png, ImageFormat::WebP] {
-            let read = picture_of(Path::new("a.txt"), &written(&picture, format)).unwrap();
+            let read = decode_image(Path::new("a.txt"), &written(&picture, format)).unwrap();
             assert_eq!(read.dimensions(), (3, 2));
             assert!(read.pixels().all(|pixel| pixel.0 == [10, 200, 30]), "{format:?}");
         }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_is_no_picture_is_told() {
-        let fail = |bytes: &[u8]| picture_of(Path::new("a.png"), bytes).unwrap_err().to_string();
+        let fail = |bytes: &[u8]| decode_image(Path::new("a.png"), bytes).unwrap_err().to_string();
         assert!(fail(b"").contains("it is an empty file"));
         assert!(fail(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS pointer"));
         assert!(fail(b"GIF89a and more").contains("neither JPEG nor PNG nor WebP"));
@@ -151,7 +151,7 @@ mod tests {
             let message = fail(&whole[..len]);
             assert!(message.starts_with("a.png: cannot read the picture: "), "{message}");
         }
-        let missing = read_picture(Path::new("/nowhere/a.png")).unwrap_err().to_string();
+        let missing = read_image(Path::new("/nowhere/a.png")).unwrap_err().to_string();
         assert!(missing.starts_with("/nowhere/a.png: cannot read the picture"), "{missing}");
     }
 
@@ -178,9 +178,9 @@ mod tests {
             (written(&noise(), ImageFormat::WebP), 0),
             (written(&noise(), ImageFormat::Png), 22),
         ] {
-            assert!(picture_of(Path::new("a"), &whole).is_ok());
+            assert!(decode_image(Path::new("a"), &whole).is_ok());
             for len in 0..whole.len() - spare {
-                let read = picture_of(Path::new("a"), &whole[..len]);
+                let read = decode_image(Path::new("a"), &whole[..len]);
                 assert!(read.is_err(), "{len} of {} bytes", whole.len());
             }
         }
@@ -193,7 +193,7 @@ mod tests {
             let mut bytes = Cursor::new(Vec::new());
             picture.write_to(&mut bytes, format).unwrap();
             let longer = [&bytes.into_inner()[..], b"and more"].concat();
-            assert!(picture_of(Path::new("a"), &longer).is_ok(), "{format:?}");
+            assert!(decode_image(Path::new("a"), &longer).is_ok(), "{format:?}");
         }
     }
 
@@ -211,13 +211,13 @@ mod tests {
     #[test]
     fn a_picture_of_a_line_is_refused() {
         let line = written(&RgbaImage::new(101, 1), ImageFormat::Png);
-        let error = picture_of(Path::new("a.png"), &line).unwrap_err().to_string();
+        let error = decode_image(Path::new("a.png"), &line).unwrap_err().to_string();
         assert!(
             error.ends_with("it has 101 x 1 pixels, too long and thin to be looked at"),
             "{error}"
         );
         assert!(
-            picture_of(Path::new("a.png"), &written(&RgbaImage::new(1, 100), ImageFormat::Png))
+            decode_image(Path::new("a.png"), &written(&RgbaImage::new(1, 100), ImageFormat::Png))
                 .is_ok()
         );
     }
@@ -230,8 +230,8 @@ mod tests {
         // The header's checksum, which was over the old width.
         let sum = crc(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&sum.to_be_bytes());
-        let error = picture_of(Path::new("a.png"), &bytes).unwrap_err();
-        assert!(matches!(error, Error::TooLarge { width: 100_000, height: 1, .. }), "{error}");
+        let error = decode_image(Path::new("a.png"), &bytes).unwrap_err();
+        assert!(matches!(error, Error::ImageTooLarge { width: 100_000, height: 1, .. }), "{error}");
     }
 
     /// CRC-32 as PNG has it.

@@ -15,7 +15,7 @@ use crate::resample::resample;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocessing {
     /// Pixels of the shorter side after resizing, bicubic with as many neighbours as it takes.
-    pub shorter_side: usize,
+    pub shortest_edge: usize,
     /// Pixels a side of the square in the middle.
     pub image_size: usize,
     /// Taken from red, green and blue, of 0 to 1.
@@ -30,14 +30,14 @@ impl Preprocessing {
         match family {
             // Of the pictures that CLIP learned from.
             Family::Clip => Self {
-                shorter_side: image_size,
+                shortest_edge: image_size,
                 image_size,
                 mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
                 std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
             },
             // Of ImageNet; an eighth of each side is cut away.
             Family::Dinov2 => Self {
-                shorter_side: image_size * 8 / 7,
+                shortest_edge: image_size * 8 / 7,
                 image_size,
                 mean: [0.485, 0.456, 0.406],
                 std: [0.229, 0.224, 0.225],
@@ -48,8 +48,8 @@ impl Preprocessing {
     /// The same for pictures of another size: as much of a picture is seen.
     #[must_use]
     pub fn at(&self, image_size: usize) -> Self {
-        let shorter_side = self.shorter_side * image_size / self.image_size;
-        Self { shorter_side, image_size, ..self.clone() }
+        let shortest_edge = self.shortest_edge * image_size / self.image_size;
+        Self { shortest_edge, image_size, ..self.clone() }
     }
 
     /// Reads the settings that lie in an encoder's folder, as transformers does: those inside
@@ -58,7 +58,7 @@ impl Preprocessing {
     ///
     /// # Errors
     /// [`Error::Config`] for settings that are not known here, [`Error::Files`].
-    pub(crate) fn of_folder(
+    pub(crate) fn from_folder(
         folder: &Path,
         family: Family,
         image_size: usize,
@@ -138,13 +138,13 @@ impl Preprocessing {
             found.filter(|side| (1..=4096).contains(side)).map(|side| side as usize)
         };
         let expected = "a size from 1 to 4096 as `shortest_edge`";
-        let shorter_side =
+        let shortest_edge =
             side("size", &["shortest_edge"]).ok_or_else(|| wrong("size", expected))?;
         let expected = "a square, with a size from 1 to 4096 as `height` and `width`";
         let image_size =
             side("crop_size", &["height", "width"]).ok_or_else(|| wrong("crop_size", expected))?;
         // At another size both change alike: what is resized to would vanish.
-        if shorter_side > MOST_CUT * image_size || image_size > MOST_CUT * shorter_side {
+        if shortest_edge > MOST_CUT * image_size || image_size > MOST_CUT * shortest_edge {
             return Err(wrong("size", "a size within 32 times of crop_size"));
         }
         let usual = Self::of_family(Family::Clip, image_size);
@@ -163,7 +163,7 @@ impl Preprocessing {
         if std.contains(&0.0) {
             return Err(wrong("image_std", "numbers other than 0"));
         }
-        Ok((Self { shorter_side, image_size, mean, std }, unknown))
+        Ok((Self { shortest_edge, image_size, mean, std }, unknown))
     }
 
     /// Pictures as an encoder takes them.
@@ -208,7 +208,7 @@ impl Preprocessing {
     /// Width and height that a picture is resized to.
     fn resized(&self, picture: &RgbImage) -> [u32; 2] {
         let (width, height) = picture.dimensions();
-        let shorter = self.shorter_side as u64;
+        let shorter = self.shortest_edge as u64;
         let longer =
             |long: u32, short: u32| ((shorter * u64::from(long)) / u64::from(short)) as u32;
         if width <= height {
@@ -242,7 +242,7 @@ mod tests {
             pixel[x as usize / 4] = 255;
             Rgb(pixel)
         });
-        let plain = Preprocessing { shorter_side: 4, image_size: 4, mean: [0.0; 3], std: [1.0; 3] };
+        let plain = Preprocessing { shortest_edge: 4, image_size: 4, mean: [0.0; 3], std: [1.0; 3] };
         let pixels = testing::values(plain.pixels(&[picture], &testing::flex()));
         assert_eq!(pixels[16..32], [1.0; 16]);
         assert_eq!((&pixels[..16], &pixels[32..]), (&[0.0; 16][..], &[0.0; 16][..]));
@@ -254,7 +254,7 @@ mod tests {
         let picture =
             RgbImage::from_fn(1600, 16, |x, _y| Rgb(if x < 800 { [255, 0, 0] } else { [0; 3] }));
         let settings =
-            Preprocessing { shorter_side: 4096, image_size: 128, mean: [0.0; 3], std: [1.0; 3] };
+            Preprocessing { shortest_edge: 4096, image_size: 128, mean: [0.0; 3], std: [1.0; 3] };
         let pixels = testing::values(settings.pixels(&[picture], &testing::flex()));
         let row = &pixels[64 * 128..65 * 128];
         assert!(row[0] > 0.7 && row[127] < 0.3, "{} {}", row[0], row[127]);
@@ -265,7 +265,7 @@ mod tests {
     fn numbers_are_scaled_and_a_small_picture_gets_black_around_it() {
         let picture = RgbImage::from_pixel(2, 2, Rgb([255, 0, 51]));
         let settings = Preprocessing {
-            shorter_side: 2,
+            shortest_edge: 2,
             image_size: 4,
             mean: [0.5, 0.0, 0.2],
             std: [0.5, 1.0, 2.0],
@@ -294,10 +294,10 @@ mod tests {
         );
         assert_eq!(settings.unwrap(), Preprocessing::of_family(Family::Dinov2, 224));
         let old = r#"{"size": 224, "crop_size": 224, "image_mean": [0.5, 0.5, 0.5], "image_std": [1, 1, 1]}"#;
-        assert_eq!(Preprocessing::parse(path, old).unwrap().shorter_side, 224);
+        assert_eq!(Preprocessing::parse(path, old).unwrap().shortest_edge, 224);
         let error = Preprocessing::parse(path, &old.replace("224,", "0,")).unwrap_err().to_string();
         assert!(error.contains("size is 0, expected a size from 1 to 4096"), "{error}");
-        assert_eq!(Preprocessing::of_family(Family::Dinov2, 224).at(112).shorter_side, 128);
+        assert_eq!(Preprocessing::of_family(Family::Dinov2, 224).at(112).shortest_edge, 128);
     }
 
     #[test]
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn the_settings_inside_a_processors_come_first() {
         let folder = tempfile::tempdir().unwrap();
-        let read = || Preprocessing::of_folder(folder.path(), Family::Dinov2, 70).unwrap();
+        let read = || Preprocessing::from_folder(folder.path(), Family::Dinov2, 70).unwrap();
         assert_eq!(read(), (Preprocessing::of_family(Family::Dinov2, 70), vec![]));
         let write =
             |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

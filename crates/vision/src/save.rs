@@ -99,7 +99,7 @@ fn config_json(config: &EncoderConfig, precision: DType) -> Value {
 }
 
 fn preprocessing_json(settings: &Preprocessing) -> Value {
-    let Preprocessing { shorter_side, image_size, mean, std } = settings;
+    let Preprocessing { shortest_edge, image_size, mean, std } = settings;
     // As short as an f32 is written.
     let numbers = |of: &[f32; 3]| of.map(|x| x.to_string().parse::<f64>().expect("a number"));
     json!({
@@ -114,7 +114,7 @@ fn preprocessing_json(settings: &Preprocessing) -> Value {
         "image_std": numbers(std),
         "resample": 3,
         "rescale_factor": 1.0 / 255.0,
-        "size": {"shortest_edge": shorter_side},
+        "size": {"shortest_edge": shortest_edge},
     })
 }
 
@@ -163,7 +163,7 @@ impl Saving {
         self.linear(&names.up, &block.mlp.up)?;
         self.linear(&names.down, &block.mlp.down)?;
         let scales =
-            [(names.attention_scale, &block.attention_scale), (names.mlp_scale, &block.mlp_scale)];
+            [(names.attention_layer_scale, &block.attention_layer_scale), (names.mlp_layer_scale, &block.mlp_layer_scale)];
         for (name, scale) in scales {
             let name_and_scale = name.zip(scale.as_ref());
             let (name, scale) = name_and_scale.expect("every block of a DINOv2 has scales");

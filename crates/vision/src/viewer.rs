@@ -100,14 +100,14 @@ impl Reading {
 
 /// An encoder and how it is used: pictures go in, features come out.
 #[derive(Debug, Clone)]
-pub struct Viewer {
+pub struct FeatureExtractor {
     encoder: Encoder,
     preprocessing: Preprocessing,
     reading: Reading,
     width: usize,
 }
 
-impl Viewer {
+impl FeatureExtractor {
     /// Loads an encoder for a way of reading it.
     ///
     /// # Errors
@@ -196,8 +196,8 @@ impl EncoderInfo {
     /// Checks that an encoder is the one that is remembered, on whatever device.
     ///
     /// # Errors
-    /// [`Error::OtherEncoder`]; [`Error::Files`] if the device fails.
-    pub fn check(&self, viewer: &Viewer) -> Result<()> {
+    /// [`Error::EncoderMismatch`]; [`Error::Files`] if the device fails.
+    pub fn check(&self, viewer: &FeatureExtractor) -> Result<()> {
         /// More than devices differ by, less than encoders do.
         const CLOSE: f32 = 0.02;
         let found = viewer.fingerprint()?;
@@ -210,7 +210,7 @@ impl EncoderInfo {
                         .iter()
                         .zip(&found)
                         .all(|(a, b)| (a - b).abs() < CLOSE * scale));
-        if is_same { Ok(()) } else { Err(Error::OtherEncoder { name: self.name.clone() }) }
+        if is_same { Ok(()) } else { Err(Error::EncoderMismatch { name: self.name.clone() }) }
     }
 }
 

@@ -12,7 +12,7 @@
 use adaption_prompt::{AdaptionPromptConfig, Layers};
 use burn::tensor::Device;
 use llama::{GenerationConfig, ModelSource, Precision, generate};
-use train::{Example, Instruction, OptimizerConfig, Order, Schedule, Trainer};
+use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
@@ -24,8 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (lesson, _fitted) = Example::encode_all(std::slice::from_ref(&row), &tokenizer, 256)?;
     let prompts = AdaptionPromptConfig { layers: Layers::Last(5), ..Default::default() };
     let adapter = prompts.init(llama.config(), 0, &device.autodiff())?;
-    let order = Order { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = Schedule { peak: 0.05, warmup: 5, total: 80 };
+    let order = ExampleSampler { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
+    let schedule = LearningRateSchedule { peak: 0.05, warmup: 5, total: 80 };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, lesson, order, schedule, &optimizer);
     while !trainer.is_done() {

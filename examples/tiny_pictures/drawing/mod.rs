@@ -83,7 +83,7 @@ impl Labels {
     }
 
     /// Whether the thing is kept from training in this colour: one thing for each colour.
-    pub fn is_new_pair(&self) -> bool {
+    pub fn is_held_out_pair(&self) -> bool {
         self.thing as usize == self.colour as usize
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn six_pairs_are_new_each_in_a_colour_of_its_own() {
         let labels = (0..48).map(|index| numbered(SEED, index).1);
-        let new = labels.filter(Labels::is_new_pair).collect::<Vec<_>>();
+        let new = labels.filter(Labels::is_held_out_pair).collect::<Vec<_>>();
         assert_eq!(new.len(), 6);
         assert_eq!(new.iter().map(|labels| labels.colour).collect::<BTreeSet<_>>().len(), 6);
         assert_eq!(new.iter().map(|labels| labels.thing).collect::<BTreeSet<_>>().len(), 6);

@@ -6,13 +6,13 @@ use std::path::Path;
 use llama::{Architecture, LinearName};
 
 use super::keys::{self, Part};
-use super::tensors::{Array, Arrays, are_a_pair};
+use super::tensors::{Array, Arrays, is_lora_pair};
 use crate::config::{Activation, Gate, Projection};
 use crate::data::{
-    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayer, V2Data,
+    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
 };
 use crate::error::{Error, Result};
-use crate::image::{ImageConfig, PLACE};
+use crate::image::{ImageConfig, TENSOR_PREFIX};
 use crate::v2::Scale;
 
 /// What the settings say should be among the tensors.
@@ -51,7 +51,7 @@ pub(crate) fn assemble(
     let mut problems = Vec::new();
     let mut parts: BTreeMap<(usize, Part), Array> = BTreeMap::new();
     let last = base.sizes.as_ref().map(|sizes| sizes.n_layers).or(expected.n_layers);
-    let is_image = |name: &str| name.strip_prefix(PLACE).is_some_and(|rest| rest.starts_with('.'));
+    let is_image = |name: &str| name.strip_prefix(TENSOR_PREFIX).is_some_and(|rest| rest.starts_with('.'));
     let mut images = BTreeMap::new();
     for (name, array) in arrays {
         if expected.image.is_some() && is_image(&name) {
@@ -169,7 +169,7 @@ fn prompts_of(
             }
             None => None,
         };
-        let own = PromptLayer { prompt: prompt.values.clone(), gate: gates.values.clone(), factor };
+        let own = PromptLayerData { prompt: prompt.values.clone(), gate: gates.values.clone(), factor };
         data.layers.insert(layer, own);
     }
     if let Some((_, wanted)) = shape
@@ -238,7 +238,7 @@ fn lora_of(
             continue;
         };
         let rank = ranks.get(&(*layer, name)).copied().unwrap_or(rank);
-        if !are_a_pair(a, b, rank) {
+        if !is_lora_pair(a, b, rank) {
             let key = keys::key(None, *layer, Part::LoraA(name));
             let (a, b) = (&a.shape, &b.shape);
             problems.push(format!("{key}: expected rank {rank}, found {a:?} and {b:?}"));

@@ -40,7 +40,7 @@ pub(crate) fn is_adapter_folder(path: &Path) -> bool {
 }
 
 /// What to say of a folder that is no adapter's.
-pub(crate) fn no_adapter(path: &Path) -> Error {
+pub(crate) fn not_an_adapter_error(path: &Path) -> Error {
     let entries = names(path);
     let is_gguf = |name: &&String| Path::new(name).extension().is_some_and(|end| end == "gguf");
     let is_weights = |name: &&String| {
@@ -60,7 +60,7 @@ pub(crate) fn no_adapter(path: &Path) -> Error {
     });
     inside.extend(folders.cloned());
     if !inside.is_empty() {
-        return Error::AdaptersInside { path: path.into(), inside };
+        return Error::AdaptersInSubfolders { path: path.into(), inside };
     }
     if described {
         return Error::IsModel { path: path.into() };

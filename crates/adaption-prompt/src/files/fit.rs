@@ -4,9 +4,9 @@ use llama::{LinearName, NormName, Sizes};
 
 use super::format::Format;
 use super::original;
-use super::peft::is_peft;
+use super::peft::is_peft_compatible;
 use crate::config::{Activation, Gate, Projection};
-use crate::data::{AdapterData, PromptData, PromptLayer, V2Data};
+use crate::data::{AdapterData, PromptData, PromptLayerData, V2Data};
 use crate::error::{Error, Result};
 use crate::v2::Scale;
 
@@ -37,7 +37,7 @@ pub(crate) fn fit(
             let (rest, more) = fit(data, format, gates)?;
             return Ok((rest, [vec!["what makes it see images".into()], more].concat()));
         }
-        Format::Peft | Format::PeftBin if is_peft(&data) => return Ok((data, losses)),
+        Format::Peft | Format::PeftBin if is_peft_compatible(&data) => return Ok((data, losses)),
         Format::Peft | Format::PeftBin => {
             drop_v2(&mut data, &mut losses);
             if data.prompts.is_some() {
@@ -47,7 +47,7 @@ pub(crate) fn fit(
                 plain_gates(prompts);
                 one_gate(prompts, &mut losses);
                 close_gaps(prompts, sizes.map(|sizes| sizes.n_layers))?;
-            } else if !is_peft(&data)
+            } else if !is_peft_compatible(&data)
                 && let Some(lora) = data.lora.take()
             {
                 let places = lora.pairs.len();
@@ -68,7 +68,7 @@ pub(crate) fn fit(
                 }
                 close_gaps(prompts, Some(sizes.n_layers))?;
                 gates_per_head(prompts, sizes)?;
-                if !original::tells_layers(prompts, sizes.n_layers) {
+                if !original::n_layers_is_recoverable(prompts, sizes.n_layers) {
                     drop_closed(prompts, &mut losses);
                 }
             }
@@ -104,7 +104,7 @@ pub(crate) fn fit(
     }
     if data.prompts.is_none() && data.v2.is_none() && data.lora.is_none() {
         // Nothing is left to write, with or without the user's leave.
-        return Err(Error::NothingLeft { to, losses });
+        return Err(Error::NothingConvertible { to, losses });
     }
     Ok((data, losses))
 }
@@ -234,7 +234,7 @@ fn close_gaps(prompts: &mut PromptData, n_layers: Option<usize>) -> Result<()> {
     }
     let each = own.prompt.len() + own.gate.len();
     worth_it(prompts.layers.len() * each, count.checked_mul(each))?;
-    let closed = PromptLayer {
+    let closed = PromptLayerData {
         prompt: vec![0.0; own.prompt.len()],
         gate: vec![0.0; own.gate.len()],
         factor: None,
@@ -269,7 +269,7 @@ fn check_v2(v2: &V2Data, sizes: &Sizes) -> Result<()> {
     let linears = v2.linears.values().map(|own| len(&own.scale) + len(&own.bias));
     let norms = v2.norms.values().map(|own| own.weight.len());
     let present = linears.chain(norms).sum();
-    let rows = LinearName::OF_A_LAYER.into_iter().map(|name| sizes.linear_shape(name)[0]);
+    let rows = LinearName::ALL_IN_LAYER.into_iter().map(|name| sizes.linear_shape(name)[0]);
     let of_layer = rows.fold(0_usize, usize::saturating_add);
     worth_it(present, of_layer.checked_mul(2).and_then(|own| own.checked_mul(sizes.n_layers)))
 }

@@ -10,9 +10,9 @@ use super::find::resolve;
 use super::format::Format;
 use super::lit::Purpose;
 use super::original_images;
-use super::peft::{self, CONFIG_FILE, GATES, Method, PICKLE_FILE, TENSORS_FILE};
-use super::peft_names::plain_names;
-use super::settings::{self, MixSettings, PromptSettings, Settings};
+use super::peft::{self, CONFIG_FILE, PEFT_GATES, Method, PICKLE_FILE, TENSORS_FILE};
+use super::peft_names::normalize_lora_names;
+use super::settings::{self, MixComponentSettings, PromptSettings, Settings};
 use super::tensors::{read_safetensors, to_safetensors};
 use super::torch;
 use crate::data::{AdapterData, BaseInfo};
@@ -24,17 +24,17 @@ use crate::error::{Error, Result};
 /// [`Error::NotAnAdapter`], [`Error::IsMix`], [`Error::ConfigFile`], [`Error::File`], or
 /// [`Error::Tensors`] if the tensors are not those of the settings.
 pub fn read_folder(folder: &Path) -> Result<AdapterData> {
-    read_folder_for(folder, Purpose::Use(None))
+    read_folder_with(folder, Purpose::Use(None))
 }
 
 /// As [`read_folder`], with what is known of the base's sizes.
 ///
 /// # Errors
 /// As [`read_folder`], and [`Error::Unknown`] where the sizes are needed.
-pub(crate) fn read_folder_for(folder: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
+pub(crate) fn read_folder_with(folder: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
     let settings = Settings::read(folder)?;
     if settings.as_ref().is_some_and(|settings| settings.mix.is_some()) {
-        return Err(a_mix(folder));
+        return Err(is_mix_error(folder));
     }
     let missing = |file: &str| Error::NotAnAdapter {
         path: folder.into(),
@@ -49,20 +49,20 @@ pub(crate) fn read_folder_for(folder: &Path, purpose: Purpose<'_>) -> Result<Ada
         let arrays = read_safetensors(&SafetensorsFile::new(Bytes::open(&path)?)?, &path)?;
         (path, arrays)
     } else if pickle.exists() {
-        let arrays = torch::read_whole(&pickle)?;
+        let arrays = torch::read_peft(&pickle)?;
         (pickle, arrays)
     } else {
         return Err(missing(TENSORS_FILE));
     };
     let wrong = |problems| Error::Tensors { path: path.clone(), problems };
-    let mut arrays = plain_names(arrays).map_err(wrong)?;
+    let mut arrays = normalize_lora_names(arrays).map_err(wrong)?;
     let mut base = BaseInfo::default();
     let mut expected = Expected::default();
     if let Some(config) = config {
         base.name = config.base;
         match config.method {
             Method::Prompts { adapter_len, adapter_layers, attention } => {
-                expected.prompts = Some(GATES);
+                expected.prompts = Some(PEFT_GATES);
                 expected.prompt_shape = Some((adapter_len, adapter_layers));
                 expected.attention = attention;
             }
@@ -163,7 +163,7 @@ pub fn unknown_settings(path: &Path) -> Result<Vec<String>> {
     let mut names = settings::unknown(path)?;
     names.extend(peft::unknown(path)?);
     let mix = Settings::read(path)?.and_then(|settings| settings.mix);
-    for MixSettings { name, .. } in mix.into_iter().flatten() {
+    for MixComponentSettings { name, .. } in mix.into_iter().flatten() {
         folder_name(&name)?;
         let part = path.join(&name);
         names.extend(settings::unknown(&part)?);
@@ -174,7 +174,7 @@ pub fn unknown_settings(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-pub(crate) fn a_mix(folder: &Path) -> Error {
+pub(crate) fn is_mix_error(folder: &Path) -> Error {
     Error::IsMix { path: folder.into() }
 }
 
@@ -191,13 +191,13 @@ pub fn read_mix(folder: &Path) -> Result<Option<DataParts>> {
         return Ok(None);
     };
     let mut names = BTreeSet::new();
-    for MixSettings { name, .. } in &mix {
+    for MixComponentSettings { name, .. } in &mix {
         folder_name(name)?;
         if !names.insert(name) {
             return Err(Error::NameTaken { name: name.clone() });
         }
     }
-    let parts = mix.into_iter().map(|MixSettings { name, weight }| {
+    let parts = mix.into_iter().map(|MixComponentSettings { name, weight }| {
         let data = read_folder(&folder.join(&name))?;
         Ok((name, weight, data))
     });
@@ -227,7 +227,7 @@ pub fn write_mix(parts: &[(String, f64, AdapterData)], folder: &Path) -> Result<
         write_folder(data, &folder.join(name))?;
     }
     let names =
-        parts.iter().map(|(name, weight, _)| MixSettings { name: name.clone(), weight: *weight });
+        parts.iter().map(|(name, weight, _)| MixComponentSettings { name: name.clone(), weight: *weight });
     Settings::of_mix(names.collect(), &first.base).write(folder)?;
     // A single adapter that was here before is no part of the mix: PEFT would still read it.
     remove(folder, &[CONFIG_FILE, TENSORS_FILE, PICKLE_FILE])
@@ -247,11 +247,11 @@ fn folder_name(name: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::config::{Activation, Gate, Projection};
-    use crate::data::{PromptData, PromptLayer};
+    use crate::data::{PromptData, PromptLayerData};
     use crate::files::{Hints, SETTINGS_FILE, read, write};
 
     fn adapter(value: f32) -> AdapterData {
-        let layer = PromptLayer { prompt: vec![value; 4], gate: vec![0.5], factor: None };
+        let layer = PromptLayerData { prompt: vec![value; 4], gate: vec![0.5], factor: None };
         let prompts = PromptData {
             adapter_len: 1,
             d_model: 4,

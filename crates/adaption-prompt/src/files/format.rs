@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use llama::Sizes;
 
-use super::find::{is_model_file, no_adapter, resolve};
+use super::find::{is_model_file, not_an_adapter_error, resolve};
 use super::fit::fit;
-use super::lit::{self, Lit, Purpose};
+use super::lit::{self, LitFormat, Purpose};
 use super::{SETTINGS_FILE, folder, original, original_images, peft, torch};
 use crate::config::Activation;
-use crate::convert::not_the_last;
+use crate::convert::check_last_layers;
 use crate::data::{AdapterData, BaseInfo};
 use crate::error::{Error, Result};
 
@@ -63,7 +63,7 @@ impl Format {
     /// The format of what lies at `path`, or of what that [means](super::resolve).
     ///
     /// # Errors
-    /// [`Error::NotAnAdapter`], [`Error::IsModel`], [`Error::AdaptersInside`], or [`Error::File`] for a
+    /// [`Error::NotAnAdapter`], [`Error::IsModel`], [`Error::AdaptersInSubfolders`], or [`Error::File`] for a
     /// file that is no PyTorch file.
     pub fn detect(path: &Path) -> Result<Self> {
         let path = &resolve(path);
@@ -72,7 +72,7 @@ impl Format {
             let has = |file: &str| path.join(file).exists();
             return match () {
                 () if has(SETTINGS_FILE) => Ok(Self::LlamaAdapter),
-                () if !has(peft::CONFIG_FILE) => Err(no_adapter(path)),
+                () if !has(peft::CONFIG_FILE) => Err(not_an_adapter_error(path)),
                 () if has(peft::PICKLE_FILE) && !has(peft::TENSORS_FILE) => Ok(Self::PeftBin),
                 () => Ok(Self::Peft),
             };
@@ -85,7 +85,7 @@ impl Format {
         }
         let names = torch::names(path)?;
         let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|(name, _)| test(name));
-        if any(&|name| name == original::TABLE) {
+        if any(&|name| name == original::PROMPT_TABLE) {
             return Ok(Self::Original);
         }
         if !any(&lit::knows) {
@@ -138,7 +138,7 @@ impl Default for Hints {
 /// Reads an adapter of any format, without a model.
 ///
 /// # Errors
-/// As [`Format::detect`]; [`Error::ConfigFile`], [`Error::Setting`], [`Error::ChangesBase`],
+/// As [`Format::detect`]; [`Error::ConfigFile`], [`Error::Setting`], [`Error::ModifiesBase`],
 /// [`Error::Tensors`], and [`Error::Unknown`] where the file cannot be understood without the base's sizes.
 pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
     let format = Format::detect(path)?;
@@ -146,15 +146,15 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
     let sizes: Option<&Sizes> = hints.base.sizes.as_ref();
     let mut data = match format {
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
-            folder::read_folder_for(path, Purpose::Use(sizes))?
+            folder::read_folder_with(path, Purpose::Use(sizes))?
         }
-        Format::Original if original_images::knows_file(path)? => original_images::read(path)?,
+        Format::Original if original_images::is_multimodal_file(path)? => original_images::read(path)?,
         Format::Original => original::read(path, hints.original_gates)?,
         Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Use(sizes))?,
     };
     if let (None, Some(sizes), Some(prompts)) = (&data.base.sizes, sizes, &data.prompts)
         && prompts.layers.len() <= sizes.n_layers
-        && let Some(problem) = not_the_last(prompts, sizes.n_layers)
+        && let Some(problem) = check_last_layers(prompts, sizes.n_layers)
     {
         return Err(Error::Tensors { path: path.into(), problems: vec![problem] });
     }
@@ -168,13 +168,13 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
 
 /// Reads an adapter of any format to be shown: what can be said of it without the base's sizes is
 /// right, but query, key and value of lit-llama's and litgpt's version 2 are not told apart.
-pub(crate) fn read_to_show(path: &Path) -> Result<AdapterData> {
+pub(crate) fn read_for_summary(path: &Path) -> Result<AdapterData> {
     let format = Format::detect(path)?;
     let path = &resolve(path);
     match format {
-        Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Show),
+        Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Summarize),
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
-            folder::read_folder_for(path, Purpose::Show)
+            folder::read_folder_with(path, Purpose::Summarize)
         }
         Format::Original => read(path, &Hints::default()),
     }
@@ -187,7 +187,7 @@ pub(crate) fn read_to_show(path: &Path) -> Result<AdapterData> {
 /// leave out get prompts with closed gates.
 ///
 /// # Errors
-/// [`Error::Lossy`] with everything that the format cannot hold, [`Error::NothingLeft`] where that
+/// [`Error::Lossy`] with everything that the format cannot hold, [`Error::NothingConvertible`] where that
 /// is all; [`Error::Unknown`] where the base's sizes are needed, [`Error::Tensors`] where they are
 /// not the adapter's; [`Error::File`]. Nothing is written then.
 pub fn write(
@@ -216,8 +216,8 @@ pub fn write(
             let prompts = data.prompts.as_ref().expect("an adapter without prompts does not fit");
             original::write(path, prompts, sizes.n_layers)?;
         }
-        Format::LitLlama => lit::write(path, &data, sizes, Lit::Llama)?,
-        Format::Litgpt => lit::write(path, &data, sizes, Lit::Gpt)?,
+        Format::LitLlama => lit::write(path, &data, sizes, LitFormat::Llama)?,
+        Format::Litgpt => lit::write(path, &data, sizes, LitFormat::Gpt)?,
     }
     Ok(losses)
 }

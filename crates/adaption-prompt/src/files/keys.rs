@@ -5,7 +5,7 @@ use llama::architecture::KNOWN;
 use llama::{Architecture, LinearName, NormName};
 
 /// Before every name: PEFT's wrapper around the model.
-pub(crate) const WRAPPER: &str = "base_model.model.";
+pub(crate) const PEFT_PREFIX: &str = "base_model.model.";
 
 /// What a tensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +23,7 @@ pub(crate) enum Part {
 
 /// What a module of transformers' is to an adapter.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct LinearModule {
     /// The family, where the name shows it.
     pub family: Option<&'static Architecture>,
     /// `None` for the head.
@@ -34,33 +34,33 @@ pub(crate) struct Place {
 
 /// What a module's name, such as `transformer.h.3.attn.c_attn`, means; nothing for one that is no
 /// linear layer.
-pub(crate) fn place(module: &str) -> Option<Place> {
+pub(crate) fn place(module: &str) -> Option<LinearModule> {
     if module == "lm_head" {
-        return Some(Place { family: None, layer: None, linears: vec![LinearName::Head] });
+        return Some(LinearModule { family: None, layer: None, linears: vec![LinearName::Head] });
     }
     // Most families have Llama's names, which then show none of them.
-    let llama = Architecture::named("llama").and_then(|llama| linears_in(llama, module));
+    let llama = Architecture::named("llama").and_then(|llama| linears_of_module(llama, module));
     if let Some((layer, linears)) = llama {
-        return Some(Place { family: None, layer: Some(layer), linears });
+        return Some(LinearModule { family: None, layer: Some(layer), linears });
     }
     KNOWN.iter().copied().find_map(|family| {
-        let (layer, linears) = linears_in(family, module)?;
-        Some(Place { family: Some(family), layer: Some(layer), linears })
+        let (layer, linears) = linears_of_module(family, module)?;
+        Some(LinearModule { family: Some(family), layer: Some(layer), linears })
     })
 }
 
 /// The layer and the linear layers of a module in models of a family.
-pub(crate) fn linears_in(family: &Architecture, module: &str) -> Option<(usize, Vec<LinearName>)> {
-    let (layer, parts) = family.parts_of(module)?;
+pub(crate) fn linears_of_module(family: &Architecture, module: &str) -> Option<(usize, Vec<LinearName>)> {
+    let (layer, parts) = family.resolve_module(module)?;
     let linears = parts.into_iter().map(|part| {
-        let mut names = LinearName::OF_A_LAYER.into_iter();
+        let mut names = LinearName::ALL_IN_LAYER.into_iter();
         names.find(|&name| part.split_once('.') == Some(self::module(name)))
     });
     Some((layer, linears.collect::<Option<_>>()?))
 }
 
 /// Name of a linear layer's module in Hugging Face's Llama.
-pub(crate) fn linear_module(layer: usize, name: LinearName) -> String {
+pub(crate) fn llama_module_name(layer: usize, name: LinearName) -> String {
     match module(name) {
         (place @ "lm_head", _) => place.to_owned(),
         (block, place) => format!("model.layers.{layer}.{block}.{place}"),
@@ -74,12 +74,12 @@ pub(crate) fn key(family: Option<&Architecture>, layer: usize, part: Part) -> St
         || format!("model.layers.{layer}.self_attn"),
         |family| family.attention_module(layer),
     );
-    let attention = format!("{WRAPPER}{attention}");
-    let linear = |name| format!("{WRAPPER}{}", linear_module(layer, name));
+    let attention = format!("{PEFT_PREFIX}{attention}");
+    let linear = |name| format!("{PEFT_PREFIX}{}", llama_module_name(layer, name));
     let norm = |name| match name {
-        NormName::Attention => format!("{WRAPPER}model.layers.{layer}.input_layernorm"),
-        NormName::FeedForward => format!("{WRAPPER}model.layers.{layer}.post_attention_layernorm"),
-        NormName::Final => format!("{WRAPPER}model.norm"),
+        NormName::Attention => format!("{PEFT_PREFIX}model.layers.{layer}.input_layernorm"),
+        NormName::FeedForward => format!("{PEFT_PREFIX}model.layers.{layer}.post_attention_layernorm"),
+        NormName::Final => format!("{PEFT_PREFIX}model.norm"),
     };
     match part {
         Part::Prompt => format!("{attention}.adaption_prompt"),
@@ -97,7 +97,7 @@ pub(crate) fn key(family: Option<&Architecture>, layer: usize, part: Part) -> St
 /// What a name means: its family where that shows, its layer (`None` for the head and the final
 /// norm) and part.
 pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option<usize>, Part)> {
-    let name = name.strip_prefix(WRAPPER)?;
+    let name = name.strip_prefix(PEFT_PREFIX)?;
     if let Some((attention, last)) = name.rsplit_once(".adaption_") {
         let part = match last {
             "prompt" => Part::Prompt,
@@ -117,14 +117,14 @@ pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option
         return Some((None, None, norm_part(NormName::Final, last)?));
     }
     let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
-    let layer = layer_number(layer)?;
+    let layer = parse_layer_index(layer)?;
     let (block, last) = rest.split_once('.')?;
     let part = match block {
         "input_layernorm" => norm_part(NormName::Attention, last)?,
         "post_attention_layernorm" => norm_part(NormName::FeedForward, last)?,
         _ => {
             let (place, last) = last.split_once('.')?;
-            let mut names = LinearName::OF_A_LAYER.into_iter();
+            let mut names = LinearName::ALL_IN_LAYER.into_iter();
             linear_part(names.find(|&name| module(name) == (block, place))?, last)?
         }
     };
@@ -132,7 +132,7 @@ pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option
 }
 
 /// A layer's number as names have it; `01` and `+1` would be other names for layer 1.
-pub(crate) fn layer_number(text: &str) -> Option<usize> {
+pub(crate) fn parse_layer_index(text: &str) -> Option<usize> {
     text.parse::<usize>().ok().filter(|number| number.to_string() == text)
 }
 
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn every_name_means_what_it_was_made_for() {
         let mut parts = Vec::new();
-        for name in LinearName::OF_A_LAYER {
+        for name in LinearName::ALL_IN_LAYER {
             parts.extend([Part::Scale(name), Part::Bias(name), Part::LoraA(name)]);
             parts.push(Part::LoraB(name));
         }

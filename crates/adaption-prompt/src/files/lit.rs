@@ -12,17 +12,17 @@ use std::path::Path;
 
 use llama::Sizes;
 
-use super::keys::layer_number;
-use super::lit_v2::{is_norm, is_outside, read_v2, write_v2};
+use super::keys::parse_layer_index;
+use super::lit_v2::{is_norm, is_global_tensor, read_v2, write_v2};
 use super::tensors::{Array, Arrays};
 use super::torch;
 use crate::config::{Activation, Gate, Projection};
-use crate::data::{AdapterData, PromptData, PromptLayer};
+use crate::data::{AdapterData, PromptData, PromptLayerData};
 use crate::error::{Error, Result};
 
 /// Whose names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lit {
+pub(crate) enum LitFormat {
     Llama,
     Gpt,
 }
@@ -48,7 +48,7 @@ pub(crate) enum Purpose<'a> {
     /// To be used: the model's sizes tell query, key and value apart.
     Use(Option<&'a Sizes>),
     /// To be shown: it does not matter which number is of which of the three.
-    Show,
+    Summarize,
 }
 
 /// Reads a file.
@@ -64,11 +64,11 @@ pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
     let mut rest = Arrays::new();
     for (name, array) in arrays {
         let split = name.strip_prefix("transformer.h.").and_then(|name| name.split_once('.'));
-        match split.and_then(|(layer, part)| Some((layer_number(layer)?, part))) {
+        match split.and_then(|(layer, part)| Some((parse_layer_index(layer)?, part))) {
             Some((layer, part)) => {
                 layers.entry(layer).or_default().insert(part.to_owned(), array);
             }
-            None if is_outside(&name) => {
+            None if is_global_tensor(&name) => {
                 rest.insert(name, array);
             }
             None => problems.push(format!("unexpected: {name}")),
@@ -82,7 +82,7 @@ pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
             return Err(Error::Unknown { to, what });
         }
         (true, Purpose::Use(sizes)) => Some(read_v2(layers, rest, sizes, &mut problems)),
-        (true, Purpose::Show) => Some(read_v2(layers, rest, None, &mut problems)),
+        (true, Purpose::Summarize) => Some(read_v2(layers, rest, None, &mut problems)),
     };
     if prompts.is_none() && v2.is_none() {
         problems.push("no prompts".into());
@@ -128,7 +128,7 @@ fn prompts(
             ));
             continue;
         }
-        found.insert(layer, PromptLayer { prompt: prompt.values, gate: gate.values, factor: None });
+        found.insert(layer, PromptLayerData { prompt: prompt.values, gate: gate.values, factor: None });
     }
     let gate = if heads == 1 { Gate::Scalar } else { Gate::PerHead };
     let activation = Activation::Identity;
@@ -147,7 +147,7 @@ pub(crate) fn write(
     path: &Path,
     data: &AdapterData,
     sizes: Option<&Sizes>,
-    lit: Lit,
+    lit: LitFormat,
 ) -> Result<()> {
     let mut arrays = Arrays::new();
     if let Some(prompts) = &data.prompts {
@@ -157,8 +157,8 @@ pub(crate) fn write(
             arrays.insert(name("adapter_wte.weight"), table);
             let heads = own.gate.len();
             let shape = match lit {
-                Lit::Llama => [1, heads, 1, 1],
-                Lit::Gpt => [1, 1, heads, 1],
+                LitFormat::Llama => [1, heads, 1, 1],
+                LitFormat::Gpt => [1, 1, heads, 1],
             };
             arrays.insert(name("gating_factor"), Array::new(shape, own.gate.clone()));
         }
@@ -166,6 +166,6 @@ pub(crate) fn write(
     if let (Some(v2), Some(sizes)) = (&data.v2, sizes) {
         write_v2(&mut arrays, v2, sizes, lit);
     }
-    let wrapper = (lit == Lit::Gpt).then_some("model");
+    let wrapper = (lit == LitFormat::Gpt).then_some("model");
     torch::write(path, arrays, wrapper)
 }

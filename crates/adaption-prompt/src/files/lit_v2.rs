@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use llama::{LinearName, NormName, Sizes};
 
-use super::lit::Lit;
-use super::meta_rows::{from_meta, to_meta};
+use super::lit::LitFormat;
+use super::meta_rows::{deinterleave_rotary, interleave_rotary};
 use super::tensors::{Array, Arrays};
 use crate::data::{V2Data, V2LinearData, V2NormData};
 use crate::v2::Scale;
@@ -23,10 +23,10 @@ const LINEARS: [(LinearName, &str, &str); 4] = [
 
 /// Names of the linear layer that makes query, key and value. litgpt's second one is of its older
 /// versions: there each group of heads has its queries, its key and its value beside each other.
-const FUSED: [(&str, Lit, bool); 3] = [
-    ("attn.c_attn", Lit::Llama, false),
-    ("attn.qkv", Lit::Gpt, false),
-    ("attn.attn", Lit::Gpt, true),
+const FUSED: [(&str, LitFormat, bool); 3] = [
+    ("attn.c_attn", LitFormat::Llama, false),
+    ("attn.qkv", LitFormat::Gpt, false),
+    ("attn.attn", LitFormat::Gpt, true),
 ];
 
 const NORMS: [(NormName, &str, &str); 2] = [
@@ -44,7 +44,7 @@ pub(crate) fn is_norm(name: &str) -> bool {
 }
 
 /// Whether a tensor of version 2 is of no layer.
-pub(crate) fn is_outside(name: &str) -> bool {
+pub(crate) fn is_global_tensor(name: &str) -> bool {
     FINAL_NORM.contains(&name) || name.starts_with("lm_head.")
 }
 
@@ -126,7 +126,7 @@ fn thirds(values: &[f32]) -> [Vec<f32>; 3] {
 }
 
 /// Query, key and value out of one, in Hugging Face's order of rows.
-fn split(values: &[f32], sizes: &Sizes, lit: Lit, interleaved: bool) -> Option<[Vec<f32>; 3]> {
+fn split(values: &[f32], sizes: &Sizes, lit: LitFormat, interleaved: bool) -> Option<[Vec<f32>; 3]> {
     let Sizes { n_heads, n_kv_heads, head_dim, .. } = *sizes;
     if values.len() != (n_heads + 2 * n_kv_heads) * head_dim || n_kv_heads == 0 {
         return None;
@@ -144,14 +144,14 @@ fn split(values: &[f32], sizes: &Sizes, lit: Lit, interleaved: bool) -> Option<[
     let (query, rest) = values.split_at(n_heads * head_dim);
     let (key, value) = rest.split_at(n_kv_heads * head_dim);
     let order = |rows: &[f32]| match lit {
-        Lit::Llama => from_meta(rows, head_dim, 1),
-        Lit::Gpt => rows.to_vec(),
+        LitFormat::Llama => deinterleave_rotary(rows, head_dim, 1),
+        LitFormat::Gpt => rows.to_vec(),
     };
     Some([order(query), order(key), value.to_vec()])
 }
 
 /// Adds the numbers to a file's tensors.
-pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &Sizes, lit: Lit) {
+pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &Sizes, lit: LitFormat) {
     let whole = |layer: usize, name: LinearName| {
         let own = v2.linears.get(&(layer, name)).cloned().unwrap_or_default();
         let [d_out, _d_in] = sizes.linear_shape(name);
@@ -161,7 +161,7 @@ pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &Sizes, lit: Lit
     let mut put = |name: String, values: Vec<f32>| {
         arrays.insert(name, Array::new([values.len()], values));
     };
-    let pick = |llama, gpt| if lit == Lit::Llama { llama } else { gpt };
+    let pick = |llama, gpt| if lit == LitFormat::Llama { llama } else { gpt };
     for layer in 0..sizes.n_layers {
         for (name, llama, gpt) in LINEARS {
             for (what, values) in whole(layer, name) {
@@ -172,8 +172,8 @@ pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &Sizes, lit: Lit
         let [query, key, value] = parts.map(|name| whole(layer, name));
         for ((query, key), value) in query.into_iter().zip(key).zip(value) {
             let order = |rows: Vec<f32>| match lit {
-                Lit::Llama => to_meta(&rows, sizes.head_dim, 1),
-                Lit::Gpt => rows,
+                LitFormat::Llama => interleave_rotary(&rows, sizes.head_dim, 1),
+                LitFormat::Gpt => rows,
             };
             let fused = [order(query.1), order(key.1), value.1].concat();
             let place = pick("attn.c_attn", "attn.qkv");

@@ -6,11 +6,11 @@ use burn::tensor::Device;
 use llama::Llama;
 
 use super::find::resolve;
-use super::folder::{a_mix, read_mix, write_folder, write_mix};
+use super::folder::{is_mix_error, read_mix, write_folder, write_mix};
 use super::format::{Hints, read};
 use crate::data::{AdapterData, BaseInfo};
 use crate::error::{Error, Result};
-use crate::mix::{AnyAdapter, Mix, MixPart};
+use crate::mix::{AnyAdapter, Mix, MixComponent};
 use crate::weights::AdapterWeights;
 
 /// What is known of a model that is at hand.
@@ -36,7 +36,7 @@ impl AdapterWeights {
     pub fn load(path: &Path, llama: &Llama, device: &Device) -> Result<Self> {
         match AnyAdapter::load(path, llama, device)? {
             AnyAdapter::Single(adapter) => Ok(adapter),
-            AnyAdapter::Mix(_) => Err(a_mix(path)),
+            AnyAdapter::Mix(_) => Err(is_mix_error(path)),
         }
     }
 }
@@ -52,7 +52,7 @@ impl AnyAdapter {
             Self::Mix(mix) => mix,
         };
         let info = base_info(llama, base)?;
-        let data = |part: &MixPart| {
+        let data = |part: &MixComponent| {
             Ok((part.name.clone(), part.weight, part.adapter.to_data(info.clone())?))
         };
         write_mix(&mix.parts.iter().map(data).collect::<Result<Vec<_>>>()?, folder)
@@ -61,7 +61,7 @@ impl AnyAdapter {
     /// Reads an adapter of any [`Format`](super::Format), or a mix, for the model it was made for.
     ///
     /// # Errors
-    /// As [`read`] and [`AdapterWeights::from_data`]; [`Error::OtherBase`] for a model with another
+    /// As [`read`] and [`AdapterWeights::from_data`]; [`Error::BaseMismatch`] for a model with another
     /// fingerprint than the adapter's.
     pub fn load(folder: &Path, llama: &Llama, device: &Device) -> Result<Self> {
         Self::load_with(folder, llama, device, true)
@@ -71,7 +71,7 @@ impl AnyAdapter {
     /// sizes fit.
     ///
     /// # Errors
-    /// As [`load`](Self::load), but for [`Error::OtherBase`].
+    /// As [`load`](Self::load), but for [`Error::BaseMismatch`].
     pub fn load_unchecked(folder: &Path, llama: &Llama, device: &Device) -> Result<Self> {
         Self::load_with(folder, llama, device, false)
     }
@@ -89,7 +89,7 @@ impl AnyAdapter {
                 let differences = made_for.differences(fingerprint.insert(ours));
                 if !differences.is_empty() {
                     let base = data.base.name.clone();
-                    return Err(Error::OtherBase { path: folder.into(), base, differences });
+                    return Err(Error::BaseMismatch { path: folder.into(), base, differences });
                 }
             }
             AdapterWeights::from_data(&data, &llama.config().into(), folder, device)
@@ -101,7 +101,7 @@ impl AnyAdapter {
         };
         let parts = mix.into_iter().map(|(name, weight, data)| {
             let adapter = weights(data, &folder.join(&name))?;
-            Ok(MixPart { name, weight, adapter })
+            Ok(MixComponent { name, weight, adapter })
         });
         Ok(Self::Mix(Mix { parts: parts.collect::<Result<Vec<_>>>()? }))
     }

@@ -2,12 +2,12 @@
 //! Face's the halves of a head.
 
 /// Rows of `width` numbers each, from Meta's order into Hugging Face's, head by head.
-pub(crate) fn from_meta(rows: &[f32], head_dim: usize, width: usize) -> Vec<f32> {
+pub(crate) fn deinterleave_rotary(rows: &[f32], head_dim: usize, width: usize) -> Vec<f32> {
     reorder(rows, head_dim, width, |half, row| (row % half) * 2 + row / half)
 }
 
 /// The other way round.
-pub(crate) fn to_meta(rows: &[f32], head_dim: usize, width: usize) -> Vec<f32> {
+pub(crate) fn interleave_rotary(rows: &[f32], head_dim: usize, width: usize) -> Vec<f32> {
     reorder(rows, head_dim, width, |half, row| row / 2 + row % 2 * half)
 }
 
@@ -35,11 +35,11 @@ mod tests {
     #[test]
     fn metas_order_of_rows_goes_there_and_back() {
         let meta = (0..8).map(|x| x as f32).collect::<Vec<_>>();
-        let ours = from_meta(&meta, 8, 1);
+        let ours = deinterleave_rotary(&meta, 8, 1);
         assert_eq!(ours, [0.0, 2.0, 4.0, 6.0, 1.0, 3.0, 5.0, 7.0]);
-        assert_eq!(to_meta(&ours, 8, 1), meta);
+        assert_eq!(interleave_rotary(&ours, 8, 1), meta);
         // Two heads of four rows, of one number each; one head of four rows of two.
-        assert_eq!(from_meta(&meta, 4, 1), [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
-        assert_eq!(from_meta(&meta, 4, 2), [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
+        assert_eq!(deinterleave_rotary(&meta, 4, 1), [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+        assert_eq!(deinterleave_rotary(&meta, 4, 2), [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
     }
 }

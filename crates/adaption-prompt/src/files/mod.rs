@@ -25,6 +25,6 @@ mod torch;
 
 pub use find::resolve;
 pub use folder::{read_folder, read_mix, unknown_settings, write_mix};
-pub(crate) use format::read_to_show;
+pub(crate) use format::read_for_summary;
 pub use format::{Format, Hints, read, write};
 pub use settings::SETTINGS_FILE;

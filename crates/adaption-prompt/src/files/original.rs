@@ -11,24 +11,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::keys::layer_number;
+use super::keys::parse_layer_index;
 use super::tensors::{Array, Arrays};
 use super::torch;
 use crate::config::{Activation, Gate, Projection};
-use crate::data::{AdapterData, PromptData, PromptLayer};
+use crate::data::{AdapterData, PromptData, PromptLayerData};
 use crate::error::{Error, Result};
 
 /// The tensor of all prompts.
-pub(crate) const TABLE: &str = "adapter_query.weight";
+pub(crate) const PROMPT_TABLE: &str = "adapter_query.weight";
 
 /// The layer of a gate's name.
 fn gate_layer(name: &str) -> Option<usize> {
-    layer_number(name.strip_prefix("layers.")?.strip_suffix(".attention.gate")?)
+    parse_layer_index(name.strip_prefix("layers.")?.strip_suffix(".attention.gate")?)
 }
 
 /// Whether a tensor belongs to such an adapter.
 pub(crate) fn knows(name: &str) -> bool {
-    name == TABLE || gate_layer(name).is_some()
+    name == PROMPT_TABLE || gate_layer(name).is_some()
 }
 
 /// Number of adapted layers, which the file does not say: from the lowest whose gate is not 0, or
@@ -43,8 +43,8 @@ fn count_layers(first_open: Option<usize>, n_layers: usize, rows: usize) -> Opti
 }
 
 /// Whether a file of these prompts, which reach to the model's last layer, tells how many they are.
-pub(crate) fn tells_layers(prompts: &PromptData, n_layers: usize) -> bool {
-    let open = |own: &PromptLayer| own.gate.iter().any(|&gate| gate != 0.0);
+pub(crate) fn n_layers_is_recoverable(prompts: &PromptData, n_layers: usize) -> bool {
+    let open = |own: &PromptLayerData| own.gate.iter().any(|&gate| gate != 0.0);
     let first = prompts.layers.iter().find(|(_, own)| open(own)).map(|(layer, _)| *layer);
     let count = prompts.layers.len();
     count_layers(first, n_layers, count * prompts.adapter_len) == Some(count)
@@ -54,9 +54,9 @@ pub(crate) fn tells_layers(prompts: &PromptData, n_layers: usize) -> bool {
 pub(crate) fn read(path: &Path, activation: Activation) -> Result<AdapterData> {
     let mut arrays = torch::read(path, knows)?;
     let wrong = |problem: String| Error::Tensors { path: path.into(), problems: vec![problem] };
-    let table = arrays.remove(TABLE).ok_or_else(|| wrong(format!("missing: {TABLE}")))?;
+    let table = arrays.remove(PROMPT_TABLE).ok_or_else(|| wrong(format!("missing: {PROMPT_TABLE}")))?;
     let &[rows, d_model] = &table.shape[..] else {
-        return Err(wrong(format!("{TABLE}: expected [K * L, C], found {:?}", table.shape)));
+        return Err(wrong(format!("{PROMPT_TABLE}: expected [K * L, C], found {:?}", table.shape)));
     };
     let gates = gates(arrays).map_err(wrong)?;
     let n_layers = gates.len();
@@ -65,7 +65,7 @@ pub(crate) fn read(path: &Path, activation: Activation) -> Result<AdapterData> {
     let count = count.ok_or_else(|| {
         let first = first.map_or(String::new(), |first| format!(" from layer {first} up"));
         wrong(format!(
-            "{TABLE}: {:?} cannot be divided evenly among the model's {n_layers} layers{first}",
+            "{PROMPT_TABLE}: {:?} cannot be divided evenly among the model's {n_layers} layers{first}",
             table.shape
         ))
     })?;
@@ -75,7 +75,7 @@ pub(crate) fn read(path: &Path, activation: Activation) -> Result<AdapterData> {
     let prompts = table.values.chunks_exact(adapter_len * d_model);
     let layers = (n_layers - count..).zip(prompts).map(|(layer, prompt)| {
         let gate = gates[layer].clone();
-        (layer, PromptLayer { prompt: prompt.to_vec(), gate, factor: None })
+        (layer, PromptLayerData { prompt: prompt.to_vec(), gate, factor: None })
     });
     let layers = layers.collect();
     let projection = Projection::default();
@@ -126,6 +126,6 @@ pub(crate) fn write(path: &Path, prompts: &PromptData, n_layers: usize) -> Resul
         table.extend(own.iter().flat_map(|own| own.prompt.iter().copied()));
     }
     let rows = table.len() / prompts.d_model;
-    arrays.insert(TABLE.into(), Array::new([rows, prompts.d_model], table));
+    arrays.insert(PROMPT_TABLE.into(), Array::new([rows, prompts.d_model], table));
     torch::write(path, arrays, None)
 }

@@ -17,25 +17,25 @@ use llama::torch::Value;
 use llama::{LinearName, NormName};
 use vision::{EncoderInfo, Reading, State, Tokens};
 
-use super::keys::layer_number;
-use super::meta_rows::from_meta;
-use super::original::{TABLE, gates};
-use super::tensors::{Array, Arrays, are_a_pair};
+use super::keys::parse_layer_index;
+use super::meta_rows::deinterleave_rotary;
+use super::original::{PROMPT_TABLE, gates};
+use super::tensors::{Array, Arrays, is_lora_pair};
 use super::torch;
 use crate::config::{Activation, Gate, Projection};
 use crate::data::{
-    AdapterData, ImageData, LoraData, LoraPairData, PromptData, PromptLayer, V2Data, V2LinearData,
+    AdapterData, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data, V2LinearData,
     V2NormData,
 };
 use crate::error::{Error, Result};
-use crate::image::{Fusion, ImageConfig, ImageForm, PLACE};
+use crate::image::{Fusion, ImageConfig, ImageProjectorConfig, TENSOR_PREFIX};
 use crate::v2::Scale;
 
 /// The tensor by which such a file is known.
 const QUERY: &str = "visual_query.weight";
 
 /// Whether a file of the original release is of an adapter that sees images.
-pub(crate) fn knows_file(path: &Path) -> Result<bool> {
+pub(crate) fn is_multimodal_file(path: &Path) -> Result<bool> {
     Ok(torch::names(path)?.iter().any(|(name, _shape)| name == QUERY))
 }
 
@@ -60,7 +60,7 @@ fn of_base(name: &str) -> Option<&str> {
 
 /// Whether a tensor is the adapter's: a file may hold CLIP or the base beside it.
 fn knows(name: &str) -> bool {
-    const OWN: [&str; 4] = ["visual_", "clip_proj.", "clip_proj_norm.", TABLE];
+    const OWN: [&str; 4] = ["visual_", "clip_proj.", "clip_proj_norm.", PROMPT_TABLE];
     if OWN.iter().any(|own| name.starts_with(own)) {
         return true;
     }
@@ -76,10 +76,10 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
     let wrong = |problems: Vec<String>| Error::Tensors { path: path.into(), problems };
     let mut take =
         |name: &str| arrays.remove(name).ok_or_else(|| wrong(vec![format!("missing: {name}")]));
-    let (table, query) = (take(TABLE)?, take(QUERY)?);
+    let (table, query) = (take(PROMPT_TABLE)?, take(QUERY)?);
     let (&[rows, d_model], &[adapter_len, width]) = (&table.shape[..], &query.shape[..]) else {
         let shapes = format!("{:?} and {:?}", table.shape, query.shape);
-        return Err(wrong(vec![format!("{TABLE} and {QUERY}: expected matrices, found {shapes}")]));
+        return Err(wrong(vec![format!("{PROMPT_TABLE} and {QUERY}: expected matrices, found {shapes}")]));
     };
     let mut base: BTreeMap<usize, BTreeMap<String, Array>> = BTreeMap::new();
     let mut visual = Arrays::from([(QUERY.to_owned(), query)]);
@@ -90,7 +90,7 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
             continue;
         };
         let layer = rest.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
-        match layer.and_then(|(layer, part)| Some((layer_number(layer)?, part))) {
+        match layer.and_then(|(layer, part)| Some((parse_layer_index(layer)?, part))) {
             Some((layer, part)) => {
                 base.entry(layer).or_default().insert(part.to_owned(), array);
             }
@@ -122,14 +122,14 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
     let Some(count) = count.filter(|_| heads_fit) else {
         let shape = &table.shape;
         return Err(wrong(vec![format!(
-            "{TABLE}: {shape:?} is not prompts of {adapter_len} tokens for up to {n_layers} layers of \
+            "{PROMPT_TABLE}: {shape:?} is not prompts of {adapter_len} tokens for up to {n_layers} layers of \
              {n_heads} heads"
         )]));
     };
     let prompts = table.values.chunks_exact(adapter_len * d_model);
     let layers = (n_layers - count..n_layers).zip(prompts).map(|(layer, prompt)| {
         let factor = factors.get(&layer).copied();
-        (layer, PromptLayer { prompt: prompt.to_vec(), gate: gates[layer].clone(), factor })
+        (layer, PromptLayerData { prompt: prompt.to_vec(), gate: gates[layer].clone(), factor })
     });
     let prompts = PromptData {
         adapter_len,
@@ -211,7 +211,7 @@ impl Tuned {
                 let ordered = |values: Vec<f32>, width: usize| {
                     // Rows that are no whole heads are refused where they meet the model.
                     let whole = values.len().is_multiple_of(self.head_dim * width);
-                    if turned && whole { from_meta(&values, self.head_dim, width) } else { values }
+                    if turned && whole { deinterleave_rotary(&values, self.head_dim, width) } else { values }
                 };
                 if let Some(bias) = parts.remove(&format!("{}.bias", place.replace("{}", ""))) {
                     let bias = Some(ordered(bias.values, 1));
@@ -228,7 +228,7 @@ impl Tuned {
                     }
                 };
                 let rank = a.shape.first().copied().unwrap_or(0);
-                if rank == 0 || !are_a_pair(&a, &b, rank) || ![0, rank].contains(&lora.rank) {
+                if rank == 0 || !is_lora_pair(&a, &b, rank) || ![0, rank].contains(&lora.rank) {
                     let shapes = format!("{:?} and {:?}", a.shape, b.shape);
                     problems.push(format!("layer {layer}, {}: ranks of {shapes}", part("l?")));
                     continue;
@@ -272,7 +272,7 @@ fn image(
     let mut tensors = BTreeMap::new();
     for (name, array) in arrays {
         let Some((block, kind)) = name.split_once(STACKED) else {
-            tensors.insert(format!("{PLACE}.{name}"), (array.shape, array.values));
+            tensors.insert(format!("{TENSOR_PREFIX}.{name}"), (array.shape, array.values));
             continue;
         };
         let mut shape = array.shape;
@@ -286,11 +286,11 @@ fn image(
         let len = array.values.len() / 3;
         for (index, which) in ["query", "key", "value"].into_iter().enumerate() {
             let part = array.values[index * len..(index + 1) * len].to_vec();
-            tensors.insert(format!("{PLACE}.{block}.attn.{which}.{kind}"), (shape.clone(), part));
+            tensors.insert(format!("{TENSOR_PREFIX}.{block}.attn.{which}.{kind}"), (shape.clone(), part));
         }
     }
     let blocks = tensors.keys().filter(|name| name.ends_with(".norm1.weight")).count();
-    let features = tensors.get(&format!("{PLACE}.clip_proj.weight"));
+    let features = tensors.get(&format!("{TENSOR_PREFIX}.clip_proj.weight"));
     let features = match features.map(|(shape, values)| (&shape[..], values.is_empty())) {
         Some((&[_width, features], false)) => features,
         Some((shape, _)) => {
@@ -303,12 +303,12 @@ fn image(
         }
     };
     // It takes features as they are.
-    tensors.insert(format!("{PLACE}.mean"), (vec![features], vec![0.0; features]));
-    tensors.insert(format!("{PLACE}.scale"), (vec![features], vec![1.0; features]));
-    tensors.insert(format!("{PLACE}.gate"), (vec![1], vec![1.0]));
+    tensors.insert(format!("{TENSOR_PREFIX}.mean"), (vec![features], vec![0.0; features]));
+    tensors.insert(format!("{TENSOR_PREFIX}.scale"), (vec![features], vec![1.0; features]));
+    tensors.insert(format!("{TENSOR_PREFIX}.gate"), (vec![1], vec![1.0]));
     let config = ImageConfig {
         features,
-        form: ImageForm::Queries { count, width, blocks, heads: BLOCK_HEADS },
+        form: ImageProjectorConfig::Queries { count, width, blocks, heads: BLOCK_HEADS },
         fusion: Fusion::Prompts { gate: 1.0 },
         encoder: Some(EncoderInfo {
             name: "CLIP ViT-L/14".into(),

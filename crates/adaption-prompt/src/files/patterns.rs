@@ -13,12 +13,12 @@ const ALL_LETTERS: usize = 1 << 27;
 
 /// What all comparisons of some patterns with some modules may take together.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
+pub(crate) struct MatchBudget {
     /// Steps that each may go back. What a pattern needs is not known before, so all get the same.
     steps: usize,
 }
 
-impl Budget {
+impl MatchBudget {
     /// # Errors
     /// The reason, for more comparisons than make sense.
     pub fn of(patterns: usize, modules: &[&str]) -> Result<Self, String> {
@@ -36,9 +36,9 @@ impl Budget {
 
 /// A pattern that means a module where all of the module's name matches, as `re.fullmatch` does.
 #[derive(Debug, Clone)]
-pub(crate) struct Whole(Regex);
+pub(crate) struct FullMatch(Regex);
 
-impl Whole {
+impl FullMatch {
     /// # Errors
     /// The reason, for a pattern that is none.
     pub fn new(pattern: &str) -> Result<Self, String> {
@@ -49,7 +49,7 @@ impl Whole {
     ///
     /// # Errors
     /// None where the pattern was compiled before.
-    pub fn within(&self, budget: Budget) -> Result<Self, String> {
+    pub fn within(&self, budget: MatchBudget) -> Result<Self, String> {
         compiled(self.0.as_str(), budget.steps).map(Self)
     }
 
@@ -62,9 +62,9 @@ impl Whole {
 
 /// A pattern that finds the number of a module's layer in its name.
 #[derive(Debug, Clone)]
-pub(crate) struct LayerOf(Regex);
+pub(crate) struct LayerIndexPattern(Regex);
 
-impl LayerOf {
+impl LayerIndexPattern {
     /// Where the layers' list is called so; anything, if it is empty.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl LayerOf {
     ///
     /// # Errors
     /// None where the pattern was compiled before.
-    pub fn within(&self, budget: Budget) -> Result<Self, String> {
+    pub fn within(&self, budget: MatchBudget) -> Result<Self, String> {
         compiled(self.0.as_str(), budget.steps).map(Self)
     }
 
@@ -114,7 +114,7 @@ impl<T: Copy> PatternMap<T> {
     /// The reason, for a pattern that is none, or for more than can be compared.
     pub fn of<'a>(&self, modules: impl Iterator<Item = &'a str>) -> Result<Vec<Option<T>>, String> {
         let modules = modules.collect::<Vec<_>>();
-        let Budget { steps } = Budget::of(self.0.len(), &modules)?;
+        let MatchBudget { steps } = MatchBudget::of(self.0.len(), &modules)?;
         let mut values = vec![None; modules.len()];
         for (pattern, value) in &self.0 {
             // One at a time: compiled, thousands of them would take memory.
@@ -150,14 +150,14 @@ mod tests {
 
     #[test]
     fn a_pattern_means_a_module_by_its_whole_name() {
-        let matches = |pattern: &str| Whole::new(pattern).unwrap().matches(QUERY).unwrap();
+        let matches = |pattern: &str| FullMatch::new(pattern).unwrap().matches(QUERY).unwrap();
         assert!(matches(r".*\.(q|v)_proj"));
         assert!(matches(
             r"(?:.*?(?:language|text).*?q_proj.*?)|(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|mlp)\.(?:(?:q_proj|k_proj)))"
         ));
         assert!(!matches("q_proj"));
         assert!(!matches(r"(?!.*\.1\d\.).*q_proj"));
-        assert!(Whole::new("(").is_err());
+        assert!(FullMatch::new("(").is_err());
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_layers_number_stands_behind_the_list_of_layers() {
-        let found = |list: &str, module: &str| LayerOf::new(list).unwrap().find(module).unwrap();
+        let found = |list: &str, module: &str| LayerIndexPattern::new(list).unwrap().find(module).unwrap();
         assert_eq!(found("", QUERY), Some(11));
         assert_eq!(found("layers", QUERY), Some(11));
         assert_eq!(found("h", QUERY), None);
@@ -183,10 +183,10 @@ mod tests {
 
     #[test]
     fn more_comparisons_get_fewer_steps_each_and_too_many_none() {
-        assert_eq!(Budget::of(1, &[QUERY]).unwrap().steps, STEPS);
-        assert_eq!(Budget::of(0, &[]).unwrap().steps, STEPS);
-        assert_eq!(Budget::of(4000, &[QUERY; 500]).unwrap().steps, 50);
-        assert!(Budget::of(4000, &vec![QUERY; 5000]).is_err());
+        assert_eq!(MatchBudget::of(1, &[QUERY]).unwrap().steps, STEPS);
+        assert_eq!(MatchBudget::of(0, &[]).unwrap().steps, STEPS);
+        assert_eq!(MatchBudget::of(4000, &[QUERY; 500]).unwrap().steps, 50);
+        assert!(MatchBudget::of(4000, &vec![QUERY; 5000]).is_err());
         // Plain patterns, of which a config may have thousands, need no steps.
         let pairs = (0..400).map(|layer| (format!("layers.{layer}.self_attn.q_proj"), layer));
         let map = PatternMap::new(pairs.collect()).unwrap();
@@ -195,9 +195,9 @@ mod tests {
 
     #[test]
     fn a_pattern_that_never_ends_is_an_error() {
-        let hostile = Whole::new(r"((a*)*\1?)*b").unwrap();
+        let hostile = FullMatch::new(r"((a*)*\1?)*b").unwrap();
         assert!(hostile.matches(&"a".repeat(60)).is_err());
-        assert!(Whole::new(&"(".repeat(100_000)).is_err());
-        assert!(Whole::new(r"(?:a{1000}){1000}").is_err());
+        assert!(FullMatch::new(&"(".repeat(100_000)).is_err());
+        assert!(FullMatch::new(r"(?:a{1000}){1000}").is_err());
     }
 }

@@ -9,9 +9,9 @@ use std::path::Path;
 use llama::LinearName;
 use serde_json::{Map, Value, json};
 
-use super::keys::{linear_module, module};
+use super::keys::{llama_module_name, module};
 use super::peft_keys;
-use super::peft_lora::PeftLora;
+use super::peft_lora::PeftLoraConfig;
 use crate::config::{Activation, Gate, Projection};
 use crate::data::{AdapterData, LoraData, PromptData};
 use crate::error::{Error, Result};
@@ -42,16 +42,16 @@ pub(crate) enum Method {
         /// What the base calls its attention; PEFT knows it where nothing is said.
         attention: Option<String>,
     },
-    Lora(Box<PeftLora>),
+    Lora(Box<PeftLoraConfig>),
     /// Only `llama_adapter.json` says more.
     Ours,
 }
 
 /// Whether PEFT can load the adapter and computes the same.
-pub fn is_peft(data: &AdapterData) -> bool {
+pub fn is_peft_compatible(data: &AdapterData) -> bool {
     match (&data.prompts, &data.v2, &data.lora) {
         _ if data.image.is_some() => false,
-        (Some(prompts), None, None) => prompts.is_peft() && reaches_the_last(data, prompts),
+        (Some(prompts), None, None) => prompts.is_peft_compatible() && reaches_the_last(data, prompts),
         (None, None, Some(_)) => has_separate_linears(data),
         _ => false,
     }
@@ -77,7 +77,7 @@ fn targets(lora: &LoraData, n_layers: Option<usize>) -> (Vec<String>, Value) {
     let (layers, names) = places(lora);
     let even = lora.pairs.len() == layers.len() * names.len();
     if !even || names.contains(&LinearName::Head) {
-        let modules = lora.pairs.keys().map(|(layer, name)| linear_module(*layer, *name));
+        let modules = lora.pairs.keys().map(|(layer, name)| llama_module_name(*layer, *name));
         return (modules.collect(), Value::Null);
     }
     let names = names.into_iter().map(|name| module(name).1.to_owned()).collect();
@@ -87,7 +87,7 @@ fn targets(lora: &LoraData, n_layers: Option<usize>) -> (Vec<String>, Value) {
 /// What a setting such as `rank_pattern` says of products with another rank than most.
 fn patterns(lora: &LoraData, value: impl Fn(usize) -> Value) -> Value {
     let others = lora.pairs.iter().filter(|(_, own)| own.rank != lora.rank);
-    let pairs = others.map(|(&(layer, name), own)| (linear_module(layer, name), value(own.rank)));
+    let pairs = others.map(|(&(layer, name), own)| (llama_module_name(layer, name), value(own.rank)));
     Value::Object(pairs.collect())
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn to_json(data: &AdapterData) -> String {
         "task_type": "CAUSAL_LM",
     });
     match (&data.prompts, &data.lora) {
-        _ if !is_peft(data) => config["peft_type"] = OUR_METHOD.into(),
+        _ if !is_peft_compatible(data) => config["peft_type"] = OUR_METHOD.into(),
         (Some(prompts), _) => {
             // Counted from the end of the model, which PEFT takes the last layers of.
             config["adapter_layers"] = prompts.layers.len().into();
@@ -194,14 +194,14 @@ fn parse(path: &Path, config: &Map<String, Value>) -> Result<PeftConfig> {
         },
         LORA_METHOD => {
             let initial = get("init_lora_weights");
-            let changes = peft_keys::changes_base(initial).map_err(|expected| {
+            let changes = peft_keys::modifies_base(initial).map_err(|expected| {
                 wrong(format!("`init_lora_weights` is {initial}, expected {expected}"))
             })?;
             if changes {
                 let found = initial.to_string();
-                return Err(Error::ChangesBase { path: path.into(), found });
+                return Err(Error::ModifiesBase { path: path.into(), found });
             }
-            let lora = PeftLora::parse(config)
+            let lora = PeftLoraConfig::parse(config)
                 .map_err(|reason| wrong(format!("not an adapter's config: {reason}")))?;
             Method::Lora(Box::new(lora))
         }
@@ -227,5 +227,5 @@ fn parse(path: &Path, config: &Map<String, Value>) -> Result<PeftConfig> {
 const TASKS: [&str; 2] = ["CAUSAL_LM", "FEATURE_EXTRACTION"];
 
 /// Gates as PEFT has them.
-pub(crate) const GATES: (Gate, Activation, Projection) =
+pub(crate) const PEFT_GATES: (Gate, Activation, Projection) =
     (Gate::Scalar, Activation::Identity, Projection::Adapted);

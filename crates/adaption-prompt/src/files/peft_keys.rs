@@ -130,7 +130,7 @@ pub(super) fn unknown(method: &str, config: &Map<String, Value>) -> Vec<String> 
 ///
 /// # Errors
 /// What is expected, for a value that PEFT does not know.
-pub(super) fn changes_base(initial: &Value) -> Result<bool, &'static str> {
+pub(super) fn modifies_base(initial: &Value) -> Result<bool, &'static str> {
     // Once training has begun these are numbers like any.
     const PLAIN: [&str; 5] = ["eva", "gaussian", "lora_ga", "mica", "orthogonal"];
     const CHANGING: [&str; 4] = ["corda", "loftq", "olora", "pissa"];
@@ -186,11 +186,11 @@ mod tests {
     #[test]
     fn only_some_first_numbers_change_the_base() {
         for plain in [json!(true), json!(false), json!(null), json!("gaussian"), json!("eva")] {
-            assert_eq!(changes_base(&plain), Ok(false), "{plain}");
+            assert_eq!(modifies_base(&plain), Ok(false), "{plain}");
         }
         for changing in ["pissa", "pissa_niter_16", "olora", "OLoRA", "corda", "loftq"] {
-            assert_eq!(changes_base(&json!(changing)), Ok(true), "{changing}");
+            assert_eq!(modifies_base(&json!(changing)), Ok(true), "{changing}");
         }
-        assert!(changes_base(&json!("other")).is_err() && changes_base(&json!(3)).is_err());
+        assert!(modifies_base(&json!("other")).is_err() && modifies_base(&json!(3)).is_err());
     }
 }

@@ -14,23 +14,23 @@ use llama::{Architecture, LinearName, Sizes};
 use serde_json::{Map, Value};
 
 use super::assemble::LoraShape;
-use super::keys::{self, Part, Place};
+use super::keys::{self, Part, LinearModule};
 use super::lit::Purpose;
 use super::patterns::PatternMap;
-use super::targets::Targets;
-use super::tensors::{Array, Arrays, are_a_pair};
+use super::targets::TargetModules;
+use super::tensors::{Array, Arrays, is_lora_pair};
 use crate::error::{Error, Result};
 
 /// What PEFT's config says of LoRA.
 #[derive(Debug, Clone)]
-pub(crate) struct PeftLora {
+pub(crate) struct PeftLoraConfig {
     rank: usize,
     alpha: f64,
     /// Whether products are multiplied by `alpha / sqrt(rank)`, not `alpha / rank`.
     stabilised: bool,
     ranks: PatternMap<usize>,
     alphas: PatternMap<f64>,
-    targets: Targets,
+    targets: TargetModules,
 }
 
 /// LoRA in this crate's form.
@@ -44,7 +44,7 @@ pub(crate) struct Plain {
     pub n_layers: Option<usize>,
 }
 
-impl PeftLora {
+impl PeftLoraConfig {
     /// # Errors
     /// What is wrong with which setting.
     pub fn parse(config: &Map<String, Value>) -> Result<Self, String> {
@@ -59,7 +59,7 @@ impl PeftLora {
             },
             ranks: map(config, "rank_pattern", |value| value.as_u64().map(|rank| rank as usize))?,
             alphas: map(config, "alpha_pattern", Value::as_f64)?,
-            targets: Targets::parse(config)?,
+            targets: TargetModules::parse(config)?,
         })
     }
 
@@ -104,7 +104,7 @@ impl PeftLora {
                 continue;
             };
             if let (Some(_), Purpose::Use(Some(sizes))) = (place.layer, purpose)
-                && keys::linears_in(sizes.architecture, &module).is_none()
+                && keys::linears_of_module(sizes.architecture, &module).is_none()
             {
                 let name = sizes.architecture.name;
                 problems
@@ -115,7 +115,7 @@ impl PeftLora {
             if place.layer.is_none() {
                 plain.n_layers = Some(match purpose {
                     Purpose::Use(sizes) => of_head(sizes)?,
-                    Purpose::Show => highest.map_or(1, |layer| layer.saturating_add(1)),
+                    Purpose::Summarize => highest.map_or(1, |layer| layer.saturating_add(1)),
                 });
             }
             let Some(rows) = split(&place, b, rank, purpose)? else {
@@ -166,7 +166,7 @@ impl PeftLora {
                 continue;
             }
             let rank = rank.unwrap_or(self.rank);
-            if rank == 0 || !are_a_pair(a, b, rank) {
+            if rank == 0 || !is_lora_pair(a, b, rank) {
                 let (a, b) = (&a.shape, &b.shape);
                 problems.push(format!("{name}: expected rank {rank}, found {a:?} and {b:?}"));
                 continue;
@@ -187,7 +187,7 @@ impl Plain {
 }
 
 fn name(module: &str, which: &str) -> String {
-    format!("{}{module}.lora_{which}.weight", keys::WRAPPER)
+    format!("{}{module}.lora_{which}.weight", keys::PEFT_PREFIX)
 }
 
 /// A setting that has a value for each of some patterns.
@@ -216,7 +216,7 @@ fn map<T: Copy>(
 /// The two matrices of each module that has both, and all other tensors.
 fn modules(mut arrays: Arrays) -> (BTreeMap<String, (Array, Array)>, Arrays) {
     let module = |key: &String| {
-        let module = key.strip_prefix(keys::WRAPPER)?.strip_suffix(".lora_A.weight")?;
+        let module = key.strip_prefix(keys::PEFT_PREFIX)?.strip_suffix(".lora_A.weight")?;
         Some(module.to_owned())
     };
     let names = arrays.keys().filter_map(module).collect::<Vec<_>>();
@@ -243,12 +243,12 @@ fn of_head(sizes: Option<&Sizes>) -> Result<usize> {
 }
 
 /// The rows of each linear layer of a module, or nothing, where they are not the model's.
-fn split(place: &Place, b: Array, rank: usize, purpose: Purpose<'_>) -> Result<Option<Vec<Array>>> {
+fn split(place: &LinearModule, b: Array, rank: usize, purpose: Purpose<'_>) -> Result<Option<Vec<Array>>> {
     let rows = b.values.len() / rank;
     let parts = place.linears.len();
     let sizes = match purpose {
         Purpose::Use(sizes) => sizes,
-        Purpose::Show => None,
+        Purpose::Summarize => None,
     };
     let counts = match (&place.linears[..], sizes) {
         ([_one], _) => return Ok(Some(vec![b])),

@@ -8,12 +8,12 @@
 
 use std::collections::BTreeSet;
 
-use super::keys::WRAPPER;
+use super::keys::PEFT_PREFIX;
 use super::tensors::Arrays;
 
 /// # Errors
 /// Everything that is wrong: tensors of several adapters, or two that come to the same name.
-pub(super) fn plain_names(arrays: Arrays) -> Result<Arrays, Vec<String>> {
+pub(super) fn normalize_lora_names(arrays: Arrays) -> Result<Arrays, Vec<String>> {
     let mut plain = Arrays::new();
     let mut problems = Vec::new();
     let mut adapters = BTreeSet::new();
@@ -23,7 +23,7 @@ pub(super) fn plain_names(arrays: Arrays) -> Result<Arrays, Vec<String>> {
             continue;
         };
         adapters.insert(adapter.unwrap_or_default().to_owned());
-        let wrapper = if module.starts_with("base_model.") { "" } else { WRAPPER };
+        let wrapper = if module.starts_with("base_model.") { "" } else { PEFT_PREFIX };
         let short = format!("{wrapper}{module}.lora_{which}.weight");
         if plain.insert(short.clone(), array).is_some() {
             problems.push(format!("two tensors are called {short}"));
@@ -58,7 +58,7 @@ mod tests {
 
     fn plain(names: &[&str]) -> Result<Vec<String>, Vec<String>> {
         let arrays = names.iter().map(|name| ((*name).to_owned(), Array::new([1], vec![0.0])));
-        plain_names(arrays.collect()).map(|arrays| arrays.into_keys().collect())
+        normalize_lora_names(arrays.collect()).map(|arrays| arrays.into_keys().collect())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::assemble::LoraShape;
-use super::keys::{self, linear_module};
+use super::keys::{self, llama_module_name};
 use crate::config::{Activation, Gate, Projection};
 use crate::data::{AdapterData, BaseInfo, LoraData};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mix: Option<Vec<MixSettings>>,
+    pub mix: Option<Vec<MixComponentSettings>>,
     #[serde(default)]
     pub base: BaseSettings,
 }
@@ -68,7 +68,7 @@ pub(crate) struct LoraSettings {
 
 /// A part of a mix.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct MixSettings {
+pub(crate) struct MixComponentSettings {
     /// Name, and folder beside the settings.
     pub name: String,
     pub weight: f64,
@@ -122,7 +122,7 @@ pub(crate) fn unknown(folder: &Path) -> Result<Vec<String>> {
 impl LoraSettings {
     fn of(lora: &LoraData) -> Self {
         let others = lora.pairs.iter().filter(|(_, own)| own.rank != lora.rank);
-        let ranks = others.map(|(&(layer, name), own)| (linear_module(layer, name), own.rank));
+        let ranks = others.map(|(&(layer, name), own)| (llama_module_name(layer, name), own.rank));
         Self { rank: lora.rank, alpha: lora.alpha, ranks: ranks.collect() }
     }
 
@@ -182,7 +182,7 @@ impl Settings {
     }
 
     /// Settings of a mix.
-    pub fn of_mix(mix: Vec<MixSettings>, base: &BaseInfo) -> Self {
+    pub fn of_mix(mix: Vec<MixComponentSettings>, base: &BaseInfo) -> Self {
         let base = BaseSettings::of(base);
         let (prompts, v2, lora, image) = (None, None, None, None);
         Self { format: VERSION, prompts, v2, lora, image, mix: Some(mix), base }

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::patterns::{Budget, LayerOf, Whole};
+use super::patterns::{MatchBudget, LayerIndexPattern, FullMatch};
 use crate::error::shown;
 
 /// The modules of `target_modules`, `exclude_modules`, `layers_to_transform` and `layers_pattern`.
 #[derive(Debug, Clone)]
-pub(crate) struct Targets {
+pub(crate) struct TargetModules {
     wanted: Wanted,
     excluded: Option<Names>,
-    layers: Option<(Vec<i64>, Vec<LayerOf>)>,
+    layers: Option<(Vec<i64>, Vec<LayerIndexPattern>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ enum Wanted {
 /// Modules by a pattern, or by their names or what those end in.
 #[derive(Debug, Clone)]
 enum Names {
-    Pattern(Whole),
+    Pattern(FullMatch),
     List(BTreeSet<String>),
 }
 
@@ -54,7 +54,7 @@ impl Names {
     }
 }
 
-impl Targets {
+impl TargetModules {
     /// # Errors
     /// What is wrong with which setting.
     pub fn parse(config: &Map<String, Value>) -> Result<Self, String> {
@@ -80,7 +80,7 @@ impl Targets {
                 return Err(format!("`{setting}` has no meaning where `target_modules` is a text"));
             }
         }
-        let any = || LayerOf::new("").map(|any| vec![any]);
+        let any = || LayerIndexPattern::new("").map(|any| vec![any]);
         let layers = match (layers, lists) {
             (Some(layers), lists) if lists.is_empty() => Some((layers, any()?)),
             (Some(layers), lists) => Some((layers, lists)),
@@ -98,7 +98,7 @@ impl Targets {
     /// The reason, for a pattern that cannot be compared, or for more than can be.
     pub fn of<'a>(&self, modules: impl Iterator<Item = &'a str>) -> Result<Vec<bool>, String> {
         let modules = modules.collect::<Vec<_>>();
-        let own = self.within(Budget::of(self.patterns(), &modules)?)?;
+        let own = self.within(MatchBudget::of(self.patterns(), &modules)?)?;
         modules.into_iter().map(|module| own.contains(module)).collect()
     }
 
@@ -114,7 +114,7 @@ impl Targets {
     }
 
     /// The same, each of whose comparisons ends where its share of a budget does.
-    fn within(&self, budget: Budget) -> Result<Self, String> {
+    fn within(&self, budget: MatchBudget) -> Result<Self, String> {
         let names = |names: &Names| match names {
             Names::Pattern(pattern) => pattern.within(budget).map(Names::Pattern),
             Names::List(_) => Ok(names.clone()),
@@ -175,7 +175,7 @@ fn names(config: &Map<String, Value>, setting: &str) -> Result<Option<Names>, St
     match config.get(setting).unwrap_or(&Value::Null) {
         Value::Null => Ok(None),
         Value::String(pattern) => {
-            let pattern = Whole::new(pattern).map_err(|error| format!("`{setting}`: {error}"))?;
+            let pattern = FullMatch::new(pattern).map_err(|error| format!("`{setting}`: {error}"))?;
             Ok(Some(Names::Pattern(pattern)))
         }
         Value::Array(list) => Ok(Some(Names::List(texts(setting, list)?.into_iter().collect()))),
@@ -196,7 +196,7 @@ fn layers(config: &Map<String, Value>) -> Result<Option<Vec<i64>>, String> {
     }
 }
 
-fn lists(config: &Map<String, Value>) -> Result<Vec<LayerOf>, String> {
+fn lists(config: &Map<String, Value>) -> Result<Vec<LayerIndexPattern>, String> {
     let setting = "layers_pattern";
     let names = match config.get(setting).unwrap_or(&Value::Null) {
         Value::Null => Vec::new(),
@@ -209,7 +209,7 @@ fn lists(config: &Map<String, Value>) -> Result<Vec<LayerOf>, String> {
         return Err(format!("`{setting}` has {} patterns, expected at most 64", names.len()));
     }
     let pattern =
-        |name: &String| LayerOf::new(name).map_err(|error| format!("`{setting}`: {error}"));
+        |name: &String| LayerIndexPattern::new(name).map_err(|error| format!("`{setting}`: {error}"));
     names.iter().map(pattern).collect()
 }
 
@@ -229,7 +229,7 @@ mod tests {
 
     /// Which of the modules a config aims at.
     fn found(config: &Value) -> Vec<usize> {
-        let targets = Targets::parse(config.as_object().unwrap()).unwrap();
+        let targets = TargetModules::parse(config.as_object().unwrap()).unwrap();
         let found = targets.of(MODULES.into_iter()).unwrap();
         (0..MODULES.len()).filter(|&index| found[index]).collect()
     }
@@ -238,7 +238,7 @@ mod tests {
     fn many_modules_share_the_steps_of_a_pattern() {
         // It goes back for each pair of letters.
         let config = json!({"target_modules": ".*.*(?=z)q"});
-        let targets = Targets::parse(config.as_object().unwrap()).unwrap();
+        let targets = TargetModules::parse(config.as_object().unwrap()).unwrap();
         let of = |count| targets.of(std::iter::repeat_n(MODULES[0], count));
         assert_eq!(of(1).unwrap(), [false]);
         assert!(of(1 << 20).is_err());
@@ -287,7 +287,7 @@ mod tests {
             (json!({"target_modules": ["x"], "layers_pattern": "h"}), "no meaning"),
             (json!({"target_modules": ["x"], "layers_to_transform": ["1"]}), "expected a layer's"),
         ] {
-            let error = Targets::parse(config.as_object().unwrap()).unwrap_err();
+            let error = TargetModules::parse(config.as_object().unwrap()).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
     }

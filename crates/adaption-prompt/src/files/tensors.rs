@@ -36,7 +36,7 @@ impl Array {
 }
 
 /// Whether two arrays are the matrices of a low-rank product: A is `[rank, in]`, B `[out, rank]`.
-pub(crate) fn are_a_pair(a: &Array, b: &Array, rank: usize) -> bool {
+pub(crate) fn is_lora_pair(a: &Array, b: &Array, rank: usize) -> bool {
     matches!(a.shape[..], [rows, _] if rows == rank)
         && matches!(b.shape[..], [_, columns] if columns == rank)
 }

@@ -13,7 +13,7 @@ pub struct ImageConfig {
     /// Numbers of a token of the features.
     pub features: usize,
     /// How tokens are made of features.
-    pub form: ImageForm,
+    pub form: ImageProjectorConfig,
     /// Where they go.
     pub fusion: Fusion,
     /// The encoder that the features come from, for those who use the adapter later.
@@ -24,7 +24,7 @@ pub struct ImageConfig {
 /// How tokens are made of features.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ImageForm {
+pub enum ImageProjectorConfig {
     /// One token of the features of a whole picture.
     ///
     /// Source: arXiv 2303.16199, section 3.4.
@@ -83,8 +83,8 @@ impl ImageConfig {
         const SIZES: std::ops::RangeInclusive<usize> = 1..=1 << 16;
         let wrong = |field, found: String, expected| Err(Error::Config { field, found, expected });
         let sizes = match self.form {
-            ImageForm::Global { hidden } => vec![("the image's hidden width", hidden)],
-            ImageForm::Queries { count, width, blocks, heads } => vec![
+            ImageProjectorConfig::Global { hidden } => vec![("the image's hidden width", hidden)],
+            ImageProjectorConfig::Queries { count, width, blocks, heads } => vec![
                 ("the number of image queries", count),
                 ("the image blocks' width", width),
                 // None at all makes no sense: the queries would not see the picture.
@@ -97,7 +97,7 @@ impl ImageConfig {
                 return wrong(field, size.to_string(), "1 to 65536");
             }
         }
-        if let ImageForm::Queries { width, heads, .. } = self.form
+        if let ImageProjectorConfig::Queries { width, heads, .. } = self.form
             && !width.is_multiple_of(heads)
         {
             return wrong("the image blocks' heads", heads.to_string(), "a divisor of their width");
@@ -145,16 +145,16 @@ impl ImageConfig {
     /// Tokens that a picture becomes.
     pub fn tokens(&self) -> usize {
         match self.form {
-            ImageForm::Global { .. } => 1,
-            ImageForm::Queries { count, .. } => count,
+            ImageProjectorConfig::Global { .. } => 1,
+            ImageProjectorConfig::Queries { count, .. } => count,
         }
     }
 
     /// Numbers of its matrices, beside which the others are few.
-    pub(crate) fn matrix_numbers(&self, d_model: usize) -> usize {
+    pub(crate) fn n_matrix_parameters(&self, d_model: usize) -> usize {
         match self.form {
-            ImageForm::Global { hidden } => hidden * (self.features + d_model),
-            ImageForm::Queries { count, width, blocks, .. } => {
+            ImageProjectorConfig::Global { hidden } => hidden * (self.features + d_model),
+            ImageProjectorConfig::Queries { count, width, blocks, .. } => {
                 // Four products of the attention, and two that are four times as wide.
                 width * (self.features + count + d_model) + 12 * width * width * blocks
             }
@@ -162,7 +162,7 @@ impl ImageConfig {
     }
 
     /// Layers whose prompts are the picture.
-    pub fn early_layers(&self) -> usize {
+    pub fn n_early_fusion_layers(&self) -> usize {
         match self.fusion {
             Fusion::Prompts { .. } => 0,
             Fusion::Early { layers, .. } => layers,
@@ -181,14 +181,14 @@ mod tests {
 
     #[test]
     fn pictures_need_prompts_to_be_added_to() {
-        let form = ImageForm::Queries { count: 4, width: 6, blocks: 1, heads: 2 };
+        let form = ImageProjectorConfig::Queries { count: 4, width: 6, blocks: 1, heads: 2 };
         let fusion = Fusion::Prompts { gate: 1.0 };
         let config = ImageConfig { features: 8, form, fusion, encoder: None };
         assert!(config.validate(Some(&prompts(4, 2)), 3).is_ok());
         let error = config.validate(Some(&prompts(5, 2)), 3).unwrap_err().to_string();
         assert!(error.contains("queries is 4, expected that of the prompt tokens"), "{error}");
         assert!(config.validate(None, 3).is_err());
-        let form = ImageForm::Queries { count: 4, width: 6, blocks: 1, heads: 4 };
+        let form = ImageProjectorConfig::Queries { count: 4, width: 6, blocks: 1, heads: 4 };
         assert!(ImageConfig { form, ..config }.validate(Some(&prompts(4, 2)), 3).is_err());
     }
 
@@ -196,7 +196,7 @@ mod tests {
     fn early_layers_stay_below_the_prompts() {
         let config = |layers| ImageConfig {
             features: 8,
-            form: ImageForm::Global { hidden: 4 },
+            form: ImageProjectorConfig::Global { hidden: 4 },
             fusion: Fusion::Early { layers, gate: Gate::Scalar, activation: Activation::Identity },
             encoder: None,
         };

@@ -11,21 +11,21 @@ use burn::tensor::{Device, Tensor};
 use llama::{Linear, Norm, gelu};
 use vision::Block;
 
-use super::config::ImageForm;
+use super::config::ImageProjectorConfig;
 use super::slots::{Slot, Slots, Visit, block, linear, norm};
 
 /// What makes tokens of a picture's features.
 #[derive(Module, Debug)]
-pub enum ImageTokens {
+pub enum ImageProjector {
     /// One token of a whole picture.
-    Global(GlobalTokens),
+    Global(GlobalProjector),
     /// Tokens of learned queries.
-    Queries(QueryTokens),
+    Queries(QueryProjector),
 }
 
 /// Two layers between two norms.
 #[derive(Module, Debug)]
-pub struct GlobalTokens {
+pub struct GlobalProjector {
     input_norm: Norm,
     up: Linear,
     down: Linear,
@@ -36,7 +36,7 @@ pub struct GlobalTokens {
 ///
 /// Source: the original multi-modal release, `LLaMA_adapter.forward_visual`.
 #[derive(Module, Debug)]
-pub struct QueryTokens {
+pub struct QueryProjector {
     input: Linear,
     input_norm: Norm,
     /// `[queries, width]`
@@ -46,22 +46,22 @@ pub struct QueryTokens {
     output_norm: Norm,
 }
 
-impl ImageTokens {
+impl ImageProjector {
     /// Places for the numbers of a form.
     pub(crate) fn empty(
-        form: &ImageForm,
+        form: &ImageProjectorConfig,
         features: usize,
         d_model: usize,
         device: &Device,
     ) -> Self {
         match *form {
-            ImageForm::Global { hidden } => Self::Global(GlobalTokens {
+            ImageProjectorConfig::Global { hidden } => Self::Global(GlobalProjector {
                 input_norm: norm(features, device),
                 up: linear(features, hidden, device),
                 down: linear(hidden, d_model, device),
                 output_norm: norm(d_model, device),
             }),
-            ImageForm::Queries { count, width, blocks, heads } => Self::Queries(QueryTokens {
+            ImageProjectorConfig::Queries { count, width, blocks, heads } => Self::Queries(QueryProjector {
                 input: linear(features, width, device),
                 input_norm: norm(width, device),
                 query: Param::from_tensor(Tensor::zeros([count, width], device)),
@@ -86,7 +86,7 @@ impl ImageTokens {
     }
 }
 
-impl GlobalTokens {
+impl GlobalProjector {
     fn forward(&self, features: Tensor<3>) -> Tensor<3> {
         let [_pictures, tokens, _width] = features.dims();
         assert_eq!(tokens, 1, "features of a whole picture are one token");
@@ -95,7 +95,7 @@ impl GlobalTokens {
     }
 }
 
-impl QueryTokens {
+impl QueryProjector {
     fn forward(&self, features: Tensor<3>) -> Tensor<3> {
         let [pictures, _tokens, _width] = features.dims();
         let seen = self.input_norm.forward(self.input.forward(features), None);
@@ -111,7 +111,7 @@ impl QueryTokens {
     }
 }
 
-impl Slots for ImageTokens {
+impl Slots for ImageProjector {
     fn slots(&mut self, name: &str, visit: &mut Visit) {
         match self {
             Self::Global(own) => {

@@ -20,9 +20,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-pub use config::{Fusion, ImageConfig, ImageForm};
-pub use form::{GlobalTokens, ImageTokens, QueryTokens};
-pub use sight::{Sight, Views};
+pub use config::{Fusion, ImageConfig, ImageProjectorConfig};
+pub use form::{GlobalProjector, ImageProjector, QueryProjector};
+pub use sight::{Sight, ImageBatch};
 
 use self::slots::{Slot, Slots, Visit};
 use crate::adapter::activated;
@@ -31,7 +31,7 @@ use crate::data::ImageData;
 use crate::error::Result;
 
 /// What the names of its numbers begin with in files.
-pub(crate) const PLACE: &str = "image";
+pub(crate) const TENSOR_PREFIX: &str = "image";
 
 /// What makes an adapter see pictures.
 #[derive(Module, Debug)]
@@ -41,7 +41,7 @@ pub struct ImageCondition {
     /// What the rest is multiplied by, `[features]`.
     pub scale: Param<Tensor<1>>,
     /// Makes tokens of features.
-    pub tokens: ImageTokens,
+    pub tokens: ImageProjector,
     /// `[1]`, multiplies the tokens where they are added to prompts.
     pub gate: Option<Param<Tensor<1>>>,
     /// Gates of the first layers, where the tokens are their prompts: `[1]`, or `[heads]`.
@@ -66,7 +66,7 @@ impl ImageCondition {
                 (None, (0..layers).map(|_| zeros(gates)).collect())
             }
         };
-        let tokens = ImageTokens::empty(&config.form, config.features, d_model, device);
+        let tokens = ImageProjector::empty(&config.form, config.features, d_model, device);
         let mean = Param::from_tensor(Tensor::zeros([config.features], device));
         let scale = Param::from_tensor(Tensor::ones([config.features], device));
         Self { mean, scale, tokens, gate, early, config: config.clone() }
@@ -140,7 +140,7 @@ impl ImageCondition {
     ) -> Self {
         let mut own = Self::empty(&data.config, d_model, n_heads, device);
         let mut rest = data.tensors.keys().collect::<BTreeSet<_>>();
-        own.slots(PLACE, &mut |name, slot| {
+        own.slots(TENSOR_PREFIX, &mut |name, slot| {
             let shape = slot.shape();
             rest.remove(&name);
             match data.tensors.get(&name) {
@@ -159,7 +159,7 @@ impl ImageCondition {
     pub(crate) fn to_data(&self) -> Result<ImageData> {
         let mut tensors = BTreeMap::new();
         let mut failed = None;
-        self.clone().slots(PLACE, &mut |name, slot| match slot.values() {
+        self.clone().slots(TENSOR_PREFIX, &mut |name, slot| match slot.values() {
             Ok(values) => {
                 tensors.insert(name, (slot.shape(), values));
             }
@@ -181,7 +181,7 @@ impl ImageCondition {
     ///
     /// # Panics
     /// If the features are of another width, or a row sees a picture that is not there.
-    pub fn look(&self, views: &Views) -> Sight {
+    pub fn look(&self, views: &ImageBatch) -> Sight {
         let features = views.features.clone() - self.mean.val().unsqueeze();
         let tokens = self.tokens.forward(features * self.scale.val().unsqueeze());
         let tokens = match &self.gate {
@@ -192,7 +192,7 @@ impl ImageCondition {
     }
 
     /// The pictures as prompts of the first layers.
-    pub(crate) fn early_prompts(
+    pub(crate) fn early_fusion_prompts(
         &self,
         llama: &Llama,
         change: &dyn Adapter,
@@ -206,7 +206,7 @@ impl ImageCondition {
             let tokens = sight.tokens();
             let PromptKv { key, value } = attention.project_prompt(layer, tokens, change);
             let gate = sight.gates(activated(&gate.val(), activation));
-            let (key, value) = (sight.of_rows(key), sight.of_rows(value));
+            let (key, value) = (sight.gather_rows(key), sight.gather_rows(value));
             (layer, GatedPrompt { key, value, gate, lens: None })
         });
         prompts.collect()

@@ -4,14 +4,14 @@ use burn::tensor::{Tensor, TensorData};
 
 /// Features of pictures, and which row of a batch sees which.
 #[derive(Debug, Clone)]
-pub struct Views {
+pub struct ImageBatch {
     /// `[pictures, tokens of a picture, features]`
     pub features: Tensor<3>,
     /// For each row the number of its picture, or none.
     pub rows: Vec<Option<usize>>,
 }
 
-impl Views {
+impl ImageBatch {
     /// One picture, which every row of a pass sees.
     pub fn one(features: Tensor<3>) -> Self {
         Self { features, rows: vec![Some(0)] }
@@ -47,7 +47,7 @@ impl Sight {
 
     /// A prompt as each picture changes it, and behind them as it is, if some row sees none:
     /// `[1, prompt, d_model] -> [pictures (+ 1), prompt, d_model]`.
-    pub(crate) fn added_to(&self, prompt: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn add_to_prompt(&self, prompt: Tensor<3>) -> Tensor<3> {
         let [pictures, _tokens, _d_model] = self.tokens.dims();
         let [_one, len, d_model] = prompt.dims();
         let tokens = self.tokens.clone().expand([pictures, len, d_model]);
@@ -61,7 +61,7 @@ impl Sight {
     /// What belongs to pictures (and, behind them, to none), row by row:
     /// `[pictures (+ 1), ...] -> [rows, ...]`, or `[1, ...]`, if all rows see the same. A row without a
     /// picture, where nothing belongs to that, gets the first picture's.
-    pub(crate) fn of_rows(&self, of_pictures: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn gather_rows(&self, of_pictures: Tensor<4>) -> Tensor<4> {
         let [count, _, _, _] = of_pictures.dims();
         let [pictures, _tokens, _d_model] = self.tokens.dims();
         let none = if count > pictures { pictures } else { 0 };
@@ -103,9 +103,9 @@ mod tests {
     fn a_picture_is_added_to_every_token_of_a_prompt_and_rows_take_theirs() {
         let sight = Sight::new(tokens(), vec![Some(1), None, Some(1), Some(0)]);
         let prompt = Tensor::from_floats([[[0.5, 0.0], [0.0, 0.5]]], &testing::flex());
-        let joined = sight.added_to(prompt);
+        let joined = sight.add_to_prompt(prompt);
         assert_eq!(joined.dims(), [3, 2, 2]);
-        let rows = sight.of_rows(joined.unsqueeze_dim(1));
+        let rows = sight.gather_rows(joined.unsqueeze_dim(1));
         let expected = [
             [10.5, 20.0, 10.0, 20.5],
             [0.5, 0.0, 0.0, 0.5],
@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn rows_that_see_the_same_have_one_prompt() {
         let sight = Sight::new(tokens(), vec![Some(1), Some(1)]);
-        let joined = sight.added_to(Tensor::zeros([1, 1, 2], &testing::flex()));
-        assert_eq!(values(sight.of_rows(joined.unsqueeze_dim(1))), [10.0, 20.0]);
+        let joined = sight.add_to_prompt(Tensor::zeros([1, 1, 2], &testing::flex()));
+        assert_eq!(values(sight.gather_rows(joined.unsqueeze_dim(1))), [10.0, 20.0]);
     }
 
     #[test]

@@ -110,13 +110,13 @@ pub(crate) fn block(width: usize, n_heads: usize, device: &Device) -> Block {
             output: square(),
             n_heads,
         },
-        attention_scale: None,
+        attention_layer_scale: None,
         mlp_norm: norm(width, device),
         mlp: Mlp {
             up: linear(width, 4 * width, device),
             down: linear(4 * width, width, device),
             activation: Activation::Gelu,
         },
-        mlp_scale: None,
+        mlp_layer_scale: None,
     }
 }

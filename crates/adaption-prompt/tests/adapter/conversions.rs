@@ -6,7 +6,7 @@ use std::path::Path;
 use adaption_prompt::files::{Format, Hints, read, write};
 use adaption_prompt::{
     Activation, AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, LoraData, LoraPairData,
-    Projection, PromptData, PromptLayer, Scale, V2Data, V2LinearData, V2NormData,
+    Projection, PromptData, PromptLayerData, Scale, V2Data, V2LinearData, V2NormData,
 };
 use llama::{LinearName, LlamaConfig, NormName, Sizes};
 use proptest::prelude::*;
@@ -75,7 +75,7 @@ impl Shape {
         let prompts = layers.iter().map(|&layer| {
             let prompt = numbers(adapter_len * config.d_model);
             let factor = self.factor.then(|| numbers(1)[0]);
-            (layer, PromptLayer { prompt, gate: numbers(gates), factor })
+            (layer, PromptLayerData { prompt, gate: numbers(gates), factor })
         });
         let prompts = PromptData {
             adapter_len: *adapter_len,
@@ -88,7 +88,7 @@ impl Shape {
         let v2 = self.v2.map(|scale| {
             let mut data = V2Data { scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
             for layer in 0..=config.n_layers {
-                let names = LinearName::OF_A_LAYER.into_iter().chain([LinearName::Head]);
+                let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
                 let some = names
                     .filter(|name| *name != LinearName::Value)
                     .filter(|&name| sizes.has(layer, name));
@@ -166,7 +166,7 @@ fn effect(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<
 fn tuned(data: &AdapterData, sizes: &Sizes) -> Option<BTreeMap<String, Vec<f32>>> {
     let v2 = data.v2.as_ref()?;
     let mut all = BTreeMap::new();
-    let names = LinearName::OF_A_LAYER.into_iter().chain([LinearName::Head]);
+    let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
     for (layer, name) in
         (0..=sizes.n_layers).flat_map(|layer| names.clone().map(move |n| (layer, n)))
     {
@@ -285,7 +285,7 @@ proptest! {
 fn small(prompts: bool) -> AdapterData {
     let config = seeded::config();
     let d_model = config.d_model;
-    let own = PromptLayer { prompt: vec![0.5; d_model], gate: vec![0.25], factor: None };
+    let own = PromptLayerData { prompt: vec![0.5; d_model], gate: vec![0.25], factor: None };
     let prompts = prompts.then(|| PromptData {
         adapter_len: 1,
         d_model,
@@ -308,7 +308,7 @@ fn peft_gets_prompts_up_to_the_last_layer() {
     let folder = tempfile::tempdir().unwrap();
     let data = small(true);
     // PEFT puts one prompt into the last layer: here it is in the first of three.
-    assert!(!adaption_prompt::files::peft::is_peft(&data));
+    assert!(!adaption_prompt::files::peft::is_peft_compatible(&data));
     let losses = write(&data, folder.path(), Format::Peft, Activation::Tanh, false).unwrap();
     assert!(losses.is_empty());
     let there = read(folder.path(), &Hints::default()).unwrap().prompts.unwrap();
@@ -338,7 +338,7 @@ fn where_nothing_is_left_nothing_is_written() {
         let error = write(&data, &path, format, Activation::Tanh, true).unwrap_err();
         let expected = format!("{format} can hold nothing of this adapter\n  LoRA of rank 1 on 2 ");
         assert!(error.to_string().starts_with(&expected), "{error}");
-        assert!(error.advice() != Some(Advice::AllowLoss) && !path.exists());
+        assert!(error.advice() != Some(Advice::AllowLossyConversion) && !path.exists());
     }
 }
 

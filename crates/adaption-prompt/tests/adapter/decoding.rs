@@ -1,7 +1,7 @@
 //! Answering with an adapter, its gates open: the cache and the batch change nothing.
 
 use burn::tensor::Tensor;
-use llama::{DecodingState, GenerationConfig, Llama, NoAdapter, generate};
+use llama::{KvCache, GenerationConfig, Llama, NoAdapter, generate};
 use testing::{Golden, assert_close};
 
 use crate::tiny::{CASES, open_adapter, open_base, shape};
@@ -18,7 +18,7 @@ fn cached_decoding_equals_uncached() {
             let whole = llama.forward(tokens.clone(), None, &prompts).unwrap();
             // A first part of seven tokens, then one at a time.
             let mut state =
-                DecodingState::new(llama.config(), vec![0; batch], seq, &device).unwrap();
+                KvCache::new(llama.config(), vec![0; batch], seq, &device).unwrap();
             let mut pieces = Vec::new();
             let mut from = 0;
             for len in std::iter::once(7).chain(std::iter::repeat_n(1, seq - 7)) {

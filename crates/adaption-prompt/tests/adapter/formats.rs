@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::files::{Format, Hints, read, write};
 use adaption_prompt::{
     Activation, AdapterData, AdapterSummary, AdapterWeights, AnyAdapter, BaseInfo, Error, Gate,
-    Projection, PromptData, PromptLayer,
+    Projection, PromptData, PromptLayerData,
 };
 use burn::tensor::Tensor;
 use llama::torch::{Value, to_bytes};
@@ -157,7 +157,7 @@ fn the_released_7b_layout_is_30_layers_of_10_from_layer_2() {
     let folder = tempfile::tempdir().unwrap();
     let layer = |layer: usize| {
         let prompt = (0..10 * 4096).map(|at| (layer * 1000 + at % 997) as f32 * 1e-3).collect();
-        (layer, PromptLayer { prompt, gate: vec![0.01 * layer as f32; 32], factor: None })
+        (layer, PromptLayerData { prompt, gate: vec![0.01 * layer as f32; 32], factor: None })
     };
     let prompts = PromptData {
         adapter_len: 10,
@@ -260,7 +260,7 @@ fn prompts_that_the_originals_table_would_not_tell_are_named() {
     // All of them closed: nothing would be left.
     data.prompts.as_mut().unwrap().layers.get_mut(&2).unwrap().gate = vec![0.0; 4];
     let error = write(&data, &path, Format::Original, Activation::Tanh, true).unwrap_err();
-    assert!(matches!(error, Error::NothingLeft { .. }), "{error}");
+    assert!(matches!(error, Error::NothingConvertible { .. }), "{error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use adaption_prompt::files::{Format, write};
 use adaption_prompt::{
     Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, AnyAdapter, BaseInfo, Error,
-    Fusion, Gate, ImageCondition, ImageConfig, ImageForm, Layers, RowAdapters, Views,
+    Fusion, Gate, ImageCondition, ImageConfig, ImageProjectorConfig, Layers, RowAdapters, ImageBatch,
 };
 use burn::tensor::{Device, Tensor};
 use llama::{Adapter, GenerationConfig, Llama, Sizes, generate};
@@ -26,11 +26,11 @@ const KINDS: [&str; 4] = ["global", "queries", "early", "early_global"];
 fn config(kind: &str) -> AdapterConfig {
     let is_early = kind.starts_with("early");
     let is_global = kind.ends_with("global");
-    let queries = ImageForm::Queries { count: 4, width: 8, blocks: 2, heads: 2 };
+    let queries = ImageProjectorConfig::Queries { count: 4, width: 8, blocks: 2, heads: 2 };
     let early = Fusion::Early { layers: 2, gate: Gate::PerHead, activation: Activation::Tanh };
     let image = ImageConfig {
         features: if is_global { 24 } else { 12 },
-        form: if is_global { ImageForm::Global { hidden: 6 } } else { queries },
+        form: if is_global { ImageProjectorConfig::Global { hidden: 6 } } else { queries },
         fusion: if is_early { early } else { Fusion::Prompts { gate: 1.0 } },
         encoder: None,
     };
@@ -51,9 +51,9 @@ fn open(case: &str, kind: &str, device: &Device) -> (Llama, Golden, AdapterWeigh
     (llama, golden, adapter)
 }
 
-fn views(golden: &Golden, rows: &[Option<usize>], device: &Device) -> Views {
+fn views(golden: &Golden, rows: &[Option<usize>], device: &Device) -> ImageBatch {
     let device = device.clone().without_autodiff();
-    Views { features: golden.tensor("features", &device), rows: rows.to_vec() }
+    ImageBatch { features: golden.tensor("features", &device), rows: rows.to_vec() }
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn conditions_equal_the_reference() {
         for case in BASES {
             for kind in KINDS {
                 let (llama, golden, adapter) = open(case, kind, &device.clone().autodiff());
-                let prepared = adapter.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+                let prepared = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
                 hold(&format!("{case} {kind}"), &llama, &golden, &adapter, &prepared);
             }
         }
@@ -107,7 +107,7 @@ fn alone(llama: &Llama, golden: &Golden, adapter: &AdapterWeights, row: usize) -
         None => adapter.prepare(llama),
         Some(picture) => {
             let features = golden.tensor::<3>("features", &device);
-            adapter.prepare_seeing(llama, &Views::one(features.narrow(0, picture, 1)))
+            adapter.prepare_with_images(llama, &ImageBatch::one(features.narrow(0, picture, 1)))
         }
     };
     let tokens = golden.int_tensor("input_ids", &device).narrow(0, row, 1);
@@ -119,14 +119,14 @@ fn rows_of_a_mixed_batch_are_as_they_are_alone() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
-            let together = adapter.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+            let together = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
             let together = logits(&llama, &golden, "input_ids", &together);
             // The same once more, each row with an adapter of its own.
             let features = golden.tensor::<3>("features", &device);
             let prepared = ROWS.map(|row| match row {
                 Some(picture) => {
                     let features = features.clone().narrow(0, picture, 1);
-                    adapter.prepare_seeing(&llama, &Views::one(features))
+                    adapter.prepare_with_images(&llama, &ImageBatch::one(features))
                 }
                 None => adapter.prepare(&llama),
             });
@@ -163,7 +163,7 @@ fn a_zero_image_gate_is_the_text_adapter_bit_for_bit() {
                 let text = AdapterWeights { image: None, ..adapter.clone() };
                 let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
                 for rows in [ROWS, [Some(0); 4], [None; 4]] {
-                    let seeing = adapter.prepare_seeing(&llama, &views(&golden, &rows, &device));
+                    let seeing = adapter.prepare_with_images(&llama, &views(&golden, &rows, &device));
                     let found = logits(&llama, &golden, "input_ids", &seeing);
                     assert_eq!(found.to_data(), expected.to_data(), "{case} {kind} {rows:?}");
                 }
@@ -179,7 +179,7 @@ fn a_row_without_a_picture_is_the_text_adapter_bit_for_bit() {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
             let text = AdapterWeights { image: None, ..adapter.clone() };
             let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
-            let seeing = adapter.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+            let seeing = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
             let found = logits(&llama, &golden, "input_ids", &seeing);
             let row = |all: &Tensor<3>| all.clone().narrow(0, 1, 1).to_data();
             assert_eq!(row(&found), row(&expected), "{kind}");
@@ -197,7 +197,7 @@ fn statistics_center_and_spread_the_features() {
         let plain = condition.clone().with_statistics(&[0.0; 24], &ones);
         let moved = condition.with_statistics(&[2.0; 24], &[4.0; 24]);
         let look =
-            |own: &ImageCondition, features: Tensor<3>| own.look(&Views::one(features)).tokens();
+            |own: &ImageCondition, features: Tensor<3>| own.look(&ImageBatch::one(features)).tokens();
         let expected = look(&plain, features.clone());
         assert_close("tokens", look(&moved, features * 4.0 + 2.0), expected, 1e-5);
     }
@@ -213,7 +213,7 @@ fn a_fresh_adapter_that_sees_is_the_base_bit_for_bit() {
             let again = config(kind).init(&llama, 3, &device).unwrap();
             let data = |own: &AdapterWeights| own.to_data(BaseInfo::default()).unwrap();
             assert_eq!(data(&fresh), data(&again));
-            let seeing = fresh.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+            let seeing = fresh.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
             let found = logits(&llama, &golden, "input_ids", &seeing);
             assert_eq!(found.to_data(), base.to_data(), "{kind}");
         }
@@ -230,13 +230,13 @@ fn an_answer_is_written_with_the_picture_seen_once() {
             let texts = generate(&llama, adapter, prompts, &config).unwrap();
             texts.into_iter().map(|text| text.tokens).collect::<Vec<_>>()
         };
-        let seeing = adapter.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+        let seeing = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
         let together = write(&seeing, &prompts);
         assert_eq!(together[0], together[3]);
         let blind = write(&adapter.prepare(&llama), &prompts[..1]);
         assert_eq!(together[1], blind[0]);
         let features = golden.tensor::<3>("features", &device).narrow(0, 0, 1);
-        let one = write(&adapter.prepare_seeing(&llama, &Views::one(features)), &prompts[..1]);
+        let one = write(&adapter.prepare_with_images(&llama, &ImageBatch::one(features)), &prompts[..1]);
         assert_eq!(together[2], one[0]);
     }
 }
@@ -251,7 +251,7 @@ fn what_sees_is_saved_and_loaded() {
         let loaded = AdapterWeights::load(folder.path(), &llama, &device).unwrap();
         assert_eq!(loaded.config().image, adapter.config().image, "{kind}");
         let answer = |own: &AdapterWeights| {
-            let seeing = own.prepare_seeing(&llama, &views(&golden, &ROWS, &device));
+            let seeing = own.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
             logits(&llama, &golden, "input_ids", &seeing).to_data()
         };
         assert_eq!(answer(&loaded), answer(&adapter), "{kind}");
@@ -287,7 +287,7 @@ fn sizes_that_the_numbers_cannot_fill_are_refused_before_any_memory_is_taken() {
     let mut data = adapter.to_data(BaseInfo::of(llama.config(), None)).unwrap();
     let (width, blocks) = (1 << 16, 1 << 16);
     data.image.as_mut().unwrap().config.form =
-        ImageForm::Queries { count: 4, width, blocks, heads: 2 };
+        ImageProjectorConfig::Queries { count: 4, width, blocks, heads: 2 };
     let error = AdapterWeights::from_data(&data, &sizes, "a".as_ref(), &device).unwrap_err();
     assert!(error.to_string().contains("what sees images: expected matrices of"), "{error}");
 }
@@ -319,7 +319,7 @@ fn files_of_the_original_release_compute_what_its_code_does() {
             let loaded = AnyAdapter::load(&path, &llama, &device).unwrap();
             let AnyAdapter::Single(adapter) = &loaded else { panic!("it is no mix") };
             let views = views(&golden, &[Some(0), Some(1)], &device);
-            let seeing = adapter.prepare_seeing(&llama, &views);
+            let seeing = adapter.prepare_with_images(&llama, &views);
             let found = logits(&llama, &golden, "input_ids", &seeing);
             assert_close(name, found, golden.tensor(name, &device), LOGITS);
 
@@ -327,7 +327,7 @@ fn files_of_the_original_release_compute_what_its_code_does() {
             let folder = tempfile::tempdir().unwrap();
             loaded.save(folder.path(), &llama, "llama-mha").unwrap();
             let again = AdapterWeights::load(folder.path(), &llama, &device).unwrap();
-            let seeing = again.prepare_seeing(&llama, &views);
+            let seeing = again.prepare_with_images(&llama, &views);
             let found = logits(&llama, &golden, "input_ids", &seeing);
             assert_close(name, found, golden.tensor(name, &device), LOGITS);
         }
@@ -339,9 +339,9 @@ fn mixes_add_what_their_parts_see() {
     let device = testing::flex();
     let (llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
     let views = views(&golden, &ROWS, &device);
-    let expected = logits(&llama, &golden, "input_ids", &adapter.prepare_seeing(&llama, &views));
+    let expected = logits(&llama, &golden, "input_ids", &adapter.prepare_with_images(&llama, &views));
     let mix = mix(&[(0.25, &adapter), (0.75, &adapter)]);
     let mix: AnyAdapter = mix.into();
-    let found = logits(&llama, &golden, "input_ids", &mix.prepare_seeing(&llama, &views));
+    let found = logits(&llama, &golden, "input_ids", &mix.prepare_with_images(&llama, &views));
     assert_close("a mix of one adapter with itself", found, expected, 1e-4);
 }

@@ -9,7 +9,7 @@ use adaption_prompt::{
 use burn::tensor::Tensor;
 use llama::Llama;
 use llama::weights::{Bytes, SafetensorsFile};
-use testing::{Golden, assert_close, assert_relative, golden_folder};
+use testing::{Golden, assert_close, assert_close_relative, golden_folder};
 
 use crate::keyed;
 use crate::parity::{GRADIENTS, LOGITS, LOSS, logits, mean_loss};
@@ -57,7 +57,7 @@ pub fn hold(
     assert_close(&what("logits"), found.clone().inner(), expected, LOGITS);
     let loss = mean_loss(found, &golden.rows("labels"));
     let expected = golden.tensor::<1>("loss", &device);
-    assert_relative(&what("loss"), loss.clone().inner(), expected, LOSS);
+    assert_close_relative(&what("loss"), loss.clone().inner(), expected, LOSS);
 
     for (key, found) in keyed::gradients(adapter, &loss.backward()) {
         let (_shape, expected) = golden.floats(&format!("grad.{key}"));
@@ -67,7 +67,7 @@ pub fn hold(
             continue;
         }
         let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
-        assert_relative(&what(&key), tensor(&found), tensor(&expected), GRADIENTS);
+        assert_close_relative(&what(&key), tensor(&found), tensor(&expected), GRADIENTS);
     }
 }
 

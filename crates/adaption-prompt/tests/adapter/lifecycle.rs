@@ -10,7 +10,7 @@ use testing::assert_close;
 use crate::keyed;
 use crate::tiny::open_base;
 use crate::zoo::{
-    answer, branch, distance, everywhere, kinds, logits, on_every_base, opened, plain, zoo,
+    answer, branch, distance, everywhere, kinds, logits, for_each_base, opened, plain, zoo,
 };
 
 #[test]
@@ -54,7 +54,7 @@ fn every_fresh_adapter_is_the_base_bit_for_bit() {
 
 #[test]
 fn everything_in_every_adapter_learns() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         for (name, config) in kinds() {
             let adapter = opened(config, llama, 3, &llama.device().autodiff());
             let scores = logits(llama, &[vec![1, 2, 3, 4, 5]], &adapter.prepare(llama));
@@ -72,7 +72,7 @@ fn everything_in_every_adapter_learns() {
 
 #[test]
 fn every_kind_is_saved_and_loaded_as_it_was() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         for (name, adapter) in zoo(llama) {
             let folder = tempfile::tempdir().unwrap();
             adapter.save(folder.path(), llama, "base").unwrap();
@@ -180,12 +180,12 @@ fn an_adapter_for_another_model_is_refused_unless_it_is_forced() {
         adapter.save(path, &own, "their/base").unwrap();
         assert!(AnyAdapter::load(path, &own, &device).is_ok());
         let error = AnyAdapter::load(path, &alike, &device).unwrap_err();
-        let Error::OtherBase { base, differences, .. } = &error else { panic!("{name}: {error}") };
+        let Error::BaseMismatch { base, differences, .. } = &error else { panic!("{name}: {error}") };
         assert_eq!(base.as_deref(), Some("their/base"));
         assert!(differences[0].starts_with("hash of the norms"), "{error}");
         assert!(AdapterWeights::load(path, &alike, &device).is_err());
         let mut adapters = Adapters::new(&alike);
-        assert!(matches!(adapters.load("it", path), Err(Error::OtherBase { .. })), "{name}");
+        assert!(matches!(adapters.load("it", path), Err(Error::BaseMismatch { .. })), "{name}");
         assert!(adapters.list().is_empty());
 
         let forced = AnyAdapter::load_unchecked(path, &alike, &device).unwrap();

@@ -1,7 +1,7 @@
 //! Mixes: what several adapters add is added.
 
 use adaption_prompt::{
-    AdapterConfig, AdapterWeights, AnyAdapter, BaseInfo, Error, Layers, LoraConfig, Mix, MixPart,
+    AdapterConfig, AdapterWeights, AnyAdapter, BaseInfo, Error, Layers, LoraConfig, Mix, MixComponent,
     V2Config,
 };
 use burn::tensor::{Distribution, Tensor, activation::softmax};
@@ -10,11 +10,11 @@ use testing::assert_close;
 
 use crate::tiny::open_base;
 use crate::zoo::{
-    answer, branch, distance, everywhere, kinds, logits, on_every_base, opened, plain, zoo,
+    answer, branch, distance, everywhere, kinds, logits, for_each_base, opened, plain, zoo,
 };
 
 pub fn mix(parts: &[(f64, &AdapterWeights)]) -> Mix {
-    let part = |(index, &(weight, adapter)): (usize, &(f64, &AdapterWeights))| MixPart {
+    let part = |(index, &(weight, adapter)): (usize, &(f64, &AdapterWeights))| MixComponent {
         name: format!("part{index}"),
         weight,
         adapter: adapter.clone(),
@@ -50,7 +50,7 @@ fn weights_of_zero_are_the_base() {
 
 #[test]
 fn an_adapter_and_its_opposite_are_the_base() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         let rows = [vec![3, 1, 4, 1, 5]];
         let base = logits(llama, &rows, &NoAdapter);
         for (name, adapter) in zoo(llama) {
@@ -68,7 +68,7 @@ fn an_adapter_and_its_opposite_are_the_base() {
 
 #[test]
 fn halves_of_an_adapter_make_it_whole_in_any_order() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         let rows = [vec![3, 1, 4, 1, 5]];
         let zoo = zoo(llama);
         let everything = &zoo.last().unwrap().1;
@@ -203,7 +203,7 @@ fn parts_of_one_adapter_and_of_a_mix_differ_only_where_they_meet() {
 
 #[test]
 fn a_mix_is_saved_and_loaded_whole() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         let zoo = zoo(llama);
         let (scalar, everything) = (&zoo[0].1, &zoo.last().unwrap().1);
         let saved = AnyAdapter::from(mix(&[(0.125, scalar), (-2.5, everything)]));
@@ -215,7 +215,7 @@ fn a_mix_is_saved_and_loaded_whole() {
         };
         for (found, expected) in found.parts.iter().zip(&expected.parts) {
             assert_eq!((&found.name, found.weight), (&expected.name, expected.weight));
-            let numbers = |part: &MixPart| part.adapter.to_data(BaseInfo::default()).unwrap();
+            let numbers = |part: &MixComponent| part.adapter.to_data(BaseInfo::default()).unwrap();
             assert_eq!(numbers(found), numbers(expected), "{case}");
         }
         let before = answer(llama, &saved.prepare(llama));
@@ -237,7 +237,7 @@ fn a_mix_for_another_model_is_refused() {
     let adapter = opened(plain(3, Layers::Last(2)), &own, 1, &device);
     AnyAdapter::from(mix(&[(1.0, &adapter)])).save(folder.path(), &own, "base").unwrap();
     let error = AnyAdapter::load(folder.path(), &alike, &device).unwrap_err();
-    assert!(matches!(error, Error::OtherBase { .. }), "{error}");
+    assert!(matches!(error, Error::BaseMismatch { .. }), "{error}");
     assert!(AnyAdapter::load_unchecked(folder.path(), &alike, &device).is_ok());
 }
 
@@ -246,7 +246,7 @@ fn a_part_whose_name_is_no_folders_is_refused() {
     let llama = open_base("llama-mha", &testing::flex());
     let adapter = opened(plain(3, Layers::Last(2)), &llama, 1, &llama.device());
     for name in ["", "..", "a/b", "../x", ".hidden"] {
-        let part = MixPart { name: name.into(), weight: 1.0, adapter: adapter.clone() };
+        let part = MixComponent { name: name.into(), weight: 1.0, adapter: adapter.clone() };
         let folder = tempfile::tempdir().unwrap();
         let error = AnyAdapter::from(Mix { parts: vec![part] })
             .save(&folder.path().join("mix"), &llama, "base")
@@ -274,7 +274,7 @@ fn mixes_of_every_pair_of_kinds_are_finite() {
 fn a_mix_that_no_folder_can_hold_is_refused() {
     let llama = open_base("llama-mha", &testing::flex());
     let adapter = opened(plain(3, Layers::Last(2)), &llama, 1, &llama.device());
-    let part = |name: &str, weight| MixPart { name: name.into(), weight, adapter: adapter.clone() };
+    let part = |name: &str, weight| MixComponent { name: name.into(), weight, adapter: adapter.clone() };
     for parts in [
         vec![],
         vec![part("one", 1.0), part("one", 2.0)],

@@ -4,8 +4,8 @@
 use crate::tiny::{CASES, open_adapter, open_base, shape};
 use adaption_prompt::{Activation, AdapterWeights, AdaptionPromptConfig, Gate};
 use burn::tensor::{Tensor, activation::log_softmax};
-use llama::{Adapter, DecodingState, Llama, NoAdapter};
-use testing::{Golden, assert_close, assert_relative};
+use llama::{Adapter, KvCache, Llama, NoAdapter};
+use testing::{Golden, assert_close, assert_close_relative};
 
 pub const LOGITS: f64 = 2e-4;
 pub const LOSS: f64 = 1e-5;
@@ -47,7 +47,7 @@ fn check_pass(case: &str, llama: &Llama, adapter: &AdapterWeights, golden: &Gold
 
     let loss = mean_loss(found, &golden.rows(&name("labels")));
     let expected = golden.tensor::<1>(&name("loss"), &plain);
-    assert_relative(&format!("{case} {prefix}loss"), loss.clone().inner(), expected, LOSS);
+    assert_close_relative(&format!("{case} {prefix}loss"), loss.clone().inner(), expected, LOSS);
 
     let gradients = loss.backward();
     let prompts = adapter.prompts.as_ref().unwrap();
@@ -59,11 +59,11 @@ fn check_pass(case: &str, llama: &Llama, adapter: &AdapterWeights, golden: &Gold
         };
         let found = layer.prompt.val().grad(&gradients).expect("prompts learn");
         let expected = golden.tensor::<3>(&key("prompt"), &plain).squeeze_dim::<2>(0);
-        assert_relative(&format!("{case} {}", key("prompt")), found, expected, GRADIENTS);
+        assert_close_relative(&format!("{case} {}", key("prompt")), found, expected, GRADIENTS);
         let found = layer.gate.val().grad(&gradients).expect("gates learn");
         let (_shape, expected) = golden.floats(&key("gate"));
         let expected = Tensor::<1>::from_floats(expected.as_slice(), &plain);
-        assert_relative(&format!("{case} {}", key("gate")), found, expected, GRADIENTS);
+        assert_close_relative(&format!("{case} {}", key("gate")), found, expected, GRADIENTS);
     }
 }
 
@@ -78,7 +78,7 @@ fn base_logits_equal_transformers() {
             assert_close(&format!("{case} base logits"), found.clone(), expected, LOGITS);
             let loss = mean_loss(found, &golden.rows("labels"));
             let expected = golden.tensor::<1>("base_loss", &device);
-            assert_relative(&format!("{case} base loss"), loss, expected, LOSS);
+            assert_close_relative(&format!("{case} base loss"), loss, expected, LOSS);
         }
     }
 }
@@ -133,7 +133,7 @@ fn left_padded_rows_equal_the_reference() {
                 .collect::<Vec<_>>();
             let seq = masks[0].len();
             let mut state =
-                DecodingState::new(llama.config(), padding.clone(), seq, &device).unwrap();
+                KvCache::new(llama.config(), padding.clone(), seq, &device).unwrap();
             let tokens = golden.int_tensor("input_ids", &device);
             let projected = adapter.prepare(&llama);
             let hidden = llama.forward(tokens, Some(&mut state), &projected).unwrap();

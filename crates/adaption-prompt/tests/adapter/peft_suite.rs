@@ -9,12 +9,12 @@ use adaption_prompt::{
 };
 use burn::tensor::TensorData;
 use llama::weights::{Bytes, SafetensorsFile};
-use llama::{DecodingState, GenerationConfig, NoAdapter, Precision, generate};
+use llama::{KvCache, GenerationConfig, NoAdapter, Precision, generate};
 
 use crate::keyed;
 use crate::tiny::{open_base, open_base_in};
 use crate::zoo::{
-    answer, attention_key, distance, everywhere, logits, on_every_base, opened, plain,
+    answer, attention_key, distance, everywhere, logits, for_each_base, opened, plain,
 };
 
 /// Four tokens in the last two layers.
@@ -33,7 +33,7 @@ fn tensors(folder: &Path) -> SafetensorsFile {
 
 #[test]
 fn an_adapter_knows_its_layers_its_length_and_its_size() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         let d_model = llama.config().d_model;
         let mut adapters = Adapters::new(llama);
         adapters.add("default", opened(config(), llama, 1, &llama.device())).unwrap();
@@ -72,7 +72,7 @@ fn only_the_adapter_learns_and_embeddings_need_no_gradient() {
 
 #[test]
 fn a_folder_holds_the_adapter_and_nothing_of_the_base() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         let d_model = llama.config().d_model;
         let adapter = opened(config(), llama, 1, &llama.device());
         let folder = tempfile::tempdir().unwrap();
@@ -100,7 +100,7 @@ fn a_folder_holds_the_adapter_and_nothing_of_the_base() {
 
 #[test]
 fn one_of_several_adapters_is_saved_alone() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         let mut adapters = Adapters::new(llama);
         adapters.add("default", opened(config(), llama, 1, &llama.device())).unwrap();
         let other = plain(6, Layers::Last(1));
@@ -119,7 +119,7 @@ fn one_of_several_adapters_is_saved_alone() {
 #[test]
 fn an_inactive_adapter_is_saved_with_its_own_numbers() {
     // PEFT saves it with the active one's: its issue 3638.
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         let (first, second) = (
             opened(config(), llama, 1, &llama.device()),
             opened(config(), llama, 2, &llama.device()),
@@ -235,7 +235,7 @@ fn scores_with_and_without_a_cache_are_equal() {
         let row = vec![9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4];
         let whole = logits(llama, std::slice::from_ref(&row), &adapter);
         let device = llama.device();
-        let mut state = DecodingState::new(llama.config(), vec![0], row.len(), &device).unwrap();
+        let mut state = KvCache::new(llama.config(), vec![0], row.len(), &device).unwrap();
         for (position, &token) in row.iter().enumerate() {
             let tokens = llama.tokens(&[vec![token]]).unwrap();
             let hidden = llama.forward(tokens, Some(&mut state), &adapter).unwrap();
@@ -248,7 +248,7 @@ fn scores_with_and_without_a_cache_are_equal() {
 
 #[test]
 fn a_half_precision_base_answers_nearly_the_same() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         for precision in [Precision::BF16, Precision::F16] {
             let half = open_base_in(precision, case, &llama.device());
             let adapter = opened(config(), llama, 1, &llama.device());
@@ -300,7 +300,7 @@ fn duplicate_and_unknown_names_are_errors() {
 
 #[test]
 fn more_layers_than_the_model_has_are_refused() {
-    on_every_base(|case, llama| {
+    for_each_base(|case, llama| {
         let layers = llama.config().n_layers;
         let config = AdapterConfig::from(plain(4, Layers::Last(layers + 1)));
         let error = config.init(llama, 0, &llama.device()).unwrap_err();

@@ -3,7 +3,7 @@
 use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Gate, Init, Layers};
 use burn::tensor::Tensor;
 use llama::architecture::KNOWN;
-use llama::{Branch, DecodingState, Llama, LlamaConfig, NoAdapter, Positions};
+use llama::{BranchPoint, KvCache, Llama, LlamaConfig, NoAdapter, Positions};
 use proptest::prelude::*;
 use testing::assert_close;
 
@@ -18,12 +18,12 @@ fn config() -> impl Strategy<Value = LlamaConfig> {
     (family, heads, sizes, window).prop_map(|(family, heads, sizes, window)| {
         let (n_kv_heads, group, half) = heads;
         let (n_layers, d_model, d_ff) = sizes;
-        let (sliding_window, full_layers) = window;
+        let (sliding_window, full_attention_layers) = window;
         let base = KNOWN[family].base();
         let (n_heads, head_dim) = (n_kv_heads * group, 2 * half);
         let d_model = match base.branch {
-            Branch::BeforeOutput => d_model,
-            Branch::AfterOutput => n_heads * head_dim,
+            BranchPoint::BeforeOutput => d_model,
+            BranchPoint::AfterOutput => n_heads * head_dim,
         };
         LlamaConfig {
             n_layers,
@@ -35,7 +35,7 @@ fn config() -> impl Strategy<Value = LlamaConfig> {
             vocab_size: seeded::VOCAB,
             max_positions: 16,
             sliding_window,
-            full_layers,
+            full_attention_layers,
             ..base
         }
     })
@@ -76,7 +76,7 @@ proptest! {
             let rows = rows.map(|(text, &padding)| [&vec![0; padding][..], text].concat());
             let tokens = llama.tokens(&rows.collect::<Vec<_>>()).unwrap();
 
-            let mut state = DecodingState::new(&config, padding.clone(), seq, &device).unwrap();
+            let mut state = KvCache::new(&config, padding.clone(), seq, &device).unwrap();
             let mut pieces = Vec::new();
             let mut from = 0;
             for len in std::iter::once(first.min(seq)).chain(std::iter::repeat(1)) {
@@ -118,7 +118,7 @@ proptest! {
         let llama = seeded::model(config.clone(), &device);
         let text = seeded::tokens(3, len);
         let tokens = llama.tokens(&[[&vec![9; pad][..], &text].concat()]).unwrap();
-        let mut state = DecodingState::new(&config, vec![pad], pad + len, &device).unwrap();
+        let mut state = KvCache::new(&config, vec![pad], pad + len, &device).unwrap();
         let padded = llama.forward(tokens, Some(&mut state), &NoAdapter).unwrap();
         let found = padded.narrow(1, pad, len);
         assert_close("padded", found, alone(&llama, &text, &NoAdapter), 1e-4);

@@ -1,7 +1,7 @@
 //! A batch in which each row has an adapter of its own, or none: every row is as it is alone.
 
-use adaption_prompt::{AdapterWeights, Adapters, Mix, MixPart, Prepared, RowAdapters};
-use llama::{Adapter, DecodingState, GenerationConfig, Llama, NoAdapter, generate};
+use adaption_prompt::{AdapterWeights, Adapters, Mix, MixComponent, Prepared, RowAdapters};
+use llama::{Adapter, KvCache, GenerationConfig, Llama, NoAdapter, generate};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use testing::assert_close;
@@ -15,7 +15,7 @@ const BASES: [&str; 4] = ["llama-gqa-tied", "llama-bias", "llama-headdim16", "mi
 /// One of each kind, and a mix of three.
 fn prepared(llama: &Llama) -> Vec<Prepared> {
     let zoo = zoo(llama);
-    let part = |weight, (name, adapter): &(&str, AdapterWeights)| MixPart {
+    let part = |weight, (name, adapter): &(&str, AdapterWeights)| MixComponent {
         name: (*name).into(),
         weight,
         adapter: adapter.clone(),
@@ -75,7 +75,7 @@ fn every_padded_row_scores_as_it_does_alone() {
         let tokens = llama.tokens(&padded.collect::<Vec<_>>()).unwrap();
         let device = llama.device();
         let mut state =
-            DecodingState::new(llama.config(), padding.clone(), width, &device).unwrap();
+            KvCache::new(llama.config(), padding.clone(), width, &device).unwrap();
         let hidden = llama.forward(tokens, Some(&mut state), &adapters).unwrap();
         let found = llama.logits(hidden, &adapters);
         for (row, ((own, tokens), padding)) in rows.iter().zip(padding).enumerate() {

@@ -23,7 +23,7 @@ pub fn everywhere(check: impl Fn(&str, &Llama)) {
 }
 
 /// As [`everywhere`], on one device: for what no device can change.
-pub fn on_every_base(check: impl Fn(&str, &Llama)) {
+pub fn for_each_base(check: impl Fn(&str, &Llama)) {
     for case in BASES {
         check(case, &open_base(case, &testing::flex()));
     }

@@ -4,11 +4,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use llama::NoAdapter;
 use serde::Serialize;
 use train::{
-    Accuracy, ByPictures, Choosing, Confusion, Difference, Instruction, RowCounts, RowReport,
-    by_tag, choose, clusters_by_image, majority, majority_overall, right_choices,
+    Accuracy, BatchAdapter, Choosing, ConfusionMatrix, PairedDifference, Instruction, RowCounts, RowReport,
+    by_tag, choose, clusters_by_image, majority, global_majority_baseline, correct_choices,
 };
 
-use super::{Args, Subject};
+use super::{Args, EvaluatedAdapter};
 use crate::error::Error;
 use crate::failure::Result;
 use crate::model::Base;
@@ -31,7 +31,7 @@ struct Model {
     #[serde(flatten)]
     all: Rated,
     by_tag: Vec<(String, Rated)>,
-    confusion: Vec<(String, Confusion)>,
+    confusion: Vec<(String, ConfusionMatrix)>,
     /// Which rows were right; `right` is their number.
     by_row: Vec<bool>,
 }
@@ -50,7 +50,7 @@ struct Compared {
     first: String,
     second: String,
     #[serde(flatten)]
-    difference: Difference,
+    difference: PairedDifference,
 }
 
 impl From<Accuracy> for Rated {
@@ -67,7 +67,7 @@ impl Report {
         rows: &[Instruction],
         report: &RowReport,
         train_rows: &[Instruction],
-        subjects: &[Subject],
+        subjects: &[EvaluatedAdapter],
     ) -> Result<Self> {
         if let Some(row) = rows.iter().find(|row| row.options.is_empty()) {
             return Err(Error::Usage {
@@ -82,24 +82,24 @@ impl Report {
         let tokenizer = base.source.tokenizer()?;
         let mut models = Vec::new();
         if !train_rows.is_empty() {
-            let always = majority_overall(train_rows, rows);
+            let always = global_majority_baseline(train_rows, rows);
             models.push(Model::of("most common answer", rows, always, None));
             let of_question = majority(train_rows, rows);
             models.push(Model::of("most common of the question", rows, of_question, None));
         }
-        let mut ask = |name: &str, adapter: &dyn ByPictures| -> Result {
+        let mut ask = |name: &str, adapter: &dyn BatchAdapter| -> Result {
             let bar = progress(name, rows.len());
             let mut progress = |more: usize| bar.inc(more as u64);
             let batch = args.batch_size.into();
             let llama = &base.llama;
             let chosen = choose(llama, adapter, &tokenizer, rows, choosing, batch, &mut progress)?;
             bar.finish_and_clear();
-            let right = right_choices(rows, &chosen);
+            let right = correct_choices(rows, &chosen);
             models.push(Model::of(name, rows, right, Some(&chosen)));
             Ok(())
         };
         ask("base", &NoAdapter)?;
-        for Subject { name, adapter } in subjects {
+        for EvaluatedAdapter { name, adapter } in subjects {
             ask(name, adapter)?;
         }
         let clusters = clusters_by_image(rows);
@@ -109,7 +109,7 @@ impl Report {
         let differences = pairs.map(|pair| Compared {
             first: pair[0].name.clone(),
             second: pair[1].name.clone(),
-            difference: Difference::new(&pair[0].by_row, &pair[1].by_row, &clusters),
+            difference: PairedDifference::new(&pair[0].by_row, &pair[1].by_row, &clusters),
         });
         let differences = differences.collect();
         let mut images = rows.iter().filter_map(|row| row.image.as_deref()).collect::<Vec<_>>();
@@ -141,7 +141,7 @@ impl Report {
         }
         for Compared { first, second, difference } in &self.differences {
             let (low, high) = difference.interval;
-            let sure = if difference.is_clear() { "" } else { " (may be chance)" };
+            let sure = if difference.is_significant() { "" } else { " (may be chance)" };
             text += &format!(
                 "{second} minus {first}: {:+.1} points, 95 %: {:+.1} to {:+.1}{sure}\n",
                 difference.mean * 100.0,
@@ -186,7 +186,7 @@ impl Model {
                     let given = option.and_then(|option| row.options.get(option));
                     (row.output.as_str(), given.map(String::as_str))
                 });
-                (kind.unwrap_or("all").to_owned(), Confusion::count(answers))
+                (kind.unwrap_or("all").to_owned(), ConfusionMatrix::count(answers))
             })
         });
         let confusion = confusion.collect();

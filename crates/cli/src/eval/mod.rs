@@ -9,19 +9,19 @@ use clap::ValueEnum;
 use llama::{Llama, NoAdapter, Tokenizer};
 use serde::Serialize;
 use train::{
-    ByPictures, Choosing, Example, Fitted, Instruction, Pictures, RowCounts, RowReport, Rows,
-    ScienceQa, Seeing, answer_rows, evaluate_loss, exact_match,
+    BatchAdapter, Choosing, Example, TruncationCounts, Instruction, Pictures, RowCounts, RowReport, Rows,
+    ScienceQa, MultimodalAdapter, generate_responses, evaluate_loss, exact_match,
 };
 use vision::EncoderInfo;
 
 use crate::adapters::AdapterArgs;
 use crate::error::Error;
 use crate::failure::{Doing, Result};
-use crate::images::{EncoderArgs, RowImageArgs, tell_unseen};
+use crate::images::{EncoderArgs, RowImageArgs, warn_ignored_images};
 use crate::model::{Base, ModelArgs};
 use crate::output::{self, note};
-use crate::recipe::{self, BuiltIn};
-use crate::rows::RowArgs;
+use crate::recipe::{self, BuiltInDataset};
+use crate::rows::DataArgs;
 
 /// Measure how well a model follows instructions: loss, perplexity and exact match; or how often it
 /// takes the right one of several options.
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
     #[command(flatten)]
-    reading: RowArgs,
+    reading: DataArgs,
     /// What is measured: how well answers are followed; or multiple choice, of any rows with
     /// `options` or of a ScienceQA folder.
     #[arg(long, value_enum, default_value_t)]
@@ -99,9 +99,9 @@ enum ChooseBy {
 }
 
 /// An adapter that is measured, with the images that it sees.
-struct Subject<'a> {
+struct EvaluatedAdapter<'a> {
     name: String,
-    adapter: Seeing<'a>,
+    adapter: MultimodalAdapter<'a>,
 }
 
 #[derive(Serialize)]
@@ -133,7 +133,7 @@ struct Scores {
 /// Measures and reports.
 pub fn run(args: &Args) -> Result {
     if args.data.is_empty() {
-        recipe::need_data(&args.model, "--data")?;
+        recipe::require_data(&args.model, "--data")?;
     }
     let Rows { mut rows, mut report } = args.rows(&args.data)?;
     let train_rows = args.reading.read_all(&args.train_data, args.images(), "train", &note)?.rows;
@@ -141,7 +141,7 @@ pub fn run(args: &Args) -> Result {
     // Before the work begins: a wrong adapter should not cost the base's measurement.
     let adapters = args.adapters.load(&base)?;
     if args.data.is_empty() {
-        rows = BuiltIn::of(sees(&adapters)?).test()?;
+        rows = BuiltInDataset::of(sees(&adapters)?).test()?;
     }
     rows.truncate(args.max_rows.map_or(usize::MAX, |most| most as usize));
     let eyes = Eyes::open(args, &adapters, &mut rows, &mut report, &base)?;
@@ -210,7 +210,7 @@ impl Args {
         tokenizer: &Tokenizer,
         examples: &[Example],
         rows: &[Instruction],
-        adapter: &dyn ByPictures,
+        adapter: &dyn BatchAdapter,
     ) -> Result<Scores> {
         let Base { llama, .. } = base;
         let batch = usize::from(self.batch_size);
@@ -218,7 +218,7 @@ impl Args {
         let found = if self.no_exact_match {
             None
         } else {
-            let answers = answer_rows(llama, adapter, tokenizer, rows, batch, &mut |_| {})?;
+            let answers = generate_responses(llama, adapter, tokenizer, rows, batch, &mut |_| {})?;
             Some(exact_match(rows, &answers).share())
         };
         Ok(Scores { loss: loss.loss, perplexity: loss.perplexity(), exact_match: found })
@@ -263,17 +263,17 @@ impl Eyes {
             });
         }
         if known.is_empty() {
-            tell_unseen(rows, &note);
+            warn_ignored_images(rows, &note);
         }
         Ok(Self { known, places })
     }
 
-    fn subjects<'a>(&'a self, adapters: &Adapters, llama: &'a Llama) -> Result<Vec<Subject<'a>>> {
+    fn subjects<'a>(&'a self, adapters: &Adapters, llama: &'a Llama) -> Result<Vec<EvaluatedAdapter<'a>>> {
         let subjects = adapters.list().into_iter().zip(&self.places);
         let subject = |(Status { name, .. }, place): (Status, &Option<usize>)| {
             let pictures = place.map(|place| &self.known[place].1);
-            let adapter = Seeing::new(llama, adapters.get(&name)?.clone(), pictures);
-            Ok(Subject { name, adapter })
+            let adapter = MultimodalAdapter::new(llama, adapters.get(&name)?.clone(), pictures);
+            Ok(EvaluatedAdapter { name, adapter })
         };
         subjects.map(subject).collect()
     }
@@ -285,7 +285,7 @@ impl Report {
         base: &Base,
         rows: &[Instruction],
         report: &RowReport,
-        subjects: &[Subject],
+        subjects: &[EvaluatedAdapter],
     ) -> Result<Self> {
         let tokenizer = base.source.tokenizer()?;
         let context = base.llama.config().max_positions;
@@ -293,8 +293,8 @@ impl Report {
         let (examples, fitted) = Example::encode_all(rows, &tokenizer, max_len)?;
         let mut counts = RowCounts::default();
         counts.add_report(report);
-        counts.add_fitted(fitted);
-        let Fitted { truncated, dropped, .. } = fitted;
+        counts.add_truncation(fitted);
+        let TruncationCounts { truncated, dropped, .. } = fitted;
         if truncated + dropped > 0 {
             note(&format!(
                 "{truncated} rows were cut at {max_len} tokens; {dropped} count as answered wrongly and \
@@ -303,10 +303,10 @@ impl Report {
         }
         let labels = examples.iter().map(Example::n_labels).sum();
         let measure =
-            |adapter: &dyn ByPictures| args.scores(base, &tokenizer, &examples, rows, adapter);
+            |adapter: &dyn BatchAdapter| args.scores(base, &tokenizer, &examples, rows, adapter);
         let base_scores = measure(&NoAdapter).doing(|| "measuring the base".into())?;
         let mut measured = Vec::new();
-        for Subject { name, adapter } in subjects {
+        for EvaluatedAdapter { name, adapter } in subjects {
             let scores = measure(adapter);
             let scores = scores.doing(|| format!("measuring the adapter {name}"))?;
             measured.push(Named { name: name.clone(), scores });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::files::peft::{PICKLE_FILE, TENSORS_FILE};
 use adaption_prompt::files::{self, Format};
 use adaption_prompt::{
-    Activation, AdapterSummary, Fusion, Gate, ImageConfig, ImageForm, LayerSummary, LoraSummary,
+    Activation, AdapterSummary, Fusion, Gate, ImageConfig, ImageProjectorConfig, PromptLayerSummary, LoraSummary,
     PromptSummary, Scale, V2Summary,
 };
 use indicatif::{HumanBytes, HumanCount};
@@ -123,7 +123,7 @@ impl fmt::Display for AdapterReport {
         writeln!(f, "on disk     {}", HumanBytes(self.bytes))?;
         let Some(prompts) = prompts else { return Ok(()) };
         writeln!(f, "\nlayer  gate min  gate max  gate mean  prompt rms")?;
-        for LayerSummary { layer, gates, prompt_rms } in &prompts.layers {
+        for PromptLayerSummary { layer, gates, prompt_rms } in &prompts.layers {
             let Spread { min, max, mean } = Spread::of(gates);
             writeln!(f, "{layer:5}  {min:8.4}  {max:8.4}  {mean:9.4}  {prompt_rms:10.4}")?;
         }
@@ -133,8 +133,8 @@ impl fmt::Display for AdapterReport {
 
 fn write_image(f: &mut fmt::Formatter<'_>, image: &ImageConfig) -> fmt::Result {
     let tokens = match image.form {
-        ImageForm::Global { hidden } => format!("one token of the whole image, width {hidden}"),
-        ImageForm::Queries { count, width, blocks, heads } => {
+        ImageProjectorConfig::Global { hidden } => format!("one token of the whole image, width {hidden}"),
+        ImageProjectorConfig::Queries { count, width, blocks, heads } => {
             format!("{count} queries in {blocks} blocks of width {width} and {heads} heads")
         }
     };

@@ -9,7 +9,7 @@ use llama::gguf::{GgufFile, Summary};
 use serde::Serialize;
 
 use super::model::{Memory, sizes};
-use super::tensors::{Table, TensorLine};
+use super::tensors::{Table, TensorEntry};
 
 #[derive(Debug, Serialize)]
 pub struct GgufReport {
@@ -25,7 +25,7 @@ pub struct GgufReport {
     memory: Option<Memory>,
     chat_template: bool,
     metadata: serde_json::Map<String, serde_json::Value>,
-    tensors: Vec<TensorLine>,
+    tensors: Vec<TensorEntry>,
 }
 
 impl GgufReport {
@@ -35,7 +35,7 @@ impl GgufReport {
             Err(error) => (None, Some(error.to_string())),
         };
         let Summary { version, metadata, tensors, n_parameters, len_bytes } = file.summary();
-        let tensors = tensors.into_iter().map(|tensor| TensorLine {
+        let tensors = tensors.into_iter().map(|tensor| TensorEntry {
             name: tensor.name,
             dtype: tensor.block_type.to_lowercase(),
             shape: tensor.shape,

@@ -15,7 +15,7 @@ use llama::gguf::GgufFile;
 use llama::weights::{Bytes, FileKind, WeightFile};
 use serde::Serialize;
 
-use crate::adapters::note_unknown;
+use crate::adapters::warn_unknown_settings;
 use crate::error::Error;
 use crate::failure::Result;
 use crate::known::KnownModel;
@@ -81,18 +81,18 @@ fn look(path: &Path) -> Result<Report> {
     };
     let extension = path.extension().and_then(|extension| extension.to_str());
     if !path.exists() {
-        return Err(Error::NothingThere { path: path.into() }.into());
+        return Err(Error::PathNotFound { path: path.into() }.into());
     }
     // Files of tensors are shown as such, even if they are an adapter's.
     let is_tensors = extension.is_some_and(|end| ["bin", "safetensors"].contains(&end));
     let detected = if is_tensors { None } else { Some(Format::detect(path)) };
-    if let Some(Err(error @ adaption_prompt::Error::AdaptersInside { .. })) = detected {
+    if let Some(Err(error @ adaption_prompt::Error::AdaptersInSubfolders { .. })) = detected {
         return Err(error.into());
     }
     let is_adapter = [CONFIG_FILE, SETTINGS_FILE].iter().any(|file| path.join(file).exists())
         || matches!(detected, Some(Ok(_)));
     Ok(if is_adapter {
-        note_unknown(path);
+        warn_unknown_settings(path);
         match MixReport::read(path)? {
             Some(report) => Report::Mix(report),
             None => Report::Adapter(AdapterReport::read(path)?),
@@ -117,7 +117,7 @@ fn look(path: &Path) -> Result<Report> {
             let report = FileReport::new(path, &[file]);
             if is_torch { Report::Torch(report) } else { Report::Safetensors(report) }
         } else {
-            return Err(Error::NothingKnown { path: path.into() }.into());
+            return Err(Error::UnknownFileKind { path: path.into() }.into());
         }
     })
 }

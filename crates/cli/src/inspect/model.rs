@@ -12,7 +12,7 @@ use llama::weights::{
 use llama::{LlamaConfig, ModelSource, Positions, RopeScaling};
 use serde::Serialize;
 
-use super::tensors::{FileReport, Table, TensorLine};
+use super::tensors::{FileReport, Table, TensorEntry};
 use crate::failure::Result;
 use crate::model::{built_in, built_in_source};
 
@@ -28,7 +28,7 @@ pub struct ModelReport {
     chat_template: bool,
     /// What the config asks for and the weights do not have, or the other way round.
     misfits: Option<String>,
-    tensors: Vec<TensorLine>,
+    tensors: Vec<TensorEntry>,
 }
 
 impl ModelReport {

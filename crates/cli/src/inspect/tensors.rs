@@ -11,7 +11,7 @@ use serde::Serialize;
 
 /// One tensor.
 #[derive(Debug, Clone, Serialize)]
-pub struct TensorLine {
+pub struct TensorEntry {
     pub name: String,
     pub dtype: String,
     pub shape: Vec<usize>,
@@ -24,7 +24,7 @@ pub struct FileReport {
     pub path: PathBuf,
     pub parameters: usize,
     pub bytes: u64,
-    pub tensors: Vec<TensorLine>,
+    pub tensors: Vec<TensorEntry>,
 }
 
 impl FileReport {
@@ -32,7 +32,7 @@ impl FileReport {
         let lines = files.iter().flat_map(|file| {
             let (shapes, dtypes) = (file.shapes(), file.dtypes());
             let line =
-                |(name, shape): (String, Vec<usize>)| TensorLine::new(&name, dtypes[&name], &shape);
+                |(name, shape): (String, Vec<usize>)| TensorEntry::new(&name, dtypes[&name], &shape);
             shapes.into_iter().map(line).collect::<Vec<_>>()
         });
         let bytes = files.iter().map(WeightFile::len_bytes).sum();
@@ -43,18 +43,18 @@ impl FileReport {
     pub fn meta(source: &MetaSource) -> Self {
         let dtypes = source.dtypes();
         let shapes = source.shapes().iter();
-        let lines = shapes.map(|(name, shape)| TensorLine::new(name, dtypes[name], shape));
+        let lines = shapes.map(|(name, shape)| TensorEntry::new(name, dtypes[name], shape));
         let bytes = source.files().iter().map(TorchFile::len_bytes).sum();
         Self::of(source.path(), bytes, lines.collect())
     }
 
-    fn of(path: &Path, bytes: u64, tensors: Vec<TensorLine>) -> Self {
+    fn of(path: &Path, bytes: u64, tensors: Vec<TensorEntry>) -> Self {
         let sizes = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>());
         Self { path: path.into(), parameters: sizes.sum(), bytes, tensors }
     }
 }
 
-impl TensorLine {
+impl TensorEntry {
     fn new(name: &str, dtype: ElementType, shape: &[usize]) -> Self {
         let dtype = dtype.to_string().to_lowercase();
         Self { name: name.into(), dtype, shape: shape.to_vec() }
@@ -71,11 +71,11 @@ impl fmt::Display for FileReport {
 }
 
 /// Writes tensors, with `*` for the numbers in their names where all else is equal.
-pub struct Table<'a>(pub &'a [TensorLine]);
+pub struct Table<'a>(pub &'a [TensorEntry]);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines: Vec<(String, &TensorLine, usize)> = Vec::new();
+        let mut lines: Vec<(String, &TensorEntry, usize)> = Vec::new();
         for tensor in self.0 {
             let pattern = pattern(&tensor.name);
             let alike = lines.iter_mut().find(|(other, line, _)| {
@@ -87,7 +87,7 @@ impl fmt::Display for Table<'_> {
             }
         }
         writeln!(f, "\ntensors ({})", self.0.len())?;
-        let name = |pattern: &str, line: &TensorLine, count: usize| {
+        let name = |pattern: &str, line: &TensorEntry, count: usize| {
             // Names come from files: control characters must not reach the terminal.
             let name = if count > 1 { pattern } else { &line.name };
             name.escape_debug().to_string()
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn layers_that_are_alike_share_a_line() {
-        let line = |name: &str, rows| TensorLine {
+        let line = |name: &str, rows| TensorEntry {
             name: name.into(),
             dtype: "f32".into(),
             shape: vec![rows, 2],

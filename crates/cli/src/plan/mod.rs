@@ -64,34 +64,34 @@ struct Report {
     labels: usize,
     new_tokens: usize,
     recompute: bool,
-    devices: Vec<DeviceReport>,
+    devices: Vec<DevicePlan>,
 }
 
 /// A device with what it has, if that is known, and what it would need.
 #[derive(Debug, Serialize)]
-struct DeviceReport {
+struct DevicePlan {
     device: String,
     /// Bytes.
     memory: Option<u64>,
     /// Whether plans for such devices were held against measured peaks.
     measured: bool,
-    training: Need,
-    answering: Need,
+    training: MemoryEstimate,
+    answering: MemoryEstimate,
 }
 
 #[derive(Debug, Serialize)]
-struct Need {
+struct MemoryEstimate {
     #[serde(flatten)]
     plan: MemoryPlan,
     total: u64,
     /// `None` where it is not known what there is.
     fits: Option<bool>,
-    changes: Vec<Offer>,
+    changes: Vec<SuggestedChange>,
 }
 
 /// A change that saves memory.
 #[derive(Debug, Serialize)]
-struct Offer {
+struct SuggestedChange {
     /// The option that makes it.
     change: String,
     /// Bytes that it would take then.
@@ -102,7 +102,7 @@ struct Offer {
     fits: bool,
 }
 
-impl From<Saving> for Offer {
+impl From<Saving> for SuggestedChange {
     fn from(Saving { change, total, saves, fits }: Saving) -> Self {
         let change = match change {
             Change::Recompute => "--recompute".into(),
@@ -133,8 +133,8 @@ pub fn run(args: &Args) -> Result {
         let device = traits(backend);
         let need = |request: &Request| need(&Request { device, ..request.clone() }, memory);
         let (training, answering) = (need(&training)?, need(&answering)?);
-        let measured = backend.plans_measured;
-        Ok(DeviceReport { device: name, memory, measured, training, answering })
+        let measured = backend.memory_plan_measured;
+        Ok(DevicePlan { device: name, memory, measured, training, answering })
     });
     let report = Report {
         model: source.path().display().to_string(),
@@ -152,12 +152,12 @@ pub fn run(args: &Args) -> Result {
     output::print(&report.to_string())
 }
 
-fn need(request: &Request, memory: Option<u64>) -> Result<Need> {
-    let plan = MemoryPlan::new(request).map_err(Failure::of_usage)?;
+fn need(request: &Request, memory: Option<u64>) -> Result<MemoryEstimate> {
+    let plan = MemoryPlan::new(request).map_err(Failure::as_usage)?;
     let total = plan.total();
     let fits = memory.map(|memory| total <= memory);
-    let changes = savings(request, memory).into_iter().map(Offer::from).collect();
-    Ok(Need { plan, total, fits, changes })
+    let changes = savings(request, memory).into_iter().map(SuggestedChange::from).collect();
+    Ok(MemoryEstimate { plan, total, fits, changes })
 }
 
 impl Args {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use indicatif::HumanBytes;
 
-use super::{DeviceReport, Need, Offer, Report};
+use super::{DevicePlan, MemoryEstimate, SuggestedChange, Report};
 
 /// Width of the first column, and of those of the devices.
 const LABEL: usize = 20;
@@ -12,7 +12,7 @@ const COLUMN: usize = 14;
 
 /// Writes a row of a table: its name, and what each device has there.
 type Line<'a> =
-    &'a dyn Fn(&mut fmt::Formatter<'_>, &str, &dyn Fn(&DeviceReport) -> String) -> fmt::Result;
+    &'a dyn Fn(&mut fmt::Formatter<'_>, &str, &dyn Fn(&DevicePlan) -> String) -> fmt::Result;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,7 +46,7 @@ impl Report {
     fn table(
         &self,
         f: &mut fmt::Formatter<'_>,
-        need: impl Fn(&DeviceReport) -> &Need,
+        need: impl Fn(&DevicePlan) -> &MemoryEstimate,
     ) -> fmt::Result {
         let line: Line = &|f, name, cell| {
             write!(f, "  {name:LABEL$}")?;
@@ -58,7 +58,7 @@ impl Report {
         line(f, "", &|device| device.device.clone())?;
         let names = need(&self.devices[0]).plan.rows();
         for (index, (name, _)) in names.into_iter().enumerate() {
-            let bytes = |device: &DeviceReport| need(device).plan.rows()[index].1;
+            let bytes = |device: &DevicePlan| need(device).plan.rows()[index].1;
             if self.devices.iter().any(|device| bytes(device) > 0) {
                 line(f, name, &|device| HumanBytes(bytes(device)).to_string())?;
             }
@@ -74,9 +74,9 @@ impl Report {
         &self,
         f: &mut fmt::Formatter<'_>,
         line: Line,
-        need: &dyn Fn(&DeviceReport) -> &Need,
+        need: &dyn Fn(&DevicePlan) -> &MemoryEstimate,
     ) -> fmt::Result {
-        let too_much = |device: &DeviceReport| need(device).fits == Some(false);
+        let too_much = |device: &DevicePlan| need(device).fits == Some(false);
         let names = self.devices.iter().filter(|device| too_much(device));
         let names = names.map(|device| device.device.as_str()).collect::<Vec<_>>();
         if names.is_empty() {
@@ -88,7 +88,7 @@ impl Report {
             names.join(", ")
         )?;
         let all = self.devices.iter().flat_map(|device| &need(device).changes);
-        let mut changes: Vec<&Offer> = Vec::new();
+        let mut changes: Vec<&SuggestedChange> = Vec::new();
         for change in all {
             if changes.iter().all(|known| known.change != change.change) {
                 changes.push(change);

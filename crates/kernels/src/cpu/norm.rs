@@ -49,7 +49,7 @@ pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], epsilon: f32, out: &mut
 ///
 /// # Panics
 /// If lengths do not fit.
-pub fn rms_norm_back(
+pub fn rms_norm_backward(
     level: Level,
     x: &[f32],
     weight: &[f32],

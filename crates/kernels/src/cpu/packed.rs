@@ -32,7 +32,7 @@ pub enum Format {
 /// A matrix of 8 or 4 bits on its way into panels: `scale * (quant - zero)`, or
 /// `scale * quant + min`.
 #[derive(Debug, Clone)]
-pub struct BlockMatrix<'a> {
+pub struct QuantizedMatrix<'a> {
     /// One a byte, row by row.
     pub quants: &'a [u8],
     /// One for each block of a row.
@@ -170,8 +170,8 @@ impl Packed {
     ///
     /// # Panics
     /// If lengths do not fit the shape, or rows are no whole blocks.
-    pub fn from_blocks(matrix: &BlockMatrix, [rows, columns]: [usize; 2]) -> Self {
-        let BlockMatrix { quants, scales, mins, zero, bits, block_len } = *matrix;
+    pub fn from_blocks(matrix: &QuantizedMatrix, [rows, columns]: [usize; 2]) -> Self {
+        let QuantizedMatrix { quants, scales, mins, zero, bits, block_len } = *matrix;
         assert!(columns.is_multiple_of(block_len), "rows are whole blocks");
         let blocks = columns / block_len;
         assert_eq!(quants.len(), rows * columns, "numbers of a matrix of {rows} x {columns}");
@@ -261,7 +261,7 @@ impl Packed {
     }
 
     /// The whole matrix in f32, row by row.
-    pub fn to_rows(&self) -> Vec<f32> {
+    pub fn to_dense(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.rows * self.columns];
         for (row, to) in values.chunks_exact_mut(self.columns.max(1)).enumerate() {
             self.read_row(row, to);

@@ -9,7 +9,7 @@
 //! weight comes from memory once, whatever the number of rows. Products of a few rows take another
 //! way: `few_rows.rs`.
 
-use super::bf16::Way;
+use super::bf16::Bf16Kernel;
 use super::few_rows;
 use super::packed::{PANEL, Packed};
 use super::simd::{Level, dispatch};
@@ -64,7 +64,7 @@ pub fn product(level: Level, input: &[f32], weights: &[&Packed], out: &mut [f32]
     if n <= few_rows::MOST {
         return few_rows::product(level, input, &places, width, out, add);
     }
-    if let Some(way) = Way::of(level, &places) {
+    if let Some(way) = Bf16Kernel::of(level, &places) {
         return way.product(input, &places, width, out, add);
     }
     let total = places.iter().map(|place| place.weight.panels()).sum();
@@ -99,7 +99,7 @@ pub fn product_back(
     let n = d_out.len() / terms;
     assert_eq!(d_out.len(), n * terms, "a gradient of whole rows of {terms}");
     assert_eq!(d_input.len(), n * columns, "an input of {n} rows of {columns}");
-    if let Some(way) = Way::of(level, &places).filter(|_| n > few_rows::MOST) {
+    if let Some(way) = Bf16Kernel::of(level, &places).filter(|_| n > few_rows::MOST) {
         return way.product_back(d_out, &places, terms, d_input, add);
     }
     let total = columns.div_ceil(PANEL);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::packed::{BlockMatrix, Format, Packed};
+use super::packed::{QuantizedMatrix, Format, Packed};
 use super::product::{product, product_back};
 use super::simd::Level;
 
@@ -37,7 +37,7 @@ fn packed(kind: Kind, seed: u64, [rows, columns]: [usize; 2]) -> Packed {
             let mins = with_mins.then_some(&mins[..]);
             let zero = if with_mins { 0 } else { 1 << (bits - 1) };
             let matrix =
-                BlockMatrix { quants: &quants, scales: &scales, mins, zero, bits, block_len };
+                QuantizedMatrix { quants: &quants, scales: &scales, mins, zero, bits, block_len };
             Packed::from_blocks(&matrix, [rows, columns])
         }
     }
@@ -55,7 +55,7 @@ pub(super) fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
 fn check(kind: Kind, n: usize, rows: &[usize], columns: usize, add: bool) {
     let weights = (1..).zip(rows).map(|(seed, &rows)| packed(kind, seed, [rows, columns]));
     let weights = weights.collect::<Vec<_>>();
-    let dense = weights.iter().map(Packed::to_rows).collect::<Vec<_>>();
+    let dense = weights.iter().map(Packed::to_dense).collect::<Vec<_>>();
     let weights = weights.iter().collect::<Vec<_>>();
     let width = rows.iter().sum::<usize>();
     let (mut input, mut gradient) = (noise(77, n * columns), noise(78, n * width));
@@ -120,7 +120,7 @@ fn every_kind_gives_both_products() {
 fn a_matrix_without_rows_or_columns_to_spare_is_read_back_as_it_was() {
     let values = noise(3, 5 * 6);
     let packed = Packed::new(&values, [5, 6], Format::F32);
-    assert_eq!(packed.to_rows(), values);
+    assert_eq!(packed.to_dense(), values);
     assert_eq!((packed.dims(), packed.panels(), packed.bits()), ([5, 6], 1, 32));
     assert_eq!(packed.bytes(), 16 * 6 * 4);
 }

@@ -1,11 +1,11 @@
 //! Norm, SwiGLU and cross-entropy at every level: values in f64, gradients by finite differences.
 
 use super::cross_entropy::cross_entropy;
-use super::norm::{rms_norm, rms_norm_back};
+use super::norm::{rms_norm, rms_norm_backward};
 use super::packed::{Format, Packed};
 use super::product_tests::noise;
 use super::simd::Level;
-use super::swiglu::{swiglu, swiglu_back};
+use super::swiglu::{swiglu, swiglu_backward};
 
 /// Compares a gradient with differences of a loss in f64.
 fn check_gradient(what: &str, x: &[f32], gradient: &[f32], loss: impl Fn(&[f64]) -> f64) {
@@ -51,7 +51,7 @@ fn norm_of_rows() {
             let (mut out, mut d_x) = (vec![0.0; 3 * width], vec![0.0; 3 * width]);
             rms_norm(level, &x, &weight, 1e-3, &mut out);
             assert_close("norm", &out, &reference(&wide));
-            rms_norm_back(level, &x, &weight, 1e-3, &d_out, &mut d_x);
+            rms_norm_backward(level, &x, &weight, 1e-3, &d_out, &mut d_x);
             check_gradient("norm", &x, &d_x, |x| weighted(&reference(x), &d_out));
         }
     }
@@ -73,7 +73,7 @@ fn gates_and_ups() {
             let (mut out, mut d_both) = (vec![0.0; 2 * width], vec![0.0; 4 * width]);
             swiglu(level, &both, width, &mut out);
             assert_close("swiglu", &out, &reference(&wide));
-            swiglu_back(level, &both, width, &d_out, &mut d_both);
+            swiglu_backward(level, &both, width, &d_out, &mut d_both);
             check_gradient("swiglu", &both, &d_both, |both| weighted(&reference(both), &d_out));
         }
     }
@@ -83,7 +83,7 @@ fn gates_and_ups() {
 fn losses_of_labels() {
     for (rows, width, vocab) in [(1, 3, 5), (4, 20, 37), (7, 16, 1030)] {
         let head = Packed::new(&noise(6, vocab * width), [vocab, width], Format::F32);
-        let weights = head.to_rows();
+        let weights = head.to_dense();
         let hidden = noise(7, rows * width);
         let labels = (0..rows).map(|row| row * 31 % vocab).collect::<Vec<_>>();
         let reference = |hidden: &[f64]| -> f64 {

@@ -34,7 +34,7 @@ impl Task<'_> {
     /// Numbers of the workspace: the vectors' part, if it does not lie ready.
     pub fn scratch(&self) -> usize {
         let [first, last] = self.vectors;
-        match self.right.in_place(first) {
+        match self.right.unpacked_panel(first) {
             Some(_) => 0,
             None => (last - first) * PART.min(self.terms * PANEL),
         }
@@ -59,7 +59,7 @@ impl Task<'_> {
                 let rows = ROWS.min(n - row);
                 let mut vector = first;
                 while vector < last {
-                    let (start, stride) = match self.right.in_place(vector) {
+                    let (start, stride) = match self.right.unpacked_panel(vector) {
                         Some(start) => (start.wrapping_add(from * PANEL), self.terms * PANEL),
                         None => (scratch[(vector - first) * len..].as_ptr(), len),
                     };

@@ -31,7 +31,7 @@ impl Vectors<'_> {
     }
 
     /// All lines of a vector, if the weight has them as they are wanted.
-    pub fn in_place(&self, vector: usize) -> Option<*const f32> {
+    pub fn unpacked_panel(&self, vector: usize) -> Option<*const f32> {
         match self {
             Self::Rows(weight) => weight.f32_panel(vector),
             Self::Columns(_) => None,

@@ -22,7 +22,7 @@ pub fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
 }
 
 /// As [`with`]: `len` numbers of 16 bits that begin at a cache line.
-pub fn with_u16<R>(len: usize, work: impl FnOnce(&mut [u16]) -> R) -> R {
+pub fn with_u16_buffer<R>(len: usize, work: impl FnOnce(&mut [u16]) -> R) -> R {
     const LINE: usize = 64;
     with(len.div_ceil(2) + LINE / size_of::<f32>(), |buffer| {
         let start = buffer.as_ptr().align_offset(LINE);
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn numbers_of_16_bits_begin_at_a_cache_line() {
         for len in [0, 1, 2, 33] {
-            with_u16(len, |numbers| {
+            with_u16_buffer(len, |numbers| {
                 assert_eq!((numbers.len(), numbers.as_ptr().addr() % 64), (len, 0));
             });
         }

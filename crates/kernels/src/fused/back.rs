@@ -12,7 +12,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Flex};
 
 use super::slices::{contiguous, like, new, slice};
 use super::{Keep, KernelOps, PromptTensors, attend, inputs, own_rows};
-use crate::call::{AttentionCall, CacheBuffers};
+use crate::call::{AttentionParams, KvBuffers};
 use crate::cpu;
 use crate::cpu::attention::{self, PromptGradients};
 use crate::cpu::packed::Packed;
@@ -81,7 +81,7 @@ impl Backward<Flex, 1> for RmsNorm {
         if let Some(parent) = parent {
             let mut d_x = vec![0.0; slice(&x).len()];
             let level = Level::best();
-            cpu::norm::rms_norm_back(
+            cpu::norm::rms_norm_backward(
                 level,
                 slice(&x),
                 slice(&weight),
@@ -109,7 +109,7 @@ impl Backward<Flex, 1> for SwiGlu {
             let [_n, width] = super::slices::dims(&both);
             let mut d_both = vec![0.0; slice(&both).len()];
             let level = Level::best();
-            cpu::swiglu::swiglu_back(level, slice(&both), width / 2, slice(&d_out), &mut d_both);
+            cpu::swiglu::swiglu_backward(level, slice(&both), width / 2, slice(&d_out), &mut d_both);
             grads.register::<Flex>(parent.id, like(d_both, &both));
         }
     }
@@ -122,12 +122,12 @@ struct Attended {
     prompt: Option<PromptTensors>,
     out: Plain,
     lse: Arc<Vec<f32>>,
-    call: Arc<AttentionCall>,
+    call: Arc<AttentionParams>,
 }
 
 impl Attended {
     /// The way there.
-    fn new(qkv: Plain, prompt: Option<PromptTensors>, call: Arc<AttentionCall>) -> Self {
+    fn new(qkv: Plain, prompt: Option<PromptTensors>, call: Arc<AttentionParams>) -> Self {
         let (out, lse) = attend(&qkv, prompt.as_ref(), &call, Keep::Sums);
         Self { qkv, prompt, out, lse: Arc::new(lse), call }
     }
@@ -164,10 +164,10 @@ impl Attended {
                 let (own_out, rest) = buffer.split_at_mut(part);
                 let (own_d_out, own_d_qkv) = rest.split_at_mut(part);
                 own_rows::unfold(rows, out, own_out);
-                own_rows::unfold_first(rows, d_out, own_d_out);
+                own_rows::gather_first_rows(rows, d_out, own_d_out);
                 back(own_out, own_d_out, want_qkv.then_some(&mut *own_d_qkv));
                 if let Some(d_qkv) = &mut d_qkv {
-                    own_rows::fold_sum(rows, own_d_qkv, d_qkv);
+                    own_rows::scatter_add_rows(rows, own_d_qkv, d_qkv);
                 }
             });
         });
@@ -245,7 +245,7 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         }
     }
 
-    fn linears_onto(
+    fn linears_with_residual(
         input: FloatTensor<Self>,
         residual: FloatTensor<Self>,
         weights: Vec<Arc<Packed>>,
@@ -253,7 +253,7 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         let nodes = [input.node(), residual.node()];
         let prepared = LinearsOnto.prepare::<C>(nodes).compute_bound().stateful();
         let residual = residual.into_primitive();
-        let out = Flex::linears_onto(input.into_primitive(), residual, weights.clone());
+        let out = Flex::linears_with_residual(input.into_primitive(), residual, weights.clone());
         match prepared {
             OpsKind::Tracked(prepared) => prepared.finish(weights, out),
             OpsKind::UnTracked(prepared) => prepared.finish(out),
@@ -285,7 +285,7 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         }
     }
 
-    fn attention(qkv: FloatTensor<Self>, call: Arc<AttentionCall>) -> FloatTensor<Self> {
+    fn attention(qkv: FloatTensor<Self>, call: Arc<AttentionParams>) -> FloatTensor<Self> {
         let prepared = Attention.prepare::<C>([qkv.node()]).compute_bound().stateful();
         let qkv = contiguous(qkv.into_primitive());
         match prepared {
@@ -303,7 +303,7 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         prompt_key: FloatTensor<Self>,
         prompt_value: FloatTensor<Self>,
         prompt_gate: FloatTensor<Self>,
-        call: Arc<AttentionCall>,
+        call: Arc<AttentionParams>,
     ) -> FloatTensor<Self> {
         let nodes = [qkv.node(), prompt_key.node(), prompt_value.node(), prompt_gate.node()];
         let prepared = PromptedAttention.prepare::<C>(nodes).compute_bound().stateful();
@@ -325,8 +325,8 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
 
     fn cached_attention(
         qkv: FloatTensor<Self>,
-        call: Arc<AttentionCall>,
-        cache: &mut CacheBuffers,
+        call: Arc<AttentionParams>,
+        cache: &mut KvBuffers,
     ) -> FloatTensor<Self> {
         Self::from_inner(Flex::cached_attention(qkv.into_primitive(), call, cache))
     }
@@ -336,8 +336,8 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         prompt_key: FloatTensor<Self>,
         prompt_value: FloatTensor<Self>,
         prompt_gate: FloatTensor<Self>,
-        call: Arc<AttentionCall>,
-        cache: &mut CacheBuffers,
+        call: Arc<AttentionParams>,
+        cache: &mut KvBuffers,
     ) -> FloatTensor<Self> {
         let plain = [qkv, prompt_key, prompt_value, prompt_gate];
         let [qkv, key, value, gate] = plain.map(FloatTensor::<Self>::into_primitive);

@@ -17,8 +17,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::call::{AttentionCall, CacheBuffers};
-use crate::cpu::attention::{self, Cache, Inputs, Prompt, Rotation};
+use crate::call::{AttentionParams, KvBuffers};
+use crate::cpu::attention::{self, Cache, AttentionInputs, Prompt, Rotation};
 use crate::cpu::packed::Packed;
 use crate::cpu::simd::Level;
 use crate::cpu::{self, workspace};
@@ -31,7 +31,7 @@ pub trait KernelOps: Backend {
     fn linears(input: FloatTensor<Self>, weights: Vec<Arc<Packed>>) -> FloatTensor<Self>;
 
     /// The same plus `residual`.
-    fn linears_onto(
+    fn linears_with_residual(
         input: FloatTensor<Self>,
         residual: FloatTensor<Self>,
         weights: Vec<Arc<Packed>>,
@@ -45,7 +45,7 @@ pub trait KernelOps: Backend {
     fn swiglu(both: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Attention over whole texts.
-    fn attention(qkv: FloatTensor<Self>, call: Arc<AttentionCall>) -> FloatTensor<Self>;
+    fn attention(qkv: FloatTensor<Self>, call: Arc<AttentionParams>) -> FloatTensor<Self>;
 
     /// Attention over whole texts, with a gated prompt.
     fn prompted_attention(
@@ -53,14 +53,14 @@ pub trait KernelOps: Backend {
         prompt_key: FloatTensor<Self>,
         prompt_value: FloatTensor<Self>,
         prompt_gate: FloatTensor<Self>,
-        call: Arc<AttentionCall>,
+        call: Arc<AttentionParams>,
     ) -> FloatTensor<Self>;
 
     /// Attention of new tokens to what a cache holds and to themselves; without gradients.
     fn cached_attention(
         qkv: FloatTensor<Self>,
-        call: Arc<AttentionCall>,
-        cache: &mut CacheBuffers,
+        call: Arc<AttentionParams>,
+        cache: &mut KvBuffers,
     ) -> FloatTensor<Self>;
 
     /// The same with a gated prompt.
@@ -69,8 +69,8 @@ pub trait KernelOps: Backend {
         prompt_key: FloatTensor<Self>,
         prompt_value: FloatTensor<Self>,
         prompt_gate: FloatTensor<Self>,
-        call: Arc<AttentionCall>,
-        cache: &mut CacheBuffers,
+        call: Arc<AttentionParams>,
+        cache: &mut KvBuffers,
     ) -> FloatTensor<Self>;
 
     /// The sum of the labels' losses.
@@ -86,7 +86,7 @@ impl KernelOps for Flex {
         multiply(input, None, &weights)
     }
 
-    fn linears_onto(
+    fn linears_with_residual(
         input: FloatTensor<Self>,
         residual: FloatTensor<Self>,
         weights: Vec<Arc<Packed>>,
@@ -115,7 +115,7 @@ impl KernelOps for Flex {
         new(out, [n, width / 2])
     }
 
-    fn attention(qkv: FloatTensor<Self>, call: Arc<AttentionCall>) -> FloatTensor<Self> {
+    fn attention(qkv: FloatTensor<Self>, call: Arc<AttentionParams>) -> FloatTensor<Self> {
         attend(&slices::contiguous(qkv), None, &call, Keep::Nothing).0
     }
 
@@ -124,7 +124,7 @@ impl KernelOps for Flex {
         prompt_key: FloatTensor<Self>,
         prompt_value: FloatTensor<Self>,
         prompt_gate: FloatTensor<Self>,
-        call: Arc<AttentionCall>,
+        call: Arc<AttentionParams>,
     ) -> FloatTensor<Self> {
         let prompt = [prompt_key, prompt_value, prompt_gate].map(slices::contiguous);
         attend(&slices::contiguous(qkv), Some(&prompt), &call, Keep::Nothing).0
@@ -132,8 +132,8 @@ impl KernelOps for Flex {
 
     fn cached_attention(
         qkv: FloatTensor<Self>,
-        call: Arc<AttentionCall>,
-        cache: &mut CacheBuffers,
+        call: Arc<AttentionParams>,
+        cache: &mut KvBuffers,
     ) -> FloatTensor<Self> {
         attend(&slices::contiguous(qkv), None, &call, Keep::Keys(cache)).0
     }
@@ -143,8 +143,8 @@ impl KernelOps for Flex {
         prompt_key: FloatTensor<Self>,
         prompt_value: FloatTensor<Self>,
         prompt_gate: FloatTensor<Self>,
-        call: Arc<AttentionCall>,
-        cache: &mut CacheBuffers,
+        call: Arc<AttentionParams>,
+        cache: &mut KvBuffers,
     ) -> FloatTensor<Self> {
         let prompt = [prompt_key, prompt_value, prompt_gate].map(slices::contiguous);
         attend(&slices::contiguous(qkv), Some(&prompt), &call, Keep::Keys(cache)).0
@@ -193,9 +193,9 @@ fn inputs<'a>(
     qkv: &'a [f32],
     rotation: Option<Rotation<'a>>,
     prompt: Option<&'a PromptTensors>,
-    call: &'a AttentionCall,
-) -> Inputs<'a> {
-    Inputs {
+    call: &'a AttentionParams,
+) -> AttentionInputs<'a> {
+    AttentionInputs {
         heads: call.heads,
         qkv,
         rotation,
@@ -222,14 +222,14 @@ enum Keep<'a> {
     /// The logarithms of the softmaxes' sums, for the way back.
     Sums,
     /// Keys and values, for the tokens to come.
-    Keys(&'a mut CacheBuffers),
+    Keys(&'a mut KvBuffers),
 }
 
 /// The heads, and what [`Keep::Sums`] asked for: one number for each head of each token.
 fn attend(
     qkv: &FloatTensor<Flex>,
     prompt: Option<&PromptTensors>,
-    call: &AttentionCall,
+    call: &AttentionParams,
     keep: Keep,
 ) -> (FloatTensor<Flex>, Vec<f32>) {
     let _span = tracing::trace_span!("attention").entered();
@@ -242,7 +242,7 @@ fn attend(
         Keep::Nothing | Keep::Keys(_) => Vec::new(),
     };
     let cache = match keep {
-        Keep::Keys(CacheBuffers { keys, values, capacity }) => {
+        Keep::Keys(KvBuffers { keys, values, capacity }) => {
             assert!(call.rows.is_none(), "texts with a cache share no rows");
             Some(Cache { keys, values, capacity: *capacity })
         }
@@ -255,7 +255,7 @@ fn attend(
             None => attention::forward(Level::best(), &inputs, cache, &mut out, lse),
             Some(rows) => workspace::with(tokens * width, |own| {
                 attention::forward(Level::best(), &inputs, cache, own, lse);
-                own_rows::fold_first(rows, own, &mut out);
+                own_rows::scatter_first_rows(rows, own, &mut out);
             }),
         }
     });
@@ -272,7 +272,7 @@ pub(crate) fn linears(
     let input = input.into_dispatch();
     Tensor::from_dispatch(match residual {
         Some(residual) => {
-            <Dispatch as KernelOps>::linears_onto(input, residual.into_dispatch(), weights)
+            <Dispatch as KernelOps>::linears_with_residual(input, residual.into_dispatch(), weights)
         }
         None => <Dispatch as KernelOps>::linears(input, weights),
     })
@@ -290,8 +290,8 @@ pub(crate) fn swiglu(both: Tensor<2>) -> Tensor<2> {
 pub(crate) fn attention(
     qkv: Tensor<2>,
     prompt: Option<(Tensor<4>, Tensor<4>, Tensor<2>)>,
-    call: Arc<AttentionCall>,
-    cache: Option<&mut CacheBuffers>,
+    call: Arc<AttentionParams>,
+    cache: Option<&mut KvBuffers>,
 ) -> Tensor<2> {
     let qkv = qkv.into_dispatch();
     let prompt = prompt.map(|(key, value, gate)| {

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use crate::call::AttentionCall;
+use crate::call::AttentionParams;
 use crate::cpu::attention::Rotation;
 use crate::cpu::threads::{self, Shared};
 use crate::cpu::workspace;
@@ -24,7 +24,7 @@ const COLUMNS: usize = 128;
 /// # Shapes
 /// - `qkv`: `[rows, numbers of a row]`
 pub(super) fn with<R>(
-    call: &AttentionCall,
+    call: &AttentionParams,
     qkv: &[f32],
     work: impl FnOnce(&[f32], Option<Rotation>) -> R,
 ) -> R {
@@ -59,8 +59,8 @@ pub(super) fn unfold(rows: &[usize], from: &[f32], to: &mut [f32]) {
 }
 
 /// Copies each row to the first token that has it; the others get zeros. The gradient of
-/// [`fold_first`].
-pub(super) fn unfold_first(rows: &[usize], from: &[f32], to: &mut [f32]) {
+/// [`scatter_first_rows`].
+pub(super) fn gather_first_rows(rows: &[usize], from: &[f32], to: &mut [f32]) {
     let width = to.len() / rows.len();
     let to = Shared::new(to);
     walk(rows, width, |Step { token, row, first, columns }| {
@@ -76,7 +76,7 @@ pub(super) fn unfold_first(rows: &[usize], from: &[f32], to: &mut [f32]) {
 }
 
 /// What the first token that has a row made of it: the others made the same.
-pub(super) fn fold_first(rows: &[usize], from: &[f32], to: &mut [f32]) {
+pub(super) fn scatter_first_rows(rows: &[usize], from: &[f32], to: &mut [f32]) {
     let width = from.len() / rows.len();
     let to = Shared::new(to);
     walk(rows, width, |Step { token, row, first, columns }| {
@@ -89,7 +89,7 @@ pub(super) fn fold_first(rows: &[usize], from: &[f32], to: &mut [f32]) {
 }
 
 /// The sum over all tokens that have a row: the gradient of [`unfold`].
-pub(super) fn fold_sum(rows: &[usize], from: &[f32], to: &mut [f32]) {
+pub(super) fn scatter_add_rows(rows: &[usize], from: &[f32], to: &mut [f32]) {
     let width = from.len() / rows.len();
     let to = Shared::new(to);
     walk(rows, width, |Step { token, row, first, columns }| {
@@ -146,18 +146,18 @@ mod tests {
         for (token, row) in ROWS.into_iter().enumerate() {
             assert_eq!(at(&out, token), at(&by_row, row));
         }
-        unfold_first(&ROWS, &by_row, &mut out);
+        gather_first_rows(&ROWS, &by_row, &mut out);
         for (token, row) in [(0, 0), (1, 1), (2, 2), (5, 3)] {
             assert_eq!(at(&out, token), at(&by_row, row));
         }
         assert_eq!([at(&out, 3), at(&out, 4)], [vec![0.0; width], vec![0.0; width]]);
 
         let mut out = vec![f32::NAN; 4 * width];
-        fold_first(&ROWS, &by_token, &mut out);
+        scatter_first_rows(&ROWS, &by_token, &mut out);
         for (row, token) in [0, 1, 2, 5].into_iter().enumerate() {
             assert_eq!(at(&out, row), at(&by_token, token));
         }
-        fold_sum(&ROWS, &by_token, &mut out);
+        scatter_add_rows(&ROWS, &by_token, &mut out);
         let sum = |a, b| {
             at(&by_token, a).iter().zip(at(&by_token, b)).map(|(a, b)| a + b).collect::<Vec<_>>()
         };

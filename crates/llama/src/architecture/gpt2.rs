@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use super::Architecture;
 use super::fields::Fields;
 use super::names::Names;
-use crate::config::{Branch, FeedForwardKind, LlamaConfig, NormKind, Positions};
+use crate::config::{BranchPoint, FeedForwardKind, LlamaConfig, NormKind, Positions};
 use crate::error::{Error, Result};
 
 pub(super) static GPT2: Architecture = Architecture {
     name: "gpt2",
     class: "GPT2LMHeadModel",
     gguf: "gpt2",
-    gguf_interleaved: false,
+    gguf_rotary_interleaved: false,
     names: Names {
         prefix: "transformer.",
         layers: "h.",
@@ -80,7 +80,7 @@ fn base() -> LlamaConfig {
         norm: NormKind::Layer,
         positions: Positions::Learned,
         feed_forward: FeedForwardKind::GeluTanh,
-        branch: Branch::AfterOutput,
+        branch: BranchPoint::AfterOutput,
         ..LlamaConfig::default()
     }
 }

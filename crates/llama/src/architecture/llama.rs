@@ -15,7 +15,7 @@ pub(crate) static LLAMA: Architecture = Architecture {
     name: "llama",
     class: "LlamaForCausalLM",
     gguf: "llama",
-    gguf_interleaved: true,
+    gguf_rotary_interleaved: true,
     names: NAMES,
     keys: &[SIZES, &["attention_bias", "layer_types", "mlp_bias"]],
     base,
@@ -29,7 +29,7 @@ pub(super) const NAMES: Names = Names {
     layers: "layers.",
     attention: "self_attn",
     transposed: false,
-    whole: WHOLE,
+    whole: GLOBAL_NAMES,
     layer: &[
         ["self_attn.q_proj", "self_attn.q_proj", "attn_q"],
         ["self_attn.k_proj", "self_attn.k_proj", "attn_k"],
@@ -47,7 +47,7 @@ pub(super) const NAMES: Names = Names {
 };
 
 /// Names outside of the layers.
-pub(super) const WHOLE: &[Name] = &[
+pub(super) const GLOBAL_NAMES: &[Name] = &[
     ["model.embed_tokens", "model.embed_tokens", "token_embd"],
     ["model.norm", "model.norm", "output_norm"],
     ["lm_head", "lm_head", "output"],
@@ -66,12 +66,12 @@ fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
         // Llama's code knows no window, even where a file mentions one.
         ..sizes(json, base)?
     };
-    layers_alike(json, &config)?;
+    check_uniform_layer_types(json, &config)?;
     Ok(config)
 }
 
 fn write(config: &LlamaConfig) -> Value {
-    let mut json = sizes_json(config);
+    let mut json = write_common(config);
     json["attention_bias"] = config.qkv_bias.into();
     json["mlp_bias"] = config.mlp_bias.into();
     json
@@ -107,7 +107,7 @@ pub(super) fn sizes(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig>
 
 /// Refuses layers of which some look back farther than others, in families whose layers are all
 /// alike.
-pub(super) fn layers_alike(json: &Fields<'_>, config: &LlamaConfig) -> Result<()> {
+pub(super) fn check_uniform_layer_types(json: &Fields<'_>, config: &LlamaConfig) -> Result<()> {
     let alike = match config.sliding_window {
         Some(_) => "sliding_attention",
         None => "full_attention",
@@ -120,7 +120,7 @@ pub(super) fn layers_alike(json: &Fields<'_>, config: &LlamaConfig) -> Result<()
 }
 
 /// The way back of [`sizes`].
-pub(super) fn sizes_json(config: &LlamaConfig) -> Value {
+pub(super) fn write_common(config: &LlamaConfig) -> Value {
     let mut json = json!({
         "hidden_act": "silu",
         "hidden_size": config.d_model,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Architecture;
 use super::fields::Fields;
 use super::keys::SIZES;
-use super::llama::{NAMES, layers_alike, sizes, sizes_json};
+use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
 use crate::config::LlamaConfig;
 use crate::error::Result;
 
@@ -14,7 +14,7 @@ pub(super) static MISTRAL: Architecture = Architecture {
     class: "MistralForCausalLM",
     // llama.cpp writes it as a Llama with a window.
     gguf: "llama",
-    gguf_interleaved: true,
+    gguf_rotary_interleaved: true,
     names: NAMES,
     keys: &[SIZES, &["layer_types", "sliding_window"]],
     base,
@@ -40,12 +40,12 @@ fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
     // Null is no window: the later models look back all the way.
     let sliding_window = json.optional("sliding_window")?.or(silent);
     let config = LlamaConfig { sliding_window, ..sizes(json, base)? };
-    layers_alike(json, &config)?;
+    check_uniform_layer_types(json, &config)?;
     Ok(config)
 }
 
 fn write(config: &LlamaConfig) -> Value {
-    let mut json = sizes_json(config);
+    let mut json = write_common(config);
     json["sliding_window"] = config.sliding_window.into();
     json
 }

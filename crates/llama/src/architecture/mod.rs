@@ -45,7 +45,7 @@ pub struct Architecture {
     /// What GGUF files call it. The first row of a name serves it.
     gguf: &'static str,
     /// Whether llama.cpp's files hold the rows of Wq and Wk interleaved.
-    gguf_interleaved: bool,
+    gguf_rotary_interleaved: bool,
     /// What its tensors are called.
     names: Names,
     /// Keys of `config.json` that [`read`](Self::read) acts on.
@@ -72,15 +72,15 @@ impl Architecture {
     /// What a module of transformers' holds, such as `transformer.h.3.attn.c_attn`: its layer, and the parts
     /// in the order of their rows, several where the family stacks them. Parts are called as in a
     /// Llama, such as `self_attn.q_proj`.
-    pub fn parts_of(&self, module: &str) -> Option<(usize, Vec<&'static str>)> {
-        let (layer, module) = self.names.in_layer(module)?;
+    pub fn resolve_module(&self, module: &str) -> Option<(usize, Vec<&'static str>)> {
+        let (layer, module) = self.names.split_layer(module)?;
         let parts = self.names.layer.iter().filter(|[_, theirs, _]| *theirs == module);
         let parts = parts.map(|[ours, _, _]| *ours).collect::<Vec<_>>();
         (!parts.is_empty()).then_some((layer, parts))
     }
 
     /// The family that a GGUF file names.
-    pub(crate) fn of_gguf(path: &Path, name: &str) -> Result<&'static Self> {
+    pub(crate) fn from_gguf_name(path: &Path, name: &str) -> Result<&'static Self> {
         KNOWN
             .iter()
             .copied()
@@ -88,8 +88,8 @@ impl Architecture {
             .ok_or_else(|| unknown(path, name, |known| known.gguf))
     }
 
-    pub(crate) fn gguf_interleaved(&self) -> bool {
-        self.gguf_interleaved
+    pub(crate) fn gguf_rotary_interleaved(&self) -> bool {
+        self.gguf_rotary_interleaved
     }
 
     pub(crate) fn names(&self) -> &Names {

@@ -84,7 +84,7 @@ impl Names {
     }
 
     /// Layer and rest of one of Hugging Face's names without `.weight`.
-    pub(super) fn in_layer<'a>(&self, module: &'a str) -> Option<(usize, &'a str)> {
+    pub(super) fn split_layer<'a>(&self, module: &'a str) -> Option<(usize, &'a str)> {
         let rest = module.strip_prefix(self.prefix)?.strip_prefix(self.layers)?;
         let (layer, rest) = rest.split_once('.')?;
         // `01` and `+1` would be other names for layer 1.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Architecture;
 use super::fields::Fields;
 use super::keys::SIZES;
-use super::llama::{NAMES, layers_alike, sizes, sizes_json};
+use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
 use super::names::Names;
 use crate::config::LlamaConfig;
 use crate::error::Result;
@@ -15,7 +15,7 @@ pub(super) static PHI3: Architecture = Architecture {
     name: "phi3",
     class: "Phi3ForCausalLM",
     gguf: "phi3",
-    gguf_interleaved: false,
+    gguf_rotary_interleaved: false,
     names: Names {
         layer: &[
             ["self_attn.q_proj", "self_attn.qkv_proj", "attn_qkv"],
@@ -48,12 +48,12 @@ fn base() -> LlamaConfig {
 fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
     let sliding_window = json.optional("sliding_window")?;
     let config = LlamaConfig { sliding_window, ..sizes(json, base)? };
-    layers_alike(json, &config)?;
+    check_uniform_layer_types(json, &config)?;
     Ok(config)
 }
 
 fn write(config: &LlamaConfig) -> Value {
-    let mut json = sizes_json(config);
+    let mut json = write_common(config);
     json["sliding_window"] = config.sliding_window.into();
     // transformers' default is a token that a small vocabulary does not have.
     json["pad_token_id"] = Value::Null;

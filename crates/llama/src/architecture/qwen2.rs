@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Architecture;
 use super::fields::Fields;
 use super::keys::SIZES;
-use super::llama::{NAMES, layers_alike, sizes, sizes_json};
+use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 
@@ -14,7 +14,7 @@ pub(super) static QWEN2: Architecture = Architecture {
     name: "qwen2",
     class: "Qwen2ForCausalLM",
     gguf: "qwen2",
-    gguf_interleaved: false,
+    gguf_rotary_interleaved: false,
     names: NAMES,
     keys: &[SIZES, WINDOW],
     base,
@@ -48,8 +48,8 @@ fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
 }
 
 fn write(config: &LlamaConfig) -> Value {
-    let mut json = sizes_json(config);
-    window_json(config, &mut json);
+    let mut json = write_common(config);
+    write_sliding_window(config, &mut json);
     json
 }
 
@@ -58,10 +58,10 @@ pub(super) fn window(json: &Fields<'_>, config: LlamaConfig) -> Result<LlamaConf
     let silent = (!json.has("sliding_window")).then_some(DEFAULT_WINDOW);
     let asked = json.optional("use_sliding_window")?.unwrap_or(false);
     let Some(window) = json.optional("sliding_window")?.or(silent).filter(|_| asked) else {
-        layers_alike(json, &config)?;
+        check_uniform_layer_types(json, &config)?;
         return Ok(config);
     };
-    let full_layers = match json.optional::<Vec<String>>("layer_types")? {
+    let full_attention_layers = match json.optional::<Vec<String>>("layer_types")? {
         None => json.optional("max_window_layers")?.unwrap_or(DEFAULT_FULL_LAYERS),
         Some(kinds) => {
             let full = kinds.iter().take_while(|kind| *kind == "full_attention").count();
@@ -73,18 +73,18 @@ pub(super) fn window(json: &Fields<'_>, config: LlamaConfig) -> Result<LlamaConf
             full
         }
     };
-    if full_layers >= config.n_layers {
+    if full_attention_layers >= config.n_layers {
         return Ok(config);
     }
-    Ok(LlamaConfig { sliding_window: Some(window), full_layers, ..config })
+    Ok(LlamaConfig { sliding_window: Some(window), full_attention_layers, ..config })
 }
 
 /// The way back of [`window`].
-pub(super) fn window_json(config: &LlamaConfig, json: &mut Value) {
+pub(super) fn write_sliding_window(config: &LlamaConfig, json: &mut Value) {
     json["use_sliding_window"] = config.sliding_window.is_some().into();
     json["sliding_window"] = config.sliding_window.into();
     json["max_window_layers"] = match config.sliding_window {
-        Some(_) => config.full_layers.into(),
+        Some(_) => config.full_attention_layers.into(),
         None => config.n_layers.into(),
     };
 }

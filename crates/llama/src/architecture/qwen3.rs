@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::Architecture;
 use super::fields::Fields;
 use super::keys::SIZES;
-use super::llama::{NAMES, sizes, sizes_json};
-use super::qwen2::{DEFAULT_KV_HEADS, WINDOW, window, window_json};
+use super::llama::{NAMES, sizes, write_common};
+use super::qwen2::{DEFAULT_KV_HEADS, WINDOW, window, write_sliding_window};
 use crate::config::LlamaConfig;
 use crate::error::Result;
 
@@ -14,7 +14,7 @@ pub(super) static QWEN3: Architecture = Architecture {
     name: "qwen3",
     class: "Qwen3ForCausalLM",
     gguf: "qwen3",
-    gguf_interleaved: false,
+    gguf_rotary_interleaved: false,
     names: NAMES,
     keys: &[SIZES, &["attention_bias"], WINDOW],
     base,
@@ -47,8 +47,8 @@ fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
 }
 
 fn write(config: &LlamaConfig) -> Value {
-    let mut json = sizes_json(config);
+    let mut json = write_common(config);
     json["attention_bias"] = config.qkv_bias.into();
-    window_json(config, &mut json);
+    write_sliding_window(config, &mut json);
     json
 }

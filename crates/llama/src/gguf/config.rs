@@ -14,7 +14,7 @@ const DEFAULT_THETA: f64 = 10_000.0;
 pub(super) fn config(file: &GgufFile) -> Result<LlamaConfig> {
     let metadata = file.metadata();
     let name: &str = metadata.required("general.architecture")?;
-    let architecture = Architecture::of_gguf(file.path(), name)?;
+    let architecture = Architecture::from_gguf_name(file.path(), name)?;
     super::keys::check(metadata, name)?;
     let base = architecture.base();
     let size = |key: &str| metadata.required::<usize>(&format!("{name}.{key}"));

@@ -10,7 +10,7 @@ use burn::tensor::{DType, TensorData};
 use half::f16;
 
 use super::block_type::BlockType;
-use crate::quantised::{Bits, Blocks, Offset};
+use crate::quantised::{Bits, Blocks, BlockOffset};
 
 /// Numbers in a block of the simple types.
 const SMALL: usize = 32;
@@ -59,8 +59,8 @@ pub(super) fn unpack(block_type: BlockType, bytes: &[u8], shape: [usize; 2]) -> 
         BlockType::Q6_K => blocks(bytes, numbers, groups, q6_k),
     }
     let offset = match offset {
-        Some(zero) => Offset::Zero(zero),
-        None => Offset::Mins(scales.iter().map(|scale| scale.min).collect()),
+        Some(zero) => BlockOffset::Zero(zero),
+        None => BlockOffset::Mins(scales.iter().map(|scale| scale.min).collect()),
     };
     let scales = scales.into_iter().map(|scale| scale.by).collect();
     Some(Blocks { shape, bits, block_len, quants, scales, offset })

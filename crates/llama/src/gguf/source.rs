@@ -16,7 +16,7 @@ use super::tensor_info::TensorInfo;
 use crate::architecture::Format;
 use crate::error::{Error, Result};
 use crate::quantised::Blocks;
-use crate::weights::rotary_rows::halves_from_neighbours;
+use crate::weights::rotary_rows::deinterleave_rotary;
 use crate::weights::{Layout, TensorSource};
 
 /// Divisors of the rotary frequencies: part of the config, not a weight.
@@ -51,7 +51,7 @@ impl GgufSource {
         let tensors = file.tensors().iter().filter(|(name, _)| *name != ROPE_DIVISORS);
         let shapes = tensors.map(|(name, info)| (name.clone(), info.shape.clone())).collect();
         let layout = Layout::new(&config, Format::Gguf, &shapes);
-        let interleaved = config.architecture.gguf_interleaved();
+        let interleaved = config.architecture.gguf_rotary_interleaved();
         Ok(Self { file, head_dim: config.head_dim, interleaved, layout })
     }
 }
@@ -113,7 +113,7 @@ impl GgufSource {
     fn put_rows_back(&self, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>> {
         let rows = info.shape[0];
         let rows_are_whole = info.shape.len() > 1 || info.block_type.block_len() == 1;
-        let back = rows_are_whole.then(|| halves_from_neighbours(bytes, rows, self.head_dim));
+        let back = rows_are_whole.then(|| deinterleave_rotary(bytes, rows, self.head_dim));
         back.flatten().ok_or_else(|| Error::Format {
             path: self.file.path().into(),
             format: "GGUF",

@@ -34,7 +34,7 @@ impl Bits {
 
 /// What stands beside the scales of a matrix in blocks.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Offset {
+pub enum BlockOffset {
     /// `scale * (quant - zero)`
     Zero(u8),
     /// `scale * quant + min`, one a block.
@@ -55,7 +55,7 @@ pub struct Blocks {
     /// One a block.
     pub scales: Vec<f32>,
     /// Where a block's numbers begin.
-    pub offset: Offset,
+    pub offset: BlockOffset,
 }
 
 impl Blocks {
@@ -63,8 +63,8 @@ impl Blocks {
     pub fn is_finite(&self) -> bool {
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
         let offset = match &self.offset {
-            Offset::Zero(_) => true,
-            Offset::Mins(mins) => finite(mins),
+            BlockOffset::Zero(_) => true,
+            BlockOffset::Mins(mins) => finite(mins),
         };
         offset && finite(&self.scales)
     }
@@ -76,8 +76,8 @@ impl Blocks {
         for (index, (out, quants)) in blocks.enumerate() {
             let scale = self.scales[index];
             let (zero, min) = match &self.offset {
-                Offset::Zero(zero) => (f32::from(*zero), 0.0),
-                Offset::Mins(mins) => (0.0, mins[index]),
+                BlockOffset::Zero(zero) => (f32::from(*zero), 0.0),
+                BlockOffset::Mins(mins) => (0.0, mins[index]),
             };
             for (out, &quant) in out.iter_mut().zip(quants) {
                 *out = (f32::from(quant) - zero) * scale + min;
@@ -122,8 +122,8 @@ impl Blocks {
         };
         let scales = upload(scales);
         let (mins, zero) = match offset {
-            Offset::Zero(zero) => (None, zero),
-            Offset::Mins(mins) => {
+            BlockOffset::Zero(zero) => (None, zero),
+            BlockOffset::Mins(mins) => {
                 assert_eq!(mins.len(), blocks, "minima");
                 (Some(upload(mins)), 0)
             }

@@ -15,5 +15,5 @@ mod blocks;
 mod quantise;
 mod tensor;
 
-pub use blocks::{Bits, Blocks, Offset};
+pub use blocks::{Bits, Blocks, BlockOffset};
 pub use tensor::Quantised;

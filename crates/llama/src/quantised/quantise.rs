@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::blocks::{Bits, Blocks, Offset};
+use super::blocks::{Bits, Blocks, BlockOffset};
 
 impl Blocks {
     /// Rounds a matrix to blocks of `bits` bits. No weight moves by more than half its block's
@@ -34,7 +34,7 @@ impl Blocks {
             scales.push(scale);
             mins.push(min);
         }
-        Some(Self { shape, bits, block_len, quants, scales, offset: Offset::Mins(mins) })
+        Some(Self { shape, bits, block_len, quants, scales, offset: BlockOffset::Mins(mins) })
     }
 }
 

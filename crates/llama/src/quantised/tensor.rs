@@ -127,7 +127,7 @@ impl Quantised {
 mod tests {
     use burn::tensor::TensorData;
 
-    use super::super::{Bits, Blocks, Offset};
+    use super::super::{Bits, Blocks, BlockOffset};
     use super::*;
 
     /// Numbers that are all different, with odd scales.
@@ -143,7 +143,7 @@ mod tests {
             block_len,
             quants: quants.collect(),
             scales: groups.map(scale).collect(),
-            offset: if offset { Offset::Mins(mins) } else { Offset::Zero(bits.largest() / 2 + 1) },
+            offset: if offset { BlockOffset::Mins(mins) } else { BlockOffset::Zero(bits.largest() / 2 + 1) },
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
             let input = input.reshape([n, columns]);
             let expected = input.clone().matmul(dense.clone().transpose());
             let found = quantised.product(input);
-            testing::assert_relative("product", found, expected, 1e-5);
+            testing::assert_close_relative("product", found, expected, 1e-5);
         }
     }
 

@@ -21,7 +21,7 @@ const VERSION: &[u8] = b"3\n";
 /// The bytes of a `.pth` file. Tensors are contiguous, each with a storage of its own.
 ///
 /// # Errors
-/// [`Error::Unwritable`] for what `weights_only` would not read: bytes, objects, and numbers of kinds
+/// [`Error::UnsupportedPickleValue`] for what `weights_only` would not read: bytes, objects, and numbers of kinds
 /// that PyTorch does not have.
 pub fn to_bytes(value: &Value<TensorData>) -> Result<Vec<u8>> {
     let mut pickle = vec![Opcode::Proto as u8, 2];
@@ -155,5 +155,5 @@ fn text(text: &str, out: &mut Vec<u8>) -> Result<()> {
 }
 
 fn refused(what: &str) -> Error {
-    Error::Unwritable { what: what.into() }
+    Error::UnsupportedPickleValue { what: what.into() }
 }

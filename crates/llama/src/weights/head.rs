@@ -14,7 +14,7 @@ pub(super) const HEAD: &str = "lm_head.weight";
 ///
 /// # Errors
 /// As [`TensorSource::read`].
-pub fn settle_head(config: LlamaConfig, source: &dyn TensorSource) -> Result<LlamaConfig> {
+pub fn resolve_tied_head(config: LlamaConfig, source: &dyn TensorSource) -> Result<LlamaConfig> {
     if !config.tied_head {
         return Ok(config);
     }

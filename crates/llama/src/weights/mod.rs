@@ -25,7 +25,7 @@ use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
 pub use bytes::Bytes;
 pub use element_type::ElementType;
 pub(crate) use element_type::narrowed;
-pub use head::settle_head;
+pub use head::resolve_tied_head;
 pub use huggingface::HuggingFaceSource;
 pub(crate) use layout::Layout;
 pub use quantisation::{refuse_quantised_config, refuse_quantised_tensors};
@@ -117,7 +117,7 @@ pub fn stored_precision(config: &LlamaConfig, source: &dyn TensorSource) -> Resu
 /// ([`Blocks::quantise`]). A matrix whose rows are no multiple of 16 stays f32.
 ///
 /// Where the config ties the head to the embedding and the source has another head, the model has
-/// that one, as [`settle_head`] decides.
+/// that one, as [`resolve_tied_head`] decides.
 ///
 /// # Errors
 /// [`Error::Weights`] with everything that is missing, unexpected, of the wrong shape or not a
@@ -132,7 +132,7 @@ pub fn load(
     if !precision.is_supported(device) {
         return Err(Error::Precision { precision });
     }
-    let config = settle_head(config, source)?;
+    let config = resolve_tied_head(config, source)?;
     kernels::warn_if_kernels_are_missing(device);
     let specs = expected_tensors(&config);
     let mut report = LoadReport::compare(&specs, source.shapes());

@@ -6,7 +6,7 @@
 /// Puts the rows of every head in the order `0 2 4 ... 1 3 5 ...`.
 ///
 /// `bytes` are `rows` rows of equal length. `None` if the rows are no whole number of heads.
-pub(crate) fn halves_from_neighbours(
+pub(crate) fn deinterleave_rotary(
     bytes: &[u8],
     rows: usize,
     head_dim: usize,
@@ -35,8 +35,8 @@ mod tests {
     fn even_rows_of_each_head_come_first() {
         let rows = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7];
         let expected = [0, 0, 2, 2, 1, 1, 3, 3, 4, 4, 6, 6, 5, 5, 7, 7];
-        assert_eq!(halves_from_neighbours(&rows, 8, 4).unwrap(), expected);
-        assert_eq!(halves_from_neighbours(&rows, 8, 6), None);
-        assert_eq!(halves_from_neighbours(&rows, 0, 4), None);
+        assert_eq!(deinterleave_rotary(&rows, 8, 4).unwrap(), expected);
+        assert_eq!(deinterleave_rotary(&rows, 8, 6), None);
+        assert_eq!(deinterleave_rotary(&rows, 0, 4), None);
     }
 }

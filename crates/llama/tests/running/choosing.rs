@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use llama::{
-    Chooser, Error, GenerationConfig, Generator, NoAdapter, Request, Sampler, SamplingConfig, Step,
-    read_back_bytes, read_backs,
+    BatchSampler, Error, GenerationConfig, Generator, NoAdapter, Request, Sampler, SamplingConfig, Step,
+    read_back_bytes, read_back_count,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -56,7 +56,7 @@ fn compare(configs: &[SamplingConfig], vocab: usize, seed: u64, ties: bool, devi
     for own in &mut alone {
         own.observe(&prompt);
     }
-    let mut chooser = Chooser::new(alone.clone(), vocab, device);
+    let mut chooser = BatchSampler::new(alone.clone(), vocab, device);
     for step in 0..4 {
         let rows = (0..configs.len() as u64).map(|row| logits(seed + 10 * step + row, vocab, ties));
         let rows = rows.collect::<Vec<_>>();
@@ -117,7 +117,7 @@ fn of_equal_scores_the_first_is_the_best() {
         for (vocab, at) in [(3, 1), (VOCAB, 70), (VOCAB, 8998), (128_256, 100_001)] {
             let mut scores = vec![-1.0; vocab];
             scores[at..].fill(2.0);
-            let mut chooser = Chooser::new(samplers(&[greedy()]), vocab, &device);
+            let mut chooser = BatchSampler::new(samplers(&[greedy()]), vocab, &device);
             let found = chooser.choose(put(&[scores], &device), &[true]).unwrap();
             assert_eq!(found, [at as u32]);
         }
@@ -130,7 +130,7 @@ fn scores_of_minus_infinity_alone_choose_a_token_all_the_same() {
         let configs = [greedy(), drawing(), SamplingConfig { top_k: 4, ..drawing() }];
         let rows = vec![vec![f32::NEG_INFINITY; VOCAB]; 3];
         let mut alone = samplers(&configs);
-        let mut chooser = Chooser::new(alone.clone(), VOCAB, &device);
+        let mut chooser = BatchSampler::new(alone.clone(), VOCAB, &device);
         let found = chooser.choose(put(&rows, &device), &[true; 3]).unwrap();
         let expected = alone.iter_mut().zip(&rows).map(|(own, row)| own.sample(row).unwrap());
         assert_eq!(found, expected.collect::<Vec<_>>());
@@ -145,10 +145,10 @@ fn a_broken_models_logits_are_refused_in_rows_that_are_wanted() {
                 let mut rows = vec![logits(1, VOCAB, false), logits(2, VOCAB, false)];
                 rows[1][4321] = broken;
                 let configs = [config.clone(), config.clone()];
-                let chooser = || Chooser::new(samplers(&configs), VOCAB, &device);
+                let chooser = || BatchSampler::new(samplers(&configs), VOCAB, &device);
                 assert!(chooser().choose(put(&rows, &device), &[true, false]).is_ok());
                 let error = chooser().choose(put(&rows, &device), &[true, true]).unwrap_err();
-                let Error::NotFinite { found } = error else { panic!("{error}") };
+                let Error::NonFiniteLogits { found } = error else { panic!("{error}") };
                 assert!(found.is_nan() == broken.is_nan(), "{found}");
             }
         }
@@ -172,25 +172,25 @@ fn a_token_costs_one_read_back_of_a_few_numbers() {
         // As sharp as a model's, so that a part of the likeliest tokens reaches `top_p`.
         let rows = (0..5).map(|row| logits(row, 49_152, false)).collect::<Vec<_>>();
         let tensor = put(&rows, &device) * 100.0;
-        let mut chooser = Chooser::new(samplers(&mixed()), 49_152, &device);
-        let before = (read_backs(), read_back_bytes());
+        let mut chooser = BatchSampler::new(samplers(&mixed()), 49_152, &device);
+        let before = (read_back_count(), read_back_bytes());
         chooser.choose(tensor.clone(), &[true; 5]).unwrap();
-        assert_eq!(read_backs() - before.0, 1);
+        assert_eq!(read_back_count() - before.0, 1);
         let drawing = read_back_bytes() - before.1;
         assert!(drawing <= 5 * 4 * 9000, "{drawing} bytes");
 
         let top_k = SamplingConfig { top_k: 40, top_p: 0.95, ..self::drawing() };
-        let mut chooser = Chooser::new(samplers(&[greedy(), top_k]), 49_152, &device);
-        let before = (read_backs(), read_back_bytes());
+        let mut chooser = BatchSampler::new(samplers(&[greedy(), top_k]), 49_152, &device);
+        let before = (read_back_count(), read_back_bytes());
         chooser.choose(tensor.clone().narrow(0, 0, 2), &[true; 2]).unwrap();
-        assert_eq!(read_backs() - before.0, 1);
+        assert_eq!(read_back_count() - before.0, 1);
         let drawing = read_back_bytes() - before.1;
         assert!(drawing <= 2 * 4 * 2200, "{drawing} bytes");
 
-        let mut chooser = Chooser::new(samplers(&[greedy(), greedy()]), 49_152, &device);
-        let before = (read_backs(), read_back_bytes());
+        let mut chooser = BatchSampler::new(samplers(&[greedy(), greedy()]), 49_152, &device);
+        let before = (read_back_count(), read_back_bytes());
         chooser.choose(tensor.narrow(0, 0, 2), &[true; 2]).unwrap();
-        assert_eq!(read_backs() - before.0, 1);
+        assert_eq!(read_back_count() - before.0, 1);
         assert_eq!(read_back_bytes() - before.1, 2 * 4 * 2);
     }
 }
@@ -209,17 +209,17 @@ fn generating_waits_for_the_device_once_a_token() {
                 },
             };
             let requests = mixed().into_iter().take(batch).enumerate().map(request).collect();
-            let mut generator = Generator::of_requests(&llama, &NoAdapter, requests).unwrap();
+            let mut generator = Generator::from_requests(&llama, &NoAdapter, requests).unwrap();
             // The first of them is the pass over the prompts.
             for _token in 0..4 {
-                let before = read_backs();
+                let before = read_back_count();
                 let steps = generator.next().unwrap().unwrap();
                 assert!(steps.iter().all(|step| matches!(step, Step::Token(_))));
-                assert_eq!(read_backs() - before, 1);
+                assert_eq!(read_back_count() - before, 1);
             }
-            let before = read_backs();
+            let before = read_back_count();
             generator.next().unwrap().unwrap();
-            assert_eq!(read_backs() - before, 0, "the end needs no pass");
+            assert_eq!(read_back_count() - before, 0, "the end needs no pass");
         }
     }
 }
@@ -230,11 +230,11 @@ fn a_distribution_too_flat_for_what_was_read_costs_a_second_read_back() {
         let config = SamplingConfig { top_p: 0.9, ..drawing() };
         let flat = (0..VOCAB).map(|token| (token % 97) as f32 * 1e-3).collect::<Vec<_>>();
         let mut alone = samplers(&[greedy(), config]);
-        let mut chooser = Chooser::new(alone.clone(), VOCAB, &device);
-        let before = read_backs();
+        let mut chooser = BatchSampler::new(alone.clone(), VOCAB, &device);
+        let before = read_back_count();
         let rows = [flat.clone(), flat.clone()];
         let found = chooser.choose(put(&rows, &device), &[true, true]).unwrap();
-        assert_eq!(read_backs() - before, 2);
+        assert_eq!(read_back_count() - before, 2);
         let expected = alone.iter_mut().map(|own| own.sample(&flat).unwrap());
         assert_eq!(found, expected.collect::<Vec<_>>());
     }

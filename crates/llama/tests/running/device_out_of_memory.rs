@@ -14,7 +14,7 @@ fn a_tensor_too_large_for_its_device_is_an_error_and_the_next_one_is_computed() 
         let large = Tensor::<2>::ones([1 << 20, 1 << 20], &device) * 2.0;
         let error = read_back(large.narrow(0, 0, 1)).unwrap_err();
         assert!(error.to_string().contains("no 4194304 MiB"), "{error}");
-        assert_eq!(error.advice(), Some(Advice::LessMemory));
+        assert_eq!(error.advice(), Some(Advice::ReduceMemory));
         assert!(read_back(Tensor::<1>::ones([2], &device)).is_ok());
     }
 }

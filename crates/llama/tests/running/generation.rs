@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use llama::{
-    DecodingState, Error, FinishReason, GenerationConfig, Generator, Llama, LlamaConfig, NoAdapter,
+    KvCache, Error, FinishReason, GenerationConfig, Generator, Llama, LlamaConfig, NoAdapter,
     Request, SamplingConfig, Step, generate,
 };
 
@@ -51,7 +51,7 @@ fn cached_logits_are_the_uncached_ones() {
             let expected =
                 llama.logits(llama.forward(whole, None, &NoAdapter).unwrap(), &NoAdapter);
 
-            let mut state = DecodingState::new(&config, vec![0], 24, &device).unwrap();
+            let mut state = KvCache::new(&config, vec![0], 24, &device).unwrap();
             // Pieces of one, several and one token: first pass, continuation, single steps.
             let parts = [&text[..1], &text[1..11], &text[11..12], &text[12..23], &text[23..]];
             let parts = parts.map(|part| {
@@ -101,7 +101,7 @@ fn rows_with_settings_of_their_own_draw_as_they_would_alone() {
         });
         let requests = requests.collect::<Vec<_>>();
         let mut together = vec![Vec::new(); requests.len()];
-        for steps in Generator::of_requests(&llama, &NoAdapter, requests.clone()).unwrap() {
+        for steps in Generator::from_requests(&llama, &NoAdapter, requests.clone()).unwrap() {
             for (tokens, step) in together.iter_mut().zip(steps.unwrap()) {
                 if let Step::Token(token) = step {
                     tokens.push(token);

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::tiny::{self, Seeded, model_in};
+use crate::tiny::{self, SeededWeights, model_with_precision};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use llama::quantised::{Bits, Blocks};
 use llama::weights::{self, TensorSource, huggingface};
 use llama::{
-    DecodingState, Error, GenerationConfig, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
+    KvCache, Error, GenerationConfig, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
     Result, Weight, generate,
 };
 use testing::{assert_close, devices, flex};
@@ -54,7 +54,7 @@ fn a_quantised_model_computes_as_the_dense_model_of_its_weights() {
     for device in devices() {
         for precision in QUANTISED {
             for config in configs() {
-                let quantised = model_in(precision, config, &device);
+                let quantised = model_with_precision(precision, config, &device);
                 assert_eq!(quantised.precision(), precision);
                 let expected = logits(&dense(quantised.clone()));
                 assert_close(&format!("{precision} logits"), logits(&quantised), expected, 1e-5);
@@ -91,14 +91,14 @@ fn fewer_bits_stay_near_the_model_in_f32() {
 fn cached_logits_are_the_uncached_ones() {
     for device in devices() {
         for config in tiny::configs() {
-            let llama = model_in(Precision::Bits4, config.clone(), &device);
+            let llama = model_with_precision(Precision::Bits4, config.clone(), &device);
             let text = tiny::tokens(1, 24);
-            let read = |part: &[u32], state: Option<&mut DecodingState>| {
+            let read = |part: &[u32], state: Option<&mut KvCache>| {
                 let tokens = llama.tokens(&[part.to_vec()]).unwrap();
                 llama.logits(llama.forward(tokens, state, &NoAdapter).unwrap(), &NoAdapter)
             };
             let expected = read(&text, None);
-            let mut state = DecodingState::new(&config, vec![0], 24, &device).unwrap();
+            let mut state = KvCache::new(&config, vec![0], 24, &device).unwrap();
             let parts = [&text[..1], &text[1..20], &text[20..21], &text[21..]];
             let parts = parts.map(|part| read(part, Some(&mut state)));
             assert_close("logits", Tensor::cat(parts.to_vec(), 1), expected, 1e-4);
@@ -108,7 +108,7 @@ fn cached_logits_are_the_uncached_ones() {
 
 #[test]
 fn a_row_answers_alone_as_in_a_batch() {
-    let llama = model_in(Precision::Bits4, tiny::config(), &flex());
+    let llama = model_with_precision(Precision::Bits4, tiny::config(), &flex());
     let config = GenerationConfig { max_new_tokens: 8, ..GenerationConfig::default() };
     let prompts = [4, 9, 6].map(|len| tiny::tokens(len as u64, len)).to_vec();
     let together = generate(&llama, &NoAdapter, &prompts, &config).unwrap();
@@ -128,7 +128,7 @@ fn the_bytes_held_are_counted() {
     };
     for config in configs() {
         let numbers = numbers(&config);
-        let held = |precision| model_in(precision, config.clone(), &device).weight_bytes();
+        let held = |precision| model_with_precision(precision, config.clone(), &device).weight_bytes();
         assert_eq!(held(Precision::F32), numbers * 4);
         assert_eq!(held(Precision::BF16), numbers * 2);
         // Blocks of 32, where d_ff is the row of 16: scale and minimum are 4 bytes a block.
@@ -142,7 +142,7 @@ fn the_bytes_held_are_counted() {
 #[test]
 fn a_quantised_model_is_not_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let llama = model_in(Precision::Bits8, tiny::config(), &flex());
+    let llama = model_with_precision(Precision::Bits8, tiny::config(), &flex());
     let error = huggingface::save(&llama, folder.path(), DType::F32).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -154,14 +154,14 @@ fn a_quantised_model_is_not_saved() {
 
 /// Weights that are stored in blocks of `bits` already; `spoilt` has a scale that is no number.
 struct Stored {
-    inner: Seeded,
+    inner: SeededWeights,
     bits: Bits,
     spoilt: Option<&'static str>,
 }
 
 impl Stored {
     fn new(bits: Bits) -> Self {
-        Self { inner: Seeded::new(&tiny::config()), bits, spoilt: None }
+        Self { inner: SeededWeights::new(&tiny::config()), bits, spoilt: None }
     }
 
     fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {

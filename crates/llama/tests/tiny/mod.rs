@@ -50,7 +50,7 @@ pub fn family_config(family: &Architecture) -> LlamaConfig {
         // All heads have keys of their own, and the head is the embedding.
         "gpt2" => LlamaConfig { n_kv_heads: config.n_heads, ..config },
         "mistral" => LlamaConfig { sliding_window: Some(8), ..config },
-        "qwen2" => LlamaConfig { sliding_window: Some(6), full_layers: 1, ..config },
+        "qwen2" => LlamaConfig { sliding_window: Some(6), full_attention_layers: 1, ..config },
         "qwen3" => LlamaConfig { head_dim: 16, ..config },
         _ => config,
     }
@@ -83,12 +83,12 @@ fn sized(base: LlamaConfig) -> LlamaConfig {
 
 /// The same model at every call.
 pub fn model(config: LlamaConfig, device: &Device) -> Llama {
-    model_in(Precision::F32, config, device)
+    model_with_precision(Precision::F32, config, device)
 }
 
 /// The same with its matrices in `precision`.
-pub fn model_in(precision: Precision, config: LlamaConfig, device: &Device) -> Llama {
-    weights::load(config.clone(), &Seeded::new(&config), precision, device).unwrap()
+pub fn model_with_precision(precision: Precision, config: LlamaConfig, device: &Device) -> Llama {
+    weights::load(config.clone(), &SeededWeights::new(&config), precision, device).unwrap()
 }
 
 /// `len` token ids of the vocabulary, fixed by `seed`.
@@ -98,11 +98,11 @@ pub fn tokens(seed: u64, len: usize) -> Vec<u32> {
 }
 
 /// Weights drawn evenly from -0.35 to 0.35, a standard deviation of 0.2.
-pub struct Seeded {
+pub struct SeededWeights {
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
-impl Seeded {
+impl SeededWeights {
     /// The weights of a model of this config.
     pub fn new(config: &LlamaConfig) -> Self {
         let specs = weights::expected_tensors(config);
@@ -110,7 +110,7 @@ impl Seeded {
     }
 }
 
-impl TensorSource for Seeded {
+impl TensorSource for SeededWeights {
     fn path(&self) -> &Path {
         Path::new("tiny")
     }

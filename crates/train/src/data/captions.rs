@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::fields::Fields;
 use crate::instruction::Instruction;
-use crate::row_report::LeftOut;
+use crate::row_report::DropReason;
 
 /// What a caption answers.
 ///
@@ -12,18 +12,18 @@ use crate::row_report::LeftOut;
 const INSTRUCTION: &str = "Generate caption of this image";
 
 /// Names of the picture's field; the first that is there counts.
-pub(super) const IMAGES: [&str; 3] = ["url", "image", "path"];
+pub(super) const IMAGE_FIELDS: [&str; 3] = ["url", "image", "path"];
 /// Name of the caption's field.
 pub(super) const CAPTION: &str = "caption";
 
 /// The row of a record with both.
 pub(super) fn rows(fields: &mut Fields) -> Result<Vec<Instruction>> {
     let caption = fields.text(CAPTION)?.unwrap_or_default().into_owned();
-    let name = fields.first_of(&IMAGES).unwrap_or(IMAGES[0]);
+    let name = fields.first_present(&IMAGE_FIELDS).unwrap_or(IMAGE_FIELDS[0]);
     let image = fields.text(name)?.unwrap_or_default();
     let image = fields.origin.image(&image)?;
     if caption.trim().is_empty() {
-        fields.leave_out(LeftOut::EmptyOutput);
+        fields.drop_row(DropReason::EmptyOutput);
         return Ok(Vec::new());
     }
     Ok(vec![Instruction { image: Some(image), ..Instruction::new(INSTRUCTION, "", caption) }])

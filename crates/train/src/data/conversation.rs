@@ -8,21 +8,21 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::fields::{Fields, kind, text_of};
+use crate::fields::{Fields, kind, value_to_text};
 use crate::instruction::Instruction;
-use crate::rows::EmptyOutputs;
+use crate::rows::EmptyOutputPolicy;
 
-use super::dialogue::{self, Common, Speaker, Turn};
+use super::dialogue::{self, Common, Role, Turn};
 
 /// What a record looks like, for hints.
-pub(super) const FORM: &str = "a conversation is {\"image\": \"...\", \"conversations\": \
+pub(super) const FORMAT_HINT: &str = "a conversation is {\"image\": \"...\", \"conversations\": \
     [{\"from\": \"human\", \"value\": \"...\"}, {\"from\": \"gpt\", \"value\": \"...\"}]}, or has \
     `messages` with `role` and `content`; `image` may be left out";
 
 /// Fields that hold the turns; the first that is there counts.
-pub(super) const TURNS: [&str; 3] = ["conversations", "messages", "conversation"];
+pub(super) const TURN_FIELDS: [&str; 3] = ["conversations", "messages", "conversation"];
 /// Fields of a record that say how to answer.
-pub(super) const SYSTEM: [&str; 2] = ["system", "system_prompt"];
+pub(super) const SYSTEM_FIELDS: [&str; 2] = ["system", "system_prompt"];
 
 /// The rows of a record whose field `name` holds turns.
 ///
@@ -31,7 +31,7 @@ pub(super) const SYSTEM: [&str; 2] = ["system", "system_prompt"];
 /// ShareGPT's names of speakers as LLaMA-Factory and axolotl read them; OpenAI's chat format.
 pub(super) fn rows(
     name: &'static str,
-    empty_outputs: EmptyOutputs,
+    empty_outputs: EmptyOutputPolicy,
     fields: &mut Fields,
 ) -> Result<Vec<Instruction>> {
     let common = common(fields)?;
@@ -44,8 +44,8 @@ pub(super) fn rows(
 /// is not learned.
 ///
 /// Source: TRL's conversational prompt-completion format.
-pub(super) fn prompt_and_completion(
-    empty_outputs: EmptyOutputs,
+pub(super) fn prompt_completion_rows(
+    empty_outputs: EmptyOutputPolicy,
     fields: &mut Fields,
 ) -> Result<Vec<Instruction>> {
     let common = common(fields)?;
@@ -58,9 +58,9 @@ pub(super) fn prompt_and_completion(
 
 /// The turn that a record's own system text is.
 pub(super) fn system(fields: &mut Fields) -> Result<Vec<Turn>> {
-    let Some(name) = fields.first_of(&SYSTEM) else { return Ok(Vec::new()) };
+    let Some(name) = fields.first_present(&SYSTEM_FIELDS) else { return Ok(Vec::new()) };
     let text = fields.text(name)?;
-    Ok(text.into_iter().map(|text| Turn::new(Speaker::System, text)).collect())
+    Ok(text.into_iter().map(|text| Turn::new(Role::System, text)).collect())
 }
 
 fn common(fields: &mut Fields) -> Result<Common> {
@@ -116,7 +116,7 @@ fn turn(
         None | Some(Value::Null) if calls => String::new(),
         None | Some(Value::Null) => return Err(bad(format!("`{}` is missing", names.text))),
         Some(Value::Array(parts)) => parts_text(parts, has_image, &bad)?,
-        Some(value) => text_of(value, origin, fields.report())
+        Some(value) => value_to_text(value, origin, fields.report())
             .ok_or_else(|| bad(format!("`{}` is {}", names.text, kind(value))))?
             .into_owned(),
     };
@@ -176,17 +176,17 @@ fn is_learned(values: &Map<String, Value>, bad: &dyn Fn(String) -> Error) -> Res
 }
 
 /// What speakers are called.
-const SPEAKERS: [(Speaker, &[&str]); 4] = [
-    (Speaker::Human, &["human", "user", "prompter"]),
+const SPEAKERS: [(Role, &[&str]); 4] = [
+    (Role::Human, &["human", "user", "prompter"]),
     (
-        Speaker::Assistant,
+        Role::Assistant,
         &["gpt", "assistant", "model", "chatgpt", "bing", "bard", "function_call", "tool_call"],
     ),
-    (Speaker::System, &["system", "developer"]),
-    (Speaker::Tool, &["tool", "observation", "function", "function_response", "ipython"]),
+    (Role::System, &["system", "developer"]),
+    (Role::Tool, &["tool", "observation", "function", "function_response", "ipython"]),
 ];
 
-fn speaker(name: &str) -> Option<Speaker> {
+fn speaker(name: &str) -> Option<Role> {
     let name = name.trim().to_ascii_lowercase();
     SPEAKERS.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(speaker, _)| *speaker)
 }
@@ -205,17 +205,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::origin::Origin;
-    use crate::row_report::{LeftOut, RowChange, RowReport};
+    use crate::origin::RecordOrigin;
+    use crate::row_report::{DropReason, RowAdjustment, RowReport};
 
     fn read_with_report(record: &str) -> Result<(Vec<Instruction>, RowReport)> {
         let Value::Object(values) = serde_json::from_str(record).unwrap() else { unreachable!() };
         let place = "record 3".to_string();
-        let origin = Origin { path: Path::new("chat.json"), place, form: FORM, images: None };
+        let origin = RecordOrigin { path: Path::new("chat.json"), place, form: FORMAT_HINT, images: None };
         let mut report = RowReport::default();
         let mut fields = Fields::new(&origin, &values, &mut report);
-        let name = fields.first_of(&TURNS).unwrap();
-        let found = rows(name, EmptyOutputs::Skip, &mut fields)?;
+        let name = fields.first_present(&TURN_FIELDS).unwrap();
+        let found = rows(name, EmptyOutputPolicy::Skip, &mut fields)?;
         fields.finish();
         Ok((found, report))
     }
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(rows, [Instruction::new("a", "", "7")]);
         let unused = ["id", "messages[].name", "messages[].tool_calls", "source"];
         assert_eq!(report.unused_fields.into_keys().collect::<Vec<_>>(), unused);
-        assert!(report.changes.contains_key(&RowChange::NumberAsText));
+        assert!(report.changes.contains_key(&RowAdjustment::NumberAsText));
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
                 {"role": "assistant", "content": "b", "tool_calls": []}]});
             let (rows, report) = read_with_report(&record.to_string()).unwrap();
             assert_eq!(rows, [Instruction::new("a", "Tool: 7", "b")]);
-            assert_eq!(report.left_out.into_keys().collect::<Vec<_>>(), [LeftOut::ToolCall]);
+            assert_eq!(report.left_out.into_keys().collect::<Vec<_>>(), [DropReason::ToolCall]);
         }
         let none = json!({"messages": [
             {"role": "user", "content": "a"},
@@ -374,7 +374,7 @@ mod tests {
         assert!(message(&[]).ends_with("`conversations` is empty"));
         let error = read(r#"{"conversations":"What?"}"#).unwrap_err();
         assert!(error.to_string().ends_with("`conversations` is not a list"));
-        assert_eq!(error.advice(), Some(FORM.into()));
+        assert_eq!(error.advice(), Some(FORMAT_HINT.into()));
     }
 
     #[test]
@@ -382,6 +382,6 @@ mod tests {
         let turns = [said("human", "<image>\n"), said("gpt", "A cat.")].join(",");
         let record = format!(r#"{{"image":"a.png","conversations":[{turns}]}}"#);
         let (rows, report) = read_with_report(&record).unwrap();
-        assert!(rows.is_empty() && report.left_out.contains_key(&LeftOut::EmptyPrompt));
+        assert!(rows.is_empty() && report.left_out.contains_key(&DropReason::EmptyPrompt));
     }
 }

@@ -9,12 +9,12 @@
 use crate::error::Result;
 use crate::fields::Fields;
 use crate::instruction::Instruction;
-use crate::row_report::{LeftOut, RowChange};
-use crate::rows::EmptyOutputs;
+use crate::row_report::{DropReason, RowAdjustment};
+use crate::rows::EmptyOutputPolicy;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaker {
+pub(super) enum Role {
     /// Says how to answer.
     System,
     /// Asks.
@@ -25,7 +25,7 @@ pub(super) enum Speaker {
     Tool,
 }
 
-impl Speaker {
+impl Role {
     /// What lines of an input begin with.
     fn name(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Speaker {
 /// What one of them says.
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
-    pub speaker: Speaker,
+    pub speaker: Role,
     pub text: String,
     /// What a question works on, which is a part of its row's input.
     pub input: String,
@@ -53,7 +53,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    pub fn new(speaker: Speaker, text: impl Into<String>) -> Self {
+    pub fn new(speaker: Role, text: impl Into<String>) -> Self {
         Self {
             speaker,
             text: text.into(),
@@ -91,12 +91,12 @@ const MOST: usize = 1 << 27;
 pub(super) fn rows(
     mut turns: Vec<Turn>,
     common: &Common,
-    empty_outputs: EmptyOutputs,
+    empty_outputs: EmptyOutputPolicy,
     fields: &mut Fields,
 ) -> Result<Vec<Instruction>> {
     // Without a picture the same letters are part of the text, a page of HTML for instance.
     if common.image.is_some() {
-        for turn in turns.iter_mut().filter(|turn| turn.speaker == Speaker::Human) {
+        for turn in turns.iter_mut().filter(|turn| turn.speaker == Role::Human) {
             turn.text = without_placeholder(&turn.text);
             turn.input = without_placeholder(&turn.input);
         }
@@ -113,26 +113,26 @@ pub(super) fn rows(
     let mut found_answer = false;
     for turn in &turns {
         match turn.speaker {
-            Speaker::Human => {
+            Role::Human => {
                 before.extend(question.filter(|turn| !turn.is_blank()).map(Turn::line));
                 before.append(&mut behind);
                 (question, is_open) = (Some(turn), true);
             }
-            Speaker::System | Speaker::Tool => {
+            Role::System | Role::Tool => {
                 if !turn.is_blank() {
                     behind.push(turn.line());
                 }
             }
-            Speaker::Assistant => {
+            Role::Assistant => {
                 found_answer = true;
                 let Some(question) = question else {
-                    fields.change(RowChange::AnswerFirst);
+                    fields.change(RowAdjustment::AnswerFirst);
                     continue;
                 };
                 is_open = false;
                 match left_out(question, turn, empty_outputs) {
                     _ if !turn.learn => {}
-                    Some(reason) => fields.leave_out(reason),
+                    Some(reason) => fields.drop_row(reason),
                     None => {
                         let own = (!question.input.is_empty()).then_some(&question.input);
                         let input = before.iter().chain(&behind).chain(own);
@@ -158,9 +158,9 @@ pub(super) fn rows(
         }
     }
     if !found_answer {
-        fields.leave_out(LeftOut::NoAnswer);
+        fields.drop_row(DropReason::NoAnswer);
     } else if is_open {
-        fields.change(RowChange::QuestionLast);
+        fields.change(RowAdjustment::QuestionLast);
     }
     Ok(rows)
 }
@@ -174,12 +174,12 @@ fn too_large(turns: usize) -> String {
 }
 
 /// Why an answer makes no row.
-fn left_out(question: &Turn, answer: &Turn, empty_outputs: EmptyOutputs) -> Option<LeftOut> {
+fn left_out(question: &Turn, answer: &Turn, empty_outputs: EmptyOutputPolicy) -> Option<DropReason> {
     match () {
-        () if question.is_blank() => Some(LeftOut::EmptyPrompt),
+        () if question.is_blank() => Some(DropReason::EmptyPrompt),
         () if !answer.is_blank() => None,
-        () if answer.calls => Some(LeftOut::ToolCall),
-        () => (empty_outputs == EmptyOutputs::Skip).then_some(LeftOut::EmptyOutput),
+        () if answer.calls => Some(DropReason::ToolCall),
+        () => (empty_outputs == EmptyOutputPolicy::Skip).then_some(DropReason::EmptyOutput),
     }
 }
 
@@ -196,7 +196,7 @@ fn without_placeholder(text: &str) -> String {
 fn joined(turns: Vec<Turn>, fields: &mut Fields) -> Vec<Turn> {
     let mut all: Vec<Turn> = Vec::with_capacity(turns.len());
     for turn in turns {
-        let talks = matches!(turn.speaker, Speaker::Human | Speaker::Assistant);
+        let talks = matches!(turn.speaker, Role::Human | Role::Assistant);
         match all.last_mut() {
             Some(last)
                 if talks
@@ -204,7 +204,7 @@ fn joined(turns: Vec<Turn>, fields: &mut Fields) -> Vec<Turn> {
                     && last.learn == turn.learn
                     && last.input.is_empty() =>
             {
-                fields.change(RowChange::TurnsJoined);
+                fields.change(RowAdjustment::TurnsJoined);
                 if !last.is_blank() && !turn.is_blank() {
                     last.text.push('\n');
                 }
@@ -225,17 +225,17 @@ mod tests {
 
     use serde_json::Map;
 
-    use super::Speaker::{Assistant, Human, System, Tool};
+    use super::Role::{Assistant, Human, System, Tool};
     use super::*;
-    use crate::origin::Origin;
+    use crate::origin::RecordOrigin;
     use crate::row_report::RowReport;
 
     fn read_all(
         turns: Vec<Turn>,
-        empty_outputs: EmptyOutputs,
+        empty_outputs: EmptyOutputPolicy,
     ) -> (Result<Vec<Instruction>>, RowReport) {
         let origin =
-            Origin { path: Path::new("a"), place: "record 1".into(), form: "", images: None };
+            RecordOrigin { path: Path::new("a"), place: "record 1".into(), form: "", images: None };
         let (values, mut report) = (Map::new(), RowReport::default());
         let mut fields = Fields::new(&origin, &values, &mut report);
         let found = rows(turns, &Common::default(), empty_outputs, &mut fields);
@@ -243,9 +243,9 @@ mod tests {
     }
 
     /// Input, instruction and output of each row, and what was noted.
-    fn read(turns: &[(Speaker, &str)]) -> (Vec<[String; 3]>, RowReport) {
+    fn read(turns: &[(Role, &str)]) -> (Vec<[String; 3]>, RowReport) {
         let turns = turns.iter().map(|(speaker, text)| Turn::new(*speaker, *text)).collect();
-        let (found, report) = read_all(turns, EmptyOutputs::Skip);
+        let (found, report) = read_all(turns, EmptyOutputPolicy::Skip);
         let rows = found.unwrap().into_iter();
         (rows.map(|row| [row.input, row.instruction, row.output]).collect(), report)
     }
@@ -283,20 +283,20 @@ mod tests {
 
     #[test]
     fn a_call_that_is_not_read_is_never_learned_as_an_empty_answer() {
-        for empty_outputs in [EmptyOutputs::Skip, EmptyOutputs::Learn] {
+        for empty_outputs in [EmptyOutputPolicy::Skip, EmptyOutputPolicy::Learn] {
             let call = Turn { calls: true, ..Turn::new(Assistant, "") };
             let turns =
                 vec![Turn::new(Human, "a"), call, Turn::new(Tool, "7"), Turn::new(Assistant, "b")];
             let (rows, report) = read_all(turns, empty_outputs);
             assert_eq!(rows.unwrap(), [Instruction::new("a", "Tool: 7", "b")]);
-            assert_eq!(report.left_out.into_keys().collect::<Vec<_>>(), [LeftOut::ToolCall]);
+            assert_eq!(report.left_out.into_keys().collect::<Vec<_>>(), [DropReason::ToolCall]);
         }
     }
 
     #[test]
     fn a_conversation_whose_rows_would_take_all_memory_is_refused() {
         let turns = (0..20_000).flat_map(|_| [Turn::new(Human, "ab"), Turn::new(Assistant, "cd")]);
-        let (rows, _) = read_all(turns.collect(), EmptyOutputs::Skip);
+        let (rows, _) = read_all(turns.collect(), EmptyOutputPolicy::Skip);
         let error = rows.unwrap_err().to_string();
         let told = "a, record 1: the rows of its 40000 turns are more than 128 MiB";
         assert!(error.starts_with(told), "{error}");
@@ -326,14 +326,14 @@ mod tests {
 
     #[test]
     fn what_has_no_answer_or_no_question_is_left_out() {
-        let reason = |turns: &[(Speaker, &str)]| {
+        let reason = |turns: &[(Role, &str)]| {
             let (rows, report) = read(turns);
             assert_eq!(rows, [[""; 3]; 0]);
             report.left_out.into_keys().collect::<Vec<_>>()
         };
-        assert_eq!(reason(&[]), [LeftOut::NoAnswer]);
-        assert_eq!(reason(&[(System, "a"), (Human, "b")]), [LeftOut::NoAnswer]);
-        assert_eq!(reason(&[(Human, "a"), (Assistant, " ")]), [LeftOut::EmptyOutput]);
-        assert_eq!(reason(&[(Human, " "), (Assistant, "a")]), [LeftOut::EmptyPrompt]);
+        assert_eq!(reason(&[]), [DropReason::NoAnswer]);
+        assert_eq!(reason(&[(System, "a"), (Human, "b")]), [DropReason::NoAnswer]);
+        assert_eq!(reason(&[(Human, "a"), (Assistant, " ")]), [DropReason::EmptyOutput]);
+        assert_eq!(reason(&[(Human, " "), (Assistant, "a")]), [DropReason::EmptyPrompt]);
     }
 }

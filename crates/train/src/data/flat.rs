@@ -11,37 +11,37 @@
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::fields::{Fields, text_of};
+use crate::fields::{Fields, value_to_text};
 use crate::instruction::Instruction;
-use crate::rows::EmptyOutputs;
+use crate::rows::EmptyOutputPolicy;
 
 use super::conversation;
-use super::dialogue::{self, Common, Speaker, Turn};
+use super::dialogue::{self, Common, Role, Turn};
 
 /// Names of what is asked; the first that is there counts, as with the others.
 pub(super) const PROMPTS: [&str; 4] = ["instruction", "prompt", "question", "query"];
 /// Names of what it is asked about.
-pub(super) const INPUTS: [&str; 2] = ["input", "context"];
+pub(super) const INPUT_FIELDS: [&str; 2] = ["input", "context"];
 /// Names of the answer.
-pub(super) const OUTPUTS: [&str; 4] = ["output", "completion", "response", "answer"];
+pub(super) const OUTPUT_FIELDS: [&str; 4] = ["output", "completion", "response", "answer"];
 
 /// The rows of a record.
 ///
 /// Sources: Stanford Alpaca; for `system` and `history`
 /// <https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md>, where the answers of the
 /// history are learned too.
-pub(super) fn rows(empty_outputs: EmptyOutputs, fields: &mut Fields) -> Result<Vec<Instruction>> {
-    let output = required(fields, &OUTPUTS, "output")?;
+pub(super) fn rows(empty_outputs: EmptyOutputPolicy, fields: &mut Fields) -> Result<Vec<Instruction>> {
+    let output = required(fields, &OUTPUT_FIELDS, "output")?;
     if let Some(Value::Number(_)) = fields.value(output)
-        && fields.first_of(&["choices"]).is_some()
+        && fields.first_present(&["choices"]).is_some()
     {
         return Err(fields.origin.error(format!(
             "`{output}` is a number beside `choices`: write the right one's text into `output`, and \
              all of them into `options`"
         )));
     }
-    let input = fields.first_of(&INPUTS);
-    let (prompt, input) = match (fields.first_of(&PROMPTS), input) {
+    let input = fields.first_present(&INPUT_FIELDS);
+    let (prompt, input) = match (fields.first_present(&PROMPTS), input) {
         // The input alone is what is asked.
         (None, Some(input)) => (input, None),
         (None, None) => (required(fields, &PROMPTS, "instruction")?, None),
@@ -61,7 +61,7 @@ pub(super) fn rows(empty_outputs: EmptyOutputs, fields: &mut Fields) -> Result<V
     }
     let mut turns = conversation::system(fields)?;
     turns.extend(history(fields)?);
-    turns.push(Turn { input: with, ..Turn::new(Speaker::Human, asked) });
+    turns.push(Turn { input: with, ..Turn::new(Role::Human, asked) });
 
     let answer = text(fields, output)?;
     let common = Common { image: fields.image()?, tags: fields.texts("tags")? };
@@ -70,7 +70,7 @@ pub(super) fn rows(empty_outputs: EmptyOutputs, fields: &mut Fields) -> Result<V
         return Err(fields.origin.error(format!("`{output}` is none of the `options`")));
     }
     // The history's answers are to other questions.
-    turns.push(Turn { options, ..Turn::new(Speaker::Assistant, answer) });
+    turns.push(Turn { options, ..Turn::new(Role::Assistant, answer) });
     dialogue::rows(turns, &common, empty_outputs, fields)
 }
 
@@ -96,10 +96,10 @@ fn history(fields: &mut Fields) -> Result<Vec<Turn>> {
         let Some([question, answer]) = pair.as_array().map(Vec::as_slice) else {
             return Err(bad());
         };
-        for (speaker, value) in [(Speaker::Human, question), (Speaker::Assistant, answer)] {
+        for (speaker, value) in [(Role::Human, question), (Role::Assistant, answer)] {
             let text = match value {
                 Value::Null => "".into(),
-                value => text_of(value, origin, fields.report()).ok_or_else(bad)?,
+                value => value_to_text(value, origin, fields.report()).ok_or_else(bad)?,
             };
             turns.push(Turn::new(speaker, text));
         }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::data::parse_rows;
     use crate::data::tests::{read, read_with_report, texts};
-    use crate::row_report::RowChange;
+    use crate::row_report::RowAdjustment;
     use crate::rows::ReadOptions;
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(found.rows, [Instruction::new("a", "", "b")]);
         let line = "2 rows are left out: the answer is empty (line 3, line 4)";
         assert_eq!(found.report.lines(), [line]);
-        let learn = ReadOptions { empty_outputs: EmptyOutputs::Learn, ..ReadOptions::default() };
+        let learn = ReadOptions { empty_outputs: EmptyOutputPolicy::Learn, ..ReadOptions::default() };
         let rows = parse_rows(Path::new("a"), text, &learn).unwrap().rows;
         let outputs = rows.iter().map(|row| row.output.as_str());
         assert_eq!(outputs.collect::<Vec<_>>(), ["b", "", ""]);
@@ -185,7 +185,7 @@ mod tests {
         let outputs = found.rows.iter().map(|row| row.output.as_str());
         assert_eq!(outputs.collect::<Vec<_>>(), ["4", "true", "1.5"]);
         assert_eq!(found.rows[2].options, ["1.5", "2"]);
-        assert_eq!(found.report.changes[&RowChange::NumberAsText].count, 6);
+        assert_eq!(found.report.changes[&RowAdjustment::NumberAsText].count, 6);
     }
 
     #[test]
@@ -231,9 +231,9 @@ mod tests {
             assert!(rows.iter().all(|row| row.tags == ["t"]));
             rows.iter().map(|row| row.options.len()).collect::<Vec<_>>()
         };
-        assert_eq!(options("x", EmptyOutputs::Skip), [0, 2]);
-        assert_eq!(options("", EmptyOutputs::Skip), [0]);
-        assert_eq!(options(" ", EmptyOutputs::Learn), [0, 0, 2]);
+        assert_eq!(options("x", EmptyOutputPolicy::Skip), [0, 2]);
+        assert_eq!(options("", EmptyOutputPolicy::Skip), [0]);
+        assert_eq!(options(" ", EmptyOutputPolicy::Learn), [0, 0, 2]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod text;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::records::{some, without_mark};
+use crate::records::{some, strip_bom};
 use crate::row_report::RowReport;
 use crate::rows::{ReadOptions, Rows};
 
@@ -47,11 +47,11 @@ pub use science_qa::ScienceQa;
 /// Nothing is fetched, and no picture is opened.
 ///
 /// # Errors
-/// [`Error::OtherKind`], [`Error::UnknownFormat`], [`Error::Read`], [`Error::Record`] with the
-/// record's place, [`Error::RemoteImage`], [`Error::NoSplit`], [`Error::Empty`].
+/// [`Error::UnsupportedFile`], [`Error::UnknownFormat`], [`Error::Read`], [`Error::Record`] with the
+/// record's place, [`Error::RemoteImage`], [`Error::UnknownSplit`], [`Error::Empty`].
 ///
 /// ```
-/// use train::{LeftOut, ReadOptions, read_rows};
+/// use train::{DropReason, ReadOptions, read_rows};
 ///
 /// # fn main() -> train::Result<()> {
 /// # let folder = tempfile::tempdir().unwrap();
@@ -65,7 +65,7 @@ pub use science_qa::ScienceQa;
 /// assert_eq!(found.rows[0].instruction, "What is this?");
 /// assert_eq!(found.rows[0].output, "A cat.");
 /// assert_eq!(found.rows[0].image.as_deref(), Some("/pictures/cat.png"));
-/// assert_eq!(found.report.left_out[&LeftOut::EmptyOutput].count, 1);
+/// assert_eq!(found.report.left_out[&DropReason::EmptyOutput].count, 1);
 /// # Ok(())
 /// # }
 /// ```
@@ -84,7 +84,7 @@ pub fn read_rows(path: &Path, options: &ReadOptions) -> Result<Rows> {
 /// # Errors
 /// As [`read_rows`].
 pub fn parse_rows(path: &Path, text: &str, options: &ReadOptions) -> Result<Rows> {
-    let text = without_mark(text);
+    let text = strip_bom(text);
     let mut reader = Reader { path, options, found: Rows::default() };
     match text.trim_start().chars().next() {
         None => {}
@@ -106,7 +106,7 @@ fn folder_rows(path: &Path, options: &ReadOptions) -> Result<Rows> {
         return Err(Error::UnknownFormat { path: path.into(), reason, mend });
     }
     let data = ScienceQa::open(path)?;
-    let data = if let Some(folder) = options.image_folder { data.images_in(folder) } else { data };
+    let data = if let Some(folder) = options.image_folder { data.with_image_folder(folder) } else { data };
     let rows = data.rows(options.split.unwrap_or("train"))?;
     Ok(Rows { rows, report: RowReport::default() })
 }

@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::fields::{Fields, name_list, names};
-use crate::instruction::{FORM, Instruction};
-use crate::origin::Origin;
-use crate::records::{of_list, records};
+use crate::instruction::{FORMAT_HINT, Instruction};
+use crate::origin::RecordOrigin;
+use crate::records::{list_records, records};
 use crate::rows::{ReadOptions, Rows};
 
-use super::shape::{Shape, unknown_record};
+use super::shape::{Shape, describe_unknown_record};
 use super::table::{self, Table};
 use super::{captions, conversation, flat};
 
@@ -31,11 +31,11 @@ impl Reader<'_> {
                 if !is_list && Shape::of(&values).is_none() && holds_more(&values) =>
             {
                 let list = self.only_list(values)?;
-                of_list(list).try_for_each(|record| self.record(record?, FORM))
+                list_records(list).try_for_each(|record| self.record(record?, FORMAT_HINT))
             }
             (first, second) => {
                 let all = first.into_iter().chain(second).chain(records);
-                all.into_iter().try_for_each(|record| self.record(record?, FORM))
+                all.into_iter().try_for_each(|record| self.record(record?, FORMAT_HINT))
             }
         }
     }
@@ -73,7 +73,7 @@ impl Reader<'_> {
             // What is asked alone is no row.
             matches!(Shape::of(&values), Some(Shape::Caption))
                 || matches!(Shape::of(&values), Some(Shape::Flat))
-                    && names.iter().any(|name| flat::OUTPUTS.contains(name))
+                    && names.iter().any(|name| flat::OUTPUT_FIELDS.contains(name))
         };
         let table = Table::of(self.path, text).filter(|table| table.is_one(self.path, &is_row));
         let Some(table) = table else {
@@ -81,31 +81,31 @@ impl Reader<'_> {
         };
         if !is_row(&table.names()) {
             let reason = format!("a table with the columns {}", name_list(&table.names()));
-            return Err(unknown(reason, Some(table::FORM)));
+            return Err(unknown(reason, Some(table::FORMAT_HINT)));
         }
-        table.records(self.path).try_for_each(|record| self.record(record?, table::FORM))
+        table.records(self.path).try_for_each(|record| self.record(record?, table::FORMAT_HINT))
     }
 
     fn record(&mut self, (place, value): (String, Value), form: &'static str) -> Result<()> {
         let Self { path, options, found } = self;
         let ReadOptions { image_folder: images, empty_outputs, .. } = **options;
-        let mut origin = Origin { path, place, form, images };
+        let mut origin = RecordOrigin { path, place, form, images };
         let Value::Object(values) = &value else {
             return Err(origin.error("expected an object"));
         };
         let shape = Shape::of(values);
-        if let Some(Shape::Turns(_) | Shape::TurnsOfPrompt) = shape {
-            origin.form = conversation::FORM;
+        if let Some(Shape::Turns(_) | Shape::PromptCompletion) = shape {
+            origin.form = conversation::FORMAT_HINT;
         }
         let mut fields = Fields::new(&origin, values, &mut found.report);
         let rows = match shape {
             Some(Shape::Turns(name)) => conversation::rows(name, empty_outputs, &mut fields)?,
-            Some(Shape::TurnsOfPrompt) => {
-                conversation::prompt_and_completion(empty_outputs, &mut fields)?
+            Some(Shape::PromptCompletion) => {
+                conversation::prompt_completion_rows(empty_outputs, &mut fields)?
             }
             Some(Shape::Flat) => flat::rows(empty_outputs, &mut fields)?,
             Some(Shape::Caption) => captions::rows(&mut fields)?,
-            None => return Err(origin.error(unknown_record(values))),
+            None => return Err(origin.error(describe_unknown_record(values))),
         };
         fields.finish();
         found.rows.extend::<Vec<Instruction>>(rows);

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::error::Result;
 use crate::instruction::Instruction;
-use crate::origin::Origin;
+use crate::origin::RecordOrigin;
 
 /// The groups of ScienceQA's tables of results, in their order.
 pub const SCIENCE_QA_TAGS: [&str; 8] = ["NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12"];
@@ -39,7 +39,7 @@ pub(super) struct Problem {
 
 impl Problem {
     /// The row that asks it; its picture is `{split}/{pid}/{image}`.
-    pub fn row(self, pid: &str, origin: &Origin) -> Result<Instruction> {
+    pub fn row(self, pid: &str, origin: &RecordOrigin) -> Result<Instruction> {
         let n_choices = self.choices.len();
         if self.question.trim().is_empty() {
             return Err(origin.error("the question is empty"));
@@ -72,7 +72,7 @@ impl Problem {
     }
 
     /// The columns of the paper's table that the problem counts for.
-    fn tags(&self, has_text: bool, has_image: bool, origin: &Origin) -> Result<Vec<String>> {
+    fn tags(&self, has_text: bool, has_image: bool, origin: &RecordOrigin) -> Result<Vec<String>> {
         let mut tags = vec![match self.subject.as_str() {
             "natural science" => "NAT",
             "social science" => "SOC",
@@ -122,7 +122,7 @@ mod tests {
 
     fn row_of(problem: Value) -> Result<Instruction> {
         let images = Some(Path::new("/p"));
-        let origin = Origin { path: Path::new("a"), place: "problem 7".into(), form: "", images };
+        let origin = RecordOrigin { path: Path::new("a"), place: "problem 7".into(), form: "", images };
         serde_json::from_value::<Problem>(problem).unwrap().row("7", &origin)
     }
 

@@ -16,14 +16,14 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::instruction::Instruction;
-use crate::origin::Origin;
+use crate::origin::RecordOrigin;
 use crate::records::some;
 
 use super::science_problem::Problem;
 use super::text::read_text;
 
 /// What a folder looks like, for hints.
-const FORM: &str = "a ScienceQA folder holds problems.json, pid_splits.json and \
+const FORMAT_HINT: &str = "a ScienceQA folder holds problems.json, pid_splits.json and \
     images/{train,val,test}, as its authors publish them";
 
 const PROBLEMS_FILE: &str = "problems.json";
@@ -69,7 +69,7 @@ impl ScienceQa {
     }
 
     /// Looks for pictures in `{folder}/{train,val,test}/{pid}` instead.
-    pub fn images_in(self, folder: &Path) -> Self {
+    pub fn with_image_folder(self, folder: &Path) -> Self {
         Self { images: folder.into(), ..self }
     }
 
@@ -79,17 +79,17 @@ impl ScienceQa {
     /// Whether a row's picture is there is not looked at.
     ///
     /// # Errors
-    /// [`Error::NoSplit`]; [`Error::Record`] with the problem's number for a problem that is missing
+    /// [`Error::UnknownSplit`]; [`Error::Record`] with the problem's number for a problem that is missing
     /// or not of the form, whose answer is none of its choices, or whose subject or grade is not
     /// known; [`Error::Empty`].
     pub fn rows(&self, split: &str) -> Result<Vec<Instruction>> {
         let list = self.folder.join(SPLITS_FILE);
         let Some(pids) = self.splits.get(split) else {
             let present = self.splits.keys().cloned().collect();
-            return Err(Error::NoSplit { path: list, asked: split.into(), present });
+            return Err(Error::UnknownSplit { path: list, asked: split.into(), present });
         };
         let place = format!("split {split}");
-        let listed = Origin { path: &list, place, form: FORM, images: None };
+        let listed = RecordOrigin { path: &list, place, form: FORMAT_HINT, images: None };
         let Value::Array(pids) = pids else {
             return Err(listed.error("it is not a list"));
         };
@@ -102,7 +102,7 @@ impl ScienceQa {
                 .ok_or_else(|| listed.error(format!("problem {pid} is not in {PROBLEMS_FILE}")))?;
             let place = format!("problem {pid}");
             let images = Some(self.images.as_path());
-            let origin = Origin { path: &path, place, form: FORM, images };
+            let origin = RecordOrigin { path: &path, place, form: FORMAT_HINT, images };
             let problem =
                 Problem::deserialize(problem).map_err(|error| origin.error(error.to_string()))?;
             problem.row(pid, &origin)
@@ -117,7 +117,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
         path: path.into(),
         place: format!("line {}", error.line()),
         reason: format!("not of ScienceQA's form: {error}"),
-        form: FORM,
+        form: FORMAT_HINT,
     })
 }
 
@@ -207,7 +207,7 @@ mod tests {
         std::fs::write(folder.path().join(PROBLEMS_FILE), "[").unwrap();
         let error = crate::read_rows(folder.path(), &ReadOptions::default()).unwrap_err();
         assert!(error.to_string().contains("line 1: not of ScienceQA's form"), "{error}");
-        assert_eq!(error.advice(), Some(FORM.into()));
+        assert_eq!(error.advice(), Some(FORMAT_HINT.into()));
         std::fs::write(folder.path().join(PROBLEMS_FILE), "{}").unwrap();
         std::fs::remove_file(folder.path().join(SPLITS_FILE)).unwrap();
         assert!(matches!(ScienceQa::open(folder.path()), Err(Error::Read { .. })));

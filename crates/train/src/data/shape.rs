@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::fields::{first_of, names};
+use crate::fields::{first_present, names};
 
 use super::{captions, conversation, flat};
 
@@ -11,7 +11,7 @@ pub(super) enum Shape {
     /// Turns in the field of this name.
     Turns(&'static str),
     /// Prompt and completion are turns.
-    TurnsOfPrompt,
+    PromptCompletion,
     Flat,
     Caption,
 }
@@ -23,31 +23,31 @@ impl Shape {
             let list = values.get(*name).and_then(Value::as_array);
             list.is_some_and(|list| !list.is_empty())
         };
-        if let Some(name) = conversation::TURNS.into_iter().find(holds) {
+        if let Some(name) = conversation::TURN_FIELDS.into_iter().find(holds) {
             return Some(Self::Turns(name));
         }
         let is_list = |name: &str| values.get(name).is_some_and(Value::is_array);
         if is_list("prompt") && is_list("completion") {
-            return Some(Self::TurnsOfPrompt);
+            return Some(Self::PromptCompletion);
         }
         let has = |names: &[&str]| names.iter().any(|name| values.contains_key(*name));
         let asks = has(&flat::PROMPTS);
-        if (asks || has(&flat::INPUTS)) && has(&flat::OUTPUTS) {
+        if (asks || has(&flat::INPUT_FIELDS)) && has(&flat::OUTPUT_FIELDS) {
             return Some(Self::Flat);
         }
-        if has(&[captions::CAPTION]) && has(&captions::IMAGES) {
+        if has(&[captions::CAPTION]) && has(&captions::IMAGE_FIELDS) {
             return Some(Self::Caption);
         }
         if asks {
             return Some(Self::Flat);
         }
         // What is wrong with it is told where turns are read.
-        first_of(values, &conversation::TURNS).map(Self::Turns)
+        first_present(values, &conversation::TURN_FIELDS).map(Self::Turns)
     }
 }
 
 /// What is wrong with a record that is of no known shape.
-pub(super) fn unknown_record(values: &Map<String, Value>) -> String {
+pub(super) fn describe_unknown_record(values: &Map<String, Value>) -> String {
     if values.is_empty() {
         return "the record has no fields".into();
     }
@@ -58,7 +58,7 @@ pub(super) fn unknown_record(values: &Map<String, Value>) -> String {
              what is asked into `instruction` and the answer into `output`"
         );
     }
-    if values.keys().any(|name| flat::OUTPUTS.contains(&name.as_str())) {
+    if values.keys().any(|name| flat::OUTPUT_FIELDS.contains(&name.as_str())) {
         return format!("`instruction` is missing; the record has {names}");
     }
     format!("no field is known of {names}: rename them to `instruction` and `output`")

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 
 /// What a table looks like, for hints.
-pub(super) const FORM: &str = "a table has a header with `instruction`, `input` and `output`, or \
+pub(super) const FORMAT_HINT: &str = "a table has a header with `instruction`, `input` and `output`, or \
     with `url` (or `image`, or `path`) and `caption`, separated by commas or tabs; a text with a \
     separator in it stands in quotes";
 
@@ -90,5 +90,5 @@ fn broken(error: &csv::Error, path: &Path) -> Error {
         _ => format!("not a line of a table: {error}"),
     };
     let line = error.position().map_or(1, csv::Position::line);
-    Error::Record { path: path.into(), place: format!("line {line}"), reason, form: FORM }
+    Error::Record { path: path.into(), place: format!("line {line}"), reason, form: FORMAT_HINT }
 }

@@ -54,7 +54,7 @@ const PICKLE: (&str, &str) = ("a Python pickle", "write its rows as JSON lines")
 /// Reads a text in UTF-8.
 ///
 /// # Errors
-/// [`Error::Read`]; [`Error::OtherKind`] for another kind of file, known by its first bytes before the
+/// [`Error::Read`]; [`Error::UnsupportedFile`] for another kind of file, known by its first bytes before the
 /// rest is read; [`Error::Record`] with the line of a byte that is no UTF-8.
 pub(super) fn read_text(path: &Path) -> Result<String> {
     /// Enough to know a kind by.
@@ -64,7 +64,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut bytes).map_err(fail)?;
     if let Some((what, mend)) = kind_of(&bytes) {
-        return Err(Error::OtherKind { path: path.into(), what, mend });
+        return Err(Error::UnsupportedFile { path: path.into(), what, mend });
     }
     file.read_to_end(&mut bytes).map_err(fail)?;
     String::from_utf8(bytes).map_err(|error| {

@@ -20,7 +20,7 @@ use parts::PARTS;
 
 /// How much is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
+pub enum CheckLevel {
     /// Products, and one training step that uses most of the rest: a second or two on a slow device.
     Short,
     /// Every part: about ten seconds on a slow device.
@@ -29,7 +29,7 @@ pub enum Depth {
 
 /// What came out of one part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finding {
+pub struct CheckResult {
     /// The part: `product`, `attention`, ...
     pub part: &'static str,
     /// Which of its results differs most.
@@ -43,7 +43,7 @@ pub struct Finding {
     pub verdict: Verdict,
 }
 
-impl Finding {
+impl CheckResult {
     /// What differs, by how much, and what may: `attention (one more, padded) differs by 3.1e-1
     /// (allowed 2.0e-4)`.
     pub fn tell(&self) -> String {
@@ -87,12 +87,12 @@ impl Serialize for Verdict {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Report {
     /// In the order in which they were made.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<CheckResult>,
 }
 
 impl Report {
     /// The worst of the parts that are wrong.
-    pub fn wrong(&self) -> Option<&Finding> {
+    pub fn wrong(&self) -> Option<&CheckResult> {
         let wrong = self.findings.iter().filter(|finding| finding.verdict == Verdict::Wrong);
         wrong.max_by(|a, b| (a.difference / a.allowed).total_cmp(&(b.difference / b.allowed)))
     }
@@ -104,11 +104,11 @@ impl Report {
 /// between.
 ///
 /// ```
-/// use train::device_check::{Depth, check_device};
+/// use train::device_check::{CheckLevel, check_device};
 ///
 /// # fn main() -> train::Result<()> {
 /// # let (device, reference) = (testing::flex(), testing::flex());
-/// let report = check_device(&device, &reference, Depth::Short, &mut |_finding| {})?;
+/// let report = check_device(&device, &reference, CheckLevel::Short, &mut |_finding| {})?;
 /// assert!(report.wrong().is_none());
 /// # Ok(())
 /// # }
@@ -119,11 +119,11 @@ impl Report {
 pub fn check_device(
     device: &Device,
     reference: &Device,
-    depth: Depth,
-    progress: &mut dyn FnMut(&Finding),
+    depth: CheckLevel,
+    progress: &mut dyn FnMut(&CheckResult),
 ) -> error::Result<Report> {
     let mut report = Report::default();
-    for part in PARTS.iter().filter(|part| part.short || depth == Depth::Full) {
+    for part in PARTS.iter().filter(|part| part.short || depth == CheckLevel::Full) {
         let finding = part.compare(&(part.results)(device)?, &(part.results)(reference)?);
         progress(&finding);
         report.findings.push(finding);
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn every_device_of_the_tests_computes_rightly() {
         for device in testing::devices() {
-            let report = check_device(&device, &testing::flex(), Depth::Full, &mut |_| {}).unwrap();
+            let report = check_device(&device, &testing::flex(), CheckLevel::Full, &mut |_| {}).unwrap();
             assert_eq!(report.findings.len(), PARTS.len());
             assert_eq!(report.wrong(), None, "{report:?}");
         }
@@ -148,7 +148,7 @@ mod tests {
     fn the_short_form_has_a_training_step() {
         let flex = testing::flex();
         let mut heard = Vec::new();
-        let report = check_device(&flex, &flex, Depth::Short, &mut |finding| {
+        let report = check_device(&flex, &flex, CheckLevel::Short, &mut |finding| {
             heard.push(finding.part);
         });
         assert_eq!(heard, ["product", "softmax", "training step"]);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_worst_part_is_the_one_told() {
-        let finding = |part, difference, verdict| Finding {
+        let finding = |part, difference, verdict| CheckResult {
             part,
             worst: String::new(),
             difference,

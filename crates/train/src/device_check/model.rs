@@ -9,7 +9,7 @@ use adaption_prompt::{
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use llama::weights::{self, TensorSource, TensorSpec};
-use llama::{DecodingState, Llama, LlamaConfig, NoAdapter, Precision};
+use llama::{KvCache, Llama, LlamaConfig, NoAdapter, Precision};
 
 use super::numbers::{Numbers, random};
 use crate::batch::Batch;
@@ -83,7 +83,7 @@ fn answers(llama: &Llama) -> Result<Vec<Numbers>> {
     let logits = |hidden| llama.logits(hidden, &NoAdapter);
     let whole = llama.forward(llama.tokens(&rows(0, 9))?, None, &NoAdapter)?;
     let mut results = vec![Numbers::of("whole texts", logits(whole))?];
-    let mut state = DecodingState::new(llama.config(), vec![2, 0, 1], 9, &llama.device())?;
+    let mut state = KvCache::new(llama.config(), vec![2, 0, 1], 9, &llama.device())?;
     for (name, from, to) in [("beginnings", 0, 7), ("one more", 7, 8), ("another", 8, 9)] {
         let tokens = llama.tokens(&rows(from, to))?;
         let hidden = llama.forward(tokens, Some(&mut state), &NoAdapter)?;

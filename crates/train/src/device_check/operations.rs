@@ -30,7 +30,7 @@ pub fn product(device: &Device) -> Result<Vec<Numbers>> {
 }
 
 /// Products of a size for which a device may take other kernels.
-pub fn large_product(device: &Device) -> Result<Vec<Numbers>> {
+pub fn large_matmul(device: &Device) -> Result<Vec<Numbers>> {
     let weight = tensor::<2>(13, [300, 512], device).transpose();
     let many = tensor(14, [260, 512], device).matmul(weight.clone());
     let one = tensor(15, [1, 512], device).matmul(weight);
@@ -45,7 +45,7 @@ pub fn large_product(device: &Device) -> Result<Vec<Numbers>> {
 }
 
 /// Products with weights of 8 and 4 bits, as the precisions q8 and q4 keep them.
-pub fn packed_product(device: &Device) -> Result<Vec<Numbers>> {
+pub fn quantised_matmul(device: &Device) -> Result<Vec<Numbers>> {
     let mut results = Vec::new();
     for (name, bits) in [("8 bits", Bits::Eight), ("4 bits", Bits::Four)] {
         let blocks = Blocks::quantise(&random(18, 48 * 64), [48, 64], bits);

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use super::numbers::Numbers;
-use super::{Finding, Verdict, model, operations};
+use super::{CheckResult, Verdict, model, operations};
 use crate::error::Result;
 
 /// A part of the check: something that a device computes.
@@ -49,7 +49,7 @@ pub static PARTS: [Part; 9] = [
         allowed: OPERATION,
         rounded: ROUNDED_PRODUCT,
         known: None,
-        results: operations::large_product,
+        results: operations::large_matmul,
     },
     Part {
         name: "packed product",
@@ -57,7 +57,7 @@ pub static PARTS: [Part; 9] = [
         allowed: OPERATION,
         rounded: ROUNDED_PRODUCT,
         known: None,
-        results: operations::packed_product,
+        results: operations::quantised_matmul,
     },
     Part {
         name: "reduction",
@@ -111,7 +111,7 @@ pub static PARTS: [Part; 9] = [
 
 impl Part {
     /// How far what a device computed is from what it should be.
-    pub fn compare(&self, found: &[Numbers], expected: &[Numbers]) -> Finding {
+    pub fn compare(&self, found: &[Numbers], expected: &[Numbers]) -> CheckResult {
         let pairs = found.iter().zip(expected);
         let differences = pairs.map(|(found, expected)| (found.difference(expected), &found.what));
         let worst = differences.max_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -126,6 +126,6 @@ impl Part {
         } else {
             Verdict::Wrong
         };
-        Finding { part: self.name, worst, difference, allowed: self.allowed, verdict }
+        CheckResult { part: self.name, worst, difference, allowed: self.allowed, verdict }
     }
 }

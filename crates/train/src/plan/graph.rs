@@ -35,7 +35,7 @@ use super::learning::Learning;
 
 /// Sizes of a pass as numbers that no product overflows.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Widths {
+pub(super) struct PassDims {
     pub batch: f64,
     pub seq: f64,
     /// Rows of every product: `batch * seq`.
@@ -51,7 +51,7 @@ pub(super) struct Widths {
     pub vocab: f64,
 }
 
-impl Widths {
+impl PassDims {
     pub fn new(config: &LlamaConfig, batch: usize, seq: usize) -> Self {
         let (batch, seq) = (batch as f64, seq as f64);
         Self {
@@ -76,7 +76,7 @@ impl Widths {
 
 /// Numbers that one layer's graph keeps.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct LayerGraph {
+pub(super) struct LayerActivations {
     /// Its input, where the graph keeps it.
     pub input: f64,
     /// The attention with everything around it.
@@ -99,7 +99,7 @@ pub(super) struct Products {
     pub down: bool,
 }
 
-impl LayerGraph {
+impl LayerActivations {
     pub fn total(&self) -> f64 {
         self.input + self.attention + self.feed_forward
     }
@@ -107,9 +107,9 @@ impl LayerGraph {
 
 impl Learning<'_> {
     /// What the graph of a layer keeps.
-    pub fn layer(&self, layer: usize, widths: &Widths) -> LayerGraph {
+    pub fn layer(&self, layer: usize, widths: &PassDims) -> LayerActivations {
         use LinearName::{Down, Gate, Key, Output, Query, Up, Value};
-        let &Widths { tokens, d, q, f, .. } = widths;
+        let &PassDims { tokens, d, q, f, .. } = widths;
         let learns = |names: &[LinearName]| names.iter().any(|name| self.linear(layer, *name));
         let linears = |names: &[LinearName], tracked| {
             self.linears(layer, names, tracked, tokens) + tokens * self.input(layer, names)
@@ -119,7 +119,7 @@ impl Learning<'_> {
 
         let below = layer > self.first_layer() || self.full;
         let input = if below { tokens * d } else { 0.0 };
-        let mut graph = LayerGraph { input, ..LayerGraph::default() };
+        let mut graph = LayerActivations { input, ..LayerActivations::default() };
         let normed = below || norms;
         graph.attention += self.norm(widths, below) + linears(&[Query, Key, Value], normed);
         graph.scores = normed || learns(&[Query, Key, Value]);
@@ -162,14 +162,14 @@ impl Learning<'_> {
     }
 
     /// What a norm keeps beside its input, which has a gradient or not.
-    pub fn norm(&self, widths: &Widths, tracked: bool) -> f64 {
+    pub fn norm(&self, widths: &PassDims, tracked: bool) -> f64 {
         let learned = if self.norms() { widths.d } else { 0.0 };
         let row = if tracked && !self.fused_norms() { 3.0 } else { 0.0 };
         widths.tokens * (learned + row)
     }
 
-    fn fused_attention(&self, widths: &Widths, scores: bool, prompts: bool) -> f64 {
-        let &Widths { tokens, q, kv, heads, .. } = widths;
+    fn fused_attention(&self, widths: &PassDims, scores: bool, prompts: bool) -> f64 {
+        let &PassDims { tokens, q, kv, heads, .. } = widths;
         let mut kept = 0.0;
         if scores && self.config.qk_norm {
             kept += tokens * (q + kv);
@@ -183,8 +183,8 @@ impl Learning<'_> {
         kept
     }
 
-    fn composed_attention(&self, widths: &Widths, scores: bool, prompts: bool) -> f64 {
-        let &Widths { tokens, batch, seq, q, kv, heads, kv_heads, .. } = widths;
+    fn composed_attention(&self, widths: &PassDims, scores: bool, prompts: bool) -> f64 {
+        let &PassDims { tokens, batch, seq, q, kv, heads, kv_heads, .. } = widths;
         let mut kept = 0.0;
         if scores {
             if self.config.qk_norm {
@@ -248,7 +248,7 @@ mod tests {
         let request =
             request(AdaptionPromptConfig { layers: Layers::Last(2), ..Default::default() });
         let learning = Learning::new(&request);
-        let widths = Widths::new(&request.config, request.batch, request.seq);
+        let widths = PassDims::new(&request.config, request.batch, request.seq);
         assert_eq!(learning.first_layer(), 1);
         let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
         // Query, gated heads, and the softmax over 10 prompt tokens.
@@ -263,7 +263,7 @@ mod tests {
         let own = AdaptionPromptConfig { layers: Layers::Last(2), ..Default::default() };
         let request = Request { device: DeviceTraits::fused(), ..request(own) };
         let learning = Learning::new(&request);
-        let widths = Widths::new(&request.config, request.batch, request.seq);
+        let widths = PassDims::new(&request.config, request.batch, request.seq);
         let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
         // Query, key, value, heads, sums; and the prompt's keys and values.
         let attention = 32.0 * (32.0 + 2.0 * 16.0 + 32.0 + 4.0) + 2.0 * 10.0 * 16.0;

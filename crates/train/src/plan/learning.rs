@@ -50,7 +50,7 @@ impl<'a> Learning<'a> {
 
     /// Whether products round what goes in to bf16, on this processor.
     pub fn rounds(&self) -> bool {
-        self.fused && self.precision == Precision::BF16 && Level::best().multiplies_bf16()
+        self.fused && self.precision == Precision::BF16 && Level::best().rounds_inputs_to_bf16()
     }
 
     /// Whether a backward pass finds weights unpacked.

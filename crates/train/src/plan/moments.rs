@@ -32,7 +32,7 @@
 use llama::{LinearName, Precision, Sizes};
 
 use super::MemoryPlan;
-use super::graph::{LayerGraph, Widths};
+use super::graph::{LayerActivations, PassDims};
 use super::learning::Learning;
 use super::request::Request;
 use super::weights::{F32, base, learned};
@@ -51,14 +51,14 @@ const CACHE: usize = 16;
 struct Moments<'a> {
     request: &'a Request,
     learning: Learning<'a>,
-    widths: Widths,
+    widths: PassDims,
     sizes: Sizes,
 }
 
 /// The plan of a step.
 pub(super) fn training(request: &Request, labels: usize) -> MemoryPlan {
     let moments = Moments::new(request);
-    let Widths { batch, .. } = moments.widths;
+    let PassDims { batch, .. } = moments.widths;
     let labels = labels as f64 * batch;
     let (kept, peak) =
         if request.recomputes() { moments.recomputed(labels) } else { moments.whole(labels) };
@@ -82,7 +82,7 @@ pub(super) fn training(request: &Request, labels: usize) -> MemoryPlan {
 /// The plan of an answer.
 pub(super) fn generation(request: &Request, new_tokens: usize) -> MemoryPlan {
     let moments = Moments::new(request);
-    let Widths { batch, seq, kv, vocab, d, .. } = moments.widths;
+    let PassDims { batch, seq, kv, vocab, d, .. } = moments.widths;
     let layers = request.config.n_layers as f64;
     let new_tokens = new_tokens.min(request.config.max_positions - request.seq);
     // The last token is never read again.
@@ -114,19 +114,19 @@ impl<'a> Moments<'a> {
         Self {
             request,
             learning: Learning::new(request),
-            widths: Widths::new(&request.config, request.batch, request.seq),
+            widths: PassDims::new(&request.config, request.batch, request.seq),
             sizes: (&request.config).into(),
         }
     }
 
     /// Numbers kept by the whole graph, and the highest moment, both above what stays.
     fn whole(&self, labels: f64) -> (f64, f64) {
-        let Widths { tokens, d, .. } = self.widths;
+        let PassDims { tokens, d, .. } = self.widths;
         let n_layers = self.request.config.n_layers;
         let graphs = (self.learning.first_layer()..n_layers)
             .map(|layer| self.learning.layer(layer, &self.widths));
         let graphs = graphs.collect::<Vec<_>>();
-        let layers = graphs.iter().map(LayerGraph::total).sum::<f64>();
+        let layers = graphs.iter().map(LayerActivations::total).sum::<f64>();
         let last_norm = tokens * d + self.final_norm();
         let kept = layers + last_norm + self.head_graph(labels);
         let top = graphs.last().copied().unwrap_or_default();
@@ -143,7 +143,7 @@ impl<'a> Moments<'a> {
 
     /// The same where one layer's graph is kept at a time.
     fn recomputed(&self, labels: f64) -> (f64, f64) {
-        let Widths { tokens, d, .. } = self.widths;
+        let PassDims { tokens, d, .. } = self.widths;
         let (first, n_layers) = (self.learning.first_layer(), self.request.config.n_layers);
         let hidden = tokens * d;
         let inputs = (n_layers - first) as f64 * hidden;
@@ -179,7 +179,7 @@ impl<'a> Moments<'a> {
     }
 
     fn final_norm_back(&self) -> f64 {
-        let Widths { tokens, d, .. } = self.widths;
+        let PassDims { tokens, d, .. } = self.widths;
         let frozen = self.learning.fused_norms() && !self.learning.norms();
         tokens * d * if frozen { 2.0 } else { 3.0 }
     }
@@ -188,7 +188,7 @@ impl<'a> Moments<'a> {
     /// of the labels' rows.
     fn head_graph(&self, labels: f64) -> f64 {
         let layer = self.request.config.n_layers;
-        let Widths { vocab, d, .. } = self.widths;
+        let PassDims { vocab, d, .. } = self.widths;
         if self.learning.fused_loss() {
             return labels * d;
         }
@@ -201,7 +201,7 @@ impl<'a> Moments<'a> {
     /// What head and loss hold beside that. When the head's product comes back, the shifted logits are
     /// gone and their gradient is in their place.
     fn loss(&self, labels: f64) -> f64 {
-        let Widths { vocab, d, .. } = self.widths;
+        let PassDims { vocab, d, .. } = self.widths;
         if self.learning.fused_loss() {
             return labels * d;
         }
@@ -209,7 +209,7 @@ impl<'a> Moments<'a> {
     }
 
     fn feed_forward_back(&self, layer: usize) -> f64 {
-        let Widths { tokens, d, f, .. } = self.widths;
+        let PassDims { tokens, d, f, .. } = self.widths;
         // A scale or bias behind the last product parts its gradient from the residual's.
         let learned = self.learning.linear(layer, LinearName::Down);
         let residual = tokens * (d + if learned { d } else { 0.0 });
@@ -220,8 +220,8 @@ impl<'a> Moments<'a> {
         residual + (tokens * 2.0 * f).max(tokens * f + product)
     }
 
-    fn attention_back(&self, graph: &LayerGraph) -> f64 {
-        let Widths { tokens, d, q, kv, .. } = self.widths;
+    fn attention_back(&self, graph: &LayerActivations) -> f64 {
+        let PassDims { tokens, d, q, kv, .. } = self.widths;
         let scores = match graph.scores {
             false => 0.0,
             true if self.request.device.fused => tokens * (q + 2.0 * kv),
@@ -232,7 +232,7 @@ impl<'a> Moments<'a> {
 
     /// A layer's attention without gradients; keys and values may lie in a cache.
     fn plain_attention(&self, cached: bool) -> f64 {
-        let Widths { tokens, d, q, kv, .. } = self.widths;
+        let PassDims { tokens, d, q, kv, .. } = self.widths;
         if self.request.device.fused {
             return tokens * (d + q + 2.0 * kv + d.max(q));
         }
@@ -243,7 +243,7 @@ impl<'a> Moments<'a> {
     }
 
     fn plain_feed_forward(&self) -> f64 {
-        let Widths { tokens, d, f, .. } = self.widths;
+        let PassDims { tokens, d, f, .. } = self.widths;
         let product = self.product(LinearName::Up, tokens);
         tokens * 2.0 * d + (tokens * 3.0 * f).max(tokens * 2.0 * f + product)
     }

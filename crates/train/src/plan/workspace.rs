@@ -16,7 +16,7 @@
 
 use llama::LinearName;
 
-use super::graph::{LayerGraph, Widths};
+use super::graph::{LayerActivations, PassDims};
 use super::learning::Learning;
 
 /// Rows of a panel.
@@ -53,7 +53,7 @@ impl Free {
 }
 
 /// Numbers of the buffers that stay allocated while steps go on.
-pub(super) fn training(learning: &Learning, widths: &Widths, labels: f64) -> f64 {
+pub(super) fn training(learning: &Learning, widths: &PassDims, labels: f64) -> f64 {
     let n_layers = learning.config.n_layers;
     let graphs =
         (learning.first_layer()..n_layers).rev().map(|layer| learning.layer(layer, widths));
@@ -83,18 +83,18 @@ fn parts(seq: f64) -> f64 {
 }
 
 /// Keys and values of whole texts.
-fn stores(widths: &Widths) -> f64 {
+fn stores(widths: &PassDims) -> f64 {
     2.0 * widths.batch * panels(widths.seq) * widths.kv
 }
 
 /// What a layer's way back calls for.
 fn layer_back(
     learning: &Learning,
-    widths: &Widths,
-    graph: &LayerGraph,
+    widths: &PassDims,
+    graph: &LayerActivations,
     layer: usize,
 ) -> Vec<Vec<f64>> {
-    let &Widths { tokens, d, q, kv, f, .. } = widths;
+    let &PassDims { tokens, d, q, kv, f, .. } = widths;
     let changed = |name| learning.linear(layer, name);
     let parted = !learning.fused_swiglu() || changed(LinearName::Gate) || changed(LinearName::Up);
     let gate_and_up = if parted { f } else { 2.0 * f };
@@ -116,7 +116,7 @@ fn layer_back(
 }
 
 /// The prompts' gradients from each part of each text.
-fn records(learning: &Learning, widths: &Widths, parts: f64, layer: usize) -> f64 {
+fn records(learning: &Learning, widths: &PassDims, parts: f64, layer: usize) -> f64 {
     let prompts = learning.prompt_layers.contains(&layer);
     let each = if prompts { 2.0 * learning.adapter_len * widths.kv + widths.heads } else { 0.0 };
     widths.batch * parts * each

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers, LoraConfig, V2Config};
 use burn::tensor::Device;
-use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_backs};
+use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back_count};
 use train::{
-    Example, Instruction, Learner, Method, OptimizerConfig, Order, Schedule, Trainer, answer_rows,
+    Example, Instruction, Learner, Method, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer, generate_responses,
     evaluate_loss,
 };
 
@@ -31,11 +31,11 @@ fn trainer<'a>(
     llama: &'a Llama,
     method: &Method,
     examples: Vec<Example>,
-    order: Order,
+    order: ExampleSampler,
     total: usize,
 ) -> Trainer<'a> {
     // The rate at which the built-in model learns by default.
-    let schedule = Schedule { peak: 0.03, warmup: 3, total };
+    let schedule = LearningRateSchedule { peak: 0.03, warmup: 3, total };
     let learner = method.init(llama, order.seed).unwrap();
     Trainer::new(llama, learner, examples, order, schedule, &OptimizerConfig::default())
 }
@@ -45,7 +45,7 @@ fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, Learner) {
     let rows = Instruction::read(&asset("instructions/train.jsonl")).unwrap();
     let (examples, _fitted) = Example::encode_all(&rows, tokenizer, 256).unwrap();
     let order =
-        Order { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
+        ExampleSampler { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
     let mut trainer = trainer(llama, &prompts(llama).into(), examples, order, 20);
     while !trainer.is_done() {
         trainer.step().unwrap();
@@ -60,7 +60,7 @@ fn answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
     let method = prompts(llama).into();
     let learner = Learner::load(folder, &method, llama).unwrap();
     learner.with(llama, None, |llama, adapter| {
-        answer_rows(llama, adapter, tokenizer, &rows[..12], 6, &mut |_| {}).unwrap()
+        generate_responses(llama, adapter, tokenizer, &rows[..12], 6, &mut |_| {}).unwrap()
     })
 }
 
@@ -110,7 +110,7 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
             ("lora", AdapterConfig::from(LoraConfig::default()).into(), false),
         ];
         for (name, method, recompute) in methods {
-            let order = Order {
+            let order = ExampleSampler {
                 n_examples: rows.len(),
                 batch_size: 2,
                 accumulate: 2,
@@ -118,20 +118,20 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
                 shuffle: true,
             };
             let mut trainer =
-                trainer(&llama, &method, rows.clone(), order, 4).with_recompute(recompute);
-            let before = read_backs();
+                trainer(&llama, &method, rows.clone(), order, 4).with_activation_checkpointing(recompute);
+            let before = read_back_count();
             for _ in 0..4 {
                 trainer.step().unwrap();
             }
-            assert_eq!(read_backs() - before, 0, "{name}: read-backs of four steps");
+            assert_eq!(read_back_count() - before, 0, "{name}: read-backs of four steps");
             assert_eq!(trainer.reports().unwrap().len(), 4);
-            assert_eq!(read_backs() - before, 1, "{name}: read-backs of their reports");
+            assert_eq!(read_back_count() - before, 1, "{name}: read-backs of their reports");
             assert_eq!(trainer.reports().unwrap(), []);
-            assert_eq!(read_backs() - before, 1, "{name}: read-backs of no report");
+            assert_eq!(read_back_count() - before, 1, "{name}: read-backs of no report");
         }
-        let before = read_backs();
+        let before = read_back_count();
         evaluate_loss(&llama, &NoAdapter, &rows, 2, &mut |_| {}).unwrap();
-        assert_eq!(read_backs() - before, 1, "read-backs of an evaluation");
+        assert_eq!(read_back_count() - before, 1, "read-backs of an evaluation");
     }
 }
 
@@ -152,7 +152,7 @@ fn a_base_in_half_precision_scores_as_in_f32_or_is_refused() {
         for (precision, tolerance) in [(Precision::F16, 2e-3), (Precision::BF16, 2e-2)] {
             match logits(precision) {
                 Ok(found) => {
-                    testing::assert_relative(
+                    testing::assert_close_relative(
                         &precision.to_string(),
                         found,
                         expected.clone(),

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 use llama::{Linear, LinearName, Llama, Precision, Weight};
-use testing::{Golden, with_gradient};
-use train::{ModuleGradients, label_loss, recompute_adapter};
+use testing::{Golden, count_params_with_gradient};
+use train::{ModuleGradients, label_loss, checkpointed_adapter_backward};
 
 use crate::tiny::{CASES, open_adapter, open_base, open_base_in, shape};
 use crate::{golden_batch, mean_loss};
@@ -44,8 +44,8 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
         assert_eq!(watched.1.into_inner(), [false, false, true]);
 
         let gradients = loss.backward();
-        assert_eq!(with_gradient(&llama, &gradients), 0);
-        assert_eq!(with_gradient(&adapter, &gradients), 4);
+        assert_eq!(count_params_with_gradient(&llama, &gradients), 0);
+        assert_eq!(count_params_with_gradient(&adapter, &gradients), 4);
     }
 }
 
@@ -54,7 +54,7 @@ fn assert_same(case: &str, found: &ModuleGradients, expected: &ModuleGradients) 
     assert_eq!(found.by_name().count(), expected.by_name().count(), "{case}");
     for ((name, found), (_, expected)) in found.by_name().zip(expected.by_name()) {
         let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
-        testing::assert_relative(&format!("{case} {name}"), found, expected, 1e-5);
+        testing::assert_close_relative(&format!("{case} {name}"), found, expected, 1e-5);
     }
 }
 
@@ -74,8 +74,8 @@ fn recomputed_layers_give_the_same_loss_and_gradients() {
             let expected = ModuleGradients::take(&adapter, loss.backward());
             let mut found = ModuleGradients::none(&adapter);
             let loss =
-                recompute_adapter(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
-            testing::assert_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
+                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
+            testing::assert_close_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
             assert_same(case, &found, &expected);
         }
     }
@@ -113,12 +113,12 @@ fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
             let batch = golden_batch(&golden);
             let (mut found, labels) = (ModuleGradients::none(&adapter), batch.n_labels());
             let loss =
-                recompute_adapter(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
+                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
 
             let dense = dense(llama);
             let expected = mean_loss(&dense, &adapter, &batch);
             let plain = expected.clone().inner();
-            testing::assert_relative(&format!("{case} loss"), loss, plain, 1e-5);
+            testing::assert_close_relative(&format!("{case} loss"), loss, plain, 1e-5);
             let expected = ModuleGradients::take(&adapter, expected.backward());
             assert_same(case, &found, &expected);
         }
@@ -136,7 +136,7 @@ fn an_f16_base_loses_no_small_gradients() {
         let gradients = |llama: &Llama| {
             let adapter = open_adapter(&golden, "", shape(), llama, &device.clone().autodiff());
             let mut found = ModuleGradients::none(&adapter);
-            recompute_adapter(llama, &adapter, &batch, None, LABELS, &mut found).unwrap();
+            checkpointed_adapter_backward(llama, &adapter, &batch, None, LABELS, &mut found).unwrap();
             found
         };
         let base = open_base_in(Precision::F16, case, device);
@@ -145,7 +145,7 @@ fn an_f16_base_loses_no_small_gradients() {
         for ((name, found), (_, expected)) in found.by_name().zip(expected.by_name()) {
             let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
             // Devices that multiply in f16 are off by a percent; what vanished would be off by all.
-            testing::assert_relative(name, found, expected, 5e-2);
+            testing::assert_close_relative(name, found, expected, 5e-2);
         }
     }
 }

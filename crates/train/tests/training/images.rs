@@ -6,17 +6,17 @@ use std::sync::Arc;
 use crate::tiny::open_base;
 use adaption_prompt::{
     Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Fusion, Gate,
-    ImageConfig, ImageForm, Layers, V2Config,
+    ImageConfig, ImageProjectorConfig, Layers, V2Config,
 };
 use base64::Engine;
 use burn::tensor::Tensor;
 use llama::Llama;
 use testing::{assert_values_close, golden_folder};
 use train::{
-    Batch, ByPictures, Example, Instruction, Learner, Method, ModuleGradients, OptimizerConfig,
-    Order, Part, Pictures, Schedule, Seeing, Trainer, label_loss, recompute_adapter,
+    Batch, BatchAdapter, Example, Instruction, Learner, Method, ModuleGradients, OptimizerConfig,
+    ExampleSampler, Part, Pictures, LearningRateSchedule, MultimodalAdapter, Trainer, label_loss, checkpointed_adapter_backward,
 };
-use vision::{EncoderSource, Reading, Viewer, read_picture};
+use vision::{EncoderSource, Reading, FeatureExtractor, read_image};
 
 const CASE: &str = "llama-gqa-tied";
 const PHOTOS: [&str; 3] = ["astronaut.png", "coffee.webp", "coffee.jpg"];
@@ -26,10 +26,10 @@ fn photo(name: &str) -> String {
 }
 
 /// A tiny encoder, read as a whole picture or all of it.
-fn viewer(llama: &Llama, is_global: bool) -> Viewer {
+fn viewer(llama: &Llama, is_global: bool) -> FeatureExtractor {
     let source = EncoderSource::open(golden_folder().join("vision/dinov2-small")).unwrap();
     let reading = if is_global { Reading::global } else { Reading::all };
-    Viewer::load(&source, reading(source.config(), 28), &llama.device()).unwrap()
+    FeatureExtractor::load(&source, reading(source.config(), 28), &llama.device()).unwrap()
 }
 
 fn pictures(llama: &Llama, is_global: bool) -> Pictures {
@@ -53,10 +53,10 @@ fn kinds(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)> {
         ..Default::default()
     };
     let width = |is_global| viewer(llama, is_global).shape()[1];
-    let queries = ImageForm::Queries { count: 4, width: 8, blocks: 2, heads: 2 };
+    let queries = ImageProjectorConfig::Queries { count: 4, width: 8, blocks: 2, heads: 2 };
     let image = |is_global: bool, fusion| ImageConfig {
         features: width(is_global),
-        form: if is_global { ImageForm::Global { hidden: 8 } } else { queries.clone() },
+        form: if is_global { ImageProjectorConfig::Global { hidden: 8 } } else { queries.clone() },
         fusion,
         encoder: None,
     };
@@ -128,7 +128,7 @@ fn each_picture_is_looked_at_once_and_seen_as_its_encoder_does() {
         let names = images.each_ref().map(|image| image.as_deref());
         let views = found.views(&names).unwrap();
         assert_eq!(views.rows, [Some(0), None, Some(1), Some(0)]);
-        let read = |name: &str| read_picture(photo(name).as_ref()).unwrap();
+        let read = |name: &str| read_image(photo(name).as_ref()).unwrap();
         let expected = viewer.look(&[read(PHOTOS[0]), read(PHOTOS[1])]);
         testing::assert_close("features", views.features, expected, 1e-5);
         assert!(found.views(&[None, None]).is_none());
@@ -165,7 +165,7 @@ fn a_batch_of_rows_with_and_without_pictures_learns_as_its_rows_do() {
             let adapter = opened(&config, &llama);
             let gradients = |examples: &[&Example]| {
                 let batch = Batch::new(examples);
-                let seeing = Seeing::new(&llama, adapter.clone(), Some(&pictures));
+                let seeing = MultimodalAdapter::new(&llama, adapter.clone(), Some(&pictures));
                 let seen = seeing.of_rows(&batch.image_names());
                 let loss = label_loss(&llama, &*seen, &batch).unwrap();
                 (testing::values(loss.clone().inner())[0], loss.backward())
@@ -205,7 +205,7 @@ fn computing_layers_twice_gives_the_same_gradients() {
         for (name, is_global, config) in kinds(&llama) {
             let pictures = pictures(&llama, is_global);
             let adapter = opened(&config, &llama);
-            let seeing = Seeing::new(&llama, adapter.clone(), Some(&pictures));
+            let seeing = MultimodalAdapter::new(&llama, adapter.clone(), Some(&pictures));
             let seen = seeing.of_rows(&batch.image_names());
             let loss = label_loss(&llama, &*seen, &batch).unwrap() / batch.n_labels() as f64;
             let expected = numbers(&ModuleGradients::take(&adapter, loss.backward()));
@@ -213,7 +213,7 @@ fn computing_layers_twice_gives_the_same_gradients() {
             let mut found = ModuleGradients::none(&adapter);
             let labels = batch.n_labels();
             let again =
-                recompute_adapter(&llama, &adapter, &batch, views.as_ref(), labels, &mut found);
+                checkpointed_adapter_backward(&llama, &adapter, &batch, views.as_ref(), labels, &mut found);
             let losses = [loss.inner(), again.unwrap()].map(|loss| testing::values(loss)[0]);
             assert!((losses[0] - losses[1]).abs() < 1e-5, "{name}: {losses:?}");
             for ((what, found), (_, expected)) in numbers(&found).iter().zip(&expected) {
@@ -231,11 +231,11 @@ fn trainer<'a>(
     pictures: &'a Pictures,
 ) -> Trainer<'a> {
     let order =
-        Order { n_examples: examples.len(), batch_size: 3, accumulate: 1, seed: 5, shuffle: true };
-    let schedule = Schedule { peak: 0.05, warmup: 1, total: 12 };
+        ExampleSampler { n_examples: examples.len(), batch_size: 3, accumulate: 1, seed: 5, shuffle: true };
+    let schedule = LearningRateSchedule { peak: 0.05, warmup: 1, total: 12 };
     let optimizer = OptimizerConfig { clip: Some(1.0), ..Default::default() };
     Trainer::new(llama, learner, examples, order, schedule, &optimizer)
-        .with_pictures(Some(pictures))
+        .with_image_features(Some(pictures))
 }
 
 fn trained(trainer: &mut Trainer) -> AdapterWeights {
@@ -288,11 +288,11 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
     // Then the rest, which that adapter does not have yet.
     let config = AdapterConfig { v2: Some(V2Config::bias_only()), ..config };
     let method = Method::from(config.clone());
-    let learner = method.start_from(folder.path(), &llama, 4, None).unwrap();
+    let learner = method.init_from_adapter(folder.path(), &llama, 4, None).unwrap();
     assert_eq!(data(learner.adapter().unwrap()).image, data(&first).image);
     let learner = learner.learning_only(&[Part::Prompts, Part::V2]).unwrap();
     let start = data(learner.adapter().unwrap());
-    let learning = learner.n_learning();
+    let learning = learner.n_trainable_parameters();
     let image = start.image.iter().flat_map(|own| own.tensors.values());
     let image = image.map(|(_shape, values)| values.len()).sum::<usize>();
     assert_eq!(learning + image, learner.n_parameters());
@@ -332,7 +332,7 @@ fn training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped() {
                 learner.learning_only(&parts).unwrap()
             };
             let new =
-                || trainer(&llama, start(), &examples, &pictures).with_pictures_together(true);
+                || trainer(&llama, start(), &examples, &pictures).with_group_by_image(true);
             let mut whole = new();
             let mut stopped = new();
             for _ in 0..5 {

@@ -14,7 +14,7 @@ use llama::Llama;
 use testing::{Golden, assert_close, assert_values_close};
 use tiny::{CASES, open_adapter, open_base, shape};
 use train::{
-    Batch, Error, Example, ModuleGradients, Optimizer, OptimizerConfig, Order, Schedule,
+    Batch, Error, Example, ModuleGradients, Optimizer, OptimizerConfig, ExampleSampler, LearningRateSchedule,
     StepReport, Trainer, evaluate_loss, label_loss,
 };
 
@@ -49,8 +49,8 @@ fn trainer<'a>(llama: &'a Llama, examples: &'a [Example], total: usize) -> Train
     let device = llama.device().autodiff();
     let adapter = shape().init(llama.config(), 3, &device).unwrap();
     let order =
-        Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
-    let schedule = Schedule { peak: 0.05, warmup: 1, total };
+        ExampleSampler { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
+    let schedule = LearningRateSchedule { peak: 0.05, warmup: 1, total };
     let optimizer = OptimizerConfig { clip: Some(0.5), ..Default::default() };
     Trainer::new(llama, adapter, examples, order, schedule, &optimizer)
 }
@@ -142,7 +142,7 @@ fn accumulated_batches_weigh_every_label_the_same() {
     assert_eq!(sum.by_name().count(), 4);
     for ((name, found), (_, expected)) in sum.by_name().zip(whole.by_name()) {
         let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
-        testing::assert_relative(name, found, expected, 1e-4);
+        testing::assert_close_relative(name, found, expected, 1e-4);
     }
 }
 
@@ -235,8 +235,8 @@ fn a_loss_that_is_no_number_is_told_with_its_step() {
     let gate = Tensor::from_floats([f32::NAN], &device);
     adapter.layers[0].gate = Param::from_tensor(gate);
     let order =
-        Order { n_examples: examples.len(), batch_size: 2, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = Schedule { peak: 0.1, warmup: 0, total: 3 };
+        ExampleSampler { n_examples: examples.len(), batch_size: 2, accumulate: 1, seed: 0, shuffle: true };
+    let schedule = LearningRateSchedule { peak: 0.1, warmup: 0, total: 3 };
     let mut trainer =
         Trainer::new(&llama, adapter, examples, order, schedule, &OptimizerConfig::default());
     trainer.step().unwrap();
@@ -251,7 +251,7 @@ fn a_trainer_learns_the_same_with_and_without_recomputing() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let examples = examples();
     let mut plain = trainer(&llama, &examples, 4);
-    let mut recomputing = trainer(&llama, &examples, 4).with_recompute(true);
+    let mut recomputing = trainer(&llama, &examples, 4).with_activation_checkpointing(true);
     let steps = reports(&mut plain, 4).into_iter().zip(reports(&mut recomputing, 4));
     for (plain, recomputing) in steps {
         assert!((plain.loss / recomputing.loss - 1.0).abs() < 1e-5);

@@ -9,9 +9,9 @@ use adaption_prompt::{
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back};
-use testing::with_gradient;
+use testing::count_params_with_gradient;
 use train::{
-    Batch, Example, Learner, Method, ModuleGradients, OptimizerConfig, Order, Schedule, Trainer,
+    Batch, Example, Learner, Method, ModuleGradients, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer,
     evaluate_loss, label_loss,
 };
 
@@ -59,8 +59,8 @@ fn trainer<'a>(
     total: usize,
 ) -> Trainer<'a> {
     let order =
-        Order { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
-    let schedule = Schedule { peak: 0.02, warmup: 1, total };
+        ExampleSampler { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
+    let schedule = LearningRateSchedule { peak: 0.02, warmup: 1, total };
     let optimizer = OptimizerConfig { clip: Some(1.0), ..Default::default() };
     let learner = method.init(llama, 3).unwrap();
     Trainer::new(llama, learner, examples, order, schedule, &optimizer)
@@ -128,9 +128,9 @@ fn all_that_learns_has_a_gradient_and_nothing_else_has() {
                 label_loss(llama, &*adapter.of_rows(&batch.image_names()), &batch)
             });
             let gradients = sum.unwrap().backward();
-            assert_eq!(with_gradient(&llama, &gradients), 0, "{name}");
+            assert_eq!(count_params_with_gradient(&llama, &gradients), 0, "{name}");
             let count = numbers(&learner).len();
-            assert_eq!(with_gradient(&learner, &gradients), count, "{name}");
+            assert_eq!(count_params_with_gradient(&learner, &gradients), count, "{name}");
             let gradients = ModuleGradients::take(&learner, gradients);
             assert_eq!(gradients.by_name().filter(|(_, own)| own.is_some()).count(), count);
             let norm = testing::values(gradients.norm())[0];

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
-use testing::{assert_close, values, with_gradient};
+use testing::{assert_close, values, count_params_with_gradient};
 use vision::{Encoder, EncoderConfig, EncoderSource, Preprocessing};
 
 const SIZE: usize = 16;
@@ -22,7 +22,7 @@ fn config(text: &str) -> EncoderConfig {
 
 fn preprocessing() -> Preprocessing {
     Preprocessing {
-        shorter_side: 18,
+        shortest_edge: 18,
         image_size: SIZE,
         mean: [0.485, 0.5, 0.1],
         std: [0.3, 0.225, 1.0],
@@ -110,7 +110,7 @@ fn all_of_it_learns() {
             // Unlike a sum, which norms leave at nothing whatever the parameters are.
             let gradients = class.exp().sum().backward();
             let parameters = burn::module::list_param_ids(&encoder).len();
-            assert_eq!(with_gradient(&encoder, &gradients), parameters, "{text}");
+            assert_eq!(count_params_with_gradient(&encoder, &gradients), parameters, "{text}");
             assert!(encoder.num_params() > 1000, "{text}");
         }
     }

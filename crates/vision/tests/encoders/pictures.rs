@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use testing::{Golden, golden_folder, values};
-use vision::{Preprocessing, read_picture};
+use vision::{Preprocessing, read_image};
 
 /// Largest and mean difference from what transformers makes of a photo.
 fn compare(family: &str, by: &str, file: &str) -> (f32, f32) {
@@ -14,7 +14,7 @@ fn compare(family: &str, by: &str, file: &str) -> (f32, f32) {
     let golden = Golden::open(&format!("vision/photos/{family}/{by}.safetensors"));
     let (shape, expected) = golden.floats(file);
     assert_eq!(shape, [3, settings.image_size, settings.image_size]);
-    let picture = read_picture(&photos.join(Path::new(file))).unwrap();
+    let picture = read_image(&photos.join(Path::new(file))).unwrap();
     let found = values(settings.pixels(&[picture], &testing::flex()));
     let differences = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
     let largest = differences.clone().fold(0.0, f32::max);

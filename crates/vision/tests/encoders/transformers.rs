@@ -9,7 +9,7 @@ use llama::weights::huggingface::open_weights;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use testing::{Golden, assert_close, golden_folder};
-use vision::{EncoderSource, Family, read_picture};
+use vision::{EncoderSource, Family, read_image};
 
 fn folder(case: &str) -> PathBuf {
     golden_folder().join("vision").join(case)
@@ -109,7 +109,7 @@ fn real_weights_see_what_they_see_in_transformers() {
     let folder = golden_folder().join("../../target/images/dinov2-small");
     let source = EncoderSource::open(folder).expect("made by bench/images/prepare.py");
     let golden = Golden::open("dinov2-small.safetensors");
-    let photo = read_picture(&golden_folder().join("vision/photos/astronaut.png")).unwrap();
+    let photo = read_image(&golden_folder().join("vision/photos/astronaut.png")).unwrap();
     for device in testing::devices() {
         let encoder = source.load(224, &device).unwrap();
         let pixels = source.preprocessing().pixels(std::slice::from_ref(&photo), &device);

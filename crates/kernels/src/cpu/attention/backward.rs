@@ -16,15 +16,15 @@ use crate::cpu::{
 };
 
 use super::{
-    Heads, Inputs, PromptGradients, Sequence,
+    Heads, AttentionInputs, PromptGradients, Sequence,
     blocks::Shape,
     buffers,
     check::expect_len,
     chunk::{BLOCK, Chunk},
     forward::fork,
-    prompt::PromptBranch,
+    prompt::PromptBackward,
     queries::Queries,
-    reduce::{add_up_prompts, add_up_queries},
+    reduce::{reduce_prompt_gradients, reduce_query_gradients},
     sight::Sight,
 };
 
@@ -47,7 +47,7 @@ const CHUNKS: usize = 4;
 /// for of a prompt that there is not.
 pub fn backward(
     level: Level,
-    inputs: &Inputs,
+    inputs: &AttentionInputs,
     out: &[f32],
     lse: &[f32],
     d_out: &[f32],
@@ -98,7 +98,7 @@ impl Cut {
 /// [`backward`] for one instruction set.
 pub fn run<S: Simd>(
     simd: S,
-    inputs: &Inputs,
+    inputs: &AttentionInputs,
     given: Given,
     mut d_qkv: Option<&mut [f32]>,
     d_prompt: Option<PromptGradients>,
@@ -132,7 +132,7 @@ pub fn run<S: Simd>(
     let seen: usize = inputs.sequences.iter().map(|s| s.len * s.len).sum();
     let multiply_adds = 3 * seen * heads * head_dim;
     let record = match (inputs.prompt, &d_prompt) {
-        (Some(prompt), Some(_)) => PromptBranch::record(shape, prompt.len),
+        (Some(prompt), Some(_)) => PromptBackward::record(shape, prompt.len),
         _ => 0,
     };
     buffers::with([shares, tasks.len() * kv_heads * record], |[shares, records]| {
@@ -158,15 +158,15 @@ pub fn run<S: Simd>(
             });
         }
         if let Some(d_qkv) = d_qkv {
-            add_up_queries(simd, inputs, shape, &cuts, shares, d_qkv);
+            reduce_query_gradients(simd, inputs, shape, &cuts, shares, d_qkv);
         }
         if let Some(gradients) = d_prompt {
-            add_up_prompts(inputs, shape, &cuts, records, gradients);
+            reduce_prompt_gradients(inputs, shape, &cuts, records, gradients);
         }
     });
 }
 
-fn check(inputs: &Inputs, given: Given, d_qkv: Option<&[f32]>, d_prompt: Option<&PromptGradients>) {
+fn check(inputs: &AttentionInputs, given: Given, d_qkv: Option<&[f32]>, d_prompt: Option<&PromptGradients>) {
     let Heads { heads, head_dim, .. } = inputs.heads;
     let rows = inputs.rows();
     expect_len("the output", given.out, rows * heads * head_dim);
@@ -187,7 +187,7 @@ fn check(inputs: &Inputs, given: Given, d_qkv: Option<&[f32]>, d_prompt: Option<
 
 /// A key head and a chunk of a sequence's slots.
 struct Task<'a> {
-    inputs: &'a Inputs<'a>,
+    inputs: &'a AttentionInputs<'a>,
     given: Given<'a>,
     shape: Shape,
     index: usize,
@@ -219,16 +219,16 @@ impl Task<'_> {
             .map(|prompt| prompt.head(inputs.heads, prompt.batch(index), kv_head))
             .filter(|head| head.len > 0);
         let room = inputs.prompt.map_or(0, |prompt| prompt.len);
-        buffers::with_groups(
+        buffers::with_buffer_groups(
             Chunk::buffers(shape, slots),
             Queries::buffers(shape, rows),
-            PromptBranch::buffers(shape, rows, head),
+            PromptBackward::buffers(shape, rows, head),
             |keys, queries, prompt| {
                 let mut keys = Chunk::new(shape, chunk.start, keys);
                 keys.fill(simd, inputs, sequence, kv_head);
                 let mut queries = Queries::new(shape, queries);
                 let mut prompt =
-                    head.map(|head| PromptBranch::new(simd, shape, head, room, prompt));
+                    head.map(|head| PromptBackward::new(simd, shape, head, room, prompt));
                 for first in (0..len).step_by(shape.queries()) {
                     let count = shape.queries().min(len - first);
                     let sight = Sight::causal(sequence, first, inputs.window);

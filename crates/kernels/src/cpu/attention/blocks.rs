@@ -4,10 +4,10 @@ use crate::cpu::simd::Simd;
 
 use super::{
     Heads, PANEL,
-    matrix::{Matrix, Target, multiply, score_slots, scores},
+    matrix::{Matrix, MatrixViewMut, multiply, score_tile_positions, scores},
     pack::widen,
     sight::Sight,
-    softmax::{UNSEEN, highest, scale, weigh},
+    softmax::{MASKED_SCORE, highest, scale, weigh},
 };
 
 /// Most rows of a block: query heads times queries.
@@ -15,7 +15,7 @@ const ROWS: usize = 96;
 /// Slots in a block of keys.
 const SLOTS: usize = 192;
 /// From a row of scores to the next: rows of a power of two would fall into the same cache sets.
-const SCORES: usize = SLOTS + PANEL;
+const SCORE_STRIDE: usize = SLOTS + PANEL;
 
 /// Keys and values of one key head.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,7 @@ impl Shape {
     /// Numbers in the buffers of a [`Block`]: scores, values.
     pub fn buffers(self) -> [usize; 2] {
         let values = if self.width == self.head_dim { 0 } else { SLOTS * self.width };
-        [self.queries() * self.group * SCORES, values]
+        [self.queries() * self.group * SCORE_STRIDE, values]
     }
 
     /// Queries whose rows are whole tiles of the micro-kernel.
@@ -103,10 +103,10 @@ impl Block<'_> {
     pub fn attend<S: Simd>(&mut self, simd: S, sight: Sight, source: Source, sums: &mut Sums) {
         let Shape { head_dim, width, group } = self.shape;
         sums.values.fill(0.0);
-        sums.tops.fill(UNSEEN);
+        sums.tops.fill(MASKED_SCORE);
         sums.totals.fill(0.0);
         let queries = self.queries();
-        let seen = sight.slots_of(0..queries);
+        let seen = sight.visible_positions_of(0..queries);
         let mut start = seen.start / PANEL * PANEL;
         while start < seen.end {
             let end = seen.end.min(start + SLOTS);
@@ -120,14 +120,14 @@ impl Block<'_> {
             let step = self.shape.strip::<S>();
             for first in (0..queries).step_by(step) {
                 let strip = first..queries.min(first + step);
-                let slots = sight.slots_of(strip.clone());
+                let slots = sight.visible_positions_of(strip.clone());
                 let slots = slots.start.max(start)..slots.end.min(end);
                 if slots.is_empty() {
                     continue;
                 }
                 let slots = slots.start - start..slots.end - start;
                 let rows = strip.start * group..strip.end * group;
-                let weights = &mut self.scores[rows.start * SCORES..rows.end * SCORES];
+                let weights = &mut self.scores[rows.start * SCORE_STRIDE..rows.end * SCORE_STRIDE];
                 let tops = &mut sums.tops[rows.clone()];
                 let totals = &mut sums.totals[rows.clone()];
                 let sums = &mut sums.values[rows.start * width..rows.end * width];
@@ -143,7 +143,7 @@ impl Block<'_> {
                         // Row by row one after the other, not both at once: exponentials need not
                         // wait for a row's largest score.
                         for row in 0..rows.len() {
-                            let scores = &mut weights[row * SCORES..][..SCORES];
+                            let scores = &mut weights[row * SCORE_STRIDE..][..SCORE_STRIDE];
                             let top = highest(simd, scores, seen(row), tops[row]);
                             if totals[row] != 0.0 && top != tops[row] {
                                 let factor = (tops[row] - top).exp();
@@ -153,7 +153,7 @@ impl Block<'_> {
                             tops[row] = top;
                         }
                         for row in 0..rows.len() {
-                            let scores = &mut weights[row * SCORES..][..SCORES];
+                            let scores = &mut weights[row * SCORE_STRIDE..][..SCORE_STRIDE];
                             totals[row] += weigh(simd, scores, seen(row), slots.clone(), tops[row]);
                         }
                     },
@@ -161,9 +161,9 @@ impl Block<'_> {
                 multiply(
                     simd,
                     [rows.len(), slots.len(), width],
-                    Matrix::new(&weights[slots.start..], SCORES),
+                    Matrix::new(&weights[slots.start..], SCORE_STRIDE),
                     Matrix { numbers: &values.numbers[slots.start * values.row..], ..values },
-                    Target { numbers: sums, row: width, add: true },
+                    MatrixViewMut { numbers: sums, row: width, add: true },
                 );
             }
             start += SLOTS;
@@ -180,8 +180,8 @@ impl Block<'_> {
         let queries = self.queries();
         let step = self.shape.strip::<S>();
         let end = end.next_multiple_of(PANEL);
-        for slot in (start..end).step_by(score_slots::<S>()) {
-            let slots = slot..end.min(slot + score_slots::<S>());
+        for slot in (start..end).step_by(score_tile_positions::<S>()) {
+            let slots = slot..end.min(slot + score_tile_positions::<S>());
             let by = sight.queries(slots.clone(), queries);
             let (first, last) = (by.start / step * step, by.end);
             if first >= last {
@@ -193,9 +193,9 @@ impl Block<'_> {
                 head_dim,
                 Matrix::new(&self.query[first * group * head_dim..], head_dim),
                 &keys[slots.start * head_dim..slots.end * head_dim],
-                Target {
-                    numbers: &mut self.scores[first * group * SCORES + slot - start..],
-                    row: SCORES,
+                MatrixViewMut {
+                    numbers: &mut self.scores[first * group * SCORE_STRIDE + slot - start..],
+                    row: SCORE_STRIDE,
                     add: false,
                 },
             );

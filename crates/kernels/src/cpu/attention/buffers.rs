@@ -7,11 +7,11 @@ const LINE: usize = 16;
 
 /// Runs `work` with one buffer for each length, holding any values.
 pub fn with<const N: usize, R>(lens: [usize; N], work: impl FnOnce([&mut [f32]; N]) -> R) -> R {
-    with_groups(lens, [], [], |buffers, [], []| work(buffers))
+    with_buffer_groups(lens, [], [], |buffers, [], []| work(buffers))
 }
 
 /// As [`with`], for buffers in three groups.
-pub fn with_groups<const A: usize, const B: usize, const C: usize, R>(
+pub fn with_buffer_groups<const A: usize, const B: usize, const C: usize, R>(
     a: [usize; A],
     b: [usize; B],
     c: [usize; C],

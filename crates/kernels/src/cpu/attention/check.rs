@@ -1,8 +1,8 @@
 //! Whether shapes fit together. What does not is a mistake of the calling code.
 
-use super::{Heads, Inputs, Prompt, Rotation, Sequence};
+use super::{Heads, AttentionInputs, Prompt, Rotation, Sequence};
 
-impl Inputs<'_> {
+impl AttentionInputs<'_> {
     /// # Panics
     /// Where shapes contradict each other.
     pub fn check(&self) {

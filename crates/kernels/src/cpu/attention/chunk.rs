@@ -5,19 +5,19 @@ use std::ops::Range;
 use crate::cpu::simd::Simd;
 
 use super::{
-    Inputs, PANEL, Sequence,
+    AttentionInputs, PANEL, Sequence,
     blocks::Shape,
-    matrix::{Matrix, Target, multiply, score_slots, scores},
-    pack::{fill_panels, rotate, rotate_back},
+    matrix::{Matrix, MatrixViewMut, multiply, score_tile_positions, scores},
+    pack::{pack_key_panels, rotate, rotate_backward},
     queries::Queries,
     sight::Sight,
-    softmax::weigh_back,
+    softmax::softmax_weights_backward,
 };
 
 /// Slots in a block of keys.
 pub const BLOCK: usize = 96;
 /// From a row of scores to the next: rows of a power of two would fall into the same cache sets.
-pub const SCORES: usize = BLOCK + PANEL;
+pub const SCORE_STRIDE: usize = BLOCK + PANEL;
 
 /// Keys and values of some slots, and their gradients.
 pub struct Chunk<'a> {
@@ -49,7 +49,7 @@ impl<'a> Chunk<'a> {
     }
 
     /// Fetches keys and values, and sets gradients to zero.
-    pub fn fill<S: Simd>(&mut self, simd: S, inputs: &Inputs, sequence: &Sequence, kv_head: usize) {
+    pub fn fill<S: Simd>(&mut self, simd: S, inputs: &AttentionInputs, sequence: &Sequence, kv_head: usize) {
         let Shape { head_dim, width, .. } = self.shape;
         let slots = self.keys.len() / width;
         let first = sequence.first_row + self.start;
@@ -63,12 +63,12 @@ impl<'a> Chunk<'a> {
                 }
             },
         );
-        fill_panels(simd, self.keys, width, head_dim, 0, self.key_panels);
+        pack_key_panels(simd, self.keys, width, head_dim, 0, self.key_panels);
         if slots > 0 {
             let start = inputs.value_at(first, kv_head);
             let end = inputs.value_at(first + slots - 1, kv_head) + head_dim;
             let values = &inputs.qkv[start..end];
-            fill_panels(simd, values, inputs.heads.row(), head_dim, 0, self.value_panels);
+            pack_key_panels(simd, values, inputs.heads.row(), head_dim, 0, self.value_panels);
         }
         self.d_keys.fill(0.0);
         self.d_values.fill(0.0);
@@ -99,8 +99,8 @@ impl<'a> Chunk<'a> {
     fn scores<S: Simd>(&self, simd: S, block: Block, start: usize, queries: &mut Queries) {
         let Shape { head_dim, width, group } = self.shape;
         let end = block.slots.next_multiple_of(PANEL);
-        for slot in (0..end).step_by(score_slots::<S>()) {
-            let slots = slot..end.min(slot + score_slots::<S>());
+        for slot in (0..end).step_by(score_tile_positions::<S>()) {
+            let slots = slot..end.min(slot + score_tile_positions::<S>());
             let by = block.queries::<S>(slots.clone());
             if by.is_empty() {
                 continue;
@@ -111,8 +111,8 @@ impl<'a> Chunk<'a> {
                 (&*queries.d_out, &self.value_panels[panels.clone()], &mut *queries.d_scores),
             ] {
                 let left = Matrix::new(&left[by.start * group * width..], width);
-                let numbers = &mut out[by.start * group * SCORES + slot..];
-                let out = Target { numbers, row: SCORES, add: false };
+                let numbers = &mut out[by.start * group * SCORE_STRIDE + slot..];
+                let out = MatrixViewMut { numbers, row: SCORE_STRIDE, add: false };
                 scores(simd, by.len() * group, head_dim, left, right, out);
             }
         }
@@ -132,10 +132,10 @@ impl<'a> Chunk<'a> {
                 (&*queries.weights, &*queries.d_out, &mut *self.d_values),
                 (&*queries.d_scores, &*queries.query, &mut *self.d_keys),
             ] {
-                let left = Matrix::transposed(&left[row * SCORES + first..], SCORES);
+                let left = Matrix::transposed(&left[row * SCORE_STRIDE + first..], SCORE_STRIDE);
                 let right = Matrix::new(&right[row * width..], width);
                 let numbers = &mut out[(start + first) * width..];
-                let out = Target { numbers, row: width, add: true };
+                let out = MatrixViewMut { numbers, row: width, add: true };
                 multiply(simd, [end - first, by.len() * group, width], left, right, out);
             }
         }
@@ -148,17 +148,17 @@ impl<'a> Chunk<'a> {
         let by = block.queries::<S>(0..block.slots);
         for first in by.clone().step_by(step) {
             let last = by.end.min(first + step);
-            let seen = block.seen(block.sight.slots_of(first..last));
+            let seen = block.seen(block.sight.visible_positions_of(first..last));
             let row = first * group;
-            let left = &queries.d_scores[row * SCORES + seen.start..];
+            let left = &queries.d_scores[row * SCORE_STRIDE + seen.start..];
             let right = &self.keys[(start + seen.start) * width..];
             let numbers = &mut queries.d_query[row * width..];
             multiply(
                 simd,
                 [(last - first) * group, seen.len(), width],
-                Matrix::new(left, SCORES),
+                Matrix::new(left, SCORE_STRIDE),
                 Matrix::new(right, width),
-                Target { numbers, row: width, add: true },
+                MatrixViewMut { numbers, row: width, add: true },
             );
         }
     }
@@ -168,7 +168,7 @@ impl<'a> Chunk<'a> {
     pub fn write<'b, S: Simd>(
         &self,
         simd: S,
-        inputs: &Inputs,
+        inputs: &AttentionInputs,
         sequence: &Sequence,
         kv_head: usize,
         part: impl Fn(usize, usize) -> Option<&'b mut [f32]>,
@@ -181,7 +181,7 @@ impl<'a> Chunk<'a> {
                 for (i, (d_key, d_value)) in rows.enumerate() {
                     let row = sequence.first_row + self.start + i;
                     if let Some(to) = part(inputs.key_at(row, kv_head), head_dim) {
-                        rotate_back(simd, &d_key[..head_dim], inputs.turn(row), 1.0, to);
+                        rotate_backward(simd, &d_key[..head_dim], inputs.turn(row), 1.0, to);
                     }
                     if let Some(to) = part(inputs.value_at(row, kv_head), head_dim) {
                         to.copy_from_slice(&d_value[..head_dim]);
@@ -233,9 +233,9 @@ impl Block {
                 for row in rows {
                     let seen = self.seen(self.sight.slots(row / group));
                     let [weights, d_scores] = [&mut *weights, &mut *d_scores]
-                        .map(|rows| &mut rows[row * SCORES..][..SCORES]);
+                        .map(|rows| &mut rows[row * SCORE_STRIDE..][..SCORE_STRIDE]);
                     let sums = [lse[row], delta[row]];
-                    weigh_back(simd, weights, d_scores, seen, 0..self.slots, sums);
+                    softmax_weights_backward(simd, weights, d_scores, seen, 0..self.slots, sums);
                 }
             },
         );

@@ -6,13 +6,13 @@ use std::ops::Range;
 use crate::cpu::{simd::Simd, threads::Shared};
 
 use super::{
-    Heads, Inputs, PANEL, PromptHead,
+    Heads, AttentionInputs, PANEL, PromptHead,
     blocks::{Shape, Source},
     buffers, few,
     forward::{Place, fork},
     pack::{rotate, widen},
     sight::Sight,
-    softmax::{UNSEEN, highest, weigh},
+    softmax::{MASKED_SCORE, highest, weigh},
 };
 
 /// Slots in a chunk of keys.
@@ -23,7 +23,7 @@ const PROGRESS: usize = 16;
 /// Attention of sequences with one new token at the most; `stores` hold its key and value already.
 pub fn decode<S: Simd>(
     simd: S,
-    inputs: &Inputs,
+    inputs: &AttentionInputs,
     places: &[Place],
     stores: [&[f32]; 2],
     multiply_adds: usize,
@@ -39,7 +39,7 @@ pub fn decode<S: Simd>(
     };
     let open_prompt = |index: usize, kv_head: usize| {
         let prompt = inputs.prompt?;
-        prompt.open_head(inputs.heads, prompt.batch(index), kv_head)
+        prompt.active_head(inputs.heads, prompt.batch(index), kv_head)
     };
     let most = (0..places.len()).map(|index| chunks(&seen(index))).max().unwrap_or(0);
     let record = group * (PROGRESS + width);
@@ -130,7 +130,7 @@ fn put_together<'a>(
     rows: impl Iterator<Item = (&'a mut [f32], &'a mut [f32])>,
     out: &mut [f32],
 ) -> (f32, f32) {
-    let (mut top, mut total) = (UNSEEN, 0.0);
+    let (mut top, mut total) = (MASKED_SCORE, 0.0);
     for (number, (progress, sums)) in rows.enumerate() {
         let highest = progress[0].max(top);
         let [before, now] = [top, progress[0]].map(|top| (top - highest).exp());
@@ -163,7 +163,7 @@ struct Few<'a> {
 }
 
 impl Few<'_> {
-    fn rotate<S: Simd>(&mut self, simd: S, inputs: &Inputs, row: usize, kv_head: usize) {
+    fn rotate<S: Simd>(&mut self, simd: S, inputs: &AttentionInputs, row: usize, kv_head: usize) {
         let Shape { head_dim, group, .. } = self.shape;
         let turn = inputs.turn(row);
         simd.vectorize(
@@ -219,7 +219,7 @@ impl Few<'_> {
         let score_row = self.score_row;
         for i in 0..group {
             let row = &mut self.scores[i * score_row..][..score_row];
-            let top = highest(simd, row, seen.clone(), UNSEEN);
+            let top = highest(simd, row, seen.clone(), MASKED_SCORE);
             let total = weigh(simd, row, seen.clone(), seen.clone(), top);
             let to = &mut record[i * (PROGRESS + width)..];
             (to[0], to[1]) = (top, total);

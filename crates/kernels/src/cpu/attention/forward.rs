@@ -6,12 +6,12 @@ use crate::cpu::{
 };
 
 use super::{
-    Cache, Heads, Inputs, PANEL, Prompt, Sequence,
+    Cache, Heads, AttentionInputs, PANEL, Prompt, Sequence,
     blocks::{Block, Shape, Source, Sums},
     buffers,
     check::expect_len,
     decode::decode,
-    pack::{add_scaled, fill_panels, rotate, scaled, store_new},
+    pack::{add_scaled, pack_key_panels, rotate, scaled, append_kv},
     sight::Sight,
 };
 
@@ -35,7 +35,7 @@ const STORE: usize = 8;
 /// or is longer than the cache's capacity.
 pub fn forward(
     level: Level,
-    inputs: &Inputs,
+    inputs: &AttentionInputs,
     cache: Option<Cache>,
     out: &mut [f32],
     lse: Option<&mut [f32]>,
@@ -46,7 +46,7 @@ pub fn forward(
 /// [`forward`] for one instruction set.
 pub fn run<S: Simd>(
     simd: S,
-    inputs: &Inputs,
+    inputs: &AttentionInputs,
     cache: Option<Cache>,
     out: &mut [f32],
     mut lse: Option<&mut [f32]>,
@@ -135,7 +135,7 @@ pub fn fork(multiply_adds: usize, tasks: usize, work: impl Fn(usize) + Sync) {
 
 fn attend<S: Simd>(
     simd: S,
-    inputs: &Inputs,
+    inputs: &AttentionInputs,
     places: &[Place],
     [keys, values]: [&mut [f32]; 2],
     out: &mut [f32],
@@ -154,7 +154,7 @@ fn attend<S: Simd>(
             [&shared_keys, &shared_values].map(|shared| unsafe { shared.part(start, len) });
         let sequence = &inputs.sequences[index];
         buffers::with([PANEL * head_dim], |[buffer]| {
-            store_new(simd, inputs, sequence, kv_head, buffer, keys, values);
+            append_kv(simd, inputs, sequence, kv_head, buffer, keys, values);
         });
     });
     let stores = [&*keys, &*values];
@@ -171,7 +171,7 @@ fn attend<S: Simd>(
                 // SAFETY: each task has panels of its own.
                 let panels = unsafe { shared.part(task * size, size) };
                 let prompt = prompt.head(inputs.heads, task / kv_heads, task % kv_heads);
-                fill_panels(simd, prompt.key, head_dim, head_dim, 0, panels);
+                pack_key_panels(simd, prompt.key, head_dim, head_dim, 0, panels);
             });
         }
         blocks(simd, inputs, places, stores, panels, multiply_adds, out, lse);
@@ -186,7 +186,7 @@ fn prompt_panels(heads: Heads, prompt: &Prompt, batches: usize) -> usize {
 #[expect(clippy::too_many_arguments, reason = "all of them go to the tasks")]
 fn blocks<S: Simd>(
     simd: S,
-    inputs: &Inputs,
+    inputs: &AttentionInputs,
     places: &[Place],
     stores: [&[f32]; 2],
     prompt_panels: &[f32],
@@ -221,7 +221,7 @@ fn blocks<S: Simd>(
         };
         let prompt = inputs.prompt.and_then(|prompt| {
             let batch = prompt.batch(index);
-            let head = prompt.open_head(inputs.heads, batch, kv_head)?;
+            let head = prompt.active_head(inputs.heads, batch, kv_head)?;
             let size = prompt.len.next_multiple_of(PANEL) * head_dim;
             let keys = &prompt_panels[(batch * kv_heads + kv_head) * size..][..size];
             Some((Source { keys, values: head.value }, head.gate, Sight::All(head.len)))
@@ -230,7 +230,7 @@ fn blocks<S: Simd>(
         let [scores, values] = shape.buffers();
         let lens = [rows * head_dim, scores, values];
         let [own, beside] = [rows, prompt_rows].map(|rows| Sums::buffers(shape, rows));
-        buffers::with_groups(lens, own, beside, |[query, scores, values], own, beside| {
+        buffers::with_buffer_groups(lens, own, beside, |[query, scores, values], own, beside| {
             simd.vectorize(
                 #[inline(always)]
                 || {

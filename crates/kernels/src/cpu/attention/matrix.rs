@@ -39,7 +39,7 @@ impl<'a> Matrix<'a> {
 
 /// Rows that a product is written to.
 #[derive(Debug)]
-pub struct Target<'a> {
+pub struct MatrixViewMut<'a> {
     /// What they lie in, from element (0, 0).
     pub numbers: &'a mut [f32],
     /// From a row to the next.
@@ -55,7 +55,7 @@ pub fn multiply<S: Simd>(
     [rows, depth, columns]: [usize; 3],
     left: Matrix,
     right: Matrix,
-    out: Target,
+    out: MatrixViewMut,
 ) {
     assert!(columns.is_multiple_of(S::LANES), "{columns} columns are no whole vectors");
     assert!(right.column == 1, "rows of the right side lie in one piece");
@@ -97,23 +97,23 @@ pub fn multiply<S: Simd>(
 }
 
 /// How many slots [`scores`] handles at once.
-pub fn score_slots<S: Simd>() -> usize {
+pub fn score_tile_positions<S: Simd>() -> usize {
     2 * S::LANES
 }
 
 /// `out[r][k] = Σ_d query[r][d] key[k][d]` for the keys of `panels`, `[head_dim, 16]` each, as
-/// many as there are, [`score_slots`] at the most.
+/// many as there are, [`score_tile_positions`] at the most.
 pub fn scores<S: Simd>(
     simd: S,
     rows: usize,
     head_dim: usize,
     query: Matrix,
     panels: &[f32],
-    out: Target,
+    out: MatrixViewMut,
 ) {
     let slots = panels.len() / head_dim;
     assert!(panels.len() == slots * head_dim && slots.is_multiple_of(PANEL), "whole panels");
-    assert!(0 < slots && slots <= score_slots::<S>(), "{slots} slots at once");
+    assert!(0 < slots && slots <= score_tile_positions::<S>(), "{slots} slots at once");
     query.check(rows, head_dim);
     Matrix::new(out.numbers, out.row).check(rows, slots);
     let to = out.numbers.as_mut_ptr();

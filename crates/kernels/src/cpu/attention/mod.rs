@@ -94,7 +94,7 @@ pub struct Prompt<'a> {
 
 /// What attention is computed from.
 #[derive(Debug, Clone, Copy)]
-pub struct Inputs<'a> {
+pub struct AttentionInputs<'a> {
     /// Shape of the heads.
     pub heads: Heads,
     /// Query heads, key heads, value heads of each row, none rotated:
@@ -187,7 +187,7 @@ impl<'a> Prompt<'a> {
     }
 
     /// What a batch has for one key head, if it adds anything.
-    fn open_head(&self, heads: Heads, batch: usize, kv_head: usize) -> Option<PromptHead<'a>> {
+    fn active_head(&self, heads: Heads, batch: usize, kv_head: usize) -> Option<PromptHead<'a>> {
         let head = self.head(heads, batch, kv_head);
         (head.len > 0 && head.gate.iter().any(|gate| *gate != 0.0)).then_some(head)
     }
@@ -206,7 +206,7 @@ impl<'a> Prompt<'a> {
     }
 }
 
-impl<'a> Inputs<'a> {
+impl<'a> AttentionInputs<'a> {
     /// Rows of `qkv`.
     fn rows(&self) -> usize {
         self.qkv.len() / self.heads.row()

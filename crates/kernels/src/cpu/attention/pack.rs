@@ -2,7 +2,7 @@
 
 use crate::cpu::simd::Simd;
 
-use super::{Inputs, PANEL, Sequence};
+use super::{AttentionInputs, PANEL, Sequence};
 
 /// Cosines and sines of a row, if it is rotated.
 pub type Turn<'a> = Option<(&'a [f32], &'a [f32])>;
@@ -15,7 +15,7 @@ pub fn rotate<S: Simd>(simd: S, from: &[f32], turn: Turn, scale: f32, to: &mut [
 
 /// `to = scale * from`, rotated by the opposite angles: the gradient of [`rotate`].
 #[inline(always)]
-pub fn rotate_back<S: Simd>(simd: S, from: &[f32], turn: Turn, scale: f32, to: &mut [f32]) {
+pub fn rotate_backward<S: Simd>(simd: S, from: &[f32], turn: Turn, scale: f32, to: &mut [f32]) {
     turn_by(simd, from, turn, -1.0, scale, to);
 }
 
@@ -72,7 +72,7 @@ pub fn add_scaled<S: Simd>(simd: S, from: &[f32], factor: f32, to: &mut [f32]) {
 
 /// Puts `rows`, of `head_dim` numbers and `row` apart, into panels of keys from slot `first` on.
 /// `panels` starts with that slot's panel.
-pub fn fill_panels<S: Simd>(
+pub fn pack_key_panels<S: Simd>(
     simd: S,
     rows: &[f32],
     row: usize,
@@ -116,9 +116,9 @@ pub fn fill_panels<S: Simd>(
 
 /// Writes the rotated keys and the values of a sequence's new tokens: `keys` and `values` are
 /// those of all its slots.
-pub fn store_new<S: Simd>(
+pub fn append_kv<S: Simd>(
     simd: S,
-    inputs: &Inputs,
+    inputs: &AttentionInputs,
     sequence: &Sequence,
     kv_head: usize,
     buffer: &mut [f32],
@@ -142,7 +142,7 @@ pub fn store_new<S: Simd>(
             },
         );
         let panel = &mut keys[slot / PANEL * PANEL * head_dim..][..PANEL * head_dim];
-        fill_panels(simd, rows, head_dim, head_dim, slot, panel);
+        pack_key_panels(simd, rows, head_dim, head_dim, slot, panel);
         for i in 0..count {
             let value = inputs.value(first_row + done + i, kv_head);
             values[(slot + i) * head_dim..][..head_dim].copy_from_slice(value);

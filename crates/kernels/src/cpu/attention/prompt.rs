@@ -5,14 +5,14 @@ use crate::cpu::simd::Simd;
 use super::{
     PANEL, PromptHead,
     blocks::Shape,
-    matrix::{Matrix, Target, multiply, score_slots, scores},
-    pack::{fill_panels, widen},
+    matrix::{Matrix, MatrixViewMut, multiply, score_tile_positions, scores},
+    pack::{pack_key_panels, widen},
     queries::Queries,
-    softmax::{UNSEEN, highest, weigh},
+    softmax::{MASKED_SCORE, highest, weigh},
 };
 
 /// The prompt of one key head.
-pub struct PromptBranch<'a> {
+pub struct PromptBackward<'a> {
     shape: Shape,
     head: PromptHead<'a>,
     /// Prompt tokens that a record has room for.
@@ -27,7 +27,7 @@ pub struct PromptBranch<'a> {
     d_scores: &'a mut [f32],
 }
 
-impl<'a> PromptBranch<'a> {
+impl<'a> PromptBackward<'a> {
     /// Numbers in a record of gradients: of keys and values, `[room, width]` each, then of gates.
     pub fn record(shape: Shape, room: usize) -> usize {
         (2 * room * shape.width + shape.group).next_multiple_of(PANEL)
@@ -57,7 +57,7 @@ impl<'a> PromptBranch<'a> {
             // Lanes of no token take part in sums, with a weight of 0.
             let last = to.len() - PANEL * head_dim;
             to[last..].fill(0.0);
-            fill_panels(simd, from, head_dim, head_dim, 0, to);
+            pack_key_panels(simd, from, head_dim, head_dim, 0, to);
         }
         Self { shape, head, room, keys, key_panels, value_panels, weights, d_scores }
     }
@@ -75,13 +75,13 @@ impl<'a> PromptBranch<'a> {
         let PromptHead { gate, len, .. } = self.head;
         let (rows, slots) = (queries.rows, len.next_multiple_of(PANEL));
         let row = slots + PANEL;
-        for slot in (0..slots).step_by(score_slots::<S>()) {
-            let panels = slot * head_dim..slots.min(slot + score_slots::<S>()) * head_dim;
+        for slot in (0..slots).step_by(score_tile_positions::<S>()) {
+            let panels = slot * head_dim..slots.min(slot + score_tile_positions::<S>()) * head_dim;
             for (left, right, out) in [
                 (&*queries.query, &self.key_panels[panels.clone()], &mut *self.weights),
                 (&*queries.d_out, &self.value_panels[panels.clone()], &mut *self.d_scores),
             ] {
-                let out = Target { numbers: &mut out[slot..], row, add: false };
+                let out = MatrixViewMut { numbers: &mut out[slot..], row, add: false };
                 scores(simd, rows, head_dim, Matrix::new(left, width), right, out);
             }
         }
@@ -118,7 +118,7 @@ impl<'a> PromptBranch<'a> {
                     [len, rows, width],
                     Matrix::transposed(left, row),
                     Matrix::new(right, width),
-                    Target { numbers: out, row: width, add: true },
+                    MatrixViewMut { numbers: out, row: width, add: true },
                 );
             }
         }
@@ -128,7 +128,7 @@ impl<'a> PromptBranch<'a> {
                 [rows, len, width],
                 Matrix::new(self.d_scores, row),
                 Matrix::new(self.keys, width),
-                Target { numbers: queries.d_query, row: width, add: true },
+                MatrixViewMut { numbers: queries.d_query, row: width, add: true },
             );
         }
     }
@@ -144,7 +144,7 @@ fn softmax_back<S: Simd>(
     len: usize,
     gate: f32,
 ) -> f32 {
-    let top = highest(simd, weights, 0..len, UNSEEN);
+    let top = highest(simd, weights, 0..len, MASKED_SCORE);
     let slots = weights.len();
     let total = weigh(simd, weights, 0..len, 0..slots, top);
     let rows = weights.chunks_exact(S::LANES).zip(d_scores.chunks_exact(S::LANES));

@@ -3,11 +3,11 @@
 use crate::cpu::simd::Simd;
 
 use super::{
-    Inputs,
+    AttentionInputs,
     backward::Given,
     blocks::Shape,
-    chunk::SCORES,
-    pack::{rotate, rotate_back},
+    chunk::SCORE_STRIDE,
+    pack::{rotate, rotate_backward},
 };
 
 /// A block of queries.
@@ -26,16 +26,16 @@ pub struct Queries<'a> {
     pub delta: &'a mut [f32],
     /// Log-sum-exps of each row.
     pub lse: &'a mut [f32],
-    /// Scores, then weights, `[queries, group, SCORES]`.
+    /// Scores, then weights, `[queries, group, SCORE_STRIDE]`.
     pub weights: &'a mut [f32],
-    /// Gradients of weights, then of scores, `[queries, group, SCORES]`.
+    /// Gradients of weights, then of scores, `[queries, group, SCORE_STRIDE]`.
     pub d_scores: &'a mut [f32],
 }
 
 impl<'a> Queries<'a> {
     /// Lengths of the buffers for so many rows.
     pub fn buffers(shape: Shape, rows: usize) -> [usize; 7] {
-        let [numbers, scores] = [shape.width, SCORES].map(|row| rows * row);
+        let [numbers, scores] = [shape.width, SCORE_STRIDE].map(|row| rows * row);
         [numbers, numbers, numbers, rows, rows, scores, scores]
     }
 
@@ -49,7 +49,7 @@ impl<'a> Queries<'a> {
     pub fn fill<S: Simd>(
         &mut self,
         simd: S,
-        inputs: &Inputs,
+        inputs: &AttentionInputs,
         given: Given,
         [first, count, kv_head]: [usize; 3],
     ) {
@@ -92,7 +92,7 @@ impl<'a> Queries<'a> {
     pub fn write<'b, S: Simd>(
         &self,
         simd: S,
-        inputs: &Inputs,
+        inputs: &AttentionInputs,
         [first, kv_head]: [usize; 2],
         part: impl Fn(usize, usize) -> Option<&'b mut [f32]>,
     ) {
@@ -105,7 +105,7 @@ impl<'a> Queries<'a> {
                     let start = row * inputs.heads.row() + head * head_dim;
                     if let Some(to) = part(start, head_dim) {
                         let (from, scale) = (&from[..head_dim], inputs.heads.scale());
-                        rotate_back(simd, from, inputs.turn(row), scale, to);
+                        rotate_backward(simd, from, inputs.turn(row), scale, to);
                     }
                 }
             },

@@ -6,14 +6,14 @@ use crate::cpu::{
 };
 
 use super::{
-    Heads, Inputs, PromptGradients, Sequence, backward::Cut, blocks::Shape, buffers,
-    pack::rotate_back, prompt::PromptBranch, sight::Sight,
+    Heads, AttentionInputs, PromptGradients, Sequence, backward::Cut, blocks::Shape, buffers,
+    pack::rotate_backward, prompt::PromptBackward, sight::Sight,
 };
 
 /// Writes the gradients of queries of sequences that were cut into several chunks.
-pub fn add_up_queries<S: Simd>(
+pub fn reduce_query_gradients<S: Simd>(
     simd: S,
-    inputs: &Inputs,
+    inputs: &AttentionInputs,
     shape: Shape,
     cuts: &[Cut],
     shares: &[f32],
@@ -48,7 +48,7 @@ pub fn add_up_queries<S: Simd>(
                             // SAFETY: each task has rows and heads of its own.
                             let to = unsafe { d_qkv.part(start, head_dim) };
                             let scale = inputs.heads.scale();
-                            rotate_back(simd, &from[..head_dim], inputs.turn(row), scale, to);
+                            rotate_backward(simd, &from[..head_dim], inputs.turn(row), scale, to);
                         }
                     },
                 );
@@ -58,8 +58,8 @@ pub fn add_up_queries<S: Simd>(
 }
 
 /// Writes the gradients of the prompt from the records of all tasks.
-pub fn add_up_prompts(
-    inputs: &Inputs,
+pub fn reduce_prompt_gradients(
+    inputs: &AttentionInputs,
     shape: Shape,
     cuts: &[Cut],
     records: &[f32],
@@ -72,7 +72,7 @@ pub fn add_up_prompts(
     key.fill(0.0);
     value.fill(0.0);
     gate.fill(0.0);
-    let size = PromptBranch::record(shape, prompt.len);
+    let size = PromptBackward::record(shape, prompt.len);
     for (index, cut) in cuts.iter().enumerate() {
         let batch = prompt.batch(index);
         let tasks = cut.first * kv_heads..(cut.first + cut.count) * kv_heads;

@@ -45,7 +45,7 @@ impl Sight {
     }
 
     /// Slots that any of these queries sees.
-    pub fn slots_of(self, queries: Range<usize>) -> Range<usize> {
+    pub fn visible_positions_of(self, queries: Range<usize>) -> Range<usize> {
         if queries.is_empty() {
             return 0..0;
         }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::cpu::simd::Simd;
 
 /// Stands for the score of a slot that is not seen. Not infinite: differences stay numbers.
-pub const UNSEEN: f32 = -1e30;
+pub const MASKED_SCORE: f32 = -1e30;
 
 /// The largest score of the `seen` slots and `before`.
 ///
@@ -17,8 +17,8 @@ pub fn highest<S: Simd>(simd: S, row: &mut [f32], seen: Range<usize>, before: f3
         return before;
     }
     let vectors = vectors::<S>(&seen);
-    row[vectors.start..seen.start].fill(UNSEEN);
-    row[seen.end..vectors.end].fill(UNSEEN);
+    row[vectors.start..seen.start].fill(MASKED_SCORE);
+    row[seen.end..vectors.end].fill(MASKED_SCORE);
     let mut top = simd.splat(before);
     for vector in row[vectors].chunks_exact(S::LANES) {
         top = simd.max(simd.read(vector), top);
@@ -73,7 +73,7 @@ fn clear_unseen(row: &mut [f32], seen: &Range<usize>, slots: Range<usize>) {
 ///
 /// Whole vectors around the `seen` slots are overwritten.
 #[inline(always)]
-pub fn weigh_back<S: Simd>(
+pub fn softmax_weights_backward<S: Simd>(
     simd: S,
     row: &mut [f32],
     gradients: &mut [f32],
@@ -120,7 +120,7 @@ mod tests {
             first[..24].copy_from_slice(&scores[..24]);
             second[..24].copy_from_slice(&scores[24..]);
             let (highest, sum, factor) = dispatch!(level, simd => {
-                let half = highest(simd, &mut first, 3..24, UNSEEN);
+                let half = highest(simd, &mut first, 3..24, MASKED_SCORE);
                 let sum = weigh(simd, &mut first, 3..24, 0..24, half);
                 let top = highest(simd, &mut second, 0..21, half);
                 let factor = (half - top).exp();

@@ -80,7 +80,7 @@ proptest! {
         let case = Case::new(&sizes, 5);
         let right = reference(&case.inputs(), None);
         for on in On::all() {
-            let [out, lse] = case.in_pieces(on, &pieces, spare);
+            let [out, lse] = case.forward_in_pieces(on, &pieces, spare);
             assert_close("out", &out, &right.out);
             assert_close("lse", &lse, &right.lse);
         }
@@ -158,7 +158,7 @@ fn a_long_cache_is_read_in_chunks() {
         let case = Case::new(&sizes, 9);
         let right = reference(&case.inputs(), None);
         for on in On::all() {
-            let [out, lse] = case.in_pieces(on, &[500, 1, 12, 1, 585], 1);
+            let [out, lse] = case.forward_in_pieces(on, &[500, 1, 12, 1, 585], 1);
             assert_close("out", &out, &right.out);
             assert_close("lse", &lse, &right.lse);
         }
@@ -171,7 +171,7 @@ fn prefill_and_single_tokens_are_the_whole() {
     let case = Case::new(&sizes, 4);
     let right = reference(&case.inputs(), None);
     for on in On::all() {
-        let [out, _] = case.in_pieces(on, &[5, 1, 1, 3], 0);
+        let [out, _] = case.forward_in_pieces(on, &[5, 1, 1, 3], 0);
         assert_close("out", &out, &right.out);
     }
 }
@@ -188,8 +188,8 @@ fn closed_gates_leave_every_bit_alone() {
         let alone = Case::new(&Sizes { prompt: None, ..with.clone() }, 6);
         for on in On::all() {
             for pieces in [&[][..], &[2, 1]] {
-                let [found, found_lse] = case.in_pieces(on, pieces, 0);
-                let [expected, expected_lse] = alone.in_pieces(on, pieces, 0);
+                let [found, found_lse] = case.forward_in_pieces(on, pieces, 0);
+                let [expected, expected_lse] = alone.forward_in_pieces(on, pieces, 0);
                 assert_eq!(found_lse, expected_lse);
                 for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     let head = i / HEADS.head_dim % HEADS.heads;
@@ -210,7 +210,7 @@ fn threads_change_no_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let on = On::best();
-            (case.all(on), case.in_pieces(on, &[1198, 1], 0))
+            (case.all(on), case.forward_in_pieces(on, &[1198, 1], 0))
         })
     });
     assert!(one == two);

@@ -1,4 +1,4 @@
-//! Tiles of AMX: an instruction multiplies 16 rows of 32 terms with 16 columns of them.
+//! TileKernel of AMX: an instruction multiplies 16 rows of 32 terms with 16 columns of them.
 //!
 //! ```text
 //!                  registers 6, 7: 16 pairs of terms of 16 columns
@@ -13,14 +13,14 @@ use std::arch::asm;
 use super::super::packed::PANEL;
 use super::super::simd::Amx;
 use super::pairs;
-use super::task::{Tile, Tiles};
+use super::task::{Tile, TileKernel};
 
 /// Rows of a register.
 const REGISTER: usize = 16;
 
 /// The registers in use by this thread, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Registers {
+pub(super) struct TileRegisters {
     amx: Amx,
     /// Rows and columns of the sums that they have room for.
     room: [usize; 2],
@@ -36,8 +36,8 @@ struct Shapes {
     rows: [u8; 16],
 }
 
-impl Registers {
-    /// Registers without a shape.
+impl TileRegisters {
+    /// TileRegisters without a shape.
     pub fn new(amx: Amx) -> Self {
         Self { amx, room: [0, 0] }
     }
@@ -79,18 +79,18 @@ impl Registers {
     }
 }
 
-impl Drop for Registers {
+impl Drop for TileRegisters {
     fn drop(&mut self) {
         // SAFETY: the instruction exists.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }
 
-impl Tiles for Registers {
+impl TileKernel for TileRegisters {
     const ROWS: usize = 2 * REGISTER;
 
     #[inline(always)]
-    fn turn(&self, columns: &[u16; pairs::HALF], to: &mut [u16; pairs::HALF]) {
+    fn turn(&self, columns: &[u16; pairs::HALF_BLOCK_LEN], to: &mut [u16; pairs::HALF_BLOCK_LEN]) {
         self.amx.vectors().turn(columns, to);
     }
 
@@ -112,7 +112,7 @@ impl Tiles for Registers {
 /// One tile, in `M` registers of rows and `N` of columns.
 ///
 /// # Safety
-/// As [`Tiles::tile`]; the registers have the tile's shape.
+/// As [`TileKernel::tile`]; the registers have the tile's shape.
 #[inline(always)]
 unsafe fn multiply<const M: usize, const N: usize>(tile: &Tile) {
     let out_row = tile.out_row * size_of::<f32>();
@@ -158,7 +158,7 @@ unsafe fn multiply<const M: usize, const N: usize>(tile: &Tile) {
             "tdpbf16ps tmm3, tmm5, tmm7",
             ".endif",
             ".endif",
-            "add {left}, {left_block}",
+            "add {left}, {lhs_block_stride}",
             "add {right}, 1024",
             "add {second}, 1024",
             "dec {blocks}",
@@ -181,9 +181,9 @@ unsafe fn multiply<const M: usize, const N: usize>(tile: &Tile) {
             out_row = in(reg) out_row,
             line = in(reg) 64_usize,
             left = inout(reg) tile.left => _,
-            left_block = in(reg) tile.left_block * size_of::<u16>(),
+            lhs_block_stride = in(reg) tile.lhs_block_stride * size_of::<u16>(),
             right = inout(reg) tile.right => _,
-            second = inout(reg) tile.right.wrapping_add(tile.right_second) => _,
+            second = inout(reg) tile.right.wrapping_add(tile.rhs_panel_stride) => _,
             blocks = inout(reg) tile.blocks => _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,

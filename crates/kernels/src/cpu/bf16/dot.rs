@@ -1,4 +1,4 @@
-//! Tiles of AVX512-BF16: an instruction adds two products to each of 16 sums.
+//! TileKernel of AVX512-BF16: an instruction adds two products to each of 16 sums.
 //!
 //! Twelve rows times two vectors of columns: 24 registers of sums, and for a pair of terms 24
 //! such instructions beside 14 loads.
@@ -13,14 +13,14 @@ use std::mem::transmute;
 
 use super::super::packed::PANEL;
 use super::super::simd::Avx512Bf16;
-use super::task::{Tile, Tiles};
+use super::task::{Tile, TileKernel};
 use super::{BLOCK, pairs};
 
-impl Tiles for Avx512Bf16 {
+impl TileKernel for Avx512Bf16 {
     const ROWS: usize = 12;
 
     #[inline(always)]
-    fn turn(&self, columns: &[u16; pairs::HALF], to: &mut [u16; pairs::HALF]) {
+    fn turn(&self, columns: &[u16; pairs::HALF_BLOCK_LEN], to: &mut [u16; pairs::HALF_BLOCK_LEN]) {
         /// Numbers of a lane: of one column, those of four pairs.
         const LANE: usize = 8;
         // SAFETY: `self` proves that the instructions exist; places are in the arrays.
@@ -65,7 +65,7 @@ impl Tiles for Avx512Bf16 {
 }
 
 /// # Safety
-/// As [`Tiles::tile`].
+/// As [`TileKernel::tile`].
 #[inline(always)]
 unsafe fn rows<const V: usize>(proof: Avx512Bf16, tile: &Tile) {
     let mut done = 0;
@@ -84,7 +84,7 @@ unsafe fn rows<const V: usize>(proof: Avx512Bf16, tile: &Tile) {
 }
 
 /// # Safety
-/// As [`Tiles::tile`], for `R` rows from `first` on.
+/// As [`TileKernel::tile`], for `R` rows from `first` on.
 #[inline(always)]
 unsafe fn some_rows<const R: usize, const V: usize>(_proof: Avx512Bf16, first: usize, tile: &Tile) {
     // SAFETY: the caller's; the proof is one that the instructions exist. Vectors and pairs have
@@ -92,11 +92,11 @@ unsafe fn some_rows<const R: usize, const V: usize>(_proof: Avx512Bf16, first: u
     unsafe {
         let mut sums: [[__m512; V]; R] = [[_mm512_setzero_ps(); V]; R];
         for block in 0..tile.blocks {
-            let left = tile.left.add(block * tile.left_block + first * BLOCK);
+            let left = tile.left.add(block * tile.lhs_block_stride + first * BLOCK);
             let right = tile.right.add(block * pairs::NUMBERS);
             for pair in 0..BLOCK / 2 {
                 let columns: [__m512bh; V] = std::array::from_fn(|v| {
-                    let at = right.add(v * tile.right_second + pair * 2 * PANEL);
+                    let at = right.add(v * tile.rhs_panel_stride + pair * 2 * PANEL);
                     transmute(_mm512_loadu_si512(at.cast()))
                 });
                 for (r, sums) in sums.iter_mut().enumerate() {

@@ -40,7 +40,7 @@ const VECTORS: usize = 16;
 
 /// The instructions that multiply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Bf16Kernel {
     /// Plain Rust, for tests.
     #[cfg(test)]
     Plain,
@@ -52,7 +52,7 @@ pub(super) enum Way {
     Amx,
 }
 
-impl Way {
+impl Bf16Kernel {
     /// What a level multiplies with, if it can, and if all weights are kept in bf16.
     pub fn of(level: Level, places: &[Place]) -> Option<Self> {
         let way = match level {
@@ -120,7 +120,7 @@ impl Way {
 
     fn run(self, task: &Task, out: &Shared<f32>) {
         // Outside of what is compiled for the instructions: only what is inlined there is.
-        workspace::with_u16(task.scratch(), |scratch| match self {
+        workspace::with_u16_buffer(task.scratch(), |scratch| match self {
             #[cfg(test)]
             Self::Plain => task.run(&mut plain::Plain, scratch, out),
             #[cfg(target_arch = "x86_64")]
@@ -136,7 +136,7 @@ impl Way {
                 let amx = Amx::new().expect("the level is available");
                 amx.vectors().vectorize(
                     #[inline(always)]
-                    || task.run(&mut amx::Registers::new(amx), scratch, out),
+                    || task.run(&mut amx::TileRegisters::new(amx), scratch, out),
                 );
             }
         });

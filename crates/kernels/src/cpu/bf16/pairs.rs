@@ -12,12 +12,12 @@
 use super::super::packed::{Data, PANEL, Packed};
 use super::super::product::Place;
 use super::BLOCK;
-use super::task::Tiles;
+use super::task::TileKernel;
 
 /// Numbers of a block of 16 columns.
 pub(super) const NUMBERS: usize = BLOCK * PANEL;
 /// Numbers of half a block: 16 terms of 16 columns.
-pub(super) const HALF: usize = PANEL * PANEL;
+pub(super) const HALF_BLOCK_LEN: usize = PANEL * PANEL;
 
 /// Where pairs come from.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl<'a> Pairs<'a> {
     /// # Panics
     /// If `to` has another length, or there are no such blocks or columns.
     #[inline(always)]
-    pub fn write<T: Tiles>(
+    pub fn write<T: TileKernel>(
         &self,
         tiles: &T,
         [first, last]: [usize; 2],
@@ -67,16 +67,16 @@ impl<'a> Pairs<'a> {
             }
             From::Rows(panels) => {
                 for half in 2 * from..2 * end {
-                    let start = (half - 2 * from) * HALF;
+                    let start = (half - 2 * from) * HALF_BLOCK_LEN;
                     for vector in first..last {
-                        let to = &mut to[(vector - first) * part + start..][..HALF];
+                        let to = &mut to[(vector - first) * part + start..][..HALF_BLOCK_LEN];
                         let to = to.try_into().expect("half a block");
                         match panels.get(half) {
                             Some((weight, panel)) => {
                                 let columns = [vector * PANEL, (vector + 1) * PANEL];
                                 rows(tiles, line(weight, *panel, columns), to);
                             }
-                            None => *to = [0; HALF],
+                            None => *to = [0; HALF_BLOCK_LEN],
                         }
                     }
                 }
@@ -119,11 +119,11 @@ fn interleave(columns: [&[u16]; 2], pairs: &mut [u16]) {
 
 /// 16 columns of a panel, `[16][pair][2]`, into `[pair][16][2]`; zeros for missing ones.
 #[inline(always)]
-fn rows<T: Tiles>(tiles: &T, from: &[u16], to: &mut [u16; HALF]) {
+fn rows<T: TileKernel>(tiles: &T, from: &[u16], to: &mut [u16; HALF_BLOCK_LEN]) {
     if let Ok(from) = from.try_into() {
         tiles.turn(from, to);
     } else {
-        let mut all = [0; HALF];
+        let mut all = [0; HALF_BLOCK_LEN];
         all[..from.len()].copy_from_slice(from);
         tiles.turn(&all, to);
     }

@@ -3,15 +3,15 @@
 use half::bf16;
 
 use super::super::packed::PANEL;
-use super::task::{Tile, Tiles};
+use super::task::{Tile, TileKernel};
 use super::{BLOCK, pairs};
 
 pub(super) struct Plain;
 
-impl Tiles for Plain {
+impl TileKernel for Plain {
     const ROWS: usize = 3;
 
-    fn turn(&self, columns: &[u16; pairs::HALF], to: &mut [u16; pairs::HALF]) {
+    fn turn(&self, columns: &[u16; pairs::HALF_BLOCK_LEN], to: &mut [u16; pairs::HALF_BLOCK_LEN]) {
         for (column, line) in columns.chunks_exact(PANEL).enumerate() {
             for (pair, numbers) in line.chunks_exact(2).enumerate() {
                 to[(pair * PANEL + column) * 2..][..2].copy_from_slice(numbers);
@@ -26,11 +26,11 @@ impl Tiles for Plain {
         };
         for row in 0..tile.rows {
             for column in 0..tile.columns {
-                let right = column / PANEL * tile.right_second + column % PANEL * 2;
+                let right = column / PANEL * tile.rhs_panel_stride + column % PANEL * 2;
                 let mut sum = 0.0;
                 for block in 0..tile.blocks {
                     for term in 0..BLOCK {
-                        let x = number(tile.left, block * tile.left_block + row * BLOCK + term);
+                        let x = number(tile.left, block * tile.lhs_block_stride + row * BLOCK + term);
                         let pair = block * pairs::NUMBERS + term / 2 * 2 * PANEL;
                         sum += x * number(tile.right, right + pair + term % 2);
                     }

@@ -10,7 +10,7 @@
 use super::super::packed::PANEL;
 use super::super::threads::{self, Shared};
 use super::super::workspace;
-use super::{BLOCK, Way};
+use super::{BLOCK, Bf16Kernel};
 
 /// Rows that a task rounds.
 const ROWS: usize = 16;
@@ -26,7 +26,7 @@ pub(super) struct Rounded<'a> {
 /// Runs `work` with rounded rows: those columns of each row of `width` that `parts` names, from one
 /// column up to another. Each part begins at a multiple of 16 terms; what is between is zeros.
 pub(super) fn with(
-    way: Way,
+    way: Bf16Kernel,
     from: &[f32],
     width: usize,
     parts: &[[usize; 2]],
@@ -35,7 +35,7 @@ pub(super) fn with(
     let rows = from.len() / width;
     let halves = parts.iter().map(|[from, to]| (to - from).div_ceil(PANEL)).sum::<usize>();
     let blocks = (halves * PANEL).div_ceil(BLOCK);
-    workspace::with_u16(blocks * rows * BLOCK, |numbers| {
+    workspace::with_u16_buffer(blocks * rows * BLOCK, |numbers| {
         let shared = Shared::new(numbers);
         threads::for_each(rows.div_ceil(ROWS), |task| {
             let first = task * ROWS;

@@ -16,11 +16,11 @@ pub(super) struct Tile {
     /// The first row's first block; the next row lies 32 numbers behind it.
     pub left: *const u16,
     /// From a block to the next.
-    pub left_block: usize,
+    pub lhs_block_stride: usize,
     /// The first vector's first block; the next block lies 512 numbers behind it.
     pub right: *const u16,
     /// From the first vector to the second.
-    pub right_second: usize,
+    pub rhs_panel_stride: usize,
     pub blocks: usize,
     /// The first row's first column.
     pub out: *mut f32,
@@ -35,12 +35,12 @@ pub(super) struct Tile {
 }
 
 /// Instructions that multiply tiles.
-pub(super) trait Tiles {
+pub(super) trait TileKernel {
     /// Rows of a tile at the most.
     const ROWS: usize;
 
     /// 16 columns of 8 pairs, `[16][8][2]`, turned over into `[8][16][2]`.
-    fn turn(&self, columns: &[u16; pairs::HALF], to: &mut [u16; pairs::HALF]);
+    fn turn(&self, columns: &[u16; pairs::HALF_BLOCK_LEN], to: &mut [u16; pairs::HALF_BLOCK_LEN]);
 
     /// One tile.
     ///
@@ -78,7 +78,7 @@ impl Task<'_> {
     }
 
     #[inline(always)]
-    pub fn run<T: Tiles>(&self, tiles: &mut T, scratch: &mut [u16], out: &Shared<f32>) {
+    pub fn run<T: TileKernel>(&self, tiles: &mut T, scratch: &mut [u16], out: &Shared<f32>) {
         let Rounded { numbers, rows, blocks } = self.left;
         let [first, last] = self.vectors;
         for from in (0..blocks).step_by(self.blocks()) {
@@ -91,9 +91,9 @@ impl Task<'_> {
                     let column = vector * PANEL;
                     let tile = Tile {
                         left: numbers[(from * rows + row) * BLOCK..].as_ptr(),
-                        left_block: rows * BLOCK,
+                        lhs_block_stride: rows * BLOCK,
                         right: right[(vector - first) * part..].as_ptr(),
-                        right_second: part,
+                        rhs_panel_stride: part,
                         blocks: end - from,
                         out: out.pointer(row * self.width + self.at + column),
                         out_row: self.width,

@@ -8,19 +8,19 @@ use super::super::product::{places, product, product_back};
 use super::super::product_tests::{assert_close, noise};
 use super::super::simd::Level;
 use super::super::workspace;
-use super::Way;
+use super::Bf16Kernel;
 
 /// What a level multiplies matrices in bf16 with.
-fn way_of(level: Level) -> Option<Way> {
+fn way_of(level: Level) -> Option<Bf16Kernel> {
     let weight = Packed::new(&[0.0], [1, 1], Format::Bf16);
     let (places, _width) = places(&[&weight]);
-    Way::of(level, &places)
+    Bf16Kernel::of(level, &places)
 }
 
-fn ways() -> Vec<(Way, Option<Level>)> {
+fn ways() -> Vec<(Bf16Kernel, Option<Level>)> {
     let levels = Level::available().into_iter();
     let ways = levels.filter_map(|level| way_of(level).map(|way| (way, Some(level))));
-    [(Way::Plain, None)].into_iter().chain(ways).collect()
+    [(Bf16Kernel::Plain, None)].into_iter().chain(ways).collect()
 }
 
 fn rounded(values: &[f32]) -> Vec<f64> {
@@ -31,9 +31,9 @@ fn rounded(values: &[f32]) -> Vec<f64> {
 fn in_pool<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.broadcast(|_thread| {
-        workspace::with_u16(1 << 18, |outer| {
+        workspace::with_u16_buffer(1 << 18, |outer| {
             outer.fill(bf16::NAN.to_bits());
-            workspace::with_u16(1 << 18, |inner| inner.fill(bf16::NAN.to_bits()));
+            workspace::with_u16_buffer(1 << 18, |inner| inner.fill(bf16::NAN.to_bits()));
         });
     });
     pool.install(work)
@@ -41,7 +41,7 @@ fn in_pool<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
 
 /// `x · Wᵀ` and `dy · W`.
 fn both(
-    way: Way,
+    way: Bf16Kernel,
     [input, gradient]: [&[f32]; 2],
     weights: &[&Packed],
     add: bool,
@@ -154,8 +154,8 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn levels_have_their_ways() {
     assert_eq!(way_of(Level::Avx512), None);
-    assert_eq!(way_of(Level::Avx512Bf16), Some(Way::Dot));
-    assert_eq!(way_of(Level::Amx), Some(Way::Amx));
+    assert_eq!(way_of(Level::Avx512Bf16), Some(Bf16Kernel::Dot));
+    assert_eq!(way_of(Level::Amx), Some(Bf16Kernel::Amx));
 }
 
 #[test]

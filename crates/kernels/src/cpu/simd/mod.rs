@@ -220,7 +220,7 @@ impl Level {
     }
 
     /// Whether products of more than a few rows with matrices in bf16 round what goes in to bf16.
-    pub fn multiplies_bf16(self) -> bool {
+    pub fn rounds_inputs_to_bf16(self) -> bool {
         self >= Self::Avx512Bf16
     }
 

@@ -5,7 +5,7 @@ mod shards;
 
 use std::path::{Path, PathBuf};
 
-pub use params::{WeightSizes, parse_params};
+pub use params::{InferredSizes, parse_params};
 pub use shards::MetaSource;
 
 use super::Bytes;
@@ -35,7 +35,7 @@ pub fn open(folder: &Path) -> Result<(LlamaConfig, MetaSource)> {
         .collect::<Result<Vec<_>>>()?;
     let source = MetaSource::new(folder, files)?;
     let config = parse_params(&path, &text, source.sizes())?;
-    let source = source.with_heads(&config)?;
+    let source = source.with_head_dim(&config)?;
     Ok((config, source))
 }
 

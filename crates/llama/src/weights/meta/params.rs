@@ -13,7 +13,7 @@ use crate::weights::huggingface;
 
 /// What `params.json` leaves to the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WeightSizes {
+pub struct InferredSizes {
     /// Rows of the embedding table.
     pub vocab_size: usize,
     /// Inner width of the feed-forward.
@@ -48,7 +48,7 @@ struct ParamsJson {
 ///
 /// # Errors
 /// [`Error::Config`], or [`Error::Format`] for text that is no such JSON.
-pub fn parse_params(path: &Path, text: &str, sizes: WeightSizes) -> Result<LlamaConfig> {
+pub fn parse_params(path: &Path, text: &str, sizes: InferredSizes) -> Result<LlamaConfig> {
     let params: ParamsJson = serde_json::from_str(text).map_err(|error| Error::Format {
         path: path.into(),
         format: "JSON",
@@ -125,7 +125,7 @@ mod tests {
     use crate::config::RopeScaling;
 
     fn parse(text: &str) -> Result<LlamaConfig> {
-        let sizes = WeightSizes { vocab_size: 32_000, d_ff: 99, tied_head: false };
+        let sizes = InferredSizes { vocab_size: 32_000, d_ff: 99, tied_head: false };
         parse_params(Path::new(PARAMS), text, sizes)
     }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use burn::tensor::TensorData;
 
-use super::WeightSizes;
+use super::InferredSizes;
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 use crate::torch::{TensorInfo, TorchFile};
-use crate::weights::rotary_rows::halves_from_neighbours;
+use crate::weights::rotary_rows::deinterleave_rotary;
 use crate::weights::{ElementType, TensorSource, narrowed};
 
 const EMBEDDING: &str = "tok_embeddings.weight";
@@ -98,9 +98,9 @@ impl MetaSource {
     }
 
     /// What the config takes from the weights.
-    pub(super) fn sizes(&self) -> WeightSizes {
+    pub(super) fn sizes(&self) -> InferredSizes {
         let rows = |name: &str| self.shapes.get(name).and_then(|shape| shape.first().copied());
-        WeightSizes {
+        InferredSizes {
             vocab_size: rows("model.embed_tokens.weight").unwrap_or_default(),
             d_ff: rows("model.layers.0.mlp.gate_proj.weight").unwrap_or_default(),
             tied_head: !self.shapes.contains_key("lm_head.weight"),
@@ -108,7 +108,7 @@ impl MetaSource {
     }
 
     /// Takes the width of the heads, and checks that no shard is missing at the end.
-    pub(super) fn with_heads(self, config: &LlamaConfig) -> Result<Self> {
+    pub(super) fn with_head_dim(self, config: &LlamaConfig) -> Result<Self> {
         let found = self.shapes.get("model.layers.0.self_attn.q_proj.weight").map(|shape| shape[0]);
         let (rows, here) = (config.n_heads * config.head_dim, self.files.len());
         if let Some(found) = found.filter(|&found| 0 < found && found < rows)
@@ -166,7 +166,7 @@ impl TensorSource for MetaSource {
             }
         }
         if [".attention.wq.", ".attention.wk."].iter().any(|part| theirs.contains(part)) {
-            let back = halves_from_neighbours(&whole, shape[0], self.head_dim);
+            let back = deinterleave_rotary(&whole, shape[0], self.head_dim);
             whole = back.ok_or_else(|| {
                 let (rows, head_dim) = (shape[0], self.head_dim);
                 let reason = format!("{theirs} has {rows} rows, expected heads of {head_dim}");

@@ -1,11 +1,11 @@
-//! Inputs that own their numbers, and the kernels' answers for them.
+//! AttentionInputs that own their numbers, and the kernels' answers for them.
 
 use super::super::{
-    Cache, Heads, Inputs, Prompt, PromptGradients, Rotation, Sequence,
+    Cache, Heads, AttentionInputs, Prompt, PromptGradients, Rotation, Sequence,
     backward::{self, Given, backward},
     forward::{self, forward},
 };
-use super::wide::Wide;
+use super::wide::Portable16;
 use crate::cpu::simd::Level;
 
 /// What a kernel runs on.
@@ -14,13 +14,13 @@ pub enum On {
     /// What the processor has.
     Level(Level),
     /// Sixteen lanes, whatever it has.
-    Wide,
+    Portable16,
 }
 
 impl On {
     /// All there are.
     pub fn all() -> impl Iterator<Item = Self> {
-        Level::available().into_iter().map(Self::Level).chain([Self::Wide])
+        Level::available().into_iter().map(Self::Level).chain([Self::Portable16])
     }
 
     /// The fastest.
@@ -30,20 +30,20 @@ impl On {
 
     pub fn forward(
         self,
-        inputs: &Inputs,
+        inputs: &AttentionInputs,
         cache: Option<Cache>,
         out: &mut [f32],
         lse: Option<&mut [f32]>,
     ) {
         match self {
             Self::Level(level) => forward(level, inputs, cache, out, lse),
-            Self::Wide => forward::run(Wide, inputs, cache, out, lse),
+            Self::Portable16 => forward::run(Portable16, inputs, cache, out, lse),
         }
     }
 
     pub fn backward(
         self,
-        inputs: &Inputs,
+        inputs: &AttentionInputs,
         given: Given,
         d_qkv: Option<&mut [f32]>,
         d_prompt: Option<PromptGradients>,
@@ -51,7 +51,7 @@ impl On {
         let Given { out, lse, d_out } = given;
         match self {
             Self::Level(level) => backward(level, inputs, out, lse, d_out, d_qkv, d_prompt),
-            Self::Wide => backward::run(Wide, inputs, given, d_qkv, d_prompt),
+            Self::Portable16 => backward::run(Portable16, inputs, given, d_qkv, d_prompt),
         }
     }
 }
@@ -82,7 +82,7 @@ pub struct Sizes {
     pub prompt: Option<(usize, bool)>,
 }
 
-/// Inputs that own their numbers.
+/// AttentionInputs that own their numbers.
 pub struct Case {
     pub heads: Heads,
     pub sequences: Vec<Sequence>,
@@ -150,8 +150,8 @@ impl Case {
         Self { heads: sizes.heads, sequences, window: sizes.window, qkv, rotation, prompt, d_out }
     }
 
-    pub fn inputs(&self) -> Inputs<'_> {
-        Inputs {
+    pub fn inputs(&self) -> AttentionInputs<'_> {
+        AttentionInputs {
             heads: self.heads,
             qkv: &self.qkv,
             rotation: self.rotation.as_ref().map(|[cos, sin]| Rotation { cos, sin }),
@@ -205,7 +205,7 @@ impl Case {
     }
 
     /// The output when tokens come a few at a time, `pieces` of them, into a cache.
-    pub fn in_pieces(&self, on: On, pieces: &[usize], spare: usize) -> [Vec<f32>; 2] {
+    pub fn forward_in_pieces(&self, on: On, pieces: &[usize], spare: usize) -> [Vec<f32>; 2] {
         let Heads { heads, kv_heads, head_dim } = self.heads;
         let longest = self.sequences.iter().map(|sequence| sequence.len).max().unwrap_or(0);
         let capacity = longest + spare;
@@ -222,7 +222,7 @@ impl Case {
                 now.len = piece.min(whole.len - now.past);
             }
             past += piece;
-            let inputs = Inputs { sequences: &sequences, ..self.inputs() };
+            let inputs = AttentionInputs { sequences: &sequences, ..self.inputs() };
             let mut now = [rows * head_dim, rows].map(|len| vec![f32::NAN; len]);
             let [out, lse] = &mut now;
             let cache = Cache { keys: &mut keys, values: &mut values, capacity };

@@ -1,6 +1,6 @@
 //! The same attention in f64, one number at a time, with all scores in memory.
 
-use super::super::{Heads, Inputs};
+use super::super::{Heads, AttentionInputs};
 
 /// What the forward pass gives, and what the backward pass makes of `d_out`.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Reference {
 }
 
 /// One head of one row, rotated by `direction` times its angles.
-fn rotated(inputs: &Inputs, from: &[f64], row: usize, direction: f64) -> Vec<f64> {
+fn rotated(inputs: &AttentionInputs, from: &[f64], row: usize, direction: f64) -> Vec<f64> {
     let head_dim = inputs.heads.head_dim;
     let Some(rotation) = inputs.rotation else { return from.to_vec() };
     let half = head_dim / 2;
@@ -54,7 +54,7 @@ fn softmax(scores: &[f64]) -> (Vec<f64>, f64) {
 }
 
 /// Computes everything, for sequences without a past; gradients if there is a `d_out`.
-pub fn reference(inputs: &Inputs, d_out: Option<&[f32]>) -> Reference {
+pub fn reference(inputs: &AttentionInputs, d_out: Option<&[f32]>) -> Reference {
     let Heads { heads, kv_heads, head_dim } = inputs.heads;
     let (group, wide) = (heads / kv_heads, (heads + 2 * kv_heads) * head_dim);
     let rows = inputs.qkv.len() / wide;

@@ -7,13 +7,13 @@ type F = [f32; LANES];
 
 /// Stands for AVX-512.
 #[derive(Debug, Clone, Copy)]
-pub struct Wide;
+pub struct Portable16;
 
 fn zip(a: F, b: F, work: impl Fn(f32, f32) -> f32) -> F {
     std::array::from_fn(|i| work(a[i], b[i]))
 }
 
-impl Simd for Wide {
+impl Simd for Portable16 {
     type F = F;
     const LANES: usize = LANES;
     const ROWS: usize = 12;
