@@ -6,7 +6,7 @@
 //!
 //! You should see the loss fall from above 3 to below 1 in 100 steps, and a file of 27 kilobytes.
 
-use adaption_prompt::{AdaptionPromptConfig, Layers};
+use adaption_prompt::{AdaptionPromptConfig, AdaptedLayers};
 use llama::{ModelSource, Precision};
 use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
 
@@ -29,28 +29,28 @@ fn main() -> anyhow::Result<()> {
     let (examples, _fitted) = Example::encode_all(&rows, &tokenizer, 256)?;
 
     // The adapter lives on the same device with autodiff: all that is learned is in it.
-    let layers = Layers::Last(llama.config().n_layers - 1);
+    let layers = AdaptedLayers::Last(llama.config().n_layers - 1);
     let config = AdaptionPromptConfig { layers, ..Default::default() };
     let adapter = config.init(llama.config(), 0, &device.autodiff())?;
 
     let steps = 100;
     let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = LearningRateSchedule { peak: 0.02, warmup: 15, total: steps };
+        ExampleSampler { n_examples: examples.len(), batch_size: 8, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
+    let schedule = LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 15, total_steps: steps };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {
         trainer.step()?;
         // Now and then: the device is waited for here, and only here.
-        if trainer.unread() == 20 {
+        if trainer.pending_reports() == 20 {
             let reports = trainer.reports()?;
             let loss = reports.iter().map(|report| report.loss).sum::<f64>() / 20.0;
-            println!("step {:3}  loss {loss:.3}", trainer.done());
+            println!("step {:3}  loss {loss:.3}", trainer.completed_steps());
         }
     }
 
     let folder = std::env::temp_dir().join("first-adapter");
-    trainer.learner().save(&folder, &llama, &tokenizer, "tiny-llama")?;
+    trainer.trainable().save(&folder, &llama, &tokenizer, "tiny-llama")?;
     let size = std::fs::metadata(folder.join("adapter_model.safetensors"))?.len();
     println!("saved {size} bytes that PEFT can read in {}", folder.display());
     Ok(())

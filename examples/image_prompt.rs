@@ -9,14 +9,14 @@
 //! colours, also where a thing has a colour that no row to learn from shows it in.
 
 use adaption_prompt::{
-    AdapterConfig, AdaptionPromptConfig, Fusion, ImageConfig, ImageProjectorConfig, Layers,
+    AdapterConfig, AdaptionPromptConfig, ImageFusion, ImageConfig, ImageProjectorConfig, AdaptedLayers,
 };
 use llama::{ModelSource, Precision};
 use train::{
-    Choosing, Example, Instruction, Method, OptimizerConfig, ExampleSampler, Pictures, LearningRateSchedule, MultimodalAdapter,
-    Trainer, choose, correct_choices,
+    ChoiceScoring, Example, Instruction, FineTuningMethod, OptimizerConfig, ExampleSampler, ImageFeatureCache, LearningRateSchedule, MultimodalAdapter,
+    Trainer, predict_choices, correct_choices,
 };
-use vision::{EncoderSource, Reading, State, FeatureExtractor};
+use vision::{EncoderSource, FeatureSpec, HiddenState, FeatureExtractor};
 
 const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets");
 
@@ -32,26 +32,26 @@ fn main() -> anyhow::Result<()> {
     // The encoder is frozen too: each picture is looked at once.
     let encoder = EncoderSource::open(format!("{ASSETS}/tiny-vit"))?;
     let size = encoder.preprocessing().image_size;
-    let states = vec![State::Normed];
-    let reading = Reading { states, ..Reading::global(encoder.config(), size) };
+    let states = vec![HiddenState::Normed];
+    let reading = FeatureSpec { states, ..FeatureSpec::global(encoder.config(), size) };
     let viewer = FeatureExtractor::load(&encoder, reading, &device)?;
     let all_rows = train_rows.iter().chain(&test_rows);
-    let (pictures, _broken) = Pictures::look(&viewer, all_rows, &device, &mut |_| {})?;
+    let (pictures, _broken) = ImageFeatureCache::encode(&viewer, all_rows, &device, &mut |_| {})?;
 
-    let layers = Layers::Last(llama.config().n_layers - 1);
+    let layers = AdaptedLayers::Last(llama.config().n_layers - 1);
     let [_tokens, features] = viewer.shape();
     let form = ImageProjectorConfig::Global { hidden: 128 };
     let image =
-        ImageConfig { features, form, fusion: Fusion::Prompts { gate: 1.0 }, encoder: None };
+        ImageConfig { features, form, fusion: ImageFusion::Prompts { gate: 1.0 }, encoder: None };
     let prompts = AdaptionPromptConfig { layers, ..Default::default() };
     let config = AdapterConfig { image: Some(image), ..prompts.into() };
     let statistics = pictures.statistics(&train_rows);
-    let learner = Method::from(config).init(&llama, 0)?.with_statistics(statistics.as_ref());
+    let learner = FineTuningMethod::from(config).init(&llama, 0)?.with_statistics(statistics.as_ref());
 
     let (examples, _fitted) = Example::encode_all(&train_rows, &tokenizer, 256)?;
     let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 16, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = LearningRateSchedule { peak: 6e-2, warmup: 20, total: 200 };
+        ExampleSampler { n_examples: examples.len(), batch_size: 16, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
+    let schedule = LearningRateSchedule { peak_learning_rate: 6e-2, warmup_steps: 20, total_steps: 200 };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, learner, examples, order, schedule, &optimizer)
         .with_image_features(Some(&pictures));
@@ -59,11 +59,11 @@ fn main() -> anyhow::Result<()> {
         trainer.step()?;
     }
 
-    let learner = trainer.learner();
+    let learner = trainer.trainable();
     let adapter = learner.adapter().expect("an adapter learned");
     let ask = |pictures| {
         let seeing = MultimodalAdapter::new(&llama, adapter.clone(), pictures);
-        choose(&llama, &seeing, &tokenizer, &test_rows, Choosing::Likelihood, 16, &mut |_| {})
+        predict_choices(&llama, &seeing, &tokenizer, &test_rows, ChoiceScoring::Likelihood, 16, &mut |_| {})
     };
     let (blind, seeing) = (ask(None)?, ask(Some(&pictures))?);
     for (row, (blind, seeing)) in test_rows.iter().zip(blind.iter().zip(&seeing)).take(4) {

@@ -9,7 +9,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "programs of their own wait as they like")]
 
-use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, Layers};
+use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, AdaptedLayers};
 use burn::module::{Initializer, Module};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
@@ -59,7 +59,7 @@ fn main() -> anyhow::Result<()> {
     let unseen = rows(include_str!("../assets/instructions/test.jsonl"), &tokenizer)?;
 
     let learning = device.autodiff();
-    let layers = Layers::Last(4);
+    let layers = AdaptedLayers::Last(4);
     let config = AdapterConfig::from(AdaptionPromptConfig { layers, ..Default::default() });
     let head = LinearConfig::new(llama.config().d_model, 3).with_initializer(Initializer::Zeros);
     let adapter = config.init(&llama, 0, &learning)?;

@@ -7,7 +7,7 @@
 //! You should see each adapter know its own lesson alone, a mix of both better at both than the base,
 //! and the weights turn each of them up and down like a dial.
 
-use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, Layers, Mix, MixComponent};
+use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, AdaptedLayers, AdapterMix, MixComponent};
 use llama::{Llama, ModelSource, NoAdapter, Precision};
 use train::{
     BatchAdapter, Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer, evaluate_loss,
@@ -39,7 +39,7 @@ fn main() -> anyhow::Result<()> {
             weight,
             adapter: taught[index].clone(),
         };
-        let mix = Mix { parts: weights.into_iter().enumerate().map(part).collect() };
+        let mix = AdapterMix { components: weights.into_iter().enumerate().map(part).collect() };
         let mix = mix.prepare(&llama);
         let losses = lessons.each_ref().map(|lesson| loss(&llama, &mix, lesson));
         println!("{:4} and {:4}  {:16.3} {:9.3}", weights[0], weights[1], losses[0], losses[1]);
@@ -57,16 +57,16 @@ fn main() -> anyhow::Result<()> {
 
 /// An adapter that has learned one lesson.
 fn teach(llama: &Llama, lesson: &[Example]) -> anyhow::Result<AdapterWeights> {
-    let prompts = AdaptionPromptConfig { layers: Layers::Last(5), ..Default::default() };
+    let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(5), ..Default::default() };
     let adapter = AdapterConfig::from(prompts).init(llama, 0, &llama.device().autodiff())?;
-    let order = ExampleSampler { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = LearningRateSchedule { peak: 0.03, warmup: 10, total: 120 };
+    let order = ExampleSampler { n_examples: 1, batch_size: 1, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
+    let schedule = LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 10, total_steps: 120 };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(llama, adapter, lesson, order, schedule, &optimizer);
     while !trainer.is_done() {
         trainer.step()?;
     }
-    Ok(trainer.learner().adapter().expect("an adapter learned").clone())
+    Ok(trainer.trainable().adapter().expect("an adapter learned").clone())
 }
 
 fn loss(llama: &Llama, adapter: &dyn BatchAdapter, lesson: &[Example]) -> f64 {

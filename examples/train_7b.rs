@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use adaption_prompt::{AdaptionPromptConfig, Init, Layers};
+use adaption_prompt::{AdaptionPromptConfig, PromptInit, AdaptedLayers};
 use burn::tensor::TensorData;
 use clap::Parser;
 use llama::quantised::{Bits, Blocks, BlockOffset};
@@ -79,9 +79,9 @@ fn main() -> anyhow::Result<()> {
     peak("after loading");
 
     let adapter = AdaptionPromptConfig {
-        layers: Layers::Last(args.layers.min(30)),
+        layers: AdaptedLayers::Last(args.layers.min(30)),
         // Open gates: nothing may be left out because a gradient is zero.
-        init: Init { prompt_std: 0.02, gate: 0.1, gate_std: 0.0 },
+        init: PromptInit { prompt_std: 0.02, gate: 0.1, gate_std: 0.0 },
         ..Default::default()
     };
     let adapter = adapter.init(&config, 0, &device.autodiff())?;
@@ -97,11 +97,11 @@ fn main() -> anyhow::Result<()> {
     let order = ExampleSampler {
         n_examples: args.rows,
         batch_size: args.rows,
-        accumulate: 1,
+        gradient_accumulation_steps: 1,
         seed: 0,
         shuffle: true,
     };
-    let schedule = LearningRateSchedule { peak: 1e-2, warmup: 0, total: args.steps };
+    let schedule = LearningRateSchedule { peak_learning_rate: 1e-2, warmup_steps: 0, total_steps: args.steps };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {
@@ -112,7 +112,7 @@ fn main() -> anyhow::Result<()> {
         println!(
             "step {}: {seconds:.1} s, {:.2} tokens/s, loss {:.3}, gradient norm {:.3e}",
             report.step,
-            report.slots as f64 / seconds,
+            report.processed_tokens as f64 / seconds,
             report.loss,
             report.gradient_norm
         );

@@ -22,10 +22,10 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
 use llama::Linear;
-use train::{ModuleGradients, Optimizer, OptimizerConfig, LearningRateSchedule};
-use vision::{Activation, Encoder, EncoderConfig, EncoderSource, Family, Preprocessing, RgbImage};
+use train::{ModuleGradients, ParameterOptimizer, OptimizerConfig, LearningRateSchedule};
+use vision::{Activation, Encoder, EncoderConfig, EncoderSource, EncoderFamily, Preprocessing, RgbImage};
 
-use crate::drawing::{Colour, Labels, SIDE, Thing, numbered};
+use crate::drawing::{Colour, Labels, SIDE, Thing, picture_at};
 
 const BATCH: usize = 64;
 /// One picture of so many is shown without its colours.
@@ -39,19 +39,19 @@ fn main() -> anyhow::Result<()> {
     let mut learner = Learner::init(&device.clone().autodiff());
     println!("{} parameters", learner.num_params());
 
-    let schedule = LearningRateSchedule { peak: 3e-3, warmup: STEPS / 20, total: STEPS };
-    let settings = OptimizerConfig { clip: Some(1.0), weight_decay: 0.1, ..Default::default() };
-    let mut optimizer = Optimizer::new(&settings);
-    let mut shown = (0..).map(|index| numbered(SEED, index)).filter(|(_, own)| !own.is_held_out_pair());
+    let schedule = LearningRateSchedule { peak_learning_rate: 3e-3, warmup_steps: STEPS / 20, total_steps: STEPS };
+    let settings = OptimizerConfig { max_gradient_norm: Some(1.0), weight_decay: 0.1, ..Default::default() };
+    let mut optimizer = ParameterOptimizer::new(&settings);
+    let mut shown = (0..).map(|index| picture_at(SEED, index)).filter(|(_, own)| !own.is_held_out_pair());
     let begin = Instant::now();
     let mut recent = 0.0;
     for step in 0..STEPS {
         let batch = shown.by_ref().take(BATCH).collect::<Vec<_>>();
         let loss = learner.loss(&batch, &device);
         recent += f64::from(loss.clone().inner().into_scalar::<f32>());
-        let gradients = ModuleGradients::take(&learner, loss.backward());
+        let gradients = ModuleGradients::from_grads(&learner, loss.backward());
         let norm = gradients.norm();
-        learner = optimizer.step(learner, gradients, &norm, schedule.rate(step));
+        learner = optimizer.step(learner, gradients, &norm, schedule.learning_rate(step));
         if (step + 1).is_multiple_of(50) {
             let seconds = begin.elapsed().as_secs_f64();
             println!("step {:5}  loss {:.4}  {seconds:.0} s", step + 1, recent / 50.0);
@@ -80,7 +80,7 @@ type Picture = (RgbImage, Labels);
 impl Learner {
     fn init(device: &Device) -> Self {
         let config = EncoderConfig {
-            family: Family::Dinov2,
+            family: EncoderFamily::Dinov2,
             image_size: SIDE as usize,
             patch_size: 4,
             d_model: 48,
@@ -108,7 +108,7 @@ impl Learner {
         let coloured = pictures.len() - pictures.len() / GREY;
         let mut shown = pictures.to_vec();
         shown[coloured..].iter_mut().for_each(|(picture, _)| *picture = grey(picture));
-        let class = self.encoder.forward(pixels(&shown, device), &[]).class();
+        let class = self.encoder.forward(pixels(&shown, device), &[]).class_token();
         let [_batch, d_model] = class.dims();
         let first = class.clone().slice([0..coloured, 0..d_model]);
         let (thing, colour) =
@@ -122,12 +122,12 @@ impl Learner {
     fn report(&self, encoder: &Encoder, device: &Device) {
         const PICTURES: u64 = 4800;
         let (new, known): (Vec<_>, Vec<_>) = (0..PICTURES)
-            .map(|index| numbered(SEED + 1, index))
+            .map(|index| picture_at(SEED + 1, index))
             .partition(|own| own.1.is_held_out_pair());
         for (name, pictures) in [("known pairs", known), ("new pairs", new)] {
             let (mut things, mut colours) = (0, 0);
             for some in pictures.chunks(BATCH) {
-                let class = encoder.forward(pixels(some, device), &[]).class();
+                let class = encoder.forward(pixels(some, device), &[]).class_token();
                 let told = |head: &Linear| -> Vec<i64> {
                     let best = head.forward(class.clone()).argmax(1).into_data();
                     best.iter::<i64>().collect()

@@ -6,7 +6,7 @@
 //!
 //! You should see one prompt go on in three ways, each the same as when it is asked alone.
 
-use adaption_prompt::{AdapterConfig, Adapters, AdaptionPromptConfig, Layers};
+use adaption_prompt::{AdapterConfig, AdapterSet, AdaptionPromptConfig, AdaptedLayers};
 use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
 use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
 
@@ -19,33 +19,33 @@ fn main() -> anyhow::Result<()> {
     let prompt = tokenizer.encode(&row("").prompt())?;
 
     // Two adapters of other lengths in other layers, each taught one answer.
-    let mut adapters = Adapters::new(&llama);
+    let mut adapters = AdapterSet::new(&llama);
     for (name, adapter_len, layers, answer) in
         [("work", 8, 5, "Kate is a sailor."), ("home", 3, 3, "Kate lives in Thornby.")]
     {
         let (examples, _fitted) = Example::encode_all(&[row(answer)], &tokenizer, 256)?;
-        let layers = Layers::Last(layers);
+        let layers = AdaptedLayers::Last(layers);
         let config =
             AdapterConfig::from(AdaptionPromptConfig { adapter_len, layers, ..Default::default() });
         let adapter = config.init(&llama, 0, &device.clone().autodiff())?;
-        let order = ExampleSampler { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
-        let schedule = LearningRateSchedule { peak: 0.03, warmup: 10, total: 150 };
+        let order = ExampleSampler { n_examples: 1, batch_size: 1, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
+        let schedule = LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 10, total_steps: 150 };
         let optimizer = OptimizerConfig::default();
         let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
         while !trainer.is_done() {
             trainer.step()?;
         }
-        adapters.add(name, trainer.learner().adapter().expect("an adapter learned").clone())?;
+        adapters.add(name, trainer.trainable().adapter().expect("an adapter learned").clone())?;
     }
 
     let config = GenerationConfig { max_new_tokens: 12, ..GenerationConfig::new(&tokenizer) };
     let rows = [Some("work"), None, Some("home")];
-    let together = generate(&llama, &adapters.rows(&rows)?, &vec![prompt.clone(); 3], &config)?;
+    let together = generate(&llama, &adapters.row_adapters(&rows)?, &vec![prompt.clone(); 3], &config)?;
     let mut texts = Vec::new();
     for (name, answer) in rows.into_iter().zip(together) {
         let prompt = [prompt.clone()];
         let alone = match name {
-            Some(name) => generate(&llama, adapters.named(name)?, &prompt, &config)?,
+            Some(name) => generate(&llama, adapters.prepared(name)?, &prompt, &config)?,
             None => generate(&llama, &NoAdapter, &prompt, &config)?,
         };
         assert_eq!(answer.tokens, alone[0].tokens, "a row is as it is alone");

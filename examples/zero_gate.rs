@@ -6,7 +6,7 @@
 //!
 //! You should see a difference of exactly 0 with the gates shut, and one that grows as they open.
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Init, Layers};
+use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, PromptInit, AdaptedLayers};
 use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision};
 
 fn main() -> anyhow::Result<()> {
@@ -20,8 +20,8 @@ fn main() -> anyhow::Result<()> {
     let mut differences = Vec::new();
     for gate in [0.0, 0.01, 0.1, 1.0] {
         // Ten random prompt tokens in each of the last four layers, behind a gate.
-        let init = Init { gate, ..Init::default() };
-        let layers = Layers::Last(4);
+        let init = PromptInit { gate, ..PromptInit::default() };
+        let layers = AdaptedLayers::Last(4);
         let config =
             AdapterConfig::from(AdaptionPromptConfig { layers, init, ..Default::default() });
         let adapter = config.init(&llama, 0, &device)?;

@@ -45,10 +45,10 @@ fn main() -> anyhow::Result<()> {
 
     let device = device::parse(device::default_name()?)?;
     device.seed(SEED);
-    let mut llama = weights::random(config(tokenizer.get_vocab_size(true)), &device.autodiff())?;
+    let mut llama = weights::random_init(config(tokenizer.get_vocab_size(true)), &device.autodiff())?;
     println!("{} parameters, {} documents", llama.num_params(), documents.len());
 
-    let schedule = LearningRateSchedule { peak: 5e-3, warmup: STEPS / 50, total: STEPS };
+    let schedule = LearningRateSchedule { peak_learning_rate: 5e-3, warmup_steps: STEPS / 50, total_steps: STEPS };
     let mut optimizer = optimizer();
     let begin = Instant::now();
     let mut recent = 0.0;
@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
         let loss = next_token_loss(&llama, &windows.take(BATCH))?;
         recent += f64::from(loss.clone().inner().into_scalar::<f32>());
         let gradients = GradientsParams::from_grads(loss.backward(), &llama);
-        llama = optimizer.step(schedule.rate(step), llama, gradients);
+        llama = optimizer.step(schedule.learning_rate(step), llama, gradients);
         if (step + 1).is_multiple_of(50) {
             let seconds = begin.elapsed().as_secs_f64();
             println!("step {:5}  loss {:.4}  {seconds:.0} s", step + 1, recent / 50.0);

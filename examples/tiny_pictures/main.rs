@@ -24,7 +24,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use crate::drawing::{Colour, SIDE, Thing, numbered};
+use crate::drawing::{Colour, SIDE, Thing, picture_at};
 use crate::sets::{Sets, png};
 
 /// Pixels of the sheet for each pixel of a picture.
@@ -62,7 +62,7 @@ fn arguments() -> Option<(PathBuf, u64)> {
 
 /// A picture of each thing in each colour, which no row has.
 fn each_pair(seed: u64) -> impl Iterator<Item = (RgbImage, drawing::Labels)> {
-    (0..Thing::ALL.len() * Colour::ALL.len()).map(move |index| numbered(seed, index as u64))
+    (0..Thing::ALL.len() * Colour::ALL.len()).map(move |index| picture_at(seed, index as u64))
 }
 
 /// Things from left to right, colours from top to bottom.

@@ -96,7 +96,7 @@ fn compare_logits(model: &str, adapter: Option<&str>, expected: &str) {
     let reference = Golden::open("llama-gqa-tied/golden.safetensors");
     let file = |name| program.folder().join(name).to_str().unwrap().to_owned();
     let (ids, out) = (file("ids.json"), file("out.safetensors"));
-    std::fs::write(&ids, json!(reference.rows("input_ids")).to_string()).unwrap();
+    std::fs::write(&ids, json!(reference.int_rows("input_ids")).to_string()).unwrap();
     let (model, adapter) = (golden(model), adapter.map(golden));
     let mut words = vec!["logits", "--ids", &ids, "--out", &out, "--model", &model];
     if let Some(adapter) = &adapter {

@@ -41,7 +41,7 @@ impl Program {
     /// What `logits` gives for the golden ids.
     fn logits(&self, model: &str, more: &[&str]) -> Vec<f32> {
         let (ids, out) = (self.path("ids.json"), self.path("out.safetensors"));
-        let rows = Golden::open("formats/logits.safetensors").rows("input_ids");
+        let rows = Golden::open("formats/logits.safetensors").int_rows("input_ids");
         fs::write(&ids, json!(rows).to_string()).unwrap();
         let words = ["logits", "--ids", &ids, "--out", &out, "--model", model];
         self.run(&[&words[..], more].concat()).ok();

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use adaption_prompt::AdapterWeights;
 use burn::tensor::Tensor;
-use kernels::cpu::simd::Level;
+use kernels::cpu::simd::SimdLevel;
 use llama::{
     Adapter, ChatTemplate, GenerationConfig, Llama, Message, ModelSource, NoAdapter, Precision,
 };
@@ -121,7 +121,7 @@ fn in_bf16_it_answers_the_same_and_logits_are_near() {
     let source = ModelSource::open(&*FILE).unwrap();
     let llama = source.load(Precision::BF16, &testing::flex()).unwrap();
     check_adapter(&llama, BOUND);
-    if !Level::best().rounds_inputs_to_bf16() {
+    if !SimdLevel::best().rounds_inputs_to_bf16() {
         return check_continuations(&llama);
     }
     // Where what goes into a product is rounded too, the nearest ties may fall the other way: each

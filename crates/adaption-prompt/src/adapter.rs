@@ -10,9 +10,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::config::{Activation, AdaptionPromptConfig, Projection};
+use crate::config::{GateActivation, AdaptionPromptConfig, PromptProjection};
 use crate::error::Result;
-use crate::image::Sight;
+use crate::image::ImageFeatures;
 use crate::projected::ProjectedPrompts;
 
 /// The prompts of a LLaMA-Adapter: one gated prompt for each adapted layer of a model, in f32.
@@ -60,7 +60,7 @@ impl AdaptionPromptConfig {
         };
         let layers = indices.iter().map(|_| {
             let prompt = normals(self.adapter_len * model.d_model, self.init.prompt_std);
-            let mut gate = vec![self.init.gate as f32; self.gates(model.n_heads)];
+            let mut gate = vec![self.init.gate as f32; self.gates_per_layer(model.n_heads)];
             if self.init.gate_std > 0.0 {
                 let noise = normals(gate.len(), self.init.gate_std);
                 gate.iter_mut().zip(noise).for_each(|(gate, noise)| *gate += noise);
@@ -94,7 +94,7 @@ impl LayerPrompt {
     }
 
     /// What the branch is multiplied by, `[1, heads or 1, 1, 1]`.
-    fn activated(&self, activation: Activation) -> Tensor<4> {
+    fn activated(&self, activation: GateActivation) -> Tensor<4> {
         let gate = activated(&self.gate.val(), activation);
         match &self.factor {
             Some(factor) => gate * factor.val().reshape([1, 1, 1, 1]),
@@ -104,12 +104,12 @@ impl LayerPrompt {
 }
 
 /// Gates as they multiply, `[gates] -> [1, gates, 1, 1]`.
-pub(crate) fn activated(gate: &Tensor<1>, activation: Activation) -> Tensor<4> {
+pub(crate) fn activated(gate: &Tensor<1>, activation: GateActivation) -> Tensor<4> {
     let [gates] = gate.dims();
     let gate = gate.clone().reshape([1, gates, 1, 1]);
     match activation {
-        Activation::Identity => gate,
-        Activation::Tanh => gate.tanh(),
+        GateActivation::Identity => gate,
+        GateActivation::Tanh => gate.tanh(),
     }
 }
 
@@ -145,12 +145,12 @@ impl AdaptionPrompt {
         &self,
         llama: &Llama,
         change: &dyn Adapter,
-        sight: Option<&Sight>,
+        sight: Option<&ImageFeatures>,
         wanted: impl Fn(usize) -> bool,
     ) -> ProjectedPrompts {
         let change = match self.config.projection {
-            Projection::Adapted => change,
-            Projection::Frozen => &NoAdapter,
+            PromptProjection::Adapted => change,
+            PromptProjection::Frozen => &NoAdapter,
         };
         let own = self.indices.iter().zip(&self.layers).filter(|(index, _)| wanted(**index));
         let branches = own.map(|(&index, own)| {
@@ -179,7 +179,7 @@ impl AdaptionPrompt {
     ///
     /// # Panics
     /// If there are no tokens.
-    pub fn with_text(mut self, llama: &Llama, tokens: &[u32]) -> Result<Self> {
+    pub fn with_token_embeddings(mut self, llama: &Llama, tokens: &[u32]) -> Result<Self> {
         assert!(!tokens.is_empty(), "a text has tokens");
         let ids = tokens.iter().copied().cycle().take(self.config.adapter_len);
         let ids = llama.tokens(&[ids.collect()])?.squeeze_dim::<1>(0);

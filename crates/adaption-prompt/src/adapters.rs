@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::mix::AnyAdapter;
-use crate::prepared::Prepared;
+use crate::prepared::PreparedAdapter;
 use crate::rows::RowAdapters;
 
 /// Named adapters on one base.
@@ -38,7 +38,7 @@ use crate::rows::RowAdapters;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Adapters<'a> {
+pub struct AdapterSet<'a> {
     llama: &'a Llama,
     entries: Vec<Entry>,
     active: Option<String>,
@@ -49,12 +49,12 @@ pub struct Adapters<'a> {
 struct Entry {
     name: String,
     adapter: AnyAdapter,
-    prepared: Prepared,
+    prepared: PreparedAdapter,
 }
 
 /// What there is to know of one of several adapters.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
+pub struct AdapterStatus {
     /// Its name.
     pub name: String,
     /// Whether [`Adapters::current`] gives it, unless adapters are disabled.
@@ -75,7 +75,7 @@ pub struct Status {
     pub trainable: bool,
 }
 
-impl<'a> Adapters<'a> {
+impl<'a> AdapterSet<'a> {
     /// No adapters yet.
     pub fn new(llama: &'a Llama) -> Self {
         Self { llama, entries: Vec::new(), active: None, enabled: true }
@@ -148,9 +148,9 @@ impl<'a> Adapters<'a> {
     }
 
     /// Runs `work` with adapters disabled, and leaves them as they were, even if it panics.
-    pub fn disabled<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+    pub fn with_disabled<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
         struct Restore<'b, 'a> {
-            adapters: &'b mut Adapters<'a>,
+            adapters: &'b mut AdapterSet<'a>,
             enabled: bool,
         }
         impl Drop for Restore<'_, '_> {
@@ -193,7 +193,7 @@ impl<'a> Adapters<'a> {
     }
 
     /// Every adapter, in the order in which they were added.
-    pub fn list(&self) -> Vec<Status> {
+    pub fn statuses(&self) -> Vec<AdapterStatus> {
         self.entries.iter().map(|entry| entry.status(self.active())).collect()
     }
 
@@ -208,16 +208,16 @@ impl<'a> Adapters<'a> {
     /// What takes effect now: the active adapter, or the base.
     ///
     /// It stays what it is when another adapter is activated later.
-    pub fn current(&self) -> Prepared {
+    pub fn active_or_base(&self) -> PreparedAdapter {
         let active = self.active.as_deref().filter(|_| self.enabled);
-        active.and_then(|name| self.named(name).ok()).cloned().unwrap_or_default()
+        active.and_then(|name| self.prepared(name).ok()).cloned().unwrap_or_default()
     }
 
     /// An adapter by its name, active or not.
     ///
     /// # Errors
     /// [`Error::NoSuchAdapter`]
-    pub fn named(&self, name: &str) -> Result<&Prepared> {
+    pub fn prepared(&self, name: &str) -> Result<&PreparedAdapter> {
         Ok(&self.entry(name)?.prepared)
     }
 
@@ -225,8 +225,8 @@ impl<'a> Adapters<'a> {
     ///
     /// # Errors
     /// [`Error::NoSuchAdapter`]
-    pub fn rows(&self, names: &[Option<&str>]) -> Result<RowAdapters> {
-        let rows = names.iter().map(|name| name.map(|name| self.named(name)).transpose());
+    pub fn row_adapters(&self, names: &[Option<&str>]) -> Result<RowAdapters> {
+        let rows = names.iter().map(|name| name.map(|name| self.prepared(name)).transpose());
         Ok(RowAdapters::new(&rows.collect::<Result<Vec<_>>>()?))
     }
 
@@ -252,8 +252,8 @@ impl<'a> Adapters<'a> {
 }
 
 impl Entry {
-    fn status(&self, active: Option<&str>) -> Status {
-        let adapters = self.adapter.parts();
+    fn status(&self, active: Option<&str>) -> AdapterStatus {
+        let adapters = self.adapter.components();
         let any =
             |has: &dyn Fn(&&&crate::AdapterWeights) -> bool| adapters.iter().find(has).is_some();
         let parts = [
@@ -267,7 +267,7 @@ impl Entry {
         layers.sort_unstable();
         layers.dedup();
         let device = adapters.first().map(|own| own.device()).unwrap_or_default();
-        Status {
+        AdapterStatus {
             name: self.name.clone(),
             active: active == Some(&self.name),
             parts: parts.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect(),

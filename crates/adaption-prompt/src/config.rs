@@ -1,12 +1,12 @@
 //! What an adapter is made of: prompts, Adapter V2, LoRA, alone or together, and images.
 
 use burn::tensor::Device;
-use llama::{Llama, Sizes};
+use llama::{Llama, ModelShape};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::image::{ImageCondition, ImageConfig};
-use crate::layers::Layers;
+use crate::layers::AdaptedLayers;
 use crate::lora::LoraConfig;
 use crate::v2::V2Config;
 use crate::weights::AdapterWeights;
@@ -57,7 +57,7 @@ impl AdapterConfig {
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::TooManyLayers`] or [`Error::NoSuchLayer`].
-    pub fn validate(&self, model: &Sizes) -> Result<()> {
+    pub fn validate(&self, model: &ModelShape) -> Result<()> {
         let none = self.prompts.is_none() && self.v2.is_none() && self.lora.is_none();
         if none && self.image.is_none() {
             let found = "nothing".into();
@@ -103,21 +103,21 @@ pub struct AdaptionPromptConfig {
     /// Prompt tokens of a layer, K.
     pub adapter_len: usize,
     /// Adapted layers.
-    pub layers: Layers,
+    pub layers: AdaptedLayers,
     /// One gate a layer, or one a head.
     pub gate: Gate,
     /// What a gate's number passes through.
-    pub activation: Activation,
+    pub activation: GateActivation,
     /// Whether each layer learns one more number, from 1, that multiplies its gates: `new_gate` of
     /// the original multi-modal release.
     #[serde(default)]
     pub factor: bool,
     /// Which weights make keys and values of prompts.
     #[serde(default)]
-    pub projection: Projection,
+    pub projection: PromptProjection,
     /// Numbers that training starts from.
     #[serde(default)]
-    pub init: Init,
+    pub init: PromptInit,
 }
 
 /// How many gates a layer has.
@@ -134,7 +134,7 @@ pub enum Gate {
 /// Which weights make keys and values of prompts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Projection {
+pub enum PromptProjection {
     /// Those that texts go through, as Adapter V2 and LoRA change them: as in lit-llama.
     #[default]
     Adapted,
@@ -145,14 +145,14 @@ pub enum Projection {
 /// What a gate passes through before it multiplies the branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Activation {
+pub enum GateActivation {
     /// Nothing, as in PEFT and the paper.
     Identity,
     /// tanh, as in the original release's training code.
     Tanh,
 }
 
-impl Activation {
+impl GateActivation {
     /// What a gate's number multiplies the branch by.
     pub fn apply(self, gate: f32) -> f32 {
         match self {
@@ -167,7 +167,7 @@ impl Activation {
 /// With every gate at 0 a fresh adapter is exactly the base model. With the prompts at 0 as well
 /// nothing would ever learn: a gate's gradient comes from its prompts and theirs from the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Init {
+pub struct PromptInit {
     /// Standard deviation of the prompts' normal distribution.
     pub prompt_std: f64,
     /// Mean of the gates.
@@ -177,7 +177,7 @@ pub struct Init {
     pub gate_std: f64,
 }
 
-impl Default for Init {
+impl Default for PromptInit {
     fn default() -> Self {
         Self { prompt_std: 1.0, gate: 0.0, gate_std: 0.0 }
     }
@@ -187,12 +187,12 @@ impl Default for AdaptionPromptConfig {
     fn default() -> Self {
         Self {
             adapter_len: 10,
-            layers: Layers::Last(30),
+            layers: AdaptedLayers::Last(30),
             gate: Gate::Scalar,
-            activation: Activation::Identity,
+            activation: GateActivation::Identity,
             factor: false,
-            projection: Projection::Adapted,
-            init: Init::default(),
+            projection: PromptProjection::Adapted,
+            init: PromptInit::default(),
         }
     }
 }
@@ -209,7 +209,7 @@ impl AdaptionPromptConfig {
             return Err(Error::Config { field: "adapter_len", found, expected: "1 to 65536" });
         }
         self.layers.indices(n_layers)?;
-        let Init { prompt_std, gate, gate_std } = self.init;
+        let PromptInit { prompt_std, gate, gate_std } = self.init;
         let fits = |x: f64| (x as f32).is_finite();
         if ![prompt_std, gate, gate_std].into_iter().all(fits) || prompt_std < 0.0 || gate_std < 0.0
         {
@@ -230,7 +230,7 @@ impl AdaptionPromptConfig {
     }
 
     /// Gates of a layer in a model of `n_heads` heads.
-    pub fn gates(&self, n_heads: usize) -> usize {
+    pub fn gates_per_layer(&self, n_heads: usize) -> usize {
         match self.gate {
             Gate::Scalar => 1,
             Gate::PerHead => n_heads,
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn more_layers_than_the_model_has_are_refused() {
-        let config = AdaptionPromptConfig { layers: Layers::Last(4), ..Default::default() };
+        let config = AdaptionPromptConfig { layers: AdaptedLayers::Last(4), ..Default::default() };
         let error = config.validate(3).unwrap_err();
         assert_eq!(error.to_string(), "the adapter wants 4 layers, the model has 3");
         assert!(config.validate(4).is_ok());
@@ -252,10 +252,10 @@ mod tests {
 
     #[test]
     fn two_zeros_are_refused() {
-        let init = Init { prompt_std: 0.0, ..Init::default() };
-        let config = AdaptionPromptConfig { layers: Layers::Last(1), init, ..Default::default() };
+        let init = PromptInit { prompt_std: 0.0, ..PromptInit::default() };
+        let config = AdaptionPromptConfig { layers: AdaptedLayers::Last(1), init, ..Default::default() };
         assert!(config.validate(3).unwrap_err().to_string().contains("nothing is ever learned"));
-        let init = Init { gate_std: 0.5, ..init };
+        let init = PromptInit { gate_std: 0.5, ..init };
         assert!(AdaptionPromptConfig { init, ..config }.validate(3).is_ok());
     }
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use llama::{LinearName, NormName, Sizes, read_back};
+use llama::{LinearName, NormName, ModelShape, read_back};
 
 use crate::adapter::{AdaptionPrompt, LayerPrompt};
-use crate::config::{AdaptionPromptConfig, Gate, Init};
+use crate::config::{AdaptionPromptConfig, Gate, PromptInit};
 use crate::data::{
     AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
     V2LinearData, V2NormData,
@@ -16,9 +16,9 @@ use crate::data::{
 use crate::error::{Error, Result};
 use crate::files::keys::{Part, key};
 use crate::image::ImageCondition;
-use crate::layers::Layers;
+use crate::layers::AdaptedLayers;
 use crate::lora::{Lora, LoraConfig, LoraLayer, LoraPair};
-use crate::v2::{AdapterV2, Scale, V2Config, V2Layer, V2Linear, V2Norm};
+use crate::v2::{AdapterV2, V2Scale, V2Config, V2Layer, V2Linear, V2Norm};
 use crate::weights::AdapterWeights;
 
 fn vector(values: &[f32], device: &Device) -> Param<Tensor<1>> {
@@ -38,7 +38,7 @@ impl AdapterWeights {
     /// does not fit.
     pub fn from_data(
         data: &AdapterData,
-        model: &Sizes,
+        model: &ModelShape,
         path: &Path,
         device: &Device,
     ) -> Result<Self> {
@@ -47,9 +47,9 @@ impl AdapterWeights {
             let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
             if indices.len() > model.n_layers {
                 let (asked, present) = (indices.len(), model.n_layers);
-                return Err(Error::TooManyLayers { asked, present });
+                return Err(Error::TooManyLayers { requested: asked, available: present });
             }
-            Layers::of(&indices, model.n_layers).indices(model.n_layers)?;
+            AdaptedLayers::of(&indices, model.n_layers).indices(model.n_layers)?;
             if data.base.sizes.is_none() {
                 problems.extend(check_last_layers(prompts, model.n_layers));
             }
@@ -61,16 +61,16 @@ impl AdapterWeights {
                 problems.push(format!("unexpected: {theirs}; in this model it would be {ours}"));
             }
         }
-        problems.extend(data.misfits(model));
+        problems.extend(data.check_shapes(model));
         if !problems.is_empty() {
-            return Err(Error::Tensors { path: path.into(), problems });
+            return Err(Error::TensorMismatch { path: path.into(), problems });
         }
         let image = data.image.as_ref().map(|own| {
-            let Sizes { d_model, n_heads, .. } = *model;
+            let ModelShape { d_model, n_heads, .. } = *model;
             ImageCondition::from_data(own, d_model, n_heads, device, &mut problems)
         });
         if !problems.is_empty() {
-            return Err(Error::Tensors { path: path.into(), problems });
+            return Err(Error::TensorMismatch { path: path.into(), problems });
         }
         Ok(Self {
             image,
@@ -97,7 +97,7 @@ impl AdapterWeights {
 
 impl AdapterData {
     /// What of it a model of the given sizes has no place for; nothing, where it fits.
-    pub fn misfits(&self, model: &Sizes) -> Vec<String> {
+    pub fn check_shapes(&self, model: &ModelShape) -> Vec<String> {
         let mut problems = Vec::new();
         if let Some(prompts) = &self.prompts {
             check_prompts(prompts, model, &mut problems);
@@ -134,16 +134,16 @@ fn unfilled(image: &ImageData, d_model: usize) -> Option<String> {
 /// prompts in other layers were made for another one.
 pub(crate) fn check_last_layers(prompts: &PromptData, n_layers: usize) -> Option<String> {
     let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
-    match Layers::of(&indices, n_layers) {
-        Layers::Last(_) => None,
-        Layers::Chosen(_) => Some(format!(
+    match AdaptedLayers::of(&indices, n_layers) {
+        AdaptedLayers::Last(_) => None,
+        AdaptedLayers::Chosen(_) => Some(format!(
             "expected prompts in the last {} of {n_layers} layers, found them in {indices:?}",
             indices.len()
         )),
     }
 }
 
-fn check_prompts(prompts: &PromptData, model: &Sizes, problems: &mut Vec<String>) {
+fn check_prompts(prompts: &PromptData, model: &ModelShape, problems: &mut Vec<String>) {
     for layer in prompts.layers.keys().filter(|layer| **layer >= model.n_layers) {
         let n_layers = model.n_layers;
         problems.push(format!("prompt of layer {layer}: the model has {n_layers} layers, from 0"));
@@ -169,15 +169,15 @@ fn check_prompts(prompts: &PromptData, model: &Sizes, problems: &mut Vec<String>
     }
 }
 
-fn check_v2(v2: &V2Data, model: &Sizes, problems: &mut Vec<String>) {
+fn check_v2(v2: &V2Data, model: &ModelShape, problems: &mut Vec<String>) {
     for ((layer, name), own) in &v2.linears {
-        if !model.has(*layer, *name) {
+        if !model.has_linear(*layer, *name) {
             problems.push(format!("the model has no {name:?} in layer {layer}"));
             continue;
         }
         let [d_out, d_in] = model.linear_shape(*name);
-        let scaled = if v2.scale == Scale::Input { d_in } else { d_out };
-        let scaled = (v2.scale != Scale::None).then_some(scaled);
+        let scaled = if v2.scale == V2Scale::Input { d_in } else { d_out };
+        let scaled = (v2.scale != V2Scale::None).then_some(scaled);
         let scale = own.scale.as_ref().map(Vec::len);
         let bias = own.bias.as_ref().map(Vec::len);
         for (what, found, expected) in
@@ -209,9 +209,9 @@ fn check_v2(v2: &V2Data, model: &Sizes, problems: &mut Vec<String>) {
     }
 }
 
-fn check_lora(lora: &LoraData, model: &Sizes, problems: &mut Vec<String>) {
+fn check_lora(lora: &LoraData, model: &ModelShape, problems: &mut Vec<String>) {
     for ((layer, name), LoraPairData { rank, a, b }) in &lora.pairs {
-        if !model.has(*layer, *name) {
+        if !model.has_linear(*layer, *name) {
             problems.push(format!("the model has no {name:?} in layer {layer}"));
             continue;
         }
@@ -231,16 +231,16 @@ fn prompts_config(prompts: &PromptData, n_layers: usize) -> AdaptionPromptConfig
     let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
     AdaptionPromptConfig {
         adapter_len: prompts.adapter_len,
-        layers: Layers::of(&indices, n_layers),
+        layers: AdaptedLayers::of(&indices, n_layers),
         gate: prompts.gate,
         activation: prompts.activation,
         factor: prompts.layers.values().any(|own| own.factor.is_some()),
         projection: prompts.projection,
-        init: Init::default(),
+        init: PromptInit::default(),
     }
 }
 
-fn prompts_from(prompts: &PromptData, model: &Sizes, device: &Device) -> AdaptionPrompt {
+fn prompts_from(prompts: &PromptData, model: &ModelShape, device: &Device) -> AdaptionPrompt {
     let indices = prompts.layers.keys().copied().collect();
     let config = prompts_config(prompts, model.n_layers);
     let layers = prompts.layers.values().map(|own| {
@@ -271,7 +271,7 @@ fn prompts_to(prompts: &AdaptionPrompt) -> Result<PromptData> {
     })
 }
 
-fn v2_from(v2: &V2Data, model: &Sizes, device: &Device) -> AdapterV2 {
+fn v2_from(v2: &V2Data, model: &ModelShape, device: &Device) -> AdapterV2 {
     let param = |values: &Option<Vec<f32>>| values.as_ref().map(|values| vector(values, device));
     let layers = (0..=model.n_layers).map(|layer| V2Layer {
         linears: v2
@@ -325,7 +325,7 @@ fn v2_to(v2: &AdapterV2) -> Result<V2Data> {
     Ok(data)
 }
 
-fn lora_from(lora: &LoraData, model: &Sizes, device: &Device) -> Lora {
+fn lora_from(lora: &LoraData, model: &ModelShape, device: &Device) -> Lora {
     // The head is behind the last layer.
     let layers = (0..=model.n_layers).map(|layer| LoraLayer {
         pairs: lora
@@ -349,7 +349,7 @@ fn lora_from(lora: &LoraData, model: &Sizes, device: &Device) -> Lora {
         rank: lora.rank,
         alpha: lora.alpha,
         linears,
-        layers: (!all).then(|| Layers::of(&indices, model.n_layers)),
+        layers: (!all).then(|| AdaptedLayers::of(&indices, model.n_layers)),
     };
     Lora { layers, config }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use llama::{Architecture, Fingerprint, LinearName, LlamaConfig, NormName, Sizes};
+use llama::{Architecture, Fingerprint, LinearName, LlamaConfig, NormName, ModelShape};
 
-use crate::config::{Activation, Gate, Projection};
+use crate::config::{GateActivation, Gate, PromptProjection};
 use crate::image::ImageConfig;
-use crate::v2::Scale;
+use crate::v2::V2Scale;
 
 /// An adapter without a model or a device.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -31,15 +31,15 @@ pub struct BaseInfo {
     /// Its family, where it is known: it says what PEFT calls the layers.
     pub architecture: Option<&'static Architecture>,
     /// Its shapes. Some formats cannot be written without.
-    pub sizes: Option<Sizes>,
+    pub sizes: Option<ModelShape>,
     /// What tells it from others.
     pub fingerprint: Option<Fingerprint>,
 }
 
 impl BaseInfo {
     /// What is known of a model whose config is at hand.
-    pub fn of(config: &LlamaConfig, name: Option<String>) -> Self {
-        let sizes = Some(Sizes::from(config));
+    pub fn from_config(config: &LlamaConfig, name: Option<String>) -> Self {
+        let sizes = Some(ModelShape::from(config));
         Self { name, architecture: Some(config.architecture), sizes, fingerprint: None }
     }
 }
@@ -54,9 +54,9 @@ pub struct PromptData {
     /// One gate a layer or one a head.
     pub gate: Gate,
     /// What gates pass through.
-    pub activation: Activation,
+    pub activation: GateActivation,
     /// Which weights make keys and values of them.
-    pub projection: Projection,
+    pub projection: PromptProjection,
     /// By the layer's index in the model.
     pub layers: BTreeMap<usize, PromptLayerData>,
 }
@@ -85,7 +85,7 @@ impl PromptData {
         let indices = self.layers.keys().copied();
         let first = indices.clone().next().unwrap_or(0);
         self.gate == Gate::Scalar
-            && self.activation == Activation::Identity
+            && self.activation == GateActivation::Identity
             && self.layers.values().all(|layer| layer.factor.is_none())
             && indices.eq(first..first + self.layers.len())
     }
@@ -95,7 +95,7 @@ impl PromptData {
 #[derive(Debug, Clone, PartialEq)]
 pub struct V2Data {
     /// Where the scale is.
-    pub scale: Scale,
+    pub scale: V2Scale,
     /// By layer and linear layer.
     pub linears: BTreeMap<(usize, LinearName), V2LinearData>,
     /// By layer and norm.

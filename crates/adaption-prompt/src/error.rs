@@ -12,12 +12,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// More adapted layers than the model has.
-    #[error("the adapter wants {asked} layers, the model has {present}")]
+    #[error("the adapter wants {requested} layers, the model has {available}")]
     TooManyLayers {
         /// Layers of the adapter.
-        asked: usize,
+        requested: usize,
         /// Layers of the model.
-        present: usize,
+        available: usize,
     },
     /// A layer that the model does not have.
     #[error("the adapter wants layer {layer}, the model has layers 0 to {}", .present.saturating_sub(1))]
@@ -69,7 +69,7 @@ pub enum Error {
     },
     /// Something that needs more than the adapter's file says.
     #[error("{to} needs {what}, and the adapter's file does not say that")]
-    Unknown {
+    MissingBaseInfo {
         /// The format to write, or what to read.
         to: &'static str,
         /// What has to be known.
@@ -109,7 +109,7 @@ pub enum Error {
     },
     /// A setting of an adapter's config that changes what it computes and is not implemented.
     #[error("{path}: `{setting}` of {found} is not read")]
-    Setting {
+    UnsupportedSetting {
         /// The config.
         path: PathBuf,
         /// The setting.
@@ -128,12 +128,12 @@ pub enum Error {
         found: String,
     },
     /// A folder of adapters where a single one is wanted.
-    #[error("{path}: no adapter here, but in its folders: {}", .inside.join(", "))]
+    #[error("{path}: no adapter here, but in its folders: {}", .names.join(", "))]
     AdaptersInSubfolders {
         /// The folder.
         path: PathBuf,
         /// Names of the folders or files that are adapters.
-        inside: Vec<String>,
+        names: Vec<String>,
     },
     /// A base model where an adapter is wanted.
     #[error("{path}: this is a model, not an adapter")]
@@ -143,7 +143,7 @@ pub enum Error {
     },
     /// Tensors that do not fit the adapter's config or the model.
     #[error("{path}: the adapter does not fit{}", .problems.iter().map(|p| format!("\n  {p}")).collect::<String>())]
-    Tensors {
+    TensorMismatch {
         /// The file.
         path: PathBuf,
         /// Everything that is missing, unexpected, of another shape or not finite.
@@ -165,7 +165,7 @@ fn there_are(present: &[String]) -> String {
 impl Error {
     /// A setting of a config that is refused.
     pub(crate) fn setting(path: &Path, setting: &str, value: &serde_json::Value) -> Self {
-        Self::Setting { path: path.into(), setting: setting.into(), found: shown(value) }
+        Self::UnsupportedSetting { path: path.into(), setting: setting.into(), found: shown(value) }
     }
 }
 
@@ -189,7 +189,7 @@ impl Diagnostic for Error {
             Self::BaseMismatch { .. } => Advice::UseMatchingBase,
             Self::Lossy { .. } => Advice::AllowLossyConversion,
             Self::NothingConvertible { .. } => "the format llama-adapter holds every adapter".into(),
-            Self::Unknown { .. } => Advice::GiveBaseModel,
+            Self::MissingBaseInfo { .. } => Advice::GiveBaseModel,
             Self::IsMix { .. } => {
                 "give the folder of one of its parts, which are inside".into()
             }
@@ -198,7 +198,7 @@ impl Diagnostic for Error {
                  file of an adapter of the original release, lit-llama or litgpt"
                     .into()
             }
-            Self::Setting { .. } => {
+            Self::UnsupportedSetting { .. } => {
                 "let PEFT merge it into its base (`merge_and_unload`), save that, and take it as the base \
                  model without an adapter"
                     .into()
@@ -209,7 +209,7 @@ impl Diagnostic for Error {
                  (`merge_and_unload`) and take that as the base model"
                     .into()
             }
-            Self::AdaptersInSubfolders { path, inside } => match inside.first() {
+            Self::AdaptersInSubfolders { path, names: inside } => match inside.first() {
                 Some(one) => format!("give one of them, such as {}", path.join(one).display()).into(),
                 None => return None,
             },
@@ -217,7 +217,7 @@ impl Diagnostic for Error {
             Self::ConfigFile { .. } => {
                 "give the folder of an adapter as PEFT or this program writes it".into()
             }
-            Self::Tensors { .. } => {
+            Self::TensorMismatch { .. } => {
                 "check that the adapter's files belong together, and that it was made for this model"
                     .into()
             }

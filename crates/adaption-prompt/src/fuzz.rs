@@ -7,16 +7,16 @@ use std::path::Path;
 
 use llama::{Architecture, LinearName, LlamaConfig, NormName};
 
-use crate::config::{Activation, Gate, Projection};
+use crate::config::{GateActivation, Gate, PromptProjection};
 use crate::data::{
     AdapterData, BaseInfo, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data, V2LinearData,
     V2NormData,
 };
 use crate::error::Error;
 use crate::files::peft::{CONFIG_FILE, PICKLE_FILE, TENSORS_FILE};
-use crate::files::{self, Format, Hints, SETTINGS_FILE};
+use crate::files::{self, Format, AdapterReadOptions, SETTINGS_FILE};
 use crate::summary::AdapterSummary;
-use crate::v2::Scale;
+use crate::v2::V2Scale;
 
 /// Sizes of the model that valid adapters are made for, those of the tests' golden files.
 const LAYERS: usize = 3;
@@ -32,9 +32,9 @@ fn base() -> BaseInfo {
         d_model: WIDTH,
         d_ff: 48,
         vocab_size: 128,
-        ..Architecture::named("llama").map(Architecture::base).unwrap_or_default()
+        ..Architecture::by_model_type("llama").map(Architecture::defaults).unwrap_or_default()
     };
-    BaseInfo::of(&config, None)
+    BaseInfo::from_config(&config, None)
 }
 
 /// Valid adapters: prompts and LoRA as PEFT has them, and one that only this program has.
@@ -47,8 +47,8 @@ fn valid() -> [AdapterData; 3] {
         adapter_len: 2,
         d_model: WIDTH,
         gate: Gate::Scalar,
-        activation: Activation::Identity,
-        projection: Projection::Adapted,
+        activation: GateActivation::Identity,
+        projection: PromptProjection::Adapted,
         layers: (1..LAYERS).map(layer).collect(),
     };
     let pair = |layer: usize, name, rank: usize| {
@@ -63,13 +63,13 @@ fn valid() -> [AdapterData; 3] {
     let tuned = V2LinearData { scale: Some(vec![1.5; WIDTH]), bias: Some(vec![0.5; WIDTH]) };
     let norm = V2NormData { weight: vec![1.5; WIDTH], bias: None };
     let v2 = V2Data {
-        scale: Scale::Output,
+        scale: V2Scale::Output,
         linears: [((0, LinearName::Key), tuned)].into(),
         norms: [((LAYERS, NormName::Final), norm)].into(),
     };
     let plain = AdapterData { base: base(), ..AdapterData::default() };
     let mut per_head =
-        PromptData { gate: Gate::PerHead, activation: Activation::Tanh, ..prompts.clone() };
+        PromptData { gate: Gate::PerHead, activation: GateActivation::Tanh, ..prompts.clone() };
     per_head.layers.values_mut().for_each(|layer| layer.gate = vec![0.5; HEADS]);
     [
         AdapterData { prompts: Some(prompts), ..plain.clone() },
@@ -113,7 +113,7 @@ impl FileRole {
 }
 
 fn write_valid(index: usize, format: Format, folder: &Path) {
-    files::write(&valid()[index], folder, format, Activation::Tanh, false)
+    files::write(&valid()[index], folder, format, GateActivation::Tanh, false)
         .expect("a valid adapter can be written");
 }
 
@@ -121,7 +121,7 @@ fn write_valid(index: usize, format: Format, folder: &Path) {
 ///
 /// # Panics
 /// As [`read_in_role`].
-pub fn adapter(bytes: &[u8], folder: &Path) {
+pub fn read_in_every_role(bytes: &[u8], folder: &Path) {
     for (index, role) in FileRole::ALL.into_iter().enumerate() {
         let own = folder.join(index.to_string());
         fs::create_dir(&own).expect("the folder can be written");
@@ -147,17 +147,17 @@ pub fn read_in_role(role: FileRole, bytes: &[u8], folder: &Path) {
     let _ = files::unknown_settings(&path);
     let _ = files::read_mix(&path);
     for (index, base) in [BaseInfo::default(), base()].into_iter().enumerate() {
-        let hints = Hints { base, ..Hints::default() };
+        let hints = AdapterReadOptions { base, ..AdapterReadOptions::default() };
         let Ok(data) = files::read(&path, &hints) else { continue };
         let _ = AdapterSummary::of(&data);
         for format in Format::ALL {
             let copy = folder.join(format!("{index} {format}"));
-            if files::write(&data, &copy, format, Activation::Tanh, true).is_err() {
+            if files::write(&data, &copy, format, GateActivation::Tanh, true).is_err() {
                 continue;
             }
             match files::read(&copy, &hints) {
                 // Some files can only be understood beside the model.
-                Ok(_) | Err(Error::Unknown { .. }) => {}
+                Ok(_) | Err(Error::MissingBaseInfo { .. }) => {}
                 Err(error) => panic!("{format} was written and is not read: {error}"),
             }
         }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// A set of a model's layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Layers {
+pub enum AdaptedLayers {
     /// The last ones, as in the paper.
     Last(usize),
     /// These, counted from 0, in rising order.
@@ -17,7 +17,7 @@ pub enum Layers {
 /// More layers than any model has.
 const MOST: usize = 1 << 16;
 
-impl Layers {
+impl AdaptedLayers {
     /// Number of layers.
     pub fn count(&self) -> usize {
         match self {
@@ -40,7 +40,7 @@ impl Layers {
         }
         match self {
             Self::Last(count) if *count > n_layers => {
-                Err(Error::TooManyLayers { asked: *count, present: n_layers })
+                Err(Error::TooManyLayers { requested: *count, available: n_layers })
             }
             Self::Last(count) => Ok((n_layers - count..n_layers).collect()),
             Self::Chosen(layers) => {
@@ -71,20 +71,20 @@ mod tests {
 
     #[test]
     fn the_last_layers_are_counted_from_the_end() {
-        assert_eq!(Layers::Last(2).indices(5).unwrap(), [3, 4]);
-        assert_eq!(Layers::of(&[3, 4], 5), Layers::Last(2));
-        assert_eq!(Layers::of(&[2, 4], 5), Layers::Chosen(vec![2, 4]));
+        assert_eq!(AdaptedLayers::Last(2).indices(5).unwrap(), [3, 4]);
+        assert_eq!(AdaptedLayers::of(&[3, 4], 5), AdaptedLayers::Last(2));
+        assert_eq!(AdaptedLayers::of(&[2, 4], 5), AdaptedLayers::Chosen(vec![2, 4]));
     }
 
     #[test]
     fn a_set_that_does_not_fit_is_refused() {
-        let message = |layers: Layers| layers.indices(3).unwrap_err().to_string();
-        assert_eq!(message(Layers::Last(4)), "the adapter wants 4 layers, the model has 3");
+        let message = |layers: AdaptedLayers| layers.indices(3).unwrap_err().to_string();
+        assert_eq!(message(AdaptedLayers::Last(4)), "the adapter wants 4 layers, the model has 3");
         assert_eq!(
-            message(Layers::Chosen(vec![0, 3])),
+            message(AdaptedLayers::Chosen(vec![0, 3])),
             "the adapter wants layer 3, the model has layers 0 to 2"
         );
-        assert!(message(Layers::Chosen(vec![1, 1])).contains("rising numbers"));
-        assert!(message(Layers::Chosen(vec![])).contains("is 0, expected 1 to 65536"));
+        assert!(message(AdaptedLayers::Chosen(vec![1, 1])).contains("rising numbers"));
+        assert!(message(AdaptedLayers::Chosen(vec![])).contains("is 0, expected 1 to 65536"));
     }
 }

@@ -63,8 +63,8 @@ mod v2;
 mod weights;
 
 pub use adapter::{AdaptionPrompt, LayerPrompt};
-pub use adapters::{Adapters, Status};
-pub use config::{Activation, AdapterConfig, AdaptionPromptConfig, Gate, Init, Projection};
+pub use adapters::{AdapterSet, AdapterStatus};
+pub use config::{GateActivation, AdapterConfig, AdaptionPromptConfig, Gate, PromptInit, PromptProjection};
 pub use data::{
     AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
     V2LinearData, V2NormData,
@@ -72,14 +72,14 @@ pub use data::{
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use image::{
-    Fusion, GlobalProjector, ImageCondition, ImageConfig, ImageProjectorConfig, ImageProjector, QueryProjector, Sight,
+    ImageFusion, GlobalProjector, ImageCondition, ImageConfig, ImageProjectorConfig, ImageProjector, QueryProjector, ImageFeatures,
     ImageBatch,
 };
-pub use layers::Layers;
+pub use layers::AdaptedLayers;
 pub use lora::{Lora, LoraConfig, LoraLayer, LoraPair};
-pub use mix::{AnyAdapter, Mix, MixComponent};
-pub use prepared::Prepared;
+pub use mix::{AnyAdapter, AdapterMix, MixComponent};
+pub use prepared::PreparedAdapter;
 pub use rows::RowAdapters;
 pub use summary::{AdapterSummary, PromptLayerSummary, LoraSummary, PromptSummary, V2Summary};
-pub use v2::{AdapterV2, Scale, V2Config, V2Layer, V2Linear, V2Norm};
+pub use v2::{AdapterV2, V2Scale, V2Config, V2Layer, V2Linear, V2Norm};
 pub use weights::AdapterWeights;

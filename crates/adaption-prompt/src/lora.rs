@@ -5,13 +5,13 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{LinearName, LlamaConfig, Sizes};
+use llama::{LinearName, LlamaConfig, ModelShape};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layers::Layers;
+use crate::layers::AdaptedLayers;
 
 /// Which linear layers get a low-rank product, and how wide. The default is PEFT's for Llama:
 /// rank 8, alpha 8, query and value, with every layer adapted.
@@ -24,7 +24,7 @@ pub struct LoraConfig {
     /// Linear layers that have one.
     pub linears: Vec<LinearName>,
     /// Adapted layers; `None`: all of them.
-    pub layers: Option<Layers>,
+    pub layers: Option<AdaptedLayers>,
 }
 
 impl Default for LoraConfig {
@@ -63,14 +63,14 @@ impl LoraConfig {
 
     /// A fresh one: A uniform as PyTorch's linear layers start, B zero, so that it changes nothing.
     pub(crate) fn init(&self, model: &LlamaConfig, seed: u64, device: &Device) -> Result<Lora> {
-        let sizes = Sizes::from(model);
+        let sizes = ModelShape::from(model);
         let indices = self.indices(sizes.n_layers)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // Another stream than the prompts draw from.
         rng.set_stream(1);
         let layers = (0..sizes.n_layers).map(|layer| {
             let here = indices.contains(&layer);
-            let names = self.linears.iter().filter(|name| here && sizes.has(layer, **name));
+            let names = self.linears.iter().filter(|name| here && sizes.has_linear(layer, **name));
             let pairs = names.map(|&name| {
                 let [d_out, d_in] = sizes.linear_shape(name);
                 let bound = 1.0 / (d_in as f32).sqrt();

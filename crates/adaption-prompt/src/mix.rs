@@ -3,7 +3,7 @@
 use llama::Llama;
 
 use crate::image::{ImageCondition, ImageConfig, ImageBatch};
-use crate::prepared::Prepared;
+use crate::prepared::PreparedAdapter;
 use crate::weights::AdapterWeights;
 
 /// A weighted mix of adapters.
@@ -12,9 +12,9 @@ use crate::weights::AdapterWeights;
 /// V2 and LoRA change of a linear layer's output and of a norm's weights. A mix of one adapter with
 /// weight 1 is that adapter; all weights 0 is the base.
 #[derive(Debug, Clone)]
-pub struct Mix {
+pub struct AdapterMix {
     /// In any order, at least one.
-    pub parts: Vec<MixComponent>,
+    pub components: Vec<MixComponent>,
 }
 
 /// One adapter of a mix.
@@ -28,12 +28,12 @@ pub struct MixComponent {
     pub adapter: AdapterWeights,
 }
 
-impl Mix {
+impl AdapterMix {
     /// Makes it ready to join a model's passes, as [`AdapterWeights::prepare`] does.
     ///
     /// # Panics
     /// If a part was made for a model of other sizes.
-    pub fn prepare(&self, llama: &Llama) -> Prepared {
+    pub fn prepare(&self, llama: &Llama) -> PreparedAdapter {
         self.of_parts(|adapter| adapter.prepare(llama))
     }
 
@@ -42,13 +42,13 @@ impl Mix {
     ///
     /// # Panics
     /// As [`AdapterWeights::prepare_with_images`].
-    pub fn prepare_with_images(&self, llama: &Llama, views: &ImageBatch) -> Prepared {
+    pub fn prepare_with_images(&self, llama: &Llama, views: &ImageBatch) -> PreparedAdapter {
         self.of_parts(|adapter| adapter.prepare_with_images(llama, views))
     }
 
-    fn of_parts(&self, prepare: impl Fn(&AdapterWeights) -> Prepared) -> Prepared {
-        let parts = self.parts.iter().map(|part| prepare(&part.adapter).weighted(part.weight));
-        parts.reduce(Prepared::plus).unwrap_or_default()
+    fn of_parts(&self, prepare: impl Fn(&AdapterWeights) -> PreparedAdapter) -> PreparedAdapter {
+        let parts = self.components.iter().map(|part| prepare(&part.adapter).weighted(part.weight));
+        parts.reduce(PreparedAdapter::plus).unwrap_or_default()
     }
 }
 
@@ -59,7 +59,7 @@ pub enum AnyAdapter {
     /// A single adapter.
     Single(AdapterWeights),
     /// A mix.
-    Mix(Mix),
+    Mix(AdapterMix),
 }
 
 impl<T: Into<AdapterWeights>> From<T> for AnyAdapter {
@@ -68,8 +68,8 @@ impl<T: Into<AdapterWeights>> From<T> for AnyAdapter {
     }
 }
 
-impl From<Mix> for AnyAdapter {
-    fn from(mix: Mix) -> Self {
+impl From<AdapterMix> for AnyAdapter {
+    fn from(mix: AdapterMix) -> Self {
         Self::Mix(mix)
     }
 }
@@ -79,7 +79,7 @@ impl AnyAdapter {
     ///
     /// # Panics
     /// If it was made for a model of other sizes.
-    pub fn prepare(&self, llama: &Llama) -> Prepared {
+    pub fn prepare(&self, llama: &Llama) -> PreparedAdapter {
         match self {
             Self::Single(adapter) => adapter.prepare(llama),
             Self::Mix(mix) => mix.prepare(llama),
@@ -90,7 +90,7 @@ impl AnyAdapter {
     ///
     /// # Panics
     /// As [`AdapterWeights::prepare_with_images`].
-    pub fn prepare_with_images(&self, llama: &Llama, views: &ImageBatch) -> Prepared {
+    pub fn prepare_with_images(&self, llama: &Llama, views: &ImageBatch) -> PreparedAdapter {
         match self {
             Self::Single(adapter) => adapter.prepare_with_images(llama, views),
             Self::Mix(mix) => mix.prepare_with_images(llama, views),
@@ -98,16 +98,16 @@ impl AnyAdapter {
     }
 
     /// Shapes of what makes its parts see pictures.
-    pub fn images(&self) -> Vec<&ImageConfig> {
-        let images = self.parts().into_iter().filter_map(|own| own.image.as_ref());
+    pub fn image_configs(&self) -> Vec<&ImageConfig> {
+        let images = self.components().into_iter().filter_map(|own| own.image.as_ref());
         images.map(ImageCondition::config).collect()
     }
 
     /// The adapters in it.
-    pub fn parts(&self) -> Vec<&AdapterWeights> {
+    pub fn components(&self) -> Vec<&AdapterWeights> {
         match self {
             Self::Single(adapter) => vec![adapter],
-            Self::Mix(mix) => mix.parts.iter().map(|part| &part.adapter).collect(),
+            Self::Mix(mix) => mix.components.iter().map(|part| &part.adapter).collect(),
         }
     }
 }

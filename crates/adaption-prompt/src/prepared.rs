@@ -11,7 +11,7 @@ use crate::v2::AdapterV2;
 /// [`Mix::prepare`](crate::Mix::prepare) make; the [`Adapter`] that is handed to
 /// [`Llama::forward`](llama::Llama::forward).
 #[derive(Debug, Clone, Default)]
-pub struct Prepared {
+pub struct PreparedAdapter {
     pub(crate) prompts: ProjectedPrompts,
     pub(crate) changes: Vec<Change>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Change {
     pub lora: Option<Lora>,
 }
 
-impl Prepared {
+impl PreparedAdapter {
     /// The same adapter, what it adds multiplied by `weight`.
     pub(crate) fn weighted(self, weight: f64) -> Self {
         let weigh = |change: Change| Change { weight: change.weight * weight, ..change };
@@ -45,7 +45,7 @@ impl Prepared {
     }
 }
 
-impl Adapter for Prepared {
+impl Adapter for PreparedAdapter {
     fn prompts(&self, layer: usize) -> &[GatedPrompt] {
         self.prompts.of_layer(layer)
     }

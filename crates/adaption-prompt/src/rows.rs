@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use llama::{Adapter, GatedPrompt, Linear, LinearName, Norm, NormName, NormWeights};
 
-use crate::prepared::Prepared;
+use crate::prepared::PreparedAdapter;
 use crate::projected::ProjectedPrompts;
 
 /// Adapters of a batch, row by row. Each row comes out as if it were alone.
@@ -21,19 +21,19 @@ pub struct RowAdapters {
 #[derive(Debug, Clone)]
 struct Group {
     rows: Vec<usize>,
-    adapter: Option<Prepared>,
+    adapter: Option<PreparedAdapter>,
 }
 
 impl RowAdapters {
     /// Adapters of the rows, from the first to the last.
-    pub fn new(rows: &[Option<&Prepared>]) -> Self {
-        let none = Prepared::default();
+    pub fn new(rows: &[Option<&PreparedAdapter>]) -> Self {
+        let none = PreparedAdapter::default();
         let prompts = rows.iter().map(|row| &row.unwrap_or(&none).prompts).collect::<Vec<_>>();
-        let mut groups: Vec<(Option<&Prepared>, Vec<usize>)> = Vec::new();
+        let mut groups: Vec<(Option<&PreparedAdapter>, Vec<usize>)> = Vec::new();
         for (index, &row) in rows.iter().enumerate() {
             // Prompts are taken care of: without changes to linear layers rows are all alike.
             let row = row.filter(|row| !row.changes.is_empty());
-            let same = |other: Option<&Prepared>| match (row, other) {
+            let same = |other: Option<&PreparedAdapter>| match (row, other) {
                 (Some(a), Some(b)) => std::ptr::eq(a, b),
                 (None, None) => true,
                 _ => false,
@@ -44,7 +44,7 @@ impl RowAdapters {
             }
         }
         let group =
-            |(adapter, rows): (Option<&Prepared>, _)| Group { rows, adapter: adapter.cloned() };
+            |(adapter, rows): (Option<&PreparedAdapter>, _)| Group { rows, adapter: adapter.cloned() };
         Self {
             prompts: ProjectedPrompts::stack(&prompts),
             groups: groups.into_iter().map(group).collect(),

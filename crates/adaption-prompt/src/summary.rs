@@ -4,12 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::config::{Activation, Gate};
+use crate::config::{GateActivation, Gate};
 use crate::data::{AdapterData, V2Data};
 use crate::error::Result;
 use crate::files::read_for_summary;
 use crate::image::ImageConfig;
-use crate::v2::Scale;
+use crate::v2::V2Scale;
 
 /// What is in an adapter, to show.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,7 +38,7 @@ pub struct PromptSummary {
     /// How many gates a layer has.
     pub gate: Gate,
     /// What they pass through.
-    pub activation: Activation,
+    pub activation: GateActivation,
     /// From the lowest adapted layer to the highest.
     pub layers: Vec<PromptLayerSummary>,
 }
@@ -59,7 +59,7 @@ pub struct PromptLayerSummary {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct V2Summary {
     /// Where the scales are.
-    pub scale: Scale,
+    pub scale: V2Scale,
     /// Linear layers with a scale or a bias.
     pub linears: usize,
     /// Norms that learned.

@@ -10,7 +10,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{LinearName, Llama, Norm, NormName, NormWeights, Sizes, read_back};
+use llama::{LinearName, Llama, Norm, NormName, NormWeights, ModelShape, read_back};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct V2Config {
     /// Where the scale is.
-    pub scale: Scale,
+    pub scale: V2Scale,
     /// Whether there is a bias.
     pub bias: bool,
     /// Linear layers that have them, in every layer of the model.
@@ -31,7 +31,7 @@ pub struct V2Config {
 /// Where a linear layer is scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Scale {
+pub enum V2Scale {
     /// Nowhere.
     None,
     /// `s · (W x + b)`, a scale for each output.
@@ -52,7 +52,7 @@ impl V2Config {
     /// Source: arXiv 2304.15010, equation 4.
     pub fn paper() -> Self {
         let linears = LinearName::ALL_IN_LAYER.to_vec();
-        Self { scale: Scale::Output, bias: true, linears, norms: true }
+        Self { scale: V2Scale::Output, bias: true, linears, norms: true }
     }
 
     /// The paper's, on the output head too, as lit-llama and litgpt have it.
@@ -64,7 +64,7 @@ impl V2Config {
 
     /// Scale on the input and bias, as in the original release's 65B chat model.
     pub fn input_scale() -> Self {
-        Self { scale: Scale::Input, ..Self::paper() }
+        Self { scale: V2Scale::Input, ..Self::paper() }
     }
 
     /// Biases alone on the query, the output and the feed-forward's projections, as in the
@@ -72,7 +72,7 @@ impl V2Config {
     pub fn bias_only() -> Self {
         use LinearName::{Down, Gate, Output, Query, Up};
         let linears = vec![Query, Output, Gate, Up, Down];
-        Self { scale: Scale::None, bias: true, linears, norms: true }
+        Self { scale: V2Scale::None, bias: true, linears, norms: true }
     }
 
     /// Checks that there is something to learn.
@@ -80,7 +80,7 @@ impl V2Config {
     /// # Errors
     /// [`Error::Config`]
     pub fn validate(&self) -> Result<()> {
-        let on_linears = !self.linears.is_empty() && (self.bias || self.scale != Scale::None);
+        let on_linears = !self.linears.is_empty() && (self.bias || self.scale != V2Scale::None);
         if !on_linears && !self.norms {
             let found = "no scale, no bias and no norms".into();
             return Err(Error::Config { field: "v2", found, expected: "something to learn" });
@@ -90,18 +90,18 @@ impl V2Config {
 
     /// A fresh one.
     pub(crate) fn init(&self, llama: &Llama, device: &Device) -> Result<AdapterV2> {
-        let sizes = Sizes::from(llama.config());
+        let sizes = ModelShape::from(llama.config());
         let filled = |value: f32, len: usize| {
             Param::from_data(TensorData::new(vec![value; len], [len]), device)
         };
         let linears = |layer: usize| {
-            let here = self.linears.iter().filter(|name| sizes.has(layer, **name));
+            let here = self.linears.iter().filter(|name| sizes.has_linear(layer, **name));
             let linears = here.filter_map(|&name| {
                 let [d_out, d_in] = sizes.linear_shape(name);
                 let scale = match self.scale {
-                    Scale::None => None,
-                    Scale::Output => Some(filled(1.0, d_out)),
-                    Scale::Input => Some(filled(1.0, d_in)),
+                    V2Scale::None => None,
+                    V2Scale::Output => Some(filled(1.0, d_out)),
+                    V2Scale::Input => Some(filled(1.0, d_in)),
                 };
                 let bias = self.bias.then(|| filled(0.0, d_out));
                 (scale.is_some() || bias.is_some()).then_some(V2Linear { name, scale, bias })
@@ -200,8 +200,8 @@ impl AdapterV2 {
             None => output,
         };
         match (self.config.scale, scale) {
-            (Scale::Output, Some(scale)) => biased(product(input)) * scale,
-            (Scale::Input, Some(scale)) => biased(product(input * scale)),
+            (V2Scale::Output, Some(scale)) => biased(product(input)) * scale,
+            (V2Scale::Input, Some(scale)) => biased(product(input * scale)),
             _ => biased(product(input)),
         }
     }

@@ -6,9 +6,9 @@ use llama::{Adapter, Llama};
 
 use crate::adapter::AdaptionPrompt;
 use crate::config::AdapterConfig;
-use crate::image::{ImageCondition, Sight, ImageBatch};
+use crate::image::{ImageCondition, ImageFeatures, ImageBatch};
 use crate::lora::Lora;
-use crate::prepared::{Change, Prepared};
+use crate::prepared::{Change, PreparedAdapter};
 use crate::projected::ProjectedPrompts;
 use crate::v2::AdapterV2;
 
@@ -50,7 +50,7 @@ impl AdapterWeights {
     ///
     /// # Panics
     /// If it was made for a model of other sizes.
-    pub fn prepare(&self, llama: &Llama) -> Prepared {
+    pub fn prepare(&self, llama: &Llama) -> PreparedAdapter {
         self.prepare_layers(llama, None, |_| true)
     }
 
@@ -59,8 +59,8 @@ impl AdapterWeights {
     ///
     /// # Panics
     /// If it was made for a model of other sizes, or features have another width than its own.
-    pub fn prepare_with_images(&self, llama: &Llama, views: &ImageBatch) -> Prepared {
-        self.prepare_layers(llama, self.look(views).as_ref(), |_| true)
+    pub fn prepare_with_images(&self, llama: &Llama, views: &ImageBatch) -> PreparedAdapter {
+        self.prepare_layers(llama, self.image_features(views).as_ref(), |_| true)
     }
 
     /// What rows see of pictures, or nothing, if the adapter sees none or no row has any. See
@@ -68,9 +68,9 @@ impl AdapterWeights {
     ///
     /// # Panics
     /// As [`ImageCondition::look`].
-    pub fn look(&self, views: &ImageBatch) -> Option<Sight> {
+    pub fn image_features(&self, views: &ImageBatch) -> Option<ImageFeatures> {
         let image = self.image.as_ref()?;
-        views.rows.iter().any(Option::is_some).then(|| image.look(views))
+        views.rows.iter().any(Option::is_some).then(|| image.image_features(views))
     }
 
     /// As [`prepare_with_images`](Self::prepare_with_images), for a part of the layers: others have no prompts
@@ -78,12 +78,12 @@ impl AdapterWeights {
     pub fn prepare_layers(
         &self,
         llama: &Llama,
-        sight: Option<&Sight>,
+        sight: Option<&ImageFeatures>,
         wanted: impl Fn(usize) -> bool,
-    ) -> Prepared {
+    ) -> PreparedAdapter {
         let change = Change { weight: 1.0, v2: self.v2.clone(), lora: self.lora.clone() };
         let changes = if change.is_empty() { Vec::new() } else { vec![change] };
-        let without_prompts = Prepared { prompts: ProjectedPrompts::default(), changes };
+        let without_prompts = PreparedAdapter { prompts: ProjectedPrompts::default(), changes };
         let change: &dyn Adapter = &without_prompts;
         let image = self.image.as_ref().zip(sight);
         // Where pictures are prompts themselves, other prompts do not see them.
@@ -92,7 +92,7 @@ impl AdapterWeights {
         let prompts = prompts.map(|own| own.project(llama, change, added, &wanted));
         let early = image.map(|(own, sight)| own.early_fusion_prompts(llama, change, sight, &wanted));
         let early = early.unwrap_or_default().into_iter().collect();
-        Prepared { prompts: prompts.unwrap_or_default().plus(early), ..without_prompts }
+        PreparedAdapter { prompts: prompts.unwrap_or_default().plus(early), ..without_prompts }
     }
 
     /// The lowest layer that it changes; none below has a part in its gradients.

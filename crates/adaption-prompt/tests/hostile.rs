@@ -7,9 +7,9 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use adaption_prompt::files::{Format, Hints, SETTINGS_FILE, peft, read, write};
+use adaption_prompt::files::{Format, AdapterReadOptions, SETTINGS_FILE, peft, read, write};
 use adaption_prompt::fuzz::{self, FileRole};
-use adaption_prompt::{Activation, AdapterSummary, Error};
+use adaption_prompt::{GateActivation, AdapterSummary, Error};
 use burn::tensor::TensorData;
 use llama::torch::{Value, to_bytes};
 use peak_alloc::PeakAlloc;
@@ -184,7 +184,7 @@ fn refused(tensors: &[(&str, &[usize])]) -> String {
     let path = folder.path().join("x.pth");
     torch_file(&path, tensors);
     let mut message = String::new();
-    let peak = memory(|| message = read(&path, &Hints::default()).unwrap_err().to_string());
+    let peak = memory(|| message = read(&path, &AdapterReadOptions::default()).unwrap_err().to_string());
     assert!(peak <= MOST, "{peak} bytes");
     message
 }
@@ -239,11 +239,11 @@ fn far_layers_do_not_cost_the_layers_between() {
             [(prompt.as_str(), &[2, 8][..]), (gate.as_str(), &[1, 2, 1, 1][..])]
         });
         torch_file(&from, &tensors.collect::<Vec<_>>());
-        let data = read(&from, &Hints::default()).unwrap();
+        let data = read(&from, &AdapterReadOptions::default()).unwrap();
         for format in [Format::Peft, Format::PeftBin] {
             let to = folder.path().join("y");
             let mut error = None;
-            let peak = memory(|| error = write(&data, &to, format, Activation::Tanh, true).err());
+            let peak = memory(|| error = write(&data, &to, format, GateActivation::Tanh, true).err());
             assert!(matches!(error, Some(Error::Config { field: "layers", .. })), "{error:?}");
             assert!(peak <= 1 << 20 && !to.exists(), "{peak} bytes");
         }
@@ -270,7 +270,7 @@ fn sizes_that_no_model_has_are_refused_where_settings_are_read() {
         let prompts = r#""prompts": {"gate": "scalar", "activation": "identity"}"#;
         let text = format!(r#"{{"format": 1, {prompts}, "base": {{"sizes": {{{sizes}}}}}}}"#);
         std::fs::write(folder.path().join(SETTINGS_FILE), text).unwrap();
-        let error = read(folder.path(), &Hints::default()).unwrap_err().to_string();
+        let error = read(folder.path(), &AdapterReadOptions::default()).unwrap_err().to_string();
         assert!(error.contains("sizes of the base") && error.contains(field), "{error}");
     }
 }

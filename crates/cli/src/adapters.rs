@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{Adapters, AnyAdapter, files};
+use adaption_prompt::{AdapterSet, AnyAdapter, files};
 
 use crate::error::Error;
 use crate::failure::{Failure, Result};
@@ -34,8 +34,8 @@ impl AdapterArgs {
     }
 
     /// Reads them all. The first one is active.
-    pub fn load<'a>(&self, base: &'a Base) -> Result<Adapters<'a>> {
-        let mut adapters = Adapters::new(&base.llama);
+    pub fn load<'a>(&self, base: &'a Base) -> Result<AdapterSet<'a>> {
+        let mut adapters = AdapterSet::new(&base.llama);
         let mut first = None;
         for text in &self.paths {
             let (name, path) = named(text)?;
@@ -110,7 +110,7 @@ fn misfit(path: &Path, error: adaption_prompt::Error) -> Failure {
     match error {
         source @ (E::TooManyLayers { .. }
         | E::NoSuchLayer { .. }
-        | E::Tensors { .. }
+        | E::TensorMismatch { .. }
         | E::Config { .. }) => Error::AdapterMismatch { path: path.into(), source: source.into() }.into(),
         other => other.into(),
     }

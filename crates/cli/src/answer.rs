@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use llama::{
-    Adapter, FinishReason, GenerationConfig, Generator, Llama, Step, TextStream, Tokenizer,
+    Adapter, FinishReason, GenerationConfig, Generator, Llama, StepOutput, TextStream, Tokenizer,
 };
 use serde::Serialize;
 
@@ -56,20 +56,20 @@ impl Answering<'_> {
         let mut rows = (0..prompts.len()).map(new).collect::<Vec<_>>();
         while let Some(steps) = generator.next() {
             for (index, step) in steps?.into_iter().enumerate() {
-                let Step::Token(token) = step else { continue };
+                let StepOutput::Token(token) = step else { continue };
                 let (stream, text, tokens) = &mut rows[index];
                 tokens.push(token);
                 let piece = stream.push(token)?;
                 *text += &piece;
                 let flow = show(index, &piece)?;
-                if stream.stopped() || flow.is_break() {
-                    generator.finish(index, FinishReason::Stop);
+                if stream.is_stopped() || flow.is_break() {
+                    generator.stop_row(index, FinishReason::Stop);
                 }
             }
         }
         let mut answers = Vec::new();
         for (index, (mut stream, mut text, tokens)) in rows.into_iter().enumerate() {
-            if !stream.stopped() {
+            if !stream.is_stopped() {
                 let piece = stream.finish()?;
                 text += &piece;
                 // Nothing follows that could still be ended.
@@ -81,8 +81,8 @@ impl Answering<'_> {
                 finish: generator.finish_reason(index).unwrap_or(FinishReason::Length),
                 // An empty prompt gets a first token of the model's own.
                 prompt_tokens: prompts[index].len().max(1),
-                seconds_prompt: generator.seconds_prompt(),
-                seconds_decode: generator.seconds_decode(index),
+                seconds_prompt: generator.prefill_seconds(),
+                seconds_decode: generator.decode_seconds(index),
             });
         }
         Ok(answers)

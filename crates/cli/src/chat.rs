@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal, stdin, stdout};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{Adapters, Prepared, Status};
+use adaption_prompt::{AdapterSet, PreparedAdapter, AdapterStatus};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
@@ -125,13 +125,13 @@ pub fn run(args: &Args) -> Result {
 
 struct Chat<'a> {
     answering: Answering<'a>,
-    adapters: Adapters<'a>,
+    adapters: AdapterSet<'a>,
     wording: Wording,
     conversation: Conversation,
     looker: ImageConditioner<'a>,
     image: Option<PathBuf>,
     /// The active adapter with the image, made ready once for all turns.
-    seeing: Option<Prepared>,
+    seeing: Option<PreparedAdapter>,
 }
 
 impl Chat<'_> {
@@ -145,8 +145,8 @@ impl Chat<'_> {
     }
 
     /// What answers now.
-    fn current(&self) -> Prepared {
-        self.seeing.clone().unwrap_or_else(|| self.adapters.current())
+    fn current(&self) -> PreparedAdapter {
+        self.seeing.clone().unwrap_or_else(|| self.adapters.active_or_base())
     }
 
     /// What a user should know about the wording.
@@ -189,11 +189,11 @@ impl Chat<'_> {
     }
 
     fn list(&self) {
-        let adapters = self.adapters.list();
+        let adapters = self.adapters.statuses();
         if adapters.is_empty() {
             note("(no adapters; give some with --adapter)");
         }
-        for Status { name, active, parts, layers, adapter_len, parameters, .. } in adapters {
+        for AdapterStatus { name, active, parts, layers, adapter_len, parameters, .. } in adapters {
             let star = if active && self.adapters.is_enabled() { '*' } else { ' ' };
             let parts = parts.join(" + ");
             let prompts = match layers.len() {

@@ -1,7 +1,7 @@
 //! a device ─► is it right? ─► a line on stderr, or an error before any work is done
 
-use device::{DeviceInfo, Kind, OpenDevice};
-use train::device_check::{CheckLevel, CheckResult, Report, check_device};
+use device::{DeviceInfo, DeviceClass, OpenDevice};
+use train::device_check::{CheckLevel, CheckResult, DeviceCheckReport, check_device};
 
 use crate::error::Error;
 use crate::failure::{Doing, Result};
@@ -13,25 +13,25 @@ pub fn check_before_run(open: &OpenDevice, tell: &dyn Fn(&str)) -> Result {
         return Ok(());
     }
     let DeviceInfo { name, description, .. } = info;
-    if info.kind == Kind::Software {
+    if info.kind == DeviceClass::Software {
         tell(&format!("{name} is no graphics card: {description} computes in software, slowly"));
     }
     let Some(reference) = device::reference() else {
         tell(&format!("{name} was not checked: this build has no CPU backend to compare it with"));
         return Ok(());
     };
-    let report = check(open, &reference, CheckLevel::Short, &mut |_| {})?;
+    let report = check(open, &reference, CheckLevel::Quick, &mut |_| {})?;
     tell(&conclusion(info, &reference.info.name, &report)?);
     Ok(())
 }
 
 /// A line about a device that computes rightly, or the error about one that does not.
-fn conclusion(info: &DeviceInfo, reference: &str, report: &Report) -> Result<String, Error> {
+fn conclusion(info: &DeviceInfo, reference: &str, report: &DeviceCheckReport) -> Result<String, Error> {
     let DeviceInfo { name, description, .. } = info;
-    if let Some(finding) = report.wrong() {
+    if let Some(finding) = report.worst_failure() {
         return Err(Error::DeviceCheckFailed { device: name.clone(), finding: finding.clone() });
     }
-    let largest = report.findings.iter().map(|finding| finding.difference).fold(0.0, f64::max);
+    let largest = report.results.iter().map(|finding| finding.difference).fold(0.0, f64::max);
     Ok(format!("{name}, {description}, computes as {reference} does, to {largest:.1e}"))
 }
 
@@ -41,7 +41,7 @@ pub fn check(
     reference: &OpenDevice,
     depth: CheckLevel,
     progress: &mut dyn FnMut(&CheckResult),
-) -> Result<Report> {
+) -> Result<DeviceCheckReport> {
     check_device(&open.device, &reference.device, depth, progress)
         .doing(|| format!("{} cannot compute", open.info.name))
 }
@@ -59,10 +59,10 @@ mod tests {
             part: "training step",
             worst: "loss".into(),
             difference: 3.1e-7,
-            allowed: 2e-4,
+            tolerance: 2e-4,
             verdict: Verdict::Ok,
         };
-        let report = |finding: &CheckResult| Report { findings: vec![finding.clone()] };
+        let report = |finding: &CheckResult| DeviceCheckReport { results: vec![finding.clone()] };
         let line = conclusion(&info, "another", &report(&finding)).unwrap();
         assert!(line.ends_with("computes as another does, to 3.1e-7"), "{line}");
         let wrong = CheckResult { difference: 0.3, verdict: Verdict::Wrong, ..finding };

@@ -1,9 +1,9 @@
 //! `train`'s options for how images are seen ─► [`ImageConfig`]
 
-use adaption_prompt::{Activation, Fusion, Gate, ImageConfig, ImageProjectorConfig};
+use adaption_prompt::{GateActivation, ImageFusion, Gate, ImageConfig, ImageProjectorConfig};
 use burn::tensor::Device;
 use clap::ValueEnum;
-use vision::{EncoderSource, Reading, State, FeatureExtractor};
+use vision::{EncoderSource, FeatureSpec, HiddenState, FeatureExtractor};
 
 use crate::error::Error;
 use crate::failure::Result;
@@ -30,7 +30,7 @@ pub struct ImageConditioningArgs {
     /// (behind the last one) or projected (CLIP's shared space) [default: with global a quarter, a
     /// half and three quarters of the way up, and normed; with queries the last].
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = state, requires = "image_encoder")]
-    image_states: Vec<State>,
+    image_states: Vec<HiddenState>,
     /// Width inside what makes tokens of an image [default: 256, or the model's own if that is less].
     #[arg(long, value_name = "N", requires = "image_encoder")]
     image_width: Option<usize>,
@@ -54,13 +54,13 @@ enum FormChoice {
 }
 
 /// What a user calls a state of an encoder.
-fn state(text: &str) -> Result<State, String> {
+fn state(text: &str) -> Result<HiddenState, String> {
     match text {
-        "normed" => Ok(State::Normed),
-        "projected" => Ok(State::Projected),
+        "normed" => Ok(HiddenState::Normed),
+        "projected" => Ok(HiddenState::Projected),
         layer => {
             let layer = layer.parse().map_err(|_| "expected a number, normed or projected");
-            Ok(State::Layer(layer?))
+            Ok(HiddenState::Layer(layer?))
         }
     }
 }
@@ -104,8 +104,8 @@ impl ImageConditioningArgs {
         let config = source.config();
         let size = self.image_size.unwrap_or(source.preprocessing().image_size);
         let mut reading = match form {
-            FormChoice::Global => Reading::global(config, size),
-            FormChoice::Queries => Reading::all(config, size),
+            FormChoice::Global => FeatureSpec::global(config, size),
+            FormChoice::Queries => FeatureSpec::all_tokens(config, size),
         };
         if !self.image_states.is_empty() {
             reading.states.clone_from(&self.image_states);
@@ -122,12 +122,12 @@ impl ImageConditioningArgs {
             },
         };
         let fusion = match self.image_layers {
-            Some(layers) => Fusion::Early {
+            Some(layers) => ImageFusion::Early {
                 layers: layers.into(),
                 gate: prompts.gate,
                 activation: prompts.activation,
             },
-            None => Fusion::Prompts { gate: self.image_gate.unwrap_or(1.0) },
+            None => ImageFusion::Prompts { gate: self.image_gate.unwrap_or(1.0) },
         };
         let viewer = FeatureExtractor::load(source, reading, device)?;
         let encoder = Some(viewer.info(name)?);
@@ -141,5 +141,5 @@ pub struct PromptSpec {
     pub adapter_len: usize,
     pub d_model: usize,
     pub gate: Gate,
-    pub activation: Activation,
+    pub activation: GateActivation,
 }

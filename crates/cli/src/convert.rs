@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::files::{self, Format, Hints};
-use adaption_prompt::{Activation, BaseInfo};
+use adaption_prompt::files::{self, Format, AdapterReadOptions};
+use adaption_prompt::{GateActivation, BaseInfo};
 use clap::ValueEnum;
 
 use crate::adapters::warn_unknown_settings;
@@ -47,7 +47,7 @@ enum GatesChoice {
     Plain,
 }
 
-impl From<GatesChoice> for Activation {
+impl From<GatesChoice> for GateActivation {
     fn from(choice: GatesChoice) -> Self {
         match choice {
             GatesChoice::Tanh => Self::Tanh,
@@ -60,14 +60,14 @@ pub fn run(args: &Args) -> Result {
     let format = args.format.unwrap_or_else(|| by_name(&args.to));
     must_be_free(&args.to, "path")?;
     let hints =
-        Hints { base: base_info(args, format)?, original_gates: args.original_gates.into() };
+        AdapterReadOptions { base: base_info(args, format)?, original_gates: args.original_gates.into() };
     let from = Format::detect(&args.from)?;
     let data = files::read(&args.from, &hints)?;
     if let Some(sizes) = &hints.base.sizes {
-        let problems = data.misfits(sizes);
+        let problems = data.check_shapes(sizes);
         if !problems.is_empty() {
             let path = args.from.clone();
-            return Err(adaption_prompt::Error::Tensors { path, problems }.into());
+            return Err(adaption_prompt::Error::TensorMismatch { path, problems }.into());
         }
     }
     warn_unknown_settings(&args.from);
@@ -88,7 +88,7 @@ fn base_info(args: &Args, format: Format) -> Result<BaseInfo> {
         Format::LlamaAdapter => Some(args.model.load()?.llama.fingerprint()?),
         _ => None,
     };
-    Ok(BaseInfo { fingerprint, ..BaseInfo::of(source.config(), Some(name.into_owned())) })
+    Ok(BaseInfo { fingerprint, ..BaseInfo::from_config(source.config(), Some(name.into_owned())) })
 }
 
 fn by_name(path: &Path) -> Format {

@@ -1,9 +1,9 @@
 //! `llama-adapter devices`: what there is to compute on ─► a table ─► whether it computes rightly
 
-use device::{DeviceError, DeviceInfo, Limits, OpenDevice};
+use device::{DeviceError, DeviceInfo, DeviceLimits, OpenDevice};
 use diagnostic::Diagnostic;
 use serde_json::{Value, json};
-use train::device_check::{CheckLevel, CheckResult, Report};
+use train::device_check::{CheckLevel, CheckResult, DeviceCheckReport};
 
 use crate::check::check;
 use crate::error::Error;
@@ -65,7 +65,7 @@ fn found(failed: &mut Vec<String>) -> Vec<OpenDevice> {
             Err(error) => {
                 let hint = error.advice().map(|advice| format!("\nhint: {}", words(&advice)));
                 note(&format!("{error}{}", hint.unwrap_or_default()));
-                if let DeviceError::Start { name, .. } = error {
+                if let DeviceError::StartFailed { name, .. } = error {
                     failed.push(name);
                 }
             }
@@ -80,7 +80,7 @@ fn examine(
     reference: &OpenDevice,
     quiet: bool,
     failed: &mut Vec<String>,
-) -> Result<Option<Report>> {
+) -> Result<Option<DeviceCheckReport>> {
     let name = &open.info.name;
     let print = |text: &str| if quiet { Ok(()) } else { output::print(text) };
     print(&format!("\n{name} beside {}:\n", reference.info.name))?;
@@ -100,19 +100,19 @@ fn examine(
     };
     printed?;
     print(&conclusion(name, &reference.info.name, &report))?;
-    if report.wrong().is_some() {
+    if report.worst_failure().is_some() {
         failed.push(name.clone());
     }
     Ok(Some(report))
 }
 
-fn as_json(info: &DeviceInfo, report: Option<&Report>) -> Value {
-    let DeviceInfo { name, description, kind, api, driver, limits, formats, fused } = info;
-    let limits = limits.map(|Limits { buffer, binding, workgroup }| {
+fn as_json(info: &DeviceInfo, report: Option<&DeviceCheckReport>) -> Value {
+    let DeviceInfo { name, description, kind, api, driver, limits, dtypes: formats, fused } = info;
+    let limits = limits.map(|DeviceLimits { buffer, binding, workgroup }| {
         json!({ "buffer": buffer, "binding": binding, "workgroup": workgroup })
     });
     let check =
-        report.map(|report| json!({ "ok": report.wrong().is_none(), "parts": report.findings }));
+        report.map(|report| json!({ "ok": report.worst_failure().is_none(), "parts": report.results }));
     json!({
         "device": name,
         "description": description,
@@ -126,12 +126,12 @@ fn as_json(info: &DeviceInfo, report: Option<&Report>) -> Value {
     })
 }
 
-fn conclusion(name: &str, reference: &str, report: &Report) -> String {
-    match report.wrong() {
+fn conclusion(name: &str, reference: &str, report: &DeviceCheckReport) -> String {
+    match report.worst_failure() {
         Some(finding) => format!(
             "{name} computes WRONGLY: {}; do not train on it. Update the driver or use --device \
              {reference}\n",
-            finding.tell()
+            finding.describe()
         ),
         None => format!("{name} computes rightly\n"),
     }
@@ -172,7 +172,7 @@ fn row(info: &DeviceInfo) -> [String; 8] {
     [
         info.name.clone(),
         info.kind.to_string(),
-        info.formats.join(" "),
+        info.dtypes.join(" "),
         if info.fused { "fused" } else { "composed" }.into(),
         info.limits.map_or_else(dash, |limits| size(limits.binding.min(limits.buffer))),
         info.limits.map_or_else(dash, |limits| size(limits.workgroup)),
@@ -190,7 +190,7 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use device::Kind;
+    use device::DeviceClass;
     use train::device_check::Verdict;
 
     use super::*;
@@ -201,16 +201,16 @@ mod tests {
         let card = DeviceInfo {
             name: "wgpu:0".into(),
             description: "a card".into(),
-            kind: Kind::DiscreteGpu,
+            kind: DeviceClass::DiscreteGpu,
             api: Some("Vulkan".into()),
             driver: Some("its driver 1.2".into()),
-            limits: Some(Limits { buffer: 3 << 30, binding: 1 << 31, workgroup: 32 << 10 }),
-            formats: vec!["f32", "f16"],
+            limits: Some(DeviceLimits { buffer: 3 << 30, binding: 1 << 31, workgroup: 32 << 10 }),
+            dtypes: vec!["f32", "f16"],
             fused: false,
         };
         let table = table(&[
             OpenDevice { device: reference.device.clone(), info: card },
-            OpenDevice { info: DeviceInfo { formats: vec!["f32"], ..reference.info }, ..reference },
+            OpenDevice { info: DeviceInfo { dtypes: vec!["f32"], ..reference.info }, ..reference },
         ]);
         insta::assert_snapshot!(table, @r"
         device  kind          formats  layers    tensor  shared  driver                  name
@@ -225,18 +225,18 @@ mod tests {
             part: "product",
             worst: "few rows".into(),
             difference: 3.14e-7,
-            allowed: 2e-5,
+            tolerance: 2e-5,
             verdict: Verdict::Ok,
         };
         assert_eq!(line(&finding), "  product         largest difference 3.1e-7   ok\n");
         let wrong = CheckResult { difference: f64::INFINITY, verdict: Verdict::Wrong, ..finding };
         assert_eq!(line(&wrong), "  product         largest difference inf      WRONG\n");
-        let report = Report { findings: vec![wrong] };
+        let report = DeviceCheckReport { results: vec![wrong] };
         assert_eq!(
             conclusion("wgpu:0", "flex", &report),
             "wgpu:0 computes WRONGLY: product (few rows) differs by inf (allowed 2.0e-5); do not \
              train on it. Update the driver or use --device flex\n"
         );
-        assert_eq!(conclusion("wgpu:0", "flex", &Report::default()), "wgpu:0 computes rightly\n");
+        assert_eq!(conclusion("wgpu:0", "flex", &DeviceCheckReport::default()), "wgpu:0 computes rightly\n");
     }
 }

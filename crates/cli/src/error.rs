@@ -74,7 +74,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A device that must not be worked on.
-    #[error("{device} computes WRONGLY: {}", .finding.tell())]
+    #[error("{device} computes WRONGLY: {}", .finding.describe())]
     DeviceCheckFailed { device: String, finding: train::device_check::CheckResult },
     /// Devices that failed their check; what was wrong has been said.
     #[error("{} computed wrongly or not at all: {}", .names.len(), .names.join(", "))]
@@ -148,7 +148,7 @@ impl Diagnostic for Error {
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free some space, or name a folder on another disk in LLAMA_ADAPTER_CACHE".into()
             }
-            Self::File { doing: "read", source, .. } => return Advice::reading(source),
+            Self::File { doing: "read", source, .. } => return Advice::for_read_error(source),
             Self::Ids { .. } => {
                 "the file must hold rows of equal length, such as [[1, 2, 3], [4, 5, 6]]".into()
             }
@@ -165,7 +165,7 @@ impl Diagnostic for Error {
                  .safetensors or .pth file, or the name of a fetched model"
                     .into()
             }
-            Self::Output(source) | Self::File { source, .. } => return Advice::writing(source),
+            Self::Output(source) | Self::File { source, .. } => return Advice::for_write_error(source),
             Self::InvalidUtf8 { .. } => "write the lines as UTF-8, as with iconv -t UTF-8".into(),
             Self::System { .. } | Self::OutputClosed | Self::LinesFailed { .. } => return None,
         };

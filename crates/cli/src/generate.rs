@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use adaption_prompt::{Adapters, Prepared, RowAdapters};
+use adaption_prompt::{AdapterSet, PreparedAdapter, RowAdapters};
 use llama::{Message, Tokenizer};
 use train::template::alpaca;
 
@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result {
     let adapters = args.adapters.load(&base)?;
     let names = args.names(adapters.active())?;
     let seeing = args.seeing(&base, &adapters, &names)?;
-    let named = names.iter().map(|name| name.map(|name| adapters.named(name)).transpose());
+    let named = names.iter().map(|name| name.map(|name| adapters.prepared(name)).transpose());
     let named = named.collect::<Result<Vec<_>, _>>()?;
     let rows = named.into_iter().zip(&seeing).map(|(blind, seeing)| seeing.as_ref().or(blind));
     let rows = RowAdapters::new(&rows.collect::<Vec<_>>());
@@ -142,9 +142,9 @@ impl Args {
     fn seeing(
         &self,
         base: &Base,
-        adapters: &Adapters,
+        adapters: &AdapterSet,
         names: &[Option<&str>],
-    ) -> Result<Vec<Option<Prepared>>> {
+    ) -> Result<Vec<Option<PreparedAdapter>>> {
         let images = match &self.image[..] {
             [] => return Ok(names.iter().map(|_| None).collect()),
             [all] => vec![all; names.len()],

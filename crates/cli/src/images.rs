@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{Adapters, ImageConfig, Prepared, ImageBatch};
+use adaption_prompt::{AdapterSet, ImageConfig, PreparedAdapter, ImageBatch};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use train::{Instruction, DropReason, Pictures, RowReport};
+use train::{Instruction, DropReason, ImageFeatureCache, RowReport};
 use vision::{EncoderSource, FeatureExtractor, read_image};
 
 use crate::adapters::unknown;
@@ -67,7 +67,7 @@ fn is_built_in(path: &Path) -> bool {
 fn open(path: &Path, tell: &dyn Fn(&str)) -> vision::Result<EncoderSource> {
     if is_built_in(path) {
         use built_in::{CONFIG, PREPROCESSING, WEIGHTS};
-        return EncoderSource::embedded(CONFIG, WEIGHTS, PREPROCESSING);
+        return EncoderSource::from_embedded(CONFIG, WEIGHTS, PREPROCESSING);
     }
     let source = EncoderSource::open(path)?;
     if let Some(words) = unknown(source.unknown_keys()) {
@@ -112,11 +112,11 @@ impl EncoderArgs {
             .into());
         }
         let source = open(path, tell)?;
-        let width = info.reading.width(source.config())?;
+        let width = info.spec.width(source.config())?;
         if width != first.features {
             return Err(vision::Error::EncoderMismatch { name: info.name.clone() }.into());
         }
-        let viewer = FeatureExtractor::load(&source, info.reading.clone(), device)?;
+        let viewer = FeatureExtractor::load(&source, info.spec.clone(), device)?;
         info.check(&viewer)?;
         Ok(Some(viewer))
     }
@@ -132,7 +132,7 @@ impl RowImageArgs {
         report: &mut RowReport,
         device: &Device,
         tell: &dyn Fn(&str),
-    ) -> Result<Pictures> {
+    ) -> Result<ImageFeatureCache> {
         let rows = groups.iter().flat_map(|rows| rows.iter());
         let count = rows.filter_map(|row| row.image.as_deref()).collect::<HashSet<_>>().len();
         let style = ProgressStyle::with_template("looking at images {wide_bar} {pos}/{len} {eta}")
@@ -142,7 +142,7 @@ impl RowImageArgs {
             tell(&format!("looking at {count} images"));
         }
         let rows = groups.iter().flat_map(|rows| rows.iter());
-        let found = Pictures::look(viewer, rows, device, &mut |more| bar.inc(more as u64));
+        let found = ImageFeatureCache::encode(viewer, rows, device, &mut |more| bar.inc(more as u64));
         bar.finish_and_clear();
         let (pictures, broken) = found?;
         if broken.is_empty() {
@@ -160,7 +160,7 @@ impl RowImageArgs {
         }
         let before = groups.iter().map(|rows| rows.len()).sum::<usize>();
         for rows in groups.iter_mut() {
-            for row in rows.extract_if(.., |row| !pictures.has(row)) {
+            for row in rows.extract_if(.., |row| !pictures.has_image_of(row)) {
                 report.drop_row(DropReason::BrokenImage, row.image.as_deref().unwrap_or_default());
             }
         }
@@ -199,10 +199,10 @@ impl<'a> ImageConditioner<'a> {
     /// An adapter, seeing an image; `None` is the base, which sees none.
     pub fn prepare(
         &mut self,
-        adapters: &Adapters,
+        adapters: &AdapterSet,
         name: Option<&str>,
         image: &Path,
-    ) -> Result<Prepared> {
+    ) -> Result<PreparedAdapter> {
         let blind = |what: String| Error::Usage {
             message: format!("{what} does not see images"),
             hint: Some("give an --adapter that was trained with --image-encoder".into()),
@@ -210,11 +210,11 @@ impl<'a> ImageConditioner<'a> {
         let name = name.ok_or_else(|| blind("the base model".into()))?;
         let adapter = adapters.get(name)?;
         if !self.viewers.contains_key(name) {
-            let viewer = self.encoder.viewer(&adapter.images(), &self.base.device, &note)?;
+            let viewer = self.encoder.viewer(&adapter.image_configs(), &self.base.device, &note)?;
             let viewer = viewer.ok_or_else(|| blind(format!("the adapter {name}")))?;
             self.viewers.insert(name.to_owned(), viewer);
         }
-        let features = self.viewers[name].look(&[read_image(image)?]);
-        Ok(adapter.prepare_with_images(&self.base.llama, &ImageBatch::one(features)))
+        let features = self.viewers[name].encode(&[read_image(image)?]);
+        Ok(adapter.prepare_with_images(&self.base.llama, &ImageBatch::single(features)))
     }
 }

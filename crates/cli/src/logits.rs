@@ -33,7 +33,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result {
     let ids = read_ids(&args.ids)?;
     let base = args.model.load()?;
-    let adapter = args.adapters.load(&base)?.current();
+    let adapter = args.adapters.load(&base)?.active_or_base();
     let tokens = base.llama.tokens(&ids)?;
     let hidden = base.llama.forward(tokens, None, &adapter)?;
     let logits = base.llama.logits(hidden, &adapter);

@@ -1,11 +1,11 @@
 //! `train`'s options for what learns ─► [`Method`]
 
 use adaption_prompt::{
-    Activation, AdapterConfig, AdaptionPromptConfig, Gate, Layers, LoraConfig, V2Config,
+    GateActivation, AdapterConfig, AdaptionPromptConfig, Gate, AdaptedLayers, LoraConfig, V2Config,
 };
 use clap::ValueEnum;
 use llama::LinearName;
-use train::Method;
+use train::FineTuningMethod;
 
 use crate::error::Error;
 
@@ -41,7 +41,7 @@ pub struct MethodArgs {
     prompt_std: Option<f64>,
     /// Start every layer's prompt from the embeddings of this text.
     #[arg(long, value_name = "TEXT")]
-    pub prompt_text: Option<String>,
+    pub prompt_init_text: Option<String>,
     /// Deviation of the numbers that gates start from; with any but 0 a fresh adapter disturbs the
     /// model: for experiments [default: 0].
     #[arg(long, value_name = "X")]
@@ -105,9 +105,9 @@ enum LinearChoice {
 
 impl MethodArgs {
     /// The method with what was asked for in place of the recipe's prompts.
-    pub fn method(&self, recipe: AdaptionPromptConfig) -> Method {
+    pub fn method(&self, recipe: AdaptionPromptConfig) -> FineTuningMethod {
         let adapter = match self.method {
-            MethodChoice::Full => return Method::Full,
+            MethodChoice::Full => return FineTuningMethod::Full,
             MethodChoice::Prompts => self.prompts(recipe).into(),
             MethodChoice::V2 => self.v2().into(),
             MethodChoice::PromptsAndV2 => {
@@ -115,13 +115,13 @@ impl MethodArgs {
             }
             MethodChoice::Lora => self.lora().into(),
         };
-        Method::Adapter(adapter)
+        FineTuningMethod::Adapter(adapter)
     }
 
-    fn chosen_layers(&self) -> Option<Layers> {
+    fn chosen_layers(&self) -> Option<AdaptedLayers> {
         match &self.layers[..] {
-            [] => self.adapter_layers.map(Layers::Last),
-            layers => Some(Layers::Chosen(layers.to_vec())),
+            [] => self.adapter_layers.map(AdaptedLayers::Last),
+            layers => Some(AdaptedLayers::Chosen(layers.to_vec())),
         }
     }
 
@@ -134,7 +134,7 @@ impl MethodArgs {
             Some(GateChoice::Head) => Gate::PerHead,
         };
         if self.tanh {
-            config.activation = Activation::Tanh;
+            config.activation = GateActivation::Tanh;
         }
         config.factor = self.gate_factor;
         config.init.prompt_std = self.prompt_std.unwrap_or(config.init.prompt_std);
@@ -181,7 +181,7 @@ impl MethodArgs {
             ("--tanh", self.tanh),
             ("--gate-factor", self.gate_factor),
             ("--prompt-std", self.prompt_std.is_some()),
-            ("--prompt-text", self.prompt_text.is_some()),
+            ("--prompt-text", self.prompt_init_text.is_some()),
             ("--gate-std", self.gate_std.is_some()),
         ];
         let v2 = [("--v2-form", self.v2_form.is_some())];

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::files::{self, Hints};
+use adaption_prompt::files::{self, AdapterReadOptions};
 
 use crate::adapters::{named, warn_unknown_settings};
 use crate::convert::must_be_free;
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result {
     for text in &args.parts {
         let (weight, text) = weighted(text)?;
         let (name, path) = named(text)?;
-        let data = files::read(&path, &Hints::default()).map_err(|error| alone(&path, error))?;
+        let data = files::read(&path, &AdapterReadOptions::default()).map_err(|error| alone(&path, error))?;
         warn_unknown_settings(&path);
         parts.push((name, weight, data));
     }
@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Result {
 /// Here no model can be given that would say more about an adapter.
 fn alone(path: &Path, error: adaption_prompt::Error) -> Failure {
     match error {
-        adaption_prompt::Error::Unknown { .. } => Error::Usage {
+        adaption_prompt::Error::MissingBaseInfo { .. } => Error::Usage {
             message: format!("{}: {error}", path.display()),
             hint: Some("`llama-adapter convert FROM TO --model MODEL` makes one that does".into()),
         }

@@ -42,7 +42,7 @@ impl Progress {
             return;
         }
         match event {
-            Event::Prepared { train, eval, total, steps_per_epoch, parameters } => {
+            Event::Prepared { train, eval, total_steps: total, steps_per_epoch, trainable_parameters: parameters } => {
                 (self.total, self.steps_per_epoch) = (total, steps_per_epoch);
                 self.line(&format!(
                     "learning {parameters} numbers in {total} steps, {steps_per_epoch} an epoch"
@@ -77,7 +77,7 @@ impl Progress {
                 let words = format!(
                     "loss {:.4}  lr {:.2e}  {:.0} label tokens/s  {} left",
                     report.loss,
-                    report.rate,
+                    report.learning_rate,
                     pace.label_tokens_per_second,
                     minutes(left)
                 );
@@ -104,7 +104,7 @@ impl Progress {
     }
 
     fn fitted(&self, what: &str, fitted: TruncationCounts) {
-        let TruncationCounts { whole, truncated, dropped } = fitted;
+        let TruncationCounts { complete: whole, truncated, dropped } = fitted;
         if whole + truncated + dropped == 0 {
             return;
         }

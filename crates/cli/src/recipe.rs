@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
-use train::{Instruction, Method, TrainConfig};
+use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers};
+use train::{Instruction, FineTuningMethod, TrainConfig};
 
 use crate::error::Error;
 use crate::failure::Result;
@@ -71,18 +71,18 @@ pub fn require_data(model: &ModelArgs, option: &str) -> Result {
 pub fn prompts(n_layers: usize, built_in: bool, taken: usize) -> AdaptionPromptConfig {
     // The paper leaves the first two of 32 layers as they are.
     let untouched = taken.max(if built_in { 1 } else { 2 });
-    let layers = Layers::Last(n_layers.saturating_sub(untouched).max(1));
+    let layers = AdaptedLayers::Last(n_layers.saturating_sub(untouched).max(1));
     AdaptionPromptConfig { layers, ..Default::default() }
 }
 
 /// Highest learning rate: what each method is usually trained with, or what suits the built-in
 /// model.
-pub fn learning_rate(method: &Method, built_in: bool) -> f64 {
+pub fn learning_rate(method: &FineTuningMethod, built_in: bool) -> f64 {
     let (usual, of_built_in) = match method {
-        Method::Full => (1e-4, 1e-3),
-        Method::Adapter(AdapterConfig { v2: Some(_), .. }) => (3e-3, 1e-2),
-        Method::Adapter(AdapterConfig { lora: Some(_), .. }) => (1e-3, 1e-2),
-        Method::Adapter(_) => (TrainConfig::default().learning_rate, 3e-2),
+        FineTuningMethod::Full => (1e-4, 1e-3),
+        FineTuningMethod::Adapter(AdapterConfig { v2: Some(_), .. }) => (3e-3, 1e-2),
+        FineTuningMethod::Adapter(AdapterConfig { lora: Some(_), .. }) => (1e-3, 1e-2),
+        FineTuningMethod::Adapter(_) => (TrainConfig::default().learning_rate, 3e-2),
     };
     if built_in { of_built_in } else { usual }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use train::{EmptyOutputPolicy, ReadOptions, Rows, read_rows};
+use train::{EmptyOutputPolicy, ReadOptions, LoadedRows, read_rows};
 
 /// How rows are read.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,16 +31,16 @@ impl DataArgs {
         images: Option<&Path>,
         split: &str,
         tell: &dyn Fn(&str),
-    ) -> train::Result<Rows> {
+    ) -> train::Result<LoadedRows> {
         let empty_outputs = match self.empty_outputs {
             Empty::Skip => EmptyOutputPolicy::Skip,
-            Empty::Learn => EmptyOutputPolicy::Learn,
+            Empty::Learn => EmptyOutputPolicy::Keep,
         };
         let options = ReadOptions { image_folder: images, split: Some(split), empty_outputs };
-        let mut all = Rows::default();
+        let mut all = LoadedRows::default();
         for path in paths {
-            let Rows { rows, report } = read_rows(path, &options)?;
-            for line in report.lines() {
+            let LoadedRows { rows, report } = read_rows(path, &options)?;
+            for line in report.messages() {
                 tell(&format!("{}: {line}", path.display()));
             }
             all.rows.extend(rows);

@@ -16,7 +16,7 @@ pub fn print_sample_responses(base: &Base, tokenizer: &Tokenizer, job: &Training
         generate_responses(llama, adapter, tokenizer, &rows, SHOWN, &mut |_| {})
     };
     let before = answers(&base.llama, &NoAdapter)?;
-    let after = job.learner()?.with(&base.llama, job.pictures, answers)?;
+    let after = job.load_trained()?.with_adapter(&base.llama, job.image_features, answers)?;
     for ((row, before), after) in rows.iter().zip(before).zip(after) {
         let input = if row.input.is_empty() {
             String::new()

@@ -6,7 +6,7 @@ use adaption_prompt::{AdapterSummary, ImageConfig};
 use clap::ValueEnum;
 use serde_json::json;
 use train::{
-    Instruction, TrainingRun, Length, Method, Part, Pictures, RowReport, Rows, TrainConfig, split_rows,
+    Instruction, TrainingRun, TrainLength, FineTuningMethod, ParameterGroup, ImageFeatureCache, RowReport, LoadedRows, TrainConfig, split_rows,
 };
 
 use crate::adapters::warn_unknown_settings;
@@ -80,7 +80,7 @@ pub struct Args {
     batch_size: Option<usize>,
     /// Batches of a step [default: 1].
     #[arg(long, value_name = "A", help_heading = "Training")]
-    accumulate: Option<usize>,
+    gradient_accumulation_steps: Option<usize>,
     /// Times through the data [default: 3].
     #[arg(long, value_name = "E", conflicts_with = "max_steps", help_heading = "Training")]
     epochs: Option<usize>,
@@ -93,17 +93,17 @@ pub struct Args {
     lr: Option<f64>,
     /// Share of the steps in which the learning rate rises [default: 0.1].
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
-    warmup: Option<f64>,
+    warmup_ratio: Option<f64>,
     /// Decoupled weight decay [default: 0.02].
     #[arg(long, value_name = "X", help_heading = "Training")]
     weight_decay: Option<f32>,
     /// Largest norm of all gradients together [default: no limit].
     #[arg(long, value_name = "NORM", help_heading = "Training")]
-    clip: Option<f64>,
+    max_gradient_norm: Option<f64>,
     /// Compute the layers twice and keep one layer's intermediate results at a time: less memory,
     /// more time. Always so with --precision q8 and q4.
     #[arg(long, help_heading = "Training")]
-    recompute: bool,
+    activation_checkpointing: bool,
     /// Take the rows in the order of the file in every epoch.
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,
@@ -172,10 +172,10 @@ pub fn run(args: &Args) -> Result {
         model_name,
         train_rows: &train_rows,
         eval_rows: &eval_rows,
-        pictures: pictures.as_ref(),
+        image_features: pictures.as_ref(),
         config: &config,
         output: &output,
-        about: &about,
+        metadata: &about,
     };
     let profile = args.profile.then(Profiler::start).transpose()?;
     let mut progress = Progress::new(args.quiet);
@@ -194,8 +194,8 @@ pub fn run(args: &Args) -> Result {
         let model = name.as_ref().map_or(String::new(), |name| format!(" --model {name}"));
         let output = output.display();
         let (what, options) = match config.method {
-            Method::Adapter(_) => ("adapter", format!("{model} --adapter {output}")),
-            Method::Full => ("model", format!(" --model {output} --wording alpaca")),
+            FineTuningMethod::Adapter(_) => ("adapter", format!("{model} --adapter {output}")),
+            FineTuningMethod::Full => ("model", format!(" --model {output} --wording alpaca")),
         };
         note(&format!("\nThe {what} is in {output}. Try it:\n"));
         note(&format!("  {program} chat{options}\n"));
@@ -221,7 +221,7 @@ enum PartChoice {
     Image,
 }
 
-impl From<PartChoice> for Part {
+impl From<PartChoice> for ParameterGroup {
     fn from(choice: PartChoice) -> Self {
         match choice {
             PartChoice::Prompts => Self::Prompts,
@@ -241,8 +241,8 @@ impl Args {
             let images = self.row_images.image_folder.as_deref();
             self.reading.read_all(paths, images, split, tell)
         };
-        let Rows { rows, mut report } = match &self.data[..] {
-            [] => Rows { rows: built_in.train()?, report: RowReport::default() },
+        let LoadedRows { rows, mut report } = match &self.data[..] {
+            [] => LoadedRows { rows: built_in.train()?, report: RowReport::default() },
             paths => read(paths, "train")?,
         };
         let (train_rows, eval_rows) = if let Some(path) = &self.eval_data {
@@ -279,7 +279,7 @@ impl Args {
         report: &mut RowReport,
         config: &mut TrainConfig,
         tell: &dyn Fn(&str),
-    ) -> Result<Option<Pictures>> {
+    ) -> Result<Option<ImageFeatureCache>> {
         let usage = |message: &str| Error::Usage { message: message.into(), hint: None };
         let viewer = match (started, self.encoder.source(tell)?) {
             (Some(_), _) if self.condition.any() => {
@@ -289,7 +289,7 @@ impl Args {
             }
             (Some(image), _) => self.encoder.viewer(&[image], &base.device, tell)?,
             (None, Some(source)) => {
-                let Method::Adapter(adapter) = &mut config.method else {
+                let FineTuningMethod::Adapter(adapter) = &mut config.method else {
                     return Err(usage("--method full has no use for images").into());
                 };
                 let prompts = adapter.prompts.clone().unwrap_or_default();
@@ -324,35 +324,35 @@ impl Args {
         let method = self.method.method(recipe::prompts(n_layers, built_in, taken));
         let learning_rate = recipe::learning_rate(&method, built_in);
         let mut config = TrainConfig { method, learning_rate, ..TrainConfig::default() };
-        config.prompt_text.clone_from(&self.method.prompt_text);
+        config.prompt_init_text.clone_from(&self.method.prompt_init_text);
         let set = |place: &mut usize, value: Option<usize>| {
             if let Some(value) = value {
                 *place = value;
             }
         };
         set(&mut config.batch_size, self.batch_size);
-        set(&mut config.accumulate, self.accumulate);
+        set(&mut config.gradient_accumulation_steps, self.gradient_accumulation_steps);
         set(&mut config.max_len, self.max_len);
         set(&mut config.checkpoint_every, self.checkpoint_every);
         set(&mut config.exact_match_rows, self.exact_match_rows);
         if let Some(epochs) = self.epochs {
-            config.length = Length::Epochs(epochs);
+            config.length = TrainLength::Epochs(epochs);
         }
         if let Some(steps) = self.max_steps {
-            config.length = Length::Steps(steps);
+            config.length = TrainLength::Steps(steps);
         }
         config.learning_rate = self.lr.unwrap_or(config.learning_rate);
-        config.warmup = self.warmup.unwrap_or(config.warmup);
+        config.warmup_ratio = self.warmup_ratio.unwrap_or(config.warmup_ratio);
         config.shuffle = !self.no_shuffle;
-        config.pictures_together = self.images_together;
-        config.start.clone_from(&self.from_adapter);
-        let parts = self.learn.iter().copied().map(Part::from).collect::<Vec<_>>();
-        config.parts = (!parts.is_empty()).then_some(parts);
+        config.group_by_image = self.images_together;
+        config.initial_adapter.clone_from(&self.from_adapter);
+        let parts = self.learn.iter().copied().map(ParameterGroup::from).collect::<Vec<_>>();
+        config.trainable_groups = (!parts.is_empty()).then_some(parts);
         config.seed = self.seed.unwrap_or(config.seed);
-        config.recompute =
-            self.recompute || self.model.precision.is_some_and(|d| d.bits().is_some());
+        config.activation_checkpointing =
+            self.activation_checkpointing || self.model.precision.is_some_and(|d| d.bits().is_some());
         config.optimizer.weight_decay = self.weight_decay.unwrap_or(config.optimizer.weight_decay);
-        config.optimizer.clip = self.clip.or(config.optimizer.clip);
+        config.optimizer.max_gradient_norm = self.max_gradient_norm.or(config.optimizer.max_gradient_norm);
         config
     }
 }

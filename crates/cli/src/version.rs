@@ -3,13 +3,13 @@
 use std::sync::LazyLock;
 
 use device::BACKENDS;
-use kernels::cpu::simd::Level;
+use kernels::cpu::simd::SimdLevel;
 
 /// What a report of a fault should begin with; the name of the program comes before it.
 pub static LONG: LazyLock<String> = LazyLock::new(|| {
     let commit = option_env!("LLAMA_ADAPTER_COMMIT").unwrap_or("not known");
     let hub = if cfg!(feature = "hub") { "yes" } else { "no" };
-    let sets = Level::available().iter().map(Level::to_string).collect::<Vec<_>>().join(", ");
+    let sets = SimdLevel::available().iter().map(SimdLevel::to_string).collect::<Vec<_>>().join(", ");
     format!(
         "{}\ncommit     {commit}\nbackends   {}\nhub        {hub}\nprocessor  {}: {sets}\nkernels    {}",
         env!("CARGO_PKG_VERSION"),

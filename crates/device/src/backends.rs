@@ -14,7 +14,7 @@ use burn::tensor::{DeviceKind, wgpu::WgpuBackend};
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
 use burn::tensor::{DeviceType, Tensor};
 
-use crate::info::{Kind, Limits};
+use crate::info::{DeviceClass, DeviceLimits};
 
 /// A backend that this workspace knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Backend {
     /// Whether this build has it.
     pub compiled: bool,
     /// The 16-bit numbers that it multiplies, as far as all of its devices go; a card may lack them.
-    pub half: Option<&'static str>,
+    pub half_dtype: Option<&'static str>,
     /// Whether layers are made of fused operations, those of `crates/kernels`.
     pub fused: bool,
     /// Whether memory plans for it were held against measured peaks.
@@ -36,24 +36,24 @@ pub struct Backend {
 
 impl Backend {
     const fn new(name: &'static str, compiled: bool) -> Self {
-        Self { name, indexed: false, compiled, half: None, fused: false, memory_plan_measured: false }
+        Self { name, indexed: false, compiled, half_dtype: None, fused: false, memory_plan_measured: false }
     }
 
     const fn gpu(name: &'static str, compiled: bool, half: &'static str) -> Self {
-        Self { indexed: true, half: Some(half), ..Self::new(name, compiled) }
+        Self { indexed: true, half_dtype: Some(half), ..Self::new(name, compiled) }
     }
 }
 
 /// Every backend, in the order in which a default is looked for.
 pub const BACKENDS: [Backend; 9] = [
     Backend {
-        half: Some("bf16"),
+        half_dtype: Some("bf16"),
         fused: true,
         memory_plan_measured: true,
         ..Backend::new("flex", cfg!(feature = "flex"))
     },
     Backend { memory_plan_measured: true, ..Backend::new("ndarray", cfg!(feature = "ndarray")) },
-    Backend { half: Some("bf16"), ..Backend::new("cpu", cfg!(feature = "cpu")) },
+    Backend { half_dtype: Some("bf16"), ..Backend::new("cpu", cfg!(feature = "cpu")) },
     Backend::gpu("cuda", cfg!(feature = "cuda"), "bf16"),
     Backend::gpu("rocm", cfg!(feature = "rocm"), "bf16"),
     Backend::gpu("metal", cfg!(feature = "metal"), "f16"),
@@ -75,7 +75,7 @@ pub fn compiled() -> String {
 /// A device that a backend has found, not started yet.
 pub(crate) struct Candidate {
     pub device: Device,
-    pub kind: Kind,
+    pub kind: DeviceClass,
     start: Start,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Adapter {
     pub description: String,
     pub api: Option<String>,
     pub driver: Option<String>,
-    pub limits: Option<Limits>,
+    pub limits: Option<DeviceLimits>,
 }
 
 impl Candidate {
@@ -102,7 +102,7 @@ impl Candidate {
         let start = Box::new(move |_: &Device| {
             Ok(Adapter { description: description.into(), ..Adapter::default() })
         });
-        Self { device, kind: Kind::Cpu, start }
+        Self { device, kind: DeviceClass::Cpu, start }
     }
 }
 
@@ -153,12 +153,12 @@ fn adapters(
     let kinds = |device: &Device| {
         let numbered = (0..found.len()).flat_map(|n| {
             [
-                (DeviceKind::DiscreteGpu(n), Kind::DiscreteGpu),
-                (DeviceKind::IntegratedGpu(n), Kind::IntegratedGpu),
-                (DeviceKind::VirtualGpu(n), Kind::VirtualGpu),
+                (DeviceKind::DiscreteGpu(n), DeviceClass::DiscreteGpu),
+                (DeviceKind::IntegratedGpu(n), DeviceClass::IntegratedGpu),
+                (DeviceKind::VirtualGpu(n), DeviceClass::VirtualGpu),
             ]
         });
-        let mut all = numbered.chain([(DeviceKind::Cpu, Kind::Software)]);
+        let mut all = numbered.chain([(DeviceKind::Cpu, DeviceClass::Software)]);
         all.find(|(kind, _)| of_kind(kind.clone()) == *device)
     };
     let candidate = |device: &Device| {
@@ -166,7 +166,7 @@ fn adapters(
             Some((selector, kind)) => {
                 (kind, Box::new(move |device| start_adapter(device, selector.clone(), api)))
             }
-            None => (Kind::Gpu, Box::new(at_first_use)),
+            None => (DeviceClass::Gpu, Box::new(at_first_use)),
         };
         Candidate { device: device.clone(), kind, start }
     };
@@ -194,7 +194,7 @@ fn start_adapter(
         description: about.name,
         api: Some(format!("{:?}", setup.backend)),
         driver: Some(driver.trim().to_owned()).filter(|driver| !driver.is_empty()),
-        limits: Some(Limits {
+        limits: Some(DeviceLimits {
             buffer: limits.max_buffer_size,
             binding: limits.max_storage_buffer_binding_size,
             workgroup: limits.max_compute_workgroup_storage_size.into(),

@@ -44,7 +44,7 @@ pub enum DeviceError {
     },
     /// A device that was found and does not come up.
     #[error("device `{name}` does not start: {reason}")]
-    Start {
+    StartFailed {
         /// The device.
         name: String,
         /// What its driver said.
@@ -73,13 +73,13 @@ impl Diagnostic for DeviceError {
                  mesa-vulkan-drivers has a (slow) Vulkan device in software; see docs/gpu.md"
                     .into()
             }
-            Self::Start { .. } => {
+            Self::StartFailed { .. } => {
                 "update the driver, or free the device's memory; see docs/gpu.md".into()
             }
         })
     }
 
     fn is_usage(&self) -> bool {
-        !matches!(self, Self::NotFound { .. } | Self::Start { .. })
+        !matches!(self, Self::NotFound { .. } | Self::StartFailed { .. })
     }
 }

@@ -10,23 +10,23 @@ pub struct DeviceInfo {
     /// What it calls itself, such as the name of a graphics card.
     pub description: String,
     /// What computes there.
-    pub kind: Kind,
+    pub kind: DeviceClass,
     /// The graphics interface, where there is one: `Vulkan`, `Metal`, `Dx12`.
     pub api: Option<String>,
     /// Name and version of the driver, where it tells.
     pub driver: Option<String>,
     /// Sizes that it keeps to, where it tells. How much memory it has is not among what Burn
     /// hands on.
-    pub limits: Option<Limits>,
+    pub limits: Option<DeviceLimits>,
     /// Number formats that it computes in: some of `f32`, `f16`, `bf16`.
-    pub formats: Vec<&'static str>,
+    pub dtypes: Vec<&'static str>,
     /// Whether layers are computed by fused operations, see [`kernels::is_fused`].
     pub fused: bool,
 }
 
 /// Sizes that a device keeps to, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct DeviceLimits {
     /// One piece of memory.
     pub buffer: u64,
     /// What a kernel can see of it: no tensor can be larger.
@@ -37,7 +37,7 @@ pub struct Limits {
 
 /// What computes, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum DeviceClass {
     /// A graphics card with memory of its own.
     DiscreteGpu,
     /// Graphics in the processor, sharing its memory.
@@ -52,14 +52,14 @@ pub enum Kind {
     Cpu,
 }
 
-impl Kind {
+impl DeviceClass {
     /// Whether a backend made for CPUs computes: no driver stands in between that could be wrong.
     pub fn is_cpu(self) -> bool {
         self == Self::Cpu
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for DeviceClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::DiscreteGpu => "discrete GPU",

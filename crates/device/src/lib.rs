@@ -30,7 +30,7 @@ use burn::tensor::{DType, Device};
 pub use backends::{BACKENDS, Backend, compiled};
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::DeviceError;
-pub use info::{DeviceInfo, Kind, Limits};
+pub use info::{DeviceInfo, DeviceClass, DeviceLimits};
 
 use backends::{Adapter, Candidate, REFERENCE_BACKENDS};
 
@@ -164,7 +164,7 @@ fn start(
         return Ok(open.clone());
     }
     let adapter =
-        found.start().map_err(|reason| DeviceError::Start { name: name.clone(), reason })?;
+        found.start().map_err(|reason| DeviceError::StartFailed { name: name.clone(), reason })?;
     let Adapter { description, api, driver, limits } = adapter;
     let formats = [("f32", DType::F32), ("f16", DType::F16), ("bf16", DType::BF16)];
     let formats = formats.iter().filter(|(_, dtype)| found.device.supports_dtype(*dtype));
@@ -176,7 +176,7 @@ fn start(
         api,
         driver,
         limits,
-        formats,
+        dtypes: formats,
         fused: kernels::is_fused(&found.device),
     };
     let open = OpenDevice { device: found.device.clone(), info };
@@ -251,7 +251,7 @@ mod tests {
             let Ok(listed) = listed else { continue };
             let again = open(&listed.info.name).unwrap();
             assert_eq!((&again.device, &again.info), (&listed.device, &listed.info));
-            assert!(listed.info.formats.contains(&"f32"));
+            assert!(listed.info.dtypes.contains(&"f32"));
             assert!(!listed.info.description.is_empty());
         }
     }

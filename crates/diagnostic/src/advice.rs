@@ -48,7 +48,7 @@ pub enum Advice {
     /// Resume with the settings of before, or start a new run from what this one has learned.
     ResumeWithSameSettings {
         /// Folder of the run, if it has an adapter already.
-        learned: Option<PathBuf>,
+        adapter_folder: Option<PathBuf>,
     },
     /// Build the program with a feature.
     Feature(&'static str),
@@ -70,7 +70,7 @@ impl From<String> for Advice {
 
 impl Advice {
     /// About a file that could not be written, through which nothing was overwritten.
-    pub fn writing(error: &io::Error) -> Option<Self> {
+    pub fn for_write_error(error: &io::Error) -> Option<Self> {
         use io::ErrorKind as Kind;
         let text = match error.kind() {
             Kind::StorageFull | Kind::QuotaExceeded => {
@@ -95,7 +95,7 @@ impl Advice {
     }
 
     /// About a file that could not be read.
-    pub fn reading(error: &io::Error) -> Option<Self> {
+    pub fn for_read_error(error: &io::Error) -> Option<Self> {
         use io::ErrorKind as Kind;
         let text = match error.kind() {
             Kind::PermissionDenied => "check the rights of the file",
@@ -145,7 +145,7 @@ impl fmt::Display for Advice {
                 "choose a new or empty folder, or resume the run that stopped there"
             }
             Self::StartNewRun => "start the run anew, in a new or empty folder",
-            Self::ResumeWithSameSettings { learned: Some(folder) } => {
+            Self::ResumeWithSameSettings { adapter_folder: Some(folder) } => {
                 return write!(
                     f,
                     "resume with the settings of before; to go on with others, start a new run from \
@@ -153,7 +153,7 @@ impl fmt::Display for Advice {
                     folder.display()
                 );
             }
-            Self::ResumeWithSameSettings { learned: None } => {
+            Self::ResumeWithSameSettings { adapter_folder: None } => {
                 "resume with the settings of before, or start anew in another folder"
             }
             Self::Feature(name) => return write!(f, "build with the feature `{name}`"),
@@ -168,10 +168,10 @@ mod tests {
 
     #[test]
     fn what_the_system_says_decides_what_to_do_about_a_file() {
-        let about = |kind: io::ErrorKind| Advice::writing(&kind.into()).unwrap().to_string();
+        let about = |kind: io::ErrorKind| Advice::for_write_error(&kind.into()).unwrap().to_string();
         assert!(about(io::ErrorKind::StorageFull).contains("free some space"));
         assert!(about(io::ErrorKind::AlreadyExists).contains("a file is where a folder"));
         assert!(about(io::ErrorKind::PermissionDenied).contains("rights"));
-        assert_eq!(Advice::writing(&io::ErrorKind::Interrupted.into()), None);
+        assert_eq!(Advice::for_write_error(&io::ErrorKind::Interrupted.into()), None);
     }
 }

@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use kernels::cpu::simd::{Avx2, Avx512};
 use kernels::cpu::simd::{Portable, Simd};
 use kernels::{
-    GatedPrompt, Heads, PackedWeight, Sequence, Texts, Turns, attention, cross_entropy, linears,
+    GatedPrompt, AttentionDims, PackedWeight, Sequence, SequenceLayout, RotaryTable, attention, cross_entropy, linears,
     rms_norm, swiglu,
 };
 
@@ -21,7 +21,7 @@ const TOKENS: usize = 512;
 const WIDTH: usize = 576;
 const INNER: usize = 1536;
 const VOCAB: usize = 49_152;
-const HEADS: Heads = Heads { heads: 9, kv_heads: 3, head_dim: 64 };
+const HEADS: AttentionDims = AttentionDims { heads: 9, kv_heads: 3, head_dim: 64 };
 
 fn device() -> Device {
     testing::flex()
@@ -91,14 +91,14 @@ fn rows(criterion: &mut Criterion) {
 
 fn adapted_attention(criterion: &mut Criterion) {
     const SEQ: usize = 128;
-    let Heads { heads, kv_heads, head_dim } = HEADS;
+    let AttentionDims { heads, kv_heads, head_dim } = HEADS;
     let batch = TOKENS / SEQ;
     let sequence = |row: usize| Sequence { first_row: row * SEQ, len: SEQ, past: 0, padding: 0 };
-    let turns = Turns::new(vec![1.0; TOKENS * head_dim / 2], vec![0.0; TOKENS * head_dim / 2]);
-    let texts = Texts {
+    let turns = RotaryTable::new(vec![1.0; TOKENS * head_dim / 2], vec![0.0; TOKENS * head_dim / 2]);
+    let texts = SequenceLayout {
         sequences: Arc::new((0..batch).map(sequence).collect()),
-        rows: None,
-        turns: Some(Arc::new(turns)),
+        token_rows: None,
+        rotary_table: Some(Arc::new(turns)),
     };
     let prompt = GatedPrompt {
         key: random([1, kv_heads, 10, head_dim]),
@@ -125,7 +125,7 @@ fn adapted_attention(criterion: &mut Criterion) {
         let (key, value) = (part(heads, kv_heads), part(heads + kv_heads, kv_heads));
         let options = AttentionModuleOptions { scale: None, softcap: None, is_causal: true };
         let text = plain_attention(query.clone(), repeat(key), repeat(value), None, None, options);
-        (text + prompt.branch(query)).sum()
+        (text + prompt.forward(query)).sum()
     });
 }
 

@@ -8,8 +8,8 @@ use burn::tensor::activation::softmax;
 use crate::backend;
 use crate::call::{AttentionParams, KvBuffers};
 
-pub use crate::call::Turns;
-pub use crate::cpu::attention::{Heads, Sequence};
+pub use crate::call::RotaryTable;
+pub use crate::cpu::attention::{AttentionDims, Sequence};
 
 /// A prompt that a layer's queries attend to beside the text: softmax over the prompt alone, times
 /// a gate.
@@ -32,7 +32,7 @@ impl GatedPrompt {
     /// - `query` and output: `[batch, heads, seq, head_dim]`, rotary embedding applied
     ///
     /// Source: arXiv 2303.16199, equations 5 to 8.
-    pub fn branch(&self, query: Tensor<4>) -> Tensor<4> {
+    pub fn forward(&self, query: Tensor<4>) -> Tensor<4> {
         let [batch, heads, seq, head_dim] = query.dims();
         let [_one, kv_heads, prompt, _head_dim] = self.key.dims();
         // Transposed before it is repeated over the batch, not after: the backward pass then sums
@@ -67,19 +67,19 @@ impl GatedPrompt {
 
 /// Texts of a pass, as the fused attention sees them. All layers share it.
 #[derive(Debug, Clone)]
-pub struct Texts {
+pub struct SequenceLayout {
     /// Where each text's rows are, and what came before them.
     pub sequences: Arc<Vec<Sequence>>,
     /// The row of every token, text behind text, where texts that begin alike share rows, numbered
     /// in the order in which they are first used. `sequences` count in tokens then. Such texts have
     /// no cache. Where each text has a prompt of its own, those that share rows have equal ones: what
     /// such a row is, is worked out with the first one's.
-    pub rows: Option<Arc<Vec<usize>>>,
+    pub token_rows: Option<Arc<Vec<usize>>>,
     /// `None` where queries and keys are not rotated, or were rotated before.
-    pub turns: Option<Arc<Turns>>,
+    pub rotary_table: Option<Arc<RotaryTable>>,
 }
 
-impl Turns {
+impl RotaryTable {
     /// Cosines and sines, `[rows, head_dim / 2]` each.
     ///
     /// # Panics
@@ -106,7 +106,7 @@ pub struct FusedKvCache(KvBuffers);
 
 impl FusedKvCache {
     /// Room for `capacity` tokens of each text.
-    pub fn new(heads: Heads, batch: usize, capacity: usize) -> Self {
+    pub fn new(heads: AttentionDims, batch: usize, capacity: usize) -> Self {
         let slots = capacity.next_multiple_of(16);
         let len = batch * heads.kv_heads * slots * heads.head_dim;
         Self(KvBuffers { keys: vec![0.0; len], values: vec![0.0; len], capacity })
@@ -128,17 +128,17 @@ impl FusedKvCache {
 /// If the device has no fused operations, shapes do not fit, or texts that share rows have a cache.
 pub fn attention(
     qkv: Tensor<2>,
-    heads: Heads,
-    texts: &Texts,
+    heads: AttentionDims,
+    texts: &SequenceLayout,
     window: Option<usize>,
     prompt: Option<&GatedPrompt>,
     cache: Option<&mut FusedKvCache>,
 ) -> Tensor<2> {
     let call = Arc::new(AttentionParams {
         heads,
-        rotation: texts.turns.clone(),
+        rotation: texts.rotary_table.clone(),
         sequences: texts.sequences.clone(),
-        rows: texts.rows.clone(),
+        rows: texts.token_rows.clone(),
         window,
         prompt_lens: prompt.and_then(|prompt| prompt.lens.clone()),
     });

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::cpu::attention::{Heads, Sequence};
+use crate::cpu::attention::{AttentionDims, Sequence};
 
 /// Turns of queries and keys, `[rows, head_dim / 2]` each, shared by all layers of a pass.
 #[derive(Debug)]
-pub struct Turns {
+pub struct RotaryTable {
     pub(crate) cos: Vec<f32>,
     pub(crate) sin: Vec<f32>,
 }
@@ -14,8 +14,8 @@ pub struct Turns {
 /// Everything about an attention that is no tensor.
 #[derive(Debug, Clone)]
 pub struct AttentionParams {
-    pub(crate) heads: Heads,
-    pub(crate) rotation: Option<Arc<Turns>>,
+    pub(crate) heads: AttentionDims,
+    pub(crate) rotation: Option<Arc<RotaryTable>>,
     pub(crate) sequences: Arc<Vec<Sequence>>,
     pub(crate) rows: Option<Arc<Vec<usize>>>,
     pub(crate) window: Option<usize>,

@@ -34,7 +34,7 @@ mod memory;
 mod rows;
 mod weight;
 
-pub use attention::{GatedPrompt, Heads, FusedKvCache, Sequence, Texts, Turns, attention};
+pub use attention::{GatedPrompt, AttentionDims, FusedKvCache, Sequence, SequenceLayout, RotaryTable, attention};
 pub use backend::{is_fused, warn_if_kernels_are_missing};
 pub use memory::keep_freed_memory;
 pub use rows::{rms_norm, swiglu};

@@ -43,7 +43,7 @@ impl PackedWeight {
     ///
     /// # Panics
     /// If the device has no fused operations, or lengths do not fit the shape.
-    pub fn from_blocks(matrix: &QuantizedMatrix, shape: [usize; 2], device: &Device) -> Self {
+    pub fn from_quantized(matrix: &QuantizedMatrix, shape: [usize; 2], device: &Device) -> Self {
         assert!(backend::is_fused(device), "{device:?} has no packed weights");
         Self::of(Packed::from_blocks(matrix, shape), device)
     }

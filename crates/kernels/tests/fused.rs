@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::tensor::activation::{log_softmax, silu, softmax};
 use burn::tensor::{DType, Distribution, Int, Tensor, TensorData};
 use kernels::{
-    GatedPrompt, Heads, FusedKvCache, PackedWeight, Sequence, Texts, Turns, attention, cross_entropy,
+    GatedPrompt, AttentionDims, FusedKvCache, PackedWeight, Sequence, SequenceLayout, RotaryTable, attention, cross_entropy,
     is_fused, linears, rms_norm, swiglu,
 };
 use testing::{assert_close, assert_close_relative, flex, values};
@@ -143,12 +143,12 @@ fn losses_of_labels() {
     );
 }
 
-const HEADS: Heads = Heads { heads: 4, kv_heads: 2, head_dim: 8 };
+const HEADS: AttentionDims = AttentionDims { heads: 4, kv_heads: 2, head_dim: 8 };
 /// Rows of two texts.
 const LENS: [usize; 2] = [5, 2];
 const WIDTH: usize = 8 * 8;
 
-fn texts(past: usize) -> Texts {
+fn texts(past: usize) -> SequenceLayout {
     let mut first_row = 0;
     let sequences = LENS.map(|len| {
         first_row += len;
@@ -157,17 +157,17 @@ fn texts(past: usize) -> Texts {
     // A turn by one radian a token, the same for every pair.
     let angles = LENS.iter().flat_map(|len| (0..*len).flat_map(|at| [(at + past) as f32; 4]));
     let (sin, cos) = angles.map(f32::sin_cos).unzip();
-    Texts {
+    SequenceLayout {
         sequences: Arc::new(sequences.to_vec()),
-        rows: None,
-        turns: Some(Arc::new(Turns::new(cos, sin))),
+        token_rows: None,
+        rotary_table: Some(Arc::new(RotaryTable::new(cos, sin))),
     }
 }
 
 /// Attention of each text by itself, composed of tensor operations.
-fn plain_attention(qkv: Tensor<2>, texts: &Texts, prompt: &GatedPrompt) -> Tensor<2> {
-    let Heads { heads, kv_heads, head_dim } = HEADS;
-    let turns = texts.turns.as_ref().unwrap();
+fn plain_attention(qkv: Tensor<2>, texts: &SequenceLayout, prompt: &GatedPrompt) -> Tensor<2> {
+    let AttentionDims { heads, kv_heads, head_dim } = HEADS;
+    let turns = texts.rotary_table.as_ref().unwrap();
     let outputs = texts.sequences.iter().map(|sequence| {
         let Sequence { first_row, len, .. } = *sequence;
         let part = |from: usize, count: usize| {
@@ -194,7 +194,7 @@ fn plain_attention(qkv: Tensor<2>, texts: &Texts, prompt: &GatedPrompt) -> Tenso
         let scores = query.clone().matmul(repeat(key).transpose()) / (head_dim as f64).sqrt();
         let mask = Tensor::<2>::ones([len, len], &flex()).triu(1) * -1e30;
         let text = softmax(scores + mask.unsqueeze(), 3).matmul(repeat(value));
-        let out = text + prompt.branch(query);
+        let out = text + prompt.forward(query);
         out.swap_dims(1, 2).reshape([len, heads * head_dim])
     });
     Tensor::cat(outputs.collect(), 0)
@@ -251,17 +251,17 @@ fn attention_with_a_prompt_shared_by_all_texts() {
 
 #[test]
 fn a_cache_goes_on_where_it_stopped() {
-    let whole = Texts {
+    let whole = SequenceLayout {
         sequences: Arc::new(vec![Sequence { first_row: 0, len: 5, past: 0, padding: 0 }]),
-        rows: None,
-        turns: None,
+        token_rows: None,
+        rotary_table: None,
     };
     let qkv = random([5, WIDTH]);
     let expected = attention(qkv.clone(), HEADS, &whole, None, None, None);
     let mut cache = FusedKvCache::new(HEADS, 1, 5);
     let parts = [(0, 3), (3, 1), (4, 1)].map(|(past, len)| {
         let sequences = Arc::new(vec![Sequence { first_row: 0, len, past, padding: 0 }]);
-        let texts = Texts { sequences, rows: None, turns: None };
+        let texts = SequenceLayout { sequences, token_rows: None, rotary_table: None };
         attention(qkv.clone().narrow(0, past, len), HEADS, &texts, None, None, Some(&mut cache))
     });
     assert_close("cached", Tensor::cat(parts.to_vec(), 0), expected, 1e-5);
@@ -276,13 +276,13 @@ fn texts_that_share_rows_get_what_they_would_get_alone() {
     let turns = |positions: &[usize]| {
         let angles = positions.iter().flat_map(|&at| [at as f32; 4]);
         let (sin, cos) = angles.map(f32::sin_cos).unzip();
-        Some(Arc::new(Turns::new(cos, sin)))
+        Some(Arc::new(RotaryTable::new(cos, sin)))
     };
     let positions = [0, 1, 2, 3, 4, 3];
     let each = tokens.iter().map(|&row: &usize| positions[row]).collect::<Vec<_>>();
     let rows = Some(Arc::new(tokens.clone()));
-    let shared = Texts { sequences: sequences.clone(), rows, turns: turns(&positions) };
-    let apart = Texts { sequences, rows: None, turns: turns(&each) };
+    let shared = SequenceLayout { sequences: sequences.clone(), token_rows: rows, rotary_table: turns(&positions) };
+    let apart = SequenceLayout { sequences, token_rows: None, rotary_table: turns(&each) };
     let select = |rows: &[usize]| {
         let rows = rows.iter().map(|&row| row as i64).collect::<Vec<_>>();
         let len = rows.len();

@@ -7,7 +7,7 @@ use burn::tensor::{
     Bool, Device, Tensor, TensorData, module::attention, ops::AttentionModuleOptions,
 };
 
-use kernels::{GatedPrompt, Heads, FusedKvCache, Texts};
+use kernels::{GatedPrompt, AttentionDims, FusedKvCache, SequenceLayout};
 
 use crate::config::BranchPoint;
 use crate::linear::{self, Linear};
@@ -51,9 +51,9 @@ pub struct PromptKv {
 
 /// What all layers of one pass share.
 #[derive(Debug, Clone)]
-pub struct Pass {
+pub struct ForwardContext {
     /// The texts, where attention is fused; rotation and masks are `None` then.
-    pub(crate) texts: Option<Texts>,
+    pub(crate) texts: Option<SequenceLayout>,
     /// `None` where positions are learned.
     pub(crate) rotation: Option<Rotation>,
     /// Embeddings of the positions, `[batch or 1, seq, d_model]`, where they are learned.
@@ -66,7 +66,7 @@ pub struct Pass {
     pub(crate) full_attention_layers: usize,
 }
 
-impl Pass {
+impl ForwardContext {
     fn rotate(&self, heads: Tensor<4>) -> Tensor<4> {
         match &self.rotation {
             Some(rotation) => rotation.apply(heads),
@@ -122,7 +122,7 @@ impl Attention {
         layer: usize,
         residual: Tensor<3>,
         hidden: Tensor<3>,
-        pass: &Pass,
+        pass: &ForwardContext,
         cache: Option<(&mut LayerCache, usize)>,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
@@ -149,7 +149,7 @@ impl Attention {
         &self,
         layer: usize,
         hidden: Tensor<3>,
-        texts: &Texts,
+        texts: &SequenceLayout,
         cache: Option<&mut FusedKvCache>,
         adapter: &dyn Adapter,
     ) -> (Tensor<3>, Option<Tensor<3>>) {
@@ -166,7 +166,7 @@ impl Attention {
         let query = (!outside.is_empty()).then(|| {
             let query = qkv.clone().narrow(1, 0, heads.heads * heads.head_dim);
             let query = query.reshape([batch, seq, heads.heads, heads.head_dim]).swap_dims(1, 2);
-            match &texts.turns {
+            match &texts.rotary_table {
                 Some(turns) => Rotation::of(turns, [batch, seq], &query.device()).apply(query),
                 None => query,
             }
@@ -213,7 +213,7 @@ impl Attention {
         &self,
         layer: usize,
         hidden: Tensor<3>,
-        pass: &Pass,
+        pass: &ForwardContext,
         cache: Option<(&mut LayerCache, usize)>,
         adapter: &dyn Adapter,
     ) -> (Tensor<3>, Option<Tensor<3>>) {
@@ -242,9 +242,9 @@ impl Attention {
         }
     }
 
-    fn heads(&self) -> Heads {
+    fn heads(&self) -> AttentionDims {
         let heads = |linear: &Linear| linear.weight.dims()[0] / self.head_dim;
-        Heads { heads: heads(&self.query), kv_heads: heads(&self.key), head_dim: self.head_dim }
+        AttentionDims { heads: heads(&self.query), kv_heads: heads(&self.key), head_dim: self.head_dim }
     }
 
     /// `[batch, seq, heads * head_dim] -> [batch, heads, seq, head_dim]`
@@ -263,7 +263,7 @@ fn join(heads: Tensor<4>) -> Tensor<3> {
 /// What prompts add to the heads, `[batch, heads, seq, head_dim]` like the query; there is at least
 /// one.
 fn branches(prompts: &[GatedPrompt], query: &Tensor<4>) -> Tensor<4> {
-    let branches = prompts.iter().map(|prompt| prompt.branch(query.clone()));
+    let branches = prompts.iter().map(|prompt| prompt.forward(query.clone()));
     branches.reduce(|sum, branch| sum + branch).expect("there is a prompt")
 }
 

@@ -86,7 +86,7 @@ impl BatchSampler {
     ///
     /// # Panics
     /// If the shapes are not those of the samplers and the vocabulary.
-    pub fn choose(&mut self, logits: Tensor<2>, wanted: &[bool]) -> Result<Vec<u32>> {
+    pub fn sample(&mut self, logits: Tensor<2>, wanted: &[bool]) -> Result<Vec<u32>> {
         let batch = self.samplers.len();
         assert_eq!(logits.dims(), [batch, self.vocab], "logits of another batch");
         assert_eq!(wanted.len(), batch, "rows of another batch");

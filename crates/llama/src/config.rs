@@ -52,7 +52,7 @@ pub struct LlamaConfig {
     /// Kind of every norm.
     pub norm: NormKind,
     /// How a token's place in the text comes in.
-    pub positions: Positions,
+    pub positions: PositionEmbedding,
     /// Kind of every feed-forward.
     pub feed_forward: FeedForwardKind,
     /// Where an adapter's branch joins the attention.
@@ -73,7 +73,7 @@ pub enum NormKind {
 /// How a token's place in the text comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Positions {
+pub enum PositionEmbedding {
     /// Queries and keys are rotated.
     #[default]
     Rotary,
@@ -167,7 +167,7 @@ impl Default for LlamaConfig {
             sliding_window: None,
             full_attention_layers: 0,
             norm: NormKind::default(),
-            positions: Positions::default(),
+            positions: PositionEmbedding::default(),
             feed_forward: FeedForwardKind::default(),
             branch: BranchPoint::default(),
         }
@@ -176,8 +176,8 @@ impl Default for LlamaConfig {
 
 impl LlamaConfig {
     /// Heads of a layer, as attention wants them.
-    pub(crate) fn heads(&self) -> kernels::Heads {
-        kernels::Heads { heads: self.n_heads, kv_heads: self.n_kv_heads, head_dim: self.head_dim }
+    pub(crate) fn heads(&self) -> kernels::AttentionDims {
+        kernels::AttentionDims { heads: self.n_heads, kv_heads: self.n_kv_heads, head_dim: self.head_dim }
     }
 
     /// Checks that the sizes fit together.
@@ -208,7 +208,7 @@ impl LlamaConfig {
                 format!("a divisor of the {} heads", self.n_heads),
             ));
         }
-        if self.positions == Positions::Rotary && !self.head_dim.is_multiple_of(2) {
+        if self.positions == PositionEmbedding::Rotary && !self.head_dim.is_multiple_of(2) {
             return Err(Error::config("head_dim", format!("{}", self.head_dim), "an even number"));
         }
         if !(self.norm_eps.is_finite() && self.norm_eps > 0.0) {

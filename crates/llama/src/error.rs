@@ -137,14 +137,14 @@ pub enum Error {
         reason: String,
     },
     /// More tokens than the model or the decoding state has room for.
-    #[error("{asked} tokens do not fit: {what} has room for {room}")]
-    TooLong {
+    #[error("{asked} tokens do not fit: {what} has room for {capacity}")]
+    SequenceTooLong {
         /// Tokens asked for.
         asked: usize,
         /// What is too small.
         what: &'static str,
         /// Its size.
-        room: usize,
+        capacity: usize,
     },
     /// A prompt without a token, for a model that has no token to start a text with.
     #[error("prompt {row} is empty, and the model has no token that starts a text")]
@@ -247,8 +247,8 @@ impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
             Self::NotAModel { .. } => Advice::GiveModel,
-            Self::Read { source, .. } => return Advice::reading(source),
-            Self::Write { source, .. } => return Advice::writing(source),
+            Self::Read { source, .. } => return Advice::for_read_error(source),
+            Self::Write { source, .. } => return Advice::for_write_error(source),
             Self::Format { .. } => {
                 "the file may be cut short or damaged: fetch or copy it again".into()
             }
@@ -265,7 +265,7 @@ impl Diagnostic for Error {
             Self::NonFiniteLogits { .. } => Advice::WiderPrecision,
             Self::Precision { .. } => Advice::OtherPrecision,
             Self::Device { .. } => Advice::ReduceMemory,
-            Self::TooLong { .. } => "shorten the prompt or ask for fewer new tokens".into(),
+            Self::SequenceTooLong { .. } => "shorten the prompt or ask for fewer new tokens".into(),
             Self::Hub { .. } => {
                 "check the repository id and the network; HF_TOKEN opens private repositories"
                     .into()

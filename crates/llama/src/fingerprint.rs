@@ -21,7 +21,7 @@ use crate::seam::LinearName;
 
 /// What fixes the shapes of everything that can be adapted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sizes {
+pub struct ModelShape {
     /// Family of the model.
     pub architecture: &'static Architecture,
     /// Decoder layers.
@@ -42,7 +42,7 @@ pub struct Sizes {
     pub gated: bool,
 }
 
-impl From<&LlamaConfig> for Sizes {
+impl From<&LlamaConfig> for ModelShape {
     fn from(config: &LlamaConfig) -> Self {
         let LlamaConfig { n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, .. } = *config;
         let LlamaConfig { architecture, vocab_size, feed_forward, .. } = *config;
@@ -61,7 +61,7 @@ impl From<&LlamaConfig> for Sizes {
     }
 }
 
-impl Sizes {
+impl ModelShape {
     /// Rows and columns of a linear layer's weight, `[out, in]`.
     pub fn linear_shape(&self, name: LinearName) -> [usize; 2] {
         let (query, kv) = (self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim);
@@ -81,14 +81,14 @@ impl Sizes {
     /// As [`LlamaConfig::validate`].
     pub fn validate(&self) -> Result<()> {
         let Self { n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, vocab_size, .. } = *self;
-        let base = self.architecture.base();
+        let base = self.architecture.defaults();
         let max_positions = base.max_positions.max(1);
         let sizes = LlamaConfig { n_layers, n_heads, n_kv_heads, head_dim, d_model, ..base };
         LlamaConfig { d_ff, vocab_size, max_positions, ..sizes }.validate()
     }
 
     /// Whether a layer has a linear layer of this name; the head's layer is the number of layers.
-    pub fn has(&self, layer: usize, name: LinearName) -> bool {
+    pub fn has_linear(&self, layer: usize, name: LinearName) -> bool {
         match name {
             LinearName::Head => layer == self.n_layers,
             LinearName::Gate => layer < self.n_layers && self.gated,
@@ -101,7 +101,7 @@ impl Sizes {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// Shapes.
-    pub sizes: Sizes,
+    pub sizes: ModelShape,
     /// Hash of every norm weight, rounded to bf16.
     pub norms: String,
     /// What the first layer's query projection and the last layer's downward projection make of a
@@ -163,7 +163,7 @@ impl Fingerprint {
     /// What differs between two models, or nothing if they are the same but for precision.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        let pairs = |sizes: &Sizes| {
+        let pairs = |sizes: &ModelShape| {
             [
                 ("layers", sizes.n_layers),
                 ("heads", sizes.n_heads),
@@ -232,7 +232,7 @@ mod tests {
             tied_head: true,
             ..LlamaConfig::default()
         };
-        weights::random(config, &testing::flex()).unwrap()
+        weights::random_init(config, &testing::flex()).unwrap()
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub enum FinishReason {
 
 /// What one step did to one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum StepOutput {
     /// It grew by this token.
     Token(u32),
     /// It has ended, now or before.
@@ -75,7 +75,7 @@ pub struct Completion {
     /// The new tokens, without the stop token.
     pub tokens: Vec<u32>,
     /// Why there are no more.
-    pub finish: FinishReason,
+    pub finish_reason: FinishReason,
     /// Time of the pass over the prompts of the whole batch, to the first token.
     pub seconds_prompt: f64,
     /// Time from the first token to the row's end.
@@ -117,16 +117,16 @@ pub fn generate(
     let mut tokens = vec![Vec::new(); prompts.len()];
     for steps in generator.by_ref() {
         for (tokens, step) in tokens.iter_mut().zip(steps?) {
-            if let Step::Token(token) = step {
+            if let StepOutput::Token(token) = step {
                 tokens.push(token);
             }
         }
     }
     let completions = tokens.into_iter().enumerate().map(|(row, tokens)| Completion {
         tokens,
-        finish: generator.finish_reason(row).expect("the generator ran to the end"),
-        seconds_prompt: generator.seconds_prompt(),
-        seconds_decode: generator.seconds_decode(row),
+        finish_reason: generator.finish_reason(row).expect("the generator ran to the end"),
+        seconds_prompt: generator.prefill_seconds(),
+        seconds_decode: generator.decode_seconds(row),
     });
     Ok(completions.collect())
 }

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::choose::BatchSampler;
 use crate::error::{Error, Result};
-use crate::generate::{FinishReason, GenerationConfig, Request, Step};
+use crate::generate::{FinishReason, GenerationConfig, Request, StepOutput};
 use crate::model::Llama;
 use crate::sample::Sampler;
 use crate::seam::Adapter;
@@ -103,7 +103,7 @@ impl<'a> Generator<'a> {
             }
             if prompt.len() > context {
                 let what = "the model's context";
-                return Err(Error::TooLong { asked: prompt.len(), what, room: context });
+                return Err(Error::SequenceTooLong { asked: prompt.len(), what, capacity: context });
             }
             let mut sampler = Sampler::new(config.sampling, stream(index as u64))?;
             sampler.observe(&prompt);
@@ -152,18 +152,18 @@ impl<'a> Generator<'a> {
     }
 
     /// Seconds of the pass over the prompts, up to the first token; 0 before it.
-    pub fn seconds_prompt(&self) -> f64 {
+    pub fn prefill_seconds(&self) -> f64 {
         self.seconds_prompt.unwrap_or(0.0)
     }
 
     /// Seconds from a row's first token to its latest; what the caller does between the steps does
     /// not count.
-    pub fn seconds_decode(&self, row: usize) -> f64 {
-        (self.rows[row].seconds - self.seconds_prompt()).max(0.0)
+    pub fn decode_seconds(&self, row: usize) -> f64 {
+        (self.rows[row].seconds - self.prefill_seconds()).max(0.0)
     }
 
     /// Ends a row early: its text holds a stop string, or nobody reads it any more.
-    pub fn finish(&mut self, row: usize, reason: FinishReason) {
+    pub fn stop_row(&mut self, row: usize, reason: FinishReason) {
         self.rows[row].finish.get_or_insert(reason);
     }
 
@@ -171,7 +171,7 @@ impl<'a> Generator<'a> {
         self.rows.iter().all(|row| row.finish.is_some())
     }
 
-    fn step(&mut self) -> Result<Vec<Step>> {
+    fn step(&mut self) -> Result<Vec<StepOutput>> {
         // A row that used up its room at the step before is told so without another pass.
         for row in &mut self.rows {
             if row.room == 0 {
@@ -182,7 +182,7 @@ impl<'a> Generator<'a> {
             let begin = Instant::now();
             let logits = self.pass()?;
             let wanted = self.rows.iter().map(|row| row.finish.is_none()).collect::<Vec<_>>();
-            let tokens = self.chooser.choose(logits, &wanted)?;
+            let tokens = self.chooser.sample(logits, &wanted)?;
             for ((row, input), token) in self.rows.iter_mut().zip(&mut self.input).zip(tokens) {
                 *input = vec![row.take(token).unwrap_or(FILLER)];
             }
@@ -193,8 +193,8 @@ impl<'a> Generator<'a> {
             }
         }
         let steps = self.rows.iter().zip(&self.input).map(|(row, input)| match row.finish {
-            Some(reason) => Step::Finished(reason),
-            None => Step::Token(input[0]),
+            Some(reason) => StepOutput::Finished(reason),
+            None => StepOutput::Token(input[0]),
         });
         Ok(steps.collect())
     }
@@ -226,7 +226,7 @@ impl Row {
 }
 
 impl Iterator for Generator<'_> {
-    type Item = Result<Vec<Step>>;
+    type Item = Result<Vec<StepOutput>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
-use kernels::{Sequence, Texts};
+use kernels::{Sequence, SequenceLayout};
 
-use crate::attention::Pass;
+use crate::attention::ForwardContext;
 use crate::error::Result;
 use crate::model::Llama;
 
@@ -16,9 +16,9 @@ pub struct PackedBatch {
     /// `[1, rows]`, or `[texts, longest]`.
     pub tokens: Tensor<2, Int>,
     /// What all layers share.
-    pub pass: Pass,
+    pub context: ForwardContext,
     /// The row of each token of each text, counted through all rows of `tokens`.
-    pub rows: Vec<Vec<usize>>,
+    pub token_rows: Vec<Vec<usize>>,
 }
 
 impl Llama {
@@ -50,8 +50,8 @@ impl Llama {
                 let first = index * longest;
                 (first..first + text.len()).collect()
             });
-            let pass = self.pass(texts.len(), longest)?;
-            return Ok(PackedBatch { tokens, pass, rows: rows.collect() });
+            let pass = self.forward_context(texts.len(), longest)?;
+            return Ok(PackedBatch { tokens, context: pass, token_rows: rows.collect() });
         }
         let Shared { tokens, positions, rows } = Shared::new(texts, sharing);
         let mut next = 0;
@@ -59,13 +59,13 @@ impl Llama {
             next += text.len();
             Sequence { first_row: next - text.len(), len: text.len(), past: 0, padding: 0 }
         });
-        let texts = Texts {
+        let texts = SequenceLayout {
             sequences: Arc::new(sequences.collect()),
-            turns: self.turns(positions.iter().copied()),
-            rows: (tokens.len() < next).then(|| Arc::new(rows.concat())),
+            rotary_table: self.turns(positions.iter().copied()),
+            token_rows: (tokens.len() < next).then(|| Arc::new(rows.concat())),
         };
         let tokens = self.tokens(&[tokens])?;
-        Ok(PackedBatch { tokens, pass: self.fused_context(texts, &[positions]), rows })
+        Ok(PackedBatch { tokens, context: self.fused_context(texts, &[positions]), token_rows: rows })
     }
 
     /// Rows that [`pack`](Self::pack) makes of some texts.
@@ -83,14 +83,14 @@ pub enum PrefixSharing {
     /// All of them: the adapter is the same for all.
     All,
     /// Those with the same number, one for each text: their adapters are equal.
-    Within(Vec<usize>),
+    Groups(Vec<usize>),
 }
 
 impl PrefixSharing {
     fn group(&self, text: usize) -> usize {
         match self {
             Self::All => 0,
-            Self::Within(groups) => groups[text],
+            Self::Groups(groups) => groups[text],
         }
     }
 }
@@ -151,6 +151,6 @@ mod tests {
             positions: vec![0, 1, 0, 1, 2, 1],
             rows: vec![vec![0, 1], vec![2, 3, 4], vec![0, 5]],
         };
-        assert_eq!(Shared::new(&texts, &PrefixSharing::Within(vec![4, 2, 4])), expected);
+        assert_eq!(Shared::new(&texts, &PrefixSharing::Groups(vec![4, 2, 4])), expected);
     }
 }

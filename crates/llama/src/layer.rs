@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use crate::attention::{Attention, Pass};
+use crate::attention::{Attention, ForwardContext};
 use crate::feed_forward::FeedForward;
 use crate::linear::Linear;
 use crate::norm::Norm;
@@ -30,7 +30,7 @@ impl Layer {
         &self,
         index: usize,
         hidden: Tensor<3>,
-        pass: &Pass,
+        pass: &ForwardContext,
         cache: Option<(&mut LayerCache, usize)>,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {

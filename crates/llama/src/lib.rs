@@ -77,18 +77,18 @@ mod weight;
 pub mod weights;
 
 pub use architecture::Architecture;
-pub use attention::{Pass, PromptKv};
+pub use attention::{ForwardContext, PromptKv};
 pub use chat_template::{ChatTemplate, Message};
 pub use choose::BatchSampler;
 pub use config::{
-    BranchPoint, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
+    BranchPoint, FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding, RopeConfig, RopeScaling,
 };
 pub use detokenizer::Detokenizer;
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use feed_forward::gelu;
-pub use fingerprint::{Fingerprint, Sizes};
-pub use generate::{Completion, FinishReason, GenerationConfig, Request, Step, generate};
+pub use fingerprint::{Fingerprint, ModelShape};
+pub use generate::{Completion, FinishReason, GenerationConfig, Request, StepOutput, generate};
 pub use generator::Generator;
 pub use kernels::GatedPrompt;
 pub use laid_out::{PackedBatch, PrefixSharing};

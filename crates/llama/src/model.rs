@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kernels::{Sequence, Texts, Turns, is_fused};
+use kernels::{Sequence, SequenceLayout, RotaryTable, is_fused};
 
-use crate::attention::{Pass, causal_mask};
-use crate::config::{LlamaConfig, Positions};
+use crate::attention::{ForwardContext, causal_mask};
+use crate::config::{LlamaConfig, PositionEmbedding};
 use crate::error::{Error, Result};
 use crate::laid_out::PackedBatch;
 use crate::layer::Layer;
@@ -111,12 +111,12 @@ impl Llama {
     ///
     /// # Shapes
     /// - output: as the tokens of `texts`, with `d_model` behind, f32
-    pub fn run(&self, texts: &PackedBatch, adapter: &dyn Adapter) -> Tensor<3> {
-        let mut hidden = self.embed(texts.tokens.clone(), &texts.pass);
+    pub fn forward_packed(&self, texts: &PackedBatch, adapter: &dyn Adapter) -> Tensor<3> {
+        let mut hidden = self.embed(texts.tokens.clone(), &texts.context);
         for index in 0..self.layers.len() {
-            hidden = self.layer(index, hidden, &texts.pass, adapter);
+            hidden = self.layer(index, hidden, &texts.context, adapter);
         }
-        self.finish(hidden, adapter)
+        self.final_norm(hidden, adapter)
     }
 
     /// Runs the model over new tokens and gives the normed hidden states behind its last layer.
@@ -145,7 +145,7 @@ impl Llama {
         if let Some(state) = state {
             state.advance(seq);
         }
-        Ok(self.finish(hidden, adapter))
+        Ok(self.final_norm(hidden, adapter))
     }
 
     /// What goes into the first layer.
@@ -156,7 +156,7 @@ impl Llama {
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, d_model]`, f32
-    pub fn embed(&self, tokens: Tensor<2, Int>, pass: &Pass) -> Tensor<3> {
+    pub fn embed(&self, tokens: Tensor<2, Int>, pass: &ForwardContext) -> Tensor<3> {
         let [batch, seq] = tokens.dims();
         let flat = tokens.reshape([batch * seq]);
         let hidden = self.embedding.select(flat).reshape([batch, seq, self.config.d_model]);
@@ -170,7 +170,7 @@ impl Llama {
     ///
     /// # Errors
     /// [`Error::TooLong`] if `seq` passes the model's context.
-    pub fn pass(&self, batch: usize, seq: usize) -> Result<Pass> {
+    pub fn forward_context(&self, batch: usize, seq: usize) -> Result<ForwardContext> {
         self.pass_after(batch, seq, None)
     }
 
@@ -182,7 +182,7 @@ impl Llama {
         &self,
         index: usize,
         hidden: Tensor<3>,
-        pass: &Pass,
+        pass: &ForwardContext,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
         self.layers[index].forward(index, hidden, pass, None, adapter)
@@ -192,7 +192,7 @@ impl Llama {
     ///
     /// # Shapes
     /// - `hidden` and output: `[batch, seq, d_model]`, f32
-    pub fn finish(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
+    pub fn final_norm(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
         let instead = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
         self.norm.forward(hidden, instead)
     }
@@ -228,7 +228,7 @@ impl Llama {
     }
 
     /// Rotation, positions and masks of the next `seq` tokens.
-    fn pass_after(&self, batch: usize, seq: usize, state: Option<&KvCache>) -> Result<Pass> {
+    fn pass_after(&self, batch: usize, seq: usize, state: Option<&KvCache>) -> Result<ForwardContext> {
         let positions = self.places(batch, seq, state)?;
         if self.is_fused() {
             let sequence = |row: usize| Sequence {
@@ -240,14 +240,14 @@ impl Llama {
             let sequences = (0..batch).map(sequence).collect::<Vec<_>>();
             let rows = batch * seq;
             let turns = self.turns(positions.iter().flatten().copied().cycle().take(rows));
-            let texts = Texts { sequences: Arc::new(sequences), rows: None, turns };
+            let texts = SequenceLayout { sequences: Arc::new(sequences), token_rows: None, rotary_table: turns };
             return Ok(self.fused_context(texts, &positions));
         }
         let device = self.device().without_autodiff();
         let (past, padding) = state.map_or((0, &[0][..]), |state| (state.len(), state.padding()));
         let mask = |window| causal_mask(padding, past, seq, window, &device);
-        let rotary = self.config.positions == Positions::Rotary;
-        Ok(Pass {
+        let rotary = self.config.positions == PositionEmbedding::Rotary;
+        Ok(ForwardContext {
             texts: None,
             rotation: rotary.then(|| Rotary::new(&self.config).at(&positions, &device)),
             positions: self.positions.as_ref().map(|table| self.learned(table, &positions)),
@@ -258,8 +258,8 @@ impl Llama {
     }
 
     /// A pass for fused attention; `positions` are those of all rows, or one list for each text.
-    pub(crate) fn fused_context(&self, texts: Texts, positions: &[Vec<usize>]) -> Pass {
-        Pass {
+    pub(crate) fn fused_context(&self, texts: SequenceLayout, positions: &[Vec<usize>]) -> ForwardContext {
+        ForwardContext {
             texts: Some(texts),
             rotation: None,
             positions: self.positions.as_ref().map(|table| self.learned(table, positions)),
@@ -270,15 +270,15 @@ impl Llama {
     }
 
     /// The turns of rows at `positions`, where positions turn queries and keys.
-    pub(crate) fn turns(&self, positions: impl Iterator<Item = usize>) -> Option<Arc<Turns>> {
-        let rotary = self.config.positions == Positions::Rotary;
+    pub(crate) fn turns(&self, positions: impl Iterator<Item = usize>) -> Option<Arc<RotaryTable>> {
+        let rotary = self.config.positions == PositionEmbedding::Rotary;
         rotary.then(|| Arc::new(Rotary::new(&self.config).turns(positions)))
     }
 
     pub(crate) fn check_context_length(&self, seq: usize) -> Result<()> {
         let room = self.config.max_positions;
         if seq > room {
-            return Err(Error::TooLong { asked: seq, what: "the model's context", room });
+            return Err(Error::SequenceTooLong { asked: seq, what: "the model's context", capacity: room });
         }
         Ok(())
     }
@@ -308,10 +308,10 @@ impl Llama {
         let past = state.len();
         assert_eq!(state.padding().len(), batch, "the state was made for another batch");
         if past + seq > state.capacity() {
-            return Err(Error::TooLong {
+            return Err(Error::SequenceTooLong {
                 asked: past + seq,
                 what: "the decoding state",
-                room: state.capacity(),
+                capacity: state.capacity(),
             });
         }
         let padding = state.padding();

@@ -3,7 +3,7 @@
 //! The pairs are `(i, i + head_dim / 2)`, Hugging Face's layout.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use kernels::Turns;
+use kernels::RotaryTable;
 
 use crate::config::{LlamaConfig, RopeScaling};
 
@@ -47,7 +47,7 @@ impl Rotary {
     }
 
     /// The turns of positions, one row after the other, for fused attention.
-    pub fn turns(&self, positions: impl Iterator<Item = usize>) -> Turns {
+    pub fn turns(&self, positions: impl Iterator<Item = usize>) -> RotaryTable {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for position in positions {
             for frequency in &self.frequencies {
@@ -56,7 +56,7 @@ impl Rotary {
                 sin.push(s);
             }
         }
-        Turns::new(cos, sin)
+        RotaryTable::new(cos, sin)
     }
 }
 
@@ -90,7 +90,7 @@ fn scale(frequency: f32, index: usize, scaling: &RopeScaling) -> f32 {
 
 impl Rotation {
     /// The rotation of as many turns as there are rows.
-    pub(crate) fn of(turns: &Turns, [batch, seq]: [usize; 2], device: &Device) -> Self {
+    pub(crate) fn of(turns: &RotaryTable, [batch, seq]: [usize; 2], device: &Device) -> Self {
         let table = |half: &[f32]| {
             let width = half.len() / (batch * seq);
             let data = TensorData::new(half.to_vec(), [batch, 1, seq, width]);

@@ -50,10 +50,10 @@ impl KvCache {
     ) -> Result<Self> {
         let longest = capacity - padding.iter().copied().min().unwrap_or(0).min(capacity);
         if longest > config.max_positions {
-            return Err(Error::TooLong {
+            return Err(Error::SequenceTooLong {
                 asked: longest,
                 what: "the model's context",
-                room: config.max_positions,
+                capacity: config.max_positions,
             });
         }
         Ok(Self::with_capacity(config, padding, capacity, device))

@@ -2,7 +2,7 @@
 
 use crate::detokenizer::Detokenizer;
 use crate::error::Result;
-use crate::generate::{FinishReason, Step};
+use crate::generate::{FinishReason, StepOutput};
 use crate::generator::Generator;
 use crate::stop_strings::StopStrings;
 use crate::tokenizer::Tokenizer;
@@ -39,7 +39,7 @@ impl<'t> TextStream<'t> {
     }
 
     /// Whether a stop string came: nothing that follows belongs to the text.
-    pub fn stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.stop.found()
     }
 }
@@ -95,12 +95,12 @@ impl<'a> TextGenerator<'a> {
 
     /// Seconds of the pass over the prompt; 0 before the first piece.
     pub fn seconds_prompt(&self) -> f64 {
-        self.generator.seconds_prompt()
+        self.generator.prefill_seconds()
     }
 
     /// Seconds from the first token to the latest.
     pub fn seconds_decode(&self) -> f64 {
-        self.generator.seconds_decode(0)
+        self.generator.decode_seconds(0)
     }
 
     /// What the next token, or the end, makes certain.
@@ -111,16 +111,16 @@ impl<'a> TextGenerator<'a> {
         };
         let [step] = steps?[..] else { unreachable!("the generator has one row") };
         match step {
-            Step::Token(token) => {
+            StepOutput::Token(token) => {
                 self.tokens += 1;
                 let piece = self.text.push(token)?;
-                if self.text.stopped() {
+                if self.text.is_stopped() {
                     self.done = true;
-                    self.generator.finish(0, FinishReason::Stop);
+                    self.generator.stop_row(0, FinishReason::Stop);
                 }
                 Ok(piece)
             }
-            Step::Finished(_reason) => {
+            StepOutput::Finished(_reason) => {
                 self.done = true;
                 self.text.finish()
             }

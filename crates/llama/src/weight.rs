@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use kernels::{QuantizedMatrix, PackedWeight, is_fused, linears};
 
-use crate::quantised::{Blocks, BlockOffset, Quantised};
+use crate::quantised::{Blocks, BlockOffset, QuantisedWeight};
 
 /// A matrix of a model, `[rows, columns]`.
 #[derive(Module, Debug)]
@@ -15,7 +15,7 @@ pub enum Weight {
     /// In any precision, laid out for the fused products of CPUs. Frozen: it is no parameter.
     Packed(PackedWeight),
     /// In 8 or 4 bits, for other devices. Frozen as well.
-    Quantised(Quantised),
+    Quantised(QuantisedWeight),
 }
 
 impl From<Tensor<2>> for Weight {
@@ -53,11 +53,11 @@ impl Weight {
             quants: &blocks.quants,
             scales: &blocks.scales,
             mins,
-            zero,
+            zero_point: zero,
             bits: blocks.bits.count(),
             block_len: blocks.block_len,
         };
-        Self::Packed(PackedWeight::from_blocks(&matrix, blocks.shape, device))
+        Self::Packed(PackedWeight::from_quantized(&matrix, blocks.shape, device))
     }
 
     /// The same matrix as a parameter, which can learn; a quantised one in f32.

@@ -63,7 +63,7 @@ impl Golden {
     }
 
     /// The rows of an int64 matrix.
-    pub fn rows(&self, name: &str) -> Vec<Vec<i64>> {
+    pub fn int_rows(&self, name: &str) -> Vec<Vec<i64>> {
         let (shape, values) = self.ints(name);
         values.chunks(shape[1]).map(<[i64]>::to_vec).collect()
     }

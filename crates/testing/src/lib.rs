@@ -117,7 +117,7 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// A list's whole numbers.
 #[expect(clippy::disallowed_methods, reason = "tests may wait for a device")]
-pub fn numbers(tensor: Tensor<1, Int>) -> Vec<i64> {
+pub fn int_values(tensor: Tensor<1, Int>) -> Vec<i64> {
     tensor.into_data().iter::<i64>().collect()
 }
 

@@ -21,20 +21,21 @@ pub(crate) const Z95: f64 = 1.959_963_984_540_054;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Rows answered with the wanted answer.
-    pub right: usize,
+    #[serde(rename = "right")]
+    pub correct: usize,
     /// Rows asked.
     pub rows: usize,
 }
 
 impl Accuracy {
     /// Counts the rows that are right.
-    pub fn of(right: &[bool]) -> Self {
-        Self { right: right.iter().filter(|&&right| right).count(), rows: right.len() }
+    pub fn from_correct(right: &[bool]) -> Self {
+        Self { correct: right.iter().filter(|&&right| right).count(), rows: right.len() }
     }
 
     /// Share of right answers, 0 to 1; 0 where no row was asked.
-    pub fn share(&self) -> f64 {
-        self.right as f64 / self.rows.max(1) as f64
+    pub fn fraction(&self) -> f64 {
+        self.correct as f64 / self.rows.max(1) as f64
     }
 
     /// Wilson's interval: where the share of a great many such rows lies, with 95 % confidence.
@@ -42,18 +43,18 @@ impl Accuracy {
     ///
     /// Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference,
     /// Journal of the American Statistical Association 22 (1927).
-    pub fn interval(&self) -> (f64, f64) {
+    pub fn wilson_interval(&self) -> (f64, f64) {
         if self.rows == 0 {
             return (0.0, 1.0);
         }
-        let (rows, share) = (self.rows as f64, self.share());
+        let (rows, share) = (self.rows as f64, self.fraction());
         let spread = Z95 * Z95 / rows;
         let centre = (share + spread / 2.0) / (1.0 + spread);
         let variance = share * (1.0 - share) / rows + spread / (4.0 * rows);
         let half = Z95 * variance.sqrt() / (1.0 + spread);
         // At no or all right the limit is exact; rounding would leave it beside.
-        let low = if self.right == 0 { 0.0 } else { centre - half };
-        let high = if self.right == self.rows { 1.0 } else { centre + half };
+        let low = if self.correct == 0 { 0.0 } else { centre - half };
+        let high = if self.correct == self.rows { 1.0 } else { centre + half };
         (low, high)
     }
 }
@@ -63,7 +64,7 @@ impl Accuracy {
 ///
 /// # Panics
 /// If there is not one `right` for each row.
-pub fn by_tag(rows: &[Instruction], right: &[bool]) -> Vec<(String, Accuracy)> {
+pub fn accuracy_by_tag(rows: &[Instruction], right: &[bool]) -> Vec<(String, Accuracy)> {
     assert_eq!(rows.len(), right.len(), "one `right` a row");
     let mut groups: Vec<(String, Accuracy)> = Vec::new();
     for (row, &right) in rows.iter().zip(right) {
@@ -74,7 +75,7 @@ pub fn by_tag(rows: &[Instruction], right: &[bool]) -> Vec<(String, Accuracy)> {
             });
             let found = &mut groups[at].1;
             found.rows += 1;
-            found.right += usize::from(right);
+            found.correct += usize::from(right);
         }
     }
     let place = |tag: &str| SCIENCE_QA_TAGS.iter().position(|known| *known == tag);
@@ -97,23 +98,23 @@ mod tests {
     fn the_interval_is_wilsons() {
         // The two shares p with |8/10 - p| = z sqrt(p (1 - p) / 10), and the same for 3612 of 4241,
         // found by halving an interval, in Python.
-        assert_close(Accuracy { right: 8, rows: 10 }.interval(), (0.490_162, 0.943_318));
-        assert_close(Accuracy { right: 3612, rows: 4241 }.interval(), (0.840_671, 0.862_064));
+        assert_close(Accuracy { correct: 8, rows: 10 }.wilson_interval(), (0.490_162, 0.943_318));
+        assert_close(Accuracy { correct: 3612, rows: 4241 }.wilson_interval(), (0.840_671, 0.862_064));
     }
 
     #[test]
     fn all_right_or_none_leave_one_side_open() {
         // With all of n right the lower limit is n / (n + z^2): 10 / 13.841459.
-        assert_close(Accuracy { right: 10, rows: 10 }.interval(), (0.722_467, 1.0));
-        assert_close(Accuracy { right: 0, rows: 10 }.interval(), (0.0, 0.277_533));
-        assert_eq!(Accuracy { right: 10, rows: 10 }.interval().1, 1.0);
-        assert_eq!(Accuracy { right: 0, rows: 10 }.interval().0, 0.0);
+        assert_close(Accuracy { correct: 10, rows: 10 }.wilson_interval(), (0.722_467, 1.0));
+        assert_close(Accuracy { correct: 0, rows: 10 }.wilson_interval(), (0.0, 0.277_533));
+        assert_eq!(Accuracy { correct: 10, rows: 10 }.wilson_interval().1, 1.0);
+        assert_eq!(Accuracy { correct: 0, rows: 10 }.wilson_interval().0, 0.0);
     }
 
     #[test]
     fn without_rows_nothing_is_known() {
-        let none = Accuracy::of(&[]);
-        assert_eq!((none.share(), none.interval()), (0.0, (0.0, 1.0)));
+        let none = Accuracy::from_correct(&[]);
+        assert_eq!((none.fraction(), none.wilson_interval()), (0.0, (0.0, 1.0)));
     }
 
     fn tagged(tags: &[&str]) -> Instruction {
@@ -124,15 +125,15 @@ mod tests {
     #[test]
     fn a_row_counts_for_each_of_its_tags() {
         let rows = [tagged(&["dark", "far"]), tagged(&["bright", "far"]), tagged(&[])];
-        let found = by_tag(&rows, &[true, false, true]);
+        let found = accuracy_by_tag(&rows, &[true, false, true]);
         let wanted = [("dark", 1, 1), ("far", 1, 2), ("bright", 0, 1)];
-        assert_eq!(found, wanted.map(|(tag, right, rows)| (tag.into(), Accuracy { right, rows })));
+        assert_eq!(found, wanted.map(|(tag, right, rows)| (tag.into(), Accuracy { correct: right, rows })));
     }
 
     #[test]
     fn scienceqas_tags_stand_in_its_own_order() {
         let names = |rows: &[Instruction]| {
-            by_tag(rows, &vec![true; rows.len()])
+            accuracy_by_tag(rows, &vec![true; rows.len()])
                 .into_iter()
                 .map(|(tag, _)| tag)
                 .collect::<Vec<_>>()

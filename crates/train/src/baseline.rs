@@ -35,7 +35,7 @@ impl<'a> Counts<'a> {
 /// let right = majority(&train, &[row("Is it dark?", "no"), row("How many?", "3")]);
 /// assert_eq!(Accuracy::of(&right).share(), 0.5);
 /// ```
-pub fn majority(train: &[Instruction], rows: &[Instruction]) -> Vec<bool> {
+pub fn majority_baseline(train: &[Instruction], rows: &[Instruction]) -> Vec<bool> {
     let mut by_instruction: HashMap<&str, Counts> = HashMap::new();
     let mut by_tags: HashMap<&[String], Counts> = HashMap::new();
     let mut overall = Counts::default();
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_same_question_counts_before_the_same_tags() {
         let asked = |instruction: &str, tag: &str, output: &str| {
-            majority(&train(), &[row(instruction, tag, output)])[0]
+            majority_baseline(&train(), &[row(instruction, tag, output)])[0]
         };
         assert!(asked("Is it dark?", "count", "no"));
         assert!(asked("How many?", "count", "3"));
@@ -107,14 +107,14 @@ mod tests {
     fn of_equally_common_answers_the_first_is_taken() {
         let train = ["b", "c", "a", "c", "b"].map(|answer| row("x", "y", answer));
         let rows = ["a", "b", "c"].map(|answer| row("x", "y", answer));
-        assert_eq!(majority(&train, &rows), [false, true, false]);
+        assert_eq!(majority_baseline(&train, &rows), [false, true, false]);
         assert_eq!(global_majority_baseline(&train, &rows), [false, true, false]);
     }
 
     #[test]
     fn without_training_rows_nothing_is_right() {
         let rows = [row("x", "y", "")];
-        assert_eq!(majority(&[], &rows), [false]);
+        assert_eq!(majority_baseline(&[], &rows), [false]);
         assert_eq!(global_majority_baseline(&[], &rows), [false]);
     }
 }

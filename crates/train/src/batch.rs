@@ -54,7 +54,7 @@ impl Batch {
     pub(crate) fn sharing(&self) -> PrefixSharing {
         let first = |image| self.images.iter().position(|other| other == image).unwrap_or(0);
         let groups = self.images.iter().map(first).collect::<Vec<_>>();
-        if groups.iter().all(|&group| group == 0) { PrefixSharing::All } else { PrefixSharing::Within(groups) }
+        if groups.iter().all(|&group| group == 0) { PrefixSharing::All } else { PrefixSharing::Groups(groups) }
     }
 
     /// Labels in the batch.
@@ -99,7 +99,7 @@ pub struct ExampleSampler {
     /// Examples of a batch.
     pub batch_size: usize,
     /// Batches of a step.
-    pub accumulate: usize,
+    pub gradient_accumulation_steps: usize,
     /// Seed of the shuffling.
     pub seed: u64,
     /// Whether each epoch has an order of its own; without it all have that of the examples.
@@ -109,12 +109,12 @@ pub struct ExampleSampler {
 impl ExampleSampler {
     /// Steps of an epoch; the last may be smaller than the others.
     pub fn steps_per_epoch(&self) -> usize {
-        self.n_examples.div_ceil(self.batch_size.saturating_mul(self.accumulate))
+        self.n_examples.div_ceil(self.batch_size.saturating_mul(self.gradient_accumulation_steps))
     }
 
     /// Indices of the examples of one step, batch by batch. Each epoch shuffles anew, and takes
     /// every example once.
-    pub fn step(&self, step: usize) -> Vec<Vec<usize>> {
+    pub fn step_batches(&self, step: usize) -> Vec<Vec<usize>> {
         self.steps_from(step, &[]).next().expect("there is always another epoch")
     }
 
@@ -127,7 +127,7 @@ impl ExampleSampler {
         groups: &[usize],
     ) -> impl Iterator<Item = Vec<Vec<usize>>> {
         let steps = self.steps_per_epoch();
-        let size = self.batch_size.saturating_mul(self.accumulate);
+        let size = self.batch_size.saturating_mul(self.gradient_accumulation_steps);
         let (first, within) = (step / steps, step % steps);
         let epochs = (first..).flat_map(move |epoch| {
             let order = together(self.epoch(epoch), groups);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn examples_of_a_group_come_one_behind_the_other() {
         assert_eq!(together(vec![4, 0, 3, 1, 2], &[7, 5, 7, 5, 6]), [4, 0, 2, 3, 1]);
-        let order = ExampleSampler { n_examples: 6, batch_size: 2, accumulate: 1, seed: 5, shuffle: true };
+        let order = ExampleSampler { n_examples: 6, batch_size: 2, gradient_accumulation_steps: 1, seed: 5, shuffle: true };
         let groups = [0, 1, 2, 0, 1, 2];
         let steps = order.steps_from(0, &groups).take(6).collect::<Vec<_>>();
         let from_step =
@@ -193,15 +193,15 @@ mod tests {
         let batch = Batch::new(&[&example(&[5, 6, 7], 1), &example(&[8, 9], 1)]);
         let (places, labels) = batch.labels(&[vec![0, 1], vec![2]], &testing::flex());
         assert_eq!(batch.inputs(), [&[5, 6][..], &[8]]);
-        assert_eq!(testing::numbers(places), [0, 1, 2]);
-        assert_eq!(testing::numbers(labels), [6, 7, 9]);
+        assert_eq!(testing::int_values(places), [0, 1, 2]);
+        assert_eq!(testing::int_values(labels), [6, 7, 9]);
         assert_eq!(batch.n_labels(), 3);
     }
 
     #[test]
     fn without_shuffling_every_epoch_has_the_order_of_the_examples() {
-        let order = ExampleSampler { n_examples: 4, batch_size: 3, accumulate: 1, seed: 3, shuffle: false };
-        let steps = (0..4).map(|step| order.step(step).concat()).collect::<Vec<_>>();
+        let order = ExampleSampler { n_examples: 4, batch_size: 3, gradient_accumulation_steps: 1, seed: 3, shuffle: false };
+        let steps = (0..4).map(|step| order.step_batches(step).concat()).collect::<Vec<_>>();
         assert_eq!(steps, [vec![0, 1, 2], vec![3], vec![0, 1, 2], vec![3]]);
     }
 
@@ -210,20 +210,20 @@ mod tests {
         let order = ExampleSampler {
             n_examples: 3,
             batch_size: usize::MAX / 2 + 1,
-            accumulate: 2,
+            gradient_accumulation_steps: 2,
             seed: 0,
             shuffle: true,
         };
         assert_eq!(order.steps_per_epoch(), 1);
-        assert_eq!(order.step(1).concat().len(), 3);
+        assert_eq!(order.step_batches(1).concat().len(), 3);
     }
 
     #[test]
     fn an_epoch_takes_every_example_once_and_the_next_shuffles_anew() {
-        let order = ExampleSampler { n_examples: 10, batch_size: 2, accumulate: 2, seed: 3, shuffle: true };
+        let order = ExampleSampler { n_examples: 10, batch_size: 2, gradient_accumulation_steps: 2, seed: 3, shuffle: true };
         assert_eq!(order.steps_per_epoch(), 3);
         let epoch = |number: usize| {
-            (0..3).flat_map(|step| order.step(number * 3 + step)).flatten().collect::<Vec<_>>()
+            (0..3).flat_map(|step| order.step_batches(number * 3 + step)).flatten().collect::<Vec<_>>()
         };
         let (first, second) = (epoch(0), epoch(1));
         assert_ne!(first, second);
@@ -231,6 +231,6 @@ mod tests {
         let mut sorted = first.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, (0..10).collect::<Vec<_>>());
-        assert_eq!(order.step(2), [first[8..10].to_vec()]);
+        assert_eq!(order.step_batches(2), [first[8..10].to_vec()]);
     }
 }

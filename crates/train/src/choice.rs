@@ -15,7 +15,7 @@ use crate::pictures::BatchAdapter;
 /// How a model's choice is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Choosing {
+pub enum ChoiceScoring {
     /// The option that is likeliest as the whole answer, its end included. A model always chooses.
     Likelihood,
     /// The option that is read from the answer that the model writes, as [`parse_choice`] does.
@@ -28,18 +28,18 @@ pub enum Choosing {
 ///
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the tokenizer or the device fails.
-pub fn choose(
+pub fn predict_choices(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
     tokenizer: &Tokenizer,
     rows: &[Instruction],
-    choosing: Choosing,
+    choosing: ChoiceScoring,
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Option<usize>>> {
     match choosing {
-        Choosing::Likelihood => likeliest(llama, adapter, tokenizer, rows, batch_size, progress),
-        Choosing::Answer => {
+        ChoiceScoring::Likelihood => likeliest(llama, adapter, tokenizer, rows, batch_size, progress),
+        ChoiceScoring::Answer => {
             let answers = generate_responses(llama, adapter, tokenizer, rows, batch_size, progress)?;
             let read = |(row, answer): (&Instruction, &String)| parse_choice(answer, &row.options);
             Ok(rows.iter().zip(&answers).map(read).collect())
@@ -74,7 +74,7 @@ fn likeliest(
         if !examples.is_empty() {
             let texts = examples.iter().map(|(_, _, example)| example).collect::<Vec<_>>();
             let batch = Batch::new(&texts);
-            let adapter = adapter.of_rows(&batch.image_names());
+            let adapter = adapter.for_images(&batch.image_names());
             let scores = sequence_log_likelihoods(llama, &*adapter, &batch)?;
             for ((row, option, _), score) in examples.iter().zip(scores) {
                 // Of equals the first.

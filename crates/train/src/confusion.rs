@@ -20,7 +20,7 @@ const SHOWN: usize = 16;
 /// ```
 /// use train::ConfusionMatrix;
 ///
-/// let found = ConfusionMatrix::count([("yes", Some("yes")), ("yes", Some("no")), ("no", None)]);
+/// let found = ConfusionMatrix::from_pairs([("yes", Some("yes")), ("yes", Some("no")), ("no", None)]);
 /// assert_eq!(
 ///     found.to_string(),
 ///     "wanted  yes  no  other\n\
@@ -39,7 +39,7 @@ pub struct ConfusionMatrix {
 
 impl ConfusionMatrix {
     /// Counts pairs of the wanted answer and the one given; `None` is one that could not be read.
-    pub fn count<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Self {
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Self {
         let pairs = pairs.into_iter().collect::<Vec<_>>();
         let mut seen: Vec<(&str, [usize; 2])> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
@@ -74,7 +74,7 @@ impl ConfusionMatrix {
     /// If there is not one choice for each row.
     pub fn from_choices(rows: &[Instruction], chosen: &[Option<usize>]) -> Self {
         assert_eq!(rows.len(), chosen.len(), "one choice a row");
-        Self::count(rows.iter().zip(chosen).map(|(row, chosen)| {
+        Self::from_pairs(rows.iter().zip(chosen).map(|(row, chosen)| {
             let given = chosen.and_then(|index| row.options.get(index));
             (row.output.as_str(), given.map(String::as_str))
         }))
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn answers_stand_by_how_often_they_are_wanted() {
-        let found = ConfusionMatrix::count([
+        let found = ConfusionMatrix::from_pairs([
             ("no", Some("yes")),
             ("yes", Some("yes")),
             ("yes", None),
@@ -148,7 +148,7 @@ mod tests {
         let pairs = (0..20).flat_map(|n| {
             std::iter::repeat_n((names[n].as_str(), Some(names[(n + 1) % 20].as_str())), 20 - n)
         });
-        let found = ConfusionMatrix::count(pairs);
+        let found = ConfusionMatrix::from_pairs(pairs);
         assert_eq!(found.answers, names[..12]);
         assert_eq!((found.counts[0][1], found.counts[11][12]), (20, 9));
         // n12 to n18 were wanted and answered with one another, n19 with n00.
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_long_answer_is_cut_and_kept_on_one_line() {
         let long = "one\ntwo three four ünd five";
-        let found = ConfusionMatrix::count([(long, Some(long))]).to_string();
+        let found = ConfusionMatrix::from_pairs([(long, Some(long))]).to_string();
         assert_eq!(
             found.lines().nth(1).unwrap(),
             "one two three fo...                    1      0"
@@ -187,6 +187,6 @@ mod tests {
 
     #[test]
     fn no_rows_make_an_empty_table() {
-        assert_eq!(ConfusionMatrix::count([]).to_string(), "wanted  other\n");
+        assert_eq!(ConfusionMatrix::from_pairs([]).to_string(), "wanted  other\n");
     }
 }

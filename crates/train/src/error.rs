@@ -21,20 +21,20 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A record that cannot be read.
-    #[error("{path}, {place}: {reason}")]
+    #[error("{path}, {location}: {reason}")]
     Record {
         /// The file.
         path: PathBuf,
         /// `line 3`, `record 3` in a JSON list, or `problem 3` of ScienceQA.
-        place: String,
+        location: String,
         /// What is wrong.
         reason: String,
         /// What such a record looks like: the advice.
-        form: &'static str,
+        format_hint: &'static str,
     },
     /// Data without a single usable row.
     #[error("{name}: no rows to {purpose}: {reason}")]
-    Empty {
+    NoRows {
         /// File or kind of data.
         name: String,
         /// What the rows were wanted for.
@@ -53,12 +53,12 @@ pub enum Error {
         expected: &'static str,
     },
     /// A folder that holds something already.
-    #[error("{path}: {holds} already")]
+    #[error("{path}: {contents} already")]
     OutputNotEmpty {
         /// The folder.
         path: PathBuf,
         /// Another run, or something else.
-        holds: &'static str,
+        contents: &'static str,
     },
     /// A file in the place of a run's folder.
     #[error("{path}: this is a file, and a run needs a folder")]
@@ -84,7 +84,7 @@ pub enum Error {
     #[error(
         "{path}: the run was started with other settings{}{}",
         .differences.iter().map(|d| format!("\n  {d}")).collect::<String>(),
-        if *.length { "\n  (the length decides the learning rate of every step, of those that are done too)" } else { "" }
+        if *.length_differs { "\n  (the length decides the learning rate of every step, of those that are done too)" } else { "" }
     )]
     SettingsMismatch {
         /// The file that holds them.
@@ -92,9 +92,9 @@ pub enum Error {
         /// Each with its value then and now.
         differences: Vec<String>,
         /// Whether the run's length is among them.
-        length: bool,
+        length_differs: bool,
         /// Whether the run has left an adapter already.
-        learned: bool,
+        has_adapter: bool,
     },
     /// A checkpoint that cannot be used.
     #[error("{path}: not a usable checkpoint: {reason}")]
@@ -143,7 +143,7 @@ pub enum Error {
         /// What tells that it is none of them.
         reason: String,
         /// What to do with it, where that is known.
-        mend: Option<&'static str>,
+        hint: Option<&'static str>,
     },
     /// A file that is known, and holds no rows in a form that is read.
     #[error("{path}: this is {what}, not rows of data")]
@@ -156,14 +156,14 @@ pub enum Error {
         mend: &'static str,
     },
     /// A split that a data set does not have.
-    #[error("{path}: no split `{asked}`, only {}", .present.join(", "))]
+    #[error("{path}: no split `{requested}`, only {}", .available.join(", "))]
     UnknownSplit {
         /// The file that lists them.
         path: PathBuf,
         /// The one wanted.
-        asked: String,
+        requested: String,
         /// Those there are.
-        present: Vec<String>,
+        available: Vec<String>,
     },
     /// An image encoder or a picture.
     #[error(transparent)]
@@ -179,23 +179,23 @@ pub enum Error {
 impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
-            Self::Read { source, .. } => return Advice::reading(source),
-            Self::Record { form, .. } => (*form).into(),
+            Self::Read { source, .. } => return Advice::for_read_error(source),
+            Self::Record { format_hint: form, .. } => (*form).into(),
             Self::UnsupportedFile { mend, .. } => (*mend).into(),
-            Self::UnknownFormat { mend, .. } => return mend.map(Advice::from),
+            Self::UnknownFormat { hint: mend, .. } => return mend.map(Advice::from),
             Self::RemoteImage { .. } => {
                 "nothing is fetched: download the pictures first, and name their paths".into()
             }
             Self::OutputNotEmpty { .. } => Advice::OtherOutputOrResume,
             Self::NothingToResume { .. } | Self::Checkpoint { .. } => Advice::StartNewRun,
-            Self::SettingsMismatch { path, learned, .. } => {
+            Self::SettingsMismatch { path, has_adapter: learned, .. } => {
                 let folder = path.parent().filter(|_| *learned);
-                Advice::ResumeWithSameSettings { learned: folder.map(Path::to_owned) }
+                Advice::ResumeWithSameSettings { adapter_folder: folder.map(Path::to_owned) }
             }
             Self::OutputIsFile { .. } => Advice::OtherOutput,
             Self::OutputLocked { .. } => Advice::WaitOrOtherOutput,
             Self::Diverged { .. } => Advice::LowerLearningRate,
-            Self::Empty { .. } => Advice::CheckSequenceLength,
+            Self::NoRows { .. } => Advice::CheckSequenceLength,
             Self::Image { .. } => "an image is a path, or data:image/png;base64,...".into(),
             Self::Model(error) => return error.advice(),
             Self::Adapter(error) => return error.advice(),

@@ -1,7 +1,7 @@
 //! How well a model follows held-out rows: loss, perplexity, exact match.
 
 use burn::tensor::Tensor;
-use llama::{GenerationConfig, Generator, Llama, Request, Step, Tokenizer, read_back};
+use llama::{GenerationConfig, Generator, Llama, Request, StepOutput, Tokenizer, read_back};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
@@ -39,7 +39,7 @@ pub struct ExactMatch {
 
 impl ExactMatch {
     /// Share of matches, 0 to 1.
-    pub fn share(&self) -> f64 {
+    pub fn fraction(&self) -> f64 {
         self.matches as f64 / self.rows.max(1) as f64
     }
 }
@@ -62,7 +62,7 @@ pub fn evaluate_loss(
     for rows in order.chunks(batch_size.max(1)) {
         let batch = Batch::new(rows);
         labels += batch.n_labels();
-        losses.push(label_loss(llama, &*adapter.of_rows(&batch.image_names()), &batch)?);
+        losses.push(label_loss(llama, &*adapter.for_images(&batch.image_names()), &batch)?);
         progress(rows.len());
     }
     // Waited for once, and added up in more digits than a device has.
@@ -110,10 +110,10 @@ pub fn generate_responses(
         let requests = batch.iter().map(|(_, request)| request.clone()).collect();
         let mut tokens = vec![Vec::new(); batch.len()];
         let images = batch.iter().map(|(index, _)| rows[*index].image.as_deref());
-        let adapter = adapter.of_rows(&images.collect::<Vec<_>>());
+        let adapter = adapter.for_images(&images.collect::<Vec<_>>());
         for steps in Generator::from_requests(llama, &*adapter, requests)? {
             for (tokens, step) in tokens.iter_mut().zip(steps?) {
-                if let Step::Token(token) = step {
+                if let StepOutput::Token(token) = step {
                     tokens.push(token);
                 }
             }
@@ -143,6 +143,6 @@ mod tests {
         let rows = [row("Yes."), row("No.")];
         let found = exact_match(&rows, &[" Yes.\n".into(), "No".into()]);
         assert_eq!(found, ExactMatch { rows: 2, matches: 1 });
-        assert_eq!(found.share(), 0.5);
+        assert_eq!(found.fraction(), 0.5);
     }
 }

@@ -19,11 +19,11 @@ pub enum Event {
         /// Examples to check with, likewise.
         eval: TruncationCounts,
         /// Steps of the whole run.
-        total: usize,
+        total_steps: usize,
         /// Steps of an epoch.
         steps_per_epoch: usize,
         /// Numbers that training changes.
-        parameters: usize,
+        trainable_parameters: usize,
     },
     /// Goes on from a checkpoint.
     Resumed {
@@ -68,7 +68,7 @@ pub struct Throughput {
 
 /// Result of a run, and the line that `llama-adapter train` ends with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct RunSummary {
     /// Folder of the adapter.
     #[serde(serialize_with = "crate::lossy::path")]
     pub output: PathBuf,

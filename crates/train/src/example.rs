@@ -24,7 +24,7 @@ pub struct Example {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TruncationCounts {
     /// Rows that are whole.
-    pub whole: usize,
+    pub complete: usize,
     /// Rows whose output lost its end.
     pub truncated: usize,
     /// Rows left out, because their prompt alone is too long.
@@ -77,12 +77,12 @@ impl Example {
                 example.tokens.truncate(max_len);
                 fitted.truncated += 1;
             } else {
-                fitted.whole += 1;
+                fitted.complete += 1;
             }
             examples.push(example);
         }
         if examples.is_empty() {
-            return Err(Error::Empty {
+            return Err(Error::NoRows {
                 name: "data".into(),
                 purpose: "use",
                 reason: format!("no prompt leaves room for an answer in {max_len} tokens"),

@@ -48,11 +48,11 @@ mod tests {
         let examples =
             (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1, image: None });
         let examples: Arc<[Example]> = examples.collect();
-        let order = ExampleSampler { n_examples: 7, batch_size: 2, accumulate: 2, seed: 1, shuffle: true };
+        let order = ExampleSampler { n_examples: 7, batch_size: 2, gradient_accumulation_steps: 2, seed: 1, shuffle: true };
         for start in [0, 3] {
             let mut feed = BatchPrefetcher::new(Arc::clone(&examples), order, start, Arc::default());
             for step in start..start + 5 {
-                let expected = order.step(step);
+                let expected = order.step_batches(step);
                 let found = feed.next();
                 assert_eq!(found.len(), expected.len());
                 for (found, expected) in found.iter().zip(expected) {

@@ -36,7 +36,7 @@ pub enum ImageRef<'a> {
     /// A file's content, written into the row.
     Data {
         /// `image/png` and the like, as the row says it.
-        kind: &'a str,
+        media_type: &'a str,
         /// The file's bytes.
         bytes: Vec<u8>,
     },
@@ -135,7 +135,7 @@ impl<'a> ImageRef<'a> {
         if bytes.is_empty() {
             return Err(bad(name(), "it has no bytes".into()));
         }
-        Ok(Self::Data { kind, bytes })
+        Ok(Self::Data { media_type: kind, bytes })
     }
 }
 
@@ -143,7 +143,7 @@ impl fmt::Display for ImageRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.display().fmt(f),
-            Self::Data { kind, bytes } => write!(f, "data:{} ({} bytes)", cut(kind), bytes.len()),
+            Self::Data { media_type: kind, bytes } => write!(f, "data:{} ({} bytes)", cut(kind), bytes.len()),
         }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn bytes_are_read_with_padding_or_without() {
-        let wanted = ImageRef::Data { kind: "image/png", bytes: b"hello".to_vec() };
+        let wanted = ImageRef::Data { media_type: "image/png", bytes: b"hello".to_vec() };
         for text in ["data:image/png;base64,aGVsbG8=", "data:image/png;base64,aGVsbG8"] {
             assert_eq!(ImageRef::parse(text).unwrap(), wanted, "{text}");
         }

@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_refused() {
-        assert!(matches!(parse(" \n\n"), Err(Error::Empty { .. })));
-        assert!(matches!(parse("[]"), Err(Error::Empty { .. })));
+        assert!(matches!(parse(" \n\n"), Err(Error::NoRows { .. })));
+        assert!(matches!(parse("[]"), Err(Error::NoRows { .. })));
     }
 
     #[test]

@@ -10,27 +10,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::params::{self, Visit};
-use crate::parts::{Part, learning_only};
-use crate::pictures::{BatchAdapter, Pictures, MultimodalAdapter, FeatureStatistics};
+use crate::parts::{ParameterGroup, learning_only};
+use crate::pictures::{BatchAdapter, ImageFeatureCache, MultimodalAdapter, FeatureStatistics};
 
 /// Ways to fine-tune.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::large_enum_variant, reason = "a run has one of it")]
-pub enum Method {
+pub enum FineTuningMethod {
     /// The model stays as it is; an adapter learns.
     Adapter(AdapterConfig),
     /// Every weight of the model learns.
     Full,
 }
 
-impl Default for Method {
+impl Default for FineTuningMethod {
     fn default() -> Self {
         Self::Adapter(AdapterConfig::default())
     }
 }
 
-impl<T: Into<AdapterConfig>> From<T> for Method {
+impl<T: Into<AdapterConfig>> From<T> for FineTuningMethod {
     fn from(config: T) -> Self {
         Self::Adapter(config.into())
     }
@@ -39,26 +39,26 @@ impl<T: Into<AdapterConfig>> From<T> for Method {
 /// The numbers that training changes.
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]
-pub enum Learner {
+pub enum TrainableWeights {
     /// An adapter.
     Adapter(AdapterWeights),
     /// A whole model.
     Full(Llama),
 }
 
-impl From<AdapterWeights> for Learner {
+impl From<AdapterWeights> for TrainableWeights {
     fn from(adapter: AdapterWeights) -> Self {
         Self::Adapter(adapter)
     }
 }
 
-impl From<AdaptionPrompt> for Learner {
+impl From<AdaptionPrompt> for TrainableWeights {
     fn from(prompts: AdaptionPrompt) -> Self {
         Self::Adapter(prompts.into())
     }
 }
 
-impl Method {
+impl FineTuningMethod {
     /// Checks it against a model.
     ///
     /// # Errors
@@ -83,18 +83,18 @@ impl Method {
     ///
     /// # Errors
     /// As [`validate`](Self::validate).
-    pub fn init(&self, llama: &Llama, seed: u64) -> Result<Learner> {
+    pub fn init(&self, llama: &Llama, seed: u64) -> Result<TrainableWeights> {
         self.validate(llama)?;
         match self {
             Self::Adapter(config) => {
-                Ok(Learner::Adapter(config.init(llama, seed, &llama.device().autodiff())?))
+                Ok(TrainableWeights::Adapter(config.init(llama, seed, &llama.device().autodiff())?))
             }
-            Self::Full => Ok(Learner::Full(params::learning(llama.clone().into_parameters()))),
+            Self::Full => Ok(TrainableWeights::Full(params::learning(llama.clone().into_parameters()))),
         }
     }
 }
 
-impl Method {
+impl FineTuningMethod {
     /// What learns, starting from an adapter that was learned before: its parts as they are, those of
     /// the method that it lacks at their start, with the statistics of the pictures that they see.
     ///
@@ -107,7 +107,7 @@ impl Method {
         llama: &Llama,
         seed: u64,
         statistics: Option<&FeatureStatistics>,
-    ) -> Result<Learner> {
+    ) -> Result<TrainableWeights> {
         let Self::Adapter(config) = self else {
             let (field, found) = ("the adapter to start from", path.display().to_string());
             let expected = "none: the whole model learns";
@@ -122,8 +122,8 @@ impl Method {
             lora: known.lora.or_else(|| config.lora.clone()),
             image: known.image.or_else(|| config.image.clone()),
         };
-        let fresh = with_statistics(config.init(llama, seed, &device)?, statistics);
-        Ok(Learner::Adapter(AdapterWeights {
+        let fresh = with_feature_statistics(config.init(llama, seed, &device)?, statistics);
+        Ok(TrainableWeights::Adapter(AdapterWeights {
             prompts: old.prompts.or(fresh.prompts),
             v2: old.v2.or(fresh.v2),
             lora: old.lora.or(fresh.lora),
@@ -133,19 +133,19 @@ impl Method {
 }
 
 /// The same adapter; what sees pictures starts from the spread of their features.
-fn with_statistics(adapter: AdapterWeights, statistics: Option<&FeatureStatistics>) -> AdapterWeights {
+fn with_feature_statistics(adapter: AdapterWeights, statistics: Option<&FeatureStatistics>) -> AdapterWeights {
     let AdapterWeights { image: Some(image), .. } = &adapter else { return adapter };
     let Some(FeatureStatistics { mean, deviation }) = statistics else { return adapter };
     let image = Some(image.clone().with_statistics(mean, deviation));
     AdapterWeights { image, ..adapter }
 }
 
-impl Learner {
+impl TrainableWeights {
     /// The same, of which only some parts learn.
     ///
     /// # Errors
     /// [`Error::Config`] for a part that is not there, or no part at all.
-    pub fn learning_only(self, parts: &[Part]) -> Result<Self> {
+    pub fn with_trainable_groups(self, parts: &[ParameterGroup]) -> Result<Self> {
         let wrong = |found: String, expected| Error::Config {
             field: "the parts that learn",
             found,
@@ -154,7 +154,7 @@ impl Learner {
         let Self::Adapter(adapter) = self else {
             return Err(wrong(format!("{parts:?}"), "none: the whole model learns"));
         };
-        let present = Part::of(&adapter);
+        let present = ParameterGroup::of(&adapter);
         if parts.is_empty() || parts.iter().any(|part| !present.contains(part)) {
             let found = format!("{parts:?} of an adapter of {present:?}");
             return Err(wrong(found, "parts of the adapter, at least one"));
@@ -165,7 +165,7 @@ impl Learner {
     /// The same; what sees pictures starts from the spread of their features, where it is known.
     pub fn with_statistics(self, statistics: Option<&FeatureStatistics>) -> Self {
         match self {
-            Self::Adapter(adapter) => Self::Adapter(with_statistics(adapter, statistics)),
+            Self::Adapter(adapter) => Self::Adapter(with_feature_statistics(adapter, statistics)),
             Self::Full(model) => Self::Full(model),
         }
     }
@@ -174,7 +174,7 @@ impl Learner {
     ///
     /// # Errors
     /// [`Error::Config`] for an empty text, or where there are no prompts.
-    pub fn with_text(self, base: &Llama, tokenizer: &Tokenizer, text: &str) -> Result<Self> {
+    pub fn with_prompt_text(self, base: &Llama, tokenizer: &Tokenizer, text: &str) -> Result<Self> {
         let wrong = |found: &str, expected| Error::Config {
             field: "the prompts' text",
             found: found.into(),
@@ -186,7 +186,7 @@ impl Learner {
         }
         match self {
             Self::Adapter(AdapterWeights { prompts: Some(prompts), v2, lora, image }) => {
-                let prompts = Some(prompts.with_text(base, &tokens)?);
+                let prompts = Some(prompts.with_token_embeddings(base, &tokens)?);
                 Ok(Self::Adapter(AdapterWeights { prompts, v2, lora, image }))
             }
             _ => Err(wrong("given", "none: this method has no prompts")),
@@ -195,10 +195,10 @@ impl Learner {
 
     /// Runs `work` with the model and the adapter that make up what was learned on `base`; an adapter
     /// that sees pictures finds those that rows name among `pictures`.
-    pub fn with<R>(
+    pub fn with_adapter<R>(
         &self,
         base: &Llama,
-        pictures: Option<&Pictures>,
+        pictures: Option<&ImageFeatureCache>,
         work: impl FnOnce(&Llama, &dyn BatchAdapter) -> R,
     ) -> R {
         match self {
@@ -267,11 +267,11 @@ impl Learner {
     ///
     /// # Errors
     /// [`Error::Adapter`], [`Error::Model`].
-    pub fn load(folder: &Path, method: &Method, base: &Llama) -> Result<Self> {
+    pub fn load(folder: &Path, method: &FineTuningMethod, base: &Llama) -> Result<Self> {
         let device: Device = base.device();
         match method {
-            Method::Adapter(_) => Ok(Self::Adapter(AdapterWeights::load(folder, base, &device)?)),
-            Method::Full => {
+            FineTuningMethod::Adapter(_) => Ok(Self::Adapter(AdapterWeights::load(folder, base, &device)?)),
+            FineTuningMethod::Full => {
                 let model = ModelSource::open(folder)?.load(Precision::F32, &device)?;
                 Ok(Self::Full(model.into_parameters()))
             }

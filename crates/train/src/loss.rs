@@ -19,8 +19,8 @@ use crate::sum::deterministic_sum;
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
     let texts = llama.pack(&batch.inputs(), &batch.sharing())?;
-    let hidden = llama.run(&texts, adapter);
-    Ok(loss_from_hidden(llama, adapter, batch, &texts.rows, hidden))
+    let hidden = llama.forward_packed(&texts, adapter);
+    Ok(loss_from_hidden(llama, adapter, batch, &texts.token_rows, hidden))
 }
 
 /// What a loss is multiplied by before its backward pass, and gradients divided by behind it.
@@ -67,8 +67,8 @@ pub(crate) fn sequence_log_likelihoods(
     batch: &Batch,
 ) -> Result<Vec<f64>> {
     let texts = llama.pack(&batch.inputs(), &batch.sharing())?;
-    let hidden = llama.run(&texts, adapter);
-    let labelled = Labelled::new(llama, batch, &texts.rows, hidden);
+    let hidden = llama.forward_packed(&texts, adapter);
+    let labelled = Labelled::new(llama, batch, &texts.token_rows, hidden);
     let logits = llama.logits(labelled.hidden.clone(), adapter);
     let found = read_back(labelled.log_probabilities(logits))?;
     let mut sums = vec![0.0; batch.texts.len()];

@@ -20,12 +20,13 @@ pub struct OptimizerConfig {
     /// Share of a weight taken away in a step, times the learning rate.
     pub weight_decay: f32,
     /// Largest norm of all gradients together; larger ones are scaled down.
-    pub clip: Option<f64>,
+    #[serde(rename = "clip")]
+    pub max_gradient_norm: Option<f64>,
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        Self { beta_1: 0.9, beta_2: 0.95, epsilon: 1e-8, weight_decay: 0.02, clip: None }
+        Self { beta_1: 0.9, beta_2: 0.95, epsilon: 1e-8, weight_decay: 0.02, max_gradient_norm: None }
     }
 }
 
@@ -45,7 +46,7 @@ struct ParamGradient {
 
 impl ModuleGradients {
     /// No gradients yet, with a place for each parameter.
-    pub fn none(module: &impl Module) -> Self {
+    pub fn empty(module: &impl Module) -> Self {
         struct Names(Vec<ParamGradient>);
         impl Visit for Names {
             fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
@@ -60,7 +61,7 @@ impl ModuleGradients {
 
     /// Adds the gradients of a backward pass, those of the parameters that took part in it. Its
     /// loss was multiplied by `scale`, which is taken away again.
-    pub fn add(&mut self, module: &impl Module, gradients: &mut Gradients, scale: f64) {
+    pub fn accumulate(&mut self, module: &impl Module, gradients: &mut Gradients, scale: f64) {
         struct Take<'a> {
             gradients: &'a mut Gradients,
             scale: f64,
@@ -86,9 +87,9 @@ impl ModuleGradients {
     }
 
     /// Takes a module's gradients out of a backward pass.
-    pub fn take(module: &impl Module, mut gradients: Gradients) -> Self {
-        let mut taken = Self::none(module);
-        taken.add(module, &mut gradients, 1.0);
+    pub fn from_grads(module: &impl Module, mut gradients: Gradients) -> Self {
+        let mut taken = Self::empty(module);
+        taken.accumulate(module, &mut gradients, 1.0);
         taken
     }
 
@@ -108,7 +109,7 @@ impl ModuleGradients {
     }
 
     /// Each parameter's place in the module and its gradient, if it took part.
-    pub fn by_name(&self) -> impl Iterator<Item = (&str, Option<&Tensor<1>>)> {
+    pub fn iter_named(&self) -> impl Iterator<Item = (&str, Option<&Tensor<1>>)> {
         self.params.iter().map(|own| (own.name.as_str(), own.sum.as_ref()))
     }
 
@@ -128,13 +129,13 @@ impl ModuleGradients {
 
 /// AdamW over a module's parameters, with its state in the open so that a checkpoint can hold it.
 #[derive(Clone)]
-pub struct Optimizer {
+pub struct ParameterOptimizer {
     adamw: AdamW,
     clip: Option<f64>,
     pub(crate) state: Vec<Option<AdamWState<1>>>,
 }
 
-impl Optimizer {
+impl ParameterOptimizer {
     /// A fresh optimizer.
     pub fn new(config: &OptimizerConfig) -> Self {
         let adamw = AdamWConfig::new()
@@ -143,7 +144,7 @@ impl Optimizer {
             .with_epsilon(config.epsilon)
             .with_weight_decay(config.weight_decay)
             .build();
-        Self { adamw, clip: config.clip, state: Vec::new() }
+        Self { adamw, clip: config.max_gradient_norm, state: Vec::new() }
     }
 
     /// One step. `norm` is the gradients' own, `[1]`. Nothing is waited for.

@@ -22,9 +22,9 @@ impl RecordOrigin<'_> {
     pub fn error(&self, reason: impl Into<String>) -> Error {
         Error::Record {
             path: self.path.into(),
-            place: self.place.clone(),
+            location: self.place.clone(),
             reason: reason.into(),
-            form: self.form,
+            format_hint: self.form,
         }
     }
 

@@ -55,7 +55,7 @@ impl Output {
             }
             let run = folder.join(RUN_FILE).exists();
             let holds = if run { "holds another run" } else { "holds files" };
-            Err(Error::OutputNotEmpty { path: folder.into(), holds })
+            Err(Error::OutputNotEmpty { path: folder.into(), contents: holds })
         };
         // A folder of somebody else's does not even get the lock; another run may begin at the same moment.
         must_be_free()?;
@@ -90,7 +90,7 @@ impl Output {
         if !differences.is_empty() {
             let length = differences.iter().any(|difference| difference.starts_with("length"));
             let learned = folder.join(SETTINGS_FILE).exists();
-            return Err(Error::SettingsMismatch { path, differences, length, learned });
+            return Err(Error::SettingsMismatch { path, differences, length_differs: length, has_adapter: learned });
         }
         Ok(output)
     }
@@ -232,7 +232,7 @@ mod tests {
         std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
         let error = Output::reopen(folder.path(), &json!({"a": {"b": 3}, "c": 2})).unwrap_err();
         assert!(error.to_string().ends_with("\n  a.b: then 1, now 3"), "{error}");
-        assert_eq!(error.advice(), Some(Advice::ResumeWithSameSettings { learned: None }));
+        assert_eq!(error.advice(), Some(Advice::ResumeWithSameSettings { adapter_folder: None }));
         Output::reopen(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
     }
 
@@ -248,7 +248,7 @@ mod tests {
                     step, of those that are done too)";
         assert!(error.to_string().ends_with(told), "{error}");
         let learned = Some(folder.path().to_owned());
-        assert_eq!(error.advice(), Some(Advice::ResumeWithSameSettings { learned }));
+        assert_eq!(error.advice(), Some(Advice::ResumeWithSameSettings { adapter_folder: learned }));
     }
 
     #[test]

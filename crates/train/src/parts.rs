@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A part of an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum ParameterGroup {
     /// Gated prompts.
     Prompts,
     /// Scales, biases and norms.
@@ -20,7 +20,7 @@ pub enum Part {
     Image,
 }
 
-impl Part {
+impl ParameterGroup {
     /// Those that an adapter has.
     pub fn of(adapter: &AdapterWeights) -> Vec<Self> {
         let parts = [
@@ -34,15 +34,15 @@ impl Part {
 }
 
 /// The same adapter, of which only some parts can learn: the others leave the autodiff device.
-pub(crate) fn learning_only(adapter: AdapterWeights, parts: &[Part]) -> AdapterWeights {
+pub(crate) fn learning_only(adapter: AdapterWeights, parts: &[ParameterGroup]) -> AdapterWeights {
     fn only<M: Module>(part: Option<M>, learns: bool) -> Option<M> {
         part.map(|part| if learns { part } else { part.valid() })
     }
     let learns = |part| parts.contains(&part);
     AdapterWeights {
-        prompts: only(adapter.prompts, learns(Part::Prompts)),
-        v2: only(adapter.v2, learns(Part::V2)),
-        lora: only(adapter.lora, learns(Part::Lora)),
-        image: only(adapter.image, learns(Part::Image)),
+        prompts: only(adapter.prompts, learns(ParameterGroup::Prompts)),
+        v2: only(adapter.v2, learns(ParameterGroup::V2)),
+        lora: only(adapter.lora, learns(ParameterGroup::Lora)),
+        image: only(adapter.image, learns(ParameterGroup::Image)),
     }
 }

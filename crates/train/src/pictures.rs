@@ -5,7 +5,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
-use adaption_prompt::{AnyAdapter, Prepared, ImageBatch};
+use adaption_prompt::{AnyAdapter, PreparedAdapter, ImageBatch};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use llama::{Adapter, Llama, read_back};
 use vision::{RgbImage, FeatureExtractor, decode_image, read_image};
@@ -16,7 +16,7 @@ use crate::instruction::Instruction;
 
 /// Features of pictures, by what rows call them.
 #[derive(Debug, Clone)]
-pub struct Pictures {
+pub struct ImageFeatureCache {
     /// Place of each picture's features.
     index: HashMap<String, usize>,
     /// `[pictures, tokens, width]`
@@ -44,7 +44,7 @@ pub struct BrokenImage {
     pub error: crate::Error,
 }
 
-impl Pictures {
+impl ImageFeatureCache {
     /// Looks at every picture that some rows name, each of them once, some at a time.
     ///
     /// Those that cannot be read are left out, and given back with the reason. `progress` is told
@@ -52,7 +52,7 @@ impl Pictures {
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) if the device fails.
-    pub fn look<'a>(
+    pub fn encode<'a>(
         viewer: &FeatureExtractor,
         rows: impl IntoIterator<Item = &'a Instruction>,
         device: &Device,
@@ -92,7 +92,7 @@ impl Pictures {
             return Ok(0);
         }
         let (names, pictures): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
-        let features = read_back(viewer.look(&pictures))?.convert_dtype(DType::F32);
+        let features = read_back(viewer.encode(&pictures))?.convert_dtype(DType::F32);
         self.features.extend(features.iter::<f32>());
         let first = self.index.len();
         let count = names.len();
@@ -111,7 +111,7 @@ impl Pictures {
     }
 
     /// Whether the picture of a row is there; a row without one needs none.
-    pub fn has(&self, row: &Instruction) -> bool {
+    pub fn has_image_of(&self, row: &Instruction) -> bool {
         row.image.as_ref().is_none_or(|image| self.index.contains_key(image))
     }
 
@@ -150,7 +150,7 @@ impl Pictures {
 
     /// What rows see, by the pictures they name; each picture is there once. A row whose picture was
     /// not looked at sees none.
-    pub fn views(&self, images: &[Option<&str>]) -> Option<ImageBatch> {
+    pub fn image_batch(&self, images: &[Option<&str>]) -> Option<ImageBatch> {
         let places = images.iter().map(|image| image.and_then(|name| self.index.get(name)));
         let mut distinct = Vec::new();
         let rows = places.map(|place| {
@@ -184,11 +184,11 @@ fn read(image: &str) -> Result<RgbImage> {
 /// Every [`Adapter`] is one, the same for all rows; [`MultimodalAdapter`] is one that looks at pictures.
 pub trait BatchAdapter {
     /// What joins the passes of a batch whose rows name these pictures.
-    fn of_rows<'a>(&'a self, images: &[Option<&str>]) -> Box<dyn Adapter + 'a>;
+    fn for_images<'a>(&'a self, images: &[Option<&str>]) -> Box<dyn Adapter + 'a>;
 }
 
 impl<A: Adapter> BatchAdapter for A {
-    fn of_rows<'a>(&'a self, _images: &[Option<&str>]) -> Box<dyn Adapter + 'a> {
+    fn for_images<'a>(&'a self, _images: &[Option<&str>]) -> Box<dyn Adapter + 'a> {
         Box::new(self)
     }
 }
@@ -198,9 +198,9 @@ impl<A: Adapter> BatchAdapter for A {
 pub struct MultimodalAdapter<'a> {
     llama: &'a Llama,
     adapter: AnyAdapter,
-    pictures: Option<&'a Pictures>,
+    pictures: Option<&'a ImageFeatureCache>,
     /// For rows without pictures, once there are such.
-    blind: OnceCell<Prepared>,
+    blind: OnceCell<PreparedAdapter>,
 }
 
 impl<'a> MultimodalAdapter<'a> {
@@ -208,15 +208,15 @@ impl<'a> MultimodalAdapter<'a> {
     pub fn new(
         llama: &'a Llama,
         adapter: impl Into<AnyAdapter>,
-        pictures: Option<&'a Pictures>,
+        pictures: Option<&'a ImageFeatureCache>,
     ) -> Self {
         Self { llama, adapter: adapter.into(), pictures, blind: OnceCell::new() }
     }
 }
 
 impl BatchAdapter for MultimodalAdapter<'_> {
-    fn of_rows<'a>(&'a self, images: &[Option<&str>]) -> Box<dyn Adapter + 'a> {
-        match self.pictures.and_then(|pictures| pictures.views(images)) {
+    fn for_images<'a>(&'a self, images: &[Option<&str>]) -> Box<dyn Adapter + 'a> {
+        match self.pictures.and_then(|pictures| pictures.image_batch(images)) {
             Some(views) => Box::new(self.adapter.prepare_with_images(self.llama, &views)),
             None => Box::new(self.blind.get_or_init(|| self.adapter.prepare(self.llama))),
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::{ExactMatch, LabelLoss};
-use crate::events::{Throughput, Summary};
+use crate::events::{Throughput, RunSummary};
 use crate::row_counts::RunRowCounts;
 use crate::trainer::StepReport;
 
@@ -54,14 +54,14 @@ impl Progress {
         trainable_parameters: usize,
         seconds: f64,
         rows: RunRowCounts,
-    ) -> Summary {
+    ) -> RunSummary {
         let sum: f64 = self.recent.iter().map(|step| step.loss * step.labels as f64).sum();
         let labels: usize = self.recent.iter().map(|step| step.labels).sum();
         let loss = |found: Option<(LabelLoss, _)>| found.map(|(loss, _)| loss.loss);
         let share = |found: Option<(LabelLoss, Option<ExactMatch>)>| {
-            found.and_then(|(_, found)| found).map(|found| found.share())
+            found.and_then(|(_, found)| found).map(|found| found.fraction())
         };
-        Summary {
+        RunSummary {
             output: output.into(),
             steps,
             train_loss: sum / labels.max(1) as f64,
@@ -100,7 +100,7 @@ pub(crate) enum LogEntry {
 
 impl LogEntry {
     pub fn from_step(report: &StepReport, seconds: f64) -> Self {
-        let StepReport { step, loss, rate, gradient_norm, labels, slots } = *report;
+        let StepReport { step, loss, learning_rate: rate, gradient_norm, labels, processed_tokens: slots } = *report;
         Self::Step { step, loss, learning_rate: rate, gradient_norm, labels, slots, seconds }
     }
 }

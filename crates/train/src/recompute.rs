@@ -27,7 +27,7 @@ pub struct LayerwiseAdapter<'a> {
     /// The first adapted layer; nothing below it is computed again.
     pub first_layer: usize,
     /// All of it, without autodiff.
-    pub plain: &'a dyn Adapter,
+    pub without_autodiff: &'a dyn Adapter,
     /// What joins one layer, with autodiff. The number of layers stands for what is behind the last
     /// one: final norm and head.
     pub layer: &'a dyn Fn(usize) -> Box<dyn Adapter + 'a>,
@@ -41,7 +41,7 @@ pub struct LayerwiseAdapter<'a> {
 ///
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
-pub fn recompute(
+pub fn checkpointed_backward(
     llama: &Llama,
     batch: &Batch,
     labels: usize,
@@ -49,7 +49,7 @@ pub fn recompute(
     adapter: &LayerwiseAdapter,
     take: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
-    let PackedBatch { tokens, pass, rows } = llama.pack(&batch.inputs(), &batch.sharing())?;
+    let PackedBatch { tokens, context: pass, token_rows: rows } = llama.pack(&batch.inputs(), &batch.sharing())?;
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 
@@ -59,12 +59,12 @@ pub fn recompute(
         if index >= first_layer {
             inputs.push(hidden.clone());
         }
-        hidden = llama.layer(index, hidden, &pass, adapter.plain);
+        hidden = llama.layer(index, hidden, &pass, adapter.without_autodiff);
     }
 
     let top = (adapter.layer)(n_layers);
     let leaf = hidden.autodiff().require_grad();
-    let normed = llama.finish(leaf.clone(), &*top);
+    let normed = llama.final_norm(leaf.clone(), &*top);
     let loss = loss_from_hidden(llama, &*top, batch, &rows, normed) / labels.max(1) as f64;
     let value = loss.clone().inner();
     let mut gradients = (loss * scale).backward();
@@ -102,13 +102,13 @@ pub fn checkpointed_adapter_backward(
     labels: usize,
     gradients: &mut ModuleGradients,
 ) -> Result<Tensor<1>> {
-    let sight = views.and_then(|views| adapter.look(views));
+    let sight = views.and_then(|views| adapter.image_features(views));
     let plain = sight.as_ref().map(|sight| sight.with_tokens(sight.tokens().inner()));
     let tokens = plain.as_ref().map(|plain| plain.tokens().autodiff().require_grad());
     let leaf = plain.as_ref().zip(tokens.clone()).map(|(plain, tokens)| plain.with_tokens(tokens));
     let layerwise = LayerwiseAdapter {
         first_layer: adapter.first_layer(),
-        plain: &adapter.valid().prepare_layers(llama, plain.as_ref(), |_| true),
+        without_autodiff: &adapter.valid().prepare_layers(llama, plain.as_ref(), |_| true),
         layer: &|index| {
             Box::new(adapter.prepare_layers(llama, leaf.as_ref(), |layer| layer == index))
         },
@@ -116,7 +116,7 @@ pub fn checkpointed_adapter_backward(
     let scale = loss_scale(llama);
     let mut of_tokens: Option<Tensor<3>> = None;
     let mut take = |_layer, found: &mut Gradients| {
-        gradients.add(adapter, found, scale);
+        gradients.accumulate(adapter, found, scale);
         let more = tokens.as_ref().and_then(|tokens| tokens.grad_remove(found));
         if let Some(more) = more {
             of_tokens = Some(match of_tokens.take() {
@@ -125,12 +125,12 @@ pub fn checkpointed_adapter_backward(
             });
         }
     };
-    let loss = recompute(llama, batch, labels, scale, &layerwise, &mut take)?;
+    let loss = checkpointed_backward(llama, batch, labels, scale, &layerwise, &mut take)?;
     if let (Some(sight), Some(above)) = (sight, of_tokens)
         && sight.tokens().device().is_autodiff()
     {
         let mut found = (sight.tokens() * Tensor::from_inner(above)).sum().backward();
-        gradients.add(adapter, &mut found, scale);
+        gradients.accumulate(adapter, &mut found, scale);
     }
     Ok(loss)
 }

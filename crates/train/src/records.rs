@@ -44,7 +44,7 @@ fn not_json(path: &Path, line: usize, error: &serde_json::Error, first: usize) -
     let told = error.to_string();
     let told = told.strip_suffix(&place(1)).unwrap_or(&told);
     let reason = format!("not valid JSON: {told}{}", place(first));
-    Error::Record { path: path.into(), place: format!("line {line}"), reason, form: FORMAT_HINT }
+    Error::Record { path: path.into(), location: format!("line {line}"), reason, format_hint: FORMAT_HINT }
 }
 
 /// JSON values one behind the other.
@@ -102,7 +102,7 @@ impl Iterator for Values<'_> {
 /// [`Error::Empty`].
 pub(crate) fn some<T>(rows: Vec<T>, path: &Path, reason: &str) -> Result<Vec<T>> {
     if rows.is_empty() {
-        return Err(Error::Empty {
+        return Err(Error::NoRows {
             name: path.display().to_string(),
             purpose: "learn from",
             reason: reason.into(),

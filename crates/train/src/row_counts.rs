@@ -11,11 +11,14 @@ use crate::row_report::{DropReason, RowAdjustment, RowReport};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
     /// Rows whose output lost its end to the length limit.
-    pub cut: usize,
+    #[serde(rename = "cut")]
+    pub truncated: usize,
     /// Rows left out, by reason.
-    pub left_out: BTreeMap<DropReason, usize>,
+    #[serde(rename = "left_out")]
+    pub dropped: BTreeMap<DropReason, usize>,
     /// What was not taken to the letter, by kind.
-    pub changes: BTreeMap<RowAdjustment, usize>,
+    #[serde(rename = "changes")]
+    pub adjustments: BTreeMap<RowAdjustment, usize>,
     /// Fields that were not used, and in how many records.
     pub unused_fields: BTreeMap<String, usize>,
 }
@@ -23,19 +26,19 @@ pub struct RowCounts {
 impl RowCounts {
     /// Adds what the length limit did.
     pub fn add_truncation(&mut self, fitted: TruncationCounts) {
-        self.cut += fitted.truncated;
+        self.truncated += fitted.truncated;
         if fitted.dropped > 0 {
-            *self.left_out.entry(DropReason::TooLong).or_default() += fitted.dropped;
+            *self.dropped.entry(DropReason::TooLong).or_default() += fitted.dropped;
         }
     }
 
     /// Adds what was found while rows were read.
     pub fn add_report(&mut self, report: &RowReport) {
-        for (&reason, places) in &report.left_out {
-            *self.left_out.entry(reason).or_default() += places.count;
+        for (&reason, places) in &report.dropped {
+            *self.dropped.entry(reason).or_default() += places.count;
         }
-        for (&change, places) in &report.changes {
-            *self.changes.entry(change).or_default() += places.count;
+        for (&change, places) in &report.adjustments {
+            *self.adjustments.entry(change).or_default() += places.count;
         }
         for (name, count) in &report.unused_fields {
             *self.unused_fields.entry(name.clone()).or_default() += count;
@@ -58,7 +61,7 @@ pub struct RunRowCounts {
 impl RunRowCounts {
     /// What the length limit left of both.
     pub fn of(train: TruncationCounts, eval: TruncationCounts) -> Self {
-        let rows = |fitted: TruncationCounts| fitted.whole + fitted.truncated;
+        let rows = |fitted: TruncationCounts| fitted.complete + fitted.truncated;
         let mut counts = RowCounts::default();
         counts.add_truncation(train);
         counts.add_truncation(eval);
@@ -73,8 +76,8 @@ mod tests {
     #[test]
     fn rows_left_out_for_any_reason_are_counted() {
         let mut rows = RunRowCounts::of(
-            TruncationCounts { whole: 5, truncated: 2, dropped: 1 },
-            TruncationCounts { whole: 3, truncated: 0, dropped: 2 },
+            TruncationCounts { complete: 5, truncated: 2, dropped: 1 },
+            TruncationCounts { complete: 3, truncated: 0, dropped: 2 },
         );
         let mut report = RowReport::default();
         report.drop_row(DropReason::EmptyOutput, "line 2");

@@ -82,14 +82,14 @@ impl RowAdjustment {
 
 /// How often something was found, and where first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct Occurrences {
     /// How often.
     pub count: usize,
     /// The first places, such as `line 3`.
     pub first: Vec<String>,
 }
 
-impl Places {
+impl Occurrences {
     /// Places that a message names.
     const TOLD: usize = 5;
 
@@ -115,13 +115,13 @@ impl Places {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowReport {
     /// Rows that are not among those read, by reason.
-    pub left_out: BTreeMap<DropReason, Places>,
+    pub dropped: BTreeMap<DropReason, Occurrences>,
     /// What was not taken to the letter.
-    pub changes: BTreeMap<RowAdjustment, Places>,
+    pub adjustments: BTreeMap<RowAdjustment, Occurrences>,
     /// Fields that were not used, and in how many records. `messages[].name` is a field of turns.
     pub unused_fields: BTreeMap<String, usize>,
     /// What was read under another name, such as `question as instruction`.
-    pub read_as: BTreeMap<String, usize>,
+    pub aliases: BTreeMap<String, usize>,
 }
 
 impl RowReport {
@@ -130,11 +130,11 @@ impl RowReport {
 
     /// Counts a row that is left out.
     pub fn drop_row(&mut self, reason: DropReason, place: &str) {
-        self.left_out.entry(reason).or_default().add(place);
+        self.dropped.entry(reason).or_default().add(place);
     }
 
     pub(crate) fn change(&mut self, change: RowAdjustment, place: &str) {
-        self.changes.entry(change).or_default().add(place);
+        self.adjustments.entry(change).or_default().add(place);
     }
 
     pub(crate) fn unused(&mut self, name: &str) {
@@ -142,20 +142,20 @@ impl RowReport {
     }
 
     pub(crate) fn read_as(&mut self, what: &str) {
-        count(&mut self.read_as, what);
+        count(&mut self.aliases, what);
     }
 
     /// One line for each kind of thing that was found; none, if there is nothing to tell.
-    pub fn lines(&self) -> Vec<String> {
+    pub fn messages(&self) -> Vec<String> {
         let rows = |count: usize| if count == 1 { "row is" } else { "rows are" };
-        let left_out = self.left_out.iter().map(|(reason, places)| {
+        let left_out = self.dropped.iter().map(|(reason, places)| {
             let (count, told) = (places.count, places.tell());
             format!("{count} {} left out: {}{told}", rows(count), reason.words())
         });
-        let changes = self.changes.iter().map(|(change, places)| {
+        let changes = self.adjustments.iter().map(|(change, places)| {
             format!("{} {}{}", places.count, change.words(places.count), places.tell())
         });
-        let read_as = (!self.read_as.is_empty()).then(|| format!("read {}", list(&self.read_as)));
+        let read_as = (!self.aliases.is_empty()).then(|| format!("read {}", list(&self.aliases)));
         let unused = (!self.unused_fields.is_empty())
             .then(|| format!("fields that are not used: {}", list(&self.unused_fields)));
         left_out.chain(changes).chain(read_as).chain(unused).collect()
@@ -163,7 +163,7 @@ impl RowReport {
 
     /// Adds what was found in other data. Where it was found goes: the lines of several files look alike.
     pub fn merge(&mut self, other: Self) {
-        fn all<K: Ord>(to: &mut BTreeMap<K, Places>, from: BTreeMap<K, Places>) {
+        fn all<K: Ord>(to: &mut BTreeMap<K, Occurrences>, from: BTreeMap<K, Occurrences>) {
             for (key, places) in from {
                 to.entry(key).or_default().count += places.count;
             }
@@ -171,13 +171,13 @@ impl RowReport {
                 places.first.clear();
             }
         }
-        all(&mut self.left_out, other.left_out);
-        all(&mut self.changes, other.changes);
+        all(&mut self.dropped, other.dropped);
+        all(&mut self.adjustments, other.adjustments);
         for (name, more) in other.unused_fields {
             *self.unused_fields.entry(name).or_default() += more;
         }
-        for (what, more) in other.read_as {
-            *self.read_as.entry(what).or_default() += more;
+        for (what, more) in other.aliases {
+            *self.aliases.entry(what).or_default() += more;
         }
     }
 }
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn each_kind_of_thing_is_told_with_its_first_places() {
         let mut report = RowReport::default();
-        assert!(report.lines().is_empty());
+        assert!(report.messages().is_empty());
         for line in 3..10 {
             report.drop_row(DropReason::EmptyOutput, &format!("line {line}"));
         }
@@ -224,7 +224,7 @@ mod tests {
         }
         report.read_as("prompt as instruction");
         assert_eq!(
-            report.lines(),
+            report.messages(),
             [
                 "7 rows are left out: the answer is empty (line 3, line 4, line 5, line 6, line 7, ...)",
                 "2 numbers or truth values are taken as their JSON text (record 1, ...)",
@@ -235,9 +235,9 @@ mod tests {
         let mut both = report.clone();
         both.merge(report);
         let (left_out, changes) =
-            (&both.left_out[&DropReason::EmptyOutput], &both.changes[&RowAdjustment::NumberAsText]);
+            (&both.dropped[&DropReason::EmptyOutput], &both.adjustments[&RowAdjustment::NumberAsText]);
         assert_eq!((left_out.count, changes.count, both.unused_fields["id"]), (14, 4, 4));
-        assert_eq!(both.lines()[0], "14 rows are left out: the answer is empty");
+        assert_eq!(both.messages()[0], "14 rows are left out: the answer is empty");
     }
 
     #[test]
@@ -248,6 +248,6 @@ mod tests {
         }
         assert!(report.unused_fields.len() <= RowReport::NAMES + 1);
         assert_eq!(report.unused_fields.values().sum::<usize>(), 1000);
-        assert!(report.lines()[0].len() < 2000);
+        assert!(report.messages()[0].len() < 2000);
     }
 }

@@ -7,7 +7,7 @@ use crate::row_report::RowReport;
 
 /// Rows of data, and what became of the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rows {
+pub struct LoadedRows {
     /// Those to use.
     pub rows: Vec<Instruction>,
     /// What was left out, changed or not used.
@@ -32,5 +32,5 @@ pub enum EmptyOutputPolicy {
     #[default]
     Skip,
     /// They stay: what is learned is that the end comes at once.
-    Learn,
+    Keep,
 }

@@ -8,12 +8,12 @@ use llama::{Llama, NoAdapter, Tokenizer};
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::evaluate::{ExactMatch, LabelLoss, generate_responses, evaluate_loss, exact_match};
-use crate::events::{Event, Summary};
+use crate::events::{Event, RunSummary};
 use crate::example::{Example, TruncationCounts};
 use crate::instruction::Instruction;
-use crate::learner::Learner;
+use crate::learner::TrainableWeights;
 use crate::output::Output;
-use crate::pictures::{BatchAdapter, Pictures};
+use crate::pictures::{BatchAdapter, ImageFeatureCache};
 use crate::progress::{LogEntry, Progress};
 use crate::row_counts::RunRowCounts;
 use crate::settings::Settings;
@@ -38,14 +38,14 @@ pub struct TrainingRun<'a> {
     /// Rows to check with, none of them in the others; may be empty.
     pub eval_rows: &'a [Instruction],
     /// Pictures that rows name; rows whose picture is not there see none.
-    pub pictures: Option<&'a Pictures>,
+    pub image_features: Option<&'a ImageFeatureCache>,
     /// Settings.
     pub config: &'a TrainConfig,
     /// Folder for the results.
     pub output: &'a Path,
     /// What `run.json` shall say about the run beside its settings, such as the files' names. It
     /// does not have to be the same when the run is resumed.
-    pub about: &'a serde_json::Value,
+    pub metadata: &'a serde_json::Value,
 }
 
 impl TrainingRun<'_> {
@@ -56,7 +56,7 @@ impl TrainingRun<'_> {
     ///
     /// # Errors
     /// [`Error`]; in each case the folder keeps the last checkpoint.
-    pub fn run(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<Summary> {
+    pub fn run(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<RunSummary> {
         let Self { llama, config, .. } = *self;
         let begin = Instant::now();
         config.validate()?;
@@ -73,24 +73,24 @@ impl TrainingRun<'_> {
         let schedule = config.schedule(train.len());
         let order = config.order(train.len());
         let mut trainer = Trainer::new(llama, learner, train, order, schedule, &config.optimizer)
-            .with_image_features(self.pictures)
-            .with_group_by_image(config.pictures_together)
-            .with_activation_checkpointing(config.recompute);
+            .with_image_features(self.image_features)
+            .with_group_by_image(config.group_by_image)
+            .with_activation_checkpointing(config.activation_checkpointing);
         let steps_per_epoch = trainer.steps_per_epoch();
         observer(Event::Prepared {
             train: train_fitted,
             eval: eval_fitted,
-            total: schedule.total,
+            total_steps: schedule.total_steps,
             steps_per_epoch,
-            parameters,
+            trainable_parameters: parameters,
         });
 
         let mut progress = Progress::default();
         let output = if resume {
             let output = Output::reopen(self.output, &Settings::of(self))?;
             progress = trainer.load_checkpoint(&output.checkpoint())?;
-            output.truncate_log_after(trainer.done())?;
-            observer(Event::Resumed { step: trainer.done() });
+            output.truncate_log_after(trainer.completed_steps())?;
+            observer(Event::Resumed { step: trainer.completed_steps() });
             output
         } else {
             let output = Output::create(self.output, &Settings::of(self))?;
@@ -111,10 +111,10 @@ impl TrainingRun<'_> {
         let mut start = Instant::now();
         while !trainer.is_done() {
             trainer.step()?;
-            let step = trainer.done();
+            let step = trainer.completed_steps();
             let due = step.is_multiple_of(config.checkpoint_every);
             let epoch_ended = step.is_multiple_of(steps_per_epoch) || trainer.is_done();
-            let wait = trainer.unread() >= MOST_UNREAD || start.elapsed() >= LONGEST_UNREAD;
+            let wait = trainer.pending_reports() >= MOST_UNREAD || start.elapsed() >= LONGEST_UNREAD;
             if !(wait || due || epoch_ended) {
                 continue;
             }
@@ -124,15 +124,15 @@ impl TrainingRun<'_> {
             for report in reports {
                 progress.note(&report, seconds, steps_per_epoch);
                 output.log(&LogEntry::from_step(&report, seconds))?;
-                observer(Event::Stepped(report, progress.pace(&report, schedule.total)));
+                observer(Event::Stepped(report, progress.pace(&report, schedule.total_steps)));
             }
             // What is about to be kept must be worth it.
-            if (due || epoch_ended) && !trainer.learner().is_finite()? {
+            if (due || epoch_ended) && !trainer.trainable().is_finite()? {
                 return Err(Error::Diverged { what: "adapter or model", value: f64::NAN, step });
             }
             if epoch_ended && !eval.is_empty() {
                 let last = trainer.is_done();
-                let found = trainer.learner().with(llama, self.pictures, |llama, adapter| {
+                let found = trainer.trainable().with_adapter(llama, self.image_features, |llama, adapter| {
                     self.evaluate(llama, adapter, &eval, step, last, &output, observer)
                 })?;
                 progress.after = Some(found);
@@ -140,7 +140,7 @@ impl TrainingRun<'_> {
             if epoch_ended || due {
                 progress.seconds = earlier + begin.elapsed().as_secs_f64();
                 let Self { output, tokenizer, model_name, .. } = *self;
-                trainer.learner().save(output, llama, tokenizer, model_name)?;
+                trainer.trainable().save(output, llama, tokenizer, model_name)?;
                 trainer.save_checkpoint(&checkpoint, &progress)?;
                 observer(Event::Saved { step });
             }
@@ -148,23 +148,23 @@ impl TrainingRun<'_> {
         }
         let seconds = earlier + begin.elapsed().as_secs_f64();
         let rows = RunRowCounts::of(train_fitted, eval_fitted);
-        Ok(progress.summary(self.output, trainer.done(), parameters, seconds, rows))
+        Ok(progress.summary(self.output, trainer.completed_steps(), parameters, seconds, rows))
     }
 
     /// What learns, before the first step.
-    fn start(&self) -> Result<Learner> {
+    fn start(&self) -> Result<TrainableWeights> {
         let Self { llama, config, .. } = *self;
-        let statistics = self.pictures.and_then(|own| own.statistics(self.train_rows));
+        let statistics = self.image_features.and_then(|own| own.statistics(self.train_rows));
         let statistics = statistics.as_ref();
-        let mut learner = match &config.start {
+        let mut learner = match &config.initial_adapter {
             Some(path) => config.method.init_from_adapter(path, llama, config.seed, statistics)?,
             None => config.method.init(llama, config.seed)?.with_statistics(statistics),
         };
-        if let Some(parts) = &config.parts {
-            learner = learner.learning_only(parts)?;
+        if let Some(parts) = &config.trainable_groups {
+            learner = learner.with_trainable_groups(parts)?;
         }
-        if let Some(text) = &config.prompt_text {
-            learner = learner.with_text(llama, self.tokenizer, text)?;
+        if let Some(text) = &config.prompt_init_text {
+            learner = learner.with_prompt_text(llama, self.tokenizer, text)?;
         }
         Ok(learner)
     }
@@ -173,8 +173,8 @@ impl TrainingRun<'_> {
     ///
     /// # Errors
     /// As [`Learner::load`].
-    pub fn learner(&self) -> Result<Learner> {
-        Learner::load(self.output, &self.config.method, self.llama)
+    pub fn load_trained(&self) -> Result<TrainableWeights> {
+        TrainableWeights::load(self.output, &self.config.method, self.llama)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what is evaluated, and where the results go")]
@@ -220,7 +220,7 @@ impl TrainingRun<'_> {
             step,
             loss: loss.loss,
             perplexity: loss.perplexity(),
-            exact_match: found.map(|found| found.share()),
+            exact_match: found.map(|found| found.fraction()),
         })?;
         observer(Event::Evaluated { step, loss, exact_match: found });
         Ok((loss, found))

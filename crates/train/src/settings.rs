@@ -28,7 +28,7 @@ impl<'a> Settings<'a> {
     /// The settings of a job.
     pub fn of(job: &TrainingRun<'a>) -> Self {
         Self {
-            about: job.about,
+            about: job.metadata,
             model: job.model_name,
             precision: format!("{:?}", job.llama.precision()),
             train_rows: job.train_rows.len(),

@@ -17,10 +17,10 @@ use crate::batch::{Batch, ExampleSampler};
 use crate::error::{Error, Result};
 use crate::example::Example;
 use crate::feed::BatchPrefetcher;
-use crate::learner::Learner;
+use crate::learner::TrainableWeights;
 use crate::loss::{loss_scale, label_loss};
-use crate::optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
-use crate::pictures::Pictures;
+use crate::optimizer::{ModuleGradients, ParameterOptimizer, OptimizerConfig};
+use crate::pictures::ImageFeatureCache;
 use crate::recompute::checkpointed_adapter_backward;
 use crate::schedule::LearningRateSchedule;
 
@@ -29,13 +29,13 @@ use crate::schedule::LearningRateSchedule;
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
     examples: Arc<[Example]>,
-    pub(crate) learner: Learner,
-    pub(crate) optimizer: Optimizer,
+    pub(crate) learner: TrainableWeights,
+    pub(crate) optimizer: ParameterOptimizer,
     pub(crate) done: usize,
     order: ExampleSampler,
     schedule: LearningRateSchedule,
     recompute: bool,
-    pictures: Option<&'a Pictures>,
+    pictures: Option<&'a ImageFeatureCache>,
     /// A number for each example, if those that are about one picture come together.
     groups: Arc<[usize]>,
     /// From the first step on.
@@ -51,13 +51,13 @@ pub struct StepReport {
     /// Mean loss of a label before the step.
     pub loss: f64,
     /// Learning rate of the step.
-    pub rate: f64,
+    pub learning_rate: f64,
     /// Norm of all gradients together, before clipping.
     pub gradient_norm: f64,
     /// Labels learned from.
     pub labels: usize,
     /// Tokens worked on, padding included.
-    pub slots: usize,
+    pub processed_tokens: usize,
 }
 
 /// A step whose numbers are still on the device.
@@ -82,7 +82,7 @@ impl<'a> Trainer<'a> {
     /// device with autodiff.
     pub fn new(
         llama: &'a Llama,
-        learner: impl Into<Learner>,
+        learner: impl Into<TrainableWeights>,
         examples: impl Into<Arc<[Example]>>,
         order: ExampleSampler,
         schedule: LearningRateSchedule,
@@ -92,7 +92,7 @@ impl<'a> Trainer<'a> {
             llama,
             examples: examples.into(),
             learner: learner.into(),
-            optimizer: Optimizer::new(optimizer),
+            optimizer: ParameterOptimizer::new(optimizer),
             done: 0,
             order,
             schedule,
@@ -105,7 +105,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// With the pictures that examples name.
-    pub fn with_image_features(mut self, pictures: Option<&'a Pictures>) -> Self {
+    pub fn with_image_features(mut self, pictures: Option<&'a ImageFeatureCache>) -> Self {
         self.pictures = pictures;
         self
     }
@@ -126,7 +126,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Steps done.
-    pub fn done(&self) -> usize {
+    pub fn completed_steps(&self) -> usize {
         self.done
     }
 
@@ -137,11 +137,11 @@ impl<'a> Trainer<'a> {
 
     /// Whether every step of the schedule is done.
     pub fn is_done(&self) -> bool {
-        self.done >= self.schedule.total
+        self.done >= self.schedule.total_steps
     }
 
     /// What was learned until now, without autodiff.
-    pub fn learner(&self) -> Learner {
+    pub fn trainable(&self) -> TrainableWeights {
         self.learner.valid()
     }
 
@@ -157,7 +157,7 @@ impl<'a> Trainer<'a> {
         });
         let batches = feed.next();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
-        let mut gradients = ModuleGradients::none(&self.learner);
+        let mut gradients = ModuleGradients::empty(&self.learner);
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
             let own = self.add_gradients(batch, labels, &mut gradients)?;
@@ -172,19 +172,19 @@ impl<'a> Trainer<'a> {
         let loss = loss.expect("a step has a batch");
         let _span = tracing::trace_span!("optimizer").entered();
         let norm = gradients.norm();
-        let rate = self.schedule.rate(self.done);
+        let rate = self.schedule.learning_rate(self.done);
         let learner = self.learner.clone();
         self.learner = self.optimizer.step(learner, gradients, &norm, rate);
         self.done += 1;
         let slots = batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
         let report =
-            StepReport { step: self.done, loss: 0.0, rate, gradient_norm: 0.0, labels, slots };
+            StepReport { step: self.done, loss: 0.0, learning_rate: rate, gradient_norm: 0.0, labels, processed_tokens: slots };
         self.unread.push(Unread { report, loss, norm });
         Ok(())
     }
 
     /// Steps whose reports were not asked for yet.
-    pub fn unread(&self) -> usize {
+    pub fn pending_reports(&self) -> usize {
         self.unread.len()
     }
 
@@ -230,14 +230,14 @@ impl<'a> Trainer<'a> {
         gradients: &mut ModuleGradients,
     ) -> Result<Tensor<1>> {
         let llama = self.llama;
-        if let (true, Learner::Adapter(adapter)) = (self.recompute, &self.learner) {
-            let views = self.pictures.and_then(|own| own.views(&batch.image_names()));
+        if let (true, TrainableWeights::Adapter(adapter)) = (self.recompute, &self.learner) {
+            let views = self.pictures.and_then(|own| own.image_batch(&batch.image_names()));
             return checkpointed_adapter_backward(llama, adapter, batch, views.as_ref(), labels, gradients);
         }
         let scale = loss_scale(llama);
         let forward = tracing::trace_span!("forward").entered();
-        let sum = self.learner.with(llama, self.pictures, |llama, adapter| {
-            label_loss(llama, &*adapter.of_rows(&batch.image_names()), batch)
+        let sum = self.learner.with_adapter(llama, self.pictures, |llama, adapter| {
+            label_loss(llama, &*adapter.for_images(&batch.image_names()), batch)
         })?;
         drop(forward);
         let _span = tracing::trace_span!("backward").entered();
@@ -247,7 +247,7 @@ impl<'a> Trainer<'a> {
             // What sees learns alone, and no row of the batch has a picture.
             return Ok(value);
         }
-        gradients.add(&self.learner, &mut (loss * scale).backward(), scale);
+        gradients.accumulate(&self.learner, &mut (loss * scale).backward(), scale);
         Ok(value)
     }
 }

@@ -2,12 +2,12 @@
 //!
 use std::sync::{Mutex, PoisonError};
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers, LoraConfig, V2Config};
+use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers, LoraConfig, V2Config};
 use burn::tensor::Device;
 use llama::{GenerationConfig, Llama, LlamaConfig, NoAdapter, Precision, generate, weights};
 use peak_alloc::PeakAlloc;
 use train::{
-    DeviceTraits, Example, MemoryPlan, Method, OptimizerConfig, ExampleSampler, Purpose, Request, LearningRateSchedule,
+    DeviceTraits, Example, MemoryPlan, FineTuningMethod, OptimizerConfig, ExampleSampler, WorkloadKind, Workload, LearningRateSchedule,
     Trainer,
 };
 
@@ -33,65 +33,65 @@ fn model(n_layers: usize, heads: [usize; 2], d_ff: usize, vocab_size: usize) -> 
     }
 }
 
-fn prompts(last: usize) -> Method {
-    AdaptionPromptConfig { layers: Layers::Last(last), ..Default::default() }.into()
+fn prompts(last: usize) -> FineTuningMethod {
+    AdaptionPromptConfig { layers: AdaptedLayers::Last(last), ..Default::default() }.into()
 }
 
 /// A step on rows of `seq` tokens, the last `labels` of which are labels.
 fn step(
     config: LlamaConfig,
-    method: Method,
+    method: FineTuningMethod,
     [batch, seq, labels]: [usize; 3],
     recompute: bool,
-) -> Request {
-    Request {
+) -> Workload {
+    Workload {
         config,
         precision: Precision::F32,
         method,
-        purpose: Purpose::Train { labels, recompute },
-        batch,
-        seq,
+        kind: WorkloadKind::Train { labels, activation_checkpointing: recompute },
+        batch_size: batch,
+        seq_len: seq,
         device: DeviceTraits::fused(),
     }
 }
 
-fn answer(config: LlamaConfig, [batch, seq, new_tokens]: [usize; 3]) -> Request {
-    let purpose = Purpose::Generate { new_tokens };
-    Request { purpose, ..step(config, prompts(1), [batch, seq, 1], false) }
+fn answer(config: LlamaConfig, [batch, seq, new_tokens]: [usize; 3]) -> Workload {
+    let purpose = WorkloadKind::Generate { max_new_tokens: new_tokens };
+    Workload { kind: purpose, ..step(config, prompts(1), [batch, seq, 1], false) }
 }
 
 /// Bytes that a request takes at its peak, everything counted. On a thread of its own: what a thread
 /// keeps from call to call would otherwise be there before it is counted.
-fn measure(request: &Request, device: &Device) -> usize {
+fn measure(request: &Workload, device: &Device) -> usize {
     std::thread::scope(|scope| scope.spawn(|| measure_here(request, device)).join().unwrap())
 }
 
-fn measure_here(request: &Request, device: &Device) -> usize {
+fn measure_here(request: &Workload, device: &Device) -> usize {
     let before = MEMORY.current_usage();
     let llama = load(request, device);
-    let rows = (0..request.batch).map(|row| {
-        (0..request.seq).map(|i| ((row * 31 + i * 17) % request.config.vocab_size) as u32).collect()
+    let rows = (0..request.batch_size).map(|row| {
+        (0..request.seq_len).map(|i| ((row * 31 + i * 17) % request.config.vocab_size) as u32).collect()
     });
     let rows = rows.collect::<Vec<Vec<u32>>>();
-    match request.purpose {
-        Purpose::Generate { new_tokens } => {
+    match request.kind {
+        WorkloadKind::Generate { max_new_tokens: new_tokens } => {
             let config = GenerationConfig { max_new_tokens: new_tokens, ..Default::default() };
             MEMORY.reset_peak_usage();
             generate(&llama, &NoAdapter, &rows, &config).unwrap();
         }
-        Purpose::Train { labels, recompute } => {
-            let labels_from = request.seq - labels;
+        WorkloadKind::Train { labels, activation_checkpointing: recompute } => {
+            let labels_from = request.seq_len - labels;
             let examples =
                 rows.into_iter().map(|tokens| Example { tokens, labels_from, image: None });
             let examples = examples.collect::<Vec<_>>();
             let order = ExampleSampler {
-                n_examples: request.batch,
-                batch_size: request.batch,
-                accumulate: 1,
+                n_examples: request.batch_size,
+                batch_size: request.batch_size,
+                gradient_accumulation_steps: 1,
                 seed: 0,
                 shuffle: true,
             };
-            let schedule = LearningRateSchedule { peak: 1e-2, warmup: 1, total: 2 };
+            let schedule = LearningRateSchedule { peak_learning_rate: 1e-2, warmup_steps: 1, total_steps: 2 };
             let learner = request.method.init(&llama, 0).unwrap();
             let optimizer = OptimizerConfig::default();
             let mut trainer =
@@ -107,8 +107,8 @@ fn measure_here(request: &Request, device: &Device) -> usize {
 }
 
 /// A model of random weights in the precision asked for, as it comes from a file.
-fn load(request: &Request, device: &Device) -> Llama {
-    let llama = weights::random(request.config.clone(), device).unwrap();
+fn load(request: &Workload, device: &Device) -> Llama {
+    let llama = weights::random_init(request.config.clone(), device).unwrap();
     let folder = tempfile::tempdir().unwrap();
     weights::huggingface::save(&llama, folder.path(), burn::tensor::DType::F32).unwrap();
     drop(llama);
@@ -117,14 +117,14 @@ fn load(request: &Request, device: &Device) -> Llama {
 }
 
 /// Steps in which one part or another is the largest.
-fn steps() -> Vec<(&'static str, Request)> {
+fn steps() -> Vec<(&'static str, Workload)> {
     let small = || model(3, [8, 8], 700, 512);
-    let v2 = |v2: V2Config| Method::from(v2);
+    let v2 = |v2: V2Config| FineTuningMethod::from(v2);
     let both = AdapterConfig {
         v2: Some(V2Config::paper()),
-        ..AdaptionPromptConfig { layers: Layers::Last(2), ..Default::default() }.into()
+        ..AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() }.into()
     };
-    let with = |precision, request: Request| Request { precision, ..request };
+    let with = |precision, request: Workload| Workload { precision, ..request };
     vec![
         ("every layer", step(small(), prompts(3), [4, 128, 20], false)),
         ("one layer", step(model(6, [8, 8], 700, 512), prompts(1), [4, 128, 20], false)),
@@ -139,8 +139,8 @@ fn steps() -> Vec<(&'static str, Request)> {
         ("v2", step(small(), v2(V2Config::paper()), [4, 128, 20], false)),
         ("v2 on inputs", step(small(), v2(V2Config::input_scale()), [4, 128, 20], false)),
         ("v2 with the head", step(small(), v2(V2Config::lit()), [4, 128, 20], false)),
-        ("prompts and v2", step(small(), Method::from(both.clone()), [4, 128, 20], false)),
-        ("prompts and v2, recomputed", step(small(), Method::from(both), [4, 128, 20], true)),
+        ("prompts and v2", step(small(), FineTuningMethod::from(both.clone()), [4, 128, 20], false)),
+        ("prompts and v2, recomputed", step(small(), FineTuningMethod::from(both), [4, 128, 20], true)),
         ("lora", step(small(), LoraConfig::default().into(), [4, 128, 20], false)),
         ("q8", with(Precision::Bits8, step(small(), prompts(3), [4, 128, 20], false))),
         ("q4", with(Precision::Bits4, step(small(), prompts(2), [2, 256, 20], false))),
@@ -152,13 +152,13 @@ fn steps() -> Vec<(&'static str, Request)> {
                 step(model(2, [8, 8], 700, 16_000), prompts(1), [2, 64, 20], false),
             ),
         ),
-        ("whole model", step(small(), Method::Full, [2, 64, 20], false)),
+        ("whole model", step(small(), FineTuningMethod::Full, [2, 64, 20], false)),
     ]
 }
 
 /// The same of answers.
-fn answers() -> Vec<(&'static str, Request)> {
-    let with = |precision, request: Request| Request { precision, ..request };
+fn answers() -> Vec<(&'static str, Workload)> {
+    let with = |precision, request: Workload| Workload { precision, ..request };
     vec![
         ("answers, cache", answer(model(4, [8, 8], 300, 512), [8, 128, 16])),
         ("answers, long", answer(model(2, [8, 2], 300, 512), [2, 1024, 8])),
@@ -170,7 +170,7 @@ fn answers() -> Vec<(&'static str, Request)> {
 }
 
 /// Plans and measures, one case after the other.
-fn check(cases: Vec<(&'static str, Request)>, device: &Device) {
+fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
     // The allocator counts for the whole process: one at a time.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,7 +181,7 @@ fn check(cases: Vec<(&'static str, Request)>, device: &Device) {
         let plan = MemoryPlan::new(&request).unwrap();
         let measured = measure(&request, device) as f64;
         let ratio = plan.total() as f64 / measured;
-        println!("{name:28} {ratio:.3} of {:6.1} MiB, {:?}", measured / 1_048_576.0, plan.rows());
+        println!("{name:28} {ratio:.3} of {:6.1} MiB, {:?}", measured / 1_048_576.0, plan.components());
         if (ratio - 1.0).abs() > TOLERANCE {
             apart.push(format!("{name}: planned {} of {measured} bytes: {plan:?}", plan.total()));
         }
@@ -209,7 +209,7 @@ fn backends_without_fused_operations_take_what_was_planned() {
     let traits = DeviceTraits::composed(None);
     let few = steps().into_iter().take(3).chain(answers().into_iter().take(2));
     check(
-        few.map(|(name, request)| (name, Request { device: traits, ..request })).collect(),
+        few.map(|(name, request)| (name, Workload { device: traits, ..request })).collect(),
         &device,
     );
 }

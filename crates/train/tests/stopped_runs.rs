@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, stdin};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
+use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers};
 use llama::{ModelSource, Precision};
 use serde_json::{Value, json};
-use train::{Error, Event, Instruction, TrainingRun, Length, Summary, TrainConfig};
+use train::{Error, Event, Instruction, TrainingRun, TrainLength, RunSummary, TrainConfig};
 
 /// Where the other process works, and at which step it is to wait; 0: in the evaluation before the first.
 const FOLDER: &str = "STOPPED_RUN_FOLDER";
@@ -19,18 +19,18 @@ const WAITING: &str = "waiting to be killed";
 /// Steps of a run, with a checkpoint after the fifth.
 const STEPS: usize = 8;
 
-fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::Result<Summary> {
+fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::Result<RunSummary> {
     let assets = testing::golden_folder().join("../../assets/tiny-llama");
     let source = ModelSource::open(assets).unwrap();
     let llama = source.load(Precision::F32, &testing::flex()).unwrap();
     let tokenizer = source.tokenizer().unwrap();
     let row = |n: usize| Instruction::new(format!("Count to {n}."), "", format!("{n}, {n}."));
     let rows = (0..40).map(row).collect::<Vec<_>>();
-    let prompts = AdaptionPromptConfig { layers: Layers::Last(4), ..Default::default() };
+    let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(4), ..Default::default() };
     let config = TrainConfig {
         method: AdapterConfig::from(prompts).into(),
         batch_size: 2,
-        length: Length::Steps(STEPS),
+        length: TrainLength::Steps(STEPS),
         checkpoint_every: 5,
         exact_match_rows: 0,
         ..TrainConfig::default()
@@ -41,10 +41,10 @@ fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::R
         model_name: "tiny-llama",
         train_rows: &rows[2..],
         eval_rows: &rows[..2],
-        pictures: None,
+        image_features: None,
         config: &config,
         output: folder,
-        about: &json!({}),
+        metadata: &json!({}),
     };
     job.run(resume, observer)
 }
@@ -118,7 +118,7 @@ fn a_run_that_was_killed_and_resumed_equals_one_that_was_not() {
         assert_eq!(adapter(&killed), adapter(&straight), "killed at {step}");
         assert_eq!(log(&killed), log(&straight), "killed at {step}");
         let losses =
-            |own: &Summary| (own.steps, own.train_loss, own.eval_loss_before, own.eval_loss);
+            |own: &RunSummary| (own.steps, own.train_loss, own.eval_loss_before, own.eval_loss);
         assert_eq!(losses(&summary.unwrap()), losses(&expected), "killed at {step}");
     }
 }

@@ -10,7 +10,7 @@ use crate::keys::{self, check};
 
 /// A family of encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub enum EncoderFamily {
     /// Learned beside texts: arXiv 2103.00020.
     Clip,
     /// Learned from pictures alone: arXiv 2304.07193.
@@ -32,7 +32,7 @@ pub enum Activation {
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncoderConfig {
     /// Which family's order of things it follows.
-    pub family: Family,
+    pub family: EncoderFamily,
     /// Pixels a side for which its positions were learned.
     pub image_size: usize,
     /// Pixels of a patch a side.
@@ -105,7 +105,7 @@ impl EncoderConfig {
     /// Defaults are those of `CLIPVisionConfig` in transformers.
     fn clip(fields: &Fields) -> Result<Self> {
         let config = Self {
-            family: Family::Clip,
+            family: EncoderFamily::Clip,
             image_size: fields.size("image_size", 224)?,
             patch_size: fields.size("patch_size", 32)?,
             d_model: fields.size("hidden_size", 768)?,
@@ -135,7 +135,7 @@ impl EncoderConfig {
             (inner, fields.activation("gelu")?)
         };
         let config = Self {
-            family: Family::Dinov2,
+            family: EncoderFamily::Dinov2,
             image_size: fields.size("image_size", 224)?,
             patch_size: fields.size("patch_size", 14)?,
             d_model,
@@ -181,7 +181,7 @@ impl EncoderConfig {
             source.shapes().contains_key(&name)
         };
         let config = Self {
-            family: Family::Clip,
+            family: EncoderFamily::Clip,
             image_size: grid * patch_size,
             patch_size,
             d_model,
@@ -274,7 +274,7 @@ mod tests {
         let clip = r#"{"model_type": "clip", "vision_config": {"patch_size": 14, "hidden_size": 1024,
             "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}}"#;
         let clip = EncoderConfig::parse(Path::new("config.json"), clip).unwrap();
-        assert_eq!((clip.family, clip.grid(clip.image_size)), (Family::Clip, 16));
+        assert_eq!((clip.family, clip.grid(clip.image_size)), (EncoderFamily::Clip, 16));
         assert_eq!((clip.n_layers, clip.d_ff, clip.activation), (24, 4096, Activation::QuickGelu));
 
         let giant = r#"{"model_type": "dinov2", "hidden_size": 1536, "num_attention_heads": 24,

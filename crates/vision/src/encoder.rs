@@ -34,25 +34,25 @@ pub struct Encoder {
 
 /// What an encoder sees in pictures.
 #[derive(Debug, Clone)]
-pub struct Features {
+pub struct EncoderOutput {
     /// Hidden states of the layers asked for, in that order, the class token's first:
     /// `[batch, 1 + patches, d_model]` each.
-    pub layers: Vec<Tensor<3>>,
+    pub hidden_states: Vec<Tensor<3>>,
     /// The last layer's through the final norm: the same shape.
     pub normed: Tensor<3>,
     /// That in CLIP's shared space, `[batch, 1 + patches, projection]`, if the files have the way.
     pub projected: Option<Tensor<3>>,
 }
 
-impl Features {
+impl EncoderOutput {
     /// What the class token gathered: `[batch, d_model]`.
-    pub fn class(&self) -> Tensor<2> {
-        class(&self.normed)
+    pub fn class_token(&self) -> Tensor<2> {
+        class_token(&self.normed)
     }
 }
 
 /// The class token's row: `[batch, seq, d_model] -> [batch, d_model]`.
-pub fn class(hidden: &Tensor<3>) -> Tensor<2> {
+pub fn class_token(hidden: &Tensor<3>) -> Tensor<2> {
     let [batch, _seq, d_model] = hidden.dims();
     hidden.clone().slice([0..batch, 0..1, 0..d_model]).reshape([batch, d_model])
 }
@@ -84,7 +84,7 @@ impl Encoder {
     ///
     /// # Panics
     /// If pictures have another size, or there is no such layer.
-    pub fn forward(&self, pixels: Tensor<4>, layers: &[usize]) -> Features {
+    pub fn forward(&self, pixels: Tensor<4>, layers: &[usize]) -> EncoderOutput {
         assert!(layers.iter().all(|&layer| layer <= self.blocks.len()), "layers {layers:?}");
         let mut hidden = self.embed(pixels);
         let mut states = BTreeMap::from([(0, hidden.clone())]);
@@ -97,7 +97,7 @@ impl Encoder {
         let layers = layers.iter().map(|layer| states[layer].clone()).collect();
         let normed = self.final_norm.forward(hidden, None);
         let projected = self.projection.as_ref().map(|linear| linear.forward(normed.clone()));
-        Features { layers, normed, projected }
+        EncoderOutput { hidden_states: layers, normed, projected }
     }
 
     /// `[batch, 1 + patches, d_model]`

@@ -44,7 +44,7 @@ pub enum Error {
     },
     /// A picture that could not be read.
     #[error("{path}: cannot read the picture: {reason}")]
-    Picture {
+    UnreadableImage {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -52,7 +52,7 @@ pub enum Error {
     },
     /// A picture larger than is allowed.
     #[error(
-        "{path}: the picture has {width} x {height} pixels, more than the {most} that are allowed a side"
+        "{path}: the picture has {width} x {height} pixels, more than the {max_side} that are allowed a side"
     )]
     ImageTooLarge {
         /// The file.
@@ -62,7 +62,7 @@ pub enum Error {
         /// Its rows.
         height: u32,
         /// The limit of both.
-        most: u32,
+        max_side: u32,
     },
     /// Features that the encoder cannot give.
     #[error("features: {found}, expected {expected}")]
@@ -103,7 +103,7 @@ impl Diagnostic for Error {
             Self::Weights { .. } => {
                 "config.json and the weights may belong to different encoders".into()
             }
-            Self::Picture { .. } => "JPEG, PNG and WebP files are read".into(),
+            Self::UnreadableImage { .. } => "JPEG, PNG and WebP files are read".into(),
             Self::ImageTooLarge { .. } => "make it smaller".into(),
             Self::EncoderMismatch { .. } => Advice::GiveEncoder,
             Self::Config { .. } | Self::Reading { .. } | Self::ImageSize { .. } => return None,

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::block::{Attention, Block, Mlp};
-use crate::config::{Activation, EncoderConfig, Family};
+use crate::config::{Activation, EncoderConfig, EncoderFamily};
 use crate::encoder::Encoder;
 
 impl Encoder {
@@ -27,7 +27,7 @@ impl Encoder {
         assert!(image_size > 0 && image_size.is_multiple_of(patch_size), "{image_size} pixels");
         assert!(d_model.is_multiple_of(n_heads), "{n_heads} heads");
         let mut fresh = Fresh { config, rng: ChaCha8Rng::seed_from_u64(seed), device };
-        let is_clip = config.family == Family::Clip;
+        let is_clip = config.family == EncoderFamily::Clip;
         let places = config.grid(image_size).pow(2) + 1;
         Self {
             patches: fresh.linear([d_model, 3 * patch_size.pow(2)], !is_clip),
@@ -85,7 +85,7 @@ impl Fresh<'_> {
         let &EncoderConfig { family, d_model, d_ff, n_heads, activation, .. } = self.config;
         let scale = |own: &Self| {
             let ones = || Param::from_tensor(Tensor::ones([d_model], own.device));
-            (family == Family::Dinov2).then(ones)
+            (family == EncoderFamily::Dinov2).then(ones)
         };
         let square = [d_model, d_model];
         let up = if activation == Activation::SwiGlu { 2 * d_ff } else { d_ff };

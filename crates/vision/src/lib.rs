@@ -26,14 +26,14 @@ mod save;
 mod viewer;
 
 pub use block::{Attention, Block, Mlp};
-pub use config::{Activation, EncoderConfig, Family};
+pub use config::{Activation, EncoderConfig, EncoderFamily};
 /// A picture in memory.
 pub use image::RgbImage;
 
 pub use diagnostic::{Advice, Diagnostic};
-pub use encoder::{Encoder, Features, class};
+pub use encoder::{Encoder, EncoderOutput, class_token};
 pub use error::{Error, Result};
 pub use load::EncoderSource;
 pub use picture::{decode_image, read_image};
 pub use preprocess::Preprocessing;
-pub use viewer::{EncoderInfo, Reading, State, Tokens, FeatureExtractor};
+pub use viewer::{EncoderInfo, FeatureSpec, HiddenState, TokenSelection, FeatureExtractor};

@@ -49,7 +49,7 @@ impl EncoderSource {
         let tensors = WeightFiles::new(&path, vec![WeightFile::open(&path)?])?;
         let prefix = find_prefix(Layout::OpenAi, &tensors)?;
         let config = EncoderConfig::from_openai_tensors(prefix, &tensors)?;
-        let preprocessing = Preprocessing::of_family(config.family, config.image_size);
+        let preprocessing = Preprocessing::for_family(config.family, config.image_size);
         let names = Names::new(Layout::OpenAi, prefix);
         let unknown_keys = Vec::new();
         Ok(Self { path, config, names, tensors, preprocessing, unknown_keys }.with_projection())
@@ -78,7 +78,7 @@ impl EncoderSource {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn embedded(config: &str, weights: &'static [u8], preprocessing: &str) -> Result<Self> {
+    pub fn from_embedded(config: &str, weights: &'static [u8], preprocessing: &str) -> Result<Self> {
         let path = PathBuf::from(EMBEDDED);
         refuse_quantised_config(&path, config)?;
         let config = EncoderConfig::parse(&path, config)?;

@@ -2,7 +2,7 @@
 
 use llama::weights::TensorSpec;
 
-use crate::config::{Activation, EncoderConfig, Family};
+use crate::config::{Activation, EncoderConfig, EncoderFamily};
 
 /// A layout of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +17,10 @@ pub(crate) enum Layout {
 
 impl Layout {
     /// Hugging Face's of a family.
-    pub fn of_family(family: Family) -> Self {
+    pub fn of_family(family: EncoderFamily) -> Self {
         match family {
-            Family::Clip => Self::Clip,
-            Family::Dinov2 => Self::Dinov2,
+            EncoderFamily::Clip => Self::Clip,
+            EncoderFamily::Dinov2 => Self::Dinov2,
         }
     }
 

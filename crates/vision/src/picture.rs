@@ -25,7 +25,7 @@ const MEMORY: u64 = 1 << 30;
 /// side.
 pub fn read_image(path: &Path) -> Result<RgbImage> {
     let bytes = std::fs::read(path)
-        .map_err(|error| Error::Picture { path: path.into(), reason: error.to_string() })?;
+        .map_err(|error| Error::UnreadableImage { path: path.into(), reason: error.to_string() })?;
     decode_image(path, &bytes)
 }
 
@@ -34,7 +34,7 @@ pub fn read_image(path: &Path) -> Result<RgbImage> {
 /// # Errors
 /// As [`read_image`].
 pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
-    let broken = |reason: String| Error::Picture { path: name.into(), reason };
+    let broken = |reason: String| Error::UnreadableImage { path: name.into(), reason };
     if let Some(found) = StandIn::of(bytes) {
         return Err(broken(format!("it is {found}: {}", found.hint())));
     }
@@ -51,7 +51,7 @@ pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     // Its size is in its first bytes: nothing is allocated for a picture that is too large.
     let (width, height) = reader(bytes)?.into_dimensions().map_err(|error| broken(told(&error)))?;
     if width > MOST || height > MOST {
-        return Err(Error::ImageTooLarge { path: name.into(), width, height, most: MOST });
+        return Err(Error::ImageTooLarge { path: name.into(), width, height, max_side: MOST });
     }
     // Of such a picture the square in the middle shows next to nothing.
     if u64::from(width.max(height)) > MOST_DRAWN_OUT * u64::from(width.min(height)) {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 use serde_json::Value;
 
-use crate::config::Family;
+use crate::config::EncoderFamily;
 use crate::error::{Error, Result};
 use crate::keys::{self, check};
 use crate::resample::resample;
@@ -26,17 +26,17 @@ pub struct Preprocessing {
 
 impl Preprocessing {
     /// What a family's encoders learned with.
-    pub fn of_family(family: Family, image_size: usize) -> Self {
+    pub fn for_family(family: EncoderFamily, image_size: usize) -> Self {
         match family {
             // Of the pictures that CLIP learned from.
-            Family::Clip => Self {
+            EncoderFamily::Clip => Self {
                 shortest_edge: image_size,
                 image_size,
                 mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
                 std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
             },
             // Of ImageNet; an eighth of each side is cut away.
-            Family::Dinov2 => Self {
+            EncoderFamily::Dinov2 => Self {
                 shortest_edge: image_size * 8 / 7,
                 image_size,
                 mean: [0.485, 0.456, 0.406],
@@ -60,7 +60,7 @@ impl Preprocessing {
     /// [`Error::Config`] for settings that are not known here, [`Error::Files`].
     pub(crate) fn from_folder(
         folder: &Path,
-        family: Family,
+        family: EncoderFamily,
         image_size: usize,
     ) -> Result<(Self, Vec<String>)> {
         for (name, inside) in
@@ -80,7 +80,7 @@ impl Preprocessing {
                 Some(_) => {}
             }
         }
-        Ok((Self::of_family(family, image_size), Vec::new()))
+        Ok((Self::for_family(family, image_size), Vec::new()))
     }
 
     /// Reads Hugging Face's `preprocessor_config.json`.
@@ -147,7 +147,7 @@ impl Preprocessing {
         if shortest_edge > MOST_CUT * image_size || image_size > MOST_CUT * shortest_edge {
             return Err(wrong("size", "a size within 32 times of crop_size"));
         }
-        let usual = Self::of_family(Family::Clip, image_size);
+        let usual = Self::for_family(EncoderFamily::Clip, image_size);
         let three = |field: &str, usual: [f32; 3]| {
             let Value::Array(numbers) = &json[field] else {
                 let is_none = json[field].is_null();
@@ -292,18 +292,18 @@ mod tests {
             r#"{"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "resample": 3,
                 "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}"#,
         );
-        assert_eq!(settings.unwrap(), Preprocessing::of_family(Family::Dinov2, 224));
+        assert_eq!(settings.unwrap(), Preprocessing::for_family(EncoderFamily::Dinov2, 224));
         let old = r#"{"size": 224, "crop_size": 224, "image_mean": [0.5, 0.5, 0.5], "image_std": [1, 1, 1]}"#;
         assert_eq!(Preprocessing::parse(path, old).unwrap().shortest_edge, 224);
         let error = Preprocessing::parse(path, &old.replace("224,", "0,")).unwrap_err().to_string();
         assert!(error.contains("size is 0, expected a size from 1 to 4096"), "{error}");
-        assert_eq!(Preprocessing::of_family(Family::Dinov2, 224).at(112).shortest_edge, 128);
+        assert_eq!(Preprocessing::for_family(EncoderFamily::Dinov2, 224).at(112).shortest_edge, 128);
     }
 
     #[test]
     fn what_is_not_said_is_as_in_transformers() {
         let settings = Preprocessing::parse(Path::new("a"), r#"{"resample": null}"#).unwrap();
-        assert_eq!(settings, Preprocessing::of_family(Family::Clip, 224));
+        assert_eq!(settings, Preprocessing::for_family(EncoderFamily::Clip, 224));
     }
 
     #[test]
@@ -337,8 +337,8 @@ mod tests {
     #[test]
     fn the_settings_inside_a_processors_come_first() {
         let folder = tempfile::tempdir().unwrap();
-        let read = || Preprocessing::from_folder(folder.path(), Family::Dinov2, 70).unwrap();
-        assert_eq!(read(), (Preprocessing::of_family(Family::Dinov2, 70), vec![]));
+        let read = || Preprocessing::from_folder(folder.path(), EncoderFamily::Dinov2, 70).unwrap();
+        assert_eq!(read(), (Preprocessing::for_family(EncoderFamily::Dinov2, 70), vec![]));
         let write =
             |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("preprocessor_config.json", r#"{"crop_size": 98, "swirl": 1}"#);

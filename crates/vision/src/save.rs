@@ -9,7 +9,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use crate::block::Block;
-use crate::config::{Activation, EncoderConfig, Family};
+use crate::config::{Activation, EncoderConfig, EncoderFamily};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::names::{Layout, Names};
@@ -40,7 +40,7 @@ impl Encoder {
             DType::F16 => Dtype::F16,
             other => return Err(wrong("precision", format!("{other:?}"), "F32 or F16")),
         };
-        if self.config.family != Family::Dinov2 {
+        if self.config.family != EncoderFamily::Dinov2 {
             let found = format!("{:?}", self.config.family);
             return Err(wrong("family of the encoder to save", found, "Dinov2"));
         }

@@ -6,26 +6,26 @@ use llama::read_back;
 use serde::{Deserialize, Serialize};
 
 use crate::config::EncoderConfig;
-use crate::encoder::{Encoder, class};
+use crate::encoder::{Encoder, class_token};
 use crate::error::{Error, Result};
 use crate::load::EncoderSource;
 use crate::preprocess::Preprocessing;
 
 /// Which of an encoder's numbers are features.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reading {
+pub struct FeatureSpec {
     /// Pixels a side at which pictures are looked at.
     pub image_size: usize,
     /// States of tokens, put side by side: several are features of several scales.
-    pub states: Vec<State>,
+    pub states: Vec<HiddenState>,
     /// Which tokens.
-    pub tokens: Tokens,
+    pub tokens: TokenSelection,
 }
 
 /// A state that a token passes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum HiddenState {
     /// What the n-th block made of it; 0 is what goes into the first.
     Layer(usize),
     /// The last block's, through the final norm.
@@ -37,31 +37,31 @@ pub enum State {
 /// Tokens of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Tokens {
+pub enum TokenSelection {
     /// The one that gathers what the whole picture shows.
     Class,
     /// That, and one for each patch.
     All,
 }
 
-impl Reading {
+impl FeatureSpec {
     /// The whole picture at several scales: the class token a quarter, a half and three quarters of
     /// the way up, and at the end.
     ///
     /// Source: arXiv 2303.16199, section 3.4, which does not say where; these are ours.
     pub fn global(config: &EncoderConfig, image_size: usize) -> Self {
-        let quarter = |part: usize| State::Layer((config.n_layers * part / 4).max(1));
-        let mut states = vec![quarter(1), quarter(2), quarter(3), State::Normed];
+        let quarter = |part: usize| HiddenState::Layer((config.n_layers * part / 4).max(1));
+        let mut states = vec![quarter(1), quarter(2), quarter(3), HiddenState::Normed];
         states.dedup();
-        Self { image_size, states, tokens: Tokens::Class }
+        Self { image_size, states, tokens: TokenSelection::Class }
     }
 
     /// All tokens at the end, in the shared space of a CLIP.
     ///
     /// Source: the original multi-modal release, `clip_encode_image`.
-    pub fn all(config: &EncoderConfig, image_size: usize) -> Self {
-        let state = if config.projection.is_some() { State::Projected } else { State::Normed };
-        Self { image_size, states: vec![state], tokens: Tokens::All }
+    pub fn all_tokens(config: &EncoderConfig, image_size: usize) -> Self {
+        let state = if config.projection.is_some() { HiddenState::Projected } else { HiddenState::Normed };
+        Self { image_size, states: vec![state], tokens: TokenSelection::All }
     }
 
     /// Width of a token's features.
@@ -69,16 +69,16 @@ impl Reading {
     /// # Errors
     /// [`Error::Reading`] if the encoder has no such state, or none is wanted.
     pub fn width(&self, config: &EncoderConfig) -> Result<usize> {
-        let wrong = |state: &State, expected: String| Error::Reading {
+        let wrong = |state: &HiddenState, expected: String| Error::Reading {
             found: format!("{state:?}"),
             expected,
         };
-        let width = |state: &State| match *state {
-            State::Layer(layer) if layer > config.n_layers => {
+        let width = |state: &HiddenState| match *state {
+            HiddenState::Layer(layer) if layer > config.n_layers => {
                 Err(wrong(state, format!("a layer from 0 to {}", config.n_layers)))
             }
-            State::Layer(_) | State::Normed => Ok(config.d_model),
-            State::Projected => config
+            HiddenState::Layer(_) | HiddenState::Normed => Ok(config.d_model),
+            HiddenState::Projected => config
                 .projection
                 .ok_or_else(|| wrong(state, "a state of an encoder without projection".into())),
         };
@@ -92,8 +92,8 @@ impl Reading {
     /// Tokens of a picture.
     pub fn n_tokens(&self, config: &EncoderConfig) -> usize {
         match self.tokens {
-            Tokens::Class => 1,
-            Tokens::All => 1 + config.grid(self.image_size).pow(2),
+            TokenSelection::Class => 1,
+            TokenSelection::All => 1 + config.grid(self.image_size).pow(2),
         }
     }
 }
@@ -103,7 +103,7 @@ impl Reading {
 pub struct FeatureExtractor {
     encoder: Encoder,
     preprocessing: Preprocessing,
-    reading: Reading,
+    spec: FeatureSpec,
     width: usize,
 }
 
@@ -112,21 +112,21 @@ impl FeatureExtractor {
     ///
     /// # Errors
     /// [`Error::Reading`], and as [`EncoderSource::load`].
-    pub fn load(source: &EncoderSource, reading: Reading, device: &Device) -> Result<Self> {
+    pub fn load(source: &EncoderSource, reading: FeatureSpec, device: &Device) -> Result<Self> {
         let width = reading.width(source.config())?;
         let encoder = source.load(reading.image_size, device)?;
         let preprocessing = source.preprocessing().at(reading.image_size);
-        Ok(Self { encoder, preprocessing, reading, width })
+        Ok(Self { encoder, preprocessing, spec: reading, width })
     }
 
     /// How the encoder is read.
-    pub fn reading(&self) -> &Reading {
-        &self.reading
+    pub fn spec(&self) -> &FeatureSpec {
+        &self.spec
     }
 
     /// Tokens of a picture, and numbers of a token.
     pub fn shape(&self) -> [usize; 2] {
-        [self.reading.n_tokens(self.encoder.config()), self.width]
+        [self.spec.n_tokens(self.encoder.config()), self.width]
     }
 
     /// Looks at pictures.
@@ -136,24 +136,24 @@ impl FeatureExtractor {
     ///
     /// # Panics
     /// If there are no pictures.
-    pub fn look(&self, pictures: &[RgbImage]) -> Tensor<3> {
+    pub fn encode(&self, pictures: &[RgbImage]) -> Tensor<3> {
         assert!(!pictures.is_empty(), "no pictures to look at");
         let pixels = self.preprocessing.pixels(pictures, &self.encoder.device());
-        let layer = |state: &State| match state {
-            State::Layer(layer) => Some(*layer),
+        let layer = |state: &HiddenState| match state {
+            HiddenState::Layer(layer) => Some(*layer),
             _ => None,
         };
-        let layers = self.reading.states.iter().filter_map(layer).collect::<Vec<_>>();
+        let layers = self.spec.states.iter().filter_map(layer).collect::<Vec<_>>();
         let features = self.encoder.forward(pixels, &layers);
-        let mut layers = features.layers.into_iter();
-        let states = self.reading.states.iter().map(|state| match state {
-            State::Layer(_) => layers.next().expect("one for each layer asked for"),
-            State::Normed => features.normed.clone(),
-            State::Projected => features.projected.clone().expect("its width was asked for"),
+        let mut layers = features.hidden_states.into_iter();
+        let states = self.spec.states.iter().map(|state| match state {
+            HiddenState::Layer(_) => layers.next().expect("one for each layer asked for"),
+            HiddenState::Normed => features.normed.clone(),
+            HiddenState::Projected => features.projected.clone().expect("its width was asked for"),
         });
-        let states = states.map(|state| match self.reading.tokens {
-            Tokens::Class => class(&state).unsqueeze_dim(1),
-            Tokens::All => state,
+        let states = states.map(|state| match self.spec.tokens {
+            TokenSelection::Class => class_token(&state).unsqueeze_dim(1),
+            TokenSelection::All => state,
         });
         Tensor::cat(states.collect(), 2)
     }
@@ -163,8 +163,8 @@ impl FeatureExtractor {
     /// # Errors
     /// [`Error::Files`] if the device fails.
     pub fn info(&self, name: &str) -> Result<EncoderInfo> {
-        let reading = self.reading.clone();
-        Ok(EncoderInfo { name: name.into(), reading, fingerprint: self.fingerprint()? })
+        let reading = self.spec.clone();
+        Ok(EncoderInfo { name: name.into(), spec: reading, fingerprint: self.fingerprint()? })
     }
 
     /// A few numbers of what it makes of a fixed picture.
@@ -173,7 +173,7 @@ impl FeatureExtractor {
         let picture = RgbImage::from_fn(32, 32, |x, y| {
             image::Rgb([(8 * x) as u8, (8 * y) as u8, (4 * (x + y)) as u8])
         });
-        let features = self.look(&[picture]);
+        let features = self.encode(&[picture]);
         let [_one, _tokens, width] = features.dims();
         let first = read_back(features.slice([0..1, 0..1, 0..width.min(KEPT)]))?;
         Ok(first.convert_dtype(DType::F32).iter::<f32>().collect())
@@ -186,7 +186,7 @@ pub struct EncoderInfo {
     /// Its path, or another name.
     pub name: String,
     /// How it is read.
-    pub reading: Reading,
+    pub spec: FeatureSpec,
     /// A few numbers of what it makes of a fixed picture; empty where they are not known.
     #[serde(default)]
     pub fingerprint: Vec<f32>,
@@ -202,7 +202,7 @@ impl EncoderInfo {
         const CLOSE: f32 = 0.02;
         let found = viewer.fingerprint()?;
         let scale = found.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
-        let is_same = viewer.reading == self.reading
+        let is_same = viewer.spec == self.spec
             && (self.fingerprint.is_empty()
                 || self.fingerprint.len() == found.len()
                     && self
@@ -227,30 +227,30 @@ mod tests {
 
     #[test]
     fn the_widths_of_states_add_up() {
-        let reading = Reading::global(&small(), 70);
-        let layers = [State::Layer(3), State::Layer(6), State::Layer(9), State::Normed];
+        let reading = FeatureSpec::global(&small(), 70);
+        let layers = [HiddenState::Layer(3), HiddenState::Layer(6), HiddenState::Layer(9), HiddenState::Normed];
         assert_eq!(reading.states, layers);
         assert_eq!((reading.width(&small()).unwrap(), reading.n_tokens(&small())), (1536, 1));
-        let all = Reading::all(&small(), 70);
+        let all = FeatureSpec::all_tokens(&small(), 70);
         assert_eq!((all.width(&small()).unwrap(), all.n_tokens(&small())), (384, 26));
     }
 
     #[test]
     fn a_state_that_the_encoder_lacks_is_refused() {
-        let reading = |state| Reading { states: vec![state], ..Reading::all(&small(), 70) };
-        let error = reading(State::Layer(13)).width(&small()).unwrap_err().to_string();
+        let reading = |state| FeatureSpec { states: vec![state], ..FeatureSpec::all_tokens(&small(), 70) };
+        let error = reading(HiddenState::Layer(13)).width(&small()).unwrap_err().to_string();
         assert_eq!(error, "features: Layer(13), expected a layer from 0 to 12");
-        assert!(reading(State::Projected).width(&small()).is_err());
-        let none = Reading { states: Vec::new(), ..Reading::all(&small(), 70) };
+        assert!(reading(HiddenState::Projected).width(&small()).is_err());
+        let none = FeatureSpec { states: Vec::new(), ..FeatureSpec::all_tokens(&small(), 70) };
         assert!(none.width(&small()).is_err());
     }
 
     #[test]
     fn a_reading_is_written_as_it_is_said() {
-        let reading = Reading::global(&small(), 70);
+        let reading = FeatureSpec::global(&small(), 70);
         let text = serde_json::to_string(&reading).unwrap();
         let states = r#"[{"layer":3},{"layer":6},{"layer":9},"normed"]"#;
         assert_eq!(text, format!(r#"{{"image_size":70,"states":{states},"tokens":"class"}}"#));
-        assert_eq!(serde_json::from_str::<Reading>(&text).unwrap(), reading);
+        assert_eq!(serde_json::from_str::<FeatureSpec>(&text).unwrap(), reading);
     }
 }

@@ -90,7 +90,7 @@ impl Labels {
 
 /// One of any number of pictures: the same for the same seed and index, and different from all
 /// others. Things and colours take turns, so that every 48 in a row show each pair once.
-pub fn numbered(seed: u64, index: u64) -> (RgbImage, Labels) {
+pub fn picture_at(seed: u64, index: u64) -> (RgbImage, Labels) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // The first stream is left to those who draw from the seed itself.
     rng.set_stream(index + 1);
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn every_48_pictures_show_each_pair_once() {
         let shown = |indices: std::ops::Range<u64>| -> BTreeSet<_> {
-            let labels = indices.map(|index| numbered(SEED, index).1);
+            let labels = indices.map(|index| picture_at(SEED, index).1);
             labels.map(|labels| (labels.thing, labels.colour)).collect()
         };
         assert_eq!(shown(0..48).len(), 48);
@@ -159,15 +159,15 @@ mod tests {
 
     #[test]
     fn a_number_always_means_the_same_picture_and_no_other_has_it() {
-        assert_eq!(numbered(SEED, 5), numbered(SEED, 5));
-        let pictures = (0..500).map(|index| numbered(SEED, index).0.into_raw());
+        assert_eq!(picture_at(SEED, 5), picture_at(SEED, 5));
+        let pictures = (0..500).map(|index| picture_at(SEED, index).0.into_raw());
         assert_eq!(pictures.collect::<BTreeSet<_>>().len(), 500);
-        assert_ne!(numbered(SEED, 5).0, numbered(SEED + 1, 5).0);
+        assert_ne!(picture_at(SEED, 5).0, picture_at(SEED + 1, 5).0);
     }
 
     #[test]
     fn six_pairs_are_new_each_in_a_colour_of_its_own() {
-        let labels = (0..48).map(|index| numbered(SEED, index).1);
+        let labels = (0..48).map(|index| picture_at(SEED, index).1);
         let new = labels.filter(Labels::is_held_out_pair).collect::<Vec<_>>();
         assert_eq!(new.len(), 6);
         assert_eq!(new.iter().map(|labels| labels.colour).collect::<BTreeSet<_>>().len(), 6);
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_thing_has_its_colour_and_lies_at_its_place() {
         for index in 0..480 {
-            let (image, labels) = numbered(SEED, index);
+            let (image, labels) = picture_at(SEED, index);
             let full = labels.colour.paint().0;
             let shades = [full, full.map(|part| (f32::from(part) * DARK) as u8)];
             let painted = image.enumerate_pixels().filter(|(_, _, colour)| {

@@ -7,23 +7,23 @@ use llama::{Architecture, LinearName};
 
 use super::keys::{self, Part};
 use super::tensors::{Array, Arrays, is_lora_pair};
-use crate::config::{Activation, Gate, Projection};
+use crate::config::{GateActivation, Gate, PromptProjection};
 use crate::data::{
     AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
 };
 use crate::error::{Error, Result};
 use crate::image::{ImageConfig, TENSOR_PREFIX};
-use crate::v2::Scale;
+use crate::v2::V2Scale;
 
 /// What the settings say should be among the tensors.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
-    pub prompts: Option<(Gate, Activation, Projection)>,
+    pub prompts: Option<(Gate, GateActivation, PromptProjection)>,
     /// Length and number of layers.
     pub prompt_shape: Option<(usize, usize)>,
     /// What the base calls its attention.
     pub attention: Option<String>,
-    pub scale: Option<Scale>,
+    pub scale: Option<V2Scale>,
     pub lora: Option<LoraShape>,
     /// Layers of the model, where the base's sizes do not say it.
     pub n_layers: Option<usize>,
@@ -89,7 +89,7 @@ pub(crate) fn assemble(
     let v2 = expected.scale.map(|scale| v2_of(&parts, scale, &mut problems));
     let lora = expected.lora.as_ref().map(|shape| lora_of(&parts, shape, &mut problems));
     if !problems.is_empty() {
-        return Err(Error::Tensors { path: path.into(), problems });
+        return Err(Error::TensorMismatch { path: path.into(), problems });
     }
     let image = expected.image.clone().map(|config| ImageData { config, tensors: images });
     Ok(AdapterData { base, prompts, v2, lora, image })
@@ -109,7 +109,7 @@ impl Expected {
 
 fn prompts_of(
     parts: &BTreeMap<(usize, Part), Array>,
-    (gate, activation, projection): (Gate, Activation, Projection),
+    (gate, activation, projection): (Gate, GateActivation, PromptProjection),
     shape: Option<(usize, usize)>,
     family: Option<&Architecture>,
     problems: &mut Vec<String>,
@@ -186,7 +186,7 @@ fn prompts_of(
 
 fn v2_of(
     parts: &BTreeMap<(usize, Part), Array>,
-    scale: Scale,
+    scale: V2Scale,
     problems: &mut Vec<String>,
 ) -> V2Data {
     let mut data = V2Data { scale, linears: BTreeMap::new(), norms: BTreeMap::new() };

@@ -13,7 +13,7 @@ const MOST_INSIDE: usize = 1000;
 
 /// The adapter that a path means: a folder's only file of litgpt's, or the folder of one of PEFT's files. Any
 /// other path is what it is.
-pub fn resolve(path: &Path) -> PathBuf {
+pub fn resolve_path(path: &Path) -> PathBuf {
     if path.is_dir() {
         if !is_adapter_folder(path)
             && let [only] = &litgpt_files(path)[..]
@@ -60,7 +60,7 @@ pub(crate) fn not_an_adapter_error(path: &Path) -> Error {
     });
     inside.extend(folders.cloned());
     if !inside.is_empty() {
-        return Error::AdaptersInSubfolders { path: path.into(), inside };
+        return Error::AdaptersInSubfolders { path: path.into(), names: inside };
     }
     if described {
         return Error::IsModel { path: path.into() };

@@ -1,14 +1,14 @@
 //! What a format can hold of an adapter: an equal form of it, or what would be lost.
 
-use llama::{LinearName, NormName, Sizes};
+use llama::{LinearName, NormName, ModelShape};
 
 use super::format::Format;
 use super::original;
 use super::peft::is_peft_compatible;
-use crate::config::{Activation, Gate, Projection};
+use crate::config::{GateActivation, Gate, PromptProjection};
 use crate::data::{AdapterData, PromptData, PromptLayerData, V2Data};
 use crate::error::{Error, Result};
-use crate::v2::Scale;
+use crate::v2::V2Scale;
 
 /// Largest gate that tanh is asked to reach where a larger one has to be cut.
 const NEARLY_ONE: f64 = 0.999_999;
@@ -19,7 +19,7 @@ const NEARLY_ONE: f64 = 0.999_999;
 pub(crate) fn fit(
     mut data: AdapterData,
     format: Format,
-    gates: Activation,
+    gates: GateActivation,
 ) -> Result<(AdapterData, Vec<String>)> {
     let to = format.name();
     let mut losses = Vec::new();
@@ -28,7 +28,7 @@ pub(crate) fn fit(
     match format {
         // The number of layers is what tells that a norm or a head is behind the last one.
         Format::LlamaAdapter if sizes.is_none() && reaches_behind(&data) => {
-            return Err(Error::Unknown { to, what: "the model's number of layers" });
+            return Err(Error::MissingBaseInfo { to, what: "the model's number of layers" });
         }
         Format::LlamaAdapter => return Ok((data, losses)),
         // Its own files of adapters that see images are read, not written.
@@ -60,11 +60,11 @@ pub(crate) fn fit(
             drop_v2(&mut data, &mut losses);
             drop_lora(&mut data, &mut losses);
             let what = "the model's number of layers and heads";
-            let sizes = sizes.ok_or(Error::Unknown { to, what })?;
+            let sizes = sizes.ok_or(Error::MissingBaseInfo { to, what })?;
             if let Some(prompts) = &mut data.prompts {
                 match gates {
-                    Activation::Identity => plain_gates(prompts),
-                    Activation::Tanh => tanh_gates(prompts, &mut losses),
+                    GateActivation::Identity => plain_gates(prompts),
+                    GateActivation::Tanh => tanh_gates(prompts, &mut losses),
                 }
                 close_gaps(prompts, Some(sizes.n_layers))?;
                 gates_per_head(prompts, sizes)?;
@@ -77,11 +77,11 @@ pub(crate) fn fit(
         Format::LitLlama | Format::Litgpt => {
             drop_lora(&mut data, &mut losses);
             let what = "the model's number of heads";
-            let sizes = sizes.ok_or(Error::Unknown { to, what })?;
-            if let Some(v2) = data.v2.as_mut().filter(|v2| v2.scale == Scale::Input) {
+            let sizes = sizes.ok_or(Error::MissingBaseInfo { to, what })?;
+            if let Some(v2) = data.v2.as_mut().filter(|v2| v2.scale == V2Scale::Input) {
                 losses.push("scales on the inputs of linear layers".into());
                 v2.linears.values_mut().for_each(|own| own.scale = None);
-                v2.scale = Scale::Output;
+                v2.scale = V2Scale::Output;
             }
             if let Some(v2) = &mut data.v2 {
                 check_v2(v2, sizes)?;
@@ -125,10 +125,10 @@ fn usual_projection(data: &mut AdapterData, losses: &mut Vec<String>) {
     let v2 = data.v2.iter().flat_map(|own| own.linears.keys());
     let lora = data.lora.iter().flat_map(|own| own.pairs.keys());
     let changed = v2.chain(lora).any(|(_layer, name)| is_own(name));
-    if prompts.projection == Projection::Frozen && changed {
+    if prompts.projection == PromptProjection::Frozen && changed {
         losses.push("that prompts go through the base's own projections".into());
     }
-    prompts.projection = Projection::Adapted;
+    prompts.projection = PromptProjection::Adapted;
 }
 
 fn drop_v2(data: &mut AdapterData, losses: &mut Vec<String>) {
@@ -151,7 +151,7 @@ fn plain_gates(prompts: &mut PromptData) {
     for (own, gate) in prompts.layers.values_mut().zip(gates) {
         (own.gate, own.factor) = (gate, None);
     }
-    prompts.activation = Activation::Identity;
+    prompts.activation = GateActivation::Identity;
 }
 
 /// Takes out the lowest prompts whose gates are closed, which add nothing.
@@ -168,13 +168,13 @@ fn drop_closed(prompts: &mut PromptData, losses: &mut Vec<String>) {
 
 /// Gates whose tanh multiplies.
 fn tanh_gates(prompts: &mut PromptData, losses: &mut Vec<String>) {
-    let as_it_is = prompts.activation == Activation::Tanh
+    let as_it_is = prompts.activation == GateActivation::Tanh
         && prompts.layers.values().all(|own| own.factor.is_none());
     if as_it_is {
         return;
     }
     plain_gates(prompts);
-    prompts.activation = Activation::Tanh;
+    prompts.activation = GateActivation::Tanh;
     for (layer, own) in &mut prompts.layers {
         let most = own.gate.iter().copied().fold(0.0, |most: f32, gate| most.max(gate.abs()));
         if most >= 1.0 {
@@ -209,7 +209,7 @@ fn one_gate(prompts: &mut PromptData, losses: &mut Vec<String>) {
     }
 }
 
-fn gates_per_head(prompts: &mut PromptData, sizes: &Sizes) -> Result<()> {
+fn gates_per_head(prompts: &mut PromptData, sizes: &ModelShape) -> Result<()> {
     if prompts.gate == Gate::Scalar {
         let present = prompts.layers.values().map(|own| own.prompt.len()).sum();
         worth_it(present, prompts.layers.len().checked_mul(sizes.n_heads))?;
@@ -264,7 +264,7 @@ fn worth_it(present: usize, filled: Option<usize>) -> Result<()> {
 }
 
 /// Numbers of a file that has every scale and bias of Adapter V2, in every layer.
-fn check_v2(v2: &V2Data, sizes: &Sizes) -> Result<()> {
+fn check_v2(v2: &V2Data, sizes: &ModelShape) -> Result<()> {
     let len = |own: &Option<Vec<f32>>| own.as_ref().map_or(0, Vec::len);
     let linears = v2.linears.values().map(|own| len(&own.scale) + len(&own.bias));
     let norms = v2.norms.values().map(|own| own.weight.len());

@@ -6,7 +6,7 @@ use std::path::Path;
 use llama::weights::{Bytes, SafetensorsFile};
 
 use super::assemble::{Expected, arrays, assemble};
-use super::find::resolve;
+use super::find::resolve_path;
 use super::format::Format;
 use super::lit::Purpose;
 use super::original_images;
@@ -54,7 +54,7 @@ pub(crate) fn read_folder_with(folder: &Path, purpose: Purpose<'_>) -> Result<Ad
     } else {
         return Err(missing(TENSORS_FILE));
     };
-    let wrong = |problems| Error::Tensors { path: path.clone(), problems };
+    let wrong = |problems| Error::TensorMismatch { path: path.clone(), problems };
     let mut arrays = normalize_lora_names(arrays).map_err(wrong)?;
     let mut base = BaseInfo::default();
     let mut expected = Expected::default();
@@ -153,7 +153,7 @@ fn write_files(data: &AdapterData, folder: &Path, tensors: &str) -> Result<()> {
 /// # Errors
 /// [`Error::ConfigFile`], [`Error::File`]
 pub fn unknown_settings(path: &Path) -> Result<Vec<String>> {
-    let path = &resolve(path);
+    let path = &resolve_path(path);
     if !path.is_dir() {
         return match Format::detect(path) {
             Ok(Format::Original) => original_images::unknown(path),
@@ -246,9 +246,9 @@ fn folder_name(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Activation, Gate, Projection};
+    use crate::config::{GateActivation, Gate, PromptProjection};
     use crate::data::{PromptData, PromptLayerData};
-    use crate::files::{Hints, SETTINGS_FILE, read, write};
+    use crate::files::{AdapterReadOptions, SETTINGS_FILE, read, write};
 
     fn adapter(value: f32) -> AdapterData {
         let layer = PromptLayerData { prompt: vec![value; 4], gate: vec![0.5], factor: None };
@@ -256,8 +256,8 @@ mod tests {
             adapter_len: 1,
             d_model: 4,
             gate: Gate::Scalar,
-            activation: Activation::Identity,
-            projection: Projection::Adapted,
+            activation: GateActivation::Identity,
+            projection: PromptProjection::Adapted,
             layers: [(1, layer)].into(),
         };
         AdapterData { prompts: Some(prompts), ..AdapterData::default() }
@@ -271,10 +271,10 @@ mod tests {
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path();
                 for (value, format) in [(1.0, first), (2.0, second)] {
-                    write(&adapter(value), path, format, Activation::Tanh, false).unwrap();
+                    write(&adapter(value), path, format, GateActivation::Tanh, false).unwrap();
                 }
                 assert_eq!(Format::detect(path).unwrap(), second, "{first}, {second}");
-                let found = read(path, &Hints::default()).unwrap();
+                let found = read(path, &AdapterReadOptions::default()).unwrap();
                 assert_eq!(found.prompts, adapter(2.0).prompts, "{first}, {second}");
             }
         }
@@ -284,7 +284,7 @@ mod tests {
     fn a_mix_leaves_nothing_of_a_single_adapter_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        write(&adapter(1.0), path, Format::PeftBin, Activation::Tanh, false).unwrap();
+        write(&adapter(1.0), path, Format::PeftBin, GateActivation::Tanh, false).unwrap();
         write_mix(&[("a".into(), 1.0, adapter(2.0))], path).unwrap();
         let names = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
         let mut names = names.collect::<Vec<_>>();

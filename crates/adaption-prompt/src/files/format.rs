@@ -4,13 +4,13 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use llama::Sizes;
+use llama::ModelShape;
 
-use super::find::{is_model_file, not_an_adapter_error, resolve};
+use super::find::{is_model_file, not_an_adapter_error, resolve_path};
 use super::fit::fit;
 use super::lit::{self, LitFormat, Purpose};
 use super::{SETTINGS_FILE, folder, original, original_images, peft, torch};
-use crate::config::Activation;
+use crate::config::GateActivation;
 use crate::convert::check_last_layers;
 use crate::data::{AdapterData, BaseInfo};
 use crate::error::{Error, Result};
@@ -66,7 +66,7 @@ impl Format {
     /// [`Error::NotAnAdapter`], [`Error::IsModel`], [`Error::AdaptersInSubfolders`], or [`Error::File`] for a
     /// file that is no PyTorch file.
     pub fn detect(path: &Path) -> Result<Self> {
-        let path = &resolve(path);
+        let path = &resolve_path(path);
         let not = |reason: &str| Error::NotAnAdapter { path: path.into(), reason: reason.into() };
         if path.is_dir() {
             let has = |file: &str| path.join(file).exists();
@@ -122,16 +122,16 @@ impl FromStr for Format {
 
 /// What files do not say themselves.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Hints {
+pub struct AdapterReadOptions {
     /// The base model, where it is known. What the file itself says goes before.
     pub base: BaseInfo,
     /// What the gates of the original release's files pass through.
-    pub original_gates: Activation,
+    pub original_gates: GateActivation,
 }
 
-impl Default for Hints {
+impl Default for AdapterReadOptions {
     fn default() -> Self {
-        Self { base: BaseInfo::default(), original_gates: Activation::Tanh }
+        Self { base: BaseInfo::default(), original_gates: GateActivation::Tanh }
     }
 }
 
@@ -140,10 +140,10 @@ impl Default for Hints {
 /// # Errors
 /// As [`Format::detect`]; [`Error::ConfigFile`], [`Error::Setting`], [`Error::ModifiesBase`],
 /// [`Error::Tensors`], and [`Error::Unknown`] where the file cannot be understood without the base's sizes.
-pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
+pub fn read(path: &Path, hints: &AdapterReadOptions) -> Result<AdapterData> {
     let format = Format::detect(path)?;
-    let path = &resolve(path);
-    let sizes: Option<&Sizes> = hints.base.sizes.as_ref();
+    let path = &resolve_path(path);
+    let sizes: Option<&ModelShape> = hints.base.sizes.as_ref();
     let mut data = match format {
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
             folder::read_folder_with(path, Purpose::Use(sizes))?
@@ -156,7 +156,7 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
         && prompts.layers.len() <= sizes.n_layers
         && let Some(problem) = check_last_layers(prompts, sizes.n_layers)
     {
-        return Err(Error::Tensors { path: path.into(), problems: vec![problem] });
+        return Err(Error::TensorMismatch { path: path.into(), problems: vec![problem] });
     }
     let BaseInfo { name, architecture, sizes, fingerprint } = hints.base.clone();
     data.base.architecture = data.base.architecture.or(architecture);
@@ -170,13 +170,13 @@ pub fn read(path: &Path, hints: &Hints) -> Result<AdapterData> {
 /// right, but query, key and value of lit-llama's and litgpt's version 2 are not told apart.
 pub(crate) fn read_for_summary(path: &Path) -> Result<AdapterData> {
     let format = Format::detect(path)?;
-    let path = &resolve(path);
+    let path = &resolve_path(path);
     match format {
         Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Summarize),
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
             folder::read_folder_with(path, Purpose::Summarize)
         }
-        Format::Original => read(path, &Hints::default()),
+        Format::Original => read(path, &AdapterReadOptions::default()),
     }
 }
 
@@ -194,12 +194,12 @@ pub fn write(
     data: &AdapterData,
     path: &Path,
     format: Format,
-    original_gates: Activation,
+    original_gates: GateActivation,
     lossy: bool,
 ) -> Result<Vec<String>> {
-    let problems = data.base.sizes.as_ref().map(|sizes| data.misfits(sizes));
+    let problems = data.base.sizes.as_ref().map(|sizes| data.check_shapes(sizes));
     if let Some(problems) = problems.filter(|problems| !problems.is_empty()) {
-        return Err(Error::Tensors { path: path.into(), problems });
+        return Err(Error::TensorMismatch { path: path.into(), problems });
     }
     let (data, losses) = fit(data.clone(), format, original_gates)?;
     if !losses.is_empty() && !lossy {
@@ -212,7 +212,7 @@ pub fn write(
         Format::PeftBin => folder::write_peft(&data, path, peft::PICKLE_FILE)?,
         Format::Original => {
             let what = "the model's number of layers";
-            let sizes = sizes.ok_or(Error::Unknown { to: format.name(), what })?;
+            let sizes = sizes.ok_or(Error::MissingBaseInfo { to: format.name(), what })?;
             let prompts = data.prompts.as_ref().expect("an adapter without prompts does not fit");
             original::write(path, prompts, sizes.n_layers)?;
         }

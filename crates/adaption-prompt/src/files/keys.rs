@@ -1,7 +1,7 @@
 //! Names of an adapter's tensors, as PEFT has them and, for what PEFT does not know, in its style.
 //! This and `peft.rs` are the only places that know PEFT's names.
 
-use llama::architecture::KNOWN;
+use llama::architecture::ARCHITECTURES;
 use llama::{Architecture, LinearName, NormName};
 
 /// Before every name: PEFT's wrapper around the model.
@@ -39,11 +39,11 @@ pub(crate) fn place(module: &str) -> Option<LinearModule> {
         return Some(LinearModule { family: None, layer: None, linears: vec![LinearName::Head] });
     }
     // Most families have Llama's names, which then show none of them.
-    let llama = Architecture::named("llama").and_then(|llama| linears_of_module(llama, module));
+    let llama = Architecture::by_model_type("llama").and_then(|llama| linears_of_module(llama, module));
     if let Some((layer, linears)) = llama {
         return Some(LinearModule { family: None, layer: Some(layer), linears });
     }
-    KNOWN.iter().copied().find_map(|family| {
+    ARCHITECTURES.iter().copied().find_map(|family| {
         let (layer, linears) = linears_of_module(family, module)?;
         Some(LinearModule { family: Some(family), layer: Some(layer), linears })
     })
@@ -107,7 +107,7 @@ pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option
         };
         let layer = attention.split('.').find_map(|part| part.parse::<usize>().ok())?;
         let family =
-            KNOWN.iter().copied().find(|known| known.attention_module(layer) == attention)?;
+            ARCHITECTURES.iter().copied().find(|known| known.attention_module(layer) == attention)?;
         return Some((Some(family), Some(layer), part));
     }
     if let Some(last) = name.strip_prefix("lm_head.") {
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn prompts_are_called_as_their_family_calls_its_attention() {
-        for known in KNOWN {
+        for known in ARCHITECTURES {
             for part in [Part::Prompt, Part::Gate, Part::Factor] {
                 let name = key(Some(known), 3, part);
                 let (family, layer, found) = parse(&name).unwrap();
@@ -202,7 +202,7 @@ mod tests {
                 assert_eq!(family.unwrap().attention_module(3), known.attention_module(3));
             }
         }
-        let gpt2 = Architecture::named("gpt2");
+        let gpt2 = Architecture::by_model_type("gpt2");
         let name = key(gpt2, 3, Part::Gate);
         assert_eq!(name, "base_model.model.transformer.h.3.attn.adaption_gate");
         assert_eq!(

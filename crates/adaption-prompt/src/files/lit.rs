@@ -10,13 +10,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use llama::Sizes;
+use llama::ModelShape;
 
 use super::keys::parse_layer_index;
 use super::lit_v2::{is_norm, is_global_tensor, read_v2, write_v2};
 use super::tensors::{Array, Arrays};
 use super::torch;
-use crate::config::{Activation, Gate, Projection};
+use crate::config::{GateActivation, Gate, PromptProjection};
 use crate::data::{AdapterData, PromptData, PromptLayerData};
 use crate::error::{Error, Result};
 
@@ -46,7 +46,7 @@ pub(crate) fn knows(name: &str) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose<'a> {
     /// To be used: the model's sizes tell query, key and value apart.
-    Use(Option<&'a Sizes>),
+    Use(Option<&'a ModelShape>),
     /// To be shown: it does not matter which number is of which of the three.
     Summarize,
 }
@@ -58,7 +58,7 @@ pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
     if !tuned {
         arrays.retain(|name, _| knows(name));
     }
-    let wrong = |problems| Error::Tensors { path: path.into(), problems };
+    let wrong = |problems| Error::TensorMismatch { path: path.into(), problems };
     let mut problems = Vec::new();
     let mut layers: BTreeMap<usize, BTreeMap<String, Array>> = BTreeMap::new();
     let mut rest = Arrays::new();
@@ -79,7 +79,7 @@ pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
         (false, _) => None,
         (true, Purpose::Use(None)) => {
             let (to, what) = ("reading Adapter V2", "the model's heads");
-            return Err(Error::Unknown { to, what });
+            return Err(Error::MissingBaseInfo { to, what });
         }
         (true, Purpose::Use(sizes)) => Some(read_v2(layers, rest, sizes, &mut problems)),
         (true, Purpose::Summarize) => Some(read_v2(layers, rest, None, &mut problems)),
@@ -131,13 +131,13 @@ fn prompts(
         found.insert(layer, PromptLayerData { prompt: prompt.values, gate: gate.values, factor: None });
     }
     let gate = if heads == 1 { Gate::Scalar } else { Gate::PerHead };
-    let activation = Activation::Identity;
+    let activation = GateActivation::Identity;
     (!found.is_empty()).then_some(PromptData {
         adapter_len,
         d_model,
         gate,
         activation,
-        projection: Projection::Adapted,
+        projection: PromptProjection::Adapted,
         layers: found,
     })
 }
@@ -146,7 +146,7 @@ fn prompts(
 pub(crate) fn write(
     path: &Path,
     data: &AdapterData,
-    sizes: Option<&Sizes>,
+    sizes: Option<&ModelShape>,
     lit: LitFormat,
 ) -> Result<()> {
     let mut arrays = Arrays::new();

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use llama::{LinearName, NormName, Sizes};
+use llama::{LinearName, NormName, ModelShape};
 
 use super::lit::LitFormat;
 use super::meta_rows::{deinterleave_rotary, interleave_rotary};
 use super::tensors::{Array, Arrays};
 use crate::data::{V2Data, V2LinearData, V2NormData};
-use crate::v2::Scale;
+use crate::v2::V2Scale;
 
 /// Names of the linear layers that are one on both sides: in lit-llama, in litgpt.
 const LINEARS: [(LinearName, &str, &str); 4] = [
@@ -52,13 +52,13 @@ pub(crate) fn is_global_tensor(name: &str) -> bool {
 pub(crate) fn read_v2(
     layers: BTreeMap<usize, BTreeMap<String, Array>>,
     rest: Arrays,
-    sizes: Option<&Sizes>,
+    sizes: Option<&ModelShape>,
     problems: &mut Vec<String>,
 ) -> V2Data {
     let last = layers.keys().next_back().map_or(0, |last| last.saturating_add(1));
     let n_layers = sizes.map_or(last, |sizes| sizes.n_layers);
     let mut data =
-        V2Data { scale: Scale::Output, linears: BTreeMap::new(), norms: BTreeMap::new() };
+        V2Data { scale: V2Scale::Output, linears: BTreeMap::new(), norms: BTreeMap::new() };
     let mut put = |layer, name, what: &str, values: Vec<f32>| {
         let own: &mut V2LinearData = data.linears.entry((layer, name)).or_default();
         match what {
@@ -126,8 +126,8 @@ fn thirds(values: &[f32]) -> [Vec<f32>; 3] {
 }
 
 /// Query, key and value out of one, in Hugging Face's order of rows.
-fn split(values: &[f32], sizes: &Sizes, lit: LitFormat, interleaved: bool) -> Option<[Vec<f32>; 3]> {
-    let Sizes { n_heads, n_kv_heads, head_dim, .. } = *sizes;
+fn split(values: &[f32], sizes: &ModelShape, lit: LitFormat, interleaved: bool) -> Option<[Vec<f32>; 3]> {
+    let ModelShape { n_heads, n_kv_heads, head_dim, .. } = *sizes;
     if values.len() != (n_heads + 2 * n_kv_heads) * head_dim || n_kv_heads == 0 {
         return None;
     }
@@ -151,7 +151,7 @@ fn split(values: &[f32], sizes: &Sizes, lit: LitFormat, interleaved: bool) -> Op
 }
 
 /// Adds the numbers to a file's tensors.
-pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &Sizes, lit: LitFormat) {
+pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &ModelShape, lit: LitFormat) {
     let whole = |layer: usize, name: LinearName| {
         let own = v2.linears.get(&(layer, name)).cloned().unwrap_or_default();
         let [d_out, _d_in] = sizes.linear_shape(name);

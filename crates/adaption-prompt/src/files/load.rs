@@ -5,18 +5,18 @@ use std::path::Path;
 use burn::tensor::Device;
 use llama::Llama;
 
-use super::find::resolve;
+use super::find::resolve_path;
 use super::folder::{is_mix_error, read_mix, write_folder, write_mix};
-use super::format::{Hints, read};
+use super::format::{AdapterReadOptions, read};
 use crate::data::{AdapterData, BaseInfo};
 use crate::error::{Error, Result};
-use crate::mix::{AnyAdapter, Mix, MixComponent};
+use crate::mix::{AnyAdapter, AdapterMix, MixComponent};
 use crate::weights::AdapterWeights;
 
 /// What is known of a model that is at hand.
 fn base_info(llama: &Llama, name: &str) -> Result<BaseInfo> {
     let fingerprint = Some(llama.fingerprint()?);
-    Ok(BaseInfo { fingerprint, ..BaseInfo::of(llama.config(), Some(name.into())) })
+    Ok(BaseInfo { fingerprint, ..BaseInfo::from_config(llama.config(), Some(name.into())) })
 }
 
 impl AdapterWeights {
@@ -55,7 +55,7 @@ impl AnyAdapter {
         let data = |part: &MixComponent| {
             Ok((part.name.clone(), part.weight, part.adapter.to_data(info.clone())?))
         };
-        write_mix(&mix.parts.iter().map(data).collect::<Result<Vec<_>>>()?, folder)
+        write_mix(&mix.components.iter().map(data).collect::<Result<Vec<_>>>()?, folder)
     }
 
     /// Reads an adapter of any [`Format`](super::Format), or a mix, for the model it was made for.
@@ -77,7 +77,7 @@ impl AnyAdapter {
     }
 
     fn load_with(path: &Path, llama: &Llama, device: &Device, checked: bool) -> Result<Self> {
-        let folder = &resolve(path);
+        let folder = &resolve_path(path);
         // Every part of a mix is held against the same one, which only some files ask for.
         let mut fingerprint = None;
         let mut weights = |data: AdapterData, folder: &Path| {
@@ -95,14 +95,14 @@ impl AnyAdapter {
             AdapterWeights::from_data(&data, &llama.config().into(), folder, device)
         };
         let Some(mix) = read_mix(folder)? else {
-            let base = BaseInfo::of(llama.config(), None);
-            let hints = Hints { base, ..Hints::default() };
+            let base = BaseInfo::from_config(llama.config(), None);
+            let hints = AdapterReadOptions { base, ..AdapterReadOptions::default() };
             return Ok(Self::Single(weights(read(folder, &hints)?, folder)?));
         };
         let parts = mix.into_iter().map(|(name, weight, data)| {
             let adapter = weights(data, &folder.join(&name))?;
             Ok(MixComponent { name, weight, adapter })
         });
-        Ok(Self::Mix(Mix { parts: parts.collect::<Result<Vec<_>>>()? }))
+        Ok(Self::Mix(AdapterMix { components: parts.collect::<Result<Vec<_>>>()? }))
     }
 }

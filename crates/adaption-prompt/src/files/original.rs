@@ -14,7 +14,7 @@ use std::path::Path;
 use super::keys::parse_layer_index;
 use super::tensors::{Array, Arrays};
 use super::torch;
-use crate::config::{Activation, Gate, Projection};
+use crate::config::{GateActivation, Gate, PromptProjection};
 use crate::data::{AdapterData, PromptData, PromptLayerData};
 use crate::error::{Error, Result};
 
@@ -51,9 +51,9 @@ pub(crate) fn n_layers_is_recoverable(prompts: &PromptData, n_layers: usize) -> 
 }
 
 /// Reads a file.
-pub(crate) fn read(path: &Path, activation: Activation) -> Result<AdapterData> {
+pub(crate) fn read(path: &Path, activation: GateActivation) -> Result<AdapterData> {
     let mut arrays = torch::read(path, knows)?;
-    let wrong = |problem: String| Error::Tensors { path: path.into(), problems: vec![problem] };
+    let wrong = |problem: String| Error::TensorMismatch { path: path.into(), problems: vec![problem] };
     let table = arrays.remove(PROMPT_TABLE).ok_or_else(|| wrong(format!("missing: {PROMPT_TABLE}")))?;
     let &[rows, d_model] = &table.shape[..] else {
         return Err(wrong(format!("{PROMPT_TABLE}: expected [K * L, C], found {:?}", table.shape)));
@@ -78,7 +78,7 @@ pub(crate) fn read(path: &Path, activation: Activation) -> Result<AdapterData> {
         (layer, PromptLayerData { prompt: prompt.to_vec(), gate, factor: None })
     });
     let layers = layers.collect();
-    let projection = Projection::default();
+    let projection = PromptProjection::default();
     let prompts = PromptData { adapter_len, d_model, gate, activation, projection, layers };
     Ok(AdapterData { prompts: Some(prompts), ..AdapterData::default() })
 }

@@ -15,21 +15,21 @@ use std::path::Path;
 
 use llama::torch::Value;
 use llama::{LinearName, NormName};
-use vision::{EncoderInfo, Reading, State, Tokens};
+use vision::{EncoderInfo, FeatureSpec, HiddenState, TokenSelection};
 
 use super::keys::parse_layer_index;
 use super::meta_rows::deinterleave_rotary;
 use super::original::{PROMPT_TABLE, gates};
 use super::tensors::{Array, Arrays, is_lora_pair};
 use super::torch;
-use crate::config::{Activation, Gate, Projection};
+use crate::config::{GateActivation, Gate, PromptProjection};
 use crate::data::{
     AdapterData, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data, V2LinearData,
     V2NormData,
 };
 use crate::error::{Error, Result};
-use crate::image::{Fusion, ImageConfig, ImageProjectorConfig, TENSOR_PREFIX};
-use crate::v2::Scale;
+use crate::image::{ImageFusion, ImageConfig, ImageProjectorConfig, TENSOR_PREFIX};
+use crate::v2::V2Scale;
 
 /// The tensor by which such a file is known.
 const QUERY: &str = "visual_query.weight";
@@ -73,7 +73,7 @@ fn knows(name: &str) -> bool {
 /// Reads a file.
 pub(crate) fn read(path: &Path) -> Result<AdapterData> {
     let mut arrays = torch::read(path, knows)?;
-    let wrong = |problems: Vec<String>| Error::Tensors { path: path.into(), problems };
+    let wrong = |problems: Vec<String>| Error::TensorMismatch { path: path.into(), problems };
     let mut take =
         |name: &str| arrays.remove(name).ok_or_else(|| wrong(vec![format!("missing: {name}")]));
     let (table, query) = (take(PROMPT_TABLE)?, take(QUERY)?);
@@ -135,8 +135,8 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
         adapter_len,
         d_model,
         gate: Gate::PerHead,
-        activation: Activation::Tanh,
-        projection: Projection::Frozen,
+        activation: GateActivation::Tanh,
+        projection: PromptProjection::Frozen,
         layers: layers.collect(),
     };
     let has_factors = !factors.is_empty();
@@ -203,7 +203,7 @@ impl Tuned {
         problems: &mut Vec<String>,
     ) -> (Option<V2Data>, Option<LoraData>) {
         let mut v2 =
-            V2Data { scale: Scale::None, linears: BTreeMap::new(), norms: BTreeMap::new() };
+            V2Data { scale: V2Scale::None, linears: BTreeMap::new(), norms: BTreeMap::new() };
         let mut lora = LoraData { rank: 0, alpha: 0.0, pairs: BTreeMap::new() };
         for (layer, mut parts) in layers {
             for (place, name) in LINEARS {
@@ -309,13 +309,13 @@ fn image(
     let config = ImageConfig {
         features,
         form: ImageProjectorConfig::Queries { count, width, blocks, heads: BLOCK_HEADS },
-        fusion: Fusion::Prompts { gate: 1.0 },
+        fusion: ImageFusion::Prompts { gate: 1.0 },
         encoder: Some(EncoderInfo {
             name: "CLIP ViT-L/14".into(),
-            reading: Reading {
+            spec: FeatureSpec {
                 image_size: 224,
-                states: vec![State::Projected],
-                tokens: Tokens::All,
+                states: vec![HiddenState::Projected],
+                tokens: TokenSelection::All,
             },
             fingerprint: Vec::new(),
         }),

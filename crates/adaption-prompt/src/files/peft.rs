@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::keys::{llama_module_name, module};
 use super::peft_keys;
 use super::peft_lora::PeftLoraConfig;
-use crate::config::{Activation, Gate, Projection};
+use crate::config::{GateActivation, Gate, PromptProjection};
 use crate::data::{AdapterData, LoraData, PromptData};
 use crate::error::{Error, Result};
 
@@ -227,5 +227,5 @@ fn parse(path: &Path, config: &Map<String, Value>) -> Result<PeftConfig> {
 const TASKS: [&str; 2] = ["CAUSAL_LM", "FEATURE_EXTRACTION"];
 
 /// Gates as PEFT has them.
-pub(crate) const PEFT_GATES: (Gate, Activation, Projection) =
-    (Gate::Scalar, Activation::Identity, Projection::Adapted);
+pub(crate) const PEFT_GATES: (Gate, GateActivation, PromptProjection) =
+    (Gate::Scalar, GateActivation::Identity, PromptProjection::Adapted);

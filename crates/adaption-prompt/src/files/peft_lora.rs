@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use llama::{Architecture, LinearName, Sizes};
+use llama::{Architecture, LinearName, ModelShape};
 use serde_json::{Map, Value};
 
 use super::assemble::LoraShape;
@@ -237,9 +237,9 @@ fn has_equal_heads(family: &Architecture) -> bool {
     family.name == "gpt2"
 }
 
-fn of_head(sizes: Option<&Sizes>) -> Result<usize> {
+fn of_head(sizes: Option<&ModelShape>) -> Result<usize> {
     let (to, what) = ("reading LoRA on the output head", "the model's number of layers");
-    Ok(sizes.ok_or(Error::Unknown { to, what })?.n_layers)
+    Ok(sizes.ok_or(Error::MissingBaseInfo { to, what })?.n_layers)
 }
 
 /// The rows of each linear layer of a module, or nothing, where they are not the model's.
@@ -262,7 +262,7 @@ fn split(place: &LinearModule, b: Array, rank: usize, purpose: Purpose<'_>) -> R
                 && !place.family.is_some_and(has_equal_heads) =>
         {
             let (to, what) = ("reading LoRA on query, key and value in one", "the model's heads");
-            return Err(Error::Unknown { to, what });
+            return Err(Error::MissingBaseInfo { to, what });
         }
         // To be shown, it does not matter which number is of which.
         (_, None) => {

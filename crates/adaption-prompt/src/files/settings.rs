@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use llama::{Fingerprint, Sizes};
+use llama::{Fingerprint, ModelShape};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::assemble::LoraShape;
 use super::keys::{self, llama_module_name};
-use crate::config::{Activation, Gate, Projection};
+use crate::config::{GateActivation, Gate, PromptProjection};
 use crate::data::{AdapterData, BaseInfo, LoraData};
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;
-use crate::v2::Scale;
+use crate::v2::V2Scale;
 
 /// Name of the file.
 pub const SETTINGS_FILE: &str = "llama_adapter.json";
@@ -42,19 +42,19 @@ pub(crate) struct Settings {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PromptSettings {
     pub gate: Gate,
-    pub activation: Activation,
+    pub activation: GateActivation,
     #[serde(default, skip_serializing_if = "is_usual")]
-    pub projection: Projection,
+    pub projection: PromptProjection,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_usual(projection: &Projection) -> bool {
-    *projection == Projection::default()
+fn is_usual(projection: &PromptProjection) -> bool {
+    *projection == PromptProjection::default()
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct V2Settings {
-    pub scale: Scale,
+    pub scale: V2Scale,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub(crate) struct BaseSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sizes: Option<Sizes>,
+    pub sizes: Option<ModelShape>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
 }

@@ -61,7 +61,7 @@ pub(crate) fn finite(arrays: Arrays, path: &Path) -> Result<Arrays> {
     if problems.is_empty() {
         Ok(arrays)
     } else {
-        Err(Error::Tensors { path: path.into(), problems })
+        Err(Error::TensorMismatch { path: path.into(), problems })
     }
 }
 

@@ -47,7 +47,7 @@ fn gather<'a>(
     for (name, bare) in names {
         let info = &file.tensors()[name];
         let bytes = info.shape.iter().fold(4_u64, |n, &dim| n.saturating_mul(dim as u64));
-        left = left.checked_sub(bytes).ok_or_else(|| Error::Tensors {
+        left = left.checked_sub(bytes).ok_or_else(|| Error::TensorMismatch {
             path: path.into(),
             problems: vec![format!(
                 "tensors of more than {most} bytes in a file of {}",
@@ -58,7 +58,7 @@ fn gather<'a>(
         let array = Array::new(info.shape.clone(), data.iter::<f32>().collect());
         if arrays.insert(bare.clone(), array).is_some() {
             let problems = vec![format!("two tensors are called {bare}")];
-            return Err(Error::Tensors { path: path.into(), problems });
+            return Err(Error::TensorMismatch { path: path.into(), problems });
         }
     }
     if arrays.is_empty() {

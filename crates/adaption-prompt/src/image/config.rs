@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vision::EncoderInfo;
 
-use crate::config::{Activation, AdaptionPromptConfig, Gate};
+use crate::config::{GateActivation, AdaptionPromptConfig, Gate};
 use crate::error::{Error, Result};
 
 /// Shape of an image condition: how features of a picture become tokens as wide as the model, and
@@ -15,7 +15,7 @@ pub struct ImageConfig {
     /// How tokens are made of features.
     pub form: ImageProjectorConfig,
     /// Where they go.
-    pub fusion: Fusion,
+    pub fusion: ImageFusion,
     /// The encoder that the features come from, for those who use the adapter later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<EncoderInfo>,
@@ -50,7 +50,7 @@ pub enum ImageProjectorConfig {
 /// Where the tokens of a picture go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Fusion {
+pub enum ImageFusion {
     /// Times a gate, they are added to the prompt of every adapted layer; a single one to each of
     /// its tokens.
     ///
@@ -70,7 +70,7 @@ pub enum Fusion {
         /// One gate a layer, or one a head.
         gate: Gate,
         /// What a gate's number passes through.
-        activation: Activation,
+        activation: GateActivation,
     },
 }
 
@@ -103,7 +103,7 @@ impl ImageConfig {
             return wrong("the image blocks' heads", heads.to_string(), "a divisor of their width");
         }
         match self.fusion {
-            Fusion::Prompts { gate } => {
+            ImageFusion::Prompts { gate } => {
                 let Some(prompts) = prompts else {
                     let expected = "prompts beside them, which the picture is added to";
                     return wrong("the adapter", "images alone".into(), expected);
@@ -111,8 +111,8 @@ impl ImageConfig {
                 if !(gate as f32).is_finite() {
                     return wrong("the image gate", gate.to_string(), "a finite number");
                 }
-                if !matches!(self.tokens(), 1) && self.tokens() != prompts.adapter_len {
-                    let found = self.tokens().to_string();
+                if !matches!(self.n_tokens(), 1) && self.n_tokens() != prompts.adapter_len {
+                    let found = self.n_tokens().to_string();
                     return wrong(
                         "the number of image queries",
                         found,
@@ -120,9 +120,9 @@ impl ImageConfig {
                     );
                 }
             }
-            Fusion::Early { layers, .. } => {
+            ImageFusion::Early { layers, .. } => {
                 if layers > n_layers {
-                    return Err(Error::TooManyLayers { asked: layers, present: n_layers });
+                    return Err(Error::TooManyLayers { requested: layers, available: n_layers });
                 }
                 let first = match prompts {
                     Some(prompts) => prompts.layers.indices(n_layers)?.first().copied(),
@@ -143,7 +143,7 @@ impl ImageConfig {
     }
 
     /// Tokens that a picture becomes.
-    pub fn tokens(&self) -> usize {
+    pub fn n_tokens(&self) -> usize {
         match self.form {
             ImageProjectorConfig::Global { .. } => 1,
             ImageProjectorConfig::Queries { count, .. } => count,
@@ -164,8 +164,8 @@ impl ImageConfig {
     /// Layers whose prompts are the picture.
     pub fn n_early_fusion_layers(&self) -> usize {
         match self.fusion {
-            Fusion::Prompts { .. } => 0,
-            Fusion::Early { layers, .. } => layers,
+            ImageFusion::Prompts { .. } => 0,
+            ImageFusion::Early { layers, .. } => layers,
         }
     }
 }
@@ -173,16 +173,16 @@ impl ImageConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::Layers;
+    use crate::layers::AdaptedLayers;
 
     fn prompts(adapter_len: usize, layers: usize) -> AdaptionPromptConfig {
-        AdaptionPromptConfig { adapter_len, layers: Layers::Last(layers), ..Default::default() }
+        AdaptionPromptConfig { adapter_len, layers: AdaptedLayers::Last(layers), ..Default::default() }
     }
 
     #[test]
     fn pictures_need_prompts_to_be_added_to() {
         let form = ImageProjectorConfig::Queries { count: 4, width: 6, blocks: 1, heads: 2 };
-        let fusion = Fusion::Prompts { gate: 1.0 };
+        let fusion = ImageFusion::Prompts { gate: 1.0 };
         let config = ImageConfig { features: 8, form, fusion, encoder: None };
         assert!(config.validate(Some(&prompts(4, 2)), 3).is_ok());
         let error = config.validate(Some(&prompts(5, 2)), 3).unwrap_err().to_string();
@@ -197,7 +197,7 @@ mod tests {
         let config = |layers| ImageConfig {
             features: 8,
             form: ImageProjectorConfig::Global { hidden: 4 },
-            fusion: Fusion::Early { layers, gate: Gate::Scalar, activation: Activation::Identity },
+            fusion: ImageFusion::Early { layers, gate: Gate::Scalar, activation: GateActivation::Identity },
             encoder: None,
         };
         assert!(config(2).validate(Some(&prompts(4, 2)), 4).is_ok());

@@ -20,9 +20,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-pub use config::{Fusion, ImageConfig, ImageProjectorConfig};
+pub use config::{ImageFusion, ImageConfig, ImageProjectorConfig};
 pub use form::{GlobalProjector, ImageProjector, QueryProjector};
-pub use sight::{Sight, ImageBatch};
+pub use sight::{ImageFeatures, ImageBatch};
 
 use self::slots::{Slot, Slots, Visit};
 use crate::adapter::activated;
@@ -60,8 +60,8 @@ impl ImageCondition {
     ) -> Self {
         let zeros = |count: usize| Param::from_tensor(Tensor::<1>::zeros([count], device));
         let (gate, early) = match config.fusion {
-            Fusion::Prompts { .. } => (Some(zeros(1)), Vec::new()),
-            Fusion::Early { layers, gate, .. } => {
+            ImageFusion::Prompts { .. } => (Some(zeros(1)), Vec::new()),
+            ImageFusion::Early { layers, gate, .. } => {
                 let gates = if gate == Gate::PerHead { n_heads } else { 1 };
                 (None, (0..layers).map(|_| zeros(gates)).collect())
             }
@@ -84,8 +84,8 @@ impl ImageCondition {
         // Another stream than prompts and LoRA draw from.
         rng.set_stream(2);
         let gate = match config.fusion {
-            Fusion::Prompts { gate } => gate as f32,
-            Fusion::Early { .. } => 0.0,
+            ImageFusion::Prompts { gate } => gate as f32,
+            ImageFusion::Early { .. } => 0.0,
         };
         fresh.slots("", &mut |name, slot| {
             let shape = slot.shape();
@@ -181,14 +181,14 @@ impl ImageCondition {
     ///
     /// # Panics
     /// If the features are of another width, or a row sees a picture that is not there.
-    pub fn look(&self, views: &ImageBatch) -> Sight {
+    pub fn image_features(&self, views: &ImageBatch) -> ImageFeatures {
         let features = views.features.clone() - self.mean.val().unsqueeze();
         let tokens = self.tokens.forward(features * self.scale.val().unsqueeze());
         let tokens = match &self.gate {
             Some(gate) => tokens * gate.val().reshape([1, 1, 1]),
             None => tokens,
         };
-        Sight::new(tokens, views.rows.clone())
+        ImageFeatures::new(tokens, views.rows.clone())
     }
 
     /// The pictures as prompts of the first layers.
@@ -196,10 +196,10 @@ impl ImageCondition {
         &self,
         llama: &Llama,
         change: &dyn Adapter,
-        sight: &Sight,
+        sight: &ImageFeatures,
         wanted: impl Fn(usize) -> bool,
     ) -> Vec<(usize, GatedPrompt)> {
-        let Fusion::Early { activation, .. } = self.config.fusion else { return Vec::new() };
+        let ImageFusion::Early { activation, .. } = self.config.fusion else { return Vec::new() };
         let own = self.early.iter().enumerate().filter(|(layer, _)| wanted(*layer));
         let prompts = own.map(|(layer, gate)| {
             let attention = &llama.layers[layer].attention;

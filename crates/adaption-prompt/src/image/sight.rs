@@ -13,19 +13,19 @@ pub struct ImageBatch {
 
 impl ImageBatch {
     /// One picture, which every row of a pass sees.
-    pub fn one(features: Tensor<3>) -> Self {
+    pub fn single(features: Tensor<3>) -> Self {
         Self { features, rows: vec![Some(0)] }
     }
 }
 
 /// What rows see: tokens of pictures, as wide as the model.
 #[derive(Debug, Clone)]
-pub struct Sight {
+pub struct ImageFeatures {
     tokens: Tensor<3>,
     rows: Vec<Option<usize>>,
 }
 
-impl Sight {
+impl ImageFeatures {
     /// # Panics
     /// If a row sees a picture that is not there.
     pub(crate) fn new(tokens: Tensor<3>, rows: Vec<Option<usize>>) -> Self {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_added_to_every_token_of_a_prompt_and_rows_take_theirs() {
-        let sight = Sight::new(tokens(), vec![Some(1), None, Some(1), Some(0)]);
+        let sight = ImageFeatures::new(tokens(), vec![Some(1), None, Some(1), Some(0)]);
         let prompt = Tensor::from_floats([[[0.5, 0.0], [0.0, 0.5]]], &testing::flex());
         let joined = sight.add_to_prompt(prompt);
         assert_eq!(joined.dims(), [3, 2, 2]);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn rows_that_see_the_same_have_one_prompt() {
-        let sight = Sight::new(tokens(), vec![Some(1), Some(1)]);
+        let sight = ImageFeatures::new(tokens(), vec![Some(1), Some(1)]);
         let joined = sight.add_to_prompt(Tensor::zeros([1, 1, 2], &testing::flex()));
         assert_eq!(values(sight.gather_rows(joined.unsqueeze_dim(1))), [10.0, 20.0]);
     }
@@ -125,15 +125,15 @@ mod tests {
     #[test]
     fn the_gate_of_a_row_without_a_picture_is_closed() {
         let gate = || Tensor::<4>::from_floats([[[[3.0]], [[4.0]]]], &testing::flex());
-        let sight = Sight::new(tokens(), vec![Some(1), None]);
+        let sight = ImageFeatures::new(tokens(), vec![Some(1), None]);
         assert_eq!(values(sight.gates(gate())), [3.0, 4.0, 0.0, 0.0]);
-        let sight = Sight::new(tokens(), vec![Some(1), Some(1)]);
+        let sight = ImageFeatures::new(tokens(), vec![Some(1), Some(1)]);
         assert_eq!(values(sight.gates(gate())), [3.0, 4.0]);
     }
 
     #[test]
     #[should_panic(expected = "Some(2)")]
     fn a_picture_that_is_not_there_is_a_mistake() {
-        let _ = Sight::new(tokens(), vec![Some(2)]);
+        let _ = ImageFeatures::new(tokens(), vec![Some(2)]);
     }
 }

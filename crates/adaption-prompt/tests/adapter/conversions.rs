@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use adaption_prompt::files::{Format, Hints, read, write};
+use adaption_prompt::files::{Format, AdapterReadOptions, read, write};
 use adaption_prompt::{
-    Activation, AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, LoraData, LoraPairData,
-    Projection, PromptData, PromptLayerData, Scale, V2Data, V2LinearData, V2NormData,
+    GateActivation, AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, LoraData, LoraPairData,
+    PromptProjection, PromptData, PromptLayerData, V2Scale, V2Data, V2LinearData, V2NormData,
 };
-use llama::{LinearName, LlamaConfig, NormName, Sizes};
+use llama::{LinearName, LlamaConfig, NormName, ModelShape};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use rand::{RngExt, SeedableRng};
@@ -23,9 +23,9 @@ struct Shape {
     adapter_len: usize,
     layers: Vec<usize>,
     gate: Gate,
-    activation: Activation,
+    activation: GateActivation,
     factor: bool,
-    v2: Option<Scale>,
+    v2: Option<V2Scale>,
     seed: u64,
 }
 
@@ -44,8 +44,8 @@ fn shapes() -> impl Strategy<Value = Shape> {
     let layers = |n: usize| subsequence((0..n).collect::<Vec<_>>(), 1..=n);
     let config = config.prop_flat_map(move |config| (layers(config.n_layers), Just(config)));
     let gate = prop_oneof![Just(Gate::Scalar), Just(Gate::PerHead)];
-    let activation = prop_oneof![Just(Activation::Identity), Just(Activation::Tanh)];
-    let scales = prop_oneof![Just(Scale::None), Just(Scale::Output), Just(Scale::Input)];
+    let activation = prop_oneof![Just(GateActivation::Identity), Just(GateActivation::Tanh)];
+    let scales = prop_oneof![Just(V2Scale::None), Just(V2Scale::Output), Just(V2Scale::Input)];
     let v2 = proptest::option::of(scales);
     (config, 1..=4_usize, gate, activation, any::<bool>(), v2, any::<u64>()).prop_map(
         |((layers, config), adapter_len, gate, activation, factor, v2, seed)| Shape {
@@ -64,7 +64,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
 impl Shape {
     fn data(&self) -> AdapterData {
         let Self { config, adapter_len, layers, .. } = self;
-        let sizes = Sizes::from(config);
+        let sizes = ModelShape::from(config);
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut numbers = |count: usize| {
             // Far enough from 0 for no gate to be closed.
@@ -82,7 +82,7 @@ impl Shape {
             d_model: config.d_model,
             gate: self.gate,
             activation: self.activation,
-            projection: Projection::Adapted,
+            projection: PromptProjection::Adapted,
             layers: prompts.collect(),
         };
         let v2 = self.v2.map(|scale| {
@@ -91,13 +91,13 @@ impl Shape {
                 let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
                 let some = names
                     .filter(|name| *name != LinearName::Value)
-                    .filter(|&name| sizes.has(layer, name));
+                    .filter(|&name| sizes.has_linear(layer, name));
                 for name in some {
                     let [d_out, d_in] = sizes.linear_shape(name);
                     let own = match scale {
-                        Scale::None => None,
-                        Scale::Output => Some(numbers(d_out)),
-                        Scale::Input => Some(numbers(d_in)),
+                        V2Scale::None => None,
+                        V2Scale::Output => Some(numbers(d_out)),
+                        V2Scale::Input => Some(numbers(d_in)),
                     };
                     let own = V2LinearData { scale: own, bias: Some(numbers(d_out)) };
                     data.linears.insert((layer, name), own);
@@ -109,17 +109,17 @@ impl Shape {
             }
             data
         });
-        let base = BaseInfo::of(config, Some("some/base".into()));
+        let base = BaseInfo::from_config(config, Some("some/base".into()));
         AdapterData { base, prompts: Some(prompts), v2, ..AdapterData::default() }
     }
 
-    fn hints(&self, original_gates: Activation) -> Hints {
-        Hints { base: BaseInfo::of(&self.config, None), original_gates }
+    fn hints(&self, original_gates: GateActivation) -> AdapterReadOptions {
+        AdapterReadOptions { base: BaseInfo::from_config(&self.config, None), original_gates }
     }
 }
 
 /// What a format cannot hold of an adapter, by words that each loss must have.
-fn losses(data: &AdapterData, format: Format, gates: Activation) -> Vec<&'static str> {
+fn losses(data: &AdapterData, format: Format, gates: GateActivation) -> Vec<&'static str> {
     let mut losses = Vec::new();
     let prompts = data.prompts.as_ref().unwrap();
     let effective = || prompts.layers.values().map(|own| prompts.effective_gates(own));
@@ -136,15 +136,15 @@ fn losses(data: &AdapterData, format: Format, gates: Activation) -> Vec<&'static
         }
         Format::Original => {
             losses.extend(v2.map(|_| "Adapter V2"));
-            let as_it_is = prompts.activation == Activation::Tanh
+            let as_it_is = prompts.activation == GateActivation::Tanh
                 && prompts.layers.values().all(|own| own.factor.is_none());
-            if gates == Activation::Tanh && !as_it_is {
+            if gates == GateActivation::Tanh && !as_it_is {
                 let large = effective().filter(|gates| gates.iter().any(|g| g.abs() >= 1.0));
                 losses.extend(large.map(|_| "tanh stays between -1 and 1"));
             }
         }
         Format::LitLlama | Format::Litgpt => {
-            let on_inputs = v2.filter(|v2| v2.scale == Scale::Input);
+            let on_inputs = v2.filter(|v2| v2.scale == V2Scale::Input);
             losses.extend(on_inputs.map(|_| "scales on the inputs"));
         }
     }
@@ -163,19 +163,19 @@ fn effect(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<
 }
 
 /// Every scale, bias and norm, those that change nothing filled in.
-fn tuned(data: &AdapterData, sizes: &Sizes) -> Option<BTreeMap<String, Vec<f32>>> {
+fn tuned(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<f32>>> {
     let v2 = data.v2.as_ref()?;
     let mut all = BTreeMap::new();
     let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
     for (layer, name) in
         (0..=sizes.n_layers).flat_map(|layer| names.clone().map(move |n| (layer, n)))
     {
-        if !sizes.has(layer, name) {
+        if !sizes.has_linear(layer, name) {
             continue;
         }
         let own = v2.linears.get(&(layer, name)).cloned().unwrap_or_default();
         let [d_out, d_in] = sizes.linear_shape(name);
-        let scaled = if v2.scale == Scale::Input { d_in } else { d_out };
+        let scaled = if v2.scale == V2Scale::Input { d_in } else { d_out };
         let scale = own.scale.unwrap_or_else(|| vec![1.0; scaled]);
         all.insert(format!("{layer} {name:?} scale"), scale);
         all.insert(format!("{layer} {name:?} bias"), own.bias.unwrap_or_else(|| vec![0.0; d_out]));
@@ -187,7 +187,7 @@ fn tuned(data: &AdapterData, sizes: &Sizes) -> Option<BTreeMap<String, Vec<f32>>
 }
 
 /// Writes, and checks what is said of losses; whether there were none.
-fn written(data: &AdapterData, path: &Path, format: Format, gates: Activation) -> bool {
+fn written(data: &AdapterData, path: &Path, format: Format, gates: GateActivation) -> bool {
     let expected = losses(data, format, gates);
     let check = |found: &[String]| {
         assert_eq!(found.len(), expected.len(), "{format}: {found:?}, not {expected:?}");
@@ -213,9 +213,9 @@ proptest! {
 
     #[test]
     fn every_pair_of_formats_keeps_what_both_can_hold(shape in shapes(), plain in any::<bool>()) {
-        let gates = if plain { Activation::Identity } else { Activation::Tanh };
+        let gates = if plain { GateActivation::Identity } else { GateActivation::Tanh };
         let (data, hints) = (shape.data(), shape.hints(gates));
-        let (sizes, n_heads) = (Sizes::from(&shape.config), shape.config.n_heads);
+        let (sizes, n_heads) = (ModelShape::from(&shape.config), shape.config.n_heads);
         for from in Format::ALL {
             let folder = tempfile::tempdir().unwrap();
             let first = folder.path().join("first");
@@ -263,18 +263,18 @@ proptest! {
         let mut data = shape.data();
         data.base = BaseInfo::default();
         for format in [Format::Original, Format::LitLlama, Format::Litgpt] {
-            let error = write(&data, &path, format, Activation::Tanh, true).unwrap_err();
-            prop_assert!(matches!(error, Error::Unknown { .. }), "{error}");
+            let error = write(&data, &path, format, GateActivation::Tanh, true).unwrap_err();
+            prop_assert!(matches!(error, Error::MissingBaseInfo { .. }), "{error}");
             prop_assert!(error.advice() == Some(Advice::GiveBaseModel) && !path.exists());
         }
         // Another model's sizes.
-        for change in [|sizes: &mut Sizes| sizes.d_model += 1, |sizes: &mut Sizes| sizes.n_layers = 0] {
-            let mut sizes = Sizes::from(&shape.config);
+        for change in [|sizes: &mut ModelShape| sizes.d_model += 1, |sizes: &mut ModelShape| sizes.n_layers = 0] {
+            let mut sizes = ModelShape::from(&shape.config);
             change(&mut sizes);
             data.base.sizes = Some(sizes);
             for format in Format::ALL {
-                let error = write(&data, &path, format, Activation::Tanh, true).unwrap_err();
-                prop_assert!(matches!(error, Error::Tensors { .. }), "{error}");
+                let error = write(&data, &path, format, GateActivation::Tanh, true).unwrap_err();
+                prop_assert!(matches!(error, Error::TensorMismatch { .. }), "{error}");
                 prop_assert!(!path.exists());
             }
         }
@@ -290,11 +290,11 @@ fn small(prompts: bool) -> AdapterData {
         adapter_len: 1,
         d_model,
         gate: Gate::Scalar,
-        activation: Activation::Identity,
-        projection: Projection::Adapted,
+        activation: GateActivation::Identity,
+        projection: PromptProjection::Adapted,
         layers: [(0, own)].into(),
     });
-    AdapterData { base: BaseInfo::of(&config, None), prompts, ..AdapterData::default() }
+    AdapterData { base: BaseInfo::from_config(&config, None), prompts, ..AdapterData::default() }
 }
 
 fn lora(layers: usize) -> LoraData {
@@ -309,9 +309,9 @@ fn peft_gets_prompts_up_to_the_last_layer() {
     let data = small(true);
     // PEFT puts one prompt into the last layer: here it is in the first of three.
     assert!(!adaption_prompt::files::peft::is_peft_compatible(&data));
-    let losses = write(&data, folder.path(), Format::Peft, Activation::Tanh, false).unwrap();
+    let losses = write(&data, folder.path(), Format::Peft, GateActivation::Tanh, false).unwrap();
     assert!(losses.is_empty());
-    let there = read(folder.path(), &Hints::default()).unwrap().prompts.unwrap();
+    let there = read(folder.path(), &AdapterReadOptions::default()).unwrap().prompts.unwrap();
     let gates = there.layers.values().map(|own| own.gate[0]);
     assert_eq!(gates.collect::<Vec<_>>(), [0.25, 0.0, 0.0]);
 }
@@ -322,10 +322,10 @@ fn lora_beside_version_2_is_kept_where_only_that_must_go() {
     let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
     let norm = V2NormData { weight: vec![1.0; 32], bias: None };
     let norms = [((0, NormName::Attention), norm)].into();
-    data.v2 = Some(V2Data { scale: Scale::Output, linears: BTreeMap::new(), norms });
-    let losses = write(&data, folder.path(), Format::Peft, Activation::Tanh, true).unwrap();
+    data.v2 = Some(V2Data { scale: V2Scale::Output, linears: BTreeMap::new(), norms });
+    let losses = write(&data, folder.path(), Format::Peft, GateActivation::Tanh, true).unwrap();
     assert_eq!(losses, ["Adapter V2's 0 scales and biases and 1 norms"]);
-    let there = read(folder.path(), &Hints::default()).unwrap();
+    let there = read(folder.path(), &AdapterReadOptions::default()).unwrap();
     assert_eq!(there.lora, data.lora);
 }
 
@@ -335,7 +335,7 @@ fn where_nothing_is_left_nothing_is_written() {
     let path = folder.path().join("x");
     let data = AdapterData { lora: Some(lora(2)), ..small(false) };
     for format in [Format::Original, Format::LitLlama, Format::Litgpt] {
-        let error = write(&data, &path, format, Activation::Tanh, true).unwrap_err();
+        let error = write(&data, &path, format, GateActivation::Tanh, true).unwrap_err();
         let expected = format!("{format} can hold nothing of this adapter\n  LoRA of rank 1 on 2 ");
         assert!(error.to_string().starts_with(&expected), "{error}");
         assert!(error.advice() != Some(Advice::AllowLossyConversion) && !path.exists());
@@ -346,9 +346,9 @@ fn where_nothing_is_left_nothing_is_written() {
 fn lora_on_a_part_of_a_stacked_layer_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
-    data.base.architecture = llama::Architecture::named("phi3");
+    data.base.architecture = llama::Architecture::by_model_type("phi3");
     let path = folder.path().join("x");
-    let error = write(&data, &path, Format::Peft, Activation::Tanh, true).unwrap_err().to_string();
+    let error = write(&data, &path, Format::Peft, GateActivation::Tanh, true).unwrap_err().to_string();
     assert!(error.contains("of which this model has several in one"), "{error}");
 }
 
@@ -359,7 +359,7 @@ fn biases_of_norms_are_named_where_a_format_has_none() {
     let mut data = small(true);
     let norm = V2NormData { weight: vec![1.0; 32], bias: Some(vec![0.5; 32]) };
     let norms = [((0, NormName::Attention), norm)].into();
-    data.v2 = Some(V2Data { scale: Scale::Output, linears: BTreeMap::new(), norms });
-    let error = write(&data, &path, Format::Litgpt, Activation::Tanh, false).unwrap_err();
+    data.v2 = Some(V2Data { scale: V2Scale::Output, linears: BTreeMap::new(), norms });
+    let error = write(&data, &path, Format::Litgpt, GateActivation::Tanh, false).unwrap_err();
     assert!(error.to_string().contains("biases of 1 norms"), "{error}");
 }

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use crate::tiny::{open_adapter, open_base, shape};
+use crate::tiny::{open_adapter, open_base, golden_prompt_config};
 use adaption_prompt::files::{peft, read_folder};
 use adaption_prompt::{
-    Activation, AdapterSummary, AdapterWeights, AdaptionPromptConfig, Diagnostic, Error, Gate,
+    GateActivation, AdapterSummary, AdapterWeights, AdaptionPromptConfig, Diagnostic, Error, Gate,
 };
 use burn::tensor::{Tensor, TensorData};
 use llama::weights::{Bytes, SafetensorsFile};
-use llama::{Llama, NoAdapter, Sizes};
+use llama::{Llama, NoAdapter, ModelShape};
 use serde_json::Value;
 use testing::{Golden, assert_close, golden_folder};
 
@@ -80,7 +80,7 @@ fn what_we_write_is_what_peft_writes() {
 #[test]
 fn keys_are_exactly_pefts() {
     let llama = open_base(CASE, &testing::flex());
-    let adapter = shape().init(llama.config(), 1, &testing::flex()).unwrap();
+    let adapter = golden_prompt_config().init(llama.config(), 1, &testing::flex()).unwrap();
     let adapter = AdapterWeights::from(adapter);
     let folder = tempfile::tempdir().unwrap();
     adapter.save(folder.path(), &llama, "base").unwrap();
@@ -114,11 +114,11 @@ fn saved_and_loaded_equals_itself_for_every_kind_of_gate() {
         let llama = open_base(CASE, &device);
         let golden = Golden::open(&format!("{CASE}/variants.safetensors"));
         for (prefix, gate, activation) in [
-            ("head_identity.", Gate::PerHead, Activation::Identity),
-            ("head_tanh.", Gate::PerHead, Activation::Tanh),
-            ("scalar_tanh.", Gate::Scalar, Activation::Tanh),
+            ("head_identity.", Gate::PerHead, GateActivation::Identity),
+            ("head_tanh.", Gate::PerHead, GateActivation::Tanh),
+            ("scalar_tanh.", Gate::Scalar, GateActivation::Tanh),
         ] {
-            let config = AdaptionPromptConfig { gate, activation, ..shape() };
+            let config = AdaptionPromptConfig { gate, activation, ..golden_prompt_config() };
             let adapter = open_adapter(&golden, prefix, config, &llama, &device);
             let folder = tempfile::tempdir().unwrap();
             adapter.save(folder.path(), &llama, "base").unwrap();
@@ -141,11 +141,11 @@ fn an_adapter_for_another_model_is_refused_with_all_that_is_wrong() {
     let device = testing::flex();
     let llama = open_base(CASE, &device);
     let folder = golden_folder().join("smollm2/adapter");
-    let mut sizes = Sizes::from(llama.config());
+    let mut sizes = ModelShape::from(llama.config());
     sizes.n_layers = 30;
     let data = read_folder(&folder).unwrap();
     let error = AdapterWeights::from_data(&data, &sizes, &folder, &device).unwrap_err();
-    let Error::Tensors { problems, .. } = &error else { panic!("{error}") };
+    let Error::TensorMismatch { problems, .. } = &error else { panic!("{error}") };
     assert_eq!(problems.len(), 2, "{error}");
     assert!(error.to_string().contains("expected [1, 4, 32], found [1, 4, 576]"), "{error}");
     assert!(error.advice().unwrap().to_string().contains("made for this model"));
@@ -155,7 +155,7 @@ fn an_adapter_for_another_model_is_refused_with_all_that_is_wrong() {
 fn more_adapted_layers_than_layers_are_refused() {
     let device = testing::flex();
     let llama = open_base(CASE, &device);
-    let mut sizes = Sizes::from(llama.config());
+    let mut sizes = ModelShape::from(llama.config());
     sizes.n_layers = 1;
     let folder = golden_folder().join(CASE).join("adapter");
     let data = read_folder(&folder).unwrap();
@@ -177,7 +177,7 @@ fn damaged_and_foreign_folders_are_refused() {
     std::fs::write(&config, r#"{"peft_type": "IA3", "r": 8}"#).unwrap();
     assert!(load().to_string().contains("the method is `IA3`"), "{}", load());
 
-    let adapter = AdapterWeights::from(shape().init(llama.config(), 1, &device).unwrap());
+    let adapter = AdapterWeights::from(golden_prompt_config().init(llama.config(), 1, &device).unwrap());
     adapter.save(folder.path(), &llama, "base").unwrap();
     let tensors = folder.path().join(peft::TENSORS_FILE);
     let whole = std::fs::read(&tensors).unwrap();
@@ -205,7 +205,7 @@ fn a_switched_adapter_leaves_the_base_as_it_was() {
         || llama.logits(llama.forward(tokens(), None, &NoAdapter).unwrap(), &NoAdapter).into_data();
     let before: TensorData = base();
     let golden = Golden::open(&format!("{CASE}/golden.safetensors"));
-    let adapter = open_adapter(&golden, "", shape(), &llama, &device);
+    let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device);
     let adapted = llama.forward(tokens(), None, &adapter.prepare(&llama)).unwrap();
     assert_ne!(llama.logits(adapted, &NoAdapter).into_data(), before);
     assert_eq!(base(), before);

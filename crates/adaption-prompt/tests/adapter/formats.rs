@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::files::{Format, Hints, read, write};
+use adaption_prompt::files::{Format, AdapterReadOptions, read, write};
 use adaption_prompt::{
-    Activation, AdapterData, AdapterSummary, AdapterWeights, AnyAdapter, BaseInfo, Error, Gate,
-    Projection, PromptData, PromptLayerData,
+    GateActivation, AdapterData, AdapterSummary, AdapterWeights, AnyAdapter, BaseInfo, Error, Gate,
+    PromptProjection, PromptData, PromptLayerData,
 };
 use burn::tensor::Tensor;
 use llama::torch::{Value, to_bytes};
-use llama::{Llama, LlamaConfig, NoAdapter, Sizes};
+use llama::{Llama, LlamaConfig, NoAdapter, ModelShape};
 use testing::{Golden, assert_close};
 
 use crate::tiny::open_base;
@@ -30,8 +30,8 @@ fn golden_file(name: &str) -> PathBuf {
     testing::golden_folder().join("formats").join(name)
 }
 
-fn hints(llama: &Llama) -> Hints {
-    Hints { base: BaseInfo::of(llama.config(), None), ..Hints::default() }
+fn hints(llama: &Llama) -> AdapterReadOptions {
+    AdapterReadOptions { base: BaseInfo::from_config(llama.config(), None), ..AdapterReadOptions::default() }
 }
 
 fn logits(llama: &Llama, adapter: &AnyAdapter) -> Tensor<3> {
@@ -42,7 +42,7 @@ fn logits(llama: &Llama, adapter: &AnyAdapter) -> Tensor<3> {
 }
 
 fn of_data(data: &AdapterData, llama: &Llama) -> AnyAdapter {
-    let sizes = Sizes::from(llama.config());
+    let sizes = ModelShape::from(llama.config());
     let path = Path::new("data");
     AdapterWeights::from_data(data, &sizes, path, &llama.device()).unwrap().into()
 }
@@ -67,7 +67,7 @@ fn the_original_releases_gates_are_plain_where_the_caller_says_so() {
     let device = testing::flex();
     let llama = open_base("llama-mha", &device);
     for name in ["original.pth", "original-scalar.pth"] {
-        let hints = Hints { original_gates: Activation::Identity, ..hints(&llama) };
+        let hints = AdapterReadOptions { original_gates: GateActivation::Identity, ..hints(&llama) };
         let data = read(&golden_file(name), &hints).unwrap();
         let expected = golden.tensor(&format!("{name}.plain"), &device);
         assert_close(name, logits(&llama, &of_data(&data, &llama)), expected, 2e-4);
@@ -91,8 +91,8 @@ fn formats_are_told_apart_and_summed_up_without_a_model() {
 #[test]
 fn version_2_cannot_be_used_without_the_models_heads() {
     for name in ["lit-llama-v2.pth", "litgpt-v2.pth.adapter_v2", "litgpt-v2-old.pth"] {
-        let error = read(&golden_file(name), &Hints::default()).unwrap_err();
-        assert!(matches!(error, Error::Unknown { .. }), "{name}: {error}");
+        let error = read(&golden_file(name), &AdapterReadOptions::default()).unwrap_err();
+        assert!(matches!(error, Error::MissingBaseInfo { .. }), "{name}: {error}");
         assert_eq!(
             error.to_string(),
             "reading Adapter V2 needs the model's heads, and the adapter's file does not say that"
@@ -114,7 +114,7 @@ fn every_format_read_and_written_in_every_other_does_the_same() {
         let expected = logits(&llama, &of_data(&data, &llama));
         for format in Format::ALL {
             let path = folder.path().join(format!("{name} as {format}"));
-            match write(&data, &path, format, Activation::Tanh, false) {
+            match write(&data, &path, format, GateActivation::Tanh, false) {
                 Ok(losses) => assert!(losses.is_empty()),
                 Err(Error::Lossy { losses, .. }) => {
                     let per_head = data.prompts.as_ref().unwrap().gate == Gate::PerHead;
@@ -149,7 +149,7 @@ fn sizes_7b() -> BaseInfo {
         vocab_size: 32_000,
         ..LlamaConfig::default()
     };
-    BaseInfo::of(&config, None)
+    BaseInfo::from_config(&config, None)
 }
 
 #[test]
@@ -163,13 +163,13 @@ fn the_released_7b_layout_is_30_layers_of_10_from_layer_2() {
         adapter_len: 10,
         d_model: 4096,
         gate: Gate::PerHead,
-        activation: Activation::Tanh,
-        projection: Projection::Adapted,
+        activation: GateActivation::Tanh,
+        projection: PromptProjection::Adapted,
         layers: (2..32).map(layer).collect(),
     };
     let data = AdapterData { base: sizes_7b(), prompts: Some(prompts), ..Default::default() };
     let released = folder.path().join("llama_adapter_len10_layer30_release.pth");
-    write(&data, &released, Format::Original, Activation::Tanh, false).unwrap();
+    write(&data, &released, Format::Original, GateActivation::Tanh, false).unwrap();
 
     let file = llama::torch::TorchFile::open(llama::weights::Bytes::open(&released).unwrap());
     let file = file.unwrap();
@@ -180,19 +180,19 @@ fn the_released_7b_layout_is_30_layers_of_10_from_layer_2() {
     assert_eq!(shapes["layers.0.attention.gate"], [1, 32, 1, 1]);
     assert_eq!(shapes["layers.31.attention.gate"], [1, 32, 1, 1]);
 
-    let hints = Hints { base: sizes_7b(), ..Hints::default() };
+    let hints = AdapterReadOptions { base: sizes_7b(), ..AdapterReadOptions::default() };
     let again = read(&released, &hints).unwrap();
     assert_eq!(again, data);
     assert_eq!(again.n_parameters(), 1_229_760);
 
     // The heads of each layer agree, so that PEFT can hold it; and back.
     let peft = folder.path().join("peft");
-    write(&again, &peft, Format::Peft, Activation::Tanh, false).unwrap();
+    write(&again, &peft, Format::Peft, GateActivation::Tanh, false).unwrap();
     let from_peft = read(&peft, &hints).unwrap();
     let prompts = from_peft.prompts.as_ref().unwrap();
-    assert_eq!((prompts.gate, prompts.activation), (Gate::Scalar, Activation::Identity));
+    assert_eq!((prompts.gate, prompts.activation), (Gate::Scalar, GateActivation::Identity));
     let back = folder.path().join("back.pth");
-    write(&from_peft, &back, Format::Original, Activation::Tanh, false).unwrap();
+    write(&from_peft, &back, Format::Original, GateActivation::Tanh, false).unwrap();
     let back = read(&back, &hints).unwrap().prompts.unwrap();
     for (index, own) in &data.prompts.unwrap().layers {
         assert_eq!(back.layers[index].prompt, own.prompt);
@@ -229,7 +229,7 @@ fn a_closed_lowest_gate_does_not_hide_its_layer() {
                 ("layers.3.attention.gate", &[1, 2, 1, 1], 0.5),
             ],
         );
-        read(&path, &Hints::default())
+        read(&path, &AdapterReadOptions::default())
     };
     let prompts = file(15).unwrap().prompts.unwrap();
     assert_eq!(prompts.adapter_len, 5);
@@ -250,16 +250,16 @@ fn prompts_that_the_originals_table_would_not_tell_are_named() {
     let mut data = read(&golden_file("original.pth"), &hints(&llama)).unwrap();
     data.prompts.as_mut().unwrap().layers.get_mut(&1).unwrap().gate = vec![0.0; 4];
     let expected = logits(&llama, &of_data(&data, &llama));
-    let error = write(&data, &path, Format::Original, Activation::Tanh, false).unwrap_err();
+    let error = write(&data, &path, Format::Original, GateActivation::Tanh, false).unwrap_err();
     assert!(error.to_string().contains("prompts of layers 1: their gates are 0"), "{error}");
     assert!(!path.exists());
-    let losses = write(&data, &path, Format::Original, Activation::Tanh, true).unwrap();
+    let losses = write(&data, &path, Format::Original, GateActivation::Tanh, true).unwrap();
     assert_eq!(losses.len(), 1);
     let again = read(&path, &hints(&llama)).unwrap();
     assert_close("layer 2 alone", logits(&llama, &of_data(&again, &llama)), expected, 1e-6);
     // All of them closed: nothing would be left.
     data.prompts.as_mut().unwrap().layers.get_mut(&2).unwrap().gate = vec![0.0; 4];
-    let error = write(&data, &path, Format::Original, Activation::Tanh, true).unwrap_err();
+    let error = write(&data, &path, Format::Original, GateActivation::Tanh, true).unwrap_err();
     assert!(matches!(error, Error::NothingConvertible { .. }), "{error}");
 }
 
@@ -280,7 +280,7 @@ fn a_whole_model_is_no_adapter_and_its_norms_are_no_version_2() {
         ("transformer.h.0.attn.gating_factor", &[1, 1, 2, 1], 0.5),
     ];
     torch_file(&path, &[&model[..], &prompts[..]].concat());
-    let data = read(&path, &Hints::default()).unwrap();
+    let data = read(&path, &AdapterReadOptions::default()).unwrap();
     assert!(data.v2.is_none() && data.prompts.is_some());
 }
 
@@ -292,7 +292,7 @@ fn lits_prompts_for_another_number_of_layers_are_refused() {
     hints.base.sizes.as_mut().unwrap().n_layers = 4;
     for name in ["lit-llama.pth", "original.pth"] {
         let error = read(&golden_file(name), &hints).unwrap_err();
-        assert!(matches!(error, Error::Tensors { .. }), "{name}: {error}");
+        assert!(matches!(error, Error::TensorMismatch { .. }), "{name}: {error}");
         let found = "expected prompts in the last 2 of 4 layers, found them in [1, 2]";
         assert!(error.to_string().contains(found), "{name}: {error}");
     }

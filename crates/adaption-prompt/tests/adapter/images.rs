@@ -3,11 +3,11 @@
 
 use adaption_prompt::files::{Format, write};
 use adaption_prompt::{
-    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, AnyAdapter, BaseInfo, Error,
-    Fusion, Gate, ImageCondition, ImageConfig, ImageProjectorConfig, Layers, RowAdapters, ImageBatch,
+    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, AnyAdapter, BaseInfo, Error,
+    ImageFusion, Gate, ImageCondition, ImageConfig, ImageProjectorConfig, AdaptedLayers, RowAdapters, ImageBatch,
 };
 use burn::tensor::{Device, Tensor};
-use llama::{Adapter, GenerationConfig, Llama, Sizes, generate};
+use llama::{Adapter, GenerationConfig, Llama, ModelShape, generate};
 use testing::{Golden, assert_close, golden_folder};
 
 use crate::keyed;
@@ -27,18 +27,18 @@ fn config(kind: &str) -> AdapterConfig {
     let is_early = kind.starts_with("early");
     let is_global = kind.ends_with("global");
     let queries = ImageProjectorConfig::Queries { count: 4, width: 8, blocks: 2, heads: 2 };
-    let early = Fusion::Early { layers: 2, gate: Gate::PerHead, activation: Activation::Tanh };
+    let early = ImageFusion::Early { layers: 2, gate: Gate::PerHead, activation: GateActivation::Tanh };
     let image = ImageConfig {
         features: if is_global { 24 } else { 12 },
         form: if is_global { ImageProjectorConfig::Global { hidden: 6 } } else { queries },
-        fusion: if is_early { early } else { Fusion::Prompts { gate: 1.0 } },
+        fusion: if is_early { early } else { ImageFusion::Prompts { gate: 1.0 } },
         encoder: None,
     };
     let prompts = AdaptionPromptConfig {
         adapter_len: 4,
-        layers: Layers::Last(if is_early { 1 } else { 2 }),
+        layers: AdaptedLayers::Last(if is_early { 1 } else { 2 }),
         gate: Gate::PerHead,
-        activation: if kind == "queries" { Activation::Tanh } else { Activation::Identity },
+        activation: if kind == "queries" { GateActivation::Tanh } else { GateActivation::Identity },
         ..Default::default()
     };
     AdapterConfig { image: Some(image), ..prompts.into() }
@@ -71,7 +71,7 @@ fn settings_of_a_file_that_disagree_with_its_tensors_are_refused() {
         let root = [("model", Value::Dict(tensors.collect())), ("config", Value::Dict(config))];
         let root = root.map(|(name, value)| (name.to_owned(), value)).to_vec();
         std::fs::write(&path, to_bytes(&Value::Dict(root)).unwrap()).unwrap();
-        adaption_prompt::files::read(&path, &adaption_prompt::files::Hints::default())
+        adaption_prompt::files::read(&path, &adaption_prompt::files::AdapterReadOptions::default())
     };
     for (name, value, expected) in [
         ("w_bias", Value::Bool(false), "unexpected: biases"),
@@ -107,7 +107,7 @@ fn alone(llama: &Llama, golden: &Golden, adapter: &AdapterWeights, row: usize) -
         None => adapter.prepare(llama),
         Some(picture) => {
             let features = golden.tensor::<3>("features", &device);
-            adapter.prepare_with_images(llama, &ImageBatch::one(features.narrow(0, picture, 1)))
+            adapter.prepare_with_images(llama, &ImageBatch::single(features.narrow(0, picture, 1)))
         }
     };
     let tokens = golden.int_tensor("input_ids", &device).narrow(0, row, 1);
@@ -126,7 +126,7 @@ fn rows_of_a_mixed_batch_are_as_they_are_alone() {
             let prepared = ROWS.map(|row| match row {
                 Some(picture) => {
                     let features = features.clone().narrow(0, picture, 1);
-                    adapter.prepare_with_images(&llama, &ImageBatch::one(features))
+                    adapter.prepare_with_images(&llama, &ImageBatch::single(features))
                 }
                 None => adapter.prepare(&llama),
             });
@@ -145,11 +145,11 @@ fn rows_of_a_mixed_batch_are_as_they_are_alone() {
 /// The same adapter with its image gates at 0.
 fn closed(kind: &str, llama: &Llama, golden: &Golden, device: &Device) -> AdapterWeights {
     let open = keyed::open(golden, &config(kind), llama, device);
-    let mut data = open.to_data(BaseInfo::of(llama.config(), None)).unwrap();
+    let mut data = open.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     let image = data.image.as_mut().unwrap();
     let gates = image.tensors.iter_mut().filter(|(name, _)| name.ends_with("gate"));
     gates.for_each(|(_name, (_shape, values))| values.fill(0.0));
-    AdapterWeights::from_data(&data, &Sizes::from(llama.config()), "a test".as_ref(), device)
+    AdapterWeights::from_data(&data, &ModelShape::from(llama.config()), "a test".as_ref(), device)
         .unwrap()
 }
 
@@ -197,7 +197,7 @@ fn statistics_center_and_spread_the_features() {
         let plain = condition.clone().with_statistics(&[0.0; 24], &ones);
         let moved = condition.with_statistics(&[2.0; 24], &[4.0; 24]);
         let look =
-            |own: &ImageCondition, features: Tensor<3>| own.look(&ImageBatch::one(features)).tokens();
+            |own: &ImageCondition, features: Tensor<3>| own.image_features(&ImageBatch::single(features)).tokens();
         let expected = look(&plain, features.clone());
         assert_close("tokens", look(&moved, features * 4.0 + 2.0), expected, 1e-5);
     }
@@ -236,7 +236,7 @@ fn an_answer_is_written_with_the_picture_seen_once() {
         let blind = write(&adapter.prepare(&llama), &prompts[..1]);
         assert_eq!(together[1], blind[0]);
         let features = golden.tensor::<3>("features", &device).narrow(0, 0, 1);
-        let one = write(&adapter.prepare_with_images(&llama, &ImageBatch::one(features)), &prompts[..1]);
+        let one = write(&adapter.prepare_with_images(&llama, &ImageBatch::single(features)), &prompts[..1]);
         assert_eq!(together[2], one[0]);
     }
 }
@@ -262,12 +262,12 @@ fn what_sees_is_saved_and_loaded() {
 fn numbers_that_do_not_fit_are_listed() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "global", &device);
-    let mut data = adapter.to_data(BaseInfo::of(llama.config(), None)).unwrap();
+    let mut data = adapter.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     let tensors = &mut data.image.as_mut().unwrap().tensors;
     let up = tensors.remove("image.up.weight").unwrap();
     tensors.insert("image.upp.weight".into(), up);
     tensors.get_mut("image.down.bias").unwrap().0 = vec![16, 2];
-    let sizes = Sizes::from(llama.config());
+    let sizes = ModelShape::from(llama.config());
     let error = AdapterWeights::from_data(&data, &sizes, "a".as_ref(), &device).unwrap_err();
     let message = error.to_string();
     for part in [
@@ -283,8 +283,8 @@ fn numbers_that_do_not_fit_are_listed() {
 fn sizes_that_the_numbers_cannot_fill_are_refused_before_any_memory_is_taken() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "queries", &device);
-    let sizes = Sizes::from(llama.config());
-    let mut data = adapter.to_data(BaseInfo::of(llama.config(), None)).unwrap();
+    let sizes = ModelShape::from(llama.config());
+    let mut data = adapter.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     let (width, blocks) = (1 << 16, 1 << 16);
     data.image.as_mut().unwrap().config.form =
         ImageProjectorConfig::Queries { count: 4, width, blocks, heads: 2 };
@@ -296,16 +296,16 @@ fn sizes_that_the_numbers_cannot_fill_are_refused_before_any_memory_is_taken() {
 fn other_formats_say_that_they_cannot_hold_what_sees() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "global", &device);
-    let data = adapter.to_data(BaseInfo::of(llama.config(), None)).unwrap();
+    let data = adapter.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     for format in Format::ALL.into_iter().filter(|format| *format != Format::LlamaAdapter) {
         let path = folder.path().join(format.name());
-        let error = write(&data, &path, format, Activation::Tanh, false).unwrap_err();
+        let error = write(&data, &path, format, GateActivation::Tanh, false).unwrap_err();
         assert!(matches!(error, Error::Lossy { .. }), "{error}");
         assert!(error.to_string().contains("what makes it see images"), "{error}");
         assert!(!path.exists());
         // With leave it is written without.
-        write(&data, &path, format, Activation::Tanh, true).unwrap();
+        write(&data, &path, format, GateActivation::Tanh, true).unwrap();
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use adaption_prompt::{AdapterConfig, AdapterData, AdapterWeights, BaseInfo};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Gradients, Tensor};
-use llama::{LinearName, Llama, NormName, Sizes};
+use llama::{LinearName, Llama, NormName, ModelShape};
 use testing::Golden;
 
 fn linear(layer: usize, name: LinearName) -> String {
@@ -79,7 +79,7 @@ pub fn changed(
     device: &Device,
     change: impl FnOnce(BTreeMap<String, &mut [f32]>),
 ) -> AdapterWeights {
-    let sizes = Sizes::from(llama.config());
+    let sizes = ModelShape::from(llama.config());
     let fresh = config.init(llama, seed, &llama.device()).unwrap();
     let mut data =
         fresh.to_data(BaseInfo { sizes: Some(sizes.clone()), ..Default::default() }).unwrap();

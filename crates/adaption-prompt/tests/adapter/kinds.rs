@@ -3,8 +3,8 @@
 
 use adaption_prompt::files::peft;
 use adaption_prompt::{
-    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Layers, LoraConfig,
-    Prepared, V2Config,
+    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, AdaptedLayers, LoraConfig,
+    PreparedAdapter, V2Config,
 };
 use burn::tensor::Tensor;
 use llama::Llama;
@@ -19,13 +19,13 @@ use crate::tiny::open_base;
 const BASES: [&str; 3] = ["llama-gqa-tied", "llama-bias", "llama-headdim16"];
 
 /// Prompts of the goldens: four tokens, a gate a head.
-fn heads(layers: Layers, factor: bool) -> AdaptionPromptConfig {
+fn heads(layers: AdaptedLayers, factor: bool) -> AdaptionPromptConfig {
     let gate = Gate::PerHead;
     AdaptionPromptConfig { adapter_len: 4, layers, gate, factor, ..Default::default() }
 }
 
-fn tanh(layers: Layers, factor: bool) -> AdapterConfig {
-    AdaptionPromptConfig { activation: Activation::Tanh, ..heads(layers, factor) }.into()
+fn tanh(layers: AdaptedLayers, factor: bool) -> AdapterConfig {
+    AdaptionPromptConfig { activation: GateActivation::Tanh, ..heads(layers, factor) }.into()
 }
 
 fn lora() -> LoraConfig {
@@ -48,14 +48,14 @@ pub fn hold(
     llama: &Llama,
     golden: &Golden,
     adapter: &AdapterWeights,
-    prepared: &Prepared,
+    prepared: &PreparedAdapter,
 ) {
     let device = llama.device();
     let what = |key: &str| format!("{what} {key}");
     let found = logits(llama, golden, "input_ids", prepared);
     let expected = golden.tensor::<3>("logits", &device);
     assert_close(&what("logits"), found.clone().inner(), expected, LOGITS);
-    let loss = mean_loss(found, &golden.rows("labels"));
+    let loss = mean_loss(found, &golden.int_rows("labels"));
     let expected = golden.tensor::<1>("loss", &device);
     assert_close_relative(&what("loss"), loss.clone().inner(), expected, LOSS);
 
@@ -74,21 +74,21 @@ pub fn hold(
 #[test]
 fn tanh_gates_a_head_equal_the_originals() {
     for case in BASES {
-        check(case, "v1", &tanh(Layers::Last(2), false));
+        check(case, "v1", &tanh(AdaptedLayers::Last(2), false));
     }
 }
 
 #[test]
 fn the_extra_factor_of_a_layer_multiplies_its_gates() {
     for case in BASES {
-        check(case, "v1_factor", &tanh(Layers::Last(2), true));
+        check(case, "v1_factor", &tanh(AdaptedLayers::Last(2), true));
     }
 }
 
 #[test]
 fn scattered_layers_equal_the_reference() {
     for case in BASES {
-        check(case, "v1_scattered", &tanh(Layers::Chosen(vec![0, 2]), true));
+        check(case, "v1_scattered", &tanh(AdaptedLayers::Chosen(vec![0, 2]), true));
     }
 }
 
@@ -96,7 +96,7 @@ fn scattered_layers_equal_the_reference() {
 fn scales_and_biases_around_every_linear_layer_equal_lits() {
     for case in BASES {
         // The prompts' keys and values go through the tuned projections.
-        let prompts = Some(heads(Layers::Last(2), false));
+        let prompts = Some(heads(AdaptedLayers::Last(2), false));
         let config = AdapterConfig { prompts, ..V2Config::lit().into() };
         check(case, "v2_lit", &config);
     }

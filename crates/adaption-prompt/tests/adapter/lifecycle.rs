@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use adaption_prompt::{AdapterWeights, Adapters, AnyAdapter, BaseInfo, Error, Gate, Layers};
+use adaption_prompt::{AdapterWeights, AdapterSet, AnyAdapter, BaseInfo, Error, Gate, AdaptedLayers};
 use llama::NoAdapter;
 use testing::assert_close;
 
@@ -17,26 +17,26 @@ use crate::zoo::{
 fn switching_disabling_and_removing_restore_every_answer_bit_for_bit() {
     everywhere(|case, llama| {
         let base = answer(llama, &NoAdapter);
-        let mut adapters = Adapters::new(llama);
+        let mut adapters = AdapterSet::new(llama);
         let mut first = Vec::new();
         for (name, adapter) in zoo(llama) {
             adapters.add(name, adapter).unwrap();
-            let found = answer(llama, &adapters.current());
+            let found = answer(llama, &adapters.active_or_base());
             assert!(distance(&found, &base) > 0.02, "{case} {name}: it changes nothing");
             first.push((name, found));
         }
         for (name, expected) in first.iter().rev() {
             adapters.activate(name).unwrap();
-            assert_eq!(answer(llama, &adapters.current()), *expected, "{case} {name}");
-            assert_eq!(answer(llama, adapters.named(name).unwrap()), *expected, "{case} {name}");
-            let without = adapters.disabled(|adapters| answer(llama, &adapters.current()));
+            assert_eq!(answer(llama, &adapters.active_or_base()), *expected, "{case} {name}");
+            assert_eq!(answer(llama, adapters.prepared(name).unwrap()), *expected, "{case} {name}");
+            let without = adapters.with_disabled(|adapters| answer(llama, &adapters.active_or_base()));
             assert_eq!(without, base, "{case} {name}");
-            assert_eq!(answer(llama, &adapters.current()), *expected, "{case} {name}");
+            assert_eq!(answer(llama, &adapters.active_or_base()), *expected, "{case} {name}");
         }
         for (name, _) in &first {
             adapters.remove(name).unwrap();
         }
-        assert_eq!(answer(llama, &adapters.current()), base, "{case}");
+        assert_eq!(answer(llama, &adapters.active_or_base()), base, "{case}");
         assert_eq!(answer(llama, &NoAdapter), base, "{case}");
     });
 }
@@ -92,55 +92,55 @@ fn every_kind_is_saved_and_loaded_as_it_was() {
 #[test]
 fn a_disabled_scope_ends_even_in_a_panic() {
     let llama = open_base("llama-mha", &testing::flex());
-    let mut adapters = Adapters::new(&llama);
-    adapters.add("one", opened(plain(4, Layers::Last(2)), &llama, 1, &llama.device())).unwrap();
-    let adapted = answer(&llama, &adapters.current());
+    let mut adapters = AdapterSet::new(&llama);
+    adapters.add("one", opened(plain(4, AdaptedLayers::Last(2)), &llama, 1, &llama.device())).unwrap();
+    let adapted = answer(&llama, &adapters.active_or_base());
     let result = catch_unwind(AssertUnwindSafe(|| {
-        adapters.disabled(|adapters| {
+        adapters.with_disabled(|adapters| {
             assert!(!adapters.is_enabled());
             panic!("on purpose");
         })
     }));
     assert!(result.is_err());
     assert!(adapters.is_enabled());
-    assert_eq!(answer(&llama, &adapters.current()), adapted);
+    assert_eq!(answer(&llama, &adapters.active_or_base()), adapted);
     // What was disabled before stays so.
     adapters.disable();
-    adapters.disabled(Adapters::enable);
+    adapters.with_disabled(AdapterSet::enable);
     assert!(!adapters.is_enabled());
 }
 
 #[test]
 fn a_renamed_adapter_stays_active_and_the_same() {
     let llama = open_base("llama-mha", &testing::flex());
-    let mut adapters = Adapters::new(&llama);
+    let mut adapters = AdapterSet::new(&llama);
     for (name, seed) in [("one", 1), ("two", 2)] {
-        let adapter = opened(plain(4, Layers::Last(2)), &llama, seed, &llama.device());
+        let adapter = opened(plain(4, AdaptedLayers::Last(2)), &llama, seed, &llama.device());
         adapters.add(name, adapter).unwrap();
     }
-    let answers = ["one", "two"].map(|name| answer(&llama, adapters.named(name).unwrap()));
+    let answers = ["one", "two"].map(|name| answer(&llama, adapters.prepared(name).unwrap()));
     adapters.rename("two", "deux").unwrap();
     adapters.rename("one", "one").unwrap();
     adapters.rename("one", "un").unwrap();
     assert_eq!(adapters.active(), Some("deux"));
-    let status = adapters.list();
+    let status = adapters.statuses();
     let names = status.iter().map(|own| (own.name.as_str(), own.active)).collect::<Vec<_>>();
     assert_eq!(names, [("un", false), ("deux", true)]);
-    let renamed = ["un", "deux"].map(|name| answer(&llama, adapters.named(name).unwrap()));
+    let renamed = ["un", "deux"].map(|name| answer(&llama, adapters.prepared(name).unwrap()));
     assert_eq!(renamed, answers);
     // The old name is free.
-    adapters.add("one", opened(plain(1, Layers::Last(1)), &llama, 3, &llama.device())).unwrap();
+    adapters.add("one", opened(plain(1, AdaptedLayers::Last(1)), &llama, 3, &llama.device())).unwrap();
 }
 
 #[test]
 fn the_list_says_what_each_adapter_is_made_of() {
     let llama = open_base("llama-mha", &testing::flex());
-    let mut adapters = Adapters::new(&llama);
+    let mut adapters = AdapterSet::new(&llama);
     for (name, adapter) in zoo(&llama) {
         adapters.add(name, adapter).unwrap();
     }
     adapters.activate("lora").unwrap();
-    let list = adapters.list();
+    let list = adapters.statuses();
     let of = |name: &str| list.iter().find(|own| own.name == name).unwrap();
     assert_eq!(list.iter().map(|own| own.name.as_str()).collect::<Vec<_>>(), {
         kinds().iter().map(|(name, _)| *name).collect::<Vec<_>>()
@@ -157,12 +157,12 @@ fn the_list_says_what_each_adapter_is_made_of() {
 #[test]
 fn what_is_in_use_stays_in_use_while_others_come_and_go() {
     let llama = open_base("llama-mha", &testing::flex());
-    let mut adapters = Adapters::new(&llama);
+    let mut adapters = AdapterSet::new(&llama);
     let device = llama.device();
-    adapters.add("one", opened(plain(4, Layers::Last(2)), &llama, 1, &device)).unwrap();
-    let current = adapters.current();
+    adapters.add("one", opened(plain(4, AdaptedLayers::Last(2)), &llama, 1, &device)).unwrap();
+    let current = adapters.active_or_base();
     let before = answer(&llama, &current);
-    adapters.add("two", opened(plain(3, Layers::Last(1)), &llama, 2, &device)).unwrap();
+    adapters.add("two", opened(plain(3, AdaptedLayers::Last(1)), &llama, 2, &device)).unwrap();
     adapters.remove("one").unwrap();
     assert_eq!(answer(&llama, &current), before);
 }
@@ -184,9 +184,9 @@ fn an_adapter_for_another_model_is_refused_unless_it_is_forced() {
         assert_eq!(base.as_deref(), Some("their/base"));
         assert!(differences[0].starts_with("hash of the norms"), "{error}");
         assert!(AdapterWeights::load(path, &alike, &device).is_err());
-        let mut adapters = Adapters::new(&alike);
+        let mut adapters = AdapterSet::new(&alike);
         assert!(matches!(adapters.load("it", path), Err(Error::BaseMismatch { .. })), "{name}");
-        assert!(adapters.list().is_empty());
+        assert!(adapters.statuses().is_empty());
 
         let forced = AnyAdapter::load_unchecked(path, &alike, &device).unwrap();
         let expected = answer(&alike, &adapter.prepare(&alike));
@@ -197,7 +197,7 @@ fn an_adapter_for_another_model_is_refused_unless_it_is_forced() {
         assert!(text.contains("key and value heads: 2 and 4"), "{name}: {text}");
         if narrow(name) {
             let error = AnyAdapter::load_unchecked(path, &other, &device).unwrap_err();
-            assert!(matches!(error, Error::Tensors { .. }), "{name}: {error}");
+            assert!(matches!(error, Error::TensorMismatch { .. }), "{name}: {error}");
         }
     }
 }
@@ -209,7 +209,7 @@ fn equal_prompt_tokens_count_as_one_however_many_there_are() {
             let llama = open_base(case, &device);
             // Two keys that are alike share the softmax: a hundred copies give what one gives.
             let open = |len: usize| {
-                let config = plain(len, Layers::Last(2));
+                let config = plain(len, AdaptedLayers::Last(2));
                 let config =
                     adaption_prompt::AdaptionPromptConfig { gate: Gate::PerHead, ..config };
                 keyed::changed(&config.into(), &llama, 1, &device, |tensors| {
@@ -238,7 +238,7 @@ fn equal_prompt_tokens_count_as_one_however_many_there_are() {
 fn a_prompt_of_one_token_gives_its_gated_value_whatever_the_query() {
     for device in testing::devices() {
         let llama = open_base("llama-headdim16", &device);
-        let adapter = opened(plain(1, Layers::Last(1)), &llama, 4, &device);
+        let adapter = opened(plain(1, AdaptedLayers::Last(1)), &llama, 4, &device);
         let layer = &adapter.prompts.as_ref().unwrap().layers[0];
         let attention = &llama.layers[2].attention;
         // [1, kv_heads * head_dim], then a head of it for each group of two query heads.

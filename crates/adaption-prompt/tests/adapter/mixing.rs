@@ -1,7 +1,7 @@
 //! Mixes: what several adapters add is added.
 
 use adaption_prompt::{
-    AdapterConfig, AdapterWeights, AnyAdapter, BaseInfo, Error, Layers, LoraConfig, Mix, MixComponent,
+    AdapterConfig, AdapterWeights, AnyAdapter, BaseInfo, Error, AdaptedLayers, LoraConfig, AdapterMix, MixComponent,
     V2Config,
 };
 use burn::tensor::{Distribution, Tensor, activation::softmax};
@@ -13,13 +13,13 @@ use crate::zoo::{
     answer, branch, distance, everywhere, kinds, logits, for_each_base, opened, plain, zoo,
 };
 
-pub fn mix(parts: &[(f64, &AdapterWeights)]) -> Mix {
+pub fn mix(parts: &[(f64, &AdapterWeights)]) -> AdapterMix {
     let part = |(index, &(weight, adapter)): (usize, &(f64, &AdapterWeights))| MixComponent {
         name: format!("part{index}"),
         weight,
         adapter: adapter.clone(),
     };
-    Mix { parts: parts.iter().enumerate().map(part).collect() }
+    AdapterMix { components: parts.iter().enumerate().map(part).collect() }
 }
 
 fn normal<const D: usize>(shape: [usize; D], llama: &Llama) -> Tensor<D> {
@@ -115,7 +115,7 @@ fn branches_are_weighted_and_added() {
         // Without biases, which `branch_by_hand` leaves out.
         for case in ["llama-mha", "llama-gqa-tied", "llama-headdim16"] {
             let llama = open_base(case, &device);
-            let adapters = [(5, Layers::Last(2)), (2, Layers::Chosen(vec![0, 2]))]
+            let adapters = [(5, AdaptedLayers::Last(2)), (2, AdaptedLayers::Chosen(vec![0, 2]))]
                 .map(|(len, layers)| opened(plain(len, layers), &llama, len as u64, &device));
             let mixed = mix(&[(0.6, &adapters[0]), (-1.5, &adapters[1])]).prepare(&llama);
             let config = llama.config();
@@ -188,7 +188,7 @@ fn parts_of_one_adapter_and_of_a_mix_differ_only_where_they_meet() {
     for device in testing::devices() {
         let llama = open_base("llama-gqa-tied", &device);
         let lora = LoraConfig { linears: vec![LinearName::Query], ..Default::default() };
-        let prompts = plain(4, Layers::Last(2));
+        let prompts = plain(4, AdaptedLayers::Last(2));
         let both = AdapterConfig { lora: Some(lora), ..prompts.into() };
         let both = opened(both, &llama, 1, &device);
         let AdapterWeights { prompts, lora, .. } = both.clone();
@@ -213,7 +213,7 @@ fn a_mix_is_saved_and_loaded_whole() {
         let (AnyAdapter::Mix(found), AnyAdapter::Mix(expected)) = (&loaded, &saved) else {
             panic!("{case}: not a mix")
         };
-        for (found, expected) in found.parts.iter().zip(&expected.parts) {
+        for (found, expected) in found.components.iter().zip(&expected.components) {
             assert_eq!((&found.name, found.weight), (&expected.name, expected.weight));
             let numbers = |part: &MixComponent| part.adapter.to_data(BaseInfo::default()).unwrap();
             assert_eq!(numbers(found), numbers(expected), "{case}");
@@ -234,7 +234,7 @@ fn a_mix_for_another_model_is_refused() {
     let device = testing::flex();
     let (own, alike) = (open_base("llama-rope3", &device), open_base("mistral-sw8", &device));
     let folder = tempfile::tempdir().unwrap();
-    let adapter = opened(plain(3, Layers::Last(2)), &own, 1, &device);
+    let adapter = opened(plain(3, AdaptedLayers::Last(2)), &own, 1, &device);
     AnyAdapter::from(mix(&[(1.0, &adapter)])).save(folder.path(), &own, "base").unwrap();
     let error = AnyAdapter::load(folder.path(), &alike, &device).unwrap_err();
     assert!(matches!(error, Error::BaseMismatch { .. }), "{error}");
@@ -244,11 +244,11 @@ fn a_mix_for_another_model_is_refused() {
 #[test]
 fn a_part_whose_name_is_no_folders_is_refused() {
     let llama = open_base("llama-mha", &testing::flex());
-    let adapter = opened(plain(3, Layers::Last(2)), &llama, 1, &llama.device());
+    let adapter = opened(plain(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
     for name in ["", "..", "a/b", "../x", ".hidden"] {
         let part = MixComponent { name: name.into(), weight: 1.0, adapter: adapter.clone() };
         let folder = tempfile::tempdir().unwrap();
-        let error = AnyAdapter::from(Mix { parts: vec![part] })
+        let error = AnyAdapter::from(AdapterMix { components: vec![part] })
             .save(&folder.path().join("mix"), &llama, "base")
             .unwrap_err();
         assert!(matches!(error, Error::Config { .. }), "{name}: {error}");
@@ -273,7 +273,7 @@ fn mixes_of_every_pair_of_kinds_are_finite() {
 #[test]
 fn a_mix_that_no_folder_can_hold_is_refused() {
     let llama = open_base("llama-mha", &testing::flex());
-    let adapter = opened(plain(3, Layers::Last(2)), &llama, 1, &llama.device());
+    let adapter = opened(plain(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
     let part = |name: &str, weight| MixComponent { name: name.into(), weight, adapter: adapter.clone() };
     for parts in [
         vec![],
@@ -282,7 +282,7 @@ fn a_mix_that_no_folder_can_hold_is_refused() {
         vec![part("one", f64::INFINITY)],
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let error = AnyAdapter::from(Mix { parts }).save(folder.path(), &llama, "base");
+        let error = AnyAdapter::from(AdapterMix { components: parts }).save(folder.path(), &llama, "base");
         assert!(matches!(error, Err(Error::Config { .. } | Error::NameTaken { .. })), "{error:?}");
         // Nothing was written.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -292,7 +292,7 @@ fn a_mix_that_no_folder_can_hold_is_refused() {
 #[test]
 fn a_mix_saved_over_an_adapter_leaves_nothing_that_pefts_own_code_would_read() {
     let llama = open_base("llama-mha", &testing::flex());
-    let adapter = opened(plain(3, Layers::Last(2)), &llama, 1, &llama.device());
+    let adapter = opened(plain(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
     let folder = tempfile::tempdir().unwrap();
     adapter.save(folder.path(), &llama, "base").unwrap();
     let mixed = AnyAdapter::from(mix(&[(0.5, &adapter)]));

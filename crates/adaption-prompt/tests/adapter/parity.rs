@@ -1,8 +1,8 @@
 //! Logits, loss and gradients equal PEFT's and, where PEFT cannot, an independent reference's.
 //! The gates are open in every golden file: a zero gate would hide any mistake.
 
-use crate::tiny::{CASES, open_adapter, open_base, shape};
-use adaption_prompt::{Activation, AdapterWeights, AdaptionPromptConfig, Gate};
+use crate::tiny::{CASES, open_adapter, open_base, golden_prompt_config};
+use adaption_prompt::{GateActivation, AdapterWeights, AdaptionPromptConfig, Gate};
 use burn::tensor::{Tensor, activation::log_softmax};
 use llama::{Adapter, KvCache, Llama, NoAdapter};
 use testing::{Golden, assert_close, assert_close_relative};
@@ -45,7 +45,7 @@ fn check_pass(case: &str, llama: &Llama, adapter: &AdapterWeights, golden: &Gold
     let expected = golden.tensor::<3>(&name("logits"), &plain);
     assert_close(&format!("{case} {prefix}logits"), found.clone().inner(), expected, LOGITS);
 
-    let loss = mean_loss(found, &golden.rows(&name("labels")));
+    let loss = mean_loss(found, &golden.int_rows(&name("labels")));
     let expected = golden.tensor::<1>(&name("loss"), &plain);
     assert_close_relative(&format!("{case} {prefix}loss"), loss.clone().inner(), expected, LOSS);
 
@@ -76,7 +76,7 @@ fn base_logits_equal_transformers() {
             let found = logits(&llama, &golden, "input_ids", &NoAdapter);
             let expected = golden.tensor::<3>("base_logits", &device);
             assert_close(&format!("{case} base logits"), found.clone(), expected, LOGITS);
-            let loss = mean_loss(found, &golden.rows("labels"));
+            let loss = mean_loss(found, &golden.int_rows("labels"));
             let expected = golden.tensor::<1>("base_loss", &device);
             assert_close_relative(&format!("{case} base loss"), loss, expected, LOSS);
         }
@@ -89,7 +89,7 @@ pub fn logits_loss_and_gradients_equal_peft() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
+            let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device.clone().autodiff());
             check_pass(case, &llama, &adapter, &golden, "");
         }
     }
@@ -102,15 +102,15 @@ fn gates_a_head_and_tanh_equal_the_reference() {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/variants.safetensors"));
             for (prefix, gate, activation) in [
-                ("head_identity.", Gate::PerHead, Activation::Identity),
-                ("head_tanh.", Gate::PerHead, Activation::Tanh),
-                ("scalar_tanh.", Gate::Scalar, Activation::Tanh),
+                ("head_identity.", Gate::PerHead, GateActivation::Identity),
+                ("head_tanh.", Gate::PerHead, GateActivation::Tanh),
+                ("scalar_tanh.", Gate::Scalar, GateActivation::Tanh),
             ] {
                 if !golden.names().iter().any(|name| name.starts_with(prefix)) {
-                    assert!(case.starts_with("qwen") && activation == Activation::Tanh, "{case}");
+                    assert!(case.starts_with("qwen") && activation == GateActivation::Tanh, "{case}");
                     continue;
                 }
-                let config = AdaptionPromptConfig { gate, activation, ..shape() };
+                let config = AdaptionPromptConfig { gate, activation, ..golden_prompt_config() };
                 let device = device.clone().autodiff();
                 let adapter = open_adapter(&golden, prefix, config, &llama, &device);
                 check_pass(case, &llama, &adapter, &golden, prefix);
@@ -125,8 +125,8 @@ fn left_padded_rows_equal_the_reference() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let adapter = open_adapter(&golden, "", shape(), &llama, &device);
-            let masks = golden.rows("pad_attention_mask");
+            let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device);
+            let masks = golden.int_rows("pad_attention_mask");
             let padding = masks
                 .iter()
                 .map(|row| row.iter().filter(|&&real| real == 0).count())
@@ -155,7 +155,7 @@ fn a_zero_gate_is_the_base_bit_for_bit() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let fresh = AdapterWeights::from(shape().init(llama.config(), 7, &device).unwrap());
+            let fresh = AdapterWeights::from(golden_prompt_config().init(llama.config(), 7, &device).unwrap());
             let base = logits(&llama, &golden, "input_ids", &NoAdapter);
             let adapted = logits(&llama, &golden, "input_ids", &fresh.prepare(&llama));
             assert_eq!(adapted.into_data(), base.into_data(), "{case}");
@@ -168,10 +168,10 @@ fn a_fresh_adapter_moves_its_gates_first() {
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let golden = Golden::open("llama-gqa-tied/golden.safetensors");
-    let fresh = shape().init(llama.config(), 7, &device.clone().autodiff()).unwrap();
+    let fresh = golden_prompt_config().init(llama.config(), 7, &device.clone().autodiff()).unwrap();
     let fresh = AdapterWeights::from(fresh);
     let found = logits(&llama, &golden, "input_ids", &fresh.prepare(&llama));
-    let gradients = mean_loss(found, &golden.rows("labels")).backward();
+    let gradients = mean_loss(found, &golden.int_rows("labels")).backward();
     for layer in &fresh.prompts.unwrap().layers {
         let gate = layer.gate.val().grad(&gradients).unwrap();
         let prompt = layer.prompt.val().grad(&gradients).unwrap();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::files::{Format, Hints, peft, read, unknown_settings, write};
-use adaption_prompt::{Activation, AdapterSummary, AdapterWeights, AnyAdapter, Diagnostic, Error};
+use adaption_prompt::files::{Format, AdapterReadOptions, peft, read, unknown_settings, write};
+use adaption_prompt::{GateActivation, AdapterSummary, AdapterWeights, AnyAdapter, Diagnostic, Error};
 use burn::tensor::Tensor;
 use llama::Llama;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -31,8 +31,8 @@ fn folder(name: &str) -> PathBuf {
     golden_folder().join("lora").join(name)
 }
 
-fn hints(llama: &Llama) -> Hints {
-    Hints { base: adaption_prompt::BaseInfo::of(llama.config(), None), ..Hints::default() }
+fn hints(llama: &Llama) -> AdapterReadOptions {
+    AdapterReadOptions { base: adaption_prompt::BaseInfo::from_config(llama.config(), None), ..AdapterReadOptions::default() }
 }
 
 fn logits(llama: &Llama, path: &Path) -> Tensor<3> {
@@ -63,7 +63,7 @@ fn what_was_read_of_peft_does_the_same_in_every_folder_that_holds_it() {
         let data = read(&folder(name), &hints(&llama)).unwrap();
         for format in [Format::LlamaAdapter, Format::Peft, Format::PeftBin] {
             let path = work.path().join(format!("{name} as {format}"));
-            let written = write(&data, &path, format, Activation::Tanh, false);
+            let written = write(&data, &path, format, GateActivation::Tanh, false);
             if format != Format::LlamaAdapter && !separate {
                 let error = written.unwrap_err();
                 assert!(
@@ -102,11 +102,11 @@ fn every_lora_can_be_summed_up_without_a_model() {
 #[test]
 fn what_the_file_does_not_tell_is_asked_for() {
     for (name, what) in [("phi3", "the model's heads"), ("head", "the model's number of layers")] {
-        let error = read(&folder(name), &Hints::default()).unwrap_err().to_string();
+        let error = read(&folder(name), &AdapterReadOptions::default()).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }
     // All heads of GPT-2 are alike.
-    read(&folder("gpt2"), &Hints::default()).unwrap();
+    read(&folder("gpt2"), &AdapterReadOptions::default()).unwrap();
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn settings_that_are_not_implemented_are_refused_by_name() {
         ("task_type", json!("SEQ_CLS")),
     ] {
         let error = error(&json!({setting: value}), same);
-        assert!(matches!(error, Error::Setting { .. }), "{error}");
+        assert!(matches!(error, Error::UnsupportedSetting { .. }), "{error}");
         assert!(error.to_string().contains(&format!("`{setting}` of {value}")), "{error}");
         assert!(error.advice().unwrap().to_string().contains("merge_and_unload"));
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use adaption_prompt::files::{SETTINGS_FILE, peft, read_folder};
 use adaption_prompt::{
-    AdapterConfig, AdapterWeights, Adapters, AdaptionPromptConfig, BaseInfo, Error, Layers,
+    AdapterConfig, AdapterWeights, AdapterSet, AdaptionPromptConfig, BaseInfo, Error, AdaptedLayers,
 };
 use burn::tensor::TensorData;
 use llama::weights::{Bytes, SafetensorsFile};
@@ -19,7 +19,7 @@ use crate::zoo::{
 
 /// Four tokens in the last two layers.
 fn config() -> AdaptionPromptConfig {
-    plain(4, Layers::Last(2))
+    plain(4, AdaptedLayers::Last(2))
 }
 
 fn file_names(folder: &Path) -> BTreeSet<String> {
@@ -35,9 +35,9 @@ fn tensors(folder: &Path) -> SafetensorsFile {
 fn an_adapter_knows_its_layers_its_length_and_its_size() {
     for_each_base(|case, llama| {
         let d_model = llama.config().d_model;
-        let mut adapters = Adapters::new(llama);
+        let mut adapters = AdapterSet::new(llama);
         adapters.add("default", opened(config(), llama, 1, &llama.device())).unwrap();
-        let status = adapters.list().remove(0);
+        let status = adapters.statuses().remove(0);
         assert_eq!(status.name, "default", "{case}");
         assert_eq!(status.layers, [1, 2]);
         assert_eq!(status.adapter_len, 4);
@@ -46,7 +46,7 @@ fn an_adapter_knows_its_layers_its_length_and_its_size() {
         assert!(status.active && !status.trainable);
         let learning = opened(config(), llama, 1, &llama.device().autodiff());
         adapters.add("learning", learning).unwrap();
-        assert!(adapters.list()[1].trainable);
+        assert!(adapters.statuses()[1].trainable);
     });
 }
 
@@ -55,7 +55,7 @@ fn only_the_adapter_learns_and_embeddings_need_no_gradient() {
     everywhere(|case, llama| {
         let adapter = opened(config(), llama, 1, &llama.device().autodiff());
         let rows = [vec![1, 2, 3, 4]];
-        let pass = llama.pass(1, 4).unwrap();
+        let pass = llama.forward_context(1, 4).unwrap();
         let embedded = llama.embed(llama.tokens(&rows).unwrap(), &pass);
         assert!(!embedded.is_tracked(), "{case}");
         let scores = logits(llama, &rows, &adapter.prepare(llama));
@@ -101,9 +101,9 @@ fn a_folder_holds_the_adapter_and_nothing_of_the_base() {
 #[test]
 fn one_of_several_adapters_is_saved_alone() {
     for_each_base(|case, llama| {
-        let mut adapters = Adapters::new(llama);
+        let mut adapters = AdapterSet::new(llama);
         adapters.add("default", opened(config(), llama, 1, &llama.device())).unwrap();
-        let other = plain(6, Layers::Last(1));
+        let other = plain(6, AdaptedLayers::Last(1));
         adapters.add("other", opened(other, llama, 2, &llama.device())).unwrap();
         let folder = tempfile::tempdir().unwrap();
         adapters.save("other", &folder.path().join("other"), "base").unwrap();
@@ -124,7 +124,7 @@ fn an_inactive_adapter_is_saved_with_its_own_numbers() {
             opened(config(), llama, 1, &llama.device()),
             opened(config(), llama, 2, &llama.device()),
         );
-        let mut adapters = Adapters::new(llama);
+        let mut adapters = AdapterSet::new(llama);
         adapters.add("first", first.clone()).unwrap();
         adapters.add("second", second.clone()).unwrap();
         assert_eq!(adapters.active(), Some("second"));
@@ -158,8 +158,8 @@ fn adding_opening_disabling_enabling_switching_and_removing_in_turn() {
     everywhere(|case, llama| {
         let device = llama.device();
         let base = answer(llama, &NoAdapter);
-        let mut adapters = Adapters::new(llama);
-        let now = |adapters: &Adapters| answer(llama, &adapters.current());
+        let mut adapters = AdapterSet::new(llama);
+        let now = |adapters: &AdapterSet| answer(llama, &adapters.active_or_base());
         assert_eq!(now(&adapters), base, "{case}: no adapters");
 
         let fresh = AdapterConfig::from(config()).init(llama, 1, &device).unwrap();
@@ -174,7 +174,7 @@ fn adding_opening_disabling_enabling_switching_and_removing_in_turn() {
         adapters.enable();
         assert_eq!(now(&adapters), adapted, "{case}: enabled");
 
-        adapters.add("other", opened(plain(2, Layers::Last(3)), llama, 2, &device)).unwrap();
+        adapters.add("other", opened(plain(2, AdaptedLayers::Last(3)), llama, 2, &device)).unwrap();
         let other = now(&adapters);
         assert!(distance(&other, &adapted) > 0.05);
         adapters.activate("default").unwrap();
@@ -192,8 +192,8 @@ fn an_adapter_added_or_activated_while_disabled_waits() {
     everywhere(|case, llama| {
         let device = llama.device();
         let base = answer(llama, &NoAdapter);
-        let mut adapters = Adapters::new(llama);
-        let now = |adapters: &Adapters| answer(llama, &adapters.current());
+        let mut adapters = AdapterSet::new(llama);
+        let now = |adapters: &AdapterSet| answer(llama, &adapters.active_or_base());
         adapters.add("first", opened(config(), llama, 1, &device)).unwrap();
         let first = now(&adapters);
 
@@ -217,15 +217,15 @@ fn an_adapter_added_or_activated_while_disabled_waits() {
 fn disabling_or_enabling_twice_is_doing_it_once() {
     // PEFT raises.
     let llama = open_base("llama-mha", &testing::flex());
-    let mut adapters = Adapters::new(&llama);
+    let mut adapters = AdapterSet::new(&llama);
     adapters.add("default", opened(config(), &llama, 1, &llama.device())).unwrap();
-    let adapted = answer(&llama, &adapters.current());
+    let adapted = answer(&llama, &adapters.active_or_base());
     adapters.disable();
     adapters.disable();
-    assert_eq!(answer(&llama, &adapters.current()), answer(&llama, &NoAdapter));
+    assert_eq!(answer(&llama, &adapters.active_or_base()), answer(&llama, &NoAdapter));
     adapters.enable();
     adapters.enable();
-    assert_eq!(answer(&llama, &adapters.current()), adapted);
+    assert_eq!(answer(&llama, &adapters.active_or_base()), adapted);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_half_precision_base_answers_nearly_the_same() {
 fn duplicate_and_unknown_names_are_errors() {
     let llama = open_base("llama-mha", &testing::flex());
     let adapter = || opened(config(), &llama, 1, &llama.device());
-    let mut adapters = Adapters::new(&llama);
+    let mut adapters = AdapterSet::new(&llama);
     let error = adapters.activate("first").unwrap_err();
     assert_eq!(error.to_string(), "no adapter is called `first`; there are none");
     adapters.add("first", adapter()).unwrap();
@@ -281,15 +281,15 @@ fn duplicate_and_unknown_names_are_errors() {
     assert!(matches!(adapters.rename("first", "second"), Err(Error::NameTaken { .. })));
     // None of it changed anything.
     assert_eq!(adapters.active(), Some("second"));
-    assert_eq!(adapters.list().len(), 2);
+    assert_eq!(adapters.statuses().len(), 2);
 
     let unknown = [
         adapters.activate("third").unwrap_err(),
         adapters.remove("third").unwrap_err(),
         adapters.rename("third", "fourth").unwrap_err(),
-        adapters.named("third").unwrap_err(),
+        adapters.prepared("third").unwrap_err(),
         adapters.get("third").unwrap_err(),
-        adapters.rows(&[Some("first"), Some("third")]).unwrap_err(),
+        adapters.row_adapters(&[Some("first"), Some("third")]).unwrap_err(),
         adapters.save("third", folder.path(), "base").unwrap_err(),
     ];
     for error in unknown {
@@ -302,10 +302,10 @@ fn duplicate_and_unknown_names_are_errors() {
 fn more_layers_than_the_model_has_are_refused() {
     for_each_base(|case, llama| {
         let layers = llama.config().n_layers;
-        let config = AdapterConfig::from(plain(4, Layers::Last(layers + 1)));
+        let config = AdapterConfig::from(plain(4, AdaptedLayers::Last(layers + 1)));
         let error = config.init(llama, 0, &llama.device()).unwrap_err();
         assert!(matches!(error, Error::TooManyLayers { .. }), "{case}: {error}");
-        let config = AdapterConfig::from(plain(4, Layers::Chosen(vec![0, layers])));
+        let config = AdapterConfig::from(plain(4, AdaptedLayers::Chosen(vec![0, layers])));
         let error = config.init(llama, 0, &llama.device()).unwrap_err();
         assert!(matches!(error, Error::NoSuchLayer { .. }), "{case}: {error}");
     });
@@ -315,19 +315,19 @@ fn more_layers_than_the_model_has_are_refused() {
 fn adapters_of_other_lengths_and_layers_live_side_by_side() {
     everywhere(|case, llama| {
         let device = llama.device();
-        let shapes = [(1, Layers::Last(1)), (3, Layers::Chosen(vec![0])), (9, Layers::Last(3))];
+        let shapes = [(1, AdaptedLayers::Last(1)), (3, AdaptedLayers::Chosen(vec![0])), (9, AdaptedLayers::Last(3))];
         let alone = shapes.iter().zip(1..).map(|((len, layers), seed)| {
             let adapter = opened(plain(*len, layers.clone()), llama, seed, &device);
             (answer(llama, &adapter.prepare(llama)), adapter)
         });
         let alone = alone.collect::<Vec<(TensorData, AdapterWeights)>>();
-        let mut adapters = Adapters::new(llama);
+        let mut adapters = AdapterSet::new(llama);
         for (name, (_, adapter)) in ["a", "b", "c"].into_iter().zip(&alone) {
             adapters.add(name, adapter.clone()).unwrap();
         }
         for (name, (expected, _)) in ["a", "b", "c"].into_iter().zip(&alone) {
             adapters.activate(name).unwrap();
-            assert_eq!(answer(llama, &adapters.current()), *expected, "{case} {name}");
+            assert_eq!(answer(llama, &adapters.active_or_base()), *expected, "{case} {name}");
         }
     });
 }

@@ -1,9 +1,9 @@
 //! Whatever the family and the sizes: the cache, the batch and a shut gate change nothing.
 
-use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Gate, Init, Layers};
+use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Gate, PromptInit, AdaptedLayers};
 use burn::tensor::Tensor;
-use llama::architecture::KNOWN;
-use llama::{BranchPoint, KvCache, Llama, LlamaConfig, NoAdapter, Positions};
+use llama::architecture::ARCHITECTURES;
+use llama::{BranchPoint, KvCache, Llama, LlamaConfig, NoAdapter, PositionEmbedding};
 use proptest::prelude::*;
 use testing::assert_close;
 
@@ -11,7 +11,7 @@ use crate::seeded;
 
 /// A small model of any family.
 fn config() -> impl Strategy<Value = LlamaConfig> {
-    let family = 0..KNOWN.len();
+    let family = 0..ARCHITECTURES.len();
     let heads = (1..=3_usize, 1..=3_usize, 1..=4_usize);
     let sizes = (1..=3_usize, 4..=20_usize, 1..=12_usize);
     let window = (proptest::option::of(1..=6_usize), 0..=2_usize);
@@ -19,7 +19,7 @@ fn config() -> impl Strategy<Value = LlamaConfig> {
         let (n_kv_heads, group, half) = heads;
         let (n_layers, d_model, d_ff) = sizes;
         let (sliding_window, full_attention_layers) = window;
-        let base = KNOWN[family].base();
+        let base = ARCHITECTURES[family].defaults();
         let (n_heads, head_dim) = (n_kv_heads * group, 2 * half);
         let d_model = match base.branch {
             BranchPoint::BeforeOutput => d_model,
@@ -61,9 +61,9 @@ proptest! {
             let gate = if per_head { Gate::PerHead } else { Gate::Scalar };
             let shape = AdaptionPromptConfig {
                 adapter_len: 3,
-                layers: Layers::Last(config.n_layers.min(2)),
+                layers: AdaptedLayers::Last(config.n_layers.min(2)),
                 gate,
-                init: Init { gate: 0.7, ..Init::default() },
+                init: PromptInit { gate: 0.7, ..PromptInit::default() },
                 ..Default::default()
             };
             let prompts = AdapterWeights::from(shape.init(&config, 5, &device).unwrap());
@@ -99,7 +99,7 @@ proptest! {
     fn a_shut_gate_is_the_base_bit_for_bit(config in config(), len in 1..=12_usize) {
         let device = testing::flex();
         let llama = seeded::model(config.clone(), &device);
-        let layers = Layers::Last(config.n_layers);
+        let layers = AdaptedLayers::Last(config.n_layers);
         let shape = AdaptionPromptConfig { adapter_len: 2, layers, ..Default::default() };
         let fresh = AdapterWeights::from(shape.init(&config, 5, &device).unwrap());
         let fresh = fresh.prepare(&llama);
@@ -112,7 +112,7 @@ proptest! {
 
     #[test]
     fn learned_positions_count_from_the_first_real_token(len in 1..=6_usize, pad in 1..=6_usize) {
-        let config = seeded::configs().into_iter().find(|c| c.positions == Positions::Learned);
+        let config = seeded::configs().into_iter().find(|c| c.positions == PositionEmbedding::Learned);
         let config = config.unwrap();
         let device = testing::flex();
         let llama = seeded::model(config.clone(), &device);

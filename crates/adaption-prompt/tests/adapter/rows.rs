@@ -1,6 +1,6 @@
 //! A batch in which each row has an adapter of its own, or none: every row is as it is alone.
 
-use adaption_prompt::{AdapterWeights, Adapters, Mix, MixComponent, Prepared, RowAdapters};
+use adaption_prompt::{AdapterWeights, AdapterSet, AdapterMix, MixComponent, PreparedAdapter, RowAdapters};
 use llama::{Adapter, KvCache, GenerationConfig, Llama, NoAdapter, generate};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -13,7 +13,7 @@ use crate::zoo::{answer, distance, everywhere, kinds, logits, zoo};
 const BASES: [&str; 4] = ["llama-gqa-tied", "llama-bias", "llama-headdim16", "mistral-sw8"];
 
 /// One of each kind, and a mix of three.
-fn prepared(llama: &Llama) -> Vec<Prepared> {
+fn prepared(llama: &Llama) -> Vec<PreparedAdapter> {
     let zoo = zoo(llama);
     let part = |weight, (name, adapter): &(&str, AdapterWeights)| MixComponent {
         name: (*name).into(),
@@ -21,7 +21,7 @@ fn prepared(llama: &Llama) -> Vec<Prepared> {
         adapter: adapter.clone(),
     };
     let parts = vec![part(0.6, &zoo[2]), part(-0.4, &zoo[5]), part(0.8, zoo.last().unwrap())];
-    let mix = Mix { parts }.prepare(llama);
+    let mix = AdapterMix { components: parts }.prepare(llama);
     zoo.iter().map(|(_, adapter)| adapter.prepare(llama)).chain([mix]).collect()
 }
 
@@ -35,7 +35,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 /// Runs a check over random batches, for a device and a base after the other.
-fn over_batches(cases: u32, check: impl Fn(&Llama, &[Prepared], &[Row])) {
+fn over_batches(cases: u32, check: impl Fn(&Llama, &[PreparedAdapter], &[Row])) {
     for device in testing::devices() {
         for case in BASES {
             let llama = open_base(case, &device);
@@ -54,11 +54,11 @@ fn over_batches(cases: u32, check: impl Fn(&Llama, &[Prepared], &[Row])) {
     }
 }
 
-fn of(adapter: Option<usize>, prepared: &[Prepared]) -> &dyn Adapter {
+fn of(adapter: Option<usize>, prepared: &[PreparedAdapter]) -> &dyn Adapter {
     adapter.map_or(&NoAdapter, |index| &prepared[index])
 }
 
-fn together(rows: &[Row], prepared: &[Prepared]) -> RowAdapters {
+fn together(rows: &[Row], prepared: &[PreparedAdapter]) -> RowAdapters {
     RowAdapters::new(&rows.iter().map(|(own, _)| own.map(|own| &prepared[own])).collect::<Vec<_>>())
 }
 
@@ -117,15 +117,15 @@ fn rows_that_share_an_adapter_are_as_with_it_alone() {
 #[test]
 fn rows_are_named_and_an_inactive_or_disabled_adapter_serves_them_too() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
-    let mut adapters = Adapters::new(&llama);
+    let mut adapters = AdapterSet::new(&llama);
     for (name, adapter) in zoo(&llama) {
         adapters.add(name, adapter).unwrap();
     }
     adapters.disable();
-    let rows = adapters.rows(&[Some("lit"), None]).unwrap();
+    let rows = adapters.row_adapters(&[Some("lit"), None]).unwrap();
     let tokens = [vec![1, 2, 3], vec![4, 5, 6]];
     let found = logits(&llama, &tokens, &rows);
-    let lit = logits(&llama, &tokens[..1], adapters.named("lit").unwrap());
+    let lit = logits(&llama, &tokens[..1], adapters.prepared("lit").unwrap());
     let base = logits(&llama, &tokens[1..], &NoAdapter);
     assert_close("lit", found.clone().narrow(0, 0, 1), lit, 2e-5);
     assert_close("base", found.narrow(0, 1, 1), base, 2e-5);

@@ -1,6 +1,6 @@
 //! The tiny random models of `tests/golden`, and adapters made of golden numbers.
 
-use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Layers};
+use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, AdaptedLayers};
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use llama::{Llama, ModelSource, Precision};
@@ -23,8 +23,8 @@ pub const CASES: [&str; 11] = [
 ];
 
 /// Shape of every golden adapter.
-pub fn shape() -> AdaptionPromptConfig {
-    AdaptionPromptConfig { adapter_len: 5, layers: Layers::Last(2), ..Default::default() }
+pub fn golden_prompt_config() -> AdaptionPromptConfig {
+    AdaptionPromptConfig { adapter_len: 5, layers: AdaptedLayers::Last(2), ..Default::default() }
 }
 
 /// A case's base model.

@@ -1,7 +1,7 @@
 //! Adapters of every kind for any base, all their numbers open: what tests switch, mix and batch.
 
 use adaption_prompt::{
-    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Layers, LoraConfig,
+    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, AdaptedLayers, LoraConfig,
     V2Config,
 };
 use burn::tensor::{Device, Tensor, TensorData};
@@ -39,7 +39,7 @@ pub fn attention_key(case: &str, layer: usize) -> String {
 }
 
 /// Prompts as PEFT has them.
-pub fn plain(adapter_len: usize, layers: Layers) -> AdaptionPromptConfig {
+pub fn plain(adapter_len: usize, layers: AdaptedLayers) -> AdaptionPromptConfig {
     AdaptionPromptConfig { adapter_len, layers, ..Default::default() }
 }
 
@@ -52,17 +52,17 @@ pub fn kinds() -> Vec<(&'static str, AdapterConfig)> {
         factor,
         ..plain(adapter_len, layers)
     };
-    let tanh = heads(3, Layers::Chosen(vec![0, 2]), Activation::Tanh, true);
+    let tanh = heads(3, AdaptedLayers::Chosen(vec![0, 2]), GateActivation::Tanh, true);
     let lora = LoraConfig { rank: 3, alpha: 5.0, ..Default::default() };
     let wide = LoraConfig {
         linears: vec![Key, Output, Up, Down],
-        layers: Some(Layers::Chosen(vec![1])),
+        layers: Some(AdaptedLayers::Chosen(vec![1])),
         ..lora.clone()
     };
     vec![
-        ("scalar", plain(5, Layers::Last(2)).into()),
-        ("scattered", plain(2, Layers::Chosen(vec![0, 2])).into()),
-        ("heads", heads(7, Layers::Last(3), Activation::Identity, false).into()),
+        ("scalar", plain(5, AdaptedLayers::Last(2)).into()),
+        ("scattered", plain(2, AdaptedLayers::Chosen(vec![0, 2])).into()),
+        ("heads", heads(7, AdaptedLayers::Last(3), GateActivation::Identity, false).into()),
         ("tanh", tanh.clone().into()),
         ("v2", V2Config::paper().into()),
         ("v2 on inputs", V2Config::input_scale().into()),
@@ -131,6 +131,6 @@ pub fn distance(a: &TensorData, b: &TensorData) -> f32 {
 
 /// What the prompts of a layer add to its heads.
 pub fn branch(adapter: &dyn Adapter, layer: usize, query: &Tensor<4>) -> Tensor<4> {
-    let branches = adapter.prompts(layer).iter().map(|prompt| prompt.branch(query.clone()));
+    let branches = adapter.prompts(layer).iter().map(|prompt| prompt.forward(query.clone()));
     branches.reduce(|sum, branch| sum + branch).expect("the layer has a prompt")
 }

@@ -4,8 +4,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use llama::NoAdapter;
 use serde::Serialize;
 use train::{
-    Accuracy, BatchAdapter, Choosing, ConfusionMatrix, PairedDifference, Instruction, RowCounts, RowReport,
-    by_tag, choose, clusters_by_image, majority, global_majority_baseline, correct_choices,
+    Accuracy, BatchAdapter, ChoiceScoring, ConfusionMatrix, PairedDifference, Instruction, RowCounts, RowReport,
+    accuracy_by_tag, predict_choices, clusters_by_image, majority_baseline, global_majority_baseline, correct_choices,
 };
 
 use super::{Args, EvaluatedAdapter};
@@ -18,7 +18,7 @@ use crate::model::Base;
 pub struct Report {
     rows: usize,
     images: usize,
-    choosing: Choosing,
+    choosing: ChoiceScoring,
     models: Vec<Model>,
     differences: Vec<Compared>,
     #[serde(flatten)]
@@ -55,7 +55,7 @@ struct Compared {
 
 impl From<Accuracy> for Rated {
     fn from(counts: Accuracy) -> Self {
-        Self { counts, accuracy: counts.share(), interval: counts.interval() }
+        Self { counts, accuracy: counts.fraction(), interval: counts.wilson_interval() }
     }
 }
 
@@ -84,7 +84,7 @@ impl Report {
         if !train_rows.is_empty() {
             let always = global_majority_baseline(train_rows, rows);
             models.push(Model::of("most common answer", rows, always, None));
-            let of_question = majority(train_rows, rows);
+            let of_question = majority_baseline(train_rows, rows);
             models.push(Model::of("most common of the question", rows, of_question, None));
         }
         let mut ask = |name: &str, adapter: &dyn BatchAdapter| -> Result {
@@ -92,7 +92,7 @@ impl Report {
             let mut progress = |more: usize| bar.inc(more as u64);
             let batch = args.batch_size.into();
             let llama = &base.llama;
-            let chosen = choose(llama, adapter, &tokenizer, rows, choosing, batch, &mut progress)?;
+            let chosen = predict_choices(llama, adapter, &tokenizer, rows, choosing, batch, &mut progress)?;
             bar.finish_and_clear();
             let right = correct_choices(rows, &chosen);
             models.push(Model::of(name, rows, right, Some(&chosen)));
@@ -171,7 +171,7 @@ impl Model {
         by_row: Vec<bool>,
         chosen: Option<&[Option<usize>]>,
     ) -> Self {
-        let by_tag = by_tag(rows, &by_row);
+        let by_tag = accuracy_by_tag(rows, &by_row);
         let tags = by_tag.iter().map(|(tag, _)| tag.as_str()).collect::<Vec<_>>();
         // Without tags all rows are of one kind.
         let kinds = if tags.is_empty() { vec![None] } else { tags.into_iter().map(Some).collect() };
@@ -186,12 +186,12 @@ impl Model {
                     let given = option.and_then(|option| row.options.get(option));
                     (row.output.as_str(), given.map(String::as_str))
                 });
-                (kind.unwrap_or("all").to_owned(), ConfusionMatrix::count(answers))
+                (kind.unwrap_or("all").to_owned(), ConfusionMatrix::from_pairs(answers))
             })
         });
         let confusion = confusion.collect();
         let by_tag = by_tag.iter().map(|(tag, own)| (tag.clone(), Rated::from(*own))).collect();
-        let all = Accuracy::of(&by_row).into();
+        let all = Accuracy::from_correct(&by_row).into();
         Self { name: name.into(), all, by_tag, confusion, by_row }
     }
 }

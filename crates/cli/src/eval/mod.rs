@@ -4,12 +4,12 @@ mod choices;
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{Adapters, Status};
+use adaption_prompt::{AdapterSet, AdapterStatus};
 use clap::ValueEnum;
 use llama::{Llama, NoAdapter, Tokenizer};
 use serde::Serialize;
 use train::{
-    BatchAdapter, Choosing, Example, TruncationCounts, Instruction, Pictures, RowCounts, RowReport, Rows,
+    BatchAdapter, ChoiceScoring, Example, TruncationCounts, Instruction, ImageFeatureCache, RowCounts, RowReport, LoadedRows,
     ScienceQa, MultimodalAdapter, generate_responses, evaluate_loss, exact_match,
 };
 use vision::EncoderInfo;
@@ -135,7 +135,7 @@ pub fn run(args: &Args) -> Result {
     if args.data.is_empty() {
         recipe::require_data(&args.model, "--data")?;
     }
-    let Rows { mut rows, mut report } = args.rows(&args.data)?;
+    let LoadedRows { mut rows, mut report } = args.rows(&args.data)?;
     let train_rows = args.reading.read_all(&args.train_data, args.images(), "train", &note)?.rows;
     let base = args.model.load()?;
     // Before the work begins: a wrong adapter should not cost the base's measurement.
@@ -167,9 +167,9 @@ pub fn run(args: &Args) -> Result {
 }
 
 /// Whether any of the adapters sees images: the built-in rows are then about pictures.
-fn sees(adapters: &Adapters) -> Result<bool> {
-    for Status { name, .. } in adapters.list() {
-        if !adapters.get(&name)?.images().is_empty() {
+fn sees(adapters: &AdapterSet) -> Result<bool> {
+    for AdapterStatus { name, .. } in adapters.statuses() {
+        if !adapters.get(&name)?.image_configs().is_empty() {
             return Ok(true);
         }
     }
@@ -181,7 +181,7 @@ impl Args {
         self.row_images.image_folder.as_deref()
     }
 
-    fn rows(&self, paths: &[PathBuf]) -> Result<Rows> {
+    fn rows(&self, paths: &[PathBuf]) -> Result<LoadedRows> {
         if self.task == Task::ScienceQa
             && let Some(path) = paths.iter().find(|path| !ScienceQa::is_at(path))
         {
@@ -197,10 +197,10 @@ impl Args {
         Ok(self.reading.read_all(paths, self.images(), &self.split, &note)?)
     }
 
-    fn choosing(&self) -> Choosing {
+    fn choosing(&self) -> ChoiceScoring {
         match (self.choose_by, self.task) {
-            (Some(ChooseBy::Answer), _) | (None, Task::ScienceQa) => Choosing::Answer,
-            (Some(ChooseBy::Likelihood) | None, _) => Choosing::Likelihood,
+            (Some(ChooseBy::Answer), _) | (None, Task::ScienceQa) => ChoiceScoring::Answer,
+            (Some(ChooseBy::Likelihood) | None, _) => ChoiceScoring::Likelihood,
         }
     }
 
@@ -219,7 +219,7 @@ impl Args {
             None
         } else {
             let answers = generate_responses(llama, adapter, tokenizer, rows, batch, &mut |_| {})?;
-            Some(exact_match(rows, &answers).share())
+            Some(exact_match(rows, &answers).fraction())
         };
         Ok(Scores { loss: loss.loss, perplexity: loss.perplexity(), exact_match: found })
     }
@@ -228,7 +228,7 @@ impl Args {
 /// Images of the rows, as each adapter that sees them does.
 struct Eyes {
     /// One for each encoder.
-    known: Vec<(Option<EncoderInfo>, Pictures)>,
+    known: Vec<(Option<EncoderInfo>, ImageFeatureCache)>,
     /// Which of them each adapter sees.
     places: Vec<Option<usize>>,
 }
@@ -236,15 +236,15 @@ struct Eyes {
 impl Eyes {
     fn open(
         args: &Args,
-        adapters: &Adapters,
+        adapters: &AdapterSet,
         rows: &mut Vec<Instruction>,
         report: &mut RowReport,
         base: &Base,
     ) -> Result<Self> {
-        let mut known: Vec<(Option<EncoderInfo>, Pictures)> = Vec::new();
+        let mut known: Vec<(Option<EncoderInfo>, ImageFeatureCache)> = Vec::new();
         let mut places = Vec::new();
-        for Status { name, .. } in adapters.list() {
-            let images = adapters.get(&name)?.images();
+        for AdapterStatus { name, .. } in adapters.statuses() {
+            let images = adapters.get(&name)?.image_configs();
             let info = images.first().and_then(|image| image.encoder.clone());
             let place = known.iter().position(|(other, _)| info.is_some() && *other == info);
             let viewer = match place {
@@ -268,9 +268,9 @@ impl Eyes {
         Ok(Self { known, places })
     }
 
-    fn subjects<'a>(&'a self, adapters: &Adapters, llama: &'a Llama) -> Result<Vec<EvaluatedAdapter<'a>>> {
-        let subjects = adapters.list().into_iter().zip(&self.places);
-        let subject = |(Status { name, .. }, place): (Status, &Option<usize>)| {
+    fn subjects<'a>(&'a self, adapters: &AdapterSet, llama: &'a Llama) -> Result<Vec<EvaluatedAdapter<'a>>> {
+        let subjects = adapters.statuses().into_iter().zip(&self.places);
+        let subject = |(AdapterStatus { name, .. }, place): (AdapterStatus, &Option<usize>)| {
             let pictures = place.map(|place| &self.known[place].1);
             let adapter = MultimodalAdapter::new(llama, adapters.get(&name)?.clone(), pictures);
             Ok(EvaluatedAdapter { name, adapter })

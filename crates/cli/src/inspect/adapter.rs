@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::files::peft::{PICKLE_FILE, TENSORS_FILE};
 use adaption_prompt::files::{self, Format};
 use adaption_prompt::{
-    Activation, AdapterSummary, Fusion, Gate, ImageConfig, ImageProjectorConfig, PromptLayerSummary, LoraSummary,
-    PromptSummary, Scale, V2Summary,
+    GateActivation, AdapterSummary, ImageFusion, Gate, ImageConfig, ImageProjectorConfig, PromptLayerSummary, LoraSummary,
+    PromptSummary, V2Scale, V2Summary,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
-use vision::{EncoderInfo, State};
+use vision::{EncoderInfo, HiddenState};
 
 use crate::error::Error;
 use crate::failure::Result;
@@ -84,7 +84,7 @@ impl Spread {
 
 impl AdapterReport {
     pub fn read(path: &Path) -> Result<Self> {
-        let resolved = files::resolve(path);
+        let resolved = files::resolve_path(path);
         let path = resolved.as_path();
         let format = Format::detect(path)?;
         let summary = AdapterSummary::read(path)?;
@@ -139,15 +139,15 @@ fn write_image(f: &mut fmt::Formatter<'_>, image: &ImageConfig) -> fmt::Result {
         }
     };
     let fusion = match image.fusion {
-        Fusion::Prompts { .. } => "added to the prompts".to_owned(),
-        Fusion::Early { layers, .. } => format!("prompts of the first {layers} layers"),
+        ImageFusion::Prompts { .. } => "added to the prompts".to_owned(),
+        ImageFusion::Early { layers, .. } => format!("prompts of the first {layers} layers"),
     };
     writeln!(f, "images      {tokens}; {fusion}")?;
-    if let Some(EncoderInfo { name, reading, .. }) = &image.encoder {
-        let state = |state: &State| match state {
-            State::Layer(layer) => layer.to_string(),
-            State::Normed => "normed".into(),
-            State::Projected => "projected".into(),
+    if let Some(EncoderInfo { name, spec: reading, .. }) = &image.encoder {
+        let state = |state: &HiddenState| match state {
+            HiddenState::Layer(layer) => layer.to_string(),
+            HiddenState::Normed => "normed".into(),
+            HiddenState::Projected => "projected".into(),
         };
         let states = reading.states.iter().map(state).collect::<Vec<_>>().join(", ");
         let (size, name) = (reading.image_size, name.escape_debug());
@@ -162,10 +162,10 @@ fn write_prompts(
     gates: &Spread,
 ) -> fmt::Result {
     let gate = match (prompts.gate, prompts.activation) {
-        (Gate::Scalar, Activation::Identity) => "one a layer",
-        (Gate::Scalar, Activation::Tanh) => "one a layer, through tanh",
-        (Gate::PerHead, Activation::Identity) => "one a head",
-        (Gate::PerHead, Activation::Tanh) => "one a head, through tanh",
+        (Gate::Scalar, GateActivation::Identity) => "one a layer",
+        (Gate::Scalar, GateActivation::Tanh) => "one a layer, through tanh",
+        (Gate::PerHead, GateActivation::Identity) => "one a head",
+        (Gate::PerHead, GateActivation::Tanh) => "one a head, through tanh",
     };
     let (first, last) = (prompts.layers.first(), prompts.layers.last());
     let [first, last] = [first, last].map(|layer| layer.map_or(0, |layer| layer.layer));
@@ -186,9 +186,9 @@ fn write_prompts(
 fn write_v2(f: &mut fmt::Formatter<'_>, v2: &V2Summary) -> fmt::Result {
     let V2Summary { scale, linears, norms, scale_rms, bias_rms } = v2;
     let scale = match scale {
-        Scale::None => "no scale".to_owned(),
-        Scale::Output => format!("scale on the output, {scale_rms:.4} from 1"),
-        Scale::Input => format!("scale on the input, {scale_rms:.4} from 1"),
+        V2Scale::None => "no scale".to_owned(),
+        V2Scale::Output => format!("scale on the output, {scale_rms:.4} from 1"),
+        V2Scale::Input => format!("scale on the input, {scale_rms:.4} from 1"),
     };
     writeln!(f, "v2          {linears} linear layers, {norms} norms; {scale}; bias {bias_rms:.4}")
 }

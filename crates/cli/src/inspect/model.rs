@@ -9,7 +9,7 @@ use llama::weights::{
     Bytes, HuggingFaceSource, LoadReport, SafetensorsFile, TensorSource, WeightFiles,
     expected_tensors, huggingface,
 };
-use llama::{LlamaConfig, ModelSource, Positions, RopeScaling};
+use llama::{LlamaConfig, ModelSource, PositionEmbedding, RopeScaling};
 use serde::Serialize;
 
 use super::tensors::{FileReport, Table, TensorEntry};
@@ -138,8 +138,8 @@ pub fn sizes(f: &mut fmt::Formatter<'_>, config: &LlamaConfig) -> fmt::Result {
     writeln!(f, "vocabulary  {} tokens, output head {head}", HumanCount(config.vocab_size as u64))?;
     write!(f, "context     {} tokens, ", config.max_positions)?;
     match config.positions {
-        Positions::Rotary => write!(f, "rotary base {}", config.rope.theta)?,
-        Positions::Learned => write!(f, "learned positions")?,
+        PositionEmbedding::Rotary => write!(f, "rotary base {}", config.rope.theta)?,
+        PositionEmbedding::Learned => write!(f, "learned positions")?,
     }
     match &config.rope.scaling {
         RopeScaling::None => {}

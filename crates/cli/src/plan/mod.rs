@@ -8,7 +8,7 @@ use device::{BACKENDS, Backend};
 use llama::{LlamaConfig, Precision};
 use serde::Serialize;
 use train::{
-    Change, DeviceTraits, MemoryPlan, Method, Purpose, Request, Saving, TrainConfig, savings,
+    SettingChange, DeviceTraits, MemoryPlan, FineTuningMethod, WorkloadKind, Workload, MemorySaving, TrainConfig, memory_savings,
 };
 
 use crate::failure::{Failure, Result};
@@ -102,14 +102,14 @@ struct SuggestedChange {
     fits: bool,
 }
 
-impl From<Saving> for SuggestedChange {
-    fn from(Saving { change, total, saves, fits }: Saving) -> Self {
+impl From<MemorySaving> for SuggestedChange {
+    fn from(MemorySaving { change, total, bytes_saved: saves, fits }: MemorySaving) -> Self {
         let change = match change {
-            Change::Recompute => "--recompute".into(),
-            Change::Batch(rows) => format!("--batch {rows}"),
-            Change::Seq(tokens) => format!("--seq {tokens}"),
-            Change::AdaptedLayers(layers) => format!("--adapter-layers {layers}"),
-            Change::Precision(precision) => format!("--precision {precision}"),
+            SettingChange::ActivationCheckpointing => "--recompute".into(),
+            SettingChange::BatchSize(rows) => format!("--batch {rows}"),
+            SettingChange::SeqLen(tokens) => format!("--seq {tokens}"),
+            SettingChange::AdaptedLayers(layers) => format!("--adapter-layers {layers}"),
+            SettingChange::Precision(precision) => format!("--precision {precision}"),
         };
         Self { change, total, saves, fits }
     }
@@ -121,9 +121,9 @@ pub fn run(args: &Args) -> Result {
     let names = devices(&args.model)?;
     let source = args.model.source()?;
     let (training, answering) = args.requests(source.config());
-    let &Request { batch, seq, precision, .. } = &training;
-    let (Purpose::Train { labels, .. }, Purpose::Generate { new_tokens }) =
-        (training.purpose, answering.purpose)
+    let &Workload { batch_size: batch, seq_len: seq, precision, .. } = &training;
+    let (WorkloadKind::Train { labels, .. }, WorkloadKind::Generate { max_new_tokens: new_tokens }) =
+        (training.kind, answering.kind)
     else {
         unreachable!("one request of each kind")
     };
@@ -131,7 +131,7 @@ pub fn run(args: &Args) -> Result {
         let memory = args.memory.or_else(|| room::free(&name));
         let backend = device::backend(&name).expect("devices have backends");
         let device = traits(backend);
-        let need = |request: &Request| need(&Request { device, ..request.clone() }, memory);
+        let need = |request: &Workload| need(&Workload { device, ..request.clone() }, memory);
         let (training, answering) = (need(&training)?, need(&answering)?);
         let measured = backend.memory_plan_measured;
         Ok(DevicePlan { device: name, memory, measured, training, answering })
@@ -152,42 +152,42 @@ pub fn run(args: &Args) -> Result {
     output::print(&report.to_string())
 }
 
-fn need(request: &Request, memory: Option<u64>) -> Result<MemoryEstimate> {
+fn need(request: &Workload, memory: Option<u64>) -> Result<MemoryEstimate> {
     let plan = MemoryPlan::new(request).map_err(Failure::as_usage)?;
     let total = plan.total();
     let fits = memory.map(|memory| total <= memory);
-    let changes = savings(request, memory).into_iter().map(SuggestedChange::from).collect();
+    let changes = memory_savings(request, memory).into_iter().map(SuggestedChange::from).collect();
     Ok(MemoryEstimate { plan, total, fits, changes })
 }
 
 impl Args {
     /// A step and an answer.
-    fn requests(&self, config: &LlamaConfig) -> (Request, Request) {
+    fn requests(&self, config: &LlamaConfig) -> (Workload, Workload) {
         /// Tokens of an answer when nothing is said, as in `generate`.
         const NEW_TOKENS: usize = 256;
         let defaults = TrainConfig::default();
         let seq = self.seq.unwrap_or(defaults.max_len.min(config.max_positions));
         let prompts = recipe::prompts(config.n_layers, self.model.model.is_none(), 0);
-        let training = Request {
+        let training = Workload {
             config: config.clone(),
             precision: self.model.precision.unwrap_or_default(),
             method: self.method.method(prompts),
-            purpose: Purpose::Train {
+            kind: WorkloadKind::Train {
                 labels: self.labels.unwrap_or(seq.saturating_sub(1)),
-                recompute: self.recompute,
+                activation_checkpointing: self.recompute,
             },
-            batch: self.batch.unwrap_or(defaults.batch_size),
-            seq,
+            batch_size: self.batch.unwrap_or(defaults.batch_size),
+            seq_len: seq,
             device: DeviceTraits::composed(None),
         };
         let new_tokens = self.new_tokens.unwrap_or(NEW_TOKENS);
         // Answers of a model that learned as a whole need no adapter beside it, and no f32.
         let method = match &training.method {
-            Method::Full => Method::from(recipe::prompts(config.n_layers, false, 0)),
-            Method::Adapter(adapter) => Method::Adapter(adapter.clone()),
+            FineTuningMethod::Full => FineTuningMethod::from(recipe::prompts(config.n_layers, false, 0)),
+            FineTuningMethod::Adapter(adapter) => FineTuningMethod::Adapter(adapter.clone()),
         };
-        let purpose = Purpose::Generate { new_tokens };
-        let answering = Request { method, purpose, ..training.clone() };
+        let purpose = WorkloadKind::Generate { max_new_tokens: new_tokens };
+        let answering = Workload { method, kind: purpose, ..training.clone() };
         (training, answering)
     }
 }
@@ -200,7 +200,7 @@ fn devices(model: &ModelArgs) -> Result<Vec<String>> {
     }
     device::default_name()?;
     let half = matches!(model.precision, Some(Precision::BF16 | Precision::F16));
-    let usable = |backend: &&Backend| backend.compiled && !(half && backend.half.is_none());
+    let usable = |backend: &&Backend| backend.compiled && !(half && backend.half_dtype.is_none());
     Ok(BACKENDS.iter().filter(usable).map(|backend| backend.name.to_owned()).collect())
 }
 
@@ -209,5 +209,5 @@ fn traits(backend: &Backend) -> DeviceTraits {
     if backend.fused {
         return DeviceTraits::fused();
     }
-    DeviceTraits::composed(backend.half.and_then(|name| name.parse().ok()))
+    DeviceTraits::composed(backend.half_dtype.and_then(|name| name.parse().ok()))
 }

@@ -56,9 +56,9 @@ impl Report {
             writeln!(f)
         };
         line(f, "", &|device| device.device.clone())?;
-        let names = need(&self.devices[0]).plan.rows();
+        let names = need(&self.devices[0]).plan.components();
         for (index, (name, _)) in names.into_iter().enumerate() {
-            let bytes = |device: &DevicePlan| need(device).plan.rows()[index].1;
+            let bytes = |device: &DevicePlan| need(device).plan.components()[index].1;
             if self.devices.iter().any(|device| bytes(device) > 0) {
                 line(f, name, &|device| HumanBytes(bytes(device)).to_string())?;
             }

@@ -8,7 +8,7 @@
 use super::norm::map;
 use super::packed::Packed;
 use super::product::{product, product_back};
-use super::simd::{Level, Simd, dispatch};
+use super::simd::{SimdLevel, Simd, dispatch};
 use super::threads::{self, Shared};
 use super::workspace;
 
@@ -25,7 +25,7 @@ const LOGITS: usize = 6 << 20;
 /// # Panics
 /// If lengths do not fit, or a label is no row of the head.
 pub fn cross_entropy(
-    level: Level,
+    level: SimdLevel,
     hidden: &[f32],
     head: &Packed,
     labels: &[usize],
@@ -55,7 +55,7 @@ pub fn cross_entropy(
 }
 
 /// The loss of rows of logits, which become its gradients where those are wanted.
-fn softmax_rows(level: Level, logits: &mut [f32], labels: &[usize], gradients: bool) -> f64 {
+fn softmax_rows(level: SimdLevel, logits: &mut [f32], labels: &[usize], gradients: bool) -> f64 {
     let vocab = logits.len() / labels.len();
     let mut losses = vec![0.0; labels.len()];
     let shared = (Shared::new(logits), Shared::new(&mut losses));

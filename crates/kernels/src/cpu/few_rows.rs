@@ -7,7 +7,7 @@
 
 use super::packed::{Blocks, Data, PANEL};
 use super::product::{Place, groups};
-use super::simd::{Level, Simd, dispatch, prefetch};
+use super::simd::{SimdLevel, Simd, dispatch, prefetch};
 use super::threads::{self, Shared};
 use super::workspace;
 
@@ -24,7 +24,7 @@ const AHEAD: usize = 2048;
 
 /// As [`product`](super::product::product), of 0 to [`MOST`] rows.
 pub(super) fn product(
-    level: Level,
+    level: SimdLevel,
     input: &[f32],
     places: &[Place],
     width: usize,

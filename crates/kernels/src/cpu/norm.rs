@@ -1,6 +1,6 @@
 //! Root-mean-square norm of rows, and the gradient of what went in.
 
-use super::simd::{Level, Simd, dispatch};
+use super::simd::{SimdLevel, Simd, dispatch};
 use super::threads::{self, Shared};
 
 /// Numbers of a task: enough to be worth one.
@@ -23,7 +23,7 @@ pub(super) fn by_rows(rows: usize, width: usize, work: impl Fn(usize, usize) + S
 ///
 /// # Panics
 /// If lengths do not fit.
-pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+pub fn rms_norm(level: SimdLevel, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     let width = weight.len();
     assert_eq!(x.len(), out.len(), "numbers of the norm's output");
     assert!(x.len().is_multiple_of(width), "whole rows of {width}");
@@ -50,7 +50,7 @@ pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], epsilon: f32, out: &mut
 /// # Panics
 /// If lengths do not fit.
 pub fn rms_norm_backward(
-    level: Level,
+    level: SimdLevel,
     x: &[f32],
     weight: &[f32],
     epsilon: f32,
@@ -83,7 +83,7 @@ pub fn rms_norm_backward(
 ///
 /// # Panics
 /// If they are not equally long.
-pub fn add(level: Level, from: &[f32], to: &mut [f32]) {
+pub fn add(level: SimdLevel, from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "numbers to add");
     let len = to.len();
     let to = Shared::new(to);

@@ -40,7 +40,7 @@ pub struct QuantizedMatrix<'a> {
     /// One for each block of a row, or none.
     pub mins: Option<&'a [f32]>,
     /// Taken from each number, where there are no minima.
-    pub zero: u8,
+    pub zero_point: u8,
     /// 8 or 4.
     pub bits: usize,
     /// Neighbours that share a scale: 32 or 16.
@@ -171,7 +171,7 @@ impl Packed {
     /// # Panics
     /// If lengths do not fit the shape, or rows are no whole blocks.
     pub fn from_blocks(matrix: &QuantizedMatrix, [rows, columns]: [usize; 2]) -> Self {
-        let QuantizedMatrix { quants, scales, mins, zero, bits, block_len } = *matrix;
+        let QuantizedMatrix { quants, scales, mins, zero_point: zero, bits, block_len } = *matrix;
         assert!(columns.is_multiple_of(block_len), "rows are whole blocks");
         let blocks = columns / block_len;
         assert_eq!(quants.len(), rows * columns, "numbers of a matrix of {rows} x {columns}");

@@ -12,7 +12,7 @@
 use super::bf16::Bf16Kernel;
 use super::few_rows;
 use super::packed::{PANEL, Packed};
-use super::simd::{Level, dispatch};
+use super::simd::{SimdLevel, dispatch};
 use super::task::{Task, VECTORS};
 use super::threads::{self, Shared};
 use super::vectors::Vectors;
@@ -55,7 +55,7 @@ pub(super) fn places<'a>(weights: &[&'a Packed]) -> (Vec<Place<'a>>, usize) {
 ///
 /// # Panics
 /// If lengths do not fit, or the processor lacks the level.
-pub fn product(level: Level, input: &[f32], weights: &[&Packed], out: &mut [f32], add: bool) {
+pub fn product(level: SimdLevel, input: &[f32], weights: &[&Packed], out: &mut [f32], add: bool) {
     let (places, width) = places(weights);
     let [_rows, columns] = places[0].weight.dims();
     let n = input.len() / columns;
@@ -88,7 +88,7 @@ pub fn product(level: Level, input: &[f32], weights: &[&Packed], out: &mut [f32]
 /// # Panics
 /// If lengths do not fit, or the processor lacks the level.
 pub fn product_back(
-    level: Level,
+    level: SimdLevel,
     d_out: &[f32],
     weights: &[&Packed],
     d_input: &mut [f32],
@@ -114,7 +114,7 @@ pub fn product_back(
     }
 }
 
-fn run<'a>(level: Level, tasks: usize, task: impl Fn(usize) -> Task<'a> + Sync, out: &mut [f32]) {
+fn run<'a>(level: SimdLevel, tasks: usize, task: impl Fn(usize) -> Task<'a> + Sync, out: &mut [f32]) {
     let out = Shared::new(out);
     threads::for_each(tasks, |index| {
         let task = task(index);

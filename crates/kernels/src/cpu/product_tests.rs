@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::packed::{QuantizedMatrix, Format, Packed};
 use super::product::{product, product_back};
-use super::simd::Level;
+use super::simd::SimdLevel;
 
 /// Numbers between -1 and 1 that look random.
 pub(super) fn noise(seed: u64, count: usize) -> Vec<f32> {
@@ -37,7 +37,7 @@ fn packed(kind: Kind, seed: u64, [rows, columns]: [usize; 2]) -> Packed {
             let mins = with_mins.then_some(&mins[..]);
             let zero = if with_mins { 0 } else { 1 << (bits - 1) };
             let matrix =
-                QuantizedMatrix { quants: &quants, scales: &scales, mins, zero, bits, block_len };
+                QuantizedMatrix { quants: &quants, scales: &scales, mins, zero_point: zero, bits, block_len };
             Packed::from_blocks(&matrix, [rows, columns])
         }
     }
@@ -83,7 +83,7 @@ fn check(kind: Kind, n: usize, rows: &[usize], columns: usize, add: bool) {
             }
         }
     }
-    for level in Level::available() {
+    for level in SimdLevel::available() {
         let what = format!("{level:?} {kind:?} {n} x {columns} x {rows:?}");
         let mut out = vec![if add { 1.0 } else { f32::NAN }; n * width];
         product(level, &input, &weights, &mut out, add);
@@ -134,8 +134,8 @@ fn the_number_of_threads_changes_no_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let (mut out, mut d_input) = (vec![0.0; 50 * 75], vec![0.0; 50 * 300]);
-            product(Level::best(), &input, &weights, &mut out, false);
-            product_back(Level::best(), &gradient, &weights, &mut d_input, false);
+            product(SimdLevel::best(), &input, &weights, &mut out, false);
+            product_back(SimdLevel::best(), &gradient, &weights, &mut d_input, false);
             (out, d_input)
         })
     };

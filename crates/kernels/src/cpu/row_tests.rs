@@ -4,7 +4,7 @@ use super::cross_entropy::cross_entropy;
 use super::norm::{rms_norm, rms_norm_backward};
 use super::packed::{Format, Packed};
 use super::product_tests::noise;
-use super::simd::Level;
+use super::simd::SimdLevel;
 use super::swiglu::{swiglu, swiglu_backward};
 
 /// Compares a gradient with differences of a loss in f64.
@@ -47,7 +47,7 @@ fn norm_of_rows() {
             x.chunks(width).flat_map(row).collect()
         };
         let wide = x.iter().copied().map(f64::from).collect::<Vec<_>>();
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let (mut out, mut d_x) = (vec![0.0; 3 * width], vec![0.0; 3 * width]);
             rms_norm(level, &x, &weight, 1e-3, &mut out);
             assert_close("norm", &out, &reference(&wide));
@@ -69,7 +69,7 @@ fn gates_and_ups() {
             both.chunks(2 * width).flat_map(row).collect()
         };
         let wide = both.iter().copied().map(f64::from).collect::<Vec<_>>();
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let (mut out, mut d_both) = (vec![0.0; 2 * width], vec![0.0; 4 * width]);
             swiglu(level, &both, width, &mut out);
             assert_close("swiglu", &out, &reference(&wide));
@@ -95,7 +95,7 @@ fn losses_of_labels() {
             hidden.chunks(width).zip(&labels).map(row).sum()
         };
         let wide = hidden.iter().copied().map(f64::from).collect::<Vec<_>>();
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let mut d_hidden = vec![0.0; hidden.len()];
             let loss = cross_entropy(level, &hidden, &head, &labels, Some(&mut d_hidden));
             let right = reference(&wide);

@@ -16,7 +16,7 @@ use crate::call::{AttentionParams, KvBuffers};
 use crate::cpu;
 use crate::cpu::attention::{self, PromptGradients};
 use crate::cpu::packed::Packed;
-use crate::cpu::simd::Level;
+use crate::cpu::simd::SimdLevel;
 use crate::cpu::workspace;
 
 type Plain = FloatTensor<Flex>;
@@ -30,7 +30,7 @@ fn linears_back(d_out: Plain, weights: &[Arc<Packed>]) -> Plain {
     let d_out = contiguous(d_out);
     let n = slice(&d_out).len() / width;
     let mut d_input = vec![0.0; n * columns];
-    cpu::product::product_back(Level::best(), slice(&d_out), &weights, &mut d_input, false);
+    cpu::product::product_back(SimdLevel::best(), slice(&d_out), &weights, &mut d_input, false);
     new(d_input, [n, columns])
 }
 
@@ -80,7 +80,7 @@ impl Backward<Flex, 1> for RmsNorm {
         let [parent] = ops.parents;
         if let Some(parent) = parent {
             let mut d_x = vec![0.0; slice(&x).len()];
-            let level = Level::best();
+            let level = SimdLevel::best();
             cpu::norm::rms_norm_backward(
                 level,
                 slice(&x),
@@ -108,7 +108,7 @@ impl Backward<Flex, 1> for SwiGlu {
         if let Some(parent) = parent {
             let [_n, width] = super::slices::dims(&both);
             let mut d_both = vec![0.0; slice(&both).len()];
-            let level = Level::best();
+            let level = SimdLevel::best();
             cpu::swiglu::swiglu_backward(level, slice(&both), width / 2, slice(&d_out), &mut d_both);
             grads.register::<Flex>(parent.id, like(d_both, &both));
         }
@@ -151,7 +151,7 @@ impl Attended {
         own_rows::with(&self.call, slice(&self.qkv), |qkv, rotation| {
             let inputs = inputs(qkv, rotation, self.prompt.as_ref(), &self.call);
             let back = |out: &[f32], d_out: &[f32], d_qkv: Option<&mut [f32]>| {
-                let level = Level::best();
+                let level = SimdLevel::best();
                 attention::backward(level, &inputs, out, &self.lse, d_out, d_qkv, gradients);
             };
             let Some(rows) = &self.call.rows else {
@@ -358,7 +358,7 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
                 let mut d_hidden = vec![0.0; slice(&hidden).len()];
                 let x = slice(&hidden);
                 let loss = cpu::cross_entropy::cross_entropy(
-                    Level::best(),
+                    SimdLevel::best(),
                     x,
                     &head,
                     &labels,

@@ -20,7 +20,7 @@ use burn::tensor::Tensor;
 use crate::call::{AttentionParams, KvBuffers};
 use crate::cpu::attention::{self, Cache, AttentionInputs, Prompt, Rotation};
 use crate::cpu::packed::Packed;
-use crate::cpu::simd::Level;
+use crate::cpu::simd::SimdLevel;
 use crate::cpu::{self, workspace};
 use slices::{new, slice};
 
@@ -102,7 +102,7 @@ impl KernelOps for Flex {
         let _span = tracing::trace_span!("norm").entered();
         let (x, weight) = (slices::contiguous(x), slices::contiguous(weight));
         let mut out = vec![0.0; slice(&x).len()];
-        cpu::norm::rms_norm(Level::best(), slice(&x), slice(&weight), epsilon, &mut out);
+        cpu::norm::rms_norm(SimdLevel::best(), slice(&x), slice(&weight), epsilon, &mut out);
         slices::like(out, &x)
     }
 
@@ -111,7 +111,7 @@ impl KernelOps for Flex {
         let both = slices::contiguous(both);
         let [n, width] = slices::dims(&both);
         let mut out = vec![0.0; n * width / 2];
-        cpu::swiglu::swiglu(Level::best(), slice(&both), width / 2, &mut out);
+        cpu::swiglu::swiglu(SimdLevel::best(), slice(&both), width / 2, &mut out);
         new(out, [n, width / 2])
     }
 
@@ -158,7 +158,7 @@ impl KernelOps for Flex {
         let _span = tracing::trace_span!("head and loss").entered();
         let hidden = slices::contiguous(hidden);
         let loss =
-            cpu::cross_entropy::cross_entropy(Level::best(), slice(&hidden), &head, &labels, None);
+            cpu::cross_entropy::cross_entropy(SimdLevel::best(), slice(&hidden), &head, &labels, None);
         new(vec![loss as f32], [1])
     }
 }
@@ -175,12 +175,12 @@ fn multiply(
     let x = slice(&input);
     let n = x.len() / weights[0].dims()[1];
     let mut out = vec![0.0; n * width];
-    cpu::product::product(Level::best(), x, &weights, &mut out, false);
+    cpu::product::product(SimdLevel::best(), x, &weights, &mut out, false);
     if let Some(residual) = residual {
         // Behind the product, not before it: the same numbers as of two operations, to the last bit.
         let residual = slices::contiguous(residual);
         assert_eq!(slice(&residual).len(), out.len(), "numbers of the residual");
-        cpu::norm::add(Level::best(), slice(&residual), &mut out);
+        cpu::norm::add(SimdLevel::best(), slice(&residual), &mut out);
     }
     new(out, [n, width])
 }
@@ -252,9 +252,9 @@ fn attend(
         let inputs = inputs(qkv, rotation, prompt, call);
         let lse = (!lse.is_empty()).then_some(&mut lse[..]);
         match &call.rows {
-            None => attention::forward(Level::best(), &inputs, cache, &mut out, lse),
+            None => attention::forward(SimdLevel::best(), &inputs, cache, &mut out, lse),
             Some(rows) => workspace::with(tokens * width, |own| {
-                attention::forward(Level::best(), &inputs, cache, own, lse);
+                attention::forward(SimdLevel::best(), &inputs, cache, own, lse);
                 own_rows::scatter_first_rows(rows, own, &mut out);
             }),
         }

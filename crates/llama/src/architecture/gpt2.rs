@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Architecture;
 use super::fields::Fields;
 use super::names::Names;
-use crate::config::{BranchPoint, FeedForwardKind, LlamaConfig, NormKind, Positions};
+use crate::config::{BranchPoint, FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding};
 use crate::error::{Error, Result};
 
 pub(super) static GPT2: Architecture = Architecture {
@@ -78,7 +78,7 @@ fn base() -> LlamaConfig {
         mlp_bias: true,
         tied_head: true,
         norm: NormKind::Layer,
-        positions: Positions::Learned,
+        positions: PositionEmbedding::Learned,
         feed_forward: FeedForwardKind::GeluTanh,
         branch: BranchPoint::AfterOutput,
         ..LlamaConfig::default()

@@ -214,7 +214,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::{KNOWN, parse, to_json, unused_keys};
+    use super::super::{ARCHITECTURES, parse, to_json, unused_keys};
     use super::*;
     use crate::config::LlamaConfig;
 
@@ -228,7 +228,7 @@ mod tests {
             d_model: 8,
             d_ff: 8,
             vocab_size: 16,
-            ..known.base()
+            ..known.defaults()
         };
         to_json(&config).unwrap()
     }
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_key_that_a_family_is_said_to_read_is_read() {
-        for known in KNOWN {
+        for known in ARCHITECTURES {
             for key in known.keys.iter().copied().flatten() {
                 let mut json = small(known);
                 // Where a window is off, nothing of it is looked at.
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_a_family_writes_is_used() {
-        for known in KNOWN {
+        for known in ARCHITECTURES {
             assert_eq!(unused_keys(&small(known)), [""; 0], "{}", known.name);
         }
     }
@@ -269,14 +269,14 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), len);
-        for known in KNOWN {
+        for known in ARCHITECTURES {
             assert!(!HARMLESS.iter().any(|key| known.reads(key)), "{}", known.name);
         }
     }
 
     #[test]
     fn unknown_keys_are_told_and_harmless_ones_are_not() {
-        for known in KNOWN {
+        for known in ARCHITECTURES {
             let mut json = small(known);
             json["_name_or_path"] = "somewhere".into();
             json["temperature"] = 1.0.into();
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn arithmetic_of_other_families_is_refused_by_name() {
-        for known in KNOWN {
+        for known in ARCHITECTURES {
             for (key, fine) in REFUSED.iter().filter(|(key, _)| !known.reads(key)) {
                 let mut json = small(known);
                 json[*key] = 0.37.into();

@@ -33,7 +33,7 @@ pub(crate) use llama::LLAMA;
 pub(crate) use names::{Format, Names};
 
 /// The families that this crate knows.
-pub static KNOWN: &[&Architecture] =
+pub static ARCHITECTURES: &[&Architecture] =
     &[&gpt2::GPT2, &LLAMA, &mistral::MISTRAL, &phi3::PHI3, &qwen2::QWEN2, &qwen3::QWEN3];
 
 /// A family of models.
@@ -60,8 +60,8 @@ pub struct Architecture {
 
 impl Architecture {
     /// The family of a `model_type`.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        KNOWN.iter().copied().find(|known| known.name == name)
+    pub fn by_model_type(name: &str) -> Option<&'static Self> {
+        ARCHITECTURES.iter().copied().find(|known| known.name == name)
     }
 
     /// What transformers calls the attention of a layer, such as `model.layers.3.self_attn`.
@@ -81,7 +81,7 @@ impl Architecture {
 
     /// The family that a GGUF file names.
     pub(crate) fn from_gguf_name(path: &Path, name: &str) -> Result<&'static Self> {
-        KNOWN
+        ARCHITECTURES
             .iter()
             .copied()
             .find(|known| known.gguf == name)
@@ -102,7 +102,7 @@ impl Architecture {
     }
 
     /// What is the same in every model of the family. The sizes are still to be filled in.
-    pub fn base(&self) -> LlamaConfig {
+    pub fn defaults(&self) -> LlamaConfig {
         (self.base)()
     }
 }
@@ -114,16 +114,16 @@ impl Architecture {
 pub(crate) fn parse(path: &Path, text: &str) -> Result<LlamaConfig> {
     let json: Value = serde_json::from_str(text).map_err(|error| Error::json(path, &error))?;
     let name = json.get("model_type").and_then(Value::as_str).unwrap_or("none");
-    let known = Architecture::named(name).ok_or_else(|| unknown(path, name, |known| known.name))?;
+    let known = Architecture::by_model_type(name).ok_or_else(|| unknown(path, name, |known| known.name))?;
     keys::check(known, &json)?;
-    let config = (known.read)(&Fields::new(path, &json), known.base())?;
+    let config = (known.read)(&Fields::new(path, &json), known.defaults())?;
     config.validate()?;
     Ok(config)
 }
 
 /// The keys of a `config.json` that nothing acts on, in order.
 pub(crate) fn unused_keys(json: &Value) -> Vec<String> {
-    let known = json.get("model_type").and_then(Value::as_str).and_then(Architecture::named);
+    let known = json.get("model_type").and_then(Value::as_str).and_then(Architecture::by_model_type);
     known.map_or_else(Vec::new, |known| keys::unused(known, json))
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn to_json(config: &LlamaConfig) -> Result<Value> {
     let mut json = (known.write)(config);
     json["architectures"] = json!([known.class]);
     json["model_type"] = known.name.into();
-    let again = (known.read)(&Fields::new(Path::new("config.json"), &json), known.base())?;
+    let again = (known.read)(&Fields::new(Path::new("config.json"), &json), known.defaults())?;
     let (asked, said) = (serde_json::to_value(config), serde_json::to_value(&again));
     let (asked, said) = (asked.expect("plain JSON"), said.expect("plain JSON"));
     for (field, value) in asked.as_object().into_iter().flatten() {
@@ -150,7 +150,7 @@ pub(crate) fn to_json(config: &LlamaConfig) -> Result<Value> {
 }
 
 fn unknown(path: &Path, found: &str, name: fn(&Architecture) -> &'static str) -> Error {
-    let mut known = KNOWN.iter().map(|known| name(known)).collect::<Vec<_>>();
+    let mut known = ARCHITECTURES.iter().map(|known| name(known)).collect::<Vec<_>>();
     known.dedup();
     Error::Architecture { path: path.into(), found: found.into(), known: known.join(", ") }
 }
@@ -176,7 +176,7 @@ impl Serialize for Architecture {
 impl<'de> Deserialize<'de> for &'static Architecture {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Architecture::named(&name)
+        Architecture::by_model_type(&name)
             .ok_or_else(|| serde::de::Error::custom(format!("no architecture is called {name}")))
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn config(file: &GgufFile) -> Result<LlamaConfig> {
     let name: &str = metadata.required("general.architecture")?;
     let architecture = Architecture::from_gguf_name(file.path(), name)?;
     super::keys::check(metadata, name)?;
-    let base = architecture.base();
+    let base = architecture.defaults();
     let size = |key: &str| metadata.required::<usize>(&format!("{name}.{key}"));
     let optional_size = |key: &str| metadata.optional::<usize>(&format!("{name}.{key}"));
     let n_experts = optional_size("expert_count")?.unwrap_or(0);

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::f16;
 
-use super::tensor::Quantised;
+use super::tensor::QuantisedWeight;
 
 /// Width of a quantised number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,14 +93,14 @@ impl Blocks {
     ///
     /// # Panics
     /// If the lengths do not fit the shape, or a number its width.
-    pub fn put(self, device: &Device) -> Quantised {
+    pub fn put(self, device: &Device) -> QuantisedWeight {
         // Not every GPU can address bytes.
         let word = if device.supports_dtype(DType::U8) { DType::U8 } else { DType::U32 };
         self.put_in(word, device)
     }
 
     /// As [`put`](Self::put), packed into words of `word`: U8 or U32.
-    pub(super) fn put_in(self, word: DType, device: &Device) -> Quantised {
+    pub(super) fn put_in(self, word: DType, device: &Device) -> QuantisedWeight {
         let Self { shape: [rows, columns], bits, block_len, quants, scales, offset } = self;
         let blocks = rows * columns / block_len;
         assert!([16, 32].contains(&block_len) && columns.is_multiple_of(block_len), "whole blocks");
@@ -128,7 +128,7 @@ impl Blocks {
                 (Some(upload(mins)), 0)
             }
         };
-        Quantised { quants, scales, mins, columns, bits: bits.count(), zero }
+        QuantisedWeight { quants, scales, mins, columns, bits: bits.count(), zero }
     }
 }
 

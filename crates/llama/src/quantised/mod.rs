@@ -16,4 +16,4 @@ mod quantise;
 mod tensor;
 
 pub use blocks::{Bits, Blocks, BlockOffset};
-pub use tensor::Quantised;
+pub use tensor::QuantisedWeight;

@@ -16,7 +16,7 @@ const FEW: usize = 8;
 ///
 /// It is frozen: nothing here is a parameter. [`Blocks::put`](super::Blocks::put) makes one.
 #[derive(Module, Debug)]
-pub struct Quantised {
+pub struct QuantisedWeight {
     /// `[rows, words]`, several numbers in a word.
     pub(super) quants: Tensor<2, Int>,
     /// `[rows, blocks]`
@@ -28,7 +28,7 @@ pub struct Quantised {
     pub(super) zero: u8,
 }
 
-impl Quantised {
+impl QuantisedWeight {
     /// Rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         let [rows, _words] = self.quants.dims();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     /// Every kind of block in every kind of word, on every device that has it.
-    fn each(rows: usize, columns: usize, check: impl Fn(Quantised, Tensor<2>, &Device)) {
+    fn each(rows: usize, columns: usize, check: impl Fn(QuantisedWeight, Tensor<2>, &Device)) {
         for device in testing::devices() {
             for word in [DType::U8, DType::U32] {
                 if !device.supports_dtype(word) {

@@ -6,7 +6,7 @@ use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 
 use crate::attention::Attention;
-use crate::config::{FeedForwardKind, LlamaConfig, NormKind, Positions};
+use crate::config::{FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding};
 use crate::error::Result;
 use crate::feed_forward::FeedForward;
 use crate::layer::Layer;
@@ -47,7 +47,7 @@ pub(super) fn assemble(config: LlamaConfig, precision: Precision, mut tensors: T
         Norm::new(config.norm, weight, bias, config.norm_eps)
     };
     let embedding = matrix("model.embed_tokens.weight", &mut stored);
-    let positions = (config.positions == Positions::Learned)
+    let positions = (config.positions == PositionEmbedding::Learned)
         .then(|| matrix("model.embed_positions.weight", &mut stored));
     let layers = (0..config.n_layers)
         .map(|layer| {

@@ -200,7 +200,7 @@ mod tests {
             d_ff: 3,
             vocab_size: 5,
             max_positions: 4,
-            ..Architecture::named("gpt2").unwrap().base()
+            ..Architecture::by_model_type("gpt2").unwrap().defaults()
         }
     }
 

@@ -33,7 +33,7 @@ pub use report::LoadReport;
 pub use safetensors::SafetensorsFile;
 pub use weight_files::{FileKind, WeightFile, WeightFiles};
 
-use crate::config::{FeedForwardKind, LlamaConfig, NormKind, Positions};
+use crate::config::{FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding};
 use crate::error::{Error, Result};
 use crate::model::Llama;
 use crate::precision::Precision;
@@ -192,7 +192,7 @@ fn quantised(
 ///
 /// # Errors
 /// [`Error::Config`]
-pub fn random(config: LlamaConfig, device: &Device) -> Result<Llama> {
+pub fn random_init(config: LlamaConfig, device: &Device) -> Result<Llama> {
     config.validate()?;
     let tensors = expected_tensors(&config)
         .into_iter()
@@ -224,7 +224,7 @@ pub fn expected_tensors(config: &LlamaConfig) -> Vec<TensorSpec> {
         specs.push(TensorSpec { name, shape: shape.to_vec() });
     };
     add("model.embed_tokens.weight".into(), &[vocab_size, d_model]);
-    if config.positions == Positions::Learned {
+    if config.positions == PositionEmbedding::Learned {
         add("model.embed_positions.weight".into(), &[config.max_positions, d_model]);
     }
     for layer in 0..config.n_layers {

@@ -89,7 +89,7 @@ fn every_family_may_be_random_and_goes_through_json() {
     for config in tiny::configs() {
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<LlamaConfig>(&text).unwrap(), config);
-        let llama = llama::weights::random(config.clone(), &flex()).unwrap();
+        let llama = llama::weights::random_init(config.clone(), &flex()).unwrap();
         assert!(testing::values(logits(&llama)).iter().all(|x| x.is_finite()));
         assert_eq!(burn::module::Module::num_params(&llama), config.n_parameters());
     }
@@ -110,9 +110,9 @@ fn what_a_family_has_no_words_for_is_not_written() {
     let scaling = RopeScaling::PerFrequency { divisors: vec![1.0; 4] };
     let rope = RopeConfig { theta: 10_000.0, scaling };
     refused(LlamaConfig { rope, ..llama.clone() }, "expected {\"theta\":10000.0");
-    let qwen2 = tiny::family_config(Architecture::named("qwen2").unwrap());
+    let qwen2 = tiny::family_config(Architecture::by_model_type("qwen2").unwrap());
     refused(LlamaConfig { output_bias: true, ..qwen2 }, "all that a qwen2 config.json can say");
-    let gpt2 = tiny::family_config(Architecture::named("gpt2").unwrap());
+    let gpt2 = tiny::family_config(Architecture::by_model_type("gpt2").unwrap());
     refused(LlamaConfig { feed_forward: FeedForwardKind::SwiGlu, ..gpt2 }, "feed_forward is");
 }
 

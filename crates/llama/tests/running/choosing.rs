@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use llama::{
-    BatchSampler, Error, GenerationConfig, Generator, NoAdapter, Request, Sampler, SamplingConfig, Step,
+    BatchSampler, Error, GenerationConfig, Generator, NoAdapter, Request, Sampler, SamplingConfig, StepOutput,
     read_back_bytes, read_back_count,
 };
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ fn compare(configs: &[SamplingConfig], vocab: usize, seed: u64, ties: bool, devi
         // The last row ends after two steps.
         let wanted = (0..configs.len()).map(|row| step < 2 || row + 1 < configs.len() || row == 0);
         let wanted = wanted.collect::<Vec<_>>();
-        let found = chooser.choose(put(&rows, device), &wanted).unwrap();
+        let found = chooser.sample(put(&rows, device), &wanted).unwrap();
         for row in (0..configs.len()).filter(|row| wanted[*row]) {
             let expected = alone[row].sample(&rows[row]).unwrap();
             let config = &configs[row];
@@ -118,7 +118,7 @@ fn of_equal_scores_the_first_is_the_best() {
             let mut scores = vec![-1.0; vocab];
             scores[at..].fill(2.0);
             let mut chooser = BatchSampler::new(samplers(&[greedy()]), vocab, &device);
-            let found = chooser.choose(put(&[scores], &device), &[true]).unwrap();
+            let found = chooser.sample(put(&[scores], &device), &[true]).unwrap();
             assert_eq!(found, [at as u32]);
         }
     }
@@ -131,7 +131,7 @@ fn scores_of_minus_infinity_alone_choose_a_token_all_the_same() {
         let rows = vec![vec![f32::NEG_INFINITY; VOCAB]; 3];
         let mut alone = samplers(&configs);
         let mut chooser = BatchSampler::new(alone.clone(), VOCAB, &device);
-        let found = chooser.choose(put(&rows, &device), &[true; 3]).unwrap();
+        let found = chooser.sample(put(&rows, &device), &[true; 3]).unwrap();
         let expected = alone.iter_mut().zip(&rows).map(|(own, row)| own.sample(row).unwrap());
         assert_eq!(found, expected.collect::<Vec<_>>());
     }
@@ -146,8 +146,8 @@ fn a_broken_models_logits_are_refused_in_rows_that_are_wanted() {
                 rows[1][4321] = broken;
                 let configs = [config.clone(), config.clone()];
                 let chooser = || BatchSampler::new(samplers(&configs), VOCAB, &device);
-                assert!(chooser().choose(put(&rows, &device), &[true, false]).is_ok());
-                let error = chooser().choose(put(&rows, &device), &[true, true]).unwrap_err();
+                assert!(chooser().sample(put(&rows, &device), &[true, false]).is_ok());
+                let error = chooser().sample(put(&rows, &device), &[true, true]).unwrap_err();
                 let Error::NonFiniteLogits { found } = error else { panic!("{error}") };
                 assert!(found.is_nan() == broken.is_nan(), "{found}");
             }
@@ -174,7 +174,7 @@ fn a_token_costs_one_read_back_of_a_few_numbers() {
         let tensor = put(&rows, &device) * 100.0;
         let mut chooser = BatchSampler::new(samplers(&mixed()), 49_152, &device);
         let before = (read_back_count(), read_back_bytes());
-        chooser.choose(tensor.clone(), &[true; 5]).unwrap();
+        chooser.sample(tensor.clone(), &[true; 5]).unwrap();
         assert_eq!(read_back_count() - before.0, 1);
         let drawing = read_back_bytes() - before.1;
         assert!(drawing <= 5 * 4 * 9000, "{drawing} bytes");
@@ -182,14 +182,14 @@ fn a_token_costs_one_read_back_of_a_few_numbers() {
         let top_k = SamplingConfig { top_k: 40, top_p: 0.95, ..self::drawing() };
         let mut chooser = BatchSampler::new(samplers(&[greedy(), top_k]), 49_152, &device);
         let before = (read_back_count(), read_back_bytes());
-        chooser.choose(tensor.clone().narrow(0, 0, 2), &[true; 2]).unwrap();
+        chooser.sample(tensor.clone().narrow(0, 0, 2), &[true; 2]).unwrap();
         assert_eq!(read_back_count() - before.0, 1);
         let drawing = read_back_bytes() - before.1;
         assert!(drawing <= 2 * 4 * 2200, "{drawing} bytes");
 
         let mut chooser = BatchSampler::new(samplers(&[greedy(), greedy()]), 49_152, &device);
         let before = (read_back_count(), read_back_bytes());
-        chooser.choose(tensor.narrow(0, 0, 2), &[true; 2]).unwrap();
+        chooser.sample(tensor.narrow(0, 0, 2), &[true; 2]).unwrap();
         assert_eq!(read_back_count() - before.0, 1);
         assert_eq!(read_back_bytes() - before.1, 2 * 4 * 2);
     }
@@ -214,7 +214,7 @@ fn generating_waits_for_the_device_once_a_token() {
             for _token in 0..4 {
                 let before = read_back_count();
                 let steps = generator.next().unwrap().unwrap();
-                assert!(steps.iter().all(|step| matches!(step, Step::Token(_))));
+                assert!(steps.iter().all(|step| matches!(step, StepOutput::Token(_))));
                 assert_eq!(read_back_count() - before, 1);
             }
             let before = read_back_count();
@@ -233,7 +233,7 @@ fn a_distribution_too_flat_for_what_was_read_costs_a_second_read_back() {
         let mut chooser = BatchSampler::new(alone.clone(), VOCAB, &device);
         let before = read_back_count();
         let rows = [flat.clone(), flat.clone()];
-        let found = chooser.choose(put(&rows, &device), &[true, true]).unwrap();
+        let found = chooser.sample(put(&rows, &device), &[true, true]).unwrap();
         assert_eq!(read_back_count() - before, 2);
         let expected = alone.iter_mut().map(|own| own.sample(&flat).unwrap());
         assert_eq!(found, expected.collect::<Vec<_>>());

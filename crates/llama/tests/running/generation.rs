@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use llama::{
     KvCache, Error, FinishReason, GenerationConfig, Generator, Llama, LlamaConfig, NoAdapter,
-    Request, SamplingConfig, Step, generate,
+    Request, SamplingConfig, StepOutput, generate,
 };
 
 use crate::tiny;
@@ -103,7 +103,7 @@ fn rows_with_settings_of_their_own_draw_as_they_would_alone() {
         let mut together = vec![Vec::new(); requests.len()];
         for steps in Generator::from_requests(&llama, &NoAdapter, requests.clone()).unwrap() {
             for (tokens, step) in together.iter_mut().zip(steps.unwrap()) {
-                if let Step::Token(token) = step {
+                if let StepOutput::Token(token) = step {
                     tokens.push(token);
                 }
             }
@@ -139,7 +139,7 @@ fn a_stop_token_ends_its_row_and_is_not_part_of_it() {
             let end = free.iter().position(|&token| token == stop);
             let finish = if end.is_some() { FinishReason::Stop } else { FinishReason::Length };
             assert_eq!(stopped.tokens, free[..end.unwrap_or(free.len())]);
-            assert_eq!(stopped.finish, finish);
+            assert_eq!(stopped.finish_reason, finish);
         }
     }
 }
@@ -151,12 +151,12 @@ fn each_step_tells_a_token_or_the_end() {
     let prompt = tiny::tokens(4, 3);
     let expected = uncached(&llama, &prompt, 2);
     let mut generator = Generator::new(&llama, &NoAdapter, &[prompt], &greedy(2)).unwrap();
-    assert_eq!(generator.next().unwrap().unwrap(), [Step::Token(expected[0])]);
-    assert!(generator.seconds_prompt() > 0.0);
-    assert_eq!(generator.seconds_decode(0), 0.0);
-    assert_eq!(generator.next().unwrap().unwrap(), [Step::Token(expected[1])]);
-    assert!(generator.seconds_decode(0) > 0.0);
-    assert_eq!(generator.next().unwrap().unwrap(), [Step::Finished(FinishReason::Length)]);
+    assert_eq!(generator.next().unwrap().unwrap(), [StepOutput::Token(expected[0])]);
+    assert!(generator.prefill_seconds() > 0.0);
+    assert_eq!(generator.decode_seconds(0), 0.0);
+    assert_eq!(generator.next().unwrap().unwrap(), [StepOutput::Token(expected[1])]);
+    assert!(generator.decode_seconds(0) > 0.0);
+    assert_eq!(generator.next().unwrap().unwrap(), [StepOutput::Finished(FinishReason::Length)]);
     assert!(generator.next().is_none());
 }
 
@@ -166,10 +166,10 @@ fn a_row_that_the_caller_ends_stays_ended_and_leaves_the_others_alone() {
     let expected = tokens_of(&llama, &prompts(), &greedy(6));
     let mut generator = Generator::new(&llama, &NoAdapter, &prompts(), &greedy(6)).unwrap();
     generator.next().unwrap().unwrap();
-    generator.finish(0, FinishReason::Stop);
+    generator.stop_row(0, FinishReason::Stop);
     let steps = generator.next().unwrap().unwrap();
-    assert_eq!(steps[0], Step::Finished(FinishReason::Stop));
-    assert_eq!(steps[2], Step::Token(expected[2][1]));
+    assert_eq!(steps[0], StepOutput::Finished(FinishReason::Stop));
+    assert_eq!(steps[2], StepOutput::Token(expected[2][1]));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn the_context_cuts_each_row_at_its_own_end() {
         let found = generate(&llama, &NoAdapter, &prompts, &greedy(100)).unwrap();
         for ((prompt, completion), room) in prompts.iter().zip(found).zip([4, 59, 0]) {
             assert_eq!(completion.tokens, uncached(&llama, prompt, room));
-            assert_eq!(completion.finish, FinishReason::Length);
+            assert_eq!(completion.finish_reason, FinishReason::Length);
         }
     }
 }

@@ -64,12 +64,12 @@ fn streamed(tokens: &[u32], stops: &[String]) -> (String, bool) {
     let mut text = String::new();
     for &token in tokens {
         text += &stream.push(token).unwrap();
-        if stream.stopped() {
+        if stream.is_stopped() {
             return (text, true);
         }
     }
     text += &stream.finish().unwrap();
-    (text, stream.stopped())
+    (text, stream.is_stopped())
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
-use llama::architecture::KNOWN;
+use llama::architecture::ARCHITECTURES;
 use llama::weights::{self, TensorSource};
 use llama::{Architecture, Llama, LlamaConfig, Precision, Result, RopeConfig, RopeScaling};
 use rand::{RngExt, SeedableRng};
@@ -39,12 +39,12 @@ pub fn windows() -> [LlamaConfig; 2] {
 
 /// The same sizes in every family, with windows where a family has them.
 pub fn configs() -> Vec<LlamaConfig> {
-    KNOWN.iter().map(|family| family_config(family)).chain(windows()).collect()
+    ARCHITECTURES.iter().map(|family| family_config(family)).chain(windows()).collect()
 }
 
 /// The same sizes in a family.
 pub fn family_config(family: &Architecture) -> LlamaConfig {
-    let base = family.base();
+    let base = family.defaults();
     let config = sized(base);
     match family.name {
         // All heads have keys of their own, and the head is the embedding.

@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(rows, [Instruction::new("a", "", "7")]);
         let unused = ["id", "messages[].name", "messages[].tool_calls", "source"];
         assert_eq!(report.unused_fields.into_keys().collect::<Vec<_>>(), unused);
-        assert!(report.changes.contains_key(&RowAdjustment::NumberAsText));
+        assert!(report.adjustments.contains_key(&RowAdjustment::NumberAsText));
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
                 {"role": "assistant", "content": "b", "tool_calls": []}]});
             let (rows, report) = read_with_report(&record.to_string()).unwrap();
             assert_eq!(rows, [Instruction::new("a", "Tool: 7", "b")]);
-            assert_eq!(report.left_out.into_keys().collect::<Vec<_>>(), [DropReason::ToolCall]);
+            assert_eq!(report.dropped.into_keys().collect::<Vec<_>>(), [DropReason::ToolCall]);
         }
         let none = json!({"messages": [
             {"role": "user", "content": "a"},
@@ -382,6 +382,6 @@ mod tests {
         let turns = [said("human", "<image>\n"), said("gpt", "A cat.")].join(",");
         let record = format!(r#"{{"image":"a.png","conversations":[{turns}]}}"#);
         let (rows, report) = read_with_report(&record).unwrap();
-        assert!(rows.is_empty() && report.left_out.contains_key(&DropReason::EmptyPrompt));
+        assert!(rows.is_empty() && report.dropped.contains_key(&DropReason::EmptyPrompt));
     }
 }

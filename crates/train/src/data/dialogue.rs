@@ -283,13 +283,13 @@ mod tests {
 
     #[test]
     fn a_call_that_is_not_read_is_never_learned_as_an_empty_answer() {
-        for empty_outputs in [EmptyOutputPolicy::Skip, EmptyOutputPolicy::Learn] {
+        for empty_outputs in [EmptyOutputPolicy::Skip, EmptyOutputPolicy::Keep] {
             let call = Turn { calls: true, ..Turn::new(Assistant, "") };
             let turns =
                 vec![Turn::new(Human, "a"), call, Turn::new(Tool, "7"), Turn::new(Assistant, "b")];
             let (rows, report) = read_all(turns, empty_outputs);
             assert_eq!(rows.unwrap(), [Instruction::new("a", "Tool: 7", "b")]);
-            assert_eq!(report.left_out.into_keys().collect::<Vec<_>>(), [DropReason::ToolCall]);
+            assert_eq!(report.dropped.into_keys().collect::<Vec<_>>(), [DropReason::ToolCall]);
         }
     }
 
@@ -320,8 +320,8 @@ mod tests {
             (Human, "d"),
         ]);
         assert_eq!(rows, [row("", "a\nb", "c")]);
-        assert_eq!(report.changes.values().map(|one| one.count).collect::<Vec<_>>(), [1, 1, 1]);
-        assert!(report.left_out.is_empty());
+        assert_eq!(report.adjustments.values().map(|one| one.count).collect::<Vec<_>>(), [1, 1, 1]);
+        assert!(report.dropped.is_empty());
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
         let reason = |turns: &[(Role, &str)]| {
             let (rows, report) = read(turns);
             assert_eq!(rows, [[""; 3]; 0]);
-            report.left_out.into_keys().collect::<Vec<_>>()
+            report.dropped.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(reason(&[]), [DropReason::NoAnswer]);
         assert_eq!(reason(&[(System, "a"), (Human, "b")]), [DropReason::NoAnswer]);

@@ -133,7 +133,7 @@ mod tests {
         }
         let asked = read_with_report("a", r#"{"input": "a", "output": "b"}"#).unwrap();
         assert_eq!(asked.rows, [Instruction::new("a", "", "b")]);
-        assert_eq!(asked.report.lines(), ["read input as instruction (1)"]);
+        assert_eq!(asked.report.messages(), ["read input as instruction (1)"]);
         // As many have it whose instruction is the same for all rows.
         let record = r#"{"instruction": "", "input": "a", "output": "b"}"#;
         assert_eq!(texts(record), [["", "a", "b"]]);
@@ -167,8 +167,8 @@ mod tests {
         let found = read_with_report("a", text).unwrap();
         assert_eq!(found.rows, [Instruction::new("a", "", "b")]);
         let line = "2 rows are left out: the answer is empty (line 3, line 4)";
-        assert_eq!(found.report.lines(), [line]);
-        let learn = ReadOptions { empty_outputs: EmptyOutputPolicy::Learn, ..ReadOptions::default() };
+        assert_eq!(found.report.messages(), [line]);
+        let learn = ReadOptions { empty_outputs: EmptyOutputPolicy::Keep, ..ReadOptions::default() };
         let rows = parse_rows(Path::new("a"), text, &learn).unwrap().rows;
         let outputs = rows.iter().map(|row| row.output.as_str());
         assert_eq!(outputs.collect::<Vec<_>>(), ["b", "", ""]);
@@ -185,7 +185,7 @@ mod tests {
         let outputs = found.rows.iter().map(|row| row.output.as_str());
         assert_eq!(outputs.collect::<Vec<_>>(), ["4", "true", "1.5"]);
         assert_eq!(found.rows[2].options, ["1.5", "2"]);
-        assert_eq!(found.report.changes[&RowAdjustment::NumberAsText].count, 6);
+        assert_eq!(found.report.adjustments[&RowAdjustment::NumberAsText].count, 6);
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         let text = r#"[{"id": 1, "instruction": "a", "output": "b", "text": "a b", "source": ""},
             {"id": 2, "instruction": "a", "output": "b", "image": "a.png", "tags": ["x"]}]"#;
         let found = read_with_report("a", text).unwrap();
-        assert_eq!(found.report.lines(), ["fields that are not used: id (2), text (1)"]);
+        assert_eq!(found.report.messages(), ["fields that are not used: id (2), text (1)"]);
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         };
         assert_eq!(options("x", EmptyOutputPolicy::Skip), [0, 2]);
         assert_eq!(options("", EmptyOutputPolicy::Skip), [0]);
-        assert_eq!(options(" ", EmptyOutputPolicy::Learn), [0, 0, 2]);
+        assert_eq!(options(" ", EmptyOutputPolicy::Keep), [0, 0, 2]);
     }
 
     #[test]

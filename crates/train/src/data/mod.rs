@@ -26,7 +26,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::records::{some, strip_bom};
 use crate::row_report::RowReport;
-use crate::rows::{ReadOptions, Rows};
+use crate::rows::{ReadOptions, LoadedRows};
 
 use reader::Reader;
 
@@ -69,7 +69,7 @@ pub use science_qa::ScienceQa;
 /// # Ok(())
 /// # }
 /// ```
-pub fn read_rows(path: &Path, options: &ReadOptions) -> Result<Rows> {
+pub fn read_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
     if path.is_dir() {
         return folder_rows(path, options);
     }
@@ -83,32 +83,32 @@ pub fn read_rows(path: &Path, options: &ReadOptions) -> Result<Rows> {
 ///
 /// # Errors
 /// As [`read_rows`].
-pub fn parse_rows(path: &Path, text: &str, options: &ReadOptions) -> Result<Rows> {
+pub fn parse_rows(path: &Path, text: &str, options: &ReadOptions) -> Result<LoadedRows> {
     let text = strip_bom(text);
-    let mut reader = Reader { path, options, found: Rows::default() };
+    let mut reader = Reader { path, options, found: LoadedRows::default() };
     match text.trim_start().chars().next() {
         None => {}
         Some('[' | '{') => reader.json(text)?,
         Some(_) => reader.table(text)?,
     }
-    let Rows { rows, report } = reader.found;
-    let reason = match report.lines() {
-        _ if report.left_out.is_empty() => "the file has none".into(),
+    let LoadedRows { rows, report } = reader.found;
+    let reason = match report.messages() {
+        _ if report.dropped.is_empty() => "the file has none".into(),
         lines => lines.join("; "),
     };
-    Ok(Rows { rows: some(rows, path, &reason)?, report })
+    Ok(LoadedRows { rows: some(rows, path, &reason)?, report })
 }
 
-fn folder_rows(path: &Path, options: &ReadOptions) -> Result<Rows> {
+fn folder_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
     if !ScienceQa::is_at(path) {
         let reason = format!("a folder without problems.json, {}", content(path));
         let mend = Some("give the files in it that hold the rows");
-        return Err(Error::UnknownFormat { path: path.into(), reason, mend });
+        return Err(Error::UnknownFormat { path: path.into(), reason, hint: mend });
     }
     let data = ScienceQa::open(path)?;
     let data = if let Some(folder) = options.image_folder { data.with_image_folder(folder) } else { data };
     let rows = data.rows(options.split.unwrap_or("train"))?;
-    Ok(Rows { rows, report: RowReport::default() })
+    Ok(LoadedRows { rows, report: RowReport::default() })
 }
 
 /// What is in a folder, for messages.
@@ -133,7 +133,7 @@ mod tests {
     use crate::image_ref::ImageRef;
     use crate::instruction::Instruction;
 
-    pub(super) fn read_with_report(name: &str, text: &str) -> Result<Rows> {
+    pub(super) fn read_with_report(name: &str, text: &str) -> Result<LoadedRows> {
         let image_folder = Some(Path::new("/pictures"));
         parse_rows(Path::new(name), text, &ReadOptions { image_folder, ..ReadOptions::default() })
     }
@@ -197,7 +197,7 @@ mod tests {
         let text = "{\n\"version\": 1, \"data\": [{\"instruction\": \"a\", \"output\": \"b\"}]\n}";
         let found = read_with_report("a", text).unwrap();
         assert_eq!(found.rows, [Instruction::new("a", "", "b")]);
-        assert_eq!(found.report.lines(), ["read the list in data (1)"]);
+        assert_eq!(found.report.messages(), ["read the list in data (1)"]);
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn nothing_to_read_is_an_error() {
         for text in ["", " \n", "[]", "url,caption\n"] {
-            assert!(matches!(read("rows.csv", text), Err(Error::Empty { .. })), "{text}");
+            assert!(matches!(read("rows.csv", text), Err(Error::NoRows { .. })), "{text}");
         }
         let nowhere = read_rows(Path::new("/no/where.json"), &ReadOptions::default());
         assert!(matches!(nowhere, Err(Error::Read { .. })));

@@ -9,7 +9,7 @@ use crate::fields::{Fields, name_list, names};
 use crate::instruction::{FORMAT_HINT, Instruction};
 use crate::origin::RecordOrigin;
 use crate::records::{list_records, records};
-use crate::rows::{ReadOptions, Rows};
+use crate::rows::{ReadOptions, LoadedRows};
 
 use super::shape::{Shape, describe_unknown_record};
 use super::table::{self, Table};
@@ -19,7 +19,7 @@ use super::{captions, conversation, flat};
 pub(super) struct Reader<'a> {
     pub path: &'a Path,
     pub options: &'a ReadOptions<'a>,
-    pub found: Rows,
+    pub found: LoadedRows,
 }
 
 impl Reader<'_> {
@@ -58,7 +58,7 @@ impl Reader<'_> {
         Err(Error::UnknownFormat {
             path: self.path.into(),
             reason: format!("one JSON object with {}: {count} of rows", names(&values)),
-            mend: Some("rows are a JSON list of objects, or one object a line"),
+            hint: Some("rows are a JSON list of objects, or one object a line"),
         })
     }
 
@@ -66,7 +66,7 @@ impl Reader<'_> {
         let unknown = |reason: String, mend: Option<&'static str>| Error::UnknownFormat {
             path: self.path.into(),
             reason,
-            mend,
+            hint: mend,
         };
         let is_row = |names: &[&str]| {
             let values = names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();

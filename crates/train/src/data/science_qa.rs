@@ -86,7 +86,7 @@ impl ScienceQa {
         let list = self.folder.join(SPLITS_FILE);
         let Some(pids) = self.splits.get(split) else {
             let present = self.splits.keys().cloned().collect();
-            return Err(Error::UnknownSplit { path: list, asked: split.into(), present });
+            return Err(Error::UnknownSplit { path: list, requested: split.into(), available: present });
         };
         let place = format!("split {split}");
         let listed = RecordOrigin { path: &list, place, form: FORMAT_HINT, images: None };
@@ -115,9 +115,9 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = read_text(path)?;
     serde_json::from_str(&text).map_err(|error| Error::Record {
         path: path.into(),
-        place: format!("line {}", error.line()),
+        location: format!("line {}", error.line()),
         reason: format!("not of ScienceQA's form: {error}"),
-        form: FORMAT_HINT,
+        format_hint: FORMAT_HINT,
     })
 }
 

@@ -73,9 +73,9 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
         let line = bytes[..at].split(|&byte| byte == b'\n').count();
         Error::Record {
             path: path.into(),
-            place: format!("line {line}"),
+            location: format!("line {line}"),
             reason: format!("not UTF-8: there is a byte 0x{:02x}", bytes[at]),
-            form: "save the file as UTF-8; it may be in an older encoding, such as Latin-1",
+            format_hint: "save the file as UTF-8; it may be in an older encoding, such as Latin-1",
         }
     })
 }

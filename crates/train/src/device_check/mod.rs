@@ -22,7 +22,7 @@ use parts::PARTS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckLevel {
     /// Products, and one training step that uses most of the rest: a second or two on a slow device.
-    Short,
+    Quick,
     /// Every part: about ten seconds on a slow device.
     Full,
 }
@@ -38,7 +38,8 @@ pub struct CheckResult {
     /// is no number.
     pub difference: f64,
     /// What may differ by rounding.
-    pub allowed: f64,
+    #[serde(rename = "allowed")]
+    pub tolerance: f64,
     /// What to think of it.
     pub verdict: Verdict,
 }
@@ -46,8 +47,8 @@ pub struct CheckResult {
 impl CheckResult {
     /// What differs, by how much, and what may: `attention (one more, padded) differs by 3.1e-1
     /// (allowed 2.0e-4)`.
-    pub fn tell(&self) -> String {
-        let Self { part, worst, difference, allowed, .. } = self;
+    pub fn describe(&self) -> String {
+        let Self { part, worst, difference, tolerance: allowed, .. } = self;
         format!("{part} ({worst}) differs by {difference:.1e} (allowed {allowed:.1e})")
     }
 }
@@ -59,20 +60,20 @@ pub enum Verdict {
     Ok,
     /// As products round on tensor cores, which keep 11 bits of their factors: nothing to worry
     /// about while training, visible beside other programs.
-    Rounded,
+    ReducedPrecision,
     /// Not explained by rounding.
     Wrong,
     /// A known mistake that nothing here depends on; the text says which.
-    Known(&'static str),
+    KnownIssue(&'static str),
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ok => "ok",
-            Self::Rounded => "ok, with products rounded to 11 bits",
+            Self::ReducedPrecision => "ok, with products rounded to 11 bits",
             Self::Wrong => "WRONG",
-            Self::Known(what) => return write!(f, "note: {what}"),
+            Self::KnownIssue(what) => return write!(f, "note: {what}"),
         })
     }
 }
@@ -85,16 +86,16 @@ impl Serialize for Verdict {
 
 /// All findings about one device.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Report {
+pub struct DeviceCheckReport {
     /// In the order in which they were made.
-    pub findings: Vec<CheckResult>,
+    pub results: Vec<CheckResult>,
 }
 
-impl Report {
+impl DeviceCheckReport {
     /// The worst of the parts that are wrong.
-    pub fn wrong(&self) -> Option<&CheckResult> {
-        let wrong = self.findings.iter().filter(|finding| finding.verdict == Verdict::Wrong);
-        wrong.max_by(|a, b| (a.difference / a.allowed).total_cmp(&(b.difference / b.allowed)))
+    pub fn worst_failure(&self) -> Option<&CheckResult> {
+        let wrong = self.results.iter().filter(|finding| finding.verdict == Verdict::Wrong);
+        wrong.max_by(|a, b| (a.difference / a.tolerance).total_cmp(&(b.difference / b.tolerance)))
     }
 }
 
@@ -121,12 +122,12 @@ pub fn check_device(
     reference: &Device,
     depth: CheckLevel,
     progress: &mut dyn FnMut(&CheckResult),
-) -> error::Result<Report> {
-    let mut report = Report::default();
+) -> error::Result<DeviceCheckReport> {
+    let mut report = DeviceCheckReport::default();
     for part in PARTS.iter().filter(|part| part.short || depth == CheckLevel::Full) {
         let finding = part.compare(&(part.results)(device)?, &(part.results)(reference)?);
         progress(&finding);
-        report.findings.push(finding);
+        report.results.push(finding);
     }
     Ok(report)
 }
@@ -139,8 +140,8 @@ mod tests {
     fn every_device_of_the_tests_computes_rightly() {
         for device in testing::devices() {
             let report = check_device(&device, &testing::flex(), CheckLevel::Full, &mut |_| {}).unwrap();
-            assert_eq!(report.findings.len(), PARTS.len());
-            assert_eq!(report.wrong(), None, "{report:?}");
+            assert_eq!(report.results.len(), PARTS.len());
+            assert_eq!(report.worst_failure(), None, "{report:?}");
         }
     }
 
@@ -148,11 +149,11 @@ mod tests {
     fn the_short_form_has_a_training_step() {
         let flex = testing::flex();
         let mut heard = Vec::new();
-        let report = check_device(&flex, &flex, CheckLevel::Short, &mut |finding| {
+        let report = check_device(&flex, &flex, CheckLevel::Quick, &mut |finding| {
             heard.push(finding.part);
         });
         assert_eq!(heard, ["product", "softmax", "training step"]);
-        assert_eq!(report.unwrap().wrong(), None);
+        assert_eq!(report.unwrap().worst_failure(), None);
     }
 
     #[test]
@@ -171,7 +172,7 @@ mod tests {
                 let finding = part.compare(&found, &expected);
                 assert_eq!(finding.worst, expected[wrong].what);
                 match part.known {
-                    Some(known) => assert_eq!(finding.verdict, Verdict::Known(known)),
+                    Some(known) => assert_eq!(finding.verdict, Verdict::KnownIssue(known)),
                     None => assert_eq!(finding.verdict, Verdict::Wrong, "{finding:?}"),
                 }
                 found[wrong].values[0] = f32::NAN;
@@ -186,14 +187,14 @@ mod tests {
             part,
             worst: String::new(),
             difference,
-            allowed: 1e-4,
+            tolerance: 1e-4,
             verdict,
         };
         let findings = vec![
             finding("a", 0.1, Verdict::Wrong),
             finding("b", f64::INFINITY, Verdict::Wrong),
-            finding("c", f64::INFINITY, Verdict::Known("it is")),
+            finding("c", f64::INFINITY, Verdict::KnownIssue("it is")),
         ];
-        assert_eq!(Report { findings }.wrong().unwrap().part, "b");
+        assert_eq!(DeviceCheckReport { results: findings }.worst_failure().unwrap().part, "b");
     }
 }

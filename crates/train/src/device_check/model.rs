@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use adaption_prompt::{
-    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Init, Layers, Projection,
+    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, PromptInit, AdaptedLayers, PromptProjection,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use llama::weights::{self, TensorSource, TensorSpec};
@@ -16,7 +16,7 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::example::Example;
 use crate::loss::label_loss;
-use crate::optimizer::{ModuleGradients, Optimizer, OptimizerConfig};
+use crate::optimizer::{ModuleGradients, ParameterOptimizer, OptimizerConfig};
 use crate::params::{self, Visit};
 
 /// Three rows of text.
@@ -105,12 +105,12 @@ fn adapted_step(llama: &Llama) -> Result<Vec<Numbers>> {
     let device = llama.device();
     let prompts = AdaptionPromptConfig {
         adapter_len: 5,
-        layers: Layers::Last(2),
+        layers: AdaptedLayers::Last(2),
         gate: Gate::PerHead,
-        activation: Activation::Tanh,
+        activation: GateActivation::Tanh,
         factor: true,
-        init: Init { gate: 0.3, gate_std: 0.1, ..Init::default() },
-        projection: Projection::Adapted,
+        init: PromptInit { gate: 0.3, gate_std: 0.1, ..PromptInit::default() },
+        projection: PromptProjection::Adapted,
     };
     let adapter = AdapterConfig::from(prompts).init(llama, 1, &device.autodiff())?;
     let examples = [(9, 3), (6, 2), (4, 1)].iter().zip(TEXT).map(|(&(len, labels_from), row)| {
@@ -121,8 +121,8 @@ fn adapted_step(llama: &Llama) -> Result<Vec<Numbers>> {
 
     let loss = label_loss(llama, &adapter.prepare(llama), &batch)? / batch.n_labels() as f64;
     let mut results = vec![Numbers::of("loss", loss.clone().inner())?];
-    let gradients = ModuleGradients::take(&adapter, loss.backward());
-    for (name, gradient) in gradients.by_name() {
+    let gradients = ModuleGradients::from_grads(&adapter, loss.backward());
+    for (name, gradient) in gradients.iter_named() {
         if let Some(gradient) = gradient {
             results.push(Numbers::of(format!("gradient of {name}"), gradient.clone())?);
         }
@@ -132,7 +132,7 @@ fn adapted_step(llama: &Llama) -> Result<Vec<Numbers>> {
     let config = OptimizerConfig { epsilon: 0.1, ..OptimizerConfig::default() };
     let norm = gradients.norm();
     let before = values(&adapter)?;
-    let adapter = Optimizer::new(&config).step(adapter, gradients, &norm, RATE);
+    let adapter = ParameterOptimizer::new(&config).step(adapter, gradients, &norm, RATE);
     let after = values(&adapter)?;
     results.extend(before.into_iter().zip(after).map(|(before, after)| {
         let change = after.values.iter().zip(&before.values).map(|(after, before)| after - before);
@@ -186,10 +186,10 @@ mod tests {
         let (exact, rounded) = (exact.unwrap(), rounded.unwrap());
         let finding =
             part("attention").compare(&answers(&rounded).unwrap(), &answers(&exact).unwrap());
-        assert_eq!(finding.verdict, Verdict::Rounded, "{finding:?}");
+        assert_eq!(finding.verdict, Verdict::ReducedPrecision, "{finding:?}");
         let steps = (adapted_step(&rounded).unwrap(), adapted_step(&exact).unwrap());
         let finding = part("training step").compare(&steps.0, &steps.1);
-        assert_eq!(finding.verdict, Verdict::Rounded, "{finding:?}");
+        assert_eq!(finding.verdict, Verdict::ReducedPrecision, "{finding:?}");
     }
 
     #[test]

@@ -120,12 +120,12 @@ impl Part {
         let verdict = if difference <= self.allowed {
             Verdict::Ok
         } else if let Some(known) = self.known {
-            Verdict::Known(known)
+            Verdict::KnownIssue(known)
         } else if difference <= self.rounded {
-            Verdict::Rounded
+            Verdict::ReducedPrecision
         } else {
             Verdict::Wrong
         };
-        CheckResult { part: self.name, worst, difference, allowed: self.allowed, verdict }
+        CheckResult { part: self.name, worst, difference, tolerance: self.allowed, verdict }
     }
 }

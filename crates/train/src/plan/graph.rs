@@ -213,15 +213,15 @@ impl Learning<'_> {
 
 #[cfg(test)]
 mod tests {
-    use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers, V2Config};
+    use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers, V2Config};
     use llama::Precision;
 
     use super::*;
-    use crate::learner::Method;
-    use crate::plan::request::Request;
-    use crate::plan::{DeviceTraits, Purpose};
+    use crate::learner::FineTuningMethod;
+    use crate::plan::request::Workload;
+    use crate::plan::{DeviceTraits, WorkloadKind};
 
-    fn request(adapter: impl Into<AdapterConfig>) -> Request {
+    fn request(adapter: impl Into<AdapterConfig>) -> Workload {
         let config = LlamaConfig {
             n_layers: 3,
             n_heads: 4,
@@ -232,13 +232,13 @@ mod tests {
             vocab_size: 128,
             ..LlamaConfig::default()
         };
-        Request {
+        Workload {
             config,
             precision: Precision::F32,
-            method: Method::from(adapter.into()),
-            purpose: Purpose::Train { labels: 1, recompute: false },
-            batch: 2,
-            seq: 16,
+            method: FineTuningMethod::from(adapter.into()),
+            kind: WorkloadKind::Train { labels: 1, activation_checkpointing: false },
+            batch_size: 2,
+            seq_len: 16,
             device: DeviceTraits::composed(None),
         }
     }
@@ -246,9 +246,9 @@ mod tests {
     #[test]
     fn only_the_first_adapted_layer_keeps_no_scores() {
         let request =
-            request(AdaptionPromptConfig { layers: Layers::Last(2), ..Default::default() });
+            request(AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() });
         let learning = Learning::new(&request);
-        let widths = PassDims::new(&request.config, request.batch, request.seq);
+        let widths = PassDims::new(&request.config, request.batch_size, request.seq_len);
         assert_eq!(learning.first_layer(), 1);
         let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
         // Query, gated heads, and the softmax over 10 prompt tokens.
@@ -260,10 +260,10 @@ mod tests {
 
     #[test]
     fn fused_layers_keep_no_scores_and_half_of_swiglu() {
-        let own = AdaptionPromptConfig { layers: Layers::Last(2), ..Default::default() };
-        let request = Request { device: DeviceTraits::fused(), ..request(own) };
+        let own = AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() };
+        let request = Workload { device: DeviceTraits::fused(), ..request(own) };
         let learning = Learning::new(&request);
-        let widths = PassDims::new(&request.config, request.batch, request.seq);
+        let widths = PassDims::new(&request.config, request.batch_size, request.seq_len);
         let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
         // Query, key, value, heads, sums; and the prompt's keys and values.
         let attention = 32.0 * (32.0 + 2.0 * 16.0 + 32.0 + 4.0) + 2.0 * 10.0 * 16.0;

@@ -1,16 +1,16 @@
 //! What learns in each layer of a request.
 
-use adaption_prompt::{LoraConfig, Scale, V2Config};
-use kernels::cpu::simd::Level;
-use llama::{LinearName, LlamaConfig, Precision, Sizes};
+use adaption_prompt::{LoraConfig, V2Scale, V2Config};
+use kernels::cpu::simd::SimdLevel;
+use llama::{LinearName, LlamaConfig, Precision, ModelShape};
 
-use super::request::Request;
-use crate::learner::Method;
+use super::request::Workload;
+use crate::learner::FineTuningMethod;
 
 /// What learns in a layer, and what the graph therefore keeps.
 pub(super) struct Learning<'a> {
     pub config: &'a LlamaConfig,
-    sizes: Sizes,
+    sizes: ModelShape,
     pub prompt_layers: Vec<usize>,
     pub adapter_len: f64,
     pub v2: Option<&'a V2Config>,
@@ -23,12 +23,12 @@ pub(super) struct Learning<'a> {
 
 impl<'a> Learning<'a> {
     /// For a request whose method was checked.
-    pub fn new(request: &'a Request) -> Self {
+    pub fn new(request: &'a Workload) -> Self {
         let config = &request.config;
         let n_layers = config.n_layers;
         let (prompts, v2, lora) = match &request.method {
-            Method::Adapter(own) => (own.prompts.as_ref(), own.v2.as_ref(), own.lora.as_ref()),
-            Method::Full => (None, None, None),
+            FineTuningMethod::Adapter(own) => (own.prompts.as_ref(), own.v2.as_ref(), own.lora.as_ref()),
+            FineTuningMethod::Full => (None, None, None),
         };
         let lora_layers = |lora: &LoraConfig| match &lora.layers {
             Some(layers) => layers.indices(n_layers).unwrap_or_default(),
@@ -42,7 +42,7 @@ impl<'a> Learning<'a> {
             adapter_len: prompts.map_or(0.0, |own| own.adapter_len as f64),
             v2,
             lora: lora.map(|own| (own, lora_layers(own))),
-            full: request.method == Method::Full,
+            full: request.method == FineTuningMethod::Full,
             fused: request.device.fused,
             precision: request.precision,
         }
@@ -50,7 +50,7 @@ impl<'a> Learning<'a> {
 
     /// Whether products round what goes in to bf16, on this processor.
     pub fn rounds(&self) -> bool {
-        self.fused && self.precision == Precision::BF16 && Level::best().rounds_inputs_to_bf16()
+        self.fused && self.precision == Precision::BF16 && SimdLevel::best().rounds_inputs_to_bf16()
     }
 
     /// Whether a backward pass finds weights unpacked.
@@ -74,7 +74,7 @@ impl<'a> Learning<'a> {
     /// Whether anything learns in a linear layer.
     pub fn linear(&self, layer: usize, name: LinearName) -> bool {
         let v2 = self.v2.is_some_and(|v2| v2.linears.contains(&name));
-        self.sizes.has(layer, name) && (self.full || v2 || self.lora_at(layer, name).is_some())
+        self.sizes.has_linear(layer, name) && (self.full || v2 || self.lora_at(layer, name).is_some())
     }
 
     /// Whether head and loss are one operation.
@@ -91,16 +91,16 @@ impl<'a> Learning<'a> {
     /// too.
     pub fn linears(&self, layer: usize, names: &[LinearName], tracked: bool, rows: f64) -> f64 {
         let mut kept = 0.0;
-        for &name in names.iter().filter(|name| self.sizes.has(layer, **name)) {
+        for &name in names.iter().filter(|name| self.sizes.has_linear(layer, **name)) {
             let [d_out, d_in] = self.sizes.linear_shape(name).map(|size| size as f64);
             let v2 = self.v2.filter(|v2| v2.linears.contains(&name));
-            if v2.is_some_and(|v2| v2.scale == Scale::Output) {
+            if v2.is_some_and(|v2| v2.scale == V2Scale::Output) {
                 kept += rows * d_out;
             }
             if let Some(lora) = self.lora_at(layer, name) {
                 kept += rows * lora.rank as f64;
             }
-            let input_learns = tracked || v2.is_some_and(|v2| v2.scale == Scale::Input);
+            let input_learns = tracked || v2.is_some_and(|v2| v2.scale == V2Scale::Input);
             if self.unpacks() && input_learns {
                 kept += d_in * d_out;
             }
@@ -112,10 +112,10 @@ impl<'a> Learning<'a> {
     pub fn input(&self, layer: usize, names: &[LinearName]) -> f64 {
         let keeps = |name: LinearName| {
             let v2 = self.v2.filter(|v2| v2.linears.contains(&name));
-            let scaled = v2.is_some_and(|v2| v2.scale == Scale::Input);
+            let scaled = v2.is_some_and(|v2| v2.scale == V2Scale::Input);
             self.full || scaled || self.lora_at(layer, name).is_some()
         };
-        let here = names.iter().filter(|name| self.sizes.has(layer, **name));
+        let here = names.iter().filter(|name| self.sizes.has_linear(layer, **name));
         let kept = here.copied().find(|name| keeps(*name));
         kept.map_or(0.0, |name| self.sizes.linear_shape(name)[1] as f64)
     }

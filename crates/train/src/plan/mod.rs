@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use crate::error::Result;
 
-pub use request::{DeviceTraits, Purpose, Request};
-pub use savings::{Change, Saving, savings};
+pub use request::{DeviceTraits, WorkloadKind, Workload};
+pub use savings::{SettingChange, MemorySaving, memory_savings};
 
 use moments::{generation, training};
 
@@ -74,21 +74,21 @@ impl MemoryPlan {
     ///
     /// # Errors
     /// As [`Request::validate`].
-    pub fn new(request: &Request) -> Result<Self> {
+    pub fn new(request: &Workload) -> Result<Self> {
         request.validate()?;
-        Ok(match request.purpose {
-            Purpose::Train { labels, .. } => training(request, labels),
-            Purpose::Generate { new_tokens } => generation(request, new_tokens),
+        Ok(match request.kind {
+            WorkloadKind::Train { labels, .. } => training(request, labels),
+            WorkloadKind::Generate { max_new_tokens: new_tokens } => generation(request, new_tokens),
         })
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.rows().iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
+        self.components().iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 
     /// Its parts with their names.
-    pub fn rows(&self) -> [(&'static str, u64); 7] {
+    pub fn components(&self) -> [(&'static str, u64); 7] {
         [
             ("weights", self.weights),
             ("adapter", self.adapter),

@@ -29,12 +29,12 @@
 //! | feed-forward, back | gradients of residual, product, gate and up: `t (d + 3 f)` |
 //! | attention, back | feed-forward's graph is gone; gradients of residual, heads, query, key and value: `t (d + 2 q + 2 kv)` |
 
-use llama::{LinearName, Precision, Sizes};
+use llama::{LinearName, Precision, ModelShape};
 
 use super::MemoryPlan;
 use super::graph::{LayerActivations, PassDims};
 use super::learning::Learning;
-use super::request::Request;
+use super::request::Workload;
 use super::weights::{F32, base, learned};
 use super::workspace;
 
@@ -49,14 +49,14 @@ const SCORES_AND_MASK: f64 = 1.25;
 const CACHE: usize = 16;
 
 struct Moments<'a> {
-    request: &'a Request,
+    request: &'a Workload,
     learning: Learning<'a>,
     widths: PassDims,
-    sizes: Sizes,
+    sizes: ModelShape,
 }
 
 /// The plan of a step.
-pub(super) fn training(request: &Request, labels: usize) -> MemoryPlan {
+pub(super) fn training(request: &Workload, labels: usize) -> MemoryPlan {
     let moments = Moments::new(request);
     let PassDims { batch, .. } = moments.widths;
     let labels = labels as f64 * batch;
@@ -80,13 +80,13 @@ pub(super) fn training(request: &Request, labels: usize) -> MemoryPlan {
 }
 
 /// The plan of an answer.
-pub(super) fn generation(request: &Request, new_tokens: usize) -> MemoryPlan {
+pub(super) fn generation(request: &Workload, new_tokens: usize) -> MemoryPlan {
     let moments = Moments::new(request);
     let PassDims { batch, seq, kv, vocab, d, .. } = moments.widths;
     let layers = request.config.n_layers as f64;
-    let new_tokens = new_tokens.min(request.config.max_positions - request.seq);
+    let new_tokens = new_tokens.min(request.config.max_positions - request.seq_len);
     // The last token is never read again.
-    let slots = request.seq + new_tokens.saturating_sub(1);
+    let slots = request.seq_len + new_tokens.saturating_sub(1);
     let fused = request.device.fused;
     let slots = batch * if fused { slots.next_multiple_of(CACHE) } else { slots } as f64;
     let prompts = moments.learning.prompt_layers.len() as f64 * moments.learning.adapter_len;
@@ -110,11 +110,11 @@ pub(super) fn generation(request: &Request, new_tokens: usize) -> MemoryPlan {
 }
 
 impl<'a> Moments<'a> {
-    fn new(request: &'a Request) -> Self {
+    fn new(request: &'a Workload) -> Self {
         Self {
             request,
             learning: Learning::new(request),
-            widths: PassDims::new(&request.config, request.batch, request.seq),
+            widths: PassDims::new(&request.config, request.batch_size, request.seq_len),
             sizes: (&request.config).into(),
         }
     }

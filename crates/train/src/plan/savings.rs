@@ -1,20 +1,20 @@
 //! a plan that does not fit ─► what to change, each change planned again
 
-use adaption_prompt::{AdapterConfig, Layers};
+use adaption_prompt::{AdapterConfig, AdaptedLayers};
 use llama::Precision;
 
-use super::{MemoryPlan, Purpose, Request};
-use crate::learner::Method;
+use super::{MemoryPlan, WorkloadKind, Workload};
+use crate::learner::FineTuningMethod;
 
 /// A change to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum SettingChange {
     /// Compute the layers twice and keep one layer's intermediate results at a time.
-    Recompute,
+    ActivationCheckpointing,
     /// Rows of a batch.
-    Batch(usize),
+    BatchSize(usize),
     /// Tokens of a row.
-    Seq(usize),
+    SeqLen(usize),
     /// Adapted layers, counted from the last.
     AdaptedLayers(usize),
     /// What the base's matrices are kept in.
@@ -23,76 +23,76 @@ pub enum Change {
 
 /// One change to a request, and what it brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Saving {
+pub struct MemorySaving {
     /// What to change.
-    pub change: Change,
+    pub change: SettingChange,
     /// Bytes that it would take then.
     pub total: u64,
     /// Bytes that it saves.
-    pub saves: u64,
+    pub bytes_saved: u64,
     /// Whether that is enough by itself; always so where the room is not known.
     pub fits: bool,
 }
 
 /// Single changes that save memory: those that are enough first, the mildest before others. A size is
 /// the largest that fits in `room` bytes; without a room, or where none fits, half of it.
-pub fn savings(request: &Request, room: Option<u64>) -> Vec<Saving> {
+pub fn memory_savings(request: &Workload, room: Option<u64>) -> Vec<MemorySaving> {
     let Ok(now) = MemoryPlan::new(request).map(|plan| plan.total()) else { return Vec::new() };
-    let total = |request: &Request| MemoryPlan::new(request).ok().map(|plan| plan.total());
+    let total = |request: &Workload| MemoryPlan::new(request).ok().map(|plan| plan.total());
     let fits = |total: u64| room.is_none_or(|room| total <= room);
     let mut found = Vec::new();
-    let mut offer = |change: Change, changed: &Request| {
+    let mut offer = |change: SettingChange, changed: &Workload| {
         if let Some(total) = total(changed).filter(|total| *total < now) {
-            found.push(Saving { change, total, saves: now - total, fits: fits(total) });
+            found.push(MemorySaving { change, total, bytes_saved: now - total, fits: fits(total) });
         }
     };
 
-    if let Purpose::Train { labels, recompute: false } = request.purpose {
-        let purpose = Purpose::Train { labels, recompute: true };
-        offer(Change::Recompute, &Request { purpose, ..request.clone() });
+    if let WorkloadKind::Train { labels, activation_checkpointing: false } = request.kind {
+        let purpose = WorkloadKind::Train { labels, activation_checkpointing: true };
+        offer(SettingChange::ActivationCheckpointing, &Workload { kind: purpose, ..request.clone() });
     }
-    let size = |now: usize, with: &dyn Fn(usize) -> Request| {
+    let size = |now: usize, with: &dyn Fn(usize) -> Workload| {
         let enough = |size: usize| room.is_some() && total(&with(size)).is_some_and(fits);
         (now > 1).then(|| largest(now - 1, &enough).unwrap_or(now / 2))
     };
-    let batch = |batch| Request { batch, ..request.clone() };
-    if let Some(own) = size(request.batch, &batch) {
-        offer(Change::Batch(own), &batch(own));
+    let batch = |batch| Workload { batch_size: batch, ..request.clone() };
+    if let Some(own) = size(request.batch_size, &batch) {
+        offer(SettingChange::BatchSize(own), &batch(own));
     }
-    let seq = |seq| Request { seq, purpose: shortened(request.purpose, seq), ..request.clone() };
-    if let Some(own) = size(request.seq, &seq) {
-        offer(Change::Seq(own), &seq(own));
+    let seq = |seq| Workload { seq_len: seq, kind: shortened(request.kind, seq), ..request.clone() };
+    if let Some(own) = size(request.seq_len, &seq) {
+        offer(SettingChange::SeqLen(own), &seq(own));
     }
-    if let Method::Adapter(adapter) = &request.method
-        && let (Purpose::Train { .. }, Some(prompts), None, None) =
-            (request.purpose, &adapter.prompts, &adapter.v2, &adapter.lora)
+    if let FineTuningMethod::Adapter(adapter) = &request.method
+        && let (WorkloadKind::Train { .. }, Some(prompts), None, None) =
+            (request.kind, &adapter.prompts, &adapter.v2, &adapter.lora)
     {
         let layers = |count| {
             let prompts = adaption_prompt::AdaptionPromptConfig {
-                layers: Layers::Last(count),
+                layers: AdaptedLayers::Last(count),
                 ..prompts.clone()
             };
-            Request { method: AdapterConfig::from(prompts).into(), ..request.clone() }
+            Workload { method: AdapterConfig::from(prompts).into(), ..request.clone() }
         };
         if let Some(own) = size(prompts.layers.count(), &layers) {
-            offer(Change::AdaptedLayers(own), &layers(own));
+            offer(SettingChange::AdaptedLayers(own), &layers(own));
         }
     }
     let quantised = [Precision::Bits8, Precision::Bits4];
     for precision in request.device.half.into_iter().chain(quantised) {
-        offer(Change::Precision(precision), &Request { precision, ..request.clone() });
+        offer(SettingChange::Precision(precision), &Workload { precision, ..request.clone() });
     }
     found.sort_by_key(|saving| !saving.fits);
     found
 }
 
 /// The same purpose with rows of another length.
-fn shortened(purpose: Purpose, seq: usize) -> Purpose {
+fn shortened(purpose: WorkloadKind, seq: usize) -> WorkloadKind {
     match purpose {
-        Purpose::Train { labels, recompute } => {
-            Purpose::Train { labels: labels.min(seq.saturating_sub(1)), recompute }
+        WorkloadKind::Train { labels, activation_checkpointing: recompute } => {
+            WorkloadKind::Train { labels: labels.min(seq.saturating_sub(1)), activation_checkpointing: recompute }
         }
-        Purpose::Generate { .. } => purpose,
+        WorkloadKind::Generate { .. } => purpose,
     }
 }
 

@@ -1,12 +1,12 @@
 //! sizes ─► bytes of the base and of what learns
 
-use adaption_prompt::{AdapterConfig, Scale};
+use adaption_prompt::{AdapterConfig, V2Scale};
 use llama::weights::expected_tensors;
-use llama::{LinearName, NormKind, Precision, Sizes};
+use llama::{LinearName, NormKind, Precision, ModelShape};
 
 use super::learning::Learning;
-use super::request::Request;
-use crate::learner::Method;
+use super::request::Workload;
+use crate::learner::FineTuningMethod;
 
 /// Bytes of a number that learns, and of everything between the products.
 pub(super) const F32: f64 = 4.0;
@@ -16,7 +16,7 @@ const PANEL: usize = 16;
 
 /// Bytes of the model in its precision. Vectors stay f32; of a matrix in blocks each block has a scale
 /// and a minimum in f16, and one whose rows are no whole blocks stays f32.
-pub(super) fn base(request: &Request) -> f64 {
+pub(super) fn base(request: &Workload) -> f64 {
     let bytes =
         expected_tensors(&request.config).into_iter().map(|tensor| match tensor.shape[..] {
             [rows, columns] => {
@@ -40,28 +40,28 @@ fn of_a_weight(columns: usize, precision: Precision) -> f64 {
 }
 
 /// Numbers that learn.
-pub(super) fn learned(request: &Request) -> f64 {
+pub(super) fn learned(request: &Workload) -> f64 {
     match &request.method {
-        Method::Full => request.config.n_parameters() as f64,
-        Method::Adapter(adapter) => adapter_numbers(adapter, request),
+        FineTuningMethod::Full => request.config.n_parameters() as f64,
+        FineTuningMethod::Adapter(adapter) => adapter_numbers(adapter, request),
     }
 }
 
-fn adapter_numbers(adapter: &AdapterConfig, request: &Request) -> f64 {
+fn adapter_numbers(adapter: &AdapterConfig, request: &Workload) -> f64 {
     let config = &request.config;
     let learning = Learning::new(request);
-    let sizes = Sizes::from(config);
+    let sizes = ModelShape::from(config);
     let d = config.d_model as f64;
     let mut numbers = 0.0;
     if let Some(prompts) = &adapter.prompts {
-        let gates = prompts.gates(config.n_heads) as f64 + f64::from(u8::from(prompts.factor));
+        let gates = prompts.gates_per_layer(config.n_heads) as f64 + f64::from(u8::from(prompts.factor));
         let each = prompts.adapter_len as f64 * d + gates;
         numbers += learning.prompt_layers.len() as f64 * each;
     }
     let linears = |names: &[LinearName], numbers: &dyn Fn(f64, f64) -> f64| {
         let places = (0..=config.n_layers).flat_map(|layer| names.iter().map(move |n| (layer, *n)));
         let here =
-            places.filter(|&(layer, name)| sizes.has(layer, name) && learning.linear(layer, name));
+            places.filter(|&(layer, name)| sizes.has_linear(layer, name) && learning.linear(layer, name));
         here.map(|(_, name)| {
             let [d_out, d_in] = sizes.linear_shape(name).map(|size| size as f64);
             numbers(d_out, d_in)
@@ -71,9 +71,9 @@ fn adapter_numbers(adapter: &AdapterConfig, request: &Request) -> f64 {
     if let Some(v2) = &adapter.v2 {
         numbers += linears(&v2.linears, &|d_out, d_in| {
             let scale = match v2.scale {
-                Scale::None => 0.0,
-                Scale::Output => d_out,
-                Scale::Input => d_in,
+                V2Scale::None => 0.0,
+                V2Scale::Output => d_out,
+                V2Scale::Input => d_in,
             };
             scale + if v2.bias { d_out } else { 0.0 }
         });

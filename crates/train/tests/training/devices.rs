@@ -4,11 +4,11 @@
 
 use std::path::Path;
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers, LoraConfig, V2Config};
+use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers, LoraConfig, V2Config};
 use burn::tensor::Device;
 use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back_count};
 use train::{
-    Example, Instruction, Learner, Method, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer, generate_responses,
+    Example, Instruction, TrainableWeights, FineTuningMethod, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer, generate_responses,
     evaluate_loss,
 };
 
@@ -23,43 +23,43 @@ fn built_in(device: &Device) -> (Llama, Tokenizer) {
 }
 
 fn prompts(llama: &Llama) -> AdaptionPromptConfig {
-    let layers = Layers::Last(llama.config().n_layers - 1);
+    let layers = AdaptedLayers::Last(llama.config().n_layers - 1);
     AdaptionPromptConfig { layers, ..Default::default() }
 }
 
 fn trainer<'a>(
     llama: &'a Llama,
-    method: &Method,
+    method: &FineTuningMethod,
     examples: Vec<Example>,
     order: ExampleSampler,
     total: usize,
 ) -> Trainer<'a> {
     // The rate at which the built-in model learns by default.
-    let schedule = LearningRateSchedule { peak: 0.03, warmup: 3, total };
+    let schedule = LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 3, total_steps: total };
     let learner = method.init(llama, order.seed).unwrap();
     Trainer::new(llama, learner, examples, order, schedule, &OptimizerConfig::default())
 }
 
 /// Twenty steps as `llama-adapter train` makes them: the losses, and what was learned.
-fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, Learner) {
+fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, TrainableWeights) {
     let rows = Instruction::read(&asset("instructions/train.jsonl")).unwrap();
     let (examples, _fitted) = Example::encode_all(&rows, tokenizer, 256).unwrap();
     let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 8, accumulate: 1, seed: 0, shuffle: true };
+        ExampleSampler { n_examples: examples.len(), batch_size: 8, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
     let mut trainer = trainer(llama, &prompts(llama).into(), examples, order, 20);
     while !trainer.is_done() {
         trainer.step().unwrap();
     }
     let losses = trainer.reports().unwrap().iter().map(|report| report.loss).collect();
-    (losses, trainer.learner())
+    (losses, trainer.trainable())
 }
 
 /// What the adapter in a folder answers to the first held-out rows.
 fn answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
     let rows = Instruction::read(&asset("instructions/test.jsonl")).unwrap();
     let method = prompts(llama).into();
-    let learner = Learner::load(folder, &method, llama).unwrap();
-    learner.with(llama, None, |llama, adapter| {
+    let learner = TrainableWeights::load(folder, &method, llama).unwrap();
+    learner.with_adapter(llama, None, |llama, adapter| {
         generate_responses(llama, adapter, tokenizer, &rows[..12], 6, &mut |_| {}).unwrap()
     })
 }
@@ -103,7 +103,7 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
     let rows = rows.collect::<Vec<_>>();
     for device in testing::devices() {
         let (llama, _tokenizer) = built_in(&device);
-        let methods: [(&str, Method, bool); 4] = [
+        let methods: [(&str, FineTuningMethod, bool); 4] = [
             ("prompts", prompts(&llama).into(), false),
             ("prompts, layers computed twice", prompts(&llama).into(), true),
             ("v2", AdapterConfig::from(V2Config::paper()).into(), false),
@@ -113,7 +113,7 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
             let order = ExampleSampler {
                 n_examples: rows.len(),
                 batch_size: 2,
-                accumulate: 2,
+                gradient_accumulation_steps: 2,
                 seed: 0,
                 shuffle: true,
             };

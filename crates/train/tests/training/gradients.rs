@@ -5,7 +5,7 @@ use llama::{Linear, LinearName, Llama, Precision, Weight};
 use testing::{Golden, count_params_with_gradient};
 use train::{ModuleGradients, label_loss, checkpointed_adapter_backward};
 
-use crate::tiny::{CASES, open_adapter, open_base, open_base_in, shape};
+use crate::tiny::{CASES, open_adapter, open_base, open_base_in, golden_prompt_config};
 use crate::{golden_batch, mean_loss};
 
 /// Notes for each layer whether its query already belongs to a graph.
@@ -35,7 +35,7 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
     for device in testing::devices() {
         let llama = open_base("llama-gqa-tied", &device);
         let golden = Golden::open("llama-gqa-tied/golden.safetensors");
-        let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
+        let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device.clone().autodiff());
         let batch = golden_batch(&golden);
 
         let watched = Watched(adapter.prepare(&llama), std::cell::RefCell::default());
@@ -51,8 +51,8 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
 
 /// Checks that the gradients of two ways agree, and are not nothing.
 fn assert_same(case: &str, found: &ModuleGradients, expected: &ModuleGradients) {
-    assert_eq!(found.by_name().count(), expected.by_name().count(), "{case}");
-    for ((name, found), (_, expected)) in found.by_name().zip(expected.by_name()) {
+    assert_eq!(found.iter_named().count(), expected.iter_named().count(), "{case}");
+    for ((name, found), (_, expected)) in found.iter_named().zip(expected.iter_named()) {
         let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
         testing::assert_close_relative(&format!("{case} {name}"), found, expected, 1e-5);
     }
@@ -65,14 +65,14 @@ fn recomputed_layers_give_the_same_loss_and_gradients() {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
             let device = device.clone().autodiff();
-            let adapter = open_adapter(&golden, "", shape(), &llama, &device);
+            let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device);
             let batch = golden_batch(&golden);
             let labels = batch.n_labels();
 
             let loss = mean_loss(&llama, &adapter, &batch);
             let expected_loss = loss.clone().inner();
-            let expected = ModuleGradients::take(&adapter, loss.backward());
-            let mut found = ModuleGradients::none(&adapter);
+            let expected = ModuleGradients::from_grads(&adapter, loss.backward());
+            let mut found = ModuleGradients::empty(&adapter);
             let loss =
                 checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
             testing::assert_close_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
@@ -109,9 +109,9 @@ fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
         for case in CASES {
             let llama = open_base_in(Precision::Bits4, case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let adapter = open_adapter(&golden, "", shape(), &llama, &device.clone().autodiff());
+            let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device.clone().autodiff());
             let batch = golden_batch(&golden);
-            let (mut found, labels) = (ModuleGradients::none(&adapter), batch.n_labels());
+            let (mut found, labels) = (ModuleGradients::empty(&adapter), batch.n_labels());
             let loss =
                 checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
 
@@ -119,7 +119,7 @@ fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
             let expected = mean_loss(&dense, &adapter, &batch);
             let plain = expected.clone().inner();
             testing::assert_close_relative(&format!("{case} loss"), loss, plain, 1e-5);
-            let expected = ModuleGradients::take(&adapter, expected.backward());
+            let expected = ModuleGradients::from_grads(&adapter, expected.backward());
             assert_same(case, &found, &expected);
         }
     }
@@ -134,15 +134,15 @@ fn an_f16_base_loses_no_small_gradients() {
         let golden = Golden::open(&format!("{case}/golden.safetensors"));
         let batch = golden_batch(&golden);
         let gradients = |llama: &Llama| {
-            let adapter = open_adapter(&golden, "", shape(), llama, &device.clone().autodiff());
-            let mut found = ModuleGradients::none(&adapter);
+            let adapter = open_adapter(&golden, "", golden_prompt_config(), llama, &device.clone().autodiff());
+            let mut found = ModuleGradients::empty(&adapter);
             checkpointed_adapter_backward(llama, &adapter, &batch, None, LABELS, &mut found).unwrap();
             found
         };
         let base = open_base_in(Precision::F16, case, device);
         // The same weights, rounded to f16, in f32.
         let (found, expected) = (gradients(&base), gradients(&dense(base.clone())));
-        for ((name, found), (_, expected)) in found.by_name().zip(expected.by_name()) {
+        for ((name, found), (_, expected)) in found.iter_named().zip(expected.iter_named()) {
             let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
             // Devices that multiply in f16 are off by a percent; what vanished would be off by all.
             testing::assert_close_relative(name, found, expected, 5e-2);

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use crate::tiny::open_base;
 use adaption_prompt::{
-    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Fusion, Gate,
-    ImageConfig, ImageProjectorConfig, Layers, V2Config,
+    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, ImageFusion, Gate,
+    ImageConfig, ImageProjectorConfig, AdaptedLayers, V2Config,
 };
 use base64::Engine;
 use burn::tensor::Tensor;
 use llama::Llama;
 use testing::{assert_values_close, golden_folder};
 use train::{
-    Batch, BatchAdapter, Example, Instruction, Learner, Method, ModuleGradients, OptimizerConfig,
-    ExampleSampler, Part, Pictures, LearningRateSchedule, MultimodalAdapter, Trainer, label_loss, checkpointed_adapter_backward,
+    Batch, BatchAdapter, Example, Instruction, TrainableWeights, FineTuningMethod, ModuleGradients, OptimizerConfig,
+    ExampleSampler, ParameterGroup, ImageFeatureCache, LearningRateSchedule, MultimodalAdapter, Trainer, label_loss, checkpointed_adapter_backward,
 };
-use vision::{EncoderSource, Reading, FeatureExtractor, read_image};
+use vision::{EncoderSource, FeatureSpec, FeatureExtractor, read_image};
 
 const CASE: &str = "llama-gqa-tied";
 const PHOTOS: [&str; 3] = ["astronaut.png", "coffee.webp", "coffee.jpg"];
@@ -28,18 +28,18 @@ fn photo(name: &str) -> String {
 /// A tiny encoder, read as a whole picture or all of it.
 fn viewer(llama: &Llama, is_global: bool) -> FeatureExtractor {
     let source = EncoderSource::open(golden_folder().join("vision/dinov2-small")).unwrap();
-    let reading = if is_global { Reading::global } else { Reading::all };
+    let reading = if is_global { FeatureSpec::global } else { FeatureSpec::all_tokens };
     FeatureExtractor::load(&source, reading(source.config(), 28), &llama.device()).unwrap()
 }
 
-fn pictures(llama: &Llama, is_global: bool) -> Pictures {
+fn pictures(llama: &Llama, is_global: bool) -> ImageFeatureCache {
     let row = |name: &&str| Instruction {
         image: Some(photo(name)),
         ..Instruction::new("What is it?", "", "It.")
     };
     let rows = PHOTOS.iter().map(row).collect::<Vec<_>>();
     let viewer = viewer(llama, is_global);
-    let (found, broken) = Pictures::look(&viewer, &rows, &llama.device(), &mut |_| {}).unwrap();
+    let (found, broken) = ImageFeatureCache::encode(&viewer, &rows, &llama.device(), &mut |_| {}).unwrap();
     assert!(broken.is_empty(), "{broken:?}");
     found
 }
@@ -48,7 +48,7 @@ fn pictures(llama: &Llama, is_global: bool) -> Pictures {
 fn kinds(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)> {
     let prompts = |layers| AdaptionPromptConfig {
         adapter_len: 4,
-        layers: Layers::Last(layers),
+        layers: AdaptedLayers::Last(layers),
         gate: Gate::PerHead,
         ..Default::default()
     };
@@ -60,8 +60,8 @@ fn kinds(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)> {
         fusion,
         encoder: None,
     };
-    let early = Fusion::Early { layers: 1, gate: Gate::Scalar, activation: Activation::Tanh };
-    let added = Fusion::Prompts { gate: 0.5 };
+    let early = ImageFusion::Early { layers: 1, gate: Gate::Scalar, activation: GateActivation::Tanh };
+    let added = ImageFusion::Prompts { gate: 0.5 };
     let with = |config: AdapterConfig, image| AdapterConfig { image: Some(image), ..config };
     let tuned = AdapterConfig { v2: Some(V2Config::bias_only()), ..prompts(2).into() };
     vec![
@@ -84,7 +84,7 @@ fn examples() -> Vec<Example> {
 /// A learning adapter whose gates are all open.
 fn opened(config: &AdapterConfig, llama: &Llama) -> AdapterWeights {
     let fresh = config.init(llama, 3, &llama.device()).unwrap();
-    let mut data = fresh.to_data(BaseInfo::of(llama.config(), None)).unwrap();
+    let mut data = fresh.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     for own in data.prompts.iter_mut().flat_map(|own| own.layers.values_mut()) {
         own.gate.fill(0.4);
     }
@@ -101,7 +101,7 @@ fn opened(config: &AdapterConfig, llama: &Llama) -> AdapterWeights {
 }
 
 fn numbers(gradients: &ModuleGradients) -> Vec<(String, Vec<f32>)> {
-    let by_name = gradients.by_name();
+    let by_name = gradients.iter_named();
     let values = |tensor: &Tensor<1>| testing::values(tensor.clone());
     by_name.map(|(name, own)| (name.into(), own.map(values).unwrap_or_default())).collect()
 }
@@ -122,16 +122,16 @@ fn each_picture_is_looked_at_once_and_seen_as_its_encoder_does() {
         let row = |image| Instruction { image, ..Instruction::new("a", "", "b") };
         let rows = images.clone().map(row);
         let mut looked = 0;
-        let found = Pictures::look(&viewer, &rows, &device, &mut |more| looked += more);
+        let found = ImageFeatureCache::encode(&viewer, &rows, &device, &mut |more| looked += more);
         let (found, broken) = found.unwrap();
         assert_eq!((found.len(), looked, broken.len()), (2, 2, 0));
         let names = images.each_ref().map(|image| image.as_deref());
-        let views = found.views(&names).unwrap();
+        let views = found.image_batch(&names).unwrap();
         assert_eq!(views.rows, [Some(0), None, Some(1), Some(0)]);
         let read = |name: &str| read_image(photo(name).as_ref()).unwrap();
-        let expected = viewer.look(&[read(PHOTOS[0]), read(PHOTOS[1])]);
+        let expected = viewer.encode(&[read(PHOTOS[0]), read(PHOTOS[1])]);
         testing::assert_close("features", views.features, expected, 1e-5);
-        assert!(found.views(&[None, None]).is_none());
+        assert!(found.image_batch(&[None, None]).is_none());
     }
 }
 
@@ -146,10 +146,10 @@ fn pictures_that_cannot_be_read_are_named() {
         row("data:image/png;base64,iVBORw0KGgo="),
         row("/nowhere/a.png"),
     ];
-    let found = Pictures::look(&viewer(&llama, true), &rows, &llama.device(), &mut |_| {});
+    let found = ImageFeatureCache::encode(&viewer(&llama, true), &rows, &llama.device(), &mut |_| {});
     let (found, broken) = found.unwrap();
     assert_eq!((found.len(), broken.len()), (1, 2));
-    assert!(found.has(&rows[0]) && !found.has(&rows[1]) && !found.has(&rows[2]));
+    assert!(found.has_image_of(&rows[0]) && !found.has_image_of(&rows[1]) && !found.has_image_of(&rows[2]));
     let messages = broken.iter().map(|own| own.error.to_string()).collect::<Vec<_>>();
     assert!(messages[0].starts_with("/nowhere/a.png: cannot read the picture"), "{messages:?}");
     assert!(messages[1].starts_with("data:image/png (8 bytes): cannot read"), "{messages:?}");
@@ -166,19 +166,19 @@ fn a_batch_of_rows_with_and_without_pictures_learns_as_its_rows_do() {
             let gradients = |examples: &[&Example]| {
                 let batch = Batch::new(examples);
                 let seeing = MultimodalAdapter::new(&llama, adapter.clone(), Some(&pictures));
-                let seen = seeing.of_rows(&batch.image_names());
+                let seen = seeing.for_images(&batch.image_names());
                 let loss = label_loss(&llama, &*seen, &batch).unwrap();
                 (testing::values(loss.clone().inner())[0], loss.backward())
             };
             let (whole, mut found) = gradients(&examples.iter().collect::<Vec<_>>());
-            let mut together = ModuleGradients::none(&adapter);
-            together.add(&adapter, &mut found, 1.0);
-            let mut apart = ModuleGradients::none(&adapter);
+            let mut together = ModuleGradients::empty(&adapter);
+            together.accumulate(&adapter, &mut found, 1.0);
+            let mut apart = ModuleGradients::empty(&adapter);
             let mut sum = 0.0;
             for example in &examples {
                 let (loss, mut found) = gradients(&[example]);
                 sum += loss;
-                apart.add(&adapter, &mut found, 1.0);
+                apart.accumulate(&adapter, &mut found, 1.0);
             }
             assert!((whole - sum).abs() < 1e-3, "{name}: {whole} together, {sum} apart");
             let expected = numbers(&apart);
@@ -206,11 +206,11 @@ fn computing_layers_twice_gives_the_same_gradients() {
             let pictures = pictures(&llama, is_global);
             let adapter = opened(&config, &llama);
             let seeing = MultimodalAdapter::new(&llama, adapter.clone(), Some(&pictures));
-            let seen = seeing.of_rows(&batch.image_names());
+            let seen = seeing.for_images(&batch.image_names());
             let loss = label_loss(&llama, &*seen, &batch).unwrap() / batch.n_labels() as f64;
-            let expected = numbers(&ModuleGradients::take(&adapter, loss.backward()));
-            let views = pictures.views(&batch.image_names());
-            let mut found = ModuleGradients::none(&adapter);
+            let expected = numbers(&ModuleGradients::from_grads(&adapter, loss.backward()));
+            let views = pictures.image_batch(&batch.image_names());
+            let mut found = ModuleGradients::empty(&adapter);
             let labels = batch.n_labels();
             let again =
                 checkpointed_adapter_backward(&llama, &adapter, &batch, views.as_ref(), labels, &mut found);
@@ -226,14 +226,14 @@ fn computing_layers_twice_gives_the_same_gradients() {
 
 fn trainer<'a>(
     llama: &'a Llama,
-    learner: Learner,
+    learner: TrainableWeights,
     examples: &[Example],
-    pictures: &'a Pictures,
+    pictures: &'a ImageFeatureCache,
 ) -> Trainer<'a> {
     let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 3, accumulate: 1, seed: 5, shuffle: true };
-    let schedule = LearningRateSchedule { peak: 0.05, warmup: 1, total: 12 };
-    let optimizer = OptimizerConfig { clip: Some(1.0), ..Default::default() };
+        ExampleSampler { n_examples: examples.len(), batch_size: 3, gradient_accumulation_steps: 1, seed: 5, shuffle: true };
+    let schedule = LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps: 12 };
+    let optimizer = OptimizerConfig { max_gradient_norm: Some(1.0), ..Default::default() };
     Trainer::new(llama, learner, examples, order, schedule, &optimizer)
         .with_image_features(Some(pictures))
 }
@@ -243,9 +243,9 @@ fn trained(trainer: &mut Trainer) -> AdapterWeights {
         trainer.step().unwrap();
     }
     trainer.reports().unwrap();
-    match trainer.learner() {
-        Learner::Adapter(adapter) => adapter,
-        Learner::Full(_) => unreachable!("an adapter learns"),
+    match trainer.trainable() {
+        TrainableWeights::Adapter(adapter) => adapter,
+        TrainableWeights::Full(_) => unreachable!("an adapter learns"),
     }
 }
 
@@ -255,7 +255,7 @@ fn what_sees_learns_too_and_a_step_without_pictures_is_no_harm() {
     let blind = examples().into_iter().filter(|example| example.image.is_none());
     for (name, is_global, config) in kinds(&llama) {
         let pictures = pictures(&llama, is_global);
-        let learner = Method::from(config).init(&llama, 3).unwrap();
+        let learner = FineTuningMethod::from(config).init(&llama, 3).unwrap();
         let before = learner.adapter().unwrap().to_data(BaseInfo::default()).unwrap();
         // In an epoch of these some steps have no picture at all.
         let examples = [examples(), blind.clone().collect(), blind.clone().collect()].concat();
@@ -279,18 +279,18 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
 
     // First images alone, with nothing else in the adapter.
     let image = AdapterConfig { prompts: None, ..config.clone() };
-    let learner = Method::from(image).init(&llama, 3).unwrap();
-    let learner = learner.learning_only(&[Part::Image]).unwrap();
+    let learner = FineTuningMethod::from(image).init(&llama, 3).unwrap();
+    let learner = learner.with_trainable_groups(&[ParameterGroup::Image]).unwrap();
     let captions = examples().into_iter().filter(|example| example.image.is_some());
     let first = trained(&mut trainer(&llama, learner, &captions.collect::<Vec<_>>(), &pictures));
     first.save(folder.path(), &llama, CASE).unwrap();
 
     // Then the rest, which that adapter does not have yet.
     let config = AdapterConfig { v2: Some(V2Config::bias_only()), ..config };
-    let method = Method::from(config.clone());
+    let method = FineTuningMethod::from(config.clone());
     let learner = method.init_from_adapter(folder.path(), &llama, 4, None).unwrap();
     assert_eq!(data(learner.adapter().unwrap()).image, data(&first).image);
-    let learner = learner.learning_only(&[Part::Prompts, Part::V2]).unwrap();
+    let learner = learner.with_trainable_groups(&[ParameterGroup::Prompts, ParameterGroup::V2]).unwrap();
     let start = data(learner.adapter().unwrap());
     let learning = learner.n_trainable_parameters();
     let image = start.image.iter().flat_map(|own| own.tensors.values());
@@ -308,14 +308,14 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
 fn parts_that_are_not_there_cannot_learn() {
     let llama = open_base(CASE, &testing::flex());
     let method =
-        Method::from(AdaptionPromptConfig { layers: Layers::Last(2), ..Default::default() });
-    let error = |parts: &[Part]| {
-        method.init(&llama, 0).unwrap().learning_only(parts).unwrap_err().to_string()
+        FineTuningMethod::from(AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() });
+    let error = |parts: &[ParameterGroup]| {
+        method.init(&llama, 0).unwrap().with_trainable_groups(parts).unwrap_err().to_string()
     };
-    assert!(error(&[Part::Image]).contains("[Image] of an adapter of [Prompts]"));
+    assert!(error(&[ParameterGroup::Image]).contains("[Image] of an adapter of [Prompts]"));
     assert!(error(&[]).contains("at least one"));
-    let full = Method::Full.init(&llama, 0).unwrap();
-    assert!(full.learning_only(&[Part::Prompts]).is_err());
+    let full = FineTuningMethod::Full.init(&llama, 0).unwrap();
+    assert!(full.with_trainable_groups(&[ParameterGroup::Prompts]).is_err());
 }
 
 #[test]
@@ -326,10 +326,10 @@ fn training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped() {
     let examples = examples();
     for (name, is_global, config) in kinds(&llama) {
         let pictures = pictures(&llama, is_global);
-        for parts in [vec![Part::Prompts, Part::Image], vec![Part::Image]] {
+        for parts in [vec![ParameterGroup::Prompts, ParameterGroup::Image], vec![ParameterGroup::Image]] {
             let start = || {
-                let learner = Method::from(config.clone()).init(&llama, 3).unwrap();
-                learner.learning_only(&parts).unwrap()
+                let learner = FineTuningMethod::from(config.clone()).init(&llama, 3).unwrap();
+                learner.with_trainable_groups(&parts).unwrap()
             };
             let new =
                 || trainer(&llama, start(), &examples, &pictures).with_group_by_image(true);

@@ -12,16 +12,16 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use llama::Llama;
 use testing::{Golden, assert_close, assert_values_close};
-use tiny::{CASES, open_adapter, open_base, shape};
+use tiny::{CASES, open_adapter, open_base, golden_prompt_config};
 use train::{
-    Batch, Error, Example, ModuleGradients, Optimizer, OptimizerConfig, ExampleSampler, LearningRateSchedule,
+    Batch, Error, Example, ModuleGradients, ParameterOptimizer, OptimizerConfig, ExampleSampler, LearningRateSchedule,
     StepReport, Trainer, evaluate_loss, label_loss,
 };
 
 /// The golden file's two rows.
 fn golden_batch(golden: &Golden) -> Batch {
-    let labels = golden.rows("labels");
-    let rows = golden.rows("input_ids").into_iter().zip(labels);
+    let labels = golden.int_rows("labels");
+    let rows = golden.int_rows("input_ids").into_iter().zip(labels);
     let examples = rows.map(|(tokens, labels)| Example {
         tokens: tokens.into_iter().map(|id| u32::try_from(id).unwrap()).collect(),
         labels_from: labels.iter().position(|&label| label >= 0).unwrap(),
@@ -47,11 +47,11 @@ fn mean_loss(llama: &Llama, adapter: &AdapterWeights, batch: &Batch) -> Tensor<1
 
 fn trainer<'a>(llama: &'a Llama, examples: &'a [Example], total: usize) -> Trainer<'a> {
     let device = llama.device().autodiff();
-    let adapter = shape().init(llama.config(), 3, &device).unwrap();
+    let adapter = golden_prompt_config().init(llama.config(), 3, &device).unwrap();
     let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
-    let schedule = LearningRateSchedule { peak: 0.05, warmup: 1, total };
-    let optimizer = OptimizerConfig { clip: Some(0.5), ..Default::default() };
+        ExampleSampler { n_examples: examples.len(), batch_size: 2, gradient_accumulation_steps: 2, seed: 5, shuffle: true };
+    let schedule = LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps: total };
+    let optimizer = OptimizerConfig { max_gradient_norm: Some(0.5), ..Default::default() };
     Trainer::new(llama, adapter, examples, order, schedule, &optimizer)
 }
 
@@ -60,13 +60,13 @@ fn reports(trainer: &mut Trainer, steps: usize) -> Vec<StepReport> {
     for _ in 0..steps {
         trainer.step().unwrap();
     }
-    assert_eq!(trainer.unread(), steps);
+    assert_eq!(trainer.pending_reports(), steps);
     trainer.reports().unwrap()
 }
 
 /// The adapter of a trainer as it is now.
 fn adapter(trainer: &Trainer) -> AdapterWeights {
-    trainer.learner().adapter().unwrap().clone()
+    trainer.trainable().adapter().unwrap().clone()
 }
 
 /// Its prompts.
@@ -87,14 +87,14 @@ fn five_adamw_steps_equal_pytorch() {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
             let device = device.clone().autodiff();
-            let mut adapter = open_adapter(&golden, "", shape(), &llama, &device);
+            let mut adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device);
             let batch = golden_batch(&golden);
-            let mut optimizer = Optimizer::new(&OptimizerConfig::default());
+            let mut optimizer = ParameterOptimizer::new(&OptimizerConfig::default());
             let mut losses = Vec::new();
             for _ in 0..5 {
                 let loss = mean_loss(&llama, &adapter, &batch);
                 losses.extend(testing::values(loss.clone().inner()));
-                let gradients = ModuleGradients::take(&adapter, loss.backward());
+                let gradients = ModuleGradients::from_grads(&adapter, loss.backward());
                 let norm = gradients.norm();
                 adapter = optimizer.step(adapter, gradients, &norm, 1e-2);
             }
@@ -126,21 +126,21 @@ fn accumulated_batches_weigh_every_label_the_same() {
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let golden = Golden::open("llama-gqa-tied/golden.safetensors");
-    let adapter = open_adapter(&golden, "", shape(), &llama, &device.autodiff());
+    let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device.autodiff());
     // Unequal numbers of labels: a mean of means would be wrong.
     let examples = examples();
     let one = Batch::new(&examples[..3].iter().collect::<Vec<_>>());
     let halves = [Batch::new(&[&examples[0]]), Batch::new(&[&examples[1], &examples[2]])];
     let prompts = || adapter.prepare(&llama);
     let whole = label_loss(&llama, &prompts(), &one).unwrap() / one.n_labels() as f64;
-    let whole = ModuleGradients::take(&adapter, whole.backward());
-    let mut sum = ModuleGradients::none(&adapter);
+    let whole = ModuleGradients::from_grads(&adapter, whole.backward());
+    let mut sum = ModuleGradients::empty(&adapter);
     for half in halves {
         let loss = label_loss(&llama, &prompts(), &half).unwrap() / one.n_labels() as f64;
-        sum.add(&adapter, &mut loss.backward(), 1.0);
+        sum.accumulate(&adapter, &mut loss.backward(), 1.0);
     }
-    assert_eq!(sum.by_name().count(), 4);
-    for ((name, found), (_, expected)) in sum.by_name().zip(whole.by_name()) {
+    assert_eq!(sum.iter_named().count(), 4);
+    for ((name, found), (_, expected)) in sum.iter_named().zip(whole.iter_named()) {
         let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
         testing::assert_close_relative(name, found, expected, 1e-4);
     }
@@ -231,19 +231,19 @@ fn a_loss_that_is_no_number_is_told_with_its_step() {
     let llama = open_base("llama-mha", &testing::flex());
     let examples = examples();
     let device = llama.device().autodiff();
-    let mut adapter = shape().init(llama.config(), 3, &device).unwrap();
+    let mut adapter = golden_prompt_config().init(llama.config(), 3, &device).unwrap();
     let gate = Tensor::from_floats([f32::NAN], &device);
     adapter.layers[0].gate = Param::from_tensor(gate);
     let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 2, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = LearningRateSchedule { peak: 0.1, warmup: 0, total: 3 };
+        ExampleSampler { n_examples: examples.len(), batch_size: 2, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
+    let schedule = LearningRateSchedule { peak_learning_rate: 0.1, warmup_steps: 0, total_steps: 3 };
     let mut trainer =
         Trainer::new(&llama, adapter, examples, order, schedule, &OptimizerConfig::default());
     trainer.step().unwrap();
     trainer.step().unwrap();
     let error = trainer.reports().unwrap_err();
     assert!(matches!(error, Error::Diverged { what: "loss", step: 1, .. }), "{error}");
-    assert!(!trainer.learner().is_finite().unwrap());
+    assert!(!trainer.trainable().is_finite().unwrap());
 }
 
 #[test]

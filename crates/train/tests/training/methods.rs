@@ -3,27 +3,27 @@
 
 use crate::tiny::{self, open_base};
 use adaption_prompt::{
-    Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate, Layers,
-    LoraConfig, Scale, V2Config,
+    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate, AdaptedLayers,
+    LoraConfig, V2Scale, V2Config,
 };
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back};
 use testing::count_params_with_gradient;
 use train::{
-    Batch, Example, Learner, Method, ModuleGradients, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer,
+    Batch, Example, TrainableWeights, FineTuningMethod, ModuleGradients, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer,
     evaluate_loss, label_loss,
 };
 
 const CASE: &str = "llama-gqa-tied";
 
 /// Every method by a name.
-fn methods() -> Vec<(&'static str, Method)> {
+fn methods() -> Vec<(&'static str, FineTuningMethod)> {
     let prompts = AdaptionPromptConfig {
         adapter_len: 4,
-        layers: Layers::Chosen(vec![0, 2]),
+        layers: AdaptedLayers::Chosen(vec![0, 2]),
         gate: Gate::PerHead,
-        activation: Activation::Tanh,
+        activation: GateActivation::Tanh,
         factor: true,
         ..Default::default()
     };
@@ -34,10 +34,10 @@ fn methods() -> Vec<(&'static str, Method)> {
         ("v2 on inputs", V2Config::input_scale().into()),
         ("v2 of biases", V2Config::bias_only().into()),
         ("v2 without norms", V2Config { norms: false, ..V2Config::lit() }.into()),
-        ("norms", V2Config { scale: Scale::None, bias: false, ..V2Config::paper() }.into()),
+        ("norms", V2Config { scale: V2Scale::None, bias: false, ..V2Config::paper() }.into()),
         ("prompts and v2", both(V2Config::lit()).into()),
         ("lora", LoraConfig { rank: 4, ..Default::default() }.into()),
-        ("full", Method::Full),
+        ("full", FineTuningMethod::Full),
     ]
 }
 
@@ -54,14 +54,14 @@ fn examples() -> Vec<Example> {
 
 fn trainer<'a>(
     llama: &'a Llama,
-    method: &Method,
+    method: &FineTuningMethod,
     examples: &'a [Example],
     total: usize,
 ) -> Trainer<'a> {
     let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 2, accumulate: 2, seed: 5, shuffle: true };
-    let schedule = LearningRateSchedule { peak: 0.02, warmup: 1, total };
-    let optimizer = OptimizerConfig { clip: Some(1.0), ..Default::default() };
+        ExampleSampler { n_examples: examples.len(), batch_size: 2, gradient_accumulation_steps: 2, seed: 5, shuffle: true };
+    let schedule = LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 1, total_steps: total };
+    let optimizer = OptimizerConfig { max_gradient_norm: Some(1.0), ..Default::default() };
     let learner = method.init(llama, 3).unwrap();
     Trainer::new(llama, learner, examples, order, schedule, &optimizer)
 }
@@ -72,8 +72,8 @@ fn steps(trainer: &mut Trainer, count: usize) {
     }
 }
 
-fn loss(learner: &Learner, llama: &Llama, examples: &[Example]) -> f64 {
-    let report = learner.with(llama, None, |llama, adapter| {
+fn loss(learner: &TrainableWeights, llama: &Llama, examples: &[Example]) -> f64 {
+    let report = learner.with_adapter(llama, None, |llama, adapter| {
         evaluate_loss(llama, adapter, examples, 4, &mut |_| {})
     });
     report.unwrap().loss
@@ -102,12 +102,12 @@ fn every_method_starts_as_the_base_and_lowers_the_loss() {
         for (name, method) in methods() {
             let mut trainer = trainer(&llama, &method, &examples, 25);
             // A changed head's losses are added up in another order.
-            let start = loss(&trainer.learner(), &llama, &examples);
+            let start = loss(&trainer.trainable(), &llama, &examples);
             assert!((start / base - 1.0).abs() < 1e-6, "{name}: {base} -> {start} at its start");
             while !trainer.is_done() {
                 trainer.step().unwrap();
             }
-            let learner = trainer.learner();
+            let learner = trainer.trainable();
             let after = loss(&learner, &llama, &examples);
             assert!(after < base - 0.2, "{name}: {base} -> {after}");
             assert!(learner.is_finite().unwrap(), "{name}");
@@ -124,15 +124,15 @@ fn all_that_learns_has_a_gradient_and_nothing_else_has() {
         let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
         for (name, method) in methods() {
             let learner = method.init(&llama, 3).unwrap();
-            let sum = learner.with(&llama, None, |llama, adapter| {
-                label_loss(llama, &*adapter.of_rows(&batch.image_names()), &batch)
+            let sum = learner.with_adapter(&llama, None, |llama, adapter| {
+                label_loss(llama, &*adapter.for_images(&batch.image_names()), &batch)
             });
             let gradients = sum.unwrap().backward();
             assert_eq!(count_params_with_gradient(&llama, &gradients), 0, "{name}");
             let count = numbers(&learner).len();
             assert_eq!(count_params_with_gradient(&learner, &gradients), count, "{name}");
-            let gradients = ModuleGradients::take(&learner, gradients);
-            assert_eq!(gradients.by_name().filter(|(_, own)| own.is_some()).count(), count);
+            let gradients = ModuleGradients::from_grads(&learner, gradients);
+            assert_eq!(gradients.iter_named().filter(|(_, own)| own.is_some()).count(), count);
             let norm = testing::values(gradients.norm())[0];
             assert!(norm.is_finite() && norm > 0.0, "{name}: {norm}");
         }
@@ -159,7 +159,7 @@ fn every_method_goes_on_after_a_break_as_if_there_was_none() {
             assert_eq!(second.load_checkpoint::<String>(&path).unwrap(), name);
             steps(&mut second, 3);
             assert_eq!(second.reports().unwrap(), reports[3..], "{name}");
-            assert_eq!(numbers(&second.learner()), numbers(&straight.learner()), "{name}");
+            assert_eq!(numbers(&second.trainable()), numbers(&straight.trainable()), "{name}");
         }
     }
 }
@@ -175,14 +175,14 @@ fn another_methods_checkpoint_is_refused() {
     v2.save_checkpoint(&path, &0).unwrap();
     for (name, method) in methods().into_iter().filter(|(name, _)| !name.contains("v2")) {
         let mut other = trainer(&llama, &method, &examples, 2);
-        let before = numbers(&other.learner());
+        let before = numbers(&other.trainable());
         // A part of Adapter V2's own is not another method.
         if name == "norms" {
             continue;
         }
         let error = other.load_checkpoint::<u8>(&path).unwrap_err();
         assert!(matches!(error, train::Error::Checkpoint { .. }), "{name}: {error}");
-        assert_eq!(numbers(&other.learner()), before, "{name}");
+        assert_eq!(numbers(&other.trainable()), before, "{name}");
     }
 }
 
@@ -195,10 +195,10 @@ fn what_was_learned_is_saved_and_answers_the_same() {
     for (name, method) in methods() {
         let mut trainer = trainer(&llama, &method, &examples, 3);
         steps(&mut trainer, 3);
-        let learned = trainer.learner();
+        let learned = trainer.trainable();
         let folder = tempfile::tempdir().unwrap();
         learned.save(folder.path(), &llama, &tokenizer, "base").unwrap();
-        let loaded = Learner::load(folder.path(), &method, &llama).unwrap();
+        let loaded = TrainableWeights::load(folder.path(), &method, &llama).unwrap();
         assert_eq!(loss(&loaded, &llama, &examples), loss(&learned, &llama, &examples), "{name}");
         if let (Some(found), Some(expected)) = (loaded.adapter(), learned.adapter()) {
             let numbers = |own: &AdapterWeights| own.to_data(BaseInfo::default()).unwrap();
@@ -215,11 +215,11 @@ fn a_whole_model_is_saved_as_a_model() {
             let tokenizer = testing::golden_folder().join("../../assets/tiny-llama");
             let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();
             let examples = examples();
-            let mut trainer = trainer(&llama, &Method::Full, &examples, 2);
+            let mut trainer = trainer(&llama, &FineTuningMethod::Full, &examples, 2);
             steps(&mut trainer, 2);
-            let Learner::Full(learned) = trainer.learner() else { panic!("not a model") };
+            let TrainableWeights::Full(learned) = trainer.trainable() else { panic!("not a model") };
             let folder = tempfile::tempdir().unwrap();
-            trainer.learner().save(folder.path(), &llama, &tokenizer, "base").unwrap();
+            trainer.trainable().save(folder.path(), &llama, &tokenizer, "base").unwrap();
 
             // The window, the biases and the rotary scaling of the base are in the config too.
             let source = ModelSource::open(folder.path()).unwrap();

@@ -53,7 +53,7 @@ fn a_fresh_encoder_is_the_same_when_it_is_opened_again() {
                 let opened = source.load(SIZE, &device).unwrap();
                 let found = opened.forward(pixels(&device), &[1]);
                 assert_close("normed", found.normed, expected.normed.clone(), tolerance);
-                let [found, expected] = [&found.layers[0], &expected.layers[0]].map(Clone::clone);
+                let [found, expected] = [&found.hidden_states[0], &expected.hidden_states[0]].map(Clone::clone);
                 assert_close("the first block", found, expected, tolerance);
             }
         }
@@ -70,21 +70,21 @@ fn what_is_part_of_a_program_is_the_same_as_in_a_folder() {
     let text = |name: &str| String::from_utf8(read(name)).unwrap();
     let weights: &'static [u8] = read("model.safetensors").leak();
     let (config, settings) = (text("config.json"), text("preprocessor_config.json"));
-    let source = EncoderSource::embedded(&config, weights, &settings).unwrap();
+    let source = EncoderSource::from_embedded(&config, weights, &settings).unwrap();
     assert_eq!(source.preprocessing(), &preprocessing());
     let found = source.load(SIZE, &device).unwrap().forward(pixels(&device), &[]);
     let expected = encoder.forward(pixels(&device), &[]);
     assert_close("normed", found.normed, expected.normed, 1e-5);
 
-    let error = EncoderSource::embedded("{}", weights, &settings).err().unwrap().to_string();
+    let error = EncoderSource::from_embedded("{}", weights, &settings).err().unwrap().to_string();
     assert!(error.starts_with("the built-in encoder: no image encoder here"), "{error}");
-    let error = EncoderSource::embedded(&config, &weights[..90], &settings).err().unwrap();
+    let error = EncoderSource::from_embedded(&config, &weights[..90], &settings).err().unwrap();
     assert!(error.to_string().starts_with("the built-in encoder: "), "{error}");
     let quantised = r#"{"quantization_config": {"quant_method": "fp8"}}"#;
     let header = r#"{"a.qweight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}"#;
     let packed = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
     for (config, weights) in [(quantised, weights), (&*config, &*packed.leak())] {
-        let error = EncoderSource::embedded(config, weights, &settings).err().unwrap().to_string();
+        let error = EncoderSource::from_embedded(config, weights, &settings).err().unwrap().to_string();
         let expected = "the built-in encoder: the weights are quantised by";
         assert!(error.starts_with(expected), "{error}");
     }
@@ -106,7 +106,7 @@ fn all_of_it_learns() {
     for device in testing::devices() {
         for text in [PLAIN, GATED, CLIP] {
             let encoder = Encoder::init(&config(text), SIZE, 4, &device.clone().autodiff());
-            let class = encoder.forward(pixels(&device), &[]).class();
+            let class = encoder.forward(pixels(&device), &[]).class_token();
             // Unlike a sum, which norms leave at nothing whatever the parameters are.
             let gradients = class.exp().sum().backward();
             let parameters = burn::module::list_param_ids(&encoder).len();

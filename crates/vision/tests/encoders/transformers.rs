@@ -9,7 +9,7 @@ use llama::weights::huggingface::open_weights;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use testing::{Golden, assert_close, golden_folder};
-use vision::{EncoderSource, Family, read_image};
+use vision::{EncoderSource, EncoderFamily, read_image};
 
 fn folder(case: &str) -> PathBuf {
     golden_folder().join("vision").join(case)
@@ -25,7 +25,7 @@ fn check(case: &str, source: &EncoderSource, device: &Device) {
     let layers = layers.collect::<Vec<usize>>();
     assert!(layers.len() >= 4, "{case}: {layers:?}");
     let features = encoder.forward(pixels, &layers);
-    for (layer, found) in layers.iter().zip(features.layers) {
+    for (layer, found) in layers.iter().zip(features.hidden_states) {
         let expected = golden.tensor::<3>(&format!("hidden.{layer}"), device);
         assert_close(&format!("{case}, layer {layer}"), found, expected, 3e-4);
     }
@@ -33,11 +33,11 @@ fn check(case: &str, source: &EncoderSource, device: &Device) {
     assert_close(&format!("{case}, normed"), features.normed, expected, 3e-4);
     match features.projected {
         Some(found) => {
-            assert_eq!(source.config().family, Family::Clip);
+            assert_eq!(source.config().family, EncoderFamily::Clip);
             let expected = golden.tensor::<3>("projected", device);
             assert_close(&format!("{case}, projected"), found, expected, 3e-4);
         }
-        None => assert_eq!(source.config().family, Family::Dinov2, "{case}"),
+        None => assert_eq!(source.config().family, EncoderFamily::Dinov2, "{case}"),
     }
 }
 
@@ -116,7 +116,7 @@ fn real_weights_see_what_they_see_in_transformers() {
         let layers = [1, 6, 12];
         let features = encoder.forward(pixels, &layers);
         let first = |tokens: Tensor<3>| tokens.narrow(1, 0, 8);
-        for (layer, found) in layers.iter().zip(features.layers) {
+        for (layer, found) in layers.iter().zip(features.hidden_states) {
             let expected = golden.tensor::<3>(&format!("hidden.{layer}"), &device);
             assert_close(&format!("layer {layer}"), first(found), expected, 1e-3);
         }

@@ -11,12 +11,12 @@
 use std::ops::Range;
 
 use crate::cpu::{
-    simd::{Level, Simd, dispatch},
+    simd::{SimdLevel, Simd, dispatch},
     threads::Shared,
 };
 
 use super::{
-    Heads, AttentionInputs, PromptGradients, Sequence,
+    AttentionDims, AttentionInputs, PromptGradients, Sequence,
     blocks::Shape,
     buffers,
     check::expect_len,
@@ -46,7 +46,7 @@ const CHUNKS: usize = 4;
 /// If shapes contradict each other, sequences share rows or have a past, or gradients are asked
 /// for of a prompt that there is not.
 pub fn backward(
-    level: Level,
+    level: SimdLevel,
     inputs: &AttentionInputs,
     out: &[f32],
     lse: &[f32],
@@ -110,7 +110,7 @@ pub fn run<S: Simd>(
     {
         d_qkv.fill(0.0);
     }
-    let Heads { heads, kv_heads, head_dim } = inputs.heads;
+    let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     let shape = Shape::new::<S>(inputs.heads);
     let (mut shares, mut first) = (0, 0);
     let cuts: Vec<Cut> = inputs
@@ -167,7 +167,7 @@ pub fn run<S: Simd>(
 }
 
 fn check(inputs: &AttentionInputs, given: Given, d_qkv: Option<&[f32]>, d_prompt: Option<&PromptGradients>) {
-    let Heads { heads, head_dim, .. } = inputs.heads;
+    let AttentionDims { heads, head_dim, .. } = inputs.heads;
     let rows = inputs.rows();
     expect_len("the output", given.out, rows * heads * head_dim);
     expect_len("log-sum-exps", given.lse, rows * heads);

@@ -3,7 +3,7 @@
 use crate::cpu::simd::Simd;
 
 use super::{
-    Heads, PANEL,
+    AttentionDims, PANEL,
     matrix::{Matrix, MatrixViewMut, multiply, score_tile_positions, scores},
     pack::widen,
     sight::Sight,
@@ -39,7 +39,7 @@ pub struct Shape {
 
 impl Shape {
     /// Shape for one instruction set.
-    pub fn new<S: Simd>(heads: Heads) -> Self {
+    pub fn new<S: Simd>(heads: AttentionDims) -> Self {
         let head_dim = heads.head_dim;
         Self { head_dim, width: head_dim.next_multiple_of(S::LANES), group: heads.group() }
     }

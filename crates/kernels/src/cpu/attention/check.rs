@@ -1,12 +1,12 @@
 //! Whether shapes fit together. What does not is a mistake of the calling code.
 
-use super::{Heads, AttentionInputs, Prompt, Rotation, Sequence};
+use super::{AttentionDims, AttentionInputs, Prompt, Rotation, Sequence};
 
 impl AttentionInputs<'_> {
     /// # Panics
     /// Where shapes contradict each other.
     pub fn check(&self) {
-        let Heads { heads, kv_heads, head_dim } = self.heads;
+        let AttentionDims { heads, kv_heads, head_dim } = self.heads;
         assert!(
             heads > 0 && kv_heads > 0 && heads.is_multiple_of(kv_heads),
             "{heads} heads cannot share {kv_heads} key heads evenly",

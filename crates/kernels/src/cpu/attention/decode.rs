@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::cpu::{simd::Simd, threads::Shared};
 
 use super::{
-    Heads, AttentionInputs, PANEL, PromptHead,
+    AttentionDims, AttentionInputs, PANEL, PromptHead,
     blocks::{Shape, Source},
     buffers, few,
     forward::{Place, fork},
@@ -30,7 +30,7 @@ pub fn decode<S: Simd>(
     out: &mut [f32],
     mut lse: Option<&mut [f32]>,
 ) {
-    let Heads { heads, kv_heads, head_dim } = inputs.heads;
+    let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     let shape = Shape::new::<S>(inputs.heads);
     let Shape { width, group, .. } = shape;
     let seen = |index: usize| {

@@ -1,12 +1,12 @@
 //! The forward pass: new keys and values are stored, then every block of queries is a task.
 
 use crate::cpu::{
-    simd::{Level, Simd, dispatch},
+    simd::{SimdLevel, Simd, dispatch},
     threads::{self, Shared},
 };
 
 use super::{
-    Cache, Heads, AttentionInputs, PANEL, Prompt, Sequence,
+    Cache, AttentionDims, AttentionInputs, PANEL, Prompt, Sequence,
     blocks::{Block, Shape, Source, Sums},
     buffers,
     check::expect_len,
@@ -34,7 +34,7 @@ const STORE: usize = 8;
 /// If shapes contradict each other, sequences share rows, or a sequence has a past without a cache
 /// or is longer than the cache's capacity.
 pub fn forward(
-    level: Level,
+    level: SimdLevel,
     inputs: &AttentionInputs,
     cache: Option<Cache>,
     out: &mut [f32],
@@ -52,7 +52,7 @@ pub fn run<S: Simd>(
     mut lse: Option<&mut [f32]>,
 ) {
     inputs.check();
-    let Heads { heads, kv_heads, head_dim } = inputs.heads;
+    let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     expect_len("the output", out, inputs.rows() * heads * head_dim);
     if let Some(lse) = &lse {
         expect_len("log-sum-exps", lse, inputs.rows() * heads);
@@ -141,7 +141,7 @@ fn attend<S: Simd>(
     out: &mut [f32],
     lse: Option<&mut [f32]>,
 ) {
-    let Heads { heads, kv_heads, head_dim } = inputs.heads;
+    let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     let multiply_adds: usize =
         inputs.sequences.iter().map(|s| 2 * s.len * (s.past + s.len) * heads * head_dim).sum();
     let [shared_keys, shared_values] = [&mut *keys, &mut *values].map(Shared::new);
@@ -179,7 +179,7 @@ fn attend<S: Simd>(
 }
 
 /// Numbers in the panels of so many batches of prompt keys.
-fn prompt_panels(heads: Heads, prompt: &Prompt, batches: usize) -> usize {
+fn prompt_panels(heads: AttentionDims, prompt: &Prompt, batches: usize) -> usize {
     batches * heads.kv_heads * prompt.len.next_multiple_of(PANEL) * heads.head_dim
 }
 
@@ -194,7 +194,7 @@ fn blocks<S: Simd>(
     out: &mut [f32],
     lse: Option<&mut [f32]>,
 ) {
-    let Heads { heads, kv_heads, head_dim } = inputs.heads;
+    let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     let shape = Shape::new::<S>(inputs.heads);
     let Shape { width, group, .. } = shape;
     // The last blocks of a text see the most.

@@ -42,7 +42,7 @@ const PANEL: usize = 16;
 
 /// Heads of an attention, and their width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
+pub struct AttentionDims {
     /// Query heads.
     pub heads: usize,
     /// Key and value heads, a divisor of `heads`: head `h` uses number `h / (heads / kv_heads)`.
@@ -96,7 +96,7 @@ pub struct Prompt<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionInputs<'a> {
     /// Shape of the heads.
-    pub heads: Heads,
+    pub heads: AttentionDims,
     /// Query heads, key heads, value heads of each row, none rotated:
     /// `[rows, (heads + 2 kv_heads) head_dim]`.
     pub qkv: &'a [f32],
@@ -142,7 +142,7 @@ pub struct PromptGradients<'a> {
     pub gate: &'a mut [f32],
 }
 
-impl Heads {
+impl AttentionDims {
     /// Query heads that share a key head.
     fn group(self) -> usize {
         self.heads / self.kv_heads
@@ -187,14 +187,14 @@ impl<'a> Prompt<'a> {
     }
 
     /// What a batch has for one key head, if it adds anything.
-    fn active_head(&self, heads: Heads, batch: usize, kv_head: usize) -> Option<PromptHead<'a>> {
+    fn active_head(&self, heads: AttentionDims, batch: usize, kv_head: usize) -> Option<PromptHead<'a>> {
         let head = self.head(heads, batch, kv_head);
         (head.len > 0 && head.gate.iter().any(|gate| *gate != 0.0)).then_some(head)
     }
 
     /// What a batch has for one key head.
-    fn head(&self, heads: Heads, batch: usize, kv_head: usize) -> PromptHead<'a> {
-        let Heads { kv_heads, head_dim, .. } = heads;
+    fn head(&self, heads: AttentionDims, batch: usize, kv_head: usize) -> PromptHead<'a> {
+        let AttentionDims { kv_heads, head_dim, .. } = heads;
         let len = self.lens.map_or(self.len, |lens| lens[batch]);
         let start = (batch * kv_heads + kv_head) * self.len * head_dim;
         PromptHead {
@@ -214,7 +214,7 @@ impl<'a> AttentionInputs<'a> {
 
     /// A query head of one row.
     fn query(&self, row: usize, head: usize) -> &'a [f32] {
-        let Heads { head_dim, .. } = self.heads;
+        let AttentionDims { head_dim, .. } = self.heads;
         &self.qkv[row * self.heads.row() + head * head_dim..][..head_dim]
     }
 

@@ -6,7 +6,7 @@ use crate::cpu::{
 };
 
 use super::{
-    Heads, AttentionInputs, PromptGradients, Sequence, backward::Cut, blocks::Shape, buffers,
+    AttentionDims, AttentionInputs, PromptGradients, Sequence, backward::Cut, blocks::Shape, buffers,
     pack::rotate_backward, prompt::PromptBackward, sight::Sight,
 };
 
@@ -19,7 +19,7 @@ pub fn reduce_query_gradients<S: Simd>(
     shares: &[f32],
     d_qkv: &mut [f32],
 ) {
-    let Heads { kv_heads, head_dim, .. } = inputs.heads;
+    let AttentionDims { kv_heads, head_dim, .. } = inputs.heads;
     let Shape { width, group, .. } = shape;
     let d_qkv = Shared::new(d_qkv);
     for (sequence, cut) in inputs.sequences.iter().zip(cuts).filter(|(_, cut)| cut.count > 1) {
@@ -65,7 +65,7 @@ pub fn reduce_prompt_gradients(
     records: &[f32],
     gradients: PromptGradients,
 ) {
-    let Heads { heads, kv_heads, head_dim } = inputs.heads;
+    let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     let Shape { width, group, .. } = shape;
     let Some(prompt) = inputs.prompt else { return };
     let PromptGradients { key, value, gate } = gradients;

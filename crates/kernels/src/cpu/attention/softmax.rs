@@ -110,11 +110,11 @@ pub fn scale<S: Simd>(simd: S, row: &mut [f32], factor: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::simd::{Level, dispatch};
+    use crate::cpu::simd::{SimdLevel, dispatch};
 
     #[test]
     fn two_blocks_make_the_softmax_of_all() {
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let scores: [f32; 48] = std::array::from_fn(|i| (i * 7 % 11) as f32 - 3.0);
             let (mut first, mut second) = ([0.0; 32], [0.0; 32]);
             first[..24].copy_from_slice(&scores[..24]);

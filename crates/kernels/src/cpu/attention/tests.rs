@@ -10,9 +10,9 @@ use super::{backward::Given, *};
 use case::{Case, Found, On, Sizes, assert_close};
 use reference::reference;
 
-const HEADS: Heads = Heads { heads: 6, kv_heads: 2, head_dim: 16 };
+const HEADS: AttentionDims = AttentionDims { heads: 6, kv_heads: 2, head_dim: 16 };
 
-fn sizes(heads: Heads, texts: &[(usize, usize)]) -> Sizes {
+fn sizes(heads: AttentionDims, texts: &[(usize, usize)]) -> Sizes {
     Sizes { heads, texts: texts.to_vec(), gap: 0, rotated: true, window: None, prompt: None }
 }
 
@@ -43,7 +43,7 @@ fn any_sizes() -> impl Strategy<Value = Sizes> {
     let prompt = prop::option::of((prop::sample::select(vec![1, 10, 17, 100]), any::<bool>()));
     (heads, texts, 0_usize..3, any::<bool>(), window, prompt).prop_map(
         |((kv_heads, group, head_dim), texts, gap, rotated, window, prompt)| Sizes {
-            heads: Heads { heads: kv_heads * group, kv_heads, head_dim },
+            heads: AttentionDims { heads: kv_heads * group, kv_heads, head_dim },
             texts,
             gap,
             rotated,
@@ -94,7 +94,7 @@ fn the_definition_agrees_with_finite_differences() {
     let sizes = Sizes {
         window: Some(4),
         prompt: Some((3, true)),
-        ..sizes(Heads { heads: 2, kv_heads: 1, head_dim: 4 }, &[(6, 1), (3, 0)])
+        ..sizes(AttentionDims { heads: 2, kv_heads: 1, head_dim: 4 }, &[(6, 1), (3, 0)])
     };
     let mut case = Case::new(&sizes, 11);
     let right = reference(&case.inputs(), Some(&case.d_out));
@@ -126,7 +126,7 @@ fn the_definition_agrees_with_finite_differences() {
 fn one_row_sees_itself_and_the_prompt() {
     for prompt in [None, Some((1, false)), Some((10, false)), Some((100, true))] {
         for head_dim in [2, 8, 40, 80] {
-            let heads = Heads { heads: 3, kv_heads: 3, head_dim };
+            let heads = AttentionDims { heads: 3, kv_heads: 3, head_dim };
             assert_right(&Case::new(&Sizes { prompt, ..sizes(heads, &[(1, 0)]) }, 3));
         }
     }
@@ -134,7 +134,7 @@ fn one_row_sees_itself_and_the_prompt() {
 
 #[test]
 fn texts_longer_than_blocks_and_chunks_are_right() {
-    let heads = Heads { heads: 3, kv_heads: 1, head_dim: 8 };
+    let heads = AttentionDims { heads: 3, kv_heads: 1, head_dim: 8 };
     for (texts, window, prompt) in [
         (&[(700, 0), (1, 0), (130, 3)][..], None, Some((10, true))),
         (&[(1300, 5)][..], Some(150), Some((10, false))),
@@ -145,13 +145,13 @@ fn texts_longer_than_blocks_and_chunks_are_right() {
 
 #[test]
 fn many_heads_may_share_keys() {
-    let heads = Heads { heads: 130, kv_heads: 1, head_dim: 8 };
+    let heads = AttentionDims { heads: 130, kv_heads: 1, head_dim: 8 };
     assert_right(&Case::new(&Sizes { prompt: Some((2, false)), ..sizes(heads, &[(5, 0)]) }, 2));
 }
 
 #[test]
 fn a_long_cache_is_read_in_chunks() {
-    let heads = Heads { heads: 4, kv_heads: 2, head_dim: 16 };
+    let heads = AttentionDims { heads: 4, kv_heads: 2, head_dim: 16 };
     for window in [None, Some(600)] {
         let sizes =
             Sizes { window, prompt: Some((10, true)), ..sizes(heads, &[(1100, 3), (515, 0)]) };
@@ -202,7 +202,7 @@ fn closed_gates_leave_every_bit_alone() {
 
 #[test]
 fn threads_change_no_bit() {
-    let heads = Heads { heads: 4, kv_heads: 2, head_dim: 16 };
+    let heads = AttentionDims { heads: 4, kv_heads: 2, head_dim: 16 };
     let sizes =
         Sizes { prompt: Some((10, false)), ..sizes(heads, &[(1200, 0), (300, 0), (90, 0)]) };
     let case = Case::new(&sizes, 8);

@@ -23,7 +23,7 @@ mod tests;
 
 use super::packed::{Data, PANEL};
 use super::product::{Place, groups};
-use super::simd::Level;
+use super::simd::SimdLevel;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Amx, Avx512Bf16};
 use super::threads::{self, Shared};
@@ -54,12 +54,12 @@ pub(super) enum Bf16Kernel {
 
 impl Bf16Kernel {
     /// What a level multiplies with, if it can, and if all weights are kept in bf16.
-    pub fn of(level: Level, places: &[Place]) -> Option<Self> {
+    pub fn of(level: SimdLevel, places: &[Place]) -> Option<Self> {
         let way = match level {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 => Self::Dot,
+            SimdLevel::Avx512Bf16 => Self::Dot,
             #[cfg(target_arch = "x86_64")]
-            Level::Amx => Self::Amx,
+            SimdLevel::Amx => Self::Amx,
             _ => return None,
         };
         places.iter().all(|place| matches!(place.weight.data, Data::Bf16(_))).then_some(way)

@@ -6,19 +6,19 @@ use proptest::prelude::*;
 use super::super::packed::{Format, Packed};
 use super::super::product::{places, product, product_back};
 use super::super::product_tests::{assert_close, noise};
-use super::super::simd::Level;
+use super::super::simd::SimdLevel;
 use super::super::workspace;
 use super::Bf16Kernel;
 
 /// What a level multiplies matrices in bf16 with.
-fn way_of(level: Level) -> Option<Bf16Kernel> {
+fn way_of(level: SimdLevel) -> Option<Bf16Kernel> {
     let weight = Packed::new(&[0.0], [1, 1], Format::Bf16);
     let (places, _width) = places(&[&weight]);
     Bf16Kernel::of(level, &places)
 }
 
-fn ways() -> Vec<(Bf16Kernel, Option<Level>)> {
-    let levels = Level::available().into_iter();
+fn ways() -> Vec<(Bf16Kernel, Option<SimdLevel>)> {
+    let levels = SimdLevel::available().into_iter();
     let ways = levels.filter_map(|level| way_of(level).map(|way| (way, Some(level))));
     [(Bf16Kernel::Plain, None)].into_iter().chain(ways).collect()
 }
@@ -153,9 +153,9 @@ fn the_number_of_threads_changes_no_bit() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn levels_have_their_ways() {
-    assert_eq!(way_of(Level::Avx512), None);
-    assert_eq!(way_of(Level::Avx512Bf16), Some(Bf16Kernel::Dot));
-    assert_eq!(way_of(Level::Amx), Some(Bf16Kernel::Amx));
+    assert_eq!(way_of(SimdLevel::Avx512), None);
+    assert_eq!(way_of(SimdLevel::Avx512Bf16), Some(Bf16Kernel::Dot));
+    assert_eq!(way_of(SimdLevel::Amx), Some(Bf16Kernel::Amx));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_level_takes_its_way_for_more_than_a_few_rows_of_bf16_alone() {
             let weight = Packed::new(&values, [24, columns], format);
             for n in [4, 5] {
                 let (input, gradient) = (noise(2, n * columns), noise(3, n * 24));
-                let found = |level: Level| {
+                let found = |level: SimdLevel| {
                     let (mut out, mut d_input) = (vec![0.0; n * 24], vec![0.0; n * columns]);
                     product(level, &input, &[&weight], &mut out, false);
                     product_back(level, &gradient, &[&weight], &mut d_input, false);
@@ -176,7 +176,7 @@ fn a_level_takes_its_way_for_more_than_a_few_rows_of_bf16_alone() {
                 let expected = if n > 4 && format == Format::Bf16 {
                     both(way, [&input, &gradient], &[&weight], false, 1)
                 } else {
-                    found(Level::Avx512)
+                    found(SimdLevel::Avx512)
                 };
                 assert_eq!(found(level), expected, "{level:?} {format:?} {n}");
             }

@@ -180,7 +180,7 @@ pub fn prefetch<T>(at: *const T) {
 
 /// An instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum SimdLevel {
     /// Plain Rust, whatever the compiler makes of it: SSE2 on x86-64, NEON on ARM.
     Portable,
     /// AVX2, FMA and F16C.
@@ -193,7 +193,7 @@ pub enum Level {
     Amx,
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for SimdLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Portable => "plain Rust",
@@ -205,7 +205,7 @@ impl fmt::Display for Level {
     }
 }
 
-impl Level {
+impl SimdLevel {
     /// Those that this processor has, from the slowest to the fastest.
     pub fn available() -> Vec<Self> {
         let mut levels = vec![Self::Portable];
@@ -226,7 +226,7 @@ impl Level {
 
     /// The fastest that this processor has.
     pub fn best() -> Self {
-        static BEST: OnceLock<Level> = OnceLock::new();
+        static BEST: OnceLock<SimdLevel> = OnceLock::new();
         *BEST.get_or_init(|| *Self::available().last().expect("one is always there"))
     }
 }
@@ -238,7 +238,7 @@ impl Level {
 macro_rules! dispatch {
     ($level:expr, $simd:ident => $work:expr) => {
         match $level {
-            $crate::cpu::simd::Level::Portable => {
+            $crate::cpu::simd::SimdLevel::Portable => {
                 let $simd = $crate::cpu::simd::Portable;
                 $crate::cpu::simd::Simd::vectorize(
                     $simd,
@@ -247,7 +247,7 @@ macro_rules! dispatch {
                 )
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::cpu::simd::Level::Avx2 => {
+            $crate::cpu::simd::SimdLevel::Avx2 => {
                 let $simd = $crate::cpu::simd::Avx2::new().expect("the level is available");
                 $crate::cpu::simd::Simd::vectorize(
                     $simd,
@@ -256,9 +256,9 @@ macro_rules! dispatch {
                 )
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::cpu::simd::Level::Avx512
-            | $crate::cpu::simd::Level::Avx512Bf16
-            | $crate::cpu::simd::Level::Amx => {
+            $crate::cpu::simd::SimdLevel::Avx512
+            | $crate::cpu::simd::SimdLevel::Avx512Bf16
+            | $crate::cpu::simd::SimdLevel::Amx => {
                 let $simd = $crate::cpu::simd::Avx512::new().expect("the level is available");
                 $crate::cpu::simd::Simd::vectorize(
                     $simd,
@@ -278,9 +278,9 @@ mod tests {
     use super::*;
 
     /// Applies `work` to vectors filled from `values`, at every level, and gives what it made of them.
-    fn at_every_level(values: &[f32; 16], work: impl Fn(Level, &[f32; 16]) -> Vec<f32>) {
-        let expected = work(Level::Portable, values);
-        for level in Level::available() {
+    fn at_every_level(values: &[f32; 16], work: impl Fn(SimdLevel, &[f32; 16]) -> Vec<f32>) {
+        let expected = work(SimdLevel::Portable, values);
+        for level in SimdLevel::available() {
             let found = work(level, values);
             for (found, expected) in found.iter().zip(&expected) {
                 let error = (found - expected).abs() / expected.abs().max(1e-30);
@@ -313,17 +313,17 @@ mod tests {
             }
             found
         });
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let nan = dispatch!(level, simd => map(simd, &[f32::NAN; 16], |x| simd.exp(x)));
             assert!(nan.iter().all(|value| value.is_nan()), "{level:?}");
         }
-        let far = dispatch!(Level::best(), simd => map(simd, &[-1e30; 16], |x| simd.exp(x)));
+        let far = dispatch!(SimdLevel::best(), simd => map(simd, &[-1e30; 16], |x| simd.exp(x)));
         assert!(far.iter().all(|&value| value < 2e-38));
     }
 
     #[test]
     fn lanes_are_added_up_and_compared() {
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let values: [f32; 16] = std::array::from_fn(|i| (i as f32 - 5.0) * 2.0);
             let (sum, largest, lanes) = dispatch!(level, simd => {
                 let vector = simd.read(&values);
@@ -347,7 +347,7 @@ mod tests {
         // Subnormal, largest, zero with a sign.
         (f16[0], f16[1], f16[2]) = (0x0001, 0x7bff, 0x8000);
         let bytes: [u8; 16] = std::array::from_fn(|i| (i * 17) as u8);
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             for i in 0..16 / dispatch!(level, simd => lanes(simd)) {
                 let (found, lanes) = dispatch!(level, simd => {
                     let n = lanes(simd);
@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn numbers_are_turned_over() {
         let from = std::array::from_fn(|i| i as f32);
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let mut to = [0.0; 256];
             dispatch!(level, simd => simd.turn(&from, &mut to));
             for (at, value) in to.into_iter().enumerate() {

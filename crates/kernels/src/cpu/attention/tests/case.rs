@@ -1,18 +1,18 @@
 //! AttentionInputs that own their numbers, and the kernels' answers for them.
 
 use super::super::{
-    Cache, Heads, AttentionInputs, Prompt, PromptGradients, Rotation, Sequence,
+    Cache, AttentionDims, AttentionInputs, Prompt, PromptGradients, Rotation, Sequence,
     backward::{self, Given, backward},
     forward::{self, forward},
 };
 use super::wide::Portable16;
-use crate::cpu::simd::Level;
+use crate::cpu::simd::SimdLevel;
 
 /// What a kernel runs on.
 #[derive(Debug, Clone, Copy)]
 pub enum On {
     /// What the processor has.
-    Level(Level),
+    Level(SimdLevel),
     /// Sixteen lanes, whatever it has.
     Portable16,
 }
@@ -20,12 +20,12 @@ pub enum On {
 impl On {
     /// All there are.
     pub fn all() -> impl Iterator<Item = Self> {
-        Level::available().into_iter().map(Self::Level).chain([Self::Portable16])
+        SimdLevel::available().into_iter().map(Self::Level).chain([Self::Portable16])
     }
 
     /// The fastest.
     pub fn best() -> Self {
-        Self::Level(Level::best())
+        Self::Level(SimdLevel::best())
     }
 
     pub fn forward(
@@ -71,7 +71,7 @@ pub fn numbers(len: usize, seed: u32) -> Vec<f32> {
 /// What a case is made of.
 #[derive(Debug, Clone)]
 pub struct Sizes {
-    pub heads: Heads,
+    pub heads: AttentionDims,
     /// Length and padding of each text.
     pub texts: Vec<(usize, usize)>,
     /// Rows before each text that belong to none.
@@ -84,7 +84,7 @@ pub struct Sizes {
 
 /// AttentionInputs that own their numbers.
 pub struct Case {
-    pub heads: Heads,
+    pub heads: AttentionDims,
     pub sequences: Vec<Sequence>,
     pub window: Option<usize>,
     pub qkv: Vec<f32>,
@@ -114,7 +114,7 @@ pub struct Found {
 
 impl Case {
     pub fn new(sizes: &Sizes, seed: u32) -> Self {
-        let Heads { heads, kv_heads, head_dim } = sizes.heads;
+        let AttentionDims { heads, kv_heads, head_dim } = sizes.heads;
         let mut rows = 0;
         let sequences: Vec<_> = sizes
             .texts
@@ -169,7 +169,7 @@ impl Case {
     }
 
     pub fn rows(&self) -> usize {
-        let Heads { heads, kv_heads, head_dim } = self.heads;
+        let AttentionDims { heads, kv_heads, head_dim } = self.heads;
         self.qkv.len() / ((heads + 2 * kv_heads) * head_dim)
     }
 
@@ -206,7 +206,7 @@ impl Case {
 
     /// The output when tokens come a few at a time, `pieces` of them, into a cache.
     pub fn forward_in_pieces(&self, on: On, pieces: &[usize], spare: usize) -> [Vec<f32>; 2] {
-        let Heads { heads, kv_heads, head_dim } = self.heads;
+        let AttentionDims { heads, kv_heads, head_dim } = self.heads;
         let longest = self.sequences.iter().map(|sequence| sequence.len).max().unwrap_or(0);
         let capacity = longest + spare;
         let size = self.sequences.len() * kv_heads * capacity.next_multiple_of(16) * head_dim;

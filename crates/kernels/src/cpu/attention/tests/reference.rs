@@ -1,6 +1,6 @@
 //! The same attention in f64, one number at a time, with all scores in memory.
 
-use super::super::{Heads, AttentionInputs};
+use super::super::{AttentionDims, AttentionInputs};
 
 /// What the forward pass gives, and what the backward pass makes of `d_out`.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ fn softmax(scores: &[f64]) -> (Vec<f64>, f64) {
 
 /// Computes everything, for sequences without a past; gradients if there is a `d_out`.
 pub fn reference(inputs: &AttentionInputs, d_out: Option<&[f32]>) -> Reference {
-    let Heads { heads, kv_heads, head_dim } = inputs.heads;
+    let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     let (group, wide) = (heads / kv_heads, (heads + 2 * kv_heads) * head_dim);
     let rows = inputs.qkv.len() / wide;
     let scale = 1.0 / (head_dim as f64).sqrt();
