@@ -11,7 +11,7 @@ use adaption_prompt::files::{Format, Hints, SETTINGS_FILE, peft, read, write};
 use adaption_prompt::fuzz::{self, Role};
 use adaption_prompt::{Activation, AdapterSummary, Error};
 use burn::tensor::TensorData;
-use llama::torch::{Value, to_bytes};
+use checkpoint::torch::{Value, to_bytes};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use proptest::sample::Index;

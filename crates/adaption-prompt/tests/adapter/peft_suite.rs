@@ -8,7 +8,7 @@ use adaption_prompt::{
     AdapterConfig, AdapterWeights, Adapters, AdaptionPromptConfig, BaseInfo, Error, Layers,
 };
 use burn::tensor::TensorData;
-use llama::weights::{Bytes, SafetensorsFile};
+use checkpoint::{ByteSource, SafetensorsFile};
 use llama::{DecodingState, GenerationConfig, NoAdapter, Precision, generate};
 
 use crate::keyed;
@@ -28,7 +28,7 @@ fn file_names(folder: &Path) -> BTreeSet<String> {
 }
 
 fn tensors(folder: &Path) -> SafetensorsFile {
-    SafetensorsFile::new(Bytes::open(folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
+    SafetensorsFile::new(ByteSource::open(folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
 }
 
 #[test]

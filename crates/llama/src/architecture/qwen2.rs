@@ -4,11 +4,11 @@
 use serde_json::Value;
 
 use super::Architecture;
-use super::fields::Fields;
 use super::keys::SIZES;
 use super::llama::{NAMES, layers_alike, sizes, sizes_json};
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
+use checkpoint::settings::Fields;
 
 pub(super) static QWEN2: Architecture = Architecture {
     name: "qwen2",

@@ -8,7 +8,8 @@ use adaption_prompt::{
     Activation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, Init, Layers, Projection,
 };
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::weights::{self, TensorSource, TensorSpec};
+use checkpoint::{TensorSource, TensorSpec};
+use llama::weights;
 use llama::{DecodingState, Llama, LlamaConfig, NoAdapter, Precision};
 
 use super::numbers::{Numbers, random};
@@ -53,7 +54,7 @@ impl TensorSource for Weights {
         &self.0
     }
 
-    fn read(&self, name: &str) -> llama::Result<TensorData> {
+    fn read(&self, name: &str) -> checkpoint::Result<TensorData> {
         let shape = &self.0[name];
         let mut hasher = fnv::FnvHasher::default();
         name.hash(&mut hasher);
