@@ -15,9 +15,10 @@ use std::time::Instant;
 
 use adaption_prompt::{AdaptionPromptConfig, PromptInit, AdaptedLayers};
 use burn::tensor::TensorData;
+use checkpoint::TensorSource;
+use checkpoint::{Bits, Offset, QuantisedBlocks};
 use clap::Parser;
-use llama::quantised::{Bits, Blocks, BlockOffset};
-use llama::weights::{self, TensorSource};
+use llama::weights;
 use llama::{LlamaConfig, Precision, RopeConfig, RopeScaling};
 use train::{Example, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
 
@@ -160,12 +161,12 @@ impl TensorSource for Noise {
         &self.shapes
     }
 
-    fn read(&self, name: &str) -> llama::Result<TensorData> {
+    fn read(&self, name: &str) -> checkpoint::Result<TensorData> {
         let shape = self.shapes[name].clone();
         Ok(TensorData::new(vec![1.0_f32; shape.iter().product()], shape))
     }
 
-    fn read_blocks(&self, name: &str) -> llama::Result<Option<Blocks>> {
+    fn read_blocks(&self, name: &str) -> checkpoint::Result<Option<QuantisedBlocks>> {
         const BLOCK: usize = 32;
         let &[rows, columns] = &self.shapes[name][..] else { return Ok(None) };
         // Xorshift: fast, and random enough to be no pattern.
@@ -183,7 +184,7 @@ impl TensorSource for Noise {
         // All of these are f16 numbers.
         let scale = |block: usize| (3 + block % 3) as f32 / 1024.0;
         let blocks = 0..rows * columns / BLOCK;
-        Ok(Some(Blocks {
+        Ok(Some(QuantisedBlocks {
             shape: [rows, columns],
             bits: Bits::Four,
             block_len: BLOCK,

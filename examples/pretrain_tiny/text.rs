@@ -63,7 +63,10 @@ pub fn train_tokenizer(documents: &[String], vocab: usize) -> anyhow::Result<Tok
 pub fn write_tokenizer_config(folder: &Path) -> anyhow::Result<()> {
     let settings = json!({ "bos_token": BEGIN, "eos_token": END });
     let text = serde_json::to_string_pretty(&settings)?;
-    llama::files::write(&folder.join("tokenizer_config.json"), format!("{text}\n").as_bytes())?;
+    checkpoint::files::write(
+        &folder.join("tokenizer_config.json"),
+        format!("{text}\n").as_bytes(),
+    )?;
     Ok(())
 }
 

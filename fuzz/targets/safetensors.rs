@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| llama::fuzz::safetensors(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checkpoint::fuzz::safetensors(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| llama::fuzz::weight_index(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checkpoint::fuzz::weight_index(bytes));

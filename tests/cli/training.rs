@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use llama::weights::{Bytes, SafetensorsFile};
+use checkpoint::{ByteSource, SafetensorsFile};
 use serde_json::Value;
 
 use crate::program::{Program, keys};
@@ -236,7 +236,7 @@ fn a_loss_that_explodes_stops_the_run_and_keeps_the_checkpoint() {
     assert!(error.contains("\nhint: the last checkpoint is kept; try a lower --lr"), "{error}");
     // What was kept is of a step before, with real numbers in it.
     for name in ["checkpoint.safetensors", "adapter_model.safetensors"] {
-        let file = SafetensorsFile::new(Bytes::open(output.join(name)).unwrap()).unwrap();
+        let file = SafetensorsFile::new(ByteSource::open(output.join(name)).unwrap()).unwrap();
         for tensor in file.shapes().keys() {
             let data = file.read(tensor).unwrap();
             assert!(data.iter::<f32>().all(f32::is_finite), "{name}: {tensor}");

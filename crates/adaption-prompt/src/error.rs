@@ -151,7 +151,10 @@ pub enum Error {
     },
     /// A file could not be read or written, or breaks its format.
     #[error(transparent)]
-    File(#[from] llama::Error),
+    File(#[from] checkpoint::Error),
+    /// The base model or the device failed.
+    #[error(transparent)]
+    Model(#[from] llama::Error),
 }
 
 fn there_are(present: &[String]) -> String {
@@ -223,12 +226,17 @@ impl Diagnostic for Error {
             }
             Self::NoSuchAdapter { .. } | Self::Config { .. } => return None,
             Self::File(error) => return error.advice(),
+            Self::Model(error) => return error.advice(),
         };
         Some(advice)
     }
 
     fn is_usage(&self) -> bool {
-        matches!(self, Self::File(error) if error.is_usage())
+        match self {
+            Self::File(error) => error.is_usage(),
+            Self::Model(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use adaption_prompt::files::{Format, AdapterReadOptions, SETTINGS_FILE, peft, re
 use adaption_prompt::fuzz::{self, FileRole};
 use adaption_prompt::{GateActivation, AdapterSummary, Error};
 use burn::tensor::TensorData;
-use llama::torch::{Value, to_bytes};
+use checkpoint::torch::{Value, to_bytes};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use proptest::sample::Index;

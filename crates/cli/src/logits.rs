@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result {
     let bytes = TensorView::new(Dtype::F32, shape.to_vec(), data.as_bytes())
         .and_then(|view| safetensors::serialize([("logits", view)], None))
         .map_err(Error::system("the logits cannot be written as safetensors"))?;
-    llama::files::write(&args.out, &bytes)?;
+    checkpoint::files::write(&args.out, &bytes)?;
     output::note(&format!("logits {shape:?}, f32, in {}", args.out.display()));
     Ok(())
 }

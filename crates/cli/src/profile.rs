@@ -55,7 +55,7 @@ impl Profiler {
     /// Writes the trace to its place and gives a table of the parts, the longest first.
     pub fn finish(self, trace: &Path) -> Result<String> {
         drop(self.guard);
-        llama::files::write_with(trace, |temporary| {
+        checkpoint::files::write_with(trace, |temporary| {
             std::fs::copy(self.trace.path(), temporary).map(|_bytes| ())
         })?;
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -257,12 +257,4 @@ impl LlamaConfig {
     pub fn window(&self, layer: usize) -> Option<usize> {
         self.sliding_window.filter(|_| layer >= self.full_attention_layers)
     }
-
-    /// Numbers in the model's weights; a tied head counts once.
-    pub fn n_parameters(&self) -> usize {
-        crate::weights::expected_tensors(self)
-            .iter()
-            .map(|tensor| tensor.shape.iter().product::<usize>())
-            .sum()
-    }
 }

@@ -1,7 +1,8 @@
 //! What can go wrong with a model's files, its tokenizer and its use.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use checkpoint::LoadReport;
 use diagnostic::{Advice, Diagnostic};
 
 /// Result of this crate.
@@ -13,32 +14,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file or folder could not be read.
-    #[error("{path}: cannot read: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file or folder could not be written.
-    #[error("{path}: cannot write: {source}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A path that is no model.
-    #[error("{path}: no model here: {reason}")]
-    NotAModel {
-        /// What was given.
-        path: PathBuf,
-        /// What is missing.
-        reason: String,
-    },
+    /// A file could not be read or written, or violates its format.
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::Error),
     /// A size or setting of the model that makes no sense.
     #[error("model config: {field} is {found}, expected {expected}")]
     Config {
@@ -59,68 +37,13 @@ pub enum Error {
         /// The ones that work.
         known: String,
     },
-    /// A file that breaks its format.
-    #[error("{path}: not a valid {format} file: {reason}")]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// Which format.
-        format: &'static str,
-        /// What is wrong, and where.
-        reason: String,
-    },
-    /// What lies in the place of a file that was never fetched.
-    #[error("{path}: this is {found}")]
-    StandIn {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        found: crate::files::StandIn,
-    },
-    /// A tensor of numbers that are valid in its file, and not read here.
-    #[error("{path}: tensor {tensor} holds {found}, expected {expected}")]
-    TensorType {
-        /// The file.
-        path: PathBuf,
-        /// Its name there.
-        tensor: String,
-        /// What its numbers are.
-        found: String,
-        /// What is read.
-        expected: String,
-    },
-    /// Weights in a form that another program made of them to save memory.
-    #[error("{path}: the weights are quantised by {method}, which is not read here")]
-    Quantised {
-        /// The model.
-        path: PathBuf,
-        /// What the method is called.
-        method: String,
-    },
-    /// An adapter where its base model was expected.
-    #[error("{path}: this is an adapter, not a model{}", made_for(.base.as_deref()))]
-    AdapterAsModel {
-        /// What was given.
-        path: PathBuf,
-        /// The model that it says it was made for.
-        base: Option<String>,
-    },
-    /// A value that a PyTorch file cannot hold so that it is read without running it.
-    #[error(
-        "{what} cannot be written into a PyTorch file, which holds tensors, numbers, texts, lists \
-         and dictionaries"
-    )]
-    UnsupportedPickleValue {
-        /// What it is.
-        what: String,
-    },
     /// The tensors do not match what the config asks for.
     #[error("{path}: the weights do not fit the config\n{report}")]
     Weights {
         /// The model.
         path: PathBuf,
         /// Everything that is missing, unexpected or of another shape.
-        report: Box<crate::weights::LoadReport>,
+        report: Box<LoadReport>,
     },
     /// The tokenizer could not be built or failed on a text.
     #[error("{path}: tokenizer: {reason}")]
@@ -200,11 +123,6 @@ pub enum Error {
     },
 }
 
-/// The end of a sentence about an adapter.
-fn made_for(base: Option<&str>) -> String {
-    base.map_or(String::new(), |base| format!(" (it was made for `{}`)", base.escape_debug()))
-}
-
 impl Error {
     pub(crate) fn config(
         field: impl Into<String>,
@@ -213,52 +131,12 @@ impl Error {
     ) -> Self {
         Self::Config { field: field.into(), found: found.into(), expected: expected.into() }
     }
-
-    pub(crate) fn read(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Read { path, source }
-    }
-
-    pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Write { path, source }
-    }
-
-    pub(crate) fn tensor_type(
-        path: &Path,
-        tensor: &str,
-        found: impl ToString,
-        expected: impl Into<String>,
-    ) -> Self {
-        Self::TensorType {
-            path: path.into(),
-            tensor: tensor.into(),
-            found: found.to_string(),
-            expected: expected.into(),
-        }
-    }
-
-    pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {
-        Self::Format { path: path.into(), format: "JSON", reason: error.to_string() }
-    }
 }
 
 impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
-            Self::NotAModel { .. } => Advice::GiveModel,
-            Self::Read { source, .. } => return Advice::for_read_error(source),
-            Self::Write { source, .. } => return Advice::for_write_error(source),
-            Self::Format { .. } => {
-                "the file may be cut short or damaged: fetch or copy it again".into()
-            }
-            Self::StandIn { found, .. } => found.hint().into(),
-            Self::TensorType { .. } | Self::Quantised { .. } => {
-                "the file is whole, but of another kind: take the model in f32, f16 or bf16 that it was \
-                 made from, or a GGUF of it; either can be kept in 8 or 4 bits once it is loaded"
-                    .into()
-            }
-            Self::AdapterAsModel { .. } => Advice::UseAsAdapter,
+            Self::Checkpoint(error) => return error.advice(),
             Self::Weights { .. } => {
                 "config.json and the weights may belong to different models".into()
             }
@@ -276,7 +154,6 @@ impl Diagnostic for Error {
             | Self::ChatTemplate { .. }
             | Self::EmptyPrompt { .. }
             | Self::TokenId { .. }
-            | Self::UnsupportedPickleValue { .. }
             | Self::Sampling { .. } => return None,
         };
         Some(advice)

@@ -145,7 +145,7 @@ impl Llama {
             let signs = TensorData::new(signs.collect::<Vec<f32>>(), [1, width]);
             let input = Tensor::<2>::from_data(signs, &self.device().without_autodiff());
             let output = read_back(linear.forward(input))?.convert_dtype(DType::F32);
-            Ok(output.iter::<f32>().take(KEPT).map(rounded).collect::<Vec<_>>())
+            Ok::<_, crate::Error>(output.iter::<f32>().take(KEPT).map(rounded).collect::<Vec<_>>())
         };
         let (first, last) = (&self.layers[0], &self.layers[self.layers.len() - 1]);
         let mut sample = through(&first.attention.query, self.config().d_model)?;

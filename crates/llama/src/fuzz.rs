@@ -3,86 +3,48 @@
 
 use std::path::Path;
 
+use checkpoint::fuzz::two_parts;
+use checkpoint::gguf::GgufFile;
+use checkpoint::torch::TorchFile;
+use checkpoint::{ByteSource, TensorSource, refuse_quantised_config};
+
 use crate::chat_template::ChatTemplate;
-use crate::gguf::{GgufFile, GgufSource};
+use crate::gguf::GgufSource;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer_files::TokenizerFiles;
-use crate::torch::TorchFile;
 use crate::vocabulary;
-use crate::weights::meta::{MetaSource, InferredSizes, parse_params};
-use crate::weights::{
-    Bytes, SafetensorsFile, TensorSource, WeightFiles, huggingface, refuse_quantised_config,
-};
+use crate::weights::huggingface;
+use crate::weights::meta::{MetaSource, WeightSizes, parse_params};
 
 /// What the bytes are called in messages.
 const NAME: &str = "fuzz";
 
-/// A safetensors file.
-pub fn safetensors(bytes: &[u8]) {
-    let Ok(file) = SafetensorsFile::new(Bytes::memory(NAME, bytes.to_vec())) else { return };
-    let dtypes = file.dtypes();
-    for name in file.shapes().keys() {
-        let read = file.read(name);
-        assert_eq!(
-            read.is_ok(),
-            dtypes[name].is_read(),
-            "tensors that passed the check can be read"
-        );
-    }
-}
-
 /// A GGUF file, its tokenizer and its weights.
 pub fn gguf(bytes: &[u8]) {
-    let Ok(file) = GgufFile::open(Bytes::memory(NAME, bytes.to_vec())) else { return };
-    let _ = file.summary().to_string();
-    if let Ok(tokenizer) = file.tokenizer() {
+    checkpoint::fuzz::gguf(bytes);
+    let Ok(file) = GgufFile::open(ByteSource::memory(NAME, bytes.to_vec())) else { return };
+    if let Ok(tokenizer) = Tokenizer::from_gguf(file.metadata()) {
         use_tokenizer(&tokenizer);
     }
-    for name in file.tensors().keys() {
-        file.read(name).expect("tensors that passed the check can be read");
-    }
     if let Ok(source) = GgufSource::new(file) {
         read_all(&source);
     }
 }
 
-/// A GGUF file in two parts: the length of the first in four bytes, then both.
+/// A GGUF file in two parts, as [`two_parts`] takes them.
 pub fn split_gguf(bytes: &[u8]) {
-    let Some((len, parts)) = bytes.split_first_chunk::<4>() else { return };
-    let (first, second) = parts.split_at((u32::from_le_bytes(*len) as usize).min(parts.len()));
-    let open = |name: &str, part: &[u8]| GgufFile::open(Bytes::memory(name, part.to_vec()));
-    let Ok(first) = open("fuzz-00001-of-00002.gguf", first) else { return };
-    let find = |path: &Path| Ok(Some(Bytes::memory(path, second.to_vec())));
-    let Ok(file) = GgufFile::join(first, find) else { return };
-    for name in file.tensors().keys() {
-        file.read(name).expect("tensors that passed the check can be read");
-    }
+    checkpoint::fuzz::split_gguf(bytes);
+    let Some(file) = two_parts(bytes) else { return };
     if let Ok(source) = GgufSource::new(file) {
         read_all(&source);
     }
 }
 
-/// A file of PyTorch's, also as `pytorch_model.bin` and as the only shard of Meta's.
-pub fn torch(bytes: &[u8]) {
-    let Ok(file) = TorchFile::open(Bytes::memory(NAME, bytes.to_vec())) else { return };
-    for name in file.tensors().keys() {
-        // A packed entry can still turn out to be broken.
-        let _ = file.read(name);
-    }
+/// A PyTorch file as the only shard of Meta's.
+pub fn meta_shard(bytes: &[u8]) {
+    let Ok(file) = TorchFile::open(ByteSource::memory(NAME, bytes.to_vec())) else { return };
     if let Ok(source) = MetaSource::new(Path::new(NAME), vec![file]) {
         read_all(&source);
-    }
-    let Ok(file) = TorchFile::open(Bytes::memory(NAME, bytes.to_vec())) else { return };
-    if let Ok(source) = WeightFiles::new(NAME, vec![file.into()]) {
-        read_all(&source);
-    }
-}
-
-/// An index of shards, such as `pytorch_model.bin.index.json`.
-pub fn weight_index(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    for name in huggingface::parse_index(Path::new(NAME), text).into_iter().flatten() {
-        assert_eq!(Path::new(&name).file_name(), Some(name.as_ref()), "it stays in its folder");
     }
 }
 

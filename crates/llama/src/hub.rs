@@ -7,14 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
+use checkpoint::folder::{WEIGHT_FILES, is_index, shard_names};
+use checkpoint::gguf::part_names;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo};
 
 use crate::error::{Error, Result};
-use crate::gguf::split;
 use crate::tokenizer_files::OPTIONAL;
 use crate::vocabulary::vocab_merges;
-use crate::weights::huggingface::{self, WEIGHTS};
 
 /// Forms of a tokenizer, the best one first.
 const TOKENIZERS: [&[&str]; 3] = [&["tokenizer.json"], &["tokenizer.model"], &vocab_merges::FILES];
@@ -155,18 +155,18 @@ impl Fetch<'_> {
         Ok(folder)
     }
 
-    /// The weights that [`huggingface::open_weights`] would open, in one file or in shards.
+    /// The weights that [`open_weights`](checkpoint::folder::open_weights) would open, in one file or in shards.
     fn weights(&mut self) -> Result<Vec<PathBuf>> {
-        for name in WEIGHTS {
+        for name in WEIGHT_FILES {
             let Some(file) = self.optional(name)? else { continue };
-            if !huggingface::is_index(name) {
+            if !is_index(name) {
                 return Ok(vec![file]);
             }
-            let shards = huggingface::shards(&file)?;
+            let shards = shard_names(&file)?;
             return shards.iter().map(|shard| self.file(shard)).collect();
         }
         // Nothing of all that is there: the error is about the usual one.
-        self.file(WEIGHTS[0]).map(|file| vec![file])
+        self.file(WEIGHT_FILES[0]).map(|file| vec![file])
     }
 
     /// The files of the tokenizer, in the first form that the repository has.
@@ -186,7 +186,7 @@ impl Fetch<'_> {
     /// A GGUF file with the other parts, where it is one of several.
     fn gguf(&mut self, name: &str) -> Result<PathBuf> {
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
-        let Some(parts) = split::parts(file) else { return self.file(name) };
+        let Some(parts) = part_names(file) else { return self.file(name) };
         let mut paths = Vec::new();
         for part in parts {
             let name = if folder.is_empty() { part } else { format!("{folder}/{part}") };
@@ -200,9 +200,10 @@ impl Fetch<'_> {
         let config = self.cached.get("config.json")?;
         let is_cached = |names: &&[&str]| names.iter().all(|name| self.cached.get(name).is_some());
         TOKENIZERS.iter().find(|names| is_cached(names))?;
-        let (name, file) = WEIGHTS.iter().find_map(|name| Some((name, self.cached.get(name)?)))?;
-        let is_whole = !huggingface::is_index(name)
-            || huggingface::shards(&file)
+        let (name, file) =
+            WEIGHT_FILES.iter().find_map(|name| Some((name, self.cached.get(name)?)))?;
+        let is_whole = !is_index(name)
+            || shard_names(&file)
                 .is_ok_and(|shards| shards.iter().all(|shard| self.cached.get(shard).is_some()));
         is_whole.then(|| config.parent().map(Path::to_owned))?
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use burn::tensor::{DType, Device};
 use diagnostic::{Advice, Diagnostic};
 
-use crate::quantised::Bits;
+use checkpoint::Bits;
 
 /// What a model's large matrices are kept in. Norms, biases and everything between the products
 /// are f32 always.

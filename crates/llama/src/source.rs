@@ -4,23 +4,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
+use checkpoint::folder::{
+    PARAMS_FILE, file_error, folder_error, has_weights, hub_cache_snapshot, only_gguf, open_weights,
+};
+use checkpoint::gguf::{GgufFile, Value};
+use checkpoint::{
+    ByteSource, FileKind, SafetensorsFile, TensorSource, UnusedSettings, WeightFiles, files,
+    refuse_quantised_config, refuse_quantised_tensors,
+};
 
 use crate::architecture;
 use crate::config::LlamaConfig;
-use crate::error::{Error, Result};
-use crate::files;
-use crate::gguf::{self, GgufFile, GgufSource};
+use crate::error::Result;
+use crate::gguf::{self, GgufSource};
 use crate::model::Llama;
-use crate::not_a_model;
 use crate::precision::Precision;
-use crate::settings::UnusedSettings;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer_files::TokenizerFiles;
 use crate::weights::meta::{self, MetaSource};
-use crate::weights::{
-    self, Bytes, FileKind, HuggingFaceSource, SafetensorsFile, TensorSource, WeightFiles,
-    huggingface, refuse_quantised_config, refuse_quantised_tensors, resolve_tied_head,
-};
+use crate::weights::{self, HuggingFaceSource, huggingface, settle_head};
 
 /// A model that can be loaded. Opening one reads its config, and of its weights what the config leaves
 /// open.
@@ -59,24 +61,22 @@ impl ModelSource {
     /// compared, since [`config`](Self::config) says which it is.
     ///
     /// # Errors
-    /// [`Error::NotAModel`] and [`Error::AdapterAsModel`] for a path that is none of these,
-    /// [`Error::Quantised`], [`Error::StandIn`], [`Error::Read`], and what
+    /// [`checkpoint::Error::NotAModel`] and [`checkpoint::Error::AdapterAsModel`] for a path that is none of these,
+    /// [`checkpoint::Error::Quantised`], [`checkpoint::Error::Placeholder`], [`checkpoint::Error::Read`], and what
     /// [`huggingface::parse_config`] or [`meta::open`] finds wrong with the config.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if path.is_dir() {
-            let snapshot = huggingface::snapshot(&path)?;
+            let snapshot = hub_cache_snapshot(&path)?;
             return Self::open_folder(snapshot.unwrap_or(path));
         }
         if !path.exists() {
-            return Err(Error::NotAModel {
-                path,
-                reason: "there is no such file or folder".into(),
-            });
+            let reason = "there is no such file or folder";
+            return Err(checkpoint::Error::not_a_model(path, reason).into());
         }
-        match FileKind::of(&Bytes::open(&path)?)? {
+        match FileKind::of(&ByteSource::open(&path)?)? {
             FileKind::Gguf => Self::open_gguf(path),
-            kind => Err(not_a_model::file(&path, kind)),
+            kind => Err(file_error(&path, kind).into()),
         }
     }
 
@@ -84,24 +84,24 @@ impl ModelSource {
         let file = Arc::new(GgufFile::open_all(&path)?);
         // As llama.cpp's converter of LoRA calls what it makes.
         let kind = file.metadata().get("general.type");
-        if kind == Some(&gguf::Value::Text("adapter".into())) {
-            return Err(Error::AdapterAsModel { path, base: None });
+        if kind == Some(&Value::Text("adapter".into())) {
+            return Err(checkpoint::Error::AdapterAsModel { path, base: None }.into());
         }
-        let config = file.config()?;
+        let config = gguf::parse_config(&file)?;
         Ok(Self { path, config, place: Place::Gguf(file) })
     }
 
     fn open_folder(path: PathBuf) -> Result<Self> {
         let file = path.join("config.json");
-        let has_params = path.join(meta::PARAMS_FILE).exists();
+        let has_params = path.join(PARAMS_FILE).exists();
         if !file.exists() && has_params && meta::has_shards(&path)? {
             return Self::open_meta(path);
         }
         // Beside a GGUF lies a config.json of a line, which names the family.
-        let several = if file.exists() && huggingface::has_weights(&path) {
+        let several = if file.exists() && has_weights(&path) {
             None
         } else {
-            match not_a_model::only_gguf(&path) {
+            match only_gguf(&path) {
                 Ok(Some(gguf)) => return Self::open_gguf(gguf),
                 Ok(None) => None,
                 Err(error) => Some(error),
@@ -110,15 +110,15 @@ impl ModelSource {
         if file.exists() {
             return match (Self::open_config(path, &file), several) {
                 // No config of a model: GGUFs are all there is.
-                (Err(_), Some(several)) => Err(several),
+                (Err(_), Some(several)) => Err(several.into()),
                 // A whole one, whose weights are missing: loading tells.
                 (opened, _) => opened,
             };
         }
         match several {
-            Some(error) => Err(error),
+            Some(error) => Err(error.into()),
             None if has_params => Self::open_meta(path),
-            None => Err(not_a_model::folder(&path)),
+            None => Err(folder_error(&path).into()),
         }
     }
 
@@ -149,7 +149,7 @@ impl ModelSource {
     /// A model whose files are part of the program, as `include_bytes!` gives them.
     ///
     /// # Errors
-    /// As [`huggingface::parse_config`], and [`Error::Quantised`]; the weights and the tokenizer are
+    /// As [`huggingface::parse_config`], and [`checkpoint::Error::Quantised`]; the weights and the tokenizer are
     /// looked at when they are loaded.
     pub fn embedded(
         config_json: &'static str,
@@ -200,9 +200,9 @@ impl ModelSource {
     /// Loads the weights in `precision`, as [`weights::load`] does.
     ///
     /// # Errors
-    /// [`Error::NotAModel`] or [`Error::AdapterAsModel`] if there are no weights,
-    /// [`Error::Quantised`] and [`Error::TensorType`] for those in forms that are not read,
-    /// [`Error::Weights`] if they do not fit the config, [`Error::Format`] or [`Error::Read`].
+    /// [`checkpoint::Error::NotAModel`] or [`checkpoint::Error::AdapterAsModel`] if there are no weights,
+    /// [`checkpoint::Error::Quantised`] and [`checkpoint::Error::TensorType`] for those in forms that are not read,
+    /// [`Error::Weights`] if they do not fit the config, [`checkpoint::Error::Format`] or [`checkpoint::Error::Read`].
     pub fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
         weights::load(self.config.clone(), &*self.weights()?, precision, device)
     }
@@ -221,11 +221,11 @@ impl ModelSource {
             Ok(Box::new(HuggingFaceSource::new(files, &self.config)))
         };
         Ok(match &self.place {
-            Place::Folder => named(huggingface::open_weights(&self.path)?)?,
+            Place::Folder => named(open_weights(&self.path)?)?,
             Place::Meta(source) => Box::new(source.clone()),
             Place::Gguf(file) => Box::new(GgufSource::new(Arc::clone(file))?),
             Place::Embedded(files) => {
-                let bytes = Bytes::memory(&self.path, files.weights);
+                let bytes = ByteSource::memory(&self.path, files.weights);
                 let file = SafetensorsFile::new(bytes)?;
                 named(WeightFiles::new(&self.path, vec![file.into()])?)?
             }
@@ -235,13 +235,13 @@ impl ModelSource {
     /// Reads the tokenizer with its special tokens and chat template.
     ///
     /// # Errors
-    /// [`Error::Read`] if there is none, [`Error::Tokenizer`] or [`Error::Format`];
+    /// [`checkpoint::Error::Read`] if there is none, [`Error::Tokenizer`] or [`checkpoint::Error::Format`];
     /// [`Error::Tokenizer`] if texts begin or end with a token that the model does not have.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let mut tokenizer = match &self.place {
             Place::Folder => Tokenizer::from_folder(&self.path)?,
             Place::Meta(_) => meta::tokenizer(&self.path)?,
-            Place::Gguf(file) => file.tokenizer()?,
+            Place::Gguf(file) => Tokenizer::from_gguf(file.metadata())?,
             Place::Embedded(files) => {
                 let tokenizer = Tokenizer::from_json(&self.path, files.tokenizer)?;
                 tokenizer.with_files(&self.embedded_files(files)?)
@@ -257,12 +257,12 @@ impl ModelSource {
         let files = match &self.place {
             Place::Folder => TokenizerFiles::read(&self.path).ok(),
             Place::Embedded(files) => self.embedded_files(files).ok(),
-            Place::Gguf(file) => return file.unused_settings().into_iter().collect(),
+            Place::Gguf(file) => return gguf::unused_settings(file).into_iter().collect(),
             Place::Meta(_) => None,
         };
         let Some(files) = files else { return Vec::new() };
         let unused = files.config.as_ref().map_or_else(Vec::new, architecture::unused_keys);
-        let config = UnusedSettings::of("config.json", unused);
+        let config = UnusedSettings::new("config.json", unused);
         config.into_iter().chain(files.unused(self.config.vocab_size)).collect()
     }
 
@@ -279,6 +279,7 @@ impl ModelSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4,
         "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 3}"#;
@@ -328,7 +329,9 @@ mod tests {
         let source = ModelSource::open(folder.path()).unwrap();
         assert_eq!(source.config().head_dim, 2);
         let error = source.load(Precision::F32, &testing::flex()).unwrap_err();
-        assert!(matches!(error, Error::NotAModel { .. }), "{error}");
-        assert!(matches!(source.tokenizer().unwrap_err(), Error::Read { .. }));
+        use checkpoint::Error as File;
+        assert!(matches!(error, Error::Checkpoint(File::NotAModel { .. })), "{error}");
+        let error = source.tokenizer().unwrap_err();
+        assert!(matches!(error, Error::Checkpoint(File::Read { .. })), "{error}");
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use checkpoint::gguf::Metadata;
+
 use crate::error::{Error, Result};
+use crate::gguf;
 use crate::tokenizer_files::TokenizerFiles;
 use crate::vocabulary;
 
@@ -52,6 +55,15 @@ impl Tokenizer {
         let inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| Error::Tokenizer { path: path.clone(), reason: error.to_string() })?;
         Ok(Self::new(inner, path))
+    }
+
+    /// The tokenizer of a GGUF file, with its special tokens and chat template.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] for an unsupported or inconsistent one;
+    /// [`checkpoint::Error::Format`] for missing metadata.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
+        gguf::tokenizer(metadata)
     }
 
     /// Reads a Hugging Face folder: `tokenizer.json`, or in its absence `tokenizer.model` or
@@ -109,7 +121,7 @@ impl Tokenizer {
     /// [`Error::Tokenizer`], [`Error::Write`].
     pub fn save(&self, folder: &Path) -> Result<()> {
         let json = self.inner.to_string(false).map_err(|error| self.failed(&error))?;
-        crate::files::write(&folder.join("tokenizer.json"), json.as_bytes())?;
+        checkpoint::files::write(&folder.join("tokenizer.json"), json.as_bytes())?;
         let mut settings = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": self.named_token("bos_token"),
@@ -124,7 +136,7 @@ impl Tokenizer {
             [("tokenizer_config.json", settings), ("generation_config.json", special)]
         {
             let text = serde_json::to_string_pretty(&json).expect("plain JSON");
-            crate::files::write(&folder.join(name), format!("{text}\n").as_bytes())?;
+            checkpoint::files::write(&folder.join(name), format!("{text}\n").as_bytes())?;
         }
         Ok(())
     }

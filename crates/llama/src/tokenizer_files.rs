@@ -8,12 +8,12 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 
-use crate::error::{Error, Result};
-use crate::files;
+use crate::error::Result;
 use crate::settings;
-use crate::settings::UnusedSettings;
 use crate::special_tokens::SpecialTokens;
 use crate::tokenizer::Tokenizer;
+use checkpoint::UnusedSettings;
+use checkpoint::files;
 
 /// Files that a model may have beside `config.json` and its tokenizer.
 pub(crate) const OPTIONAL: [&str; 5] = [
@@ -83,7 +83,7 @@ impl TokenizerFiles {
     /// # Errors
     /// [`Error::Format`]
     pub fn parse(path: &Path, text: &str) -> Result<Value> {
-        serde_json::from_str(text).map_err(|error| Error::json(path, &error))
+        serde_json::from_str(text).map_err(|error| checkpoint::Error::json(path, &error).into())
     }
 
     /// Gives a tokenizer what the files say.
@@ -208,7 +208,7 @@ impl TokenizerFiles {
         ];
         files
             .into_iter()
-            .filter_map(|(file, settings)| UnusedSettings::of(file, settings))
+            .filter_map(|(file, settings)| UnusedSettings::new(file, settings))
             .collect()
     }
 }

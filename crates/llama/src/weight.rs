@@ -2,9 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use kernels::{QuantizedMatrix, PackedWeight, is_fused, linears};
+use checkpoint::{Offset, QuantisedBlocks};
+use kernels::{BlockMatrix, PackedWeight, is_fused, linears};
 
-use crate::quantised::{Blocks, BlockOffset, QuantisedWeight};
+use crate::quantised::Quantised;
 
 /// A matrix of a model, `[rows, columns]`.
 #[derive(Module, Debug)]
@@ -41,9 +42,9 @@ impl Weight {
     ///
     /// # Panics
     /// If the lengths do not fit the shape, or a number its width.
-    pub fn from_blocks(blocks: Blocks, device: &Device) -> Self {
+    pub fn from_blocks(blocks: QuantisedBlocks, device: &Device) -> Self {
         if !is_fused(device) {
-            return Self::Quantised(blocks.put(device));
+            return Self::Quantised(Quantised::new(blocks, device));
         }
         let (mins, zero) = match &blocks.offset {
             BlockOffset::Zero(zero) => (None, *zero),

@@ -2,7 +2,9 @@
 //!
 //! Golden files are made by another program; `tests/golden/README.md` tells how.
 
+pub mod gguf;
 mod golden;
+pub mod hostile;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor};

@@ -41,7 +41,7 @@ impl Trainer<'_> {
         let text = serde_json::to_string(&progress).expect("plain JSON");
         let metadata = [(PROGRESS_KEY.to_owned(), text)].into();
         let bytes = safetensors::serialize(views, Some(metadata)).expect("the views are valid");
-        llama::files::write(path, &bytes)?;
+        checkpoint::files::write(path, &bytes)?;
         Ok(())
     }
 

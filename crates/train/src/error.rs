@@ -171,6 +171,9 @@ pub enum Error {
     /// The base model or its files.
     #[error(transparent)]
     Model(#[from] llama::Error),
+    /// A file could not be read or written, or violates its format.
+    #[error(transparent)]
+    File(#[from] checkpoint::Error),
     /// The adapter or its files.
     #[error(transparent)]
     Adapter(#[from] adaption_prompt::Error),
@@ -198,6 +201,7 @@ impl Diagnostic for Error {
             Self::NoRows { .. } => Advice::CheckSequenceLength,
             Self::Image { .. } => "an image is a path, or data:image/png;base64,...".into(),
             Self::Model(error) => return error.advice(),
+            Self::File(error) => return error.advice(),
             Self::Adapter(error) => return error.advice(),
             Self::Vision(error) => return error.advice(),
             Self::Config { .. } | Self::UnknownSplit { .. } => return None,
@@ -209,6 +213,7 @@ impl Diagnostic for Error {
         match self {
             Self::Config { .. } => true,
             Self::Model(error) => error.is_usage(),
+            Self::File(error) => error.is_usage(),
             Self::Adapter(error) => error.is_usage(),
             Self::Vision(error) => error.is_usage(),
             _ => false,

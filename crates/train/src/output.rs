@@ -45,7 +45,7 @@ impl Output {
         if folder.exists() && !folder.is_dir() {
             return Err(Error::OutputIsFile { path: folder.into() });
         }
-        let write = |source| llama::Error::Write { path: folder.into(), source };
+        let write = |source| checkpoint::Error::Write { path: folder.into(), source };
         std::fs::create_dir_all(folder).map_err(write)?;
         let is_lock = |entry: &DirEntry| entry.file_name() == LOCK_FILE;
         let must_be_free = || {
@@ -62,7 +62,7 @@ impl Output {
         let output = Self { folder: folder.into(), _lock: lock(folder)? };
         must_be_free()?;
         let text = serde_json::to_string_pretty(settings).expect("plain JSON");
-        llama::files::write(&output.path(RUN_FILE), format!("{text}\n").as_bytes())?;
+        checkpoint::files::write(&output.path(RUN_FILE), format!("{text}\n").as_bytes())?;
         Ok(output)
     }
 
@@ -108,7 +108,7 @@ impl Output {
             .append(true)
             .open(&path)
             .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
-            .map_err(|source| llama::Error::Write { path, source })?;
+            .map_err(|source| checkpoint::Error::Write { path, source })?;
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Output {
 
     /// Takes back everything that was logged.
     pub fn clear_log(&self) -> Result<()> {
-        llama::files::write(&self.path(METRICS_FILE), b"")?;
+        checkpoint::files::write(&self.path(METRICS_FILE), b"")?;
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Output {
                 .is_ok_and(|entry| entry["step"].as_u64().is_some_and(|at| at <= step as u64))
         });
         let kept = kept.map(|line| format!("{line}\n")).collect::<String>();
-        llama::files::write(&path, kept.as_bytes())?;
+        checkpoint::files::write(&path, kept.as_bytes())?;
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Output {
 fn lock(folder: &Path) -> Result<Option<File>> {
     let path = folder.join(LOCK_FILE);
     let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
-    let file = file.map_err(|source| llama::Error::Write { path, source })?;
+    let file = file.map_err(|source| checkpoint::Error::Write { path, source })?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(Error::OutputLocked { path: folder.into() }),

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use llama::weights::TensorSource;
+use checkpoint::TensorSource;
+use checkpoint::settings::Fields;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -82,16 +83,16 @@ impl EncoderConfig {
                 // Where both are there, transformers takes the older one.
                 let vision = [&json["vision_config_dict"], &json["vision_config"]];
                 let json = vision.into_iter().find(|own| !own.is_null()).unwrap_or(&Value::Null);
-                unknown.extend(check(path, json, &[keys::CLIP, keys::COMMON_CONFIG])?);
-                Ok((Self::clip(&Fields { path, json })?, unknown))
+                unknown.extend(check(path, json, &[keys::CLIP, keys::EVERY_CONFIG])?);
+                Ok((Self::clip(&Fields::new(path, json))?, unknown))
             }
             "clip_vision_model" => {
-                let unknown = check(path, &json, &[keys::CLIP, keys::COMMON_CONFIG])?;
-                Ok((Self::clip(&Fields { path, json: &json })?, unknown))
+                let unknown = check(path, &json, &[keys::CLIP, keys::EVERY_CONFIG])?;
+                Ok((Self::clip(&Fields::new(path, &json))?, unknown))
             }
             "dinov2" => {
-                let unknown = check(path, &json, &[keys::DINOV2, keys::COMMON_CONFIG])?;
-                Ok((Self::dinov2(&Fields { path, json: &json })?, unknown))
+                let unknown = check(path, &json, &[keys::DINOV2, keys::EVERY_CONFIG])?;
+                Ok((Self::dinov2(&Fields::new(path, &json))?, unknown))
             }
             other => Err(Error::NotAnEncoder {
                 path: path.into(),
@@ -103,47 +104,44 @@ impl EncoderConfig {
     }
 
     /// Defaults are those of `CLIPVisionConfig` in transformers.
-    fn clip(fields: &Fields) -> Result<Self> {
+    fn clip(fields: &Fields<'_>) -> Result<Self> {
         let config = Self {
-            family: EncoderFamily::Clip,
-            image_size: fields.size("image_size", 224)?,
-            patch_size: fields.size("patch_size", 32)?,
-            d_model: fields.size("hidden_size", 768)?,
-            d_ff: fields.size("intermediate_size", 3072)?,
-            n_layers: fields.size("num_hidden_layers", 12)?,
-            n_heads: fields.size("num_attention_heads", 12)?,
-            activation: fields.activation("quick_gelu")?,
-            norm_eps: fields.number("layer_norm_eps", 1e-5)?,
+            family: Family::Clip,
+            image_size: size(fields, "image_size", 224)?,
+            patch_size: size(fields, "patch_size", 32)?,
+            d_model: size(fields, "hidden_size", 768)?,
+            d_ff: size(fields, "intermediate_size", 3072)?,
+            n_layers: size(fields, "num_hidden_layers", 12)?,
+            n_heads: size(fields, "num_attention_heads", 12)?,
+            activation: activation(fields, "quick_gelu")?,
+            norm_eps: number(fields, "layer_norm_eps", 1e-5)?,
             projection: None,
         };
         config.check(fields)
     }
 
     /// Defaults are those of `Dinov2Config` in transformers.
-    fn dinov2(fields: &Fields) -> Result<Self> {
-        let d_model = fields.size("hidden_size", 768)?;
-        let inner = (d_model as f64 * fields.number("mlp_ratio", 4.0)?) as usize;
-        let gated = match &fields.json["use_swiglu_ffn"] {
-            Value::Null => false,
-            Value::Bool(gated) => *gated,
-            other => return Err(fields.wrong("use_swiglu_ffn", other, "true or false")),
-        };
+    fn dinov2(fields: &Fields<'_>) -> Result<Self> {
+        let d_model = size(fields, "hidden_size", 768)?;
+        let inner = (d_model as f64 * number(fields, "mlp_ratio", 4.0)?) as usize;
+        let gated =
+            fields.parsed("use_swiglu_ffn", false, "true or false", |value| value.as_bool())?;
         let (d_ff, activation) = if gated {
             // Two thirds, since there are two products instead of one, in whole eighths.
             ((inner * 2 / 3).next_multiple_of(8), Activation::SwiGlu)
         } else {
-            (inner, fields.activation("gelu")?)
+            (inner, activation(fields, "gelu")?)
         };
         let config = Self {
-            family: EncoderFamily::Dinov2,
-            image_size: fields.size("image_size", 224)?,
-            patch_size: fields.size("patch_size", 14)?,
+            family: Family::Dinov2,
+            image_size: size(fields, "image_size", 224)?,
+            patch_size: size(fields, "patch_size", 14)?,
             d_model,
             d_ff,
-            n_layers: fields.size("num_hidden_layers", 12)?,
-            n_heads: fields.size("num_attention_heads", 12)?,
+            n_layers: size(fields, "num_hidden_layers", 12)?,
+            n_heads: size(fields, "num_attention_heads", 12)?,
             activation,
-            norm_eps: fields.number("layer_norm_eps", 1e-6)?,
+            norm_eps: number(fields, "layer_norm_eps", 1e-6)?,
             projection: None,
         };
         config.check(fields)
@@ -193,75 +191,52 @@ impl EncoderConfig {
             norm_eps: 1e-5,
             projection: None,
         };
-        config.check(&Fields { path, json: &Value::Null })
+        config.check(&Fields::new(path, &Value::Null))
     }
 
-    fn check(self, fields: &Fields) -> Result<Self> {
+    fn check(self, fields: &Fields<'_>) -> Result<Self> {
         if self.n_heads == 0 || !self.d_model.is_multiple_of(self.n_heads) {
-            return Err(fields.wrong(
-                "num_attention_heads",
-                self.n_heads,
-                "a divisor of the width",
-            ));
+            return Err(fields
+                .unsupported("num_attention_heads", self.n_heads, "a divisor of the width")
+                .into());
         }
         if self.patch_size == 0 || !self.image_size.is_multiple_of(self.patch_size) {
-            return Err(fields.wrong("image_size", self.image_size, "a multiple of patch_size"));
+            return Err(fields
+                .unsupported("image_size", self.image_size, "a multiple of patch_size")
+                .into());
         }
         Ok(self)
     }
 }
 
-/// Fields of a `config.json`.
-struct Fields<'a> {
-    path: &'a Path,
-    json: &'a Value,
+/// A size; `default` where it is absent.
+fn size(fields: &Fields<'_>, key: &str, default: usize) -> Result<usize> {
+    /// More than any size of a known encoder.
+    const MOST: u64 = 1 << 16;
+    let expected = format!("a number from 1 to {MOST}");
+    let parse = |value: &Value| value.as_u64().filter(|size| (1..=MOST).contains(size));
+    let size = fields.parsed(key, default as u64, &expected, parse)?;
+    Ok(size as usize)
 }
 
-impl Fields<'_> {
-    fn wrong(&self, field: &str, found: impl ToString, expected: impl ToString) -> Error {
-        Error::Config {
-            path: self.path.into(),
-            field: field.into(),
-            found: found.to_string(),
-            expected: expected.to_string(),
-        }
-    }
+/// A positive number; `default` where it is absent.
+fn number(fields: &Fields<'_>, key: &str, default: f64) -> Result<f64> {
+    let parse = |value: &Value| value.as_f64().filter(|&number| number > 0.0 && number < 1e3);
+    Ok(fields.parsed(key, default, "a number above 0", parse)?)
+}
 
-    fn size(&self, field: &str, default: usize) -> Result<usize> {
-        /// More than any size of a known encoder.
-        const MOST: u64 = 1 << 16;
-        match &self.json[field] {
-            Value::Null => Ok(default),
-            value => match value.as_u64() {
-                Some(size @ 1..=MOST) => Ok(size as usize),
-                _ => Err(self.wrong(field, value, format!("a number from 1 to {MOST}"))),
-            },
-        }
-    }
-
-    fn number(&self, field: &str, default: f64) -> Result<f64> {
-        match &self.json[field] {
-            Value::Null => Ok(default),
-            value => match value.as_f64() {
-                Some(number) if number > 0.0 && number < 1e3 => Ok(number),
-                _ => Err(self.wrong(field, value, "a number above 0")),
-            },
-        }
-    }
-
-    fn activation(&self, default: &str) -> Result<Activation> {
-        let wrong = |found: &str| Err(self.wrong("hidden_act", found, "quick_gelu or gelu"));
-        let name = match &self.json["hidden_act"] {
-            Value::Null => default,
-            Value::String(name) => name,
-            other => return wrong(&other.to_string()),
-        };
-        match name {
-            "quick_gelu" => Ok(Activation::QuickGelu),
-            // The same function, by another way of computing it.
-            "gelu" | "gelu_python" => Ok(Activation::Gelu),
-            other => wrong(other),
-        }
+/// The activation `hidden_act`.
+fn activation(fields: &Fields<'_>, default: &str) -> Result<Activation> {
+    let name = match fields.value("hidden_act") {
+        Value::Null => default.to_owned(),
+        Value::String(name) => name.clone(),
+        other => other.to_string(),
+    };
+    match name.as_str() {
+        "quick_gelu" => Ok(Activation::QuickGelu),
+        // The same function, by another way of computing it.
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        other => Err(fields.unsupported("hidden_act", other, "quick_gelu or gelu").into()),
     }
 }
 

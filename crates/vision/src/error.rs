@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use checkpoint::settings::UnsupportedValue;
 use diagnostic::{Advice, Diagnostic};
 
 /// Result of this crate.
@@ -13,7 +14,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A file of the encoder could not be read or is broken.
     #[error(transparent)]
-    Files(#[from] llama::Error),
+    Files(#[from] checkpoint::Error),
+    /// A device failed.
+    #[error(transparent)]
+    Model(#[from] llama::Error),
     /// A path that is no image encoder.
     #[error("{path}: no image encoder here: {reason}")]
     NotAnEncoder {
@@ -40,7 +44,7 @@ pub enum Error {
         /// The encoder.
         path: PathBuf,
         /// Everything that is missing, unexpected or of another shape.
-        report: Box<llama::weights::LoadReport>,
+        report: Box<checkpoint::LoadReport>,
     },
     /// A picture that could not be read.
     #[error("{path}: cannot read the picture: {reason}")]
@@ -91,10 +95,18 @@ pub enum Error {
     },
 }
 
+impl From<UnsupportedValue> for Error {
+    fn from(value: UnsupportedValue) -> Self {
+        let UnsupportedValue { path, field, found, expected } = value;
+        Self::Config { path, field, found, expected }
+    }
+}
+
 impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
             Self::Files(error) => return error.advice(),
+            Self::Model(error) => return error.advice(),
             Self::NotAnEncoder { .. } => {
                 "give a folder with config.json and model.safetensors or pytorch_model.bin of a CLIP or DINOv2 model, or a \
                  file in OpenAI's layout"
@@ -112,6 +124,10 @@ impl Diagnostic for Error {
     }
 
     fn is_usage(&self) -> bool {
-        matches!(self, Self::Files(error) if error.is_usage())
+        match self {
+            Self::Files(error) => error.is_usage(),
+            Self::Model(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
-use llama::files::read_text;
-use llama::weights::huggingface::{open_weights, snapshot};
-use llama::weights::{
-    Bytes, LoadReport, SafetensorsFile, TensorSource, WeightFile, WeightFiles,
+use checkpoint::files::read_text;
+use checkpoint::folder::{hub_cache_snapshot, open_weights};
+use checkpoint::{
+    ByteSource, LoadReport, SafetensorsFile, TensorSource, WeightFile, WeightFiles,
     refuse_quantised_config, refuse_quantised_tensors,
 };
 use llama::{Linear, Norm, NormKind, Weight};
@@ -43,7 +43,7 @@ impl EncoderSource {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if path.is_dir() {
-            let snapshot = snapshot(&path)?;
+            let snapshot = hub_cache_snapshot(&path)?;
             return Self::open_folder(snapshot.unwrap_or(path));
         }
         let tensors = WeightFiles::new(&path, vec![WeightFile::open(&path)?])?;
@@ -82,7 +82,7 @@ impl EncoderSource {
         let path = PathBuf::from(EMBEDDED);
         refuse_quantised_config(&path, config)?;
         let config = EncoderConfig::parse(&path, config)?;
-        let file = SafetensorsFile::new(Bytes::memory(&path, weights))?;
+        let file = SafetensorsFile::new(ByteSource::memory(&path, weights))?;
         let tensors = WeightFiles::new(&path, vec![file.into()])?;
         refuse_quantised_tensors(&path, tensors.shapes())?;
         let preprocessing = Preprocessing::parse(&path, preprocessing)?;
@@ -142,7 +142,7 @@ impl EncoderSource {
         let own = shapes.iter().filter(|(name, _shape)| self.names.is_own(name));
         let own =
             own.map(|(name, shape)| (name.clone(), shape.clone())).collect::<BTreeMap<_, _>>();
-        let report = LoadReport::compare(&self.names.tensors(&self.config), &own);
+        let report = LoadReport::compare(&self.names.tensors(&self.config), &own, |_name| false);
         if !report.is_clean() {
             return Err(Error::Weights { path: self.path.clone(), report: Box::new(report) });
         }

@@ -1,6 +1,6 @@
 //! What the tensors are called: in Hugging Face's CLIP and DINOv2, and in OpenAI's CLIP.
 
-use llama::weights::TensorSpec;
+use checkpoint::TensorSpec;
 
 use crate::config::{Activation, EncoderConfig, EncoderFamily};
 

@@ -5,8 +5,8 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use checkpoint::Placeholder;
 use image::{ImageError, ImageReader, Limits, RgbImage};
-use llama::files::StandIn;
 
 use crate::error::{Error, Result};
 
@@ -32,10 +32,10 @@ pub fn read_image(path: &Path) -> Result<RgbImage> {
 /// As [`read_image`], of bytes; `name` is for messages.
 ///
 /// # Errors
-/// As [`read_image`].
-pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
-    let broken = |reason: String| Error::UnreadableImage { path: name.into(), reason };
-    if let Some(found) = StandIn::of(bytes) {
+/// As [`read_picture`].
+pub fn picture_of(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
+    let broken = |reason: String| Error::Picture { path: name.into(), reason };
+    if let Some(found) = Placeholder::of(bytes) {
         return Err(broken(format!("it is {found}: {}", found.hint())));
     }
     let reader = |bytes| {

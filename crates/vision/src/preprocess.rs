@@ -70,7 +70,7 @@ impl Preprocessing {
             if !path.is_file() {
                 continue;
             }
-            let text = llama::files::read_text(&path)?;
+            let text = checkpoint::files::read_text(&path)?;
             let json = json_of(&path, &text)?;
             match inside {
                 None => return Self::read(&path, &json),

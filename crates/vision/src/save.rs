@@ -50,7 +50,7 @@ impl Encoder {
             return Err(wrong("d_ff", config.d_ff.to_string(), "a size that config.json can say"));
         }
         std::fs::create_dir_all(folder)
-            .map_err(|source| llama::Error::Write { path: folder.into(), source })?;
+            .map_err(|source| checkpoint::Error::Write { path: folder.into(), source })?;
 
         let tensors = Saving::new(precision).encoder(self)?;
         let views = tensors.iter().map(|(name, data)| {
@@ -65,7 +65,7 @@ impl Encoder {
             ("preprocessor_config.json", pretty(&preprocessing_json(preprocessing)).as_bytes()),
             ("config.json", config_text.as_bytes()),
         ] {
-            llama::files::write(&folder.join(name), bytes)?;
+            checkpoint::files::write(&folder.join(name), bytes)?;
         }
         Ok(())
     }

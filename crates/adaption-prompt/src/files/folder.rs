@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use llama::weights::{Bytes, SafetensorsFile};
+use checkpoint::{ByteSource, SafetensorsFile};
 
 use super::assemble::{Expected, arrays, assemble};
 use super::find::resolve_path;
@@ -46,7 +46,7 @@ pub(crate) fn read_folder_with(folder: &Path, purpose: Purpose<'_>) -> Result<Ad
     }
     let (path, pickle) = (folder.join(TENSORS_FILE), folder.join(PICKLE_FILE));
     let (path, arrays) = if path.exists() {
-        let arrays = read_safetensors(&SafetensorsFile::new(Bytes::open(&path)?)?, &path)?;
+        let arrays = read_safetensors(&SafetensorsFile::new(ByteSource::open(&path)?)?, &path)?;
         (path, arrays)
     } else if pickle.exists() {
         let arrays = torch::read_peft(&pickle)?;
@@ -126,7 +126,7 @@ fn remove(folder: &Path, files: &[&str]) -> Result<()> {
     for path in files.iter().map(|file| folder.join(file)) {
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(llama::Error::Write { path, source }.into());
+                return Err(checkpoint::Error::Write { path, source }.into());
             }
             _ => {}
         }
@@ -136,13 +136,13 @@ fn remove(folder: &Path, files: &[&str]) -> Result<()> {
 
 fn write_files(data: &AdapterData, folder: &Path, tensors: &str) -> Result<()> {
     std::fs::create_dir_all(folder)
-        .map_err(|source| llama::Error::Write { path: folder.into(), source })?;
+        .map_err(|source| checkpoint::Error::Write { path: folder.into(), source })?;
     let path = folder.join(tensors);
     match tensors {
         PICKLE_FILE => torch::write(&path, arrays(data), None)?,
-        _ => llama::files::write(&path, &to_safetensors(&arrays(data)))?,
+        _ => checkpoint::files::write(&path, &to_safetensors(&arrays(data)))?,
     }
-    llama::files::write(&folder.join(CONFIG_FILE), peft::to_json(data).as_bytes())?;
+    checkpoint::files::write(&folder.join(CONFIG_FILE), peft::to_json(data).as_bytes())?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use llama::torch::Value;
+use checkpoint::torch::Value;
 use llama::{LinearName, NormName};
 use vision::{EncoderInfo, FeatureSpec, HiddenState, TokenSelection};
 

@@ -160,7 +160,7 @@ fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = llama::files::read_text(path)?;
+    let text = checkpoint::files::read_text(path)?;
     let wrong = |reason: String| Error::ConfigFile { path: path.into(), reason };
     match serde_json::from_str(&text) {
         Ok(Value::Object(config)) => Ok(Some(config)),

@@ -100,7 +100,7 @@ pub(crate) fn unknown(folder: &Path) -> Result<Vec<String>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = llama::files::read_text(&path)?;
+    let text = checkpoint::files::read_text(&path)?;
     let json: Value = serde_json::from_str(&text)
         .map_err(|error| Error::ConfigFile { path, reason: error.to_string() })?;
     let mut names = Vec::new();
@@ -194,7 +194,7 @@ impl Settings {
         if !path.exists() {
             return Ok(None);
         }
-        let text = llama::files::read_text(&path)?;
+        let text = checkpoint::files::read_text(&path)?;
         let wrong = |reason: String| Error::ConfigFile { path: path.clone(), reason };
         let settings: Self =
             serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
@@ -212,7 +212,7 @@ impl Settings {
     /// Writes the file into a folder.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).expect("plain JSON");
-        llama::files::write(&folder.join(SETTINGS_FILE), format!("{text}\n").as_bytes())?;
+        checkpoint::files::write(&folder.join(SETTINGS_FILE), format!("{text}\n").as_bytes())?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
-use llama::weights::SafetensorsFile;
+use checkpoint::SafetensorsFile;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
-use llama::torch::{TensorInfo, TorchFile, Value, to_bytes};
-use llama::weights::Bytes;
+use checkpoint::ByteSource;
+use checkpoint::torch::{TensorInfo, TorchFile, Value, to_bytes};
 
 use super::tensors::{Array, Arrays, finite};
 use crate::error::{Error, Result};
@@ -16,14 +16,14 @@ const WRAPPERS: [&str; 2] = ["model.", "state_dict."];
 ///
 /// A checkpoint may hold a whole model beside the adapter: what is not wanted is not read.
 pub(crate) fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Arrays> {
-    let file = TorchFile::open(Bytes::open(path)?)?;
+    let file = TorchFile::open(ByteSource::open(path)?)?;
     let names = file.tensors().keys().map(|name| (name, bare(name).to_owned()));
     gather(&file, path, names.filter(|(_, bare)| wanted(bare)))
 }
 
 /// Every tensor of a file that holds nothing but an adapter with PEFT's names.
-pub(crate) fn read_peft(path: &Path) -> Result<Arrays> {
-    let file = TorchFile::open(Bytes::open(path)?)?;
+pub(crate) fn read_whole(path: &Path) -> Result<Arrays> {
+    let file = TorchFile::open(ByteSource::open(path)?)?;
     // Here `model.` may be the beginning of a name.
     let bare = |name: &str| {
         let wrapped = bare(name);
@@ -72,7 +72,7 @@ fn gather<'a>(
 
 /// What a file says of itself beside its tensors, in a dictionary called `config`.
 pub(crate) fn config(path: &Path) -> Result<Vec<(String, Value<TensorInfo>)>> {
-    let file = TorchFile::open(Bytes::open(path)?)?;
+    let file = TorchFile::open(ByteSource::open(path)?)?;
     Ok(match file.root().get("config") {
         Some(Value::Dict(entries)) => entries.clone(),
         _ => Vec::new(),
@@ -81,7 +81,7 @@ pub(crate) fn config(path: &Path) -> Result<Vec<(String, Value<TensorInfo>)>> {
 
 /// Names and shapes of a file's tensors, without a wrapper's name in front.
 pub(crate) fn names(path: &Path) -> Result<Vec<(String, Vec<usize>)>> {
-    let file = TorchFile::open(Bytes::open(path)?)?;
+    let file = TorchFile::open(ByteSource::open(path)?)?;
     let tensors = file.tensors().iter();
     Ok(tensors.map(|(name, info)| (bare(name).to_owned(), info.shape.clone())).collect())
 }
@@ -99,6 +99,6 @@ pub(crate) fn write(path: &Path, arrays: Arrays, wrapper: Option<&str>) -> Resul
     if let Some(wrapper) = wrapper {
         value = Value::Dict(vec![(wrapper.to_owned(), value)]);
     }
-    llama::files::write(path, &to_bytes(&value)?)?;
+    checkpoint::files::write(path, &to_bytes(&value)?)?;
     Ok(())
 }

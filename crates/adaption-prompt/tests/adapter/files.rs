@@ -9,8 +9,8 @@ use adaption_prompt::{
     GateActivation, AdapterSummary, AdapterWeights, AdaptionPromptConfig, Diagnostic, Error, Gate,
 };
 use burn::tensor::{Tensor, TensorData};
-use llama::weights::{Bytes, SafetensorsFile};
-use llama::{Llama, NoAdapter, ModelShape};
+use checkpoint::{ByteSource, SafetensorsFile};
+use llama::{Llama, NoAdapter, Sizes};
 use serde_json::Value;
 use testing::{Golden, assert_close, golden_folder};
 
@@ -20,7 +20,7 @@ const WRITTEN_BY_PEFT: [&str; 6] =
     ["llama-mha", "llama-gqa-tied", "llama-rope3", "llama-rope-linear", "mistral-sw8", "gpt2"];
 
 fn read(path: &Path) -> SafetensorsFile {
-    SafetensorsFile::new(Bytes::open(path).unwrap()).unwrap()
+    SafetensorsFile::new(ByteSource::open(path).unwrap()).unwrap()
 }
 
 fn json(path: &Path) -> Value {
@@ -182,10 +182,10 @@ fn damaged_and_foreign_folders_are_refused() {
     let tensors = folder.path().join(peft::TENSORS_FILE);
     let whole = std::fs::read(&tensors).unwrap();
     std::fs::write(&tensors, "").unwrap();
-    assert!(matches!(load(), Error::File(llama::Error::StandIn { .. })), "{}", load());
+    assert!(matches!(load(), Error::File(checkpoint::Error::Placeholder { .. })), "{}", load());
     for len in [5, 60, whole.len() - 1] {
         std::fs::write(&tensors, &whole[..len]).unwrap();
-        assert!(matches!(load(), Error::File(llama::Error::Format { .. })), "{len} bytes");
+        assert!(matches!(load(), Error::File(checkpoint::Error::Format { .. })), "{len} bytes");
     }
     let mut poisoned = whole.clone();
     let end = poisoned.len();

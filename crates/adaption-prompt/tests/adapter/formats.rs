@@ -8,8 +8,8 @@ use adaption_prompt::{
     PromptProjection, PromptData, PromptLayerData,
 };
 use burn::tensor::Tensor;
-use llama::torch::{Value, to_bytes};
-use llama::{Llama, LlamaConfig, NoAdapter, ModelShape};
+use checkpoint::torch::{Value, to_bytes};
+use llama::{Llama, LlamaConfig, NoAdapter, Sizes};
 use testing::{Golden, assert_close};
 
 use crate::tiny::open_base;
@@ -171,7 +171,7 @@ fn the_released_7b_layout_is_30_layers_of_10_from_layer_2() {
     let released = folder.path().join("llama_adapter_len10_layer30_release.pth");
     write(&data, &released, Format::Original, GateActivation::Tanh, false).unwrap();
 
-    let file = llama::torch::TorchFile::open(llama::weights::Bytes::open(&released).unwrap());
+    let file = checkpoint::torch::TorchFile::open(checkpoint::ByteSource::open(&released).unwrap());
     let file = file.unwrap();
     let shapes = file.tensors().iter().map(|(name, info)| (name.as_str(), info.shape.clone()));
     let shapes = shapes.collect::<std::collections::BTreeMap<_, _>>();

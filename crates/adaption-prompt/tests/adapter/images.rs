@@ -58,9 +58,9 @@ fn views(golden: &Golden, rows: &[Option<usize>], device: &Device) -> ImageBatch
 
 #[test]
 fn settings_of_a_file_that_disagree_with_its_tensors_are_refused() {
-    use llama::torch::{TorchFile, Value, to_bytes};
+    use checkpoint::torch::{TorchFile, Value, to_bytes};
     let golden = golden_folder().join("images/LORA-BIAS-7B.pth");
-    let file = TorchFile::open(llama::weights::Bytes::open(&golden).unwrap()).unwrap();
+    let file = TorchFile::open(checkpoint::ByteSource::open(&golden).unwrap()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.pth");
     let write = |config: Vec<(&str, Value<burn::tensor::TensorData>)>| {

@@ -7,9 +7,9 @@ use adaption_prompt::{
     PreparedAdapter, V2Config,
 };
 use burn::tensor::Tensor;
+use checkpoint::{ByteSource, SafetensorsFile};
 use llama::Llama;
-use llama::weights::{Bytes, SafetensorsFile};
-use testing::{Golden, assert_close, assert_close_relative, golden_folder};
+use testing::{Golden, assert_close, assert_relative, golden_folder};
 
 use crate::keyed;
 use crate::parity::{GRADIENTS, LOGITS, LOSS, logits, mean_loss};
@@ -124,7 +124,7 @@ fn low_rank_products_equal_pefts() {
 #[test]
 fn pefts_own_lora_folder_is_read_and_written_again() {
     let read = |folder: &std::path::Path| {
-        SafetensorsFile::new(Bytes::open(folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
+        SafetensorsFile::new(ByteSource::open(folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
     };
     for device in testing::devices() {
         let llama = open_base("llama-gqa-tied", &device);

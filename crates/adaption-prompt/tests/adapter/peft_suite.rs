@@ -8,8 +8,8 @@ use adaption_prompt::{
     AdapterConfig, AdapterWeights, AdapterSet, AdaptionPromptConfig, BaseInfo, Error, AdaptedLayers,
 };
 use burn::tensor::TensorData;
-use llama::weights::{Bytes, SafetensorsFile};
-use llama::{KvCache, GenerationConfig, NoAdapter, Precision, generate};
+use checkpoint::{ByteSource, SafetensorsFile};
+use llama::{DecodingState, GenerationConfig, NoAdapter, Precision, generate};
 
 use crate::keyed;
 use crate::tiny::{open_base, open_base_in};
@@ -28,7 +28,7 @@ fn file_names(folder: &Path) -> BTreeSet<String> {
 }
 
 fn tensors(folder: &Path) -> SafetensorsFile {
-    SafetensorsFile::new(Bytes::open(folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
+    SafetensorsFile::new(ByteSource::open(folder.join(peft::TENSORS_FILE)).unwrap()).unwrap()
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use checkpoint::gguf::{GgufFile, Summary};
 use indicatif::{HumanBytes, HumanCount};
 use llama::LlamaConfig;
-use llama::gguf::{GgufFile, Summary};
 use serde::Serialize;
 
 use super::model::{Memory, sizes};
@@ -30,7 +30,7 @@ pub struct GgufReport {
 
 impl GgufReport {
     pub fn new(file: &GgufFile) -> Self {
-        let (config, unusable) = match file.config() {
+        let (config, unusable) = match llama::gguf::parse_config(file) {
             Ok(config) => (Some(config), None),
             Err(error) => (None, Some(error.to_string())),
         };

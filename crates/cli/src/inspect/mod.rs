@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::peft::CONFIG_FILE;
 use adaption_prompt::files::{Format, SETTINGS_FILE};
+use checkpoint::gguf::GgufFile;
+use checkpoint::{ByteSource, FileKind, WeightFile};
 use llama::ModelSource;
-use llama::gguf::GgufFile;
-use llama::weights::{Bytes, FileKind, WeightFile};
 use serde::Serialize;
 
 use crate::adapters::warn_unknown_settings;
@@ -104,7 +104,7 @@ fn look(path: &Path) -> Result<Report> {
             None => Report::Model(ModelReport::folder(&source)?),
         }
     } else {
-        let kind = FileKind::of(&Bytes::open(path)?)?;
+        let kind = FileKind::of(&ByteSource::open(path)?)?;
         // What a damaged file should have been, its name says.
         let named = |names: &[&str]| {
             kind == FileKind::Other && extension.is_some_and(|extension| names.contains(&extension))

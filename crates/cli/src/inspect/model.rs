@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use checkpoint::folder::open_weights;
+use checkpoint::{ByteSource, SafetensorsFile, TensorSource, WeightFiles};
 use indicatif::{HumanBytes, HumanCount};
-use llama::weights::{
-    Bytes, HuggingFaceSource, LoadReport, SafetensorsFile, TensorSource, WeightFiles,
-    expected_tensors, huggingface,
-};
-use llama::{LlamaConfig, ModelSource, PositionEmbedding, RopeScaling};
+use llama::weights::{self, HuggingFaceSource};
+use llama::{LlamaConfig, ModelSource, Positions, RopeScaling};
 use serde::Serialize;
 
 use super::tensors::{FileReport, Table, TensorEntry};
@@ -34,7 +33,7 @@ pub struct ModelReport {
 impl ModelReport {
     pub fn built_in() -> Result<Self> {
         let source = built_in_source()?;
-        let file = SafetensorsFile::new(Bytes::memory(source.path(), built_in::WEIGHTS))?;
+        let file = SafetensorsFile::new(ByteSource::memory(source.path(), built_in::WEIGHTS))?;
         let weights = WeightFiles::new(source.path(), vec![file.into()])?;
         let report = FileReport::new(source.path(), weights.files());
         let named = HuggingFaceSource::new(weights, source.config());
@@ -45,7 +44,7 @@ impl ModelReport {
         if let Some(weights) = source.meta() {
             return Ok(Self::new(source, FileReport::meta(weights), weights.shapes()));
         }
-        let weights = huggingface::open_weights(source.path())?;
+        let weights = open_weights(source.path())?;
         let report = FileReport::new(source.path(), weights.files());
         let named = HuggingFaceSource::new(weights, source.config());
         Ok(Self::new(source, report, named.shapes()))
@@ -58,7 +57,7 @@ impl ModelReport {
     ) -> Self {
         let config = source.config().clone();
         let FileReport { path, bytes, tensors, .. } = report;
-        let fit = LoadReport::compare(&expected_tensors(&config), shapes);
+        let fit = weights::compare(&config, shapes);
         Self {
             path,
             parameters: config.n_parameters(),
@@ -102,7 +101,7 @@ pub struct Memory {
 impl Memory {
     pub fn of(config: &LlamaConfig) -> Self {
         let (mut matrices, mut vectors) = (0, 0);
-        for tensor in expected_tensors(config) {
+        for tensor in weights::expected_tensors(config) {
             let len = tensor.shape.iter().product::<usize>() as u64;
             // Vectors stay f32 whatever the precision.
             if tensor.shape.len() > 1 { matrices += len } else { vectors += len }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use checkpoint::torch::TorchFile;
+use checkpoint::{ElementType, TensorSource, WeightFile};
 use indicatif::{HumanBytes, HumanCount};
-use llama::torch::TorchFile;
 use llama::weights::meta::MetaSource;
-use llama::weights::{ElementType, TensorSource, WeightFile};
 use serde::Serialize;
 
 /// One tensor.

@@ -7,10 +7,11 @@
 use serde_json::{Value, json};
 
 use super::Architecture;
-use super::fields::Fields;
 use super::names::Names;
-use crate::config::{BranchPoint, FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding};
+use super::require::require;
+use crate::config::{Branch, FeedForwardKind, LlamaConfig, NormKind, Positions};
 use crate::error::{Error, Result};
+use checkpoint::settings::Fields;
 
 pub(super) static GPT2: Architecture = Architecture {
     name: "gpt2",
@@ -86,8 +87,8 @@ fn base() -> LlamaConfig {
 }
 
 fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
-    json.refuse("scale_attn_weights", true)?;
-    json.refuse("scale_attn_by_inverse_layer_idx", false)?;
+    require(json, "scale_attn_weights", true)?;
+    require(json, "scale_attn_by_inverse_layer_idx", false)?;
     let feed_forward = match json.optional::<String>("activation_function")?.as_deref() {
         None => FeedForwardKind::GeluTanh,
         Some(name) if GELU_TANH.contains(&name) => FeedForwardKind::GeluTanh,

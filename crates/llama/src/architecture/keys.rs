@@ -7,11 +7,12 @@
 //! Source: `transformers`, `configuration_utils.py`, and `configuration_*.py` and `modeling_*.py`
 //! of each family.
 
+use checkpoint::settings::NeutralValue;
 use serde_json::Value;
 
 use super::Architecture;
 use crate::error::{Error, Result};
-use crate::settings::{Fine, generation};
+use crate::settings::generation;
 
 /// Keys of the families that rotate queries and keys, beside those that only some of them read.
 pub(super) const SIZES: &[&str] = &[
@@ -36,60 +37,60 @@ pub(super) const SIZES: &[&str] = &[
 /// Keys that change the arithmetic in a way that is not known here, and the values with which they
 /// do not. They are refused in every family, also where transformers' own code looks past them: a
 /// file that has one was made for another code.
-const REFUSED: &[(&str, &[Fine])] = &[
-    ("add_cross_attention", &[Fine::Bool(false)]),
-    ("alibi", &[Fine::Bool(false)]),
+const REFUSED: &[(&str, &[NeutralValue])] = &[
+    ("add_cross_attention", &[NeutralValue::Bool(false)]),
+    ("alibi", &[NeutralValue::Bool(false)]),
     ("attention_chunk_size", &[]),
     ("attention_multiplier", &[]),
     ("attn_logit_softcapping", &[]),
     ("clip_qkv", &[]),
     ("dim_model_base", &[]),
-    ("embedding_multiplier", &[Fine::Number(1.0)]),
+    ("embedding_multiplier", &[NeutralValue::Number(1.0)]),
     ("final_logit_softcapping", &[]),
-    ("hidden_activation", &[Fine::Text("silu"), Fine::Text("swish")]),
-    ("is_causal", &[Fine::Bool(true)]),
-    ("is_encoder_decoder", &[Fine::Bool(false)]),
+    ("hidden_activation", &[NeutralValue::Text("silu"), NeutralValue::Text("swish")]),
+    ("is_causal", &[NeutralValue::Bool(true)]),
+    ("is_encoder_decoder", &[NeutralValue::Bool(false)]),
     ("kv_lora_rank", &[]),
-    ("logit_scale", &[Fine::Number(1.0)]),
-    ("logits_scaling", &[Fine::Number(1.0)]),
-    ("moe_intermediate_size", &[Fine::Number(0.0)]),
-    ("n_routed_experts", &[Fine::Number(0.0)]),
-    ("no_rope_layer_interval", &[Fine::Number(0.0)]),
-    ("no_rope_layers", &[Fine::Empty]),
-    ("num_experts", &[Fine::Number(0.0)]),
-    ("num_experts_per_tok", &[Fine::Number(0.0)]),
-    ("num_local_experts", &[Fine::Number(0.0)]),
-    ("parallel_attn", &[Fine::Bool(false)]),
-    ("per_layer_config", &[Fine::Empty]),
-    ("pruned_heads", &[Fine::Empty]),
+    ("logit_scale", &[NeutralValue::Number(1.0)]),
+    ("logits_scaling", &[NeutralValue::Number(1.0)]),
+    ("moe_intermediate_size", &[NeutralValue::Number(0.0)]),
+    ("n_routed_experts", &[NeutralValue::Number(0.0)]),
+    ("no_rope_layer_interval", &[NeutralValue::Number(0.0)]),
+    ("no_rope_layers", &[NeutralValue::Empty]),
+    ("num_experts", &[NeutralValue::Number(0.0)]),
+    ("num_experts_per_tok", &[NeutralValue::Number(0.0)]),
+    ("num_local_experts", &[NeutralValue::Number(0.0)]),
+    ("parallel_attn", &[NeutralValue::Bool(false)]),
+    ("per_layer_config", &[NeutralValue::Empty]),
+    ("pruned_heads", &[NeutralValue::Empty]),
     ("q_lora_rank", &[]),
-    ("qk_layernorm", &[Fine::Bool(false)]),
-    ("qk_norm", &[Fine::Bool(false)]),
+    ("qk_layernorm", &[NeutralValue::Bool(false)]),
+    ("qk_norm", &[NeutralValue::Bool(false)]),
     ("query_pre_attn_scalar", &[]),
-    ("residual_multiplier", &[Fine::Number(1.0)]),
-    ("rope_interleaved", &[Fine::Bool(false)]),
-    ("rotary_pct", &[Fine::Number(1.0)]),
-    ("scale_attn_by_inverse_layer_idx", &[Fine::Bool(false)]),
-    ("scale_attn_weights", &[Fine::Bool(true)]),
+    ("residual_multiplier", &[NeutralValue::Number(1.0)]),
+    ("rope_interleaved", &[NeutralValue::Bool(false)]),
+    ("rotary_pct", &[NeutralValue::Number(1.0)]),
+    ("scale_attn_by_inverse_layer_idx", &[NeutralValue::Bool(false)]),
+    ("scale_attn_weights", &[NeutralValue::Bool(true)]),
     ("scale_depth", &[]),
-    ("scale_emb", &[Fine::Number(1.0)]),
+    ("scale_emb", &[NeutralValue::Number(1.0)]),
     ("transformers_weights", &[]),
-    ("use_alibi", &[Fine::Bool(false)]),
-    ("use_bidirectional_attention", &[Fine::Bool(false)]),
-    ("use_mrope", &[Fine::Bool(false)]),
-    ("use_parallel_residual", &[Fine::Bool(false)]),
-    ("use_qk_norm", &[Fine::Bool(false)]),
+    ("use_alibi", &[NeutralValue::Bool(false)]),
+    ("use_bidirectional_attention", &[NeutralValue::Bool(false)]),
+    ("use_mrope", &[NeutralValue::Bool(false)]),
+    ("use_parallel_residual", &[NeutralValue::Bool(false)]),
+    ("use_qk_norm", &[NeutralValue::Bool(false)]),
 ];
 
 /// Keys that only some families read, and the values with which they say nothing to the others,
 /// whose code in transformers looks past them.
-const SILENT: &[(&str, &[Fine])] = &[
-    ("attention_bias", &[Fine::Bool(false)]),
+const SILENT: &[(&str, &[NeutralValue])] = &[
+    ("attention_bias", &[NeutralValue::Bool(false)]),
     ("layer_types", &[]),
     ("max_window_layers", &[]),
-    ("mlp_bias", &[Fine::Bool(false)]),
+    ("mlp_bias", &[NeutralValue::Bool(false)]),
     ("sliding_window", &[]),
-    ("use_sliding_window", &[Fine::Bool(false)]),
+    ("use_sliding_window", &[NeutralValue::Bool(false)]),
 ];
 
 /// Keys that change nothing of what is computed here.
@@ -177,9 +178,9 @@ const HARMLESS: &[&str] = &[
 pub(super) fn check(known: &Architecture, json: &Value) -> Result<()> {
     for (key, fine) in REFUSED {
         let Some(value) = json.get(key).filter(|_| !known.reads(key)) else { continue };
-        if !Fine::allows(fine, value) {
-            let found = Fine::shown(value);
-            return Err(Error::config(*key, found, Fine::expected(fine)));
+        if !NeutralValue::allows(fine, value) {
+            let found = NeutralValue::shown(value);
+            return Err(Error::config(*key, found, NeutralValue::expected(fine)));
         }
     }
     Ok(())
@@ -195,8 +196,9 @@ pub(super) fn unused(known: &Architecture, json: &Value) -> Vec<String> {
     let object = json.as_object().into_iter().flatten();
     let mut unused = object
         .filter(|(key, value)| {
-            let says_nothing =
-                SILENT.iter().any(|(silent, fine)| silent == key && Fine::allows(fine, value));
+            let says_nothing = SILENT
+                .iter()
+                .any(|(silent, fine)| silent == key && NeutralValue::allows(fine, value));
             !is_known(key) && !says_nothing && !generation::is_idle(key, value, json)
         })
         .map(|(key, _)| key.clone())
@@ -306,10 +308,10 @@ mod tests {
                 parsed(&json).unwrap();
                 for fine in *fine {
                     json[*key] = match *fine {
-                        Fine::Bool(fine) => fine.into(),
-                        Fine::Number(fine) => fine.into(),
-                        Fine::Text(fine) => fine.into(),
-                        Fine::Empty => json!([]),
+                        NeutralValue::Bool(fine) => fine.into(),
+                        NeutralValue::Number(fine) => fine.into(),
+                        NeutralValue::Text(fine) => fine.into(),
+                        NeutralValue::Empty => json!([]),
                     };
                     parsed(&json).unwrap();
                 }

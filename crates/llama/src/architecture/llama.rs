@@ -4,12 +4,13 @@
 
 use serde_json::{Value, json};
 
-use super::fields::Fields;
 use super::keys::SIZES;
 use super::names::{Name, Names};
+use super::require::require_activation;
 use super::{Architecture, rope};
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
+use checkpoint::settings::Fields;
 
 pub(crate) static LLAMA: Architecture = Architecture {
     name: "llama",
@@ -82,7 +83,7 @@ const SILU: &[&str] = &["silu", "swish"];
 
 /// What Llama and its relatives say in the same words. Absent sizes are the base's.
 pub(super) fn sizes(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
-    json.refuse_activation("hidden_act", SILU)?;
+    require_activation(json, "hidden_act", SILU)?;
     let d_model: usize = json.required("hidden_size")?;
     let n_heads: usize = json.required("num_attention_heads")?;
     // Null is one for each head. Not to be named at all is a number of its own in some families.

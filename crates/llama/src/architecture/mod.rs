@@ -9,7 +9,6 @@
 //! A family is one file in this folder and one row of [`KNOWN`]. It says how it differs from a plain
 //! Llama in words that [`LlamaConfig`] has; the arithmetic is everyone's.
 
-mod fields;
 mod gpt2;
 mod keys;
 mod llama;
@@ -18,17 +17,18 @@ mod names;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod require;
 mod rope;
 
 use std::fmt;
 use std::path::Path;
 
+use checkpoint::settings::Fields;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
-use fields::Fields;
 pub(crate) use llama::LLAMA;
 pub(crate) use names::{Format, Names};
 
@@ -112,7 +112,8 @@ impl Architecture {
 /// # Errors
 /// [`Error::Architecture`], [`Error::Config`], or [`Error::Format`] for text that is no such JSON.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<LlamaConfig> {
-    let json: Value = serde_json::from_str(text).map_err(|error| Error::json(path, &error))?;
+    let json: Value =
+        serde_json::from_str(text).map_err(|error| checkpoint::Error::json(path, &error))?;
     let name = json.get("model_type").and_then(Value::as_str).unwrap_or("none");
     let known = Architecture::by_model_type(name).ok_or_else(|| unknown(path, name, |known| known.name))?;
     keys::check(known, &json)?;

@@ -4,12 +4,12 @@
 use serde_json::Value;
 
 use super::Architecture;
-use super::fields::Fields;
 use super::keys::SIZES;
 use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
 use super::names::Names;
 use crate::config::LlamaConfig;
 use crate::error::Result;
+use checkpoint::settings::Fields;
 
 pub(super) static PHI3: Architecture = Architecture {
     name: "phi3",

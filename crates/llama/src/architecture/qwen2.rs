@@ -4,11 +4,11 @@
 use serde_json::Value;
 
 use super::Architecture;
-use super::fields::Fields;
 use super::keys::SIZES;
 use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
+use checkpoint::settings::Fields;
 
 pub(super) static QWEN2: Architecture = Architecture {
     name: "qwen2",

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::Architecture;
-use super::fields::Fields;
 use super::keys::SIZES;
 use super::llama::{NAMES, sizes, write_common};
 use super::qwen2::{DEFAULT_KV_HEADS, WINDOW, window, write_sliding_window};
 use crate::config::LlamaConfig;
 use crate::error::Result;
+use checkpoint::settings::Fields;
 
 pub(super) static QWEN3: Architecture = Architecture {
     name: "qwen3",

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::fields::Fields;
+use super::require::require;
 use crate::config::{RopeConfig, RopeScaling};
 use crate::error::{Error, Result};
+use checkpoint::settings::Fields;
 
 const DEFAULT_THETA: f64 = 10_000.0;
 
@@ -36,14 +37,14 @@ const KEYS: &[&str] = &[
 /// `standardize_rope_params`.
 pub(super) fn read(json: &Fields<'_>, max_positions: usize) -> Result<RopeConfig> {
     let theta = json.optional("rope_theta")?;
-    json.refuse("partial_rotary_factor", 1.0)?;
+    require(json, "partial_rotary_factor", 1.0)?;
     let original: Option<usize> = json.optional("original_max_position_embeddings")?;
     let [scaling, parameters] = OBJECTS.map(|key| json.object(key));
     let Some(rope) = scaling?.or(parameters?) else {
         let theta = theta.unwrap_or(DEFAULT_THETA);
         return Ok(RopeConfig { theta, scaling: RopeScaling::None });
     };
-    rope.refuse("partial_rotary_factor", 1.0)?;
+    require(&rope, "partial_rotary_factor", 1.0)?;
     for kind in ["full_attention", "sliding_attention"] {
         if rope.has(kind) {
             let expected = "one rotary embedding for all layers";

@@ -10,10 +10,10 @@ use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 
 use std::path::Path;
 
-use super::metadata::Metadata;
 use super::tokenizer::{Built, fail};
 use crate::error::Result;
 use crate::vocabulary::{self, Vocabulary};
+use checkpoint::gguf::Metadata;
 
 /// How Llama 3 splits a text.
 pub(crate) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -116,17 +116,17 @@ fn merges(metadata: &Metadata) -> Result<Vec<(String, String)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Fixture;
-    use super::super::tokenizer::tests::{built, texts, vocabulary};
-    use super::super::value::Value;
+    use testing::gguf::{Fixture, Value};
+
+    use super::super::tokenizer::tests::built;
     use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
     use super::*;
 
     fn with(pre: &str, tokens: &[&str], merges: &[&str]) -> Fixture {
         let tokens = tokens.iter().map(|token| (*token, 1)).collect::<Vec<_>>();
-        let mut fixture = vocabulary("gpt2", &tokens);
-        fixture.value("tokenizer.ggml.merges", &texts(merges));
+        let mut fixture = Fixture::vocabulary("gpt2", &tokens);
+        fixture.value("tokenizer.ggml.merges", &Value::texts(merges));
         fixture.value("tokenizer.ggml.pre", &Value::Text(pre.into()));
         fixture
     }

@@ -1,17 +1,24 @@
 //! Metadata ─► [`LlamaConfig`].
 
 use burn::tensor::DType;
+use checkpoint::gguf::GgufFile;
 
-use super::file::GgufFile;
-use super::source::ROPE_DIVISORS;
 use crate::architecture::{Architecture, Format};
 use crate::config::{LlamaConfig, NormKind, RopeConfig, RopeScaling};
 use crate::error::{Error, Result};
 
+/// Divisors of the rotary frequencies: part of the config, not a weight.
+pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
+
 /// Base of the rotary embedding where a file names none.
 const DEFAULT_THETA: f64 = 10_000.0;
 
-pub(super) fn config(file: &GgufFile) -> Result<LlamaConfig> {
+/// Reads sizes and arithmetic of a model.
+///
+/// # Errors
+/// [`Error::Architecture`] for an unknown architecture, [`Error::Config`] for unsupported settings,
+/// [`checkpoint::Error::Format`] for missing ones.
+pub fn parse_config(file: &GgufFile) -> Result<LlamaConfig> {
     let metadata = file.metadata();
     let name: &str = metadata.required("general.architecture")?;
     let architecture = Architecture::from_gguf_name(file.path(), name)?;
@@ -109,12 +116,13 @@ fn rope(file: &GgufFile, name: &str) -> Result<RopeConfig> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, open};
-    use super::super::value::Value;
+    use testing::gguf::{Fixture, Value};
+
+    use super::super::open;
     use super::*;
 
     fn config_of(fixture: &Fixture) -> Result<LlamaConfig> {
-        open(fixture.bytes()).unwrap().config()
+        parse_config(&open(fixture))
     }
 
     #[test]

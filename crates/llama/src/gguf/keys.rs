@@ -5,10 +5,10 @@
 //!
 //! Source: `llama.cpp`, `src/llama-arch.cpp` and `src/llama-model.cpp`.
 
-use super::metadata::Metadata;
-use super::value::Value;
+use checkpoint::UnusedSettings;
+use checkpoint::gguf::{GgufFile, Metadata, Value};
+
 use crate::error::{Error, Result};
-use crate::settings::UnusedSettings;
 
 /// Keys behind the architecture's name that are read.
 const READ: &[&str] = &[
@@ -73,8 +73,9 @@ pub(super) fn check(metadata: &Metadata, architecture: &str) -> Result<()> {
     Ok(())
 }
 
-/// The keys of the architecture that nothing here acts on.
-pub(super) fn unused(metadata: &Metadata) -> Option<UnusedSettings> {
+/// Settings of the architecture that nothing here acts on.
+pub fn unused_settings(file: &GgufFile) -> Option<UnusedSettings> {
+    let metadata = file.metadata();
     let Some(Value::Text(architecture)) = metadata.get("general.architecture") else { return None };
     let keys = metadata.iter().map(|(key, _)| key);
     let unused = keys.filter(|key| {
@@ -86,7 +87,7 @@ pub(super) fn unused(metadata: &Metadata) -> Option<UnusedSettings> {
         })
     });
     let name = metadata.path().file_name().unwrap_or_default().to_string_lossy();
-    UnusedSettings::of(&name, unused.map(str::to_owned).collect())
+    UnusedSettings::new(&name, unused.map(str::to_owned).collect())
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -102,7 +103,9 @@ fn number(value: &Value) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, open};
+    use testing::gguf::{Fixture, Value};
+
+    use super::super::{open, parse_config};
     use super::*;
 
     #[test]
@@ -112,7 +115,7 @@ mod tests {
             let config = |value: Value| {
                 let mut fixture = Fixture::model();
                 fixture.value(&key, &value);
-                open(fixture.bytes()).unwrap().config()
+                parse_config(&open(&fixture))
             };
             let message = config(Value::F32(0.5)).unwrap_err().to_string();
             assert!(message.contains(&format!("{key} is 0.5, expected no")), "{message}");
@@ -125,11 +128,11 @@ mod tests {
     #[test]
     fn unknown_keys_of_the_architecture_are_told() {
         let mut fixture = Fixture::model();
-        assert_eq!(open(fixture.bytes()).unwrap().unused_settings(), None);
+        assert_eq!(unused_settings(&open(&fixture)), None);
         fixture.value("llama.rope.scaling.finetuned", &Value::Bool(true));
         fixture.value("llama.foo", &Value::Bool(true));
         fixture.value("general.foo", &Value::Bool(true));
-        let found = open(fixture.bytes()).unwrap().unused_settings().unwrap();
+        let found = unused_settings(&open(&fixture)).unwrap();
         assert_eq!(found.to_string(), "test.gguf: 1 setting is not used: llama.foo");
     }
 }

@@ -1,57 +1,36 @@
-//! GGUF: weights, config and tokenizer in one file, as llama.cpp writes it.
-//!
-//! ```text
-//! magic, version, counts ─► metadata ─► tensor infos ─► (alignment) ─► tensors
-//!                             │              │                            │
-//!                   config, tokenizer   names, shapes, types    blocks ─► f32, rows of Wq, Wk
-//!                                                                put back in order
-//! ```
-//!
-//! Nothing in a file is believed: lengths are held against the file's size before anything is
-//! allocated, and every tensor must lie in the file, on the alignment, over no other.
+//! GGUF files ─► config and weights of a model.
 //!
 //! ```no_run
 //! use burn::tensor::Device;
-//! use llama::Precision;
-//! use llama::gguf::{GgufFile, GgufSource};
-//! use llama::weights::{Bytes, load};
+//! use checkpoint::ByteSource;
+//! use checkpoint::gguf::GgufFile;
+//! use llama::gguf::{GgufSource, parse_config};
+//! use llama::{Llama, Precision, weights};
 //!
-//! fn open(path: &str, device: &Device) -> llama::Result<()> {
-//!     let file = GgufFile::open(Bytes::open(path)?)?;
-//!     let (config, tokenizer) = (file.config()?, file.tokenizer()?);
-//!     let model = load(config, &GgufSource::new(file)?, Precision::F32, device)?;
-//!     let prompt = model.tokens(&[tokenizer.encode("Once upon a time")?])?;
-//!     # let _ = prompt;
-//!     Ok(())
+//! fn open(path: &str, device: &Device) -> llama::Result<Llama> {
+//!     let file = GgufFile::open(ByteSource::open(path)?)?;
+//!     let config = parse_config(&file)?;
+//!     weights::load(config, &GgufSource::new(file)?, Precision::F32, device)
 //! }
 //! ```
-//!
-//! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
 
-mod block_type;
 pub(crate) mod byte_level;
 mod config;
-mod dequantise;
-mod file;
 #[cfg(test)]
-mod fixture;
-#[cfg(test)]
-mod fuzz;
+mod corrupted;
 mod keys;
-mod metadata;
-mod reader;
 mod sentencepiece;
 mod source;
-pub(crate) mod split;
-mod summary;
-mod tensor_info;
 mod tokenizer;
-mod value;
 
-pub use block_type::BlockType;
-pub use file::GgufFile;
-pub use metadata::Metadata;
+pub use config::parse_config;
+pub use keys::unused_settings;
 pub use source::GgufSource;
-pub use summary::{Summary, TensorSummary};
-pub use tensor_info::TensorInfo;
-pub use value::Value;
+pub(crate) use tokenizer::tokenizer;
+
+/// Opens a fixture as a file.
+#[cfg(test)]
+fn open(fixture: &testing::gguf::Fixture) -> checkpoint::gguf::GgufFile {
+    let bytes = checkpoint::ByteSource::memory("test.gguf", fixture.bytes());
+    checkpoint::gguf::GgufFile::open(bytes).unwrap()
+}

@@ -1,10 +1,10 @@
 //! Metadata ─► SentencePiece's BPE with byte fallback, as Llama 1 and 2 and Mistral have it.
 
-use super::metadata::Metadata;
 use super::tokenizer::{Built, special_id};
 use crate::error::Result;
 use crate::vocabulary::Vocabulary;
 use crate::vocabulary::sentencepiece::{self, Settings, SpacePrefix};
+use checkpoint::gguf::Metadata;
 
 pub(super) fn build(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Built> {
     let scores: Vec<f64> = metadata.required("tokenizer.ggml.scores")?;
@@ -24,9 +24,9 @@ pub(super) fn build(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Fixture;
-    use super::super::tokenizer::tests::{built, vocabulary};
-    use super::super::value::Value;
+    use testing::gguf::{Fixture, Value};
+
+    use super::super::tokenizer::tests::built;
 
     /// `ab` scores better than `bc`; both make `abc`; one byte token.
     fn small() -> Fixture {
@@ -45,7 +45,8 @@ mod tests {
             ("b", 1, -7.0),
             ("c", 1, -8.0),
         ];
-        let mut fixture = vocabulary("llama", &tokens.map(|(token, kind, _)| (token, kind)));
+        let mut fixture =
+            Fixture::vocabulary("llama", &tokens.map(|(token, kind, _)| (token, kind)));
         let scores = tokens.map(|(_, _, score)| Value::F32(score));
         fixture.value("tokenizer.ggml.scores", &Value::Array(scores.into()));
         fixture

@@ -9,18 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::TensorData;
+use checkpoint::gguf::{GgufFile, TensorInfo, decode, unpack_blocks};
+use checkpoint::{Error, QuantisedBlocks, Result, TensorSource};
 
-use super::dequantise::{decode, unpack};
-use super::file::GgufFile;
-use super::tensor_info::TensorInfo;
+use super::config::{ROPE_DIVISORS, parse_config};
 use crate::architecture::Format;
-use crate::error::{Error, Result};
-use crate::quantised::Blocks;
-use crate::weights::rotary_rows::deinterleave_rotary;
-use crate::weights::{Layout, TensorSource};
-
-/// Divisors of the rotary frequencies: part of the config, not a weight.
-pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
+use crate::error;
+use crate::weights::Layout;
+use crate::weights::rotary_rows::halves_from_neighbours;
 
 /// A GGUF file as the source of a Llama's weights.
 #[derive(Debug)]
@@ -37,16 +33,16 @@ impl GgufSource {
     /// [`load`](crate::weights::load) reports them.
     ///
     /// # Errors
-    /// As [`GgufFile::config`], and [`Error::Format`] for more layers than tensors.
-    pub fn new(file: impl Into<Arc<GgufFile>>) -> Result<Self> {
+    /// As [`parse_config`], and [`Error::Format`] for more layers than tensors.
+    pub fn new(file: impl Into<Arc<GgufFile>>) -> error::Result<Self> {
         let file = file.into();
-        let config = file.config()?;
+        let config = parse_config(&file)?;
         // The names of a layer's tensors take kilobytes: a header that lies must not cost them.
         let (n_layers, present) = (config.n_layers, file.tensors().len());
         if n_layers > present {
             let reason =
                 format!("the header says {n_layers} layers, the file has {present} tensors");
-            return Err(Error::Format { path: file.path().into(), format: "GGUF", reason });
+            return Err(Error::format(file.path(), "GGUF", reason).into());
         }
         let tensors = file.tensors().iter().filter(|(name, _)| *name != ROPE_DIVISORS);
         let shapes = tensors.map(|(name, info)| (name.clone(), info.shape.clone())).collect();
@@ -75,7 +71,7 @@ impl TensorSource for GgufSource {
         })
     }
 
-    fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
+    fn read_blocks(&self, name: &str) -> Result<Option<QuantisedBlocks>> {
         let place = self.layout.place(name);
         let info = self.file.info(place.map_or(name, |place| &place.name))?;
         let &[rows, columns] = &info.shape[..] else { return Ok(None) };
@@ -90,7 +86,7 @@ impl TensorSource for GgufSource {
         let Some(own_bytes) = bytes.get(own.start * row_len..own.end * row_len) else {
             return Ok(None);
         };
-        Ok(unpack(info.block_type, own_bytes, [own.len(), columns]))
+        Ok(unpack_blocks(info.block_type, own_bytes, [own.len(), columns]))
     }
 
     fn name_in_file(&self, name: &str) -> String {
@@ -129,15 +125,18 @@ impl GgufSource {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, open};
+    use testing::gguf::Fixture;
+
+    use super::super::open;
     use super::*;
-    use crate::weights::{LoadReport, expected_tensors};
+    use crate::weights::compare;
+    use checkpoint::LoadReport;
 
     fn report(fixture: &Fixture) -> LoadReport {
-        let file = open(fixture.bytes()).unwrap();
-        let config = file.config().unwrap();
+        let file = open(fixture);
+        let config = parse_config(&file).unwrap();
         let source = GgufSource::new(file).unwrap();
-        LoadReport::compare(&expected_tensors(&config), source.shapes())
+        compare(&config, source.shapes())
     }
 
     #[test]
@@ -169,7 +168,7 @@ mod tests {
                 fixture.floats(&format!("blk.{layer}.attn_{name}.bias"), &[rows]);
             }
         }
-        let source = GgufSource::new(open(fixture.bytes()).unwrap()).unwrap();
+        let source = GgufSource::new(open(&fixture)).unwrap();
         let read = |name: &str| {
             let data = source.read(&format!("model.layers.1.self_attn.{name}")).unwrap();
             data.as_slice::<f32>().unwrap().to_vec()

@@ -1,10 +1,10 @@
 //! Metadata ─► [`Tokenizer`]: the vocabulary, what splits a text, special tokens, chat template.
 
-use super::metadata::Metadata;
 use super::{byte_level, sentencepiece};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 use crate::vocabulary::{TokenKind, Vocabulary};
+use checkpoint::gguf::Metadata;
 
 /// A tokenizer and whether it starts texts with BOS where the file does not say.
 pub(super) struct Built {
@@ -14,7 +14,7 @@ pub(super) struct Built {
     pub(super) eos: Option<u32>,
 }
 
-pub(super) fn tokenizer(metadata: &Metadata) -> Result<Tokenizer> {
+pub(crate) fn tokenizer(metadata: &Metadata) -> Result<Tokenizer> {
     let vocabulary = vocabulary(metadata)?;
     let Built { mut inner, add_bos, bos, eos } = match metadata.required("tokenizer.ggml.model")? {
         "gpt2" => byte_level::build(metadata, &vocabulary)?,
@@ -73,33 +73,19 @@ pub(super) fn fail(metadata: &Metadata, reason: impl Into<String>) -> Error {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::fixture::{Fixture, open};
-    use super::super::value::Value;
+    use testing::gguf::{Fixture, Value};
+
+    use super::super::open;
     use super::*;
 
-    /// A file with a vocabulary: token, ggml's number of its kind.
-    pub(in super::super) fn vocabulary(model: &str, tokens: &[(&str, u64)]) -> Fixture {
-        let mut fixture = Fixture::empty();
-        fixture.value("tokenizer.ggml.model", &Value::Text(model.into()));
-        let texts = tokens.iter().map(|(text, _)| Value::Text((*text).into())).collect();
-        fixture.value("tokenizer.ggml.tokens", &Value::Array(texts));
-        let kinds = tokens.iter().map(|(_, kind)| Value::Unsigned(*kind)).collect();
-        fixture.value("tokenizer.ggml.token_type", &Value::Array(kinds));
-        fixture
-    }
-
-    pub(in super::super) fn texts(texts: &[&str]) -> Value {
-        Value::Array(texts.iter().map(|text| Value::Text((*text).into())).collect())
-    }
-
     pub(in super::super) fn built(fixture: &Fixture) -> Result<Tokenizer> {
-        open(fixture.bytes()).unwrap().tokenizer()
+        tokenizer(open(fixture).metadata())
     }
 
     fn with_specials() -> Fixture {
         let tokens = [("a", 1), ("b", 1), ("<s>", 3), ("</s>", 3), ("<eot>", 3), ("ab", 4)];
-        let mut fixture = vocabulary("gpt2", &tokens);
-        fixture.value("tokenizer.ggml.merges", &texts(&[]));
+        let mut fixture = Fixture::vocabulary("gpt2", &tokens);
+        fixture.value("tokenizer.ggml.merges", &Value::texts(&[]));
         for (name, id) in [("bos", 2), ("eos", 3), ("eot", 4)] {
             fixture.value(&format!("tokenizer.ggml.{name}_token_id"), &Value::Unsigned(id));
         }
@@ -132,7 +118,7 @@ pub(super) mod tests {
             ("tokenizer.ggml.model", Value::Text("bert".into()), "kind `bert`"),
             ("tokenizer.ggml.eos_token_id", Value::Unsigned(6), "eos_token_id is 6"),
             ("tokenizer.ggml.token_type", Value::Array(vec![]), "6 tokens but 0 token types"),
-            ("tokenizer.ggml.tokens", texts(&["a", "a"]), "tokens 0 and 1 are both \"a\""),
+            ("tokenizer.ggml.tokens", Value::texts(&["a", "a"]), "tokens 0 and 1 are both \"a\""),
         ];
         for (key, value, expected) in cases {
             let mut fixture = with_specials();

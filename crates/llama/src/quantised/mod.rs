@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a GGUF's blocks, as stored ─┐
-//!                             ├─► Blocks, on the host ─► Quantised, packed on the device
+//!                             ├─► QuantisedBlocks, on the host ─► Quantised, packed on the device
 //! f32 ─ quantise ─────────────┘                             │
 //!                            some rows in f32 ◄─ dequantise ┴─► x · Wᵀ, some rows of W at a time
 //! ```
@@ -11,9 +11,7 @@
 //! scale and minimum. This holds every type that GGUF has for them to the last bit. Burn's own quantised
 //! tensors know no minimum, and on CPUs a product with them converts the whole weight anyway.
 
-mod blocks;
-mod quantise;
+mod pack;
 mod tensor;
 
-pub use blocks::{Bits, Blocks, BlockOffset};
-pub use tensor::QuantisedWeight;
+pub use tensor::Quantised;

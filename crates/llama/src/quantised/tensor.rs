@@ -14,7 +14,7 @@ const FEW: usize = 8;
 
 /// A matrix of 8 or 4 bits a weight, and a scale and perhaps a minimum for each block.
 ///
-/// It is frozen: nothing here is a parameter. [`Blocks::put`](super::Blocks::put) makes one.
+/// It is frozen: nothing here is a parameter. [`Quantised::new`] makes one of blocks.
 #[derive(Module, Debug)]
 pub struct QuantisedWeight {
     /// `[rows, words]`, several numbers in a word.
@@ -127,17 +127,23 @@ impl QuantisedWeight {
 mod tests {
     use burn::tensor::TensorData;
 
-    use super::super::{Bits, Blocks, BlockOffset};
     use super::*;
+    use checkpoint::{Bits, Offset, QuantisedBlocks};
 
     /// Numbers that are all different, with odd scales.
-    fn blocks(rows: usize, columns: usize, block_len: usize, bits: Bits, offset: bool) -> Blocks {
+    fn blocks(
+        rows: usize,
+        columns: usize,
+        block_len: usize,
+        bits: Bits,
+        offset: bool,
+    ) -> QuantisedBlocks {
         let len = rows * columns;
         let quants = (0..len).map(|i| ((i * 7 + i / 13) % (usize::from(bits.largest()) + 1)) as u8);
         let scale = |i: usize| 0.01 + (i % 17) as f32 * 0.003;
         let groups = 0..len / block_len;
         let mins = groups.clone().map(|i| -0.7 * scale(i + 5)).collect();
-        Blocks {
+        QuantisedBlocks {
             shape: [rows, columns],
             bits,
             block_len,
@@ -161,7 +167,7 @@ mod tests {
                     let blocks = blocks(rows, columns, block_len, bits, offset);
                     let data = TensorData::new(blocks.dequantise(), [rows, columns]);
                     let dense = Tensor::from_data(data, &device);
-                    check(blocks.put_in(word, &device), dense, &device);
+                    check(Quantised::in_words(blocks, word, &device), dense, &device);
                 }
             }
         }
@@ -194,7 +200,7 @@ mod tests {
         let blocks = blocks(rows, columns, 32, Bits::Four, true);
         let dense =
             Tensor::<2>::from_data(TensorData::new(blocks.dequantise(), [rows, columns]), &device);
-        let quantised = blocks.put(&device);
+        let quantised = Quantised::new(blocks, &device);
         for n in [1, FEW, FEW + 1] {
             let len = (n * columns) as i64;
             let input = Tensor::<1, Int>::arange(0..len, &device).float().sin();
@@ -208,10 +214,11 @@ mod tests {
     #[test]
     fn a_weight_of_four_bits_holds_little_more_than_four() {
         let device = testing::flex();
-        let blocks = Blocks { scales: vec![0.5; 128], ..blocks(64, 64, 32, Bits::Four, false) };
-        assert_eq!(blocks.clone().put(&device).bytes(), 64 * 32 + 128 * 2);
+        let blocks =
+            QuantisedBlocks { scales: vec![0.5; 128], ..blocks(64, 64, 32, Bits::Four, false) };
+        assert_eq!(Quantised::new(blocks.clone(), &device).bytes(), 64 * 32 + 128 * 2);
         // A third has no exact f16.
-        let blocks = Blocks { scales: vec![1.0 / 3.0; 128], ..blocks };
-        assert_eq!(blocks.put(&device).bytes(), 64 * 32 + 128 * 4);
+        let blocks = QuantisedBlocks { scales: vec![1.0 / 3.0; 128], ..blocks };
+        assert_eq!(Quantised::new(blocks, &device).bytes(), 64 * 32 + 128 * 4);
     }
 }

@@ -8,7 +8,7 @@
 
 use serde_json::Value;
 
-use super::Fine;
+use checkpoint::settings::NeutralValue;
 
 /// When transformers' `generate` acts on a key.
 #[derive(Debug, Clone, Copy)]
@@ -16,9 +16,9 @@ enum Acts {
     /// Never on what is generated, or it is read here.
     Never,
     /// With another value than these.
-    Unless(&'static [Fine]),
+    Unless(&'static [NeutralValue]),
     /// With another value than these, where `do_sample` is on.
-    Sampling(&'static [Fine]),
+    Sampling(&'static [NeutralValue]),
 }
 
 use Acts::{Never, Sampling, Unless};
@@ -29,43 +29,43 @@ const KEYS: &[(&str, Acts)] = &[
     ("bos_token_id", Never),
     ("eos_token_id", Never),
     // How the likeliest token is found, and what is done with it.
-    ("bad_words_ids", Unless(&[Fine::Empty])),
-    ("begin_suppress_tokens", Unless(&[Fine::Empty])),
-    ("constraints", Unless(&[Fine::Empty])),
-    ("diversity_penalty", Unless(&[Fine::Number(0.0)])),
+    ("bad_words_ids", Unless(&[NeutralValue::Empty])),
+    ("begin_suppress_tokens", Unless(&[NeutralValue::Empty])),
+    ("constraints", Unless(&[NeutralValue::Empty])),
+    ("diversity_penalty", Unless(&[NeutralValue::Number(0.0)])),
     ("dola_layers", Unless(&[])),
-    ("encoder_no_repeat_ngram_size", Unless(&[Fine::Number(0.0)])),
-    ("encoder_repetition_penalty", Unless(&[Fine::Number(1.0)])),
+    ("encoder_no_repeat_ngram_size", Unless(&[NeutralValue::Number(0.0)])),
+    ("encoder_repetition_penalty", Unless(&[NeutralValue::Number(1.0)])),
     ("exponential_decay_length_penalty", Unless(&[])),
-    ("force_words_ids", Unless(&[Fine::Empty])),
+    ("force_words_ids", Unless(&[NeutralValue::Empty])),
     ("forced_bos_token_id", Unless(&[])),
     ("forced_eos_token_id", Unless(&[])),
-    ("guidance_scale", Unless(&[Fine::Number(1.0)])),
-    ("max_length", Unless(&[Fine::Number(20.0)])),
+    ("guidance_scale", Unless(&[NeutralValue::Number(1.0)])),
+    ("max_length", Unless(&[NeutralValue::Number(20.0)])),
     ("max_new_tokens", Unless(&[])),
     ("max_time", Unless(&[])),
-    ("min_length", Unless(&[Fine::Number(0.0)])),
-    ("min_new_tokens", Unless(&[Fine::Number(0.0)])),
-    ("no_repeat_ngram_size", Unless(&[Fine::Number(0.0)])),
-    ("num_beam_groups", Unless(&[Fine::Number(1.0)])),
-    ("num_beams", Unless(&[Fine::Number(1.0)])),
-    ("num_return_sequences", Unless(&[Fine::Number(1.0)])),
-    ("penalty_alpha", Unless(&[Fine::Number(0.0)])),
-    ("repetition_penalty", Unless(&[Fine::Number(1.0)])),
-    ("sequence_bias", Unless(&[Fine::Empty])),
-    ("stop_strings", Unless(&[Fine::Empty])),
-    ("suppress_tokens", Unless(&[Fine::Empty])),
+    ("min_length", Unless(&[NeutralValue::Number(0.0)])),
+    ("min_new_tokens", Unless(&[NeutralValue::Number(0.0)])),
+    ("no_repeat_ngram_size", Unless(&[NeutralValue::Number(0.0)])),
+    ("num_beam_groups", Unless(&[NeutralValue::Number(1.0)])),
+    ("num_beams", Unless(&[NeutralValue::Number(1.0)])),
+    ("num_return_sequences", Unless(&[NeutralValue::Number(1.0)])),
+    ("penalty_alpha", Unless(&[NeutralValue::Number(0.0)])),
+    ("repetition_penalty", Unless(&[NeutralValue::Number(1.0)])),
+    ("sequence_bias", Unless(&[NeutralValue::Empty])),
+    ("stop_strings", Unless(&[NeutralValue::Empty])),
+    ("suppress_tokens", Unless(&[NeutralValue::Empty])),
     ("watermarking_config", Unless(&[])),
     // What is drawn instead.
-    ("do_sample", Sampling(&[Fine::Bool(false)])),
-    ("epsilon_cutoff", Sampling(&[Fine::Number(0.0)])),
-    ("eta_cutoff", Sampling(&[Fine::Number(0.0)])),
-    ("min_p", Sampling(&[Fine::Number(0.0)])),
-    ("temperature", Sampling(&[Fine::Number(1.0)])),
+    ("do_sample", Sampling(&[NeutralValue::Bool(false)])),
+    ("epsilon_cutoff", Sampling(&[NeutralValue::Number(0.0)])),
+    ("eta_cutoff", Sampling(&[NeutralValue::Number(0.0)])),
+    ("min_p", Sampling(&[NeutralValue::Number(0.0)])),
+    ("temperature", Sampling(&[NeutralValue::Number(1.0)])),
     ("top_h", Sampling(&[])),
-    ("top_k", Sampling(&[Fine::Number(0.0)])),
-    ("top_p", Sampling(&[Fine::Number(1.0)])),
-    ("typical_p", Sampling(&[Fine::Number(1.0)])),
+    ("top_k", Sampling(&[NeutralValue::Number(0.0)])),
+    ("top_p", Sampling(&[NeutralValue::Number(1.0)])),
+    ("typical_p", Sampling(&[NeutralValue::Number(1.0)])),
     // What the file is, how it is computed, what a call gives back; beams; a second model that
     // guesses.
     ("_from_model_config", Never),
@@ -98,7 +98,7 @@ const KEYS: &[(&str, Acts)] = &[
     ("return_dict_in_generate", Never),
     ("return_legacy_cache", Never),
     ("target_lookbehind", Never),
-    ("token_healing", Unless(&[Fine::Bool(false)])),
+    ("token_healing", Unless(&[NeutralValue::Bool(false)])),
     ("transformers_version", Never),
     ("trust_remote_code", Never),
     ("use_cache", Never),
@@ -112,8 +112,8 @@ pub(crate) fn is_idle(key: &str, value: &Value, json: &Value) -> bool {
     match acts {
         None => false,
         Some(Never) => true,
-        Some(Unless(fine)) => Fine::allows(fine, value),
-        Some(Sampling(fine)) => !samples || Fine::allows(fine, value),
+        Some(Unless(fine)) => NeutralValue::allows(fine, value),
+        Some(Sampling(fine)) => !samples || NeutralValue::allows(fine, value),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::Fine;
+use checkpoint::settings::NeutralValue;
 
 /// Keys that are read.
 const READ: &[&str] = &[
@@ -68,13 +68,13 @@ const HARMLESS: &[&str] = &[
 
 /// Keys that transformers acts on with other values than these, where it builds a tokenizer by its
 /// class.
-const UNLESS: &[(&str, &[Fine])] = &[
+const UNLESS: &[(&str, &[NeutralValue])] = &[
     (
         "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
-        &[Fine::Bool(false)],
+        &[NeutralValue::Bool(false)],
     ),
-    ("fix_mistral_regex", &[Fine::Bool(false)]),
-    ("init_inputs", &[Fine::Empty]),
+    ("fix_mistral_regex", &[NeutralValue::Bool(false)]),
+    ("init_inputs", &[NeutralValue::Empty]),
 ];
 
 /// The keys that nothing here acts on, in order.
@@ -84,7 +84,7 @@ pub(crate) fn unused(json: &Value) -> Vec<String> {
         key.ends_with("_token")
             || READ.contains(&key)
             || HARMLESS.contains(&key)
-            || UNLESS.iter().any(|(name, fine)| *name == key && Fine::allows(fine, value))
+            || UNLESS.iter().any(|(name, fine)| *name == key && NeutralValue::allows(fine, value))
     };
     let object = json.as_object().into_iter().flatten();
     let unused = object.filter(|(key, value)| !is_used(key, value));

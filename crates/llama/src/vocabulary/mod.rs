@@ -12,9 +12,9 @@ use tokenizers::models::bpe::Vocab;
 use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
 
 use crate::error::{Error, Result};
-use crate::files;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer_files::TokenizerFiles;
+use checkpoint::files;
 use sentencepiece::SpacePrefix;
 
 /// Longest token, in bytes. Real ones stay below 1000.
@@ -155,7 +155,7 @@ pub(crate) fn from_folder(folder: &Path, files: &TokenizerFiles) -> Result<Token
         (vocab_merges::tokenizer(folder, files.class())?, false)
     } else {
         let none = std::io::ErrorKind::NotFound.into();
-        return Err(Error::Read { path, source: none });
+        return Err(checkpoint::Error::Read { path, source: none }.into());
     };
     let mut tokenizer = tokenizer.with_files(files);
     let token = |id: Option<u32>, adds: bool| {

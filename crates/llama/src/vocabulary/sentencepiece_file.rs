@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::sentencepiece::{self, Settings, SpacePrefix};
 use super::{TokenKind, Vocabulary, fail};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tokenizer::Tokenizer;
 
 /// What the file calls its byte-pair models.
@@ -32,7 +32,7 @@ struct Model<'a> {
 
 /// `space` is where a space is put in front, in a model that puts one there.
 pub(super) fn tokenizer(path: &Path, bytes: &[u8], space: SpacePrefix) -> Result<Tokenizer> {
-    let model = Model::read(bytes).ok_or_else(|| Error::Format {
+    let model = Model::read(bytes).ok_or_else(|| checkpoint::Error::Format {
         path: path.into(),
         format: "SentencePiece",
         reason: "the message is cut short, or a length in it is wrong".into(),

@@ -6,10 +6,10 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::NFC;
 
 use super::fail;
-use crate::error::{Error, Result};
-use crate::files;
+use crate::error::Result;
 use crate::gguf::byte_level::{self, QWEN2, Splitter};
 use crate::tokenizer::Tokenizer;
+use checkpoint::files;
 
 /// Names of the two files.
 pub(crate) const FILES: [&str; 2] = ["vocab.json", "merges.txt"];
@@ -28,7 +28,8 @@ pub(super) fn tokenizer(folder: &Path, class: &str) -> Result<Tokenizer> {
         }
     };
     let text = files::read_text(&vocab)?;
-    let ids: Vocab = serde_json::from_str(&text).map_err(|error| Error::json(&vocab, &error))?;
+    let ids: Vocab =
+        serde_json::from_str(&text).map_err(|error| checkpoint::Error::json(&vocab, &error))?;
     let text = files::read_text(&merges)?;
     let model = BPE::builder()
         .vocab_and_merges(ids, pairs(&merges, &text)?)

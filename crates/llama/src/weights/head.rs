@@ -2,7 +2,8 @@
 //!
 //! Source: transformers 5, `modeling_utils.py`, `tie_weights`.
 
-use super::TensorSource;
+use checkpoint::TensorSource;
+
 use crate::config::LlamaConfig;
 use crate::error::Result;
 

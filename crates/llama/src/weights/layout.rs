@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use burn::tensor::{DType, TensorData};
+use checkpoint::TensorSpec;
 
+use super::expected::expected_tensors;
 use super::head::{EMBEDDING, HEAD};
-use super::{TensorSpec, expected_tensors};
 use crate::architecture::{Format, Names};
 use crate::config::LlamaConfig;
 use crate::error::Result;
@@ -188,7 +189,8 @@ fn transposed(data: TensorData) -> TensorData {
 mod tests {
     use super::*;
     use crate::architecture::Architecture;
-    use crate::weights::LoadReport;
+    use crate::weights::compare;
+    use checkpoint::LoadReport;
 
     fn gpt2() -> LlamaConfig {
         LlamaConfig {
@@ -231,7 +233,7 @@ mod tests {
 
     fn report(found: &BTreeMap<String, Vec<usize>>) -> LoadReport {
         let layout = Layout::new(&gpt2(), Format::HuggingFace, found);
-        LoadReport::compare(&expected_tensors(&gpt2()), &layout.shapes)
+        compare(&gpt2(), &layout.shapes)
     }
 
     #[test]

@@ -4,98 +4,37 @@
 //! its run-time precision plus one tensor.
 
 mod assemble;
-mod bytes;
-mod element_type;
+mod expected;
 mod head;
 pub mod huggingface;
 mod layout;
 pub mod meta;
-mod quantisation;
-pub(crate) mod reader;
-mod report;
 pub(crate) mod rotary_rows;
-mod safetensors;
-mod weight_files;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
+use checkpoint::{Bits, LoadReport, QuantisedBlocks, TensorSource, TensorSpec};
 
-pub use bytes::Bytes;
-pub use element_type::ElementType;
-pub(crate) use element_type::narrowed;
-pub use head::resolve_tied_head;
+pub use expected::expected_tensors;
+pub use head::settle_head;
 pub use huggingface::HuggingFaceSource;
 pub(crate) use layout::Layout;
-pub use quantisation::{refuse_quantised_config, refuse_quantised_tensors};
-pub use report::LoadReport;
-pub use safetensors::SafetensorsFile;
-pub use weight_files::{FileKind, WeightFile, WeightFiles};
 
-use crate::config::{FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding};
+use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 use crate::model::Llama;
 use crate::precision::Precision;
-use crate::quantised::{Bits, Blocks};
 use crate::weight::Weight;
 use assemble::{Stored, TensorMap, assemble};
-
-/// Name and shape of a tensor that a model needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Hugging Face's name in a Llama, such as `model.layers.0.self_attn.q_proj.weight`, whatever
-    /// the family.
-    pub name: String,
-    /// Rows first.
-    pub shape: Vec<usize>,
-}
-
-/// Where a model's tensors come from. Names are Hugging Face's for a Llama, whatever the family and
-/// the format.
-pub trait TensorSource {
-    /// The file or folder, for messages.
-    fn path(&self) -> &Path;
-
-    /// Every tensor's shape by name.
-    fn shapes(&self) -> &BTreeMap<String, Vec<usize>>;
-
-    /// One tensor in row-major order, as f32, f16 or bf16.
-    ///
-    /// # Errors
-    /// [`Error::Read`], [`Error::Format`], or [`Error::TensorType`] for numbers of other kinds.
-    fn read(&self, name: &str) -> Result<TensorData>;
-
-    /// Whether two tensors hold the same numbers.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    fn are_equal(&self, one: &str, other: &str) -> Result<bool> {
-        Ok(weight_files::equal_numbers(&self.read(one)?, &self.read(other)?))
-    }
-
-    /// One matrix as it is stored, if that is in blocks of 8 bits a number or fewer.
-    ///
-    /// # Errors
-    /// [`Error::Read`] or [`Error::Format`].
-    fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
-        let _ = name;
-        Ok(None)
-    }
-
-    /// What the file calls a tensor, for messages.
-    fn name_in_file(&self, name: &str) -> String {
-        name.to_owned()
-    }
-}
 
 /// What a source keeps its large matrices in: f32, bf16 or f16; f32 where that is blocks of few bits.
 ///
 /// # Errors
 /// [`Error::Weights`] if there are none, [`Error::Read`] or [`Error::Format`].
 pub fn stored_precision(config: &LlamaConfig, source: &dyn TensorSource) -> Result<Precision> {
+    fail(&compare(config, source.shapes()), source)?;
     let specs = expected_tensors(config);
-    LoadReport::compare(&specs, source.shapes()).fail(source)?;
     // Files keep all of them in the same; one of the smaller ones is quickly read.
     let matrices = specs.iter().filter(|spec| spec.shape.len() > 1);
     let smallest = matrices.min_by_key(|spec| spec.shape.iter().product::<usize>());
@@ -114,7 +53,7 @@ pub fn stored_precision(config: &LlamaConfig, source: &dyn TensorSource) -> Resu
 ///
 /// With 8 or 4 bits a matrix that the source holds in so many bits or fewer, as GGUF files do, is
 /// kept as it is stored, without any loss; every other one is rounded
-/// ([`Blocks::quantise`]). A matrix whose rows are no multiple of 16 stays f32.
+/// ([`QuantisedBlocks::quantise`]). A matrix whose rows are no multiple of 16 stays f32.
 ///
 /// Where the config ties the head to the embedding and the source has another head, the model has
 /// that one, as [`resolve_tied_head`] decides.
@@ -134,11 +73,10 @@ pub fn load(
     }
     let config = resolve_tied_head(config, source)?;
     kernels::warn_if_kernels_are_missing(device);
-    let specs = expected_tensors(&config);
-    let mut report = LoadReport::compare(&specs, source.shapes());
-    report.fail(source)?;
+    let mut report = compare(&config, source.shapes());
+    fail(&report, source)?;
     let mut tensors = TensorMap::new();
-    for TensorSpec { name, shape } in specs {
+    for TensorSpec { name, shape } in expected_tensors(&config) {
         let stored = match (precision.bits(), &shape[..]) {
             (Some(bits), &[rows, columns]) => quantised(source, &name, [rows, columns], bits)?,
             _ => None,
@@ -163,7 +101,7 @@ pub fn load(
         };
         tensors.insert(name, stored);
     }
-    report.fail(source)?;
+    fail(&report, source)?;
     Ok(assemble(config, precision, tensors))
 }
 
@@ -173,7 +111,7 @@ fn quantised(
     name: &str,
     shape: [usize; 2],
     bits: Bits,
-) -> Result<Option<Blocks>> {
+) -> Result<Option<QuantisedBlocks>> {
     if let Some(blocks) = source.read_blocks(name)?
         && blocks.bits <= bits
     {
@@ -185,7 +123,7 @@ fn quantised(
     if !values.iter().all(|value| value.is_finite()) {
         return Ok(None);
     }
-    Ok(Blocks::quantise(values, shape, bits))
+    Ok(QuantisedBlocks::quantise(values, shape, bits))
 }
 
 /// A model with random weights from N(0, 0.02²), norms at one and biases at zero, to pretrain.
@@ -213,53 +151,6 @@ pub fn random_init(config: LlamaConfig, device: &Device) -> Result<Llama> {
     Ok(assemble(config, Precision::F32, tensors))
 }
 
-/// The tensors that a model of this config has, in the order of its layers.
-pub fn expected_tensors(config: &LlamaConfig) -> Vec<TensorSpec> {
-    let LlamaConfig { d_model, d_ff, vocab_size, .. } = *config;
-    let query = config.n_heads * config.head_dim;
-    let kv = config.n_kv_heads * config.head_dim;
-    let norm_bias = config.norm == NormKind::Layer;
-    let mut specs = Vec::new();
-    let mut add = |name: String, shape: &[usize]| {
-        specs.push(TensorSpec { name, shape: shape.to_vec() });
-    };
-    add("model.embed_tokens.weight".into(), &[vocab_size, d_model]);
-    if config.positions == PositionEmbedding::Learned {
-        add("model.embed_positions.weight".into(), &[config.max_positions, d_model]);
-    }
-    for layer in 0..config.n_layers {
-        let mut module = |name: &str, shape: &[usize], bias: bool| {
-            add(format!("model.layers.{layer}.{name}.weight"), shape);
-            if bias {
-                add(format!("model.layers.{layer}.{name}.bias"), &shape[..1]);
-            }
-        };
-        module("self_attn.q_proj", &[query, d_model], config.qkv_bias);
-        module("self_attn.k_proj", &[kv, d_model], config.qkv_bias);
-        module("self_attn.v_proj", &[kv, d_model], config.qkv_bias);
-        module("self_attn.o_proj", &[d_model, query], config.output_bias);
-        if config.qk_norm {
-            module("self_attn.q_norm", &[config.head_dim], norm_bias);
-            module("self_attn.k_norm", &[config.head_dim], norm_bias);
-        }
-        if config.feed_forward == FeedForwardKind::SwiGlu {
-            module("mlp.gate_proj", &[d_ff, d_model], config.mlp_bias);
-        }
-        module("mlp.up_proj", &[d_ff, d_model], config.mlp_bias);
-        module("mlp.down_proj", &[d_model, d_ff], config.mlp_bias);
-        module("input_layernorm", &[d_model], norm_bias);
-        module("post_attention_layernorm", &[d_model], norm_bias);
-    }
-    add("model.norm.weight".into(), &[d_model]);
-    if norm_bias {
-        add("model.norm.bias".into(), &[d_model]);
-    }
-    if !config.tied_head {
-        add("lm_head.weight".into(), &[vocab_size, d_model]);
-    }
-    specs
-}
-
 fn is_finite(data: &TensorData) -> bool {
     match data.dtype() {
         DType::F32 => data.as_slice::<f32>().is_ok_and(|v| v.iter().all(|x| x.is_finite())),
@@ -269,12 +160,21 @@ fn is_finite(data: &TensorData) -> bool {
     }
 }
 
-impl LoadReport {
-    fn fail(&self, source: &dyn TensorSource) -> Result<()> {
-        if self.is_clean() {
-            return Ok(());
-        }
-        let report = self.clone().named(|name| source.name_in_file(name));
-        Err(Error::Weights { path: source.path().into(), report: Box::new(report) })
+/// Compares names and shapes of tensors with those that a config expects.
+pub fn compare(config: &LlamaConfig, shapes: &BTreeMap<String, Vec<usize>>) -> LoadReport {
+    LoadReport::compare(&expected_tensors(config), shapes, is_ignored)
+}
+
+/// Tensors that some exporters write and no model needs: rotary tables, which are computed, and a
+/// copy of a tied head, which was compared before.
+fn is_ignored(name: &str) -> bool {
+    name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight"
+}
+
+fn fail(report: &LoadReport, source: &dyn TensorSource) -> Result<()> {
+    if report.is_clean() {
+        return Ok(());
     }
+    let report = report.clone().renamed(|name| source.name_in_file(name));
+    Err(Error::Weights { path: source.path().into(), report: Box::new(report) })
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{DType, Tensor, TensorData};
-use llama::weights::huggingface::{open_weights, parse_config, save};
-use llama::weights::{TensorSource, WeightFiles};
+use checkpoint::folder::open_weights;
+use checkpoint::{TensorSource, WeightFiles};
+use llama::weights::huggingface::{parse_config, save};
 use llama::{
     Architecture, Error, FeedForwardKind, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
     RopeConfig, RopeScaling,

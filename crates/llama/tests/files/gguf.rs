@@ -3,14 +3,16 @@
 //! `tests/golden/README.md` tells how the files are made.
 
 use burn::tensor::Device;
-use llama::gguf::{GgufFile, GgufSource};
-use llama::weights::{Bytes, load};
+use checkpoint::ByteSource;
+use checkpoint::gguf::GgufFile;
+use llama::gguf::{GgufSource, parse_config};
+use llama::weights::load;
 use llama::{Llama, LlamaConfig, ModelSource, NoAdapter, Precision, Tokenizer};
 use testing::{Golden, assert_close, assert_values_close, flex, golden_folder};
 
 fn open(name: &str) -> GgufFile {
     let path = golden_folder().join("gguf").join(name);
-    let bytes = Bytes::open(&path).unwrap_or_else(|error| {
+    let bytes = ByteSource::open(&path).unwrap_or_else(|error| {
         panic!("{error}\nmake it with: python3 tests/golden/make.py (see its README)")
     });
     GgufFile::open(bytes).unwrap()
@@ -18,7 +20,8 @@ fn open(name: &str) -> GgufFile {
 
 fn model(name: &str, device: &Device) -> Llama {
     let file = open(name);
-    load(file.config().unwrap(), &GgufSource::new(file).unwrap(), Precision::F32, device).unwrap()
+    load(parse_config(&file).unwrap(), &GgufSource::new(file).unwrap(), Precision::F32, device)
+        .unwrap()
 }
 
 /// A row of a golden JSON list: text, ids, decoded text.
@@ -64,7 +67,7 @@ fn every_block_type_is_kept_to_the_bit() {
         let Some(blocks) = file.read_blocks(name).unwrap() else { continue };
         assert_eq!(blocks.dequantise(), expected, "{name}");
         for device in testing::devices() {
-            let quantised = blocks.clone().put(&device);
+            let quantised = llama::quantised::Quantised::new(blocks.clone(), &device);
             let [rows, columns] = quantised.dims();
             assert_eq!([rows, columns].to_vec(), info.shape, "{name}");
             assert_eq!(testing::values(quantised.rows(0, rows)), expected, "{name}");
@@ -126,7 +129,7 @@ fn other_families_have_the_logits_and_the_config_of_their_safetensors() {
 
 #[test]
 fn qwen_tokens_equal_tokenizers() {
-    let tokenizer = open("tiny-qwen3.gguf").tokenizer().unwrap();
+    let tokenizer = Tokenizer::from_gguf(open("tiny-qwen3.gguf").metadata()).unwrap();
     let rows = token_rows("qwen2_tokens.json");
     check_tokens(&tokenizer, &rows);
     assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (None, &[2][..]));
@@ -134,7 +137,7 @@ fn qwen_tokens_equal_tokenizers() {
 
 #[test]
 fn byte_level_tokens_equal_tokenizers() {
-    let tokenizer = open("tiny-llama.gguf").tokenizer().unwrap();
+    let tokenizer = Tokenizer::from_gguf(open("tiny-llama.gguf").metadata()).unwrap();
     let rows = token_rows("bpe_tokens.json");
     check_tokens(&tokenizer, &rows);
     for (text, ids, _) in &rows {
@@ -147,7 +150,7 @@ fn byte_level_tokens_equal_tokenizers() {
 
 #[test]
 fn sentencepiece_tokens_equal_sentencepiece() {
-    let tokenizer = open("tiny-llama-spm.gguf").tokenizer().unwrap();
+    let tokenizer = Tokenizer::from_gguf(open("tiny-llama-spm.gguf").metadata()).unwrap();
     let rows = token_rows("spm_tokens.json");
     check_tokens(&tokenizer, &rows);
     for (text, ids, decoded) in &rows {

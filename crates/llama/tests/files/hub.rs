@@ -307,7 +307,7 @@ fn an_index_cannot_lead_out_of_the_cache() {
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
     let error = hub.fetch("owner/tiny", &mut silent()).unwrap_err();
-    assert!(matches!(error, Error::Format { .. }), "{error}");
+    assert!(matches!(error, Error::Checkpoint(checkpoint::Error::Format { .. })), "{error}");
 }
 
 #[test]

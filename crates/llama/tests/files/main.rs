@@ -6,8 +6,8 @@ mod families;
 mod gguf;
 mod hub;
 mod meta;
+mod not_a_model;
 mod special_tokens;
 #[path = "../tiny/mod.rs"]
 mod tiny;
-mod torch;
 mod weight_files;

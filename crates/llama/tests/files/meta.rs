@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use llama::torch::{TorchFile, Value, to_bytes};
-use llama::weights::{Bytes, meta};
+use checkpoint::ByteSource;
+use checkpoint::torch::{TorchFile, Value, to_bytes};
+use llama::weights::meta;
 use llama::{Error, ModelSource, NoAdapter, Precision, Tokenizer};
 use testing::{Golden, assert_close, flex, golden_folder};
 
@@ -47,7 +48,7 @@ fn two_shards_have_the_logits_of_the_whole_model() {
 
 /// The tensors of a shard, as they are to be written.
 fn tensors(shard: &Path) -> Vec<(String, TensorData)> {
-    let file = TorchFile::open(Bytes::open(shard).unwrap()).unwrap();
+    let file = TorchFile::open(ByteSource::open(shard).unwrap()).unwrap();
     file.tensors().keys().map(|name| (name.clone(), file.read(name).unwrap())).collect()
 }
 
@@ -129,7 +130,7 @@ fn the_tokenizer_may_lie_in_the_folder_above() {
 #[test]
 fn missing_shards_are_named() {
     let missing = |folder: tempfile::TempDir| match ModelSource::open(folder.path()) {
-        Err(Error::NotAModel { reason, .. }) => reason,
+        Err(Error::Checkpoint(checkpoint::Error::NotAModel { reason, .. })) => reason,
         other => panic!("{other:?}"),
     };
     assert_eq!(

@@ -7,9 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
-use llama::torch::{Value, to_bytes};
-use llama::weights::TensorSource;
-use llama::weights::huggingface::{open_weights, save};
+use checkpoint::TensorSource;
+use checkpoint::folder::open_weights;
+use checkpoint::torch::{Value, to_bytes};
+use llama::weights::huggingface::save;
 use llama::{Error, ModelSource, NoAdapter, Precision};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -217,7 +218,7 @@ fn quantised_weights_are_told_by_their_tensors_where_the_config_is_silent() {
     safetensors(&folder.path().join("model.safetensors"), &tensors);
     let source = ModelSource::open(folder.path()).unwrap();
     let error = source.load(Precision::F32, &flex()).unwrap_err();
-    assert!(matches!(error, Error::Quantised { .. }), "{error}");
+    assert!(matches!(error, Error::Checkpoint(checkpoint::Error::Quantised { .. })), "{error}");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use crate::tiny::{self, SeededWeights, model_with_precision};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use llama::quantised::{Bits, Blocks};
-use llama::weights::{self, TensorSource, huggingface};
+use checkpoint::TensorSource;
+use checkpoint::{Bits, QuantisedBlocks};
+use llama::weights::{self, huggingface};
 use llama::{
     KvCache, Error, GenerationConfig, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
     Result, Weight, generate,
@@ -178,17 +179,18 @@ impl TensorSource for Stored {
         self.inner.shapes()
     }
 
-    fn read(&self, name: &str) -> Result<TensorData> {
+    fn read(&self, name: &str) -> checkpoint::Result<TensorData> {
         match self.read_blocks(name)? {
             Some(blocks) => Ok(TensorData::new(blocks.dequantise(), blocks.shape)),
             None => self.inner.read(name),
         }
     }
 
-    fn read_blocks(&self, name: &str) -> Result<Option<Blocks>> {
+    fn read_blocks(&self, name: &str) -> checkpoint::Result<Option<QuantisedBlocks>> {
         let data = self.inner.read(name)?;
         let &[rows, columns] = &data.shape().to_vec()[..] else { return Ok(None) };
-        let blocks = Blocks::quantise(data.as_slice().unwrap(), [rows, columns], self.bits);
+        let blocks =
+            QuantisedBlocks::quantise(data.as_slice().unwrap(), [rows, columns], self.bits);
         let mut blocks = blocks.expect("whole blocks");
         if self.spoilt == Some(name) {
             blocks.scales[3] = f32::INFINITY;

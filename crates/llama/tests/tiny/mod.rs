@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
-use llama::architecture::ARCHITECTURES;
-use llama::weights::{self, TensorSource};
-use llama::{Architecture, Llama, LlamaConfig, Precision, Result, RopeConfig, RopeScaling};
+use checkpoint::TensorSource;
+use llama::architecture::KNOWN;
+use llama::weights;
+use llama::{Architecture, Llama, LlamaConfig, Precision, RopeConfig, RopeScaling};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -119,7 +120,7 @@ impl TensorSource for SeededWeights {
         &self.shapes
     }
 
-    fn read(&self, name: &str) -> Result<TensorData> {
+    fn read(&self, name: &str) -> checkpoint::Result<TensorData> {
         let shape = self.shapes[name].clone();
         let seed = self.shapes.keys().position(|key| key == name).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(seed as u64);

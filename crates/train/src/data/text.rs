@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use llama::files::StandIn;
+use checkpoint::Placeholder;
 
 use crate::error::{Error, Result};
 
@@ -83,7 +83,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 /// What a file is that begins with some bytes, and what to do with it; `None`: it may be a text.
 fn kind_of(head: &[u8]) -> Option<(String, &'static str)> {
     // That a file is empty its reader tells, who knows what the rows are for.
-    let stand_in = StandIn::of(head).filter(|found| *found != StandIn::Empty);
+    let stand_in = Placeholder::of(head).filter(|found| *found != Placeholder::Empty);
     if let Some(found) = stand_in {
         return Some((found.to_string(), found.hint()));
     }

@@ -8,8 +8,9 @@ use adaption_prompt::{
     GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, PromptInit, AdaptedLayers, PromptProjection,
 };
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::weights::{self, TensorSource, TensorSpec};
-use llama::{KvCache, Llama, LlamaConfig, NoAdapter, Precision};
+use checkpoint::{TensorSource, TensorSpec};
+use llama::weights;
+use llama::{DecodingState, Llama, LlamaConfig, NoAdapter, Precision};
 
 use super::numbers::{Numbers, random};
 use crate::batch::Batch;
@@ -53,7 +54,7 @@ impl TensorSource for Weights {
         &self.0
     }
 
-    fn read(&self, name: &str) -> llama::Result<TensorData> {
+    fn read(&self, name: &str) -> checkpoint::Result<TensorData> {
         let shape = &self.0[name];
         let mut hasher = fnv::FnvHasher::default();
         name.hash(&mut hasher);

@@ -3,7 +3,8 @@
 
 use burn::tensor::activation::{log_softmax, silu, softmax as burn_softmax};
 use burn::tensor::{Device, Int, Tensor};
-use llama::quantised::{Bits, Blocks};
+use checkpoint::{Bits, QuantisedBlocks};
+use llama::quantised::Quantised;
 
 use super::numbers::{Numbers, random, tensor};
 use crate::error::Result;
@@ -48,8 +49,8 @@ pub fn large_matmul(device: &Device) -> Result<Vec<Numbers>> {
 pub fn quantised_matmul(device: &Device) -> Result<Vec<Numbers>> {
     let mut results = Vec::new();
     for (name, bits) in [("8 bits", Bits::Eight), ("4 bits", Bits::Four)] {
-        let blocks = Blocks::quantise(&random(18, 48 * 64), [48, 64], bits);
-        let weight = blocks.expect("rows of whole blocks").put(device);
+        let blocks = QuantisedBlocks::quantise(&random(18, 48 * 64), [48, 64], bits);
+        let weight = Quantised::new(blocks.expect("rows of whole blocks"), device);
         let output = weight.product(tensor(19, [5, 64], device));
         results.push(Numbers::of(name, output)?);
     }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use llama::torch::{Value, to_bytes};
-use llama::weights::TensorSource;
-use llama::weights::huggingface::open_weights;
+use checkpoint::TensorSource;
+use checkpoint::folder::open_weights;
+use checkpoint::torch::{Value, to_bytes};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use testing::{Golden, assert_close, golden_folder};

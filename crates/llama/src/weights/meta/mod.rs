@@ -5,19 +5,17 @@ mod shards;
 
 use std::path::{Path, PathBuf};
 
-pub use params::{InferredSizes, parse_params};
+use checkpoint::folder::PARAMS_FILE;
+use checkpoint::torch::TorchFile;
+use checkpoint::{ByteSource, files};
+pub use params::{WeightSizes, parse_params};
 pub use shards::MetaSource;
 
-use super::Bytes;
 use crate::config::LlamaConfig;
-use crate::error::{Error, Result};
-use crate::files;
+use crate::error::Result;
 use crate::tokenizer::Tokenizer;
-use crate::torch::TorchFile;
 use crate::vocabulary;
 
-/// What makes a folder one of Meta's.
-pub const PARAMS_FILE: &str = "params.json";
 /// The tokenizer's file.
 pub const TOKENIZER_FILE: &str = "tokenizer.model";
 
@@ -31,8 +29,8 @@ pub fn open(folder: &Path) -> Result<(LlamaConfig, MetaSource)> {
     let text = files::read_text(&path)?;
     let files = shard_paths(folder)?
         .into_iter()
-        .map(|path| TorchFile::open(Bytes::open(path)?))
-        .collect::<Result<Vec<_>>>()?;
+        .map(|path| TorchFile::open(ByteSource::open(path)?))
+        .collect::<checkpoint::Result<Vec<_>>>()?;
     let source = MetaSource::new(folder, files)?;
     let config = parse_params(&path, &text, source.sizes())?;
     let source = source.with_head_dim(&config)?;
@@ -46,7 +44,7 @@ pub(crate) fn has_shards(folder: &Path) -> Result<bool> {
 
 /// The shards that are there, by number.
 fn numbered_shards(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
-    let entries = std::fs::read_dir(folder).map_err(Error::read(folder))?;
+    let entries = std::fs::read_dir(folder).map_err(checkpoint::Error::read(folder))?;
     let number = |path: PathBuf| {
         let name = path.file_name()?.to_str()?;
         let number = name.strip_prefix("consolidated.")?.strip_suffix(".pth")?;
@@ -65,7 +63,7 @@ fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
         Some(n) if n == shards.len() && n > 0 => Ok(shards.into_iter().map(|s| s.1).collect()),
         missing => {
             let reason = format!("consolidated.{:02}.pth is missing", missing.unwrap_or_default());
-            Err(Error::NotAModel { path: folder.into(), reason })
+            Err(checkpoint::Error::not_a_model(folder, reason).into())
         }
     }
 }

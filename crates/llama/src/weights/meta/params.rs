@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::LlamaConfig;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::weights::huggingface;
 
 /// What `params.json` leaves to the weights.
@@ -48,11 +48,9 @@ struct ParamsJson {
 ///
 /// # Errors
 /// [`Error::Config`], or [`Error::Format`] for text that is no such JSON.
-pub fn parse_params(path: &Path, text: &str, sizes: InferredSizes) -> Result<LlamaConfig> {
-    let params: ParamsJson = serde_json::from_str(text).map_err(|error| Error::Format {
-        path: path.into(),
-        format: "JSON",
-        reason: error.to_string(),
+pub fn parse_params(path: &Path, text: &str, sizes: WeightSizes) -> Result<LlamaConfig> {
+    let params: ParamsJson = serde_json::from_str(text).map_err(|error| {
+        checkpoint::Error::Format { path: path.into(), format: "JSON", reason: error.to_string() }
     })?;
     let vocab_size = params.vocab_size.and_then(|size| usize::try_from(size).ok());
     let config = json!({
@@ -122,6 +120,7 @@ impl ParamsJson {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
     use crate::config::RopeScaling;
 
     fn parse(text: &str) -> Result<LlamaConfig> {

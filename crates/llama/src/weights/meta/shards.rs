@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::TensorData;
+use checkpoint::torch::{TensorInfo, TorchFile};
+use checkpoint::{ElementType, Error, Result, TensorSource, f64_to_f32};
 
 use super::InferredSizes;
 use crate::config::LlamaConfig;
-use crate::error::{Error, Result};
-use crate::torch::{TensorInfo, TorchFile};
-use crate::weights::rotary_rows::deinterleave_rotary;
-use crate::weights::{ElementType, TensorSource, narrowed};
+use crate::weights::rotary_rows::halves_from_neighbours;
 
 const EMBEDDING: &str = "tok_embeddings.weight";
 const NORM: &str = "norm.weight";
@@ -140,9 +139,9 @@ impl TensorSource for MetaSource {
         };
         let info = &self.files[0].tensors()[theirs];
         let shape = self.shapes[name].clone();
-        let Some(dtype) = info.dtype.dtype().filter(|_| info.dtype.is_read()) else {
+        let Some(dtype) = info.dtype.dtype().filter(|_| info.dtype.is_supported()) else {
             let path = self.files[0].path();
-            return Err(Error::tensor_type(path, theirs, info.dtype, ElementType::READ));
+            return Err(Error::tensor_type(path, theirs, info.dtype, ElementType::SUPPORTED));
         };
         let size = info.dtype.size();
         let mut whole = vec![0; shape.iter().product::<usize>() * size];
@@ -173,7 +172,7 @@ impl TensorSource for MetaSource {
                 broken(&self.files[0], reason)
             })?;
         }
-        Ok(narrowed(TensorData::from_bytes_vec(whole, shape, dtype)))
+        Ok(f64_to_f32(TensorData::from_bytes_vec(whole, shape, dtype)))
     }
 }
 

@@ -1,0 +1,104 @@
+//! f32 ─► blocks: the smallest and the largest weight of a block become the ends of its scale.
+
+use half::f16;
+
+use super::{Bits, Offset, QuantisedBlocks};
+
+impl QuantisedBlocks {
+    /// Rounds a matrix to blocks of `bits` bits. No weight moves by more than half its block's
+    /// scale, but for the last bits of f32.
+    ///
+    /// Blocks have 32 weights, or 16 where rows are no multiple of 32; `None` where they are no
+    /// multiple of 16 either.
+    ///
+    /// # Panics
+    /// If the number of values is not that of the shape.
+    pub fn quantise(values: &[f32], shape: [usize; 2], bits: Bits) -> Option<Self> {
+        let [rows, columns] = shape;
+        assert_eq!(values.len(), rows * columns, "values");
+        let block_len = [32, 16].into_iter().find(|&len| columns.is_multiple_of(len))?;
+        let largest = f32::from(bits.largest());
+        let mut quants = Vec::with_capacity(values.len());
+        let mut scales = Vec::with_capacity(values.len() / block_len);
+        let mut mins = Vec::with_capacity(scales.capacity());
+        for block in values.chunks_exact(block_len) {
+            let low = block.iter().copied().fold(f32::INFINITY, f32::min);
+            let high = block.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            // Rounded outwards, so that the block still lies between the ends of its scale.
+            let min = f16_at_most(low);
+            let scale = -f16_at_most(-((high - min) / largest));
+            // A block of one value has a scale of 0, which makes any number right.
+            quants.extend(
+                block.iter().map(|value| ((value - min) / scale).round().min(largest) as u8),
+            );
+            scales.push(scale);
+            mins.push(min);
+        }
+        Some(Self { shape, bits, block_len, quants, scales, offset: BlockOffset::Mins(mins) })
+    }
+}
+
+/// The largest f16 that is no larger; the number itself where f16 ends before it.
+fn f16_at_most(value: f32) -> f32 {
+    let near = f16::from_f32(value);
+    let bits = near.to_bits();
+    let rounded = if near.to_f32() <= value {
+        near
+    } else if near.to_f32() > 0.0 {
+        f16::from_bits(bits - 1)
+    } else if near.to_f32() == 0.0 {
+        -f16::MIN_POSITIVE_SUBNORMAL
+    } else {
+        f16::from_bits(bits + 1)
+    };
+    if rounded.is_finite() { rounded.to_f32() } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_bound_in_f16_lies_next_to_its_number() {
+        assert_eq!(f16_at_most(0.5), 0.5);
+        assert_eq!(f16_at_most(0.1), 0.099_975_586);
+        assert_eq!(f16_at_most(-0.1), -0.100_036_62);
+        assert_eq!(f16_at_most(0.0), 0.0);
+        assert_eq!(f16_at_most(-1e-12), -5.960_464_5e-8);
+        assert_eq!(f16_at_most(1e6), 65504.0);
+        assert_eq!(f16_at_most(-1e6), -1e6);
+    }
+
+    #[test]
+    fn rows_that_are_no_whole_blocks_are_left_alone() {
+        assert!(QuantisedBlocks::quantise(&[0.5; 80], [2, 40], Bits::Four).is_none());
+        let blocks = QuantisedBlocks::quantise(&[0.5; 96], [2, 48], Bits::Four).unwrap();
+        assert_eq!((blocks.block_len, blocks.scales.len()), (16, 6));
+        assert_eq!(blocks.dequantise(), [0.5; 96]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_weight_moves_by_more_than_half_a_scale(
+            values in proptest::collection::vec(-1.0_f32..1.0, 64),
+            exponent in -30_i32..30,
+            shift in -4.0_f32..4.0,
+            eight in any::<bool>(),
+        ) {
+            let size = 2.0_f32.powi(exponent);
+            let values = values.iter().map(|value| (value + shift) * size).collect::<Vec<_>>();
+            let bits = if eight { Bits::Eight } else { Bits::Four };
+            let blocks = QuantisedBlocks::quantise(&values, [2, 32], bits).unwrap();
+            let found = blocks.dequantise();
+            for (index, (found, value)) in found.iter().zip(&values).enumerate() {
+                let allowed = blocks.scales[index / 32] / 2.0 + value.abs() * 1e-6 + size * 1e-6;
+                prop_assert!((found - value).abs() <= allowed, "{value} became {found}");
+            }
+            // Not a scale far too wide: one number of every block is near its end.
+            let largest = blocks.quants[..32].iter().max().unwrap();
+            prop_assert!(exponent < -10 || *largest >= bits.largest() / 2, "{largest}");
+        }
+    }
+}

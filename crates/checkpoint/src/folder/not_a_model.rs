@@ -1,0 +1,208 @@
+//! What lies at a path that is no model ─► the error that says what it is and where it goes.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::index::{WEIGHT_FILES, has_weights};
+use crate::error::{Error, Result};
+use crate::file_kind::FileKind;
+use crate::gguf::is_later_part;
+use crate::weight_files::WeightFile;
+
+/// Config of a folder in Meta's layout.
+pub const PARAMS_FILE: &str = "params.json";
+/// The settings of an adapter's folder, in PEFT's form and in ours.
+const ADAPTER_SETTINGS: [&str; 2] = ["adapter_config.json", "llama_adapter.json"];
+/// How the name of litgpt's adapters ends.
+const LITGPT_ADAPTER: &str = ".pth.adapter";
+/// What is said of litgpt's models.
+const LITGPT_MODEL: &str =
+    "it is litgpt's, whose models are not read: give the Hugging Face folder that it was made from";
+/// Weights of other programs, and what they are.
+const FOREIGN: [(&str, &str); 5] = [
+    ("tf_model.h5", "TensorFlow's"),
+    ("flax_model.msgpack", "Flax's"),
+    ("model.onnx", "ONNX's"),
+    ("rust_model.ot", "rust-bert's"),
+    ("consolidated.safetensors", "Mistral's own format's"),
+];
+/// Parts of the names of an adapter's tensors, in every format that adapters have.
+const ADAPTER_TENSORS: [&str; 7] = [
+    "adaption_prompt",
+    "adaption_gate",
+    "adapter_query",
+    "adapter_wte",
+    "gating_factor",
+    ".lora_A.",
+    ".lora_B.",
+];
+
+/// The one GGUF file of a folder, or the first part of the one that is split. Encoders of pictures,
+/// which llama.cpp keeps beside a model, do not count.
+///
+/// # Errors
+/// [`Error::NotAModel`] where there are several to choose from; [`Error::Read`].
+pub fn only_gguf(folder: &Path) -> Result<Option<PathBuf>> {
+    let mut found = names(folder)?;
+    found.retain(|name| is_gguf(name));
+    // Of a split file whose first part is missing, another one tells so.
+    if found.iter().any(|name| !is_later_part(name)) {
+        found.retain(|name| !is_later_part(name));
+    } else {
+        found.truncate(1);
+    }
+    match &found[..] {
+        [] => Ok(None),
+        [only] => Ok(Some(folder.join(only))),
+        several => Err(Error::not_a_model(
+            folder,
+            format!("it has several, give one of them: {}", several.join(", ")),
+        )),
+    }
+}
+
+fn is_gguf(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "gguf")
+        && !name.starts_with("mmproj")
+}
+
+/// The error about a folder that has no `config.json`, or no weights.
+pub fn folder_error(path: &Path) -> Error {
+    let names = names(path).unwrap_or_default();
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let find = |test: &dyn Fn(&str) -> bool| names.iter().find(|name| test(name));
+    if has_weights(path) {
+        return Error::not_a_model(path, without_config(&names));
+    }
+    if let Some(settings) = ADAPTER_SETTINGS.iter().find(|name| has(name)) {
+        return adapter(path, Some(&path.join(settings)));
+    }
+    if find(&|name| name.ends_with(LITGPT_ADAPTER)).is_some() {
+        return adapter(path, None);
+    }
+    let reason = if has("lit_model.pth") {
+        LITGPT_MODEL.into()
+    } else if let Some((name, whose)) = FOREIGN.iter().find(|(name, _)| has(name)) {
+        format!("its weights are {whose} ({name}), which is not read")
+    } else if !has("config.json") {
+        without_config(&names)
+    } else if let Some(part) = find(&is_part) {
+        format!(
+            "it has {part}, and no index of such parts ({} or {})",
+            WEIGHT_FILES[1], WEIGHT_FILES[3]
+        )
+    } else {
+        let ggufs = names.iter().filter(|name| is_gguf(name)).cloned().collect::<Vec<_>>();
+        let ggufs = match &ggufs[..] {
+            [] => String::new(),
+            ggufs => format!("; it has GGUF files, give one of them: {}", ggufs.join(", ")),
+        };
+        format!("it has no weights: none of {}{ggufs}", WEIGHT_FILES.join(", "))
+    };
+    Error::not_a_model(path, reason)
+}
+
+/// Whether a file is named as one of several of Hugging Face's.
+fn is_part(name: &str) -> bool {
+    ["model-", "pytorch_model-"].iter().any(|start| name.starts_with(start))
+        && [".safetensors", ".bin"].iter().any(|end| name.ends_with(end))
+}
+
+/// What a folder with these files is that has no `config.json`.
+fn without_config(names: &[String]) -> String {
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let find = |test: &dyn Fn(&str) -> bool| names.iter().find(|name| test(name));
+    let is_weights = |name: &str| {
+        let extension = Path::new(name).extension().and_then(OsStr::to_str);
+        extension == Some("safetensors")
+            || extension == Some("bin") && name.starts_with("pytorch_model")
+    };
+    if let Some(shard) = find(&|name| name.starts_with("consolidated.")) {
+        format!("it has Meta's {shard} without {PARAMS_FILE}")
+    } else if let Some(weights) = find(&is_weights) {
+        format!("it has {weights}, and no config.json")
+    } else if let Some(name) = find(&|name| name.starts_with("models--")) {
+        format!("it is a cache of models: give the folder of one, such as {name}")
+    } else if has("snapshots") {
+        "its snapshot has no config.json".into()
+    } else if let Some(name) = find(&|name| name.starts_with("tokenizer.")) {
+        format!("it has a tokenizer, {name}, and neither config.json nor weights")
+    } else {
+        "the folder has no config.json".into()
+    }
+}
+
+/// The error about a file that is of this kind and no GGUF.
+pub fn file_error(path: &Path, kind: FileKind) -> Error {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_weights = matches!(kind, FileKind::Safetensors | FileKind::Torch);
+    if !is_weights {
+        let reason = match &*name {
+            "config.json" | PARAMS_FILE => "a config alone is no model: give its folder",
+            name if ADAPTER_SETTINGS.contains(&name) => return adapter(path, Some(path)),
+            _ if name.ends_with(".index.json") => "an index alone is no model: give its folder",
+            _ if name.starts_with("tokenizer") => "a tokenizer alone is no model: give its folder",
+            _ if name.ends_with(".safetensors") => "weights alone are no model: give their folder",
+            _ => "the file is of no kind that holds a model",
+        };
+        return Error::not_a_model(path, reason);
+    }
+    let tensors = match WeightFile::open(path) {
+        Ok(file) => file.shapes(),
+        Err(error) => return error,
+    };
+    let any = |part: &str| tensors.keys().any(|name| name.contains(part));
+    if ADAPTER_TENSORS.iter().any(|part| any(part)) {
+        return adapter(path, None);
+    }
+    let reason = if any("tok_embeddings.weight") {
+        format!("it is a shard of Meta's: give its folder, with {PARAMS_FILE}")
+    } else if any("transformer.wte.weight") && any("attn.qkv.weight") {
+        LITGPT_MODEL.into()
+    } else if path.with_file_name("config.json").exists() {
+        "weights alone are no model: give their folder, which has a config.json".into()
+    } else {
+        "weights alone are no model: give a folder with their config.json".into()
+    };
+    Error::not_a_model(path, reason)
+}
+
+/// An adapter, with the base that its settings name.
+fn adapter(path: &Path, settings: Option<&Path>) -> Error {
+    let text = settings.and_then(|settings| fs::read_to_string(settings).ok());
+    let json = text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let base =
+        json.and_then(|json| Some(json.get("base_model_name_or_path")?.as_str()?.to_owned()));
+    Error::AdapterAsModel { path: path.into(), base: base.filter(|base| !base.is_empty()) }
+}
+
+/// The names in a folder, in order.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(Error::read(folder))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names = names.collect::<Vec<_>>();
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_may_have_one_gguf() {
+        let folder = tempfile::tempdir().unwrap();
+        let add = |name: &str| fs::write(folder.path().join(name), "x").unwrap();
+        assert_eq!(only_gguf(folder.path()).unwrap(), None);
+        add("m-00002-of-00002.gguf");
+        assert!(only_gguf(folder.path()).unwrap().unwrap().ends_with("m-00002-of-00002.gguf"));
+        add("m-00001-of-00002.gguf");
+        add("mmproj-f16.gguf");
+        assert!(only_gguf(folder.path()).unwrap().unwrap().ends_with("m-00001-of-00002.gguf"));
+        add("other.gguf");
+        assert!(matches!(only_gguf(folder.path()), Err(Error::NotAModel { .. })));
+    }
+}

@@ -1,0 +1,107 @@
+//! What lies in the place of a file that was never fetched: a pointer of Git LFS, a web page,
+//! nothing.
+
+use std::fmt;
+
+/// Bytes at the start of a file that tell.
+pub(crate) const HEAD: usize = 512;
+
+/// What lies in the place of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Placeholder {
+    /// What Git has of a large file until Git LFS fetches it.
+    LfsPointer {
+        /// Bytes of the file itself, where the pointer says it.
+        size: Option<u64>,
+    },
+    /// What a server shows of a file, or answers instead of it.
+    WebPage,
+    /// A download that broke off before its first byte.
+    Empty,
+}
+
+impl Placeholder {
+    /// What a file is that starts with these bytes, or is no longer than they are. `None` for
+    /// everything that may be a file of its own.
+    pub fn of(start: &[u8]) -> Option<Self> {
+        /// The first line, of today and as it was at first.
+        const POINTERS: [&[u8]; 2] = [
+            b"version https://git-lfs.github.com/spec/",
+            b"version https://hawser.github.com/spec/",
+        ];
+        const PAGES: [&[u8]; 2] = [b"<!doctype html", b"<html"];
+        /// The whole answer of the Hugging Face Hub and of GitHub to a link that leads nowhere.
+        const ANSWERS: [&[u8]; 4] = [
+            b"Entry not found",
+            b"Repository not found",
+            b"Invalid username or password.",
+            b"404: Not Found",
+        ];
+        if start.is_empty() {
+            return Some(Self::Empty);
+        }
+        let start = &start[..start.len().min(HEAD)];
+        if POINTERS.iter().any(|pointer| start.starts_with(pointer)) {
+            let mut lines = start.split(|&byte| byte == b'\n');
+            let size = lines.find_map(|line| line.strip_prefix(b"size "));
+            let size = size.and_then(|size| str::from_utf8(size).ok()?.trim().parse().ok());
+            return Some(Self::LfsPointer { size });
+        }
+        let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii();
+        let begins = |page: &&[u8]| {
+            text.get(..page.len()).is_some_and(|head| head.eq_ignore_ascii_case(page))
+        };
+        (PAGES.iter().any(begins) || ANSWERS.contains(&text)).then_some(Self::WebPage)
+    }
+
+    /// What to do about it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::LfsPointer { .. } => {
+                "fetch the file with `git lfs install` and `git lfs pull` in the folder that was \
+                 cloned, or download it by itself"
+            }
+            Self::WebPage => {
+                "download it again, by the link to the file itself and not to the page about it; \
+                 private and gated files need a token"
+            }
+            Self::Empty => "its download may have broken off: fetch or copy it again",
+        }
+    }
+}
+
+impl fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LfsPointer { size: None } => {
+                f.write_str("a Git LFS pointer, not the file itself")
+            }
+            Self::LfsPointer { size: Some(size) } => {
+                write!(f, "a Git LFS pointer, not the file itself, which has {size} bytes")
+            }
+            Self::WebPage => f.write_str("a web page or a server's answer, not the file itself"),
+            Self::Empty => f.write_str("an empty file"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_pages_and_nothing_are_told_from_files() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1528\n";
+        let pointer = Placeholder::of(pointer.as_bytes());
+        assert_eq!(pointer, Some(Placeholder::LfsPointer { size: Some(1528) }));
+        for page in ["<!DOCTYPE html>\n<html>", "\u{feff} \n<HTML lang=en>", "Entry not found"] {
+            assert_eq!(Placeholder::of(page.as_bytes()), Some(Placeholder::WebPage), "{page}");
+        }
+        assert_eq!(Placeholder::of(b""), Some(Placeholder::Empty));
+        for file in ["{}", "version 2", "PK\u{3}\u{4}", "Entry not found in the index", "<s>", "\n"]
+        {
+            assert_eq!(Placeholder::of(file.as_bytes()), None, "{file}");
+        }
+    }
+}

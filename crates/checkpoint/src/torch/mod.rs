@@ -1,0 +1,48 @@
+//! PyTorch's files (`.pth`, `.pt`, `.bin`, `.ckpt`), read and written without Python.
+//!
+//! ```text
+//! zip archive, or pickles in a row ─► pickle ─► values ─► tensors by name ─► numbers, when asked
+//! ```
+//!
+//! A pickle is a program that builds values, and in Python it may call anything. Here it is data:
+//! tensors, dictionaries and plain values are understood, everything else is an object with a
+//! name. Nothing in a file is believed: lengths are held against the file's size before anything
+//! is allocated, and every tensor must lie in its storage.
+//!
+//! ```
+//! use burn::tensor::TensorData;
+//! use checkpoint::torch::{TorchFile, Value, to_bytes};
+//! use checkpoint::ByteSource;
+//!
+//! # fn main() -> checkpoint::Result<()> {
+//! let gate = Value::Tensor(TensorData::from([0.5_f32, -0.5]));
+//! let model = Value::Dict(vec![("gate".into(), gate)]);
+//! let value = Value::Dict(vec![("model".into(), model), ("epoch".into(), Value::Int(4))]);
+//!
+//! let file = TorchFile::open(ByteSource::memory("adapter.pth", to_bytes(&value)?))?;
+//! assert_eq!(file.tensors()["model.gate"].shape, [2]);
+//! assert_eq!(file.read("model.gate")?.as_slice::<f32>().unwrap(), [0.5, -0.5]);
+//! assert_eq!(file.root().get("epoch").and_then(Value::as_int), Some(4));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Source: PyTorch, `torch/serialization.py` and `torch/_utils.py`.
+
+mod archive;
+mod element;
+mod file;
+mod legacy;
+mod literal;
+mod machine;
+mod opcode;
+mod pickle;
+mod rebuild;
+mod strided;
+mod value;
+mod write;
+
+pub use file::TorchFile;
+pub use rebuild::TensorInfo;
+pub use value::Value;
+pub use write::to_bytes;

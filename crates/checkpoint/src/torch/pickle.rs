@@ -1,0 +1,184 @@
+//! Python's pickle, read as data: nodes that refer to each other, and nothing run.
+//!
+//! Every instruction makes at most one node, and nodes refer to each other by number: shared and
+//! even circular values take no more memory than the file. A class or function is its name; what
+//! a call of it would give is decided in `rebuild.rs`.
+//!
+//! Source: CPython, `Lib/pickletools.py`.
+
+use super::machine::Machine;
+use super::opcode::Opcode;
+use super::rebuild::Rebuilt;
+use crate::byte_reader::ByteReader;
+use crate::error::Result;
+
+/// Number of a node.
+pub(super) type Id = u32;
+
+/// A value that may refer to others.
+#[derive(Debug, Clone)]
+pub(super) enum Node {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// An integer beyond 64 bits, little-endian.
+    Big(Vec<u8>),
+    Float(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+    /// A list, a tuple or a set.
+    List(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    /// Name of a class or function.
+    Global(String),
+    /// What a persistent id names: a run of numbers elsewhere in the file.
+    Storage(Box<Storage>),
+    Tensor(Box<Rebuilt>),
+    /// An instance of a class that has no meaning here.
+    Object(Box<Object>),
+}
+
+/// A storage, as the pickle claims it to be.
+#[derive(Debug, Clone)]
+pub(super) struct Storage {
+    pub(super) class: Id,
+    pub(super) key: Id,
+    /// Elements, or bytes where the class is untyped.
+    pub(super) len: u64,
+    /// Elements before its own, where it is a view of another one.
+    pub(super) offset: u64,
+}
+
+/// An instance of some class.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) class: Id,
+    pub(super) state: Option<Id>,
+    pub(super) entries: Vec<(Id, Id)>,
+}
+
+/// All nodes of a pickle, and which one it stands for.
+#[derive(Debug)]
+pub(super) struct Pickle {
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: Id,
+}
+
+impl Pickle {
+    pub(super) fn root(&self) -> &Node {
+        &self.nodes[self.root as usize]
+    }
+}
+
+/// Reads one pickle; what follows it is left to be read.
+pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Pickle> {
+    let [first] = reader.array("the first opcode")?;
+    if Opcode::of(first) != Some(Opcode::Proto) {
+        return Err(reader.fail("no pickle of protocol 2 or later begins here"));
+    }
+    let [protocol] = reader.array("the protocol")?;
+    if !(2..=5).contains(&protocol) {
+        return Err(reader.fail(format!("pickle protocol {protocol}, expected 2 to 5")));
+    }
+    let mut machine = Machine::new(reader);
+    loop {
+        let [byte] = machine.reader.array("an opcode")?;
+        match Opcode::of(byte) {
+            Some(Opcode::Stop) => break,
+            Some(opcode) => machine.step(opcode)?,
+            None => return Err(machine.fail(format!("opcode {byte:#04x} is not supported"))),
+        }
+    }
+    let root = machine.pop()?;
+    Ok(Pickle { nodes: machine.nodes, root })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::FORMAT;
+    use super::super::rebuild;
+    use super::super::value::Value;
+    use super::*;
+    use crate::byte_source::ByteSource;
+
+    /// The value of a pickle's instructions, behind the protocol and before the stop.
+    fn value(instructions: &[u8]) -> Result<Value<rebuild::TensorInfo>> {
+        let bytes = [b"\x80\x02", instructions, b"."].concat();
+        let bytes = ByteSource::memory("test", bytes);
+        let pickle = read(&mut ByteReader::new(&bytes, FORMAT))?;
+        rebuild::tree(&bytes, &pickle).map(|(value, _)| value)
+    }
+
+    fn reason(instructions: &[u8]) -> String {
+        value(instructions).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn numbers_of_every_width() {
+        let cases: [(&[u8], i64); 7] = [
+            (b"K\xff", 255),
+            (b"M\x00\x01", 256),
+            (b"J\xff\xff\xff\xff", -1),
+            (b"\x8a\x00", 0),
+            (b"\x8a\x01\xff", -1),
+            (b"\x8a\x02\xff\x00", 255),
+            (b"\x8b\x03\x00\x00\x00\x00\x00\x80", -(1 << 23)),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(value(bytes).unwrap(), Value::Int(expected), "{bytes:?}");
+        }
+        assert_eq!(value(b"G\xbf\xf0\0\0\0\0\0\0").unwrap(), Value::Float(-1.0));
+        let big = value(b"\x8a\x09\0\0\0\0\0\0\0\0\x01").unwrap();
+        assert!(matches!(big, Value::Object { class, .. } if class == "int"));
+    }
+
+    #[test]
+    fn shared_values_are_one_until_they_are_read() {
+        // A list goes into the memo empty, is filled, and appears twice.
+        let twice = value(b"(]q\0K\x01ah\0t").unwrap();
+        let list = Value::List(vec![Value::Int(1)]);
+        assert_eq!(twice, Value::List(vec![list.clone(), list]));
+    }
+
+    #[test]
+    fn a_value_inside_itself_is_refused() {
+        assert!(reason(b"]q\0h\0a").contains("repeat each other without end"));
+        let deep = [&[b']'; 300][..], &[b'a'; 299]].concat();
+        assert!(reason(&deep).contains("nested more than"));
+    }
+
+    #[test]
+    fn values_that_double_again_and_again_are_refused() {
+        let doubled = (1..30_u8).flat_map(|n| [b'(', b'h', n - 1, b'h', n - 1, b't', b'q', n]);
+        let bomb = [&b"K\x01q\0"[..], &doubled.collect::<Vec<_>>()].concat();
+        assert!(reason(&bomb).contains("repeat each other without end"));
+        let pairs = b"ccollections\nOrderedDict\nq\0](K\x01K\x02\x86K\x03K\x04\x86e\x85q\x01R";
+        let again = [&pairs[..], &b"h\0h\x01R".repeat(20)].concat();
+        assert!(reason(&again).contains("copied again and again"));
+    }
+
+    #[test]
+    fn instructions_without_their_values_are_refused() {
+        for (instructions, expected) in [
+            (&b""[..], "finds no value"),
+            (b"(0", "finds no value"),
+            (b"t", "finds no mark"),
+            (b"(K\x01a", "finds no value"),
+            (b"}(K\x01u", "a key has no value"),
+            (b"K\x01K\x02K\x03s", "entries for what is no dictionary"),
+            (b"h\x07", "memo 7 is used before it is made"),
+            (b"Q", "finds no value"),
+            (b"K\x01Q", "a persistent id that names no storage"),
+            (b"X\xff\xff\xff\xffab", "takes 4294967295 bytes, the file has 3 left"),
+            (b"X\x02\0\0\0\xc3\x28", "a text is not UTF-8"),
+            (b"I1\n", "opcode 0x49 is not supported"),
+            (b"(K\x01K\x02\x93", "a class whose name is no short text"),
+        ] {
+            let message = reason(instructions);
+            assert!(message.contains(expected), "{message}");
+        }
+        let bytes = ByteSource::memory("test", b"\x80\x06N.");
+        let message = read(&mut ByteReader::new(&bytes, FORMAT)).unwrap_err().to_string();
+        assert!(message.contains("pickle protocol 6, expected 2 to 5"), "{message}");
+    }
+}

@@ -1,0 +1,4 @@
+//! Golden files of every format, and corrupted ones.
+
+mod corrupted;
+mod torch;

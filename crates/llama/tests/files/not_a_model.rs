@@ -1,0 +1,107 @@
+//! Errors about paths without a model.
+
+use std::fs;
+
+use burn::tensor::TensorData;
+use checkpoint::torch::{self, to_bytes};
+use llama::ModelSource;
+
+/// Its name and what is in it.
+type File<'a> = (&'a str, &'a [u8]);
+
+/// What is said of a folder with these files, or of the one in it that is named.
+fn told(files: &[File], given: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let message = ModelSource::open(folder.path().join(given)).unwrap_err().to_string();
+    message.replace(&*folder.path().to_string_lossy(), "F")
+}
+
+fn torch_file(tensor: &str) -> Vec<u8> {
+    let data = torch::Value::Tensor(TensorData::from([1.0_f32]));
+    to_bytes(&torch::Value::Dict(vec![(tensor.into(), data)])).unwrap()
+}
+
+#[test]
+fn a_folder_that_is_no_model_is_told_for_what_it_is() {
+    let settings: (&str, &[u8]) =
+        ("adapter_config.json", br#"{"base_model_name_or_path": "owner/base"}"#);
+    let adapter = "this is an adapter, not a model";
+    let made_for = format!("{adapter} (it was made for `owner/base`)");
+    for (files, expected) in [
+        (&[][..], "the folder has no config.json"),
+        (&[settings, ("adapter_model.safetensors", b"x")], &made_for),
+        (&[("lit_model.pth.adapter", b"x")], adapter),
+        (&[("lit_model.pth", b"x")], "it is litgpt's, whose models"),
+        (&[("consolidated.00.pth", b"x")], "consolidated.00.pth without params.json"),
+        (&[("model.safetensors", b"x")], "it has model.safetensors, and no config.json"),
+        (&[("models--a--b", b"x")], "give the folder of one, such as models--a--b"),
+        (&[("tokenizer.json", b"{}")], "it has a tokenizer, tokenizer.json, and neither"),
+        (&[("a.gguf", b"x"), ("b.gguf", b"x")], "give one of them: a.gguf, b.gguf"),
+    ] {
+        let message = told(files, "");
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_folder_without_weights_is_told_the_same_with_a_config_and_without() {
+    let settings: (&str, &[u8]) =
+        ("adapter_config.json", br#"{"base_model_name_or_path": "owner/base"}"#);
+    let config = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 3}"#;
+    let loaded = |files: &[(&str, &[u8])]| {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let without = ModelSource::open(folder.path()).unwrap_err();
+        fs::write(folder.path().join("config.json"), config).unwrap();
+        let source = ModelSource::open(folder.path()).unwrap();
+        let with = source.stored_precision().unwrap_err();
+        [without, with]
+            .map(|error| error.to_string().replace(&*folder.path().to_string_lossy(), "F"))
+    };
+    for (files, expected) in [
+        (&[settings][..], "F: this is an adapter, not a model (it was made for `owner/base`)"),
+        (&[("lit_model.pth", b"x")], "it is litgpt's, whose models"),
+        (&[("b.onnx", b"x"), ("model.onnx", b"x")], "its weights are ONNX's (model.onnx)"),
+        (&[("consolidated.safetensors", b"x")], "its weights are Mistral's own format's"),
+    ] {
+        for message in loaded(files) {
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}
+
+#[test]
+fn weights_beside_the_settings_of_an_adapter_lack_a_config() {
+    let files: [(&str, &[u8]); 2] = [("adapter_config.json", b"{}"), ("model.safetensors", b"x")];
+    assert!(told(&files, "").contains("it has model.safetensors, and no config.json"));
+}
+
+#[test]
+fn a_file_that_is_no_model_is_told_for_what_it_is() {
+    let weights: (&str, &[u8]) = ("model.safetensors", b"\x02\0\0\0\0\0\0\0{}");
+    let config: (&str, &[u8]) = ("config.json", b"{}");
+    let [prompt, shard, other] =
+        ["0.adaption_prompt", "tok_embeddings.weight", "w"].map(torch_file);
+    let cases: [(&[File], &str, &str); 10] = [
+        (&[], "none", "there is no such file or folder"),
+        (&[("notes.txt", b"dear diary")], "notes.txt", "of no kind that holds a model"),
+        (&[("notes.txt", b"")], "notes.txt", "F/notes.txt: this is an empty file"),
+        (&[config], "config.json", "a config alone is no model: give its folder"),
+        (&[weights], "model.safetensors", "give a folder with their config.json"),
+        (&[weights, config], "model.safetensors", "which has a config.json"),
+        (&[("a.pth", &prompt)], "a.pth", "F/a.pth: this is an adapter, not a model"),
+        (&[("a.pth", &shard)], "a.pth", "a shard of Meta's: give its folder, with params.json"),
+        (&[("a.pth", &other)], "a.pth", "weights alone are no model"),
+        (&[("tokenizer.json", b"{}")], "tokenizer.json", "a tokenizer alone is no model"),
+    ];
+    for (files, given, expected) in cases {
+        let message = told(files, given);
+        assert!(message.contains(expected), "{given}: {message}");
+    }
+}

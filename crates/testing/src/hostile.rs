@@ -1,0 +1,168 @@
+//! Corrupted files: valid files with mutations, and random bytes. A reader must return a value or an
+//! error, without a panic and without allocating more than a multiple of its input.
+//!
+//! `fuzz/` runs the same readers with `cargo fuzz`, without a time limit.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use peak_alloc::PeakAlloc;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::golden_folder;
+
+/// Bytes that any reader may allocate for its buffers, tables and messages, whatever the file.
+const FREE: usize = 2 << 20;
+
+/// Holds off the other tests of the process: the allocator counts for all of them.
+pub fn exclusive() -> MutexGuard<'static, ()> {
+    static EXCLUSIVE: Mutex<()> = Mutex::new(());
+    EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Calls a reader and checks that its peak allocation is at most `times` the length of its input.
+///
+/// `memory` must be the global allocator of the test binary.
+///
+/// # Panics
+/// If it allocates more.
+pub fn check(memory: &PeakAlloc, reader: fn(&[u8]), bytes: &[u8], times: usize) {
+    let _exclusive = exclusive();
+    memory.reset_peak_usage();
+    let before = memory.current_usage();
+    reader(bytes);
+    let peak = memory.peak_usage().saturating_sub(before);
+    let allowed = FREE + times * bytes.len();
+    assert!(peak <= allowed, "{peak} bytes for a file of {} (allowed {allowed})", bytes.len());
+}
+
+/// A mutation of a file.
+#[derive(Debug, Clone)]
+enum Mutation {
+    Flip(Position, u8),
+    /// Extreme values of lengths, counts and offsets.
+    Overwrite(Position, u64, usize),
+    Cut(Index),
+    Remove(Position, usize),
+    Repeat(Position, usize),
+}
+
+/// Headers are at the ends of files: most mutations go there.
+#[derive(Debug, Clone)]
+enum Position {
+    Near(u16),
+    NearEnd(u16),
+    Anywhere(Index),
+}
+
+impl Position {
+    fn of(&self, len: usize) -> usize {
+        match self {
+            Self::Near(place) => *place as usize % 2048 % len,
+            Self::NearEnd(place) => len - 1 - *place as usize % 2048 % len,
+            Self::Anywhere(index) => index.index(len),
+        }
+    }
+}
+
+fn position() -> impl Strategy<Value = Position> {
+    prop_oneof![
+        any::<u16>().prop_map(Position::Near),
+        any::<u16>().prop_map(Position::NearEnd),
+        any::<Index>().prop_map(Position::Anywhere),
+    ]
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let lies = prop::sample::select(vec![
+        0,
+        1,
+        255,
+        1 << 15,
+        u64::from(u32::MAX),
+        1 << 31,
+        1 << 24,
+        1 << 40,
+        1 << 62,
+        u64::MAX >> 1,
+        u64::MAX,
+    ]);
+    let width = prop::sample::select(vec![1, 2, 4, 8]);
+    prop_oneof![
+        4 => (position(), 1..=u8::MAX).prop_map(|(place, bits)| Mutation::Flip(place, bits)),
+        4 => (position(), lies, width).prop_map(|(place, lie, len)| Mutation::Overwrite(place, lie, len)),
+        1 => any::<Index>().prop_map(Mutation::Cut),
+        1 => (position(), 1..40_usize).prop_map(|(place, len)| Mutation::Remove(place, len)),
+        1 => (position(), 1..400_usize).prop_map(|(place, len)| Mutation::Repeat(place, len)),
+    ]
+}
+
+fn apply(bytes: &mut Vec<u8>, mutation: &Mutation) {
+    if bytes.is_empty() {
+        return;
+    }
+    let part = |place: &Position, len: usize| {
+        let start = place.of(bytes.len());
+        start..(start + len).min(bytes.len())
+    };
+    match mutation {
+        Mutation::Flip(place, bits) => {
+            let place = place.of(bytes.len());
+            bytes[place] ^= bits;
+        }
+        Mutation::Overwrite(place, lie, len) => {
+            let part = part(place, *len);
+            let lie = lie.to_le_bytes();
+            let len = part.len();
+            bytes[part].copy_from_slice(&lie[..len]);
+        }
+        Mutation::Cut(index) => bytes.truncate(index.index(bytes.len())),
+        Mutation::Remove(place, len) => drop(bytes.drain(part(place, *len))),
+        Mutation::Repeat(place, len) => {
+            let part = part(place, *len);
+            let (end, copy) = (part.end, bytes[part].to_vec());
+            bytes.splice(end..end, copy);
+        }
+    }
+}
+
+/// Contents of a golden file.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn golden(name: &str) -> Vec<u8> {
+    let path = golden_folder().join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Runs a reader over valid files, mutated ones and random bytes, see [`check`].
+///
+/// # Panics
+/// If one of them makes the reader panic or allocate too much.
+pub fn corrupt(memory: &PeakAlloc, reader: fn(&[u8]), valid: &[Vec<u8>], cases: u32, times: usize) {
+    for bytes in valid {
+        check(memory, reader, bytes, times);
+    }
+    let config = ProptestConfig { failure_persistence: None, cases, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let changed = (0..valid.len(), prop::collection::vec(mutation(), 1..5));
+    runner
+        .run(&changed, |(index, mutations)| {
+            let mut bytes = valid[index].clone();
+            for mutation in &mutations {
+                apply(&mut bytes, mutation);
+            }
+            check(memory, reader, &bytes, times);
+            Ok(())
+        })
+        .unwrap();
+    // Random bytes after a valid start, to get past the magic number.
+    let noise = (prop::collection::vec(any::<u8>(), 0..800), 0..valid.len(), 0..48_usize);
+    runner
+        .run(&noise, |(noise, index, start)| {
+            let valid = &valid[index];
+            check(memory, reader, &[&valid[..start.min(valid.len())], &noise].concat(), times);
+            Ok(())
+        })
+        .unwrap();
+}
