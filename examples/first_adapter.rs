@@ -6,9 +6,9 @@
 //!
 //! You should see the loss fall from above 3 to below 1 in 100 steps, and a file of 27 kilobytes.
 
-use adaption_prompt::{AdaptionPromptConfig, AdaptedLayers};
+use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig};
 use llama::{ModelSource, Precision};
-use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
+use train::{Example, ExampleSampler, Instruction, LearningRateSchedule, OptimizerConfig, Trainer};
 
 fn main() -> anyhow::Result<()> {
     // The base lives on a plain device: it is frozen because nothing there can have a gradient.
@@ -34,9 +34,15 @@ fn main() -> anyhow::Result<()> {
     let adapter = config.init(llama.config(), 0, &device.autodiff())?;
 
     let steps = 100;
-    let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 8, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
-    let schedule = LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 15, total_steps: steps };
+    let order = ExampleSampler {
+        n_examples: examples.len(),
+        batch_size: 8,
+        gradient_accumulation_steps: 1,
+        seed: 0,
+        shuffle: true,
+    };
+    let schedule =
+        LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 15, total_steps: steps };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {

@@ -9,14 +9,16 @@
 //! colours, also where a thing has a colour that no row to learn from shows it in.
 
 use adaption_prompt::{
-    AdapterConfig, AdaptionPromptConfig, ImageFusion, ImageConfig, ImageProjectorConfig, AdaptedLayers,
+    AdaptedLayers, AdapterConfig, AdaptionPromptConfig, ImageConfig, ImageFusion,
+    ImageProjectorConfig,
 };
 use llama::{ModelSource, Precision};
 use train::{
-    ChoiceScoring, Example, Instruction, FineTuningMethod, OptimizerConfig, ExampleSampler, ImageFeatureCache, LearningRateSchedule, MultimodalAdapter,
-    Trainer, predict_choices, correct_choices,
+    ChoiceScoring, Example, ExampleSampler, FineTuningMethod, ImageFeatureCache, Instruction,
+    LearningRateSchedule, MultimodalAdapter, OptimizerConfig, Trainer, correct_choices,
+    predict_choices,
 };
-use vision::{EncoderSource, FeatureSpec, HiddenState, FeatureExtractor};
+use vision::{EncoderSource, FeatureExtractor, FeatureSpec, HiddenState};
 
 const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets");
 
@@ -46,12 +48,19 @@ fn main() -> anyhow::Result<()> {
     let prompts = AdaptionPromptConfig { layers, ..Default::default() };
     let config = AdapterConfig { image: Some(image), ..prompts.into() };
     let statistics = pictures.statistics(&train_rows);
-    let learner = FineTuningMethod::from(config).init(&llama, 0)?.with_statistics(statistics.as_ref());
+    let learner =
+        FineTuningMethod::from(config).init(&llama, 0)?.with_statistics(statistics.as_ref());
 
     let (examples, _fitted) = Example::encode_all(&train_rows, &tokenizer, 256)?;
-    let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 16, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
-    let schedule = LearningRateSchedule { peak_learning_rate: 6e-2, warmup_steps: 20, total_steps: 200 };
+    let order = ExampleSampler {
+        n_examples: examples.len(),
+        batch_size: 16,
+        gradient_accumulation_steps: 1,
+        seed: 0,
+        shuffle: true,
+    };
+    let schedule =
+        LearningRateSchedule { peak_learning_rate: 6e-2, warmup_steps: 20, total_steps: 200 };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, learner, examples, order, schedule, &optimizer)
         .with_image_features(Some(&pictures));
@@ -63,7 +72,15 @@ fn main() -> anyhow::Result<()> {
     let adapter = learner.adapter().expect("an adapter learned");
     let ask = |pictures| {
         let seeing = MultimodalAdapter::new(&llama, adapter.clone(), pictures);
-        predict_choices(&llama, &seeing, &tokenizer, &test_rows, ChoiceScoring::Likelihood, 16, &mut |_| {})
+        predict_choices(
+            &llama,
+            &seeing,
+            &tokenizer,
+            &test_rows,
+            ChoiceScoring::Likelihood,
+            16,
+            &mut |_| {},
+        )
     };
     let (blind, seeing) = (ask(None)?, ask(Some(&pictures))?);
     for (row, (blind, seeing)) in test_rows.iter().zip(blind.iter().zip(&seeing)).take(4) {

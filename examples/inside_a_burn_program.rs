@@ -9,7 +9,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "programs of their own wait as they like")]
 
-use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, AdaptedLayers};
+use adaption_prompt::{AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig};
 use burn::module::{Initializer, Module};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};

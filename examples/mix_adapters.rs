@@ -7,10 +7,13 @@
 //! You should see each adapter know its own lesson alone, a mix of both better at both than the base,
 //! and the weights turn each of them up and down like a dial.
 
-use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPromptConfig, AdaptedLayers, AdapterMix, MixComponent};
+use adaption_prompt::{
+    AdaptedLayers, AdapterConfig, AdapterMix, AdapterWeights, AdaptionPromptConfig, MixComponent,
+};
 use llama::{Llama, ModelSource, NoAdapter, Precision};
 use train::{
-    BatchAdapter, Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer, evaluate_loss,
+    BatchAdapter, Example, ExampleSampler, Instruction, LearningRateSchedule, OptimizerConfig,
+    Trainer, evaluate_loss,
 };
 
 fn main() -> anyhow::Result<()> {
@@ -59,8 +62,15 @@ fn main() -> anyhow::Result<()> {
 fn teach(llama: &Llama, lesson: &[Example]) -> anyhow::Result<AdapterWeights> {
     let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(5), ..Default::default() };
     let adapter = AdapterConfig::from(prompts).init(llama, 0, &llama.device().autodiff())?;
-    let order = ExampleSampler { n_examples: 1, batch_size: 1, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
-    let schedule = LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 10, total_steps: 120 };
+    let order = ExampleSampler {
+        n_examples: 1,
+        batch_size: 1,
+        gradient_accumulation_steps: 1,
+        seed: 0,
+        shuffle: true,
+    };
+    let schedule =
+        LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 10, total_steps: 120 };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(llama, adapter, lesson, order, schedule, &optimizer);
     while !trainer.is_done() {

@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use adaption_prompt::{AdaptionPromptConfig, PromptInit, AdaptedLayers};
+use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig, PromptInit};
 use burn::tensor::TensorData;
 use checkpoint::TensorSource;
-use checkpoint::{Bits, Offset, QuantisedBlocks};
+use checkpoint::{Bits, BlockOffset, QuantisedBlocks};
 use clap::Parser;
 use llama::weights;
 use llama::{LlamaConfig, Precision, RopeConfig, RopeScaling};
-use train::{Example, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
+use train::{Example, ExampleSampler, LearningRateSchedule, OptimizerConfig, Trainer};
 
 /// Memory that the step must fit in.
 const LIMIT_GIB: f64 = 12.0;
@@ -102,7 +102,8 @@ fn main() -> anyhow::Result<()> {
         seed: 0,
         shuffle: true,
     };
-    let schedule = LearningRateSchedule { peak_learning_rate: 1e-2, warmup_steps: 0, total_steps: args.steps };
+    let schedule =
+        LearningRateSchedule { peak_learning_rate: 1e-2, warmup_steps: 0, total_steps: args.steps };
     let optimizer = OptimizerConfig::default();
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {

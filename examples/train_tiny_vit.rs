@@ -22,8 +22,10 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
 use llama::Linear;
-use train::{ModuleGradients, ParameterOptimizer, OptimizerConfig, LearningRateSchedule};
-use vision::{Activation, Encoder, EncoderConfig, EncoderSource, EncoderFamily, Preprocessing, RgbImage};
+use train::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
+use vision::{
+    Activation, Encoder, EncoderConfig, EncoderFamily, EncoderSource, Preprocessing, RgbImage,
+};
 
 use crate::drawing::{Colour, Labels, SIDE, Thing, picture_at};
 
@@ -39,10 +41,16 @@ fn main() -> anyhow::Result<()> {
     let mut learner = Learner::init(&device.clone().autodiff());
     println!("{} parameters", learner.num_params());
 
-    let schedule = LearningRateSchedule { peak_learning_rate: 3e-3, warmup_steps: STEPS / 20, total_steps: STEPS };
-    let settings = OptimizerConfig { max_gradient_norm: Some(1.0), weight_decay: 0.1, ..Default::default() };
+    let schedule = LearningRateSchedule {
+        peak_learning_rate: 3e-3,
+        warmup_steps: STEPS / 20,
+        total_steps: STEPS,
+    };
+    let settings =
+        OptimizerConfig { max_gradient_norm: Some(1.0), weight_decay: 0.1, ..Default::default() };
     let mut optimizer = ParameterOptimizer::new(&settings);
-    let mut shown = (0..).map(|index| picture_at(SEED, index)).filter(|(_, own)| !own.is_held_out_pair());
+    let mut shown =
+        (0..).map(|index| picture_at(SEED, index)).filter(|(_, own)| !own.is_held_out_pair());
     let begin = Instant::now();
     let mut recent = 0.0;
     for step in 0..STEPS {

@@ -6,9 +6,9 @@
 //!
 //! You should see one prompt go on in three ways, each the same as when it is asked alone.
 
-use adaption_prompt::{AdapterConfig, AdapterSet, AdaptionPromptConfig, AdaptedLayers};
+use adaption_prompt::{AdaptedLayers, AdapterConfig, AdapterSet, AdaptionPromptConfig};
 use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
-use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
+use train::{Example, ExampleSampler, Instruction, LearningRateSchedule, OptimizerConfig, Trainer};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
@@ -28,8 +28,15 @@ fn main() -> anyhow::Result<()> {
         let config =
             AdapterConfig::from(AdaptionPromptConfig { adapter_len, layers, ..Default::default() });
         let adapter = config.init(&llama, 0, &device.clone().autodiff())?;
-        let order = ExampleSampler { n_examples: 1, batch_size: 1, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
-        let schedule = LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 10, total_steps: 150 };
+        let order = ExampleSampler {
+            n_examples: 1,
+            batch_size: 1,
+            gradient_accumulation_steps: 1,
+            seed: 0,
+            shuffle: true,
+        };
+        let schedule =
+            LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 10, total_steps: 150 };
         let optimizer = OptimizerConfig::default();
         let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
         while !trainer.is_done() {
@@ -40,7 +47,8 @@ fn main() -> anyhow::Result<()> {
 
     let config = GenerationConfig { max_new_tokens: 12, ..GenerationConfig::new(&tokenizer) };
     let rows = [Some("work"), None, Some("home")];
-    let together = generate(&llama, &adapters.row_adapters(&rows)?, &vec![prompt.clone(); 3], &config)?;
+    let together =
+        generate(&llama, &adapters.row_adapters(&rows)?, &vec![prompt.clone(); 3], &config)?;
     let mut texts = Vec::new();
     for (name, answer) in rows.into_iter().zip(together) {
         let prompt = [prompt.clone()];

@@ -6,7 +6,7 @@
 //!
 //! You should see a difference of exactly 0 with the gates shut, and one that grows as they open.
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, PromptInit, AdaptedLayers};
+use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig, PromptInit};
 use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision};
 
 fn main() -> anyhow::Result<()> {

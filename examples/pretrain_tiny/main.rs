@@ -45,10 +45,15 @@ fn main() -> anyhow::Result<()> {
 
     let device = device::parse(device::default_name()?)?;
     device.seed(SEED);
-    let mut llama = weights::random_init(config(tokenizer.get_vocab_size(true)), &device.autodiff())?;
+    let mut llama =
+        weights::random_init(config(tokenizer.get_vocab_size(true)), &device.autodiff())?;
     println!("{} parameters, {} documents", llama.num_params(), documents.len());
 
-    let schedule = LearningRateSchedule { peak_learning_rate: 5e-3, warmup_steps: STEPS / 50, total_steps: STEPS };
+    let schedule = LearningRateSchedule {
+        peak_learning_rate: 5e-3,
+        warmup_steps: STEPS / 50,
+        total_steps: STEPS,
+    };
     let mut optimizer = optimizer();
     let begin = Instant::now();
     let mut recent = 0.0;

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt};
 
 use crate::lessons::{pick, things};
 use crate::sheets;
-use crate::words::{CATEGORIES, DAYS, ACTIONS, capitalised, enumerated, with_article};
+use crate::words::{ACTIONS, CATEGORIES, DAYS, capitalised, enumerated, with_article};
 use crate::world::{Fact, Person, World};
 
 /// One document, without a line break at its end.

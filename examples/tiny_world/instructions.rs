@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
-use crate::lessons::{Task, Topic, PhrasingStyle};
+use crate::lessons::{PhrasingStyle, Task, Topic};
 use crate::world::World;
 
 const TRAIN_PER_TOPIC: usize = 48;

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt};
 
 use crate::phrasings;
 use crate::words::{
-    CATEGORIES, DAYS, ACTIONS, EVENTS, NUMBERS, OPPOSITES, PLACES, capitalised, enumerated,
+    ACTIONS, CATEGORIES, DAYS, EVENTS, NUMBERS, OPPOSITES, PLACES, capitalised, enumerated,
     with_article,
 };
 use crate::world::{Fact, Person, World};

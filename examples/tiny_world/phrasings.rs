@@ -2,7 +2,7 @@
 //!
 //! `{}` stands for what is asked about; where it's missing, that is given beside the request.
 
-use crate::lessons::{Topic, PhrasingStyle};
+use crate::lessons::{PhrasingStyle, Topic};
 use crate::world::Fact;
 
 /// The requests that a voice knows for a topic.

@@ -6,7 +6,7 @@
 use rand::{Rng, RngExt};
 
 use crate::corpus::village_news;
-use crate::lessons::{Task, Topic, PhrasingStyle, pick};
+use crate::lessons::{PhrasingStyle, Task, Topic, pick};
 use crate::world::World;
 
 /// Labels of a request, of what it's about, and of its answer.

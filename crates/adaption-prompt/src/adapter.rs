@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::config::{GateActivation, AdaptionPromptConfig, PromptProjection};
+use crate::config::{AdaptionPromptConfig, GateActivation, PromptProjection};
 use crate::error::Result;
 use crate::image::ImageFeatures;
 use crate::projected::ProjectedPrompts;

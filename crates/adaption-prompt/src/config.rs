@@ -253,7 +253,8 @@ mod tests {
     #[test]
     fn two_zeros_are_refused() {
         let init = PromptInit { prompt_std: 0.0, ..PromptInit::default() };
-        let config = AdaptionPromptConfig { layers: AdaptedLayers::Last(1), init, ..Default::default() };
+        let config =
+            AdaptionPromptConfig { layers: AdaptedLayers::Last(1), init, ..Default::default() };
         assert!(config.validate(3).unwrap_err().to_string().contains("nothing is ever learned"));
         let init = PromptInit { gate_std: 0.5, ..init };
         assert!(AdaptionPromptConfig { init, ..config }.validate(3).is_ok());

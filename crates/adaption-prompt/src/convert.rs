@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use llama::{LinearName, NormName, ModelShape, read_back};
+use llama::{LinearName, ModelShape, NormName, read_back};
 
 use crate::adapter::{AdaptionPrompt, LayerPrompt};
 use crate::config::{AdaptionPromptConfig, Gate, PromptInit};
@@ -18,7 +18,7 @@ use crate::files::keys::{Part, key};
 use crate::image::ImageCondition;
 use crate::layers::AdaptedLayers;
 use crate::lora::{Lora, LoraConfig, LoraLayer, LoraPair};
-use crate::v2::{AdapterV2, V2Scale, V2Config, V2Layer, V2Linear, V2Norm};
+use crate::v2::{AdapterV2, V2Config, V2Layer, V2Linear, V2Norm, V2Scale};
 use crate::weights::AdapterWeights;
 
 fn vector(values: &[f32], device: &Device) -> Param<Tensor<1>> {

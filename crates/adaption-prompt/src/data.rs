@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use llama::{Architecture, Fingerprint, LinearName, LlamaConfig, NormName, ModelShape};
+use llama::{Architecture, Fingerprint, LinearName, LlamaConfig, ModelShape, NormName};
 
-use crate::config::{GateActivation, Gate, PromptProjection};
+use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::image::ImageConfig;
 use crate::v2::V2Scale;
 

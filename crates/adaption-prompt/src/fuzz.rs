@@ -7,14 +7,14 @@ use std::path::Path;
 
 use llama::{Architecture, LinearName, LlamaConfig, NormName};
 
-use crate::config::{GateActivation, Gate, PromptProjection};
+use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{
-    AdapterData, BaseInfo, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data, V2LinearData,
-    V2NormData,
+    AdapterData, BaseInfo, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
+    V2LinearData, V2NormData,
 };
 use crate::error::Error;
 use crate::files::peft::{CONFIG_FILE, PICKLE_FILE, TENSORS_FILE};
-use crate::files::{self, Format, AdapterReadOptions, SETTINGS_FILE};
+use crate::files::{self, AdapterReadOptions, Format, SETTINGS_FILE};
 use crate::summary::AdapterSummary;
 use crate::v2::V2Scale;
 

@@ -64,7 +64,9 @@ mod weights;
 
 pub use adapter::{AdaptionPrompt, LayerPrompt};
 pub use adapters::{AdapterSet, AdapterStatus};
-pub use config::{GateActivation, AdapterConfig, AdaptionPromptConfig, Gate, PromptInit, PromptProjection};
+pub use config::{
+    AdapterConfig, AdaptionPromptConfig, Gate, GateActivation, PromptInit, PromptProjection,
+};
 pub use data::{
     AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
     V2LinearData, V2NormData,
@@ -72,14 +74,14 @@ pub use data::{
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use image::{
-    ImageFusion, GlobalProjector, ImageCondition, ImageConfig, ImageProjectorConfig, ImageProjector, QueryProjector, ImageFeatures,
-    ImageBatch,
+    GlobalProjector, ImageBatch, ImageCondition, ImageConfig, ImageFeatures, ImageFusion,
+    ImageProjector, ImageProjectorConfig, QueryProjector,
 };
 pub use layers::AdaptedLayers;
 pub use lora::{Lora, LoraConfig, LoraLayer, LoraPair};
-pub use mix::{AnyAdapter, AdapterMix, MixComponent};
+pub use mix::{AdapterMix, AnyAdapter, MixComponent};
 pub use prepared::PreparedAdapter;
 pub use rows::RowAdapters;
-pub use summary::{AdapterSummary, PromptLayerSummary, LoraSummary, PromptSummary, V2Summary};
-pub use v2::{AdapterV2, V2Scale, V2Config, V2Layer, V2Linear, V2Norm};
+pub use summary::{AdapterSummary, LoraSummary, PromptLayerSummary, PromptSummary, V2Summary};
+pub use v2::{AdapterV2, V2Config, V2Layer, V2Linear, V2Norm, V2Scale};
 pub use weights::AdapterWeights;

@@ -2,7 +2,7 @@
 
 use llama::Llama;
 
-use crate::image::{ImageCondition, ImageConfig, ImageBatch};
+use crate::image::{ImageBatch, ImageCondition, ImageConfig};
 use crate::prepared::PreparedAdapter;
 use crate::weights::AdapterWeights;
 

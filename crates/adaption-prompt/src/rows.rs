@@ -43,8 +43,10 @@ impl RowAdapters {
                 None => groups.push((row, vec![index])),
             }
         }
-        let group =
-            |(adapter, rows): (Option<&PreparedAdapter>, _)| Group { rows, adapter: adapter.cloned() };
+        let group = |(adapter, rows): (Option<&PreparedAdapter>, _)| Group {
+            rows,
+            adapter: adapter.cloned(),
+        };
         Self {
             prompts: ProjectedPrompts::stack(&prompts),
             groups: groups.into_iter().map(group).collect(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::config::{GateActivation, Gate};
+use crate::config::{Gate, GateActivation};
 use crate::data::{AdapterData, V2Data};
 use crate::error::Result;
 use crate::files::read_for_summary;

@@ -10,7 +10,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{LinearName, Llama, Norm, NormName, NormWeights, ModelShape, read_back};
+use llama::{LinearName, Llama, ModelShape, Norm, NormName, NormWeights, read_back};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};

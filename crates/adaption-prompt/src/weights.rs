@@ -6,7 +6,7 @@ use llama::{Adapter, Llama};
 
 use crate::adapter::AdaptionPrompt;
 use crate::config::AdapterConfig;
-use crate::image::{ImageCondition, ImageFeatures, ImageBatch};
+use crate::image::{ImageBatch, ImageCondition, ImageFeatures};
 use crate::lora::Lora;
 use crate::prepared::{Change, PreparedAdapter};
 use crate::projected::ProjectedPrompts;
@@ -90,7 +90,8 @@ impl AdapterWeights {
         let added = sight.filter(|_| self.image.as_ref().is_some_and(|own| own.gate.is_some()));
         let prompts = self.prompts.as_ref();
         let prompts = prompts.map(|own| own.project(llama, change, added, &wanted));
-        let early = image.map(|(own, sight)| own.early_fusion_prompts(llama, change, sight, &wanted));
+        let early =
+            image.map(|(own, sight)| own.early_fusion_prompts(llama, change, sight, &wanted));
         let early = early.unwrap_or_default().into_iter().collect();
         PreparedAdapter { prompts: prompts.unwrap_or_default().plus(early), ..without_prompts }
     }

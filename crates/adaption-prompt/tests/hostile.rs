@@ -7,9 +7,9 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use adaption_prompt::files::{Format, AdapterReadOptions, SETTINGS_FILE, peft, read, write};
+use adaption_prompt::files::{AdapterReadOptions, Format, SETTINGS_FILE, peft, read, write};
 use adaption_prompt::fuzz::{self, FileRole};
-use adaption_prompt::{GateActivation, AdapterSummary, Error};
+use adaption_prompt::{AdapterSummary, Error, GateActivation};
 use burn::tensor::TensorData;
 use checkpoint::torch::{Value, to_bytes};
 use peak_alloc::PeakAlloc;
@@ -184,7 +184,8 @@ fn refused(tensors: &[(&str, &[usize])]) -> String {
     let path = folder.path().join("x.pth");
     torch_file(&path, tensors);
     let mut message = String::new();
-    let peak = memory(|| message = read(&path, &AdapterReadOptions::default()).unwrap_err().to_string());
+    let peak =
+        memory(|| message = read(&path, &AdapterReadOptions::default()).unwrap_err().to_string());
     assert!(peak <= MOST, "{peak} bytes");
     message
 }
@@ -243,7 +244,8 @@ fn far_layers_do_not_cost_the_layers_between() {
         for format in [Format::Peft, Format::PeftBin] {
             let to = folder.path().join("y");
             let mut error = None;
-            let peak = memory(|| error = write(&data, &to, format, GateActivation::Tanh, true).err());
+            let peak =
+                memory(|| error = write(&data, &to, format, GateActivation::Tanh, true).err());
             assert!(matches!(error, Some(Error::Config { field: "layers", .. })), "{error:?}");
             assert!(peak <= 1 << 20 && !to.exists(), "{peak} bytes");
         }

@@ -93,7 +93,7 @@ pub enum Error {
         "{what} cannot be written into a PyTorch file, which holds tensors, numbers, texts, lists \
          and dictionaries"
     )]
-    Unwritable {
+    UnsupportedPickleValue {
         /// The value.
         what: String,
     },
@@ -151,8 +151,8 @@ impl Error {
 impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
-            Self::Read { source, .. } => return Advice::reading(source),
-            Self::Write { source, .. } => return Advice::writing(source),
+            Self::Read { source, .. } => return Advice::for_read_error(source),
+            Self::Write { source, .. } => return Advice::for_write_error(source),
             Self::NotAModel { .. } => Advice::GiveModel,
             Self::AdapterAsModel { .. } => Advice::UseAsAdapter,
             Self::Format { .. } => {
@@ -164,7 +164,7 @@ impl Diagnostic for Error {
                  made from, or a GGUF of it; either can be kept in 8 or 4 bits once it is loaded"
                     .into()
             }
-            Self::Unwritable { .. } => return None,
+            Self::UnsupportedPickleValue { .. } => return None,
         };
         Some(advice)
     }

@@ -58,7 +58,7 @@ mod tensor_source;
 pub mod torch;
 mod weight_files;
 
-pub use blocks::{Bits, Offset, QuantisedBlocks};
+pub use blocks::{Bits, BlockOffset, QuantisedBlocks};
 pub use byte_source::ByteSource;
 pub use diagnostic::{Advice, Diagnostic};
 pub use element_type::ElementType;

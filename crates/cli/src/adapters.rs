@@ -111,7 +111,9 @@ fn misfit(path: &Path, error: adaption_prompt::Error) -> Failure {
         source @ (E::TooManyLayers { .. }
         | E::NoSuchLayer { .. }
         | E::TensorMismatch { .. }
-        | E::Config { .. }) => Error::AdapterMismatch { path: path.into(), source: source.into() }.into(),
+        | E::Config { .. }) => {
+            Error::AdapterMismatch { path: path.into(), source: source.into() }.into()
+        }
         other => other.into(),
     }
 }

@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal, stdin, stdout};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{AdapterSet, PreparedAdapter, AdapterStatus};
+use adaption_prompt::{AdapterSet, AdapterStatus, PreparedAdapter};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 

@@ -1,6 +1,6 @@
 //! a device ─► is it right? ─► a line on stderr, or an error before any work is done
 
-use device::{DeviceInfo, DeviceClass, OpenDevice};
+use device::{DeviceClass, DeviceInfo, OpenDevice};
 use train::device_check::{CheckLevel, CheckResult, DeviceCheckReport, check_device};
 
 use crate::error::Error;
@@ -26,7 +26,11 @@ pub fn check_before_run(open: &OpenDevice, tell: &dyn Fn(&str)) -> Result {
 }
 
 /// A line about a device that computes rightly, or the error about one that does not.
-fn conclusion(info: &DeviceInfo, reference: &str, report: &DeviceCheckReport) -> Result<String, Error> {
+fn conclusion(
+    info: &DeviceInfo,
+    reference: &str,
+    report: &DeviceCheckReport,
+) -> Result<String, Error> {
     let DeviceInfo { name, description, .. } = info;
     if let Some(finding) = report.worst_failure() {
         return Err(Error::DeviceCheckFailed { device: name.clone(), finding: finding.clone() });

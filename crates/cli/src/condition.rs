@@ -1,9 +1,9 @@
 //! `train`'s options for how images are seen ─► [`ImageConfig`]
 
-use adaption_prompt::{GateActivation, ImageFusion, Gate, ImageConfig, ImageProjectorConfig};
+use adaption_prompt::{Gate, GateActivation, ImageConfig, ImageFusion, ImageProjectorConfig};
 use burn::tensor::Device;
 use clap::ValueEnum;
-use vision::{EncoderSource, FeatureSpec, HiddenState, FeatureExtractor};
+use vision::{EncoderSource, FeatureExtractor, FeatureSpec, HiddenState};
 
 use crate::error::Error;
 use crate::failure::Result;

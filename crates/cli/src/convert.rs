@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::files::{self, Format, AdapterReadOptions};
-use adaption_prompt::{GateActivation, BaseInfo};
+use adaption_prompt::files::{self, AdapterReadOptions, Format};
+use adaption_prompt::{BaseInfo, GateActivation};
 use clap::ValueEnum;
 
 use crate::adapters::warn_unknown_settings;
@@ -59,8 +59,10 @@ impl From<GatesChoice> for GateActivation {
 pub fn run(args: &Args) -> Result {
     let format = args.format.unwrap_or_else(|| by_name(&args.to));
     must_be_free(&args.to, "path")?;
-    let hints =
-        AdapterReadOptions { base: base_info(args, format)?, original_gates: args.original_gates.into() };
+    let hints = AdapterReadOptions {
+        base: base_info(args, format)?,
+        original_gates: args.original_gates.into(),
+    };
     let from = Format::detect(&args.from)?;
     let data = files::read(&args.from, &hints)?;
     if let Some(sizes) = &hints.base.sizes {

@@ -111,8 +111,8 @@ fn as_json(info: &DeviceInfo, report: Option<&DeviceCheckReport>) -> Value {
     let limits = limits.map(|DeviceLimits { buffer, binding, workgroup }| {
         json!({ "buffer": buffer, "binding": binding, "workgroup": workgroup })
     });
-    let check =
-        report.map(|report| json!({ "ok": report.worst_failure().is_none(), "parts": report.results }));
+    let check = report
+        .map(|report| json!({ "ok": report.worst_failure().is_none(), "parts": report.results }));
     json!({
         "device": name,
         "description": description,
@@ -237,6 +237,9 @@ mod tests {
             "wgpu:0 computes WRONGLY: product (few rows) differs by inf (allowed 2.0e-5); do not \
              train on it. Update the driver or use --device flex\n"
         );
-        assert_eq!(conclusion("wgpu:0", "flex", &DeviceCheckReport::default()), "wgpu:0 computes rightly\n");
+        assert_eq!(
+            conclusion("wgpu:0", "flex", &DeviceCheckReport::default()),
+            "wgpu:0 computes rightly\n"
+        );
     }
 }

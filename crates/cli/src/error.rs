@@ -165,7 +165,9 @@ impl Diagnostic for Error {
                  .safetensors or .pth file, or the name of a fetched model"
                     .into()
             }
-            Self::Output(source) | Self::File { source, .. } => return Advice::for_write_error(source),
+            Self::Output(source) | Self::File { source, .. } => {
+                return Advice::for_write_error(source);
+            }
             Self::InvalidUtf8 { .. } => "write the lines as UTF-8, as with iconv -t UTF-8".into(),
             Self::System { .. } | Self::OutputClosed | Self::LinesFailed { .. } => return None,
         };

@@ -182,14 +182,16 @@ mod tests {
 
     #[test]
     fn every_crate_s_advice_reaches_the_user_through_those_that_call_it() {
-        let too_long = || llama::Error::SequenceTooLong { asked: 9, what: "the model's context", capacity: 8 };
+        let too_long =
+            || llama::Error::SequenceTooLong { asked: 9, what: "the model's context", capacity: 8 };
         let hint = "hint: shorten the prompt or ask for fewer new tokens\n";
         assert!(tell(too_long()).ends_with(hint));
         assert!(tell(vision::Error::from(too_long())).ends_with(hint));
         assert!(tell(adaption_prompt::Error::from(too_long())).ends_with(hint));
         assert!(tell(train::Error::from(too_long())).ends_with(hint));
 
-        let large = || vision::Error::ImageTooLarge { path: "a".into(), width: 9, height: 1, max_side: 8 };
+        let large =
+            || vision::Error::ImageTooLarge { path: "a".into(), width: 9, height: 1, max_side: 8 };
         assert!(tell(large()).ends_with("hint: make it smaller\n"));
         assert!(tell(train::Error::from(large())).ends_with("hint: make it smaller\n"));
         let encoder = vision::Error::EncoderMismatch { name: "x".into() };
@@ -198,7 +200,8 @@ mod tests {
         let layers = || adaption_prompt::Error::TooManyLayers { requested: 9, available: 8 };
         assert!(tell(layers()).ends_with("hint: ask for fewer with --adapter-layers\n"));
         assert!(tell(train::Error::from(layers())).contains("--adapter-layers"));
-        let taken = train::Error::OutputNotEmpty { path: "a".into(), contents: "holds another run" };
+        let taken =
+            train::Error::OutputNotEmpty { path: "a".into(), contents: "holds another run" };
         assert!(tell(taken).contains("hint: choose a new or empty --output"));
         assert!(tell(device::parse("tpu").unwrap_err()).contains("hint: devices: flex"));
         assert!(!tell(llama::Error::ChatTemplate { reason: "x".into() }).contains("hint:"));

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{AdapterSet, ImageConfig, PreparedAdapter, ImageBatch};
+use adaption_prompt::{AdapterSet, ImageBatch, ImageConfig, PreparedAdapter};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use train::{Instruction, DropReason, ImageFeatureCache, RowReport};
+use train::{DropReason, ImageFeatureCache, Instruction, RowReport};
 use vision::{EncoderSource, FeatureExtractor, read_image};
 
 use crate::adapters::unknown;
@@ -142,7 +142,8 @@ impl RowImageArgs {
             tell(&format!("looking at {count} images"));
         }
         let rows = groups.iter().flat_map(|rows| rows.iter());
-        let found = ImageFeatureCache::encode(viewer, rows, device, &mut |more| bar.inc(more as u64));
+        let found =
+            ImageFeatureCache::encode(viewer, rows, device, &mut |more| bar.inc(more as u64));
         bar.finish_and_clear();
         let (pictures, broken) = found?;
         if broken.is_empty() {

@@ -1,7 +1,7 @@
 //! `train`'s options for what learns ─► [`Method`]
 
 use adaption_prompt::{
-    GateActivation, AdapterConfig, AdaptionPromptConfig, Gate, AdaptedLayers, LoraConfig, V2Config,
+    AdaptedLayers, AdapterConfig, AdaptionPromptConfig, Gate, GateActivation, LoraConfig, V2Config,
 };
 use clap::ValueEnum;
 use llama::LinearName;

@@ -50,7 +50,8 @@ pub fn run(args: &Args) -> Result {
     for text in &args.parts {
         let (weight, text) = weighted(text)?;
         let (name, path) = named(text)?;
-        let data = files::read(&path, &AdapterReadOptions::default()).map_err(|error| alone(&path, error))?;
+        let data = files::read(&path, &AdapterReadOptions::default())
+            .map_err(|error| alone(&path, error))?;
         warn_unknown_settings(&path);
         parts.push((name, weight, data));
     }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use train::{Event, TruncationCounts, LabelLoss};
+use train::{Event, LabelLoss, TruncationCounts};
 
 use crate::output::note;
 
@@ -42,7 +42,13 @@ impl Progress {
             return;
         }
         match event {
-            Event::Prepared { train, eval, total_steps: total, steps_per_epoch, trainable_parameters: parameters } => {
+            Event::Prepared {
+                train,
+                eval,
+                total_steps: total,
+                steps_per_epoch,
+                trainable_parameters: parameters,
+            } => {
                 (self.total, self.steps_per_epoch) = (total, steps_per_epoch);
                 self.line(&format!(
                     "learning {parameters} numbers in {total} steps, {steps_per_epoch} an epoch"

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers};
-use train::{Instruction, FineTuningMethod, TrainConfig};
+use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig};
+use train::{FineTuningMethod, Instruction, TrainConfig};
 
 use crate::error::Error;
 use crate::failure::Result;

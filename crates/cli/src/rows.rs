@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use train::{EmptyOutputPolicy, ReadOptions, LoadedRows, read_rows};
+use train::{EmptyOutputPolicy, LoadedRows, ReadOptions, read_rows};
 
 /// How rows are read.
 #[derive(Debug, Clone, clap::Args)]

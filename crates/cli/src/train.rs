@@ -6,7 +6,8 @@ use adaption_prompt::{AdapterSummary, ImageConfig};
 use clap::ValueEnum;
 use serde_json::json;
 use train::{
-    Instruction, TrainingRun, TrainLength, FineTuningMethod, ParameterGroup, ImageFeatureCache, RowReport, LoadedRows, TrainConfig, split_rows,
+    FineTuningMethod, ImageFeatureCache, Instruction, LoadedRows, ParameterGroup, RowReport,
+    TrainConfig, TrainLength, TrainingRun, split_rows,
 };
 
 use crate::adapters::warn_unknown_settings;
@@ -145,7 +146,8 @@ pub fn run(args: &Args) -> Result {
             note(text);
         }
     };
-    let Data { mut train_rows, mut eval_rows, mut report } = args.rows(BuiltInDataset::of(sees), &tell)?;
+    let Data { mut train_rows, mut eval_rows, mut report } =
+        args.rows(BuiltInDataset::of(sees), &tell)?;
     let base = args.model.load_with(&tell)?;
     let tokenizer = base.source.tokenizer()?;
     let n_layers = base.llama.config().n_layers;
@@ -349,10 +351,11 @@ impl Args {
         let parts = self.learn.iter().copied().map(ParameterGroup::from).collect::<Vec<_>>();
         config.trainable_groups = (!parts.is_empty()).then_some(parts);
         config.seed = self.seed.unwrap_or(config.seed);
-        config.activation_checkpointing =
-            self.activation_checkpointing || self.model.precision.is_some_and(|d| d.bits().is_some());
+        config.activation_checkpointing = self.activation_checkpointing
+            || self.model.precision.is_some_and(|d| d.bits().is_some());
         config.optimizer.weight_decay = self.weight_decay.unwrap_or(config.optimizer.weight_decay);
-        config.optimizer.max_gradient_norm = self.max_gradient_norm.or(config.optimizer.max_gradient_norm);
+        config.optimizer.max_gradient_norm =
+            self.max_gradient_norm.or(config.optimizer.max_gradient_norm);
         config
     }
 }

@@ -9,7 +9,8 @@ use kernels::cpu::simd::SimdLevel;
 pub static LONG: LazyLock<String> = LazyLock::new(|| {
     let commit = option_env!("LLAMA_ADAPTER_COMMIT").unwrap_or("not known");
     let hub = if cfg!(feature = "hub") { "yes" } else { "no" };
-    let sets = SimdLevel::available().iter().map(SimdLevel::to_string).collect::<Vec<_>>().join(", ");
+    let sets =
+        SimdLevel::available().iter().map(SimdLevel::to_string).collect::<Vec<_>>().join(", ");
     format!(
         "{}\ncommit     {commit}\nbackends   {}\nhub        {hub}\nprocessor  {}: {sets}\nkernels    {}",
         env!("CARGO_PKG_VERSION"),

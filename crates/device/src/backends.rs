@@ -36,7 +36,14 @@ pub struct Backend {
 
 impl Backend {
     const fn new(name: &'static str, compiled: bool) -> Self {
-        Self { name, indexed: false, compiled, half_dtype: None, fused: false, memory_plan_measured: false }
+        Self {
+            name,
+            indexed: false,
+            compiled,
+            half_dtype: None,
+            fused: false,
+            memory_plan_measured: false,
+        }
     }
 
     const fn gpu(name: &'static str, compiled: bool, half: &'static str) -> Self {

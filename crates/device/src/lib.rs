@@ -30,7 +30,7 @@ use burn::tensor::{DType, Device};
 pub use backends::{BACKENDS, Backend, compiled};
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::DeviceError;
-pub use info::{DeviceInfo, DeviceClass, DeviceLimits};
+pub use info::{DeviceClass, DeviceInfo, DeviceLimits};
 
 use backends::{Adapter, Candidate, REFERENCE_BACKENDS};
 

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn what_the_system_says_decides_what_to_do_about_a_file() {
-        let about = |kind: io::ErrorKind| Advice::for_write_error(&kind.into()).unwrap().to_string();
+        let about =
+            |kind: io::ErrorKind| Advice::for_write_error(&kind.into()).unwrap().to_string();
         assert!(about(io::ErrorKind::StorageFull).contains("free some space"));
         assert!(about(io::ErrorKind::AlreadyExists).contains("a file is where a folder"));
         assert!(about(io::ErrorKind::PermissionDenied).contains("rights"));

@@ -13,8 +13,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use kernels::cpu::simd::{Avx2, Avx512};
 use kernels::cpu::simd::{Portable, Simd};
 use kernels::{
-    GatedPrompt, AttentionDims, PackedWeight, Sequence, SequenceLayout, RotaryTable, attention, cross_entropy, linears,
-    rms_norm, swiglu,
+    AttentionDims, GatedPrompt, PackedWeight, RotaryTable, Sequence, SequenceLayout, attention,
+    cross_entropy, linears, rms_norm, swiglu,
 };
 
 const TOKENS: usize = 512;
@@ -94,7 +94,8 @@ fn adapted_attention(criterion: &mut Criterion) {
     let AttentionDims { heads, kv_heads, head_dim } = HEADS;
     let batch = TOKENS / SEQ;
     let sequence = |row: usize| Sequence { first_row: row * SEQ, len: SEQ, past: 0, padding: 0 };
-    let turns = RotaryTable::new(vec![1.0; TOKENS * head_dim / 2], vec![0.0; TOKENS * head_dim / 2]);
+    let turns =
+        RotaryTable::new(vec![1.0; TOKENS * head_dim / 2], vec![0.0; TOKENS * head_dim / 2]);
     let texts = SequenceLayout {
         sequences: Arc::new((0..batch).map(sequence).collect()),
         token_rows: None,

@@ -34,8 +34,10 @@ mod memory;
 mod rows;
 mod weight;
 
-pub use attention::{GatedPrompt, AttentionDims, FusedKvCache, Sequence, SequenceLayout, RotaryTable, attention};
+pub use attention::{
+    AttentionDims, FusedKvCache, GatedPrompt, RotaryTable, Sequence, SequenceLayout, attention,
+};
 pub use backend::{is_fused, warn_if_kernels_are_missing};
 pub use memory::keep_freed_memory;
 pub use rows::{rms_norm, swiglu};
-pub use weight::{QuantizedMatrix, PackedWeight, cross_entropy, linears};
+pub use weight::{PackedWeight, QuantizedMatrix, cross_entropy, linears};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use burn::tensor::activation::{log_softmax, silu, softmax};
 use burn::tensor::{DType, Distribution, Int, Tensor, TensorData};
 use kernels::{
-    GatedPrompt, AttentionDims, FusedKvCache, PackedWeight, Sequence, SequenceLayout, RotaryTable, attention, cross_entropy,
-    is_fused, linears, rms_norm, swiglu,
+    AttentionDims, FusedKvCache, GatedPrompt, PackedWeight, RotaryTable, Sequence, SequenceLayout,
+    attention, cross_entropy, is_fused, linears, rms_norm, swiglu,
 };
 use testing::{assert_close, assert_close_relative, flex, values};
 
@@ -281,7 +281,11 @@ fn texts_that_share_rows_get_what_they_would_get_alone() {
     let positions = [0, 1, 2, 3, 4, 3];
     let each = tokens.iter().map(|&row: &usize| positions[row]).collect::<Vec<_>>();
     let rows = Some(Arc::new(tokens.clone()));
-    let shared = SequenceLayout { sequences: sequences.clone(), token_rows: rows, rotary_table: turns(&positions) };
+    let shared = SequenceLayout {
+        sequences: sequences.clone(),
+        token_rows: rows,
+        rotary_table: turns(&positions),
+    };
     let apart = SequenceLayout { sequences, token_rows: None, rotary_table: turns(&each) };
     let select = |rows: &[usize]| {
         let rows = rows.iter().map(|&row| row as i64).collect::<Vec<_>>();

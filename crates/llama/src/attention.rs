@@ -7,7 +7,7 @@ use burn::tensor::{
     Bool, Device, Tensor, TensorData, module::attention, ops::AttentionModuleOptions,
 };
 
-use kernels::{GatedPrompt, AttentionDims, FusedKvCache, SequenceLayout};
+use kernels::{AttentionDims, FusedKvCache, GatedPrompt, SequenceLayout};
 
 use crate::config::BranchPoint;
 use crate::linear::{self, Linear};
@@ -75,7 +75,11 @@ impl ForwardContext {
     }
 
     fn mask(&self, layer: usize) -> Option<Tensor<4, Bool>> {
-        if layer < self.full_attention_layers { self.full_attention_mask.clone() } else { self.mask.clone() }
+        if layer < self.full_attention_layers {
+            self.full_attention_mask.clone()
+        } else {
+            self.mask.clone()
+        }
     }
 }
 
@@ -244,7 +248,11 @@ impl Attention {
 
     fn heads(&self) -> AttentionDims {
         let heads = |linear: &Linear| linear.weight.dims()[0] / self.head_dim;
-        AttentionDims { heads: heads(&self.query), kv_heads: heads(&self.key), head_dim: self.head_dim }
+        AttentionDims {
+            heads: heads(&self.query),
+            kv_heads: heads(&self.key),
+            head_dim: self.head_dim,
+        }
     }
 
     /// `[batch, seq, heads * head_dim] -> [batch, heads, seq, head_dim]`

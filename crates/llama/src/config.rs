@@ -177,7 +177,11 @@ impl Default for LlamaConfig {
 impl LlamaConfig {
     /// Heads of a layer, as attention wants them.
     pub(crate) fn heads(&self) -> kernels::AttentionDims {
-        kernels::AttentionDims { heads: self.n_heads, kv_heads: self.n_kv_heads, head_dim: self.head_dim }
+        kernels::AttentionDims {
+            heads: self.n_heads,
+            kv_heads: self.n_kv_heads,
+            head_dim: self.head_dim,
+        }
     }
 
     /// Checks that the sizes fit together.

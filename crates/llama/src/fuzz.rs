@@ -14,7 +14,7 @@ use crate::tokenizer::Tokenizer;
 use crate::tokenizer_files::TokenizerFiles;
 use crate::vocabulary;
 use crate::weights::huggingface;
-use crate::weights::meta::{MetaSource, WeightSizes, parse_params};
+use crate::weights::meta::{InferredSizes, MetaSource, parse_params};
 
 /// What the bytes are called in messages.
 const NAME: &str = "fuzz";

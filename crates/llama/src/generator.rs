@@ -103,7 +103,11 @@ impl<'a> Generator<'a> {
             }
             if prompt.len() > context {
                 let what = "the model's context";
-                return Err(Error::SequenceTooLong { asked: prompt.len(), what, capacity: context });
+                return Err(Error::SequenceTooLong {
+                    asked: prompt.len(),
+                    what,
+                    capacity: context,
+                });
             }
             let mut sampler = Sampler::new(config.sampling, stream(index as u64))?;
             sampler.observe(&prompt);

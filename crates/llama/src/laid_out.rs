@@ -65,7 +65,11 @@ impl Llama {
             token_rows: (tokens.len() < next).then(|| Arc::new(rows.concat())),
         };
         let tokens = self.tokens(&[tokens])?;
-        Ok(PackedBatch { tokens, context: self.fused_context(texts, &[positions]), token_rows: rows })
+        Ok(PackedBatch {
+            tokens,
+            context: self.fused_context(texts, &[positions]),
+            token_rows: rows,
+        })
     }
 
     /// Rows that [`pack`](Self::pack) makes of some texts.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kernels::{Sequence, SequenceLayout, RotaryTable, is_fused};
+use kernels::{RotaryTable, Sequence, SequenceLayout, is_fused};
 
 use crate::attention::{ForwardContext, causal_mask};
 use crate::config::{LlamaConfig, PositionEmbedding};
@@ -228,7 +228,12 @@ impl Llama {
     }
 
     /// Rotation, positions and masks of the next `seq` tokens.
-    fn pass_after(&self, batch: usize, seq: usize, state: Option<&KvCache>) -> Result<ForwardContext> {
+    fn pass_after(
+        &self,
+        batch: usize,
+        seq: usize,
+        state: Option<&KvCache>,
+    ) -> Result<ForwardContext> {
         let positions = self.places(batch, seq, state)?;
         if self.is_fused() {
             let sequence = |row: usize| Sequence {
@@ -240,7 +245,11 @@ impl Llama {
             let sequences = (0..batch).map(sequence).collect::<Vec<_>>();
             let rows = batch * seq;
             let turns = self.turns(positions.iter().flatten().copied().cycle().take(rows));
-            let texts = SequenceLayout { sequences: Arc::new(sequences), token_rows: None, rotary_table: turns };
+            let texts = SequenceLayout {
+                sequences: Arc::new(sequences),
+                token_rows: None,
+                rotary_table: turns,
+            };
             return Ok(self.fused_context(texts, &positions));
         }
         let device = self.device().without_autodiff();
@@ -252,13 +261,21 @@ impl Llama {
             rotation: rotary.then(|| Rotary::new(&self.config).at(&positions, &device)),
             positions: self.positions.as_ref().map(|table| self.learned(table, &positions)),
             mask: mask(self.config.sliding_window),
-            full_attention_mask: if self.config.full_attention_layers > 0 { mask(None) } else { None },
+            full_attention_mask: if self.config.full_attention_layers > 0 {
+                mask(None)
+            } else {
+                None
+            },
             full_attention_layers: self.config.full_attention_layers,
         })
     }
 
     /// A pass for fused attention; `positions` are those of all rows, or one list for each text.
-    pub(crate) fn fused_context(&self, texts: SequenceLayout, positions: &[Vec<usize>]) -> ForwardContext {
+    pub(crate) fn fused_context(
+        &self,
+        texts: SequenceLayout,
+        positions: &[Vec<usize>],
+    ) -> ForwardContext {
         ForwardContext {
             texts: Some(texts),
             rotation: None,
@@ -278,7 +295,11 @@ impl Llama {
     pub(crate) fn check_context_length(&self, seq: usize) -> Result<()> {
         let room = self.config.max_positions;
         if seq > room {
-            return Err(Error::SequenceTooLong { asked: seq, what: "the model's context", capacity: room });
+            return Err(Error::SequenceTooLong {
+                asked: seq,
+                what: "the model's context",
+                capacity: room,
+            });
         }
         Ok(())
     }
@@ -295,12 +316,7 @@ impl Llama {
     }
 
     /// Positions of the next `seq` tokens: one list for all rows, or one a row.
-    fn places(
-        &self,
-        batch: usize,
-        seq: usize,
-        state: Option<&KvCache>,
-    ) -> Result<Vec<Vec<usize>>> {
+    fn places(&self, batch: usize, seq: usize, state: Option<&KvCache>) -> Result<Vec<Vec<usize>>> {
         let Some(state) = state else {
             self.check_context_length(seq)?;
             return Ok(vec![(0..seq).collect()]);

@@ -10,7 +10,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use crate::draw::{UnlistedTokens, Scores, pick};
+use crate::draw::{Scores, UnlistedTokens, pick};
 
 /// Neighbours in a chunk.
 const WIDTH: usize = 32;

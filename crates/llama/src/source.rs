@@ -22,7 +22,7 @@ use crate::precision::Precision;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer_files::TokenizerFiles;
 use crate::weights::meta::{self, MetaSource};
-use crate::weights::{self, HuggingFaceSource, huggingface, settle_head};
+use crate::weights::{self, HuggingFaceSource, huggingface, resolve_tied_head};
 
 /// A model that can be loaded. Opening one reads its config, and of its weights what the config leaves
 /// open.

@@ -2,10 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use checkpoint::{Offset, QuantisedBlocks};
-use kernels::{BlockMatrix, PackedWeight, is_fused, linears};
+use checkpoint::{BlockOffset, QuantisedBlocks};
+use kernels::{PackedWeight, QuantizedMatrix, is_fused, linears};
 
-use crate::quantised::Quantised;
+use crate::quantised::QuantisedWeight;
 
 /// A matrix of a model, `[rows, columns]`.
 #[derive(Module, Debug)]
@@ -44,7 +44,7 @@ impl Weight {
     /// If the lengths do not fit the shape, or a number its width.
     pub fn from_blocks(blocks: QuantisedBlocks, device: &Device) -> Self {
         if !is_fused(device) {
-            return Self::Quantised(Quantised::new(blocks, device));
+            return Self::Quantised(QuantisedWeight::new(blocks, device));
         }
         let (mins, zero) = match &blocks.offset {
             BlockOffset::Zero(zero) => (None, *zero),

@@ -34,8 +34,8 @@ fn a_model_is_held_once() {
             let (device_before, host_before) = (in_use(), HOST.current_usage());
             HOST.reset_peak_usage();
             let waited = read_back_count();
-            let llama =
-                weights::load(config(), &SeededWeights::new(&config()), precision, &device).unwrap();
+            let llama = weights::load(config(), &SeededWeights::new(&config()), precision, &device)
+                .unwrap();
             assert_eq!(read_back_count(), waited, "loading does not read back");
             device.sync().unwrap();
             let held = llama.weight_bytes();

@@ -99,7 +99,10 @@ mod tests {
         // The two shares p with |8/10 - p| = z sqrt(p (1 - p) / 10), and the same for 3612 of 4241,
         // found by halving an interval, in Python.
         assert_close(Accuracy { correct: 8, rows: 10 }.wilson_interval(), (0.490_162, 0.943_318));
-        assert_close(Accuracy { correct: 3612, rows: 4241 }.wilson_interval(), (0.840_671, 0.862_064));
+        assert_close(
+            Accuracy { correct: 3612, rows: 4241 }.wilson_interval(),
+            (0.840_671, 0.862_064),
+        );
     }
 
     #[test]
@@ -127,7 +130,10 @@ mod tests {
         let rows = [tagged(&["dark", "far"]), tagged(&["bright", "far"]), tagged(&[])];
         let found = accuracy_by_tag(&rows, &[true, false, true]);
         let wanted = [("dark", 1, 1), ("far", 1, 2), ("bright", 0, 1)];
-        assert_eq!(found, wanted.map(|(tag, right, rows)| (tag.into(), Accuracy { correct: right, rows })));
+        assert_eq!(
+            found,
+            wanted.map(|(tag, right, rows)| (tag.into(), Accuracy { correct: right, rows }))
+        );
     }
 
     #[test]

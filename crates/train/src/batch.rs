@@ -54,7 +54,11 @@ impl Batch {
     pub(crate) fn sharing(&self) -> PrefixSharing {
         let first = |image| self.images.iter().position(|other| other == image).unwrap_or(0);
         let groups = self.images.iter().map(first).collect::<Vec<_>>();
-        if groups.iter().all(|&group| group == 0) { PrefixSharing::All } else { PrefixSharing::Groups(groups) }
+        if groups.iter().all(|&group| group == 0) {
+            PrefixSharing::All
+        } else {
+            PrefixSharing::Groups(groups)
+        }
     }
 
     /// Labels in the batch.
@@ -174,7 +178,13 @@ mod tests {
     #[test]
     fn examples_of_a_group_come_one_behind_the_other() {
         assert_eq!(together(vec![4, 0, 3, 1, 2], &[7, 5, 7, 5, 6]), [4, 0, 2, 3, 1]);
-        let order = ExampleSampler { n_examples: 6, batch_size: 2, gradient_accumulation_steps: 1, seed: 5, shuffle: true };
+        let order = ExampleSampler {
+            n_examples: 6,
+            batch_size: 2,
+            gradient_accumulation_steps: 1,
+            seed: 5,
+            shuffle: true,
+        };
         let groups = [0, 1, 2, 0, 1, 2];
         let steps = order.steps_from(0, &groups).take(6).collect::<Vec<_>>();
         let from_step =
@@ -200,7 +210,13 @@ mod tests {
 
     #[test]
     fn without_shuffling_every_epoch_has_the_order_of_the_examples() {
-        let order = ExampleSampler { n_examples: 4, batch_size: 3, gradient_accumulation_steps: 1, seed: 3, shuffle: false };
+        let order = ExampleSampler {
+            n_examples: 4,
+            batch_size: 3,
+            gradient_accumulation_steps: 1,
+            seed: 3,
+            shuffle: false,
+        };
         let steps = (0..4).map(|step| order.step_batches(step).concat()).collect::<Vec<_>>();
         assert_eq!(steps, [vec![0, 1, 2], vec![3], vec![0, 1, 2], vec![3]]);
     }
@@ -220,10 +236,19 @@ mod tests {
 
     #[test]
     fn an_epoch_takes_every_example_once_and_the_next_shuffles_anew() {
-        let order = ExampleSampler { n_examples: 10, batch_size: 2, gradient_accumulation_steps: 2, seed: 3, shuffle: true };
+        let order = ExampleSampler {
+            n_examples: 10,
+            batch_size: 2,
+            gradient_accumulation_steps: 2,
+            seed: 3,
+            shuffle: true,
+        };
         assert_eq!(order.steps_per_epoch(), 3);
         let epoch = |number: usize| {
-            (0..3).flat_map(|step| order.step_batches(number * 3 + step)).flatten().collect::<Vec<_>>()
+            (0..3)
+                .flat_map(|step| order.step_batches(number * 3 + step))
+                .flatten()
+                .collect::<Vec<_>>()
         };
         let (first, second) = (epoch(0), epoch(1));
         assert_ne!(first, second);

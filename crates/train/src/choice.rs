@@ -38,9 +38,12 @@ pub fn predict_choices(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Option<usize>>> {
     match choosing {
-        ChoiceScoring::Likelihood => likeliest(llama, adapter, tokenizer, rows, batch_size, progress),
+        ChoiceScoring::Likelihood => {
+            likeliest(llama, adapter, tokenizer, rows, batch_size, progress)
+        }
         ChoiceScoring::Answer => {
-            let answers = generate_responses(llama, adapter, tokenizer, rows, batch_size, progress)?;
+            let answers =
+                generate_responses(llama, adapter, tokenizer, rows, batch_size, progress)?;
             let read = |(row, answer): (&Instruction, &String)| parse_choice(answer, &row.options);
             Ok(rows.iter().zip(&answers).map(read).collect())
         }

@@ -125,7 +125,8 @@ impl TrainConfig {
                 return Err(Error::Config { field, found: "0".into(), expected: "at least 1" });
             }
         }
-        let OptimizerConfig { beta_1, beta_2, epsilon, weight_decay, max_gradient_norm: clip } = self.optimizer;
+        let OptimizerConfig { beta_1, beta_2, epsilon, weight_decay, max_gradient_norm: clip } =
+            self.optimizer;
         let share = |x: f64| (0.0..1.0).contains(&x);
         let not_negative = |x: f64| x.is_finite() && x >= 0.0;
         let positive = |x: f64| x.is_finite() && x > 0.0;
@@ -148,7 +149,13 @@ impl TrainConfig {
     /// Which examples each step takes.
     pub fn order(&self, n_examples: usize) -> ExampleSampler {
         let Self { batch_size, gradient_accumulation_steps: accumulate, seed, shuffle, .. } = *self;
-        ExampleSampler { n_examples, batch_size, gradient_accumulation_steps: accumulate, seed, shuffle }
+        ExampleSampler {
+            n_examples,
+            batch_size,
+            gradient_accumulation_steps: accumulate,
+            seed,
+            shuffle,
+        }
     }
 
     /// Learning rate of each step.
@@ -160,7 +167,11 @@ impl TrainConfig {
             TrainLength::Steps(steps) => steps,
         };
         let warmup = (self.warmup_ratio * total as f64).round() as usize;
-        LearningRateSchedule { peak_learning_rate: self.learning_rate, warmup_steps: warmup, total_steps: total }
+        LearningRateSchedule {
+            peak_learning_rate: self.learning_rate,
+            warmup_steps: warmup,
+            total_steps: total,
+        }
     }
 }
 
@@ -192,7 +203,8 @@ mod tests {
             ..Default::default()
         };
         // Thirteen rows make three steps of six rows, the last smaller.
-        let LearningRateSchedule { warmup_steps: warmup, total_steps: total, .. } = config.schedule(13);
+        let LearningRateSchedule { warmup_steps: warmup, total_steps: total, .. } =
+            config.schedule(13);
         assert_eq!((warmup, total), (3, 12));
     }
 }

@@ -167,8 +167,10 @@ mod tests {
             options: options.to_vec(),
             ..Instruction::new("a", "", "The answer is (B).")
         };
-        let found =
-            ConfusionMatrix::from_choices(&[row.clone(), row.clone(), row], &[Some(0), Some(9), None]);
+        let found = ConfusionMatrix::from_choices(
+            &[row.clone(), row.clone(), row],
+            &[Some(0), Some(9), None],
+        );
         assert_eq!(
             found.to_string(),
             "wanted  (B)  (A)  other\n(B)       0    1      2\n(A)       0    0      0\n"

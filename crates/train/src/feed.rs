@@ -17,7 +17,12 @@ pub(crate) struct BatchPrefetcher {
 
 impl BatchPrefetcher {
     /// Starts with the step of the given number; `groups` as in [`ExampleSampler::steps_from`].
-    pub fn new(examples: Arc<[Example]>, order: ExampleSampler, step: usize, groups: Arc<[usize]>) -> Self {
+    pub fn new(
+        examples: Arc<[Example]>,
+        order: ExampleSampler,
+        step: usize,
+        groups: Arc<[usize]>,
+    ) -> Self {
         let (sender, receiver) = sync_channel(AHEAD);
         thread::spawn(move || {
             for indices in order.steps_from(step, &groups) {
@@ -48,9 +53,16 @@ mod tests {
         let examples =
             (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1, image: None });
         let examples: Arc<[Example]> = examples.collect();
-        let order = ExampleSampler { n_examples: 7, batch_size: 2, gradient_accumulation_steps: 2, seed: 1, shuffle: true };
+        let order = ExampleSampler {
+            n_examples: 7,
+            batch_size: 2,
+            gradient_accumulation_steps: 2,
+            seed: 1,
+            shuffle: true,
+        };
         for start in [0, 3] {
-            let mut feed = BatchPrefetcher::new(Arc::clone(&examples), order, start, Arc::default());
+            let mut feed =
+                BatchPrefetcher::new(Arc::clone(&examples), order, start, Arc::default());
             for step in start..start + 5 {
                 let expected = order.step_batches(step);
                 let found = feed.next();

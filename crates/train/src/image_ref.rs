@@ -143,7 +143,9 @@ impl fmt::Display for ImageRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.display().fmt(f),
-            Self::Data { media_type: kind, bytes } => write!(f, "data:{} ({} bytes)", cut(kind), bytes.len()),
+            Self::Data { media_type: kind, bytes } => {
+                write!(f, "data:{} ({} bytes)", cut(kind), bytes.len())
+            }
         }
     }
 }

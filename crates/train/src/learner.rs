@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::params::{self, Visit};
 use crate::parts::{ParameterGroup, learning_only};
-use crate::pictures::{BatchAdapter, ImageFeatureCache, MultimodalAdapter, FeatureStatistics};
+use crate::pictures::{BatchAdapter, FeatureStatistics, ImageFeatureCache, MultimodalAdapter};
 
 /// Ways to fine-tune.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,10 +86,14 @@ impl FineTuningMethod {
     pub fn init(&self, llama: &Llama, seed: u64) -> Result<TrainableWeights> {
         self.validate(llama)?;
         match self {
-            Self::Adapter(config) => {
-                Ok(TrainableWeights::Adapter(config.init(llama, seed, &llama.device().autodiff())?))
+            Self::Adapter(config) => Ok(TrainableWeights::Adapter(config.init(
+                llama,
+                seed,
+                &llama.device().autodiff(),
+            )?)),
+            Self::Full => {
+                Ok(TrainableWeights::Full(params::learning(llama.clone().into_parameters())))
             }
-            Self::Full => Ok(TrainableWeights::Full(params::learning(llama.clone().into_parameters()))),
         }
     }
 }
@@ -133,7 +137,10 @@ impl FineTuningMethod {
 }
 
 /// The same adapter; what sees pictures starts from the spread of their features.
-fn with_feature_statistics(adapter: AdapterWeights, statistics: Option<&FeatureStatistics>) -> AdapterWeights {
+fn with_feature_statistics(
+    adapter: AdapterWeights,
+    statistics: Option<&FeatureStatistics>,
+) -> AdapterWeights {
     let AdapterWeights { image: Some(image), .. } = &adapter else { return adapter };
     let Some(FeatureStatistics { mean, deviation }) = statistics else { return adapter };
     let image = Some(image.clone().with_statistics(mean, deviation));
@@ -202,7 +209,9 @@ impl TrainableWeights {
         work: impl FnOnce(&Llama, &dyn BatchAdapter) -> R,
     ) -> R {
         match self {
-            Self::Adapter(adapter) => work(base, &MultimodalAdapter::new(base, adapter.clone(), pictures)),
+            Self::Adapter(adapter) => {
+                work(base, &MultimodalAdapter::new(base, adapter.clone(), pictures))
+            }
             Self::Full(model) => work(model, &NoAdapter),
         }
     }
@@ -270,7 +279,9 @@ impl TrainableWeights {
     pub fn load(folder: &Path, method: &FineTuningMethod, base: &Llama) -> Result<Self> {
         let device: Device = base.device();
         match method {
-            FineTuningMethod::Adapter(_) => Ok(Self::Adapter(AdapterWeights::load(folder, base, &device)?)),
+            FineTuningMethod::Adapter(_) => {
+                Ok(Self::Adapter(AdapterWeights::load(folder, base, &device)?))
+            }
             FineTuningMethod::Full => {
                 let model = ModelSource::open(folder)?.load(Precision::F32, &device)?;
                 Ok(Self::Full(model.into_parameters()))

@@ -67,32 +67,36 @@ mod trainer;
 
 pub use accuracy::{Accuracy, accuracy_by_tag};
 pub use answer_choice::parse_choice;
-pub use baseline::{majority_baseline, global_majority_baseline};
+pub use baseline::{global_majority_baseline, majority_baseline};
 pub use batch::{Batch, ExampleSampler};
 pub use checkpoint::CHECKPOINT_FILE;
-pub use choice::{ChoiceScoring, predict_choices, correct_choices};
-pub use config::{TrainLength, TrainConfig};
+pub use choice::{ChoiceScoring, correct_choices, predict_choices};
+pub use config::{TrainConfig, TrainLength};
 pub use confusion::ConfusionMatrix;
 pub use data::{SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows};
 pub use diagnostic::{Advice, Diagnostic};
 pub use difference::{PairedDifference, clusters_by_image};
 pub use error::{Error, Result};
-pub use evaluate::{ExactMatch, LabelLoss, generate_responses, evaluate_loss, exact_match};
-pub use events::{Event, Throughput, RunSummary};
+pub use evaluate::{ExactMatch, LabelLoss, evaluate_loss, exact_match, generate_responses};
+pub use events::{Event, RunSummary, Throughput};
 pub use example::{Example, TruncationCounts};
 pub use image_ref::ImageRef;
 pub use instruction::Instruction;
-pub use learner::{TrainableWeights, FineTuningMethod};
+pub use learner::{FineTuningMethod, TrainableWeights};
 pub use loss::label_loss;
-pub use optimizer::{ModuleGradients, ParameterOptimizer, OptimizerConfig};
+pub use optimizer::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
 pub use output::{METRICS_FILE, RUN_FILE};
 pub use parts::ParameterGroup;
-pub use pictures::{BrokenImage, BatchAdapter, ImageFeatureCache, MultimodalAdapter, FeatureStatistics};
-pub use plan::{SettingChange, DeviceTraits, MemoryPlan, WorkloadKind, Workload, MemorySaving, memory_savings};
-pub use recompute::{LayerwiseAdapter, checkpointed_backward, checkpointed_adapter_backward};
+pub use pictures::{
+    BatchAdapter, BrokenImage, FeatureStatistics, ImageFeatureCache, MultimodalAdapter,
+};
+pub use plan::{
+    DeviceTraits, MemoryPlan, MemorySaving, SettingChange, Workload, WorkloadKind, memory_savings,
+};
+pub use recompute::{LayerwiseAdapter, checkpointed_adapter_backward, checkpointed_backward};
 pub use row_counts::{RowCounts, RunRowCounts};
 pub use row_report::{DropReason, Occurrences, RowAdjustment, RowReport};
-pub use rows::{EmptyOutputPolicy, ReadOptions, LoadedRows};
+pub use rows::{EmptyOutputPolicy, LoadedRows, ReadOptions};
 pub use run::TrainingRun;
 pub use schedule::LearningRateSchedule;
 pub use split::split_rows;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::image_ref::{is_data_url, image_ref_to_path, path_to_image_ref};
+use crate::image_ref::{image_ref_to_path, is_data_url, path_to_image_ref};
 
 /// Where a record was found.
 pub(crate) struct RecordOrigin<'a> {

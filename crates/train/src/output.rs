@@ -90,7 +90,12 @@ impl Output {
         if !differences.is_empty() {
             let length = differences.iter().any(|difference| difference.starts_with("length"));
             let learned = folder.join(SETTINGS_FILE).exists();
-            return Err(Error::SettingsMismatch { path, differences, length_differs: length, has_adapter: learned });
+            return Err(Error::SettingsMismatch {
+                path,
+                differences,
+                length_differs: length,
+                has_adapter: learned,
+            });
         }
         Ok(output)
     }
@@ -248,7 +253,10 @@ mod tests {
                     step, of those that are done too)";
         assert!(error.to_string().ends_with(told), "{error}");
         let learned = Some(folder.path().to_owned());
-        assert_eq!(error.advice(), Some(Advice::ResumeWithSameSettings { adapter_folder: learned }));
+        assert_eq!(
+            error.advice(),
+            Some(Advice::ResumeWithSameSettings { adapter_folder: learned })
+        );
     }
 
     #[test]

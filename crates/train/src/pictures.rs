@@ -5,10 +5,10 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
-use adaption_prompt::{AnyAdapter, PreparedAdapter, ImageBatch};
+use adaption_prompt::{AnyAdapter, ImageBatch, PreparedAdapter};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use llama::{Adapter, Llama, read_back};
-use vision::{RgbImage, FeatureExtractor, decode_image, read_image};
+use vision::{FeatureExtractor, RgbImage, decode_image, read_image};
 
 use crate::error::Result;
 use crate::image_ref::ImageRef;
@@ -87,7 +87,11 @@ impl ImageFeatureCache {
         Ok((own, broken))
     }
 
-    fn add(&mut self, viewer: &FeatureExtractor, waiting: &mut Vec<(String, RgbImage)>) -> Result<usize> {
+    fn add(
+        &mut self,
+        viewer: &FeatureExtractor,
+        waiting: &mut Vec<(String, RgbImage)>,
+    ) -> Result<usize> {
         if waiting.is_empty() {
             return Ok(0);
         }

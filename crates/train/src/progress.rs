@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::{ExactMatch, LabelLoss};
-use crate::events::{Throughput, RunSummary};
+use crate::events::{RunSummary, Throughput};
 use crate::row_counts::RunRowCounts;
 use crate::trainer::StepReport;
 
@@ -100,7 +100,14 @@ pub(crate) enum LogEntry {
 
 impl LogEntry {
     pub fn from_step(report: &StepReport, seconds: f64) -> Self {
-        let StepReport { step, loss, learning_rate: rate, gradient_norm, labels, processed_tokens: slots } = *report;
+        let StepReport {
+            step,
+            loss,
+            learning_rate: rate,
+            gradient_norm,
+            labels,
+            processed_tokens: slots,
+        } = *report;
         Self::Step { step, loss, learning_rate: rate, gradient_norm, labels, slots, seconds }
     }
 }

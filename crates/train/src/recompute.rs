@@ -15,11 +15,11 @@
 use adaption_prompt::{AdapterWeights, ImageBatch};
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
-use llama::{Adapter, PackedBatch, Llama};
+use llama::{Adapter, Llama, PackedBatch};
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::loss::{loss_scale, loss_from_hidden};
+use crate::loss::{loss_from_hidden, loss_scale};
 use crate::optimizer::ModuleGradients;
 
 /// An adapter, as [`recompute`] needs it.
@@ -49,7 +49,8 @@ pub fn checkpointed_backward(
     adapter: &LayerwiseAdapter,
     take: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
-    let PackedBatch { tokens, context: pass, token_rows: rows } = llama.pack(&batch.inputs(), &batch.sharing())?;
+    let PackedBatch { tokens, context: pass, token_rows: rows } =
+        llama.pack(&batch.inputs(), &batch.sharing())?;
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 

@@ -44,7 +44,12 @@ fn not_json(path: &Path, line: usize, error: &serde_json::Error, first: usize) -
     let told = error.to_string();
     let told = told.strip_suffix(&place(1)).unwrap_or(&told);
     let reason = format!("not valid JSON: {told}{}", place(first));
-    Error::Record { path: path.into(), location: format!("line {line}"), reason, format_hint: FORMAT_HINT }
+    Error::Record {
+        path: path.into(),
+        location: format!("line {line}"),
+        reason,
+        format_hint: FORMAT_HINT,
+    }
 }
 
 /// JSON values one behind the other.

@@ -234,8 +234,10 @@ mod tests {
         );
         let mut both = report.clone();
         both.merge(report);
-        let (left_out, changes) =
-            (&both.dropped[&DropReason::EmptyOutput], &both.adjustments[&RowAdjustment::NumberAsText]);
+        let (left_out, changes) = (
+            &both.dropped[&DropReason::EmptyOutput],
+            &both.adjustments[&RowAdjustment::NumberAsText],
+        );
         assert_eq!((left_out.count, changes.count, both.unused_fields["id"]), (14, 4, 4));
         assert_eq!(both.messages()[0], "14 rows are left out: the answer is empty");
     }

@@ -7,7 +7,7 @@ use llama::{Llama, NoAdapter, Tokenizer};
 
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
-use crate::evaluate::{ExactMatch, LabelLoss, generate_responses, evaluate_loss, exact_match};
+use crate::evaluate::{ExactMatch, LabelLoss, evaluate_loss, exact_match, generate_responses};
 use crate::events::{Event, RunSummary};
 use crate::example::{Example, TruncationCounts};
 use crate::instruction::Instruction;
@@ -114,7 +114,8 @@ impl TrainingRun<'_> {
             let step = trainer.completed_steps();
             let due = step.is_multiple_of(config.checkpoint_every);
             let epoch_ended = step.is_multiple_of(steps_per_epoch) || trainer.is_done();
-            let wait = trainer.pending_reports() >= MOST_UNREAD || start.elapsed() >= LONGEST_UNREAD;
+            let wait =
+                trainer.pending_reports() >= MOST_UNREAD || start.elapsed() >= LONGEST_UNREAD;
             if !(wait || due || epoch_ended) {
                 continue;
             }
@@ -132,9 +133,13 @@ impl TrainingRun<'_> {
             }
             if epoch_ended && !eval.is_empty() {
                 let last = trainer.is_done();
-                let found = trainer.trainable().with_adapter(llama, self.image_features, |llama, adapter| {
-                    self.evaluate(llama, adapter, &eval, step, last, &output, observer)
-                })?;
+                let found = trainer.trainable().with_adapter(
+                    llama,
+                    self.image_features,
+                    |llama, adapter| {
+                        self.evaluate(llama, adapter, &eval, step, last, &output, observer)
+                    },
+                )?;
                 progress.after = Some(found);
             }
             if epoch_ended || due {

@@ -33,7 +33,8 @@ mod tests {
 
     #[test]
     fn rises_in_a_line_and_falls_in_half_a_cosine() {
-        let schedule = LearningRateSchedule { peak_learning_rate: 0.8, warmup_steps: 4, total_steps: 12 };
+        let schedule =
+            LearningRateSchedule { peak_learning_rate: 0.8, warmup_steps: 4, total_steps: 12 };
         let rates = [0, 3, 4, 8, 12, 40].map(|step| schedule.learning_rate(step));
         for (rate, expected) in rates.into_iter().zip([0.2, 0.8, 0.8, 0.4, 0.0, 0.0]) {
             assert!((rate - expected).abs() < 1e-12, "{rate} != {expected}");
@@ -42,6 +43,10 @@ mod tests {
 
     #[test]
     fn without_warm_up_it_starts_at_the_peak() {
-        assert_eq!(LearningRateSchedule { peak_learning_rate: 0.1, warmup_steps: 0, total_steps: 1 }.learning_rate(0), 0.1);
+        assert_eq!(
+            LearningRateSchedule { peak_learning_rate: 0.1, warmup_steps: 0, total_steps: 1 }
+                .learning_rate(0),
+            0.1
+        );
     }
 }

@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::example::Example;
 use crate::feed::BatchPrefetcher;
 use crate::learner::TrainableWeights;
-use crate::loss::{loss_scale, label_loss};
-use crate::optimizer::{ModuleGradients, ParameterOptimizer, OptimizerConfig};
+use crate::loss::{label_loss, loss_scale};
+use crate::optimizer::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
 use crate::pictures::ImageFeatureCache;
 use crate::recompute::checkpointed_adapter_backward;
 use crate::schedule::LearningRateSchedule;
@@ -177,8 +177,14 @@ impl<'a> Trainer<'a> {
         self.learner = self.optimizer.step(learner, gradients, &norm, rate);
         self.done += 1;
         let slots = batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
-        let report =
-            StepReport { step: self.done, loss: 0.0, learning_rate: rate, gradient_norm: 0.0, labels, processed_tokens: slots };
+        let report = StepReport {
+            step: self.done,
+            loss: 0.0,
+            learning_rate: rate,
+            gradient_norm: 0.0,
+            labels,
+            processed_tokens: slots,
+        };
         self.unread.push(Unread { report, loss, norm });
         Ok(())
     }
@@ -232,7 +238,14 @@ impl<'a> Trainer<'a> {
         let llama = self.llama;
         if let (true, TrainableWeights::Adapter(adapter)) = (self.recompute, &self.learner) {
             let views = self.pictures.and_then(|own| own.image_batch(&batch.image_names()));
-            return checkpointed_adapter_backward(llama, adapter, batch, views.as_ref(), labels, gradients);
+            return checkpointed_adapter_backward(
+                llama,
+                adapter,
+                batch,
+                views.as_ref(),
+                labels,
+                gradients,
+            );
         }
         let scale = loss_scale(llama);
         let forward = tracing::trace_span!("forward").entered();

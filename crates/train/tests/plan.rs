@@ -2,13 +2,13 @@
 //!
 use std::sync::{Mutex, PoisonError};
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers, LoraConfig, V2Config};
+use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig, LoraConfig, V2Config};
 use burn::tensor::Device;
 use llama::{GenerationConfig, Llama, LlamaConfig, NoAdapter, Precision, generate, weights};
 use peak_alloc::PeakAlloc;
 use train::{
-    DeviceTraits, Example, MemoryPlan, FineTuningMethod, OptimizerConfig, ExampleSampler, WorkloadKind, Workload, LearningRateSchedule,
-    Trainer,
+    DeviceTraits, Example, ExampleSampler, FineTuningMethod, LearningRateSchedule, MemoryPlan,
+    OptimizerConfig, Trainer, Workload, WorkloadKind,
 };
 
 #[global_allocator]
@@ -70,7 +70,9 @@ fn measure_here(request: &Workload, device: &Device) -> usize {
     let before = MEMORY.current_usage();
     let llama = load(request, device);
     let rows = (0..request.batch_size).map(|row| {
-        (0..request.seq_len).map(|i| ((row * 31 + i * 17) % request.config.vocab_size) as u32).collect()
+        (0..request.seq_len)
+            .map(|i| ((row * 31 + i * 17) % request.config.vocab_size) as u32)
+            .collect()
     });
     let rows = rows.collect::<Vec<Vec<u32>>>();
     match request.kind {
@@ -91,7 +93,8 @@ fn measure_here(request: &Workload, device: &Device) -> usize {
                 seed: 0,
                 shuffle: true,
             };
-            let schedule = LearningRateSchedule { peak_learning_rate: 1e-2, warmup_steps: 1, total_steps: 2 };
+            let schedule =
+                LearningRateSchedule { peak_learning_rate: 1e-2, warmup_steps: 1, total_steps: 2 };
             let learner = request.method.init(&llama, 0).unwrap();
             let optimizer = OptimizerConfig::default();
             let mut trainer =
@@ -139,8 +142,14 @@ fn steps() -> Vec<(&'static str, Workload)> {
         ("v2", step(small(), v2(V2Config::paper()), [4, 128, 20], false)),
         ("v2 on inputs", step(small(), v2(V2Config::input_scale()), [4, 128, 20], false)),
         ("v2 with the head", step(small(), v2(V2Config::lit()), [4, 128, 20], false)),
-        ("prompts and v2", step(small(), FineTuningMethod::from(both.clone()), [4, 128, 20], false)),
-        ("prompts and v2, recomputed", step(small(), FineTuningMethod::from(both), [4, 128, 20], true)),
+        (
+            "prompts and v2",
+            step(small(), FineTuningMethod::from(both.clone()), [4, 128, 20], false),
+        ),
+        (
+            "prompts and v2, recomputed",
+            step(small(), FineTuningMethod::from(both), [4, 128, 20], true),
+        ),
         ("lora", step(small(), LoraConfig::default().into(), [4, 128, 20], false)),
         ("q8", with(Precision::Bits8, step(small(), prompts(3), [4, 128, 20], false))),
         ("q4", with(Precision::Bits4, step(small(), prompts(2), [2, 256, 20], false))),
@@ -181,7 +190,11 @@ fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
         let plan = MemoryPlan::new(&request).unwrap();
         let measured = measure(&request, device) as f64;
         let ratio = plan.total() as f64 / measured;
-        println!("{name:28} {ratio:.3} of {:6.1} MiB, {:?}", measured / 1_048_576.0, plan.components());
+        println!(
+            "{name:28} {ratio:.3} of {:6.1} MiB, {:?}",
+            measured / 1_048_576.0,
+            plan.components()
+        );
         if (ratio - 1.0).abs() > TOLERANCE {
             apart.push(format!("{name}: planned {} of {measured} bytes: {plan:?}", plan.total()));
         }

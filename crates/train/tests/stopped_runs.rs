@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, stdin};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers};
+use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig};
 use llama::{ModelSource, Precision};
 use serde_json::{Value, json};
-use train::{Error, Event, Instruction, TrainingRun, TrainLength, RunSummary, TrainConfig};
+use train::{Error, Event, Instruction, RunSummary, TrainConfig, TrainLength, TrainingRun};
 
 /// Where the other process works, and at which step it is to wait; 0: in the evaluation before the first.
 const FOLDER: &str = "STOPPED_RUN_FOLDER";

@@ -59,7 +59,8 @@ impl Block {
     /// - `hidden` and output: `[batch, seq, d_model]`
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
         let normed = self.attention_norm.forward(hidden.clone(), None);
-        let hidden = hidden + scaled(self.attention.forward(normed), self.attention_layer_scale.as_ref());
+        let hidden =
+            hidden + scaled(self.attention.forward(normed), self.attention_layer_scale.as_ref());
         let normed = self.mlp_norm.forward(hidden.clone(), None);
         hidden + scaled(self.mlp.forward(normed), self.mlp_layer_scale.as_ref())
     }

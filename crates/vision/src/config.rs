@@ -83,15 +83,15 @@ impl EncoderConfig {
                 // Where both are there, transformers takes the older one.
                 let vision = [&json["vision_config_dict"], &json["vision_config"]];
                 let json = vision.into_iter().find(|own| !own.is_null()).unwrap_or(&Value::Null);
-                unknown.extend(check(path, json, &[keys::CLIP, keys::EVERY_CONFIG])?);
+                unknown.extend(check(path, json, &[keys::CLIP, keys::COMMON_CONFIG])?);
                 Ok((Self::clip(&Fields::new(path, json))?, unknown))
             }
             "clip_vision_model" => {
-                let unknown = check(path, &json, &[keys::CLIP, keys::EVERY_CONFIG])?;
+                let unknown = check(path, &json, &[keys::CLIP, keys::COMMON_CONFIG])?;
                 Ok((Self::clip(&Fields::new(path, &json))?, unknown))
             }
             "dinov2" => {
-                let unknown = check(path, &json, &[keys::DINOV2, keys::EVERY_CONFIG])?;
+                let unknown = check(path, &json, &[keys::DINOV2, keys::COMMON_CONFIG])?;
                 Ok((Self::dinov2(&Fields::new(path, &json))?, unknown))
             }
             other => Err(Error::NotAnEncoder {
@@ -106,7 +106,7 @@ impl EncoderConfig {
     /// Defaults are those of `CLIPVisionConfig` in transformers.
     fn clip(fields: &Fields<'_>) -> Result<Self> {
         let config = Self {
-            family: Family::Clip,
+            family: EncoderFamily::Clip,
             image_size: size(fields, "image_size", 224)?,
             patch_size: size(fields, "patch_size", 32)?,
             d_model: size(fields, "hidden_size", 768)?,
@@ -133,7 +133,7 @@ impl EncoderConfig {
             (inner, activation(fields, "gelu")?)
         };
         let config = Self {
-            family: Family::Dinov2,
+            family: EncoderFamily::Dinov2,
             image_size: size(fields, "image_size", 224)?,
             patch_size: size(fields, "patch_size", 14)?,
             d_model,

@@ -36,4 +36,4 @@ pub use error::{Error, Result};
 pub use load::EncoderSource;
 pub use picture::{decode_image, read_image};
 pub use preprocess::Preprocessing;
-pub use viewer::{EncoderInfo, FeatureSpec, HiddenState, TokenSelection, FeatureExtractor};
+pub use viewer::{EncoderInfo, FeatureExtractor, FeatureSpec, HiddenState, TokenSelection};

@@ -78,7 +78,11 @@ impl EncoderSource {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn from_embedded(config: &str, weights: &'static [u8], preprocessing: &str) -> Result<Self> {
+    pub fn from_embedded(
+        config: &str,
+        weights: &'static [u8],
+        preprocessing: &str,
+    ) -> Result<Self> {
         let path = PathBuf::from(EMBEDDED);
         refuse_quantised_config(&path, config)?;
         let config = EncoderConfig::parse(&path, config)?;

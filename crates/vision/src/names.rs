@@ -226,7 +226,8 @@ impl Names {
             pair(&names.mlp_norm, &[d_model]);
             pair(&names.up, &[up, d_model]);
             pair(&names.down, &[d_model, d_ff]);
-            for scale in [names.attention_layer_scale, names.mlp_layer_scale].into_iter().flatten() {
+            for scale in [names.attention_layer_scale, names.mlp_layer_scale].into_iter().flatten()
+            {
                 others.push((scale, vec![d_model]));
             }
         }

@@ -32,9 +32,9 @@ pub fn read_image(path: &Path) -> Result<RgbImage> {
 /// As [`read_image`], of bytes; `name` is for messages.
 ///
 /// # Errors
-/// As [`read_picture`].
-pub fn picture_of(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
-    let broken = |reason: String| Error::Picture { path: name.into(), reason };
+/// As [`read_image`].
+pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
+    let broken = |reason: String| Error::UnreadableImage { path: name.into(), reason };
     if let Some(found) = Placeholder::of(bytes) {
         return Err(broken(format!("it is {found}: {}", found.hint())));
     }

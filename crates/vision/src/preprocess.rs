@@ -242,7 +242,8 @@ mod tests {
             pixel[x as usize / 4] = 255;
             Rgb(pixel)
         });
-        let plain = Preprocessing { shortest_edge: 4, image_size: 4, mean: [0.0; 3], std: [1.0; 3] };
+        let plain =
+            Preprocessing { shortest_edge: 4, image_size: 4, mean: [0.0; 3], std: [1.0; 3] };
         let pixels = testing::values(plain.pixels(&[picture], &testing::flex()));
         assert_eq!(pixels[16..32], [1.0; 16]);
         assert_eq!((&pixels[..16], &pixels[32..]), (&[0.0; 16][..], &[0.0; 16][..]));
@@ -297,7 +298,10 @@ mod tests {
         assert_eq!(Preprocessing::parse(path, old).unwrap().shortest_edge, 224);
         let error = Preprocessing::parse(path, &old.replace("224,", "0,")).unwrap_err().to_string();
         assert!(error.contains("size is 0, expected a size from 1 to 4096"), "{error}");
-        assert_eq!(Preprocessing::for_family(EncoderFamily::Dinov2, 224).at(112).shortest_edge, 128);
+        assert_eq!(
+            Preprocessing::for_family(EncoderFamily::Dinov2, 224).at(112).shortest_edge,
+            128
+        );
     }
 
     #[test]

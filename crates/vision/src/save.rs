@@ -162,8 +162,10 @@ impl Saving {
         self.norm(&names.mlp_norm, &block.mlp_norm)?;
         self.linear(&names.up, &block.mlp.up)?;
         self.linear(&names.down, &block.mlp.down)?;
-        let scales =
-            [(names.attention_layer_scale, &block.attention_layer_scale), (names.mlp_layer_scale, &block.mlp_layer_scale)];
+        let scales = [
+            (names.attention_layer_scale, &block.attention_layer_scale),
+            (names.mlp_layer_scale, &block.mlp_layer_scale),
+        ];
         for (name, scale) in scales {
             let name_and_scale = name.zip(scale.as_ref());
             let (name, scale) = name_and_scale.expect("every block of a DINOv2 has scales");

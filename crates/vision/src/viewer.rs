@@ -60,7 +60,8 @@ impl FeatureSpec {
     ///
     /// Source: the original multi-modal release, `clip_encode_image`.
     pub fn all_tokens(config: &EncoderConfig, image_size: usize) -> Self {
-        let state = if config.projection.is_some() { HiddenState::Projected } else { HiddenState::Normed };
+        let state =
+            if config.projection.is_some() { HiddenState::Projected } else { HiddenState::Normed };
         Self { image_size, states: vec![state], tokens: TokenSelection::All }
     }
 
@@ -228,7 +229,12 @@ mod tests {
     #[test]
     fn the_widths_of_states_add_up() {
         let reading = FeatureSpec::global(&small(), 70);
-        let layers = [HiddenState::Layer(3), HiddenState::Layer(6), HiddenState::Layer(9), HiddenState::Normed];
+        let layers = [
+            HiddenState::Layer(3),
+            HiddenState::Layer(6),
+            HiddenState::Layer(9),
+            HiddenState::Normed,
+        ];
         assert_eq!(reading.states, layers);
         assert_eq!((reading.width(&small()).unwrap(), reading.n_tokens(&small())), (1536, 1));
         let all = FeatureSpec::all_tokens(&small(), 70);
@@ -237,7 +243,8 @@ mod tests {
 
     #[test]
     fn a_state_that_the_encoder_lacks_is_refused() {
-        let reading = |state| FeatureSpec { states: vec![state], ..FeatureSpec::all_tokens(&small(), 70) };
+        let reading =
+            |state| FeatureSpec { states: vec![state], ..FeatureSpec::all_tokens(&small(), 70) };
         let error = reading(HiddenState::Layer(13)).width(&small()).unwrap_err().to_string();
         assert_eq!(error, "features: Layer(13), expected a layer from 0 to 12");
         assert!(reading(HiddenState::Projected).width(&small()).is_err());

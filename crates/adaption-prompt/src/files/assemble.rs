@@ -7,7 +7,7 @@ use llama::{Architecture, LinearName};
 
 use super::keys::{self, Part};
 use super::tensors::{Array, Arrays, is_lora_pair};
-use crate::config::{GateActivation, Gate, PromptProjection};
+use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{
     AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
 };
@@ -51,7 +51,8 @@ pub(crate) fn assemble(
     let mut problems = Vec::new();
     let mut parts: BTreeMap<(usize, Part), Array> = BTreeMap::new();
     let last = base.sizes.as_ref().map(|sizes| sizes.n_layers).or(expected.n_layers);
-    let is_image = |name: &str| name.strip_prefix(TENSOR_PREFIX).is_some_and(|rest| rest.starts_with('.'));
+    let is_image =
+        |name: &str| name.strip_prefix(TENSOR_PREFIX).is_some_and(|rest| rest.starts_with('.'));
     let mut images = BTreeMap::new();
     for (name, array) in arrays {
         if expected.image.is_some() && is_image(&name) {
@@ -169,7 +170,8 @@ fn prompts_of(
             }
             None => None,
         };
-        let own = PromptLayerData { prompt: prompt.values.clone(), gate: gates.values.clone(), factor };
+        let own =
+            PromptLayerData { prompt: prompt.values.clone(), gate: gates.values.clone(), factor };
         data.layers.insert(layer, own);
     }
     if let Some((_, wanted)) = shape

@@ -1,11 +1,11 @@
 //! What a format can hold of an adapter: an equal form of it, or what would be lost.
 
-use llama::{LinearName, NormName, ModelShape};
+use llama::{LinearName, ModelShape, NormName};
 
 use super::format::Format;
 use super::original;
 use super::peft::is_peft_compatible;
-use crate::config::{GateActivation, Gate, PromptProjection};
+use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{AdapterData, PromptData, PromptLayerData, V2Data};
 use crate::error::{Error, Result};
 use crate::v2::V2Scale;

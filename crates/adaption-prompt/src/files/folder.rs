@@ -10,7 +10,7 @@ use super::find::resolve_path;
 use super::format::Format;
 use super::lit::Purpose;
 use super::original_images;
-use super::peft::{self, CONFIG_FILE, PEFT_GATES, Method, PICKLE_FILE, TENSORS_FILE};
+use super::peft::{self, CONFIG_FILE, Method, PEFT_GATES, PICKLE_FILE, TENSORS_FILE};
 use super::peft_names::normalize_lora_names;
 use super::settings::{self, MixComponentSettings, PromptSettings, Settings};
 use super::tensors::{read_safetensors, to_safetensors};
@@ -226,8 +226,9 @@ pub fn write_mix(parts: &[(String, f64, AdapterData)], folder: &Path) -> Result<
     for (name, _, data) in parts {
         write_folder(data, &folder.join(name))?;
     }
-    let names =
-        parts.iter().map(|(name, weight, _)| MixComponentSettings { name: name.clone(), weight: *weight });
+    let names = parts
+        .iter()
+        .map(|(name, weight, _)| MixComponentSettings { name: name.clone(), weight: *weight });
     Settings::of_mix(names.collect(), &first.base).write(folder)?;
     // A single adapter that was here before is no part of the mix: PEFT would still read it.
     remove(folder, &[CONFIG_FILE, TENSORS_FILE, PICKLE_FILE])
@@ -246,7 +247,7 @@ fn folder_name(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{GateActivation, Gate, PromptProjection};
+    use crate::config::{Gate, GateActivation, PromptProjection};
     use crate::data::{PromptData, PromptLayerData};
     use crate::files::{AdapterReadOptions, SETTINGS_FILE, read, write};
 

@@ -148,7 +148,9 @@ pub fn read(path: &Path, hints: &AdapterReadOptions) -> Result<AdapterData> {
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
             folder::read_folder_with(path, Purpose::Use(sizes))?
         }
-        Format::Original if original_images::is_multimodal_file(path)? => original_images::read(path)?,
+        Format::Original if original_images::is_multimodal_file(path)? => {
+            original_images::read(path)?
+        }
         Format::Original => original::read(path, hints.original_gates)?,
         Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Use(sizes))?,
     };

@@ -39,7 +39,8 @@ pub(crate) fn place(module: &str) -> Option<LinearModule> {
         return Some(LinearModule { family: None, layer: None, linears: vec![LinearName::Head] });
     }
     // Most families have Llama's names, which then show none of them.
-    let llama = Architecture::by_model_type("llama").and_then(|llama| linears_of_module(llama, module));
+    let llama =
+        Architecture::by_model_type("llama").and_then(|llama| linears_of_module(llama, module));
     if let Some((layer, linears)) = llama {
         return Some(LinearModule { family: None, layer: Some(layer), linears });
     }
@@ -50,7 +51,10 @@ pub(crate) fn place(module: &str) -> Option<LinearModule> {
 }
 
 /// The layer and the linear layers of a module in models of a family.
-pub(crate) fn linears_of_module(family: &Architecture, module: &str) -> Option<(usize, Vec<LinearName>)> {
+pub(crate) fn linears_of_module(
+    family: &Architecture,
+    module: &str,
+) -> Option<(usize, Vec<LinearName>)> {
     let (layer, parts) = family.resolve_module(module)?;
     let linears = parts.into_iter().map(|part| {
         let mut names = LinearName::ALL_IN_LAYER.into_iter();
@@ -78,7 +82,9 @@ pub(crate) fn key(family: Option<&Architecture>, layer: usize, part: Part) -> St
     let linear = |name| format!("{PEFT_PREFIX}{}", llama_module_name(layer, name));
     let norm = |name| match name {
         NormName::Attention => format!("{PEFT_PREFIX}model.layers.{layer}.input_layernorm"),
-        NormName::FeedForward => format!("{PEFT_PREFIX}model.layers.{layer}.post_attention_layernorm"),
+        NormName::FeedForward => {
+            format!("{PEFT_PREFIX}model.layers.{layer}.post_attention_layernorm")
+        }
         NormName::Final => format!("{PEFT_PREFIX}model.norm"),
     };
     match part {
@@ -106,8 +112,10 @@ pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option
             _ => return None,
         };
         let layer = attention.split('.').find_map(|part| part.parse::<usize>().ok())?;
-        let family =
-            ARCHITECTURES.iter().copied().find(|known| known.attention_module(layer) == attention)?;
+        let family = ARCHITECTURES
+            .iter()
+            .copied()
+            .find(|known| known.attention_module(layer) == attention)?;
         return Some((Some(family), Some(layer), part));
     }
     if let Some(last) = name.strip_prefix("lm_head.") {

@@ -13,10 +13,10 @@ use std::path::Path;
 use llama::ModelShape;
 
 use super::keys::parse_layer_index;
-use super::lit_v2::{is_norm, is_global_tensor, read_v2, write_v2};
+use super::lit_v2::{is_global_tensor, is_norm, read_v2, write_v2};
 use super::tensors::{Array, Arrays};
 use super::torch;
-use crate::config::{GateActivation, Gate, PromptProjection};
+use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{AdapterData, PromptData, PromptLayerData};
 use crate::error::{Error, Result};
 
@@ -128,7 +128,10 @@ fn prompts(
             ));
             continue;
         }
-        found.insert(layer, PromptLayerData { prompt: prompt.values, gate: gate.values, factor: None });
+        found.insert(
+            layer,
+            PromptLayerData { prompt: prompt.values, gate: gate.values, factor: None },
+        );
     }
     let gate = if heads == 1 { Gate::Scalar } else { Gate::PerHead };
     let activation = GateActivation::Identity;

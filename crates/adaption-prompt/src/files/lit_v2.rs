@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use llama::{LinearName, NormName, ModelShape};
+use llama::{LinearName, ModelShape, NormName};
 
 use super::lit::LitFormat;
 use super::meta_rows::{deinterleave_rotary, interleave_rotary};
@@ -126,7 +126,12 @@ fn thirds(values: &[f32]) -> [Vec<f32>; 3] {
 }
 
 /// Query, key and value out of one, in Hugging Face's order of rows.
-fn split(values: &[f32], sizes: &ModelShape, lit: LitFormat, interleaved: bool) -> Option<[Vec<f32>; 3]> {
+fn split(
+    values: &[f32],
+    sizes: &ModelShape,
+    lit: LitFormat,
+    interleaved: bool,
+) -> Option<[Vec<f32>; 3]> {
     let ModelShape { n_heads, n_kv_heads, head_dim, .. } = *sizes;
     if values.len() != (n_heads + 2 * n_kv_heads) * head_dim || n_kv_heads == 0 {
         return None;

@@ -10,7 +10,7 @@ use super::folder::{is_mix_error, read_mix, write_folder, write_mix};
 use super::format::{AdapterReadOptions, read};
 use crate::data::{AdapterData, BaseInfo};
 use crate::error::{Error, Result};
-use crate::mix::{AnyAdapter, AdapterMix, MixComponent};
+use crate::mix::{AdapterMix, AnyAdapter, MixComponent};
 use crate::weights::AdapterWeights;
 
 /// What is known of a model that is at hand.

@@ -26,5 +26,5 @@ mod torch;
 pub use find::resolve_path;
 pub use folder::{read_folder, read_mix, unknown_settings, write_mix};
 pub(crate) use format::read_for_summary;
-pub use format::{Format, AdapterReadOptions, read, write};
+pub use format::{AdapterReadOptions, Format, read, write};
 pub use settings::SETTINGS_FILE;

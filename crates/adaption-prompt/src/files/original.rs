@@ -14,7 +14,7 @@ use std::path::Path;
 use super::keys::parse_layer_index;
 use super::tensors::{Array, Arrays};
 use super::torch;
-use crate::config::{GateActivation, Gate, PromptProjection};
+use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{AdapterData, PromptData, PromptLayerData};
 use crate::error::{Error, Result};
 
@@ -53,8 +53,10 @@ pub(crate) fn n_layers_is_recoverable(prompts: &PromptData, n_layers: usize) -> 
 /// Reads a file.
 pub(crate) fn read(path: &Path, activation: GateActivation) -> Result<AdapterData> {
     let mut arrays = torch::read(path, knows)?;
-    let wrong = |problem: String| Error::TensorMismatch { path: path.into(), problems: vec![problem] };
-    let table = arrays.remove(PROMPT_TABLE).ok_or_else(|| wrong(format!("missing: {PROMPT_TABLE}")))?;
+    let wrong =
+        |problem: String| Error::TensorMismatch { path: path.into(), problems: vec![problem] };
+    let table =
+        arrays.remove(PROMPT_TABLE).ok_or_else(|| wrong(format!("missing: {PROMPT_TABLE}")))?;
     let &[rows, d_model] = &table.shape[..] else {
         return Err(wrong(format!("{PROMPT_TABLE}: expected [K * L, C], found {:?}", table.shape)));
     };

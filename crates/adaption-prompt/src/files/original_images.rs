@@ -22,13 +22,13 @@ use super::meta_rows::deinterleave_rotary;
 use super::original::{PROMPT_TABLE, gates};
 use super::tensors::{Array, Arrays, is_lora_pair};
 use super::torch;
-use crate::config::{GateActivation, Gate, PromptProjection};
+use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{
-    AdapterData, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data, V2LinearData,
-    V2NormData,
+    AdapterData, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
+    V2LinearData, V2NormData,
 };
 use crate::error::{Error, Result};
-use crate::image::{ImageFusion, ImageConfig, ImageProjectorConfig, TENSOR_PREFIX};
+use crate::image::{ImageConfig, ImageFusion, ImageProjectorConfig, TENSOR_PREFIX};
 use crate::v2::V2Scale;
 
 /// The tensor by which such a file is known.
@@ -79,7 +79,9 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
     let (table, query) = (take(PROMPT_TABLE)?, take(QUERY)?);
     let (&[rows, d_model], &[adapter_len, width]) = (&table.shape[..], &query.shape[..]) else {
         let shapes = format!("{:?} and {:?}", table.shape, query.shape);
-        return Err(wrong(vec![format!("{PROMPT_TABLE} and {QUERY}: expected matrices, found {shapes}")]));
+        return Err(wrong(vec![format!(
+            "{PROMPT_TABLE} and {QUERY}: expected matrices, found {shapes}"
+        )]));
     };
     let mut base: BTreeMap<usize, BTreeMap<String, Array>> = BTreeMap::new();
     let mut visual = Arrays::from([(QUERY.to_owned(), query)]);
@@ -211,7 +213,11 @@ impl Tuned {
                 let ordered = |values: Vec<f32>, width: usize| {
                     // Rows that are no whole heads are refused where they meet the model.
                     let whole = values.len().is_multiple_of(self.head_dim * width);
-                    if turned && whole { deinterleave_rotary(&values, self.head_dim, width) } else { values }
+                    if turned && whole {
+                        deinterleave_rotary(&values, self.head_dim, width)
+                    } else {
+                        values
+                    }
                 };
                 if let Some(bias) = parts.remove(&format!("{}.bias", place.replace("{}", ""))) {
                     let bias = Some(ordered(bias.values, 1));
@@ -286,7 +292,10 @@ fn image(
         let len = array.values.len() / 3;
         for (index, which) in ["query", "key", "value"].into_iter().enumerate() {
             let part = array.values[index * len..(index + 1) * len].to_vec();
-            tensors.insert(format!("{TENSOR_PREFIX}.{block}.attn.{which}.{kind}"), (shape.clone(), part));
+            tensors.insert(
+                format!("{TENSOR_PREFIX}.{block}.attn.{which}.{kind}"),
+                (shape.clone(), part),
+            );
         }
     }
     let blocks = tensors.keys().filter(|name| name.ends_with(".norm1.weight")).count();

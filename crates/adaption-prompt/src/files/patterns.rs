@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_layers_number_stands_behind_the_list_of_layers() {
-        let found = |list: &str, module: &str| LayerIndexPattern::new(list).unwrap().find(module).unwrap();
+        let found =
+            |list: &str, module: &str| LayerIndexPattern::new(list).unwrap().find(module).unwrap();
         assert_eq!(found("", QUERY), Some(11));
         assert_eq!(found("layers", QUERY), Some(11));
         assert_eq!(found("h", QUERY), None);

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::keys::{llama_module_name, module};
 use super::peft_keys;
 use super::peft_lora::PeftLoraConfig;
-use crate::config::{GateActivation, Gate, PromptProjection};
+use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{AdapterData, LoraData, PromptData};
 use crate::error::{Error, Result};
 
@@ -51,7 +51,9 @@ pub(crate) enum Method {
 pub fn is_peft_compatible(data: &AdapterData) -> bool {
     match (&data.prompts, &data.v2, &data.lora) {
         _ if data.image.is_some() => false,
-        (Some(prompts), None, None) => prompts.is_peft_compatible() && reaches_the_last(data, prompts),
+        (Some(prompts), None, None) => {
+            prompts.is_peft_compatible() && reaches_the_last(data, prompts)
+        }
         (None, None, Some(_)) => has_separate_linears(data),
         _ => false,
     }
@@ -87,7 +89,8 @@ fn targets(lora: &LoraData, n_layers: Option<usize>) -> (Vec<String>, Value) {
 /// What a setting such as `rank_pattern` says of products with another rank than most.
 fn patterns(lora: &LoraData, value: impl Fn(usize) -> Value) -> Value {
     let others = lora.pairs.iter().filter(|(_, own)| own.rank != lora.rank);
-    let pairs = others.map(|(&(layer, name), own)| (llama_module_name(layer, name), value(own.rank)));
+    let pairs =
+        others.map(|(&(layer, name), own)| (llama_module_name(layer, name), value(own.rank)));
     Value::Object(pairs.collect())
 }
 

@@ -14,7 +14,7 @@ use llama::{Architecture, LinearName, ModelShape};
 use serde_json::{Map, Value};
 
 use super::assemble::LoraShape;
-use super::keys::{self, Part, LinearModule};
+use super::keys::{self, LinearModule, Part};
 use super::lit::Purpose;
 use super::patterns::PatternMap;
 use super::targets::TargetModules;
@@ -243,7 +243,12 @@ fn of_head(sizes: Option<&ModelShape>) -> Result<usize> {
 }
 
 /// The rows of each linear layer of a module, or nothing, where they are not the model's.
-fn split(place: &LinearModule, b: Array, rank: usize, purpose: Purpose<'_>) -> Result<Option<Vec<Array>>> {
+fn split(
+    place: &LinearModule,
+    b: Array,
+    rank: usize,
+    purpose: Purpose<'_>,
+) -> Result<Option<Vec<Array>>> {
     let rows = b.values.len() / rank;
     let parts = place.linears.len();
     let sizes = match purpose {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::assemble::LoraShape;
 use super::keys::{self, llama_module_name};
-use crate::config::{GateActivation, Gate, PromptProjection};
+use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{AdapterData, BaseInfo, LoraData};
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::patterns::{MatchBudget, LayerIndexPattern, FullMatch};
+use super::patterns::{FullMatch, LayerIndexPattern, MatchBudget};
 use crate::error::shown;
 
 /// The modules of `target_modules`, `exclude_modules`, `layers_to_transform` and `layers_pattern`.
@@ -175,7 +175,8 @@ fn names(config: &Map<String, Value>, setting: &str) -> Result<Option<Names>, St
     match config.get(setting).unwrap_or(&Value::Null) {
         Value::Null => Ok(None),
         Value::String(pattern) => {
-            let pattern = FullMatch::new(pattern).map_err(|error| format!("`{setting}`: {error}"))?;
+            let pattern =
+                FullMatch::new(pattern).map_err(|error| format!("`{setting}`: {error}"))?;
             Ok(Some(Names::Pattern(pattern)))
         }
         Value::Array(list) => Ok(Some(Names::List(texts(setting, list)?.into_iter().collect()))),
@@ -208,8 +209,9 @@ fn lists(config: &Map<String, Value>) -> Result<Vec<LayerIndexPattern>, String> 
     if names.len() > 64 {
         return Err(format!("`{setting}` has {} patterns, expected at most 64", names.len()));
     }
-    let pattern =
-        |name: &String| LayerIndexPattern::new(name).map_err(|error| format!("`{setting}`: {error}"));
+    let pattern = |name: &String| {
+        LayerIndexPattern::new(name).map_err(|error| format!("`{setting}`: {error}"))
+    };
     names.iter().map(pattern).collect()
 }
 

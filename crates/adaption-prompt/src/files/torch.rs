@@ -22,7 +22,7 @@ pub(crate) fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Arrays>
 }
 
 /// Every tensor of a file that holds nothing but an adapter with PEFT's names.
-pub(crate) fn read_whole(path: &Path) -> Result<Arrays> {
+pub(crate) fn read_peft(path: &Path) -> Result<Arrays> {
     let file = TorchFile::open(ByteSource::open(path)?)?;
     // Here `model.` may be the beginning of a name.
     let bare = |name: &str| {

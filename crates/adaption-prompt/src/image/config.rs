@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vision::EncoderInfo;
 
-use crate::config::{GateActivation, AdaptionPromptConfig, Gate};
+use crate::config::{AdaptionPromptConfig, Gate, GateActivation};
 use crate::error::{Error, Result};
 
 /// Shape of an image condition: how features of a picture become tokens as wide as the model, and
@@ -176,7 +176,11 @@ mod tests {
     use crate::layers::AdaptedLayers;
 
     fn prompts(adapter_len: usize, layers: usize) -> AdaptionPromptConfig {
-        AdaptionPromptConfig { adapter_len, layers: AdaptedLayers::Last(layers), ..Default::default() }
+        AdaptionPromptConfig {
+            adapter_len,
+            layers: AdaptedLayers::Last(layers),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -197,7 +201,11 @@ mod tests {
         let config = |layers| ImageConfig {
             features: 8,
             form: ImageProjectorConfig::Global { hidden: 4 },
-            fusion: ImageFusion::Early { layers, gate: Gate::Scalar, activation: GateActivation::Identity },
+            fusion: ImageFusion::Early {
+                layers,
+                gate: Gate::Scalar,
+                activation: GateActivation::Identity,
+            },
             encoder: None,
         };
         assert!(config(2).validate(Some(&prompts(4, 2)), 4).is_ok());

@@ -61,14 +61,16 @@ impl ImageProjector {
                 down: linear(hidden, d_model, device),
                 output_norm: norm(d_model, device),
             }),
-            ImageProjectorConfig::Queries { count, width, blocks, heads } => Self::Queries(QueryProjector {
-                input: linear(features, width, device),
-                input_norm: norm(width, device),
-                query: Param::from_tensor(Tensor::zeros([count, width], device)),
-                blocks: (0..blocks).map(|_| block(width, heads, device)).collect(),
-                output: linear(width, d_model, device),
-                output_norm: norm(d_model, device),
-            }),
+            ImageProjectorConfig::Queries { count, width, blocks, heads } => {
+                Self::Queries(QueryProjector {
+                    input: linear(features, width, device),
+                    input_norm: norm(width, device),
+                    query: Param::from_tensor(Tensor::zeros([count, width], device)),
+                    blocks: (0..blocks).map(|_| block(width, heads, device)).collect(),
+                    output: linear(width, d_model, device),
+                    output_norm: norm(d_model, device),
+                })
+            }
         }
     }
 

@@ -20,9 +20,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-pub use config::{ImageFusion, ImageConfig, ImageProjectorConfig};
+pub use config::{ImageConfig, ImageFusion, ImageProjectorConfig};
 pub use form::{GlobalProjector, ImageProjector, QueryProjector};
-pub use sight::{ImageFeatures, ImageBatch};
+pub use sight::{ImageBatch, ImageFeatures};
 
 use self::slots::{Slot, Slots, Visit};
 use crate::adapter::activated;

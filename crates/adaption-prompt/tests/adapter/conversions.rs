@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use adaption_prompt::files::{Format, AdapterReadOptions, read, write};
+use adaption_prompt::files::{AdapterReadOptions, Format, read, write};
 use adaption_prompt::{
-    GateActivation, AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, LoraData, LoraPairData,
-    PromptProjection, PromptData, PromptLayerData, V2Scale, V2Data, V2LinearData, V2NormData,
+    AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, GateActivation, LoraData, LoraPairData,
+    PromptData, PromptLayerData, PromptProjection, V2Data, V2LinearData, V2NormData, V2Scale,
 };
-use llama::{LinearName, LlamaConfig, NormName, ModelShape};
+use llama::{LinearName, LlamaConfig, ModelShape, NormName};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use rand::{RngExt, SeedableRng};
@@ -348,7 +348,8 @@ fn lora_on_a_part_of_a_stacked_layer_says_so() {
     let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
     data.base.architecture = llama::Architecture::by_model_type("phi3");
     let path = folder.path().join("x");
-    let error = write(&data, &path, Format::Peft, GateActivation::Tanh, true).unwrap_err().to_string();
+    let error =
+        write(&data, &path, Format::Peft, GateActivation::Tanh, true).unwrap_err().to_string();
     assert!(error.contains("of which this model has several in one"), "{error}");
 }
 

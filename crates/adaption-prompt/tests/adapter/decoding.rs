@@ -1,10 +1,10 @@
 //! Answering with an adapter, its gates open: the cache and the batch change nothing.
 
 use burn::tensor::Tensor;
-use llama::{KvCache, GenerationConfig, Llama, NoAdapter, generate};
+use llama::{GenerationConfig, KvCache, Llama, NoAdapter, generate};
 use testing::{Golden, assert_close};
 
-use crate::tiny::{CASES, open_adapter, open_base, golden_prompt_config};
+use crate::tiny::{CASES, golden_prompt_config, open_adapter, open_base};
 
 #[test]
 fn cached_decoding_equals_uncached() {
@@ -12,13 +12,13 @@ fn cached_decoding_equals_uncached() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let prompts = open_adapter(&golden, "", golden_prompt_config(), &llama, &device).prepare(&llama);
+            let prompts =
+                open_adapter(&golden, "", golden_prompt_config(), &llama, &device).prepare(&llama);
             let tokens = golden.int_tensor("input_ids", &device);
             let [batch, seq] = tokens.dims();
             let whole = llama.forward(tokens.clone(), None, &prompts).unwrap();
             // A first part of seven tokens, then one at a time.
-            let mut state =
-                KvCache::new(llama.config(), vec![0; batch], seq, &device).unwrap();
+            let mut state = KvCache::new(llama.config(), vec![0; batch], seq, &device).unwrap();
             let mut pieces = Vec::new();
             let mut from = 0;
             for len in std::iter::once(7).chain(std::iter::repeat_n(1, seq - 7)) {
@@ -37,7 +37,8 @@ fn a_row_in_a_batch_is_answered_as_alone() {
         for case in CASES {
             let llama: Llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let prompts = open_adapter(&golden, "", golden_prompt_config(), &llama, &device).prepare(&llama);
+            let prompts =
+                open_adapter(&golden, "", golden_prompt_config(), &llama, &device).prepare(&llama);
             let rows = [vec![3, 1, 4, 1, 5, 9, 2, 6], vec![27, 18], vec![31, 41, 59, 26, 53]];
             let config = GenerationConfig { max_new_tokens: 20, ..Default::default() };
             let together = generate(&llama, &prompts, &rows, &config).unwrap();

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use crate::tiny::{open_adapter, open_base, golden_prompt_config};
+use crate::tiny::{golden_prompt_config, open_adapter, open_base};
 use adaption_prompt::files::{peft, read_folder};
 use adaption_prompt::{
-    GateActivation, AdapterSummary, AdapterWeights, AdaptionPromptConfig, Diagnostic, Error, Gate,
+    AdapterSummary, AdapterWeights, AdaptionPromptConfig, Diagnostic, Error, Gate, GateActivation,
 };
 use burn::tensor::{Tensor, TensorData};
 use checkpoint::{ByteSource, SafetensorsFile};
-use llama::{Llama, NoAdapter, Sizes};
+use llama::{Llama, ModelShape, NoAdapter};
 use serde_json::Value;
 use testing::{Golden, assert_close, golden_folder};
 
@@ -177,7 +177,8 @@ fn damaged_and_foreign_folders_are_refused() {
     std::fs::write(&config, r#"{"peft_type": "IA3", "r": 8}"#).unwrap();
     assert!(load().to_string().contains("the method is `IA3`"), "{}", load());
 
-    let adapter = AdapterWeights::from(golden_prompt_config().init(llama.config(), 1, &device).unwrap());
+    let adapter =
+        AdapterWeights::from(golden_prompt_config().init(llama.config(), 1, &device).unwrap());
     adapter.save(folder.path(), &llama, "base").unwrap();
     let tensors = folder.path().join(peft::TENSORS_FILE);
     let whole = std::fs::read(&tensors).unwrap();

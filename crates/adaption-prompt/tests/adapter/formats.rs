@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::files::{Format, AdapterReadOptions, read, write};
+use adaption_prompt::files::{AdapterReadOptions, Format, read, write};
 use adaption_prompt::{
-    GateActivation, AdapterData, AdapterSummary, AdapterWeights, AnyAdapter, BaseInfo, Error, Gate,
-    PromptProjection, PromptData, PromptLayerData,
+    AdapterData, AdapterSummary, AdapterWeights, AnyAdapter, BaseInfo, Error, Gate, GateActivation,
+    PromptData, PromptLayerData, PromptProjection,
 };
 use burn::tensor::Tensor;
 use checkpoint::torch::{Value, to_bytes};
-use llama::{Llama, LlamaConfig, NoAdapter, Sizes};
+use llama::{Llama, LlamaConfig, ModelShape, NoAdapter};
 use testing::{Golden, assert_close};
 
 use crate::tiny::open_base;
@@ -31,7 +31,10 @@ fn golden_file(name: &str) -> PathBuf {
 }
 
 fn hints(llama: &Llama) -> AdapterReadOptions {
-    AdapterReadOptions { base: BaseInfo::from_config(llama.config(), None), ..AdapterReadOptions::default() }
+    AdapterReadOptions {
+        base: BaseInfo::from_config(llama.config(), None),
+        ..AdapterReadOptions::default()
+    }
 }
 
 fn logits(llama: &Llama, adapter: &AnyAdapter) -> Tensor<3> {
@@ -67,7 +70,8 @@ fn the_original_releases_gates_are_plain_where_the_caller_says_so() {
     let device = testing::flex();
     let llama = open_base("llama-mha", &device);
     for name in ["original.pth", "original-scalar.pth"] {
-        let hints = AdapterReadOptions { original_gates: GateActivation::Identity, ..hints(&llama) };
+        let hints =
+            AdapterReadOptions { original_gates: GateActivation::Identity, ..hints(&llama) };
         let data = read(&golden_file(name), &hints).unwrap();
         let expected = golden.tensor(&format!("{name}.plain"), &device);
         assert_close(name, logits(&llama, &of_data(&data, &llama)), expected, 2e-4);

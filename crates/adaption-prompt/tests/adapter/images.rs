@@ -3,8 +3,9 @@
 
 use adaption_prompt::files::{Format, write};
 use adaption_prompt::{
-    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, AnyAdapter, BaseInfo, Error,
-    ImageFusion, Gate, ImageCondition, ImageConfig, ImageProjectorConfig, AdaptedLayers, RowAdapters, ImageBatch,
+    AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, AnyAdapter, BaseInfo,
+    Error, Gate, GateActivation, ImageBatch, ImageCondition, ImageConfig, ImageFusion,
+    ImageProjectorConfig, RowAdapters,
 };
 use burn::tensor::{Device, Tensor};
 use llama::{Adapter, GenerationConfig, Llama, ModelShape, generate};
@@ -27,7 +28,8 @@ fn config(kind: &str) -> AdapterConfig {
     let is_early = kind.starts_with("early");
     let is_global = kind.ends_with("global");
     let queries = ImageProjectorConfig::Queries { count: 4, width: 8, blocks: 2, heads: 2 };
-    let early = ImageFusion::Early { layers: 2, gate: Gate::PerHead, activation: GateActivation::Tanh };
+    let early =
+        ImageFusion::Early { layers: 2, gate: Gate::PerHead, activation: GateActivation::Tanh };
     let image = ImageConfig {
         features: if is_global { 24 } else { 12 },
         form: if is_global { ImageProjectorConfig::Global { hidden: 6 } } else { queries },
@@ -163,7 +165,8 @@ fn a_zero_image_gate_is_the_text_adapter_bit_for_bit() {
                 let text = AdapterWeights { image: None, ..adapter.clone() };
                 let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
                 for rows in [ROWS, [Some(0); 4], [None; 4]] {
-                    let seeing = adapter.prepare_with_images(&llama, &views(&golden, &rows, &device));
+                    let seeing =
+                        adapter.prepare_with_images(&llama, &views(&golden, &rows, &device));
                     let found = logits(&llama, &golden, "input_ids", &seeing);
                     assert_eq!(found.to_data(), expected.to_data(), "{case} {kind} {rows:?}");
                 }
@@ -196,8 +199,9 @@ fn statistics_center_and_spread_the_features() {
         let ones = vec![1.0; 24];
         let plain = condition.clone().with_statistics(&[0.0; 24], &ones);
         let moved = condition.with_statistics(&[2.0; 24], &[4.0; 24]);
-        let look =
-            |own: &ImageCondition, features: Tensor<3>| own.image_features(&ImageBatch::single(features)).tokens();
+        let look = |own: &ImageCondition, features: Tensor<3>| {
+            own.image_features(&ImageBatch::single(features)).tokens()
+        };
         let expected = look(&plain, features.clone());
         assert_close("tokens", look(&moved, features * 4.0 + 2.0), expected, 1e-5);
     }
@@ -236,7 +240,10 @@ fn an_answer_is_written_with_the_picture_seen_once() {
         let blind = write(&adapter.prepare(&llama), &prompts[..1]);
         assert_eq!(together[1], blind[0]);
         let features = golden.tensor::<3>("features", &device).narrow(0, 0, 1);
-        let one = write(&adapter.prepare_with_images(&llama, &ImageBatch::single(features)), &prompts[..1]);
+        let one = write(
+            &adapter.prepare_with_images(&llama, &ImageBatch::single(features)),
+            &prompts[..1],
+        );
         assert_eq!(together[2], one[0]);
     }
 }
@@ -339,7 +346,8 @@ fn mixes_add_what_their_parts_see() {
     let device = testing::flex();
     let (llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
     let views = views(&golden, &ROWS, &device);
-    let expected = logits(&llama, &golden, "input_ids", &adapter.prepare_with_images(&llama, &views));
+    let expected =
+        logits(&llama, &golden, "input_ids", &adapter.prepare_with_images(&llama, &views));
     let mix = mix(&[(0.25, &adapter), (0.75, &adapter)]);
     let mix: AnyAdapter = mix.into();
     let found = logits(&llama, &golden, "input_ids", &mix.prepare_with_images(&llama, &views));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use adaption_prompt::{AdapterConfig, AdapterData, AdapterWeights, BaseInfo};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Gradients, Tensor};
-use llama::{LinearName, Llama, NormName, ModelShape};
+use llama::{LinearName, Llama, ModelShape, NormName};
 use testing::Golden;
 
 fn linear(layer: usize, name: LinearName) -> String {

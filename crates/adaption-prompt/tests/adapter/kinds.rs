@@ -3,13 +3,13 @@
 
 use adaption_prompt::files::peft;
 use adaption_prompt::{
-    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, AdaptedLayers, LoraConfig,
-    PreparedAdapter, V2Config,
+    AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, GateActivation,
+    LoraConfig, PreparedAdapter, V2Config,
 };
 use burn::tensor::Tensor;
 use checkpoint::{ByteSource, SafetensorsFile};
 use llama::Llama;
-use testing::{Golden, assert_close, assert_relative, golden_folder};
+use testing::{Golden, assert_close, assert_close_relative, golden_folder};
 
 use crate::keyed;
 use crate::parity::{GRADIENTS, LOGITS, LOSS, logits, mean_loss};

@@ -3,14 +3,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use adaption_prompt::{AdapterWeights, AdapterSet, AnyAdapter, BaseInfo, Error, Gate, AdaptedLayers};
+use adaption_prompt::{
+    AdaptedLayers, AdapterSet, AdapterWeights, AnyAdapter, BaseInfo, Error, Gate,
+};
 use llama::NoAdapter;
 use testing::assert_close;
 
 use crate::keyed;
 use crate::tiny::open_base;
 use crate::zoo::{
-    answer, branch, distance, everywhere, kinds, logits, for_each_base, opened, plain, zoo,
+    answer, branch, distance, everywhere, for_each_base, kinds, logits, opened, plain, zoo,
 };
 
 #[test]
@@ -29,7 +31,8 @@ fn switching_disabling_and_removing_restore_every_answer_bit_for_bit() {
             adapters.activate(name).unwrap();
             assert_eq!(answer(llama, &adapters.active_or_base()), *expected, "{case} {name}");
             assert_eq!(answer(llama, adapters.prepared(name).unwrap()), *expected, "{case} {name}");
-            let without = adapters.with_disabled(|adapters| answer(llama, &adapters.active_or_base()));
+            let without =
+                adapters.with_disabled(|adapters| answer(llama, &adapters.active_or_base()));
             assert_eq!(without, base, "{case} {name}");
             assert_eq!(answer(llama, &adapters.active_or_base()), *expected, "{case} {name}");
         }
@@ -93,7 +96,9 @@ fn every_kind_is_saved_and_loaded_as_it_was() {
 fn a_disabled_scope_ends_even_in_a_panic() {
     let llama = open_base("llama-mha", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);
-    adapters.add("one", opened(plain(4, AdaptedLayers::Last(2)), &llama, 1, &llama.device())).unwrap();
+    adapters
+        .add("one", opened(plain(4, AdaptedLayers::Last(2)), &llama, 1, &llama.device()))
+        .unwrap();
     let adapted = answer(&llama, &adapters.active_or_base());
     let result = catch_unwind(AssertUnwindSafe(|| {
         adapters.with_disabled(|adapters| {
@@ -129,7 +134,9 @@ fn a_renamed_adapter_stays_active_and_the_same() {
     let renamed = ["un", "deux"].map(|name| answer(&llama, adapters.prepared(name).unwrap()));
     assert_eq!(renamed, answers);
     // The old name is free.
-    adapters.add("one", opened(plain(1, AdaptedLayers::Last(1)), &llama, 3, &llama.device())).unwrap();
+    adapters
+        .add("one", opened(plain(1, AdaptedLayers::Last(1)), &llama, 3, &llama.device()))
+        .unwrap();
 }
 
 #[test]
@@ -180,7 +187,9 @@ fn an_adapter_for_another_model_is_refused_unless_it_is_forced() {
         adapter.save(path, &own, "their/base").unwrap();
         assert!(AnyAdapter::load(path, &own, &device).is_ok());
         let error = AnyAdapter::load(path, &alike, &device).unwrap_err();
-        let Error::BaseMismatch { base, differences, .. } = &error else { panic!("{name}: {error}") };
+        let Error::BaseMismatch { base, differences, .. } = &error else {
+            panic!("{name}: {error}")
+        };
         assert_eq!(base.as_deref(), Some("their/base"));
         assert!(differences[0].starts_with("hash of the norms"), "{error}");
         assert!(AdapterWeights::load(path, &alike, &device).is_err());

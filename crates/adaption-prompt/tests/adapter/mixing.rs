@@ -1,8 +1,8 @@
 //! Mixes: what several adapters add is added.
 
 use adaption_prompt::{
-    AdapterConfig, AdapterWeights, AnyAdapter, BaseInfo, Error, AdaptedLayers, LoraConfig, AdapterMix, MixComponent,
-    V2Config,
+    AdaptedLayers, AdapterConfig, AdapterMix, AdapterWeights, AnyAdapter, BaseInfo, Error,
+    LoraConfig, MixComponent, V2Config,
 };
 use burn::tensor::{Distribution, Tensor, activation::softmax};
 use llama::{Adapter, LinearName, Llama, NoAdapter, NormName};
@@ -10,7 +10,7 @@ use testing::assert_close;
 
 use crate::tiny::open_base;
 use crate::zoo::{
-    answer, branch, distance, everywhere, kinds, logits, for_each_base, opened, plain, zoo,
+    answer, branch, distance, everywhere, for_each_base, kinds, logits, opened, plain, zoo,
 };
 
 pub fn mix(parts: &[(f64, &AdapterWeights)]) -> AdapterMix {
@@ -274,7 +274,8 @@ fn mixes_of_every_pair_of_kinds_are_finite() {
 fn a_mix_that_no_folder_can_hold_is_refused() {
     let llama = open_base("llama-mha", &testing::flex());
     let adapter = opened(plain(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
-    let part = |name: &str, weight| MixComponent { name: name.into(), weight, adapter: adapter.clone() };
+    let part =
+        |name: &str, weight| MixComponent { name: name.into(), weight, adapter: adapter.clone() };
     for parts in [
         vec![],
         vec![part("one", 1.0), part("one", 2.0)],
@@ -282,7 +283,8 @@ fn a_mix_that_no_folder_can_hold_is_refused() {
         vec![part("one", f64::INFINITY)],
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let error = AnyAdapter::from(AdapterMix { components: parts }).save(folder.path(), &llama, "base");
+        let error =
+            AnyAdapter::from(AdapterMix { components: parts }).save(folder.path(), &llama, "base");
         assert!(matches!(error, Err(Error::Config { .. } | Error::NameTaken { .. })), "{error:?}");
         // Nothing was written.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

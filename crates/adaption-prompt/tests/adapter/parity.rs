@@ -1,8 +1,8 @@
 //! Logits, loss and gradients equal PEFT's and, where PEFT cannot, an independent reference's.
 //! The gates are open in every golden file: a zero gate would hide any mistake.
 
-use crate::tiny::{CASES, open_adapter, open_base, golden_prompt_config};
-use adaption_prompt::{GateActivation, AdapterWeights, AdaptionPromptConfig, Gate};
+use crate::tiny::{CASES, golden_prompt_config, open_adapter, open_base};
+use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Gate, GateActivation};
 use burn::tensor::{Tensor, activation::log_softmax};
 use llama::{Adapter, KvCache, Llama, NoAdapter};
 use testing::{Golden, assert_close, assert_close_relative};
@@ -89,7 +89,13 @@ pub fn logits_loss_and_gradients_equal_peft() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device.clone().autodiff());
+            let adapter = open_adapter(
+                &golden,
+                "",
+                golden_prompt_config(),
+                &llama,
+                &device.clone().autodiff(),
+            );
             check_pass(case, &llama, &adapter, &golden, "");
         }
     }
@@ -107,7 +113,10 @@ fn gates_a_head_and_tanh_equal_the_reference() {
                 ("scalar_tanh.", Gate::Scalar, GateActivation::Tanh),
             ] {
                 if !golden.names().iter().any(|name| name.starts_with(prefix)) {
-                    assert!(case.starts_with("qwen") && activation == GateActivation::Tanh, "{case}");
+                    assert!(
+                        case.starts_with("qwen") && activation == GateActivation::Tanh,
+                        "{case}"
+                    );
                     continue;
                 }
                 let config = AdaptionPromptConfig { gate, activation, ..golden_prompt_config() };
@@ -132,8 +141,7 @@ fn left_padded_rows_equal_the_reference() {
                 .map(|row| row.iter().filter(|&&real| real == 0).count())
                 .collect::<Vec<_>>();
             let seq = masks[0].len();
-            let mut state =
-                KvCache::new(llama.config(), padding.clone(), seq, &device).unwrap();
+            let mut state = KvCache::new(llama.config(), padding.clone(), seq, &device).unwrap();
             let tokens = golden.int_tensor("input_ids", &device);
             let projected = adapter.prepare(&llama);
             let hidden = llama.forward(tokens, Some(&mut state), &projected).unwrap();
@@ -155,7 +163,9 @@ fn a_zero_gate_is_the_base_bit_for_bit() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let fresh = AdapterWeights::from(golden_prompt_config().init(llama.config(), 7, &device).unwrap());
+            let fresh = AdapterWeights::from(
+                golden_prompt_config().init(llama.config(), 7, &device).unwrap(),
+            );
             let base = logits(&llama, &golden, "input_ids", &NoAdapter);
             let adapted = logits(&llama, &golden, "input_ids", &fresh.prepare(&llama));
             assert_eq!(adapted.into_data(), base.into_data(), "{case}");

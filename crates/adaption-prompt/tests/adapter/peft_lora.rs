@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::files::{Format, AdapterReadOptions, peft, read, unknown_settings, write};
-use adaption_prompt::{GateActivation, AdapterSummary, AdapterWeights, AnyAdapter, Diagnostic, Error};
+use adaption_prompt::files::{AdapterReadOptions, Format, peft, read, unknown_settings, write};
+use adaption_prompt::{
+    AdapterSummary, AdapterWeights, AnyAdapter, Diagnostic, Error, GateActivation,
+};
 use burn::tensor::Tensor;
 use llama::Llama;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -32,7 +34,10 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn hints(llama: &Llama) -> AdapterReadOptions {
-    AdapterReadOptions { base: adaption_prompt::BaseInfo::from_config(llama.config(), None), ..AdapterReadOptions::default() }
+    AdapterReadOptions {
+        base: adaption_prompt::BaseInfo::from_config(llama.config(), None),
+        ..AdapterReadOptions::default()
+    }
 }
 
 fn logits(llama: &Llama, path: &Path) -> Tensor<3> {

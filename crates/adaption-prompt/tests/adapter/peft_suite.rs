@@ -5,16 +5,16 @@ use std::path::Path;
 
 use adaption_prompt::files::{SETTINGS_FILE, peft, read_folder};
 use adaption_prompt::{
-    AdapterConfig, AdapterWeights, AdapterSet, AdaptionPromptConfig, BaseInfo, Error, AdaptedLayers,
+    AdaptedLayers, AdapterConfig, AdapterSet, AdapterWeights, AdaptionPromptConfig, BaseInfo, Error,
 };
 use burn::tensor::TensorData;
 use checkpoint::{ByteSource, SafetensorsFile};
-use llama::{DecodingState, GenerationConfig, NoAdapter, Precision, generate};
+use llama::{GenerationConfig, KvCache, NoAdapter, Precision, generate};
 
 use crate::keyed;
 use crate::tiny::{open_base, open_base_in};
 use crate::zoo::{
-    answer, attention_key, distance, everywhere, logits, for_each_base, opened, plain,
+    answer, attention_key, distance, everywhere, for_each_base, logits, opened, plain,
 };
 
 /// Four tokens in the last two layers.
@@ -315,7 +315,11 @@ fn more_layers_than_the_model_has_are_refused() {
 fn adapters_of_other_lengths_and_layers_live_side_by_side() {
     everywhere(|case, llama| {
         let device = llama.device();
-        let shapes = [(1, AdaptedLayers::Last(1)), (3, AdaptedLayers::Chosen(vec![0])), (9, AdaptedLayers::Last(3))];
+        let shapes = [
+            (1, AdaptedLayers::Last(1)),
+            (3, AdaptedLayers::Chosen(vec![0])),
+            (9, AdaptedLayers::Last(3)),
+        ];
         let alone = shapes.iter().zip(1..).map(|((len, layers), seed)| {
             let adapter = opened(plain(*len, layers.clone()), llama, seed, &device);
             (answer(llama, &adapter.prepare(llama)), adapter)

@@ -1,6 +1,6 @@
 //! Whatever the family and the sizes: the cache, the batch and a shut gate change nothing.
 
-use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Gate, PromptInit, AdaptedLayers};
+use adaption_prompt::{AdaptedLayers, AdapterWeights, AdaptionPromptConfig, Gate, PromptInit};
 use burn::tensor::Tensor;
 use llama::architecture::ARCHITECTURES;
 use llama::{BranchPoint, KvCache, Llama, LlamaConfig, NoAdapter, PositionEmbedding};

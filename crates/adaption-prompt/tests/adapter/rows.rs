@@ -1,7 +1,9 @@
 //! A batch in which each row has an adapter of its own, or none: every row is as it is alone.
 
-use adaption_prompt::{AdapterWeights, AdapterSet, AdapterMix, MixComponent, PreparedAdapter, RowAdapters};
-use llama::{Adapter, KvCache, GenerationConfig, Llama, NoAdapter, generate};
+use adaption_prompt::{
+    AdapterMix, AdapterSet, AdapterWeights, MixComponent, PreparedAdapter, RowAdapters,
+};
+use llama::{Adapter, GenerationConfig, KvCache, Llama, NoAdapter, generate};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use testing::assert_close;
@@ -74,8 +76,7 @@ fn every_padded_row_scores_as_it_does_alone() {
             .map(|((_, tokens), &padding)| [vec![0; padding], tokens.clone()].concat());
         let tokens = llama.tokens(&padded.collect::<Vec<_>>()).unwrap();
         let device = llama.device();
-        let mut state =
-            KvCache::new(llama.config(), padding.clone(), width, &device).unwrap();
+        let mut state = KvCache::new(llama.config(), padding.clone(), width, &device).unwrap();
         let hidden = llama.forward(tokens, Some(&mut state), &adapters).unwrap();
         let found = llama.logits(hidden, &adapters);
         for (row, ((own, tokens), padding)) in rows.iter().zip(padding).enumerate() {

@@ -1,6 +1,6 @@
 //! The tiny random models of `tests/golden`, and adapters made of golden numbers.
 
-use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, AdaptedLayers};
+use adaption_prompt::{AdaptedLayers, AdapterWeights, AdaptionPromptConfig};
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use llama::{Llama, ModelSource, Precision};

@@ -1,8 +1,8 @@
 //! Adapters of every kind for any base, all their numbers open: what tests switch, mix and batch.
 
 use adaption_prompt::{
-    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, AdaptedLayers, LoraConfig,
-    V2Config,
+    AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, GateActivation,
+    LoraConfig, V2Config,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use llama::{Adapter, LinearName, Llama};

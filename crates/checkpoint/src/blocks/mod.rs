@@ -31,7 +31,7 @@ impl Bits {
 
 /// What stands beside the scales of a matrix in blocks.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Offset {
+pub enum BlockOffset {
     /// `scale * (quant - zero)`
     Zero(u8),
     /// `scale * quant + min`, one a block.
@@ -52,7 +52,7 @@ pub struct QuantisedBlocks {
     /// One a block.
     pub scales: Vec<f32>,
     /// Where a block's numbers begin.
-    pub offset: Offset,
+    pub offset: BlockOffset,
 }
 
 impl QuantisedBlocks {
@@ -60,8 +60,8 @@ impl QuantisedBlocks {
     pub fn is_finite(&self) -> bool {
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
         let offset = match &self.offset {
-            Offset::Zero(_) => true,
-            Offset::Mins(mins) => finite(mins),
+            BlockOffset::Zero(_) => true,
+            BlockOffset::Mins(mins) => finite(mins),
         };
         offset && finite(&self.scales)
     }
@@ -73,8 +73,8 @@ impl QuantisedBlocks {
         for (index, (out, quants)) in blocks.enumerate() {
             let scale = self.scales[index];
             let (zero, min) = match &self.offset {
-                Offset::Zero(zero) => (f32::from(*zero), 0.0),
-                Offset::Mins(mins) => (0.0, mins[index]),
+                BlockOffset::Zero(zero) => (f32::from(*zero), 0.0),
+                BlockOffset::Mins(mins) => (0.0, mins[index]),
             };
             for (out, &quant) in out.iter_mut().zip(quants) {
                 *out = (f32::from(quant) - zero) * scale + min;

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{Bits, Offset, QuantisedBlocks};
+use super::{Bits, BlockOffset, QuantisedBlocks};
 
 impl QuantisedBlocks {
     /// Rounds a matrix to blocks of `bits` bits. No weight moves by more than half its block's

@@ -10,7 +10,7 @@ use burn::tensor::{DType, TensorData};
 use half::f16;
 
 use super::block_type::BlockType;
-use crate::blocks::{Bits, Offset, QuantisedBlocks};
+use crate::blocks::{Bits, BlockOffset, QuantisedBlocks};
 
 /// Numbers in a block of the simple types.
 const SMALL: usize = 32;

@@ -4,8 +4,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use llama::NoAdapter;
 use serde::Serialize;
 use train::{
-    Accuracy, BatchAdapter, ChoiceScoring, ConfusionMatrix, PairedDifference, Instruction, RowCounts, RowReport,
-    accuracy_by_tag, predict_choices, clusters_by_image, majority_baseline, global_majority_baseline, correct_choices,
+    Accuracy, BatchAdapter, ChoiceScoring, ConfusionMatrix, Instruction, PairedDifference,
+    RowCounts, RowReport, accuracy_by_tag, clusters_by_image, correct_choices,
+    global_majority_baseline, majority_baseline, predict_choices,
 };
 
 use super::{Args, EvaluatedAdapter};
@@ -92,7 +93,8 @@ impl Report {
             let mut progress = |more: usize| bar.inc(more as u64);
             let batch = args.batch_size.into();
             let llama = &base.llama;
-            let chosen = predict_choices(llama, adapter, &tokenizer, rows, choosing, batch, &mut progress)?;
+            let chosen =
+                predict_choices(llama, adapter, &tokenizer, rows, choosing, batch, &mut progress)?;
             bar.finish_and_clear();
             let right = correct_choices(rows, &chosen);
             models.push(Model::of(name, rows, right, Some(&chosen)));

@@ -9,8 +9,9 @@ use clap::ValueEnum;
 use llama::{Llama, NoAdapter, Tokenizer};
 use serde::Serialize;
 use train::{
-    BatchAdapter, ChoiceScoring, Example, TruncationCounts, Instruction, ImageFeatureCache, RowCounts, RowReport, LoadedRows,
-    ScienceQa, MultimodalAdapter, generate_responses, evaluate_loss, exact_match,
+    BatchAdapter, ChoiceScoring, Example, ImageFeatureCache, Instruction, LoadedRows,
+    MultimodalAdapter, RowCounts, RowReport, ScienceQa, TruncationCounts, evaluate_loss,
+    exact_match, generate_responses,
 };
 use vision::EncoderInfo;
 
@@ -268,7 +269,11 @@ impl Eyes {
         Ok(Self { known, places })
     }
 
-    fn subjects<'a>(&'a self, adapters: &AdapterSet, llama: &'a Llama) -> Result<Vec<EvaluatedAdapter<'a>>> {
+    fn subjects<'a>(
+        &'a self,
+        adapters: &AdapterSet,
+        llama: &'a Llama,
+    ) -> Result<Vec<EvaluatedAdapter<'a>>> {
         let subjects = adapters.statuses().into_iter().zip(&self.places);
         let subject = |(AdapterStatus { name, .. }, place): (AdapterStatus, &Option<usize>)| {
             let pictures = place.map(|place| &self.known[place].1);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::files::peft::{PICKLE_FILE, TENSORS_FILE};
 use adaption_prompt::files::{self, Format};
 use adaption_prompt::{
-    GateActivation, AdapterSummary, ImageFusion, Gate, ImageConfig, ImageProjectorConfig, PromptLayerSummary, LoraSummary,
-    PromptSummary, V2Scale, V2Summary,
+    AdapterSummary, Gate, GateActivation, ImageConfig, ImageFusion, ImageProjectorConfig,
+    LoraSummary, PromptLayerSummary, PromptSummary, V2Scale, V2Summary,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
@@ -133,7 +133,9 @@ impl fmt::Display for AdapterReport {
 
 fn write_image(f: &mut fmt::Formatter<'_>, image: &ImageConfig) -> fmt::Result {
     let tokens = match image.form {
-        ImageProjectorConfig::Global { hidden } => format!("one token of the whole image, width {hidden}"),
+        ImageProjectorConfig::Global { hidden } => {
+            format!("one token of the whole image, width {hidden}")
+        }
         ImageProjectorConfig::Queries { count, width, blocks, heads } => {
             format!("{count} queries in {blocks} blocks of width {width} and {heads} heads")
         }

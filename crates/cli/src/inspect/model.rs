@@ -8,7 +8,7 @@ use checkpoint::folder::open_weights;
 use checkpoint::{ByteSource, SafetensorsFile, TensorSource, WeightFiles};
 use indicatif::{HumanBytes, HumanCount};
 use llama::weights::{self, HuggingFaceSource};
-use llama::{LlamaConfig, ModelSource, Positions, RopeScaling};
+use llama::{LlamaConfig, ModelSource, PositionEmbedding, RopeScaling};
 use serde::Serialize;
 
 use super::tensors::{FileReport, Table, TensorEntry};

@@ -31,8 +31,9 @@ impl FileReport {
     pub fn new(path: &Path, files: &[WeightFile]) -> Self {
         let lines = files.iter().flat_map(|file| {
             let (shapes, dtypes) = (file.shapes(), file.dtypes());
-            let line =
-                |(name, shape): (String, Vec<usize>)| TensorEntry::new(&name, dtypes[&name], &shape);
+            let line = |(name, shape): (String, Vec<usize>)| {
+                TensorEntry::new(&name, dtypes[&name], &shape)
+            };
             shapes.into_iter().map(line).collect::<Vec<_>>()
         });
         let bytes = files.iter().map(WeightFile::len_bytes).sum();

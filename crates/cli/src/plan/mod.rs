@@ -8,7 +8,8 @@ use device::{BACKENDS, Backend};
 use llama::{LlamaConfig, Precision};
 use serde::Serialize;
 use train::{
-    SettingChange, DeviceTraits, MemoryPlan, FineTuningMethod, WorkloadKind, Workload, MemorySaving, TrainConfig, memory_savings,
+    DeviceTraits, FineTuningMethod, MemoryPlan, MemorySaving, SettingChange, TrainConfig, Workload,
+    WorkloadKind, memory_savings,
 };
 
 use crate::failure::{Failure, Result};
@@ -183,7 +184,9 @@ impl Args {
         let new_tokens = self.new_tokens.unwrap_or(NEW_TOKENS);
         // Answers of a model that learned as a whole need no adapter beside it, and no f32.
         let method = match &training.method {
-            FineTuningMethod::Full => FineTuningMethod::from(recipe::prompts(config.n_layers, false, 0)),
+            FineTuningMethod::Full => {
+                FineTuningMethod::from(recipe::prompts(config.n_layers, false, 0))
+            }
             FineTuningMethod::Adapter(adapter) => FineTuningMethod::Adapter(adapter.clone()),
         };
         let purpose = WorkloadKind::Generate { max_new_tokens: new_tokens };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use indicatif::HumanBytes;
 
-use super::{DevicePlan, MemoryEstimate, SuggestedChange, Report};
+use super::{DevicePlan, MemoryEstimate, Report, SuggestedChange};
 
 /// Width of the first column, and of those of the devices.
 const LABEL: usize = 20;

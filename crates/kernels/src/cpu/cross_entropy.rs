@@ -8,7 +8,7 @@
 use super::norm::map;
 use super::packed::Packed;
 use super::product::{product, product_back};
-use super::simd::{SimdLevel, Simd, dispatch};
+use super::simd::{Simd, SimdLevel, dispatch};
 use super::threads::{self, Shared};
 use super::workspace;
 

@@ -7,7 +7,7 @@
 
 use super::packed::{Blocks, Data, PANEL};
 use super::product::{Place, groups};
-use super::simd::{SimdLevel, Simd, dispatch, prefetch};
+use super::simd::{Simd, SimdLevel, dispatch, prefetch};
 use super::threads::{self, Shared};
 use super::workspace;
 

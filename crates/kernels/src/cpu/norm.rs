@@ -1,6 +1,6 @@
 //! Root-mean-square norm of rows, and the gradient of what went in.
 
-use super::simd::{SimdLevel, Simd, dispatch};
+use super::simd::{Simd, SimdLevel, dispatch};
 use super::threads::{self, Shared};
 
 /// Numbers of a task: enough to be worth one.

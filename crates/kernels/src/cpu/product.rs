@@ -114,7 +114,12 @@ pub fn product_back(
     }
 }
 
-fn run<'a>(level: SimdLevel, tasks: usize, task: impl Fn(usize) -> Task<'a> + Sync, out: &mut [f32]) {
+fn run<'a>(
+    level: SimdLevel,
+    tasks: usize,
+    task: impl Fn(usize) -> Task<'a> + Sync,
+    out: &mut [f32],
+) {
     let out = Shared::new(out);
     threads::for_each(tasks, |index| {
         let task = task(index);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::packed::{QuantizedMatrix, Format, Packed};
+use super::packed::{Format, Packed, QuantizedMatrix};
 use super::product::{product, product_back};
 use super::simd::SimdLevel;
 
@@ -36,8 +36,14 @@ fn packed(kind: Kind, seed: u64, [rows, columns]: [usize; 2]) -> Packed {
             let mins = noise(seed + 2, rows * columns / block_len);
             let mins = with_mins.then_some(&mins[..]);
             let zero = if with_mins { 0 } else { 1 << (bits - 1) };
-            let matrix =
-                QuantizedMatrix { quants: &quants, scales: &scales, mins, zero_point: zero, bits, block_len };
+            let matrix = QuantizedMatrix {
+                quants: &quants,
+                scales: &scales,
+                mins,
+                zero_point: zero,
+                bits,
+                block_len,
+            };
             Packed::from_blocks(&matrix, [rows, columns])
         }
     }

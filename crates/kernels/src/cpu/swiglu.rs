@@ -1,7 +1,7 @@
 //! `silu(gate) * up` of rows that hold both, and its gradient.
 
 use super::norm::{by_rows, zip};
-use super::simd::{SimdLevel, Simd, dispatch};
+use super::simd::{Simd, SimdLevel, dispatch};
 use super::threads::Shared;
 
 /// `silu(gate) * up`, row by row.
@@ -40,7 +40,13 @@ pub fn swiglu(level: SimdLevel, both: &[f32], width: usize, out: &mut [f32]) {
 ///
 /// # Panics
 /// If lengths do not fit.
-pub fn swiglu_backward(level: SimdLevel, both: &[f32], width: usize, d_out: &[f32], d_both: &mut [f32]) {
+pub fn swiglu_backward(
+    level: SimdLevel,
+    both: &[f32],
+    width: usize,
+    d_out: &[f32],
+    d_both: &mut [f32],
+) {
     assert_eq!([both.len(), d_both.len()], [2 * d_out.len(); 2], "numbers of gates and ups");
     assert!(d_out.len().is_multiple_of(width), "whole rows of {width}");
     let d_both = Shared::new(d_both);

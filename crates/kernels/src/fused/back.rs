@@ -109,7 +109,13 @@ impl Backward<Flex, 1> for SwiGlu {
             let [_n, width] = super::slices::dims(&both);
             let mut d_both = vec![0.0; slice(&both).len()];
             let level = SimdLevel::best();
-            cpu::swiglu::swiglu_backward(level, slice(&both), width / 2, slice(&d_out), &mut d_both);
+            cpu::swiglu::swiglu_backward(
+                level,
+                slice(&both),
+                width / 2,
+                slice(&d_out),
+                &mut d_both,
+            );
             grads.register::<Flex>(parent.id, like(d_both, &both));
         }
     }

@@ -18,7 +18,7 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use crate::call::{AttentionParams, KvBuffers};
-use crate::cpu::attention::{self, Cache, AttentionInputs, Prompt, Rotation};
+use crate::cpu::attention::{self, AttentionInputs, Cache, Prompt, Rotation};
 use crate::cpu::packed::Packed;
 use crate::cpu::simd::SimdLevel;
 use crate::cpu::{self, workspace};
@@ -157,8 +157,13 @@ impl KernelOps for Flex {
     ) -> FloatTensor<Self> {
         let _span = tracing::trace_span!("head and loss").entered();
         let hidden = slices::contiguous(hidden);
-        let loss =
-            cpu::cross_entropy::cross_entropy(SimdLevel::best(), slice(&hidden), &head, &labels, None);
+        let loss = cpu::cross_entropy::cross_entropy(
+            SimdLevel::best(),
+            slice(&hidden),
+            &head,
+            &labels,
+            None,
+        );
         new(vec![loss as f32], [1])
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Architecture;
 use super::names::Names;
 use super::require::require;
-use crate::config::{Branch, FeedForwardKind, LlamaConfig, NormKind, Positions};
+use crate::config::{BranchPoint, FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding};
 use crate::error::{Error, Result};
 use checkpoint::settings::Fields;
 

@@ -115,7 +115,8 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<LlamaConfig> {
     let json: Value =
         serde_json::from_str(text).map_err(|error| checkpoint::Error::json(path, &error))?;
     let name = json.get("model_type").and_then(Value::as_str).unwrap_or("none");
-    let known = Architecture::by_model_type(name).ok_or_else(|| unknown(path, name, |known| known.name))?;
+    let known =
+        Architecture::by_model_type(name).ok_or_else(|| unknown(path, name, |known| known.name))?;
     keys::check(known, &json)?;
     let config = (known.read)(&Fields::new(path, &json), known.defaults())?;
     config.validate()?;
@@ -124,7 +125,8 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<LlamaConfig> {
 
 /// The keys of a `config.json` that nothing acts on, in order.
 pub(crate) fn unused_keys(json: &Value) -> Vec<String> {
-    let known = json.get("model_type").and_then(Value::as_str).and_then(Architecture::by_model_type);
+    let known =
+        json.get("model_type").and_then(Value::as_str).and_then(Architecture::by_model_type);
     known.map_or_else(Vec::new, |known| keys::unused(known, json))
 }
 

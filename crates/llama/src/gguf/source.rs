@@ -16,7 +16,7 @@ use super::config::{ROPE_DIVISORS, parse_config};
 use crate::architecture::Format;
 use crate::error;
 use crate::weights::Layout;
-use crate::weights::rotary_rows::halves_from_neighbours;
+use crate::weights::rotary_rows::deinterleave_rotary;
 
 /// A GGUF file as the source of a Llama's weights.
 #[derive(Debug)]

@@ -14,4 +14,4 @@
 mod pack;
 mod tensor;
 
-pub use tensor::Quantised;
+pub use tensor::QuantisedWeight;

@@ -1,12 +1,12 @@
 //! Blocks on the host ─► packed words on a device.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use checkpoint::{Bits, Offset, QuantisedBlocks};
+use checkpoint::{Bits, BlockOffset, QuantisedBlocks};
 use half::f16;
 
 use super::tensor::QuantisedWeight;
 
-impl Quantised {
+impl QuantisedWeight {
     /// Packs blocks on a device.
     ///
     /// Scales and minima are kept in f16 where that loses nothing, as in most of GGUF's types, and

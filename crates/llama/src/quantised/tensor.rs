@@ -128,7 +128,7 @@ mod tests {
     use burn::tensor::TensorData;
 
     use super::*;
-    use checkpoint::{Bits, Offset, QuantisedBlocks};
+    use checkpoint::{Bits, BlockOffset, QuantisedBlocks};
 
     /// Numbers that are all different, with odd scales.
     fn blocks(
@@ -149,7 +149,11 @@ mod tests {
             block_len,
             quants: quants.collect(),
             scales: groups.map(scale).collect(),
-            offset: if offset { BlockOffset::Mins(mins) } else { BlockOffset::Zero(bits.largest() / 2 + 1) },
+            offset: if offset {
+                BlockOffset::Mins(mins)
+            } else {
+                BlockOffset::Zero(bits.largest() / 2 + 1)
+            },
         }
     }
 
@@ -167,7 +171,7 @@ mod tests {
                     let blocks = blocks(rows, columns, block_len, bits, offset);
                     let data = TensorData::new(blocks.dequantise(), [rows, columns]);
                     let dense = Tensor::from_data(data, &device);
-                    check(Quantised::in_words(blocks, word, &device), dense, &device);
+                    check(QuantisedWeight::in_words(blocks, word, &device), dense, &device);
                 }
             }
         }
@@ -200,7 +204,7 @@ mod tests {
         let blocks = blocks(rows, columns, 32, Bits::Four, true);
         let dense =
             Tensor::<2>::from_data(TensorData::new(blocks.dequantise(), [rows, columns]), &device);
-        let quantised = Quantised::new(blocks, &device);
+        let quantised = QuantisedWeight::new(blocks, &device);
         for n in [1, FEW, FEW + 1] {
             let len = (n * columns) as i64;
             let input = Tensor::<1, Int>::arange(0..len, &device).float().sin();
@@ -216,9 +220,9 @@ mod tests {
         let device = testing::flex();
         let blocks =
             QuantisedBlocks { scales: vec![0.5; 128], ..blocks(64, 64, 32, Bits::Four, false) };
-        assert_eq!(Quantised::new(blocks.clone(), &device).bytes(), 64 * 32 + 128 * 2);
+        assert_eq!(QuantisedWeight::new(blocks.clone(), &device).bytes(), 64 * 32 + 128 * 2);
         // A third has no exact f16.
         let blocks = QuantisedBlocks { scales: vec![1.0 / 3.0; 128], ..blocks };
-        assert_eq!(Quantised::new(blocks, &device).bytes(), 64 * 32 + 128 * 4);
+        assert_eq!(QuantisedWeight::new(blocks, &device).bytes(), 64 * 32 + 128 * 4);
     }
 }

@@ -2,7 +2,7 @@
 
 use checkpoint::TensorSpec;
 
-use crate::config::{FeedForwardKind, LlamaConfig, NormKind, Positions};
+use crate::config::{FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding};
 
 impl LlamaConfig {
     /// Numbers in the model's weights; a tied head counts once.
@@ -22,7 +22,7 @@ pub fn expected_tensors(config: &LlamaConfig) -> Vec<TensorSpec> {
         specs.push(TensorSpec { name, shape: shape.to_vec() });
     };
     add("model.embed_tokens.weight".into(), &[vocab_size, d_model]);
-    if config.positions == Positions::Learned {
+    if config.positions == PositionEmbedding::Learned {
         add("model.embed_positions.weight".into(), &[config.max_positions, d_model]);
     }
     for layer in 0..config.n_layers {

@@ -17,7 +17,7 @@ use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
 use checkpoint::{Bits, LoadReport, QuantisedBlocks, TensorSource, TensorSpec};
 
 pub use expected::expected_tensors;
-pub use head::settle_head;
+pub use head::resolve_tied_head;
 pub use huggingface::HuggingFaceSource;
 pub(crate) use layout::Layout;
 

@@ -6,11 +6,7 @@
 /// Puts the rows of every head in the order `0 2 4 ... 1 3 5 ...`.
 ///
 /// `bytes` are `rows` rows of equal length. `None` if the rows are no whole number of heads.
-pub(crate) fn deinterleave_rotary(
-    bytes: &[u8],
-    rows: usize,
-    head_dim: usize,
-) -> Option<Vec<u8>> {
+pub(crate) fn deinterleave_rotary(bytes: &[u8], rows: usize, head_dim: usize) -> Option<Vec<u8>> {
     if rows == 0 || !rows.is_multiple_of(head_dim) || !bytes.len().is_multiple_of(rows) {
         return None;
     }

@@ -67,7 +67,7 @@ fn every_block_type_is_kept_to_the_bit() {
         let Some(blocks) = file.read_blocks(name).unwrap() else { continue };
         assert_eq!(blocks.dequantise(), expected, "{name}");
         for device in testing::devices() {
-            let quantised = llama::quantised::Quantised::new(blocks.clone(), &device);
+            let quantised = llama::quantised::QuantisedWeight::new(blocks.clone(), &device);
             let [rows, columns] = quantised.dims();
             assert_eq!([rows, columns].to_vec(), info.shape, "{name}");
             assert_eq!(testing::values(quantised.rows(0, rows)), expected, "{name}");

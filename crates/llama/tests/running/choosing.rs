@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use llama::{
-    BatchSampler, Error, GenerationConfig, Generator, NoAdapter, Request, Sampler, SamplingConfig, StepOutput,
-    read_back_bytes, read_back_count,
+    BatchSampler, Error, GenerationConfig, Generator, NoAdapter, Request, Sampler, SamplingConfig,
+    StepOutput, read_back_bytes, read_back_count,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use llama::{
-    KvCache, Error, FinishReason, GenerationConfig, Generator, Llama, LlamaConfig, NoAdapter,
+    Error, FinishReason, GenerationConfig, Generator, KvCache, Llama, LlamaConfig, NoAdapter,
     Request, SamplingConfig, StepOutput, generate,
 };
 

@@ -9,7 +9,7 @@ use checkpoint::TensorSource;
 use checkpoint::{Bits, QuantisedBlocks};
 use llama::weights::{self, huggingface};
 use llama::{
-    KvCache, Error, GenerationConfig, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
+    Error, GenerationConfig, KvCache, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
     Result, Weight, generate,
 };
 use testing::{assert_close, devices, flex};
@@ -129,7 +129,8 @@ fn the_bytes_held_are_counted() {
     };
     for config in configs() {
         let numbers = numbers(&config);
-        let held = |precision| model_with_precision(precision, config.clone(), &device).weight_bytes();
+        let held =
+            |precision| model_with_precision(precision, config.clone(), &device).weight_bytes();
         assert_eq!(held(Precision::F32), numbers * 4);
         assert_eq!(held(Precision::BF16), numbers * 2);
         // Blocks of 32, where d_ff is the row of 16: scale and minimum are 4 bytes a block.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 use checkpoint::TensorSource;
-use llama::architecture::KNOWN;
+use llama::architecture::ARCHITECTURES;
 use llama::weights;
 use llama::{Architecture, Llama, LlamaConfig, Precision, RopeConfig, RopeScaling};
 use rand::{RngExt, SeedableRng};

@@ -211,7 +211,8 @@ mod tests {
     fn read_with_report(record: &str) -> Result<(Vec<Instruction>, RowReport)> {
         let Value::Object(values) = serde_json::from_str(record).unwrap() else { unreachable!() };
         let place = "record 3".to_string();
-        let origin = RecordOrigin { path: Path::new("chat.json"), place, form: FORMAT_HINT, images: None };
+        let origin =
+            RecordOrigin { path: Path::new("chat.json"), place, form: FORMAT_HINT, images: None };
         let mut report = RowReport::default();
         let mut fields = Fields::new(&origin, &values, &mut report);
         let name = fields.first_present(&TURN_FIELDS).unwrap();

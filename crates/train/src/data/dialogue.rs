@@ -174,7 +174,11 @@ fn too_large(turns: usize) -> String {
 }
 
 /// Why an answer makes no row.
-fn left_out(question: &Turn, answer: &Turn, empty_outputs: EmptyOutputPolicy) -> Option<DropReason> {
+fn left_out(
+    question: &Turn,
+    answer: &Turn,
+    empty_outputs: EmptyOutputPolicy,
+) -> Option<DropReason> {
     match () {
         () if question.is_blank() => Some(DropReason::EmptyPrompt),
         () if !answer.is_blank() => None,

@@ -30,7 +30,10 @@ pub(super) const OUTPUT_FIELDS: [&str; 4] = ["output", "completion", "response",
 /// Sources: Stanford Alpaca; for `system` and `history`
 /// <https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md>, where the answers of the
 /// history are learned too.
-pub(super) fn rows(empty_outputs: EmptyOutputPolicy, fields: &mut Fields) -> Result<Vec<Instruction>> {
+pub(super) fn rows(
+    empty_outputs: EmptyOutputPolicy,
+    fields: &mut Fields,
+) -> Result<Vec<Instruction>> {
     let output = required(fields, &OUTPUT_FIELDS, "output")?;
     if let Some(Value::Number(_)) = fields.value(output)
         && fields.first_present(&["choices"]).is_some()
@@ -168,7 +171,8 @@ mod tests {
         assert_eq!(found.rows, [Instruction::new("a", "", "b")]);
         let line = "2 rows are left out: the answer is empty (line 3, line 4)";
         assert_eq!(found.report.messages(), [line]);
-        let learn = ReadOptions { empty_outputs: EmptyOutputPolicy::Keep, ..ReadOptions::default() };
+        let learn =
+            ReadOptions { empty_outputs: EmptyOutputPolicy::Keep, ..ReadOptions::default() };
         let rows = parse_rows(Path::new("a"), text, &learn).unwrap().rows;
         let outputs = rows.iter().map(|row| row.output.as_str());
         assert_eq!(outputs.collect::<Vec<_>>(), ["b", "", ""]);

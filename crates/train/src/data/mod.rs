@@ -26,7 +26,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::records::{some, strip_bom};
 use crate::row_report::RowReport;
-use crate::rows::{ReadOptions, LoadedRows};
+use crate::rows::{LoadedRows, ReadOptions};
 
 use reader::Reader;
 
@@ -106,7 +106,8 @@ fn folder_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
         return Err(Error::UnknownFormat { path: path.into(), reason, hint: mend });
     }
     let data = ScienceQa::open(path)?;
-    let data = if let Some(folder) = options.image_folder { data.with_image_folder(folder) } else { data };
+    let data =
+        if let Some(folder) = options.image_folder { data.with_image_folder(folder) } else { data };
     let rows = data.rows(options.split.unwrap_or("train"))?;
     Ok(LoadedRows { rows, report: RowReport::default() })
 }

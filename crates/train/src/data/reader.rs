@@ -9,7 +9,7 @@ use crate::fields::{Fields, name_list, names};
 use crate::instruction::{FORMAT_HINT, Instruction};
 use crate::origin::RecordOrigin;
 use crate::records::{list_records, records};
-use crate::rows::{ReadOptions, LoadedRows};
+use crate::rows::{LoadedRows, ReadOptions};
 
 use super::shape::{Shape, describe_unknown_record};
 use super::table::{self, Table};

@@ -122,7 +122,8 @@ mod tests {
 
     fn row_of(problem: Value) -> Result<Instruction> {
         let images = Some(Path::new("/p"));
-        let origin = RecordOrigin { path: Path::new("a"), place: "problem 7".into(), form: "", images };
+        let origin =
+            RecordOrigin { path: Path::new("a"), place: "problem 7".into(), form: "", images };
         serde_json::from_value::<Problem>(problem).unwrap().row("7", &origin)
     }
 

@@ -86,7 +86,11 @@ impl ScienceQa {
         let list = self.folder.join(SPLITS_FILE);
         let Some(pids) = self.splits.get(split) else {
             let present = self.splits.keys().cloned().collect();
-            return Err(Error::UnknownSplit { path: list, requested: split.into(), available: present });
+            return Err(Error::UnknownSplit {
+                path: list,
+                requested: split.into(),
+                available: present,
+            });
         };
         let place = format!("split {split}");
         let listed = RecordOrigin { path: &list, place, form: FORMAT_HINT, images: None };

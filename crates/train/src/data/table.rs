@@ -90,5 +90,10 @@ fn broken(error: &csv::Error, path: &Path) -> Error {
         _ => format!("not a line of a table: {error}"),
     };
     let line = error.position().map_or(1, csv::Position::line);
-    Error::Record { path: path.into(), location: format!("line {line}"), reason, format_hint: FORMAT_HINT }
+    Error::Record {
+        path: path.into(),
+        location: format!("line {line}"),
+        reason,
+        format_hint: FORMAT_HINT,
+    }
 }

@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn every_device_of_the_tests_computes_rightly() {
         for device in testing::devices() {
-            let report = check_device(&device, &testing::flex(), CheckLevel::Full, &mut |_| {}).unwrap();
+            let report =
+                check_device(&device, &testing::flex(), CheckLevel::Full, &mut |_| {}).unwrap();
             assert_eq!(report.results.len(), PARTS.len());
             assert_eq!(report.worst_failure(), None, "{report:?}");
         }

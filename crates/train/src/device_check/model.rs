@@ -5,19 +5,20 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use adaption_prompt::{
-    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, PromptInit, AdaptedLayers, PromptProjection,
+    AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Gate, GateActivation,
+    PromptInit, PromptProjection,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use checkpoint::{TensorSource, TensorSpec};
 use llama::weights;
-use llama::{DecodingState, Llama, LlamaConfig, NoAdapter, Precision};
+use llama::{KvCache, Llama, LlamaConfig, NoAdapter, Precision};
 
 use super::numbers::{Numbers, random};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::example::Example;
 use crate::loss::label_loss;
-use crate::optimizer::{ModuleGradients, ParameterOptimizer, OptimizerConfig};
+use crate::optimizer::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
 use crate::params::{self, Visit};
 
 /// Three rows of text.

@@ -4,7 +4,7 @@
 use burn::tensor::activation::{log_softmax, silu, softmax as burn_softmax};
 use burn::tensor::{Device, Int, Tensor};
 use checkpoint::{Bits, QuantisedBlocks};
-use llama::quantised::Quantised;
+use llama::quantised::QuantisedWeight;
 
 use super::numbers::{Numbers, random, tensor};
 use crate::error::Result;
@@ -50,7 +50,7 @@ pub fn quantised_matmul(device: &Device) -> Result<Vec<Numbers>> {
     let mut results = Vec::new();
     for (name, bits) in [("8 bits", Bits::Eight), ("4 bits", Bits::Four)] {
         let blocks = QuantisedBlocks::quantise(&random(18, 48 * 64), [48, 64], bits);
-        let weight = Quantised::new(blocks.expect("rows of whole blocks"), device);
+        let weight = QuantisedWeight::new(blocks.expect("rows of whole blocks"), device);
         let output = weight.product(tensor(19, [5, 64], device));
         results.push(Numbers::of(name, output)?);
     }

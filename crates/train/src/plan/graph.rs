@@ -213,7 +213,7 @@ impl Learning<'_> {
 
 #[cfg(test)]
 mod tests {
-    use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers, V2Config};
+    use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig, V2Config};
     use llama::Precision;
 
     use super::*;

@@ -1,8 +1,8 @@
 //! What learns in each layer of a request.
 
-use adaption_prompt::{LoraConfig, V2Scale, V2Config};
+use adaption_prompt::{LoraConfig, V2Config, V2Scale};
 use kernels::cpu::simd::SimdLevel;
-use llama::{LinearName, LlamaConfig, Precision, ModelShape};
+use llama::{LinearName, LlamaConfig, ModelShape, Precision};
 
 use super::request::Workload;
 use crate::learner::FineTuningMethod;
@@ -27,7 +27,9 @@ impl<'a> Learning<'a> {
         let config = &request.config;
         let n_layers = config.n_layers;
         let (prompts, v2, lora) = match &request.method {
-            FineTuningMethod::Adapter(own) => (own.prompts.as_ref(), own.v2.as_ref(), own.lora.as_ref()),
+            FineTuningMethod::Adapter(own) => {
+                (own.prompts.as_ref(), own.v2.as_ref(), own.lora.as_ref())
+            }
             FineTuningMethod::Full => (None, None, None),
         };
         let lora_layers = |lora: &LoraConfig| match &lora.layers {
@@ -74,7 +76,8 @@ impl<'a> Learning<'a> {
     /// Whether anything learns in a linear layer.
     pub fn linear(&self, layer: usize, name: LinearName) -> bool {
         let v2 = self.v2.is_some_and(|v2| v2.linears.contains(&name));
-        self.sizes.has_linear(layer, name) && (self.full || v2 || self.lora_at(layer, name).is_some())
+        self.sizes.has_linear(layer, name)
+            && (self.full || v2 || self.lora_at(layer, name).is_some())
     }
 
     /// Whether head and loss are one operation.

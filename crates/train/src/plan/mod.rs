@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use crate::error::Result;
 
-pub use request::{DeviceTraits, WorkloadKind, Workload};
-pub use savings::{SettingChange, MemorySaving, memory_savings};
+pub use request::{DeviceTraits, Workload, WorkloadKind};
+pub use savings::{MemorySaving, SettingChange, memory_savings};
 
 use moments::{generation, training};
 
@@ -78,7 +78,9 @@ impl MemoryPlan {
         request.validate()?;
         Ok(match request.kind {
             WorkloadKind::Train { labels, .. } => training(request, labels),
-            WorkloadKind::Generate { max_new_tokens: new_tokens } => generation(request, new_tokens),
+            WorkloadKind::Generate { max_new_tokens: new_tokens } => {
+                generation(request, new_tokens)
+            }
         })
     }
 

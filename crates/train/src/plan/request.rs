@@ -104,7 +104,12 @@ impl Workload {
         let room = self.config.max_positions;
         if self.seq_len > room {
             let what = "the model's context";
-            return Err(llama::Error::SequenceTooLong { asked: self.seq_len, what, capacity: room }.into());
+            return Err(llama::Error::SequenceTooLong {
+                asked: self.seq_len,
+                what,
+                capacity: room,
+            }
+            .into());
         }
         Ok(())
     }
@@ -112,6 +117,7 @@ impl Workload {
     /// Whether one layer's graph is kept at a time.
     pub fn recomputes(&self) -> bool {
         let asked = matches!(self.kind, WorkloadKind::Train { activation_checkpointing: true, .. });
-        matches!(self.method, FineTuningMethod::Adapter(_)) && (asked || self.precision.bits().is_some())
+        matches!(self.method, FineTuningMethod::Adapter(_))
+            && (asked || self.precision.bits().is_some())
     }
 }

@@ -1,9 +1,9 @@
 //! a plan that does not fit ─► what to change, each change planned again
 
-use adaption_prompt::{AdapterConfig, AdaptedLayers};
+use adaption_prompt::{AdaptedLayers, AdapterConfig};
 use llama::Precision;
 
-use super::{MemoryPlan, WorkloadKind, Workload};
+use super::{MemoryPlan, Workload, WorkloadKind};
 use crate::learner::FineTuningMethod;
 
 /// A change to a request.
@@ -49,7 +49,10 @@ pub fn memory_savings(request: &Workload, room: Option<u64>) -> Vec<MemorySaving
 
     if let WorkloadKind::Train { labels, activation_checkpointing: false } = request.kind {
         let purpose = WorkloadKind::Train { labels, activation_checkpointing: true };
-        offer(SettingChange::ActivationCheckpointing, &Workload { kind: purpose, ..request.clone() });
+        offer(
+            SettingChange::ActivationCheckpointing,
+            &Workload { kind: purpose, ..request.clone() },
+        );
     }
     let size = |now: usize, with: &dyn Fn(usize) -> Workload| {
         let enough = |size: usize| room.is_some() && total(&with(size)).is_some_and(fits);
@@ -59,7 +62,8 @@ pub fn memory_savings(request: &Workload, room: Option<u64>) -> Vec<MemorySaving
     if let Some(own) = size(request.batch_size, &batch) {
         offer(SettingChange::BatchSize(own), &batch(own));
     }
-    let seq = |seq| Workload { seq_len: seq, kind: shortened(request.kind, seq), ..request.clone() };
+    let seq =
+        |seq| Workload { seq_len: seq, kind: shortened(request.kind, seq), ..request.clone() };
     if let Some(own) = size(request.seq_len, &seq) {
         offer(SettingChange::SeqLen(own), &seq(own));
     }
@@ -90,7 +94,10 @@ pub fn memory_savings(request: &Workload, room: Option<u64>) -> Vec<MemorySaving
 fn shortened(purpose: WorkloadKind, seq: usize) -> WorkloadKind {
     match purpose {
         WorkloadKind::Train { labels, activation_checkpointing: recompute } => {
-            WorkloadKind::Train { labels: labels.min(seq.saturating_sub(1)), activation_checkpointing: recompute }
+            WorkloadKind::Train {
+                labels: labels.min(seq.saturating_sub(1)),
+                activation_checkpointing: recompute,
+            }
         }
         WorkloadKind::Generate { .. } => purpose,
     }

@@ -2,7 +2,7 @@
 
 use adaption_prompt::{AdapterConfig, V2Scale};
 use llama::weights::expected_tensors;
-use llama::{LinearName, NormKind, Precision, ModelShape};
+use llama::{LinearName, ModelShape, NormKind, Precision};
 
 use super::learning::Learning;
 use super::request::Workload;
@@ -54,14 +54,15 @@ fn adapter_numbers(adapter: &AdapterConfig, request: &Workload) -> f64 {
     let d = config.d_model as f64;
     let mut numbers = 0.0;
     if let Some(prompts) = &adapter.prompts {
-        let gates = prompts.gates_per_layer(config.n_heads) as f64 + f64::from(u8::from(prompts.factor));
+        let gates =
+            prompts.gates_per_layer(config.n_heads) as f64 + f64::from(u8::from(prompts.factor));
         let each = prompts.adapter_len as f64 * d + gates;
         numbers += learning.prompt_layers.len() as f64 * each;
     }
     let linears = |names: &[LinearName], numbers: &dyn Fn(f64, f64) -> f64| {
         let places = (0..=config.n_layers).flat_map(|layer| names.iter().map(move |n| (layer, *n)));
-        let here =
-            places.filter(|&(layer, name)| sizes.has_linear(layer, name) && learning.linear(layer, name));
+        let here = places
+            .filter(|&(layer, name)| sizes.has_linear(layer, name) && learning.linear(layer, name));
         here.map(|(_, name)| {
             let [d_out, d_in] = sizes.linear_shape(name).map(|size| size as f64);
             numbers(d_out, d_in)

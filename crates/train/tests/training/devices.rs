@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
-use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, AdaptedLayers, LoraConfig, V2Config};
+use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig, LoraConfig, V2Config};
 use burn::tensor::Device;
 use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back_count};
 use train::{
-    Example, Instruction, TrainableWeights, FineTuningMethod, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer, generate_responses,
-    evaluate_loss,
+    Example, ExampleSampler, FineTuningMethod, Instruction, LearningRateSchedule, OptimizerConfig,
+    TrainableWeights, Trainer, evaluate_loss, generate_responses,
 };
 
 fn asset(path: &str) -> std::path::PathBuf {
@@ -35,7 +35,8 @@ fn trainer<'a>(
     total: usize,
 ) -> Trainer<'a> {
     // The rate at which the built-in model learns by default.
-    let schedule = LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 3, total_steps: total };
+    let schedule =
+        LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 3, total_steps: total };
     let learner = method.init(llama, order.seed).unwrap();
     Trainer::new(llama, learner, examples, order, schedule, &OptimizerConfig::default())
 }
@@ -44,8 +45,13 @@ fn trainer<'a>(
 fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, TrainableWeights) {
     let rows = Instruction::read(&asset("instructions/train.jsonl")).unwrap();
     let (examples, _fitted) = Example::encode_all(&rows, tokenizer, 256).unwrap();
-    let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 8, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
+    let order = ExampleSampler {
+        n_examples: examples.len(),
+        batch_size: 8,
+        gradient_accumulation_steps: 1,
+        seed: 0,
+        shuffle: true,
+    };
     let mut trainer = trainer(llama, &prompts(llama).into(), examples, order, 20);
     while !trainer.is_done() {
         trainer.step().unwrap();
@@ -117,8 +123,8 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
                 seed: 0,
                 shuffle: true,
             };
-            let mut trainer =
-                trainer(&llama, &method, rows.clone(), order, 4).with_activation_checkpointing(recompute);
+            let mut trainer = trainer(&llama, &method, rows.clone(), order, 4)
+                .with_activation_checkpointing(recompute);
             let before = read_back_count();
             for _ in 0..4 {
                 trainer.step().unwrap();

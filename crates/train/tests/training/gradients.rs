@@ -3,9 +3,9 @@
 use burn::tensor::{Tensor, TensorData};
 use llama::{Linear, LinearName, Llama, Precision, Weight};
 use testing::{Golden, count_params_with_gradient};
-use train::{ModuleGradients, label_loss, checkpointed_adapter_backward};
+use train::{ModuleGradients, checkpointed_adapter_backward, label_loss};
 
-use crate::tiny::{CASES, open_adapter, open_base, open_base_in, golden_prompt_config};
+use crate::tiny::{CASES, golden_prompt_config, open_adapter, open_base, open_base_in};
 use crate::{golden_batch, mean_loss};
 
 /// Notes for each layer whether its query already belongs to a graph.
@@ -35,7 +35,8 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
     for device in testing::devices() {
         let llama = open_base("llama-gqa-tied", &device);
         let golden = Golden::open("llama-gqa-tied/golden.safetensors");
-        let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device.clone().autodiff());
+        let adapter =
+            open_adapter(&golden, "", golden_prompt_config(), &llama, &device.clone().autodiff());
         let batch = golden_batch(&golden);
 
         let watched = Watched(adapter.prepare(&llama), std::cell::RefCell::default());
@@ -74,7 +75,8 @@ fn recomputed_layers_give_the_same_loss_and_gradients() {
             let expected = ModuleGradients::from_grads(&adapter, loss.backward());
             let mut found = ModuleGradients::empty(&adapter);
             let loss =
-                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
+                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found)
+                    .unwrap();
             testing::assert_close_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
             assert_same(case, &found, &expected);
         }
@@ -109,11 +111,18 @@ fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
         for case in CASES {
             let llama = open_base_in(Precision::Bits4, case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device.clone().autodiff());
+            let adapter = open_adapter(
+                &golden,
+                "",
+                golden_prompt_config(),
+                &llama,
+                &device.clone().autodiff(),
+            );
             let batch = golden_batch(&golden);
             let (mut found, labels) = (ModuleGradients::empty(&adapter), batch.n_labels());
             let loss =
-                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found).unwrap();
+                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found)
+                    .unwrap();
 
             let dense = dense(llama);
             let expected = mean_loss(&dense, &adapter, &batch);
@@ -134,9 +143,16 @@ fn an_f16_base_loses_no_small_gradients() {
         let golden = Golden::open(&format!("{case}/golden.safetensors"));
         let batch = golden_batch(&golden);
         let gradients = |llama: &Llama| {
-            let adapter = open_adapter(&golden, "", golden_prompt_config(), llama, &device.clone().autodiff());
+            let adapter = open_adapter(
+                &golden,
+                "",
+                golden_prompt_config(),
+                llama,
+                &device.clone().autodiff(),
+            );
             let mut found = ModuleGradients::empty(&adapter);
-            checkpointed_adapter_backward(llama, &adapter, &batch, None, LABELS, &mut found).unwrap();
+            checkpointed_adapter_backward(llama, &adapter, &batch, None, LABELS, &mut found)
+                .unwrap();
             found
         };
         let base = open_base_in(Precision::F16, case, device);

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use crate::tiny::open_base;
 use adaption_prompt::{
-    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, ImageFusion, Gate,
-    ImageConfig, ImageProjectorConfig, AdaptedLayers, V2Config,
+    AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate,
+    GateActivation, ImageConfig, ImageFusion, ImageProjectorConfig, V2Config,
 };
 use base64::Engine;
 use burn::tensor::Tensor;
 use llama::Llama;
 use testing::{assert_values_close, golden_folder};
 use train::{
-    Batch, BatchAdapter, Example, Instruction, TrainableWeights, FineTuningMethod, ModuleGradients, OptimizerConfig,
-    ExampleSampler, ParameterGroup, ImageFeatureCache, LearningRateSchedule, MultimodalAdapter, Trainer, label_loss, checkpointed_adapter_backward,
+    Batch, BatchAdapter, Example, ExampleSampler, FineTuningMethod, ImageFeatureCache, Instruction,
+    LearningRateSchedule, ModuleGradients, MultimodalAdapter, OptimizerConfig, ParameterGroup,
+    TrainableWeights, Trainer, checkpointed_adapter_backward, label_loss,
 };
-use vision::{EncoderSource, FeatureSpec, FeatureExtractor, read_image};
+use vision::{EncoderSource, FeatureExtractor, FeatureSpec, read_image};
 
 const CASE: &str = "llama-gqa-tied";
 const PHOTOS: [&str; 3] = ["astronaut.png", "coffee.webp", "coffee.jpg"];
@@ -39,7 +40,8 @@ fn pictures(llama: &Llama, is_global: bool) -> ImageFeatureCache {
     };
     let rows = PHOTOS.iter().map(row).collect::<Vec<_>>();
     let viewer = viewer(llama, is_global);
-    let (found, broken) = ImageFeatureCache::encode(&viewer, &rows, &llama.device(), &mut |_| {}).unwrap();
+    let (found, broken) =
+        ImageFeatureCache::encode(&viewer, &rows, &llama.device(), &mut |_| {}).unwrap();
     assert!(broken.is_empty(), "{broken:?}");
     found
 }
@@ -60,7 +62,8 @@ fn kinds(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)> {
         fusion,
         encoder: None,
     };
-    let early = ImageFusion::Early { layers: 1, gate: Gate::Scalar, activation: GateActivation::Tanh };
+    let early =
+        ImageFusion::Early { layers: 1, gate: Gate::Scalar, activation: GateActivation::Tanh };
     let added = ImageFusion::Prompts { gate: 0.5 };
     let with = |config: AdapterConfig, image| AdapterConfig { image: Some(image), ..config };
     let tuned = AdapterConfig { v2: Some(V2Config::bias_only()), ..prompts(2).into() };
@@ -146,10 +149,15 @@ fn pictures_that_cannot_be_read_are_named() {
         row("data:image/png;base64,iVBORw0KGgo="),
         row("/nowhere/a.png"),
     ];
-    let found = ImageFeatureCache::encode(&viewer(&llama, true), &rows, &llama.device(), &mut |_| {});
+    let found =
+        ImageFeatureCache::encode(&viewer(&llama, true), &rows, &llama.device(), &mut |_| {});
     let (found, broken) = found.unwrap();
     assert_eq!((found.len(), broken.len()), (1, 2));
-    assert!(found.has_image_of(&rows[0]) && !found.has_image_of(&rows[1]) && !found.has_image_of(&rows[2]));
+    assert!(
+        found.has_image_of(&rows[0])
+            && !found.has_image_of(&rows[1])
+            && !found.has_image_of(&rows[2])
+    );
     let messages = broken.iter().map(|own| own.error.to_string()).collect::<Vec<_>>();
     assert!(messages[0].starts_with("/nowhere/a.png: cannot read the picture"), "{messages:?}");
     assert!(messages[1].starts_with("data:image/png (8 bytes): cannot read"), "{messages:?}");
@@ -212,8 +220,14 @@ fn computing_layers_twice_gives_the_same_gradients() {
             let views = pictures.image_batch(&batch.image_names());
             let mut found = ModuleGradients::empty(&adapter);
             let labels = batch.n_labels();
-            let again =
-                checkpointed_adapter_backward(&llama, &adapter, &batch, views.as_ref(), labels, &mut found);
+            let again = checkpointed_adapter_backward(
+                &llama,
+                &adapter,
+                &batch,
+                views.as_ref(),
+                labels,
+                &mut found,
+            );
             let losses = [loss.inner(), again.unwrap()].map(|loss| testing::values(loss)[0]);
             assert!((losses[0] - losses[1]).abs() < 1e-5, "{name}: {losses:?}");
             for ((what, found), (_, expected)) in numbers(&found).iter().zip(&expected) {
@@ -230,9 +244,15 @@ fn trainer<'a>(
     examples: &[Example],
     pictures: &'a ImageFeatureCache,
 ) -> Trainer<'a> {
-    let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 3, gradient_accumulation_steps: 1, seed: 5, shuffle: true };
-    let schedule = LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps: 12 };
+    let order = ExampleSampler {
+        n_examples: examples.len(),
+        batch_size: 3,
+        gradient_accumulation_steps: 1,
+        seed: 5,
+        shuffle: true,
+    };
+    let schedule =
+        LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps: 12 };
     let optimizer = OptimizerConfig { max_gradient_norm: Some(1.0), ..Default::default() };
     Trainer::new(llama, learner, examples, order, schedule, &optimizer)
         .with_image_features(Some(pictures))
@@ -290,7 +310,8 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
     let method = FineTuningMethod::from(config.clone());
     let learner = method.init_from_adapter(folder.path(), &llama, 4, None).unwrap();
     assert_eq!(data(learner.adapter().unwrap()).image, data(&first).image);
-    let learner = learner.with_trainable_groups(&[ParameterGroup::Prompts, ParameterGroup::V2]).unwrap();
+    let learner =
+        learner.with_trainable_groups(&[ParameterGroup::Prompts, ParameterGroup::V2]).unwrap();
     let start = data(learner.adapter().unwrap());
     let learning = learner.n_trainable_parameters();
     let image = start.image.iter().flat_map(|own| own.tensors.values());
@@ -307,8 +328,10 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
 #[test]
 fn parts_that_are_not_there_cannot_learn() {
     let llama = open_base(CASE, &testing::flex());
-    let method =
-        FineTuningMethod::from(AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() });
+    let method = FineTuningMethod::from(AdaptionPromptConfig {
+        layers: AdaptedLayers::Last(2),
+        ..Default::default()
+    });
     let error = |parts: &[ParameterGroup]| {
         method.init(&llama, 0).unwrap().with_trainable_groups(parts).unwrap_err().to_string()
     };
@@ -326,13 +349,14 @@ fn training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped() {
     let examples = examples();
     for (name, is_global, config) in kinds(&llama) {
         let pictures = pictures(&llama, is_global);
-        for parts in [vec![ParameterGroup::Prompts, ParameterGroup::Image], vec![ParameterGroup::Image]] {
+        for parts in
+            [vec![ParameterGroup::Prompts, ParameterGroup::Image], vec![ParameterGroup::Image]]
+        {
             let start = || {
                 let learner = FineTuningMethod::from(config.clone()).init(&llama, 3).unwrap();
                 learner.with_trainable_groups(&parts).unwrap()
             };
-            let new =
-                || trainer(&llama, start(), &examples, &pictures).with_group_by_image(true);
+            let new = || trainer(&llama, start(), &examples, &pictures).with_group_by_image(true);
             let mut whole = new();
             let mut stopped = new();
             for _ in 0..5 {

@@ -12,10 +12,10 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use llama::Llama;
 use testing::{Golden, assert_close, assert_values_close};
-use tiny::{CASES, open_adapter, open_base, golden_prompt_config};
+use tiny::{CASES, golden_prompt_config, open_adapter, open_base};
 use train::{
-    Batch, Error, Example, ModuleGradients, ParameterOptimizer, OptimizerConfig, ExampleSampler, LearningRateSchedule,
-    StepReport, Trainer, evaluate_loss, label_loss,
+    Batch, Error, Example, ExampleSampler, LearningRateSchedule, ModuleGradients, OptimizerConfig,
+    ParameterOptimizer, StepReport, Trainer, evaluate_loss, label_loss,
 };
 
 /// The golden file's two rows.
@@ -48,9 +48,15 @@ fn mean_loss(llama: &Llama, adapter: &AdapterWeights, batch: &Batch) -> Tensor<1
 fn trainer<'a>(llama: &'a Llama, examples: &'a [Example], total: usize) -> Trainer<'a> {
     let device = llama.device().autodiff();
     let adapter = golden_prompt_config().init(llama.config(), 3, &device).unwrap();
-    let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 2, gradient_accumulation_steps: 2, seed: 5, shuffle: true };
-    let schedule = LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps: total };
+    let order = ExampleSampler {
+        n_examples: examples.len(),
+        batch_size: 2,
+        gradient_accumulation_steps: 2,
+        seed: 5,
+        shuffle: true,
+    };
+    let schedule =
+        LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps: total };
     let optimizer = OptimizerConfig { max_gradient_norm: Some(0.5), ..Default::default() };
     Trainer::new(llama, adapter, examples, order, schedule, &optimizer)
 }
@@ -234,9 +240,15 @@ fn a_loss_that_is_no_number_is_told_with_its_step() {
     let mut adapter = golden_prompt_config().init(llama.config(), 3, &device).unwrap();
     let gate = Tensor::from_floats([f32::NAN], &device);
     adapter.layers[0].gate = Param::from_tensor(gate);
-    let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 2, gradient_accumulation_steps: 1, seed: 0, shuffle: true };
-    let schedule = LearningRateSchedule { peak_learning_rate: 0.1, warmup_steps: 0, total_steps: 3 };
+    let order = ExampleSampler {
+        n_examples: examples.len(),
+        batch_size: 2,
+        gradient_accumulation_steps: 1,
+        seed: 0,
+        shuffle: true,
+    };
+    let schedule =
+        LearningRateSchedule { peak_learning_rate: 0.1, warmup_steps: 0, total_steps: 3 };
     let mut trainer =
         Trainer::new(&llama, adapter, examples, order, schedule, &OptimizerConfig::default());
     trainer.step().unwrap();

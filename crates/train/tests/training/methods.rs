@@ -3,16 +3,16 @@
 
 use crate::tiny::{self, open_base};
 use adaption_prompt::{
-    GateActivation, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate, AdaptedLayers,
-    LoraConfig, V2Scale, V2Config,
+    AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate,
+    GateActivation, LoraConfig, V2Config, V2Scale,
 };
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back};
 use testing::count_params_with_gradient;
 use train::{
-    Batch, Example, TrainableWeights, FineTuningMethod, ModuleGradients, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer,
-    evaluate_loss, label_loss,
+    Batch, Example, ExampleSampler, FineTuningMethod, LearningRateSchedule, ModuleGradients,
+    OptimizerConfig, TrainableWeights, Trainer, evaluate_loss, label_loss,
 };
 
 const CASE: &str = "llama-gqa-tied";
@@ -58,9 +58,15 @@ fn trainer<'a>(
     examples: &'a [Example],
     total: usize,
 ) -> Trainer<'a> {
-    let order =
-        ExampleSampler { n_examples: examples.len(), batch_size: 2, gradient_accumulation_steps: 2, seed: 5, shuffle: true };
-    let schedule = LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 1, total_steps: total };
+    let order = ExampleSampler {
+        n_examples: examples.len(),
+        batch_size: 2,
+        gradient_accumulation_steps: 2,
+        seed: 5,
+        shuffle: true,
+    };
+    let schedule =
+        LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 1, total_steps: total };
     let optimizer = OptimizerConfig { max_gradient_norm: Some(1.0), ..Default::default() };
     let learner = method.init(llama, 3).unwrap();
     Trainer::new(llama, learner, examples, order, schedule, &optimizer)
@@ -217,7 +223,9 @@ fn a_whole_model_is_saved_as_a_model() {
             let examples = examples();
             let mut trainer = trainer(&llama, &FineTuningMethod::Full, &examples, 2);
             steps(&mut trainer, 2);
-            let TrainableWeights::Full(learned) = trainer.trainable() else { panic!("not a model") };
+            let TrainableWeights::Full(learned) = trainer.trainable() else {
+                panic!("not a model")
+            };
             let folder = tempfile::tempdir().unwrap();
             trainer.trainable().save(folder.path(), &llama, &tokenizer, "base").unwrap();
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
-use testing::{assert_close, values, count_params_with_gradient};
+use testing::{assert_close, count_params_with_gradient, values};
 use vision::{Encoder, EncoderConfig, EncoderSource, Preprocessing};
 
 const SIZE: usize = 16;
@@ -53,7 +53,8 @@ fn a_fresh_encoder_is_the_same_when_it_is_opened_again() {
                 let opened = source.load(SIZE, &device).unwrap();
                 let found = opened.forward(pixels(&device), &[1]);
                 assert_close("normed", found.normed, expected.normed.clone(), tolerance);
-                let [found, expected] = [&found.hidden_states[0], &expected.hidden_states[0]].map(Clone::clone);
+                let [found, expected] =
+                    [&found.hidden_states[0], &expected.hidden_states[0]].map(Clone::clone);
                 assert_close("the first block", found, expected, tolerance);
             }
         }
@@ -84,7 +85,8 @@ fn what_is_part_of_a_program_is_the_same_as_in_a_folder() {
     let header = r#"{"a.qweight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}"#;
     let packed = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
     for (config, weights) in [(quantised, weights), (&*config, &*packed.leak())] {
-        let error = EncoderSource::from_embedded(config, weights, &settings).err().unwrap().to_string();
+        let error =
+            EncoderSource::from_embedded(config, weights, &settings).err().unwrap().to_string();
         let expected = "the built-in encoder: the weights are quantised by";
         assert!(error.starts_with(expected), "{error}");
     }

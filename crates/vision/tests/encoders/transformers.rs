@@ -9,7 +9,7 @@ use checkpoint::torch::{Value, to_bytes};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use testing::{Golden, assert_close, golden_folder};
-use vision::{EncoderSource, EncoderFamily, read_image};
+use vision::{EncoderFamily, EncoderSource, read_image};
 
 fn folder(case: &str) -> PathBuf {
     golden_folder().join("vision").join(case)

@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use crate::cpu::{
-    simd::{SimdLevel, Simd, dispatch},
+    simd::{Simd, SimdLevel, dispatch},
     threads::Shared,
 };
 
@@ -166,7 +166,12 @@ pub fn run<S: Simd>(
     });
 }
 
-fn check(inputs: &AttentionInputs, given: Given, d_qkv: Option<&[f32]>, d_prompt: Option<&PromptGradients>) {
+fn check(
+    inputs: &AttentionInputs,
+    given: Given,
+    d_qkv: Option<&[f32]>,
+    d_prompt: Option<&PromptGradients>,
+) {
     let AttentionDims { heads, head_dim, .. } = inputs.heads;
     let rows = inputs.rows();
     expect_len("the output", given.out, rows * heads * head_dim);

@@ -49,7 +49,13 @@ impl<'a> Chunk<'a> {
     }
 
     /// Fetches keys and values, and sets gradients to zero.
-    pub fn fill<S: Simd>(&mut self, simd: S, inputs: &AttentionInputs, sequence: &Sequence, kv_head: usize) {
+    pub fn fill<S: Simd>(
+        &mut self,
+        simd: S,
+        inputs: &AttentionInputs,
+        sequence: &Sequence,
+        kv_head: usize,
+    ) {
         let Shape { head_dim, width, .. } = self.shape;
         let slots = self.keys.len() / width;
         let first = sequence.first_row + self.start;

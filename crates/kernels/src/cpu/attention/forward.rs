@@ -1,17 +1,17 @@
 //! The forward pass: new keys and values are stored, then every block of queries is a task.
 
 use crate::cpu::{
-    simd::{SimdLevel, Simd, dispatch},
+    simd::{Simd, SimdLevel, dispatch},
     threads::{self, Shared},
 };
 
 use super::{
-    Cache, AttentionDims, AttentionInputs, PANEL, Prompt, Sequence,
+    AttentionDims, AttentionInputs, Cache, PANEL, Prompt, Sequence,
     blocks::{Block, Shape, Source, Sums},
     buffers,
     check::expect_len,
     decode::decode,
-    pack::{add_scaled, pack_key_panels, rotate, scaled, append_kv},
+    pack::{add_scaled, append_kv, pack_key_panels, rotate, scaled},
     sight::Sight,
 };
 

@@ -187,7 +187,12 @@ impl<'a> Prompt<'a> {
     }
 
     /// What a batch has for one key head, if it adds anything.
-    fn active_head(&self, heads: AttentionDims, batch: usize, kv_head: usize) -> Option<PromptHead<'a>> {
+    fn active_head(
+        &self,
+        heads: AttentionDims,
+        batch: usize,
+        kv_head: usize,
+    ) -> Option<PromptHead<'a>> {
         let head = self.head(heads, batch, kv_head);
         (head.len > 0 && head.gate.iter().any(|gate| *gate != 0.0)).then_some(head)
     }

@@ -6,8 +6,8 @@ use crate::cpu::{
 };
 
 use super::{
-    AttentionDims, AttentionInputs, PromptGradients, Sequence, backward::Cut, blocks::Shape, buffers,
-    pack::rotate_backward, prompt::PromptBackward, sight::Sight,
+    AttentionDims, AttentionInputs, PromptGradients, Sequence, backward::Cut, blocks::Shape,
+    buffers, pack::rotate_backward, prompt::PromptBackward, sight::Sight,
 };
 
 /// Writes the gradients of queries of sequences that were cut into several chunks.

@@ -30,7 +30,8 @@ impl TileKernel for Plain {
                 let mut sum = 0.0;
                 for block in 0..tile.blocks {
                     for term in 0..BLOCK {
-                        let x = number(tile.left, block * tile.lhs_block_stride + row * BLOCK + term);
+                        let x =
+                            number(tile.left, block * tile.lhs_block_stride + row * BLOCK + term);
                         let pair = block * pairs::NUMBERS + term / 2 * 2 * PANEL;
                         sum += x * number(tile.right, right + pair + term % 2);
                     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::folder::PARAMS_FILE;
 use checkpoint::torch::TorchFile;
 use checkpoint::{ByteSource, files};
-pub use params::{WeightSizes, parse_params};
+pub use params::{InferredSizes, parse_params};
 pub use shards::MetaSource;
 
 use crate::config::LlamaConfig;

@@ -13,7 +13,7 @@ use checkpoint::{ElementType, Error, Result, TensorSource, f64_to_f32};
 
 use super::InferredSizes;
 use crate::config::LlamaConfig;
-use crate::weights::rotary_rows::halves_from_neighbours;
+use crate::weights::rotary_rows::deinterleave_rotary;
 
 const EMBEDDING: &str = "tok_embeddings.weight";
 const NORM: &str = "norm.weight";

@@ -1,7 +1,7 @@
 //! AttentionInputs that own their numbers, and the kernels' answers for them.
 
 use super::super::{
-    Cache, AttentionDims, AttentionInputs, Prompt, PromptGradients, Rotation, Sequence,
+    AttentionDims, AttentionInputs, Cache, Prompt, PromptGradients, Rotation, Sequence,
     backward::{self, Given, backward},
     forward::{self, forward},
 };
