@@ -201,7 +201,7 @@ mod tests {
         let taken = train::Error::OutputTaken { path: "a".into(), holds: "holds another run" };
         assert!(tell(taken).contains("hint: choose a new or empty --output"));
         assert!(tell(device::parse("tpu").unwrap_err()).contains("hint: devices: flex"));
-        assert!(!tell(llama::Error::ChatTemplate { reason: "x".into() }).contains("hint:"));
+        assert!(!tell(text::Error::ChatTemplate { reason: "x".into() }).contains("hint:"));
     }
 
     #[test]

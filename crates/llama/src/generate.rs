@@ -7,7 +7,7 @@ use crate::generator::Generator;
 use crate::model::Llama;
 use crate::sample::SamplingConfig;
 use crate::seam::Adapter;
-use crate::tokenizer::Tokenizer;
+use text::Tokenizer;
 
 /// How far a text goes on, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -32,10 +32,8 @@
 
 pub mod architecture;
 pub mod attention;
-mod chat_template;
 mod choose;
 mod config;
-mod detokenizer;
 mod draw;
 mod error;
 mod feed_forward;
@@ -58,28 +56,19 @@ mod read_back;
 mod rotary;
 mod sample;
 mod seam;
-mod settings;
 mod shortlist;
 mod source;
-mod special_tokens;
 mod state;
-mod stop_strings;
 mod stream;
-mod strftime;
-mod tokenizer;
-mod tokenizer_files;
-mod vocabulary;
 mod weight;
 pub mod weights;
 
 pub use architecture::Architecture;
 pub use attention::{Pass, PromptKv};
-pub use chat_template::{ChatTemplate, Message};
 pub use choose::Chooser;
 pub use config::{
     Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
 };
-pub use detokenizer::Detokenizer;
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use feed_forward::gelu;
@@ -98,8 +87,5 @@ pub use sample::{Sampler, SamplingConfig};
 pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
 pub use source::ModelSource;
 pub use state::DecodingState;
-pub use stop_strings::StopStrings;
-pub use stream::{TextGenerator, TextStream};
-pub use tokenizer::Tokenizer;
-pub use tokenizer_files::TokenizerFiles;
+pub use stream::TextGenerator;
 pub use weight::Weight;

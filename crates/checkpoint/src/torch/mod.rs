@@ -36,6 +36,8 @@ mod legacy;
 mod literal;
 mod machine;
 mod opcode;
+#[cfg(test)]
+mod parity;
 mod pickle;
 mod rebuild;
 mod strided;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use adaption_prompt::{Adapters, Status};
 use clap::ValueEnum;
-use llama::{Llama, NoAdapter, Tokenizer};
+use llama::{Llama, NoAdapter};
 use serde::Serialize;
+use text::Tokenizer;
 use train::{
     ByPictures, Choosing, Example, Fitted, Instruction, Pictures, RowCounts, RowReport, Rows,
     ScienceQa, Seeing, answer_rows, evaluate_loss, exact_match,

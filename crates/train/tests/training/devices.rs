@@ -6,7 +6,8 @@ use std::path::Path;
 
 use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers, LoraConfig, V2Config};
 use burn::tensor::Device;
-use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_backs};
+use llama::{Llama, ModelSource, NoAdapter, Precision, read_backs};
+use text::Tokenizer;
 use train::{
     Example, Instruction, Learner, Method, OptimizerConfig, Order, Schedule, Trainer, answer_rows,
     evaluate_loss,

@@ -8,8 +8,9 @@ use adaption_prompt::{
 };
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
-use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back};
+use llama::{Llama, ModelSource, NoAdapter, Precision, read_back};
 use testing::with_gradient;
+use text::Tokenizer;
 use train::{
     Batch, Example, Learner, Method, ModuleGradients, OptimizerConfig, Order, Schedule, Trainer,
     evaluate_loss, label_loss,
