@@ -63,28 +63,28 @@ mod stream;
 mod weight;
 pub mod weights;
 
-pub use architecture::Architecture;
 pub use attention::{Pass, PromptKv};
 pub use choose::Chooser;
 pub use config::{
-    Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig, RopeScaling,
+    Architecture, Branch, FeedForwardKind, LlamaConfig, NormKind, Positions, RopeConfig,
+    RopeScaling,
 };
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use feed_forward::gelu;
 pub use fingerprint::{Fingerprint, Sizes};
-pub use generate::{Completion, FinishReason, GenerationConfig, Request, Step, generate};
-pub use generator::Generator;
+pub use generate::{Completion, FinishReason, GenerationConfig, Request, Step};
+pub use generator::{Generator, generate};
 pub use kernels::GatedPrompt;
 pub use laid_out::{LaidOut, Sharing};
 pub use layer::Layer;
 pub use linear::Linear;
 pub use model::Llama;
-pub use norm::Norm;
+pub use norm::{Norm, NormName, NormWeights};
 pub use precision::{Precision, UnknownPrecision};
 pub use read_back::{read_back, read_back_bytes, read_backs};
 pub use sample::{Sampler, SamplingConfig};
-pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
+pub use seam::{Adapter, LinearName, NoAdapter};
 pub use source::ModelSource;
 pub use state::DecodingState;
 pub use stream::TextGenerator;

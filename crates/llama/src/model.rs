@@ -9,13 +9,13 @@ use kernels::{Sequence, Texts, Turns, is_fused};
 use crate::attention::{Pass, causal_mask};
 use crate::config::{LlamaConfig, Positions};
 use crate::error::{Error, Result};
-use crate::laid_out::LaidOut;
 use crate::layer::Layer;
 use crate::linear::Linear;
 use crate::norm::Norm;
+use crate::norm::NormName;
 use crate::precision::Precision;
 use crate::rotary::Rotary;
-use crate::seam::{Adapter, LinearName, NormName};
+use crate::seam::{Adapter, LinearName};
 use crate::state::DecodingState;
 use crate::weight::Weight;
 
@@ -105,18 +105,6 @@ impl Llama {
     /// ([`lay_out`](Self::lay_out)).
     pub fn is_fused(&self) -> bool {
         is_fused(&self.device())
-    }
-
-    /// Runs the model over whole texts and gives the normed hidden states behind its last layer.
-    ///
-    /// # Shapes
-    /// - output: as the tokens of `texts`, with `d_model` behind, f32
-    pub fn run(&self, texts: &LaidOut, adapter: &dyn Adapter) -> Tensor<3> {
-        let mut hidden = self.embed(texts.tokens.clone(), &texts.pass);
-        for index in 0..self.layers.len() {
-            hidden = self.layer(index, hidden, &texts.pass, adapter);
-        }
-        self.finish(hidden, adapter)
     }
 
     /// Runs the model over new tokens and gives the normed hidden states behind its last layer.

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use llama::weights::{deinterleave_rotary, interleave_rotary};
 use llama::{LinearName, NormName, Sizes};
 
 use super::lit::Lit;
-use super::meta_rows::{from_meta, to_meta};
 use super::tensors::{Array, Arrays};
 use crate::data::{V2Data, V2LinearData, V2NormData};
 use crate::v2::Scale;
@@ -144,10 +144,10 @@ fn split(values: &[f32], sizes: &Sizes, lit: Lit, interleaved: bool) -> Option<[
     let (query, rest) = values.split_at(n_heads * head_dim);
     let (key, value) = rest.split_at(n_kv_heads * head_dim);
     let order = |rows: &[f32]| match lit {
-        Lit::Llama => from_meta(rows, head_dim, 1),
-        Lit::Gpt => rows.to_vec(),
+        Lit::Llama => deinterleave_rotary(rows, 1, head_dim),
+        Lit::Gpt => Some(rows.to_vec()),
     };
-    Some([order(query), order(key), value.to_vec()])
+    Some([order(query)?, order(key)?, value.to_vec()])
 }
 
 /// Adds the numbers to a file's tensors.
@@ -172,7 +172,7 @@ pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &Sizes, lit: Lit
         let [query, key, value] = parts.map(|name| whole(layer, name));
         for ((query, key), value) in query.into_iter().zip(key).zip(value) {
             let order = |rows: Vec<f32>| match lit {
-                Lit::Llama => to_meta(&rows, sizes.head_dim, 1),
+                Lit::Llama => interleave_rotary(&rows, 1, sizes.head_dim).unwrap_or(rows),
                 Lit::Gpt => rows,
             };
             let fused = [order(query.1), order(key.1), value.1].concat();

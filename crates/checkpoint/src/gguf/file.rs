@@ -8,7 +8,6 @@ use burn::tensor::TensorData;
 use super::dequantise::{decode, unpack_blocks};
 use super::metadata::Metadata;
 use super::reader::{broken, header};
-use super::summary::Summary;
 use super::tensor_info::{self, TensorInfo};
 use crate::blocks::QuantisedBlocks;
 use crate::byte_source::ByteSource;
@@ -104,11 +103,6 @@ impl GgufFile {
     /// Every tensor by llama.cpp's name.
     pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
         &self.tensors
-    }
-
-    /// What is in the file, to show.
-    pub fn summary(&self) -> Summary {
-        Summary::new(self)
     }
 
     /// One tensor by llama.cpp's name, its rows in the file's order: f16 and bf16 as they are,

@@ -40,11 +40,12 @@ pub struct TensorSummary {
     pub len_bytes: usize,
 }
 
-impl Summary {
-    pub(super) fn new(file: &GgufFile) -> Self {
+impl GgufFile {
+    /// Summary of metadata and tensors.
+    pub fn summary(&self) -> Summary {
         let metadata =
-            file.metadata().iter().map(|(key, value)| (key.into(), abbreviated(value))).collect();
-        let mut infos = file.tensors().values().collect::<Vec<_>>();
+            self.metadata().iter().map(|(key, value)| (key.into(), abbreviated(value))).collect();
+        let mut infos = self.tensors().values().collect::<Vec<_>>();
         infos.sort_by_key(|info| (info.part, info.offset));
         let tensors = infos.iter().map(|info| TensorSummary {
             name: info.name.clone(),
@@ -52,12 +53,12 @@ impl Summary {
             block_type: info.block_type.name(),
             len_bytes: info.len_bytes,
         });
-        Self {
-            version: file.version(),
+        Summary {
+            version: self.version(),
             metadata,
             tensors: tensors.collect(),
             n_parameters: infos.iter().map(|info| info.n_elements()).sum(),
-            len_bytes: file.len_bytes(),
+            len_bytes: self.len_bytes(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::file::{FORMAT, broken};
+use super::invalid::{FORMAT, invalid};
 use crate::byte_source::ByteSource;
 use crate::error::{Error, Result};
 
@@ -54,14 +54,17 @@ pub(super) fn entries(bytes: &ByteSource) -> Result<Entries> {
         pickles.fold(first, |best, next| if next.len() < best.len() { next } else { best })
     });
     let Some(folder) = folder else {
-        return Err(broken(bytes, "the archive has no data.pkl"));
+        return Err(invalid(bytes, "the archive has no data.pkl"));
     };
     if let Some(&order) = places.get(&format!("{folder}byteorder")) {
         let len = order.len().min(LONGEST_TEXT) as usize;
         let order = read(bytes, order, 0, len)?;
         if order.trim_ascii() != b"little" {
             let order = String::from_utf8_lossy(&order).into_owned();
-            return Err(broken(bytes, format!("its byte order is {order:?}, expected \"little\"")));
+            return Err(invalid(
+                bytes,
+                format!("its byte order is {order:?}, expected \"little\""),
+            ));
         }
     }
     let data = format!("{folder}data/");
@@ -89,7 +92,7 @@ fn places(bytes: &ByteSource) -> Result<BTreeMap<String, Place>> {
                 Place::Deflated { index, len }
             }
             CompressionMethod::Stored | CompressionMethod::Deflated => {
-                return Err(broken(
+                return Err(invalid(
                     bytes,
                     format!(
                         "entry {name} claims {len} bytes in {packed} at byte {offset}, the file \
@@ -99,7 +102,7 @@ fn places(bytes: &ByteSource) -> Result<BTreeMap<String, Place>> {
                 ));
             }
             other => {
-                return Err(broken(
+                return Err(invalid(
                     bytes,
                     format!("entry {name} is packed by {other:?}, expected stored or deflated"),
                 ));
@@ -119,7 +122,7 @@ pub(super) fn read(bytes: &ByteSource, place: Place, start: u64, len: usize) -> 
             let mut archive = open(bytes)?;
             let mut entry = archive.by_index(index).map_err(|error| damaged(bytes, &error))?;
             let failed = |error: std::io::Error| {
-                broken(bytes, format!("entry {index} of the archive cannot be unpacked: {error}"))
+                invalid(bytes, format!("entry {index} of the archive cannot be unpacked: {error}"))
             };
             std::io::copy(&mut entry.by_ref().take(start), &mut std::io::sink()).map_err(failed)?;
             let mut out = Vec::new();
@@ -127,7 +130,7 @@ pub(super) fn read(bytes: &ByteSource, place: Place, start: u64, len: usize) -> 
             entry.take(len as u64).read_to_end(&mut out).map_err(failed)?;
             if out.len() < len {
                 let reason = format!("entry {index} of the archive ends before its length");
-                return Err(broken(bytes, reason));
+                return Err(invalid(bytes, reason));
             }
             Ok(out)
         }

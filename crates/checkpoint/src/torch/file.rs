@@ -6,16 +6,14 @@ use std::path::Path;
 use burn::tensor::TensorData;
 
 use super::archive::{self, Place};
-use super::rebuild::{self, Claims, TensorInfo};
+use super::invalid::{FORMAT, invalid};
+use super::tree::{StorageSizes, TensorInfo, tree};
 use super::value::Value;
 use super::{legacy, pickle, strided};
 use crate::byte_reader::ByteReader;
 use crate::byte_source::ByteSource;
 use crate::element_type::ElementType;
 use crate::error::{Error, Result};
-
-/// What errors call the format.
-pub(super) const FORMAT: &str = "PyTorch";
 
 /// A file that `torch.save` wrote.
 #[derive(Debug)]
@@ -42,40 +40,40 @@ impl TorchFile {
     /// file; [`Error::Read`].
     pub fn open(bytes: ByteSource) -> Result<Self> {
         let first = bytes.read(0, bytes.len().min(4) as usize)?;
-        let ((root, claims), storages) = match first[..] {
+        let ((root, sizes), storages) = match first[..] {
             ref magic if magic == archive::MAGIC => {
                 let entries = archive::entries(&bytes)?;
-                let (root, claims) = unpickle(&bytes, entries.pickle)?;
-                ((root, claims), entries.storages)
+                let (root, sizes) = unpickle(&bytes, entries.pickle)?;
+                ((root, sizes), entries.storages)
             }
             [0x80, ..] => {
                 let mut reader = ByteReader::new(&bytes, FORMAT);
                 let pickle = legacy::value(&bytes, &mut reader)?;
-                let (root, claims) = rebuild::tree(&bytes, &pickle)?;
-                let storages = legacy::storages(&bytes, &mut reader, &claims)?;
-                ((root, claims), storages)
+                let (root, sizes) = tree(&bytes, &pickle)?;
+                let storages = legacy::storages(&bytes, &mut reader, &sizes)?;
+                ((root, sizes), storages)
             }
             _ => {
-                return Err(broken(&bytes, "it is neither a zip archive nor a pickle"));
+                return Err(invalid(&bytes, "it is neither a zip archive nor a pickle"));
             }
         };
-        for (name, claim) in &claims {
-            let claimed = claim.bytes();
+        for (name, size) in &sizes {
+            let needed = size.bytes();
             let found = storages.get(name).map(|place| place.len());
-            if found.is_none_or(|found| found < claimed) {
+            if found.is_none_or(|found| found < needed) {
                 let found = found.map_or("none".to_owned(), |found| format!("{found} bytes"));
-                let reason = format!("storage {name:?} should have {claimed} bytes, found {found}");
-                return Err(broken(&bytes, reason));
+                let reason = format!("storage {name:?} should have {needed} bytes, found {found}");
+                return Err(invalid(&bytes, reason));
             }
         }
         let mut tensors = BTreeMap::new();
         for (name, tensor) in root.tensors() {
             let storage = storages[&tensor.storage].len();
             if let Some(reason) = strided::misfit(tensor, storage, bytes.len()) {
-                return Err(broken(&bytes, format!("tensor {name} {reason}")));
+                return Err(invalid(&bytes, format!("tensor {name} {reason}")));
             }
             if tensors.insert(name.clone(), tensor.clone()).is_some() {
-                return Err(broken(&bytes, format!("two tensors are called {name}")));
+                return Err(invalid(&bytes, format!("two tensors are called {name}")));
             }
         }
         Ok(Self { bytes, root, tensors, storages })
@@ -108,7 +106,7 @@ impl TorchFile {
     /// is none of that name or its entry cannot be unpacked; [`Error::Read`].
     pub fn read(&self, name: &str) -> Result<TensorData> {
         let Some(tensor) = self.tensors.get(name) else {
-            return Err(broken(&self.bytes, format!("no tensor is called {name}")));
+            return Err(invalid(&self.bytes, format!("no tensor is called {name}")));
         };
         let Some(dtype) = tensor.dtype.dtype() else {
             return Err(Error::tensor_type(
@@ -124,7 +122,7 @@ impl TorchFile {
     }
 }
 
-fn unpickle(bytes: &ByteSource, place: Place) -> Result<(Value<TensorInfo>, Claims)> {
+fn unpickle(bytes: &ByteSource, place: Place) -> Result<(Value<TensorInfo>, StorageSizes)> {
     let unpacked;
     let mut reader = match place {
         Place::Stored { offset, len } => ByteReader::between(bytes, FORMAT, offset..offset + len),
@@ -135,10 +133,5 @@ fn unpickle(bytes: &ByteSource, place: Place) -> Result<(Value<TensorInfo>, Clai
         }
     };
     let pickle = pickle::read(&mut reader)?;
-    rebuild::tree(bytes, &pickle)
-}
-
-/// The error of everything that is wrong with a file.
-pub(super) fn broken(bytes: &ByteSource, reason: impl Into<String>) -> Error {
-    Error::Format { path: bytes.path().into(), format: FORMAT, reason: reason.into() }
+    tree(bytes, &pickle)
 }

@@ -1,7 +1,7 @@
 //! Instructions that bring their value along: numbers, texts, bytes, names, empty containers.
 
+use super::node::Node;
 use super::opcode::Opcode;
-use super::pickle::Node;
 use crate::byte_reader::ByteReader;
 use crate::error::Result;
 

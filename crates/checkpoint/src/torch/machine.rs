@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::calls::{self, CallResult};
 use super::literal::{self, LONGEST_NAME};
+use super::node::{self, Id, Node, Storage};
 use super::opcode::Opcode;
-use super::pickle::{Id, Node, Storage};
-use super::rebuild;
 use crate::byte_reader::ByteReader;
 use crate::error::Result;
 
@@ -200,12 +200,16 @@ impl<'r, 'b> Machine<'r, 'b> {
 
     /// What calling `class` would give, as far as it has a meaning here.
     fn call(&mut self, class: Id, arguments: Id) -> Result<()> {
-        match rebuild::call(self, class, arguments)? {
-            rebuild::Called::Known(id) => {
+        match calls::call(&self.nodes, class, arguments).map_err(|reason| self.fail(reason))? {
+            CallResult::Existing(id) => {
                 self.stack.push(id);
                 Ok(())
             }
-            rebuild::Called::New(node) => self.push(node),
+            CallResult::New(node) => self.push(node),
+            CallResult::Dict(entries) => {
+                self.count_copies(entries.len())?;
+                self.push(Node::Dict(entries))
+            }
         }
     }
 
@@ -236,8 +240,8 @@ impl<'r, 'b> Machine<'r, 'b> {
         }
     }
 
-    /// Counts entries that a call copies: an honest file copies each of its nodes once.
-    pub(super) fn copy(&mut self, len: usize) -> Result<()> {
+    /// Counts copied entries: a valid file copies every node at most once.
+    fn count_copies(&mut self, len: usize) -> Result<()> {
         self.copied += len;
         if self.copied > self.nodes.len() {
             return Err(self.fail("the same entries are copied again and again"));
@@ -246,11 +250,7 @@ impl<'r, 'b> Machine<'r, 'b> {
     }
 
     /// A number that is a size.
-    pub(super) fn size(&self, id: Id) -> Result<u64> {
-        match self.node(id) {
-            Node::Int(number) => u64::try_from(*number)
-                .map_err(|_| self.fail(format!("a size of {number}, expected 0 or more"))),
-            _ => Err(self.fail("a size that is no integer")),
-        }
+    fn size(&self, id: Id) -> Result<u64> {
+        node::size(self.node(id)).map_err(|reason| self.fail(reason))
     }
 }

@@ -30,21 +30,24 @@
 //! Source: PyTorch, `torch/serialization.py` and `torch/_utils.py`.
 
 mod archive;
+mod calls;
 mod element;
 mod file;
+mod invalid;
 mod legacy;
 mod literal;
 mod machine;
+mod node;
 mod opcode;
 #[cfg(test)]
 mod parity;
 mod pickle;
-mod rebuild;
 mod strided;
+mod tree;
 mod value;
 mod write;
 
 pub use file::TorchFile;
-pub use rebuild::TensorInfo;
+pub use tree::TensorInfo;
 pub use value::Value;
 pub use write::to_bytes;

@@ -2,73 +2,15 @@
 //!
 //! Every instruction makes at most one node, and nodes refer to each other by number: shared and
 //! even circular values take no more memory than the file. A class or function is its name; what
-//! a call of it would give is decided in `rebuild.rs`.
+//! a call of it would give is decided in `calls.rs`.
 //!
 //! Source: CPython, `Lib/pickletools.py`.
 
 use super::machine::Machine;
+use super::node::Pickle;
 use super::opcode::Opcode;
-use super::rebuild::Rebuilt;
 use crate::byte_reader::ByteReader;
 use crate::error::Result;
-
-/// Number of a node.
-pub(super) type Id = u32;
-
-/// A value that may refer to others.
-#[derive(Debug, Clone)]
-pub(super) enum Node {
-    None,
-    Bool(bool),
-    Int(i64),
-    /// An integer beyond 64 bits, little-endian.
-    Big(Vec<u8>),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-    /// A list, a tuple or a set.
-    List(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
-    /// Name of a class or function.
-    Global(String),
-    /// What a persistent id names: a run of numbers elsewhere in the file.
-    Storage(Box<Storage>),
-    Tensor(Box<Rebuilt>),
-    /// An instance of a class that has no meaning here.
-    Object(Box<Object>),
-}
-
-/// A storage, as the pickle claims it to be.
-#[derive(Debug, Clone)]
-pub(super) struct Storage {
-    pub(super) class: Id,
-    pub(super) key: Id,
-    /// Elements, or bytes where the class is untyped.
-    pub(super) len: u64,
-    /// Elements before its own, where it is a view of another one.
-    pub(super) offset: u64,
-}
-
-/// An instance of some class.
-#[derive(Debug, Clone)]
-pub(super) struct Object {
-    pub(super) class: Id,
-    pub(super) state: Option<Id>,
-    pub(super) entries: Vec<(Id, Id)>,
-}
-
-/// All nodes of a pickle, and which one it stands for.
-#[derive(Debug)]
-pub(super) struct Pickle {
-    pub(super) nodes: Vec<Node>,
-    pub(super) root: Id,
-}
-
-impl Pickle {
-    pub(super) fn root(&self) -> &Node {
-        &self.nodes[self.root as usize]
-    }
-}
 
 /// Reads one pickle; what follows it is left to be read.
 pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Pickle> {
@@ -95,18 +37,18 @@ pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Pickle> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::FORMAT;
-    use super::super::rebuild;
+    use super::super::invalid::FORMAT;
+    use super::super::tree::{TensorInfo, tree};
     use super::super::value::Value;
     use super::*;
     use crate::byte_source::ByteSource;
 
     /// The value of a pickle's instructions, behind the protocol and before the stop.
-    fn value(instructions: &[u8]) -> Result<Value<rebuild::TensorInfo>> {
+    fn value(instructions: &[u8]) -> Result<Value<TensorInfo>> {
         let bytes = [b"\x80\x02", instructions, b"."].concat();
         let bytes = ByteSource::memory("test", bytes);
         let pickle = read(&mut ByteReader::new(&bytes, FORMAT))?;
-        rebuild::tree(&bytes, &pickle).map(|(value, _)| value)
+        tree(&bytes, &pickle).map(|(value, _)| value)
     }
 
     fn reason(instructions: &[u8]) -> String {

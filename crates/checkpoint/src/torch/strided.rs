@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, TensorData};
 
-use super::rebuild::TensorInfo;
+use super::tree::TensorInfo;
 
 /// Bytes that a tensor may take beyond what its file has, where it repeats its numbers.
 const SLACK: u64 = 1 << 16;

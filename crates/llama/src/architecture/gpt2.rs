@@ -6,10 +6,10 @@
 
 use serde_json::{Value, json};
 
-use super::Architecture;
-use super::names::Names;
 use super::require::require;
-use crate::config::{Branch, FeedForwardKind, LlamaConfig, NormKind, Positions};
+use crate::config::{
+    Architecture, Branch, FeedForwardKind, LlamaConfig, Names, NormKind, Positions,
+};
 use crate::error::{Error, Result};
 use checkpoint::settings::Fields;
 

@@ -11,7 +11,7 @@ use checkpoint::settings::NeutralValue;
 use serde_json::Value;
 use text::settings::generation;
 
-use super::Architecture;
+use crate::config::Architecture;
 use crate::error::{Error, Result};
 
 /// Keys of the families that rotate queries and keys, beside those that only some of them read.
@@ -218,7 +218,7 @@ mod tests {
 
     use super::super::{KNOWN, parse, to_json, unused_keys};
     use super::*;
-    use crate::config::LlamaConfig;
+    use crate::config::{Architecture, LlamaConfig};
 
     /// A small config of a family.
     fn small(known: &'static Architecture) -> Value {

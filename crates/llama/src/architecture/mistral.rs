@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use super::Architecture;
 use super::keys::SIZES;
 use super::llama::{NAMES, layers_alike, sizes, sizes_json};
-use crate::config::LlamaConfig;
+use crate::config::{Architecture, LlamaConfig};
 use crate::error::Result;
 use checkpoint::settings::Fields;
 

@@ -3,11 +3,9 @@
 
 use serde_json::Value;
 
-use super::Architecture;
 use super::keys::SIZES;
 use super::llama::{NAMES, layers_alike, sizes, sizes_json};
-use super::names::Names;
-use crate::config::LlamaConfig;
+use crate::config::{Architecture, LlamaConfig, Names};
 use crate::error::Result;
 use checkpoint::settings::Fields;
 

@@ -13,24 +13,24 @@ pub(crate) enum Format {
 }
 
 /// Ours, Hugging Face's, llama.cpp's.
-pub(super) type Name = [&'static str; 3];
+pub(crate) type Name = [&'static str; 3];
 
 /// A family's names, without `.weight` and `.bias`.
 pub(crate) struct Names {
     /// Before most names of Hugging Face's; files of a model without its head leave it out.
-    pub(super) prefix: &'static str,
+    pub(crate) prefix: &'static str,
     /// Between the prefix and a layer's number.
-    pub(super) layers: &'static str,
+    pub(crate) layers: &'static str,
     /// A layer's attention.
-    pub(super) attention: &'static str,
+    pub(crate) attention: &'static str,
     /// Whether Hugging Face's files hold the layers' matrices as `[in, out]`.
-    pub(super) transposed: bool,
+    pub(crate) transposed: bool,
     /// Outside of the layers, in full.
-    pub(super) whole: &'static [Name],
+    pub(crate) whole: &'static [Name],
     /// Of a layer.
-    pub(super) layer: &'static [Name],
+    pub(crate) layer: &'static [Name],
     /// Ends of the names of tensors that Hugging Face's files may have and nobody needs.
-    pub(super) ignored: &'static [&'static str],
+    pub(crate) ignored: &'static [&'static str],
 }
 
 /// What ours begin with in a layer.
@@ -84,7 +84,7 @@ impl Names {
     }
 
     /// Layer and rest of one of Hugging Face's names without `.weight`.
-    pub(super) fn in_layer<'a>(&self, module: &'a str) -> Option<(usize, &'a str)> {
+    pub(crate) fn in_layer<'a>(&self, module: &'a str) -> Option<(usize, &'a str)> {
         let rest = module.strip_prefix(self.prefix)?.strip_prefix(self.layers)?;
         let (layer, rest) = rest.split_once('.')?;
         // `01` and `+1` would be other names for layer 1.
@@ -92,7 +92,7 @@ impl Names {
         Some((layer, rest))
     }
 
-    pub(super) fn attention(&self, layer: usize) -> String {
+    pub(crate) fn attention(&self, layer: usize) -> String {
         format!("{}{}{layer}.{}", self.prefix, self.layers, self.attention)
     }
 }
