@@ -140,7 +140,7 @@ mod tests {
         tokenizer(tokens, DecoderWrapper::ByteLevel(ByteLevel::default()))
     }
 
-    /// The piece of each token, then what is left at the end.
+    /// The piece of each token, then the pending text at the end.
     fn pieces(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<String> {
         let mut stream = Detokenizer::new(tokenizer);
         let mut pieces =

@@ -190,14 +190,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_switch_is_no_token_whatever_it_holds() {
+    fn flags_are_not_tokens() {
         let settings = json!({"add_bos_token": "<x>", "add_eos_token": true, "eos_token": "<e>"});
         let texts = SpecialTokens::new(Some(&settings), None, None).contents();
         assert_eq!(texts, [("eos_token".to_owned(), "<e>".to_owned())].into());
     }
 
     #[test]
-    fn a_token_of_several_files_is_added_once() {
+    fn a_token_in_several_files_is_added_once() {
         let settings = json!({"eos_token": "<e>", "extra_special_tokens": ["<e>", "<f>"]});
         let map = json!({"pad_token": "<e>", "extra_special_tokens": ["<f>", "<g>"]});
         let tokens = SpecialTokens::new(Some(&settings), Some(&map), Some(&json!({"<e>": 9})));

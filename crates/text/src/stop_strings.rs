@@ -69,19 +69,19 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_string_across_pieces_is_never_given_out() {
+    fn a_stop_string_across_pieces_is_never_emitted() {
         let found = pushed(&["\nUser:"], &["Yes.", "\nUs", "er", ": more", " text"]);
         assert_eq!(found, (texts(&["Yes.", "", "", "", "", ""]), true));
     }
 
     #[test]
-    fn a_beginning_that_was_none_is_given_out() {
+    fn a_partial_match_is_emitted_when_it_fails() {
         let found = pushed(&["\nUser:"], &["a\n", "Used", "\n"]);
         assert_eq!(found, (texts(&["a", "\nUsed", "", "\n"]), false));
     }
 
     #[test]
-    fn a_false_start_may_hide_a_true_one() {
+    fn overlapping_matches_are_found() {
         let found = pushed(&["aab"], &["xa", "a", "a", "b"]);
         assert_eq!(found, (texts(&["x", "", "a", "", ""]), true));
     }
@@ -93,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn characters_of_several_bytes_stay_whole() {
+    fn multi_byte_characters_are_not_split() {
         let found = pushed(&["éé"], &["aé", "è", "éé"]);
         assert_eq!(found, (texts(&["a", "éè", "", ""]), true));
     }
 
     #[test]
-    fn an_empty_stop_string_stops_nothing() {
+    fn empty_stop_strings_are_ignored() {
         assert_eq!(pushed(&[""], &["text"]), (texts(&["text", ""]), false));
     }
 }

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_times_are_written_as_the_system_writes_them() {
+    fn times_equal_those_of_date() {
         // From `date -u -d @N +FORMAT`.
         let cases = [
             (0, "%d %b %Y", "01 Jan 1970"),

@@ -1,11 +1,11 @@
-//! One PyTorch file: its values are read once, tensors one by one when asked for.
+//! One PyTorch file: values are read once, tensors on demand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::TensorData;
 
-use super::archive::{self, Place};
+use super::archive::{self, Entry};
 use super::invalid::{FORMAT, invalid};
 use super::tree::{StorageSizes, TensorInfo, tree};
 use super::value::Value;
@@ -21,11 +21,11 @@ pub struct TorchFile {
     bytes: ByteSource,
     root: Value<TensorInfo>,
     tensors: BTreeMap<String, TensorInfo>,
-    storages: BTreeMap<String, Place>,
+    storages: BTreeMap<String, Entry>,
 }
 
 impl TorchFile {
-    /// Reads what is in a file, all but the numbers. Nothing in it is run.
+    /// Reads the values of a file, without the data of its tensors. No code of the file is run.
     ///
     /// ```
     /// use checkpoint::torch::TorchFile;
@@ -36,8 +36,7 @@ impl TorchFile {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Format`] says what is wrong and where, also for tensors that do not lie in the
-    /// file; [`Error::Read`].
+    /// [`Error::Format`] with reason and offset, also for tensors outside of the file; [`Error::Read`].
     pub fn open(bytes: ByteSource) -> Result<Self> {
         let first = bytes.read(0, bytes.len().min(4) as usize)?;
         let ((root, sizes), storages) = match first[..] {
@@ -59,7 +58,7 @@ impl TorchFile {
         };
         for (name, size) in &sizes {
             let needed = size.bytes();
-            let found = storages.get(name).map(|place| place.len());
+            let found = storages.get(name).map(|entry| entry.len());
             if found.is_none_or(|found| found < needed) {
                 let found = found.map_or("none".to_owned(), |found| format!("{found} bytes"));
                 let reason = format!("storage {name:?} should have {needed} bytes, found {found}");
@@ -69,7 +68,7 @@ impl TorchFile {
         let mut tensors = BTreeMap::new();
         for (name, tensor) in root.tensors() {
             let storage = storages[&tensor.storage].len();
-            if let Some(reason) = strided::misfit(tensor, storage, bytes.len()) {
+            if let Some(reason) = strided::out_of_bounds(tensor, storage, bytes.len()) {
                 return Err(invalid(&bytes, format!("tensor {name} {reason}")));
             }
             if tensors.insert(name.clone(), tensor.clone()).is_some() {
@@ -84,17 +83,17 @@ impl TorchFile {
         self.bytes.path()
     }
 
-    /// Size on disk.
+    /// File size.
     pub fn len_bytes(&self) -> u64 {
         self.bytes.len()
     }
 
-    /// What was saved, as it was nested.
+    /// The saved value.
     pub fn root(&self) -> &Value<TensorInfo> {
         &self.root
     }
 
-    /// Every tensor by the keys that lead to it, joined by dots.
+    /// Every tensor by its path of keys, joined by dots.
     pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
         &self.tensors
     }
@@ -102,8 +101,8 @@ impl TorchFile {
     /// One tensor in row-major order, in the file's precision.
     ///
     /// # Errors
-    /// [`Error::TensorType`] for one of complex numbers or of 8 bits each, [`Error::Format`] if there
-    /// is none of that name or its entry cannot be unpacked; [`Error::Read`].
+    /// [`Error::TensorType`] for complex numbers and floats of 8 bits, [`Error::Format`] if there is none of that
+    /// name or its entry cannot be decompressed; [`Error::Read`].
     pub fn read(&self, name: &str) -> Result<TensorData> {
         let Some(tensor) = self.tensors.get(name) else {
             return Err(invalid(&self.bytes, format!("no tensor is called {name}")));
@@ -122,12 +121,12 @@ impl TorchFile {
     }
 }
 
-fn unpickle(bytes: &ByteSource, place: Place) -> Result<(Value<TensorInfo>, StorageSizes)> {
+fn unpickle(bytes: &ByteSource, entry: Entry) -> Result<(Value<TensorInfo>, StorageSizes)> {
     let unpacked;
-    let mut reader = match place {
-        Place::Stored { offset, len } => ByteReader::between(bytes, FORMAT, offset..offset + len),
-        Place::Deflated { len, .. } => {
-            let whole = archive::read(bytes, place, 0, len as usize)?;
+    let mut reader = match entry {
+        Entry::Stored { offset, len } => ByteReader::range(bytes, FORMAT, offset..offset + len),
+        Entry::Deflated { len, .. } => {
+            let whole = archive::read(bytes, entry, 0, len as usize)?;
             unpacked = ByteSource::memory(bytes.path(), whole);
             ByteReader::new(&unpacked, FORMAT)
         }

@@ -1,4 +1,4 @@
-//! What PyTorch wrote before version 1.6: pickles one after the other, then the storages.
+//! The format before PyTorch 1.6: several pickles, then the storages.
 //!
 //! ```text
 //! magic number ─► protocol version ─► system ─► the value ─► storage names ─► (count, numbers)...
@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::archive::Place;
+use super::archive::Entry;
 use super::invalid::{FORMAT, invalid};
 use super::node::{Node, Pickle};
 use super::pickle;
@@ -17,12 +17,12 @@ use crate::byte_reader::ByteReader;
 use crate::byte_source::ByteSource;
 use crate::error::Result;
 
-/// The number that such a file starts with, little-endian.
+/// Magic number, little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/// The version of the format.
+/// Version of the format.
 const VERSION: i64 = 1001;
 
-/// Reads everything before the value, and the value.
+/// Reads everything up to the value.
 pub(super) fn value(bytes: &ByteSource, reader: &mut ByteReader<'_>) -> Result<Pickle> {
     let magic = pickle::read(reader)?;
     if !matches!(magic.root(), Node::Big(number) if *number == MAGIC) {
@@ -46,18 +46,18 @@ pub(super) fn value(bytes: &ByteSource, reader: &mut ByteReader<'_>) -> Result<P
     pickle::read(reader)
 }
 
-/// Where the storages are, behind the list of their names. `sizes` has the element sizes.
+/// Locations of the storages, after the list of their names. `sizes` has the element sizes.
 pub(super) fn storages(
     bytes: &ByteSource,
     reader: &mut ByteReader<'_>,
     sizes: &StorageSizes,
-) -> Result<BTreeMap<String, Place>> {
+) -> Result<BTreeMap<String, Entry>> {
     let names = pickle::read(reader)?;
     let Node::List(list) = names.root() else {
         return Err(invalid(bytes, "the names of its storages are no list"));
     };
     let mut offset = reader.offset();
-    let mut places = BTreeMap::new();
+    let mut entries = BTreeMap::new();
     for &name in list {
         let Node::Text(name) = &names.nodes[name as usize] else {
             return Err(invalid(bytes, "the name of a storage is no text"));
@@ -65,11 +65,11 @@ pub(super) fn storages(
         let Some(size) = sizes.get(name) else {
             return Err(invalid(bytes, format!("storage {name:?} belongs to no tensor")));
         };
-        let count = ByteReader::between(bytes, FORMAT, offset..bytes.len())
-            .u64("the length of a storage")?;
+        let count =
+            ByteReader::range(bytes, FORMAT, offset..bytes.len()).u64("the length of a storage")?;
         offset += 8;
         let left = bytes.len() - offset;
-        // The count is in elements; how many bytes each has, only the pickle tells.
+        // The count is in elements; only the pickle has their size.
         let len = count.checked_mul(size.size).filter(|&len| len <= left);
         let Some(len) = len else {
             return Err(invalid(
@@ -81,8 +81,8 @@ pub(super) fn storages(
                 ),
             ));
         };
-        places.insert(name.clone(), Place::Stored { offset, len });
+        entries.insert(name.clone(), Entry::Stored { offset, len });
         offset += len;
     }
-    Ok(places)
+    Ok(entries)
 }

@@ -1,6 +1,6 @@
-//! Parity: PyTorch's files against what PyTorch reads in them, and ours in PyTorch.
+//! Parity with PyTorch, in both directions.
 //!
-//! `tests/golden/README.md` tells how the files are made.
+//! `tests/golden/README.md` has the commands that make the files.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::byte_source::ByteSource;
 use crate::element_type::ElementType;
 use crate::error::Error;
 
-/// Every wrapping of the same values.
+/// The same values in every format.
 const FILES: [&str; 4] = ["zip.pth", "legacy.pth", "protocol4.pth", "deflated.pth"];
 
 fn open(name: &str) -> TorchFile {
@@ -78,7 +78,7 @@ fn plain_values_are_read() {
 }
 
 #[test]
-fn what_would_run_a_command_is_a_name() {
+fn calls_of_unknown_functions_are_names() {
     let file = open("hostile.pth");
     let Some(Value::Object { class, fields }) = file.root().get("bait") else {
         panic!("{:?}", file.root())
@@ -118,7 +118,7 @@ fn whole(file: &TorchFile, value: &Value<TensorInfo>, path: &str) -> Option<Valu
 
 /// `make.py torch` loads `written.pth` with `weights_only=True` and compares every value.
 #[test]
-fn what_is_written_is_what_pytorch_has_checked() {
+fn written_files_equal_the_one_that_pytorch_has_checked() {
     let file = open("zip.pth");
     let value = whole(&file, file.root(), "").unwrap();
     let bytes = to_bytes(&value).unwrap();
@@ -141,7 +141,7 @@ fn what_is_written_is_what_pytorch_has_checked() {
 }
 
 #[test]
-fn what_pytorch_would_not_read_is_not_written() {
+fn unsupported_values_are_not_written() {
     let object = Value::Object { class: "argparse.Namespace".into(), fields: Vec::new() };
     for value in [object, Value::Bytes(vec![1])] {
         let error = to_bytes(&Value::List(vec![value])).unwrap_err();
@@ -151,7 +151,7 @@ fn what_pytorch_would_not_read_is_not_written() {
 }
 
 #[test]
-fn damage_is_named() {
+fn damaged_files_are_rejected_with_the_reason() {
     let path = golden_folder().join("torch/zip.pth");
     let whole = std::fs::read(path).unwrap();
     let message = |bytes: Vec<u8>| {

@@ -1,8 +1,7 @@
-//! Python's pickle, read as data: nodes that refer to each other, and nothing run.
+//! Python's pickle, read as data: a graph of nodes; no code is run.
 //!
-//! Every instruction makes at most one node, and nodes refer to each other by number: shared and
-//! even circular values take no more memory than the file. A class or function is its name; what
-//! a call of it would give is decided in `calls.rs`.
+//! Every instruction creates at most one node, and nodes refer to each other by index: shared and cyclic values
+//! take no more memory than the file. A class or function is its name; `calls.rs` has the results of calls.
 //!
 //! Source: CPython, `Lib/pickletools.py`.
 
@@ -12,7 +11,7 @@ use super::opcode::Opcode;
 use crate::byte_reader::ByteReader;
 use crate::error::Result;
 
-/// Reads one pickle; what follows it is left to be read.
+/// Reads one pickle, up to its end.
 pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Pickle> {
     let [first] = reader.array("the first opcode")?;
     if Opcode::of(first) != Some(Opcode::Proto) {
@@ -43,7 +42,7 @@ mod tests {
     use super::*;
     use crate::byte_source::ByteSource;
 
-    /// The value of a pickle's instructions, behind the protocol and before the stop.
+    /// The value of instructions between protocol and stop.
     fn value(instructions: &[u8]) -> Result<Value<TensorInfo>> {
         let bytes = [b"\x80\x02", instructions, b"."].concat();
         let bytes = ByteSource::memory("test", bytes);
@@ -75,22 +74,22 @@ mod tests {
     }
 
     #[test]
-    fn shared_values_are_one_until_they_are_read() {
-        // A list goes into the memo empty, is filled, and appears twice.
+    fn shared_values_are_copied_into_the_tree() {
+        // A list is memoised empty, then filled, and used twice.
         let twice = value(b"(]q\0K\x01ah\0t").unwrap();
         let list = Value::List(vec![Value::Int(1)]);
         assert_eq!(twice, Value::List(vec![list.clone(), list]));
     }
 
     #[test]
-    fn a_value_inside_itself_is_refused() {
+    fn cyclic_values_are_rejected() {
         assert!(reason(b"]q\0h\0a").contains("repeat each other without end"));
         let deep = [&[b']'; 300][..], &[b'a'; 299]].concat();
         assert!(reason(&deep).contains("nested more than"));
     }
 
     #[test]
-    fn values_that_double_again_and_again_are_refused() {
+    fn exponential_copies_are_rejected() {
         let doubled = (1..30_u8).flat_map(|n| [b'(', b'h', n - 1, b'h', n - 1, b't', b'q', n]);
         let bomb = [&b"K\x01q\0"[..], &doubled.collect::<Vec<_>>()].concat();
         assert!(reason(&bomb).contains("repeat each other without end"));
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn instructions_without_their_values_are_refused() {
+    fn instructions_without_operands_are_rejected() {
         for (instructions, expected) in [
             (&b""[..], "finds no value"),
             (b"(0", "finds no value"),

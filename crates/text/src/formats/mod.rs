@@ -41,7 +41,7 @@ impl Tokenizer {
         let files = TokenizerFiles::read(folder)?;
         let path = folder.join("tokenizer.json");
         let model = folder.join(MODEL_FILE);
-        // transformers' classes for the older forms add BOS and EOS where `tokenizer_config.json` says so;
+        // transformers' classes for the older forms add BOS and EOS if `tokenizer_config.json` has the flags;
         // the Llama class also adds BOS by default.
         let (tokenizer, adds_bos) = if path.exists() {
             let json = files::read(&path)?;

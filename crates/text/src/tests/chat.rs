@@ -1,4 +1,4 @@
-//! Chat templates against `transformers`; `tests/golden/README.md` tells how the file is made.
+//! Chat templates against `transformers`; `tests/golden/README.md` has the command that makes the file.
 
 use serde::Deserialize;
 

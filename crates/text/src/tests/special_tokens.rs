@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{ChatTemplate, Error, Result, Tokenizer, TokenizerFiles};
 
-/// What `transformers` makes of files; `tests/golden/README.md` tells how it is made.
+/// Special tokens in `transformers`; `tests/golden/README.md` has the command that makes the file.
 fn golden() -> Value {
     let path = testing::golden_folder().join("files/special_tokens.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
@@ -80,7 +80,7 @@ fn special_tokens_come_from_all_files_as_in_transformers() {
 }
 
 #[test]
-fn a_text_to_learn_from_ends_in_the_tokenizers_token_and_answers_end_where_generation_says() {
+fn training_examples_end_with_the_tokenizers_token_and_completions_with_those_of_generation() {
     let eos = |config_eos: Value, generation: Option<Value>, tokenizer: Value| {
         let mut files = vec![
             ("config.json", config(64, &json!({"eos_token_id": config_eos}))),
@@ -90,21 +90,21 @@ fn a_text_to_learn_from_ends_in_the_tokenizers_token_and_answers_end_where_gener
         opened(folder(&files).path()).unwrap().eos
     };
     let named = json!({"eos_token": "<|end|>"});
-    // All agree; the generation config's ids stand in the place of the config's; the token that
-    // texts end in ends answers too.
+    // The ids of the generation config take precedence over those of the config; the end token of training
+    // examples also ends completions.
     assert_eq!(eos(json!(1), Some(json!({"eos_token_id": 1})), named.clone()), [1]);
     assert_eq!(eos(json!(7), Some(json!({"eos_token_id": [3, 1]})), named.clone()), [1, 3]);
     assert_eq!(eos(json!(7), Some(json!({"eos_token_id": 3})), named.clone()), [1, 3]);
     assert_eq!(eos(json!([7, 8]), None, named.clone()), [1, 7, 8]);
     assert_eq!(eos(json!(7), Some(json!({"eos_token_id": null})), named), [1, 7]);
-    // transformers would never stop here.
+    // transformers would never stop.
     assert_eq!(eos(json!(7), Some(json!({"do_sample": true})), json!({})), [7]);
     assert_eq!(eos(json!(7), Some(json!({"eos_token_id": [3, 4]})), json!({})), [3, 4]);
 }
 
 #[test]
-fn digits_are_split_as_the_file_says_whatever_the_class() {
-    // As SmolLM's files are: the class is GPT-2's, whose own way would leave `12` together.
+fn the_pre_tokenizer_is_that_of_the_file_for_any_class() {
+    // As in SmolLM's files: the class is GPT-2's, whose own pre-tokenizer would not split `12`.
     let vocab = json!({"1": 0, "2": 1, "12": 2, "<|endoftext|>": 3});
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
@@ -124,7 +124,7 @@ fn digits_are_split_as_the_file_says_whatever_the_class() {
 }
 
 #[test]
-fn a_template_sees_the_tokens_that_the_tokenizers_files_name() {
+fn special_tokens_are_variables_of_a_template() {
     let template = "[{{ bos_token }}][{{ eos_token }}][{{ pad_token }}][{{ image_token }}]";
     let text = |tokenizer_config: Value| {
         let files = [
@@ -143,7 +143,7 @@ fn a_template_sees_the_tokens_that_the_tokenizers_files_name() {
 }
 
 #[test]
-fn an_end_that_the_model_does_not_have_is_an_error_when_the_tokenizer_is_read() {
+fn special_tokens_outside_of_the_vocabulary_are_an_error() {
     let error = |vocab_size: usize, files: &[(&str, Value)]| {
         let mut files = files.to_vec();
         files.push(("config.json", config(vocab_size, &json!({"eos_token_id": 1}))));
@@ -159,18 +159,18 @@ fn an_end_that_the_model_does_not_have_is_an_error_when_the_tokenizer_is_read() 
     let begin = ("tokenizer_config.json", json!({"bos_token": "<x>", "eos_token": "<|end|>"}));
     let found = error(22, &[begin]).unwrap_err().to_string();
     assert!(found.contains("bos_token `<x>`: token id 22 is outside"), "{found}");
-    // Of several ids, those that the model can never say do no harm, unless there are no others.
+    // Ids outside of the vocabulary are ignored, unless there are no others.
     let several = |ids: Value| ("generation_config.json", json!({"eos_token_id": ids}));
     assert_eq!(error(22, &[several(json!([99, 3, 5_000_000_000_u64]))]).unwrap(), [3]);
     let found = error(22, &[several(json!([99, 100]))]).unwrap_err().to_string();
     assert!(found.contains("eos_token: token id 99 is outside"), "{found}");
-    // Nobody pads here.
+    // The padding token is not used.
     let pad = ("tokenizer_config.json", json!({"eos_token": "<|end|>", "pad_token": "<x>"}));
     assert_eq!(error(22, &[pad]).unwrap(), [1]);
 }
 
 #[test]
-fn a_beginning_that_only_a_config_names_may_be_none_of_the_model() {
+fn a_bos_id_of_the_config_outside_of_the_vocabulary_is_ignored() {
     let files = [
         ("config.json", config(22, &json!({"bos_token_id": 99}))),
         ("tokenizer_config.json", json!({"eos_token": "<|end|>"})),
@@ -179,14 +179,14 @@ fn a_beginning_that_only_a_config_names_may_be_none_of_the_model() {
 }
 
 #[test]
-fn broken_files_are_named() {
+fn invalid_files_are_named() {
     for name in ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"] {
         let folder = folder(&[("config.json", config(64, &json!({})))]);
         std::fs::write(folder.path().join(name), "{").unwrap();
         let message = opened(folder.path()).unwrap_err().to_string();
         assert!(message.contains(name) && message.contains("not a valid JSON"), "{message}");
     }
-    // What is of another kind than it should be says nothing.
+    // Values of other types are ignored.
     for odd in [json!([]), json!("text"), json!({"eos_token": 7, "added_tokens_decoder": [1]})] {
         let folder = folder(&[("tokenizer_config.json", odd)]);
         assert_eq!(Tokenizer::from_folder(folder.path()).unwrap().vocab_size(), 22);
@@ -194,7 +194,7 @@ fn broken_files_are_named() {
 }
 
 #[test]
-fn a_folder_with_another_form_of_tokenizer_is_read() {
+fn folders_with_other_tokenizer_formats_are_read() {
     let open = |files: &[(&str, &str)], config: Value, tokenizer_config: Value| {
         let folder = tempfile::tempdir().unwrap();
         for (name, golden) in files {
@@ -208,7 +208,7 @@ fn a_folder_with_another_form_of_tokenizer_is_read() {
     };
     let llama = json!({"model_type": "llama"});
     let sentencepiece = [("tokenizer.model", "gguf/spm_tokenizer.model")];
-    // As transformers' LlamaTokenizer does it.
+    // As transformers' LlamaTokenizer.
     let adds = |bos: bool, eos: bool| json!({"tokenizer_class": "LlamaTokenizer", "add_bos_token": bos, "add_eos_token": eos});
     let tokenizer = open(&sentencepiece, llama.clone(), adds(true, false));
     assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (Some(1), &[2][..]));
@@ -220,7 +220,7 @@ fn a_folder_with_another_form_of_tokenizer_is_read() {
     assert_eq!(tokenizer.encode("a b").unwrap(), [260, 275, 2]);
     let tokenizer = open(&sentencepiece, llama.clone(), json!({}));
     assert_eq!(tokenizer.encode("a b").unwrap(), [1, 260, 275]);
-    // Llama 3's, whose special tokens are not in its file.
+    // Llama 3, whose special tokens are not in its file.
     let tokenizer = open(
         &[("tokenizer.model", "meta/llama3_tokenizer.model")],
         llama,
@@ -233,7 +233,7 @@ fn a_folder_with_another_form_of_tokenizer_is_read() {
 }
 
 #[test]
-fn what_is_saved_is_read_again() {
+fn a_saved_tokenizer_is_read_again() {
     let decoder = json!({"22": {"content": "<x>", "special": true}});
     let files = json!({
         "bos_token": "<|begin|>", "eos_token": "<x>", "pad_token": "<|end|>",
@@ -250,7 +250,7 @@ fn what_is_saved_is_read_again() {
 }
 
 #[test]
-fn files_in_memory_count_as_those_of_a_folder() {
+fn files_in_memory_are_used_as_those_of_a_folder() {
     let json = golden()["tokenizer"].to_string();
     let tokenizer = Tokenizer::from_json("tokenizer.json", json.as_bytes()).unwrap();
     let files = TokenizerFiles {

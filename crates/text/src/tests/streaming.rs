@@ -41,7 +41,7 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     Tokenizer::new(inner, "trained in the test")
 });
 
-/// The piece of each token, then what is left at the end.
+/// The piece of each token, then the pending text at the end.
 fn pieces(tokens: &[u32]) -> Vec<String> {
     let mut stream = Detokenizer::new(&TOKENIZER);
     let mut pieces = tokens.iter().map(|&token| stream.push(token).unwrap()).collect::<Vec<_>>();
@@ -50,7 +50,7 @@ fn pieces(tokens: &[u32]) -> Vec<String> {
 }
 
 /// Text up to the first of `stops`, by the plain definition.
-fn cut(text: &str, stops: &[String]) -> String {
+fn before_stop(text: &str, stops: &[String]) -> String {
     let first = stops.iter().filter_map(|stop| text.find(stop)).min();
     text[..first.unwrap_or(text.len())].to_owned()
 }
@@ -77,7 +77,7 @@ fn the_tokenizer_splits_characters() {
 }
 
 #[test]
-fn special_tokens_give_no_text() {
+fn special_tokens_have_no_text() {
     let end = TOKENIZER.id("<|end|>").unwrap();
     let tokens = [TOKENIZER.encode("né").unwrap(), vec![end], TOKENIZER.encode("é").unwrap()];
     assert_eq!(pieces(&tokens.concat()).concat(), "néé");
@@ -119,11 +119,11 @@ proptest! {
         let stop = LINES[line].chars().skip(place).take(len).collect::<String>();
         prop_assume!(!stop.is_empty());
         let tokens = TOKENIZER.encode(LINES[line]).unwrap();
-        // With one stop string, where tokens end can't matter.
+        // With one stop string, token boundaries do not matter.
         let (text, stopped) = streamed(&tokens, std::slice::from_ref(&stop));
-        prop_assert_eq!(&text, &cut(LINES[line], std::slice::from_ref(&stop)));
+        prop_assert_eq!(&text, &before_stop(LINES[line], std::slice::from_ref(&stop)));
         prop_assert!(stopped);
-        // With two, the one that is complete first may hide one that began before it.
+        // With two, the one that ends first may hide one that started before it.
         let stops = [stop, other];
         let (text, stopped) = streamed(&tokens, &stops);
         prop_assert!(stopped);

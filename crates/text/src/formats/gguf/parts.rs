@@ -8,7 +8,7 @@ use crate::vocabulary::Vocabulary;
 /// A tokenizer and its defaults for special tokens.
 pub(super) struct Parts {
     pub(super) inner: tokenizers::Tokenizer,
-    /// Whether BOS is added where the file does not say.
+    /// Whether BOS is added by default.
     pub(super) add_bos: bool,
     pub(super) bos: Option<u32>,
     pub(super) eos: Option<u32>,
