@@ -15,7 +15,8 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Int, Tensor};
-use llama::{Llama, ModelSource, Precision, Tokenizer};
+use llama::{Llama, ModelSource, Precision};
+use text::Tokenizer;
 use train::Instruction;
 
 /// What learns: an adapter in the frozen model, a head behind it. Burn sees one module.

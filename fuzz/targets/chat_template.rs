@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| llama::fuzz::chat_template(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| text::fuzz::chat_template(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| llama::fuzz::tokenizer_model(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| text::fuzz::tokenizer_model(bytes));

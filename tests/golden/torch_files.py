@@ -86,7 +86,7 @@ def make_files(folder):
 
 
 def check_written(path):
-    """A file that crates/llama wrote: PyTorch must read it without running anything."""
+    """A file that crates/checkpoint wrote: PyTorch must read it without running anything."""
     if not os.path.exists(path):
         print(f"  {os.path.basename(path)} isn't there yet: the Rust tests say how to make it")
         return

@@ -1,6 +1,6 @@
 """The forms in which a folder may hold one model's weights: transformers must find in each what the golden files say.
 
-Nothing is written: the Rust tests (crates/llama/tests/weight_files.rs) make the same forms of the same models.
+Nothing is written: the Rust tests (crates/llama/tests/files/weight_files.rs) make the same forms of the same models.
 """
 
 import json

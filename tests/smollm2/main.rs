@@ -11,12 +11,12 @@ use std::sync::LazyLock;
 use adaption_prompt::AdapterWeights;
 use burn::tensor::Tensor;
 use kernels::cpu::simd::SimdLevel;
-use llama::{
-    Adapter, ChatTemplate, GenerationConfig, Llama, Message, ModelSource, NoAdapter, Precision,
-};
-use llama::{Tokenizer, generate};
+use llama::generate;
+use llama::{Adapter, GenerationConfig, Llama, ModelSource, NoAdapter, Precision};
 use serde_json::Value;
 use testing::{Golden, assert_values_close, golden_folder};
+use text::Tokenizer;
+use text::{ChatTemplate, Message};
 use train::{Example, evaluate_loss};
 
 const NAME: &str = "smollm2-135m-instruct";
@@ -85,7 +85,7 @@ fn tokens_equal_hugging_faces() {
 #[test]
 fn the_chat_template_renders_as_hugging_face_renders_it() {
     let (_llama, tokenizer) = &*MODEL;
-    let template = ChatTemplate::of(tokenizer).unwrap();
+    let template = ChatTemplate::from_tokenizer(tokenizer).unwrap();
     for row in texts(&json("chat.json")) {
         let messages: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
         let prompted = row["add_generation_prompt"].as_bool().unwrap();

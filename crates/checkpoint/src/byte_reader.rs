@@ -1,38 +1,38 @@
-//! Little-endian numbers and texts, one after the other, out of a buffered window of the file.
+//! Sequential reading of little-endian numbers and strings through a buffered window of the file.
 
 use std::ops::Range;
 
 use crate::byte_source::ByteSource;
 use crate::error::{Error, Result};
 
-/// Bytes fetched at a time.
+/// Size of the window.
 const WINDOW: u64 = 256 << 10;
-/// Longest header that is read. Vocabularies take up to some 20 MB.
+/// Maximum length of a header. Vocabularies take up to about 20 MB.
 const LONGEST_HEADER: u64 = 256 << 20;
 
-/// Where in the header the reading is.
+/// A position in a file.
 pub(crate) struct ByteReader<'a> {
     bytes: &'a ByteSource,
     format: &'static str,
     window: Vec<u8>,
-    /// Place of the window in the file.
+    /// BlockOffset of the window in the file.
     start: u64,
-    /// Place in the window.
+    /// BlockOffset in the window.
     at: usize,
-    /// Where the reading began.
+    /// BlockOffset of the first byte that was read.
     first: u64,
-    /// Where the part of the file ends that may be read.
+    /// End of the part that may be read.
     end: u64,
 }
 
 impl<'a> ByteReader<'a> {
-    /// Reads a file from its start; errors say that it is not a valid `format` file.
+    /// Reads a file from its start; `format` is its name in errors.
     pub(crate) fn new(bytes: &'a ByteSource, format: &'static str) -> Self {
-        Self::between(bytes, format, 0..bytes.len())
+        Self::range(bytes, format, 0..bytes.len())
     }
 
     /// Reads a part of a file.
-    pub(crate) fn between(bytes: &'a ByteSource, format: &'static str, part: Range<u64>) -> Self {
+    pub(crate) fn range(bytes: &'a ByteSource, format: &'static str, part: Range<u64>) -> Self {
         let (first, end) = (part.start, part.end.min(bytes.len()));
         Self { bytes, format, window: Vec::new(), start: first, at: 0, first, end }
     }
@@ -42,37 +42,37 @@ impl<'a> ByteReader<'a> {
         self.bytes.path()
     }
 
-    /// Bytes read so far.
+    /// Current offset in the file.
     pub(crate) fn offset(&self) -> u64 {
         self.start + self.at as u64
     }
 
-    /// Bytes of the file not read yet.
+    /// Number of bytes left.
     pub(crate) fn left(&self) -> u64 {
         self.end.saturating_sub(self.offset())
     }
 
-    /// An error about what was just read.
+    /// The error about what was just read.
     pub(crate) fn fail(&self, reason: impl std::fmt::Display) -> Error {
-        self.broken(format!("before byte {}: {reason}", self.offset()))
+        self.invalid(format!("before byte {}: {reason}", self.offset()))
     }
 
-    fn broken(&self, reason: String) -> Error {
+    fn invalid(&self, reason: String) -> Error {
         Error::Format { path: self.bytes.path().into(), format: self.format, reason }
     }
 
-    /// The next `len` bytes, which are `what`. Allocates no more than the file has.
+    /// The next `len` bytes; `what` describes them in errors. Allocates at most what the file has left.
     pub(crate) fn take(&mut self, len: usize, what: &str) -> Result<&[u8]> {
         if self.window.len() - self.at < len {
             let (offset, left, needed) = (self.offset(), self.left(), len as u64);
             if needed > left {
-                return Err(self.broken(format!(
+                return Err(self.invalid(format!(
                     "{what} at byte {offset} takes {len} bytes, the file has {left} left: it was \
                      cut short, or a length is wrong"
                 )));
             }
             if (offset - self.first).saturating_add(needed) > LONGEST_HEADER {
-                return Err(self.broken(format!(
+                return Err(self.invalid(format!(
                     "{what} at byte {offset}: the header exceeds {LONGEST_HEADER} bytes"
                 )));
             }
@@ -98,7 +98,7 @@ impl<'a> ByteReader<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    /// A text up to the end of its line, of at most `limit` bytes.
+    /// A line of at most `limit` bytes.
     pub(crate) fn line(&mut self, limit: usize, what: &str) -> Result<String> {
         let mut line = Vec::new();
         loop {
@@ -112,7 +112,7 @@ impl<'a> ByteReader<'a> {
             .map_err(|error| self.fail(format!("{what} is not UTF-8: {}", error.utf8_error())))
     }
 
-    /// A count or length, at most `limit`.
+    /// A count of at most `limit`.
     pub(crate) fn count(&mut self, limit: u64, what: &str) -> Result<usize> {
         let count = self.u64(what)?;
         if count > limit {
@@ -121,7 +121,7 @@ impl<'a> ByteReader<'a> {
         Ok(count as usize)
     }
 
-    /// A text of at most `limit` bytes.
+    /// A length-prefixed string of at most `limit` bytes.
     pub(crate) fn text(&mut self, limit: u64, what: &str) -> Result<String> {
         let len = self.count(limit, &format!("the length of {what}"))?;
         let bytes = self.take(len, what)?.to_vec();
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_texts_follow_each_other() {
+    fn numbers_and_strings_are_read_in_order() {
         let bytes = ByteSource::memory("b", b"\x02\x01\0\0\x03\0\0\0\0\0\0\0abc!");
         let mut reader = ByteReader::new(&bytes, "test");
         assert_eq!(reader.u32("number").unwrap(), 258);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_file_has_is_refused() {
+    fn reading_past_the_end_is_an_error() {
         let bytes = ByteSource::memory("b", b"\xff\xff\xff\xff\xff\xff\xff\x7f....");
         let error = ByteReader::new(&bytes, "test").text(u64::MAX, "name").unwrap_err().to_string();
         assert!(error.contains("name at byte 8 takes"), "{error}");
@@ -152,14 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn broken_text_is_named() {
+    fn invalid_utf_8_is_an_error() {
         let bytes = ByteSource::memory("b", b"\x02\0\0\0\0\0\0\0\xc3\x28");
         let error = ByteReader::new(&bytes, "test").text(9, "key 3").unwrap_err().to_string();
         assert!(error.contains("key 3 is not UTF-8"), "{error}");
     }
 
     #[test]
-    fn reading_goes_on_behind_the_window() {
+    fn reading_continues_after_the_window() {
         let mut content = vec![7_u8; WINDOW as usize - 2];
         content.extend(0x0102_0304_u32.to_le_bytes());
         let bytes = ByteSource::memory("b", content);

@@ -1,7 +1,7 @@
-//! Bytes of a model file, read piece by piece from disk or from memory.
+//! Bytes of a file, read in parts from disk or from memory.
 //!
-//! Reading beats mapping here: a file that shrinks under a map kills the process, a failed read is
-//! an error; and the pages of a map would count beside the weights that are made from them.
+//! Files are read, not mapped: a mapped file that shrinks kills the process, a failed read is an error; and
+//! mapped pages would count in addition to the weights made from them.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -12,16 +12,16 @@ use std::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::placeholder::{self, Placeholder};
 
-/// A file on disk, or bytes built into the program.
+/// A file on disk, or bytes in memory.
 #[derive(Debug)]
 pub struct ByteSource {
     path: PathBuf,
     len: u64,
-    place: Place,
+    storage: Storage,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Storage {
     Disk(Mutex<File>),
     Memory(Cow<'static, [u8]>),
 }
@@ -30,30 +30,30 @@ impl ByteSource {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`Error::Placeholder`] for what lies in the place of a file that was never fetched;
+    /// [`Error::Placeholder`] for a file that was never downloaded, such as a Git LFS pointer;
     /// [`Error::Read`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let file = File::open(&path).map_err(Error::read(&path))?;
         let len = file.metadata().map_err(Error::read(&path))?.len();
-        let bytes = Self { path, len, place: Place::Disk(Mutex::new(file)) };
-        match Placeholder::of(&bytes.start(placeholder::HEAD)?) {
+        let bytes = Self { path, len, storage: Storage::Disk(Mutex::new(file)) };
+        match Placeholder::of(&bytes.head(placeholder::HEAD)?) {
             Some(found) => Err(Error::Placeholder { path: bytes.path, found }),
             None => Ok(bytes),
         }
     }
 
-    /// The first bytes, as many as there are up to `len`.
-    pub(crate) fn start(&self, len: usize) -> Result<Vec<u8>> {
+    /// The first bytes, at most `len`.
+    pub(crate) fn head(&self, len: usize) -> Result<Vec<u8>> {
         self.read(0, self.len.min(len as u64) as usize)
     }
 
-    /// Whether `len` bytes from an offset are those of other bytes from theirs. Reads no further
-    /// than the first that differ.
+    /// Whether `len` bytes from an offset equal those of another source from its offset. Reads up to the
+    /// first difference.
     ///
     /// # Errors
-    /// [`Error::Read`], also where one of them ends before.
-    pub(crate) fn equal(
+    /// [`Error::Read`], also if one of them ends before.
+    pub(crate) fn equals(
         &self,
         offset: u64,
         (other, other_offset): (&Self, u64),
@@ -76,18 +76,18 @@ impl ByteSource {
         Ok(true)
     }
 
-    /// Bytes that are in memory already; `name` stands for the path in messages.
+    /// Bytes in memory; `name` is their path in messages.
     pub fn memory(name: impl Into<PathBuf>, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
         let bytes = bytes.into();
-        Self { path: name.into(), len: bytes.len() as u64, place: Place::Memory(bytes) }
+        Self { path: name.into(), len: bytes.len() as u64, storage: Storage::Memory(bytes) }
     }
 
-    /// Where the bytes come from, for messages.
+    /// Path or name, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many there are.
+    /// Number of bytes.
     #[expect(clippy::len_without_is_empty, reason = "a size of a file, not of a collection")]
     pub fn len(&self) -> u64 {
         self.len
@@ -96,7 +96,7 @@ impl ByteSource {
     /// `len` bytes from `offset`.
     ///
     /// # Errors
-    /// [`Error::Read`], also where the file ends before.
+    /// [`Error::Read`], also if the file ends before.
     pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
         self.check(offset, len)?;
         let mut buffer = vec![0; len];
@@ -107,16 +107,16 @@ impl ByteSource {
     /// Fills `buffer` with the bytes from `offset`.
     ///
     /// # Errors
-    /// [`Error::Read`], also where the file ends before.
+    /// [`Error::Read`], also if the file ends before.
     pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.check(offset, buffer.len())?;
-        match &self.place {
-            Place::Memory(bytes) => {
+        match &self.storage {
+            Storage::Memory(bytes) => {
                 let start = offset as usize;
                 buffer.copy_from_slice(&bytes[start..start + buffer.len()]);
                 Ok(())
             }
-            Place::Disk(file) => {
+            Storage::Disk(file) => {
                 let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 file.seek(SeekFrom::Start(offset))
                     .and_then(|_| file.read_exact(buffer))

@@ -1,10 +1,10 @@
-//! What the numbers of a tensor are stored as: every type that files name, read here or not.
+//! Element types of tensors: all types of the formats, also those that are not supported.
 
 use std::fmt;
 
 use burn::tensor::{BoolStore, DType, TensorData};
 
-/// What the numbers of a tensor are stored as.
+/// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names that safetensors has for them")]
 #[expect(non_camel_case_types, reason = "the names that safetensors has for them")]
@@ -34,10 +34,10 @@ pub enum ElementType {
 }
 
 impl ElementType {
-    /// What a model's tensors may be.
+    /// The supported types, for messages.
     pub const SUPPORTED: &str = "F32, F16, BF16 or F64";
 
-    /// What it is in memory, if Burn has such numbers.
+    /// Burn's data type, if it has one.
     pub fn dtype(self) -> Option<DType> {
         Some(match self {
             Self::F32 => DType::F32,
@@ -57,7 +57,7 @@ impl ElementType {
         })
     }
 
-    /// Bytes of a number; those of less than one count as one.
+    /// Bytes per element, at least one.
     pub fn size(self) -> usize {
         match self {
             Self::C64 => 8,
@@ -65,7 +65,7 @@ impl ElementType {
         }
     }
 
-    /// Whether a model's tensors may be of it.
+    /// Whether tensors of this type are read as floats.
     pub fn is_supported(self) -> bool {
         matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::F64)
     }
@@ -77,7 +77,7 @@ impl fmt::Display for ElementType {
     }
 }
 
-/// Numbers of f64 as f32, the widest that models are computed in; what is beyond becomes infinite.
+/// Converts f64 to f32, the widest precision of a model; larger values become infinite. Other types are kept.
 pub fn f64_to_f32(data: TensorData) -> TensorData {
     match data.as_slice::<f64>() {
         Ok(wide) if data.dtype() == DType::F64 => {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wide_numbers_become_f32_or_infinite() {
+    fn f64_becomes_f32_or_infinite() {
         let wide = TensorData::new(vec![0.1_f64, -1e300], [2]);
         let narrow = f64_to_f32(wide);
         assert_eq!(narrow.as_slice::<f32>().unwrap(), [0.1, f32::NEG_INFINITY]);

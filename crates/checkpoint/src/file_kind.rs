@@ -5,28 +5,28 @@ use std::fmt;
 use crate::byte_source::ByteSource;
 use crate::error::Result;
 
-/// Kinds of files that hold weights, by their first bytes.
+/// Format of a weight file, detected from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// A length, and a header of JSON.
+    /// A header length and a JSON header.
     Safetensors,
     /// `GGUF`
     Gguf,
     /// A zip archive or a pickle.
     Torch,
-    /// None of these.
+    /// Any other format.
     Other,
 }
 
 impl FileKind {
-    /// The kind of a file, whatever its name.
+    /// The format of a file; its name is ignored.
     ///
     /// # Errors
-    /// [`Error::Read`]
+    /// [`Error::Read`](crate::Error::Read)
     pub fn of(bytes: &ByteSource) -> Result<Self> {
-        Ok(match bytes.start(9)?[..] {
+        Ok(match bytes.head(9)?[..] {
             [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
-            // Before pickles: a header of 640 bytes begins with the bytes that they begin with.
+            // Tested before pickles: the length of a 640-byte header starts like a pickle.
             [a, b, c, d, e, f, g, h, b'{']
                 if u64::from_le_bytes([a, b, c, d, e, f, g, h]) <= bytes.len() =>
             {

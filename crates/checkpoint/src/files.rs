@@ -1,5 +1,4 @@
-//! Whole files: reading them with a word on what is no such file, writing them so that a failure
-//! never costs what was there.
+//! Reading whole files, and writing them atomically.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,8 +12,8 @@ use crate::placeholder::Placeholder;
 /// Reads a whole file.
 ///
 /// # Errors
-/// [`Error::Placeholder`] for what lies in the place of a file that was never fetched, such as a
-/// pointer of Git LFS; [`Error::Read`].
+/// [`Error::Placeholder`] for a file that was never downloaded, such as a Git LFS pointer;
+/// [`Error::Read`].
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(path).map_err(Error::read(path))?;
     match Placeholder::of(&bytes) {
@@ -41,38 +40,38 @@ pub fn read_text(path: &Path) -> Result<String> {
     })
 }
 
-/// Writes a file under a temporary name beside it, then renames it: readers see the old file or
-/// the new one, never half of it, however many write it at once.
+/// Writes a temporary file in the same folder, then renames it: readers see the old file or the new one, also
+/// with concurrent writers.
 ///
 /// # Errors
-/// [`Error::Write`]; the temporary file is removed and the old file is as it was.
+/// [`Error::Write`]; the temporary file is removed and the old file is unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |temporary| File::create(temporary)?.write_all(bytes))
 }
 
-/// As [`write`](write()), with a function that fills the temporary file, or puts another one in its
-/// place. The file gets the rights of the one that it replaces, or those of any new file.
+/// As [`write`](write()), with a function that fills or replaces the temporary file. The file gets the
+/// permissions of the one it replaces, or those of a new file.
 ///
 /// # Errors
 /// As [`write`](write()).
 pub fn write_with(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let written = || {
-        let temporary = beside(path)?;
-        let like = fs::metadata(path).or_else(|_none_yet| fs::metadata(&temporary))?;
+        let temporary = temporary_file(path)?;
+        let metadata = fs::metadata(path).or_else(|_none_yet| fs::metadata(&temporary))?;
         make(&temporary)?;
         File::options().write(true).open(&temporary)?.sync_all()?;
-        fs::set_permissions(&temporary, like.permissions())?;
+        fs::set_permissions(&temporary, metadata.permissions())?;
         temporary.persist(path).map_err(|error| error.error)
     };
     written().map_err(|source| Error::Write { path: path.into(), source })
 }
 
-/// An empty file in the same folder, under a name that nobody else has. It is removed when dropped.
-fn beside(path: &Path) -> io::Result<TempPath> {
+/// An empty file with a unique name in the same folder. It is removed when dropped.
+fn temporary_file(path: &Path) -> io::Result<TempPath> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
     builder.prefix(".writing-").suffix(".tmp");
-    // Temporary files are for their owner alone; this one is to become an ordinary file.
+    // The default permissions of temporary files are for the owner only.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     Ok(builder.tempfile_in(folder.unwrap_or(Path::new(".")))?.into_temp_path())
@@ -85,7 +84,7 @@ mod tests {
     #[test]
     fn a_failed_write_keeps_the_old_file_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        // A folder in the place of the file makes the rename fail.
+        // The rename fails: the path is a folder.
         let path = folder.path().join("taken");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), "old").unwrap();
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn two_threads_that_write_one_file_leave_the_whole_text_of_one() {
+    fn concurrent_writers_leave_the_contents_of_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let texts = ["a".repeat(100_000), "b".repeat(70_000)];
@@ -116,7 +115,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_has_the_rights_of_the_old_one_or_of_any_new_one() {
+    fn a_file_has_the_permissions_of_the_old_one_or_of_a_new_one() {
         use std::os::unix::fs::PermissionsExt;
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let folder = tempfile::tempdir().unwrap();
@@ -125,7 +124,7 @@ mod tests {
         write(&ours, b"new").unwrap();
         assert_eq!(mode(&ours), mode(&plain));
         fs::set_permissions(&ours, fs::Permissions::from_mode(0o640)).unwrap();
-        // As a library does that writes a temporary file of its own.
+        // As a library with a temporary file of its own.
         let replace = |temporary: &Path| {
             let mut own = tempfile::NamedTempFile::new_in(folder.path())?;
             own.write_all(b"newer")?;
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf_8_names_the_line() {
+    fn invalid_utf_8_names_the_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("text");
         let message = |bytes: &[u8]| {

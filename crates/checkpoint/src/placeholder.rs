@@ -1,37 +1,35 @@
-//! What lies in the place of a file that was never fetched: a pointer of Git LFS, a web page,
-//! nothing.
+//! Placeholders instead of files that were never downloaded: Git LFS pointers, web pages, empty files.
 
 use std::fmt;
 
-/// Bytes at the start of a file that tell.
+/// Length of the start of a file that is tested.
 pub(crate) const HEAD: usize = 512;
 
-/// What lies in the place of a file.
+/// Kind of a placeholder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Placeholder {
-    /// What Git has of a large file until Git LFS fetches it.
+    /// A pointer that Git LFS replaces with the file.
     LfsPointer {
-        /// Bytes of the file itself, where the pointer says it.
+        /// Size of the file, if the pointer has it.
         size: Option<u64>,
     },
-    /// What a server shows of a file, or answers instead of it.
+    /// An HTML page, or a server's error message.
     WebPage,
-    /// A download that broke off before its first byte.
+    /// An empty file, as of an interrupted download.
     Empty,
 }
 
 impl Placeholder {
-    /// What a file is that starts with these bytes, or is no longer than they are. `None` for
-    /// everything that may be a file of its own.
+    /// Detects a placeholder from the start of a file; `None` for any other file.
     pub fn of(start: &[u8]) -> Option<Self> {
-        /// The first line, of today and as it was at first.
+        /// Start of the first line, current and original.
         const POINTERS: [&[u8]; 2] = [
             b"version https://git-lfs.github.com/spec/",
             b"version https://hawser.github.com/spec/",
         ];
         const PAGES: [&[u8]; 2] = [b"<!doctype html", b"<html"];
-        /// The whole answer of the Hugging Face Hub and of GitHub to a link that leads nowhere.
+        /// Complete error messages of the Hugging Face Hub and of GitHub.
         const ANSWERS: [&[u8]; 4] = [
             b"Entry not found",
             b"Repository not found",
@@ -55,7 +53,7 @@ impl Placeholder {
         (PAGES.iter().any(begins) || ANSWERS.contains(&text)).then_some(Self::WebPage)
     }
 
-    /// What to do about it.
+    /// A hint for the user.
     pub fn hint(self) -> &'static str {
         match self {
             Self::LfsPointer { .. } => {
@@ -91,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pointers_pages_and_nothing_are_told_from_files() {
+    fn placeholders_are_detected_and_files_are_not() {
         let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1528\n";
         let pointer = Placeholder::of(pointer.as_bytes());
         assert_eq!(pointer, Some(Placeholder::LfsPointer { size: Some(1528) }));

@@ -1,4 +1,4 @@
-//! Signs of weights that another program has quantised, which are not read here.
+//! Detection of weights in another program's quantisation format, which is not supported.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// What `config.json` calls a method, and its usual name.
+/// Names of methods in `config.json`, and their usual names.
 const METHODS: [(&str, &str); 13] = [
     ("aqlm", "AQLM"),
     ("awq", "AWQ"),
@@ -24,8 +24,8 @@ const METHODS: [(&str, &str); 13] = [
     ("vptq", "VPTQ"),
 ];
 
-/// Ends of the names of tensors that only a quantised model has, and the method.
-const SIGNS: [(&str, &str); 14] = [
+/// Suffixes of the names of tensors that only quantised models have, and the method.
+const SUFFIXES: [(&str, &str); 14] = [
     (".weight.absmax", "bitsandbytes (4 bits)"),
     (".weight.quant_map", "bitsandbytes (4 bits)"),
     (".SCB", "bitsandbytes (8 bits)"),
@@ -42,15 +42,14 @@ const SIGNS: [(&str, &str); 14] = [
     (".weight.quant_state.bitsandbytes__nf4", "bitsandbytes (4 bits)"),
 ];
 
-/// Refuses a model whose `config.json` says that its weights are quantised, or are to be when they
-/// are loaded.
+/// Rejects a `config.json` with a quantisation config, of the weights or to apply when loading.
 ///
 /// # Errors
-/// [`Error::Quantised`]. Text that is no JSON is for the parser of the config to refuse.
+/// [`Error::Quantised`]. Invalid JSON is ignored: the parser of the config rejects it.
 pub fn refuse_quantised_config(path: &Path, text: &str) -> Result<()> {
     let Ok(json) = serde_json::from_str::<Value>(text) else { return Ok(()) };
     let settings = ["quantization_config", "compression_config"].map(|key| json.get(key));
-    // An empty object says nothing.
+    // An empty object has no effect.
     let settings = settings.into_iter().flatten().filter_map(Value::as_object);
     match settings.filter(|fields| !fields.is_empty()).find_map(method) {
         Some(method) => Err(Error::Quantised { path: path.into(), method }),
@@ -58,12 +57,12 @@ pub fn refuse_quantised_config(path: &Path, text: &str) -> Result<()> {
     }
 }
 
-/// The method that the fields of a `quantization_config` name; `None` where they switch it off.
+/// The method of a `quantization_config`; `None` if it is disabled.
 fn method(fields: &serde_json::Map<String, Value>) -> Option<String> {
     let is_on = |key: &str| fields.get(key).and_then(Value::as_bool);
     let [eight, four] = [is_on("load_in_8bit"), is_on("load_in_4bit")];
     let name = fields.get("quant_method").and_then(Value::as_str);
-    // As in transformers, these say more than the name.
+    // As in transformers, these take precedence over the name.
     if eight == Some(true) || four == Some(true) {
         let bits = if four == Some(true) { 4 } else { 8 };
         return Some(format!("bitsandbytes ({bits} bits)"));
@@ -78,14 +77,13 @@ fn method(fields: &serde_json::Map<String, Value>) -> Option<String> {
     Some(bits.map_or(name.clone(), |bits| format!("{name} ({bits} bits)")))
 }
 
-/// Refuses weights among which are tensors that only a quantised model has, whatever its config
-/// says.
+/// Rejects weights with tensors that only quantised models have, independent of the config.
 ///
 /// # Errors
 /// [`Error::Quantised`]
 pub fn refuse_quantised_tensors(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) -> Result<()> {
     let found = |(end, _): &&(&str, &str)| shapes.keys().any(|name| name.ends_with(end));
-    match SIGNS.iter().find(found) {
+    match SUFFIXES.iter().find(found) {
         Some((_, method)) => Err(Error::Quantised { path: path.into(), method: (*method).into() }),
         None => Ok(()),
     }
@@ -96,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_config_names_the_method_or_switches_it_off() {
+    fn a_config_names_or_disables_the_method() {
         let method = |settings: &str| {
             let text = format!(r#"{{"model_type": "llama", "quantization_config": {settings}}}"#);
             match refuse_quantised_config(Path::new("model"), &text) {
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_tensors_tell_where_the_config_is_silent() {
+    fn tensor_names_identify_the_method() {
         let method = |name: &str| {
             let shapes = BTreeMap::from([(format!("model.layers.0.mlp.up_proj{name}"), vec![1])]);
             match refuse_quantised_tensors(Path::new("model"), &shapes) {

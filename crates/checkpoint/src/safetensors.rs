@@ -1,4 +1,4 @@
-//! Safetensors files: the header is read once, tensors one by one when asked for.
+//! Safetensors files: the header is read once, tensors on demand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::element_type::{ElementType, f64_to_f32};
 use crate::error::{Error, Result};
 use crate::file_kind::FileKind;
 
-/// Longest header that is read; the format's own limit.
+/// Maximum length of a header, as in the format.
 const LONGEST_HEADER: u64 = 100_000_000;
 
 /// One safetensors file.
@@ -20,22 +20,22 @@ const LONGEST_HEADER: u64 = 100_000_000;
 pub struct SafetensorsFile {
     bytes: ByteSource,
     shapes: BTreeMap<String, Vec<usize>>,
-    places: BTreeMap<String, Place>,
+    locations: BTreeMap<String, TensorLocation>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct TensorLocation {
     element: ElementType,
     offset: u64,
     len: usize,
 }
 
 impl SafetensorsFile {
-    /// Reads the header of a file. Tensors of every type may be in it; which of them can be read is
-    /// a question of [`read`](Self::read).
+    /// Reads the header of a file. Tensors of unsupported types are listed, but [`read`](Self::read) rejects
+    /// them.
     ///
     /// # Errors
-    /// [`Error::Format`] for a header that is no header, and data that is cut short or overlaps.
+    /// [`Error::Format`] for an invalid header, and for truncated or overlapping data.
     pub fn new(bytes: ByteSource) -> Result<Self> {
         let broken = |reason: String| Error::Format {
             path: bytes.path().into(),
@@ -56,13 +56,13 @@ impl SafetensorsFile {
                 ),
             }));
         }
-        // `SafeTensors::read_metadata` would want the whole file; the header alone checks itself.
+        // `SafeTensors::read_metadata` takes the whole file; deserialising the header validates it.
         let head = bytes.read(8, header as usize)?;
         let metadata: Metadata = serde_json::from_slice(&head)
             .map_err(|error| broken(format!("bad header: {error}")))?;
         let data = header + 8;
         let mut shapes = BTreeMap::new();
-        let mut places = BTreeMap::new();
+        let mut locations = BTreeMap::new();
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
             let last = data.saturating_add(end as u64);
@@ -79,10 +79,11 @@ impl SafetensorsFile {
                 )));
             };
             shapes.insert(name.clone(), info.shape.clone());
-            let place = Place { element, offset: data + start as u64, len: end - start };
-            places.insert(name, place);
+            let location =
+                TensorLocation { element, offset: data + start as u64, len: end - start };
+            locations.insert(name, location);
         }
-        Ok(Self { bytes, shapes, places })
+        Ok(Self { bytes, shapes, locations })
     }
 
     /// The file, for messages.
@@ -90,22 +91,22 @@ impl SafetensorsFile {
         self.bytes.path()
     }
 
-    /// Every tensor's shape by name.
+    /// Shape of every tensor by name.
     pub fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
         &self.shapes
     }
 
-    /// What every tensor's numbers are, by name.
+    /// Element type of every tensor by name.
     pub fn dtypes(&self) -> BTreeMap<String, ElementType> {
-        self.places.iter().map(|(name, place)| (name.clone(), place.element)).collect()
+        self.locations.iter().map(|(name, location)| (name.clone(), location.element)).collect()
     }
 
-    /// What a tensor's numbers are.
+    /// Element type of a tensor.
     pub(super) fn dtype(&self, name: &str) -> Option<ElementType> {
-        self.places.get(name).map(|place| place.element)
+        self.locations.get(name).map(|location| location.element)
     }
 
-    /// Size on disk.
+    /// File size.
     pub fn len_bytes(&self) -> u64 {
         self.bytes.len()
     }
@@ -113,34 +114,35 @@ impl SafetensorsFile {
     /// One tensor, in the file's precision; f64 as f32.
     ///
     /// # Errors
-    /// [`Error::TensorType`] for one of integers, truth values or numbers of 8 bits and fewer;
+    /// [`Error::TensorType`] for integers, booleans and floats of at most 8 bits;
     /// [`Error::Format`] if there is none of that name; [`Error::Read`].
     pub fn read(&self, name: &str) -> Result<TensorData> {
-        let Some(place) = self.places.get(name) else {
+        let Some(location) = self.locations.get(name) else {
             return Err(Error::Format {
                 path: self.bytes.path().into(),
                 format: "safetensors",
                 reason: format!("no tensor is called {name}"),
             });
         };
-        let Some(dtype) = place.element.dtype().filter(|_| place.element.is_supported()) else {
+        let Some(dtype) = location.element.dtype().filter(|_| location.element.is_supported())
+        else {
             let path = self.bytes.path();
-            return Err(Error::tensor_type(path, name, place.element, ElementType::SUPPORTED));
+            return Err(Error::tensor_type(path, name, location.element, ElementType::SUPPORTED));
         };
-        let bytes = self.bytes.read(place.offset, place.len)?;
+        let bytes = self.bytes.read(location.offset, location.len)?;
         Ok(f64_to_f32(TensorData::from_bytes_vec(bytes, self.shapes[name].clone(), dtype)))
     }
 
-    /// Whether a tensor is the same as one of another file, or of this one: in shape, in type and
-    /// to the bit.
-    pub(super) fn same(&self, name: &str, other: &Self, theirs: &str) -> Result<bool> {
-        let (Some(one), Some(two)) = (self.places.get(name), other.places.get(theirs)) else {
+    /// Whether a tensor is bitwise identical to one of another file or of this one, with the same shape and
+    /// type.
+    pub(super) fn is_identical(&self, name: &str, other: &Self, theirs: &str) -> Result<bool> {
+        let (Some(one), Some(two)) = (self.locations.get(name), other.locations.get(theirs)) else {
             return Ok(false);
         };
         if one.element != two.element || self.shapes[name] != other.shapes[theirs] {
             return Ok(false);
         }
-        self.bytes.equal(one.offset, (&other.bytes, two.offset), one.len as u64)
+        self.bytes.equals(one.offset, (&other.bytes, two.offset), one.len as u64)
     }
 }
 
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_type_of_a_tensor_that_is_read_matters() {
+    fn unsupported_types_are_an_error_only_when_read() {
         for (name, size) in [("I64", 8), ("F8_E4M3", 1), ("BOOL", 1), ("U8", 1), ("C64", 8)] {
             let header = format!(
                 r#"{{"a":{{"dtype":"F64","shape":[1],"data_offsets":[0,8]}},
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_file_says_why() {
+    fn other_files_are_rejected_with_the_reason() {
         let one = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
         assert!(reason(one, &[0; 3]).contains("it was cut short"));
         assert!(reason("{", &[]).contains("bad header"));

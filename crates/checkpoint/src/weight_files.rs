@@ -1,4 +1,4 @@
-//! One or several files of named tensors, safetensors or PyTorch's, as one source.
+//! Safetensors and PyTorch files as one source: a single file or shards.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use crate::safetensors::SafetensorsFile;
 use crate::tensor_source::{TensorSource, equal_values};
 use crate::torch::TorchFile;
 
-/// A file of named tensors.
+/// A weight file.
 #[derive(Debug)]
 pub enum WeightFile {
-    /// Of safetensors.
+    /// A safetensors file.
     Safetensors(SafetensorsFile),
-    /// Of PyTorch's, such as `pytorch_model.bin`.
+    /// A PyTorch file, such as `pytorch_model.bin`.
     Torch(TorchFile),
 }
 
 impl WeightFile {
-    /// Opens a file of either kind, whatever its name.
+    /// Opens a file in either format, detected by content.
     ///
     /// # Errors
     /// As [`SafetensorsFile::new`] and [`TorchFile::open`]; as [`ByteSource::open`].
@@ -32,7 +32,7 @@ impl WeightFile {
         let named = bytes.path().extension().is_some_and(|extension| extension == "safetensors");
         match FileKind::of(&bytes)? {
             FileKind::Torch => Ok(Self::Torch(TorchFile::open(bytes)?)),
-            // What a damaged file should have been, its name says.
+            // The name decides the format of a damaged file.
             FileKind::Other | FileKind::Gguf if !named => Ok(Self::Torch(TorchFile::open(bytes)?)),
             _ => Ok(Self::Safetensors(SafetensorsFile::new(bytes)?)),
         }
@@ -46,7 +46,7 @@ impl WeightFile {
         }
     }
 
-    /// Size on disk.
+    /// File size.
     pub fn len_bytes(&self) -> u64 {
         match self {
             Self::Safetensors(file) => file.len_bytes(),
@@ -54,7 +54,7 @@ impl WeightFile {
         }
     }
 
-    /// Every tensor's shape by name.
+    /// Shape of every tensor by name.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         match self {
             Self::Safetensors(file) => file.shapes().clone(),
@@ -65,7 +65,7 @@ impl WeightFile {
         }
     }
 
-    /// What every tensor's numbers are, by name.
+    /// Element type of every tensor by name.
     pub fn dtypes(&self) -> BTreeMap<String, ElementType> {
         match self {
             Self::Safetensors(file) => file.dtypes(),
@@ -86,7 +86,7 @@ impl WeightFile {
     /// One tensor in row-major order, as f32, f16 or bf16.
     ///
     /// # Errors
-    /// As [`SafetensorsFile::read`], for either kind.
+    /// As [`SafetensorsFile::read`], for either format.
     pub fn read(&self, name: &str) -> Result<TensorData> {
         match self {
             Self::Safetensors(file) => file.read(name),
@@ -94,12 +94,12 @@ impl WeightFile {
         }
     }
 
-    /// Whether a tensor is the same as one of another file, or of this one: in shape, in type and
-    /// to the bit.
-    fn same(&self, name: &str, other: &Self, theirs: &str) -> Result<bool> {
+    /// Whether a tensor is bitwise identical to one of another file or of this one, with the same shape and
+    /// type.
+    fn is_identical(&self, name: &str, other: &Self, theirs: &str) -> Result<bool> {
         match (self, other) {
-            (Self::Safetensors(one), Self::Safetensors(two)) => one.same(name, two, theirs),
-            (Self::Torch(one), Self::Torch(two)) => one.same(name, two, theirs),
+            (Self::Safetensors(one), Self::Safetensors(two)) => one.is_identical(name, two, theirs),
+            (Self::Torch(one), Self::Torch(two)) => one.is_identical(name, two, theirs),
             _ => Ok(false),
         }
     }
@@ -117,41 +117,41 @@ impl From<TorchFile> for WeightFile {
     }
 }
 
-/// All files of a model.
+/// All weight files of a model.
 #[derive(Debug)]
 pub struct WeightFiles {
     path: PathBuf,
     files: Vec<WeightFile>,
     shapes: BTreeMap<String, Vec<usize>>,
-    /// Which file holds a tensor.
-    holders: BTreeMap<String, usize>,
+    /// Index of the file of each tensor.
+    file_of: BTreeMap<String, usize>,
 }
 
 impl WeightFiles {
-    /// The tensors of one or several files together; `path` is what messages call them. A tensor may
-    /// be in two of them, if it is the same to the bit.
+    /// The tensors of one or several files; `path` is their name in messages. A tensor may be in two files, if
+    /// it is bitwise identical.
     ///
     /// # Errors
     /// [`Error::Format`] if two files hold different tensors of one name; [`Error::Read`].
     pub fn new(path: impl Into<PathBuf>, files: Vec<WeightFile>) -> Result<Self> {
         let path = path.into();
         let mut shapes = BTreeMap::new();
-        let mut holders = BTreeMap::<String, usize>::new();
+        let mut file_of = BTreeMap::<String, usize>::new();
         for (index, file) in files.iter().enumerate() {
             for (name, shape) in file.shapes() {
-                let Some(&before) = holders.get(&name) else {
+                let Some(&before) = file_of.get(&name) else {
                     shapes.insert(name.clone(), shape);
-                    holders.insert(name, index);
+                    file_of.insert(name, index);
                     continue;
                 };
-                if !files[before].same(&name, file, &name)? {
+                if !files[before].is_identical(&name, file, &name)? {
                     let [one, two] = [before, index].map(|index| files[index].path().display());
                     let reason = format!("tensor {name} is in {one} and in {two}, and differs");
                     return Err(Error::Format { path, format: "set of weights", reason });
                 }
             }
         }
-        Ok(Self { path, files, shapes, holders })
+        Ok(Self { path, files, shapes, file_of })
     }
 
     /// The files.
@@ -159,7 +159,7 @@ impl WeightFiles {
         &self.files
     }
 
-    /// What every tensor's numbers are, by name.
+    /// Element type of every tensor by name.
     pub fn dtypes(&self) -> BTreeMap<String, ElementType> {
         let mut dtypes = BTreeMap::new();
         for file in &self.files {
@@ -168,9 +168,9 @@ impl WeightFiles {
         dtypes
     }
 
-    fn holder(&self, name: &str) -> Result<&WeightFile> {
-        let holder = self.holders.get(name).map(|&index| &self.files[index]);
-        holder.ok_or_else(|| Error::Format {
+    fn file(&self, name: &str) -> Result<&WeightFile> {
+        let file = self.file_of.get(name).map(|&index| &self.files[index]);
+        file.ok_or_else(|| Error::Format {
             path: self.path.clone(),
             format: "set of weights",
             reason: format!("no tensor is called {name}"),
@@ -188,13 +188,13 @@ impl TensorSource for WeightFiles {
     }
 
     fn read(&self, name: &str) -> Result<TensorData> {
-        self.holder(name)?.read(name)
+        self.file(name)?.read(name)
     }
 
     fn are_equal(&self, one: &str, other: &str) -> Result<bool> {
-        let files = [self.holder(one)?, self.holder(other)?];
+        let files = [self.file(one)?, self.file(other)?];
         if files[0].dtype(one) == files[1].dtype(other) {
-            return files[0].same(one, files[1], other);
+            return files[0].is_identical(one, files[1], other);
         }
         Ok(equal_values(&self.read(one)?, &self.read(other)?))
     }
@@ -211,15 +211,15 @@ impl TorchFile {
         }
     }
 
-    /// Whether a tensor is the same as one of another file, or of this one.
-    fn same(&self, name: &str, other: &Self, theirs: &str) -> Result<bool> {
+    /// Whether a tensor is identical to one of another file or of this one.
+    fn is_identical(&self, name: &str, other: &Self, theirs: &str) -> Result<bool> {
         let (Some(one), Some(two)) = (self.tensors().get(name), other.tensors().get(theirs)) else {
             return Ok(false);
         };
         if one.dtype != two.dtype || one.shape != two.shape {
             return Ok(false);
         }
-        // A tied head and its embedding are one storage: nothing need be read.
+        // Tied tensors share one storage.
         if std::ptr::eq(self, other) && one == two {
             return Ok(true);
         }
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_in_two_files_must_be_the_same() {
+    fn a_tensor_in_two_files_must_be_identical() {
         let (a, b) = (TensorData::from([1.0_f32, 2.0]), TensorData::from([1.0_f32, 3.0]));
         let short = TensorData::from([1.0_f32]);
         for make in [torch, safetensors] {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_of_one_or_of_two_types_can_be_equal() {
+    fn tensors_of_different_types_can_be_equal() {
         let numbers = TensorData::from([1.0_f32, -2.5]);
         let half = numbers.clone().convert_dtype(burn::tensor::DType::F16);
         let other = TensorData::from([1.0_f32, 2.5]);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_of_a_pytorch_file_are_no_weights() {
+    fn integers_of_a_pytorch_file_are_not_weights() {
         let ids = TensorData::from([1_i64, 2]);
         let wide = TensorData::from([0.5_f64]);
         let file = torch("model.bin", &[("ids", ids), ("wide", wide)]);

@@ -2,10 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use llama::{
-    Adapter, FinishReason, GenerationConfig, Generator, Llama, StepOutput, TextStream, Tokenizer,
-};
+use llama::{Adapter, FinishReason, GenerationConfig, Generator, Llama, StepOutput};
 use serde::Serialize;
+use text::{TextStream, Tokenizer};
 
 use crate::failure::Result;
 

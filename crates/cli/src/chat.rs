@@ -254,7 +254,7 @@ impl Chat<'_> {
         let context = llama.config().max_positions;
         // Room for the answer, but never more than half of everything.
         let room = context - config.max_new_tokens.min(context / 2);
-        let encode = |messages: &[llama::Message]| self.wording.encode(tokenizer, messages);
+        let encode = |messages: &[text::Message]| self.wording.encode(tokenizer, messages);
         let (prompt, dropped) = self.conversation.fit(room, &encode)?;
         if dropped > 0 && self.wording.remembers() {
             let turns = if dropped == 1 { "turn" } else { "turns" };

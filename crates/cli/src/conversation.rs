@@ -1,6 +1,6 @@
 //! What was said so far, cut to what the model can read.
 
-use llama::Message;
+use text::Message;
 
 /// A system text and the turns after it.
 #[derive(Debug, Default)]
@@ -43,8 +43,8 @@ impl Conversation {
     pub fn fit(
         &mut self,
         room: usize,
-        encode: &dyn Fn(&[Message]) -> llama::Result<Vec<u32>>,
-    ) -> llama::Result<(Vec<u32>, usize)> {
+        encode: &dyn Fn(&[Message]) -> text::Result<Vec<u32>>,
+    ) -> text::Result<(Vec<u32>, usize)> {
         let mut dropped = 0;
         loop {
             let tokens = encode(&self.messages())?;
@@ -69,7 +69,7 @@ mod tests {
 
     /// One token for each message.
     #[expect(clippy::unnecessary_wraps, reason = "stands in for an encoder, which can fail")]
-    fn count(messages: &[Message]) -> llama::Result<Vec<u32>> {
+    fn count(messages: &[Message]) -> text::Result<Vec<u32>> {
         Ok(vec![0; messages.len()])
     }
 

@@ -204,7 +204,7 @@ mod tests {
             train::Error::OutputNotEmpty { path: "a".into(), contents: "holds another run" };
         assert!(tell(taken).contains("hint: choose a new or empty --output"));
         assert!(tell(device::parse("tpu").unwrap_err()).contains("hint: devices: flex"));
-        assert!(!tell(llama::Error::ChatTemplate { reason: "x".into() }).contains("hint:"));
+        assert!(!tell(text::Error::ChatTemplate { reason: "x".into() }).contains("hint:"));
     }
 
     #[test]

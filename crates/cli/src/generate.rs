@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use adaption_prompt::{AdapterSet, PreparedAdapter, RowAdapters};
-use llama::{Message, Tokenizer};
+use text::{Message, Tokenizer};
 use train::template::alpaca;
 
 use crate::adapters::{AdapterArgs, NO_ADAPTER};
@@ -87,7 +87,7 @@ impl RequestArgs {
     }
 
     /// Tokens of each; `adapted` tells which go to an adapter.
-    fn encode(&self, tokenizer: &Tokenizer, adapted: &[bool]) -> llama::Result<Vec<Vec<u32>>> {
+    fn encode(&self, tokenizer: &Tokenizer, adapted: &[bool]) -> text::Result<Vec<Vec<u32>>> {
         if let Some(instruction) = &self.instruction {
             let text = alpaca(instruction, self.input.as_deref().unwrap_or(""));
             return Ok(vec![tokenizer.encode(&text)?]);

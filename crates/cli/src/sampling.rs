@@ -1,6 +1,7 @@
 //! Options for how a text goes on.
 
-use llama::{GenerationConfig, SamplingConfig, Tokenizer};
+use llama::{GenerationConfig, SamplingConfig};
+use text::Tokenizer;
 
 use crate::failure::Result;
 

@@ -1,6 +1,7 @@
 //! a trained adapter ─► some held-out instructions, answered without and with it, on stderr
 
-use llama::{NoAdapter, Tokenizer};
+use llama::NoAdapter;
+use text::Tokenizer;
 use train::{BatchAdapter, ImageRef, Instruction, TrainingRun, generate_responses};
 
 use crate::failure::Result;

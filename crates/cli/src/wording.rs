@@ -1,7 +1,7 @@
 //! What stands around a request before the model reads it.
 
 use clap::ValueEnum;
-use llama::{ChatTemplate, Message, Tokenizer};
+use text::{ChatTemplate, Message, Tokenizer};
 use train::template::alpaca;
 
 /// How requests are worded.
@@ -34,14 +34,13 @@ impl Wording {
     }
 
     /// Tokens that the model reads to answer the last of `messages`.
-    pub fn encode(self, tokenizer: &Tokenizer, messages: &[Message]) -> llama::Result<Vec<u32>> {
+    pub fn encode(self, tokenizer: &Tokenizer, messages: &[Message]) -> text::Result<Vec<u32>> {
         let last = messages.last().map_or("", |message| &message.content);
         match self {
             Self::Alpaca => tokenizer.encode(&alpaca(last, "")),
             // The template writes the special tokens itself.
-            Self::Chat => {
-                tokenizer.encode_raw(&ChatTemplate::of(tokenizer)?.render(messages, true)?)
-            }
+            Self::Chat => tokenizer
+                .encode_raw(&ChatTemplate::from_tokenizer(tokenizer)?.render(messages, true)?),
             Self::Raw => tokenizer.encode(last),
         }
     }

@@ -17,6 +17,9 @@ pub enum Error {
     /// A file could not be read or written, or violates its format.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::Error),
+    /// A tokenizer or a chat template.
+    #[error(transparent)]
+    Text(#[from] text::Error),
     /// A size or setting of the model that makes no sense.
     #[error("model config: {field} is {found}, expected {expected}")]
     Config {
@@ -44,20 +47,6 @@ pub enum Error {
         path: PathBuf,
         /// Everything that is missing, unexpected or of another shape.
         report: Box<LoadReport>,
-    },
-    /// The tokenizer could not be built or failed on a text.
-    #[error("{path}: tokenizer: {reason}")]
-    Tokenizer {
-        /// Where it came from.
-        path: PathBuf,
-        /// What it said.
-        reason: String,
-    },
-    /// The chat template could not be rendered.
-    #[error("chat template: {reason}")]
-    ChatTemplate {
-        /// What the template engine said.
-        reason: String,
     },
     /// More tokens than the model or the decoding state has room for.
     #[error("{asked} tokens do not fit: {what} has room for {capacity}")]
@@ -137,6 +126,7 @@ impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
             Self::Checkpoint(error) => return error.advice(),
+            Self::Text(error) => return error.advice(),
             Self::Weights { .. } => {
                 "config.json and the weights may belong to different models".into()
             }
@@ -150,8 +140,6 @@ impl Diagnostic for Error {
             }
             Self::Config { .. }
             | Self::Architecture { .. }
-            | Self::Tokenizer { .. }
-            | Self::ChatTemplate { .. }
             | Self::EmptyPrompt { .. }
             | Self::TokenId { .. }
             | Self::Sampling { .. } => return None,

@@ -11,7 +11,7 @@ use fnv::FnvHasher;
 use half::bf16;
 use serde::{Deserialize, Serialize};
 
-use crate::architecture::Architecture;
+use crate::config::Architecture;
 use crate::config::{FeedForwardKind, LlamaConfig};
 use crate::error::Result;
 use crate::linear::Linear;

@@ -8,11 +8,7 @@ use checkpoint::gguf::GgufFile;
 use checkpoint::torch::TorchFile;
 use checkpoint::{ByteSource, TensorSource, refuse_quantised_config};
 
-use crate::chat_template::ChatTemplate;
 use crate::gguf::GgufSource;
-use crate::tokenizer::Tokenizer;
-use crate::tokenizer_files::TokenizerFiles;
-use crate::vocabulary;
 use crate::weights::huggingface;
 use crate::weights::meta::{InferredSizes, MetaSource, parse_params};
 
@@ -22,10 +18,8 @@ const NAME: &str = "fuzz";
 /// A GGUF file, its tokenizer and its weights.
 pub fn gguf(bytes: &[u8]) {
     checkpoint::fuzz::gguf(bytes);
+    text::fuzz::gguf(bytes);
     let Ok(file) = GgufFile::open(ByteSource::memory(NAME, bytes.to_vec())) else { return };
-    if let Ok(tokenizer) = Tokenizer::from_gguf(file.metadata()) {
-        use_tokenizer(&tokenizer);
-    }
     if let Ok(source) = GgufSource::new(file) {
         read_all(&source);
     }
@@ -34,6 +28,7 @@ pub fn gguf(bytes: &[u8]) {
 /// A GGUF file in two parts, as [`two_parts`] takes them.
 pub fn split_gguf(bytes: &[u8]) {
     checkpoint::fuzz::split_gguf(bytes);
+    text::fuzz::split_gguf(bytes);
     let Some(file) = two_parts(bytes) else { return };
     if let Ok(source) = GgufSource::new(file) {
         read_all(&source);
@@ -48,14 +43,7 @@ pub fn meta_shard(bytes: &[u8]) {
     }
 }
 
-/// A `tokenizer.model` of either kind.
-pub fn tokenizer_model(bytes: &[u8]) {
-    if let Ok(tokenizer) = vocabulary::tokenizer_model(NAME, bytes) {
-        use_tokenizer(&tokenizer);
-    }
-}
-
-/// `config.json`, `params.json`, and the files beside a tokenizer.
+/// `config.json` and `params.json`.
 pub fn configs(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let path = Path::new(NAME);
@@ -64,34 +52,6 @@ pub fn configs(bytes: &[u8]) {
     let parsed = [huggingface::parse_config(path, text), parse_params(path, text, sizes)];
     for config in parsed.into_iter().flatten() {
         config.validate().expect("parsed configs are checked");
-    }
-    if let Ok(json) = TokenizerFiles::parse(path, text) {
-        let files = TokenizerFiles {
-            config: Some(json.clone()),
-            generation_config: Some(json.clone()),
-            tokenizer_config: Some(json.clone()),
-            special_tokens_map: Some(json.clone()),
-            added_tokens: Some(json),
-            chat_template: None,
-        };
-        let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
-        let mut tokenizer = Tokenizer::new(inner, NAME).with_files(&files);
-        let _ = tokenizer.check_fits(2);
-        let _ = files.unused(2);
-        use_tokenizer(&tokenizer);
-    }
-}
-
-/// The source of a chat template.
-pub fn chat_template(bytes: &[u8]) {
-    if let Ok(source) = std::str::from_utf8(bytes) {
-        let _ = ChatTemplate::new(source);
-    }
-}
-
-fn use_tokenizer(tokenizer: &Tokenizer) {
-    if let Ok(ids) = tokenizer.encode("ab <s> é") {
-        let _ = tokenizer.decode(&ids);
     }
 }
 

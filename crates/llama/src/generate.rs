@@ -2,12 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::generator::Generator;
-use crate::model::Llama;
 use crate::sample::SamplingConfig;
-use crate::seam::Adapter;
-use crate::tokenizer::Tokenizer;
+use text::Tokenizer;
 
 /// How far a text goes on, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,53 +76,4 @@ pub struct Completion {
     pub seconds_prompt: f64,
     /// Time from the first token to the row's end.
     pub seconds_decode: f64,
-}
-
-/// Continues every prompt to its end, all of them as one batch.
-///
-/// ```
-/// use llama::{FinishReason, GenerationConfig, NoAdapter, generate, weights};
-/// # let device = testing::flex();
-/// # let config = serde_json::json!({
-/// #     "model_type": "llama", "hidden_size": 8, "intermediate_size": 8,
-/// #     "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16,
-/// # });
-/// # let path = std::path::Path::new("config.json");
-/// # let config = weights::huggingface::parse_config(path, &config.to_string())?;
-/// let llama = weights::random(config, &device)?;
-/// let prompts = [vec![1, 2, 3], vec![4]];
-/// let config = GenerationConfig { max_new_tokens: 5, ..GenerationConfig::default() };
-/// let completions = generate(&llama, &NoAdapter, &prompts, &config)?;
-/// assert_eq!(completions[1].tokens.len(), 5);
-/// assert_eq!(completions[1].finish, FinishReason::Length);
-/// # Ok::<(), llama::Error>(())
-/// ```
-///
-/// # Errors
-/// As [`Generator::new`].
-pub fn generate(
-    llama: &Llama,
-    adapter: &dyn Adapter,
-    prompts: &[Vec<u32>],
-    config: &GenerationConfig,
-) -> Result<Vec<Completion>> {
-    if prompts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut generator = Generator::new(llama, adapter, prompts, config)?;
-    let mut tokens = vec![Vec::new(); prompts.len()];
-    for steps in generator.by_ref() {
-        for (tokens, step) in tokens.iter_mut().zip(steps?) {
-            if let StepOutput::Token(token) = step {
-                tokens.push(token);
-            }
-        }
-    }
-    let completions = tokens.into_iter().enumerate().map(|(row, tokens)| Completion {
-        tokens,
-        finish_reason: generator.finish_reason(row).expect("the generator ran to the end"),
-        seconds_prompt: generator.prefill_seconds(),
-        seconds_decode: generator.decode_seconds(row),
-    });
-    Ok(completions.collect())
 }

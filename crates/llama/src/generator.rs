@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::choose::BatchSampler;
 use crate::error::{Error, Result};
-use crate::generate::{FinishReason, GenerationConfig, Request, StepOutput};
+use crate::generate::{Completion, FinishReason, GenerationConfig, Request, StepOutput};
 use crate::model::Llama;
 use crate::sample::Sampler;
 use crate::seam::Adapter;
@@ -249,4 +249,53 @@ impl std::fmt::Debug for Generator<'_> {
             .field("slots", &self.state.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Continues every prompt to its end, all of them as one batch.
+///
+/// ```
+/// use llama::{FinishReason, GenerationConfig, NoAdapter, generate, weights};
+/// # let device = testing::flex();
+/// # let config = serde_json::json!({
+/// #     "model_type": "llama", "hidden_size": 8, "intermediate_size": 8,
+/// #     "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16,
+/// # });
+/// # let path = std::path::Path::new("config.json");
+/// # let config = weights::huggingface::parse_config(path, &config.to_string())?;
+/// let llama = weights::random(config, &device)?;
+/// let prompts = [vec![1, 2, 3], vec![4]];
+/// let config = GenerationConfig { max_new_tokens: 5, ..GenerationConfig::default() };
+/// let completions = generate(&llama, &NoAdapter, &prompts, &config)?;
+/// assert_eq!(completions[1].tokens.len(), 5);
+/// assert_eq!(completions[1].finish, FinishReason::Length);
+/// # Ok::<(), llama::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`Generator::new`].
+pub fn generate(
+    llama: &Llama,
+    adapter: &dyn Adapter,
+    prompts: &[Vec<u32>],
+    config: &GenerationConfig,
+) -> Result<Vec<Completion>> {
+    if prompts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut generator = Generator::new(llama, adapter, prompts, config)?;
+    let mut tokens = vec![Vec::new(); prompts.len()];
+    for steps in generator.by_ref() {
+        for (tokens, step) in tokens.iter_mut().zip(steps?) {
+            if let StepOutput::Token(token) = step {
+                tokens.push(token);
+            }
+        }
+    }
+    let completions = tokens.into_iter().enumerate().map(|(row, tokens)| Completion {
+        tokens,
+        finish_reason: generator.finish_reason(row).expect("the generator ran to the end"),
+        seconds_prompt: generator.prefill_seconds(),
+        seconds_decode: generator.decode_seconds(row),
+    });
+    Ok(completions.collect())
 }

@@ -11,13 +11,9 @@ use checkpoint::folder::{WEIGHT_FILES, is_index, shard_names};
 use checkpoint::gguf::part_names;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo};
+use text::{OPTIONAL_FILES, TOKENIZER_FILES};
 
 use crate::error::{Error, Result};
-use crate::tokenizer_files::OPTIONAL;
-use crate::vocabulary::vocab_merges;
-
-/// Forms of a tokenizer, the best one first.
-const TOKENIZERS: [&[&str]; 3] = [&["tokenizer.json"], &["tokenizer.model"], &vocab_merges::FILES];
 
 /// How far the download of a file has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +140,7 @@ impl Fetch<'_> {
         let config = self.file("config.json")?;
         let folder = config.parent().expect("files lie in a folder").to_owned();
         let mut files = self.tokenizer()?;
-        for name in OPTIONAL {
+        for name in OPTIONAL_FILES {
             files.extend(self.optional(name)?);
         }
         files.extend(self.weights()?);
@@ -171,7 +167,7 @@ impl Fetch<'_> {
 
     /// The files of the tokenizer, in the first form that the repository has.
     fn tokenizer(&mut self) -> Result<Vec<PathBuf>> {
-        for names in TOKENIZERS {
+        for names in TOKENIZER_FILES {
             let mut files = Vec::new();
             for name in names {
                 files.extend(self.optional(name)?);
@@ -199,7 +195,7 @@ impl Fetch<'_> {
     fn complete_folder(&self) -> Option<PathBuf> {
         let config = self.cached.get("config.json")?;
         let is_cached = |names: &&[&str]| names.iter().all(|name| self.cached.get(name).is_some());
-        TOKENIZERS.iter().find(|names| is_cached(names))?;
+        TOKENIZER_FILES.iter().find(|names| is_cached(names))?;
         let (name, file) =
             WEIGHT_FILES.iter().find_map(|name| Some((name, self.cached.get(name)?)))?;
         let is_whole = !is_index(name)

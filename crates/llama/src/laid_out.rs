@@ -9,6 +9,7 @@ use kernels::{Sequence, SequenceLayout};
 use crate::attention::ForwardContext;
 use crate::error::Result;
 use crate::model::Llama;
+use crate::seam::Adapter;
 
 /// Whole texts, laid out for one pass.
 #[derive(Debug, Clone)]
@@ -22,6 +23,18 @@ pub struct PackedBatch {
 }
 
 impl Llama {
+    /// Runs the model over whole texts and gives the normed hidden states behind its last layer.
+    ///
+    /// # Shapes
+    /// - output: as the tokens of `texts`, with `d_model` behind, f32
+    pub fn forward_packed(&self, texts: &PackedBatch, adapter: &dyn Adapter) -> Tensor<3> {
+        let mut hidden = self.embed(texts.tokens.clone(), &texts.context);
+        for index in 0..self.layers.len() {
+            hidden = self.layer(index, hidden, &texts.context, adapter);
+        }
+        self.final_norm(hidden, adapter)
+    }
+
     /// Lays whole texts of any lengths out for one pass.
     ///
     /// Where attention is fused they lie side by side, and texts that begin alike share the rows of

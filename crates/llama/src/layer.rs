@@ -7,7 +7,8 @@ use crate::attention::{Attention, ForwardContext};
 use crate::feed_forward::FeedForward;
 use crate::linear::Linear;
 use crate::norm::Norm;
-use crate::seam::{Adapter, NormName};
+use crate::norm::NormName;
+use crate::seam::Adapter;
 use crate::state::LayerCache;
 
 /// One decoder layer.

@@ -32,10 +32,8 @@
 
 pub mod architecture;
 pub mod attention;
-mod chat_template;
 mod choose;
 mod config;
-mod detokenizer;
 mod draw;
 mod error;
 mod feed_forward;
@@ -58,48 +56,36 @@ mod read_back;
 mod rotary;
 mod sample;
 mod seam;
-mod settings;
 mod shortlist;
 mod source;
-mod special_tokens;
 mod state;
-mod stop_strings;
 mod stream;
-mod strftime;
-mod tokenizer;
-mod tokenizer_files;
-mod vocabulary;
 mod weight;
 pub mod weights;
 
-pub use architecture::Architecture;
 pub use attention::{ForwardContext, PromptKv};
-pub use chat_template::{ChatTemplate, Message};
 pub use choose::BatchSampler;
 pub use config::{
-    BranchPoint, FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding, RopeConfig, RopeScaling,
+    Architecture, BranchPoint, FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding,
+    RopeConfig, RopeScaling,
 };
-pub use detokenizer::Detokenizer;
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use feed_forward::gelu;
 pub use fingerprint::{Fingerprint, ModelShape};
-pub use generate::{Completion, FinishReason, GenerationConfig, Request, StepOutput, generate};
-pub use generator::Generator;
+pub use generate::{Completion, FinishReason, GenerationConfig, Request, StepOutput};
+pub use generator::{Generator, generate};
 pub use kernels::GatedPrompt;
 pub use laid_out::{PackedBatch, PrefixSharing};
 pub use layer::Layer;
 pub use linear::Linear;
 pub use model::Llama;
-pub use norm::Norm;
+pub use norm::{Norm, NormName, NormWeights};
 pub use precision::{Precision, UnknownPrecision};
 pub use read_back::{read_back, read_back_bytes, read_back_count};
 pub use sample::{Sampler, SamplingConfig};
-pub use seam::{Adapter, LinearName, NoAdapter, NormName, NormWeights};
+pub use seam::{Adapter, LinearName, NoAdapter};
 pub use source::ModelSource;
 pub use state::KvCache;
-pub use stop_strings::StopStrings;
-pub use stream::{TextGenerator, TextStream};
-pub use tokenizer::Tokenizer;
-pub use tokenizer_files::TokenizerFiles;
+pub use stream::TextGenerator;
 pub use weight::Weight;

@@ -9,13 +9,13 @@ use kernels::{RotaryTable, Sequence, SequenceLayout, is_fused};
 use crate::attention::{ForwardContext, causal_mask};
 use crate::config::{LlamaConfig, PositionEmbedding};
 use crate::error::{Error, Result};
-use crate::laid_out::PackedBatch;
 use crate::layer::Layer;
 use crate::linear::Linear;
 use crate::norm::Norm;
+use crate::norm::NormName;
 use crate::precision::Precision;
 use crate::rotary::Rotary;
-use crate::seam::{Adapter, LinearName, NormName};
+use crate::seam::{Adapter, LinearName};
 use crate::state::KvCache;
 use crate::weight::Weight;
 
@@ -105,18 +105,6 @@ impl Llama {
     /// ([`pack`](Self::pack)).
     pub fn is_fused(&self) -> bool {
         is_fused(&self.device())
-    }
-
-    /// Runs the model over whole texts and gives the normed hidden states behind its last layer.
-    ///
-    /// # Shapes
-    /// - output: as the tokens of `texts`, with `d_model` behind, f32
-    pub fn forward_packed(&self, texts: &PackedBatch, adapter: &dyn Adapter) -> Tensor<3> {
-        let mut hidden = self.embed(texts.tokens.clone(), &texts.context);
-        for index in 0..self.layers.len() {
-            hidden = self.layer(index, hidden, &texts.context, adapter);
-        }
-        self.final_norm(hidden, adapter)
     }
 
     /// Runs the model over new tokens and gives the normed hidden states behind its last layer.

@@ -3,9 +3,30 @@
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
 use kernels::{is_fused, rms_norm};
+use serde::{Deserialize, Serialize};
 
 use crate::config::NormKind;
-use crate::seam::NormWeights;
+
+/// A norm of the model. The norms of single queries and keys are no part of the seam.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormName {
+    /// Before the attention.
+    Attention,
+    /// Before the feed-forward.
+    FeedForward,
+    /// Behind the last layer. Its layer is the number of layers.
+    Final,
+}
+
+/// What a norm multiplies by, and adds, instead of its own.
+#[derive(Debug, Clone)]
+pub struct NormWeights {
+    /// `[batch or 1, 1, d_model]`
+    pub weight: Tensor<3>,
+    /// `[batch or 1, 1, d_model]`, for norms that have one.
+    pub bias: Option<Tensor<3>>,
+}
 
 /// Root-mean-square norm, or layer norm.
 #[derive(Module, Debug)]

@@ -17,7 +17,7 @@ use kernels::GatedPrompt;
 use serde::{Deserialize, Serialize};
 
 use crate::linear::Linear;
-use crate::norm::Norm;
+use crate::norm::{Norm, NormName, NormWeights};
 
 /// A linear layer of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,27 +45,6 @@ impl LinearName {
     /// Those of a decoder layer, in the order of its pass.
     pub const ALL_IN_LAYER: [Self; 7] =
         [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
-}
-
-/// A norm of the model. The norms of single queries and keys are no part of the seam.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NormName {
-    /// Before the attention.
-    Attention,
-    /// Before the feed-forward.
-    FeedForward,
-    /// Behind the last layer. Its layer is the number of layers.
-    Final,
-}
-
-/// What a norm multiplies by, and adds, instead of its own.
-#[derive(Debug, Clone)]
-pub struct NormWeights {
-    /// `[batch or 1, 1, d_model]`
-    pub weight: Tensor<3>,
-    /// `[batch or 1, 1, d_model]`, for norms that have one.
-    pub bias: Option<Tensor<3>>,
 }
 
 /// What joins a frozen model while it runs. Every method defaults to "nothing".

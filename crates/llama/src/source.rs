@@ -12,6 +12,7 @@ use checkpoint::{
     ByteSource, FileKind, SafetensorsFile, TensorSource, UnusedSettings, WeightFiles, files,
     refuse_quantised_config, refuse_quantised_tensors,
 };
+use text::{Tokenizer, TokenizerFiles};
 
 use crate::architecture;
 use crate::config::LlamaConfig;
@@ -19,8 +20,6 @@ use crate::error::Result;
 use crate::gguf::{self, GgufSource};
 use crate::model::Llama;
 use crate::precision::Precision;
-use crate::tokenizer::Tokenizer;
-use crate::tokenizer_files::TokenizerFiles;
 use crate::weights::meta::{self, MetaSource};
 use crate::weights::{self, HuggingFaceSource, huggingface, resolve_tied_head};
 
@@ -235,19 +234,19 @@ impl ModelSource {
     /// Reads the tokenizer with its special tokens and chat template.
     ///
     /// # Errors
-    /// [`checkpoint::Error::Read`] if there is none, [`Error::Tokenizer`] or [`checkpoint::Error::Format`];
-    /// [`Error::Tokenizer`] if texts begin or end with a token that the model does not have.
+    /// [`checkpoint::Error::Read`] if there is none, [`text::Error::Tokenizer`] or [`checkpoint::Error::Format`];
+    /// [`text::Error::Tokenizer`] if texts begin or end with a token that the model does not have.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let mut tokenizer = match &self.place {
             Place::Folder => Tokenizer::from_folder(&self.path)?,
-            Place::Meta(_) => meta::tokenizer(&self.path)?,
+            Place::Meta(_) => Tokenizer::from_meta_folder(&self.path)?,
             Place::Gguf(file) => Tokenizer::from_gguf(file.metadata())?,
             Place::Embedded(files) => {
                 let tokenizer = Tokenizer::from_json(&self.path, files.tokenizer)?;
                 tokenizer.with_files(&self.embedded_files(files)?)
             }
         };
-        tokenizer.check_fits(self.config.vocab_size)?;
+        tokenizer.check_vocab_size(self.config.vocab_size)?;
         Ok(tokenizer)
     }
 
@@ -263,7 +262,7 @@ impl ModelSource {
         let Some(files) = files else { return Vec::new() };
         let unused = files.config.as_ref().map_or_else(Vec::new, architecture::unused_keys);
         let config = UnusedSettings::new("config.json", unused);
-        config.into_iter().chain(files.unused(self.config.vocab_size)).collect()
+        config.into_iter().chain(files.unused_settings(self.config.vocab_size)).collect()
     }
 
     fn embedded_files(&self, files: &Embedded) -> Result<TokenizerFiles> {
@@ -332,6 +331,9 @@ mod tests {
         use checkpoint::Error as File;
         assert!(matches!(error, Error::Checkpoint(File::NotAModel { .. })), "{error}");
         let error = source.tokenizer().unwrap_err();
-        assert!(matches!(error, Error::Checkpoint(File::Read { .. })), "{error}");
+        assert!(
+            matches!(error, Error::Text(text::Error::Checkpoint(File::Read { .. }))),
+            "{error}"
+        );
     }
 }

@@ -1,48 +1,10 @@
-//! tokens ─► [`Detokenizer`] ─► [`StopStrings`] ─► pieces of text, as they become certain
+//! [`Generator`] ─► [`TextStream`] ─► pieces of text, as they become final
 
-use crate::detokenizer::Detokenizer;
+use text::{TextStream, Tokenizer};
+
 use crate::error::Result;
 use crate::generate::{FinishReason, StepOutput};
 use crate::generator::Generator;
-use crate::stop_strings::StopStrings;
-use crate::tokenizer::Tokenizer;
-
-/// Turns the tokens of one row into text: never half a character, never a stop string.
-#[derive(Debug, Clone)]
-pub struct TextStream<'t> {
-    detokenizer: Detokenizer<'t>,
-    stop: StopStrings,
-}
-
-impl<'t> TextStream<'t> {
-    /// The start of a text that ends before the first of `stop_strings`.
-    pub fn new(tokenizer: &'t Tokenizer, stop_strings: &[String]) -> Self {
-        Self { detokenizer: Detokenizer::new(tokenizer), stop: StopStrings::new(stop_strings) }
-    }
-
-    /// The text that became certain by this token; often empty.
-    ///
-    /// # Errors
-    /// [`Error::Tokenizer`](crate::Error::Tokenizer)
-    pub fn push(&mut self, token: u32) -> Result<String> {
-        let piece = self.detokenizer.push(token)?;
-        Ok(self.stop.push(&piece))
-    }
-
-    /// The text that was held back, once no token follows.
-    ///
-    /// # Errors
-    /// [`Error::Tokenizer`](crate::Error::Tokenizer)
-    pub fn finish(&mut self) -> Result<String> {
-        let piece = self.detokenizer.finish()?;
-        Ok(self.stop.push(&piece) + &self.stop.finish())
-    }
-
-    /// Whether a stop string came: nothing that follows belongs to the text.
-    pub fn is_stopped(&self) -> bool {
-        self.stop.found()
-    }
-}
 
 /// The text of a one-row [`Generator`], piece by piece; no piece is empty.
 ///
@@ -122,7 +84,7 @@ impl<'a> TextGenerator<'a> {
             }
             StepOutput::Finished(_reason) => {
                 self.done = true;
-                self.text.finish()
+                Ok(self.text.finish()?)
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! `fuzz/` runs the same readers with `cargo fuzz`, without a time limit.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
@@ -14,20 +14,16 @@ use crate::golden_folder;
 /// Bytes that any reader may allocate for its buffers, tables and messages, whatever the file.
 const FREE: usize = 2 << 20;
 
-/// Holds off the other tests of the process: the allocator counts for all of them.
-pub fn exclusive() -> MutexGuard<'static, ()> {
-    static EXCLUSIVE: Mutex<()> = Mutex::new(());
-    EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Calls a reader and checks that its peak allocation is at most `times` the length of its input.
 ///
-/// `memory` must be the global allocator of the test binary.
+/// `memory` must be the global allocator of the test binary, which must have no other tests.
 ///
 /// # Panics
 /// If it allocates more.
 pub fn check(memory: &PeakAlloc, reader: fn(&[u8]), bytes: &[u8], times: usize) {
-    let _exclusive = exclusive();
+    // The allocator counts for the whole process.
+    static EXCLUSIVE: Mutex<()> = Mutex::new(());
+    let _exclusive = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
     memory.reset_peak_usage();
     let before = memory.current_usage();
     reader(bytes);

@@ -1,7 +1,8 @@
 //! multiple choice: which option a model takes
 
-use llama::{Llama, Tokenizer};
+use llama::Llama;
 use serde::{Deserialize, Serialize};
+use text::Tokenizer;
 
 use crate::answer_choice::parse_choice;
 use crate::batch::Batch;

@@ -174,6 +174,9 @@ pub enum Error {
     /// A file could not be read or written, or violates its format.
     #[error(transparent)]
     File(#[from] checkpoint::Error),
+    /// The tokenizer or the chat template.
+    #[error(transparent)]
+    Text(#[from] text::Error),
     /// The adapter or its files.
     #[error(transparent)]
     Adapter(#[from] adaption_prompt::Error),
@@ -202,6 +205,7 @@ impl Diagnostic for Error {
             Self::Image { .. } => "an image is a path, or data:image/png;base64,...".into(),
             Self::Model(error) => return error.advice(),
             Self::File(error) => return error.advice(),
+            Self::Text(error) => return error.advice(),
             Self::Adapter(error) => return error.advice(),
             Self::Vision(error) => return error.advice(),
             Self::Config { .. } | Self::UnknownSplit { .. } => return None,
@@ -214,6 +218,7 @@ impl Diagnostic for Error {
             Self::Config { .. } => true,
             Self::Model(error) => error.is_usage(),
             Self::File(error) => error.is_usage(),
+            Self::Text(error) => error.is_usage(),
             Self::Adapter(error) => error.is_usage(),
             Self::Vision(error) => error.is_usage(),
             _ => false,

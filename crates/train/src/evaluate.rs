@@ -1,8 +1,9 @@
 //! How well a model follows held-out rows: loss, perplexity, exact match.
 
 use burn::tensor::Tensor;
-use llama::{GenerationConfig, Generator, Llama, Request, StepOutput, Tokenizer, read_back};
+use llama::{GenerationConfig, Generator, Llama, Request, StepOutput, read_back};
 use serde::{Deserialize, Serialize};
+use text::Tokenizer;
 
 use crate::batch::Batch;
 use crate::error::Result;

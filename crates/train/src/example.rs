@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use llama::Tokenizer;
 use serde::{Deserialize, Serialize};
+use text::Tokenizer;
 
 use crate::error::{Error, Result};
 use crate::instruction::Instruction;
@@ -38,7 +38,7 @@ impl Example {
     /// [`Error::Model`] if the tokenizer fails or names no end token.
     pub fn encode(row: &Instruction, tokenizer: &Tokenizer) -> Result<Self> {
         let prompt = row.prompt();
-        let eos = *tokenizer.eos.first().ok_or_else(|| llama::Error::Tokenizer {
+        let eos = *tokenizer.eos.first().ok_or_else(|| text::Error::Tokenizer {
             path: "tokenizer".into(),
             reason: "the model's files name no end token, which training needs".into(),
         })?;

@@ -5,8 +5,9 @@ use std::path::Path;
 use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPrompt};
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
-use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back, weights};
+use llama::{Llama, ModelSource, NoAdapter, Precision, read_back, weights};
 use serde::{Deserialize, Serialize};
+use text::Tokenizer;
 
 use crate::error::{Error, Result};
 use crate::params::{self, Visit};

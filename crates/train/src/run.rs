@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use llama::{Llama, NoAdapter, Tokenizer};
+use llama::{Llama, NoAdapter};
+use text::Tokenizer;
 
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use llama::weights::{deinterleave_rotary, interleave_rotary};
 use llama::{LinearName, ModelShape, NormName};
 
 use super::lit::LitFormat;
-use super::meta_rows::{deinterleave_rotary, interleave_rotary};
 use super::tensors::{Array, Arrays};
 use crate::data::{V2Data, V2LinearData, V2NormData};
 use crate::v2::V2Scale;
@@ -149,10 +149,10 @@ fn split(
     let (query, rest) = values.split_at(n_heads * head_dim);
     let (key, value) = rest.split_at(n_kv_heads * head_dim);
     let order = |rows: &[f32]| match lit {
-        LitFormat::Llama => deinterleave_rotary(rows, head_dim, 1),
-        LitFormat::Gpt => rows.to_vec(),
+        LitFormat::Llama => deinterleave_rotary(rows, 1, head_dim),
+        LitFormat::Gpt => Some(rows.to_vec()),
     };
-    Some([order(query), order(key), value.to_vec()])
+    Some([order(query)?, order(key)?, value.to_vec()])
 }
 
 /// Adds the numbers to a file's tensors.
@@ -177,7 +177,7 @@ pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &ModelShape, lit
         let [query, key, value] = parts.map(|name| whole(layer, name));
         for ((query, key), value) in query.into_iter().zip(key).zip(value) {
             let order = |rows: Vec<f32>| match lit {
-                LitFormat::Llama => interleave_rotary(&rows, sizes.head_dim, 1),
+                LitFormat::Llama => interleave_rotary(&rows, 1, sizes.head_dim).unwrap_or(rows),
                 LitFormat::Gpt => rows,
             };
             let fused = [order(query.1), order(key.1), value.1].concat();

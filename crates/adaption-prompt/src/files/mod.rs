@@ -10,7 +10,6 @@ pub(crate) mod keys;
 mod lit;
 mod lit_v2;
 mod load;
-mod meta_rows;
 mod original;
 mod original_images;
 mod patterns;

@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use checkpoint::torch::Value;
+use llama::weights::deinterleave_rotary;
 use llama::{LinearName, NormName};
 use vision::{EncoderInfo, FeatureSpec, HiddenState, TokenSelection};
 
 use super::keys::parse_layer_index;
-use super::meta_rows::deinterleave_rotary;
 use super::original::{PROMPT_TABLE, gates};
 use super::tensors::{Array, Arrays, is_lora_pair};
 use super::torch;
@@ -212,12 +212,8 @@ impl Tuned {
                 let turned = matches!(name, LinearName::Query | LinearName::Key);
                 let ordered = |values: Vec<f32>, width: usize| {
                     // Rows that are no whole heads are refused where they meet the model.
-                    let whole = values.len().is_multiple_of(self.head_dim * width);
-                    if turned && whole {
-                        deinterleave_rotary(&values, self.head_dim, width)
-                    } else {
-                        values
-                    }
+                    let halves = turned.then(|| deinterleave_rotary(&values, width, self.head_dim));
+                    halves.flatten().unwrap_or(values)
                 };
                 if let Some(bias) = parts.remove(&format!("{}.bias", place.replace("{}", ""))) {
                     let bias = Some(ordered(bias.values, 1));

@@ -1,8 +1,11 @@
-//! A quantised matrix on the host, one number a byte, on its way to a device.
+//! Block-quantised matrices on the host, one quant per byte.
+//!
+//! A weight is `scale * (quant - zero)` or `scale * quant + min`; 32 or 16 adjacent weights of a row share scale
+//! and minimum. All block types of GGUF are represented exactly.
 
 mod quantise;
 
-/// Width of a quantised number.
+/// Bits of a quant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bits {
     /// 0 to 15.
@@ -12,7 +15,7 @@ pub enum Bits {
 }
 
 impl Bits {
-    /// The number of bits.
+    /// Number of bits.
     pub fn count(self) -> usize {
         match self {
             Self::Four => 4,
@@ -20,7 +23,7 @@ impl Bits {
         }
     }
 
-    /// The largest number.
+    /// Largest quant.
     pub fn largest(self) -> u8 {
         match self {
             Self::Four => 15,
@@ -29,34 +32,34 @@ impl Bits {
     }
 }
 
-/// What stands beside the scales of a matrix in blocks.
+/// BlockOffset of the quants.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BlockOffset {
     /// `scale * (quant - zero)`
     Zero(u8),
-    /// `scale * quant + min`, one a block.
+    /// `scale * quant + min`, one minimum per block.
     Mins(Vec<f32>),
 }
 
-/// A matrix in blocks: `block_len` neighbours of a row share a scale and an offset.
+/// A matrix in blocks: `block_len` adjacent weights of a row share a scale and an offset.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantisedBlocks {
     /// Rows and columns.
     pub shape: [usize; 2],
-    /// Width of a number when it is packed.
+    /// Bits of a packed quant.
     pub bits: Bits,
-    /// Numbers of a block, 32 or 16; a row is whole blocks.
+    /// Weights per block, 32 or 16; a divisor of the columns.
     pub block_len: usize,
-    /// One a byte, row by row.
+    /// One per byte, in row-major order.
     pub quants: Vec<u8>,
-    /// One a block.
+    /// One per block.
     pub scales: Vec<f32>,
-    /// Where a block's numbers begin.
+    /// BlockOffset of the quants.
     pub offset: BlockOffset,
 }
 
 impl QuantisedBlocks {
-    /// Whether every weight is a finite number.
+    /// Whether every weight is finite.
     pub fn is_finite(&self) -> bool {
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
         let offset = match &self.offset {
@@ -66,7 +69,7 @@ impl QuantisedBlocks {
         offset && finite(&self.scales)
     }
 
-    /// The weights, row by row.
+    /// The weights in row-major order.
     pub fn dequantise(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.quants.len()];
         let blocks = out.chunks_exact_mut(self.block_len).zip(self.quants.chunks(self.block_len));

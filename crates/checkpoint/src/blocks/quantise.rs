@@ -1,18 +1,18 @@
-//! f32 ─► blocks: the smallest and the largest weight of a block become the ends of its scale.
+//! f32 ─► blocks: minimum and maximum of a block define its scale.
 
 use half::f16;
 
 use super::{Bits, BlockOffset, QuantisedBlocks};
 
 impl QuantisedBlocks {
-    /// Rounds a matrix to blocks of `bits` bits. No weight moves by more than half its block's
-    /// scale, but for the last bits of f32.
+    /// Quantises a matrix to blocks of `bits` bits. The error of a weight is at most half its block's scale, up
+    /// to rounding in f32.
     ///
-    /// Blocks have 32 weights, or 16 where rows are no multiple of 32; `None` where they are no
-    /// multiple of 16 either.
+    /// Blocks have 32 weights, or 16 if the columns are no multiple of 32; `None` if they are no multiple of 16
+    /// either.
     ///
     /// # Panics
-    /// If the number of values is not that of the shape.
+    /// If the number of values does not match the shape.
     pub fn quantise(values: &[f32], shape: [usize; 2], bits: Bits) -> Option<Self> {
         let [rows, columns] = shape;
         assert_eq!(values.len(), rows * columns, "values");
@@ -24,10 +24,10 @@ impl QuantisedBlocks {
         for block in values.chunks_exact(block_len) {
             let low = block.iter().copied().fold(f32::INFINITY, f32::min);
             let high = block.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            // Rounded outwards, so that the block still lies between the ends of its scale.
+            // Rounded outwards, so that the quants cover the whole block.
             let min = f16_at_most(low);
             let scale = -f16_at_most(-((high - min) / largest));
-            // A block of one value has a scale of 0, which makes any number right.
+            // A constant block has a scale of 0, for which any quant is exact.
             quants.extend(
                 block.iter().map(|value| ((value - min) / scale).round().min(largest) as u8),
             );
@@ -38,7 +38,7 @@ impl QuantisedBlocks {
     }
 }
 
-/// The largest f16 that is no larger; the number itself where f16 ends before it.
+/// The largest f16 that is not above the value; the value itself outside the range of f16.
 fn f16_at_most(value: f32) -> f32 {
     let near = f16::from_f32(value);
     let bits = near.to_bits();
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_in_f16_lies_next_to_its_number() {
+    fn f16_at_most_is_the_next_lower_f16() {
         assert_eq!(f16_at_most(0.5), 0.5);
         assert_eq!(f16_at_most(0.1), 0.099_975_586);
         assert_eq!(f16_at_most(-0.1), -0.100_036_62);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_no_whole_blocks_are_left_alone() {
+    fn rows_that_are_not_whole_blocks_are_not_quantised() {
         assert!(QuantisedBlocks::quantise(&[0.5; 80], [2, 40], Bits::Four).is_none());
         let blocks = QuantisedBlocks::quantise(&[0.5; 96], [2, 48], Bits::Four).unwrap();
         assert_eq!((blocks.block_len, blocks.scales.len()), (16, 6));
@@ -81,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_weight_moves_by_more_than_half_a_scale(
+        fn the_error_is_at_most_half_a_scale(
             values in proptest::collection::vec(-1.0_f32..1.0, 64),
             exponent in -30_i32..30,
             shift in -4.0_f32..4.0,
@@ -96,7 +96,7 @@ mod tests {
                 let allowed = blocks.scales[index / 32] / 2.0 + value.abs() * 1e-6 + size * 1e-6;
                 prop_assert!((found - value).abs() <= allowed, "{value} became {found}");
             }
-            // Not a scale far too wide: one number of every block is near its end.
+            // The scale is not too large: one quant of every block is near the maximum.
             let largest = blocks.quants[..32].iter().max().unwrap();
             prop_assert!(exponent < -10 || *largest >= bits.largest() / 2, "{largest}");
         }

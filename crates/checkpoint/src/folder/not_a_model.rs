@@ -1,4 +1,4 @@
-//! What lies at a path that is no model ─► the error that says what it is and where it goes.
+//! A path without a model's checkpoint ─► an error that states what it is.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,22 +14,22 @@ use crate::weight_files::WeightFile;
 
 /// Config of a folder in Meta's layout.
 pub const PARAMS_FILE: &str = "params.json";
-/// The settings of an adapter's folder, in PEFT's form and in ours.
+/// Configs of an adapter's folder, of PEFT and of llama-adapter.
 const ADAPTER_SETTINGS: [&str; 2] = ["adapter_config.json", "llama_adapter.json"];
-/// How the name of litgpt's adapters ends.
+/// Suffix of litgpt's adapter files.
 const LITGPT_ADAPTER: &str = ".pth.adapter";
-/// What is said of litgpt's models.
+/// Reason for litgpt's models.
 const LITGPT_MODEL: &str =
     "it is litgpt's, whose models are not read: give the Hugging Face folder that it was made from";
-/// Weights of other programs, and what they are.
-const FOREIGN: [(&str, &str); 5] = [
+/// Weight files of other frameworks, which are not supported.
+const UNSUPPORTED: [(&str, &str); 5] = [
     ("tf_model.h5", "TensorFlow's"),
     ("flax_model.msgpack", "Flax's"),
     ("model.onnx", "ONNX's"),
     ("rust_model.ot", "rust-bert's"),
     ("consolidated.safetensors", "Mistral's own format's"),
 ];
-/// Parts of the names of an adapter's tensors, in every format that adapters have.
+/// Substrings of the tensor names of adapters, in all their formats.
 const ADAPTER_TENSORS: [&str; 7] = [
     "adaption_prompt",
     "adaption_gate",
@@ -40,15 +40,15 @@ const ADAPTER_TENSORS: [&str; 7] = [
     ".lora_B.",
 ];
 
-/// The one GGUF file of a folder, or the first part of the one that is split. Encoders of pictures,
-/// which llama.cpp keeps beside a model, do not count.
+/// The only GGUF file of a folder, or the first part of a split one. Image encoders of llama.cpp (`mmproj*`)
+/// are ignored.
 ///
 /// # Errors
-/// [`Error::NotAModel`] where there are several to choose from; [`Error::Read`].
+/// [`Error::NotAModel`] if there are several; [`Error::Read`].
 pub fn only_gguf(folder: &Path) -> Result<Option<PathBuf>> {
     let mut found = names(folder)?;
     found.retain(|name| is_gguf(name));
-    // Of a split file whose first part is missing, another one tells so.
+    // Without the first part of a split file, opening any other gives the error.
     if found.iter().any(|name| !is_later_part(name)) {
         found.retain(|name| !is_later_part(name));
     } else {
@@ -69,7 +69,7 @@ fn is_gguf(name: &str) -> bool {
         && !name.starts_with("mmproj")
 }
 
-/// The error about a folder that has no `config.json`, or no weights.
+/// The error for a folder without `config.json` or without weights.
 pub fn folder_error(path: &Path) -> Error {
     let names = names(path).unwrap_or_default();
     let has = |name: &str| names.iter().any(|other| other == name);
@@ -85,11 +85,11 @@ pub fn folder_error(path: &Path) -> Error {
     }
     let reason = if has("lit_model.pth") {
         LITGPT_MODEL.into()
-    } else if let Some((name, whose)) = FOREIGN.iter().find(|(name, _)| has(name)) {
+    } else if let Some((name, whose)) = UNSUPPORTED.iter().find(|(name, _)| has(name)) {
         format!("its weights are {whose} ({name}), which is not read")
     } else if !has("config.json") {
         without_config(&names)
-    } else if let Some(part) = find(&is_part) {
+    } else if let Some(part) = find(&is_shard) {
         format!(
             "it has {part}, and no index of such parts ({} or {})",
             WEIGHT_FILES[1], WEIGHT_FILES[3]
@@ -105,13 +105,13 @@ pub fn folder_error(path: &Path) -> Error {
     Error::not_a_model(path, reason)
 }
 
-/// Whether a file is named as one of several of Hugging Face's.
-fn is_part(name: &str) -> bool {
+/// Whether a file has the name of a Hugging Face shard.
+fn is_shard(name: &str) -> bool {
     ["model-", "pytorch_model-"].iter().any(|start| name.starts_with(start))
         && [".safetensors", ".bin"].iter().any(|end| name.ends_with(end))
 }
 
-/// What a folder with these files is that has no `config.json`.
+/// The reason for a folder with these files and without `config.json`.
 fn without_config(names: &[String]) -> String {
     let has = |name: &str| names.iter().any(|other| other == name);
     let find = |test: &dyn Fn(&str) -> bool| names.iter().find(|name| test(name));
@@ -135,7 +135,7 @@ fn without_config(names: &[String]) -> String {
     }
 }
 
-/// The error about a file that is of this kind and no GGUF.
+/// The error for a file of this kind, which is not GGUF.
 pub fn file_error(path: &Path, kind: FileKind) -> Error {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_weights = matches!(kind, FileKind::Safetensors | FileKind::Torch);
@@ -170,7 +170,7 @@ pub fn file_error(path: &Path, kind: FileKind) -> Error {
     Error::not_a_model(path, reason)
 }
 
-/// An adapter, with the base that its settings name.
+/// The error for an adapter, with the base model of its config.
 fn adapter(path: &Path, settings: Option<&Path>) -> Error {
     let text = settings.and_then(|settings| fs::read_to_string(settings).ok());
     let json = text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
@@ -179,7 +179,7 @@ fn adapter(path: &Path, settings: Option<&Path>) -> Error {
     Error::AdapterAsModel { path: path.into(), base: base.filter(|base| !base.is_empty()) }
 }
 
-/// The names in a folder, in order.
+/// File names of a folder, sorted.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(Error::read(folder))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_may_have_one_gguf() {
+    fn a_folder_may_have_one_gguf_file() {
         let folder = tempfile::tempdir().unwrap();
         let add = |name: &str| fs::write(folder.path().join(name), "x").unwrap();
         assert_eq!(only_gguf(folder.path()).unwrap(), None);

@@ -1,9 +1,9 @@
-//! How a tensor's numbers are stored: plainly, or in blocks of a few bits each.
+//! Storage types of tensors: floats, or blocks of few bits per weight.
 
 use crate::byte_reader::ByteReader;
 use crate::error::Error;
 
-/// How a tensor's numbers are stored.
+/// Storage type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "ggml's names")]
 #[expect(non_camel_case_types, reason = "ggml's names")]
@@ -21,7 +21,7 @@ pub enum BlockType {
     Q6_K,
 }
 
-/// Type, ggml's number for it, name, numbers in a block, bytes in a block.
+/// Type, ggml's id, name, weights per block, bytes per block.
 const TABLE: [(BlockType, u32, &str, usize, usize); 11] = [
     (BlockType::F32, 0, "F32", 1, 4),
     (BlockType::F16, 1, "F16", 1, 2),
@@ -37,10 +37,10 @@ const TABLE: [(BlockType, u32, &str, usize, usize); 11] = [
 ];
 
 impl BlockType {
-    /// The type with ggml's number, or another one.
-    pub(super) fn from_id(id: u32) -> Result<Self, Foreign> {
+    /// The type with ggml's id.
+    pub(super) fn from_id(id: u32) -> Result<Self, UnsupportedType> {
         let row = TABLE.iter().find(|row| row.1 == id);
-        row.map(|row| row.0).ok_or(Foreign { id, name: foreign(id) })
+        row.map(|row| row.0).ok_or(UnsupportedType { id, name: unsupported_name(id) })
     }
 
     fn row(self) -> (Self, u32, &'static str, usize, usize) {
@@ -52,28 +52,28 @@ impl BlockType {
         self.row().2
     }
 
-    /// Numbers in a block.
+    /// Weights per block.
     pub fn block_len(self) -> usize {
         self.row().3
     }
 
-    /// Bytes of a block.
+    /// Bytes per block.
     pub fn block_bytes(self) -> usize {
         self.row().4
     }
 }
 
-/// A type that this crate does not read.
+/// A type that is not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Foreign {
+pub(super) struct UnsupportedType {
     id: u32,
-    /// Where ggml has it.
+    /// ggml's name, if it is known.
     name: Option<&'static str>,
 }
 
-impl Foreign {
-    /// What to say of a tensor of it. A number that ggml does not have is damage, or news.
-    pub(super) fn refuse(self, reader: &ByteReader<'_>, tensor: String) -> Error {
+impl UnsupportedType {
+    /// The error for a tensor of the type. An unknown id means a damaged file, or a newer format.
+    pub(super) fn error(self, reader: &ByteReader<'_>, tensor: String) -> Error {
         let Some(name) = self.name else {
             let id = self.id;
             return reader.fail(format!("tensor {tensor} has type {id}, which ggml does not have"));
@@ -82,8 +82,8 @@ impl Foreign {
     }
 }
 
-/// Names of types that this crate does not read.
-fn foreign(id: u32) -> Option<&'static str> {
+/// Names of types that are not supported.
+fn unsupported_name(id: u32) -> Option<&'static str> {
     Some(match id {
         9 => "Q8_1",
         10 => "Q2_K",

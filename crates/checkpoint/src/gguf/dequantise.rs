@@ -1,8 +1,7 @@
-//! Blocks of a file ─► numbers, scales and minima ─► f32.
+//! Blocks of a file ─► quants, scales and minima ─► f32.
 //!
-//! A block holds 32 or 256 numbers of a few bits each and what scales them. In ggml's order the low
-//! halves of the bytes come first, then the high halves. Here the numbers come out in the order of
-//! the row, and scales of scales are multiplied out, which f32 holds without rounding.
+//! A block has 32 or 256 quants of a few bits and their scales. ggml stores the low nibbles of a block before the
+//! high nibbles; here quants are in row order, and nested scales are multiplied, which is exact in f32.
 //!
 //! Source: <https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c>, `dequantize_row_*`.
 
@@ -12,12 +11,15 @@ use half::f16;
 use super::block_type::BlockType;
 use crate::blocks::{Bits, BlockOffset, QuantisedBlocks};
 
-/// Numbers in a block of the simple types.
+/// Quants per block of the simple types.
 const SMALL: usize = 32;
-/// Numbers in a block of the K types.
+/// Quants per block of the K types.
 const LARGE: usize = 256;
 
-/// Numbers of whole blocks: f16 and bf16 as they are, everything else as f32.
+/// Decodes whole rows: f16 and bf16 unchanged, everything else as f32.
+///
+/// # Panics
+/// If the length of the bytes does not match the shape.
 pub fn decode(block_type: BlockType, bytes: Vec<u8>, shape: Vec<usize>) -> TensorData {
     let dtype = match block_type {
         BlockType::F32 => DType::F32,
@@ -34,7 +36,10 @@ pub fn decode(block_type: BlockType, bytes: Vec<u8>, shape: Vec<usize>) -> Tenso
     TensorData::from_bytes_vec(bytes, shape, dtype)
 }
 
-/// The blocks of a matrix as they are stored; `None` for types without.
+/// The stored blocks of a matrix; `None` for types without blocks.
+///
+/// # Panics
+/// If the length of the bytes does not match the shape.
 pub fn unpack_blocks(
     block_type: BlockType,
     bytes: &[u8],
@@ -71,7 +76,7 @@ pub fn unpack_blocks(
     Some(QuantisedBlocks { shape, bits, block_len, quants, scales, offset })
 }
 
-/// What a group of numbers is multiplied by, and what is added to it.
+/// Scale and minimum of a group of quants.
 #[derive(Debug, Clone, Copy, Default)]
 struct Scale {
     by: f32,
@@ -79,13 +84,13 @@ struct Scale {
 }
 
 impl Scale {
-    /// Of a type without minima.
+    /// A scale without minimum.
     fn by(by: f32) -> Self {
         Self { by, min: 0.0 }
     }
 }
 
-/// Every block by itself. Sizes are constants, so that the inner loops need no checks.
+/// Unpacks every block. Sizes are constants, so that the inner loops have no bounds checks.
 fn blocks<const BYTES: usize, const LEN: usize, const GROUPS: usize>(
     bytes: &[u8],
     quants: &mut [u8],
@@ -110,12 +115,12 @@ fn half(low: u8, high: u8) -> f32 {
 fn q8_0(block: &[u8; 34], quants: &mut [u8; SMALL], scales: &mut [Scale; 1]) {
     scales[0] = Scale::by(half(block[0], block[1]));
     for (quant, &q) in quants.iter_mut().zip(&block[2..]) {
-        // Counted from -128 upwards.
+        // BlockOffset by 128.
         *quant = q ^ 0x80;
     }
 }
 
-/// 16 bytes of two numbers each
+/// 16 bytes of two quants each
 fn nibbles(bytes: &[u8], quants: &mut [u8; SMALL]) {
     for (j, &q) in bytes.iter().enumerate() {
         quants[j] = q & 0xf;
@@ -123,19 +128,19 @@ fn nibbles(bytes: &[u8], quants: &mut [u8; SMALL]) {
     }
 }
 
-/// scale, 16 bytes of two numbers each
+/// scale, 16 bytes of two quants each
 fn q4_0(block: &[u8; 18], quants: &mut [u8; SMALL], scales: &mut [Scale; 1]) {
     scales[0] = Scale::by(half(block[0], block[1]));
     nibbles(&block[2..], quants);
 }
 
-/// scale, minimum, 16 bytes of two numbers each
+/// scale, minimum, 16 bytes of two quants each
 fn q4_1(block: &[u8; 20], quants: &mut [u8; SMALL], scales: &mut [Scale; 1]) {
     scales[0] = Scale { by: half(block[0], block[1]), min: half(block[2], block[3]) };
     nibbles(&block[4..], quants);
 }
 
-/// Adds the fifth bits to four: those of a block in the order of its numbers.
+/// Adds the fifth bits to quants of four bits.
 fn fifth_bits(high: &[u8], quants: &mut [u8; SMALL]) {
     let high = u32::from_le_bytes([high[0], high[1], high[2], high[3]]);
     for (at, quant) in quants.iter_mut().enumerate() {
@@ -143,14 +148,14 @@ fn fifth_bits(high: &[u8], quants: &mut [u8; SMALL]) {
     }
 }
 
-/// scale, 32 fifth bits, 16 bytes of two numbers each
+/// scale, 32 fifth bits, 16 bytes of two quants each
 fn q5_0(block: &[u8; 22], quants: &mut [u8; SMALL], scales: &mut [Scale; 1]) {
     scales[0] = Scale::by(half(block[0], block[1]));
     nibbles(&block[6..], quants);
     fifth_bits(&block[2..6], quants);
 }
 
-/// scale, minimum, 32 fifth bits, 16 bytes of two numbers each
+/// scale, minimum, 32 fifth bits, 16 bytes of two quants each
 fn q5_1(block: &[u8; 24], quants: &mut [u8; SMALL], scales: &mut [Scale; 1]) {
     scales[0] = Scale { by: half(block[0], block[1]), min: half(block[2], block[3]) };
     nibbles(&block[8..], quants);
@@ -170,7 +175,7 @@ fn scale_min(packed: &[u8], group: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(min))
 }
 
-/// scale, scale of the minima, 8 groups' scales and minima: what all groups are scaled by.
+/// scale, scale of the minima, scales and minima of 8 groups
 fn group_scales(block: &[u8], scales: &mut [Scale; 8]) {
     let (all, all_min) = (half(block[0], block[1]), half(block[2], block[3]));
     for (group, scale) in scales.iter_mut().enumerate() {
@@ -179,7 +184,7 @@ fn group_scales(block: &[u8], scales: &mut [Scale; 8]) {
     }
 }
 
-/// 16 bytes as [`group_scales`] reads them, 128 bytes of two numbers each
+/// 16 bytes as [`group_scales`] reads them, 128 bytes of two quants each
 fn q4_k(block: &[u8; 144], quants: &mut [u8; LARGE], scales: &mut [Scale; 8]) {
     group_scales(block, scales);
     for (quants, bytes) in quants.chunks_exact_mut(64).zip(block[16..].chunks_exact(32)) {
@@ -190,7 +195,7 @@ fn q4_k(block: &[u8; 144], quants: &mut [u8; LARGE], scales: &mut [Scale; 8]) {
     }
 }
 
-/// As [`q4_k`], with 32 bytes of fifth bits, one bit for each group, before the numbers
+/// As [`q4_k`], with 32 bytes of fifth bits, one bit for each group, before the quants
 fn q5_k(block: &[u8; 176], quants: &mut [u8; LARGE], scales: &mut [Scale; 8]) {
     group_scales(block, scales);
     let (fifth, bytes) = (&block[16..48], &block[48..]);
@@ -205,7 +210,7 @@ fn q5_k(block: &[u8; 176], quants: &mut [u8; LARGE], scales: &mut [Scale; 8]) {
     }
 }
 
-/// 128 bytes of low halves, 64 bytes of upper two bits, 16 signed scales, scale
+/// 128 bytes of low nibbles, 64 bytes of upper two bits, 16 signed scales, scale
 fn q6_k(block: &[u8; 210], quants: &mut [u8; LARGE], scales: &mut [Scale; 16]) {
     let (low, rest) = block.split_at(128);
     let (upper, groups) = rest.split_at(64);
@@ -239,7 +244,7 @@ mod tests {
     const MIN: [u8; 2] = [0x00, 0xc0];
 
     #[test]
-    fn low_halves_come_before_high_halves() {
+    fn low_nibbles_come_before_high_nibbles() {
         let mut block = SCALE.to_vec();
         block.extend([0xf0; 16]);
         let values = decoded(BlockType::Q4_0, block);

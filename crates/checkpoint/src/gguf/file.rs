@@ -1,4 +1,4 @@
-//! One GGUF file, or the parts of one: the header is read once, tensors one by one when asked for.
+//! One GGUF file, or the parts of a split one: the header is read once, tensors on demand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,22 +7,21 @@ use burn::tensor::TensorData;
 
 use super::dequantise::{decode, unpack_blocks};
 use super::metadata::Metadata;
-use super::reader::{broken, header};
-use super::summary::Summary;
+use super::reader::{header, invalid};
 use super::tensor_info::{self, TensorInfo};
 use crate::blocks::QuantisedBlocks;
 use crate::byte_source::ByteSource;
 use crate::error::Result;
 
-/// Most tensors and most metadata entries.
+/// Maximum number of tensors, and of metadata entries.
 const MOST_ENTRIES: u64 = 1 << 16;
-/// Where a file does not say how its tensors are aligned.
+/// Alignment of the tensors without `general.alignment`.
 const DEFAULT_ALIGNMENT: usize = 32;
 
-/// A GGUF file whose header has been read and checked.
+/// A GGUF file with a valid header.
 #[derive(Debug)]
 pub struct GgufFile {
-    /// Of each part; most files have one.
+    /// The parts; most files have one.
     pub(super) parts: Vec<ByteSource>,
     version: u32,
     metadata: Metadata,
@@ -30,8 +29,8 @@ pub struct GgufFile {
 }
 
 impl GgufFile {
-    /// Reads the header of a file, versions 2 and 3. Of a model that is split, this is one part;
-    /// [`open_all`](Self::open_all) opens the others with the first.
+    /// Reads the header of a file of version 2 or 3. Of a split model this is one part;
+    /// [`open_all`](Self::open_all) opens all of them.
     ///
     /// ```
     /// use checkpoint::gguf::GgufFile;
@@ -42,14 +41,14 @@ impl GgufFile {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Format`](crate::Error::Format) says what is wrong and where;
-    /// [`Error::TensorType`](crate::Error::TensorType) for blocks that are not read here;
+    /// [`Error::Format`](crate::Error::Format) with reason and offset;
+    /// [`Error::TensorType`](crate::Error::TensorType) for unsupported block types;
     /// [`Error::Read`](crate::Error::Read).
     pub fn open(bytes: ByteSource) -> Result<Self> {
         let mut reader = header(&bytes);
         let magic: [u8; 4] = reader.array("the magic number")?;
         if magic != *b"GGUF" {
-            return Err(broken(
+            return Err(invalid(
                 &bytes,
                 format!("it starts with {:?}, expected \"GGUF\"", String::from_utf8_lossy(&magic)),
             ));
@@ -57,12 +56,12 @@ impl GgufFile {
         let version = reader.u32("the version")?;
         match version {
             2 | 3 => {}
-            // A small number in the other byte order.
+            // A small number in big-endian byte order.
             _ if version.trailing_zeros() >= 16 => {
-                return Err(broken(&bytes, "it is big-endian, expected little-endian"));
+                return Err(invalid(&bytes, "it is big-endian, expected little-endian"));
             }
             _ => {
-                return Err(broken(&bytes, format!("version {version}, expected 2 or 3")));
+                return Err(invalid(&bytes, format!("version {version}, expected 2 or 3")));
             }
         }
         let n_tensors = reader.count(MOST_ENTRIES, "the number of tensors")?;
@@ -71,22 +70,22 @@ impl GgufFile {
         let mut tensors = tensor_info::read(&mut reader, n_tensors)?;
         let alignment = metadata.optional("general.alignment")?.unwrap_or(DEFAULT_ALIGNMENT);
         if !alignment.is_power_of_two() || alignment > 1 << 20 {
-            return Err(broken(
+            return Err(invalid(
                 &bytes,
                 format!("general.alignment is {alignment}, expected a small power of two"),
             ));
         }
         let header_end = reader.offset();
-        tensor_info::place(&mut tensors, &bytes, header_end, alignment as u64)?;
+        tensor_info::resolve_offsets(&mut tensors, &bytes, header_end, alignment as u64)?;
         Ok(Self { parts: vec![bytes], version, metadata, tensors })
     }
 
-    /// The file, for messages; of several parts the first.
+    /// Path of the first part, for messages.
     pub fn path(&self) -> &Path {
         self.parts[0].path()
     }
 
-    /// Size on disk, of all parts together.
+    /// Size of all parts.
     pub fn len_bytes(&self) -> u64 {
         self.parts.iter().map(ByteSource::len).sum()
     }
@@ -96,7 +95,7 @@ impl GgufFile {
         self.version
     }
 
-    /// What the file says about itself.
+    /// The metadata.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
@@ -106,13 +105,7 @@ impl GgufFile {
         &self.tensors
     }
 
-    /// What is in the file, to show.
-    pub fn summary(&self) -> Summary {
-        Summary::new(self)
-    }
-
-    /// One tensor by llama.cpp's name, its rows in the file's order: f16 and bf16 as they are,
-    /// everything else as f32.
+    /// One tensor by llama.cpp's name, in the file's row order: f16 and bf16 unchanged, everything else as f32.
     ///
     /// # Errors
     /// [`Error::Format`](crate::Error::Format) if there is none of that name;
@@ -122,8 +115,8 @@ impl GgufFile {
         Ok(decode(info.block_type, self.read_bytes(info)?, info.shape.clone()))
     }
 
-    /// One matrix by llama.cpp's name as it is stored, its rows in the file's order; `None` for
-    /// types without blocks, and for what is no matrix.
+    /// One matrix by llama.cpp's name in its stored blocks, in the file's row order; `None` for types without
+    /// blocks and for other dimensions.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -140,7 +133,7 @@ impl GgufFile {
     pub fn info(&self, name: &str) -> Result<&TensorInfo> {
         self.tensors
             .get(name)
-            .ok_or_else(|| broken(&self.parts[0], format!("no tensor is called {name}")))
+            .ok_or_else(|| invalid(&self.parts[0], format!("no tensor is called {name}")))
     }
 
     /// The bytes of one of the file's tensors, as stored.
@@ -162,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn a_file_is_read() {
         let file = open(Fixture::small().bytes()).unwrap();
         assert_eq!(file.version(), 3);
         assert_eq!(
@@ -177,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn version_two_is_the_same() {
+    fn version_2_is_supported() {
         let fixture = Fixture { version: 2, ..Fixture::small() };
         assert_eq!(open(fixture.bytes()).unwrap().version(), 2);
     }
 
     #[test]
-    fn other_files_and_versions_are_refused() {
+    fn other_formats_and_versions_are_rejected() {
         let mut other = Fixture::small().bytes();
         other[..4].copy_from_slice(b"PK\x03\x04");
         assert!(open(other).unwrap_err().to_string().contains("expected \"GGUF\""));
@@ -196,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alignment_of_the_file_counts() {
+    fn the_alignment_is_read_from_the_file() {
         let mut fixture = Fixture::small();
         fixture.alignment = 256;
         fixture.value("general.alignment", &Value::Unsigned(256));
@@ -209,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicate_names_are_refused() {
+    fn duplicate_names_are_rejected() {
         let mut fixture = Fixture::small();
         fixture.value("general.name", &Value::Bool(true));
         assert!(message(&fixture).contains("metadata key general.name appears twice"));
@@ -219,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_not_believed() {
+    fn counts_are_limited() {
         for (place, expected) in
             [(8, "number of tensors is"), (16, "number of metadata entries is")]
         {

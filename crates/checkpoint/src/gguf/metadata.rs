@@ -1,4 +1,4 @@
-//! The metadata: values by key.
+//! Metadata: values by key.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use super::value::{FromValue, Value};
 use crate::byte_reader::ByteReader;
 use crate::error::{Error, Result};
 
-/// Longest key, in bytes; the format's own limit.
+/// Maximum length of a key in bytes, as in the format.
 const LONGEST_KEY: u64 = 65535;
 
-/// What a file says about itself, by key.
+/// Metadata of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
     path: PathBuf,
@@ -54,8 +54,9 @@ impl Metadata {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let wrong =
-            || self.fail(format!("metadata {key} is {}, expected {}", value.kind(), T::EXPECTED));
+        let wrong = || {
+            self.invalid(format!("metadata {key} is {}, expected {}", value.kind(), T::EXPECTED))
+        };
         T::from_value(value).map(Some).ok_or_else(wrong)
     }
 
@@ -65,12 +66,12 @@ impl Metadata {
     /// [`Error::Format`] for an absent key and for a value of another type.
     pub fn required<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T> {
         self.optional(key)?.ok_or_else(|| {
-            self.fail(format!("metadata {key} is missing, expected {}", T::EXPECTED))
+            self.invalid(format!("metadata {key} is missing, expected {}", T::EXPECTED))
         })
     }
 
-    /// An error about the metadata.
-    fn fail(&self, reason: impl Into<String>) -> Error {
+    /// The error about the metadata.
+    fn invalid(&self, reason: impl Into<String>) -> Error {
         Error::Format { path: self.path.clone(), format: "GGUF", reason: reason.into() }
     }
 }

@@ -1,4 +1,4 @@
-//! A model in several files, as llama.cpp's `gguf-split` makes them.
+//! Models split into several files by llama.cpp's `gguf-split`.
 //!
 //! ```text
 //! name-00001-of-00003.gguf   metadata, split.no 0, split.count 3, split.tensors.count, tensors
@@ -10,34 +10,34 @@
 use std::path::Path;
 
 use super::file::GgufFile;
-use super::reader::broken;
+use super::reader::invalid;
 use crate::byte_source::ByteSource;
 use crate::error::{Error, Result};
 
-/// What a part says about itself.
+/// Split metadata of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Split {
-    /// Its number, from 0.
+    /// Index of the part, from 0.
     no: usize,
-    /// Parts of the whole.
+    /// Number of parts.
     count: usize,
-    /// Tensors in all parts together, where it says so.
+    /// Number of tensors in all parts, if present.
     tensors: Option<usize>,
 }
 
 impl GgufFile {
-    /// Opens a file and, where it is the first of several parts, the others, which lie beside it.
+    /// Opens a file and, for the first part of a split model, the other parts from the same folder.
     ///
     /// # Errors
-    /// [`Error::NotAModel`] for another part than the first and where one is missing; as
-    /// [`open`](Self::open) for each of them.
+    /// [`Error::NotAModel`] for a part other than the first, and for a missing part; as
+    /// [`open`](Self::open) for each part.
     pub fn open_all(path: &Path) -> Result<Self> {
         Self::join(Self::open(ByteSource::open(path)?)?, |path| {
             if path.exists() { ByteSource::open(path).map(Some) } else { Ok(None) }
         })
     }
 
-    /// The first part with the others, which `find` opens.
+    /// Joins the first part with the others, which `find` opens.
     ///
     /// # Errors
     /// As [`open_all`](Self::open_all).
@@ -50,11 +50,11 @@ impl GgufFile {
         let not_a_model = |reason| Err(Error::NotAModel { path: path.clone(), reason });
         let Split { no, count, .. } = split;
         let Some(prefix) = prefix(&path, no, count) else {
-            let end = ending(no, count);
+            let end = suffix(no, count);
             let reason = format!("it is one of {count} parts, but its name does not end in {end}");
             return not_a_model(reason);
         };
-        let named = |no: usize| path.with_file_name(format!("{prefix}{}", ending(no, count)));
+        let named = |no: usize| path.with_file_name(format!("{prefix}{}", suffix(no, count)));
         if no > 0 {
             let reason =
                 format!("it is part {} of {count}: give the first, {}", no + 1, named(0).display());
@@ -70,19 +70,19 @@ impl GgufFile {
             let expected = Split { no, ..split };
             if part.split()? != Some(expected) {
                 let reason = format!("it does not say that it is part {} of {count}", no + 1);
-                return Err(broken(&part.parts[0], reason));
+                return Err(invalid(&part.parts[0], reason));
             }
             first.add(part)?;
         }
         let found = first.tensors.len();
         if let Some(tensors) = split.tensors.filter(|&tensors| tensors != found) {
             let reason = format!("its {count} parts should have {tensors} tensors, found {found}");
-            return Err(broken(&first.parts[0], reason));
+            return Err(invalid(&first.parts[0], reason));
         }
         Ok(first)
     }
 
-    /// What a part says about itself; `None` for a file that is whole.
+    /// Split metadata; `None` for a model in a single file.
     fn split(&self) -> Result<Option<Split>> {
         let value = |key: &str| self.metadata().optional::<usize>(key);
         let count = value("split.count")?.unwrap_or(0);
@@ -92,7 +92,7 @@ impl GgufFile {
         let no = value("split.no")?.unwrap_or(0);
         if no >= count {
             let reason = format!("split.no is {no}, expected less than split.count, {count}");
-            return Err(broken(&self.parts[0], reason));
+            return Err(invalid(&self.parts[0], reason));
         }
         Ok(Some(Split { no, count, tensors: value("split.tensors.count")? }))
     }
@@ -104,7 +104,7 @@ impl GgufFile {
             if let Some(other) = self.tensors.insert(name.clone(), info) {
                 let other = self.parts[other.part].path().display();
                 let reason = format!("tensor {name} is in it and in {other}");
-                return Err(broken(&part.parts[0], reason));
+                return Err(invalid(&part.parts[0], reason));
             }
         }
         self.parts.extend(part.parts);
@@ -112,18 +112,18 @@ impl GgufFile {
     }
 }
 
-/// How the name of a part ends.
-fn ending(no: usize, count: usize) -> String {
+/// Suffix of the name of a part.
+fn suffix(no: usize, count: usize) -> String {
     format!("-{:05}-of-{count:05}.gguf", no + 1)
 }
 
-/// What the names of all parts begin with.
+/// Common prefix of the names of all parts.
 fn prefix(path: &Path, no: usize, count: usize) -> Option<String> {
-    Some(path.file_name()?.to_str()?.strip_suffix(&ending(no, count))?.to_owned())
+    Some(path.file_name()?.to_str()?.strip_suffix(&suffix(no, count))?.to_owned())
 }
 
-/// The beginning, the number from 1 and the count that are in the name of a part.
-fn numbers(name: &str) -> Option<(&str, usize, usize)> {
+/// Prefix, part number from 1, and count of the name of a part.
+fn parse_name(name: &str) -> Option<(&str, usize, usize)> {
     let number = |text: &str| {
         let is_number = text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| text.parse::<usize>().ok())?
@@ -134,15 +134,15 @@ fn numbers(name: &str) -> Option<(&str, usize, usize)> {
     (1..=count).contains(&no).then_some((prefix, no, count))
 }
 
-/// Whether a file is another part than the first, by its name.
+/// Whether a file name is that of a part other than the first.
 pub fn is_later_part(name: &str) -> bool {
-    numbers(name).is_some_and(|(_, no, _)| no > 1)
+    parse_name(name).is_some_and(|(_, no, _)| no > 1)
 }
 
-/// The names of all parts of the file of this name, where it is one of several.
+/// Names of all parts, if the file name is that of one.
 pub fn part_names(name: &str) -> Option<Vec<String>> {
-    let (prefix, _, count) = numbers(name)?;
-    Some((0..count).map(|no| format!("{prefix}{}", ending(no, count))).collect())
+    let (prefix, _, count) = parse_name(name)?;
+    Some((0..count).map(|no| format!("{prefix}{}", suffix(no, count))).collect())
 }
 
 #[cfg(test)]
@@ -152,8 +152,7 @@ mod tests {
     use super::super::open;
     use super::*;
 
-    /// The model of the fixture in two parts, the first without a tensor, as `--no-tensor-first-split`
-    /// makes it, or with some.
+    /// A model in two parts, the first with `in_first` tensors; none as with `--no-tensor-first-split`.
     fn halves(in_first: usize) -> [Fixture; 2] {
         let mut first = Fixture::model();
         let mut second = Fixture::empty();
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_part_and_a_later_one_are_named() {
+    fn missing_and_later_parts_are_named() {
         let [first, second] = halves(7);
         let message = reason(&first, None);
         assert!(message.ends_with("part 2 of 2 is missing: m-00002-of-00002.gguf"), "{message}");
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_different_models_do_not_fit() {
+    fn parts_of_different_models_are_rejected() {
         let [first, mut second] = halves(7);
         let message = reason(&first, Some(&first));
         assert!(message.contains("does not say that it is part 2 of 2"), "{message}");
@@ -232,10 +231,10 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_the_parts() {
-        assert_eq!(numbers("a-b-00002-of-00012.gguf"), Some(("a-b", 2, 12)));
+    fn part_names_are_parsed() {
+        assert_eq!(parse_name("a-b-00002-of-00012.gguf"), Some(("a-b", 2, 12)));
         for whole in ["a.gguf", "a-1-of-2.gguf", "a-00003-of-00002.gguf", "a-00000-of-00002.gguf"] {
-            assert_eq!(numbers(whole), None, "{whole}");
+            assert_eq!(parse_name(whole), None, "{whole}");
         }
         assert!(is_later_part("a-00002-of-00003.gguf"));
         assert!(!is_later_part("a-00001-of-00003.gguf") && !is_later_part("one-of-them.gguf"));

@@ -1,4 +1,4 @@
-//! What is in a file, to show.
+//! A readable summary of a file.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use serde::Serialize;
 use super::file::GgufFile;
 use super::value::Value;
 
-/// Elements of a list that are shown.
+/// Number of shown elements of a list.
 const SHOWN_ELEMENTS: usize = 4;
-/// Characters of a text that are shown.
+/// Number of shown characters of a string.
 const SHOWN_CHARACTERS: usize = 72;
 
-/// What is in a file. Its text is for people, its fields are for programs.
+/// Summary of a file, for display and serialisation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// Version of the format.
     pub version: u32,
     /// Keys and values, long ones abbreviated.
     pub metadata: Vec<(String, String)>,
-    /// In the order of the file.
+    /// In file order.
     pub tensors: Vec<TensorSummary>,
-    /// Numbers in all tensors together.
+    /// Number of elements of all tensors.
     pub n_parameters: usize,
     /// Size of the file.
     pub len_bytes: u64,
@@ -34,17 +34,18 @@ pub struct TensorSummary {
     pub name: String,
     /// Rows first.
     pub shape: Vec<usize>,
-    /// ggml's name of the storage, such as `Q4_K`.
+    /// ggml's name of the storage type, such as `Q4_K`.
     pub block_type: &'static str,
     /// Bytes in the file.
     pub len_bytes: usize,
 }
 
-impl Summary {
-    pub(super) fn new(file: &GgufFile) -> Self {
+impl GgufFile {
+    /// Summary of metadata and tensors.
+    pub fn summary(&self) -> Summary {
         let metadata =
-            file.metadata().iter().map(|(key, value)| (key.into(), abbreviated(value))).collect();
-        let mut infos = file.tensors().values().collect::<Vec<_>>();
+            self.metadata().iter().map(|(key, value)| (key.into(), abbreviated(value))).collect();
+        let mut infos = self.tensors().values().collect::<Vec<_>>();
         infos.sort_by_key(|info| (info.part, info.offset));
         let tensors = infos.iter().map(|info| TensorSummary {
             name: info.name.clone(),
@@ -52,12 +53,12 @@ impl Summary {
             block_type: info.block_type.name(),
             len_bytes: info.len_bytes,
         });
-        Self {
-            version: file.version(),
+        Summary {
+            version: self.version(),
             metadata,
             tensors: tensors.collect(),
             n_parameters: infos.iter().map(|info| info.n_elements()).sum(),
-            len_bytes: file.len_bytes(),
+            len_bytes: self.len_bytes(),
         }
     }
 }
@@ -69,7 +70,7 @@ fn abbreviated(value: &Value) -> String {
         Value::Signed(number) => number.to_string(),
         Value::F32(number) => number.to_string(),
         Value::F64(number) => number.to_string(),
-        // Debug's quotes and escapes keep control characters away from the terminal.
+        // Debug formatting escapes control characters.
         Value::Text(text) => match text.char_indices().nth(SHOWN_CHARACTERS) {
             None => format!("{text:?}"),
             Some((end, _)) => {
@@ -113,7 +114,7 @@ mod tests {
     use super::super::open;
 
     #[test]
-    fn a_file_is_shown() {
+    fn a_file_is_summarised() {
         let mut fixture = Fixture::small();
         fixture.value("long list", &Value::Array((0..9).map(Value::Unsigned).collect()));
         fixture.value("long text", &Value::Text("é\n".repeat(40)));

@@ -1,16 +1,16 @@
-//! Names, shapes and places of the tensors, checked against the file and each other.
+//! Names, shapes and offsets of the tensors, validated against the file and each other.
 
 use std::collections::BTreeMap;
 
 use super::block_type::BlockType;
-use super::reader::broken;
+use super::reader::invalid;
 use crate::byte_reader::ByteReader;
 use crate::byte_source::ByteSource;
 use crate::error::Result;
 
-/// Longest name, in bytes. The format says 64; some writers exceed it.
+/// Maximum length of a name in bytes. The format specifies 64; some writers exceed it.
 const LONGEST_NAME: u64 = 256;
-/// Most dimensions.
+/// Maximum number of dimensions.
 const MOST_DIMENSIONS: u32 = 4;
 
 /// A tensor of a file.
@@ -20,24 +20,24 @@ pub struct TensorInfo {
     pub name: String,
     /// Rows first.
     pub shape: Vec<usize>,
-    /// How the numbers are stored.
+    /// Storage type.
     pub block_type: BlockType,
-    /// Which part of a split file it is in, from 0.
+    /// Part of a split file, from 0.
     pub part: usize,
-    /// First byte, from the start of its file.
+    /// BlockOffset in its file.
     pub offset: u64,
     /// Bytes in the file.
     pub len_bytes: usize,
 }
 
 impl TensorInfo {
-    /// How many numbers it holds.
+    /// Number of elements.
     pub fn n_elements(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
-/// Reads the infos; offsets still count from the start of the data.
+/// Reads the tensor infos; offsets are relative to the start of the data.
 pub(super) fn read(
     reader: &mut ByteReader<'_>,
     len: usize,
@@ -65,11 +65,11 @@ fn read_one(reader: &mut ByteReader<'_>, index: usize) -> Result<TensorInfo> {
     for _ in 0..dimensions {
         shape.push(reader.count(i64::MAX as u64, &what)?);
     }
-    // The format counts from the fastest dimension, everyone else from the slowest.
+    // The format lists the fastest dimension first.
     shape.reverse();
     let block_type = match BlockType::from_id(reader.u32(&what)?) {
         Ok(known) => known,
-        Err(foreign) => return Err(foreign.refuse(reader, name)),
+        Err(unsupported) => return Err(unsupported.error(reader, name)),
     };
     let offset = reader.u64(&what)?;
     let row = *shape.last().expect("at least one dimension");
@@ -90,15 +90,14 @@ fn read_one(reader: &mut ByteReader<'_>, index: usize) -> Result<TensorInfo> {
     Ok(TensorInfo { name, shape, block_type, part: 0, offset, len_bytes })
 }
 
-/// Moves offsets to the start of the file and checks that every tensor lies in it, on the
-/// alignment, over no other.
-pub(super) fn place(
+/// Makes offsets absolute and checks that every tensor lies within the file, is aligned, and overlaps no other.
+pub(super) fn resolve_offsets(
     infos: &mut BTreeMap<String, TensorInfo>,
     bytes: &ByteSource,
     header_end: u64,
     alignment: u64,
 ) -> Result<()> {
-    let fail = |reason: String| Err(broken(bytes, reason));
+    let fail = |reason: String| Err(invalid(bytes, reason));
     let start = header_end.next_multiple_of(alignment);
     for TensorInfo { name, offset, len_bytes, .. } in infos.values_mut() {
         if !offset.is_multiple_of(alignment) {
@@ -106,9 +105,9 @@ pub(super) fn place(
                 "tensor {name} starts at {offset}, expected a multiple of {alignment}"
             ));
         }
-        let place = start.checked_add(*offset);
-        let end = place.and_then(|place| place.checked_add(*len_bytes as u64));
-        let (Some(place), Some(end)) = (place, end) else {
+        let absolute = start.checked_add(*offset);
+        let end = absolute.and_then(|absolute| absolute.checked_add(*len_bytes as u64));
+        let (Some(absolute), Some(end)) = (absolute, end) else {
             return fail(format!("tensor {name} starts at the impossible byte {offset}"));
         };
         if end > bytes.len() {
@@ -117,7 +116,7 @@ pub(super) fn place(
                 bytes.len()
             ));
         }
-        *offset = place;
+        *offset = absolute;
     }
     let mut sorted = infos.values().collect::<Vec<_>>();
     sorted.sort_by_key(|info| info.offset);

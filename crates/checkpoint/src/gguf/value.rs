@@ -1,19 +1,19 @@
-//! One value of the metadata.
+//! Metadata values.
 
 use crate::byte_reader::ByteReader;
 use crate::error::Result;
 
-/// Most elements of an array. The largest vocabularies have some 500,000 merges.
+/// Maximum length of an array. The largest vocabularies have about 500,000 merges.
 const MOST_ELEMENTS: u64 = 1 << 22;
-/// Longest text, in bytes.
+/// Maximum length of a string in bytes.
 const LONGEST_TEXT: u64 = 16 << 20;
-/// Deepest nesting of arrays.
+/// Maximum nesting of arrays.
 const DEEPEST: usize = 4;
 
-/// A value of the metadata. The widths of integers are not kept.
+/// A metadata value. The width of integers is not kept.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// True or false.
+    /// A boolean.
     Bool(bool),
     /// u8, u16, u32 or u64.
     Unsigned(u64),
@@ -25,12 +25,12 @@ pub enum Value {
     F64(f64),
     /// UTF-8
     Text(String),
-    /// Values of one kind.
+    /// Values of one type.
     Array(Vec<Value>),
 }
 
 impl Value {
-    /// What the value is, for messages.
+    /// Description of the type, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Bool(_) => "true or false",
@@ -41,7 +41,7 @@ impl Value {
         }
     }
 
-    /// Reads the kind and the value of `key`.
+    /// Reads type and value of `key`.
     pub(super) fn read(reader: &mut ByteReader<'_>, key: &str) -> Result<Self> {
         let kind = reader.u32(key)?;
         Self::read_kind(reader, key, kind, 0)
@@ -80,7 +80,7 @@ impl Value {
         }
         let kind = reader.u32(key)?;
         let len = reader.count(MOST_ELEMENTS, &format!("the number of elements of {key}"))?;
-        // Every element takes at least a byte: a longer list cannot be in the file.
+        // Every element takes at least a byte.
         if len as u64 > reader.left() {
             let left = reader.left();
             return Err(
@@ -121,7 +121,7 @@ impl FromValue<'_> for f64 {
 
     fn from_value(value: &Value) -> Option<Self> {
         match *value {
-            // By way of the shortest decimals: 1e-5 stays 1e-5 and does not become 9.99999975e-6.
+            // Via the shortest decimal: 1e-5 stays 1e-5 and does not become 9.99999975e-6.
             Value::F32(number) => number.to_string().parse().ok(),
             Value::F64(number) => Some(number),
             Value::Unsigned(number) => Some(number as f64),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_read() {
+    fn every_type_is_read() {
         let cases: [(&[u8], Value); 12] = [
             (b"\0\0\0\0\xff", Value::Unsigned(255)),
             (b"\x01\0\0\0\xff", Value::Signed(-1)),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_may_hold_arrays() {
+    fn arrays_may_be_nested() {
         let mut content = b"\x09\0\0\0\x09\0\0\0\x02\0\0\0\0\0\0\0".to_vec();
         content.extend(b"\0\0\0\0\x02\0\0\0\0\0\0\0\x05\x06");
         content.extend(b"\x07\0\0\0\x01\0\0\0\0\0\0\0\x01");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_true_is_refused() {
+    fn impossible_values_are_rejected() {
         let mut nested = b"\x09\0\0\0".to_vec();
         for _ in 0..6 {
             nested.extend(b"\x09\0\0\0\x01\0\0\0\0\0\0\0");
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals_survive_the_widening() {
+    fn f32_is_widened_by_its_shortest_decimal() {
         assert_eq!(f64::from_value(&Value::F32(1e-5)), Some(1e-5));
         assert_eq!(f64::from_value(&Value::Unsigned(4)), Some(4.0));
         assert_eq!(f64::from_value(&Value::Text("4".into())), None);

@@ -1,12 +1,11 @@
-//! PyTorch's kinds of numbers, by the names of its storages.
+//! PyTorch's element types, by the names of storages and dtypes.
 
 use burn::tensor::DType;
 
 use crate::element_type::ElementType;
 
-/// Storage class, name as a `torch.dtype`, and what it is here. Kinds without a class of their own
-/// lie in untyped storages.
-const KINDS: [(&str, &str, ElementType); 19] = [
+/// Storage class, `torch.dtype`, element type. Types without a class are in untyped storages.
+const TYPES: [(&str, &str, ElementType); 19] = [
     ("FloatStorage", "float32", ElementType::F32),
     ("HalfStorage", "float16", ElementType::F16),
     ("BFloat16Storage", "bfloat16", ElementType::BF16),
@@ -28,29 +27,29 @@ const KINDS: [(&str, &str, ElementType); 19] = [
     ("", "uint64", ElementType::U64),
 ];
 
-/// The numbers in a storage of a class such as `torch.FloatStorage`.
+/// Element type of a storage class such as `torch.FloatStorage`.
 pub(super) fn of_storage(class: &str) -> Option<ElementType> {
     let name = class.strip_prefix("torch.")?;
-    // What old files call a storage that was on a GPU.
+    // Old files have the device in the name.
     let name = name.strip_prefix("cuda.").unwrap_or(name);
-    let known = KINDS.iter().find(|(storage, ..)| !name.is_empty() && *storage == name);
+    let known = TYPES.iter().find(|(storage, ..)| !name.is_empty() && *storage == name);
     known.map(|(.., element)| *element)
 }
 
-/// Whether a storage is of bytes whose meaning the tensor tells.
+/// Whether a storage is untyped: the tensor has the element type.
 pub(super) fn is_untyped(class: &str) -> bool {
     matches!(class, "torch.storage.UntypedStorage" | "torch.UntypedStorage")
 }
 
-/// What a `torch.dtype` such as `torch.float32` is.
+/// Element type of a `torch.dtype` such as `torch.float32`.
 pub(super) fn of_dtype(name: &str) -> Option<ElementType> {
     let name = name.strip_prefix("torch.")?;
-    KINDS.iter().find(|(_, known, _)| *known == name).map(|(.., element)| *element)
+    TYPES.iter().find(|(_, known, _)| *known == name).map(|(.., element)| *element)
 }
 
-/// The storage class of some numbers.
+/// Storage class of a data type.
 pub(super) fn storage(dtype: DType) -> Option<&'static str> {
-    let known = KINDS
+    let known = TYPES
         .iter()
         .find(|(storage, _, element)| !storage.is_empty() && element.dtype() == Some(dtype));
     known.map(|(storage, ..)| *storage)

@@ -1,12 +1,13 @@
-//! One PyTorch file: its values are read once, tensors one by one when asked for.
+//! One PyTorch file: values are read once, tensors on demand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::TensorData;
 
-use super::archive::{self, Place};
-use super::rebuild::{self, Claims, TensorInfo};
+use super::archive::{self, Entry};
+use super::invalid::{FORMAT, invalid};
+use super::tree::{StorageSizes, TensorInfo, tree};
 use super::value::Value;
 use super::{legacy, pickle, strided};
 use crate::byte_reader::ByteReader;
@@ -14,20 +15,17 @@ use crate::byte_source::ByteSource;
 use crate::element_type::ElementType;
 use crate::error::{Error, Result};
 
-/// What errors call the format.
-pub(super) const FORMAT: &str = "PyTorch";
-
 /// A file that `torch.save` wrote.
 #[derive(Debug)]
 pub struct TorchFile {
     bytes: ByteSource,
     root: Value<TensorInfo>,
     tensors: BTreeMap<String, TensorInfo>,
-    storages: BTreeMap<String, Place>,
+    storages: BTreeMap<String, Entry>,
 }
 
 impl TorchFile {
-    /// Reads what is in a file, all but the numbers. Nothing in it is run.
+    /// Reads the values of a file, without the data of its tensors. No code of the file is run.
     ///
     /// ```
     /// use checkpoint::torch::TorchFile;
@@ -38,44 +36,43 @@ impl TorchFile {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Format`] says what is wrong and where, also for tensors that do not lie in the
-    /// file; [`Error::Read`].
+    /// [`Error::Format`] with reason and offset, also for tensors outside of the file; [`Error::Read`].
     pub fn open(bytes: ByteSource) -> Result<Self> {
         let first = bytes.read(0, bytes.len().min(4) as usize)?;
-        let ((root, claims), storages) = match first[..] {
+        let ((root, sizes), storages) = match first[..] {
             ref magic if magic == archive::MAGIC => {
                 let entries = archive::entries(&bytes)?;
-                let (root, claims) = unpickle(&bytes, entries.pickle)?;
-                ((root, claims), entries.storages)
+                let (root, sizes) = unpickle(&bytes, entries.pickle)?;
+                ((root, sizes), entries.storages)
             }
             [0x80, ..] => {
                 let mut reader = ByteReader::new(&bytes, FORMAT);
                 let pickle = legacy::value(&bytes, &mut reader)?;
-                let (root, claims) = rebuild::tree(&bytes, &pickle)?;
-                let storages = legacy::storages(&bytes, &mut reader, &claims)?;
-                ((root, claims), storages)
+                let (root, sizes) = tree(&bytes, &pickle)?;
+                let storages = legacy::storages(&bytes, &mut reader, &sizes)?;
+                ((root, sizes), storages)
             }
             _ => {
-                return Err(broken(&bytes, "it is neither a zip archive nor a pickle"));
+                return Err(invalid(&bytes, "it is neither a zip archive nor a pickle"));
             }
         };
-        for (name, claim) in &claims {
-            let claimed = claim.bytes();
-            let found = storages.get(name).map(|place| place.len());
-            if found.is_none_or(|found| found < claimed) {
+        for (name, size) in &sizes {
+            let needed = size.bytes();
+            let found = storages.get(name).map(|entry| entry.len());
+            if found.is_none_or(|found| found < needed) {
                 let found = found.map_or("none".to_owned(), |found| format!("{found} bytes"));
-                let reason = format!("storage {name:?} should have {claimed} bytes, found {found}");
-                return Err(broken(&bytes, reason));
+                let reason = format!("storage {name:?} should have {needed} bytes, found {found}");
+                return Err(invalid(&bytes, reason));
             }
         }
         let mut tensors = BTreeMap::new();
         for (name, tensor) in root.tensors() {
             let storage = storages[&tensor.storage].len();
-            if let Some(reason) = strided::misfit(tensor, storage, bytes.len()) {
-                return Err(broken(&bytes, format!("tensor {name} {reason}")));
+            if let Some(reason) = strided::out_of_bounds(tensor, storage, bytes.len()) {
+                return Err(invalid(&bytes, format!("tensor {name} {reason}")));
             }
             if tensors.insert(name.clone(), tensor.clone()).is_some() {
-                return Err(broken(&bytes, format!("two tensors are called {name}")));
+                return Err(invalid(&bytes, format!("two tensors are called {name}")));
             }
         }
         Ok(Self { bytes, root, tensors, storages })
@@ -86,17 +83,17 @@ impl TorchFile {
         self.bytes.path()
     }
 
-    /// Size on disk.
+    /// File size.
     pub fn len_bytes(&self) -> u64 {
         self.bytes.len()
     }
 
-    /// What was saved, as it was nested.
+    /// The saved value.
     pub fn root(&self) -> &Value<TensorInfo> {
         &self.root
     }
 
-    /// Every tensor by the keys that lead to it, joined by dots.
+    /// Every tensor by its path of keys, joined by dots.
     pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
         &self.tensors
     }
@@ -104,11 +101,11 @@ impl TorchFile {
     /// One tensor in row-major order, in the file's precision.
     ///
     /// # Errors
-    /// [`Error::TensorType`] for one of complex numbers or of 8 bits each, [`Error::Format`] if there
-    /// is none of that name or its entry cannot be unpacked; [`Error::Read`].
+    /// [`Error::TensorType`] for complex numbers and floats of 8 bits, [`Error::Format`] if there is none of that
+    /// name or its entry cannot be decompressed; [`Error::Read`].
     pub fn read(&self, name: &str) -> Result<TensorData> {
         let Some(tensor) = self.tensors.get(name) else {
-            return Err(broken(&self.bytes, format!("no tensor is called {name}")));
+            return Err(invalid(&self.bytes, format!("no tensor is called {name}")));
         };
         let Some(dtype) = tensor.dtype.dtype() else {
             return Err(Error::tensor_type(
@@ -124,21 +121,16 @@ impl TorchFile {
     }
 }
 
-fn unpickle(bytes: &ByteSource, place: Place) -> Result<(Value<TensorInfo>, Claims)> {
+fn unpickle(bytes: &ByteSource, entry: Entry) -> Result<(Value<TensorInfo>, StorageSizes)> {
     let unpacked;
-    let mut reader = match place {
-        Place::Stored { offset, len } => ByteReader::between(bytes, FORMAT, offset..offset + len),
-        Place::Deflated { len, .. } => {
-            let whole = archive::read(bytes, place, 0, len as usize)?;
+    let mut reader = match entry {
+        Entry::Stored { offset, len } => ByteReader::range(bytes, FORMAT, offset..offset + len),
+        Entry::Deflated { len, .. } => {
+            let whole = archive::read(bytes, entry, 0, len as usize)?;
             unpacked = ByteSource::memory(bytes.path(), whole);
             ByteReader::new(&unpacked, FORMAT)
         }
     };
     let pickle = pickle::read(&mut reader)?;
-    rebuild::tree(bytes, &pickle)
-}
-
-/// The error of everything that is wrong with a file.
-pub(super) fn broken(bytes: &ByteSource, reason: impl Into<String>) -> Error {
-    Error::Format { path: bytes.path().into(), format: FORMAT, reason: reason.into() }
+    tree(bytes, &pickle)
 }

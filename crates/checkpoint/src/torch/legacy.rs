@@ -1,4 +1,4 @@
-//! What PyTorch wrote before version 1.6: pickles one after the other, then the storages.
+//! The format before PyTorch 1.6: several pickles, then the storages.
 //!
 //! ```text
 //! magic number ─► protocol version ─► system ─► the value ─► storage names ─► (count, numbers)...
@@ -8,29 +8,30 @@
 
 use std::collections::BTreeMap;
 
-use super::archive::Place;
-use super::file::{FORMAT, broken};
-use super::pickle::{self, Node, Pickle};
-use super::rebuild::Claims;
+use super::archive::Entry;
+use super::invalid::{FORMAT, invalid};
+use super::node::{Node, Pickle};
+use super::pickle;
+use super::tree::StorageSizes;
 use crate::byte_reader::ByteReader;
 use crate::byte_source::ByteSource;
 use crate::error::Result;
 
-/// The number that such a file starts with, little-endian.
+/// Magic number, little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/// The version of the format.
+/// Version of the format.
 const VERSION: i64 = 1001;
 
-/// Reads everything before the value, and the value.
+/// Reads everything up to the value.
 pub(super) fn value(bytes: &ByteSource, reader: &mut ByteReader<'_>) -> Result<Pickle> {
     let magic = pickle::read(reader)?;
     if !matches!(magic.root(), Node::Big(number) if *number == MAGIC) {
-        return Err(broken(bytes, "it is a pickle, but not one of PyTorch's"));
+        return Err(invalid(bytes, "it is a pickle, but not one of PyTorch's"));
     }
     let version = pickle::read(reader)?;
     if !matches!(version.root(), Node::Int(VERSION)) {
         let reason = format!("its version is {:?}, expected {VERSION}", version.root());
-        return Err(broken(bytes, reason));
+        return Err(invalid(bytes, reason));
     }
     let system = pickle::read(reader)?;
     if let Node::Dict(entries) = system.root() {
@@ -39,49 +40,49 @@ pub(super) fn value(bytes: &ByteSource, reader: &mut ByteReader<'_>) -> Result<P
         });
         if little.is_some_and(|(_, flag)| matches!(system.nodes[*flag as usize], Node::Bool(false)))
         {
-            return Err(broken(bytes, "it is big-endian, expected little-endian"));
+            return Err(invalid(bytes, "it is big-endian, expected little-endian"));
         }
     }
     pickle::read(reader)
 }
 
-/// Where the storages are, behind the list of their names. `claims` says of what size its numbers are.
+/// Locations of the storages, after the list of their names. `sizes` has the element sizes.
 pub(super) fn storages(
     bytes: &ByteSource,
     reader: &mut ByteReader<'_>,
-    claims: &Claims,
-) -> Result<BTreeMap<String, Place>> {
+    sizes: &StorageSizes,
+) -> Result<BTreeMap<String, Entry>> {
     let names = pickle::read(reader)?;
     let Node::List(list) = names.root() else {
-        return Err(broken(bytes, "the names of its storages are no list"));
+        return Err(invalid(bytes, "the names of its storages are no list"));
     };
     let mut offset = reader.offset();
-    let mut places = BTreeMap::new();
+    let mut entries = BTreeMap::new();
     for &name in list {
         let Node::Text(name) = &names.nodes[name as usize] else {
-            return Err(broken(bytes, "the name of a storage is no text"));
+            return Err(invalid(bytes, "the name of a storage is no text"));
         };
-        let Some(claim) = claims.get(name) else {
-            return Err(broken(bytes, format!("storage {name:?} belongs to no tensor")));
+        let Some(size) = sizes.get(name) else {
+            return Err(invalid(bytes, format!("storage {name:?} belongs to no tensor")));
         };
-        let count = ByteReader::between(bytes, FORMAT, offset..bytes.len())
-            .u64("the length of a storage")?;
+        let count =
+            ByteReader::range(bytes, FORMAT, offset..bytes.len()).u64("the length of a storage")?;
         offset += 8;
         let left = bytes.len() - offset;
-        // The count is in elements; how many bytes each has, only the pickle tells.
-        let len = count.checked_mul(claim.size).filter(|&len| len <= left);
+        // The count is in elements; only the pickle has their size.
+        let len = count.checked_mul(size.size).filter(|&len| len <= left);
         let Some(len) = len else {
-            return Err(broken(
+            return Err(invalid(
                 bytes,
                 format!(
                     "storage {name:?} has {count} numbers of {} bytes, the file has {left} bytes \
                      left: it was cut short, or a length is wrong",
-                    claim.size
+                    size.size
                 ),
             ));
         };
-        places.insert(name.clone(), Place::Stored { offset, len });
+        entries.insert(name.clone(), Entry::Stored { offset, len });
         offset += len;
     }
-    Ok(places)
+    Ok(entries)
 }

@@ -1,14 +1,14 @@
-//! Instructions that bring their value along: numbers, texts, bytes, names, empty containers.
+//! Instructions with a literal value: numbers, strings, bytes, names, empty containers.
 
+use super::node::Node;
 use super::opcode::Opcode;
-use super::pickle::Node;
 use crate::byte_reader::ByteReader;
 use crate::error::Result;
 
-/// Longest name of a module or a class.
+/// Maximum length of the name of a module or class.
 pub(super) const LONGEST_NAME: usize = 1024;
 
-/// The value of an instruction; `None` for those that work on values that are there.
+/// The value of an instruction; `None` for those that operate on existing values.
 pub(super) fn read(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Option<Node>> {
     use Opcode as O;
     Ok(Some(match opcode {
@@ -23,7 +23,7 @@ pub(super) fn read(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Option
         O::BinFloat => Node::Float(f64::from_be_bytes(reader.array("a number")?)),
         O::Long1 | O::Long4 => long(reader, opcode)?,
         O::BinString | O::ShortBinString => {
-            // Python 2's texts have no encoding; the names in them are ASCII.
+            // Strings of Python 2 have no encoding; names are ASCII.
             Node::Text(String::from_utf8_lossy(&sized(reader, opcode)?).into_owned())
         }
         O::BinUnicode | O::ShortBinUnicode | O::BinUnicode8 => {
@@ -44,7 +44,7 @@ pub(super) fn read(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Option
     }))
 }
 
-/// An integer of any length, little-endian with its sign.
+/// A signed little-endian integer of any length.
 fn long(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Node> {
     let what = "a number";
     let len = match opcode {
@@ -61,7 +61,7 @@ fn long(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Node> {
     Ok(Node::Int(i64::from_le_bytes(whole)))
 }
 
-/// Bytes behind their length, whose width the opcode tells.
+/// Length-prefixed bytes; the opcode has the width of the length.
 fn sized(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Vec<u8>> {
     use Opcode as O;
     let what = "a text or bytes";

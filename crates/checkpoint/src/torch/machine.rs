@@ -1,15 +1,15 @@
-//! The stack machine that a pickle is written for. Instructions make nodes; nothing is called.
+//! The stack machine of pickle. Instructions create nodes; no code is run.
 
 use std::collections::HashMap;
 
+use super::calls::{self, CallResult};
 use super::literal::{self, LONGEST_NAME};
+use super::node::{self, Id, Node, Storage};
 use super::opcode::Opcode;
-use super::pickle::{Id, Node, Storage};
-use super::rebuild;
 use crate::byte_reader::ByteReader;
 use crate::error::Result;
 
-/// The state of reading.
+/// State of the machine.
 pub(super) struct Machine<'r, 'b> {
     pub(super) reader: &'r mut ByteReader<'b>,
     pub(super) nodes: Vec<Node>,
@@ -17,7 +17,7 @@ pub(super) struct Machine<'r, 'b> {
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
-    /// Entries that calls have copied.
+    /// Number of entries copied by calls.
     copied: usize,
 }
 
@@ -27,7 +27,7 @@ impl<'r, 'b> Machine<'r, 'b> {
         Self { reader, nodes, stack, marks, memo: HashMap::new(), copied: 0 }
     }
 
-    /// Carries out one instruction.
+    /// Executes one instruction.
     pub(super) fn step(&mut self, opcode: Opcode) -> Result<()> {
         use Opcode as O;
         if let Some(node) = literal::read(self.reader, opcode)? {
@@ -75,17 +75,17 @@ impl<'r, 'b> Machine<'r, 'b> {
                 self.set(entries)?;
             }
             O::BinPut | O::LongBinPut | O::Memoize => {
-                let slot = match opcode {
+                let index = match opcode {
                     O::Memoize => self.memo.len() as u32,
-                    _ => self.slot(opcode)?,
+                    _ => self.memo_index(opcode)?,
                 };
                 let top = self.top()?;
-                self.memo.insert(slot, top);
+                self.memo.insert(index, top);
             }
             O::BinGet | O::LongBinGet => {
-                let slot = self.slot(opcode)?;
-                let Some(&id) = self.memo.get(&slot) else {
-                    return Err(self.fail(format!("memo {slot} is used before it is made")));
+                let index = self.memo_index(opcode)?;
+                let Some(&id) = self.memo.get(&index) else {
+                    return Err(self.fail(format!("memo {index} is used before it is made")));
                 };
                 self.stack.push(id);
             }
@@ -105,7 +105,7 @@ impl<'r, 'b> Machine<'r, 'b> {
             O::Build => {
                 let state = self.pop()?;
                 let top = self.top()?;
-                // A dictionary's attributes, such as PyTorch's `_metadata`, are no entries of it.
+                // Attributes of a dictionary, such as PyTorch's `_metadata`, are not entries.
                 if let Node::Object(object) = &mut self.nodes[top as usize] {
                     object.state = Some(state);
                 }
@@ -119,7 +119,7 @@ impl<'r, 'b> Machine<'r, 'b> {
         Ok(())
     }
 
-    fn slot(&mut self, opcode: Opcode) -> Result<u32> {
+    fn memo_index(&mut self, opcode: Opcode) -> Result<u32> {
         let what = "the number of a memo";
         match opcode {
             Opcode::BinPut | Opcode::BinGet => Ok(self.reader.array::<1>(what)?[0].into()),
@@ -167,7 +167,7 @@ impl<'r, 'b> Machine<'r, 'b> {
         Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
     }
 
-    /// Adds to the list on the stack; other things keep no items.
+    /// Appends to the list on the stack; ignored for other values.
     fn append(&mut self, new: Vec<Id>) -> Result<()> {
         let top = self.top()?;
         if let Node::List(items) = &mut self.nodes[top as usize] {
@@ -176,7 +176,7 @@ impl<'r, 'b> Machine<'r, 'b> {
         Ok(())
     }
 
-    /// Adds to the dictionary on the stack, or to an object that behaves like one.
+    /// Adds to the dictionary on the stack, or to a dictionary-like object.
     fn set(&mut self, new: Vec<(Id, Id)>) -> Result<()> {
         let top = self.top()?;
         match &mut self.nodes[top as usize] {
@@ -198,14 +198,18 @@ impl<'r, 'b> Machine<'r, 'b> {
         }
     }
 
-    /// What calling `class` would give, as far as it has a meaning here.
+    /// Pushes the result of calling `class`.
     fn call(&mut self, class: Id, arguments: Id) -> Result<()> {
-        match rebuild::call(self, class, arguments)? {
-            rebuild::Called::Known(id) => {
+        match calls::call(&self.nodes, class, arguments).map_err(|reason| self.fail(reason))? {
+            CallResult::Existing(id) => {
                 self.stack.push(id);
                 Ok(())
             }
-            rebuild::Called::New(node) => self.push(node),
+            CallResult::New(node) => self.push(node),
+            CallResult::Dict(entries) => {
+                self.count_copies(entries.len())?;
+                self.push(Node::Dict(entries))
+            }
         }
     }
 
@@ -219,7 +223,7 @@ impl<'r, 'b> Machine<'r, 'b> {
                     return Err(unknown());
                 };
                 let len = self.size(len)?;
-                // Files of before PyTorch 0.4: the key, the place and the length of a view.
+                // Before PyTorch 0.4: key, offset and length of a view.
                 let view = parts.get(5).map(|&view| self.node(view));
                 let offset = match view {
                     Some(Node::List(view)) if view.len() == 3 => self.size(view[1])?,
@@ -227,7 +231,7 @@ impl<'r, 'b> Machine<'r, 'b> {
                 };
                 self.push(Node::Storage(Box::new(Storage { class, key, len, offset })))
             }
-            // The class of a whole module, beside its source code.
+            // The class of a module, with its source code.
             (Some(Node::Text(kind)), &[_, class, ..]) if kind == "module" => {
                 self.stack.push(class);
                 Ok(())
@@ -236,8 +240,8 @@ impl<'r, 'b> Machine<'r, 'b> {
         }
     }
 
-    /// Counts entries that a call copies: an honest file copies each of its nodes once.
-    pub(super) fn copy(&mut self, len: usize) -> Result<()> {
+    /// Counts copied entries: a valid file copies every node at most once.
+    fn count_copies(&mut self, len: usize) -> Result<()> {
         self.copied += len;
         if self.copied > self.nodes.len() {
             return Err(self.fail("the same entries are copied again and again"));
@@ -246,11 +250,7 @@ impl<'r, 'b> Machine<'r, 'b> {
     }
 
     /// A number that is a size.
-    pub(super) fn size(&self, id: Id) -> Result<u64> {
-        match self.node(id) {
-            Node::Int(number) => u64::try_from(*number)
-                .map_err(|_| self.fail(format!("a size of {number}, expected 0 or more"))),
-            _ => Err(self.fail("a size that is no integer")),
-        }
+    fn size(&self, id: Id) -> Result<u64> {
+        node::size(self.node(id)).map_err(|reason| self.fail(reason))
     }
 }

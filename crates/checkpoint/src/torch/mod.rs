@@ -1,13 +1,12 @@
-//! PyTorch's files (`.pth`, `.pt`, `.bin`, `.ckpt`), read and written without Python.
+//! PyTorch files (`.pth`, `.pt`, `.bin`, `.ckpt`), read and written without Python.
 //!
 //! ```text
-//! zip archive, or pickles in a row ─► pickle ─► values ─► tensors by name ─► numbers, when asked
+//! zip archive, or a sequence of pickles ─► pickle ─► values ─► tensors by name ─► data, on demand
 //! ```
 //!
-//! A pickle is a program that builds values, and in Python it may call anything. Here it is data:
-//! tensors, dictionaries and plain values are understood, everything else is an object with a
-//! name. Nothing in a file is believed: lengths are held against the file's size before anything
-//! is allocated, and every tensor must lie in its storage.
+//! A pickle is a program that builds values and may call any function of Python. Here no code is run: tensors,
+//! dictionaries and plain values are supported, everything else is an opaque object with a class name. Every length
+//! is validated against the file size before anything is allocated; every tensor must lie within its storage.
 //!
 //! ```
 //! use burn::tensor::TensorData;
@@ -30,19 +29,24 @@
 //! Source: PyTorch, `torch/serialization.py` and `torch/_utils.py`.
 
 mod archive;
+mod calls;
 mod element;
 mod file;
+mod invalid;
 mod legacy;
 mod literal;
 mod machine;
+mod node;
 mod opcode;
+#[cfg(test)]
+mod parity;
 mod pickle;
-mod rebuild;
 mod strided;
+mod tree;
 mod value;
 mod write;
 
 pub use file::TorchFile;
-pub use rebuild::TensorInfo;
+pub use tree::TensorInfo;
 pub use value::Value;
 pub use write::to_bytes;

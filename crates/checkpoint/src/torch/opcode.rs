@@ -1,4 +1,4 @@
-//! The opcodes of Python's pickle that protocols 2 to 5 write.
+//! Opcodes of pickle protocols 2 to 5.
 //!
 //! Source: CPython, `Lib/pickletools.py`.
 

@@ -1,76 +1,17 @@
-//! Python's pickle, read as data: nodes that refer to each other, and nothing run.
+//! Python's pickle, read as data: a graph of nodes; no code is run.
 //!
-//! Every instruction makes at most one node, and nodes refer to each other by number: shared and
-//! even circular values take no more memory than the file. A class or function is its name; what
-//! a call of it would give is decided in `rebuild.rs`.
+//! Every instruction creates at most one node, and nodes refer to each other by index: shared and cyclic values
+//! take no more memory than the file. A class or function is its name; `calls.rs` has the results of calls.
 //!
 //! Source: CPython, `Lib/pickletools.py`.
 
 use super::machine::Machine;
+use super::node::Pickle;
 use super::opcode::Opcode;
-use super::rebuild::Rebuilt;
 use crate::byte_reader::ByteReader;
 use crate::error::Result;
 
-/// Number of a node.
-pub(super) type Id = u32;
-
-/// A value that may refer to others.
-#[derive(Debug, Clone)]
-pub(super) enum Node {
-    None,
-    Bool(bool),
-    Int(i64),
-    /// An integer beyond 64 bits, little-endian.
-    Big(Vec<u8>),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-    /// A list, a tuple or a set.
-    List(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
-    /// Name of a class or function.
-    Global(String),
-    /// What a persistent id names: a run of numbers elsewhere in the file.
-    Storage(Box<Storage>),
-    Tensor(Box<Rebuilt>),
-    /// An instance of a class that has no meaning here.
-    Object(Box<Object>),
-}
-
-/// A storage, as the pickle claims it to be.
-#[derive(Debug, Clone)]
-pub(super) struct Storage {
-    pub(super) class: Id,
-    pub(super) key: Id,
-    /// Elements, or bytes where the class is untyped.
-    pub(super) len: u64,
-    /// Elements before its own, where it is a view of another one.
-    pub(super) offset: u64,
-}
-
-/// An instance of some class.
-#[derive(Debug, Clone)]
-pub(super) struct Object {
-    pub(super) class: Id,
-    pub(super) state: Option<Id>,
-    pub(super) entries: Vec<(Id, Id)>,
-}
-
-/// All nodes of a pickle, and which one it stands for.
-#[derive(Debug)]
-pub(super) struct Pickle {
-    pub(super) nodes: Vec<Node>,
-    pub(super) root: Id,
-}
-
-impl Pickle {
-    pub(super) fn root(&self) -> &Node {
-        &self.nodes[self.root as usize]
-    }
-}
-
-/// Reads one pickle; what follows it is left to be read.
+/// Reads one pickle, up to its end.
 pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Pickle> {
     let [first] = reader.array("the first opcode")?;
     if Opcode::of(first) != Some(Opcode::Proto) {
@@ -95,18 +36,18 @@ pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Pickle> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::FORMAT;
-    use super::super::rebuild;
+    use super::super::invalid::FORMAT;
+    use super::super::tree::{TensorInfo, tree};
     use super::super::value::Value;
     use super::*;
     use crate::byte_source::ByteSource;
 
-    /// The value of a pickle's instructions, behind the protocol and before the stop.
-    fn value(instructions: &[u8]) -> Result<Value<rebuild::TensorInfo>> {
+    /// The value of instructions between protocol and stop.
+    fn value(instructions: &[u8]) -> Result<Value<TensorInfo>> {
         let bytes = [b"\x80\x02", instructions, b"."].concat();
         let bytes = ByteSource::memory("test", bytes);
         let pickle = read(&mut ByteReader::new(&bytes, FORMAT))?;
-        rebuild::tree(&bytes, &pickle).map(|(value, _)| value)
+        tree(&bytes, &pickle).map(|(value, _)| value)
     }
 
     fn reason(instructions: &[u8]) -> String {
@@ -133,22 +74,22 @@ mod tests {
     }
 
     #[test]
-    fn shared_values_are_one_until_they_are_read() {
-        // A list goes into the memo empty, is filled, and appears twice.
+    fn shared_values_are_copied_into_the_tree() {
+        // A list is memoised empty, then filled, and used twice.
         let twice = value(b"(]q\0K\x01ah\0t").unwrap();
         let list = Value::List(vec![Value::Int(1)]);
         assert_eq!(twice, Value::List(vec![list.clone(), list]));
     }
 
     #[test]
-    fn a_value_inside_itself_is_refused() {
+    fn cyclic_values_are_rejected() {
         assert!(reason(b"]q\0h\0a").contains("repeat each other without end"));
         let deep = [&[b']'; 300][..], &[b'a'; 299]].concat();
         assert!(reason(&deep).contains("nested more than"));
     }
 
     #[test]
-    fn values_that_double_again_and_again_are_refused() {
+    fn exponential_copies_are_rejected() {
         let doubled = (1..30_u8).flat_map(|n| [b'(', b'h', n - 1, b'h', n - 1, b't', b'q', n]);
         let bomb = [&b"K\x01q\0"[..], &doubled.collect::<Vec<_>>()].concat();
         assert!(reason(&bomb).contains("repeat each other without end"));
@@ -158,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn instructions_without_their_values_are_refused() {
+    fn instructions_without_operands_are_rejected() {
         for (instructions, expected) in [
             (&b""[..], "finds no value"),
             (b"(0", "finds no value"),

@@ -1,15 +1,15 @@
-//! A storage, an offset and strides ─► numbers in row-major order.
+//! A storage, an offset and strides ─► elements in row-major order.
 
 use burn::tensor::{DType, TensorData};
 
-use super::rebuild::TensorInfo;
+use super::tree::TensorInfo;
 
-/// Bytes that a tensor may take beyond what its file has, where it repeats its numbers.
+/// Bytes by which a tensor that repeats elements may exceed its file.
 const SLACK: u64 = 1 << 16;
 
-/// What is wrong with a tensor that does not lie in its storage, of `storage` bytes. Strides of 0
-/// repeat numbers: such a tensor may not be much larger than the `file` either.
-pub(super) fn misfit(tensor: &TensorInfo, storage: u64, file: u64) -> Option<String> {
+/// The reason if a tensor exceeds its storage of `storage` bytes. Strides of 0 repeat elements: such a tensor may
+/// not be much larger than the `file` either.
+pub(super) fn out_of_bounds(tensor: &TensorInfo, storage: u64, file: u64) -> Option<String> {
     let size = tensor.dtype.size() as u64;
     let elements = tensor.shape.iter().try_fold(1_u64, |n, &dim| n.checked_mul(dim as u64));
     let bytes = elements.and_then(|n| n.checked_mul(size));
@@ -34,7 +34,7 @@ pub(super) fn misfit(tensor: &TensorInfo, storage: u64, file: u64) -> Option<Str
     None
 }
 
-/// First byte and length of the part of its storage that a tensor touches.
+/// First byte and length of the part of the storage that a tensor uses.
 pub(super) fn span(tensor: &TensorInfo) -> (u64, usize) {
     if tensor.shape.contains(&0) {
         return (0, 0);
@@ -45,7 +45,7 @@ pub(super) fn span(tensor: &TensorInfo) -> (u64, usize) {
     (tensor.offset * size as u64, (last + 1) * size)
 }
 
-/// The tensor of the bytes of its [`span`].
+/// The tensor from the bytes of its [`span`].
 pub(super) fn gather(tensor: &TensorInfo, dtype: DType, bytes: Vec<u8>) -> TensorData {
     let size = tensor.dtype.size();
     let elements: usize = tensor.shape.iter().product();
@@ -57,7 +57,7 @@ pub(super) fn gather(tensor: &TensorInfo, dtype: DType, bytes: Vec<u8>) -> Tenso
         let mut at = 0;
         for _ in 0..elements {
             out.extend_from_slice(&bytes[at * size..(at + 1) * size]);
-            // The next place: the last dimension that has room goes on, those behind start anew.
+            // The next index: the last dimension that can be incremented; those after it restart at 0.
             for (dim, index) in place.iter_mut().enumerate().rev() {
                 let step = tensor.strides[dim];
                 *index += 1;
@@ -105,14 +105,14 @@ mod tests {
     }
 
     fn gathered(tensor: &TensorInfo, storage: &[u8]) -> Vec<u8> {
-        assert_eq!(misfit(tensor, storage.len() as u64, 0), None);
+        assert_eq!(out_of_bounds(tensor, storage.len() as u64, 0), None);
         let (start, len) = span(tensor);
         let bytes = storage[start as usize..start as usize + len].to_vec();
         gather(tensor, DType::U8, bytes).as_slice::<u8>().unwrap().to_vec()
     }
 
     #[test]
-    fn strides_lead_through_the_storage() {
+    fn strides_are_followed() {
         let storage = [0, 1, 2, 3, 4, 5, 6];
         assert_eq!(gathered(&bytes_of(&[2, 3], &[3, 1], 1), &storage), [1, 2, 3, 4, 5, 6]);
         assert_eq!(gathered(&bytes_of(&[3, 2], &[1, 3], 1), &storage), [1, 4, 2, 5, 3, 6]);
@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_storage_is_refused() {
-        let refused = |tensor: TensorInfo| misfit(&tensor, 7, 100).unwrap();
+    fn tensors_outside_of_their_storage_are_rejected() {
+        let refused = |tensor: TensorInfo| out_of_bounds(&tensor, 7, 100).unwrap();
         assert!(refused(bytes_of(&[2, 3], &[3, 1], 2)).contains("leaves its storage of 7 bytes"));
         assert!(refused(bytes_of(&[2], &[usize::MAX], 0)).contains("leaves its storage"));
         assert!(refused(bytes_of(&[2], &[1], u64::MAX)).contains("leaves its storage"));

@@ -1,30 +1,27 @@
-//! What a PyTorch file holds: plain values, dictionaries of them, and tensors.
+//! Values of a PyTorch file: plain values, containers and tensors.
 
-/// A value of a PyTorch file. `T` is what stands for a tensor: its place in a file that is read,
-/// its numbers in one that is written.
+/// A value of a PyTorch file. `T` represents a tensor: its location when reading, its data when writing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<T> {
     /// Python's `None`.
     None,
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// An integer. Those beyond 64 bits are an [`Object`](Self::Object) of class `int`.
     Int(i64),
-    /// A number.
+    /// A float.
     Float(f64),
-    /// A text.
+    /// A string.
     Text(String),
     /// Bytes.
     Bytes(Vec<u8>),
     /// A list, a tuple or a set.
     List(Vec<Self>),
-    /// A dictionary, in its own order. Keys that are numbers are written out; entries with other
-    /// kinds of keys are left out.
+    /// A dictionary in insertion order. Numeric keys become strings; entries with keys of other types are omitted.
     Dict(Vec<(String, Self)>),
     /// A tensor or a parameter.
     Tensor(T),
-    /// Anything else: the name of its class, and the attributes that the file gives it, without
-    /// any meaning.
+    /// Any other object: the name of its class and its attributes.
     Object {
         /// Module and name, such as `argparse.Namespace`.
         class: String,
@@ -48,17 +45,17 @@ impl<T> Value<T> {
         }
     }
 
-    /// The text of a text.
+    /// The string, if it is one.
     pub fn as_text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    /// An integer's value.
+    /// The integer, if it is one.
     pub fn as_int(&self) -> Option<i64> {
         if let Self::Int(number) = self { Some(*number) } else { None }
     }
 
-    /// The value of a number of either kind.
+    /// The number, if it is an integer or a float.
     pub fn as_float(&self) -> Option<f64> {
         match self {
             Self::Int(number) => Some(*number as f64),
@@ -67,13 +64,12 @@ impl<T> Value<T> {
         }
     }
 
-    /// A truth value.
+    /// A boolean.
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(flag) = self { Some(*flag) } else { None }
     }
 
-    /// Every tensor in it, with the keys that lead to it joined by dots; places in lists count as
-    /// keys.
+    /// Every tensor with its path of keys and list indices, joined by dots.
     pub fn tensors(&self) -> Vec<(String, &T)> {
         let mut found = Vec::new();
         self.collect(&mut String::new(), &mut found);
@@ -111,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tensors_are_named_by_the_keys_that_lead_to_them() {
+    fn tensors_are_named_by_their_path() {
         let pair = |key: &str, value| (key.to_owned(), value);
         let inner = Value::Dict(vec![pair("w", Value::Tensor(1)), pair("n", Value::Int(3))]);
         let object = Value::Object { class: "x.Y".into(), fields: vec![pair("a", inner.clone())] };

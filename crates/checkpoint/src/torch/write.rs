@@ -1,4 +1,4 @@
-//! Values ─► a file that `torch.load(path, weights_only=True)` reads.
+//! Values ─► a file for `torch.load(path, weights_only=True)`.
 
 use std::io::{Cursor, Write};
 
@@ -11,18 +11,18 @@ use super::opcode::Opcode;
 use super::value::Value;
 use crate::error::{Error, Result};
 
-/// Folder in the archive, the name that PyTorch takes where it knows none.
+/// Folder in the archive, PyTorch's default.
 const FOLDER: &str = "archive";
-/// PyTorch's own alignment of storages, so that they can be mapped.
+/// Alignment of storages, as PyTorch's.
 const ALIGNMENT: u16 = 64;
-/// Version of the archive that all PyTorch since 1.6 reads.
+/// Version of the archive, supported since PyTorch 1.6.
 const VERSION: &[u8] = b"3\n";
 
-/// The bytes of a `.pth` file. Tensors are contiguous, each with a storage of its own.
+/// The bytes of a `.pth` file. Every tensor is contiguous and has its own storage.
 ///
 /// # Errors
-/// [`Error::UnsupportedPickleValue`] for what `weights_only` would not read: bytes, objects, and numbers of kinds
-/// that PyTorch does not have.
+/// [`Error::UnsupportedPickleValue`] for values that `weights_only` rejects: bytes, objects, and element types that PyTorch
+/// lacks.
 pub fn to_bytes(value: &Value<TensorData>) -> Result<Vec<u8>> {
     let mut pickle = vec![Opcode::Proto as u8, 2];
     let mut tensors = Vec::new();

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSet, AdapterStatus};
 use clap::ValueEnum;
-use llama::{Llama, NoAdapter, Tokenizer};
+use llama::{Llama, NoAdapter};
 use serde::Serialize;
+use text::Tokenizer;
 use train::{
     BatchAdapter, ChoiceScoring, Example, ImageFeatureCache, Instruction, LoadedRows,
     MultimodalAdapter, RowCounts, RowReport, ScienceQa, TruncationCounts, evaluate_loss,

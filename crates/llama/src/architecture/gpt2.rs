@@ -6,10 +6,10 @@
 
 use serde_json::{Value, json};
 
-use super::Architecture;
-use super::names::Names;
 use super::require::require;
-use crate::config::{BranchPoint, FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding};
+use crate::config::{
+    Architecture, BranchPoint, FeedForwardKind, LlamaConfig, Names, NormKind, PositionEmbedding,
+};
 use crate::error::{Error, Result};
 use checkpoint::settings::Fields;
 

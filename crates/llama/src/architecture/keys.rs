@@ -9,10 +9,10 @@
 
 use checkpoint::settings::NeutralValue;
 use serde_json::Value;
+use text::settings::generation;
 
-use super::Architecture;
+use crate::config::Architecture;
 use crate::error::{Error, Result};
-use crate::settings::generation;
 
 /// Keys of the families that rotate queries and keys, beside those that only some of them read.
 pub(super) const SIZES: &[&str] = &[
@@ -199,7 +199,7 @@ pub(super) fn unused(known: &Architecture, json: &Value) -> Vec<String> {
             let says_nothing = SILENT
                 .iter()
                 .any(|(silent, fine)| silent == key && NeutralValue::allows(fine, value));
-            !is_known(key) && !says_nothing && !generation::is_idle(key, value, json)
+            !is_known(key) && !says_nothing && !generation::has_no_effect(key, value, json)
         })
         .map(|(key, _)| key.clone())
         .collect::<Vec<_>>();
@@ -218,7 +218,7 @@ mod tests {
 
     use super::super::{ARCHITECTURES, parse, to_json, unused_keys};
     use super::*;
-    use crate::config::LlamaConfig;
+    use crate::config::{Architecture, LlamaConfig};
 
     /// A small config of a family.
     fn small(known: &'static Architecture) -> Value {

@@ -5,14 +5,16 @@
 use serde_json::{Value, json};
 
 use super::keys::SIZES;
-use super::names::{Name, Names};
 use super::require::require_activation;
-use super::{Architecture, rope};
-use crate::config::LlamaConfig;
+use super::rope;
+use crate::config::{
+    Architecture, BranchPoint, FeedForwardKind, LlamaConfig, Name, Names, NormKind,
+    PositionEmbedding, RopeConfig, RopeScaling,
+};
 use crate::error::{Error, Result};
 use checkpoint::settings::Fields;
 
-pub(crate) static LLAMA: Architecture = Architecture {
+pub(super) static LLAMA: Architecture = Architecture {
     name: "llama",
     class: "LlamaForCausalLM",
     gguf: "llama",
@@ -137,4 +139,34 @@ pub(super) fn write_common(config: &LlamaConfig) -> Value {
     });
     rope::write(&config.rope, &mut json);
     json
+}
+
+/// A plain Llama whose sizes are still to be filled in.
+impl Default for LlamaConfig {
+    fn default() -> Self {
+        Self {
+            architecture: &LLAMA,
+            n_layers: 0,
+            n_heads: 0,
+            n_kv_heads: 0,
+            head_dim: 0,
+            d_model: 0,
+            d_ff: 0,
+            vocab_size: 0,
+            max_positions: 2048,
+            norm_eps: 1e-6,
+            rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            qk_norm: false,
+            tied_head: false,
+            sliding_window: None,
+            full_attention_layers: 0,
+            norm: NormKind::default(),
+            positions: PositionEmbedding::default(),
+            feed_forward: FeedForwardKind::default(),
+            branch: BranchPoint::default(),
+        }
+    }
 }

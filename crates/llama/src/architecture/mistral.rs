@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use super::Architecture;
 use super::keys::SIZES;
 use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
-use crate::config::LlamaConfig;
+use crate::config::{Architecture, LlamaConfig};
 use crate::error::Result;
 use checkpoint::settings::Fields;
 

@@ -13,70 +13,29 @@ mod gpt2;
 mod keys;
 mod llama;
 mod mistral;
-mod names;
 mod phi3;
 mod qwen2;
 mod qwen3;
 mod require;
 mod rope;
 
-use std::fmt;
 use std::path::Path;
 
 use checkpoint::settings::Fields;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use crate::config::LlamaConfig;
+use crate::config::{Architecture, LlamaConfig};
 use crate::error::{Error, Result};
-pub(crate) use llama::LLAMA;
-pub(crate) use names::{Format, Names};
 
 /// The families that this crate knows.
 pub static ARCHITECTURES: &[&Architecture] =
-    &[&gpt2::GPT2, &LLAMA, &mistral::MISTRAL, &phi3::PHI3, &qwen2::QWEN2, &qwen3::QWEN3];
-
-/// A family of models.
-pub struct Architecture {
-    /// What `config.json` calls it in `model_type`.
-    pub name: &'static str,
-    /// What `config.json` calls its class.
-    class: &'static str,
-    /// What GGUF files call it. The first row of a name serves it.
-    gguf: &'static str,
-    /// Whether llama.cpp's files hold the rows of Wq and Wk interleaved.
-    gguf_rotary_interleaved: bool,
-    /// What its tensors are called.
-    names: Names,
-    /// Keys of `config.json` that [`read`](Self::read) acts on.
-    keys: &'static [&'static [&'static str]],
-    /// What is the same in every model of the family; sizes that every file names are left at zero.
-    base: fn() -> LlamaConfig,
-    /// Fills the base from `config.json`.
-    read: fn(&Fields<'_>, LlamaConfig) -> Result<LlamaConfig>,
-    /// The way back, as far as `config.json` can say it.
-    write: fn(&LlamaConfig) -> Value,
-}
+    &[&gpt2::GPT2, &llama::LLAMA, &mistral::MISTRAL, &phi3::PHI3, &qwen2::QWEN2, &qwen3::QWEN3];
 
 impl Architecture {
     /// The family of a `model_type`.
     pub fn by_model_type(name: &str) -> Option<&'static Self> {
         ARCHITECTURES.iter().copied().find(|known| known.name == name)
-    }
-
-    /// What transformers calls the attention of a layer, such as `model.layers.3.self_attn`.
-    pub fn attention_module(&self, layer: usize) -> String {
-        self.names.attention(layer)
-    }
-
-    /// What a module of transformers' holds, such as `transformer.h.3.attn.c_attn`: its layer, and the parts
-    /// in the order of their rows, several where the family stacks them. Parts are called as in a
-    /// Llama, such as `self_attn.q_proj`.
-    pub fn resolve_module(&self, module: &str) -> Option<(usize, Vec<&'static str>)> {
-        let (layer, module) = self.names.split_layer(module)?;
-        let parts = self.names.layer.iter().filter(|[_, theirs, _]| *theirs == module);
-        let parts = parts.map(|[ours, _, _]| *ours).collect::<Vec<_>>();
-        (!parts.is_empty()).then_some((layer, parts))
     }
 
     /// The family that a GGUF file names.
@@ -86,24 +45,6 @@ impl Architecture {
             .copied()
             .find(|known| known.gguf == name)
             .ok_or_else(|| unknown(path, name, |known| known.gguf))
-    }
-
-    pub(crate) fn gguf_rotary_interleaved(&self) -> bool {
-        self.gguf_rotary_interleaved
-    }
-
-    pub(crate) fn names(&self) -> &Names {
-        &self.names
-    }
-
-    /// Whether `config.json` may say something by this key that is acted on.
-    fn reads(&self, key: &str) -> bool {
-        self.keys.iter().any(|keys| keys.contains(&key))
-    }
-
-    /// What is the same in every model of the family. The sizes are still to be filled in.
-    pub fn defaults(&self) -> LlamaConfig {
-        (self.base)()
     }
 }
 
@@ -156,24 +97,6 @@ fn unknown(path: &Path, found: &str, name: fn(&Architecture) -> &'static str) ->
     let mut known = ARCHITECTURES.iter().map(|known| name(known)).collect::<Vec<_>>();
     known.dedup();
     Error::Architecture { path: path.into(), found: found.into(), known: known.join(", ") }
-}
-
-impl fmt::Debug for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl PartialEq for Architecture {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Serialize for Architecture {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name)
-    }
 }
 
 impl<'de> Deserialize<'de> for &'static Architecture {

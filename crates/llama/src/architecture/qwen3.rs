@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use super::Architecture;
 use super::keys::SIZES;
 use super::llama::{NAMES, sizes, write_common};
 use super::qwen2::{DEFAULT_KV_HEADS, WINDOW, window, write_sliding_window};
-use crate::config::LlamaConfig;
+use crate::config::{Architecture, LlamaConfig};
 use crate::error::Result;
 use checkpoint::settings::Fields;
 

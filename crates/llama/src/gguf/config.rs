@@ -3,8 +3,7 @@
 use burn::tensor::DType;
 use checkpoint::gguf::GgufFile;
 
-use crate::architecture::{Architecture, Format};
-use crate::config::{LlamaConfig, NormKind, RopeConfig, RopeScaling};
+use crate::config::{Architecture, Format, LlamaConfig, NormKind, RopeConfig, RopeScaling};
 use crate::error::{Error, Result};
 
 /// Divisors of the rotary frequencies: part of the config, not a weight.

@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 use testing::gguf::Fixture;
+use text::Tokenizer;
 
 use super::{GgufSource, open, parse_config};
 use crate::fuzz::gguf as read_all;
-use crate::tokenizer::Tokenizer;
 
 #[test]
 fn the_untouched_file_is_a_model() {

@@ -14,19 +14,15 @@
 //! }
 //! ```
 
-pub(crate) mod byte_level;
 mod config;
 #[cfg(test)]
 mod corrupted;
 mod keys;
-mod sentencepiece;
 mod source;
-mod tokenizer;
 
 pub use config::parse_config;
 pub use keys::unused_settings;
 pub use source::GgufSource;
-pub(crate) use tokenizer::tokenizer;
 
 /// Opens a fixture as a file.
 #[cfg(test)]

@@ -13,10 +13,9 @@ use checkpoint::gguf::{GgufFile, TensorInfo, decode, unpack_blocks};
 use checkpoint::{Error, QuantisedBlocks, Result, TensorSource};
 
 use super::config::{ROPE_DIVISORS, parse_config};
-use crate::architecture::Format;
+use crate::config::Format;
 use crate::error;
-use crate::weights::Layout;
-use crate::weights::rotary_rows::deinterleave_rotary;
+use crate::weights::{Layout, deinterleave_rotary};
 
 /// A GGUF file as the source of a Llama's weights.
 #[derive(Debug)]
@@ -109,7 +108,8 @@ impl GgufSource {
     fn put_rows_back(&self, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>> {
         let rows = info.shape[0];
         let rows_are_whole = info.shape.len() > 1 || info.block_type.block_len() == 1;
-        let back = rows_are_whole.then(|| deinterleave_rotary(bytes, rows, self.head_dim));
+        let back = rows_are_whole
+            .then(|| deinterleave_rotary(bytes, bytes.len() / rows.max(1), self.head_dim));
         back.flatten().ok_or_else(|| Error::Format {
             path: self.file.path().into(),
             format: "GGUF",

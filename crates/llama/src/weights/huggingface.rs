@@ -11,8 +11,8 @@ use safetensors::tensor::TensorView;
 
 use super::assemble::disassemble;
 use super::layout::{Layout, to_huggingface};
-use crate::architecture::{self, Format};
-use crate::config::LlamaConfig;
+use crate::architecture;
+use crate::config::{Format, LlamaConfig};
 use crate::error::{Error, Result};
 use crate::model::Llama;
 

@@ -15,8 +15,7 @@ use checkpoint::TensorSpec;
 
 use super::expected::expected_tensors;
 use super::head::{EMBEDDING, HEAD};
-use crate::architecture::{Format, Names};
-use crate::config::LlamaConfig;
+use crate::config::{Format, LlamaConfig, Names};
 use crate::error::Result;
 
 /// Where the tensors of one model lie.
@@ -188,7 +187,7 @@ fn transposed(data: TensorData) -> TensorData {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architecture::Architecture;
+    use crate::config::Architecture;
     use crate::weights::compare;
     use checkpoint::LoadReport;
 

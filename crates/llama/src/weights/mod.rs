@@ -9,7 +9,7 @@ mod head;
 pub mod huggingface;
 mod layout;
 pub mod meta;
-pub(crate) mod rotary_rows;
+mod rotary_rows;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,7 @@ pub use expected::expected_tensors;
 pub use head::resolve_tied_head;
 pub use huggingface::HuggingFaceSource;
 pub(crate) use layout::Layout;
+pub use rotary_rows::{deinterleave_rotary, interleave_rotary};
 
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};

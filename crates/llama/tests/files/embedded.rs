@@ -54,6 +54,6 @@ fn broken_bytes_are_named_as_built_in() {
         error.to_string().starts_with("the built-in model: not a valid safetensors"),
         "{error}"
     );
-    assert!(matches!(source.tokenizer(), Err(Error::Tokenizer { .. })));
+    assert!(matches!(source.tokenizer(), Err(Error::Text(text::Error::Tokenizer { .. }))));
     assert!(matches!(ModelSource::embedded("{}", b"", b""), Err(Error::Architecture { .. })));
 }

@@ -7,7 +7,7 @@ use checkpoint::ByteSource;
 use checkpoint::gguf::GgufFile;
 use llama::gguf::{GgufSource, parse_config};
 use llama::weights::load;
-use llama::{Llama, LlamaConfig, ModelSource, NoAdapter, Precision, Tokenizer};
+use llama::{Llama, LlamaConfig, ModelSource, NoAdapter, Precision};
 use testing::{Golden, assert_close, assert_values_close, flex, golden_folder};
 
 fn open(name: &str) -> GgufFile {
@@ -22,26 +22,6 @@ fn model(name: &str, device: &Device) -> Llama {
     let file = open(name);
     load(parse_config(&file).unwrap(), &GgufSource::new(file).unwrap(), Precision::F32, device)
         .unwrap()
-}
-
-/// A row of a golden JSON list: text, ids, decoded text.
-fn token_rows(name: &str) -> Vec<(String, Vec<u32>, String)> {
-    let text = std::fs::read_to_string(golden_folder().join("gguf").join(name)).unwrap();
-    let rows: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-    let field = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap().to_owned();
-    rows.iter()
-        .map(|row| {
-            let ids = serde_json::from_value(row["ids"].clone()).unwrap();
-            (field(row, "text"), ids, field(row, "decoded"))
-        })
-        .collect()
-}
-
-fn check_tokens(tokenizer: &Tokenizer, rows: &[(String, Vec<u32>, String)]) {
-    assert!(!rows.is_empty());
-    for (text, ids, _) in rows {
-        assert_eq!(tokenizer.encode_raw(text).unwrap(), *ids, "{text:?}");
-    }
 }
 
 #[test]
@@ -125,39 +105,4 @@ fn other_families_have_the_logits_and_the_config_of_their_safetensors() {
             assert_close(name, logits, golden.tensor("base_logits", &device), 2e-4);
         }
     }
-}
-
-#[test]
-fn qwen_tokens_equal_tokenizers() {
-    let tokenizer = Tokenizer::from_gguf(open("tiny-qwen3.gguf").metadata()).unwrap();
-    let rows = token_rows("qwen2_tokens.json");
-    check_tokens(&tokenizer, &rows);
-    assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (None, &[2][..]));
-}
-
-#[test]
-fn byte_level_tokens_equal_tokenizers() {
-    let tokenizer = Tokenizer::from_gguf(open("tiny-llama.gguf").metadata()).unwrap();
-    let rows = token_rows("bpe_tokens.json");
-    check_tokens(&tokenizer, &rows);
-    for (text, ids, _) in &rows {
-        assert_eq!(tokenizer.encode(text).unwrap(), *ids, "no BOS: {text:?}");
-    }
-    assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (Some(1), &[2][..]));
-    assert_eq!(tokenizer.vocab_size(), 128);
-    assert!(tokenizer.chat_template.unwrap().contains("<|im_start|>"));
-}
-
-#[test]
-fn sentencepiece_tokens_equal_sentencepiece() {
-    let tokenizer = Tokenizer::from_gguf(open("tiny-llama-spm.gguf").metadata()).unwrap();
-    let rows = token_rows("spm_tokens.json");
-    check_tokens(&tokenizer, &rows);
-    for (text, ids, decoded) in &rows {
-        assert_eq!(tokenizer.decode(ids).unwrap(), *decoded, "{text:?}");
-        let with_bos = [&[1], &ids[..]].concat();
-        assert_eq!(tokenizer.encode(text).unwrap(), with_bos, "{text:?}");
-    }
-    assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (Some(1), &[2][..]));
-    assert_eq!(tokenizer.vocab_size(), 320);
 }

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::TensorData;
 use checkpoint::ByteSource;
 use checkpoint::torch::{TorchFile, Value, to_bytes};
-use llama::weights::meta;
-use llama::{Error, ModelSource, NoAdapter, Precision, Tokenizer};
+use llama::{Error, ModelSource, NoAdapter, Precision};
 use testing::{Golden, assert_close, flex, golden_folder};
 
 fn golden() -> PathBuf {
@@ -81,50 +80,6 @@ fn an_embedding_split_by_rows_is_the_same_model() {
         write(shard, part);
     }
     check_logits(folder.path());
-}
-
-/// Holds a tokenizer against rows of text and ids.
-fn check_tokens(tokenizer: &Tokenizer, name: &str) {
-    let text = fs::read_to_string(golden_folder().join(name)).unwrap();
-    let rows: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-    assert!(rows.len() > 10);
-    for row in rows {
-        let ids: Vec<u32> = serde_json::from_value(row["ids"].clone()).unwrap();
-        let text = row["text"].as_str().unwrap();
-        assert_eq!(tokenizer.encode_raw(text).unwrap(), ids, "{text:?}");
-        assert_eq!(tokenizer.decode(&ids).unwrap(), text);
-    }
-}
-
-#[test]
-fn tokens_equal_sentencepieces() {
-    let tokenizer = ModelSource::open(golden()).unwrap().tokenizer().unwrap();
-    check_tokens(&tokenizer, "gguf/spm_tokens.json");
-    assert_eq!((tokenizer.bos, &tokenizer.eos[..]), (Some(1), &[2][..]));
-    assert_eq!(tokenizer.encode("the").unwrap()[0], 1);
-}
-
-#[test]
-fn tokens_equal_tiktokens() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(meta::TOKENIZER_FILE);
-    fs::copy(golden().join("llama3_tokenizer.model"), path).unwrap();
-    let tokenizer = meta::tokenizer(folder.path()).unwrap();
-    check_tokens(&tokenizer, "meta/llama3_tokens.json");
-    assert_eq!(tokenizer.vocab_size(), 456 + 256);
-    assert_eq!(tokenizer.encode("the").unwrap(), [456, 116, 258]);
-}
-
-#[test]
-fn the_tokenizer_may_lie_in_the_folder_above() {
-    let above = copy(|name| name == "tokenizer.model");
-    let folder = above.path().join("7B");
-    fs::rename(copy(|name| name != "tokenizer.model").keep(), &folder).unwrap();
-    let source = ModelSource::open(&folder).unwrap();
-    assert_eq!(source.tokenizer().unwrap().vocab_size(), 320);
-    fs::remove_file(above.path().join("tokenizer.model")).unwrap();
-    let message = source.tokenizer().unwrap_err().to_string();
-    assert!(message.contains("tokenizer.model is neither here nor in the folder above"));
 }
 
 #[test]

@@ -8,8 +8,9 @@ use adaption_prompt::{
 };
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
-use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back};
+use llama::{Llama, ModelSource, NoAdapter, Precision, read_back};
 use testing::count_params_with_gradient;
+use text::Tokenizer;
 use train::{
     Batch, Example, ExampleSampler, FineTuningMethod, LearningRateSchedule, ModuleGradients,
     OptimizerConfig, TrainableWeights, Trainer, evaluate_loss, label_loss,

@@ -13,11 +13,6 @@ pub use shards::MetaSource;
 
 use crate::config::LlamaConfig;
 use crate::error::Result;
-use crate::tokenizer::Tokenizer;
-use crate::vocabulary;
-
-/// The tokenizer's file.
-pub const TOKENIZER_FILE: &str = "tokenizer.model";
 
 /// Reads the config of a folder, which takes the heads of its shards too.
 ///
@@ -66,19 +61,4 @@ fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
             Err(checkpoint::Error::not_a_model(folder, reason).into())
         }
     }
-}
-
-/// Reads `tokenizer.model`, from the folder or, as Meta first had it, the one above.
-///
-/// # Errors
-/// [`Error::Tokenizer`] if there is none or its kind is not supported, [`Error::Format`],
-/// [`Error::Read`].
-pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
-    let places = [folder.join(TOKENIZER_FILE), folder.join("..").join(TOKENIZER_FILE)];
-    let Some(path) = places.iter().find(|path| path.exists()) else {
-        let reason = format!("{TOKENIZER_FILE} is neither here nor in the folder above");
-        return Err(vocabulary::fail(folder, reason));
-    };
-    let bytes = files::read(path)?;
-    vocabulary::tokenizer_model(path, &bytes)
 }

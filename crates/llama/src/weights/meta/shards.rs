@@ -13,7 +13,7 @@ use checkpoint::{ElementType, Error, Result, TensorSource, f64_to_f32};
 
 use super::InferredSizes;
 use crate::config::LlamaConfig;
-use crate::weights::rotary_rows::deinterleave_rotary;
+use crate::weights::deinterleave_rotary;
 
 const EMBEDDING: &str = "tok_embeddings.weight";
 const NORM: &str = "norm.weight";
@@ -165,7 +165,7 @@ impl TensorSource for MetaSource {
             }
         }
         if [".attention.wq.", ".attention.wk."].iter().any(|part| theirs.contains(part)) {
-            let back = deinterleave_rotary(&whole, shape[0], self.head_dim);
+            let back = deinterleave_rotary(&whole, whole.len() / shape[0].max(1), self.head_dim);
             whole = back.ok_or_else(|| {
                 let (rows, head_dim) = (shape[0], self.head_dim);
                 let reason = format!("{theirs} has {rows} rows, expected heads of {head_dim}");

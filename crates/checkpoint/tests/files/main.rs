@@ -1,4 +1,0 @@
-//! Golden files of every format, and corrupted ones.
-
-mod corrupted;
-mod torch;

@@ -1,4 +1,0 @@
-//! Keys of the files beside a tokenizer.
-
-pub(crate) mod generation;
-pub(crate) mod tokenizer;

@@ -1,0 +1,44 @@
+//! Errors of tokenizers and chat templates.
+
+use std::path::PathBuf;
+
+use diagnostic::{Advice, Diagnostic};
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a tokenizer or a chat template.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written, or violates its format.
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::Error),
+    /// The tokenizer could not be built, or failed on a text.
+    #[error("{path}: tokenizer: {reason}")]
+    Tokenizer {
+        /// File or folder of the tokenizer.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// The chat template could not be compiled or rendered.
+    #[error("chat template: {reason}")]
+    ChatTemplate {
+        /// The template engine's message.
+        reason: String,
+    },
+}
+
+impl Diagnostic for Error {
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Checkpoint(error) => error.advice(),
+            Self::Tokenizer { .. } | Self::ChatTemplate { .. } => None,
+        }
+    }
+
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Checkpoint(error) if error.is_usage())
+    }
+}

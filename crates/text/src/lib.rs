@@ -1,0 +1,62 @@
+//! Text ◄─► tokens: tokenizers of every file format, special tokens, streaming detokenization, stop strings
+//! and chat templates.
+//!
+//! ```text
+//! messages ─► ChatTemplate ─► prompt ─► Tokenizer ─► token ids
+//! token ids, one at a time ─► Detokenizer ─► StopStrings ─► pieces of text      (together: TextStream)
+//! ```
+//!
+//! A [`Tokenizer`] comes from `tokenizer.json`, `tokenizer.model` (SentencePiece and tiktoken), `vocab.json`
+//! with `merges.txt`, or GGUF metadata.
+//!
+//! ```
+//! use text::{ChatTemplate, Message, TextStream, Tokenizer};
+//!
+//! # fn main() -> text::Result<()> {
+//! # let folder = testing::golden_folder().join("../../assets/tiny-llama");
+//! let tokenizer = Tokenizer::from_folder(&folder)?;
+//! let tokens = tokenizer.encode("The plural of cow is cows. The plural of")?;
+//!
+//! // Text as tokens arrive, up to the first stop string.
+//! let mut stream = TextStream::new(&tokenizer, &[".".to_owned()]);
+//! let mut text = String::new();
+//! for token in tokens {
+//!     text += &stream.push(token)?;
+//! }
+//! assert_eq!(text, "The plural of cow is cows");
+//!
+//! let template = ChatTemplate::new("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")?;
+//! assert_eq!(template.render(&[Message::new("user", "Hello!")], true)?, "user: Hello!\n");
+//! # Ok(())
+//! # }
+//! ```
+
+mod chat_template;
+mod detokenizer;
+mod error;
+mod formats;
+// Entry points of `fuzz/` and of the property tests.
+#[doc(hidden)]
+pub mod fuzz;
+// `llama` checks the generation settings in `config.json` with the same tables.
+#[doc(hidden)]
+pub mod settings;
+mod special_tokens;
+mod stop_strings;
+mod strftime;
+#[cfg(test)]
+mod tests;
+mod text_stream;
+mod tokenizer;
+mod tokenizer_files;
+mod vocabulary;
+
+pub use chat_template::{ChatTemplate, Message};
+pub use detokenizer::Detokenizer;
+pub use diagnostic::{Advice, Diagnostic};
+pub use error::{Error, Result};
+pub use formats::TOKENIZER_FILES;
+pub use stop_strings::StopStrings;
+pub use text_stream::TextStream;
+pub use tokenizer::Tokenizer;
+pub use tokenizer_files::{OPTIONAL_FILES, TokenizerFiles};
