@@ -328,11 +328,10 @@ mod tests {
         let source = ModelSource::open(folder.path()).unwrap();
         assert_eq!(source.config().head_dim, 2);
         let error = source.load(Precision::F32, &testing::flex()).unwrap_err();
-        use checkpoint::Error as File;
-        assert!(matches!(error, Error::Checkpoint(File::NotAModel { .. })), "{error}");
+        assert!(matches!(error, Error::Checkpoint(checkpoint::Error::NotAModel { .. })), "{error}");
         let error = source.tokenizer().unwrap_err();
         assert!(
-            matches!(error, Error::Text(text::Error::Checkpoint(File::Read { .. }))),
+            matches!(error, Error::Text(text::Error::Checkpoint(checkpoint::Error::Read { .. }))),
             "{error}"
         );
     }

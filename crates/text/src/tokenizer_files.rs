@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use checkpoint::UnusedSettings;
+use checkpoint::files;
 use serde_json::Value;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -11,8 +13,6 @@ use crate::error::Result;
 use crate::settings;
 use crate::special_tokens::SpecialTokens;
 use crate::tokenizer::Tokenizer;
-use checkpoint::UnusedSettings;
-use checkpoint::files;
 
 /// Config files that a model folder may have in addition to `config.json` and the tokenizer.
 pub const OPTIONAL_FILES: [&str; 5] = [
