@@ -267,11 +267,10 @@ impl ModelSource {
 
     fn embedded_files(&self, files: &Embedded) -> Result<TokenizerFiles> {
         let parse = |text| TokenizerFiles::parse(&self.path, text);
-        Ok(TokenizerFiles {
-            config: Some(parse(files.config)?),
-            tokenizer_config: files.tokenizer_config.map(parse).transpose()?,
-            ..TokenizerFiles::default()
-        })
+        let mut parsed = TokenizerFiles::default();
+        parsed.config = Some(parse(files.config)?);
+        parsed.tokenizer_config = files.tokenizer_config.map(parse).transpose()?;
+        Ok(parsed)
     }
 }
 

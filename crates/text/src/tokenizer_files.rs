@@ -37,6 +37,7 @@ pub const OPTIONAL_FILES: [&str; 5] = [
 /// Also unlike in transformers, `config.json` is used where `generation_config.json` exists without ids: in
 /// transformers such a model never ends a completion.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct TokenizerFiles {
     /// `config.json`
     pub config: Option<Value>,
