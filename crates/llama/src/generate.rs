@@ -1,9 +1,9 @@
 //! prompts and how to go on ─► [`Generator`] ─► completions
 
 use serde::{Deserialize, Serialize};
+use text::Tokenizer;
 
 use crate::sample::SamplingConfig;
-use text::Tokenizer;
 
 /// How far a text goes on, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -82,7 +82,7 @@ impl Hub {
     /// `progress` hears about every piece of every download.
     ///
     /// # Errors
-    /// [`Error::Hub`] with the file that could not be had; [`Error::Format`] for a broken index of
+    /// [`Error::Hub`] with the file that could not be had; [`checkpoint::Error::Format`] for a broken index of
     /// shards.
     pub fn fetch(&self, id: &str, progress: &mut dyn FnMut(&FetchProgress)) -> Result<PathBuf> {
         let Some((repo, file)) = parse(id) else {

@@ -1,9 +1,9 @@
-//! A frozen Llama on Burn: weights, attention, cache, tokenizer, generation.
+//! A frozen Llama on Burn: config, weights, attention, cache, generation.
 //!
 //! ```text
 //! folder, .gguf, bytes ─► ModelSource ─┬─► Llama ── forward(tokens, state, adapter) ─► hidden ─► logits
-//!                                      └─► Tokenizer, ChatTemplate        │
-//! prompts ─► Generator ─► Step ─► TextStream ─► text          KvCache, the caller's
+//!                                      └─► text::Tokenizer                │
+//! prompts ─► Generator ─► Step ─► text::TextStream ─► text          DecodingState, the caller's
 //! ```
 //!
 //! One forward serves every family of models; [`architecture`] knows how they differ.

@@ -267,11 +267,10 @@ impl ModelSource {
 
     fn embedded_files(&self, files: &Embedded) -> Result<TokenizerFiles> {
         let parse = |text| TokenizerFiles::parse(&self.path, text);
-        Ok(TokenizerFiles {
-            config: Some(parse(files.config)?),
-            tokenizer_config: files.tokenizer_config.map(parse).transpose()?,
-            ..TokenizerFiles::default()
-        })
+        let mut parsed = TokenizerFiles::default();
+        parsed.config = Some(parse(files.config)?);
+        parsed.tokenizer_config = files.tokenizer_config.map(parse).transpose()?;
+        Ok(parsed)
     }
 }
 
@@ -328,11 +327,10 @@ mod tests {
         let source = ModelSource::open(folder.path()).unwrap();
         assert_eq!(source.config().head_dim, 2);
         let error = source.load(Precision::F32, &testing::flex()).unwrap_err();
-        use checkpoint::Error as File;
-        assert!(matches!(error, Error::Checkpoint(File::NotAModel { .. })), "{error}");
+        assert!(matches!(error, Error::Checkpoint(checkpoint::Error::NotAModel { .. })), "{error}");
         let error = source.tokenizer().unwrap_err();
         assert!(
-            matches!(error, Error::Text(text::Error::Checkpoint(File::Read { .. }))),
+            matches!(error, Error::Text(text::Error::Checkpoint(checkpoint::Error::Read { .. }))),
             "{error}"
         );
     }

@@ -88,7 +88,7 @@ impl Tokenizer {
     /// folder, as [`from_folder`](Self::from_folder) reads them.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`], [`Error::Write`].
+    /// [`Error::Tokenizer`], [`checkpoint::Error::Write`].
     pub fn save(&self, folder: &Path) -> Result<()> {
         let json = self.inner.to_string(false).map_err(|error| self.failed(&error))?;
         files::write(&folder.join("tokenizer.json"), json.as_bytes())?;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use checkpoint::UnusedSettings;
+use checkpoint::files;
 use serde_json::Value;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -11,8 +13,6 @@ use crate::error::Result;
 use crate::settings;
 use crate::special_tokens::SpecialTokens;
 use crate::tokenizer::Tokenizer;
-use checkpoint::UnusedSettings;
-use checkpoint::files;
 
 /// Config files that a model folder may have in addition to `config.json` and the tokenizer.
 pub const OPTIONAL_FILES: [&str; 5] = [
@@ -37,6 +37,7 @@ pub const OPTIONAL_FILES: [&str; 5] = [
 /// Also unlike in transformers, `config.json` is used where `generation_config.json` exists without ids: in
 /// transformers such a model never ends a completion.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct TokenizerFiles {
     /// `config.json`
     pub config: Option<Value>,

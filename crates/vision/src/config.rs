@@ -124,8 +124,7 @@ impl EncoderConfig {
     fn dinov2(fields: &Fields<'_>) -> Result<Self> {
         let d_model = size(fields, "hidden_size", 768)?;
         let inner = (d_model as f64 * number(fields, "mlp_ratio", 4.0)?) as usize;
-        let gated =
-            fields.parsed("use_swiglu_ffn", false, "true or false", |value| value.as_bool())?;
+        let gated = fields.parsed("use_swiglu_ffn", false, "true or false", Value::as_bool)?;
         let (d_ff, activation) = if gated {
             // Two thirds, since there are two products instead of one, in whole eighths.
             ((inner * 2 / 3).next_multiple_of(8), Activation::SwiGlu)

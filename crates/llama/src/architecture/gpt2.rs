@@ -4,6 +4,7 @@
 //! Its matrices lie as `[in, out]` in Hugging Face's files, query, key and value in one. An adapter's
 //! branch joins behind the output projection: that is what PEFT trains and stores adapters for.
 
+use checkpoint::settings::Fields;
 use serde_json::{Value, json};
 
 use super::require::require;
@@ -11,7 +12,6 @@ use crate::config::{
     Architecture, BranchPoint, FeedForwardKind, LlamaConfig, Names, NormKind, PositionEmbedding,
 };
 use crate::error::{Error, Result};
-use checkpoint::settings::Fields;
 
 pub(super) static GPT2: Architecture = Architecture {
     name: "gpt2",

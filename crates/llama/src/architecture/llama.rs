@@ -2,6 +2,7 @@
 //!
 //! The other families are told as differences from this one.
 
+use checkpoint::settings::Fields;
 use serde_json::{Value, json};
 
 use super::keys::SIZES;
@@ -12,7 +13,6 @@ use crate::config::{
     PositionEmbedding, RopeConfig, RopeScaling,
 };
 use crate::error::{Error, Result};
-use checkpoint::settings::Fields;
 
 pub(super) static LLAMA: Architecture = Architecture {
     name: "llama",

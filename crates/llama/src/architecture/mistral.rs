@@ -1,12 +1,12 @@
 //! Mistral: a Llama whose tokens may look back through a window only.
 
+use checkpoint::settings::Fields;
 use serde_json::Value;
 
 use super::keys::SIZES;
 use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
 use crate::config::{Architecture, LlamaConfig};
 use crate::error::Result;
-use checkpoint::settings::Fields;
 
 pub(super) static MISTRAL: Architecture = Architecture {
     name: "mistral",

@@ -51,7 +51,7 @@ impl Architecture {
 /// Reads the text of a `config.json`.
 ///
 /// # Errors
-/// [`Error::Architecture`], [`Error::Config`], or [`Error::Format`] for text that is no such JSON.
+/// [`Error::Architecture`], [`Error::Config`], or [`checkpoint::Error::Format`] for text that is no such JSON.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<LlamaConfig> {
     let json: Value =
         serde_json::from_str(text).map_err(|error| checkpoint::Error::json(path, &error))?;

@@ -1,13 +1,13 @@
 //! Phi-3: a Llama whose files hold query, key and value in one matrix, and gate and up in another;
 //! with a window where a file names one.
 
+use checkpoint::settings::Fields;
 use serde_json::Value;
 
 use super::keys::SIZES;
 use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
 use crate::config::{Architecture, LlamaConfig, Names};
 use crate::error::Result;
-use checkpoint::settings::Fields;
 
 pub(super) static PHI3: Architecture = Architecture {
     name: "phi3",

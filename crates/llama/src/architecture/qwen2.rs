@@ -1,13 +1,13 @@
 //! Qwen2 and Qwen2.5: a Llama with biases on the query, key and value projections, and, where a file
 //! asks for it, a window in its upper layers.
 
+use checkpoint::settings::Fields;
 use serde_json::Value;
 
 use super::keys::SIZES;
 use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
 use crate::config::{Architecture, LlamaConfig};
 use crate::error::{Error, Result};
-use checkpoint::settings::Fields;
 
 pub(super) static QWEN2: Architecture = Architecture {
     name: "qwen2",

@@ -1,5 +1,6 @@
 //! Qwen3: a Llama whose queries and keys are normed head by head before they are rotated.
 
+use checkpoint::settings::Fields;
 use serde_json::Value;
 
 use super::keys::SIZES;
@@ -7,7 +8,6 @@ use super::llama::{NAMES, sizes, write_common};
 use super::qwen2::{DEFAULT_KV_HEADS, WINDOW, window, write_sliding_window};
 use crate::config::{Architecture, LlamaConfig};
 use crate::error::Result;
-use checkpoint::settings::Fields;
 
 pub(super) static QWEN3: Architecture = Architecture {
     name: "qwen3",

@@ -1,11 +1,11 @@
 //! Rotary embeddings as `config.json` describes them, in its old words and its new ones.
 
+use checkpoint::settings::Fields;
 use serde_json::{Value, json};
 
 use super::require::require;
 use crate::config::{RopeConfig, RopeScaling};
 use crate::error::{Error, Result};
-use checkpoint::settings::Fields;
 
 const DEFAULT_THETA: f64 = 10_000.0;
 

@@ -19,7 +19,7 @@ use crate::model::Llama;
 /// Reads `config.json`.
 ///
 /// # Errors
-/// [`Error::Architecture`], [`Error::Config`], or [`Error::Format`] for text that is no such JSON.
+/// [`Error::Architecture`], [`Error::Config`], or [`checkpoint::Error::Format`] for text that is no such JSON.
 pub fn parse_config(path: &Path, text: &str) -> Result<LlamaConfig> {
     architecture::parse(path, text)
 }
@@ -88,7 +88,7 @@ pub fn check_saveable(config: &LlamaConfig) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Config`] for what the family's `config.json` cannot say, which quantised weights are
-/// part of; [`Error::Device`], [`Error::Write`].
+/// part of; [`Error::Device`], [`checkpoint::Error::Write`].
 pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     let dtype = match precision {
         DType::BF16 => Dtype::BF16,

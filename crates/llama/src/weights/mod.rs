@@ -32,7 +32,7 @@ use assemble::{Stored, TensorMap, assemble};
 /// What a source keeps its large matrices in: f32, bf16 or f16; f32 where that is blocks of few bits.
 ///
 /// # Errors
-/// [`Error::Weights`] if there are none, [`Error::Read`] or [`Error::Format`].
+/// [`Error::Weights`] if there are none, [`checkpoint::Error::Read`] or [`checkpoint::Error::Format`].
 pub fn stored_precision(config: &LlamaConfig, source: &dyn TensorSource) -> Result<Precision> {
     fail(&compare(config, source.shapes()), source)?;
     let specs = expected_tensors(config);

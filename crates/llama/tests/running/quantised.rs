@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::tiny::{self, SeededWeights, model_with_precision};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use checkpoint::TensorSource;
 use checkpoint::{Bits, QuantisedBlocks};
@@ -13,6 +12,8 @@ use llama::{
     Result, Weight, generate,
 };
 use testing::{assert_close, devices, flex};
+
+use crate::tiny::{self, Seeded, model_in};
 
 const QUANTISED: [Precision; 2] = [Precision::Bits8, Precision::Bits4];
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use checkpoint::files;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::NFC;
 
@@ -9,7 +10,6 @@ use crate::error::Result;
 use crate::tokenizer::Tokenizer;
 use crate::vocabulary::byte_level::{self, PreTokenizer, QWEN2};
 use crate::vocabulary::invalid;
-use checkpoint::files;
 
 /// Names of the two files.
 pub(crate) const FILES: [&str; 2] = ["vocab.json", "merges.txt"];

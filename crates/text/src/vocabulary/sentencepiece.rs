@@ -6,6 +6,9 @@
 //!
 //! Source: `transformers`, `convert_slow_tokenizer.py`, `generate_merges` and `LlamaConverter`.
 
+use std::cmp::Ordering;
+use std::path::Path;
+
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence as Decoders;
@@ -13,9 +16,6 @@ use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
-
-use std::cmp::Ordering;
-use std::path::Path;
 
 use super::{TokenType, Vocabulary, invalid};
 use crate::error::Result;

@@ -17,8 +17,8 @@ use crate::error::Result;
 /// Reads the config of a folder, which takes the heads of its shards too.
 ///
 /// # Errors
-/// [`Error::NotAModel`] where shards are missing, [`Error::Format`] for broken files or shards
-/// that do not fit together, [`Error::Config`], [`Error::Read`].
+/// [`checkpoint::Error::NotAModel`] where shards are missing, [`checkpoint::Error::Format`] for broken files or shards
+/// that do not fit together, [`Error::Config`], [`checkpoint::Error::Read`].
 pub fn open(folder: &Path) -> Result<(LlamaConfig, MetaSource)> {
     let path = folder.join(PARAMS_FILE);
     let text = files::read_text(&path)?;

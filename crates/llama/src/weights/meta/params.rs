@@ -47,8 +47,8 @@ struct ParamsJson {
 /// Reads `params.json`.
 ///
 /// # Errors
-/// [`Error::Config`], or [`Error::Format`] for text that is no such JSON.
-pub fn parse_params(path: &Path, text: &str, sizes: InferredSizes) -> Result<LlamaConfig> {
+/// [`Error::Config`], or [`checkpoint::Error::Format`] for text that is no such JSON.
+pub fn parse_params(path: &Path, text: &str, sizes: WeightSizes) -> Result<LlamaConfig> {
     let params: ParamsJson = serde_json::from_str(text).map_err(|error| {
         checkpoint::Error::Format { path: path.into(), format: "JSON", reason: error.to_string() }
     })?;

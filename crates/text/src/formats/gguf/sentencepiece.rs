@@ -1,10 +1,11 @@
 //! GGUF metadata ─► SentencePiece BPE with byte fallback, as in Llama 1 and 2 and Mistral.
 
+use checkpoint::gguf::Metadata;
+
 use super::parts::{Parts, special_id};
 use crate::error::Result;
 use crate::vocabulary::Vocabulary;
 use crate::vocabulary::sentencepiece::{self, Settings, SpacePrefix};
-use checkpoint::gguf::Metadata;
 
 pub(super) fn build(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Parts> {
     let scores: Vec<f64> = metadata.required("tokenizer.ggml.scores")?;
