@@ -14,17 +14,19 @@ fn main() -> anyhow::Result<()> {
     // The base lives on a plain device: it is frozen because nothing there can have a gradient.
     let device = device::parse(device::default_name()?)?;
     let source = ModelSource::embedded(
-        include_str!("../assets/tiny-llama/config.json"),
-        include_bytes!("../assets/tiny-llama/model.safetensors"),
-        include_bytes!("../assets/tiny-llama/tokenizer.json"),
+        include_str!("../crates/built-in/assets/tiny-llama/config.json"),
+        include_bytes!("../crates/built-in/assets/tiny-llama/model.safetensors"),
+        include_bytes!("../crates/built-in/assets/tiny-llama/tokenizer.json"),
     )?
-    .with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json"));
+    .with_tokenizer_config(include_str!(
+        "../crates/built-in/assets/tiny-llama/tokenizer_config.json"
+    ));
     let llama = source.load(Precision::F32, &device)?;
     let tokenizer = source.tokenizer()?;
 
     let rows = Instruction::parse(
         "train.jsonl".as_ref(),
-        include_str!("../assets/instructions/train.jsonl"),
+        include_str!("../crates/built-in/assets/instructions/train.jsonl"),
     )?;
     let (examples, _fitted) = Example::encode_all(&rows, &tokenizer, 256)?;
 

@@ -53,11 +53,13 @@ fn rows(text: &str, tokenizer: &Tokenizer) -> anyhow::Result<Vec<(Vec<u32>, i64)
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
     let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
-    let seen = rows(include_str!("../assets/instructions/train.jsonl"), &tokenizer)?;
-    let unseen = rows(include_str!("../assets/instructions/test.jsonl"), &tokenizer)?;
+    let seen =
+        rows(include_str!("../crates/built-in/assets/instructions/train.jsonl"), &tokenizer)?;
+    let unseen =
+        rows(include_str!("../crates/built-in/assets/instructions/test.jsonl"), &tokenizer)?;
 
     let learning = device.autodiff();
     let layers = AdaptedLayers::Last(4);

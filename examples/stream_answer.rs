@@ -16,11 +16,13 @@ use llama::{
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
     let source = ModelSource::embedded(
-        include_str!("../assets/tiny-llama/config.json"),
-        include_bytes!("../assets/tiny-llama/model.safetensors"),
-        include_bytes!("../assets/tiny-llama/tokenizer.json"),
+        include_str!("../crates/built-in/assets/tiny-llama/config.json"),
+        include_bytes!("../crates/built-in/assets/tiny-llama/model.safetensors"),
+        include_bytes!("../crates/built-in/assets/tiny-llama/tokenizer.json"),
     )?
-    .with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json"));
+    .with_tokenizer_config(include_str!(
+        "../crates/built-in/assets/tiny-llama/tokenizer_config.json"
+    ));
     let llama = source.load(Precision::F32, &device)?;
     let tokenizer = source.tokenizer()?;
 

@@ -4,7 +4,7 @@
 //! while it learns, none of them twice. Six pairs of a thing and a colour are in none of them.
 //!
 //! ```sh
-//! cargo run --release --example train_tiny_vit -- assets/tiny-vit
+//! cargo run --release --example train_tiny_vit -- crates/built-in/assets/tiny-vit
 //! ```
 //!
 //! You should see both told rightly in some 96 of 100 new pictures, and in as many where the pair

@@ -12,7 +12,7 @@ use train::{Example, ExampleSampler, Instruction, LearningRateSchedule, Optimize
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
     let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
     let row = |output: &str| Instruction::new("Tell me about Kate.", "", output);

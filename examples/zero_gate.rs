@@ -11,7 +11,7 @@ use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
     let source = ModelSource::open(folder)?;
     let llama = source.load(Precision::F32, &device)?;
     let tokens = source.tokenizer()?.encode("The plural of cow is")?;

@@ -5,7 +5,7 @@
 //!
 //! ```sh
 //! cargo run --release --example tiny_world -- --out target/tiny-world
-//! cargo run --release --example pretrain_tiny -- target/tiny-world assets/tiny-llama
+//! cargo run --release --example pretrain_tiny -- target/tiny-world crates/built-in/assets/tiny-llama
 //! ```
 //!
 //! You should see the loss fall from 7 to below 1 in some ten minutes on two cores, and

@@ -196,7 +196,7 @@ fn convert_asks_for_the_model_where_it_is_needed_and_checks_the_one_given() {
     let error = program.run(&["convert", &file("lit-llama-v2.pth"), &to]).fails(1);
     assert!(error.starts_with("error: reading Adapter V2 needs the model's heads"), "{error}");
     // Another width.
-    let model = golden("../../assets/tiny-llama");
+    let model = golden("../../crates/built-in/assets/tiny-llama");
     let error = program.run(&["convert", &from, &to, "--model", &model]).fails(1);
     assert!(error.contains("does not fit\n  "), "{error}");
     assert!(error.ends_with("and that it was made for this model\n"), "{error}");

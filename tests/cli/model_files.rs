@@ -8,7 +8,7 @@ use crate::program::Program;
 
 /// A copy of the built-in model's folder with other settings in some of its files.
 fn model(program: &Program, files: &[(&str, Value)]) -> PathBuf {
-    let from = testing::golden_folder().join("../../assets/tiny-llama");
+    let from = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
     let to = program.folder().join("model");
     std::fs::create_dir(&to).unwrap();
     for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {

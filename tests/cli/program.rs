@@ -129,7 +129,7 @@ pub fn golden(name: &str) -> String {
 
 /// A folder with the built-in model, a chat template, and a context of `max_positions`.
 pub fn chat_model(folder: &Path, max_positions: usize) -> String {
-    let assets = testing::golden_folder().join("../../assets/tiny-llama");
+    let assets = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
     let model = folder.join("chat-model");
     std::fs::create_dir(&model).expect("a new folder");
     for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {

@@ -19,7 +19,8 @@ pub fn short<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 /// A few held-out rows, so that evaluating them takes no time.
 pub fn few_rows(folder: &Path) -> String {
-    let assets = testing::golden_folder().join("../../assets/instructions/test.jsonl");
+    let assets =
+        testing::golden_folder().join("../../crates/built-in/assets/instructions/test.jsonl");
     let text = std::fs::read_to_string(assets).expect("the built-in instructions");
     let few = text.lines().take(4).map(|line| format!("{line}\n")).collect::<String>();
     let path = folder.join("few.jsonl");

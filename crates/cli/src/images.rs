@@ -52,10 +52,11 @@ enum Broken {
 /// An encoder that is part of this program.
 mod built_in {
     pub const NAME: &str = "tiny-vit";
-    pub const CONFIG: &str = include_str!("../../../assets/tiny-vit/config.json");
-    pub const WEIGHTS: &[u8] = include_bytes!("../../../assets/tiny-vit/model.safetensors");
+    pub const CONFIG: &str = include_str!("../../../crates/built-in/assets/tiny-vit/config.json");
+    pub const WEIGHTS: &[u8] =
+        include_bytes!("../../../crates/built-in/assets/tiny-vit/model.safetensors");
     pub const PREPROCESSING: &str =
-        include_str!("../../../assets/tiny-vit/preprocessor_config.json");
+        include_str!("../../../crates/built-in/assets/tiny-vit/preprocessor_config.json");
 }
 
 /// Whether a path is the built-in encoder's name; a file or folder of that name comes first.

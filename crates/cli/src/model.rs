@@ -18,11 +18,13 @@ use crate::output::note;
 
 /// Files of the model that is part of this program.
 pub mod built_in {
-    pub const CONFIG: &str = include_str!("../../../assets/tiny-llama/config.json");
-    pub const WEIGHTS: &[u8] = include_bytes!("../../../assets/tiny-llama/model.safetensors");
-    pub const TOKENIZER: &[u8] = include_bytes!("../../../assets/tiny-llama/tokenizer.json");
+    pub const CONFIG: &str = include_str!("../../../crates/built-in/assets/tiny-llama/config.json");
+    pub const WEIGHTS: &[u8] =
+        include_bytes!("../../../crates/built-in/assets/tiny-llama/model.safetensors");
+    pub const TOKENIZER: &[u8] =
+        include_bytes!("../../../crates/built-in/assets/tiny-llama/tokenizer.json");
     pub const TOKENIZER_CONFIG: &str =
-        include_str!("../../../assets/tiny-llama/tokenizer_config.json");
+        include_str!("../../../crates/built-in/assets/tiny-llama/tokenizer_config.json");
 }
 
 /// Which base model, and where and how it is computed.

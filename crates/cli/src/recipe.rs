@@ -18,15 +18,15 @@ pub struct BuiltInDataset {
 
 const INSTRUCTIONS: BuiltInDataset = BuiltInDataset {
     name: "instructions",
-    train: include_str!("../../../assets/instructions/train.jsonl"),
-    test: include_str!("../../../assets/instructions/test.jsonl"),
+    train: include_str!("../../../crates/built-in/assets/instructions/train.jsonl"),
+    test: include_str!("../../../crates/built-in/assets/instructions/test.jsonl"),
 };
 
 /// Questions about pictures.
 const PICTURES: BuiltInDataset = BuiltInDataset {
     name: "pictures",
-    train: include_str!("../../../assets/pictures/train.jsonl"),
-    test: include_str!("../../../assets/pictures/test.jsonl"),
+    train: include_str!("../../../crates/built-in/assets/pictures/train.jsonl"),
+    test: include_str!("../../../crates/built-in/assets/pictures/test.jsonl"),
 };
 
 impl BuiltInDataset {

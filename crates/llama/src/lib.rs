@@ -16,7 +16,7 @@
 //! use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
 //!
 //! # fn main() -> llama::Result<()> {
-//! # let folder = testing::golden_folder().join("../../assets/tiny-llama");
+//! # let folder = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
 //! # let device = testing::flex();
 //! let source = ModelSource::open(folder)?;
 //! let llama = source.load(Precision::F32, &device)?;

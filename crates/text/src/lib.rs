@@ -13,7 +13,7 @@
 //! use text::{ChatTemplate, Message, TextStream, Tokenizer};
 //!
 //! # fn main() -> text::Result<()> {
-//! # let folder = testing::golden_folder().join("../../assets/tiny-llama");
+//! # let folder = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
 //! let tokenizer = Tokenizer::from_folder(&folder)?;
 //! let tokens = tokenizer.encode("The plural of cow is cows. The plural of")?;
 //!

@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn truncation_and_padding_of_the_file_are_disabled() {
-        let path = testing::golden_folder().join("../../assets/tiny-llama/tokenizer.json");
+        let path =
+            testing::golden_folder().join("../../crates/built-in/assets/tiny-llama/tokenizer.json");
         let text = std::fs::read_to_string(&path).unwrap();
         let whole = Tokenizer::from_json(&path, text.as_bytes()).unwrap();
         let mut json: Value = serde_json::from_str(&text).unwrap();

@@ -20,7 +20,7 @@ const WAITING: &str = "waiting to be killed";
 const STEPS: usize = 8;
 
 fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::Result<RunSummary> {
-    let assets = testing::golden_folder().join("../../assets/tiny-llama");
+    let assets = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
     let source = ModelSource::open(assets).unwrap();
     let llama = source.load(Precision::F32, &testing::flex()).unwrap();
     let tokenizer = source.tokenizer().unwrap();

@@ -16,7 +16,7 @@ use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateS
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny-llama");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
     let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
 

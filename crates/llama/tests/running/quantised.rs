@@ -13,7 +13,7 @@ use llama::{
 };
 use testing::{assert_close, devices, flex};
 
-use crate::tiny::{self, Seeded, model_in};
+use crate::tiny::{self, SeededWeights, model_with_precision};
 
 const QUANTISED: [Precision; 2] = [Precision::Bits8, Precision::Bits4];
 
@@ -72,7 +72,8 @@ fn size(tensor: Tensor<3>) -> f32 {
 
 #[test]
 fn fewer_bits_stay_near_the_model_in_f32() {
-    let source = ModelSource::open(testing::golden_folder().join("../../assets/tiny-llama"));
+    let source =
+        ModelSource::open(testing::golden_folder().join("../../crates/built-in/assets/tiny-llama"));
     let source = source.unwrap();
     let tokenizer = source.tokenizer().unwrap();
     let tokens = tokenizer.encode("Ada lives in Oakham. She has a cat.").unwrap();

@@ -196,7 +196,7 @@ fn another_methods_checkpoint_is_refused() {
 #[test]
 fn what_was_learned_is_saved_and_answers_the_same() {
     let llama = open_base(CASE, &testing::flex());
-    let tokenizer = testing::golden_folder().join("../../assets/tiny-llama");
+    let tokenizer = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
     let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();
     let examples = examples();
     for (name, method) in methods() {
@@ -219,7 +219,8 @@ fn a_whole_model_is_saved_as_a_model() {
     for device in testing::devices() {
         for case in tiny::CASES {
             let llama = open_base(case, &device);
-            let tokenizer = testing::golden_folder().join("../../assets/tiny-llama");
+            let tokenizer =
+                testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
             let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();
             let examples = examples();
             let mut trainer = trainer(&llama, &FineTuningMethod::Full, &examples, 2);

@@ -48,7 +48,7 @@ struct ParamsJson {
 ///
 /// # Errors
 /// [`Error::Config`], or [`checkpoint::Error::Format`] for text that is no such JSON.
-pub fn parse_params(path: &Path, text: &str, sizes: WeightSizes) -> Result<LlamaConfig> {
+pub fn parse_params(path: &Path, text: &str, sizes: InferredSizes) -> Result<LlamaConfig> {
     let params: ParamsJson = serde_json::from_str(text).map_err(|error| {
         checkpoint::Error::Format { path: path.into(), format: "JSON", reason: error.to_string() }
     })?;
