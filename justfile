@@ -34,7 +34,7 @@ assets:
 
 # Makes the built-in image encoder and the questions about pictures again, from nothing but a seed.
 pictures:
-    cargo run --release --example tiny_pictures -- --out target/tiny-pictures
+    cargo run --release --example tiny_images -- --out target/tiny-pictures
     mkdir -p assets/pictures
     cp target/tiny-pictures/train.jsonl target/tiny-pictures/test.jsonl assets/pictures/
     cargo run --release --example train_tiny_vit -- assets/tiny-vit

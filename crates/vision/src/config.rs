@@ -1,4 +1,4 @@
-//! What an encoder looks like: sizes and the few settings in which families differ.
+//! Sizes of an encoder, read from `config.json` or from the shapes of OpenAI's tensors.
 
 use std::path::Path;
 
@@ -6,152 +6,181 @@ use checkpoint::TensorSource;
 use checkpoint::settings::Fields;
 use serde_json::Value;
 
+use crate::block::BlockConfig;
+use crate::config_keys::{
+    CLIP_CONFIG, CLIP_VISION_CONFIG, COMMON_CONFIG, DINOV2_CONFIG, check_keys,
+};
 use crate::error::{Error, Result};
-use crate::keys::{self, check};
 
 /// A family of encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EncoderFamily {
-    /// Learned beside texts: arXiv 2103.00020.
+    /// Trained on images with captions: arXiv 2103.00020.
     Clip,
-    /// Learned from pictures alone: arXiv 2304.07193.
+    /// Trained on images alone: arXiv 2304.07193.
     Dinov2,
 }
 
-/// What is between the two products of a block's feed-forward.
+/// Activation of a block's MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Activation {
-    /// `x / (1 + e^-1.702x)`, OpenAI's stand-in for GELU.
+    /// `x * sigmoid(1.702 x)`, OpenAI's approximation of GELU.
     QuickGelu,
     /// The Gaussian error linear unit.
     Gelu,
-    /// `silu(a) · b` of two halves.
+    /// `silu(a) * b` of the two halves of the input.
     SwiGlu,
 }
 
-/// Shape of an encoder.
+/// Sizes of an encoder.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct EncoderConfig {
-    /// Which family's order of things it follows.
+    /// Family, which determines the structure.
     pub family: EncoderFamily,
-    /// Pixels a side for which its positions were learned.
+    /// Image size that the position embeddings were trained for, in pixels per side.
     pub image_size: usize,
-    /// Pixels of a patch a side.
+    /// Pixels per side of a patch.
     pub patch_size: usize,
     /// Width of a token.
     pub d_model: usize,
-    /// Width inside the feed-forward.
+    /// Hidden width of the MLP.
     pub d_ff: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub n_layers: usize,
-    /// Heads of each block.
+    /// Attention heads per block.
     pub n_heads: usize,
-    /// Of the feed-forward.
+    /// Activation of the MLP.
     pub activation: Activation,
     /// Added to the variance in norms.
     pub norm_eps: f64,
-    /// Width of the space that CLIP shares with texts, if the files have the way there.
+    /// Width of CLIP's joint image-text space, if the checkpoint has the projection.
     pub projection: Option<usize>,
 }
 
 impl EncoderConfig {
-    /// Patches a side for pictures of `image_size` pixels.
+    /// The defaults of `CLIPVisionConfig` and `Dinov2Config` in transformers: ViT-B/32 and ViT-B/14.
+    pub fn for_family(family: EncoderFamily) -> Self {
+        let (patch_size, activation, norm_eps) = match family {
+            EncoderFamily::Clip => (32, Activation::QuickGelu, 1e-5),
+            EncoderFamily::Dinov2 => (14, Activation::Gelu, 1e-6),
+        };
+        Self {
+            family,
+            image_size: 224,
+            patch_size,
+            d_model: 768,
+            d_ff: 4 * 768,
+            n_layers: 12,
+            n_heads: 12,
+            activation,
+            norm_eps,
+            projection: None,
+        }
+    }
+
+    /// Patches per side of an image of `image_size` pixels.
     pub fn grid(&self, image_size: usize) -> usize {
         image_size / self.patch_size
     }
 
-    /// Reads Hugging Face's `config.json` of a CLIP or DINOv2 model. Whether there is a projection
-    /// is in the weights.
+    /// Sizes of one block.
+    pub(crate) fn block(&self) -> BlockConfig {
+        BlockConfig {
+            d_model: self.d_model,
+            d_ff: self.d_ff,
+            n_heads: self.n_heads,
+            activation: self.activation,
+            layer_scale: self.family == EncoderFamily::Dinov2,
+            norm_eps: self.norm_eps,
+        }
+    }
+
+    /// Reads a Hugging Face `config.json` of a CLIP or DINOv2 model.
+    ///
+    /// [`projection`](Self::projection) is `None`: only the weights show whether there is one.
     ///
     /// # Errors
-    /// [`Error::NotAnEncoder`] for another kind of model, [`Error::Config`] for settings that make
-    /// no sense or change the arithmetic in a way that is not known here.
+    /// [`Error::NotAnEncoder`] for another model type, [`Error::Config`] for invalid or unsupported
+    /// settings, [`Error::Files`] for invalid JSON.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
         Self::parse_with_unknown_keys(path, text).map(|(config, _unknown)| config)
     }
 
-    /// As [`parse`](Self::parse), with the keys that nobody knows.
+    /// As [`parse`](Self::parse), with the unknown keys of the file.
     pub(crate) fn parse_with_unknown_keys(path: &Path, text: &str) -> Result<(Self, Vec<String>)> {
-        let json: Value = serde_json::from_str(text).map_err(|error| Error::NotAnEncoder {
-            path: path.into(),
-            reason: format!("not a config: {error}"),
-        })?;
-        let kind = json["model_type"].as_str().unwrap_or_default().to_owned();
-        match kind.as_str() {
+        let json = parse_json(path, text)?;
+        let check = |json: &Value, table| check_keys(path, json, &[table, COMMON_CONFIG]);
+        match json["model_type"].as_str().unwrap_or_default() {
             "clip" => {
-                let mut unknown = check(path, &json, &[keys::CLIP_CONFIG, keys::COMMON_CONFIG])?;
-                // Where both are there, transformers takes the older one.
-                let vision = [&json["vision_config_dict"], &json["vision_config"]];
-                let json = vision.into_iter().find(|own| !own.is_null()).unwrap_or(&Value::Null);
-                unknown.extend(check(path, json, &[keys::CLIP, keys::COMMON_CONFIG])?);
+                let mut unknown = check(&json, CLIP_CONFIG)?;
+                // transformers prefers the older key where both are present.
+                let nested = [&json["vision_config_dict"], &json["vision_config"]];
+                let nested = nested.into_iter().find(|json| !json.is_null());
+                let json = nested.unwrap_or(&Value::Null);
+                unknown.extend(check(json, CLIP_VISION_CONFIG)?);
                 Ok((Self::clip(&Fields::new(path, json))?, unknown))
             }
             "clip_vision_model" => {
-                let unknown = check(path, &json, &[keys::CLIP, keys::COMMON_CONFIG])?;
+                let unknown = check(&json, CLIP_VISION_CONFIG)?;
                 Ok((Self::clip(&Fields::new(path, &json))?, unknown))
             }
             "dinov2" => {
-                let unknown = check(path, &json, &[keys::DINOV2, keys::COMMON_CONFIG])?;
+                let unknown = check(&json, DINOV2_CONFIG)?;
                 Ok((Self::dinov2(&Fields::new(path, &json))?, unknown))
             }
             other => Err(Error::NotAnEncoder {
                 path: path.into(),
                 reason: format!(
-                    "`model_type` is `{other}` (known: clip, clip_vision_model, dinov2)"
+                    "`model_type` is `{other}` (supported: clip, clip_vision_model, dinov2)"
                 ),
             }),
         }
     }
 
-    /// Defaults are those of `CLIPVisionConfig` in transformers.
     fn clip(fields: &Fields<'_>) -> Result<Self> {
-        let config = Self {
-            family: EncoderFamily::Clip,
-            image_size: size(fields, "image_size", 224)?,
-            patch_size: size(fields, "patch_size", 32)?,
-            d_model: size(fields, "hidden_size", 768)?,
-            d_ff: size(fields, "intermediate_size", 3072)?,
-            n_layers: size(fields, "num_hidden_layers", 12)?,
-            n_heads: size(fields, "num_attention_heads", 12)?,
-            activation: activation(fields, "quick_gelu")?,
-            norm_eps: number(fields, "layer_norm_eps", 1e-5)?,
-            projection: None,
-        };
-        config.check(fields)
+        let defaults = Self::for_family(EncoderFamily::Clip);
+        let d_ff = size(fields, "intermediate_size", defaults.d_ff)?;
+        let activation = activation(fields, "quick_gelu")?;
+        Self { d_ff, activation, ..Self::shared(fields, defaults)? }.validate(fields)
     }
 
-    /// Defaults are those of `Dinov2Config` in transformers.
     fn dinov2(fields: &Fields<'_>) -> Result<Self> {
-        let d_model = size(fields, "hidden_size", 768)?;
-        let inner = (d_model as f64 * number(fields, "mlp_ratio", 4.0)?) as usize;
-        let gated =
+        let config = Self::shared(fields, Self::for_family(EncoderFamily::Dinov2))?;
+        let width = (config.d_model as f64 * number(fields, "mlp_ratio", 4.0)?) as usize;
+        let is_gated =
             fields.parsed("use_swiglu_ffn", false, "true or false", |value| value.as_bool())?;
-        let (d_ff, activation) = if gated {
-            // Two thirds, since there are two products instead of one, in whole eighths.
-            ((inner * 2 / 3).next_multiple_of(8), Activation::SwiGlu)
+        let (d_ff, activation) = if is_gated {
+            // Two thirds, because the gate adds a third matrix; rounded up to a multiple of 8.
+            ((width * 2 / 3).next_multiple_of(8), Activation::SwiGlu)
         } else {
-            (inner, activation(fields, "gelu")?)
+            (width, activation(fields, "gelu")?)
         };
-        let config = Self {
-            family: EncoderFamily::Dinov2,
-            image_size: size(fields, "image_size", 224)?,
-            patch_size: size(fields, "patch_size", 14)?,
-            d_model,
-            d_ff,
-            n_layers: size(fields, "num_hidden_layers", 12)?,
-            n_heads: size(fields, "num_attention_heads", 12)?,
-            activation,
-            norm_eps: number(fields, "layer_norm_eps", 1e-6)?,
-            projection: None,
-        };
-        config.check(fields)
+        Self { d_ff, activation, ..config }.validate(fields)
     }
 
-    /// Reads an encoder's shape off the tensors of OpenAI's layout, which has no config.
+    /// The sizes that have the same key in both families.
+    fn shared(fields: &Fields<'_>, defaults: Self) -> Result<Self> {
+        Ok(Self {
+            image_size: size(fields, "image_size", defaults.image_size)?,
+            patch_size: size(fields, "patch_size", defaults.patch_size)?,
+            d_model: size(fields, "hidden_size", defaults.d_model)?,
+            n_layers: size(fields, "num_hidden_layers", defaults.n_layers)?,
+            n_heads: size(fields, "num_attention_heads", defaults.n_heads)?,
+            norm_eps: number(fields, "layer_norm_eps", defaults.norm_eps)?,
+            ..defaults
+        })
+    }
+
+    /// Reads the sizes from the shapes of OpenAI's tensors, whose files have no config.
     ///
     /// # Errors
-    /// [`Error::NotAnEncoder`] if they are no vision transformer.
+    /// [`Error::NotAnEncoder`] if the tensors are not those of a vision transformer.
     pub(crate) fn from_openai_tensors(prefix: &str, source: &dyn TensorSource) -> Result<Self> {
+        /// Width of a head in all of OpenAI's models.
+        const HEAD_DIM: usize = 64;
         let path = source.path();
         let shape = |name: &str| {
             let found = source.shapes().get(&format!("{prefix}{name}"));
@@ -160,61 +189,66 @@ impl EncoderConfig {
                 reason: format!("there is no tensor `{prefix}{name}`"),
             })
         };
-        let wrong = |what: &str, shape: &[usize]| Error::NotAnEncoder {
+        let invalid = |name: &str, shape: &[usize]| Error::NotAnEncoder {
             path: path.into(),
-            reason: format!("`{prefix}{what}` is {shape:?}"),
+            reason: format!("`{prefix}{name}` has the shape {shape:?}"),
         };
         let patches = shape("conv1.weight")?;
         let &[d_model, 3, patch_size, _] = &patches[..] else {
-            return Err(wrong("conv1.weight", &patches));
+            return Err(invalid("conv1.weight", &patches));
         };
         let positions = shape("positional_embedding")?;
         let grid = positions.first().map_or(0, |rows| rows.saturating_sub(1).isqrt());
         if positions.first() != Some(&(grid * grid + 1)) {
-            return Err(wrong("positional_embedding", &positions));
+            return Err(invalid("positional_embedding", &positions));
         }
         let up = shape("transformer.resblocks.0.mlp.c_fc.weight")?;
-        let block = |layer: &usize| {
+        let has_block = |layer: &usize| {
             let name = format!("{prefix}transformer.resblocks.{layer}.ln_1.weight");
             source.shapes().contains_key(&name)
         };
         let config = Self {
-            family: EncoderFamily::Clip,
             image_size: grid * patch_size,
             patch_size,
             d_model,
             d_ff: up.first().copied().unwrap_or_default(),
-            n_layers: (0..source.shapes().len()).take_while(block).count(),
-            // All of OpenAI's have heads of 64.
-            n_heads: d_model / 64,
-            activation: Activation::QuickGelu,
-            norm_eps: 1e-5,
-            projection: None,
+            n_layers: (0..source.shapes().len()).take_while(has_block).count(),
+            n_heads: d_model / HEAD_DIM,
+            ..Self::for_family(EncoderFamily::Clip)
         };
-        config.check(&Fields::new(path, &Value::Null))
+        config.validate(&Fields::new(path, &Value::Null))
     }
 
-    fn check(self, fields: &Fields<'_>) -> Result<Self> {
+    fn validate(self, fields: &Fields<'_>) -> Result<Self> {
         if self.n_heads == 0 || !self.d_model.is_multiple_of(self.n_heads) {
-            return Err(fields
-                .unsupported("num_attention_heads", self.n_heads, "a divisor of the width")
-                .into());
+            let expected = "a divisor of the width";
+            return Err(fields.unsupported("num_attention_heads", self.n_heads, expected).into());
         }
         if self.patch_size == 0 || !self.image_size.is_multiple_of(self.patch_size) {
-            return Err(fields
-                .unsupported("image_size", self.image_size, "a multiple of patch_size")
-                .into());
+            let expected = "a multiple of patch_size";
+            return Err(fields.unsupported("image_size", self.image_size, expected).into());
+        }
+        if self.d_ff == 0 {
+            return Err(fields.unsupported("width of the MLP", 0, "a positive number").into());
         }
         Ok(self)
     }
 }
 
+/// Parses a JSON file.
+///
+/// # Errors
+/// [`Error::Files`].
+pub(crate) fn parse_json(path: &Path, text: &str) -> Result<Value> {
+    Ok(serde_json::from_str(text).map_err(|error| checkpoint::Error::json(path, &error))?)
+}
+
 /// A size; `default` where it is absent.
 fn size(fields: &Fields<'_>, key: &str, default: usize) -> Result<usize> {
     /// More than any size of a known encoder.
-    const MOST: u64 = 1 << 16;
-    let expected = format!("a number from 1 to {MOST}");
-    let parse = |value: &Value| value.as_u64().filter(|size| (1..=MOST).contains(size));
+    const MAX_SIZE: u64 = 1 << 16;
+    let expected = format!("a number from 1 to {MAX_SIZE}");
+    let parse = |value: &Value| value.as_u64().filter(|size| (1..=MAX_SIZE).contains(size));
     let size = fields.parsed(key, default as u64, &expected, parse)?;
     Ok(size as usize)
 }
@@ -234,7 +268,7 @@ fn activation(fields: &Fields<'_>, default: &str) -> Result<Activation> {
     };
     match name.as_str() {
         "quick_gelu" => Ok(Activation::QuickGelu),
-        // The same function, by another way of computing it.
+        // Both are the exact GELU.
         "gelu" | "gelu_python" => Ok(Activation::Gelu),
         other => Err(fields.unsupported("hidden_act", other, "quick_gelu or gelu").into()),
     }
@@ -245,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_families_are_read_with_their_defaults() {
+    fn defaults_of_both_families_equal_transformers() {
         let clip = r#"{"model_type": "clip", "vision_config": {"patch_size": 14, "hidden_size": 1024,
             "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}}"#;
         let clip = EncoderConfig::parse(Path::new("config.json"), clip).unwrap();
@@ -260,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_config_inside_comes_first_as_in_transformers() {
+    fn vision_config_dict_takes_precedence_as_in_transformers() {
         let text = r#"{"model_type": "clip", "swirl": 1, "vision_config": {"patch_size": 32},
             "vision_config_dict": {"patch_size": 14, "hidden_size": 1024, "num_attention_heads": 16}}"#;
         let (config, unknown) =
@@ -270,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_settings_are_refused_by_name() {
         let parse = |text: &str| EncoderConfig::parse(Path::new("config.json"), text).unwrap_err();
         let error = parse(r#"{"model_type": "llama"}"#).to_string();
         assert!(error.contains("`model_type` is `llama`"), "{error}");
@@ -284,5 +318,13 @@ mod tests {
         assert!(error.contains("use_swiglu_ffn is \"no\", expected true or false"), "{error}");
         let error = parse(r#"{"model_type": "dinov2", "patch_size": 0}"#).to_string();
         assert!(error.contains("patch_size is 0"), "{error}");
+        let error = parse(r#"{"model_type": "dinov2", "mlp_ratio": 1e-4}"#).to_string();
+        assert!(error.contains("width of the MLP is 0"), "{error}");
+    }
+
+    #[test]
+    fn invalid_json_is_refused() {
+        let error = EncoderConfig::parse(Path::new("config.json"), "{").unwrap_err().to_string();
+        assert!(error.starts_with("config.json: not a valid JSON file: "), "{error}");
     }
 }
