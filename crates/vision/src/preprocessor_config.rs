@@ -5,9 +5,10 @@ use std::path::Path;
 use checkpoint::settings::Fields;
 use serde_json::Value;
 
-use crate::config::{EncoderFamily, parse_json};
+use crate::config::EncoderFamily;
 use crate::config_keys::{PREPROCESSOR_CONFIG, check_keys};
 use crate::error::Result;
+use crate::hugging_face_config::parse_json;
 use crate::preprocess::Preprocessing;
 
 /// Largest supported size in pixels.
