@@ -223,8 +223,11 @@ pub(crate) fn check_keys(path: &Path, json: &Value, tables: &[KeyTable]) -> Resu
     for (name, value) in object {
         match rows().find(|(_, names)| names.contains(&name.as_str())) {
             None => unknown.push(name.clone()),
-            Some((Required(required), _)) if !value.is_null() && value.to_string() != *required => {
-                return Err(Fields::new(path, json).unsupported(name, value, required).into());
+            Some((Required(required), _)) if !value.is_null() => {
+                let found = value.to_string();
+                if found != *required {
+                    return Err(Fields::new(path, json).unsupported(name, found, required).into());
+                }
             }
             Some(_) => {}
         }

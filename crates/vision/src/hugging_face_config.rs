@@ -64,8 +64,7 @@ impl EncoderConfig {
     fn dinov2(fields: &Fields<'_>) -> Result<Self> {
         let config = Self::shared(fields, Self::for_family(EncoderFamily::Dinov2))?;
         let width = (config.d_model as f64 * number(fields, "mlp_ratio", 4.0)?) as usize;
-        let is_gated =
-            fields.parsed("use_swiglu_ffn", false, "true or false", |value| value.as_bool())?;
+        let is_gated = fields.parsed("use_swiglu_ffn", false, "true or false", Value::as_bool)?;
         let (d_ff, activation) = if is_gated {
             // Two thirds, because the gate adds a third matrix; rounded up to a multiple of 8.
             ((width * 2 / 3).next_multiple_of(8), Activation::SwiGlu)
