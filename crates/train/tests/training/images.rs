@@ -54,7 +54,7 @@ fn kinds(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)> {
         gate: Gate::PerHead,
         ..Default::default()
     };
-    let width = |is_global| viewer(llama, is_global).shape()[1];
+    let width = |is_global| viewer(llama, is_global).width();
     let queries = ImageProjectorConfig::Queries { count: 4, width: 8, blocks: 2, heads: 2 };
     let image = |is_global: bool, fusion| ImageConfig {
         features: width(is_global),
@@ -159,7 +159,7 @@ fn pictures_that_cannot_be_read_are_named() {
             && !found.has_image_of(&rows[2])
     );
     let messages = broken.iter().map(|own| own.error.to_string()).collect::<Vec<_>>();
-    assert!(messages[0].starts_with("/nowhere/a.png: cannot read the picture"), "{messages:?}");
+    assert!(messages[0].starts_with("/nowhere/a.png: cannot read the image"), "{messages:?}");
     assert!(messages[1].starts_with("data:image/png (8 bytes): cannot read"), "{messages:?}");
 }
 

@@ -1,5 +1,5 @@
-//! Encoders and pictures against transformers, and encoders of one's own.
+//! Encoders and preprocessing against transformers; init and save.
 
-mod own_encoders;
-mod pictures;
+mod init_and_save;
+mod preprocessing;
 mod transformers;

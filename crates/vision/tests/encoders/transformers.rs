@@ -1,4 +1,4 @@
-//! Hidden states of every size's structure, against transformers.
+//! Hidden states against transformers, for the layers and patch sizes of every released model.
 
 use std::path::PathBuf;
 
@@ -24,14 +24,14 @@ fn check(case: &str, source: &EncoderSource, device: &Device) {
     let layers = names.iter().filter_map(|name| name.strip_prefix("hidden.")?.parse().ok());
     let layers = layers.collect::<Vec<usize>>();
     assert!(layers.len() >= 4, "{case}: {layers:?}");
-    let features = encoder.forward(pixels, &layers);
-    for (layer, found) in layers.iter().zip(features.hidden_states) {
+    let output = encoder.forward(pixels, &layers);
+    for (layer, found) in layers.iter().zip(output.hidden_states) {
         let expected = golden.tensor::<3>(&format!("hidden.{layer}"), device);
         assert_close(&format!("{case}, layer {layer}"), found, expected, 3e-4);
     }
     let expected = golden.tensor::<3>("normed", device);
-    assert_close(&format!("{case}, normed"), features.normed, expected, 3e-4);
-    match features.projected {
+    assert_close(&format!("{case}, normed"), output.normed, expected, 3e-4);
+    match output.projected {
         Some(found) => {
             assert_eq!(source.config().family, EncoderFamily::Clip);
             let expected = golden.tensor::<3>("projected", device);
@@ -52,7 +52,7 @@ fn hidden_states_equal_transformers() {
     }
 }
 
-/// A CLIP as OpenAI's own folders have it: beside the weights are the numbers of its places.
+/// CLIP with the `position_ids` buffers that OpenAI's checkpoints on the Hub contain.
 fn with_position_ids() -> (tempfile::TempDir, Vec<(String, TensorData)>) {
     let from = folder("clip-b16");
     let to = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ fn with_position_ids() -> (tempfile::TempDir, Vec<(String, TensorData)>) {
 }
 
 #[test]
-fn tensors_that_nobody_needs_may_hold_anything() {
+fn unused_tensors_may_have_any_dtype() {
     let (to, tensors) = with_position_ids();
     let views = tensors.iter().map(|(name, data)| {
         let dtype = if data.dtype() == DType::I64 { Dtype::I64 } else { Dtype::F32 };
@@ -80,7 +80,7 @@ fn tensors_that_nobody_needs_may_hold_anything() {
 }
 
 #[test]
-fn a_pickle_holds_the_same_encoder() {
+fn pytorch_pickle_loads_equal() {
     let (to, tensors) = with_position_ids();
     let entries = tensors.into_iter().map(|(name, data)| (name, Value::Tensor(data)));
     let bytes = to_bytes(&Value::Dict(entries.collect())).unwrap();
@@ -89,7 +89,7 @@ fn a_pickle_holds_the_same_encoder() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_are_named() {
+fn non_finite_weights_are_reported() {
     let (to, mut tensors) = with_position_ids();
     let bias = "vision_model.post_layernorm.bias";
     let (_, data) = tensors.iter_mut().find(|(name, _)| name == bias).unwrap();
@@ -105,7 +105,7 @@ fn weights_that_are_no_numbers_are_named() {
 /// `cargo test --workspace --features ndarray,wgpu --test encoders -- --ignored`
 #[test]
 #[ignore = "needs real weights: python3 bench/images/prepare.py"]
-fn real_weights_see_what_they_see_in_transformers() {
+fn real_weights_equal_transformers() {
     let folder = golden_folder().join("../../target/images/dinov2-small");
     let source = EncoderSource::open(folder).expect("made by bench/images/prepare.py");
     let golden = Golden::open("dinov2-small.safetensors");
@@ -114,18 +114,18 @@ fn real_weights_see_what_they_see_in_transformers() {
         let encoder = source.load(224, &device).unwrap();
         let pixels = source.preprocessing().pixels(std::slice::from_ref(&photo), &device);
         let layers = [1, 6, 12];
-        let features = encoder.forward(pixels, &layers);
+        let output = encoder.forward(pixels, &layers);
         let first = |tokens: Tensor<3>| tokens.narrow(1, 0, 8);
-        for (layer, found) in layers.iter().zip(features.hidden_states) {
+        for (layer, found) in layers.iter().zip(output.hidden_states) {
             let expected = golden.tensor::<3>(&format!("hidden.{layer}"), &device);
             assert_close(&format!("layer {layer}"), first(found), expected, 1e-3);
         }
-        assert_close("normed", first(features.normed), golden.tensor("normed", &device), 1e-3);
+        assert_close("normed", first(output.normed), golden.tensor("normed", &device), 1e-3);
     }
 }
 
 #[test]
-fn openais_layout_gives_the_same() {
+fn openai_layout_equals_transformers() {
     let source = EncoderSource::open(folder("openai/model.pt")).unwrap();
     let config = source.config();
     assert_eq!((config.n_layers, config.n_heads, config.image_size), (3, 2, 24));
@@ -135,17 +135,17 @@ fn openais_layout_gives_the_same() {
 }
 
 #[test]
-fn a_picture_of_another_size_is_refused_with_one_that_fits() {
+fn image_size_not_a_multiple_of_the_patch_size_is_refused() {
     let source = EncoderSource::open(folder("dinov2-small")).unwrap();
     let error = source.load(50, &testing::flex()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "pictures of 50 pixels a side do not fit patches of 14: take a multiple of it, such as 42"
+        "the image size 50 is not a multiple of the patch size 14: use for example 42"
     );
 }
 
 #[test]
-fn what_is_no_encoder_is_told() {
+fn non_encoder_files_are_refused() {
     let refused = |path: PathBuf| EncoderSource::open(path).err().unwrap().to_string();
     let language = golden_folder().join("llama-mha/base");
     assert!(refused(language).contains("`model_type` is `llama`"));
@@ -156,7 +156,7 @@ fn what_is_no_encoder_is_told() {
 }
 
 #[test]
-fn weights_that_do_not_fit_are_listed() {
+fn mismatched_weights_are_listed() {
     let broken = tempfile::tempdir().unwrap();
     let config = std::fs::read_to_string(folder("clip-b16").join("config.json")).unwrap();
     let config = config.replace("\"num_hidden_layers\": 12", "\"num_hidden_layers\": 13");

@@ -1,4 +1,4 @@
-//! Encoders of one's own: fresh from a seed, learning as a whole, saved and opened again.
+//! Encoders with random parameters: seeds, gradients, save and load.
 
 use std::path::Path;
 
@@ -21,15 +21,10 @@ fn config(text: &str) -> EncoderConfig {
 }
 
 fn preprocessing() -> Preprocessing {
-    Preprocessing {
-        shortest_edge: 18,
-        image_size: SIZE,
-        mean: [0.485, 0.5, 0.1],
-        std: [0.3, 0.225, 1.0],
-    }
+    Preprocessing::new(18, SIZE, [0.485, 0.5, 0.1], [0.3, 0.225, 1.0])
 }
 
-/// Two pictures that differ everywhere.
+/// Two images that differ in every pixel.
 fn pixels(device: &Device) -> Tensor<4> {
     let count = 2 * 3 * SIZE * SIZE;
     let values = (0..count).map(|at| (at as f32 * 0.37).sin()).collect::<Vec<_>>();
@@ -37,7 +32,7 @@ fn pixels(device: &Device) -> Tensor<4> {
 }
 
 #[test]
-fn a_fresh_encoder_is_the_same_when_it_is_opened_again() {
+fn saved_encoder_reloads_equal() {
     for device in testing::devices() {
         for text in [PLAIN, GATED] {
             let encoder = Encoder::init(&config(text), SIZE, 4, &device);
@@ -48,21 +43,23 @@ fn a_fresh_encoder_is_the_same_when_it_is_opened_again() {
                 encoder.save(&path, &preprocessing(), precision).unwrap();
                 let source = EncoderSource::open(&path).unwrap();
                 assert_eq!(source.preprocessing(), &preprocessing());
-                // What it says of itself is the size that it was made for.
-                assert_eq!(source.config(), &EncoderConfig { image_size: SIZE, ..config(text) });
-                let opened = source.load(SIZE, &device).unwrap();
-                let found = opened.forward(pixels(&device), &[1]);
+                // The saved config has the image size of the encoder.
+                let mut expected_config = config(text);
+                expected_config.image_size = SIZE;
+                assert_eq!(source.config(), &expected_config);
+                let loaded = source.load(SIZE, &device).unwrap();
+                let found = loaded.forward(pixels(&device), &[1]);
                 assert_close("normed", found.normed, expected.normed.clone(), tolerance);
                 let [found, expected] =
                     [&found.hidden_states[0], &expected.hidden_states[0]].map(Clone::clone);
-                assert_close("the first block", found, expected, tolerance);
+                assert_close("output of the first block", found, expected, tolerance);
             }
         }
     }
 }
 
 #[test]
-fn what_is_part_of_a_program_is_the_same_as_in_a_folder() {
+fn embedded_encoder_equals_its_folder() {
     let device = testing::flex();
     let folder = tempfile::tempdir().unwrap();
     let encoder = Encoder::init(&config(PLAIN), SIZE, 4, &device);
@@ -93,24 +90,24 @@ fn what_is_part_of_a_program_is_the_same_as_in_a_folder() {
 }
 
 #[test]
-fn a_seed_means_one_encoder() {
+fn same_seed_initializes_the_same_encoder() {
     let device = testing::flex();
-    let seen = |seed| {
+    let encode = |seed| {
         let encoder = Encoder::init(&config(PLAIN), SIZE, seed, &device);
         values(encoder.forward(pixels(&device), &[]).normed)
     };
-    assert_eq!(seen(1), seen(1));
-    assert_ne!(seen(1), seen(2));
+    assert_eq!(encode(1), encode(1));
+    assert_ne!(encode(1), encode(2));
 }
 
 #[test]
-fn all_of_it_learns() {
+fn every_parameter_has_a_gradient() {
     for device in testing::devices() {
         for text in [PLAIN, GATED, CLIP] {
             let encoder = Encoder::init(&config(text), SIZE, 4, &device.clone().autodiff());
-            let class = encoder.forward(pixels(&device), &[]).class_token();
-            // Unlike a sum, which norms leave at nothing whatever the parameters are.
-            let gradients = class.exp().sum().backward();
+            let class_token = encoder.forward(pixels(&device), &[]).class_token();
+            // The sum of a normed vector is constant, so a plain sum would have no gradient.
+            let gradients = class_token.exp().sum().backward();
             let parameters = burn::module::list_param_ids(&encoder).len();
             assert_eq!(count_params_with_gradient(&encoder, &gradients), parameters, "{text}");
             assert!(encoder.num_params() > 1000, "{text}");
@@ -119,20 +116,21 @@ fn all_of_it_learns() {
 }
 
 #[test]
-fn what_cannot_be_saved_is_refused() {
+fn unsupported_configs_are_not_saved() {
     let device = testing::flex();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new");
     let refused = |config: &EncoderConfig, precision| {
         let encoder = Encoder::init(config, SIZE, 4, &device);
         let error = encoder.save(&path, &preprocessing(), precision).unwrap_err();
-        assert!(!path.exists(), "nothing was begun");
+        assert!(!path.exists(), "nothing was written");
         error.to_string()
     };
     let error = refused(&config(CLIP), DType::F32);
     assert!(error.contains("family of the encoder to save is Clip, expected Dinov2"), "{error}");
     let error = refused(&config(PLAIN), DType::BF16);
     assert!(error.contains("precision is BF16, expected F32 or F16"), "{error}");
-    let odd = EncoderConfig { d_ff: 13, ..config(GATED) };
-    assert!(refused(&odd, DType::F32).contains("d_ff is 13"));
+    let mut odd_width = config(GATED);
+    odd_width.d_ff = 13;
+    assert!(refused(&odd_width, DType::F32).contains("d_ff is 13"));
 }

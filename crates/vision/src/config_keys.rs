@@ -1,34 +1,37 @@
-//! What each key of an encoder's files means here: a new one is a decision.
+//! Every known key of an encoder's JSON files: read, ignored, or required to have one value.
+//!
+//! Unknown keys are reported to the caller, so that a new one is added here on purpose.
 //!
 //! Source: transformers 5, `configuration_clip.py`, `configuration_dinov2.py`,
 //! `configuration_utils.py`, and `ImagesKwargs` of `processing_utils.py`.
 
 use std::path::Path;
 
+use checkpoint::settings::Fields;
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// What is done with a key.
+/// How a key is handled.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Key {
-    /// It is read where the settings are.
-    Honoured,
-    /// It changes nothing of what an encoder makes of a picture.
-    Harmless,
-    /// Any other value than this JSON text would change it, and is refused. Null is as good as none.
-    Only(&'static str),
+pub(crate) enum KeyPolicy {
+    /// Read by the parser of the file.
+    Read,
+    /// Has no effect on the features.
+    Ignored,
+    /// Only this JSON value or null is supported; another one would change the features.
+    Required(&'static str),
 }
 
-use Key::{Harmless, Honoured, Only};
+use KeyPolicy::{Ignored, Read, Required};
 
-/// What is done with each key of a file.
-pub(crate) type Keys = &'static [(Key, &'static [&'static str])];
+/// The keys of a file, grouped by policy.
+pub(crate) type KeyTable = &'static [(KeyPolicy, &'static [&'static str])];
 
-/// A CLIP's `vision_config`, or the config of its vision model alone.
-pub(crate) const CLIP: Keys = &[
+/// The `vision_config` of CLIP, or the config of its vision model alone.
+pub(crate) const CLIP_VISION_CONFIG: KeyTable = &[
     (
-        Honoured,
+        Read,
         &[
             "model_type",
             "hidden_size",
@@ -41,16 +44,16 @@ pub(crate) const CLIP: Keys = &[
             "layer_norm_eps",
         ],
     ),
-    (Only("3"), &["num_channels"]),
-    // The projection's width is its matrix's; the others are for training.
-    (Harmless, &["projection_dim", "attention_dropout", "dropout", "initializer_factor"]),
+    (Required("3"), &["num_channels"]),
+    // The width of the projection is read from the weights; the others are for training.
+    (Ignored, &["projection_dim", "attention_dropout", "dropout", "initializer_factor"]),
 ];
 
-/// The config around a CLIP's two halves.
-pub(crate) const CLIP_CONFIG: Keys = &[
-    (Honoured, &["model_type", "vision_config", "vision_config_dict"]),
+/// The config of CLIP, which contains those of its vision and text models.
+pub(crate) const CLIP_CONFIG: KeyTable = &[
+    (Read, &["model_type", "vision_config", "vision_config_dict"]),
     (
-        Harmless,
+        Ignored,
         &[
             "text_config",
             "text_config_dict",
@@ -61,10 +64,10 @@ pub(crate) const CLIP_CONFIG: Keys = &[
     ),
 ];
 
-/// The config of a DINOv2.
-pub(crate) const DINOV2: Keys = &[
+/// The config of DINOv2.
+pub(crate) const DINOV2_CONFIG: KeyTable = &[
     (
-        Honoured,
+        Read,
         &[
             "model_type",
             "hidden_size",
@@ -78,11 +81,11 @@ pub(crate) const DINOV2: Keys = &[
             "use_swiglu_ffn",
         ],
     ),
-    (Only("3"), &["num_channels"]),
-    (Only("true"), &["qkv_bias"]),
-    // For training, for masked pictures, or for what stands on a backbone; scales are in the weights.
+    (Required("3"), &["num_channels"]),
+    (Required("true"), &["qkv_bias"]),
+    // For training, masked images or use as a backbone; layer scales are in the weights.
     (
-        Harmless,
+        Ignored,
         &[
             "hidden_dropout_prob",
             "attention_probs_dropout_prob",
@@ -98,10 +101,10 @@ pub(crate) const DINOV2: Keys = &[
     ),
 ];
 
-/// Settings of CLIP's and DINOv2's image processors.
-pub(crate) const PREPROCESSING: Keys = &[
+/// The config of CLIP's and DINOv2's image processors.
+pub(crate) const PREPROCESSOR_CONFIG: KeyTable = &[
     (
-        Honoured,
+        Read,
         &[
             "image_processor_type",
             "feature_extractor_type",
@@ -112,14 +115,17 @@ pub(crate) const PREPROCESSING: Keys = &[
             "rescale_factor",
         ],
     ),
-    (Only("true"), &["do_resize", "do_center_crop", "do_rescale", "do_normalize"]),
-    (Only("false"), &["do_pad", "default_to_square", "use_square_size", "do_flip_channel_order"]),
-    // PIL's number for bicubic.
-    (Only("3"), &["resample"]),
-    (Only("null"), &["pad_size", "size_divisor", "crop_pct"]),
-    // Pictures are always made red, green and blue; the others say in what form numbers come or go.
+    (Required("true"), &["do_resize", "do_center_crop", "do_rescale", "do_normalize"]),
     (
-        Harmless,
+        Required("false"),
+        &["do_pad", "default_to_square", "use_square_size", "do_flip_channel_order"],
+    ),
+    // PIL.Image.BICUBIC
+    (Required("3"), &["resample"]),
+    (Required("null"), &["pad_size", "size_divisor", "crop_pct"]),
+    // Images are always converted to RGB; the others are formats of inputs and outputs.
+    (
+        Ignored,
         &[
             "do_convert_rgb",
             "data_format",
@@ -135,11 +141,11 @@ pub(crate) const PREPROCESSING: Keys = &[
     ),
 ];
 
-/// Of every config: where it is from, how it is shown and trained, how texts are generated.
-pub(crate) const COMMON_CONFIG: Keys = &[
-    (Only("{}"), &["pruned_heads"]),
+/// Keys of every config: metadata, training and text generation.
+pub(crate) const COMMON_CONFIG: KeyTable = &[
+    (Required("{}"), &["pruned_heads"]),
     (
-        Harmless,
+        Ignored,
         &[
             "_attn_implementation_autoset",
             "_commit_hash",
@@ -205,27 +211,22 @@ pub(crate) const COMMON_CONFIG: Keys = &[
     ),
 ];
 
-/// Refuses values that would change what is computed, and gives the keys that nobody knows.
+/// Refuses unsupported values and returns the unknown keys.
 ///
 /// # Errors
-/// [`Error::Config`].
-pub(crate) fn check(path: &Path, json: &Value, tables: &[Keys]) -> Result<Vec<String>> {
-    let none = Map::new();
-    let object = json.as_object().unwrap_or(&none);
+/// [`Error::Config`](crate::Error::Config).
+pub(crate) fn check_keys(path: &Path, json: &Value, tables: &[KeyTable]) -> Result<Vec<String>> {
+    let empty = Map::new();
+    let object = json.as_object().unwrap_or(&empty);
     let rows = || tables.iter().copied().flatten();
     let mut unknown = Vec::new();
     for (name, value) in object {
         match rows().find(|(_, names)| names.contains(&name.as_str())) {
             None => unknown.push(name.clone()),
-            Some((Only(wanted), _)) if !value.is_null() => {
+            Some((Required(required), _)) if !value.is_null() => {
                 let found = value.to_string();
-                if found != *wanted {
-                    return Err(Error::Config {
-                        path: path.into(),
-                        field: name.clone(),
-                        found,
-                        expected: (*wanted).into(),
-                    });
+                if found != *required {
+                    return Err(Fields::new(path, json).unsupported(name, found, required).into());
                 }
             }
             Some(_) => {}
@@ -241,12 +242,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_has_two_meanings() {
+    fn every_key_is_listed_once() {
         for tables in [
-            &[CLIP, COMMON_CONFIG][..],
+            &[CLIP_VISION_CONFIG, COMMON_CONFIG][..],
             &[CLIP_CONFIG, COMMON_CONFIG],
-            &[DINOV2, COMMON_CONFIG],
-            &[PREPROCESSING],
+            &[DINOV2_CONFIG, COMMON_CONFIG],
+            &[PREPROCESSOR_CONFIG],
         ] {
             let rows = tables.iter().copied().flatten();
             let mut names = rows.flat_map(|(_, names)| names.iter()).collect::<Vec<_>>();
@@ -258,17 +259,19 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_changes_the_result_is_refused_and_an_unknown_key_told() {
-        let check = |json: Value| check(Path::new("config.json"), &json, &[DINOV2, COMMON_CONFIG]);
+    fn unsupported_value_is_refused_and_unknown_key_is_reported() {
+        let check = |json: Value| {
+            check_keys(Path::new("config.json"), &json, &[DINOV2_CONFIG, COMMON_CONFIG])
+        };
         let unknown = check(json!({"qkv_bias": null, "num_channels": 3, "top_k": 50, "swirl": 7}));
         assert_eq!(unknown.unwrap(), ["swirl"]);
-        for (json, told) in [
+        for (json, expected) in [
             (json!({"qkv_bias": false}), "qkv_bias is false, expected true"),
             (json!({"num_channels": 1}), "num_channels is 1, expected 3"),
             (json!({"pruned_heads": {"1": [0]}}), "pruned_heads is {\"1\":[0]}, expected {}"),
         ] {
             let error = check(json).unwrap_err().to_string();
-            assert_eq!(error, format!("config.json: {told}"));
+            assert_eq!(error, format!("config.json: {expected}"));
         }
     }
 }

@@ -1,43 +1,42 @@
-//! What is asked about a picture, in which words, and what there is to answer.
+//! Questions about an image: phrasings, answers and options.
 
-use crate::drawing::{Colour, Labels, Thing};
+use crate::drawing::{Color, Labels, Thing};
 
-/// What a question wants to know.
+/// A kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// The thing and its colour: `"It is a red hat."`
+    /// Object and color: `"It is a red hat."`
     Both,
-    /// The thing: `"hat"`
+    /// Object: `"hat"`
     Thing,
-    /// The colour: `"It is red."`
-    Colour,
-    /// Whether it is a certain thing: `"Yes."`
+    /// Color: `"It is red."`
+    Color,
+    /// Whether it is a given object: `"Yes."`
     IsThing,
-    /// Whether it has a certain colour: `"No."`
-    IsColour,
+    /// Whether it has a given color: `"No."`
+    IsColor,
 }
 
 impl Question {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Both, Self::Thing, Self::Colour, Self::IsThing, Self::IsColour];
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Both, Self::Thing, Self::Color, Self::IsThing, Self::IsColor];
 
-    /// The group it counts for in tables of results.
+    /// Group in tables of results.
     pub fn tag(self) -> &'static str {
         match self {
             Self::Both => "both",
             Self::Thing => "thing",
-            Self::Colour => "colour",
-            Self::IsThing | Self::IsColour => "yes-no",
+            Self::Color => "colour",
+            Self::IsThing | Self::IsColor => "yes-no",
         }
     }
 
     /// Whether the answer is yes or no.
     pub fn is_yes_no(self) -> bool {
-        matches!(self, Self::IsThing | Self::IsColour)
+        matches!(self, Self::IsThing | Self::IsColor)
     }
 
-    /// The ways to ask it. `{}` stands for what may or may not be true.
+    /// All phrasings. `{}` is the claim of a yes-or-no question.
     pub fn phrasings(self) -> &'static [&'static str] {
         match self {
             Self::Both => &[
@@ -50,61 +49,61 @@ impl Question {
                 "Which thing is in this picture?",
                 "Write the name of the thing in this picture.",
             ],
-            Self::Colour => &[
+            Self::Color => &[
                 "What colour is the thing in the picture?",
                 "Say which colour this thing has.",
                 "Tell me the colour of the thing in this picture.",
             ],
             Self::IsThing => &["Is the thing in the picture {}?", "Say yes or no: is this {}?"],
-            Self::IsColour => {
+            Self::IsColor => {
                 &["Is the thing in the picture {}?", "Say yes or no: is this thing {}?"]
             }
         }
     }
 
-    /// What a yes-or-no question takes for `{}` where the answer is yes.
+    /// The claim of a yes-or-no question to which the answer is yes.
     ///
     /// # Panics
     /// For the other questions.
-    pub fn truth(self, labels: Labels) -> String {
+    pub fn true_claim(self, labels: Labels) -> String {
         match self {
             Self::IsThing => with_article(labels.thing.name()),
-            Self::IsColour => labels.colour.name().into(),
-            Self::Both | Self::Thing | Self::Colour => panic!("{self:?} is not yes or no"),
+            Self::IsColor => labels.color.name().into(),
+            Self::Both | Self::Thing | Self::Color => panic!("{self:?} is not yes or no"),
         }
     }
 
-    /// The right answer; `claim` is what a yes-or-no question takes for `{}`.
+    /// The correct answer; `claim` is that of a yes-or-no question.
     pub fn answer(self, labels: Labels, claim: &str) -> String {
-        let Labels { thing, colour, .. } = labels;
+        let Labels { thing, color, .. } = labels;
         match self {
-            Self::Both => both(thing, colour),
+            Self::Both => both(thing, color),
             Self::Thing => thing.name().into(),
-            Self::Colour => format!("It is {}.", colour.name()),
-            Self::IsThing | Self::IsColour if claim == self.truth(labels) => "Yes.".into(),
-            Self::IsThing | Self::IsColour => "No.".into(),
+            Self::Color => format!("It is {}.", color.name()),
+            Self::IsThing | Self::IsColor if claim == self.true_claim(labels) => "Yes.".into(),
+            Self::IsThing | Self::IsColor => "No.".into(),
         }
     }
 
-    /// Every answer that is right for some picture.
+    /// All possible answers.
     pub fn options(self) -> Vec<String> {
-        let colours = Colour::ALL.into_iter();
+        let colors = Color::ALL.into_iter();
         match self {
             Self::Both => {
-                colours.flat_map(|colour| Thing::ALL.map(|thing| both(thing, colour))).collect()
+                colors.flat_map(|color| Thing::ALL.map(|thing| both(thing, color))).collect()
             }
             Self::Thing => Thing::ALL.map(|thing| thing.name().into()).into(),
-            Self::Colour => colours.map(|colour| format!("It is {}.", colour.name())).collect(),
-            Self::IsThing | Self::IsColour => vec!["Yes.".into(), "No.".into()],
+            Self::Color => colors.map(|color| format!("It is {}.", color.name())).collect(),
+            Self::IsThing | Self::IsColor => vec!["Yes.".into(), "No.".into()],
         }
     }
 }
 
-fn both(thing: Thing, colour: Colour) -> String {
-    format!("It is {}.", with_article(&format!("{} {}", colour.name(), thing.name())))
+fn both(thing: Thing, color: Color) -> String {
+    format!("It is {}.", with_article(&format!("{} {}", color.name(), thing.name())))
 }
 
-/// The words with their article: `"an apple"`.
+/// With the indefinite article: `"an apple"`.
 fn with_article(words: &str) -> String {
     let article = if words.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {words}")
@@ -116,27 +115,27 @@ mod tests {
 
     use super::*;
 
-    const ORANGE_APPLE: Labels = Labels { thing: Thing::Apple, colour: Colour::Orange, place: 4 };
+    const ORANGE_APPLE: Labels = Labels { thing: Thing::Apple, color: Color::Orange, position: 4 };
 
     #[test]
-    fn answers_are_plain_english() {
+    fn answers_are_english_sentences() {
         assert_eq!(Question::Both.answer(ORANGE_APPLE, ""), "It is an orange apple.");
         assert_eq!(Question::Thing.answer(ORANGE_APPLE, ""), "apple");
-        assert_eq!(Question::Colour.answer(ORANGE_APPLE, ""), "It is orange.");
+        assert_eq!(Question::Color.answer(ORANGE_APPLE, ""), "It is orange.");
         assert_eq!(Question::IsThing.answer(ORANGE_APPLE, "an apple"), "Yes.");
         assert_eq!(Question::IsThing.answer(ORANGE_APPLE, "a hat"), "No.");
-        assert_eq!(Question::IsColour.answer(ORANGE_APPLE, "orange"), "Yes.");
-        assert_eq!(Question::IsColour.answer(ORANGE_APPLE, "red"), "No.");
+        assert_eq!(Question::IsColor.answer(ORANGE_APPLE, "orange"), "Yes.");
+        assert_eq!(Question::IsColor.answer(ORANGE_APPLE, "red"), "No.");
     }
 
     #[test]
-    fn every_answer_is_one_of_its_options_which_are_all_different() {
+    fn options_are_distinct_and_contain_every_answer() {
         for question in Question::ALL {
             let options = question.options();
             assert_eq!(options.iter().collect::<BTreeSet<_>>().len(), options.len());
             for thing in Thing::ALL {
-                for colour in Colour::ALL {
-                    let answer = question.answer(Labels { thing, colour, place: 0 }, "a hat");
+                for color in Color::ALL {
+                    let answer = question.answer(Labels { thing, color, position: 0 }, "a hat");
                     assert!(options.contains(&answer), "{question:?}: {answer}");
                 }
             }
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phrasing_belongs_to_one_form_of_answer() {
+    fn phrasing_determines_the_form_of_the_answer() {
         let mut seen: Vec<(&str, &str)> = Vec::new();
         for question in Question::ALL {
             for phrasing in question.phrasings() {
