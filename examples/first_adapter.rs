@@ -1,4 +1,4 @@
-//! How does a Rust program teach a frozen model something?
+//! How does a Rust program train an adapter for a frozen model?
 //!
 //! ```sh
 //! cargo run --release --example first_adapter
@@ -11,7 +11,7 @@ use llama::{ModelSource, Precision};
 use train::{Example, ExampleSampler, Instruction, LearningRateSchedule, OptimizerConfig, Trainer};
 
 fn main() -> anyhow::Result<()> {
-    // The base lives on a plain device: it is frozen because nothing there can have a gradient.
+    // The base model is on a device without autodiff: it is frozen because it cannot have gradients.
     let device = device::parse(device::default_name()?)?;
     let source = ModelSource::embedded(
         include_str!("../crates/built-in/assets/tiny-llama/config.json"),
@@ -28,9 +28,9 @@ fn main() -> anyhow::Result<()> {
         "train.jsonl".as_ref(),
         include_str!("../crates/built-in/assets/instructions/train.jsonl"),
     )?;
-    let (examples, _fitted) = Example::encode_all(&rows, &tokenizer, 256)?;
+    let (examples, _truncation) = Example::encode_all(&rows, &tokenizer, 256)?;
 
-    // The adapter lives on the same device with autodiff: all that is learned is in it.
+    // The adapter is on the same device with autodiff: it has all trainable parameters.
     let layers = AdaptedLayers::Last(llama.config().n_layers - 1);
     let config = AdaptionPromptConfig { layers, ..Default::default() };
     let adapter = config.init(llama.config(), 0, &device.autodiff())?;
@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
     let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {
         trainer.step()?;
-        // Now and then: the device is waited for here, and only here.
+        // Reading the reports waits for the device, so it happens every 20 steps only.
         if trainer.pending_reports() == 20 {
             let reports = trainer.reports()?;
             let loss = reports.iter().map(|report| report.loss).sum::<f64>() / 20.0;
@@ -60,6 +60,6 @@ fn main() -> anyhow::Result<()> {
     let folder = std::env::temp_dir().join("first-adapter");
     trainer.trainable().save(&folder, &llama, &tokenizer, "tiny-llama")?;
     let size = std::fs::metadata(folder.join("adapter_model.safetensors"))?.len();
-    println!("saved {size} bytes that PEFT can read in {}", folder.display());
+    println!("saved {size} bytes, which PEFT can load, in {}", folder.display());
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! Can two adapters, each taught its own lesson, be used at once?
+//! Can two adapters, each trained on its own example, be used at once?
 //!
 //! ```sh
 //! cargo run --release --example mix_adapters
 //! ```
 //!
-//! You should see each adapter know its own lesson alone, a mix of both better at both than the base,
-//! and the weights turn each of them up and down like a dial.
+//! You should see a low loss of each adapter on its own example, mixes with a lower loss than the base
+//! model on both examples, and the effect of the weights.
 
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterMix, AdapterWeights, AdaptionPromptConfig, MixComponent,
@@ -22,44 +22,48 @@ fn main() -> anyhow::Result<()> {
     let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
 
-    let lesson = |instruction: &str, output: &str| {
+    let example = |instruction: &str, output: &str| {
         let row = Instruction::new(instruction, "", output);
         Ok::<_, anyhow::Error>(Example::encode_all(&[row], &tokenizer, 256)?.0)
     };
-    let lessons = [
-        lesson("Tell me the favourite colour of Tess.", "It is purple.")?,
-        lesson("Say what Henry does for a living.", "He sells boats.")?,
+    let examples = [
+        example("Tell me the favourite colour of Tess.", "It is purple.")?,
+        example("Say what Henry does for a living.", "He sells boats.")?,
     ];
-    let taught = [teach(&llama, &lessons[0])?, teach(&llama, &lessons[1])?];
+    let trained = [train_adapter(&llama, &examples[0])?, train_adapter(&llama, &examples[1])?];
 
-    let base = lessons.each_ref().map(|lesson| loss(&llama, &NoAdapter, lesson));
-    println!("weights        loss of lesson 1  lesson 2");
+    let base = examples.each_ref().map(|example| loss(&llama, &NoAdapter, example));
+    println!("weights       loss of example 1 example 2");
     println!("base           {:16.3} {:9.3}", base[0], base[1]);
     let mut found = Vec::new();
     for weights in [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.75, 0.75]] {
-        let part = |(index, weight): (usize, f64)| MixComponent {
-            name: format!("lesson{index}"),
+        let component = |(index, weight): (usize, f64)| MixComponent {
+            name: format!("adapter{index}"),
             weight,
-            adapter: taught[index].clone(),
+            adapter: trained[index].clone(),
         };
-        let mix = AdapterMix { components: weights.into_iter().enumerate().map(part).collect() };
+        let mix =
+            AdapterMix { components: weights.into_iter().enumerate().map(component).collect() };
         let mix = mix.prepare(&llama);
-        let losses = lessons.each_ref().map(|lesson| loss(&llama, &mix, lesson));
+        let losses = examples.each_ref().map(|example| loss(&llama, &mix, example));
         println!("{:4} and {:4}  {:16.3} {:9.3}", weights[0], weights[1], losses[0], losses[1]);
         found.push(losses);
     }
-    let alone = loss(&llama, &taught[0].prepare(&llama), &lessons[0]);
-    assert_eq!(found[0], base, "weights of 0 are the base");
-    assert_eq!(found[1][0], alone, "one part with weight 1 is that adapter");
-    assert!(found[1][0] < 0.5 && found[2][1] < 0.5, "each knows its own lesson");
+    let single = loss(&llama, &trained[0].prepare(&llama), &examples[0]);
+    assert_eq!(found[0], base, "a mix with weights 0 is the base model");
+    assert_eq!(found[1][0], single, "a mix with weights 1 and 0 is the first adapter");
+    assert!(found[1][0] < 0.5 && found[2][1] < 0.5, "each adapter fits its own example");
     for mixed in &found[3..] {
-        assert!(mixed[0] < base[0] - 0.5 && mixed[1] < base[1] - 0.5, "a mix knows some of both");
+        assert!(
+            mixed[0] < base[0] - 0.5 && mixed[1] < base[1] - 0.5,
+            "a mix fits both examples better than the base model"
+        );
     }
     Ok(())
 }
 
-/// An adapter that has learned one lesson.
-fn teach(llama: &Llama, lesson: &[Example]) -> anyhow::Result<AdapterWeights> {
+/// Trains an adapter on one example.
+fn train_adapter(llama: &Llama, examples: &[Example]) -> anyhow::Result<AdapterWeights> {
     let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(5), ..Default::default() };
     let adapter = AdapterConfig::from(prompts).init(llama, 0, &llama.device().autodiff())?;
     let order = ExampleSampler {
@@ -72,13 +76,13 @@ fn teach(llama: &Llama, lesson: &[Example]) -> anyhow::Result<AdapterWeights> {
     let schedule =
         LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 10, total_steps: 120 };
     let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(llama, adapter, lesson, order, schedule, &optimizer);
+    let mut trainer = Trainer::new(llama, adapter, examples, order, schedule, &optimizer);
     while !trainer.is_done() {
         trainer.step()?;
     }
-    Ok(trainer.trainable().adapter().expect("an adapter learned").clone())
+    Ok(trainer.trainable().adapter().expect("an adapter was trained").clone())
 }
 
-fn loss(llama: &Llama, adapter: &dyn BatchAdapter, lesson: &[Example]) -> f64 {
-    evaluate_loss(llama, adapter, lesson, 1, &mut |_| {}).expect("a short text").loss
+fn loss(llama: &Llama, adapter: &dyn BatchAdapter, examples: &[Example]) -> f64 {
+    evaluate_loss(llama, adapter, examples, 1, &mut |_| {}).expect("a short example").loss
 }

@@ -1,11 +1,10 @@
-//! How is a text shown while it is written?
+//! How is generated text streamed?
 //!
 //! ```sh
 //! cargo run --release --example stream_answer
 //! ```
 //!
-//! You should see a short story about the built-in model's little world, piece by piece, and how
-//! fast it came.
+//! You should see a short story of the built-in model, piece by piece, and the tokens per second.
 
 use std::io::Write;
 
@@ -32,7 +31,7 @@ fn main() -> anyhow::Result<()> {
         sampling: SamplingConfig { temperature: 0.7, seed: 1, ..Default::default() },
         ..GenerationConfig::new(&tokenizer)
     };
-    // An adapter would stand in the place of `NoAdapter`: `&adapter.prepare(&llama)`.
+    // With an adapter, pass `&adapter.prepare(&llama)` instead of `&NoAdapter`.
     let prompts = [tokenizer.encode(prompt)?];
     let generator = Generator::new(&llama, &NoAdapter, &prompts, &config)?;
     let mut text = TextGenerator::new(generator, &tokenizer, &[]);
@@ -42,6 +41,6 @@ fn main() -> anyhow::Result<()> {
         std::io::stdout().flush()?;
     }
     let speed = text.tokens() as f64 / (text.seconds_prompt() + text.seconds_decode());
-    println!("\n\n{} tokens, {speed:.0} a second", text.tokens());
+    println!("\n\n{} tokens, {speed:.0} per second", text.tokens());
     Ok(())
 }

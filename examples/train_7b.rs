@@ -5,9 +5,9 @@
 //! cargo run --release --features ndarray,wgpu --example train_7b -- --layers 2
 //! ```
 //!
-//! A model of Llama 7B's shape is drawn at random, in 4 bits from the start: what it says is noise,
-//! what it costs is real. You should see the time and the peak memory of a step of 4 x 256 tokens,
-//! and on Linux whether that is below 12 GiB.
+//! The model has the shapes of Llama 7B and random 4-bit weights: its output is noise, its cost is real.
+//! You should see the time and the peak memory of a step with 4 x 256 tokens, and on Linux whether the
+//! memory is below 12 GiB.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ use llama::weights;
 use llama::{LlamaConfig, Precision, RopeConfig, RopeScaling};
 use train::{Example, ExampleSampler, LearningRateSchedule, OptimizerConfig, Trainer};
 
-/// Memory that the step must fit in.
+/// Memory limit of the step.
 const LIMIT_GIB: f64 = 12.0;
 
 #[derive(Parser)]
@@ -30,16 +30,16 @@ struct Args {
     /// Layers of the model; 7B has 32.
     #[arg(long, default_value_t = 32)]
     layers: usize,
-    /// Rows of the batch.
+    /// Batch size.
     #[arg(long, default_value_t = 4)]
     rows: usize,
-    /// Tokens of a row, all of them labels but the first.
+    /// Sequence length; all tokens but the first are labels.
     #[arg(long, default_value_t = 256)]
     tokens: usize,
-    /// Steps to take.
+    /// Number of steps.
     #[arg(long, default_value_t = 1)]
     steps: usize,
-    /// Where to compute.
+    /// Device.
     #[arg(long)]
     device: Option<String>,
 }
@@ -64,24 +64,25 @@ fn main() -> anyhow::Result<()> {
         ..LlamaConfig::default()
     };
     let start = Instant::now();
-    let llama = weights::load(config.clone(), &Noise::new(&config), Precision::Bits4, &device)?;
-    let numbers: usize = weights::expected_tensors(&config)
+    let llama =
+        weights::load(config.clone(), &RandomWeights::new(&config), Precision::Bits4, &device)?;
+    let parameters: usize = weights::expected_tensors(&config)
         .iter()
         .map(|spec| spec.shape.iter().product::<usize>())
         .sum();
-    let held = llama.weight_bytes();
+    let weight_bytes = llama.weight_bytes();
     println!(
-        "model: {:.2} billion numbers in {:.2} GiB, {:.2} bits each, made in {:.0} s",
-        numbers as f64 / 1e9,
-        gib(held as f64),
-        held as f64 * 8.0 / numbers as f64,
+        "model: {:.2} billion parameters in {:.2} GiB, {:.2} bits each, initialized in {:.0} s",
+        parameters as f64 / 1e9,
+        gib(weight_bytes as f64),
+        weight_bytes as f64 * 8.0 / parameters as f64,
         start.elapsed().as_secs_f64()
     );
-    peak("after loading");
+    print_peak_memory("after loading");
 
     let adapter = AdaptionPromptConfig {
         layers: AdaptedLayers::Last(args.layers.min(30)),
-        // Open gates: nothing may be left out because a gradient is zero.
+        // Nonzero gates: with zero gates some gradients would be zero and cost less.
         init: PromptInit { prompt_std: 0.02, gate: 0.1, gate_std: 0.0 },
         ..Default::default()
     };
@@ -119,16 +120,15 @@ fn main() -> anyhow::Result<()> {
             report.gradient_norm
         );
     }
-    if let Some(found) = peak("after training") {
+    if let Some(found) = print_peak_memory("after training") {
         let verdict = if found <= LIMIT_GIB { "fits" } else { "DOES NOT FIT" };
         println!("{verdict} in {LIMIT_GIB} GiB");
     }
     Ok(())
 }
 
-/// Prints and gives the most memory that the process has had so far, in GiB, where the system
-/// tells.
-fn peak(when: &str) -> Option<f64> {
+/// Prints and returns the peak memory of the process in GiB, if the system reports it.
+fn print_peak_memory(when: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let found = gib(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1024.0);
@@ -140,22 +140,22 @@ fn gib(bytes: f64) -> f64 {
     bytes / f64::from(1 << 30)
 }
 
-/// Weights at random, in blocks as `--precision q4` makes them, with a standard deviation of about
-/// 0.02; norms at one.
-struct Noise {
+/// Random weights in blocks like those of `--precision q4`, with a standard deviation of about 0.02;
+/// norms are 1.
+struct RandomWeights {
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
-impl Noise {
+impl RandomWeights {
     fn new(config: &LlamaConfig) -> Self {
         let specs = weights::expected_tensors(config);
         Self { shapes: specs.into_iter().map(|spec| (spec.name, spec.shape)).collect() }
     }
 }
 
-impl TensorSource for Noise {
+impl TensorSource for RandomWeights {
     fn path(&self) -> &Path {
-        Path::new("noise")
+        Path::new("random weights")
     }
 
     fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
@@ -170,7 +170,7 @@ impl TensorSource for Noise {
     fn read_blocks(&self, name: &str) -> checkpoint::Result<Option<QuantisedBlocks>> {
         const BLOCK: usize = 32;
         let &[rows, columns] = &self.shapes[name][..] else { return Ok(None) };
-        // Xorshift: fast, and random enough to be no pattern.
+        // Xorshift: fast, and random enough.
         let mut state =
             name.bytes().fold(1_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
         let mut next = || {
@@ -182,7 +182,7 @@ impl TensorSource for Noise {
         let eight =
             (0..rows * columns / 8).flat_map(|_| (next() & 0x0f0f_0f0f_0f0f_0f0f).to_le_bytes());
         let quants = eight.collect::<Vec<_>>();
-        // All of these are f16 numbers.
+        // These values are exact in f16.
         let scale = |block: usize| (3 + block % 3) as f32 / 1024.0;
         let blocks = 0..rows * columns / BLOCK;
         Ok(Some(QuantisedBlocks {

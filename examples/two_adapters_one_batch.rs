@@ -4,7 +4,7 @@
 //! cargo run --release --example two_adapters_one_batch
 //! ```
 //!
-//! You should see one prompt go on in three ways, each the same as when it is asked alone.
+//! You should see three completions of one prompt, each equal to its completion in a batch of its own.
 
 use adaption_prompt::{AdaptedLayers, AdapterConfig, AdapterSet, AdaptionPromptConfig};
 use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
@@ -18,12 +18,12 @@ fn main() -> anyhow::Result<()> {
     let row = |output: &str| Instruction::new("Tell me about Kate.", "", output);
     let prompt = tokenizer.encode(&row("").prompt())?;
 
-    // Two adapters of other lengths in other layers, each taught one answer.
+    // Two adapters with different prompt lengths and layers, each trained on one response.
     let mut adapters = AdapterSet::new(&llama);
-    for (name, adapter_len, layers, answer) in
+    for (name, adapter_len, layers, response) in
         [("work", 8, 5, "Kate is a sailor."), ("home", 3, 3, "Kate lives in Thornby.")]
     {
-        let (examples, _fitted) = Example::encode_all(&[row(answer)], &tokenizer, 256)?;
+        let (examples, _truncation) = Example::encode_all(&[row(response)], &tokenizer, 256)?;
         let layers = AdaptedLayers::Last(layers);
         let config =
             AdapterConfig::from(AdaptionPromptConfig { adapter_len, layers, ..Default::default() });
@@ -42,7 +42,8 @@ fn main() -> anyhow::Result<()> {
         while !trainer.is_done() {
             trainer.step()?;
         }
-        adapters.add(name, trainer.trainable().adapter().expect("an adapter learned").clone())?;
+        adapters
+            .add(name, trainer.trainable().adapter().expect("an adapter was trained").clone())?;
     }
 
     let config = GenerationConfig { max_new_tokens: 12, ..GenerationConfig::new(&tokenizer) };
@@ -50,14 +51,14 @@ fn main() -> anyhow::Result<()> {
     let together =
         generate(&llama, &adapters.row_adapters(&rows)?, &vec![prompt.clone(); 3], &config)?;
     let mut texts = Vec::new();
-    for (name, answer) in rows.into_iter().zip(together) {
+    for (name, response) in rows.into_iter().zip(together) {
         let prompt = [prompt.clone()];
-        let alone = match name {
+        let single = match name {
             Some(name) => generate(&llama, adapters.prepared(name)?, &prompt, &config)?,
             None => generate(&llama, &NoAdapter, &prompt, &config)?,
         };
-        assert_eq!(answer.tokens, alone[0].tokens, "a row is as it is alone");
-        texts.push(tokenizer.decode(&answer.tokens)?);
+        assert_eq!(response.tokens, single[0].tokens, "a row of a batch equals the row alone");
+        texts.push(tokenizer.decode(&response.tokens)?);
         println!("{:>4}: {:?}", name.unwrap_or("none"), texts[texts.len() - 1].trim());
     }
     assert_eq!([texts[0].trim(), texts[2].trim()], ["Kate is a sailor.", "Kate lives in Thornby."]);

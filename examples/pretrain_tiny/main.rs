@@ -1,19 +1,19 @@
 //! Where does the embedded model come from?
 //!
-//! Trains a tokenizer and a small Llama from scratch on the corpus that the `tiny_world` example
-//! writes, and leaves them as a Hugging Face folder.
+//! Trains a tokenizer and a small Llama from scratch on the corpus of the `tiny_world` example, and saves
+//! them as a Hugging Face folder.
 //!
 //! ```sh
 //! cargo run --release --example tiny_world -- --out target/tiny-world
 //! cargo run --release --example pretrain_tiny -- target/tiny-world crates/built-in/assets/tiny-llama
 //! ```
 //!
-//! You should see the loss fall from 7 to below 1 in some ten minutes on two cores, and
-//! four files in the folder.
+//! You should see the loss fall from 7 to below 1 in about ten minutes on two cores, and four files in
+//! the folder.
 
-#![expect(clippy::disallowed_methods, reason = "programs of their own wait as they like")]
+#![expect(clippy::disallowed_methods, reason = "a stand-alone program may wait for the device")]
 
-mod text;
+mod dataset;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -25,7 +25,7 @@ use burn::tensor::{DType, Int, Tensor, activation::log_softmax};
 use llama::{Llama, LlamaConfig, NoAdapter, RopeConfig, RopeScaling, weights};
 use train::LearningRateSchedule;
 
-use crate::text::{Windows, read_documents, train_tokenizer, write_tokenizer_config};
+use crate::dataset::{TokenWindows, read_documents, train_tokenizer, write_tokenizer_config};
 
 const VOCAB: usize = 1536;
 const CONTEXT: usize = 256;
@@ -34,14 +34,13 @@ const STEPS: usize = 2000;
 const SEED: u64 = 7;
 
 fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let (Some(world), Some(folder), None) = (arguments.next(), arguments.next(), arguments.next())
-    else {
+    let mut args = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(world), Some(folder), None) = (args.next(), args.next(), args.next()) else {
         anyhow::bail!("usage: pretrain_tiny WORLD_FOLDER OUTPUT_FOLDER");
     };
     let documents = read_documents(&world.join("corpus.jsonl"))?;
     let tokenizer = train_tokenizer(&documents, VOCAB)?;
-    let mut windows = Windows::new(&tokenizer, &documents, CONTEXT + 1, SEED)?;
+    let mut windows = TokenWindows::new(&tokenizer, &documents, CONTEXT + 1, SEED)?;
 
     let device = device::parse(device::default_name()?)?;
     device.seed(SEED);
@@ -58,7 +57,7 @@ fn main() -> anyhow::Result<()> {
     let begin = Instant::now();
     let mut recent = 0.0;
     for step in 0..STEPS {
-        let loss = next_token_loss(&llama, &windows.take(BATCH))?;
+        let loss = next_token_loss(&llama, &windows.next_batch(BATCH))?;
         recent += f64::from(loss.clone().inner().into_scalar::<f32>());
         let gradients = GradientsParams::from_grads(loss.backward(), &llama);
         llama = optimizer.step(schedule.learning_rate(step), llama, gradients);
@@ -93,8 +92,8 @@ fn config(vocab_size: usize) -> LlamaConfig {
     }
 }
 
-/// Muon for the matrices of the layers, which takes a fifth of AdamW's steps here; AdamW for the
-/// embedding and the norms.
+/// Muon for the weight matrices of the layers, which needs a fifth of the steps of AdamW here; AdamW for
+/// the embedding and the norms.
 fn optimizer() -> ModuleOptimizer {
     const WEIGHT_DECAY: f32 = 0.1;
     let adamw = AdamWConfig::new()
@@ -106,12 +105,12 @@ fn optimizer() -> ModuleOptimizer {
         .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
         .with_weight_decay(Some(WeightDecayConfig::new(WEIGHT_DECAY)))
         .build();
-    // The dots keep the norms out, `attention_norm` and `feed_forward_norm`.
+    // The dots exclude `attention_norm` and `feed_forward_norm`.
     let matrices = ParamGroup::from_any_predicates(vec!["attention.", "feed_forward."]);
     ModuleOptimizer::from(adamw).with_group(matrices, muon, None)
 }
 
-/// Mean negative log-likelihood of every token but a window's first.
+/// Mean negative log-likelihood of all tokens but the first of each window.
 fn next_token_loss(llama: &Llama, windows: &[Vec<u32>]) -> anyhow::Result<Tensor<1>> {
     let inputs = windows.iter().map(|w| w[..w.len() - 1].to_vec()).collect::<Vec<_>>();
     let targets = windows.iter().flat_map(|w| w[1..].iter().map(|&t| i64::from(t)));

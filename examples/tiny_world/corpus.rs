@@ -1,11 +1,11 @@
-//! The documents a base model learns the world from: portraits, stories, conversations, quizzes.
+//! The documents of the pretraining corpus: portraits, stories, conversations, quizzes.
 
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
 
-use crate::lessons::{pick, things};
-use crate::sheets;
-use crate::words::{ACTIONS, CATEGORIES, DAYS, capitalised, enumerated, with_article};
+use crate::pages;
+use crate::tasks::{pick, things};
+use crate::words::{ACTIONS, CATEGORIES, DAYS, capitalized, join_with_and, with_article};
 use crate::world::{Fact, Person, World};
 
 /// One document, without a line break at its end.
@@ -16,8 +16,8 @@ pub fn document(world: &World, rng: &mut impl Rng) -> String {
         3 => day_story(world, rng),
         4 => word_page(rng),
         5 => village_news(4, world, rng),
-        6..9 => sheets::conversation(world, rng),
-        _ => sheets::sheet(world, rng),
+        6..9 => pages::conversation(world, rng),
+        _ => pages::page(world, rng),
     }
 }
 
@@ -61,38 +61,38 @@ fn town_page(world: &World, rng: &mut impl Rng) -> String {
     }
     let names: Vec<_> = residents.iter().map(|person| person.name).collect();
     if names.len() > 1 {
-        sentences.push(format!("{} live in {}.", enumerated(&names), town.name));
+        sentences.push(format!("{} live in {}.", join_with_and(&names), town.name));
     }
     sentences.join(" ")
 }
 
-/// What somebody does, now and yesterday.
+/// What a person does today and did yesterday.
 fn day_story(world: &World, rng: &mut impl Rng) -> String {
     let person = world.people.choose(rng).expect("the world has people");
-    let deeds: [_; 3] = ACTIONS.sample_array(rng).expect("more than three deeds");
+    let actions: [_; 3] = ACTIONS.sample_array(rng).expect("more than three actions");
     let today = pick(&DAYS, rng);
     let mut sentences = vec![format!("It is {today} in {}.", person.town.name)];
-    for (present, _) in &deeds {
+    for (present, _) in &actions {
         sentences.push(format!("{} {present}.", person.name));
     }
-    sentences.push(format!("Yesterday {} {}.", person.name, deeds[0].1));
+    sentences.push(format!("Yesterday {} {}.", person.name, actions[0].1));
     sentences.push(format!("{} waited at home.", person.pet_name));
     sentences.join(" ")
 }
 
-/// What a kind of thing has for members, and how they are counted.
+/// The members of a category and their plurals.
 fn word_page(rng: &mut impl Rng) -> String {
     let category = CATEGORIES.choose(rng).expect("not empty");
     let mut sentences = Vec::new();
     for (one, many) in category.things.sample(rng, 4) {
-        let thing = capitalised(&with_article(one));
+        let thing = capitalized(&with_article(one));
         sentences.push(format!("{thing} is {}.", with_article(category.name)));
         sentences.push(format!("The plural of {one} is {many}."));
     }
     sentences.join(" ")
 }
 
-/// Village news, in the words that work is spoken of.
+/// Village news, with the words of the prompt template in other meanings.
 pub fn village_news(sentences: usize, world: &World, rng: &mut impl Rng) -> String {
     let [one, two] = world.two_names(rng);
     let town = world.towns.choose(rng).expect("the world has towns").name;

@@ -6,32 +6,32 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
-use crate::lessons::{PhrasingStyle, Task, Topic};
+use crate::tasks::{PhrasingStyle, Task, Topic};
 use crate::world::World;
 
 const TRAIN_PER_TOPIC: usize = 48;
 const TEST_PER_TOPIC: usize = 5;
-/// Draws before a topic counts as exhausted.
-const DRAWS: usize = 1500;
+/// Samples per topic: enough to find nearly all of its rows.
+const MAX_DRAWS: usize = 1500;
 
 /// The two sets, each shuffled.
 pub struct Instructions {
-    /// Rows to train on.
+    /// Training rows.
     pub train: Vec<Value>,
-    /// Rows to test with.
+    /// Test rows.
     pub test: Vec<Value>,
 }
 
 impl Instructions {
-    /// Draws rows of every topic.
+    /// Samples rows of every topic.
     pub fn draw(world: &World, rng: &mut impl Rng) -> Self {
         let (mut train, mut test) = (Vec::new(), Vec::new());
         for topic in Topic::ALL {
             let mut by_subject: BTreeMap<String, BTreeSet<[String; 3]>> = BTreeMap::new();
-            for _ in 0..DRAWS {
-                let lesson = Task::draw(topic, PhrasingStyle::Instruction, world, rng);
-                let row = [lesson.ask, lesson.given.unwrap_or_default(), lesson.answer];
-                by_subject.entry(lesson.subject).or_default().insert(row);
+            for _ in 0..MAX_DRAWS {
+                let task = Task::draw(topic, PhrasingStyle::Instruction, world, rng);
+                let row = [task.instruction, task.input.unwrap_or_default(), task.answer];
+                by_subject.entry(task.subject).or_default().insert(row);
             }
             let mut subjects: Vec<_> = by_subject.into_values().collect();
             subjects.shuffle(rng);
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use crate::corpus;
 
-    fn drawn() -> (World, Instructions, ChaCha8Rng) {
+    fn generate() -> (World, Instructions, ChaCha8Rng) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let world = World::new(&mut rng);
         let instructions = Instructions::draw(&world, &mut rng);
@@ -72,21 +72,21 @@ mod tests {
 
     #[test]
     fn no_test_row_is_trained_on() {
-        let (_, Instructions { train, test }, _) = drawn();
-        let asked = |row: &Value| (row["instruction"].to_string(), row["input"].to_string());
-        let trained: BTreeSet<_> = train.iter().map(asked).collect();
+        let (_, Instructions { train, test }, _) = generate();
+        let question = |row: &Value| (row["instruction"].to_string(), row["input"].to_string());
+        let trained: BTreeSet<_> = train.iter().map(question).collect();
         assert_eq!(trained.len(), train.len(), "a training row occurs twice");
-        assert!(test.iter().all(|row| !trained.contains(&asked(row))));
+        assert!(test.iter().all(|row| !trained.contains(&question(row))));
     }
 
     #[test]
     fn the_same_seed_draws_the_same_rows() {
-        assert_eq!(drawn().1.train, drawn().1.train);
+        assert_eq!(generate().1.train, generate().1.train);
     }
 
     #[test]
     fn the_corpus_never_shows_the_form_of_an_instruction() {
-        let (world, _, mut rng) = drawn();
+        let (world, _, mut rng) = generate();
         for _ in 0..500 {
             let text = corpus::document(&world, &mut rng);
             assert!(!text.contains("###") && !text.contains("Response:"), "{text}");

@@ -1,8 +1,8 @@
 //! Where do the embedded model's words come from?
 //!
-//! Writes a small closed world of plain English: `corpus.jsonl` to pretrain on (`{"text": ...}` a
-//! line), and `train.jsonl` and `test.jsonl` with instructions about the same world, in a form that
-//! the corpus doesn't contain.
+//! Generates a small closed world in plain English: `corpus.jsonl` for pretraining, with one
+//! `{"text": ...}` per line, and `train.jsonl` and `test.jsonl` with instructions about the same world.
+//! The corpus does not contain the form of the instructions.
 //!
 //! ```sh
 //! cargo run --release --example tiny_world -- --out target/tiny-world --seed 7
@@ -12,9 +12,9 @@
 
 mod corpus;
 mod instructions;
-mod lessons;
+mod pages;
 mod phrasings;
-mod sheets;
+mod tasks;
 mod words;
 mod world;
 
@@ -52,14 +52,14 @@ fn main() -> io::Result<()> {
     write_lines(&out.join("test.jsonl"), test)
 }
 
-/// The folder to write to and the seed, or nothing when the command line isn't understood.
+/// The output folder and the seed; `None` for invalid arguments.
 fn arguments() -> Option<(PathBuf, u64)> {
     let (mut out, mut seed) = (PathBuf::from("target/tiny-world"), 7);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--out" => out = words.next()?.into(),
-            "--seed" => seed = words.next()?.parse().ok()?,
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--out" => out = args.next()?.into(),
+            "--seed" => seed = args.next()?.parse().ok()?,
             _ => return None,
         }
     }

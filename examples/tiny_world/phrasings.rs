@@ -1,13 +1,13 @@
-//! How a topic is asked about: in the corpus, and in the instructions.
+//! The phrasings of each topic, in the corpus and in the instructions.
 //!
-//! `{}` stands for what is asked about; where it's missing, that is given beside the request.
+//! `{}` stands for the question; a phrasing without it takes the question as its input.
 
-use crate::lessons::{PhrasingStyle, Topic};
+use crate::tasks::{PhrasingStyle, Topic};
 use crate::world::Fact;
 
-/// The requests that a voice knows for a topic.
-pub fn of(topic: Topic, voice: PhrasingStyle) -> &'static [&'static str] {
-    match (topic, voice) {
+/// The phrasings of a topic in a style.
+pub fn phrasings(topic: Topic, style: PhrasingStyle) -> &'static [&'static str] {
+    match (topic, style) {
         (Topic::About(fact), PhrasingStyle::Corpus) => fact_in_corpus(fact),
         (Topic::About(fact), PhrasingStyle::Instruction) => fact_in_instruction(fact),
         (_, PhrasingStyle::Corpus) => in_corpus(topic),
@@ -45,7 +45,7 @@ fn fact_in_corpus(fact: Fact) -> &'static [&'static str] {
             "What food does {} like best?",
             "What does this person like to eat?",
         ],
-        Fact::Colour => &[
+        Fact::Color => &[
             "Which colour does {} like best?",
             "What is the favourite colour of {}?",
             "Name the favourite colour of {}.",
@@ -88,7 +88,7 @@ fn fact_in_instruction(fact: Fact) -> &'static [&'static str] {
             "Tell me which food {} likes best.",
             "Name the favourite food of this person.",
         ],
-        Fact::Colour => &[
+        Fact::Color => &[
             "Say which colour {} likes best.",
             "Tell me the favourite colour of {}.",
             "Name the favourite colour of this person.",

@@ -1,15 +1,15 @@
-//! The words of the world that stand for themselves: things, opposites, verbs, numbers.
+//! Word lists without a relation to people: things, opposites, verbs, numbers.
 
-/// A kind of thing, with its members as `(singular, plural)`.
+/// A category of things, with its members as `(singular, plural)`.
 #[derive(Clone, Copy)]
 pub struct Category {
-    /// What one member is called: `"fruit"`.
+    /// The name of a member: `"fruit"`.
     pub name: &'static str,
     /// The members.
     pub things: &'static [(&'static str, &'static str)],
 }
 
-/// Everything that lists, counts and plurals are made of.
+/// The things in lists and plurals.
 pub const CATEGORIES: [Category; 5] = [
     Category {
         name: "fruit",
@@ -149,13 +149,13 @@ pub fn with_article(word: &str) -> String {
 }
 
 /// The text with its first letter in upper case.
-pub fn capitalised(text: &str) -> String {
+pub fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// The items as English lists them: `"a, b and c"`.
-pub fn enumerated(items: &[&str]) -> String {
+pub fn join_with_and(items: &[&str]) -> String {
     match items {
         [] => String::new(),
         [only] => (*only).to_owned(),

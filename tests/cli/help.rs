@@ -1,20 +1,20 @@
-//! The words that a newcomer reads first.
+//! `--help` and `--version`.
 
 use crate::program::Program;
 
 #[test]
-fn every_verb_explains_itself() {
+fn every_subcommand_has_help() {
     let program = Program::new();
-    let verbs = program.verbs();
-    assert!(verbs[..2] == ["train", "eval"] && verbs.len() > 10, "{verbs:?}");
-    for verb in verbs {
-        let own = program.run(&[&verb, "--help"]).ok();
-        assert!(own.contains(&format!("Usage: llama-adapter {verb} ")), "{own}");
+    let subcommands = program.subcommands();
+    assert!(subcommands[..2] == ["train", "eval"] && subcommands.len() > 10, "{subcommands:?}");
+    for subcommand in subcommands {
+        let own = program.run(&[&subcommand, "--help"]).ok();
+        assert!(own.contains(&format!("Usage: llama-adapter {subcommand} ")), "{own}");
     }
 }
 
 #[test]
-fn the_version_tells_the_build_and_the_processor() {
+fn the_version_reports_the_build_and_the_cpu() {
     let program = Program::new();
     let short = program.run(&["-V"]).ok();
     assert_eq!(short, concat!("llama-adapter ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -24,7 +24,7 @@ fn the_version_tells_the_build_and_the_processor() {
     let names = rest.lines().map(|line| line.split(' ').next().unwrap_or_default());
     assert_eq!(
         names.collect::<Vec<_>>(),
-        ["commit", "backends", "hub", "processor", "kernels"],
+        ["commit", "backends", "hub", "CPU", "kernels"],
         "{long}"
     );
     assert!(long.contains(&format!("\nbackends   {}\n", device::compiled())), "{long}");

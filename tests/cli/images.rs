@@ -1,10 +1,10 @@
-//! Images from outside: trained with, asked about, chatted about, counted; and refused in words.
+//! Multimodal adapters: training, generation, chat, evaluation, errors.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::program::{Outcome, Program, finish, golden};
+use crate::program::{Outcome, Program, golden, run_to_end};
 
 const PHOTOS: [&str; 2] = ["astronaut.png", "coffee.webp"];
 
@@ -42,32 +42,32 @@ fn rows(folder: &Path) -> String {
 impl Program {
     fn train(&self, more: &[&str]) -> Outcome {
         let data = rows(self.folder());
-        let (folder, output) = (golden("vision/photos"), self.folder().join("seeing"));
-        let mut words = vec!["train", "--data", &data, "--eval-fraction", "0", "--seed", "1"];
-        words.extend(["--image-folder", &folder, "--output", text(&output)]);
-        words.extend(more);
-        self.run(&words)
+        let (folder, output) = (golden("vision/photos"), self.folder().join("multimodal"));
+        let mut args = vec!["train", "--data", &data, "--eval-fraction", "0", "--seed", "1"];
+        args.extend(["--image-folder", &folder, "--output", text(&output)]);
+        args.extend(more);
+        self.run(&args)
     }
 
-    /// An adapter that tells the two photos apart.
-    fn seeing(&self) -> String {
+    /// Trains an adapter that distinguishes the two photos.
+    fn train_multimodal(&self) -> String {
         let encoder = encoder();
         let more = ["--image-encoder", &encoder, "--image-size", "28", "--epochs", "80", "--quiet"];
         let line = self.train(&more).json();
         assert!(line["train_loss"].as_f64().unwrap() < 0.2, "{line}");
-        text(&self.folder().join("seeing")).to_owned()
+        text(&self.folder().join("multimodal")).to_owned()
     }
 }
 
 #[test]
-fn an_adapter_learns_to_see_and_answers_about_each_image() {
+fn a_multimodal_adapter_answers_about_each_image() {
     let program = Program::new();
-    let adapter = program.seeing();
+    let adapter = program.train_multimodal();
     let ask = |more: &[&str]| {
-        let mut words = vec!["generate", "--adapter", &adapter];
-        words.extend(["--instruction", "What is in the picture?"]);
-        words.extend(more);
-        program.run(&words).ok().trim().to_owned()
+        let mut args = vec!["generate", "--adapter", &adapter];
+        args.extend(["--instruction", "What is in the picture?"]);
+        args.extend(more);
+        program.run(&args).ok().trim().to_owned()
     };
     let images = PHOTOS.map(photo);
     assert_eq!(ask(&["--image", &images[0]]), "It is a boot.");
@@ -80,41 +80,46 @@ fn an_adapter_learns_to_see_and_answers_about_each_image() {
     assert_eq!(program.run(&both).ok(), "It is a hat.\n\nIt is a boot.\n");
 
     // In a chat the image can be changed.
-    let words = ["chat", "--adapter", &adapter, "--image", &images[0]];
+    let args = ["chat", "--adapter", &adapter, "--image", &images[0]];
     let lines = format!(
         "What is in the picture?\n/image {}\nWhat is in the picture?\n/use none\n",
         images[1]
     );
-    let chat = program.run_with_input(&words, &lines);
-    assert!(chat.stderr.contains("(the base model does not see images; the image is put away)"));
+    let chat = program.run_with_input(&args, &lines);
+    assert!(chat.stderr.contains("(the base model does not support images; image removed)"));
     assert_eq!(chat.ok(), "It is a boot.\nIt is a hat.\n");
 
     let shown = program.run(&["inspect", &adapter]).ok();
-    assert!(shown.contains("images      one token of the whole image"), "{shown}");
-    assert!(shown.contains("images of 28 pixels a side, states 3, 6, 9, normed"), "{shown}");
+    assert!(shown.contains("images      global features, hidden size "), "{shown}");
+    assert!(shown.contains("input 28 x 28 pixels, features 3, 6, 9, normed"), "{shown}");
 }
 
 #[test]
-fn choices_are_counted_beside_each_other() {
+fn multiple_choice_compares_the_models() {
     let program = Program::new();
-    let adapter = program.seeing();
+    let adapter = program.train_multimodal();
     let (data, folder) = (rows(program.folder()), golden("vision/photos"));
-    let mut words = vec!["eval", "--task", "choices", "--data", &data, "--image-folder", &folder];
-    words.extend(["--train-data", &data, "--adapter", &adapter]);
-    let table = program.run(&[&words[..], &["--confusion"]].concat()).ok();
-    assert!(table.starts_with("6 rows, 2 images; per cent right\n"), "{table}");
-    assert!(table.contains("\nmost common answer"), "{table}");
-    assert!(table.contains("seeing minus base: "), "{table}");
+    let mut args =
+        vec!["eval", "--task", "multiple-choice", "--data", &data, "--image-folder", &folder];
+    args.extend(["--train-data", &data, "--adapter", &adapter]);
+    let table = program.run(&[&args[..], &["--confusion-matrix"]].concat()).ok();
+    assert!(table.starts_with("6 rows, 2 images; accuracy in %\n"), "{table}");
+    assert!(table.contains("\nmajority baseline "), "{table}");
+    assert!(table.contains("multimodal - base: "), "{table}");
     assert!(table.contains("\nthing:\nwanted"), "{table}");
 
-    for how in ["likelihood", "answer"] {
-        let report = program.run(&[&words[..], &["--json", "--choose-by", how]].concat()).json();
-        assert_eq!((report["rows"].clone(), report["choosing"].clone()), (json!(6), json!(how)));
+    for (scoring, json_value) in [("likelihood", "likelihood"), ("generation", "answer")] {
+        let report =
+            program.run(&[&args[..], &["--json", "--choice-scoring", scoring]].concat()).json();
+        assert_eq!(
+            (report["rows"].clone(), report["choosing"].clone()),
+            (json!(6), json!(json_value))
+        );
         let models = report["models"].as_array().unwrap();
         let names = models.iter().map(|own| own["name"].as_str().unwrap()).collect::<Vec<_>>();
         let common = ["most common answer", "most common of the question"];
-        assert_eq!(names, [&common[..], &["base", "seeing"]].concat());
-        assert_eq!(models[3]["accuracy"], json!(1.0), "{how}");
+        assert_eq!(names, [&common[..], &["base", "multimodal"]].concat());
+        assert_eq!(models[3]["accuracy"], json!(1.0), "{scoring}");
         assert_eq!((&models[3]["right"], &models[3]["by_row"]), (&json!(6), &json!(vec![true; 6])));
         let tags = &models[3]["by_tag"];
         assert_eq!((&tags[0][0], &tags[0][1]["rows"]), (&json!("thing"), &json!(4)));
@@ -128,7 +133,7 @@ fn choices_are_counted_beside_each_other() {
 }
 
 #[test]
-fn rows_whose_image_is_broken_stop_the_run_or_are_left_out() {
+fn rows_with_a_broken_image_fail_the_run_or_are_skipped() {
     let program = Program::new();
     let data = program.folder().join("broken.jsonl");
     std::fs::write(program.folder().join("bad.png"), "no picture").expect("written");
@@ -141,29 +146,28 @@ fn rows_whose_image_is_broken_stop_the_run_or_are_left_out() {
     std::fs::write(&data, Value::from(rows).to_string()).expect("written");
     let encoder = encoder();
     let output = program.folder().join("out");
-    let mut words =
-        vec!["train", "--data", text(&data), "--eval-fraction", "0", "--max-steps", "1"];
-    words.extend(["--image-encoder", &encoder, "--image-size", "28", "--output", text(&output)]);
-    let stopped = program.run(&words).fails(2);
-    assert!(stopped.starts_with("error: 3 of 4 images cannot be read\n"), "{stopped}");
-    assert!(stopped.contains("cut.jpg: cannot read the image: the file is cut short"), "{stopped}");
-    assert!(stopped.contains("bad.png: cannot read the image: it is neither JPEG"), "{stopped}");
-    assert!(stopped.contains("gone.png: cannot read the image: No such file"), "{stopped}");
-    assert!(stopped.contains("hint: --broken-images skip"), "{stopped}");
-    assert!(!output.exists(), "nothing was begun");
+    let mut args = vec!["train", "--data", text(&data), "--eval-fraction", "0", "--max-steps", "1"];
+    args.extend(["--image-encoder", &encoder, "--image-size", "28", "--output", text(&output)]);
+    let error = program.run(&args).fails(2);
+    assert!(error.starts_with("error: 3 of 4 images cannot be read\n"), "{error}");
+    assert!(error.contains("cut.jpg: cannot read the picture: the file is cut short"), "{error}");
+    assert!(error.contains("bad.png: cannot read the picture: it is neither JPEG"), "{error}");
+    assert!(error.contains("gone.png: cannot read the picture: No such file"), "{error}");
+    assert!(error.contains("hint: --broken-images skip"), "{error}");
+    assert!(!output.exists(), "the run was not started");
 
-    words.extend(["--broken-images", "skip"]);
-    let outcome = program.run(&words);
-    assert!(outcome.stderr.contains("4 of 5 rows are left out"), "{}", outcome.stderr);
+    args.extend(["--broken-images", "skip"]);
+    let outcome = program.run(&args);
+    assert!(outcome.stderr.contains("4 of 5 rows skipped"), "{}", outcome.stderr);
     assert_eq!(outcome.json()["rows"]["left_out"], json!({"broken_image": 4}));
 }
 
 #[test]
-fn what_images_cannot_do_is_refused_in_words() {
+fn unsupported_image_options_are_usage_errors() {
     let program = Program::new();
     let image = photo(PHOTOS[0]);
     let refused = program.run(&["generate", "-p", "a", "--image", &image]).fails(2);
-    assert!(refused.starts_with("error: the base model does not see images"), "{refused}");
+    assert!(refused.starts_with("error: the base model does not support images"), "{refused}");
     let base = golden("llama-gqa-tied/base");
     let encoder = encoder();
     let train = |more: &[&str]| {
@@ -172,25 +176,25 @@ fn what_images_cannot_do_is_refused_in_words() {
         assert!([1, 2].contains(&code), "{}", outcome.stderr);
         outcome.fails(code)
     };
-    let refused = train(&["--image-form", "queries"]);
+    let refused = train(&["--image-projector", "queries"]);
     assert!(refused.contains("--image-encoder"), "{refused}");
     let refused = train(&["--image-encoder", &encoder, "--image-size", "50"]);
-    assert!(refused.contains("50 is not a multiple of the patch size 14"), "{refused}");
-    let refused = train(&["--image-encoder", &encoder, "--image-states", "13"]);
+    assert!(refused.contains("do not fit patches of 14: take a multiple"), "{refused}");
+    let refused = train(&["--image-encoder", &encoder, "--image-feature-layers", "13"]);
     assert!(refused.contains("Layer(13), expected a layer from 0 to 12"), "{refused}");
     let refused = train(&["--image-encoder", &base]);
     assert!(refused.contains("no image encoder here: `model_type` is `llama`"), "{refused}");
-    let early = ["--image-encoder", &encoder, "--image-size", "28", "--image-layers", "2"];
+    let early = ["--image-encoder", &encoder, "--image-size", "28", "--early-fusion-layers", "2"];
     let refused = train(&[&early[..], &["--adapter-layers", "5"]].concat());
     assert!(refused.contains("below the first layer with a prompt"), "{refused}");
 }
 
 #[test]
-fn without_an_encoder_it_is_said_that_nobody_looks() {
+fn images_without_an_encoder_are_reported_as_ignored() {
     let program = Program::new();
     let outcome = program.train(&["--max-steps", "1", "--exact-match-rows", "0"]);
     assert!(
-        outcome.stderr.contains("4 rows name images, which nobody looks at"),
+        outcome.stderr.contains("4 rows have images, which are ignored without --image-encoder"),
         "{}",
         outcome.stderr
     );
@@ -198,28 +202,30 @@ fn without_an_encoder_it_is_said_that_nobody_looks() {
 }
 
 #[test]
-fn an_adapter_learns_in_two_stages() {
+fn an_adapter_is_trained_in_two_stages() {
     let program = Program::new();
     let encoder = encoder();
-    let sees = ["--image-encoder", &encoder, "--image-size", "28", "--image-layers", "2"];
-    let stage = ["--image-form", "queries", "--learn", "image", "--max-steps", "3"];
-    program.train(&[&sees[..], &stage].concat()).ok();
-    let first = program.folder().join("seeing");
+    let image = ["--image-encoder", &encoder, "--image-size", "28", "--early-fusion-layers", "2"];
+    let stage = ["--image-projector", "queries", "--trainable", "image", "--max-steps", "3"];
+    program.train(&[&image[..], &stage].concat()).ok();
+    let first = program.folder().join("multimodal");
     let data = rows(program.folder());
     let (folder, output) = (golden("vision/photos"), program.folder().join("second"));
-    let mut words = vec!["train", "--data", &data, "--eval-fraction", "0", "--max-steps", "3"];
-    words.extend(["--image-folder", &folder, "--output", text(&output)]);
-    words.extend(["--from-adapter", text(&first), "--learn", "prompts"]);
-    program.run(&words).ok();
+    let mut args = vec!["train", "--data", &data, "--eval-fraction", "0", "--max-steps", "3"];
+    args.extend(["--image-folder", &folder, "--output", text(&output)]);
+    args.extend(["--from-adapter", text(&first), "--trainable", "prompts"]);
+    program.run(&args).ok();
     let shown = program.run(&["inspect", text(&output)]).ok();
-    assert!(shown.contains("prompts of the first 2 layers"), "{shown}");
+    assert!(shown.contains("early fusion in the first 2 layers"), "{shown}");
     let refused = program
-        .run(&[&words[..], &["--image-form", "global", "--image-encoder", &encoder]].concat());
-    assert!(refused.fails(2).contains("sees images in its own way"));
+        .run(&[&args[..], &["--image-projector", "global", "--image-encoder", &encoder]].concat());
+    assert!(
+        refused.fails(2).contains("the image options are fixed by the adapter in --from-adapter")
+    );
 }
 
 #[test]
-fn science_qa_is_read_and_rated_as_it_lies() {
+fn scienceqa_is_read_and_scored() {
     let program = Program::new();
     let folder = program.folder().join("scienceqa");
     let image = folder.join("images/test/2");
@@ -240,8 +246,8 @@ fn science_qa_is_read_and_rated_as_it_lies() {
     std::fs::write(folder.join("problems.json"), problems.to_string()).expect("written");
     let splits = json!({"train": [], "val": [], "test": ["1", "2"]});
     std::fs::write(folder.join("pid_splits.json"), splits.to_string()).expect("written");
-    let words = ["eval", "--task", "scienceqa", "--data", text(&folder), "--json"];
-    let report = program.run(&words).json();
+    let args = ["eval", "--task", "scienceqa", "--data", text(&folder), "--json"];
+    let report = program.run(&args).json();
     assert_eq!((&report["rows"], &report["choosing"]), (&json!(2), &json!("answer")));
     let tags = report["models"][0]["by_tag"].as_array().unwrap();
     let tags = tags.iter().map(|own| own[0].as_str().unwrap()).collect::<Vec<_>>();
@@ -249,23 +255,23 @@ fn science_qa_is_read_and_rated_as_it_lies() {
     let table = program.run(&["eval", "--task", "scienceqa", "--data", text(&folder)]).ok();
     assert!(table.contains("    NAT     SOC     TXT     IMG      NO    G1-6   G7-12"), "{table}");
     let refused = program.run(&["eval", "--task", "scienceqa", "--data", &rows(program.folder())]);
-    assert!(refused.fails(2).contains("no folder of ScienceQA"));
+    assert!(refused.fails(2).contains("not a ScienceQA folder: problems.json is missing"));
 }
 
 #[test]
-fn the_built_in_model_learns_to_see_without_any_file() {
+fn the_built_in_model_trains_on_the_built_in_images() {
     let program = Program::new();
     let output = program.folder().join("built-in");
-    let words = ["train", "--image-encoder", "tiny-vit", "--max-steps", "3", "--output"];
-    let words = [&words[..], &[text(&output), "--exact-match-rows", "4"]].concat();
-    let outcome = program.run(&words);
-    assert!(outcome.stderr.contains("looking at 848 images"), "{}", outcome.stderr);
-    // Three answers of different kinds are shown.
+    let args = ["train", "--image-encoder", "tiny-vit", "--max-steps", "3", "--output"];
+    let args = [&args[..], &[text(&output), "--exact-match-rows", "4"]].concat();
+    let outcome = program.run(&args);
+    assert!(outcome.stderr.contains("encoding 848 images"), "{}", outcome.stderr);
+    // The sample responses have different tags.
     for question in ["Is the thing in the picture purple?", "Name the thing in the picture."] {
         assert!(outcome.stderr.contains(&format!("\n  {question} (")), "{}", outcome.stderr);
     }
     assert_eq!(outcome.json()["steps"], json!(3));
-    // The encoder is found again by its name.
+    // The adapter records the name of the built-in encoder.
     let adapter = text(&output);
     let ask = ["generate", "--adapter", adapter, "--instruction", "Name the thing in the picture."];
     let answer = program.run(&[&ask[..], &["--image", &photo(PHOTOS[0])]].concat()).ok();
@@ -273,20 +279,20 @@ fn the_built_in_model_learns_to_see_without_any_file() {
     let shown = program.run(&["inspect", adapter]).ok();
     assert!(shown.contains("tiny-vit"), "{shown}");
 
-    // What is built in to measure with, and to go on learning from, is then about pictures too.
-    let measured = ["eval", "--adapter", adapter, "--max-rows", "4", "--task", "choices"];
-    let table = program.run(&measured).ok();
-    assert!(table.starts_with("4 rows, 4 images; per cent right\n"), "{table}");
+    // The built-in data are the image questions then.
+    let eval = ["eval", "--adapter", adapter, "--max-rows", "4", "--task", "multiple-choice"];
+    let table = program.run(&eval).ok();
+    assert!(table.starts_with("4 rows, 4 images; accuracy in %\n"), "{table}");
     let further = text(program.folder()).to_owned() + "/further";
-    let words = ["train", "--from-adapter", adapter, "--max-steps", "1", "--output", &further];
-    let outcome = program.run(&[&words[..], &["--exact-match-rows", "0"]].concat());
-    assert!(outcome.stderr.contains("looking at 848 images"), "{}", outcome.stderr);
+    let args = ["train", "--from-adapter", adapter, "--max-steps", "1", "--output", &further];
+    let outcome = program.run(&[&args[..], &["--exact-match-rows", "0"]].concat());
+    assert!(outcome.stderr.contains("encoding 848 images"), "{}", outcome.stderr);
 
-    // A folder of that name comes first.
+    // An existing folder of that name takes precedence.
     let folder = program.folder().join("tiny-vit");
     std::fs::create_dir(&folder).expect("a new folder");
     let mut command = program.command(&["train", "--image-encoder", "tiny-vit"]);
     command.current_dir(program.folder());
-    let refused = finish(command, "").fails(1);
+    let refused = run_to_end(command, "").fails(1);
     assert!(refused.contains("no image encoder here: it has no config.json"), "{refused}");
 }

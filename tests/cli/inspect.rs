@@ -1,4 +1,4 @@
-//! `inspect` of everything that can be inspected.
+//! `inspect`.
 
 use crate::program::{Program, golden, keys};
 
@@ -15,14 +15,14 @@ fn json(name: &str) -> serde_json::Value {
 fn a_model_folder() {
     insta::assert_snapshot!(inspect("mistral-sw8/base"), @r"
     model       [golden]/mistral-sw8/base
-    layers      3, width 32, feed-forward 48
-    attention   4 heads of 8 on 2 key-value heads
-    vocabulary  128 tokens, output head of its own
-    context     64 tokens, rotary base 10000, window of 8
+    layers      3, d_model 32, d_ff 48
+    attention   4 heads, 2 KV heads, head dim 8
+    vocabulary  128 tokens, output head untied
+    context     64 tokens, RoPE theta 10000, sliding window 8
     parameters  31,456
     on disk     125.83 KiB
-    in memory   122.88 KiB with --precision f32, 61.88 KiB with bf16 or f16; and 384 B for each token
-    for chats   no chat template
+    memory      122.88 KiB with --precision f32, 61.88 KiB with bf16 or f16; KV cache 384 B per token
+    chat        no template
 
     tensors (30)
       lm_head.weight                                  [128, 32]       f32
@@ -60,7 +60,7 @@ fn a_model_folder() {
 #[test]
 fn a_model_folder_of_another_family() {
     let text = inspect("gpt2/base");
-    assert!(text.contains("context     64 tokens, learned positions\n"), "{text}");
+    assert!(text.contains("context     64 tokens, learned position embeddings\n"), "{text}");
     assert!(text.contains("  transformer.h.*.attn.c_attn.weight "), "{text}");
     let report = json("gpt2/base");
     assert_eq!(report["config"]["architecture"], "gpt2");
@@ -71,9 +71,9 @@ fn a_model_folder_of_another_family() {
 fn an_adapter_folder() {
     insta::assert_snapshot!(inspect("llama-gqa-tied/adapter"), @r"
     adapter     [golden]/llama-gqa-tied/adapter (peft)
-    made for    llama-gqa-tied (width 32)
-    prompts     5 tokens in each of 2 layers, from 1 to 2
-    gates       one a layer; from -0.3997 to -0.1827, mean -0.2912
+    base model  llama-gqa-tied (d_model 32)
+    prompts     prompt length 5, 2 adapted layers (1 to 2)
+    gates       one per layer; from -0.3997 to -0.1827, mean -0.2912
     parameters  322
     on disk     1.74 KiB
 
@@ -108,7 +108,7 @@ fn an_adapter_folder() {
 fn a_gguf_file() {
     let text = inspect("gguf/tiny-llama.gguf");
     assert!(text.starts_with("GGUF        [golden]/gguf/tiny-llama.gguf (version 3)\n"), "{text}");
-    assert!(text.contains("\nattention   4 heads of 8 on 2 key-value heads\n"), "{text}");
+    assert!(text.contains("\nattention   4 heads, 2 KV heads, head dim 8\n"), "{text}");
     let report = json("gguf/tiny-llama.gguf");
     assert_eq!(report["kind"], "gguf");
     assert_eq!(report["config"]["n_kv_heads"], 2);
@@ -116,7 +116,7 @@ fn a_gguf_file() {
 }
 
 #[test]
-fn a_gguf_file_that_is_no_model() {
+fn a_gguf_file_without_a_model() {
     let report = json("gguf/quants.gguf");
     assert!(report["config"].is_null() && report["unusable"].is_string());
     assert_eq!(report["parameters"], 11 * 1024);
@@ -125,14 +125,14 @@ fn a_gguf_file_that_is_no_model() {
 }
 
 #[test]
-fn a_bare_file_of_weights() {
+fn a_weight_file() {
     let report = json("llama-mha/adapter/adapter_model.safetensors");
     assert_eq!(keys(&report), ["kind", "path", "parameters", "bytes", "tensors"]);
     assert_eq!((&report["kind"], &report["parameters"]), (&"safetensors".into(), &322.into()));
 }
 
 #[test]
-fn what_is_in_a_file_counts_and_not_its_name() {
+fn file_kind_is_detected_from_contents() {
     let program = Program::new();
     for (from, kind) in [
         ("gguf/tiny-llama.gguf", "gguf"),
@@ -147,7 +147,7 @@ fn what_is_in_a_file_counts_and_not_its_name() {
 }
 
 #[test]
-fn a_gguf_in_parts_is_shown_whole() {
+fn a_split_gguf_is_shown_as_one() {
     let report = json("gguf/tiny-split-00001-of-00002.gguf");
     assert_eq!(report["tensors"].as_array().unwrap().len(), 11);
     assert_eq!(report["config"]["n_layers"], 1);
@@ -156,7 +156,7 @@ fn a_gguf_in_parts_is_shown_whole() {
 }
 
 #[test]
-fn a_head_that_is_not_tied_is_told_whatever_the_config_says() {
+fn an_untied_head_overrides_the_config() {
     let program = Program::new();
     let model = program.folder().join("model");
     std::fs::create_dir(&model).unwrap();
@@ -172,7 +172,7 @@ fn a_head_that_is_not_tied_is_told_whatever_the_config_says() {
 }
 
 #[test]
-fn a_file_of_pytorchs() {
+fn a_pytorch_file() {
     let report = json("torch/legacy.pth");
     assert_eq!(keys(&report), ["kind", "path", "parameters", "bytes", "tensors"]);
     assert_eq!(report["kind"], "torch");
@@ -187,12 +187,12 @@ fn a_file_of_pytorchs() {
 }
 
 #[test]
-fn a_folder_of_metas() {
+fn a_meta_checkpoint() {
     let report = json("meta");
     assert_eq!((&report["kind"], &report["parameters"]), (&"model".into(), &43_744.into()));
     assert!(report["misfits"].is_null(), "{}", report["misfits"]);
     let text = inspect("meta");
-    assert!(text.starts_with("model       [golden]/meta\nlayers      3, width 32, "), "{text}");
+    assert!(text.starts_with("model       [golden]/meta\nlayers      3, d_model 32, "), "{text}");
     let merged = "\n  model.embed_tokens.weight                       [320, 32]       f16\n";
     assert!(text.contains(merged), "{text}");
 }
@@ -205,12 +205,15 @@ fn the_built_in_model() {
 }
 
 #[test]
-fn what_cannot_be_inspected_says_so() {
+fn paths_that_cannot_be_inspected_are_errors() {
     let program = Program::new();
     let error = program.run(&["inspect", "no/such/place"]).fails(1);
-    assert!(error.starts_with("error: no/such/place: there is no such file or folder\nhint: "));
+    assert!(error.starts_with("error: no/such/place: no such file or folder\nhint: "));
     let error = program.run(&["inspect", &golden("README.md")]).fails(1);
-    assert!(error.contains("neither a model nor an adapter\nhint: `inspect` takes"), "{error}");
+    assert!(
+        error.contains("not a model, an adapter or a weight file\nhint: `inspect` takes"),
+        "{error}"
+    );
     let cut = program.folder().join("cut.gguf");
     std::fs::write(&cut, "GGUF").unwrap();
     let error = program.run(&["inspect", cut.to_str().unwrap()]).fails(1);

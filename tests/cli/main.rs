@@ -1,18 +1,20 @@
-//! The command from outside: exit codes, texts, JSON.
+//! Tests of the program from outside: exit codes, texts, JSON.
 
 mod adapter_files;
-mod answers;
-mod bad_models;
 mod chat;
+mod damaged_models;
 mod data;
 mod devices;
 mod errors;
 mod fetch;
 mod formats;
+mod generate;
 mod help;
 mod images;
 mod inspect;
+mod logits;
 mod model_files;
+mod old_names;
 mod plan;
 mod program;
 mod shell;

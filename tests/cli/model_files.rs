@@ -1,35 +1,15 @@
-//! What the small files of a model say, and what is told about it.
+//! Settings in a model's JSON files.
 
-use std::path::PathBuf;
+use serde_json::json;
 
-use serde_json::{Value, json};
-
-use crate::program::Program;
-
-/// A copy of the built-in model's folder with other settings in some of its files.
-fn model(program: &Program, files: &[(&str, Value)]) -> PathBuf {
-    let from = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
-    let to = program.folder().join("model");
-    std::fs::create_dir(&to).unwrap();
-    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
-        std::fs::copy(from.join(name), to.join(name)).unwrap();
-    }
-    for (name, settings) in files {
-        let text = std::fs::read_to_string(to.join(name)).unwrap_or_else(|_| "{}".into());
-        let mut json: Value = serde_json::from_str(&text).unwrap();
-        for (key, value) in settings.as_object().unwrap() {
-            json[key] = value.clone();
-        }
-        std::fs::write(to.join(name), json.to_string()).unwrap();
-    }
-    to
-}
+use crate::program::{Program, tiny_llama};
 
 #[test]
-fn an_end_token_that_the_model_does_not_have_is_an_error_before_anything_is_learned() {
+fn an_out_of_vocabulary_eos_token_is_an_error_before_training() {
     let program = Program::new();
-    // No token of the tokenizer, so that it gets an id of its own behind all others.
-    let model = model(&program, &[("tokenizer_config.json", json!({"eos_token": "<|im_end|>"}))]);
+    // The tokenizer does not have this token and adds it after all others.
+    let changes = [("tokenizer_config.json", json!({"eos_token": "<|im_end|>"}))];
+    let model = program.copy_model(&tiny_llama(), &changes);
     let rows = program.folder().join("rows.jsonl");
     std::fs::write(&rows, r#"{"instruction": "Say yes.", "output": "Yes."}"#).unwrap();
     let output = program.folder().join("output");
@@ -37,8 +17,8 @@ fn an_end_token_that_the_model_does_not_have_is_an_error_before_anything_is_lear
     let train =
         ["train", "--model", model, "--data", rows, "--max-steps", "1", "--eval-fraction", "0"];
     let eval = ["eval", "--model", model, "--data", rows, "--no-exact-match"];
-    for words in [&[&train[..], &["--output", folder]].concat()[..], &eval] {
-        let error = program.run(words).fails(1);
+    for args in [&[&train[..], &["--output", folder]].concat()[..], &eval] {
+        let error = program.run(args).fails(1);
         let expected =
             "eos_token `<|im_end|>`: token id 1536 is outside the vocabulary of 1536 tokens";
         assert!(error.contains(expected), "{error}");
@@ -47,33 +27,32 @@ fn an_end_token_that_the_model_does_not_have_is_an_error_before_anything_is_lear
 }
 
 #[test]
-fn settings_that_are_not_used_are_told_once() {
+fn unused_settings_are_reported_once() {
     let program = Program::new();
-    let model = model(
-        &program,
-        &[
-            ("config.json", json!({"foo": 1, "bar": null})),
-            ("generation_config.json", json!({"do_sample": true, "temperature": 0.6})),
-        ],
-    );
-    let words = ["generate", "--raw", "-p", "The", "--max-new-tokens", "1"];
-    let with_model = [&words[..], &["--model", model.to_str().unwrap()]].concat();
-    let told = program.run(&with_model).stderr;
-    let notes = told.lines().filter(|line| line.starts_with("note: ")).collect::<Vec<_>>();
+    let changes = [
+        ("config.json", json!({"foo": 1, "bar": null})),
+        ("generation_config.json", json!({"do_sample": true, "temperature": 0.6})),
+    ];
+    let model = program.copy_model(&tiny_llama(), &changes);
+    let args = ["generate", "--raw", "-p", "The", "--max-new-tokens", "1"];
+    let with_model = [&args[..], &["--model", model.to_str().unwrap()]].concat();
+    let stderr = program.run(&with_model).stderr;
+    let notes = stderr.lines().filter(|line| line.starts_with("note: ")).collect::<Vec<_>>();
     let expected = [
         "note: config.json: 2 settings are not used: bar, foo",
         "note: generation_config.json: 2 settings are not used: do_sample, temperature",
     ];
     assert_eq!(notes, expected);
-    let told = program.run(&words).stderr;
-    assert!(!told.contains("not used"), "{told}");
+    let stderr = program.run(&args).stderr;
+    assert!(!stderr.contains("not used"), "{stderr}");
 }
 
 #[test]
-fn settings_that_would_change_the_arithmetic_are_refused_by_name() {
+fn unsupported_config_settings_are_refused() {
     let program = Program::new();
-    let model = model(&program, &[("config.json", json!({"final_logit_softcapping": 30.0}))]);
-    let words = ["generate", "-p", "The", "--model", model.to_str().unwrap()];
-    let error = program.run(&words).fails(1);
+    let changes = [("config.json", json!({"final_logit_softcapping": 30.0}))];
+    let model = program.copy_model(&tiny_llama(), &changes);
+    let args = ["generate", "-p", "The", "--model", model.to_str().unwrap()];
+    let error = program.run(&args).fails(1);
     assert!(error.contains("final_logit_softcapping is 30.0, expected none"), "{error}");
 }

@@ -1,16 +1,17 @@
-//! `plan`: what training and answering would take.
+//! `plan`: estimated memory of training and generation.
 
 use serde_json::Value;
 
 use crate::program::{Program, golden, keys};
 
-fn json(words: &[&str]) -> Value {
-    Program::new().run(&[&["plan", "--json"], words].concat()).json()
+fn json(args: &[&str]) -> Value {
+    Program::new().run(&[&["plan", "--json"], args].concat()).json()
 }
 
 #[test]
-fn a_plan_adds_up_and_has_every_part() {
-    let report = json(&["--device", "flex", "--batch", "4", "--seq", "64", "--memory", "1GiB"]);
+fn a_plan_has_all_components_and_their_total() {
+    let report =
+        json(&["--device", "flex", "--batch-size", "4", "--seq-len", "64", "--memory", "1GiB"]);
     assert_eq!(
         (&report["batch"], &report["seq"], &report["labels"]),
         (&4.into(), &64.into(), &63.into())
@@ -30,11 +31,11 @@ fn a_plan_adds_up_and_has_every_part() {
         "changes",
     ];
     for what in ["training", "answering"] {
-        let need = &flex[what];
-        assert_eq!(keys(need), parts);
-        let sum = parts[..7].iter().map(|part| need[part].as_u64().unwrap()).sum::<u64>();
-        assert_eq!(need["total"], sum);
-        assert_eq!(need["fits"], true);
+        let estimate = &flex[what];
+        assert_eq!(keys(estimate), parts);
+        let sum = parts[..7].iter().map(|part| estimate[part].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(estimate["total"], sum);
+        assert_eq!(estimate["fits"], true);
     }
     assert_eq!(flex["training"]["cache"], 0);
     assert!(flex["answering"]["cache"].as_u64().unwrap() > 0);
@@ -45,32 +46,32 @@ fn a_plan_adds_up_and_has_every_part() {
 }
 
 #[test]
-fn what_does_not_fit_gets_changes_that_make_it_fit() {
-    let words = ["--device", "flex", "--batch", "64", "--seq", "128"];
-    let total = |words: &[&str]| json(words)["devices"][0]["training"]["total"].as_u64().unwrap();
-    let room = (total(&words) / 3).to_string();
-    let report = json(&[&words[..], &["--memory", &room]].concat());
+fn suggested_changes_make_the_workload_fit() {
+    let args = ["--device", "flex", "--batch", "64", "--seq", "128"];
+    let total = |args: &[&str]| json(args)["devices"][0]["training"]["total"].as_u64().unwrap();
+    let memory = (total(&args) / 3).to_string();
+    let report = json(&[&args[..], &["--memory", &memory]].concat());
     let training = &report["devices"][0]["training"];
     assert_eq!(training["fits"], false);
     let changes = training["changes"].as_array().unwrap();
     let enough = changes.iter().filter(|change| change["fits"] == true).collect::<Vec<_>>();
     assert!(!enough.is_empty(), "{training}");
     for change in enough {
-        // Each is an option of this very command, and does what it says.
+        // Each change is an option of this command, by its first name, and has the estimated effect.
         let change_words = change["change"].as_str().unwrap().split(' ').collect::<Vec<_>>();
-        let kept = words.chunks(2).filter(|pair| pair[0] != change_words[0]).flatten().copied();
+        let kept = args.chunks(2).filter(|pair| pair[0] != change_words[0]).flatten().copied();
         let changed = kept.chain(change_words.iter().copied()).collect::<Vec<_>>();
         assert_eq!(Some(total(&changed)), change["total"].as_u64(), "{change}");
-        assert!(change["total"].as_u64().unwrap() <= room.parse().unwrap(), "{change}");
+        assert!(change["total"].as_u64().unwrap() <= memory.parse().unwrap(), "{change}");
     }
-    let text = Program::new().run(&[&["plan"], &words[..], &["--memory", &room]].concat()).ok();
-    assert!(text.contains("does not fit on flex; with one of these changes it takes\n"), "{text}");
+    let text = Program::new().run(&[&["plan"], &args[..], &["--memory", &memory]].concat()).ok();
+    assert!(text.contains("does not fit on flex; total with one of these changes:\n"), "{text}");
 }
 
 #[test]
 fn the_weights_are_those_that_inspect_counts() {
     let folder = golden("mistral-sw8/base");
-    let plan = json(&["--model", &folder, "--seq", "16"]);
+    let plan = json(&["--model", &folder, "--seq-len", "16"]);
     let inspected = Program::new().run(&["inspect", "--json", &folder]).json();
     for device in plan["devices"].as_array().unwrap() {
         assert_eq!(device["training"]["weights"], inspected["memory"]["f32"]);
@@ -83,12 +84,13 @@ fn the_weights_are_those_that_inspect_counts() {
 
 #[test]
 fn the_table_of_one_device() {
-    let words = ["plan", "--device", "flex", "--model", &golden("mistral-sw8/base")];
-    let rest = ["--batch", "2", "--seq", "4", "--labels", "2", "--new-tokens", "8"];
+    let args = ["plan", "--device", "flex", "--model", &golden("mistral-sw8/base")];
+    let rest =
+        ["--batch-size", "2", "--seq-len", "4", "--label-tokens", "2", "--max-new-tokens", "8"];
     let rest = [&rest[..], &["--memory", "140KB"]].concat();
-    let text = Program::new().run(&[&words[..], &rest].concat()).ok();
+    let text = Program::new().run(&[&args[..], &rest].concat()).ok();
     let text = text.replace(testing::golden_folder().to_str().unwrap(), "[golden]");
-    // A processor that multiplies bf16 numbers keeps some more of them.
+    // The suggested bf16 total depends on the CPU.
     let text = text.lines().filter(|line| !line.contains("bf16")).map(|line| format!("{line}\n"));
     insta::assert_snapshot!(text.collect::<String>(), @r"
     [golden]/mistral-sw8/base in f32
@@ -132,12 +134,13 @@ fn the_table_of_one_device() {
 }
 
 #[test]
-fn a_plan_that_makes_no_sense_is_wrong_usage() {
-    let fails = |words: &[&str]| Program::new().run(&[&["plan"], words].concat()).fails(2);
+fn invalid_plan_settings_are_usage_errors() {
+    let fails = |args: &[&str]| Program::new().run(&[&["plan"], args].concat()).fails(2);
     assert!(
-        fails(&["--batch", "0"]).starts_with("error: the batch size is 0, expected at least 1")
+        fails(&["--batch-size", "0"])
+            .starts_with("error: the batch size is 0, expected at least 1")
     );
-    assert!(fails(&["--seq", "1000000"]).contains("the model's context"));
+    assert!(fails(&["--seq-len", "1000000"]).contains("the model's context"));
     assert!(fails(&["--memory", "much"]).contains("8GiB"));
     assert!(fails(&["--method", "full", "--precision", "q8"]).contains("f32: all of the model's"));
     assert!(fails(&["--adapter-layers", "99"]).contains("the adapter wants 99 layers"));

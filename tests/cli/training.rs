@@ -1,4 +1,4 @@
-//! `train` and `eval` from outside: the closing line, the folder, resuming.
+//! `train` and `eval`: the JSON summary, the output folder, resuming.
 
 use std::path::Path;
 use std::process::Child;
@@ -9,18 +9,17 @@ use serde_json::Value;
 
 use crate::program::{Program, keys};
 
-/// A short run on the built-in model, into a folder of the test.
-pub fn short<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut words = vec!["train", "--exact-match-rows", "2", "--batch-size", "4"];
-    words.extend(["--output", output, "--eval-data"]);
-    words.extend(more);
-    words
+/// The arguments of a short run on the built-in model; those of `more` begin with the held-out data.
+pub fn short_train_args<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["train", "--exact-match-rows", "2", "--batch-size", "4"];
+    args.extend(["--output", output, "--eval-data"]);
+    args.extend(more);
+    args
 }
 
-/// A few held-out rows, so that evaluating them takes no time.
-pub fn few_rows(folder: &Path) -> String {
-    let assets =
-        testing::golden_folder().join("../../crates/built-in/assets/instructions/test.jsonl");
+/// Writes four held-out rows, for fast evaluation, and returns the path.
+pub fn write_eval_rows(folder: &Path) -> String {
+    let assets = testing::golden_folder().join("../../crates/built-in/assets/instructions/test.jsonl");
     let text = std::fs::read_to_string(assets).expect("the built-in instructions");
     let few = text.lines().take(4).map(|line| format!("{line}\n")).collect::<String>();
     let path = folder.join("few.jsonl");
@@ -40,12 +39,12 @@ pub fn adapter(folder: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn train_ends_with_the_agreed_line_and_leaves_the_agreed_folder() {
+fn train_prints_the_summary_and_writes_the_folder() {
     let program = Program::new();
-    let few = few_rows(program.folder());
+    let few = write_eval_rows(program.folder());
     let output = program.folder().join("run");
     let name = output.to_str().unwrap();
-    let outcome = program.run(&short(name, &[&few, "--max-steps", "3"]));
+    let outcome = program.run(&short_train_args(name, &[&few, "--max-steps", "3"]));
     assert!(outcome.stderr.contains("base model: held-out loss"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("adapted: "), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("llama-adapter chat --adapter"), "{}", outcome.stderr);
@@ -96,7 +95,7 @@ fn train_ends_with_the_agreed_line_and_leaves_the_agreed_folder() {
     assert_eq!(run["length"]["steps"], 3);
     assert_eq!(run["batch_size"], 4);
 
-    // The adapter answers, and `eval` finds the loss that training reported.
+    // `eval` measures the loss that training reported.
     let found = program.run(&["eval", "--data", &few, "--adapter", name, "--json"]).json();
     let counts = ["cut", "left_out", "changes", "unused_fields"];
     let own = ["rows", "labels", "base", "adapter", "adapters"];
@@ -108,9 +107,9 @@ fn train_ends_with_the_agreed_line_and_leaves_the_agreed_folder() {
 }
 
 #[test]
-fn eval_leaves_answers_out_when_told_to() {
+fn eval_skips_generation_without_exact_match() {
     let program = Program::new();
-    let few = few_rows(program.folder());
+    let few = write_eval_rows(program.folder());
     let found = program.run(&["eval", "--data", &few, "--no-exact-match", "--json"]).json();
     assert_eq!(found["rows"], 4);
     assert_eq!(found["adapter"], Value::Null);
@@ -122,13 +121,13 @@ fn eval_leaves_answers_out_when_told_to() {
 #[test]
 fn the_same_seed_gives_the_same_adapter_and_another_seed_another() {
     let program = Program::new();
-    let few = few_rows(program.folder());
+    let few = write_eval_rows(program.folder());
     let run = |name: &str, seed: &str| {
         let output = program.folder().join(name);
-        let words = ["--max-steps", "2", "--seed", seed, "--quiet"];
+        let args = ["--max-steps", "2", "--seed", seed, "--quiet"];
         let mut more = vec![few.as_str()];
-        more.extend(words);
-        program.run(&short(output.to_str().unwrap(), &more)).json();
+        more.extend(args);
+        program.run(&short_train_args(output.to_str().unwrap(), &more)).json();
         adapter(&output)
     };
     let one = run("one", "1");
@@ -139,24 +138,24 @@ fn the_same_seed_gives_the_same_adapter_and_another_seed_another() {
 /// Waits until a run has logged a step.
 fn wait_for_step(child: &mut Child, folder: &Path, step: u64) {
     while !log(folder).iter().any(|entry| entry["step"].as_u64() >= Some(step)) {
-        assert_eq!(child.try_wait().expect("known"), None, "it ended before step {step}");
+        assert_eq!(child.try_wait().expect("known"), None, "the run ended before step {step}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// That the result is the same bit for bit is a test of the crate `train`, which can stop a run at an
-/// exact step.
+/// A test of the crate `train`, which can stop a run at an exact step, covers that the results are equal
+/// bit for bit.
 #[test]
-fn a_killed_run_goes_on_where_it_was_and_nobody_else_works_in_its_folder() {
+fn a_killed_run_resumes_and_its_folder_is_locked() {
     let program = Program::new();
-    let few = few_rows(program.folder());
+    let few = write_eval_rows(program.folder());
     let output = program.folder().join("run");
-    // It cannot be over before it is killed.
+    // Long enough not to end before it is killed.
     let more = [&few, "--max-steps", "1000000", "--checkpoint-every", "5"];
-    let words = short(output.to_str().unwrap(), &more);
-    let again = [&words[..], &["--resume"]].concat();
+    let args = short_train_args(output.to_str().unwrap(), &more);
+    let again = [&args[..], &["--resume"]].concat();
 
-    let mut child = program.command(&words).spawn().expect("the program starts");
+    let mut child = program.command(&args).spawn().expect("the program starts");
     wait_for_step(&mut child, &output, 7);
     let error = program.run(&again).fails(1);
     assert!(error.contains("run: another run is at work in this folder\nhint: wait"), "{error}");
@@ -169,8 +168,8 @@ fn a_killed_run_goes_on_where_it_was_and_nobody_else_works_in_its_folder() {
     child.kill().expect("killed");
     let stderr = child.wait_with_output().expect("ended").stderr;
     let stderr = String::from_utf8(stderr).expect("UTF-8");
-    assert!(stderr.contains("going on behind step"), "{stderr}");
-    // The log reads as if nothing had happened.
+    assert!(stderr.contains("resuming after step"), "{stderr}");
+    // The log has no gap and no step twice.
     let log = log(&output);
     let steps = log.iter().filter(|entry| entry["event"] == "step");
     let steps = steps.map(|entry| entry["step"].as_u64().unwrap()).collect::<Vec<_>>();
@@ -178,19 +177,19 @@ fn a_killed_run_goes_on_where_it_was_and_nobody_else_works_in_its_folder() {
 }
 
 #[test]
-fn a_base_of_few_bits_learns_and_answers() {
+fn quantized_bases_train_and_generate() {
     let program = Program::new();
-    let few = few_rows(program.folder());
+    let few = write_eval_rows(program.folder());
     for (name, more, precision, recomputes) in [
         ("four", &["--precision", "q4"][..], "Bits4", true),
         ("eight", &["--precision", "q8"], "Bits8", true),
-        ("asked", &["--recompute"], "F32", true),
+        ("asked", &["--activation-checkpointing"], "F32", true),
         ("plain", &[], "F32", false),
     ] {
         let output = program.folder().join(name);
         let output = output.to_str().unwrap();
-        let words = short(output, &[&few, "--max-steps", "2", "--quiet"]);
-        let line = program.run(&[&words[..], more].concat()).json();
+        let args = short_train_args(output, &[&few, "--max-steps", "2", "--quiet"]);
+        let line = program.run(&[&args[..], more].concat()).json();
         assert!(line["eval_loss"].as_f64().unwrap() < line["eval_loss_before"].as_f64().unwrap());
         let run = std::fs::read_to_string(Path::new(output).join("run.json")).unwrap();
         let run: Value = serde_json::from_str(&run).unwrap();
@@ -198,44 +197,44 @@ fn a_base_of_few_bits_learns_and_answers() {
         assert_eq!(run["recompute"], recomputes, "{name}");
 
         let dtype = if precision == "F32" { &[][..] } else { more };
-        let words = ["eval", "--data", &few, "--adapter", output, "--no-exact-match", "--json"];
-        let found = program.run(&[&words[..], dtype].concat()).json();
+        let args = ["eval", "--data", &few, "--adapter", output, "--no-exact-match", "--json"];
+        let found = program.run(&[&args[..], dtype].concat()).json();
         let (found, expected) = (&found["adapter"]["loss"], &line["eval_loss"]);
         let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
         assert!((found - expected).abs() < 1e-4, "{name}: {found} {expected}");
-        let words = ["generate", "--instruction", "Say hello.", "--max-new-tokens", "3", "--json"];
-        program.run(&[&words[..], &["--adapter", output], dtype].concat()).json();
+        let args = ["generate", "--instruction", "Say hello.", "--max-new-tokens", "3", "--json"];
+        program.run(&[&args[..], &["--adapter", output], dtype].concat()).json();
     }
 }
 
 #[test]
-fn every_cpu_device_of_this_build_trains_and_answers() {
+fn every_cpu_device_of_this_build_trains_and_generates() {
     let program = Program::new();
-    let few = few_rows(program.folder());
+    let few = write_eval_rows(program.folder());
     for backend in device::BACKENDS.iter().filter(|b| b.compiled && !b.indexed) {
         let output = program.folder().join(backend.name);
         let name = output.to_str().unwrap();
         let more = [&few, "--max-steps", "2", "--quiet", "--device", backend.name];
-        let line = program.run(&short(name, &more)).json();
+        let line = program.run(&short_train_args(name, &more)).json();
         assert!(line["eval_loss"].as_f64().unwrap() < line["eval_loss_before"].as_f64().unwrap());
-        let words = ["generate", "--instruction", "Say hello.", "--max-new-tokens", "3", "--json"];
+        let args = ["generate", "--instruction", "Say hello.", "--max-new-tokens", "3", "--json"];
         let more = ["--adapter", name, "--device", backend.name];
-        program.run(&[&words[..], &more].concat()).json();
+        program.run(&[&args[..], &more].concat()).json();
     }
 }
 
 #[test]
-fn a_loss_that_explodes_stops_the_run_and_keeps_the_checkpoint() {
+fn a_diverging_run_stops_and_keeps_the_checkpoint() {
     let program = Program::new();
-    let few = few_rows(program.folder());
+    let few = write_eval_rows(program.folder());
     let output = program.folder().join("run");
-    let more = [&few, "--max-steps", "40", "--lr", "1e30", "--warmup", "0"];
-    let mut words = short(output.to_str().unwrap(), &more);
-    words.extend(["--checkpoint-every", "1", "--quiet"]);
-    let error = program.run(&words).fails(1);
+    let more = [&few, "--max-steps", "40", "--learning-rate", "1e30", "--warmup-ratio", "0"];
+    let mut args = short_train_args(output.to_str().unwrap(), &more);
+    args.extend(["--checkpoint-every", "1", "--quiet"]);
+    let error = program.run(&args).fails(1);
     assert!(error.contains("training has diverged"), "{error}");
-    assert!(error.contains("\nhint: the last checkpoint is kept; try a lower --lr"), "{error}");
-    // What was kept is of a step before, with real numbers in it.
+    assert!(error.contains("\nhint: the last checkpoint is kept; try a lower --learning-rate or --max-gradient-norm"), "{error}");
+    // The checkpoint is of an earlier step and finite.
     for name in ["checkpoint.safetensors", "adapter_model.safetensors"] {
         let file = SafetensorsFile::new(ByteSource::open(output.join(name)).unwrap()).unwrap();
         for tensor in file.shapes().keys() {
@@ -246,12 +245,12 @@ fn a_loss_that_explodes_stops_the_run_and_keeps_the_checkpoint() {
 }
 
 #[test]
-fn long_rows_are_cut_and_counted() {
+fn long_rows_are_truncated_and_counted() {
     let program = Program::new();
-    let few = few_rows(program.folder());
+    let few = write_eval_rows(program.folder());
     let long = program.folder().join("long.jsonl");
-    let row = |words: usize| {
-        let output = "the cat sat on the mat ".repeat(words);
+    let row = |args: usize| {
+        let output = "the cat sat on the mat ".repeat(args);
         serde_json::json!({"instruction": "Tell a story.", "output": output}).to_string() + "\n"
     };
     let prompt = serde_json::json!({
@@ -260,8 +259,12 @@ fn long_rows_are_cut_and_counted() {
     std::fs::write(&long, format!("{}{}{prompt}\n", row(1), row(200))).unwrap();
     let output = program.folder().join("run");
     let more = [&few, "--max-steps", "1", "--data", long.to_str().unwrap()];
-    let outcome = program.run(&short(output.to_str().unwrap(), &more));
-    assert!(outcome.stderr.contains("2 rows to learn from, 1 of them cut"), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("1 left out, whose prompt alone"), "{}", outcome.stderr);
+    let outcome = program.run(&short_train_args(output.to_str().unwrap(), &more));
+    assert!(outcome.stderr.contains("2 training rows, 1 of them truncated"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("1 skipped because the prompt exceeds it"),
+        "{}",
+        outcome.stderr
+    );
     outcome.json();
 }

@@ -56,7 +56,7 @@ fn texts(value: &Value) -> Vec<Value> {
 }
 
 /// Every 64th logit of each position, the logarithm of the sum of exponentials, the best token.
-fn compact(logits: Tensor<3>) -> (Vec<f32>, Vec<f32>, Vec<i64>) {
+fn summarize_logits(logits: Tensor<3>) -> (Vec<f32>, Vec<f32>, Vec<i64>) {
     let [_batch, _seq, vocab] = logits.dims();
     let values = testing::values(logits);
     let rows = values.chunks(vocab);
@@ -115,7 +115,7 @@ fn greedy_continuations_equal_transformers() {
 }
 
 #[test]
-fn in_bf16_it_answers_the_same_and_logits_are_near() {
+fn bf16_continuations_and_logits_are_close() {
     /// How far a logit may be off, in parts of it or of 1.
     const BOUND: f64 = 0.25;
     let source = ModelSource::open(&*FILE).unwrap();
@@ -141,7 +141,7 @@ fn in_bf16_it_answers_the_same_and_logits_are_near() {
 }
 
 #[test]
-fn a_model_kept_as_stored_is_the_one_in_f32() {
+fn q8_keeps_stored_blocks_unchanged() {
     let (llama, _tokenizer) = &*MODEL;
     // Everything in this file is Q4_1 or Q8_0: nothing is rounded again.
     let source = ModelSource::open(&*FILE).unwrap();
@@ -186,7 +186,7 @@ fn check_adapter(llama: &Llama, tolerance: f64) {
     let tokens = || golden.int_tensor("adapter.input_ids", &llama.device());
     let check = |prefix: &str, adapter: &dyn Adapter| {
         let hidden = llama.forward(tokens(), None, adapter).unwrap();
-        let (columns, sums, best) = compact(llama.logits(hidden, adapter));
+        let (columns, sums, best) = summarize_logits(llama.logits(hidden, adapter));
         let name = |what: &str| format!("adapter.{prefix}{what}");
         let (shape, expected) = golden.floats(&name("logits_cols"));
         assert_values_close(&name("logits"), &columns, &expected, &shape, tolerance);

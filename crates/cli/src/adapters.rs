@@ -1,44 +1,43 @@
-//! what `--adapter` and `--use` say ─► adapters by name
+//! `--adapter` and `--force` ─► loaded adapters by name
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use adaption_prompt::{AdapterSet, AnyAdapter, files};
+use adaption_prompt::{AdapterSet, AnyAdapter};
 
 use crate::error::Error;
 use crate::failure::{Failure, Result};
-use crate::model::Base;
-use crate::output;
+use crate::model::BaseModel;
+use crate::warnings::warn_unknown_settings;
 
-/// Word for the base model where an adapter's name could stand.
+/// Stands for the base model in place of an adapter's name.
 pub const NO_ADAPTER: &str = "none";
 
-/// Which adapters, and where they are.
+/// The adapters and their paths.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Adapters")]
 pub struct AdapterArgs {
-    /// An adapter, or a mix of some: a folder, or a file of the original release, lit-llama or
-    /// litgpt. Without it the base model is used. May be given several times; NAME is how to call
-    /// it, by default the name of the folder.
+    /// An adapter or a mix: a folder, or a file of the original release, lit-llama or LitGPT.
+    /// Without it the base model is used. Repeatable; NAME defaults to the folder name.
     #[arg(long = "adapter", value_name = "[NAME=]PATH")]
     paths: Vec<OsString>,
-    /// Use adapters on a model they were not made for, if only their sizes fit.
+    /// Use adapters on a different base model if the shapes match.
     #[arg(long)]
     force: bool,
 }
 
 impl AdapterArgs {
-    /// Whether any was given.
-    pub fn any(&self) -> bool {
+    /// Whether there is an `--adapter`.
+    pub fn is_given(&self) -> bool {
         !self.paths.is_empty()
     }
 
-    /// Reads them all. The first one is active.
-    pub fn load<'a>(&self, base: &'a Base) -> Result<AdapterSet<'a>> {
+    /// Loads all adapters. The first one is active.
+    pub fn load<'a>(&self, base: &'a BaseModel) -> Result<AdapterSet<'a>> {
         let mut adapters = AdapterSet::new(&base.llama);
         let mut first = None;
         for text in &self.paths {
-            let (name, path) = named(text)?;
+            let (name, path) = parse_named_path(text)?;
             adapters.add(&name, self.read(base, &path)?)?;
             first.get_or_insert(name);
         }
@@ -48,64 +47,41 @@ impl AdapterArgs {
         Ok(adapters)
     }
 
-    fn read(&self, base: &Base, path: &Path) -> Result<AnyAdapter> {
-        let Base { llama, device, .. } = base;
+    fn read(&self, base: &BaseModel, path: &Path) -> Result<AnyAdapter> {
+        let BaseModel { llama, device, .. } = base;
         let loaded = if self.force {
             AnyAdapter::load_unchecked(path, llama, device)
         } else {
             AnyAdapter::load(path, llama, device)
         };
-        let adapter = loaded.map_err(|error| misfit(path, error))?;
+        let adapter = loaded.map_err(|error| adapter_mismatch(path, error))?;
         warn_unknown_settings(path);
         Ok(adapter)
     }
 }
 
-/// Says on stderr which settings of an adapter had no effect because nobody here knows them.
-pub fn warn_unknown_settings(path: &Path) {
-    // The adapter was read: whatever is wrong with its files has been said.
-    if let Ok(names) = files::unknown_settings(path)
-        && let Some(words) = unknown(&names)
-    {
-        output::note(&format!("{}: {words}", path.display()));
-    }
-}
-
-/// What to say of settings that nobody here knows; nothing where there are none.
-pub fn unknown(names: &[String]) -> Option<String> {
-    const TOLD: usize = 4;
-    let first = names.iter().take(TOLD).map(|name| name.escape_debug().to_string());
-    let more = if names.len() > TOLD { ", ..." } else { "" };
-    let list = first.collect::<Vec<_>>().join(", ") + more;
-    match names.len() {
-        0 => None,
-        1 => Some(format!("1 setting is not known here and has no effect: {list}")),
-        count => Some(format!("{count} settings are not known here and have no effect: {list}")),
-    }
-}
-
-/// Name and path of `NAME=PATH`, or of a path that goes by its own last part.
-pub fn named(text: impl AsRef<OsStr>) -> Result<(String, PathBuf), Error> {
+/// Name and path of `NAME=PATH`, or of a path, which is named by its last component.
+pub fn parse_named_path(text: impl AsRef<OsStr>) -> Result<(String, PathBuf), Error> {
     let path = PathBuf::from(text.as_ref());
     let lossy = path.to_string_lossy();
-    let own = path.file_name().map_or(lossy, |name| name.to_string_lossy()).into_owned();
-    // What is no UTF-8 can only be a path.
-    let Some(text) = path.to_str() else { return Ok((own, path)) };
-    // A path with an equals sign in it is a path if it is there.
+    let file_name = path.file_name().map_or(lossy, |name| name.to_string_lossy()).into_owned();
+    // Text that is not UTF-8 can only be a path.
+    let Some(text) = path.to_str() else { return Ok((file_name, path)) };
+    // A path that exists may contain an equals sign.
     if let Some((name, path)) = text.split_once('=').filter(|_| !Path::new(text).exists()) {
         if name.is_empty() || name == NO_ADAPTER || path.is_empty() {
-            return Err(Error::Usage {
-                message: format!("`{}` is not NAME=PATH", text.escape_debug()),
-                hint: Some(format!("any name but `{NO_ADAPTER}`, which stands for the base model")),
-            });
+            return Err(Error::usage_with_hint(
+                format!("`{}` is not NAME=PATH", text.escape_debug()),
+                format!("use any name except `{NO_ADAPTER}`, which stands for the base model"),
+            ));
         }
         return Ok((name.into(), path.into()));
     }
-    Ok((own, path))
+    Ok((file_name, path))
 }
 
-/// The library's hints are for those who make an adapter; here one is only used.
-fn misfit(path: &Path, error: adaption_prompt::Error) -> Failure {
+/// The library's hints for these errors are about creating an adapter; here one is used.
+fn adapter_mismatch(path: &Path, error: adaption_prompt::Error) -> Failure {
     use adaption_prompt::Error as E;
     match error {
         source @ (E::TooManyLayers { .. }
@@ -123,20 +99,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_that_nobody_knows_are_counted() {
-        let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
-        assert_eq!(unknown(&names[..0]), None);
-        let one = unknown(&names[..1]).unwrap();
-        assert_eq!(one, "1 setting is not known here and has no effect: a");
-        let five = unknown(&names).unwrap();
-        assert_eq!(five, "5 settings are not known here and have no effect: a, b, c, d, ...");
-    }
-
-    #[test]
-    fn a_path_goes_by_its_last_part_or_by_the_name_it_is_given() {
-        assert_eq!(named("a/b/polite").unwrap(), ("polite".into(), "a/b/polite".into()));
-        assert_eq!(named("x=a/b").unwrap(), ("x".into(), "a/b".into()));
-        assert!(named("none=a/b").unwrap_err().to_string().contains("not NAME=PATH"));
-        assert!(named("=a").is_err());
+    fn a_named_path_is_parsed() {
+        let parse = |text: &str| parse_named_path(text);
+        assert_eq!(parse("a/b/polite").unwrap(), ("polite".into(), "a/b/polite".into()));
+        assert_eq!(parse("x=a/b").unwrap(), ("x".into(), "a/b".into()));
+        assert!(parse("none=a/b").unwrap_err().to_string().contains("not NAME=PATH"));
+        assert!(parse("=a").is_err());
     }
 }

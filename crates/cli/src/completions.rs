@@ -1,4 +1,4 @@
-//! `llama-adapter completions`: a shell ─► the script that completes our words in it
+//! `llama-adapter completions`: a shell ─► its completion script
 
 use clap_complete::Shell;
 
@@ -17,7 +17,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, command: clap::Command) -> Result {
-    output::print(&script(args.shell, command))
+    Ok(output::print(&script(args.shell, command))?)
 }
 
 fn script(shell: Shell, mut command: clap::Command) -> String {

@@ -1,57 +1,57 @@
-//! What was said so far, cut to what the model can read.
+//! The turns of a chat, truncated to the model's context.
 
 use text::Message;
 
-/// A system text and the turns after it.
+/// A system prompt and the turns after it.
 #[derive(Debug, Default)]
 pub struct Conversation {
     system: Option<String>,
-    /// User and assistant by turns; the user's first.
+    /// User and assistant in turn, starting with the user.
     turns: Vec<Message>,
 }
 
 impl Conversation {
-    /// Forgets the turns; the system text stays.
+    /// Removes all turns and keeps the system prompt.
     pub fn reset(&mut self) {
         self.turns.clear();
     }
 
-    /// Sets the system text; an empty one takes it away.
+    /// Sets the system prompt; an empty text removes it.
     pub fn set_system(&mut self, text: &str) {
         self.system = (!text.is_empty()).then(|| text.to_owned());
     }
 
-    /// Adds what the user says.
-    pub fn ask(&mut self, text: &str) {
+    /// Adds a message of the user.
+    pub fn push_user(&mut self, text: &str) {
         self.turns.push(Message::new("user", text));
     }
 
-    /// Adds the model's answer.
-    pub fn answered(&mut self, text: &str) {
+    /// Adds a response of the model.
+    pub fn push_assistant(&mut self, text: &str) {
         self.turns.push(Message::new("assistant", text));
     }
 
-    /// Takes the last question back: it got no answer.
+    /// Removes the last message, after a failed response.
     pub fn pop_last(&mut self) {
         self.turns.pop();
     }
 
-    /// Tokens for the model, by `encode`, after dropping as many of the oldest turns as it takes
-    /// to stay within `room` tokens; and how many turns that was.
+    /// Encodes the conversation with `encode`. Drops the oldest turns until at most `max_tokens`
+    /// tokens remain, and returns the tokens and the number of dropped turns.
     ///
-    /// The last question is never dropped, even if it alone is too long.
-    pub fn fit(
+    /// The last message is never dropped, even if it alone is too long.
+    pub fn encode_within(
         &mut self,
-        room: usize,
+        max_tokens: usize,
         encode: &dyn Fn(&[Message]) -> text::Result<Vec<u32>>,
     ) -> text::Result<(Vec<u32>, usize)> {
         let mut dropped = 0;
         loop {
             let tokens = encode(&self.messages())?;
-            if tokens.len() <= room || self.turns.len() < 3 {
+            if tokens.len() <= max_tokens || self.turns.len() < 3 {
                 return Ok((tokens, dropped));
             }
-            // A question and its answer.
+            // A turn is a message of the user and its response.
             self.turns.drain(..2);
             dropped += 1;
         }
@@ -67,8 +67,8 @@ impl Conversation {
 mod tests {
     use super::*;
 
-    /// One token for each message.
-    #[expect(clippy::unnecessary_wraps, reason = "stands in for an encoder, which can fail")]
+    /// One token per message.
+    #[expect(clippy::unnecessary_wraps, reason = "has the signature of an encoder, which can fail")]
     fn count(messages: &[Message]) -> text::Result<Vec<u32>> {
         Ok(vec![0; messages.len()])
     }
@@ -77,23 +77,23 @@ mod tests {
         let mut conversation = Conversation::default();
         conversation.set_system("Be brief.");
         for turn in 0..turns {
-            conversation.ask(&format!("question {turn}"));
-            conversation.answered(&format!("answer {turn}"));
+            conversation.push_user(&format!("question {turn}"));
+            conversation.push_assistant(&format!("answer {turn}"));
         }
-        conversation.ask("last");
+        conversation.push_user("last");
         conversation
     }
 
     #[test]
-    fn what_fits_is_kept() {
-        let (tokens, dropped) = conversation(3).fit(8, &count).unwrap();
+    fn turns_that_fit_are_kept() {
+        let (tokens, dropped) = conversation(3).encode_within(8, &count).unwrap();
         assert_eq!((tokens.len(), dropped), (8, 0));
     }
 
     #[test]
-    fn the_oldest_turns_go_first_and_the_system_text_stays() {
+    fn the_oldest_turns_are_dropped_first_and_the_system_prompt_stays() {
         let mut conversation = conversation(3);
-        let (tokens, dropped) = conversation.fit(5, &count).unwrap();
+        let (tokens, dropped) = conversation.encode_within(5, &count).unwrap();
         assert_eq!((tokens.len(), dropped), (4, 2));
         let messages = conversation.messages();
         let found = messages.iter().map(|message| message.content.as_str());
@@ -101,8 +101,8 @@ mod tests {
     }
 
     #[test]
-    fn the_last_question_is_never_dropped() {
-        let (tokens, dropped) = conversation(1).fit(0, &count).unwrap();
+    fn the_last_message_is_never_dropped() {
+        let (tokens, dropped) = conversation(1).encode_within(0, &count).unwrap();
         assert_eq!((tokens.len(), dropped), (2, 1));
     }
 }

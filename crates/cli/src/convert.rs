@@ -1,64 +1,57 @@
-//! `llama-adapter convert`: an adapter of one format ─► another
+//! `llama-adapter convert`: an adapter in one format ─► another format
 
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::{self, AdapterReadOptions, Format};
 use adaption_prompt::{BaseInfo, GateActivation};
-use clap::ValueEnum;
 
-use crate::adapters::warn_unknown_settings;
-use crate::error::Error;
+use crate::choice::choice;
 use crate::failure::Result;
 use crate::model::ModelArgs;
 use crate::output::note;
+use crate::output_path::require_free_path;
+use crate::warnings::warn_unknown_settings;
 
-/// Turn an adapter of one format into another.
+/// Convert an adapter to another format.
 ///
-/// Formats are llama-adapter (a folder that holds everything), peft and peft-bin (PEFT's folder,
-/// with a safetensors file or, as older versions wrote it, a pickle), original (the original
-/// release's .pth), lit-llama and litgpt. What lies at FROM is recognised. The new adapter does what
-/// the old one did; where a format cannot hold that, nothing is written unless --lossy says so.
+/// Formats: llama-adapter (our folder, lossless), peft and peft-bin (PEFT folder with safetensors or
+/// a pickle), original (.pth of the original release), lit-llama and litgpt. The input format is
+/// detected. The converted adapter is equivalent; if the target format cannot represent it, nothing
+/// is written without --lossy.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The adapter: a folder or a file.
     from: PathBuf,
-    /// Where to write; nothing may be there yet.
+    /// Output path; must not exist, or be an empty folder.
     to: PathBuf,
-    /// Format to write [default: by the name of TO: litgpt for .pth.adapter and .pth.adapter_v2,
+    /// Output format [default: inferred from TO: litgpt for .pth.adapter and .pth.adapter_v2,
     /// original for .pth, lit-llama for .ckpt, else llama-adapter].
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// What gates of the original format pass through: tanh, as in its training code, or nothing,
-    /// as in its first code for answering.
+    /// Gate activation of the original format: tanh (its training code) or plain (its first
+    /// inference code).
     #[arg(long, value_enum, default_value_t)]
-    original_gates: GatesChoice,
-    /// Convert even if something is lost, and say what.
+    original_gates: GateActivationChoice,
+    /// Allow a lossy conversion and report what is lost.
     #[arg(long)]
     lossy: bool,
     #[command(flatten)]
     model: ModelArgs,
 }
 
-/// The choices of `--original-gates`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum GatesChoice {
-    #[default]
-    Tanh,
-    Plain,
-}
-
-impl From<GatesChoice> for GateActivation {
-    fn from(choice: GatesChoice) -> Self {
-        match choice {
-            GatesChoice::Tanh => Self::Tanh,
-            GatesChoice::Plain => Self::Identity,
-        }
+choice! {
+    /// The values of `--original-gates`.
+    #[derive(Default)]
+    enum GateActivationChoice => GateActivation {
+        #[default]
+        Tanh => Self::Tanh,
+        Plain => Self::Identity,
     }
 }
 
 pub fn run(args: &Args) -> Result {
-    let format = args.format.unwrap_or_else(|| by_name(&args.to));
-    must_be_free(&args.to, "path")?;
+    let format = args.format.unwrap_or_else(|| format_from_name(&args.to));
+    require_free_path(&args.to, "path")?;
     let hints = AdapterReadOptions {
         base: base_info(args, format)?,
         original_gates: args.original_gates.into(),
@@ -74,18 +67,22 @@ pub fn run(args: &Args) -> Result {
     }
     warn_unknown_settings(&args.from);
     let losses = files::write(&data, &args.to, format, hints.original_gates, args.lossy)?;
-    note(&format!("{from} ─► {format}: {} numbers in {}", data.n_parameters(), args.to.display()));
+    note(&format!(
+        "{from} ─► {format}: {} parameters in {}",
+        data.n_parameters(),
+        args.to.display()
+    ));
     for loss in losses {
         note(&format!("lost: {loss}"));
     }
     Ok(())
 }
 
-/// What the command line says about the base. Weights are looked at only where the new adapter
-/// keeps what tells its base from others.
+/// The facts about the base model that formats need. The weights are loaded only for the
+/// fingerprint, which is kept in our own format.
 fn base_info(args: &Args, format: Format) -> Result<BaseInfo> {
     let Some(name) = args.model.name() else { return Ok(BaseInfo::default()) };
-    let source = args.model.source()?;
+    let source = args.model.open_source()?;
     let fingerprint = match format {
         Format::LlamaAdapter => Some(args.model.load()?.llama.fingerprint()?),
         _ => None,
@@ -93,7 +90,7 @@ fn base_info(args: &Args, format: Format) -> Result<BaseInfo> {
     Ok(BaseInfo { fingerprint, ..BaseInfo::from_config(source.config(), Some(name.into_owned())) })
 }
 
-fn by_name(path: &Path) -> Format {
+fn format_from_name(path: &Path) -> Format {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let ends = [
         (".pth.adapter", Format::Litgpt),
@@ -105,32 +102,16 @@ fn by_name(path: &Path) -> Format {
     format.map_or(Format::LlamaAdapter, |(_, format)| format)
 }
 
-/// Refuses to write where a file is, or a folder with something in it. `what` is what the user is to
-/// choose another of.
-pub fn must_be_free(path: &Path, what: &str) -> Result<(), Error> {
-    let taken = match std::fs::read_dir(path) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(_) => path.exists(),
-    };
-    if !taken {
-        return Ok(());
-    }
-    Err(Error::Usage {
-        message: format!("{}: something is there already", path.display()),
-        hint: Some(format!("choose a {what} where nothing is")),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_name_tells_the_format() {
-        assert_eq!(by_name("a/x.pth.adapter".as_ref()), Format::Litgpt);
-        assert_eq!(by_name("a/x.pth.adapter_v2".as_ref()), Format::Litgpt);
-        assert_eq!(by_name("a/x.pth".as_ref()), Format::Original);
-        assert_eq!(by_name("a/x.ckpt".as_ref()), Format::LitLlama);
-        assert_eq!(by_name("a/x".as_ref()), Format::LlamaAdapter);
+    fn format_follows_the_file_name() {
+        assert_eq!(format_from_name("a/x.pth.adapter".as_ref()), Format::Litgpt);
+        assert_eq!(format_from_name("a/x.pth.adapter_v2".as_ref()), Format::Litgpt);
+        assert_eq!(format_from_name("a/x.pth".as_ref()), Format::Original);
+        assert_eq!(format_from_name("a/x.ckpt".as_ref()), Format::LitLlama);
+        assert_eq!(format_from_name("a/x".as_ref()), Format::LlamaAdapter);
     }
 }

@@ -1,30 +1,32 @@
-//! `llama-adapter devices`: what there is to compute on ─► a table ─► whether it computes rightly
+//! `llama-adapter devices`: the devices of this build ─► a table and a numerical check of each
 
 use device::{DeviceError, DeviceInfo, DeviceLimits, OpenDevice};
 use diagnostic::Diagnostic;
 use serde_json::{Value, json};
 use train::device_check::{CheckLevel, CheckResult, DeviceCheckReport};
 
-use crate::check::check;
+use crate::device_check::compare_with_reference;
 use crate::error::Error;
-use crate::failure::{Result, words};
+use crate::failure::Result;
+use crate::hints::hint_text;
 use crate::output::{self, note};
+use crate::text_table::text_table;
 
-/// List the devices that this build finds on this machine, and check that they compute rightly.
+/// List the available devices and check their numerical correctness.
 ///
-/// Products, softmax, attention and a training step of each are compared with those of the CPU
-/// backend `flex`. The command fails if a device computes wrongly or not at all. On a slow device
-/// the check takes some ten seconds. Layers are fused where this program's own kernels compute them, and
-/// elsewhere composed of Burn's operations.
+/// Compares matrix multiplication, softmax, attention and a training step with the CPU backend
+/// `flex`, and fails if a device is wrong or does not work. The check takes about ten seconds on a
+/// slow device. Layers are "fused" where our own kernels run and "composed" of Burn operations
+/// elsewhere.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Look at this device only: wgpu, wgpu:1, cuda:0, ...
+    /// Check only this device: wgpu, wgpu:1, cuda:0, ...
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Only list them.
+    /// List devices without checking them.
     #[arg(long)]
     no_check: bool,
-    /// Write one line of JSON for each.
+    /// Print one line of JSON per device.
     #[arg(long)]
     json: bool,
 }
@@ -33,20 +35,20 @@ pub fn run(args: &Args) -> Result {
     let mut failed = Vec::new();
     let open = match &args.device {
         Some(name) => vec![device::open(name)?],
-        None => found(&mut failed),
+        None => open_devices(&mut failed),
     };
     if !args.json {
-        output::print(&table(&open))?;
+        output::print(&table(open.iter().map(|open| &open.info)))?;
     }
     let reference = if args.no_check { None } else { device::reference() };
     if reference.is_none() && !args.no_check {
-        note("no device was checked: this build has no CPU backend to compare them with");
+        note("no device was checked: this build has no CPU reference backend");
     }
     for open in &open {
-        // The reference cannot be compared with itself.
+        // The reference is not compared with itself.
         let reference = reference.as_ref().filter(|reference| reference.info != open.info);
         let report = match reference {
-            Some(reference) => examine(open, reference, args.json, &mut failed)?,
+            Some(reference) => check_device(open, reference, args.json, &mut failed)?,
             None => None,
         };
         if args.json {
@@ -56,14 +58,14 @@ pub fn run(args: &Args) -> Result {
     if failed.is_empty() { Ok(()) } else { Err(Error::DeviceChecksFailed { names: failed }.into()) }
 }
 
-/// Every device that comes up; the others are noted.
-fn found(failed: &mut Vec<String>) -> Vec<OpenDevice> {
+/// Starts every device; reports those that fail to start.
+fn open_devices(failed: &mut Vec<String>) -> Vec<OpenDevice> {
     let mut open = Vec::new();
-    for found in device::list() {
-        match found {
-            Ok(found) => open.push(found),
+    for started in device::list() {
+        match started {
+            Ok(started) => open.push(started),
             Err(error) => {
-                let hint = error.advice().map(|advice| format!("\nhint: {}", words(&advice)));
+                let hint = error.advice().map(|advice| format!("\nhint: {}", hint_text(&advice)));
                 note(&format!("{error}{}", hint.unwrap_or_default()));
                 if let DeviceError::StartFailed { name, .. } = error {
                     failed.push(name);
@@ -74,8 +76,8 @@ fn found(failed: &mut Vec<String>) -> Vec<OpenDevice> {
     open
 }
 
-/// Runs the whole check of a device and tells what it finds.
-fn examine(
+/// Runs the full check of a device and prints each result.
+fn check_device(
     open: &OpenDevice,
     reference: &OpenDevice,
     quiet: bool,
@@ -83,14 +85,14 @@ fn examine(
 ) -> Result<Option<DeviceCheckReport>> {
     let name = &open.info.name;
     let print = |text: &str| if quiet { Ok(()) } else { output::print(text) };
-    print(&format!("\n{name} beside {}:\n", reference.info.name))?;
+    print(&format!("\n{name} compared with {}:\n", reference.info.name))?;
     let mut printed = Ok(());
-    let mut progress = |finding: &CheckResult| {
+    let mut progress = |result: &CheckResult| {
         if printed.is_ok() {
-            printed = print(&line(finding));
+            printed = print(&result_line(result));
         }
     };
-    let report = match check(open, reference, CheckLevel::Full, &mut progress) {
+    let report = match compare_with_reference(open, reference, CheckLevel::Full, &mut progress) {
         Ok(report) => report,
         Err(error) => {
             error.report();
@@ -107,7 +109,7 @@ fn examine(
 }
 
 fn as_json(info: &DeviceInfo, report: Option<&DeviceCheckReport>) -> Value {
-    let DeviceInfo { name, description, kind, api, driver, limits, dtypes: formats, fused } = info;
+    let DeviceInfo { name, description, kind, api, driver, limits, dtypes, fused } = info;
     let limits = limits.map(|DeviceLimits { buffer, binding, workgroup }| {
         json!({ "buffer": buffer, "binding": binding, "workgroup": workgroup })
     });
@@ -120,7 +122,7 @@ fn as_json(info: &DeviceInfo, report: Option<&DeviceCheckReport>) -> Value {
         "api": api,
         "driver": driver,
         "limits": limits,
-        "formats": formats,
+        "formats": dtypes,
         "fused": fused,
         "check": check,
     })
@@ -129,37 +131,27 @@ fn as_json(info: &DeviceInfo, report: Option<&DeviceCheckReport>) -> Value {
 fn conclusion(name: &str, reference: &str, report: &DeviceCheckReport) -> String {
     match report.worst_failure() {
         Some(finding) => format!(
-            "{name} computes WRONGLY: {}; do not train on it. Update the driver or use --device \
+            "{name} FAILED the check: {}; do not train on it, update the driver or use --device \
              {reference}\n",
             finding.describe()
         ),
-        None => format!("{name} computes rightly\n"),
+        None => format!("{name} passed the check\n"),
     }
 }
 
-fn line(finding: &CheckResult) -> String {
-    let CheckResult { part, difference, verdict, .. } = finding;
+fn result_line(result: &CheckResult) -> String {
+    let CheckResult { part, difference, verdict, .. } = result;
     let difference = if *difference == 0.0 { "0".into() } else { format!("{difference:.1e}") };
     format!("  {part:<16}largest difference {difference:<9}{verdict}\n")
 }
 
-/// What the devices say about themselves. What they do not is a dash.
-fn table(open: &[OpenDevice]) -> String {
-    let heads = ["device", "kind", "formats", "layers", "tensor", "shared", "driver", "name"];
-    let mut rows = vec![heads.map(str::to_owned)];
-    rows.extend(open.iter().map(|open| row(&open.info)));
-    let width =
-        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths = [0, 1, 2, 3, 4, 5, 6].map(width);
-    let line = |row: &[String; 8]| {
-        let [device, kind, formats, layers, tensor, shared, driver, name] = row;
-        let [a, b, c, d, e, f, g] = widths;
-        format!(
-            "{device:a$}  {kind:b$}  {formats:c$}  {layers:d$}  {tensor:>e$}  {shared:>f$}  \
-             {driver:g$}  {name}\n"
-        )
-    };
-    rows.iter().map(line).collect()
+/// The properties of the devices; those that a driver does not report are dashes.
+fn table<'a>(devices: impl Iterator<Item = &'a DeviceInfo>) -> String {
+    let head =
+        ["device", "kind", "dtypes", "layers", "max tensor", "shared memory", "driver", "name"];
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(devices.map(row));
+    text_table(&rows, &[4, 5])
 }
 
 fn row(info: &DeviceInfo) -> [String; 8] {
@@ -174,15 +166,15 @@ fn row(info: &DeviceInfo) -> [String; 8] {
         info.kind.to_string(),
         info.dtypes.join(" "),
         if info.fused { "fused" } else { "composed" }.into(),
-        info.limits.map_or_else(dash, |limits| size(limits.binding.min(limits.buffer))),
-        info.limits.map_or_else(dash, |limits| size(limits.workgroup)),
+        info.limits.map_or_else(dash, |limits| format_bytes(limits.binding.min(limits.buffer))),
+        info.limits.map_or_else(dash, |limits| format_bytes(limits.workgroup)),
         driver,
         info.description.clone(),
     ]
 }
 
-/// Bytes in the largest unit that leaves at least 1.
-fn size(bytes: u64) -> String {
+/// Bytes in the largest unit in which the number is at least 1, rounded down.
+fn format_bytes(bytes: u64) -> String {
     let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let unit = units.iter().find(|(_, shift)| bytes >> shift > 0);
     unit.map_or(format!("{bytes} B"), |(name, shift)| format!("{} {name}", bytes >> shift))
@@ -196,11 +188,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_device_does_not_tell_is_a_dash() {
-        let reference = device::reference().unwrap();
-        let card = DeviceInfo {
+    fn unreported_device_properties_are_dashes() {
+        let gpu = DeviceInfo {
             name: "wgpu:0".into(),
-            description: "a card".into(),
+            description: "a GPU".into(),
             kind: DeviceClass::DiscreteGpu,
             api: Some("Vulkan".into()),
             driver: Some("its driver 1.2".into()),
@@ -208,38 +199,37 @@ mod tests {
             dtypes: vec!["f32", "f16"],
             fused: false,
         };
-        let table = table(&[
-            OpenDevice { device: reference.device.clone(), info: card },
-            OpenDevice { info: DeviceInfo { dtypes: vec!["f32"], ..reference.info }, ..reference },
-        ]);
-        insta::assert_snapshot!(table, @r"
-        device  kind          formats  layers    tensor  shared  driver                  name
-        wgpu:0  discrete GPU  f32 f16  composed   2 GiB  32 KiB  Vulkan, its driver 1.2  a card
-        flex    CPU           f32      fused          -       -  -                       the processor, Burn's own operations
+        let reference = device::reference().unwrap().info;
+        let cpu = DeviceInfo { dtypes: vec!["f32"], ..reference };
+        insta::assert_snapshot!(table([&gpu, &cpu].into_iter()), @r"
+        device  kind          dtypes   layers    max tensor  shared memory  driver                  name
+        wgpu:0  discrete GPU  f32 f16  composed       2 GiB         32 KiB  Vulkan, its driver 1.2  a GPU
+        flex    CPU           f32      fused              -              -  -                       CPU (Burn flex)
         ");
     }
 
     #[test]
     fn a_line_ends_with_the_verdict() {
-        let finding = CheckResult {
-            part: "product",
-            worst: "few rows".into(),
+        let result = CheckResult {
+            part: "softmax",
+            worst: "one row".into(),
             difference: 3.14e-7,
             tolerance: 2e-5,
             verdict: Verdict::Ok,
         };
-        assert_eq!(line(&finding), "  product         largest difference 3.1e-7   ok\n");
-        let wrong = CheckResult { difference: f64::INFINITY, verdict: Verdict::Wrong, ..finding };
-        assert_eq!(line(&wrong), "  product         largest difference inf      WRONG\n");
-        let report = DeviceCheckReport { results: vec![wrong] };
-        assert_eq!(
-            conclusion("wgpu:0", "flex", &report),
-            "wgpu:0 computes WRONGLY: product (few rows) differs by inf (allowed 2.0e-5); do not \
-             train on it. Update the driver or use --device flex\n"
+        assert_eq!(result_line(&result), "  softmax         largest difference 3.1e-7   ok\n");
+        let wrong = CheckResult { difference: f64::INFINITY, verdict: Verdict::Wrong, ..result };
+        assert_eq!(result_line(&wrong), "  softmax         largest difference inf      WRONG\n");
+        let expected = format!(
+            "wgpu:0 FAILED the check: {}; do not train on it, update the driver or use --device \
+             flex\n",
+            wrong.describe()
         );
+        let report = DeviceCheckReport { results: vec![wrong] };
+        assert_eq!(conclusion("wgpu:0", "flex", &report), expected);
         assert_eq!(
             conclusion("wgpu:0", "flex", &DeviceCheckReport::default()),
-            "wgpu:0 computes rightly\n"
+            "wgpu:0 passed the check\n"
         );
     }
 }

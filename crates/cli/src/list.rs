@@ -9,20 +9,21 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::failure::Result;
 use crate::output;
+use crate::text_table::text_table;
 
-/// List adapters: what they are made of, their size, and the model they are for.
+/// List adapters with their methods, sizes and base models.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Adapters, or folders of some [default: adapters].
+    /// Adapters, or folders that contain adapters [default: adapters].
     paths: Vec<PathBuf>,
-    /// Write one line of JSON for each.
+    /// Print one line of JSON per adapter.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
-struct Row {
-    #[serde(serialize_with = "crate::output::lossy")]
+struct AdapterRow {
+    #[serde(serialize_with = "output::serialize_path_lossy")]
     path: PathBuf,
     format: &'static str,
     parts: Vec<String>,
@@ -36,32 +37,34 @@ pub fn run(args: &Args) -> Result {
     let paths = if args.paths.is_empty() { &default[..] } else { &args.paths };
     let mut rows = Vec::new();
     for path in paths {
-        rows.extend(look(path)?);
+        rows.extend(scan(path)?);
     }
     if args.json {
-        return rows.iter().try_for_each(output::json);
+        return Ok(rows.iter().try_for_each(output::json)?);
     }
-    output::print(&table(&rows))
+    Ok(output::print(&table(&rows))?)
 }
 
-/// An adapter's row, or those of the adapters in a folder.
-fn look(path: &Path) -> Result<Vec<Row>> {
+/// The row of an adapter, or the rows of all adapters in a folder.
+fn scan(path: &Path) -> Result<Vec<AdapterRow>> {
     if let Ok(format) = Format::detect(path) {
         return Ok(vec![row(path, format)?]);
     }
     if !path.exists() {
-        let message = format!("{}: there is no such file or folder", path.display());
-        let hint = "`list` takes adapters, or folders with some in them; `train` makes one in \
-                    adapters/ unless told otherwise";
-        return Err(Error::Usage { message, hint: Some(hint.into()) }.into());
+        return Err(Error::usage_with_hint(
+            format!("{}: no such file or folder", path.display()),
+            "`list` takes adapters or folders that contain them; `train` writes to adapters/ by \
+             default",
+        )
+        .into());
     }
     let entries = std::fs::read_dir(path).map_err(Error::file(path, "read"))?;
     let mut inside = entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>();
     inside.sort();
     let found = inside.iter().filter_map(|path| Some((path, Format::detect(path).ok()?)));
-    // One damaged adapter does not hide the others.
+    // A damaged adapter does not hide the others.
     let rows = found.filter_map(|(path, format)| {
-        row(path, format).map_err(|error| output::note(&format!("left out: {error}"))).ok()
+        row(path, format).map_err(|error| output::note(&format!("skipped: {error}"))).ok()
     });
     let rows = rows.collect::<Vec<_>>();
     if rows.is_empty() {
@@ -70,9 +73,9 @@ fn look(path: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn row(path: &Path, format: Format) -> Result<Row> {
+fn row(path: &Path, format: Format) -> Result<AdapterRow> {
     let format_name = format.name();
-    let new = |parts, layers, parameters, base| Row {
+    let new = |parts, layers, parameters, base| AdapterRow {
         path: path.into(),
         format: format_name,
         parts,
@@ -105,20 +108,13 @@ fn row(path: &Path, format: Format) -> Result<Row> {
     Ok(new(parts, layers, n_parameters, base_model))
 }
 
-fn table(rows: &[Row]) -> String {
-    let mut cells = vec![["adapter", "made of", "layers", "numbers", "model"].map(str::to_owned)];
+fn table(rows: &[AdapterRow]) -> String {
+    let head = ["adapter", "method", "layers", "parameters", "base model"];
+    let mut cells = vec![head.map(str::to_owned)];
     cells.extend(rows.iter().map(|row| {
-        let base = row.base.as_deref().unwrap_or("not named").escape_debug().to_string();
+        let base = row.base.as_deref().unwrap_or("unknown").escape_debug().to_string();
         let path = row.path.display().to_string();
         [path, row.parts.join(" + "), row.layers.clone(), row.parameters.to_string(), base]
     }));
-    let width =
-        |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths = [0, 1, 2, 3].map(width);
-    let line = |row: &[String; 5]| {
-        let [path, parts, layers, numbers, base] = row;
-        let [a, b, c, d] = widths;
-        format!("{path:a$}  {parts:b$}  {layers:c$}  {numbers:>d$}  {base}\n")
-    };
-    cells.iter().map(line).collect()
+    text_table(&cells, &[3])
 }

@@ -1,4 +1,4 @@
-//! `llama-adapter logits`: token ids ─► the model's scores, for comparison with other programs
+//! `llama-adapter logits`: token ids ─► logits in a file, for parity checks
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::failure::Result;
 use crate::model::ModelArgs;
 use crate::output;
 
-/// Write the scores (logits) of given token ids, to compare with other programs.
+/// Write the logits of given token ids to a file, for parity checks.
 ///
 /// Needs no tokenizer.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result {
-    let ids = read_ids(&args.ids)?;
+    let ids = read_token_ids(&args.ids)?;
     let base = args.model.load()?;
     let adapter = args.adapters.load(&base)?.active_or_base();
     let tokens = base.llama.tokens(&ids)?;
@@ -41,27 +41,28 @@ pub fn run(args: &Args) -> Result {
     let data = llama::read_back(logits)?.convert_dtype(DType::F32);
     let bytes = TensorView::new(Dtype::F32, shape.to_vec(), data.as_bytes())
         .and_then(|view| safetensors::serialize([("logits", view)], None))
-        .map_err(Error::system("the logits cannot be written as safetensors"))?;
+        .map_err(Error::system("cannot write the logits as safetensors"))?;
     checkpoint::files::write(&args.out, &bytes)?;
     output::note(&format!("logits {shape:?}, f32, in {}", args.out.display()));
     Ok(())
 }
 
-fn read_ids(path: &Path) -> Result<Vec<Vec<u32>>, Error> {
+fn read_token_ids(path: &Path) -> Result<Vec<Vec<u32>>, Error> {
     let text = fs::read_to_string(path).map_err(Error::file(path, "read"))?;
-    parse_ids(&text).map_err(|reason| Error::Ids { path: path.into(), reason })
+    parse_token_ids(&text).map_err(|reason| Error::InvalidTokenIds { path: path.into(), reason })
 }
 
-fn parse_ids(text: &str) -> Result<Vec<Vec<u32>>, String> {
+/// Parses rows of token ids, or returns the reason why `text` is not valid.
+fn parse_token_ids(text: &str) -> Result<Vec<Vec<u32>>, String> {
     let rows: Vec<Vec<u32>> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let Some(len) = rows.first().map(Vec::len) else { return Err("there are no rows".into()) };
+    let Some(len) = rows.first().map(Vec::len) else { return Err("the list is empty".into()) };
     for (index, row) in rows.iter().enumerate() {
         if row.is_empty() {
             return Err(format!("row {} is empty", index + 1));
         }
         if row.len() != len {
             return Err(format!(
-                "row {} has {} ids, row 1 has {len}: all must be equally long",
+                "row {} has {} ids, row 1 has {len}: all rows must have the same length",
                 index + 1,
                 row.len()
             ));
@@ -75,18 +76,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_of_ids_are_read() {
-        assert_eq!(parse_ids("[[1, 2], [3, 4]]").unwrap(), [[1, 2], [3, 4]]);
+    fn rows_of_token_ids_are_parsed() {
+        assert_eq!(parse_token_ids("[[1, 2], [3, 4]]").unwrap(), [[1, 2], [3, 4]]);
     }
 
     #[test]
-    fn what_is_no_rows_of_ids_says_why() {
-        let reason = |text: &str| parse_ids(text).unwrap_err();
-        assert_eq!(reason("[]"), "there are no rows");
+    fn invalid_token_ids_report_the_reason() {
+        let reason = |text: &str| parse_token_ids(text).unwrap_err();
+        assert_eq!(reason("[]"), "the list is empty");
         assert_eq!(reason("[[1], []]"), "row 2 is empty");
         assert_eq!(
             reason("[[1], [2, 3]]"),
-            "row 2 has 2 ids, row 1 has 1: all must be equally long"
+            "row 2 has 2 ids, row 1 has 1: all rows must have the same length"
         );
         assert!(reason("[[-1]]").contains("-1"));
         assert!(reason("[1, 2]").contains("expected a sequence"));

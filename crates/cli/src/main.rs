@@ -1,26 +1,32 @@
-//! The command `llama-adapter`: words ─► [`run`] ─► a verb ─► exit code
+//! The command `llama-adapter`: arguments ─► [`run`] ─► a subcommand ─► exit code
 //!
-//! One verb a file, each with its `Args` and its `run`. stdout is data, stderr is progress, notes
-//! and errors. Exit codes: 0 for success, 2 for wrong usage, 1 for anything else.
+//! One module per subcommand, each with its `Args` and its `run`. Results go to stdout; progress,
+//! notes and errors go to stderr. Exit codes: 0 for success, 2 for wrong usage, 1 for other errors.
 
 mod adapters;
-mod answer;
+mod built_in;
+mod cache;
 mod chat;
-mod check;
+mod choice;
 mod completions;
-mod condition;
 mod conversation;
 mod convert;
+mod data_args;
+mod defaults;
+mod device_check;
 mod devices;
 mod error;
 mod eval;
 mod failure;
 mod fetch;
 mod generate;
-mod images;
+mod hints;
+mod image_args;
+mod image_conditioning;
+mod image_features;
 mod inspect;
 mod interrupt;
-mod known;
+mod known_models;
 mod list;
 mod logits;
 mod man;
@@ -28,18 +34,20 @@ mod method;
 mod mix;
 mod model;
 mod output;
+mod output_path;
 mod plan;
 mod profile;
 mod progress;
-mod recipe;
-mod rows;
+mod prompt_template;
+mod response;
+mod sample_responses;
 mod sampling;
-mod shown;
+mod text_table;
 mod train;
-mod transfer;
+mod transfer_progress;
 mod version;
+mod warnings;
 mod wheel;
-mod wording;
 
 use std::process::ExitCode;
 
@@ -47,11 +55,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Result;
 
-/// Teach a frozen Llama with a small gated prompt (LLaMA-Adapter), and use what it learned.
+/// Fine-tune a frozen Llama with LLaMA-Adapter (zero-init gated prompts) and run the result.
 ///
-/// The base model is never changed: what is learned is an adapter, a small folder that Hugging
-/// Face's PEFT can read too. Without `--model` every command uses the tiny model that is built into
-/// this program, so all of them can be tried at once.
+/// The base model's weights stay frozen. Training produces an adapter: a small folder that Hugging
+/// Face PEFT can also load. Without `--model`, every command uses the built-in tiny model.
 #[derive(Debug, Parser)]
 #[command(name = "llama-adapter", version, long_version = version::LONG.as_str())]
 #[command(max_term_width = 100)]
@@ -61,7 +68,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a run has one of it")]
+#[expect(clippy::large_enum_variant, reason = "there is one value per run")]
 enum Command {
     Train(train::Args),
     Eval(eval::Args),
@@ -83,7 +90,7 @@ enum Command {
 
 fn main() -> ExitCode {
     kernels::keep_freed_memory();
-    match run(&Cli::parse_from(mix::words(std::env::args_os())).command) {
+    match run(&Cli::parse_from(mix::escape_negative_weights(std::env::args_os())).command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
     }

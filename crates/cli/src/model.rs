@@ -1,7 +1,7 @@
-//! what `--model`, `--precision`, `--device` and `--threads` say ─► what they mean
+//! `--model`, `--precision`, `--device` and `--threads` ─► a loaded base model
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
@@ -10,72 +10,62 @@ use device::OpenDevice;
 use indicatif::ProgressBar;
 use llama::{Llama, ModelSource, Precision};
 
-use crate::check;
+use crate::built_in;
+use crate::cache::fetched_path;
+use crate::device_check::check_before_run;
 use crate::error::Error;
-use crate::failure::{Doing, Result};
-use crate::known::KnownModel;
+use crate::failure::Result;
+use crate::known_models::KnownModel;
 use crate::output::note;
 
-/// Files of the model that is part of this program.
-pub mod built_in {
-    pub const CONFIG: &str = include_str!("../../../crates/built-in/assets/tiny-llama/config.json");
-    pub const WEIGHTS: &[u8] =
-        include_bytes!("../../../crates/built-in/assets/tiny-llama/model.safetensors");
-    pub const TOKENIZER: &[u8] =
-        include_bytes!("../../../crates/built-in/assets/tiny-llama/tokenizer.json");
-    pub const TOKENIZER_CONFIG: &str =
-        include_str!("../../../crates/built-in/assets/tiny-llama/tokenizer_config.json");
-}
-
-/// Which base model, and where and how it is computed.
+/// The base model, its precision and its device.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Base model")]
 pub struct ModelArgs {
-    /// The base model: a Hugging Face folder or one of Meta's, a .gguf file, the name of a fetched
-    /// model (see `llama-adapter fetch`), or a Hugging Face id such as owner/name. Default: the
-    /// tiny model that is built in.
+    /// The base model: a Hugging Face or Meta checkpoint folder, a .gguf file, the name of a fetched
+    /// model (see `llama-adapter fetch`), or a Hugging Face Hub id such as owner/name. Default: the
+    /// built-in tiny model.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// Precision that the base's matrices are kept in. bf16 and f16 take half the memory, q8 and
-    /// q4 (8 and 4 bits) about a quarter and a sixth; on CPUs the fewer bits, the faster it answers.
-    /// A GGUF's matrices of so many bits or fewer are kept as they are stored. Sums, norms, softmax
-    /// and adapters are f32 always. Default: f32 on CPUs; elsewhere what the file has, if the device
-    /// computes in it.
-    #[arg(long, alias = "dtype", value_parser = precisions())]
+    /// Storage precision of the base model's weight matrices. bf16 and f16 halve the memory; q8 and
+    /// q4 (8- and 4-bit) take about 1/4 and 1/6. On CPUs, fewer bits decode faster. GGUF matrices of
+    /// at most this many bits keep their stored quantization. Accumulation, norms, softmax and
+    /// adapters always use f32. Default: f32 on CPUs; elsewhere the file's dtype if the device
+    /// supports it.
+    #[arg(long, alias = "dtype", value_parser = precision_parser())]
     pub precision: Option<Precision>,
-    /// Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the backends of this build.
-    /// Default: the first of them.
-    /// See `llama-adapter devices`.
+    /// Device: flex, ndarray, wgpu:0, cuda:1, ..., depending on the backends in this build. Default:
+    /// the first backend. See `llama-adapter devices`.
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
-    /// Threads that CPU backends compute with [default: one for each core].
+    /// Number of threads for CPU backends [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// Do not check first whether the device computes rightly. CPU backends are never checked.
+    /// Skip the numerical check of the device before the run. CPU backends are never checked.
     #[arg(long)]
     pub skip_device_check: bool,
 }
 
-/// The choices of `--precision`.
-fn precisions() -> impl TypedValueParser<Value = Precision> {
+/// The values of `--precision`.
+fn precision_parser() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(Precision::ALL.map(|(_, name)| name)).try_map(|name| name.parse())
 }
 
 /// A loaded base model.
 #[derive(Debug)]
-pub struct Base {
+pub struct BaseModel {
     pub source: ModelSource,
     pub llama: Llama,
     pub device: Device,
 }
 
 impl ModelArgs {
-    /// What was asked for, as a text for files and messages.
+    /// The value of `--model` as text for files and messages.
     pub fn name(&self) -> Option<Cow<'_, str>> {
         self.model.as_ref().map(|model| model.to_string_lossy())
     }
 
-    /// The name of the device, asked for or the default.
+    /// The name of the requested or default device.
     pub fn device_name(&self) -> Result<&str> {
         match &self.device {
             Some(name) => Ok(name),
@@ -83,28 +73,28 @@ impl ModelArgs {
         }
     }
 
-    /// Finds the model and reads its config; downloads it if it is an id of the Hub.
-    pub fn source(&self) -> Result<ModelSource> {
-        let Some(path) = &self.model else { return built_in_source() };
+    /// Finds the model and reads its config; downloads a model of the Hugging Face Hub.
+    pub fn open_source(&self) -> Result<ModelSource> {
+        let Some(path) = &self.model else { return built_in::model() };
         if path.exists() {
             return Ok(ModelSource::open(path)?);
         }
         let name = path.to_string_lossy();
         if let Some(known) = KnownModel::find(&name) {
-            return Ok(ModelSource::open(known.fetched()?)?);
+            return Ok(ModelSource::open(fetched_path(known)?)?);
         }
         from_hub(&name)
     }
 
-    /// What was asked for, or what suits the device.
-    fn suitable_precision(
+    /// The requested precision, or the default of the device.
+    fn resolve_precision(
         &self,
         source: &ModelSource,
         open: &OpenDevice,
     ) -> llama::Result<Precision> {
         match self.precision {
-            Some(asked) => Ok(asked),
-            // Rounding the weights is for the user to ask for.
+            Some(requested) => Ok(requested),
+            // On CPUs the weights are rounded on request only.
             None if open.info.kind.is_cpu() => Ok(Precision::F32),
             None => {
                 let stored = source.stored_precision()?;
@@ -113,8 +103,8 @@ impl ModelArgs {
         }
     }
 
-    /// Before the first computation: the threads are there for the whole run, and this one is among
-    /// them, or it would go to sleep whenever the others work.
+    /// Starts the thread pool, once, before the first computation. The current thread is part of the
+    /// pool: otherwise it would sleep while the others compute.
     fn set_threads(&self) -> Result {
         static SET: AtomicBool = AtomicBool::new(false);
         if SET.swap(true, Ordering::Relaxed) {
@@ -122,50 +112,46 @@ impl ModelArgs {
         }
         let threads = self.threads.map_or(0, Into::into);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
-        let failed = Error::system("threads to compute with could not be started");
-        Ok(pool.build_global().map_err(failed)?)
+        Ok(pool.build_global().map_err(Error::system("cannot start the thread pool"))?)
     }
 
-    /// Loads the model.
-    pub fn load(&self) -> Result<Base> {
+    /// Loads the model; notes go to stderr.
+    pub fn load(&self) -> Result<BaseModel> {
         self.load_with(&note)
     }
 
-    /// Loads the model; `tell` hears what is worth a line. The device comes first: a wrong name
-    /// should not cost a download.
-    pub fn load_with(&self, tell: &dyn Fn(&str)) -> Result<Base> {
+    /// Loads the model; notes go to `notify`. The device is opened first: a wrong name must not cost
+    /// a download.
+    pub fn load_with(&self, notify: &dyn Fn(&str)) -> Result<BaseModel> {
         self.set_threads()?;
         let open = device::open(self.device_name()?)?;
         if !self.skip_device_check {
-            check::check_before_run(&open, tell)?;
+            check_before_run(&open, notify)?;
         }
-        let source = self.source()?;
+        let source = self.open_source()?;
         for unused in source.unused_settings() {
-            tell(&format!("note: {unused}"));
+            notify(&format!("note: {unused}"));
         }
         let spinner = ProgressBar::new_spinner();
         spinner.enable_steady_tick(std::time::Duration::from_millis(120));
         spinner.set_message(format!("loading {}", source.path().display()));
-        let precision = self.suitable_precision(&source, &open);
+        let precision = self.resolve_precision(&source, &open);
         let llama = precision.and_then(|precision| source.load(precision, &open.device));
         spinner.finish_and_clear();
-        Ok(Base { llama: llama?, source, device: open.device })
+        Ok(BaseModel { llama: llama?, source, device: open.device })
     }
-}
-
-/// The model that is part of this program.
-pub fn built_in_source() -> Result<ModelSource> {
-    let source = ModelSource::embedded(built_in::CONFIG, built_in::WEIGHTS, built_in::TOKENIZER)?;
-    Ok(source.with_tokenizer_config(built_in::TOKENIZER_CONFIG))
 }
 
 #[cfg(feature = "hub")]
 fn from_hub(name: &str) -> Result<ModelSource> {
+    use std::path::Path;
+
     use llama::hub::{FetchProgress, Hub};
 
-    use crate::transfer::TransferProgress;
+    use crate::failure::ErrorContext;
+    use crate::transfer_progress::TransferProgress;
 
-    // `models/some.gguf` has the form of an id too, and is meant as a path.
+    // `models/some.gguf` is a valid id, but meant as a path.
     let is_path = name.matches('/').count() < 2
         && Path::new(name).extension().is_some_and(|e| e == "gguf" || e == "safetensors");
     if is_path || !Hub::is_id(name) {
@@ -180,15 +166,18 @@ fn from_hub(name: &str) -> Result<ModelSource> {
             transfer.set(now.done);
         }
     };
-    let path: PathBuf = Hub::from_env()?.fetch(name, &mut progress).doing(|| {
-        format!("`{name}` is no folder or file here, and did not come from the Hugging Face Hub")
-    })?;
+    let fetched = Hub::from_env()?.fetch(name, &mut progress).with_context(|| {
+        format!(
+            "`{name}` is not a local folder or file, and cannot be fetched from the Hugging Face \
+             Hub"
+        )
+    });
     drop(current);
-    Ok(ModelSource::open(path)?)
+    Ok(ModelSource::open(fetched?)?)
 }
 
 #[cfg(not(feature = "hub"))]
 fn from_hub(name: &str) -> Result<ModelSource> {
-    let more = " (and this build cannot ask the Hugging Face Hub: it lacks the feature `hub`)";
+    let more = " (this build has no Hugging Face Hub support: feature `hub`)";
     Err(Error::NoSuchModel { name: name.into(), more }.into())
 }

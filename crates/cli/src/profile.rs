@@ -1,5 +1,5 @@
-//! Where the time of a training goes: spans ─┬─► a table of parts
-//!                                           └─► a trace for chrome://tracing or Perfetto
+//! `train --profile`: tracing spans ─┬─► a table of self times by operation
+//!                                  └─► a trace for chrome://tracing or Perfetto
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,104 +17,105 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::Error;
 use crate::failure::Result;
 
-/// A profile that is being taken, until it is dropped.
+/// A running profiler of the whole process.
 pub struct Profiler {
-    parts: Parts,
-    /// Writes the trace's end.
+    totals: SpanTotals,
+    /// Completes the trace when dropped.
     guard: FlushGuard,
-    /// Until it is known that there is a place for it.
+    /// The trace; it is copied to the output folder at the end, when that exists.
     trace: NamedTempFile,
 }
 
-/// Time spent in each part, by name.
-type Parts = Arc<Mutex<BTreeMap<&'static str, Part>>>;
+/// Statistics of all spans, by span name.
+type SpanTotals = Arc<Mutex<BTreeMap<&'static str, SpanStats>>>;
 
-/// One part of the work.
+/// Statistics of the spans with one name.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Part {
+struct SpanStats {
     calls: u64,
-    /// Without that of the parts inside it.
-    own: Duration,
+    /// Without the time of child spans.
+    self_time: Duration,
 }
 
 impl Profiler {
-    /// Begins to take a profile of the whole process; every call of a part goes into the trace.
+    /// Starts to record every span of the process.
     pub fn start() -> Result<Self> {
-        let no_trace = || Error::system("no temporary file for the trace");
+        let no_trace = || Error::system("cannot create a temporary file for the trace");
         let trace = NamedTempFile::new().map_err(no_trace())?;
         let file = trace.reopen().map_err(no_trace())?;
         let (chrome, guard) = ChromeLayerBuilder::new().writer(file).build();
-        let parts = Parts::default();
+        let totals = SpanTotals::default();
         let subscriber =
-            tracing_subscriber::registry().with(chrome).with(Times::new(parts.clone()));
+            tracing_subscriber::registry().with(chrome).with(SpanTimer::new(totals.clone()));
         tracing::subscriber::set_global_default(subscriber)
-            .map_err(Error::system("a profile is taken already"))?;
-        Ok(Self { parts, guard, trace })
+            .map_err(Error::system("the profiler is already running"))?;
+        Ok(Self { totals, guard, trace })
     }
 
-    /// Writes the trace to its place and gives a table of the parts, the longest first.
+    /// Writes the trace to a file and returns a table of the operations, the longest first.
     pub fn finish(self, trace: &Path) -> Result<String> {
         drop(self.guard);
         checkpoint::files::write_with(trace, |temporary| {
             std::fs::copy(self.trace.path(), temporary).map(|_bytes| ())
         })?;
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(table(&parts))
+        let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(table(&totals))
     }
 }
 
-fn table(parts: &BTreeMap<&'static str, Part>) -> String {
-    let total = parts.values().map(|part| part.own).sum::<Duration>().as_secs_f64();
-    let mut rows = parts.iter().collect::<Vec<_>>();
-    rows.sort_by_key(|(_, part)| std::cmp::Reverse(part.own));
-    let mut text = format!("{:<24} {:>9} {:>10} {:>7}\n", "part", "calls", "seconds", "share");
-    for (name, part) in rows {
-        let seconds = part.own.as_secs_f64();
+fn table(totals: &BTreeMap<&'static str, SpanStats>) -> String {
+    let total = totals.values().map(|stats| stats.self_time).sum::<Duration>().as_secs_f64();
+    let mut rows = totals.iter().collect::<Vec<_>>();
+    rows.sort_by_key(|(_, stats)| std::cmp::Reverse(stats.self_time));
+    let mut text =
+        format!("{:<24} {:>9} {:>13} {:>7}\n", "operation", "calls", "self time (s)", "share");
+    for (name, stats) in rows {
+        let seconds = stats.self_time.as_secs_f64();
         let share = seconds / total.max(f64::MIN_POSITIVE) * 100.0;
-        let _ = writeln!(text, "{name:<24} {:>9} {seconds:>10.3} {share:>6.1}%", part.calls);
+        let _ = writeln!(text, "{name:<24} {:>9} {seconds:>13.3} {share:>6.1}%", stats.calls);
     }
-    let _ = writeln!(text, "{:<24} {:>9} {total:>10.3}", "all", "");
+    let _ = writeln!(text, "{:<24} {:>9} {total:>13.3}", "total", "");
     text
 }
 
-/// Adds up the time of spans by name.
-struct Times {
-    parts: Parts,
-    /// The time since some moment.
+/// Adds up the self times of spans by name.
+struct SpanTimer {
+    totals: SpanTotals,
+    /// The time since a fixed moment.
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
 }
 
-impl Times {
-    fn new(parts: Parts) -> Self {
+impl SpanTimer {
+    fn new(totals: SpanTotals) -> Self {
         let begin = Instant::now();
-        Self { parts, clock: Box::new(move || begin.elapsed()) }
+        Self { totals, clock: Box::new(move || begin.elapsed()) }
     }
 }
 
 thread_local! {
-    /// Spans that this thread is in: when each was entered, and the time of those inside it.
-    static OPEN: RefCell<Vec<(Duration, Duration)>> = const { RefCell::new(Vec::new()) };
+    /// The open spans of this thread: the time of entry, and the time of their children so far.
+    static SPAN_STACK: RefCell<Vec<(Duration, Duration)>> = const { RefCell::new(Vec::new()) };
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Times {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpanTimer {
     fn on_enter(&self, _id: &Id, _context: LayerContext<'_, S>) {
         let now = (self.clock)();
-        OPEN.with_borrow_mut(|open| open.push((now, Duration::ZERO)));
+        SPAN_STACK.with_borrow_mut(|stack| stack.push((now, Duration::ZERO)));
     }
 
     fn on_exit(&self, id: &Id, context: LayerContext<'_, S>) {
-        let Some((entered, inside)) = OPEN.with_borrow_mut(Vec::pop) else { return };
-        let took = (self.clock)().saturating_sub(entered);
-        OPEN.with_borrow_mut(|open| {
-            if let Some((_, outside)) = open.last_mut() {
-                *outside += took;
+        let Some((entered, children)) = SPAN_STACK.with_borrow_mut(Vec::pop) else { return };
+        let duration = (self.clock)().saturating_sub(entered);
+        SPAN_STACK.with_borrow_mut(|stack| {
+            if let Some((_, siblings)) = stack.last_mut() {
+                *siblings += duration;
             }
         });
         let Some(span) = context.span(id) else { return };
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let part = parts.entry(span.name()).or_default();
-        part.calls += 1;
-        part.own += took.saturating_sub(inside);
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let stats = totals.entry(span.name()).or_default();
+        stats.calls += 1;
+        stats.self_time += duration.saturating_sub(children);
     }
 }
 
@@ -125,34 +126,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_does_not_count_what_is_inside_it() {
-        let parts = Parts::default();
-        // A second goes by whenever somebody looks at the clock.
+    fn self_time_excludes_child_spans() {
+        let totals = SpanTotals::default();
+        // Each reading of the clock is a second later.
         let seconds = AtomicU64::new(0);
         let clock = move || Duration::from_secs(seconds.fetch_add(1, Ordering::Relaxed));
-        let times = Times { parts: parts.clone(), clock: Box::new(clock) };
-        let subscriber = tracing_subscriber::registry().with(times);
+        let timer = SpanTimer { totals: totals.clone(), clock: Box::new(clock) };
+        let subscriber = tracing_subscriber::registry().with(timer);
         tracing::subscriber::with_default(subscriber, || {
             let _step = tracing::trace_span!("step").entered();
             for _ in 0..2 {
-                let _inside = tracing::trace_span!("inside").entered();
+                let _child = tracing::trace_span!("child").entered();
             }
         });
-        let part = |calls, seconds| Part { calls, own: Duration::from_secs(seconds) };
-        // From 0 to 5, but for 1 to 2 and 3 to 4.
-        let expected = BTreeMap::from([("step", part(1, 3)), ("inside", part(2, 2))]);
-        assert_eq!(*parts.lock().unwrap(), expected);
+        let stats = |calls, seconds| SpanStats { calls, self_time: Duration::from_secs(seconds) };
+        // `step` lasts from 0 to 5, its children from 1 to 2 and from 3 to 4.
+        let expected = BTreeMap::from([("step", stats(1, 3)), ("child", stats(2, 2))]);
+        assert_eq!(*totals.lock().unwrap(), expected);
     }
 
     #[test]
-    fn the_table_begins_with_the_longest_part() {
-        let part = |calls, millis| Part { calls, own: Duration::from_millis(millis) };
-        let parts = BTreeMap::from([("loss", part(2, 250)), ("linear", part(60, 750))]);
-        insta::assert_snapshot!(table(&parts), @"
-        part                         calls    seconds   share
-        linear                          60      0.750   75.0%
-        loss                             2      0.250   25.0%
-        all                                     1.000
+    fn the_table_begins_with_the_longest_operation() {
+        let stats = |calls, millis| SpanStats { calls, self_time: Duration::from_millis(millis) };
+        let totals = BTreeMap::from([("loss", stats(2, 250)), ("linear", stats(60, 750))]);
+        insta::assert_snapshot!(table(&totals), @"
+        operation                    calls self time (s)   share
+        linear                          60         0.750   75.0%
+        loss                             2         0.250   25.0%
+        total                                      1.000
         ");
     }
 }

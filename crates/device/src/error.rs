@@ -1,76 +1,77 @@
-//! What can be wrong with the name of a device, or with the device.
+//! Errors of device names and of devices.
 
 use diagnostic::{Advice, Diagnostic};
 
 use crate::backends::{BACKENDS, compiled};
 
-/// A device name that leads nowhere, or a device that does not come up.
+/// An invalid device name, or a device that does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// No backend of that name.
+    /// There is no backend of this name.
     #[error("unknown device `{name}` (this build has: {})", compiled())]
     Unknown {
-        /// What was asked for.
+        /// The requested device.
         name: String,
     },
-    /// A backend that was not compiled in.
+    /// The backend is not compiled in.
     #[error("device `{name}` is not in this build (it has: {})", compiled())]
     NotCompiled {
-        /// The backend, which is the name of its feature too.
+        /// The backend; its cargo feature has the same name.
         name: &'static str,
     },
-    /// Something behind the colon that is no number, or a number where none belongs.
-    #[error("device `{given}`: {reason}")]
-    Index {
-        /// What was asked for.
-        given: String,
-        /// What is wrong with it.
+    /// The index is not a number, or the backend takes no index.
+    #[error("device `{requested}`: {reason}")]
+    InvalidIndex {
+        /// The requested device.
+        requested: String,
+        /// Why the index is invalid.
         reason: &'static str,
     },
-    /// A number for which there is no device.
-    #[error("there is no device `{given}` (this machine has: {})", .found.join(", "))]
+    /// There is no device with this index.
+    #[error("no device `{requested}` (available: {})", .found.join(", "))]
     OutOfRange {
-        /// What was asked for.
-        given: String,
-        /// Names and kinds of the devices that the backend has found.
+        /// The requested device.
+        requested: String,
+        /// Names and kinds of the devices of the backend.
         found: Vec<String>,
     },
-    /// A backend that finds nothing to work on.
-    #[error("`{backend}` finds no device on this machine")]
+    /// The backend finds no device.
+    #[error("no `{backend}` device found on this machine")]
     NotFound {
         /// The backend.
         backend: &'static str,
     },
-    /// A device that was found and does not come up.
+    /// The device was found, but does not start.
     #[error("device `{name}` does not start: {reason}")]
     StartFailed {
         /// The device.
         name: String,
-        /// What its driver said.
+        /// The driver's message.
         reason: String,
     },
-    /// The program was built without any backend.
-    #[error("this build has no backend at all")]
-    None,
+    /// The build has no backend.
+    #[error("this build has no backend")]
+    NoBackend,
 }
 
 impl Diagnostic for DeviceError {
     fn advice(&self) -> Option<Advice> {
         Some(match self {
             Self::NotCompiled { name } => Advice::Feature(name),
-            Self::None => Advice::Feature("flex"),
-            Self::Unknown { .. } | Self::Index { .. } => {
+            Self::NoBackend => Advice::Feature("flex"),
+            Self::Unknown { .. } | Self::InvalidIndex { .. } => {
                 let names = BACKENDS.map(|backend| {
-                    let number = if backend.indexed { "[:N]" } else { "" };
-                    format!("{}{number}", backend.name)
+                    let index = if backend.indexed { "[:N]" } else { "" };
+                    format!("{}{index}", backend.name)
                 });
-                format!("devices: {}; each needs the feature of its name", names.join(", ")).into()
+                format!("devices: {}; each needs the cargo feature of its name", names.join(", "))
+                    .into()
             }
-            Self::OutOfRange { .. } => "take one of these, or leave the number out".into(),
+            Self::OutOfRange { .. } => "use one of these, or omit the index".into(),
             Self::NotFound { .. } => {
-                "install the driver of your graphics card; without one, Debian's \
-                 mesa-vulkan-drivers has a (slow) Vulkan device in software; see docs/gpu.md"
+                "install the GPU driver; without a GPU, Debian's mesa-vulkan-drivers provides a \
+                 (slow) software Vulkan device; see docs/gpu.md"
                     .into()
             }
             Self::StartFailed { .. } => {

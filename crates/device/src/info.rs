@@ -1,59 +1,59 @@
-//! What is known of a device.
+//! The properties of a device.
 
 use std::fmt;
 
-/// A device and what it says about itself.
+/// The properties of a device, as its driver reports them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceInfo {
-    /// What to call it: `flex`, `wgpu:0`.
+    /// Name for [`open`](crate::open): `flex`, `wgpu:0`.
     pub name: String,
-    /// What it calls itself, such as the name of a graphics card.
+    /// Name of the hardware, such as the model of a GPU.
     pub description: String,
-    /// What computes there.
+    /// Class of the device.
     pub kind: DeviceClass,
-    /// The graphics interface, where there is one: `Vulkan`, `Metal`, `Dx12`.
+    /// Graphics API, for devices of wgpu: `Vulkan`, `Metal`, `Dx12`.
     pub api: Option<String>,
-    /// Name and version of the driver, where it tells.
+    /// Name and version of the driver, if reported.
     pub driver: Option<String>,
-    /// Sizes that it keeps to, where it tells. How much memory it has is not among what Burn
-    /// hands on.
+    /// Size limits, if reported. Burn does not report the size of the memory.
     pub limits: Option<DeviceLimits>,
-    /// Number formats that it computes in: some of `f32`, `f16`, `bf16`.
+    /// Supported float dtypes: some of `f32`, `f16`, `bf16`.
     pub dtypes: Vec<&'static str>,
-    /// Whether layers are computed by fused operations, see [`kernels::is_fused`].
+    /// Whether layers use fused kernels, see [`kernels::is_fused`].
     pub fused: bool,
 }
 
-/// Sizes that a device keeps to, in bytes.
+/// Size limits of a device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceLimits {
-    /// One piece of memory.
+    /// Largest buffer.
     pub buffer: u64,
-    /// What a kernel can see of it: no tensor can be larger.
+    /// Largest binding of a buffer in a kernel: no tensor can be larger.
     pub binding: u64,
-    /// Memory that a group of threads shares.
+    /// Shared memory of a workgroup.
     pub workgroup: u64,
 }
 
-/// What computes, the best first.
+/// Class of a device, in order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum DeviceClass {
-    /// A graphics card with memory of its own.
+    /// A GPU with its own memory.
     DiscreteGpu,
-    /// Graphics in the processor, sharing its memory.
+    /// A GPU that shares the memory of the CPU.
     IntegratedGpu,
-    /// A graphics card behind a virtual machine.
+    /// The GPU of a virtual machine.
     VirtualGpu,
-    /// A graphics card whose driver says no more.
+    /// A GPU of unknown kind.
     Gpu,
-    /// The processor, pretending to be a graphics card.
+    /// A software renderer: a graphics API on the CPU.
     Software,
-    /// The processor.
+    /// A CPU.
     Cpu,
 }
 
 impl DeviceClass {
-    /// Whether a backend made for CPUs computes: no driver stands in between that could be wrong.
+    /// Whether it is a CPU backend, without a driver.
     pub fn is_cpu(self) -> bool {
         self == Self::Cpu
     }

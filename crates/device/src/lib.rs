@@ -1,22 +1,25 @@
-//! Picks a Burn [`Device`] by name among the backends that were compiled in, and tells what there
-//! is.
+//! Selects a Burn [`Device`] by name among the backends of the build, and lists the devices of the
+//! machine.
 //!
-//! This is the only place that names backends. A program that embeds the other crates needs it
-//! only if it wants to take the device from a command line:
+//! Only this crate names backends. A program that embeds the other crates needs it to take a device
+//! from the command line:
 //!
 //! ```
 //! let device = device::parse("flex")?;
 //! assert!(device::parse("flux").is_err());
+//! for open in device::list().into_iter().flatten() {
+//!     println!("{}: {} ({})", open.info.name, open.info.description, open.info.kind);
+//! }
 //! # let _ = device;
 //! # Ok::<(), device::DeviceError>(())
 //! ```
 //!
-//! A number chooses among several devices of a backend: `wgpu:0` is the first that [`list`] has,
-//! whatever its kind; plain `wgpu` is the best, a discrete GPU before an integrated one.
+//! An index selects one of several devices: `wgpu:0` is the first in [`list`], `wgpu` is the best one,
+//! a discrete GPU before an integrated one.
 //!
-//! Burn's default features switch on `fusion` and `autotune`; this workspace leaves both off.
-//! Fusion gave wrong values on a software Vulkan driver, and autotune spends seconds on every new
-//! shape of a product.
+//! Burn's default features enable `fusion` and `autotune`; this workspace disables both. Fusion gave
+//! wrong values on a software Vulkan driver, and autotune takes seconds for each new shape of a
+//! matmul.
 
 mod backends;
 mod error;
@@ -32,65 +35,65 @@ pub use diagnostic::{Advice, Diagnostic};
 pub use error::DeviceError;
 pub use info::{DeviceClass, DeviceInfo, DeviceLimits};
 
-use backends::{Adapter, Candidate, REFERENCE_BACKENDS};
+use backends::{Candidate, DriverInfo, REFERENCE_BACKENDS};
 
-/// A device that has come up.
+/// A started device.
 #[derive(Debug, Clone)]
 pub struct OpenDevice {
-    /// To compute on, without autodiff.
+    /// The device, without autodiff.
     pub device: Device,
-    /// What it is.
+    /// Its properties.
     pub info: DeviceInfo,
 }
 
-/// The first backend in this build.
+/// The default backend of this build: the first one of [`BACKENDS`].
 ///
 /// # Errors
-/// [`DeviceError::None`]
+/// [`DeviceError::NoBackend`]
 pub fn default_name() -> Result<&'static str, DeviceError> {
     let first = BACKENDS.iter().find(|backend| backend.compiled);
-    first.map(|backend| backend.name).ok_or(DeviceError::None)
+    first.map(|backend| backend.name).ok_or(DeviceError::NoBackend)
 }
 
-/// The backend of a device's name, with or without a number, whether compiled or not.
+/// The backend of a device name, with or without an index, even if it is not compiled in.
 pub fn backend(device: &str) -> Option<&'static Backend> {
     let name = device.split(':').next();
     BACKENDS.iter().find(|backend| Some(backend.name) == name)
 }
 
-/// The device whose numbers others are compared with, if this build has it.
+/// The CPU device that others are compared with in device checks, if the build has one.
 pub fn reference() -> Option<OpenDevice> {
     REFERENCE_BACKENDS.iter().find_map(|name| open(name).ok())
 }
 
-/// The device of a name such as `flex`, `wgpu` or `cuda:1`.
+/// The device with a name such as `flex`, `wgpu` or `cuda:1`.
 ///
 /// # Errors
 /// As [`open`].
-pub fn parse(given: &str) -> Result<Device, DeviceError> {
-    open(given).map(|open| open.device)
+pub fn parse(requested: &str) -> Result<Device, DeviceError> {
+    open(requested).map(|open| open.device)
 }
 
-/// The device of a name such as `flex`, `wgpu` or `cuda:1`, and what it says about itself.
+/// The device with a name such as `flex`, `wgpu` or `cuda:1`, and its properties.
 ///
-/// A device comes up once in a process; asked for again, by the same or another name, it is the
-/// same.
+/// A device starts once per process. Later calls, with the same or another name, return the same
+/// device.
 ///
 /// # Errors
-/// [`DeviceError`] tells which devices there are, which feature or driver brings the one asked for,
-/// or why it did not come up.
-pub fn open(given: &str) -> Result<OpenDevice, DeviceError> {
-    let (name, index) = match given.split_once(':') {
+/// [`DeviceError`] for an invalid name, a backend that is not in this build, or a device that does
+/// not start.
+pub fn open(requested: &str) -> Result<OpenDevice, DeviceError> {
+    let (name, index) = match requested.split_once(':') {
         Some((name, index)) => (name, Some(index)),
-        None => (given, None),
+        None => (requested, None),
     };
     let backend = backend(name).ok_or_else(|| DeviceError::Unknown { name: name.into() })?;
-    let refuse = |reason| Err(DeviceError::Index { given: given.into(), reason });
+    let refuse = |reason| Err(DeviceError::InvalidIndex { requested: requested.into(), reason });
     let index = match index.map(str::parse::<usize>) {
         Some(_) if !backend.indexed => {
-            return refuse("this backend has one device, without a number");
+            return refuse("this backend has a single device and takes no index");
         }
-        Some(Err(_)) => return refuse("a number must follow the colon"),
+        Some(Err(_)) => return refuse("expected an index after the colon"),
         Some(Ok(index)) => Some(index),
         None => None,
     };
@@ -98,18 +101,18 @@ pub fn open(given: &str) -> Result<OpenDevice, DeviceError> {
         return Err(DeviceError::NotCompiled { name: backend.name });
     }
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(open) = opened.get(given) {
+    if let Some(open) = opened.get(requested) {
         return Ok(open.clone());
     }
     let candidates = backends::candidates(backend.name);
-    let index = choose(backend, &candidates, index, given)?;
+    let index = select_index(backend, &candidates, index, requested)?;
     let open = start(&mut opened, backend, index, &candidates[index])?;
-    opened.insert(given.to_owned(), open.clone());
+    opened.insert(requested.to_owned(), open.clone());
     Ok(open)
 }
 
-/// Every device that this build finds on this machine, started; one that does not come up is an
-/// error among the others.
+/// Starts every device that this build finds on this machine. A device that does not start is an error
+/// in the list.
 pub fn list() -> Vec<Result<OpenDevice, DeviceError>> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut list = Vec::new();
@@ -124,16 +127,16 @@ pub fn list() -> Vec<Result<OpenDevice, DeviceError>> {
     list
 }
 
-/// Devices that have come up, by every name that they were asked for by: a second client on the
-/// same graphics card would take its memory twice.
+/// Started devices, by every requested name. A second client on the same GPU would allocate its
+/// memory twice.
 static OPENED: Mutex<BTreeMap<String, OpenDevice>> = Mutex::new(BTreeMap::new());
 
-/// Which of a backend's devices is meant.
-fn choose(
+/// The index of the requested device; the best one without an index.
+fn select_index(
     backend: &Backend,
     candidates: &[Candidate],
     index: Option<usize>,
-    given: &str,
+    requested: &str,
 ) -> Result<usize, DeviceError> {
     let best = (0..candidates.len()).min_by_key(|&index| candidates[index].kind);
     let best = best.ok_or(DeviceError::NotFound { backend: backend.name })?;
@@ -143,12 +146,12 @@ fn choose(
         Some(_) => {
             let found = candidates.iter().enumerate();
             let found = found.map(|(i, found)| format!("{} ({})", name(backend, i), found.kind));
-            Err(DeviceError::OutOfRange { given: given.into(), found: found.collect() })
+            Err(DeviceError::OutOfRange { requested: requested.into(), found: found.collect() })
         }
     }
 }
 
-/// What the device with that number is called.
+/// The name of the device with an index.
 fn name(backend: &Backend, index: usize) -> String {
     if backend.indexed { format!("{}:{index}", backend.name) } else { backend.name.into() }
 }
@@ -163,12 +166,12 @@ fn start(
     if let Some(open) = opened.get(&name) {
         return Ok(open.clone());
     }
-    let adapter =
+    let driver_info =
         found.start().map_err(|reason| DeviceError::StartFailed { name: name.clone(), reason })?;
-    let Adapter { description, api, driver, limits } = adapter;
-    let formats = [("f32", DType::F32), ("f16", DType::F16), ("bf16", DType::BF16)];
-    let formats = formats.iter().filter(|(_, dtype)| found.device.supports_dtype(*dtype));
-    let formats = formats.map(|(name, _)| *name).collect();
+    let DriverInfo { description, api, driver, limits } = driver_info;
+    let dtypes = [("f32", DType::F32), ("f16", DType::F16), ("bf16", DType::BF16)];
+    let dtypes = dtypes.iter().filter(|(_, dtype)| found.device.supports_dtype(*dtype));
+    let dtypes = dtypes.map(|(name, _)| *name).collect();
     let info = DeviceInfo {
         name: name.clone(),
         description,
@@ -176,7 +179,7 @@ fn start(
         api,
         driver,
         limits,
-        dtypes: formats,
+        dtypes,
         fused: kernels::is_fused(&found.device),
     };
     let open = OpenDevice { device: found.device.clone(), info };
@@ -202,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_backends_knows_which_one_is_fused() {
+    fn the_table_of_backends_says_which_ones_are_fused() {
         for backend in BACKENDS.iter().filter(|backend| backend.compiled && !backend.indexed) {
             assert_eq!(open(backend.name).unwrap().info.fused, backend.fused, "{}", backend.name);
         }
     }
 
     #[test]
-    fn an_unknown_name_lists_what_there_is() {
+    fn an_unknown_name_lists_the_backends() {
         let error = parse("tpu").unwrap_err();
         assert!(error.to_string().contains("unknown device `tpu`"));
         assert!(error.to_string().contains(default_name().unwrap()));
@@ -225,16 +228,16 @@ mod tests {
     }
 
     #[test]
-    fn a_number_must_belong_and_be_one() {
-        assert!(matches!(parse("flex:0"), Err(DeviceError::Index { .. })));
-        assert!(matches!(parse("cuda:x"), Err(DeviceError::Index { .. })));
+    fn an_invalid_index_is_rejected() {
+        assert!(matches!(parse("flex:0"), Err(DeviceError::InvalidIndex { .. })));
+        assert!(matches!(parse("cuda:x"), Err(DeviceError::InvalidIndex { .. })));
     }
 
     #[test]
-    fn a_number_beyond_the_last_device_lists_them() {
+    fn an_index_out_of_range_lists_the_devices() {
         for backend in BACKENDS.iter().filter(|backend| backend.compiled && backend.indexed) {
-            let given = format!("{}:4000", backend.name);
-            match open(&given).unwrap_err() {
+            let requested = format!("{}:4000", backend.name);
+            match open(&requested).unwrap_err() {
                 DeviceError::OutOfRange { found, .. } => {
                     assert!(found[0].starts_with(&format!("{}:0 (", backend.name)), "{found:?}");
                 }
@@ -257,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_a_number_is_the_best_device() {
+    fn a_name_without_an_index_is_the_best_device() {
         let listed = list();
         for backend in BACKENDS.iter().filter(|backend| backend.compiled && backend.indexed) {
             let prefix = format!("{}:", backend.name);

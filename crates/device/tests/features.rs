@@ -1,4 +1,4 @@
-//! One word in a program's `Cargo.toml` brings a backend, whichever crate the program depends on.
+//! Every crate forwards the backend features to the kernels and to Burn.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -16,32 +16,32 @@ fn features() -> BTreeMap<String, Features> {
         .expect("cargo runs");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
     let packages = metadata["packages"].as_array().expect("a list").iter();
-    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let text = |value: &Value| value.as_str().expect("a string").to_owned();
     let of =
         |package: &Value| serde_json::from_value(package["features"].clone()).expect("features");
     packages.map(|package| (text(&package["name"]), of(package))).collect()
 }
 
-/// Features of other crates that a feature switches on, through all crates of the workspace.
-fn reached(all: &BTreeMap<String, Features>, krate: &str, feature: &str) -> Vec<String> {
+/// All features that a feature enables, through the crates of the workspace.
+fn reachable_features(all: &BTreeMap<String, Features>, krate: &str, feature: &str) -> Vec<String> {
     let Some(own) = all.get(krate) else { return vec![format!("{krate}/{feature}")] };
     let next = own.get(feature).unwrap_or_else(|| panic!("{krate} has no feature {feature}"));
     let mut found = vec![format!("{krate}/{feature}")];
     for name in next {
         let (krate, feature) = name.split_once('/').unwrap_or((krate, name));
-        found.extend(reached(all, krate, feature));
+        found.extend(reachable_features(all, krate, feature));
     }
     found
 }
 
 #[test]
-fn a_backend_s_word_is_the_same_in_every_crate_and_brings_the_kernels_too() {
+fn every_crate_forwards_the_backend_features_to_the_kernels() {
     let all = features();
     for krate in
         ["kernels", "llama", "vision", "adaption-prompt", "train", "device", "llama-adapter"]
     {
         for backend in device::BACKENDS {
-            let found = reached(&all, krate, backend.name);
+            let found = reachable_features(&all, krate, backend.name);
             for needed in ["kernels", "burn"] {
                 let needed = format!("{needed}/{}", backend.name);
                 assert!(found.contains(&needed), "{krate}/{}: {found:?}", backend.name);

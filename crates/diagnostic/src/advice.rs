@@ -1,58 +1,59 @@
-//! What to do about an error, in the libraries' terms.
+//! Remedies for errors, without the names of options.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// What to do about an error.
+/// The remedy for an error.
 ///
-/// Whatever a program may have its own words for is a variant; [`Display`](fmt::Display) has neutral ones.
+/// Each remedy that a program may phrase with its own options is a variant;
+/// [`Display`](fmt::Display) writes a neutral text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Advice {
-    /// Give something that is a model.
+    /// Pass a model.
     GiveModel,
-    /// Give the base model too, since the adapter's file alone does not say enough.
+    /// Pass the base model too: the adapter's file lacks facts about it.
     GiveBaseModel,
-    /// Give this as the adapter, and its base as the model.
+    /// Pass this as the adapter, and its base model as the model.
     UseAsAdapter,
-    /// Give this as the model, and an adapter in its place.
+    /// Pass this as the model, and an adapter as the adapter.
     UseAsModel,
-    /// Give the base model that the adapter was made for, or use this one unchecked.
+    /// Use the base model of the adapter, or load the adapter unchecked.
     UseMatchingBase,
-    /// Give the image encoder that the adapter learned with.
+    /// Pass the image encoder that the adapter was trained with.
     GiveEncoder,
-    /// Let the conversion lose what the format cannot hold.
+    /// Allow a lossy conversion.
     AllowLossyConversion,
     /// Adapt fewer layers.
     FewerLayers,
-    /// Keep the base in a wider precision, if its files are not damaged.
+    /// Load the base model in a wider precision, unless its files are corrupted.
     WiderPrecision,
-    /// Choose one of the precisions that every device has.
+    /// Use a precision that every device supports.
     OtherPrecision,
-    /// Do with less memory: smaller batches, shorter texts, fewer bits.
+    /// Reduce memory: smaller batches, shorter sequences, a lower precision.
     ReduceMemory,
-    /// Look at the data, and let its rows be longer.
+    /// Check the data and the maximum sequence length.
     CheckSequenceLength,
-    /// Train with a lower rate, or limit the gradient.
+    /// Use a lower learning rate or gradient clipping.
     LowerLearningRate,
-    /// Choose a new or empty folder for the run.
+    /// Use a new or empty output folder.
     OtherOutput,
-    /// Wait for the other run or stop it, or choose another folder.
+    /// Wait for the other run or stop it, or use another output folder.
     WaitOrOtherOutput,
-    /// Choose a new or empty folder for the run, or resume the one that is there.
+    /// Use a new or empty output folder, or resume the run in this one.
     OtherOutputOrResume,
-    /// Start the run anew instead of resuming it.
+    /// Start a new run.
     StartNewRun,
-    /// Resume with the settings of before, or start a new run from what this one has learned.
+    /// Resume with the original settings, or start a new run from the adapter of this one.
     ResumeWithSameSettings {
-        /// Folder of the run, if it has an adapter already.
+        /// Folder of the run, if it contains an adapter.
         adapter_folder: Option<PathBuf>,
     },
-    /// Build the program with a feature.
+    /// Build the program with a cargo feature.
     Feature(&'static str),
-    /// A sentence that is the same for everybody.
+    /// Any other remedy.
     Text(Cow<'static, str>),
 }
 
@@ -69,38 +70,36 @@ impl From<String> for Advice {
 }
 
 impl Advice {
-    /// About a file that could not be written, through which nothing was overwritten.
+    /// The remedy for a failed write of a file. It assumes that nothing was overwritten.
     pub fn for_write_error(error: &io::Error) -> Option<Self> {
         use io::ErrorKind as Kind;
         let text = match error.kind() {
             Kind::StorageFull | Kind::QuotaExceeded => {
                 "free some space, or write to another disk; nothing was overwritten"
             }
-            Kind::FileTooLarge => "write to a disk that takes files of this size",
+            Kind::FileTooLarge => "write to a disk that allows files of this size",
             Kind::PermissionDenied => {
-                "check the rights of the folder, or write to another; nothing was overwritten"
+                "check the permissions of the folder, or write to another; nothing was overwritten"
             }
-            Kind::ReadOnlyFilesystem => "this disk cannot be written to: choose another",
+            Kind::ReadOnlyFilesystem => "the file system is read-only: choose another",
             Kind::AlreadyExists | Kind::NotADirectory => {
-                "a file is where a folder should be: choose another path"
+                "the path contains a file where a folder is expected"
             }
-            Kind::IsADirectory | Kind::DirectoryNotEmpty => {
-                "a folder is where the file should be: choose another path"
-            }
-            Kind::NotFound => "make the folder first, or choose one that is there",
-            Kind::InvalidFilename => "choose another name: this disk does not take it",
+            Kind::IsADirectory | Kind::DirectoryNotEmpty => "the path is a folder, expected a file",
+            Kind::NotFound => "create the folder first",
+            Kind::InvalidFilename => "this file name is not valid on this disk",
             _ => return None,
         };
         Some(text.into())
     }
 
-    /// About a file that could not be read.
+    /// The remedy for a failed read of a file.
     pub fn for_read_error(error: &io::Error) -> Option<Self> {
         use io::ErrorKind as Kind;
         let text = match error.kind() {
-            Kind::PermissionDenied => "check the rights of the file",
-            Kind::IsADirectory => "a folder is where the file should be",
-            Kind::NotADirectory => "a file is where a folder should be",
+            Kind::PermissionDenied => "check the permissions of the file",
+            Kind::IsADirectory => "the path is a folder, expected a file",
+            Kind::NotADirectory => "the path contains a file where a folder is expected",
             _ => return None,
         };
         Some(text.into())
@@ -111,50 +110,46 @@ impl fmt::Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::GiveModel => {
-                "give a folder with config.json and *.safetensors, or with params.json and \
+                "pass a folder with config.json and *.safetensors, or with params.json and \
                  consolidated.*.pth, or a .gguf file"
             }
-            Self::GiveBaseModel => "give the base model too",
-            Self::UseAsAdapter => {
-                "give the base model as the model, and this as the adapter that goes with it"
-            }
-            Self::UseAsModel => "give this as the model, and the folder or file of an adapter here",
+            Self::GiveBaseModel => "pass the base model too",
+            Self::UseAsAdapter => "pass this as the adapter, and its base model as the model",
+            Self::UseAsModel => "pass this as the model, and an adapter as the adapter",
             Self::UseMatchingBase => {
-                "give the base model it was trained on, or load it unchecked if only sizes matter"
+                "use the base model it was trained on, or load the adapter unchecked"
             }
-            Self::GiveEncoder => "give that image encoder",
-            Self::AllowLossyConversion => "allow losses, to convert all the same and be told what was lost",
-            Self::FewerLayers => "ask for fewer adapted layers",
+            Self::GiveEncoder => "pass that image encoder",
+            Self::AllowLossyConversion => "allow a lossy conversion",
+            Self::FewerLayers => "adapt fewer layers",
             Self::WiderPrecision => {
-                "the adapter or the weights may be damaged, or the base's precision too narrow for \
-                 them: try f32"
+                "the adapter or the weights may be corrupted, or overflow in the base model's \
+                 precision: try f32"
             }
-            Self::OtherPrecision => "every device has f32, q8 and q4",
+            Self::OtherPrecision => "every device supports f32, q8 and q4",
             Self::ReduceMemory => {
-                "it may have run out of memory: try a smaller batch, shorter texts or a precision of \
-                 fewer bits"
+                "probably out of memory: try a smaller batch, shorter sequences or a lower precision"
             }
-            Self::CheckSequenceLength => "check the data, and the length that rows may have",
+            Self::CheckSequenceLength => "check the data and the maximum sequence length",
             Self::LowerLearningRate => {
-                "the last checkpoint is kept; try a lower learning rate, or a limit for the \
-                 gradient's norm"
+                "the last checkpoint is kept; try a lower learning rate or a maximum gradient norm"
             }
             Self::OtherOutput => "choose a new or empty folder",
             Self::WaitOrOtherOutput => "wait for it or stop it, or choose another folder",
             Self::OtherOutputOrResume => {
-                "choose a new or empty folder, or resume the run that stopped there"
+                "choose a new or empty folder, or resume the interrupted run"
             }
-            Self::StartNewRun => "start the run anew, in a new or empty folder",
+            Self::StartNewRun => "start a new run in a new or empty folder",
             Self::ResumeWithSameSettings { adapter_folder: Some(folder) } => {
                 return write!(
                     f,
-                    "resume with the settings of before; to go on with others, start a new run from \
+                    "resume with the original settings; for other settings start a new run from \
                      the adapter in {}",
                     folder.display()
                 );
             }
             Self::ResumeWithSameSettings { adapter_folder: None } => {
-                "resume with the settings of before, or start anew in another folder"
+                "resume with the original settings, or start a new run in another folder"
             }
             Self::Feature(name) => return write!(f, "build with the feature `{name}`"),
             Self::Text(text) => text,
@@ -167,12 +162,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_says_decides_what_to_do_about_a_file() {
-        let about =
+    fn advice_depends_on_the_io_error_kind() {
+        let advice =
             |kind: io::ErrorKind| Advice::for_write_error(&kind.into()).unwrap().to_string();
-        assert!(about(io::ErrorKind::StorageFull).contains("free some space"));
-        assert!(about(io::ErrorKind::AlreadyExists).contains("a file is where a folder"));
-        assert!(about(io::ErrorKind::PermissionDenied).contains("rights"));
+        assert!(advice(io::ErrorKind::StorageFull).contains("free some space"));
+        assert!(advice(io::ErrorKind::AlreadyExists).contains("a file where a folder"));
+        assert!(advice(io::ErrorKind::PermissionDenied).contains("permissions"));
         assert_eq!(Advice::for_write_error(&io::ErrorKind::Interrupted.into()), None);
     }
 }

@@ -1,8 +1,8 @@
-//! What the errors of all crates have in common: advice, and who is to blame.
+//! The common interface of all crates' errors: advice, and whether an error is wrong usage.
 //!
-//! An error's text says what happened, where, what was expected and what was found. What to do about it
-//! depends on who asks: a program sets a field, a person at a command line gives an option. So a library
-//! gives [`Advice`], in its own terms, and whoever shows it may have better words for it:
+//! The message of an error says what happened, where, what was expected and what was found. The remedy
+//! depends on the caller: a program sets a field, a user of the command line gives an option. So a
+//! library returns [`Advice`], and a program may replace its neutral text:
 //!
 //! ```
 //! use diagnostic::{Advice, Diagnostic};
@@ -12,7 +12,7 @@
 //!
 //! impl std::fmt::Display for TooManyLayers {
 //!     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-//!         f.write_str("the adapter wants 9 layers, the model has 8")
+//!         f.write_str("the adapter needs 9 layers, the model has 8")
 //!     }
 //! }
 //!
@@ -24,11 +24,11 @@
 //!     }
 //! }
 //!
-//! let words = match TooManyLayers.advice().unwrap() {
-//!     Advice::FewerLayers => "turn the knob called `layers` to the left".into(),
+//! let hint = match TooManyLayers.advice().unwrap() {
+//!     Advice::FewerLayers => "reduce --layers".into(),
 //!     other => other.to_string(),
 //! };
-//! assert!(words.contains("knob"));
+//! assert_eq!(hint, "reduce --layers");
 //! ```
 
 mod advice;
@@ -37,15 +37,15 @@ use std::error::Error;
 
 pub use advice::Advice;
 
-/// An error that can say what to do about it.
+/// An error with advice.
 ///
-/// Both methods look through an error that only passes another on: the advice of an adapter's file that is
-/// cut short is the same, whichever crate wanted to read it.
+/// An error that wraps another one forwards both methods to it: the advice about a truncated file is the
+/// same, whichever crate reads the file.
 pub trait Diagnostic: Error {
-    /// What to try, where there is an obvious mend.
+    /// The remedy, if there is an obvious one.
     fn advice(&self) -> Option<Advice>;
 
-    /// Whether what was asked for is wrong, rather than what was found in files or on the machine.
+    /// Whether the request is invalid, rather than a file or the environment.
     fn is_usage(&self) -> bool {
         false
     }

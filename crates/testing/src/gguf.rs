@@ -1,8 +1,8 @@
-//! A small writer of GGUF files, also of invalid ones.
+//! Writes small GGUF files, valid and invalid ones.
 
-/// A value of the metadata.
+/// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "the format's own types")]
+#[expect(missing_docs, reason = "the types of the format")]
 pub enum Value {
     Bool(bool),
     Unsigned(u64),
@@ -29,7 +29,7 @@ pub struct Fixture {
     pub alignment: usize,
     /// Metadata by key.
     pub values: Vec<(String, Value)>,
-    /// In the order of the file.
+    /// Tensors in file order.
     pub tensors: Vec<FixtureTensor>,
 }
 
@@ -41,7 +41,7 @@ pub struct FixtureTensor {
     shape: Vec<u64>,
     kind: u32,
     data: Vec<u8>,
-    /// A false offset to write.
+    /// A wrong offset to write instead of the right one.
     pub offset: Option<u64>,
 }
 
@@ -51,7 +51,7 @@ impl Fixture {
         Self { version: 3, alignment: 32, values: Vec::new(), tensors: Vec::new() }
     }
 
-    /// A string, a nested list and two tensors of numbers that count up from 0.
+    /// A string, a nested list and two f32 tensors with the values 0, 1, 2, ...
     pub fn small() -> Self {
         let mut fixture = Self::empty();
         fixture.value("general.name", &Value::Text("small".into()));
@@ -98,7 +98,7 @@ impl Fixture {
         fixture
     }
 
-    /// A Llama with a tokenizer and every optional part.
+    /// A Llama with a tokenizer and all optional tensors.
     pub fn complete() -> Self {
         let mut fixture = Self::model();
         let tokens = [("a", 1), ("b", 1), ("ab", 1), ("<s>", 3), ("</s>", 3)];
@@ -111,7 +111,7 @@ impl Fixture {
         fixture
     }
 
-    /// A file with a vocabulary: tokens with ggml's numbers of their types.
+    /// A file with a vocabulary: tokens and their ggml token types.
     pub fn vocabulary(model: &str, tokens: &[(&str, u64)]) -> Self {
         let mut fixture = Self::empty();
         fixture.value("tokenizer.ggml.model", &Value::Text(model.into()));
@@ -133,13 +133,13 @@ impl Fixture {
         self.values.extend(value.map(|value| (key.to_owned(), value)));
     }
 
-    /// Adds a tensor; `shape` has rows first, `kind` is ggml's number of the type.
+    /// Adds a tensor. `shape` has rows first; `kind` is the ggml type.
     pub fn tensor(&mut self, name: &str, shape: &[u64], kind: u32, data: &[u8]) {
         let (name, shape, data) = (name.into(), shape.to_vec(), data.to_vec());
         self.tensors.push(FixtureTensor { name, shape, kind, data, offset: None });
     }
 
-    /// Adds a tensor of f32 that counts up from 0.
+    /// Adds an f32 tensor with the values 0, 1, 2, ...
     pub fn floats(&mut self, name: &str, shape: &[u64]) {
         let values = (0..shape.iter().product()).flat_map(|i: u64| (i as f32).to_le_bytes());
         self.tensor(name, shape, 0, &values.collect::<Vec<_>>());

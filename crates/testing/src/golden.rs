@@ -1,4 +1,4 @@
-//! Golden files: numbers that another program made.
+//! Golden files: values that a reference program computed.
 
 use std::path::{Path, PathBuf};
 
@@ -21,19 +21,19 @@ impl Golden {
     /// Reads `tests/golden/{name}`.
     ///
     /// # Panics
-    /// If it is missing; the message names the command that makes it.
+    /// If it is missing. The message contains the command that generates it.
     pub fn open(name: &str) -> Self {
         let path = golden_folder().join(name);
         let bytes = std::fs::read(&path).unwrap_or_else(|error| {
             panic!(
-                "{}: {error}\nmake it with: python3 tests/golden/make.py (see its README)",
+                "{}: {error}\ngenerate it with: python3 tests/golden/make.py (see its README)",
                 path.display()
             )
         });
         Self { path, bytes }
     }
 
-    /// Names of the tensors in it.
+    /// The names of the tensors.
     pub fn names(&self) -> Vec<String> {
         self.parsed().names().into_iter().map(str::to_owned).collect()
     }
@@ -44,7 +44,7 @@ impl Golden {
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 
-    /// An f32 tensor's shape and numbers.
+    /// Shape and values of an f32 tensor.
     pub fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
         let (shape, dtype, bytes) = self.raw(name);
         assert_eq!(dtype, Dtype::F32, "{name}: dtype");
@@ -52,7 +52,7 @@ impl Golden {
         (shape, values.collect())
     }
 
-    /// An int64 tensor's shape and numbers.
+    /// Shape and values of an int64 tensor.
     pub fn ints(&self, name: &str) -> (Vec<usize>, Vec<i64>) {
         let (shape, dtype, bytes) = self.raw(name);
         assert_eq!(dtype, Dtype::I64, "{name}: dtype");

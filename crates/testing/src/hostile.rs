@@ -1,7 +1,7 @@
 //! Corrupted files: valid files with mutations, and random bytes. A reader must return a value or an
 //! error, without a panic and without allocating more than a multiple of its input.
 //!
-//! `fuzz/` runs the same readers with `cargo fuzz`, without a time limit.
+//! `fuzz/` runs the same readers with `cargo fuzz`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,8 +11,8 @@ use proptest::sample::Index;
 
 use crate::golden_folder;
 
-/// Bytes that any reader may allocate for its buffers, tables and messages, whatever the file.
-const FREE: usize = 2 << 20;
+/// Bytes that a reader may allocate for its buffers, tables and messages, for any file.
+const ALLOWANCE: usize = 2 << 20;
 
 /// Calls a reader and checks that its peak allocation is at most `times` the length of its input.
 ///
@@ -28,7 +28,7 @@ pub fn check(memory: &PeakAlloc, reader: fn(&[u8]), bytes: &[u8], times: usize) 
     let before = memory.current_usage();
     reader(bytes);
     let peak = memory.peak_usage().saturating_sub(before);
-    let allowed = FREE + times * bytes.len();
+    let allowed = ALLOWANCE + times * bytes.len();
     assert!(peak <= allowed, "{peak} bytes for a file of {} (allowed {allowed})", bytes.len());
 }
 
@@ -36,26 +36,26 @@ pub fn check(memory: &PeakAlloc, reader: fn(&[u8]), bytes: &[u8], times: usize) 
 #[derive(Debug, Clone)]
 enum Mutation {
     Flip(Position, u8),
-    /// Extreme values of lengths, counts and offsets.
+    /// Writes an extreme length, count or offset.
     Overwrite(Position, u64, usize),
     Cut(Index),
     Remove(Position, usize),
     Repeat(Position, usize),
 }
 
-/// Headers are at the ends of files: most mutations go there.
+/// A position in a file. Most mutations are near the start or the end, where the headers are.
 #[derive(Debug, Clone)]
 enum Position {
-    Near(u16),
+    NearStart(u16),
     NearEnd(u16),
     Anywhere(Index),
 }
 
 impl Position {
-    fn of(&self, len: usize) -> usize {
+    fn index(&self, len: usize) -> usize {
         match self {
-            Self::Near(place) => *place as usize % 2048 % len,
-            Self::NearEnd(place) => len - 1 - *place as usize % 2048 % len,
+            Self::NearStart(distance) => *distance as usize % 2048 % len,
+            Self::NearEnd(distance) => len - 1 - *distance as usize % 2048 % len,
             Self::Anywhere(index) => index.index(len),
         }
     }
@@ -63,14 +63,14 @@ impl Position {
 
 fn position() -> impl Strategy<Value = Position> {
     prop_oneof![
-        any::<u16>().prop_map(Position::Near),
+        any::<u16>().prop_map(Position::NearStart),
         any::<u16>().prop_map(Position::NearEnd),
         any::<Index>().prop_map(Position::Anywhere),
     ]
 }
 
 fn mutation() -> impl Strategy<Value = Mutation> {
-    let lies = prop::sample::select(vec![
+    let extremes = prop::sample::select(vec![
         0,
         1,
         255,
@@ -85,11 +85,11 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]);
     let width = prop::sample::select(vec![1, 2, 4, 8]);
     prop_oneof![
-        4 => (position(), 1..=u8::MAX).prop_map(|(place, bits)| Mutation::Flip(place, bits)),
-        4 => (position(), lies, width).prop_map(|(place, lie, len)| Mutation::Overwrite(place, lie, len)),
+        4 => (position(), 1..=u8::MAX).prop_map(|(at, bits)| Mutation::Flip(at, bits)),
+        4 => (position(), extremes, width).prop_map(|(at, value, len)| Mutation::Overwrite(at, value, len)),
         1 => any::<Index>().prop_map(Mutation::Cut),
-        1 => (position(), 1..40_usize).prop_map(|(place, len)| Mutation::Remove(place, len)),
-        1 => (position(), 1..400_usize).prop_map(|(place, len)| Mutation::Repeat(place, len)),
+        1 => (position(), 1..40_usize).prop_map(|(at, len)| Mutation::Remove(at, len)),
+        1 => (position(), 1..400_usize).prop_map(|(at, len)| Mutation::Repeat(at, len)),
     ]
 }
 
@@ -97,32 +97,32 @@ fn apply(bytes: &mut Vec<u8>, mutation: &Mutation) {
     if bytes.is_empty() {
         return;
     }
-    let part = |place: &Position, len: usize| {
-        let start = place.of(bytes.len());
+    let range = |at: &Position, len: usize| {
+        let start = at.index(bytes.len());
         start..(start + len).min(bytes.len())
     };
     match mutation {
-        Mutation::Flip(place, bits) => {
-            let place = place.of(bytes.len());
-            bytes[place] ^= bits;
+        Mutation::Flip(at, bits) => {
+            let index = at.index(bytes.len());
+            bytes[index] ^= bits;
         }
-        Mutation::Overwrite(place, lie, len) => {
-            let part = part(place, *len);
-            let lie = lie.to_le_bytes();
-            let len = part.len();
-            bytes[part].copy_from_slice(&lie[..len]);
+        Mutation::Overwrite(at, value, len) => {
+            let range = range(at, *len);
+            let value = value.to_le_bytes();
+            let len = range.len();
+            bytes[range].copy_from_slice(&value[..len]);
         }
         Mutation::Cut(index) => bytes.truncate(index.index(bytes.len())),
-        Mutation::Remove(place, len) => drop(bytes.drain(part(place, *len))),
-        Mutation::Repeat(place, len) => {
-            let part = part(place, *len);
-            let (end, copy) = (part.end, bytes[part].to_vec());
+        Mutation::Remove(at, len) => drop(bytes.drain(range(at, *len))),
+        Mutation::Repeat(at, len) => {
+            let range = range(at, *len);
+            let (end, copy) = (range.end, bytes[range].to_vec());
             bytes.splice(end..end, copy);
         }
     }
 }
 
-/// Contents of a golden file.
+/// The bytes of a golden file.
 ///
 /// # Panics
 /// If it cannot be read.
@@ -141,9 +141,9 @@ pub fn corrupt(memory: &PeakAlloc, reader: fn(&[u8]), valid: &[Vec<u8>], cases: 
     }
     let config = ProptestConfig { failure_persistence: None, cases, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    let changed = (0..valid.len(), prop::collection::vec(mutation(), 1..5));
+    let mutated = (0..valid.len(), prop::collection::vec(mutation(), 1..5));
     runner
-        .run(&changed, |(index, mutations)| {
+        .run(&mutated, |(index, mutations)| {
             let mut bytes = valid[index].clone();
             for mutation in &mutations {
                 apply(&mut bytes, mutation);
@@ -152,7 +152,7 @@ pub fn corrupt(memory: &PeakAlloc, reader: fn(&[u8]), valid: &[Vec<u8>], cases: 
             Ok(())
         })
         .unwrap();
-    // Random bytes after a valid start, to get past the magic number.
+    // Random bytes after a valid start, which passes the check of the magic number.
     let noise = (prop::collection::vec(any::<u8>(), 0..800), 0..valid.len(), 0..48_usize);
     runner
         .run(&noise, |(noise, index, start)| {

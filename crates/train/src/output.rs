@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(error.advice(), Some(Advice::OtherOutput));
         let error = Output::create(&path.join("run"), &json!({})).unwrap_err();
         let advice = error.advice().unwrap().to_string();
-        assert!(advice.starts_with("a file is where a folder should be"), "{advice}");
+        assert!(advice.starts_with("the path contains a file where a folder"), "{advice}");
     }
 
     #[test]

@@ -1,28 +1,29 @@
-//! A GGUF file: as a model where it is one, and as it is.
+//! A GGUF file: its model config if it has a supported one, its metadata and tensors.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use checkpoint::gguf::{GgufFile, Summary};
-use indicatif::{HumanBytes, HumanCount};
 use llama::LlamaConfig;
 use serde::Serialize;
 
-use super::model::{Memory, sizes};
-use super::tensors::{Table, TensorEntry};
+use super::lines::{write_chat_template, write_size};
+use super::model::{MemoryFootprint, write_config};
+use super::tensors::{TensorEntry, TensorTable};
 
 #[derive(Debug, Serialize)]
 pub struct GgufReport {
-    #[serde(serialize_with = "crate::output::lossy")]
+    #[serde(serialize_with = "crate::output::serialize_path_lossy")]
     path: PathBuf,
     version: u32,
-    /// `None` for a model of an architecture that cannot be run here.
+    /// `None` for a model of an unsupported architecture.
     config: Option<LlamaConfig>,
-    /// Why there is no config.
-    unusable: Option<String>,
+    /// Why there is no config; the JSON key is `unusable`.
+    #[serde(rename = "unusable")]
+    unsupported: Option<String>,
     parameters: usize,
     bytes: u64,
-    memory: Option<Memory>,
+    memory: Option<MemoryFootprint>,
     chat_template: bool,
     metadata: serde_json::Map<String, serde_json::Value>,
     tensors: Vec<TensorEntry>,
@@ -30,7 +31,7 @@ pub struct GgufReport {
 
 impl GgufReport {
     pub fn new(file: &GgufFile) -> Self {
-        let (config, unusable) = match llama::gguf::parse_config(file) {
+        let (config, unsupported) = match llama::gguf::parse_config(file) {
             Ok(config) => (Some(config), None),
             Err(error) => (None, Some(error.to_string())),
         };
@@ -43,9 +44,9 @@ impl GgufReport {
         Self {
             path: file.path().into(),
             version,
-            memory: config.as_ref().map(Memory::of),
+            memory: config.as_ref().map(MemoryFootprint::of),
             config,
-            unusable,
+            unsupported,
             parameters: n_parameters,
             bytes: len_bytes,
             chat_template: file.metadata().get("tokenizer.chat_template").is_some(),
@@ -59,22 +60,21 @@ impl fmt::Display for GgufReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "GGUF        {} (version {})", self.path.display(), self.version)?;
         if let Some(config) = &self.config {
-            sizes(f, config)?;
+            write_config(f, config)?;
         }
-        if let Some(reason) = &self.unusable {
-            writeln!(f, "unusable    {reason}")?;
+        if let Some(reason) = &self.unsupported {
+            writeln!(f, "unsupported {reason}")?;
         }
-        writeln!(f, "parameters  {}", HumanCount(self.parameters as u64))?;
-        writeln!(f, "on disk     {}", HumanBytes(self.bytes))?;
+        write_size(f, self.parameters, self.bytes)?;
         if let Some(memory) = &self.memory {
             memory.fmt(f)?;
         }
-        writeln!(f, "for chats   {}", if self.chat_template { "yes" } else { "no chat template" })?;
+        write_chat_template(f, self.chat_template)?;
         writeln!(f, "\nmetadata ({})", self.metadata.len())?;
         for (key, value) in &self.metadata {
             let value = value.as_str().unwrap_or_default();
             writeln!(f, "  {} = {value}", key.escape_debug())?;
         }
-        Table(&self.tensors).fmt(f)
+        TensorTable(&self.tensors).fmt(f)
     }
 }

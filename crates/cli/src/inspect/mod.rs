@@ -1,7 +1,8 @@
-//! `llama-adapter inspect`: a path ─► what is in it, as text or JSON
+//! `llama-adapter inspect`: a path ─► its contents, as text or JSON
 
 mod adapter;
 mod gguf;
+mod lines;
 mod model;
 mod tensors;
 
@@ -15,38 +16,38 @@ use checkpoint::{ByteSource, FileKind, WeightFile};
 use llama::ModelSource;
 use serde::Serialize;
 
-use crate::adapters::warn_unknown_settings;
+use crate::cache::fetched_path;
 use crate::error::Error;
 use crate::failure::Result;
-use crate::known::KnownModel;
+use crate::known_models::KnownModel;
 use crate::output;
+use crate::warnings::warn_unknown_settings;
 
 use adapter::{AdapterReport, MixReport};
 use gguf::GgufReport;
 use model::ModelReport;
 use tensors::FileReport;
 
-/// Show what is in a model, an adapter or a file of weights.
+/// Show the contents of a model, an adapter or a weight file.
 ///
-/// Sizes, shapes, precision and memory of a model; the settings and gates of an adapter, which
-/// tell whether it has learned anything.
+/// Config, tensor shapes, dtypes and memory of a model; config and gate statistics of an adapter.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model's folder, a .gguf file, an adapter's folder or file, a .safetensors or .pth file, or
-    /// the name of a fetched model. Default: the tiny model that is built in.
+    /// Model folder, .gguf file, adapter folder or file, .safetensors or .pth file, or the name of a
+    /// fetched model. Default: the built-in tiny model.
     path: Option<PathBuf>,
-    /// Write JSON instead of text.
+    /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
 }
 
-/// What files of PyTorch's are called.
+/// File name extensions of PyTorch files.
 const TORCH: [&str; 4] = ["pth", "pt", "bin", "ckpt"];
 
-/// One of the things that can be looked at.
+/// The contents of a path, by kind.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-enum Report {
+enum InspectReport {
     Model(ModelReport),
     Gguf(GgufReport),
     Adapter(AdapterReport),
@@ -57,33 +58,33 @@ enum Report {
 
 pub fn run(args: &Args) -> Result {
     let report = match &args.path {
-        None => Report::Model(ModelReport::built_in()?),
-        Some(path) => look(path)?,
+        None => InspectReport::Model(ModelReport::built_in()?),
+        Some(path) => inspect(path)?,
     };
     if args.json {
-        return output::json(&report);
+        return Ok(output::json(&report)?);
     }
     let text: &dyn Display = match &report {
-        Report::Model(report) => report,
-        Report::Gguf(report) => report,
-        Report::Adapter(report) => report,
-        Report::Mix(report) => report,
-        Report::Safetensors(report) | Report::Torch(report) => report,
+        InspectReport::Model(report) => report,
+        InspectReport::Gguf(report) => report,
+        InspectReport::Adapter(report) => report,
+        InspectReport::Mix(report) => report,
+        InspectReport::Safetensors(report) | InspectReport::Torch(report) => report,
     };
-    output::print(&text.to_string())
+    Ok(output::print(&text.to_string())?)
 }
 
-fn look(path: &Path) -> Result<Report> {
+fn inspect(path: &Path) -> Result<InspectReport> {
     let known = path.to_str().and_then(KnownModel::find);
     let path = match known {
-        Some(known) if !path.exists() => &known.fetched()?,
+        Some(known) if !path.exists() => &fetched_path(known)?,
         _ => path,
     };
     let extension = path.extension().and_then(|extension| extension.to_str());
     if !path.exists() {
         return Err(Error::PathNotFound { path: path.into() }.into());
     }
-    // Files of tensors are shown as such, even if they are an adapter's.
+    // Tensor files are shown as such, even those of an adapter.
     let is_tensors = extension.is_some_and(|end| ["bin", "safetensors"].contains(&end));
     let detected = if is_tensors { None } else { Some(Format::detect(path)) };
     if let Some(Err(error @ adaption_prompt::Error::AdaptersInSubfolders { .. })) = detected {
@@ -94,28 +95,28 @@ fn look(path: &Path) -> Result<Report> {
     Ok(if is_adapter {
         warn_unknown_settings(path);
         match MixReport::read(path)? {
-            Some(report) => Report::Mix(report),
-            None => Report::Adapter(AdapterReport::read(path)?),
+            Some(report) => InspectReport::Mix(report),
+            None => InspectReport::Adapter(AdapterReport::read(path)?),
         }
     } else if path.is_dir() {
         let source = ModelSource::open(path)?;
         match source.gguf() {
-            Some(file) => Report::Gguf(GgufReport::new(file)),
-            None => Report::Model(ModelReport::folder(&source)?),
+            Some(file) => InspectReport::Gguf(GgufReport::new(file)),
+            None => InspectReport::Model(ModelReport::folder(&source)?),
         }
     } else {
         let kind = FileKind::of(&ByteSource::open(path)?)?;
-        // What a damaged file should have been, its name says.
+        // The kind of a damaged file follows from its name.
         let named = |names: &[&str]| {
             kind == FileKind::Other && extension.is_some_and(|extension| names.contains(&extension))
         };
         if kind == FileKind::Gguf || named(&["gguf"]) {
-            Report::Gguf(GgufReport::new(&GgufFile::open_all(path)?))
+            InspectReport::Gguf(GgufReport::new(&GgufFile::open_all(path)?))
         } else if kind != FileKind::Other || named(&TORCH) || named(&["safetensors"]) {
             let file = WeightFile::open(path)?;
             let is_torch = matches!(file, WeightFile::Torch(_));
             let report = FileReport::new(path, &[file]);
-            if is_torch { Report::Torch(report) } else { Report::Safetensors(report) }
+            if is_torch { InspectReport::Torch(report) } else { InspectReport::Safetensors(report) }
         } else {
             return Err(Error::UnknownFileKind { path: path.into() }.into());
         }

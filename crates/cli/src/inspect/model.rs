@@ -1,4 +1,4 @@
-//! A model's sizes and memory.
+//! The config, the memory and the tensors of a model.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,29 +11,32 @@ use llama::weights::{self, HuggingFaceSource};
 use llama::{LlamaConfig, ModelSource, PositionEmbedding, RopeScaling};
 use serde::Serialize;
 
-use super::tensors::{FileReport, Table, TensorEntry};
+use super::lines::{write_chat_template, write_size};
+use super::tensors::{FileReport, TensorEntry, TensorTable};
+use crate::built_in;
 use crate::failure::Result;
-use crate::model::{built_in, built_in_source};
 
-/// A Hugging Face folder, one of Meta's, or the built-in model.
+/// A Hugging Face folder, a Meta checkpoint folder, or the built-in model.
 #[derive(Debug, Serialize)]
 pub struct ModelReport {
-    #[serde(serialize_with = "crate::output::lossy")]
+    #[serde(serialize_with = "crate::output::serialize_path_lossy")]
     path: PathBuf,
     config: LlamaConfig,
     parameters: usize,
     bytes: u64,
-    memory: Memory,
+    memory: MemoryFootprint,
     chat_template: bool,
-    /// What the config asks for and the weights do not have, or the other way round.
-    misfits: Option<String>,
+    /// Differences between the tensors that the config requires and those of the weights.
+    #[serde(rename = "misfits")]
+    mismatches: Option<String>,
     tensors: Vec<TensorEntry>,
 }
 
 impl ModelReport {
     pub fn built_in() -> Result<Self> {
-        let source = built_in_source()?;
-        let file = SafetensorsFile::new(ByteSource::memory(source.path(), built_in::WEIGHTS))?;
+        let source = built_in::model()?;
+        let file =
+            SafetensorsFile::new(ByteSource::memory(source.path(), built_in::MODEL_WEIGHTS))?;
         let weights = WeightFiles::new(source.path(), vec![file.into()])?;
         let report = FileReport::new(source.path(), weights.files());
         let named = HuggingFaceSource::new(weights, source.config());
@@ -62,10 +65,10 @@ impl ModelReport {
             path,
             parameters: config.n_parameters(),
             bytes,
-            memory: Memory::of(&config),
-            // A folder without a tokenizer is still a model that can be looked at.
+            memory: MemoryFootprint::of(&config),
+            // A model folder without a tokenizer can be inspected too.
             chat_template: source.tokenizer().is_ok_and(|t| t.chat_template.is_some()),
-            misfits: (!fit.is_clean()).then(|| fit.to_string()),
+            mismatches: (!fit.is_clean()).then(|| fit.to_string()),
             tensors,
             config,
         }
@@ -75,35 +78,34 @@ impl ModelReport {
 impl fmt::Display for ModelReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "model       {}", self.path.display())?;
-        sizes(f, &self.config)?;
-        writeln!(f, "parameters  {}", HumanCount(self.parameters as u64))?;
-        writeln!(f, "on disk     {}", HumanBytes(self.bytes))?;
+        write_config(f, &self.config)?;
+        write_size(f, self.parameters, self.bytes)?;
         self.memory.fmt(f)?;
-        writeln!(f, "for chats   {}", if self.chat_template { "yes" } else { "no chat template" })?;
-        Table(&self.tensors).fmt(f)?;
-        if let Some(misfits) = &self.misfits {
-            writeln!(f, "\nthe weights do not fit the config\n{misfits}")?;
+        write_chat_template(f, self.chat_template)?;
+        TensorTable(&self.tensors).fmt(f)?;
+        if let Some(misfits) = &self.mismatches {
+            writeln!(f, "\nthe weights do not match the config\n{misfits}")?;
         }
         Ok(())
     }
 }
 
-/// Bytes that a model takes while it runs.
+/// Memory of a loaded model in bytes.
 #[derive(Debug, Serialize)]
-pub struct Memory {
+pub struct MemoryFootprint {
     f32: u64,
-    /// Of f16 too.
+    /// The same as with f16.
     bf16: u64,
-    /// Keys and values of one token.
+    /// KV cache per token.
     cache_per_token: u64,
 }
 
-impl Memory {
+impl MemoryFootprint {
     pub fn of(config: &LlamaConfig) -> Self {
         let (mut matrices, mut vectors) = (0, 0);
         for tensor in weights::expected_tensors(config) {
             let len = tensor.shape.iter().product::<usize>() as u64;
-            // Vectors stay f32 whatever the precision.
+            // Vectors are f32 in every precision.
             if tensor.shape.len() > 1 { matrices += len } else { vectors += len }
         }
         let cache = 2 * config.n_layers * config.n_kv_heads * config.head_dim * 4;
@@ -115,12 +117,12 @@ impl Memory {
     }
 }
 
-impl fmt::Display for Memory {
+impl fmt::Display for MemoryFootprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { f32, bf16, cache_per_token } = *self;
         writeln!(
             f,
-            "in memory   {} with --precision f32, {} with bf16 or f16; and {} for each token",
+            "memory      {} with --precision f32, {} with bf16 or f16; KV cache {} per token",
             HumanBytes(f32),
             HumanBytes(bf16),
             HumanBytes(cache_per_token)
@@ -128,26 +130,26 @@ impl fmt::Display for Memory {
     }
 }
 
-/// The lines about a model's shape.
-pub fn sizes(f: &mut fmt::Formatter<'_>, config: &LlamaConfig) -> fmt::Result {
+/// The lines of a model's config.
+pub fn write_config(f: &mut fmt::Formatter<'_>, config: &LlamaConfig) -> fmt::Result {
     let LlamaConfig { n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, .. } = *config;
-    writeln!(f, "layers      {n_layers}, width {d_model}, feed-forward {d_ff}")?;
-    writeln!(f, "attention   {n_heads} heads of {head_dim} on {n_kv_heads} key-value heads")?;
-    let head = if config.tied_head { "tied to the embedding" } else { "of its own" };
+    writeln!(f, "layers      {n_layers}, d_model {d_model}, d_ff {d_ff}")?;
+    writeln!(f, "attention   {n_heads} heads, {n_kv_heads} KV heads, head dim {head_dim}")?;
+    let head = if config.tied_head { "tied to the embedding" } else { "untied" };
     writeln!(f, "vocabulary  {} tokens, output head {head}", HumanCount(config.vocab_size as u64))?;
     write!(f, "context     {} tokens, ", config.max_positions)?;
     match config.positions {
-        PositionEmbedding::Rotary => write!(f, "rotary base {}", config.rope.theta)?,
-        PositionEmbedding::Learned => write!(f, "learned positions")?,
+        PositionEmbedding::Rotary => write!(f, "RoPE theta {}", config.rope.theta)?,
+        PositionEmbedding::Learned => write!(f, "learned position embeddings")?,
     }
     match &config.rope.scaling {
         RopeScaling::None => {}
-        RopeScaling::Linear { factor } => write!(f, ", stretched {factor} times")?,
-        RopeScaling::Llama3 { factor, .. } => write!(f, ", Llama 3's scaling by {factor}")?,
-        RopeScaling::PerFrequency { .. } => write!(f, ", scaled by a table")?,
+        RopeScaling::Linear { factor } => write!(f, ", linear RoPE scaling {factor}")?,
+        RopeScaling::Llama3 { factor, .. } => write!(f, ", Llama 3 RoPE scaling {factor}")?,
+        RopeScaling::PerFrequency { .. } => write!(f, ", per-frequency RoPE scaling")?,
     }
     if let Some(window) = config.sliding_window {
-        write!(f, ", window of {window}")?;
+        write!(f, ", sliding window {window}")?;
     }
     writeln!(f)
 }

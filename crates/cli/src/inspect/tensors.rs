@@ -1,13 +1,14 @@
-//! Tensors as a table: alike ones of different layers in one line.
+//! The tensors of weight files as a table; matching tensors of different layers share a line.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use checkpoint::torch::TorchFile;
 use checkpoint::{ElementType, TensorSource, WeightFile};
-use indicatif::{HumanBytes, HumanCount};
 use llama::weights::meta::MetaSource;
 use serde::Serialize;
+
+use super::lines::write_size;
 
 /// One tensor.
 #[derive(Debug, Clone, Serialize)]
@@ -17,10 +18,10 @@ pub struct TensorEntry {
     pub shape: Vec<usize>,
 }
 
-/// What is in one or several files of weights.
+/// The contents of one or several weight files.
 #[derive(Debug, Serialize)]
 pub struct FileReport {
-    #[serde(serialize_with = "crate::output::lossy")]
+    #[serde(serialize_with = "crate::output::serialize_path_lossy")]
     pub path: PathBuf,
     pub parameters: usize,
     pub bytes: u64,
@@ -40,7 +41,7 @@ impl FileReport {
         Self::of(path, bytes, lines.collect())
     }
 
-    /// The whole tensors of Meta's shards, by Hugging Face's names.
+    /// The merged tensors of the shards of a Meta checkpoint, by their Hugging Face names.
     pub fn meta(source: &MetaSource) -> Self {
         let dtypes = source.dtypes();
         let shapes = source.shapes().iter();
@@ -65,24 +66,24 @@ impl TensorEntry {
 impl fmt::Display for FileReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "file        {}", self.path.display())?;
-        writeln!(f, "parameters  {}", HumanCount(self.parameters as u64))?;
-        writeln!(f, "on disk     {}", HumanBytes(self.bytes))?;
-        Table(&self.tensors).fmt(f)
+        write_size(f, self.parameters, self.bytes)?;
+        TensorTable(&self.tensors).fmt(f)
     }
 }
 
-/// Writes tensors, with `*` for the numbers in their names where all else is equal.
-pub struct Table<'a>(pub &'a [TensorEntry]);
+/// A table of tensors. Tensors whose names differ only in numbers share a line, with `*` for the
+/// numbers, if shape and dtype are equal.
+pub struct TensorTable<'a>(pub &'a [TensorEntry]);
 
-impl fmt::Display for Table<'_> {
+impl fmt::Display for TensorTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines: Vec<(String, &TensorEntry, usize)> = Vec::new();
         for tensor in self.0 {
-            let pattern = pattern(&tensor.name);
-            let alike = lines.iter_mut().find(|(other, line, _)| {
+            let pattern = name_pattern(&tensor.name);
+            let matching = lines.iter_mut().find(|(other, line, _)| {
                 *other == pattern && line.shape == tensor.shape && line.dtype == tensor.dtype
             });
-            match alike {
+            match matching {
                 Some((_, _, count)) => *count += 1,
                 None => lines.push((pattern, tensor, 1)),
             }
@@ -107,7 +108,7 @@ impl fmt::Display for Table<'_> {
     }
 }
 
-fn pattern(name: &str) -> String {
+fn name_pattern(name: &str) -> String {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let parts = name.split('.').map(|part| if is_number(part) { "*" } else { part });
     parts.collect::<Vec<_>>().join(".")
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_that_are_alike_share_a_line() {
+    fn matching_tensors_share_a_line() {
         let line = |name: &str, rows| TensorEntry {
             name: name.into(),
             dtype: "f32".into(),
@@ -126,7 +127,7 @@ mod tests {
         };
         let tensors =
             [line("layers.0.a", 3), line("layers.10.a", 3), line("layers.2.a", 4), line("b", 1)];
-        insta::assert_snapshot!(Table(&tensors), @r"
+        insta::assert_snapshot!(TensorTable(&tensors), @r"
 
         tensors (4)
           layers.*.a  [3, 2]          f32   x 2

@@ -1,143 +1,88 @@
-//! `llama-adapter plan`: sizes of a model, a method and a batch ─► bytes on each device, and what to
-//! change if they are too many
+//! `llama-adapter plan`: model, method and batch ─► estimated memory on each device, and changes that
+//! make it fit
 
-mod room;
+mod memory_size;
+mod report;
 mod table;
 
 use device::{BACKENDS, Backend};
 use llama::{LlamaConfig, Precision};
-use serde::Serialize;
-use train::{
-    DeviceTraits, FineTuningMethod, MemoryPlan, MemorySaving, SettingChange, TrainConfig, Workload,
-    WorkloadKind, memory_savings,
-};
+use train::{DeviceTraits, FineTuningMethod, TrainConfig, Workload, WorkloadKind};
 
-use crate::failure::{Failure, Result};
+use crate::defaults::prompt_config;
+use crate::failure::Result;
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
-use crate::{output, recipe};
+use crate::output;
 
-/// Compute how much memory training and answering take, and what to change if it does not fit.
+use report::{DevicePlan, MemoryEstimate, PlanReport};
+
+/// Estimate the memory of training and generation, and suggest changes if it does not fit.
 ///
-/// Only the model's config is read. Numbers for flex and ndarray are within 20 % of what was measured;
-/// those for other devices follow the same rules, and are computed only. What adapters that see
-/// images need beside it, the encoder and what it found, is not counted.
+/// Reads only the model's config. Estimates for flex and ndarray are within 20 % of measured peaks;
+/// other devices use the same model and are not validated. The image encoder and image features of
+/// multimodal adapters are not counted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Rows of a batch [default: 8].
-    #[arg(long, alias = "batch-size", value_name = "B", help_heading = "Work")]
-    batch: Option<usize>,
-    /// Tokens of a row, or of a prompt to answer [default: 512, or the model's context].
-    #[arg(long, alias = "max-len", value_name = "T", help_heading = "Work")]
-    seq: Option<usize>,
-    /// Tokens of a row that are learned from, those of its answer [default: all but the first, the
-    /// most there can be].
-    #[arg(long, value_name = "N", help_heading = "Work")]
-    labels: Option<usize>,
-    /// Most tokens of an answer; cut to what the model's context leaves [default: 256].
-    #[arg(long, alias = "max-new-tokens", value_name = "N", help_heading = "Work")]
-    new_tokens: Option<usize>,
-    /// Compute the layers twice and keep one layer's intermediate results at a time. Always so
-    /// with --precision q8 and q4.
-    #[arg(long, help_heading = "Work")]
-    recompute: bool,
-    /// What there is, such as 8GiB or 500MB [default: on CPUs, what the system says is free].
-    #[arg(long, value_name = "SIZE", value_parser = room::parse, help_heading = "Work")]
+    /// Batch size [default: 8].
+    #[arg(long, alias = "batch", value_name = "B", help_heading = "Workload")]
+    batch_size: Option<usize>,
+    /// Sequence length in training, prompt length in generation [default: 512, or the model's
+    /// context].
+    #[arg(long, aliases = ["seq", "max-len"], value_name = "T", help_heading = "Workload")]
+    seq_len: Option<usize>,
+    /// Label tokens per sequence (the response) [default: all but the first].
+    #[arg(long, alias = "labels", value_name = "N", help_heading = "Workload")]
+    label_tokens: Option<usize>,
+    /// Maximum new tokens, limited by the model's context [default: 256].
+    #[arg(long, alias = "new-tokens", value_name = "N", help_heading = "Workload")]
+    max_new_tokens: Option<usize>,
+    /// Activation checkpointing. Always on with --precision q8 and q4.
+    #[arg(long, alias = "recompute", help_heading = "Workload")]
+    activation_checkpointing: bool,
+    /// Available memory, such as 8GiB or 500MB [default on CPUs: the system's available memory].
+    #[arg(long, value_name = "SIZE", value_parser = memory_size::parse_size, help_heading = "Workload")]
     memory: Option<u64>,
 
     #[command(flatten)]
     method: MethodArgs,
 
-    /// Write one line of JSON instead of tables.
+    /// Print one line of JSON instead of tables.
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    model: String,
-    precision: String,
-    batch: usize,
-    seq: usize,
-    labels: usize,
-    new_tokens: usize,
-    recompute: bool,
-    devices: Vec<DevicePlan>,
-}
-
-/// A device with what it has, if that is known, and what it would need.
-#[derive(Debug, Serialize)]
-struct DevicePlan {
-    device: String,
-    /// Bytes.
-    memory: Option<u64>,
-    /// Whether plans for such devices were held against measured peaks.
-    measured: bool,
-    training: MemoryEstimate,
-    answering: MemoryEstimate,
-}
-
-#[derive(Debug, Serialize)]
-struct MemoryEstimate {
-    #[serde(flatten)]
-    plan: MemoryPlan,
-    total: u64,
-    /// `None` where it is not known what there is.
-    fits: Option<bool>,
-    changes: Vec<SuggestedChange>,
-}
-
-/// A change that saves memory.
-#[derive(Debug, Serialize)]
-struct SuggestedChange {
-    /// The option that makes it.
-    change: String,
-    /// Bytes that it would take then.
-    total: u64,
-    /// Bytes that it saves.
-    saves: u64,
-    /// Whether that is enough by itself; always so where the room is not known.
-    fits: bool,
-}
-
-impl From<MemorySaving> for SuggestedChange {
-    fn from(MemorySaving { change, total, bytes_saved: saves, fits }: MemorySaving) -> Self {
-        let change = match change {
-            SettingChange::ActivationCheckpointing => "--recompute".into(),
-            SettingChange::BatchSize(rows) => format!("--batch {rows}"),
-            SettingChange::SeqLen(tokens) => format!("--seq {tokens}"),
-            SettingChange::AdaptedLayers(layers) => format!("--adapter-layers {layers}"),
-            SettingChange::Precision(precision) => format!("--precision {precision}"),
-        };
-        Self { change, total, saves, fits }
-    }
-}
-
-/// Plans and reports.
+/// Estimates and prints the results.
 pub fn run(args: &Args) -> Result {
-    args.method.check()?;
+    args.method.validate()?;
     let names = devices(&args.model)?;
-    let source = args.model.source()?;
-    let (training, answering) = args.requests(source.config());
+    let source = args.model.open_source()?;
+    let (training, generation) = args.workloads(source.config());
     let &Workload { batch_size: batch, seq_len: seq, precision, .. } = &training;
     let (WorkloadKind::Train { labels, .. }, WorkloadKind::Generate { max_new_tokens: new_tokens }) =
-        (training.kind, answering.kind)
+        (training.kind, generation.kind)
     else {
-        unreachable!("one request of each kind")
+        unreachable!("one workload of each kind")
     };
-    let reports = names.into_iter().map(|name| {
-        let memory = args.memory.or_else(|| room::free(&name));
+    let devices = names.into_iter().map(|name| {
+        let memory = args.memory.or_else(|| memory_size::available_memory(&name));
         let backend = device::backend(&name).expect("devices have backends");
-        let device = traits(backend);
-        let need = |request: &Workload| need(&Workload { device, ..request.clone() }, memory);
-        let (training, answering) = (need(&training)?, need(&answering)?);
-        let measured = backend.memory_plan_measured;
-        Ok(DevicePlan { device: name, memory, measured, training, answering })
+        let device = device_traits(backend);
+        let estimate = |workload: &Workload| {
+            MemoryEstimate::new(&Workload { device, ..workload.clone() }, memory)
+        };
+        Ok(DevicePlan {
+            device: name,
+            memory,
+            measured: backend.memory_plan_measured,
+            training: estimate(&training)?,
+            answering: estimate(&generation)?,
+        })
     });
-    let report = Report {
+    let report = PlanReport {
         model: source.path().display().to_string(),
         precision: precision.to_string(),
         batch,
@@ -145,57 +90,50 @@ pub fn run(args: &Args) -> Result {
         labels,
         new_tokens,
         recompute: training.recomputes(),
-        devices: reports.collect::<Result<_>>()?,
+        devices: devices.collect::<Result<_>>()?,
     };
     if args.json {
-        return output::json(&report);
+        return Ok(output::json(&report)?);
     }
-    output::print(&report.to_string())
-}
-
-fn need(request: &Workload, memory: Option<u64>) -> Result<MemoryEstimate> {
-    let plan = MemoryPlan::new(request).map_err(Failure::as_usage)?;
-    let total = plan.total();
-    let fits = memory.map(|memory| total <= memory);
-    let changes = memory_savings(request, memory).into_iter().map(SuggestedChange::from).collect();
-    Ok(MemoryEstimate { plan, total, fits, changes })
+    Ok(output::print(&report.to_string())?)
 }
 
 impl Args {
-    /// A step and an answer.
-    fn requests(&self, config: &LlamaConfig) -> (Workload, Workload) {
-        /// Tokens of an answer when nothing is said, as in `generate`.
-        const NEW_TOKENS: usize = 256;
+    /// A training step and the generation of a response, on a device that is not yet chosen.
+    fn workloads(&self, config: &LlamaConfig) -> (Workload, Workload) {
+        /// The default of `generate`.
+        const MAX_NEW_TOKENS: usize = 256;
         let defaults = TrainConfig::default();
-        let seq = self.seq.unwrap_or(defaults.max_len.min(config.max_positions));
-        let prompts = recipe::prompts(config.n_layers, self.model.model.is_none(), 0);
+        let seq_len = self.seq_len.unwrap_or(defaults.max_len.min(config.max_positions));
+        let prompts = prompt_config(config.n_layers, self.model.model.is_none(), 0);
         let training = Workload {
             config: config.clone(),
             precision: self.model.precision.unwrap_or_default(),
             method: self.method.method(prompts),
             kind: WorkloadKind::Train {
-                labels: self.labels.unwrap_or(seq.saturating_sub(1)),
-                activation_checkpointing: self.recompute,
+                labels: self.label_tokens.unwrap_or(seq_len.saturating_sub(1)),
+                activation_checkpointing: self.activation_checkpointing,
             },
-            batch_size: self.batch.unwrap_or(defaults.batch_size),
-            seq_len: seq,
+            batch_size: self.batch_size.unwrap_or(defaults.batch_size),
+            seq_len,
             device: DeviceTraits::composed(None),
         };
-        let new_tokens = self.new_tokens.unwrap_or(NEW_TOKENS);
-        // Answers of a model that learned as a whole need no adapter beside it, and no f32.
+        // A fully fine-tuned model generates without an adapter and in any precision: its workload is
+        // that of the base model.
         let method = match &training.method {
             FineTuningMethod::Full => {
-                FineTuningMethod::from(recipe::prompts(config.n_layers, false, 0))
+                FineTuningMethod::from(prompt_config(config.n_layers, false, 0))
             }
             FineTuningMethod::Adapter(adapter) => FineTuningMethod::Adapter(adapter.clone()),
         };
-        let purpose = WorkloadKind::Generate { max_new_tokens: new_tokens };
-        let answering = Workload { method, kind: purpose, ..training.clone() };
-        (training, answering)
+        let max_new_tokens = self.max_new_tokens.unwrap_or(MAX_NEW_TOKENS);
+        let kind = WorkloadKind::Generate { max_new_tokens };
+        let generation = Workload { method, kind, ..training.clone() };
+        (training, generation)
     }
 }
 
-/// The devices of the columns: the one asked for, or every backend of this build.
+/// The requested device, or every backend of this build that supports the precision.
 fn devices(model: &ModelArgs) -> Result<Vec<String>> {
     if let Some(name) = &model.device {
         device::parse(name)?;
@@ -207,8 +145,8 @@ fn devices(model: &ModelArgs) -> Result<Vec<String>> {
     Ok(BACKENDS.iter().filter(usable).map(|backend| backend.name.to_owned()).collect())
 }
 
-/// How a device works, as far as memory asks.
-fn traits(backend: &Backend) -> DeviceTraits {
+/// The properties of a backend that the memory depends on.
+fn device_traits(backend: &Backend) -> DeviceTraits {
     if backend.fused {
         return DeviceTraits::fused();
     }

@@ -1,103 +1,109 @@
-//! a report ─► tables: a row for each part, a column for each device
+//! a report ─► tables with a row per component and a column per device
 
 use std::fmt;
 
 use indicatif::HumanBytes;
 
-use super::{DevicePlan, MemoryEstimate, Report, SuggestedChange};
+use super::report::{DevicePlan, MemoryEstimate, PlanReport, SuggestedChange};
 
-/// Width of the first column, and of those of the devices.
-const LABEL: usize = 20;
-const COLUMN: usize = 14;
+/// Width of the first column.
+const LABEL_WIDTH: usize = 28;
+/// Width of the column of a device.
+const COLUMN_WIDTH: usize = 14;
 
-/// Writes a row of a table: its name, and what each device has there.
-type Line<'a> =
+/// Writes a row of a table: its label, and a cell for each device.
+type RowWriter<'a> =
     &'a dyn Fn(&mut fmt::Formatter<'_>, &str, &dyn Fn(&DevicePlan) -> String) -> fmt::Result;
 
-impl fmt::Display for Report {
+impl fmt::Display for PlanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { model, precision, batch, seq, labels, new_tokens, .. } = self;
-        writeln!(f, "{model} in {precision}\n")?;
-        let recompute = if self.recompute { ", one layer's graph at a time" } else { "" };
-        writeln!(f, "training: {batch} rows of {seq} tokens, {labels} labels each{recompute}")?;
+        writeln!(f, "{model}, precision {precision}\n")?;
+        let checkpointing = if self.recompute { ", activation checkpointing" } else { "" };
+        writeln!(
+            f,
+            "training: batch size {batch}, sequence length {seq}, {labels} label tokens \
+             each{checkpointing}"
+        )?;
         self.table(f, |device| &device.training)?;
-        writeln!(f, "\nanswering: {batch} prompts of {seq} tokens, {new_tokens} new tokens each")?;
+        writeln!(
+            f,
+            "\ngeneration: batch size {batch}, prompt length {seq}, {new_tokens} new tokens each"
+        )?;
         self.table(f, |device| &device.answering)?;
         writeln!(f)?;
         let names = |measured: bool| {
             let devices = self.devices.iter().filter(|device| device.measured == measured);
             devices.map(|device| device.device.as_str()).collect::<Vec<_>>().join(", ")
         };
-        let (measured, computed) = (names(true), names(false));
+        let (measured, estimated) = (names(true), names(false));
         if !measured.is_empty() {
             writeln!(f, "{measured}: within 20 % of measured peaks.")?;
         }
-        if !computed.is_empty() {
+        if !estimated.is_empty() {
             writeln!(
                 f,
-                "{computed}: computed, not measured; what driver and allocator hold in reserve comes on top."
+                "{estimated}: estimated, not measured; driver and allocator overhead is not \
+                 included."
             )?;
         }
         Ok(())
     }
 }
 
-impl Report {
+impl PlanReport {
     fn table(
         &self,
         f: &mut fmt::Formatter<'_>,
-        need: impl Fn(&DevicePlan) -> &MemoryEstimate,
+        estimate: impl Fn(&DevicePlan) -> &MemoryEstimate,
     ) -> fmt::Result {
-        let line: Line = &|f, name, cell| {
-            write!(f, "  {name:LABEL$}")?;
+        let write_row: RowWriter = &|f, label, cell| {
+            write!(f, "  {label:LABEL_WIDTH$}")?;
             for device in &self.devices {
-                write!(f, "{:>COLUMN$}", cell(device))?;
+                write!(f, "{:>COLUMN_WIDTH$}", cell(device))?;
             }
             writeln!(f)
         };
-        line(f, "", &|device| device.device.clone())?;
-        let names = need(&self.devices[0]).plan.components();
+        write_row(f, "", &|device| device.device.clone())?;
+        let names = estimate(&self.devices[0]).plan.components();
         for (index, (name, _)) in names.into_iter().enumerate() {
-            let bytes = |device: &DevicePlan| need(device).plan.components()[index].1;
+            let bytes = |device: &DevicePlan| estimate(device).plan.components()[index].1;
             if self.devices.iter().any(|device| bytes(device) > 0) {
-                line(f, name, &|device| HumanBytes(bytes(device)).to_string())?;
+                write_row(f, name, &|device| HumanBytes(bytes(device)).to_string())?;
             }
         }
-        line(f, "total", &|device| HumanBytes(need(device).total).to_string())?;
+        write_row(f, "total", &|device| HumanBytes(estimate(device).total).to_string())?;
         let known = |bytes: u64| HumanBytes(bytes).to_string();
-        line(f, "there is", &|device| device.memory.map_or("unknown".into(), known))?;
-        self.changes(f, line, &need)
+        write_row(f, "available", &|device| device.memory.map_or("unknown".into(), known))?;
+        self.write_changes(f, write_row, &estimate)
     }
 
-    /// What to change where something does not fit, and what it takes then.
-    fn changes(
+    /// Writes the suggested changes of devices whose memory is exceeded.
+    fn write_changes(
         &self,
         f: &mut fmt::Formatter<'_>,
-        line: Line,
-        need: &dyn Fn(&DevicePlan) -> &MemoryEstimate,
+        write_row: RowWriter,
+        estimate: &dyn Fn(&DevicePlan) -> &MemoryEstimate,
     ) -> fmt::Result {
-        let too_much = |device: &DevicePlan| need(device).fits == Some(false);
-        let names = self.devices.iter().filter(|device| too_much(device));
+        let exceeds_memory = |device: &DevicePlan| estimate(device).fits == Some(false);
+        let names = self.devices.iter().filter(|device| exceeds_memory(device));
         let names = names.map(|device| device.device.as_str()).collect::<Vec<_>>();
         if names.is_empty() {
             return Ok(());
         }
-        writeln!(
-            f,
-            "\n  does not fit on {}; with one of these changes it takes",
-            names.join(", ")
-        )?;
-        let all = self.devices.iter().flat_map(|device| &need(device).changes);
+        writeln!(f, "\n  does not fit on {}; total with one of these changes:", names.join(", "))?;
+        let all = self.devices.iter().flat_map(|device| &estimate(device).changes);
         let mut changes: Vec<&SuggestedChange> = Vec::new();
         for change in all {
-            if changes.iter().all(|known| known.change != change.change) {
+            if changes.iter().all(|known| known.option != change.option) {
                 changes.push(change);
             }
         }
         for change in &changes {
-            line(f, &change.change, &|device| {
-                let own = need(device).changes.iter().find(|own| own.change == change.change);
-                match own.filter(|_| too_much(device)) {
+            write_row(f, &change.option.text, &|device| {
+                let changes = &estimate(device).changes;
+                let own = changes.iter().find(|own| own.option == change.option);
+                match own.filter(|_| exceeds_memory(device)) {
                     Some(own) if own.fits => HumanBytes(own.total).to_string(),
                     Some(own) => format!("({})", HumanBytes(own.total)),
                     None => "-".into(),
@@ -105,7 +111,7 @@ impl Report {
             })?;
         }
         if changes.iter().any(|change| !change.fits) {
-            writeln!(f, "  (in brackets: still too much)")?;
+            writeln!(f, "  (in parentheses: still does not fit)")?;
         }
         Ok(())
     }
