@@ -1,7 +1,7 @@
 //! a device ─► is it right? ─► a line on stderr, or an error before any work is done
 
 use device::{DeviceClass, DeviceInfo, OpenDevice};
-use train::device_check::{CheckLevel, CheckResult, DeviceCheckReport, check_device};
+use device_check::{CheckLevel, CheckResult, DeviceCheckReport, check_device};
 
 use crate::error::Error;
 use crate::failure::{Doing, Result};
@@ -52,7 +52,7 @@ pub fn check(
 
 #[cfg(test)]
 mod tests {
-    use train::device_check::Verdict;
+    use device_check::Verdict;
 
     use super::*;
 

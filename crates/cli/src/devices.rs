@@ -1,9 +1,9 @@
 //! `llama-adapter devices`: what there is to compute on ─► a table ─► whether it computes rightly
 
 use device::{DeviceError, DeviceInfo, DeviceLimits, OpenDevice};
+use device_check::{CheckLevel, CheckResult, DeviceCheckReport};
 use diagnostic::Diagnostic;
 use serde_json::{Value, json};
-use train::device_check::{CheckLevel, CheckResult, DeviceCheckReport};
 
 use crate::check::check;
 use crate::error::Error;
@@ -191,7 +191,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use device::DeviceClass;
-    use train::device_check::Verdict;
+    use device_check::Verdict;
 
     use super::*;
 

@@ -75,7 +75,7 @@ pub enum Error {
     },
     /// A device that must not be worked on.
     #[error("{device} computes WRONGLY: {}", .finding.describe())]
-    DeviceCheckFailed { device: String, finding: train::device_check::CheckResult },
+    DeviceCheckFailed { device: String, finding: device_check::CheckResult },
     /// Devices that failed their check; what was wrong has been said.
     #[error("{} computed wrongly or not at all: {}", .names.len(), .names.join(", "))]
     DeviceChecksFailed { names: Vec<String> },

@@ -37,9 +37,17 @@ fn reached(all: &BTreeMap<String, Features>, krate: &str, feature: &str) -> Vec<
 #[test]
 fn a_backend_s_word_is_the_same_in_every_crate_and_brings_the_kernels_too() {
     let all = features();
-    for krate in
-        ["kernels", "llama", "vision", "adaption-prompt", "train", "device", "llama-adapter"]
-    {
+    for krate in [
+        "kernels",
+        "llama",
+        "vision",
+        "adaption-prompt",
+        "train",
+        "memory-plan",
+        "device-check",
+        "device",
+        "llama-adapter",
+    ] {
         for backend in device::BACKENDS {
             let found = reached(&all, krate, backend.name);
             for needed in ["kernels", "burn"] {

@@ -13,7 +13,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::params::{self, Visit, flat};
+use crate::trainable::{ParameterVisitor, flatten, map_parameters, visit_parameters};
 use crate::trainer::Trainer;
 
 /// Name of the file in a run's folder.
@@ -28,7 +28,7 @@ impl Trainer<'_> {
     /// [`Error::Model`] if the file cannot be written; an older one stays.
     pub fn save_checkpoint(&self, path: &Path, progress: &impl Serialize) -> Result<()> {
         let mut collect = Collect { named: Vec::new(), state: self.optimizer.state.iter() };
-        params::visit(&self.learner, &mut collect);
+        visit_parameters(&self.learner, &mut collect);
         let named = collect.named.into_iter();
         let named = named.map(|(name, shape, values)| Ok((name, shape, read_back(values)?)));
         let named = named.collect::<Result<Vec<_>>>()?;
@@ -75,7 +75,7 @@ impl Trainer<'_> {
             Ok(TensorData::from_bytes_vec(view.data().to_vec(), shape.to_vec(), DType::F32))
         };
         let mut expected = Expected(Vec::new());
-        params::visit(&self.learner, &mut expected);
+        visit_parameters(&self.learner, &mut expected);
         let device = self.llama.device().without_autodiff();
         let tensor = |name: &str, shape: &[usize]| -> Result<Tensor<1>> {
             let data = read(name, shape)?;
@@ -100,7 +100,7 @@ impl Trainer<'_> {
             state.push(Some(AdamWState::new(momentum)));
         }
         let mut values = values.into_iter();
-        self.learner = params::replace(self.learner.clone(), &mut |_old| {
+        self.learner = map_parameters(self.learner.clone(), &mut |_old| {
             values.next().expect("one value for each parameter")
         });
         self.optimizer.state = state;
@@ -121,10 +121,10 @@ struct Collect<'a> {
     state: std::slice::Iter<'a, Option<AdamWState<1>>>,
 }
 
-impl Visit for Collect<'_> {
+impl ParameterVisitor for Collect<'_> {
     fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
         let shape = value.dims().to_vec();
-        self.named.push((name.to_owned(), shape.clone(), flat(value.inner())));
+        self.named.push((name.to_owned(), shape.clone(), flatten(value.inner())));
         // Before the first step there is no state.
         if let Some(Some(AdamWState { momentum, .. })) = self.state.next() {
             let moments = [("moment_1", &momentum.moment_1), ("moment_2", &momentum.moment_2)];
@@ -138,7 +138,7 @@ impl Visit for Collect<'_> {
 /// Lists every parameter's name and shape, and whether it learns.
 struct Expected(Vec<(String, Vec<usize>, bool)>);
 
-impl Visit for Expected {
+impl ParameterVisitor for Expected {
     fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
         let learns = value.device().is_autodiff();
         self.0.push((name.to_owned(), value.dims().to_vec(), learns));

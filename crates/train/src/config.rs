@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::ExampleSampler;
+use crate::data::ExampleSampler;
 use crate::error::{Error, Result};
-use crate::learner::FineTuningMethod;
-use crate::optimizer::OptimizerConfig;
-use crate::parts::ParameterGroup;
-use crate::schedule::LearningRateSchedule;
+use crate::optim::LearningRateSchedule;
+use crate::optim::OptimizerConfig;
+use crate::trainable::FineTuningMethod;
+use crate::trainable::ParameterGroup;
 
 /// Everything that decides what a run learns, but for the model and the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct TrainConfig {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        serialize_with = "crate::lossy::serialize_optional_path"
+        serialize_with = "crate::json::serialize_optional_path"
     )]
     #[serde(rename = "start")]
     pub initial_adapter: Option<PathBuf>,

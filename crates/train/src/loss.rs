@@ -4,9 +4,9 @@ use burn::tensor::{Int, Tensor, activation::log_softmax};
 use kernels::cross_entropy;
 use llama::{Adapter, LinearName, Llama, Precision, Weight, read_back};
 
-use crate::batch::Batch;
+use crate::data::Batch;
+use crate::deterministic_sum::deterministic_sum;
 use crate::error::Result;
-use crate::sum::deterministic_sum;
 
 /// Sum of the labels' negative log-likelihoods, in nats.
 ///

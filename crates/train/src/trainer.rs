@@ -13,16 +13,16 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use llama::{Llama, read_back};
 
-use crate::batch::{Batch, ExampleSampler};
+use crate::activation_checkpointing::checkpointed_adapter_backward;
+use crate::data::BatchPrefetcher;
+use crate::data::Example;
+use crate::data::{Batch, ExampleSampler};
 use crate::error::{Error, Result};
-use crate::example::Example;
-use crate::feed::BatchPrefetcher;
-use crate::learner::TrainableWeights;
+use crate::images::ImageFeatureCache;
 use crate::loss::{label_loss, loss_scale};
-use crate::optimizer::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
-use crate::pictures::ImageFeatureCache;
-use crate::recompute::checkpointed_adapter_backward;
-use crate::schedule::LearningRateSchedule;
+use crate::optim::LearningRateSchedule;
+use crate::optim::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
+use crate::trainable::TrainableWeights;
 
 /// Trains step by step. Its whole state is what learns, the optimizer's moments and the number of
 /// steps done: what is drawn at random is a function of the seed and the step.

@@ -6,11 +6,11 @@ mod table;
 
 use device::{BACKENDS, Backend};
 use llama::{LlamaConfig, Precision};
-use serde::Serialize;
-use train::{
-    DeviceTraits, FineTuningMethod, MemoryPlan, MemorySaving, SettingChange, TrainConfig, Workload,
-    WorkloadKind, memory_savings,
+use memory_plan::{
+    DeviceTraits, MemoryPlan, MemorySaving, SettingChange, Workload, WorkloadKind, memory_savings,
 };
+use serde::Serialize;
+use train::{FineTuningMethod, TrainConfig};
 
 use crate::failure::{Failure, Result};
 use crate::method::MethodArgs;

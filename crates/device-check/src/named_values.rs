@@ -1,0 +1,79 @@
+//! Numbers to compute with, the same on every device, and their comparison.
+
+use burn::tensor::{Device, Tensor, TensorData, kind};
+use llama::read_back;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use train::Result;
+
+/// One result of a device.
+#[derive(Debug, Clone)]
+pub struct Numbers {
+    pub what: String,
+    pub values: Vec<f32>,
+}
+
+impl Numbers {
+    /// Waits for the device.
+    pub fn of<const D: usize, K: kind::Basic>(
+        what: impl Into<String>,
+        tensor: Tensor<D, K>,
+    ) -> Result<Self> {
+        Ok(Self { what: what.into(), values: read_back(tensor)?.iter::<f32>().collect() })
+    }
+
+    /// The largest difference from `expected`, relative to the largest number there; infinite if
+    /// there is anything that is no number, or nothing to compare with.
+    pub fn difference(&self, expected: &Self) -> f64 {
+        let largest = expected.values.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
+        if self.values.len() != expected.values.len() || !(largest > 0.0 && largest.is_finite()) {
+            return f64::INFINITY;
+        }
+        let pairs = self.values.iter().zip(&expected.values);
+        let differences = pairs.map(|(found, expected)| f64::from((found - expected).abs()));
+        // `f64::max` would leave NaN out.
+        let worst = differences.fold(0.0, |max: f64, difference| {
+            if difference.is_finite() { max.max(difference) } else { f64::INFINITY }
+        });
+        worst / f64::from(largest)
+    }
+}
+
+/// Numbers between -1 and 1, drawn from `seed`.
+pub fn random(seed: u64, count: usize) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// The same as a tensor.
+pub fn tensor<const D: usize>(seed: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(random(seed, shape.iter().product()), shape), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(values: &[f32]) -> Numbers {
+        Numbers { what: "some".into(), values: values.to_vec() }
+    }
+
+    #[test]
+    fn a_difference_is_relative_to_the_largest_number() {
+        let expected = numbers(&[0.0, -8.0, 2.0]);
+        assert_eq!(expected.difference(&expected), 0.0);
+        assert_eq!(numbers(&[0.0, -8.0, 4.0]).difference(&expected), 0.25);
+    }
+
+    #[test]
+    fn what_is_no_number_or_missing_differs_without_bound() {
+        let expected = numbers(&[1.0, 2.0]);
+        for found in [&[f32::NAN, 2.0][..], &[f32::INFINITY, 2.0], &[1.0], &[]] {
+            assert_eq!(numbers(found).difference(&expected), f64::INFINITY, "{found:?}");
+        }
+        assert_eq!(expected.difference(&numbers(&[f32::NAN, 2.0])), f64::INFINITY);
+        // A comparison with nothing but zeros would prove nothing.
+        assert_eq!(numbers(&[0.0]).difference(&numbers(&[0.0])), f64::INFINITY);
+    }
+}

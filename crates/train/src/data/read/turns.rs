@@ -1,0 +1,343 @@
+//! What was said, turn by turn ─► a row for each answer.
+//!
+//! ```text
+//! system, history, input ─► input: lines `System: `, `Human: `, `Assistant: `, `Tool: `, then the input
+//! last question          ─► instruction
+//! answer                 ─► output
+//! ```
+
+use super::read_options::EmptyOutputPolicy;
+use super::record_fields::Fields;
+use super::row_report::{DropReason, RowAdjustment};
+use crate::data::Instruction;
+use crate::error::Result;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Says how to answer.
+    System,
+    /// Asks.
+    Human,
+    /// Answers, or calls a tool.
+    Assistant,
+    /// Gives a tool's result.
+    Tool,
+}
+
+impl Role {
+    /// What lines of an input begin with.
+    fn name(self) -> &'static str {
+        match self {
+            Self::System => "System",
+            Self::Human => "Human",
+            Self::Assistant => "Assistant",
+            Self::Tool => "Tool",
+        }
+    }
+}
+
+/// What one of them says.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    pub speaker: Role,
+    pub text: String,
+    /// What a question works on, which is a part of its row's input.
+    pub input: String,
+    /// Whether an answer is one to learn.
+    pub learn: bool,
+    /// Whether an answer calls a tool in a field of its own, which is not read.
+    pub calls: bool,
+    /// The answers that were possible.
+    pub options: Vec<String>,
+}
+
+impl Turn {
+    pub fn new(speaker: Role, text: impl Into<String>) -> Self {
+        Self {
+            speaker,
+            text: text.into(),
+            input: String::new(),
+            learn: true,
+            calls: false,
+            options: Vec::new(),
+        }
+    }
+
+    fn line(&self) -> String {
+        format!("{}: {}", self.speaker.name(), self.text)
+    }
+
+    fn is_blank(&self) -> bool {
+        self.text.trim().is_empty()
+    }
+}
+
+/// What all rows of a record have.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Common {
+    pub image: Option<String>,
+    pub tags: Vec<String>,
+}
+
+/// Bytes of all rows of a record. Each row has in it what was said before: a conversation's rows grow
+/// with the square of its length, far beyond what any model takes.
+const MOST: usize = 1 << 27;
+
+/// The rows of what was said: one for each answer that is to be learned.
+///
+/// # Errors
+/// [`Error::Record`](crate::Error::Record) if the rows would be too large.
+pub(super) fn rows(
+    mut turns: Vec<Turn>,
+    common: &Common,
+    empty_outputs: EmptyOutputPolicy,
+    fields: &mut Fields,
+) -> Result<Vec<Instruction>> {
+    // Without a picture the same letters are part of the text, a page of HTML for instance.
+    if common.image.is_some() {
+        for turn in turns.iter_mut().filter(|turn| turn.speaker == Role::Human) {
+            turn.text = without_placeholder(&turn.text);
+            turn.input = without_placeholder(&turn.input);
+        }
+    }
+    let texts = common.tags.iter().chain(&common.image);
+    let common_len = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
+    let mut len = 0_usize;
+    let turns = joined(turns, fields);
+    let mut rows = Vec::new();
+    // Lines before the last question, and behind it.
+    let (mut before, mut behind) = (Vec::new(), Vec::new());
+    let mut question: Option<&Turn> = None;
+    let mut is_open = false;
+    let mut found_answer = false;
+    for turn in &turns {
+        match turn.speaker {
+            Role::Human => {
+                before.extend(question.filter(|turn| !turn.is_blank()).map(Turn::line));
+                before.append(&mut behind);
+                (question, is_open) = (Some(turn), true);
+            }
+            Role::System | Role::Tool => {
+                if !turn.is_blank() {
+                    behind.push(turn.line());
+                }
+            }
+            Role::Assistant => {
+                found_answer = true;
+                let Some(question) = question else {
+                    fields.change(RowAdjustment::AnswerFirst);
+                    continue;
+                };
+                is_open = false;
+                match left_out(question, turn, empty_outputs) {
+                    _ if !turn.learn => {}
+                    Some(reason) => fields.drop_row(reason),
+                    None => {
+                        let own = (!question.input.is_empty()).then_some(&question.input);
+                        let input = before.iter().chain(&behind).chain(own);
+                        let lines = input.clone().map(|line| line.len() + 1).sum::<usize>();
+                        len += lines + question.text.len() + turn.text.len() + common_len;
+                        if len > MOST {
+                            return Err(fields.origin.error(too_large(turns.len())));
+                        }
+                        let input = input.map(String::as_str).collect::<Vec<_>>().join("\n");
+                        let output = if turn.is_blank() { "" } else { turn.text.as_str() };
+                        rows.push(Instruction {
+                            image: common.image.clone(),
+                            tags: common.tags.clone(),
+                            options: turn.options.clone(),
+                            ..Instruction::new(question.text.as_str(), input, output)
+                        });
+                    }
+                }
+                if !turn.is_blank() {
+                    behind.push(turn.line());
+                }
+            }
+        }
+    }
+    if !found_answer {
+        fields.drop_row(DropReason::NoAnswer);
+    } else if is_open {
+        fields.change(RowAdjustment::QuestionLast);
+    }
+    Ok(rows)
+}
+
+fn too_large(turns: usize) -> String {
+    format!(
+        "the rows of its {turns} turns are more than {} MiB, as each has in it what was said before: \
+         cut it into shorter ones",
+        MOST >> 20
+    )
+}
+
+/// Why an answer makes no row.
+fn left_out(
+    question: &Turn,
+    answer: &Turn,
+    empty_outputs: EmptyOutputPolicy,
+) -> Option<DropReason> {
+    match () {
+        () if question.is_blank() => Some(DropReason::EmptyPrompt),
+        () if !answer.is_blank() => None,
+        () if answer.calls => Some(DropReason::ToolCall),
+        () => (empty_outputs == EmptyOutputPolicy::Skip).then_some(DropReason::EmptyOutput),
+    }
+}
+
+/// A text without the place that LLaVA gives the picture among the words, and the newline beside it: a
+/// row has the picture in a place of its own.
+fn without_placeholder(text: &str) -> String {
+    const PLACEHOLDER: &str = "<image>";
+    let below = text.replace(&format!("{PLACEHOLDER}\n"), "");
+    let above = below.replace(&format!("\n{PLACEHOLDER}"), "");
+    above.replace(PLACEHOLDER, "")
+}
+
+/// One turn where a speaker has several, one behind the other.
+fn joined(turns: Vec<Turn>, fields: &mut Fields) -> Vec<Turn> {
+    let mut all: Vec<Turn> = Vec::with_capacity(turns.len());
+    for turn in turns {
+        let talks = matches!(turn.speaker, Role::Human | Role::Assistant);
+        match all.last_mut() {
+            Some(last)
+                if talks
+                    && last.speaker == turn.speaker
+                    && last.learn == turn.learn
+                    && last.input.is_empty() =>
+            {
+                fields.change(RowAdjustment::TurnsJoined);
+                if !last.is_blank() && !turn.is_blank() {
+                    last.text.push('\n');
+                }
+                last.text.push_str(&turn.text);
+                last.input = turn.input;
+                last.calls |= turn.calls;
+                last.options.extend(turn.options);
+            }
+            _ => all.push(turn),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Map;
+
+    use super::super::record_origin::RecordOrigin;
+    use super::super::row_report::RowReport;
+    use super::Role::{Assistant, Human, System, Tool};
+    use super::*;
+
+    fn read_all(
+        turns: Vec<Turn>,
+        empty_outputs: EmptyOutputPolicy,
+    ) -> (Result<Vec<Instruction>>, RowReport) {
+        let origin =
+            RecordOrigin { path: Path::new("a"), place: "record 1".into(), form: "", images: None };
+        let (values, mut report) = (Map::new(), RowReport::default());
+        let mut fields = Fields::new(&origin, &values, &mut report);
+        let found = rows(turns, &Common::default(), empty_outputs, &mut fields);
+        (found, report)
+    }
+
+    /// Input, instruction and output of each row, and what was noted.
+    fn read(turns: &[(Role, &str)]) -> (Vec<[String; 3]>, RowReport) {
+        let turns = turns.iter().map(|(speaker, text)| Turn::new(*speaker, *text)).collect();
+        let (found, report) = read_all(turns, EmptyOutputPolicy::Skip);
+        let rows = found.unwrap().into_iter();
+        (rows.map(|row| [row.input, row.instruction, row.output]).collect(), report)
+    }
+
+    fn row(input: &str, instruction: &str, output: &str) -> [String; 3] {
+        [input, instruction, output].map(String::from)
+    }
+
+    #[test]
+    fn what_was_said_before_is_in_the_input() {
+        let (rows, report) = read(&[
+            (System, "Be kind."),
+            (Human, "a"),
+            (Assistant, "b"),
+            (Human, "c"),
+            (Assistant, "d"),
+        ]);
+        assert_eq!(
+            rows,
+            [
+                row("System: Be kind.", "a", "b"),
+                row("System: Be kind.\nHuman: a\nAssistant: b", "c", "d"),
+            ]
+        );
+        assert_eq!(report, RowReport::default());
+    }
+
+    #[test]
+    fn a_call_is_an_answer_and_its_result_is_known_to_the_next() {
+        let (rows, _) =
+            read(&[(Human, "a"), (Assistant, "call"), (Tool, "7"), (Assistant, "It is 7.")]);
+        let wanted = [row("", "a", "call"), row("Assistant: call\nTool: 7", "a", "It is 7.")];
+        assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn a_call_that_is_not_read_is_never_learned_as_an_empty_answer() {
+        for empty_outputs in [EmptyOutputPolicy::Skip, EmptyOutputPolicy::Keep] {
+            let call = Turn { calls: true, ..Turn::new(Assistant, "") };
+            let turns =
+                vec![Turn::new(Human, "a"), call, Turn::new(Tool, "7"), Turn::new(Assistant, "b")];
+            let (rows, report) = read_all(turns, empty_outputs);
+            assert_eq!(rows.unwrap(), [Instruction::new("a", "Tool: 7", "b")]);
+            assert_eq!(report.dropped.into_keys().collect::<Vec<_>>(), [DropReason::ToolCall]);
+        }
+    }
+
+    #[test]
+    fn a_conversation_whose_rows_would_take_all_memory_is_refused() {
+        let turns = (0..20_000).flat_map(|_| [Turn::new(Human, "ab"), Turn::new(Assistant, "cd")]);
+        let (rows, _) = read_all(turns.collect(), EmptyOutputPolicy::Skip);
+        let error = rows.unwrap_err().to_string();
+        let told = "a, record 1: the rows of its 40000 turns are more than 128 MiB";
+        assert!(error.starts_with(told), "{error}");
+    }
+
+    #[test]
+    fn the_placeholder_goes_with_the_newline_beside_it() {
+        assert_eq!(without_placeholder("<image>\nWhat is it?"), "What is it?");
+        assert_eq!(without_placeholder("What is it?\n<image>"), "What is it?");
+        assert_eq!(without_placeholder("First.\n<image>\nSecond."), "First.\nSecond.");
+        assert_eq!(without_placeholder("What is <image>?"), "What is ?");
+    }
+
+    #[test]
+    fn turns_that_do_not_fit_are_left_out_or_joined_and_counted() {
+        let (rows, report) = read(&[
+            (Assistant, "Welcome."),
+            (Human, "a"),
+            (Human, "b"),
+            (Assistant, "c"),
+            (Human, "d"),
+        ]);
+        assert_eq!(rows, [row("", "a\nb", "c")]);
+        assert_eq!(report.adjustments.values().map(|one| one.count).collect::<Vec<_>>(), [1, 1, 1]);
+        assert!(report.dropped.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_answer_or_no_question_is_left_out() {
+        let reason = |turns: &[(Role, &str)]| {
+            let (rows, report) = read(turns);
+            assert_eq!(rows, [[""; 3]; 0]);
+            report.dropped.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(reason(&[]), [DropReason::NoAnswer]);
+        assert_eq!(reason(&[(System, "a"), (Human, "b")]), [DropReason::NoAnswer]);
+        assert_eq!(reason(&[(Human, "a"), (Assistant, " ")]), [DropReason::EmptyOutput]);
+        assert_eq!(reason(&[(Human, " "), (Assistant, "a")]), [DropReason::EmptyPrompt]);
+    }
+}
