@@ -22,47 +22,47 @@ pub struct Part {
 
 /// Sums of some hundred products in f32, in any order, differ by less; kernels that read a wrong
 /// number differ by more than a hundred times as much.
-const OPERATION: f64 = 2e-5;
+const OP_TOLERANCE: f64 = 2e-5;
 /// A dozen operations, one after the other, each with what the one before has left.
-const PASS: f64 = 2e-4;
+const FORWARD_TOLERANCE: f64 = 2e-4;
 /// Factors of 11 bits: each product differs by up to 2^-11, a sum of them by less.
-const ROUNDED_PRODUCT: f64 = 2e-3;
+const REDUCED_MATMUL_TOLERANCE: f64 = 2e-3;
 /// Dozens of those, one after the other; with weights of 11 bits alone a pass of this model differs
 /// by 2e-3.
-const ROUNDED_PASS: f64 = 1e-2;
+const REDUCED_FORWARD_TOLERANCE: f64 = 1e-2;
 /// And back.
-const ROUNDED_STEP: f64 = 2e-2;
+const REDUCED_STEP_TOLERANCE: f64 = 2e-2;
 
 /// In the order of their use: what is built from the others comes last.
 pub static PARTS: [Part; 9] = [
     Part {
         name: "product",
         short: true,
-        allowed: OPERATION,
-        rounded: ROUNDED_PRODUCT,
+        allowed: OP_TOLERANCE,
+        rounded: REDUCED_MATMUL_TOLERANCE,
         known: None,
         results: operations::product,
     },
     Part {
         name: "large product",
         short: false,
-        allowed: OPERATION,
-        rounded: ROUNDED_PRODUCT,
+        allowed: OP_TOLERANCE,
+        rounded: REDUCED_MATMUL_TOLERANCE,
         known: None,
         results: operations::large_matmul,
     },
     Part {
         name: "packed product",
         short: false,
-        allowed: OPERATION,
-        rounded: ROUNDED_PRODUCT,
+        allowed: OP_TOLERANCE,
+        rounded: REDUCED_MATMUL_TOLERANCE,
         known: None,
         results: operations::quantised_matmul,
     },
     Part {
         name: "reduction",
         short: false,
-        allowed: OPERATION,
+        allowed: OP_TOLERANCE,
         rounded: 0.0,
         known: None,
         results: operations::reduction,
@@ -70,7 +70,7 @@ pub static PARTS: [Part; 9] = [
     Part {
         name: "softmax",
         short: true,
-        allowed: OPERATION,
+        allowed: OP_TOLERANCE,
         rounded: 0.0,
         known: None,
         results: operations::softmax,
@@ -78,7 +78,7 @@ pub static PARTS: [Part; 9] = [
     Part {
         name: "selection",
         short: false,
-        allowed: OPERATION,
+        allowed: OP_TOLERANCE,
         rounded: 0.0,
         known: None,
         results: operations::selection,
@@ -86,23 +86,23 @@ pub static PARTS: [Part; 9] = [
     Part {
         name: "attention",
         short: false,
-        allowed: PASS,
-        rounded: ROUNDED_PASS,
+        allowed: FORWARD_TOLERANCE,
+        rounded: REDUCED_FORWARD_TOLERANCE,
         known: None,
         results: tiny_model::attention,
     },
     Part {
         name: "training step",
         short: true,
-        allowed: PASS,
-        rounded: ROUNDED_STEP,
+        allowed: FORWARD_TOLERANCE,
+        rounded: REDUCED_STEP_TOLERANCE,
         known: None,
         results: tiny_model::step,
     },
     Part {
         name: "transposed sum",
         short: false,
-        allowed: OPERATION,
+        allowed: OP_TOLERANCE,
         rounded: 0.0,
         known: Some("a known mistake of Burn 0.22.1, which llama-adapter steps around"),
         results: operations::transposed_sum,

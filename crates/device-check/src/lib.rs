@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_device_of_the_tests_computes_rightly() {
+    fn every_test_device_computes_correctly() {
         for device in testing::devices() {
             let report =
                 check_device(&device, &testing::flex(), CheckLevel::Full, &mut |_| {}).unwrap();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_form_has_a_training_step() {
+    fn the_quick_level_includes_a_training_step() {
         let flex = testing::flex();
         let mut heard = Vec::new();
         let report = check_device(&flex, &flex, CheckLevel::Quick, &mut |finding| {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wrong_number_in_any_result_of_any_part_is_found() {
+    fn one_wrong_value_in_any_output_is_detected() {
         let flex = testing::flex();
         for part in &PARTS {
             let expected = (part.results)(&flex).unwrap();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_part_is_the_one_told() {
+    fn the_worst_failure_is_reported() {
         let finding = |part, difference, verdict| CheckResult {
             part,
             worst: String::new(),

@@ -60,14 +60,14 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_relative_to_the_largest_number() {
+    fn the_difference_is_relative_to_the_largest_value() {
         let expected = numbers(&[0.0, -8.0, 2.0]);
         assert_eq!(expected.difference(&expected), 0.0);
         assert_eq!(numbers(&[0.0, -8.0, 4.0]).difference(&expected), 0.25);
     }
 
     #[test]
-    fn what_is_no_number_or_missing_differs_without_bound() {
+    fn nan_or_missing_values_give_an_infinite_difference() {
         let expected = numbers(&[1.0, 2.0]);
         for found in [&[f32::NAN, 2.0][..], &[f32::INFINITY, 2.0], &[1.0], &[]] {
             assert_eq!(numbers(found).difference(&expected), f64::INFINITY, "{found:?}");

@@ -21,7 +21,7 @@ use train::{
 use super::named_values::{Numbers, random};
 
 /// Three rows of text.
-const TEXT: [[u32; 9]; 3] = [
+const TOKENS: [[u32; 9]; 3] = [
     [3, 14, 15, 9, 26, 5, 35, 8, 9],
     [7, 9, 32, 38, 4, 6, 26, 43, 3],
     [38, 32, 7, 9, 5, 2, 8, 8, 4],
@@ -42,10 +42,10 @@ fn config() -> LlamaConfig {
     }
 }
 
-/// Weights made from their names: large enough for attention to have a choice.
-struct Weights(BTreeMap<String, Vec<usize>>);
+/// HashedWeights made from their names: large enough for attention to have a choice.
+struct HashedWeights(BTreeMap<String, Vec<usize>>);
 
-impl TensorSource for Weights {
+impl TensorSource for HashedWeights {
     fn path(&self) -> &Path {
         Path::new("the model of the device check")
     }
@@ -71,7 +71,7 @@ impl TensorSource for Weights {
 fn model(precision: Precision, device: &Device) -> Result<Llama> {
     let specs = weights::expected_tensors(&config()).into_iter();
     let shapes = specs.map(|TensorSpec { name, shape }| (name, shape)).collect();
-    Ok(weights::load(config(), &Weights(shapes), precision, device)?)
+    Ok(weights::load(config(), &HashedWeights(shapes), precision, device)?)
 }
 
 /// Grouped attention: of whole texts, and of texts that go on, padded and masked.
@@ -80,7 +80,7 @@ pub fn attention(device: &Device) -> Result<Vec<Numbers>> {
 }
 
 fn answers(llama: &Llama) -> Result<Vec<Numbers>> {
-    let rows = |from: usize, to: usize| TEXT.map(|row| row[from..to].to_vec());
+    let rows = |from: usize, to: usize| TOKENS.map(|row| row[from..to].to_vec());
     let logits = |hidden| llama.logits(hidden, &NoAdapter);
     let whole = llama.forward(llama.tokens(&rows(0, 9))?, None, &NoAdapter)?;
     let mut results = vec![Numbers::of("whole texts", logits(whole))?];
@@ -97,12 +97,12 @@ fn answers(llama: &Llama) -> Result<Vec<Numbers>> {
 
 /// A step of an adapter with open gates: loss, gradients, and what AdamW makes of them.
 pub fn step(device: &Device) -> Result<Vec<Numbers>> {
-    adapted_step(&model(Precision::F32, device)?)
+    adapter_step(&model(Precision::F32, device)?)
 }
 
-fn adapted_step(llama: &Llama) -> Result<Vec<Numbers>> {
+fn adapter_step(llama: &Llama) -> Result<Vec<Numbers>> {
     /// So large that rounding the numbers themselves does not hide what is added to them.
-    const RATE: f64 = 1.0;
+    const LEARNING_RATE: f64 = 1.0;
     let device = llama.device();
     let prompts = AdaptionPromptConfig {
         adapter_len: 5,
@@ -114,7 +114,7 @@ fn adapted_step(llama: &Llama) -> Result<Vec<Numbers>> {
         projection: PromptProjection::Adapted,
     };
     let adapter = AdapterConfig::from(prompts).init(llama, 1, &device.autodiff())?;
-    let examples = [(9, 3), (6, 2), (4, 1)].iter().zip(TEXT).map(|(&(len, labels_from), row)| {
+    let examples = [(9, 3), (6, 2), (4, 1)].iter().zip(TOKENS).map(|(&(len, labels_from), row)| {
         Example { tokens: row[..len].to_vec(), labels_from, image: None }
     });
     let examples = examples.collect::<Vec<_>>();
@@ -133,7 +133,7 @@ fn adapted_step(llama: &Llama) -> Result<Vec<Numbers>> {
     let config = OptimizerConfig { epsilon: 0.1, ..OptimizerConfig::default() };
     let norm = gradients.norm();
     let before = values(&adapter)?;
-    let adapter = ParameterOptimizer::new(&config).step(adapter, gradients, &norm, RATE);
+    let adapter = ParameterOptimizer::new(&config).step(adapter, gradients, &norm, LEARNING_RATE);
     let after = values(&adapter)?;
     results.extend(before.into_iter().zip(after).map(|(before, after)| {
         let change = after.values.iter().zip(&before.values).map(|(after, before)| after - before);
@@ -144,11 +144,11 @@ fn adapted_step(llama: &Llama) -> Result<Vec<Numbers>> {
 
 /// Every number that an adapter has.
 fn values(adapter: &AdapterWeights) -> Result<Vec<Numbers>> {
-    struct Values {
+    struct CollectValues {
         path: Vec<String>,
         values: Result<Vec<Numbers>>,
     }
-    impl ModuleVisitor for Values {
+    impl ModuleVisitor for CollectValues {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Ok(all) = &mut self.values {
                 match Numbers::of(self.path.join("."), param.val().inner()) {
@@ -166,7 +166,7 @@ fn values(adapter: &AdapterWeights) -> Result<Vec<Numbers>> {
             self.path.pop();
         }
     }
-    let mut values = Values { path: Vec::new(), values: Ok(Vec::new()) };
+    let mut values = CollectValues { path: Vec::new(), values: Ok(Vec::new()) };
     adapter.visit(&mut values);
     values.values
 }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_goes_on_answers_as_the_whole_text() {
+    fn cached_decoding_equals_the_full_forward() {
         let results = attention(&testing::flex()).unwrap();
         let vocab = config().vocab_size;
         // The row without padding, at its last place.
@@ -192,20 +192,20 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_eleven_bits_are_told_from_wrong_numbers() {
+    fn f16_weights_are_classified_as_reduced_precision() {
         let flex = testing::flex();
         let (exact, rounded) = (model(Precision::F32, &flex), model(Precision::F16, &flex));
         let (exact, rounded) = (exact.unwrap(), rounded.unwrap());
         let finding =
             part("attention").compare(&answers(&rounded).unwrap(), &answers(&exact).unwrap());
         assert_eq!(finding.verdict, Verdict::ReducedPrecision, "{finding:?}");
-        let steps = (adapted_step(&rounded).unwrap(), adapted_step(&exact).unwrap());
+        let steps = (adapter_step(&rounded).unwrap(), adapter_step(&exact).unwrap());
         let finding = part("training step").compare(&steps.0, &steps.1);
         assert_eq!(finding.verdict, Verdict::ReducedPrecision, "{finding:?}");
     }
 
     #[test]
-    fn one_wrong_weight_is_found() {
+    fn one_wrong_weight_is_detected() {
         let flex = testing::flex();
         let right = model(Precision::F32, &flex).unwrap();
         let mut wrong = right.clone();
@@ -214,7 +214,7 @@ mod tests {
         let finding =
             part("attention").compare(&answers(&wrong).unwrap(), &answers(&right).unwrap());
         assert_eq!(finding.verdict, Verdict::Wrong, "{finding:?}");
-        let steps = (adapted_step(&wrong).unwrap(), adapted_step(&right).unwrap());
+        let steps = (adapter_step(&wrong).unwrap(), adapter_step(&right).unwrap());
         let finding = part("training step").compare(&steps.0, &steps.1);
         assert_eq!(finding.verdict, Verdict::Wrong, "{finding:?}");
     }

@@ -39,16 +39,16 @@ use crate::workload::Workload;
 use crate::workspace;
 
 /// Weights of a quantised matrix that are unpacked at a time: `quantised::QuantisedWeight`'s own number.
-const AT_ONCE: f64 = (1 << 20) as f64;
+const DEQUANT_CHUNK: f64 = (1 << 20) as f64;
 /// Bytes of one of them on its way: packed, as an integer, as f32.
-const UNPACKING: f64 = 6.0;
+const DEQUANT_BYTES: f64 = 6.0;
 /// Where attention is composed of other operations, one number a score, worked on in place, and one
 /// byte of mask.
 const SCORES_AND_MASK: f64 = 1.25;
 /// Slots of a fused cache are filled up to a multiple of this.
-const CACHE: usize = 16;
+const CACHE_ALIGNMENT: usize = 16;
 
-struct Moments<'a> {
+struct PeakEstimator<'a> {
     request: &'a Workload,
     learning: Learning<'a>,
     widths: PassDims,
@@ -57,7 +57,7 @@ struct Moments<'a> {
 
 /// The plan of a step.
 pub(super) fn training(request: &Workload, labels: usize) -> MemoryPlan {
-    let moments = Moments::new(request);
+    let moments = PeakEstimator::new(request);
     let PassDims { batch, .. } = moments.widths;
     let labels = labels as f64 * batch;
     let (kept, peak) =
@@ -81,21 +81,21 @@ pub(super) fn training(request: &Workload, labels: usize) -> MemoryPlan {
 
 /// The plan of an answer.
 pub(super) fn generation(request: &Workload, new_tokens: usize) -> MemoryPlan {
-    let moments = Moments::new(request);
+    let moments = PeakEstimator::new(request);
     let PassDims { batch, seq, kv, vocab, d, .. } = moments.widths;
     let layers = request.config.n_layers as f64;
     let new_tokens = new_tokens.min(request.config.max_positions - request.seq_len);
     // The last token is never read again.
     let slots = request.seq_len + new_tokens.saturating_sub(1);
     let fused = request.device.fused;
-    let slots = batch * if fused { slots.next_multiple_of(CACHE) } else { slots } as f64;
+    let slots = batch * if fused { slots.next_multiple_of(CACHE_ALIGNMENT) } else { slots } as f64;
     let prompts = moments.learning.prompt_layers.len() as f64 * moments.learning.adapter_len;
     let logits = 2.0 * batch * vocab;
     let head = moments.product(LinearName::Head, batch);
     let tokens = batch * seq;
     let working = [
-        moments.plain_attention(true),
-        moments.plain_feed_forward(),
+        moments.inference_attention(true),
+        moments.inference_feed_forward(),
         tokens * d + logits + head,
         // A new token: keys and values of a layer are copied if they are not one piece.
         if fused { 0.0 } else { 2.0 * slots * kv },
@@ -109,7 +109,7 @@ pub(super) fn generation(request: &Workload, new_tokens: usize) -> MemoryPlan {
     }
 }
 
-impl<'a> Moments<'a> {
+impl<'a> PeakEstimator<'a> {
     fn new(request: &'a Workload) -> Self {
         Self {
             request,
@@ -132,11 +132,11 @@ impl<'a> Moments<'a> {
         let top = graphs.last().copied().unwrap_or_default();
         let moments = [
             kept + self.loss(labels),
-            layers + last_norm + self.final_norm_back(),
-            layers + self.feed_forward_back(n_layers - 1),
-            layers - top.feed_forward + self.attention_back(&top),
-            self.plain_attention(false),
-            self.plain_feed_forward(),
+            layers + last_norm + self.final_norm_backward(),
+            layers + self.feed_forward_backward(n_layers - 1),
+            layers - top.feed_forward + self.attention_backward(&top),
+            self.inference_attention(false),
+            self.inference_feed_forward(),
         ];
         (kept, largest(&moments))
     }
@@ -150,9 +150,9 @@ impl<'a> Moments<'a> {
         // What went into the final norm stays until the end.
         let above = inputs + hidden;
         let head = self.final_norm() + self.head_graph(labels);
-        let plain = largest(&[self.plain_attention(false), self.plain_feed_forward()]);
+        let plain = largest(&[self.inference_attention(false), self.inference_feed_forward()]);
         let (mut kept, mut peak) = (above + head, 0.0_f64);
-        let back = above + head + self.final_norm_back();
+        let back = above + head + self.final_norm_backward();
         for moment in [inputs + plain, kept + self.loss(labels), back] {
             peak = peak.max(moment);
         }
@@ -162,10 +162,10 @@ impl<'a> Moments<'a> {
             let left = (layer - first + 1) as f64 * hidden + 2.0 * hidden;
             let own = graph.attention + graph.feed_forward;
             kept = kept.max(left + own);
-            let plain = if graph.scores { 0.0 } else { self.plain_attention(false) };
+            let plain = if graph.scores { 0.0 } else { self.inference_attention(false) };
             let moments = [
-                left + own + self.feed_forward_back(layer),
-                left + graph.attention + self.attention_back(&graph),
+                left + own + self.feed_forward_backward(layer),
+                left + graph.attention + self.attention_backward(&graph),
                 left + plain,
             ];
             peak = peak.max(largest(&moments));
@@ -178,7 +178,7 @@ impl<'a> Moments<'a> {
         self.learning.norm(&self.widths, true)
     }
 
-    fn final_norm_back(&self) -> f64 {
+    fn final_norm_backward(&self) -> f64 {
         let PassDims { tokens, d, .. } = self.widths;
         let frozen = self.learning.fused_norms() && !self.learning.norms();
         tokens * d * if frozen { 2.0 } else { 3.0 }
@@ -208,7 +208,7 @@ impl<'a> Moments<'a> {
         (2.0 * labels * (vocab + d)).max(self.product(LinearName::Head, labels))
     }
 
-    fn feed_forward_back(&self, layer: usize) -> f64 {
+    fn feed_forward_backward(&self, layer: usize) -> f64 {
         let PassDims { tokens, d, f, .. } = self.widths;
         // A scale or bias behind the last product parts its gradient from the residual's.
         let learned = self.learning.linear(layer, LinearName::Down);
@@ -220,7 +220,7 @@ impl<'a> Moments<'a> {
         residual + (tokens * 2.0 * f).max(tokens * f + product)
     }
 
-    fn attention_back(&self, graph: &LayerActivations) -> f64 {
+    fn attention_backward(&self, graph: &LayerActivations) -> f64 {
         let PassDims { tokens, d, q, kv, .. } = self.widths;
         let scores = match graph.scores {
             false => 0.0,
@@ -231,7 +231,7 @@ impl<'a> Moments<'a> {
     }
 
     /// A layer's attention without gradients; keys and values may lie in a cache.
-    fn plain_attention(&self, cached: bool) -> f64 {
+    fn inference_attention(&self, cached: bool) -> f64 {
         let PassDims { tokens, d, q, kv, .. } = self.widths;
         if self.request.device.fused {
             return tokens * (d + q + 2.0 * kv + d.max(q));
@@ -242,7 +242,7 @@ impl<'a> Moments<'a> {
             + (tokens * 4.0 * q + scores).max(self.product(LinearName::Query, tokens))
     }
 
-    fn plain_feed_forward(&self) -> f64 {
+    fn inference_feed_forward(&self) -> f64 {
         let PassDims { tokens, d, f, .. } = self.widths;
         let product = self.product(LinearName::Up, tokens);
         tokens * 2.0 * d + (tokens * 3.0 * f).max(tokens * 2.0 * f + product)
@@ -257,7 +257,7 @@ impl<'a> Moments<'a> {
             Precision::BF16 | Precision::F16 => 2.0 / F32 * rows * (d_in + d_out),
             // Its parts, before they are joined.
             Precision::Bits8 | Precision::Bits4 => {
-                UNPACKING / F32 * AT_ONCE.min(d_in * d_out) + rows * d_out
+                DEQUANT_BYTES / F32 * DEQUANT_CHUNK.min(d_in * d_out) + rows * d_out
             }
             Precision::F32 => 0.0,
         }

@@ -12,7 +12,7 @@ use train::FineTuningMethod;
 pub(super) const F32: f64 = 4.0;
 
 /// Rows of a panel: those of a packed matrix are filled up to whole ones.
-const PANEL: usize = 16;
+const PANEL_ROWS: usize = 16;
 
 /// Bytes of the model in its precision. Vectors stay f32; of a matrix in blocks each block has a scale
 /// and a minimum in f16, and one whose rows are no whole blocks stays f32.
@@ -20,8 +20,9 @@ pub(super) fn base(request: &Workload) -> f64 {
     let bytes =
         expected_tensors(&request.config).into_iter().map(|tensor| match tensor.shape[..] {
             [rows, columns] => {
-                let rows = if request.device.fused { rows.next_multiple_of(PANEL) } else { rows };
-                rows as f64 * columns as f64 * of_a_weight(columns, request.precision)
+                let rows =
+                    if request.device.fused { rows.next_multiple_of(PANEL_ROWS) } else { rows };
+                rows as f64 * columns as f64 * bytes_per_weight(columns, request.precision)
             }
             ref shape => shape.iter().map(|&size| size as f64).product::<f64>() * F32,
         });
@@ -29,7 +30,7 @@ pub(super) fn base(request: &Workload) -> f64 {
 }
 
 /// Bytes of one number of a matrix, its share of scale and minimum included.
-fn of_a_weight(columns: usize, precision: Precision) -> f64 {
+fn bytes_per_weight(columns: usize, precision: Precision) -> f64 {
     let Some(bits) = precision.bits() else {
         return if precision == Precision::F32 { F32 } else { 2.0 };
     };
@@ -43,11 +44,11 @@ fn of_a_weight(columns: usize, precision: Precision) -> f64 {
 pub(super) fn learned(request: &Workload) -> f64 {
     match &request.method {
         FineTuningMethod::Full => request.config.n_parameters() as f64,
-        FineTuningMethod::Adapter(adapter) => adapter_numbers(adapter, request),
+        FineTuningMethod::Adapter(adapter) => n_adapter_parameters(adapter, request),
     }
 }
 
-fn adapter_numbers(adapter: &AdapterConfig, request: &Workload) -> f64 {
+fn n_adapter_parameters(adapter: &AdapterConfig, request: &Workload) -> f64 {
     let config = &request.config;
     let learning = Learning::new(request);
     let sizes = ModelShape::from(config);
@@ -94,12 +95,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_weight_takes_its_bits_and_its_share_of_a_block() {
-        assert_eq!(of_a_weight(64, Precision::F32), 4.0);
-        assert_eq!(of_a_weight(64, Precision::BF16), 2.0);
-        assert_eq!(of_a_weight(64, Precision::Bits8), 1.125);
-        assert_eq!(of_a_weight(48, Precision::Bits4), 0.75);
+    fn bytes_per_weight_include_the_block_scale() {
+        assert_eq!(bytes_per_weight(64, Precision::F32), 4.0);
+        assert_eq!(bytes_per_weight(64, Precision::BF16), 2.0);
+        assert_eq!(bytes_per_weight(64, Precision::Bits8), 1.125);
+        assert_eq!(bytes_per_weight(48, Precision::Bits4), 0.75);
         // No whole blocks: kept as it is.
-        assert_eq!(of_a_weight(40, Precision::Bits4), 4.0);
+        assert_eq!(bytes_per_weight(40, Precision::Bits4), 4.0);
     }
 }

@@ -20,21 +20,21 @@ use crate::layer_activations::{LayerActivations, PassDims};
 use crate::trainable_layers::Learning;
 
 /// Rows of a panel.
-const PANEL: f64 = 16.0;
+const PANEL_ROWS: f64 = 16.0;
 /// Rows of a gradient that a product works on at a time.
-const ROWS: f64 = 1024.0;
+const GEMM_BACKWARD_ROWS: f64 = 1024.0;
 /// Logits that are there at a time, and the most rows of them.
-const LOGITS: f64 = (6 << 20) as f64;
-const LABELS: f64 = 512.0;
+const MAX_LOGITS: f64 = (6 << 20) as f64;
+const MAX_LABEL_ROWS: f64 = 512.0;
 /// Slots of a part of a text at least, and parts of it at most, on an attention's way back.
-const CHUNK: f64 = 512.0;
-const CHUNKS: f64 = 4.0;
+const MIN_CHUNK_LEN: f64 = 512.0;
+const MAX_CHUNKS: f64 = 4.0;
 
 /// The free buffers of a thread, by the rules of `kernels`.
 #[derive(Debug, Default)]
-struct Free(Vec<f64>);
+struct BufferPool(Vec<f64>);
 
-impl Free {
+impl BufferPool {
     /// A call that takes buffers one after the other, and gives all of them back.
     fn call(&mut self, lens: &[f64]) {
         let taken = lens.iter().map(|&len| self.take(len)).collect::<Vec<_>>();
@@ -58,18 +58,18 @@ pub(super) fn training(learning: &Learning, widths: &PassDims, labels: f64) -> f
     let graphs =
         (learning.first_layer()..n_layers).rev().map(|layer| learning.layer(layer, widths));
     let graphs = graphs.collect::<Vec<_>>();
-    let mut free = Free::default();
+    let mut free = BufferPool::default();
     // The second step finds what the first one left.
     for _step in 0..2 {
         free.call(&[stores(widths)]);
         if learning.fused_loss() {
-            let most = (LOGITS / widths.vocab).clamp(1.0, LABELS).floor();
+            let most = (MAX_LOGITS / widths.vocab).clamp(1.0, MAX_LABEL_ROWS).floor();
             let rows = (labels / (labels / most).ceil().max(1.0)).ceil();
-            let back = product_back(learning, rows, widths.vocab);
+            let back = gemm_backward(learning, rows, widths.vocab);
             free.call(&[vec![rows * widths.vocab], back].concat());
         }
         for (graph, layer) in graphs.iter().zip((0..n_layers).rev()) {
-            for lens in layer_back(learning, widths, graph, layer) {
+            for lens in layer_backward(learning, widths, graph, layer) {
                 free.call(&lens);
             }
         }
@@ -79,7 +79,7 @@ pub(super) fn training(learning: &Learning, widths: &PassDims, labels: f64) -> f
 
 /// Parts of a text on an attention's way back.
 fn parts(seq: f64) -> f64 {
-    (seq / CHUNK.max(seq / CHUNKS)).ceil()
+    (seq / MIN_CHUNK_LEN.max(seq / MAX_CHUNKS)).ceil()
 }
 
 /// Keys and values of whole texts.
@@ -88,7 +88,7 @@ fn stores(widths: &PassDims) -> f64 {
 }
 
 /// What a layer's way back calls for.
-fn layer_back(
+fn layer_backward(
     learning: &Learning,
     widths: &PassDims,
     graph: &LayerActivations,
@@ -99,7 +99,7 @@ fn layer_back(
     let parted = !learning.fused_swiglu() || changed(LinearName::Gate) || changed(LinearName::Up);
     let gate_and_up = if parted { f } else { 2.0 * f };
     let product = |is_there: bool, d_out| {
-        (is_there && !learning.full).then(|| product_back(learning, tokens, d_out))
+        (is_there && !learning.full).then(|| gemm_backward(learning, tokens, d_out))
     };
     let parts = parts(widths.seq);
     let shares = if parts > 1.0 && graph.scores { parts * tokens * q } else { 0.0 };
@@ -123,13 +123,13 @@ fn records(learning: &Learning, widths: &PassDims, parts: f64, layer: usize) -> 
 }
 
 /// The gradient in bf16, where such numbers are multiplied: two of them are a number.
-fn product_back(learning: &Learning, rows: f64, d_out: f64) -> Vec<f64> {
-    let rounded = learning.rounds().then(|| rows.min(ROWS) * panels(d_out) / 2.0);
+fn gemm_backward(learning: &Learning, rows: f64, d_out: f64) -> Vec<f64> {
+    let rounded = learning.rounds().then(|| rows.min(GEMM_BACKWARD_ROWS) * panels(d_out) / 2.0);
     rounded.into_iter().collect()
 }
 
 fn panels(rows: f64) -> f64 {
-    (rows / PANEL).ceil() * PANEL
+    (rows / PANEL_ROWS).ceil() * PANEL_ROWS
 }
 
 #[cfg(test)]
@@ -137,8 +137,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_serves_all_calls_that_it_is_long_enough_for() {
-        let mut free = Free::default();
+    fn a_buffer_is_reused_by_every_call_it_fits() {
+        let mut free = BufferPool::default();
         free.call(&[10.0]);
         free.call(&[8.0, 2.0]);
         free.call(&[1.0, 9.0]);

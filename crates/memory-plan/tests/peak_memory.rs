@@ -12,7 +12,7 @@ use train::{
 };
 
 #[global_allocator]
-static MEMORY: PeakAlloc = PeakAlloc;
+static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// How far plan and measurement may lie apart.
 const TOLERANCE: f64 = 0.2;
@@ -67,7 +67,7 @@ fn measure(request: &Workload, device: &Device) -> usize {
 }
 
 fn measure_here(request: &Workload, device: &Device) -> usize {
-    let before = MEMORY.current_usage();
+    let before = ALLOCATOR.current_usage();
     let llama = load(request, device);
     let rows = (0..request.batch_size).map(|row| {
         (0..request.seq_len)
@@ -78,7 +78,7 @@ fn measure_here(request: &Workload, device: &Device) -> usize {
     match request.kind {
         WorkloadKind::Generate { max_new_tokens: new_tokens } => {
             let config = GenerationConfig { max_new_tokens: new_tokens, ..Default::default() };
-            MEMORY.reset_peak_usage();
+            ALLOCATOR.reset_peak_usage();
             generate(&llama, &NoAdapter, &rows, &config).unwrap();
         }
         WorkloadKind::Train { labels, activation_checkpointing: recompute } => {
@@ -102,11 +102,11 @@ fn measure_here(request: &Workload, device: &Device) -> usize {
                     .with_activation_checkpointing(recompute);
             // Only the second step has moments from its start.
             trainer.step().unwrap();
-            MEMORY.reset_peak_usage();
+            ALLOCATOR.reset_peak_usage();
             trainer.step().unwrap();
         }
     }
-    MEMORY.peak_usage() - before
+    ALLOCATOR.peak_usage() - before
 }
 
 /// A model of random weights in the precision asked for, as it comes from a file.
@@ -181,8 +181,8 @@ fn answers() -> Vec<(&'static str, Workload)> {
 /// Plans and measures, one case after the other.
 fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
     // The allocator counts for the whole process: one at a time.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    static EXCLUSIVE: Mutex<()> = Mutex::new(());
+    let _alone = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
     // Threads and their buffers are there from now on.
     measure(&step(model(1, [8, 8], 700, 512), prompts(1), [4, 128, 20], false), device);
     let mut apart = Vec::new();
@@ -203,17 +203,17 @@ fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
 }
 
 #[test]
-fn a_step_takes_what_was_planned() {
+fn training_peak_matches_the_plan() {
     check(steps(), &testing::flex());
 }
 
 #[test]
-fn an_answer_takes_what_was_planned() {
+fn generation_peak_matches_the_plan() {
     check(answers(), &testing::flex());
 }
 
 #[test]
-fn backends_without_fused_operations_take_what_was_planned() {
+fn the_plan_holds_on_composed_backends() {
     let Some(ndarray) = device::BACKENDS.iter().find(|own| own.name == "ndarray" && own.compiled)
     else {
         return;

@@ -10,16 +10,16 @@ use burn::tensor::Tensor;
 /// # Shapes
 /// - output: `[1]`
 pub(crate) fn deterministic_sum(values: Tensor<1>) -> Tensor<1> {
-    const PART: usize = 1024;
+    const CHUNK: usize = 1024;
     let len = values.dims()[0];
-    if len <= PART {
+    if len <= CHUNK {
         return values.sum_dim(0);
     }
-    let parts = len / PART;
-    let sums = values.clone().slice(0..parts * PART).reshape([parts, PART]).sum_dim(1);
+    let parts = len / CHUNK;
+    let sums = values.clone().slice(0..parts * CHUNK).reshape([parts, CHUNK]).sum_dim(1);
     let mut left = vec![sums.reshape([parts])];
-    if parts * PART < len {
-        left.push(values.slice(parts * PART..len));
+    if parts * CHUNK < len {
+        left.push(values.slice(parts * CHUNK..len));
     }
     deterministic_sum(Tensor::cat(left, 0))
 }
@@ -31,7 +31,7 @@ mod tests {
     use super::deterministic_sum;
 
     #[test]
-    fn a_sum_in_order_takes_every_number_once() {
+    fn deterministic_sum_counts_every_value_once() {
         for device in testing::devices() {
             for len in [1, 1024, 1025, 2048, 5_000] {
                 let values = Tensor::<1, Int>::arange(1..len + 1, &device).float();
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_sum_is_the_same_each_time() {
+    fn a_long_sum_is_deterministic() {
         let device = testing::flex();
         let len = 5_000_000;
         let values = (Tensor::<1, Int>::arange(0..len, &device).float() * 0.37).sin();

@@ -45,7 +45,7 @@ pub(crate) fn loss_from_hidden(
     text_rows: &[Vec<usize>],
     hidden: Tensor<3>,
 ) -> Tensor<1> {
-    let labelled = Labelled::new(llama, batch, text_rows, hidden);
+    let labelled = LabelledHidden::new(llama, batch, text_rows, hidden);
     let head = llama.head();
     let changed = adapter.linear(llama.layers.len(), LinearName::Head, &labelled.hidden, &head);
     if let (Weight::Packed(weight), None, None) = (&head.weight, &head.bias, &changed) {
@@ -68,7 +68,7 @@ pub(crate) fn sequence_log_likelihoods(
 ) -> Result<Vec<f64>> {
     let texts = llama.pack(&batch.inputs(), &batch.sharing())?;
     let hidden = llama.forward_packed(&texts, adapter);
-    let labelled = Labelled::new(llama, batch, &texts.token_rows, hidden);
+    let labelled = LabelledHidden::new(llama, batch, &texts.token_rows, hidden);
     let logits = llama.logits(labelled.hidden.clone(), adapter);
     let found = read_back(labelled.log_probabilities(logits))?;
     let mut sums = vec![0.0; batch.texts.len()];
@@ -79,14 +79,14 @@ pub(crate) fn sequence_log_likelihoods(
 }
 
 /// Hidden states from which labels are predicted.
-struct Labelled {
+struct LabelledHidden {
     /// `[1, labels, d_model]`
     hidden: Tensor<3>,
     /// `[labels]`
     labels: Tensor<1, Int>,
 }
 
-impl Labelled {
+impl LabelledHidden {
     fn new(llama: &Llama, batch: &Batch, text_rows: &[Vec<usize>], hidden: Tensor<3>) -> Self {
         let [rows, seq, d_model] = hidden.dims();
         let (positions, labels) = batch.labels(text_rows, &llama.device().without_autodiff());

@@ -40,7 +40,7 @@ pub struct Trainer<'a> {
     groups: Arc<[usize]>,
     /// From the first step on.
     feed: Option<BatchPrefetcher>,
-    unread: Vec<Unread>,
+    unread: Vec<PendingReport>,
 }
 
 /// What one step did.
@@ -61,7 +61,7 @@ pub struct StepReport {
 }
 
 /// A step whose numbers are still on the device.
-struct Unread {
+struct PendingReport {
     /// All but the loss and the norm.
     report: StepReport,
     loss: Tensor<1>,
@@ -160,7 +160,7 @@ impl<'a> Trainer<'a> {
         let mut gradients = ModuleGradients::empty(&self.learner);
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
-            let own = self.add_gradients(batch, labels, &mut gradients)?;
+            let own = self.accumulate_gradients(batch, labels, &mut gradients)?;
             loss = Some(match loss {
                 Some(loss) => loss + own,
                 None => own,
@@ -185,7 +185,7 @@ impl<'a> Trainer<'a> {
             labels,
             processed_tokens: slots,
         };
-        self.unread.push(Unread { report, loss, norm });
+        self.unread.push(PendingReport { report, loss, norm });
         Ok(())
     }
 
@@ -229,7 +229,7 @@ impl<'a> Trainer<'a> {
 
     /// Adds the gradients of a batch and gives its loss, both divided by the labels of the whole
     /// step: summing batches then gives the mean.
-    fn add_gradients(
+    fn accumulate_gradients(
         &self,
         batch: &Batch,
         labels: usize,

@@ -51,7 +51,7 @@ fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::R
 
 #[test]
 #[ignore = "the other tests start it as a process, to kill it"]
-fn the_run_that_is_stopped() {
+fn interrupted_run_process() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let stop: usize = std::env::var(STEP).unwrap().parse().unwrap();
     let wait = || {
@@ -71,7 +71,7 @@ fn the_run_that_is_stopped() {
 /// Starts a run in another process and waits until it has come to a step, where it stays.
 fn started(folder: &Path, step: usize) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["the_run_that_is_stopped", "--exact", "--ignored", "--nocapture"])
+        .args(["interrupted_run_process", "--exact", "--ignored", "--nocapture"])
         .env(FOLDER, folder)
         .env(STEP, step.to_string())
         .stdin(Stdio::piped())
@@ -100,7 +100,7 @@ fn adapter(folder: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_run_that_was_killed_and_resumed_equals_one_that_was_not() {
+fn a_killed_and_resumed_run_equals_an_uninterrupted_one() {
     let folder = tempfile::tempdir().unwrap();
     let straight = folder.path().join("straight");
     let expected = run(&straight, false, &mut |_| {}).unwrap();
@@ -124,7 +124,7 @@ fn a_run_that_was_killed_and_resumed_equals_one_that_was_not() {
 }
 
 #[test]
-fn a_run_at_work_keeps_others_out_of_its_folder_until_it_is_killed() {
+fn a_running_process_locks_its_folder_until_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
     let at_work = started(&path, 6);

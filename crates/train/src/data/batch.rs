@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn examples_of_a_group_come_one_behind_the_other() {
+    fn examples_of_a_group_are_consecutive() {
         assert_eq!(together(vec![4, 0, 3, 1, 2], &[7, 5, 7, 5, 6]), [4, 0, 2, 3, 1]);
         let order = ExampleSampler {
             n_examples: 6,
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn without_shuffling_every_epoch_has_the_order_of_the_examples() {
+    fn without_shuffling_every_epoch_keeps_the_dataset_order() {
         let order = ExampleSampler {
             n_examples: 4,
             batch_size: 3,
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_may_be_larger_than_all_there_is() {
+    fn a_step_may_exceed_the_dataset() {
         let order = ExampleSampler {
             n_examples: 3,
             batch_size: usize::MAX / 2 + 1,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_takes_every_example_once_and_the_next_shuffles_anew() {
+    fn an_epoch_visits_every_example_once_and_the_next_reshuffles() {
         let order = ExampleSampler {
             n_examples: 10,
             batch_size: 2,

@@ -8,7 +8,7 @@ use super::batch::{Batch, ExampleSampler};
 use super::example::Example;
 
 /// Steps that are made ready ahead of the one that is worked on.
-const AHEAD: usize = 2;
+const PREFETCH_STEPS: usize = 2;
 
 /// The batches of one step after the other, without end. Dropping it ends its thread.
 pub(crate) struct BatchPrefetcher {
@@ -23,7 +23,7 @@ impl BatchPrefetcher {
         step: usize,
         groups: Arc<[usize]>,
     ) -> Self {
-        let (sender, receiver) = sync_channel(AHEAD);
+        let (sender, receiver) = sync_channel(PREFETCH_STEPS);
         thread::spawn(move || {
             for indices in order.steps_from(step, &groups) {
                 let batch = |rows: &Vec<usize>| {
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_come_in_their_order_from_any_start() {
+    fn steps_are_in_order_from_any_start() {
         let examples =
             (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1, image: None });
         let examples: Arc<[Example]> = examples.collect();

@@ -17,7 +17,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Letters of a broken text that a message shows.
-const SHOWN: usize = 40;
+const MAX_SHOWN_CHARS: usize = 40;
 
 /// What the text of a row's image means.
 ///
@@ -48,13 +48,13 @@ pub(crate) fn is_data_url(text: &str) -> bool {
 }
 
 /// What a path begins with whose bytes are written as `%FF`.
-const FILE: &str = "file://";
+const FILE_SCHEME: &str = "file://";
 
 /// A path as the text of an image, which [`image_ref_to_path`] reads: as it is, or, if it is no UTF-8 or would be
 /// read as something else, as `file://` with `%FF` for such bytes. Where paths are not made of bytes,
 /// what is no text in them is lost.
 pub(crate) fn path_to_image_ref(path: &Path) -> String {
-    let others = ["data:", FILE, "http://", "https://"];
+    let others = ["data:", FILE_SCHEME, "http://", "https://"];
     let is_plain =
         |text: &&str| text.trim() == *text && !others.iter().any(|start| text.starts_with(*start));
     if let Some(text) = path.to_str().filter(is_plain) {
@@ -68,7 +68,7 @@ pub(crate) fn path_to_image_ref(path: &Path) -> String {
         let letters = bytes.map(|&byte| {
             if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
         });
-        format!("{FILE}{}", letters.collect::<String>())
+        format!("{FILE_SCHEME}{}", letters.collect::<String>())
     }
     #[cfg(not(unix))]
     path.to_string_lossy().into_owned()
@@ -76,7 +76,7 @@ pub(crate) fn path_to_image_ref(path: &Path) -> String {
 
 /// The path that an image's text means: behind `file://` with `%FF` for bytes, or as it stands.
 pub(crate) fn image_ref_to_path(text: &str) -> Cow<'_, Path> {
-    match text.strip_prefix(FILE) {
+    match text.strip_prefix(FILE_SCHEME) {
         Some(coded) => decoded(coded).into(),
         None => Path::new(text).into(),
     }
@@ -152,7 +152,7 @@ impl fmt::Display for ImageRef<'_> {
 
 /// The beginning of a text.
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.into(),
     }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_stays_as_it_is() {
+    fn a_plain_path_is_kept() {
         let image = ImageRef::parse("pictures/a cat.png").unwrap();
         assert_eq!(image, ImageRef::Path(Path::new("pictures/a cat.png").into()));
         assert_eq!(image.to_string(), "pictures/a cat.png");
@@ -171,7 +171,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_path_that_is_no_utf_8_goes_through_a_text_and_back() {
+    fn a_non_utf8_path_round_trips() {
         use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(OsStr::from_bytes(b"/d\xff/a %41 \xc3\xa4.png"));
@@ -187,7 +187,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_path_that_looks_like_something_else_is_written_as_a_url() {
+    fn a_path_that_looks_like_a_url_is_written_as_a_file_url() {
         for path in ["data:a.png", "file://a.png", "http://a.png", " a.png"].map(Path::new) {
             let text = path_to_image_ref(path);
             assert!(text.starts_with("file://"), "{text}");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_read_with_padding_or_without() {
+    fn base64_is_decoded_with_or_without_padding() {
         let wanted = ImageRef::Data { media_type: "image/png", bytes: b"hello".to_vec() };
         for text in ["data:image/png;base64,aGVsbG8=", "data:image/png;base64,aGVsbG8"] {
             assert_eq!(ImageRef::parse(text).unwrap(), wanted, "{text}");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_said_in_short() {
+    fn errors_are_short() {
         let message = |text: &str| ImageRef::parse(text).unwrap_err().to_string();
         assert_eq!(message(" "), "an empty text: not an image: expected a path");
         assert_eq!(

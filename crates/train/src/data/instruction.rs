@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_lines_read_the_same() {
+    fn json_lists_and_json_lines_give_the_same_rows() {
         let row = r#"{"instruction":"Name a colour.","input":null,"output":"Red."}"#;
         let lines = parse(&format!("{row}\n\n{row}\n")).unwrap();
         let list = parse(&format!("[{row}, {row}]")).unwrap();
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_line_is_named() {
+    fn a_malformed_line_is_reported_by_location() {
         let good = r#"{"instruction":"a","output":"b"}"#;
         assert!(message(&format!("{good}\n{{oops")).starts_with("rows.jsonl, line 2: not valid"));
         assert_eq!(
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_is_no_text_is_named() {
+    fn a_non_string_image_is_rejected() {
         assert_eq!(
             message(r#"[{"instruction":"a","output":"b","image":["a.png"]}]"#),
             "rows.jsonl, record 1: `image` is not a text"
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wanted_answer_is_one_of_the_options() {
+    fn the_output_must_be_one_of_the_options() {
         let row = r#"{"instruction":"a","output":"no","options":["yes","no"],"tags":["x"]}"#;
         let read = &parse(row).unwrap()[0];
         assert_eq!(
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_text_is_written_as_before_pictures_were_read() {
+    fn a_text_only_row_serializes_without_optional_fields() {
         let text = serde_json::to_string(&Instruction::new("a", "b", "c")).unwrap();
         assert_eq!(text, r#"{"instruction":"a","input":"b","output":"c"}"#);
         let full = Instruction {

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_on_one_side_in_its_old_order() {
+    fn every_row_is_in_one_split_in_its_original_order() {
         let (train, eval) = split_rows(rows(20), 0.25, 1).unwrap();
         assert_eq!((train.len(), eval.len()), (15, 5));
         let number = |row: &Instruction| row.instruction.parse::<usize>().unwrap();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_about_one_image_stay_together() {
+    fn rows_of_one_image_are_in_one_split() {
         let image = |index: usize| Some(format!("{}.png", index % 7));
         let rows = rows(28).into_iter().enumerate();
         let rows = rows.map(|(index, row)| Instruction { image: image(index), ..row }).collect();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_that_leaves_nothing_to_learn_from_is_refused() {
+    fn a_fraction_that_leaves_no_training_rows_is_rejected() {
         for fraction in [-0.1, 1.0, f64::NAN, 0.99] {
             assert!(split_rows(rows(3), fraction, 0).is_err(), "{fraction}");
         }

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wording_is_alpacas() {
+    fn the_prompt_template_is_alpacas() {
         assert_eq!(
             alpaca("Sum.", "1 2"),
             "Below is an instruction that describes a task, paired with an input that provides \

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_wilsons() {
+    fn the_interval_is_the_wilson_score_interval() {
         // The two shares p with |8/10 - p| = z sqrt(p (1 - p) / 10), and the same for 3612 of 4241,
         // found by halving an interval, in Python.
         assert_close(Accuracy { correct: 8, rows: 10 }.wilson_interval(), (0.490_162, 0.943_318));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn all_right_or_none_leave_one_side_open() {
+    fn all_or_none_correct_gives_an_exact_bound() {
         // With all of n right the lower limit is n / (n + z^2): 10 / 13.841459.
         assert_close(Accuracy { correct: 10, rows: 10 }.wilson_interval(), (0.722_467, 1.0));
         assert_close(Accuracy { correct: 0, rows: 10 }.wilson_interval(), (0.0, 0.277_533));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn without_rows_nothing_is_known() {
+    fn zero_rows_give_the_widest_interval() {
         let none = Accuracy::from_correct(&[]);
         assert_eq!((none.fraction(), none.wilson_interval()), (0.0, (0.0, 1.0)));
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn scienceqas_tags_stand_in_its_own_order() {
+    fn science_qa_tags_keep_the_order_of_its_tables() {
         let names = |rows: &[Instruction]| {
             accuracy_by_tag(rows, &vec![true; rows.len()])
                 .into_iter()

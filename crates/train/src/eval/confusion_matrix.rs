@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::data::Instruction;
 
 /// Answers with a line of their own.
-const MOST: usize = 12;
+const MAX_CLASSES: usize = 12;
 
 /// Letters of an answer that the table shows.
-const SHOWN: usize = 16;
+const MAX_LABEL_CHARS: usize = 16;
 
 /// How often each answer was given where each was wanted.
 ///
@@ -54,7 +54,7 @@ impl ConfusionMatrix {
             }
         }
         seen.sort_by(|(_, a), (_, b)| b.cmp(a));
-        seen.truncate(MOST);
+        seen.truncate(MAX_CLASSES);
         let answers = seen.iter().map(|(answer, _)| (*answer).to_string()).collect::<Vec<_>>();
         let places = seen.iter().enumerate().map(|(place, (answer, _))| (*answer, place));
         let places = places.collect::<HashMap<_, _>>();
@@ -117,7 +117,7 @@ impl fmt::Display for ConfusionMatrix {
 fn short(answer: &str) -> String {
     let name = answer.split_whitespace().collect::<Vec<_>>().join(" ");
     let letter = name.strip_prefix("The answer is (").and_then(|rest| rest.strip_suffix(")."));
-    match (letter, name.char_indices().nth(SHOWN)) {
+    match (letter, name.char_indices().nth(MAX_LABEL_CHARS)) {
         (Some(letter), _) => format!("({letter})"),
         (None, Some((end, _))) => format!("{}...", &name[..end]),
         (None, None) => name,
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_stand_by_how_often_they_are_wanted() {
+    fn classes_are_sorted_by_expected_count() {
         let found = ConfusionMatrix::from_pairs([
             ("no", Some("yes")),
             ("yes", Some("yes")),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_twelve_answers_the_rest_is_summed() {
+    fn classes_after_the_twelfth_are_merged() {
         let names = (0..20).map(|n| format!("n{n:02}")).collect::<Vec<_>>();
         // n00 is wanted 20 times, n01 19 times, ...; each time the next one is given.
         let pairs = (0..20).flat_map(|n| {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_counted_by_their_options() {
+    fn choices_are_counted_by_option() {
         let options = ["The answer is (A).", "The answer is (B)."].map(String::from);
         let row = Instruction {
             options: options.to_vec(),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_answer_is_cut_and_kept_on_one_line() {
+    fn a_long_label_is_truncated_to_one_line() {
         let long = "one\ntwo three four ünd five";
         let found = ConfusionMatrix::from_pairs([(long, Some(long))]).to_string();
         assert_eq!(

@@ -90,7 +90,7 @@ pub fn generate_responses(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>> {
     /// Tokens an answer may run over the wanted one's length.
-    const OVERRUN: usize = 8;
+    const EXTRA_TOKENS: usize = 8;
     let mut order = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
         let prompt = tokenizer.encode(&row.prompt())?;
@@ -99,7 +99,7 @@ pub fn generate_responses(
             continue;
         }
         let config = GenerationConfig {
-            max_new_tokens: tokenizer.encode(&row.output)?.len() + OVERRUN,
+            max_new_tokens: tokenizer.encode(&row.output)?.len() + EXTRA_TOKENS,
             ..GenerationConfig::new(tokenizer)
         };
         order.push((index, Request { prompt, config }));
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_at_the_ends_does_not_count() {
+    fn exact_match_ignores_surrounding_whitespace() {
         let row = |output: &str| Instruction::new("a", "", output);
         let rows = [row("Yes."), row("No.")];
         let found = exact_match(&rows, &[" Yes.\n".into(), "No".into()]);

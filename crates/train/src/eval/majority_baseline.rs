@@ -8,9 +8,9 @@ use crate::data::Instruction;
 
 /// How often each answer was wanted, and when first.
 #[derive(Default)]
-struct Counts<'a>(HashMap<&'a str, (usize, usize)>);
+struct AnswerCounts<'a>(HashMap<&'a str, (usize, usize)>);
 
-impl<'a> Counts<'a> {
+impl<'a> AnswerCounts<'a> {
     fn add(&mut self, answer: &'a str) {
         let first = self.0.len();
         self.0.entry(answer).or_insert((0, first)).0 += 1;
@@ -36,9 +36,9 @@ impl<'a> Counts<'a> {
 /// assert_eq!(Accuracy::of(&right).share(), 0.5);
 /// ```
 pub fn majority_baseline(train: &[Instruction], rows: &[Instruction]) -> Vec<bool> {
-    let mut by_instruction: HashMap<&str, Counts> = HashMap::new();
-    let mut by_tags: HashMap<&[String], Counts> = HashMap::new();
-    let mut overall = Counts::default();
+    let mut by_instruction: HashMap<&str, AnswerCounts> = HashMap::new();
+    let mut by_tags: HashMap<&[String], AnswerCounts> = HashMap::new();
+    let mut overall = AnswerCounts::default();
     for row in train {
         let answer = row.output.trim();
         by_instruction.entry(&row.instruction).or_default().add(answer);
@@ -56,7 +56,7 @@ pub fn majority_baseline(train: &[Instruction], rows: &[Instruction]) -> Vec<boo
 /// Which rows are right if all are answered with the single most common answer of the training
 /// rows.
 pub fn global_majority_baseline(train: &[Instruction], rows: &[Instruction]) -> Vec<bool> {
-    let mut counts = Counts::default();
+    let mut counts = AnswerCounts::default();
     for row in train {
         counts.add(row.output.trim());
     }
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_question_counts_before_the_same_tags() {
+    fn the_same_question_takes_precedence_over_the_same_tags() {
         let asked = |instruction: &str, tag: &str, output: &str| {
             majority_baseline(&train(), &[row(instruction, tag, output)])[0]
         };
@@ -98,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn the_single_most_common_answer_is_given_to_all() {
+    fn the_global_baseline_gives_one_answer_to_all_rows() {
         let rows = [row("Is it dark?", "light", "no"), row("How many?", "count", " yes\n")];
         assert_eq!(global_majority_baseline(&train(), &rows), [false, true]);
     }
 
     #[test]
-    fn of_equally_common_answers_the_first_is_taken() {
+    fn ties_take_the_first_answer() {
         let train = ["b", "c", "a", "c", "b"].map(|answer| row("x", "y", answer));
         let rows = ["a", "b", "c"].map(|answer| row("x", "y", answer));
         assert_eq!(majority_baseline(&train, &rows), [false, true, false]);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn without_training_rows_nothing_is_right() {
+    fn without_training_rows_accuracy_is_zero() {
         let rows = [row("x", "y", "")];
         assert_eq!(majority_baseline(&[], &rows), [false]);
         assert_eq!(global_majority_baseline(&[], &rows), [false]);

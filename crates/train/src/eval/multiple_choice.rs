@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wanted_option_is_right_and_nothing_else() {
+    fn only_the_expected_option_is_correct() {
         let options = vec!["yes".to_owned(), "no".to_owned()];
         let row = Instruction { options, ..Instruction::new("Is it?", "", "no") };
         let rows = [row.clone(), row.clone(), row];

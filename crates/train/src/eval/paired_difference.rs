@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_their_own_give_the_common_standard_error() {
+    fn singleton_clusters_give_the_usual_standard_error() {
         // Gains 1 1 1 -1 0 0 0 0 0 0: mean 0.2, squares 4 - 10 * 0.04 = 3.6,
         // standard error sqrt(3.6 / 9 / 10) = 0.2, times 1.959964.
         let found = PairedDifference::new(
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_one_picture_count_together() {
+    fn rows_of_one_image_form_a_cluster() {
         // Gains 1 1 | 1 | -1 0 | 0: mean 1/3. Sums less the mean: 4/3, 2/3, -5/3, -1/3;
         // squares (16 + 4 + 25 + 1) / 9 = 46/9; standard error sqrt(4/3 * 46/9) / 6 = 0.435087.
         let (first, second) = (answers("___x_x"), answers("xxx__x"));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_asked_twice_says_no_more_than_once() {
+    fn duplicated_rows_do_not_narrow_the_interval() {
         let (first, second) = (answers("__x_xx__"), answers("xxxx_x__"));
         let once = PairedDifference::new(&first, &second, &[0, 1, 2, 3, 4, 5, 6, 7]);
         let twice = PairedDifference::new(
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn with_one_cluster_or_none_nothing_is_known() {
+    fn fewer_than_two_clusters_give_the_widest_interval() {
         let none = PairedDifference::new(&[], &[], &[]);
         assert_eq!((none.mean, none.interval), (0.0, (-1.0, 1.0)));
         let one = PairedDifference::new(&answers("__"), &answers("xx"), &[3, 3]);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_a_picture_is_alone() {
+    fn a_row_without_an_image_is_its_own_cluster() {
         let row = |image: Option<&str>| Instruction {
             image: image.map(String::from),
             ..Instruction::new("a", "", "b")

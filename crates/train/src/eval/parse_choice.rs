@@ -29,15 +29,15 @@ pub fn parse_choice(answer: &str, options: &[String]) -> Option<usize> {
     if let Some(index) = options.iter().position(|option| plain(option) == said) {
         return Some(index);
     }
-    let letters = options.iter().map(|option| letter_of(option)).collect::<Option<Vec<_>>>();
+    let letters = options.iter().map(|option| option_letter(option)).collect::<Option<Vec<_>>>();
     if let Some(letters) = &letters
         && let Some(chosen) = chosen_letter(answer, letters)
     {
         return letters.iter().position(|letter| *letter == chosen);
     }
     let mut mentioned = options.iter().enumerate().filter(|(_, option)| {
-        let text = if letters.is_some() { without_letter(option) } else { option };
-        has_words(&said, &plain(text))
+        let text = if letters.is_some() { strip_option_letter(option) } else { option };
+        contains_words(&said, &plain(text))
     });
     match (mentioned.next(), mentioned.next()) {
         (Some((index, _)), None) => Some(index),
@@ -46,7 +46,7 @@ pub fn parse_choice(answer: &str, options: &[String]) -> Option<usize> {
 }
 
 /// What stands before a letter in ScienceQA's answers.
-const PHRASE: &str = "The answer is";
+const ANSWER_PREFIX: &str = "The answer is";
 
 /// A text as it is compared.
 fn plain(text: &str) -> String {
@@ -55,14 +55,14 @@ fn plain(text: &str) -> String {
 }
 
 /// The letter that an option begins with.
-fn letter_of(option: &str) -> Option<char> {
+fn option_letter(option: &str) -> Option<char> {
     let option = option.trim_start();
-    bracketed(option.strip_prefix(PHRASE).map_or(option, str::trim_start))
+    bracketed(option.strip_prefix(ANSWER_PREFIX).map_or(option, str::trim_start))
         .filter(char::is_ascii_uppercase)
 }
 
 /// An option behind its letter; `The answer is (B).` leaves nothing that could be mentioned.
-fn without_letter(option: &str) -> &str {
+fn strip_option_letter(option: &str) -> &str {
     option.split_once(')').map_or(option, |(_, text)| text)
 }
 
@@ -70,11 +70,11 @@ fn without_letter(option: &str) -> &str {
 fn chosen_letter(answer: &str, letters: &[char]) -> Option<char> {
     let starts = || answer.char_indices().map(|(at, _)| &answer[at..]);
     let behind_phrase = starts().find_map(|rest| {
-        let phrase = rest.get(..PHRASE.len())?;
-        let rest = rest[PHRASE.len()..].trim_start();
+        let phrase = rest.get(..ANSWER_PREFIX.len())?;
+        let rest = rest[ANSWER_PREFIX.len()..].trim_start();
         // Alone, only capitals count, and only the options': "the answer is a cow".
         let bare = || alone(rest).filter(|letter| letters.contains(letter));
-        phrase.eq_ignore_ascii_case(PHRASE).then(|| bracketed(rest).or_else(bare))?
+        phrase.eq_ignore_ascii_case(ANSWER_PREFIX).then(|| bracketed(rest).or_else(bare))?
     });
     behind_phrase
         .or_else(|| starts().filter_map(bracketed).find(char::is_ascii_uppercase))
@@ -100,7 +100,7 @@ fn alone(text: &str) -> Option<char> {
 }
 
 /// Whether words stand in a text with no letter or digit beside them.
-fn has_words(text: &str, words: &str) -> bool {
+fn contains_words(text: &str, words: &str) -> bool {
     !words.is_empty()
         && text.match_indices(words).any(|(at, _)| {
             let before = text[..at].chars().next_back();
@@ -122,7 +122,7 @@ mod tests {
     const ANIMALS: [&str; 2] = ["(A) a flea", "(B) a cow"];
 
     #[test]
-    fn an_option_itself_is_taken() {
+    fn an_exact_option_is_selected() {
         assert_eq!(read(" yes.\n", &["No", "Yes"]), Some(1));
         assert_eq!(read("YES", &["no.", "yes."]), Some(1));
         assert_eq!(read("the answer is (c)", &LETTERS), Some(2));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_is_read_as_scienceqa_writes_it() {
+    fn letters_are_parsed_in_science_qa_style() {
         for answer in [
             "The answer is (B). BECAUSE: (A) is not.",
             "The answer is B.",
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_of_no_option_chooses_none() {
+    fn an_unknown_letter_selects_no_option() {
         for answer in ["The answer is (D).", "(D), or (A)", "D", "The answer is BIG.", "B C", "ß"]
         {
             assert_eq!(read(answer, &LETTERS), None, "{answer}");
@@ -158,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn an_article_is_no_letter() {
+    fn an_article_is_not_an_option_letter() {
         assert_eq!(read("The answer is a cow.", &ANIMALS), Some(1));
         assert_eq!(read("A cow is large.", &LETTERS), None);
     }
 
     #[test]
-    fn the_only_option_mentioned_is_taken() {
+    fn the_single_mentioned_option_is_selected() {
         assert_eq!(read("It is a Dark Red car.", &["green", "dark red"]), Some(1));
         assert_eq!(read("I see a cow there", &ANIMALS), Some(1));
         assert_eq!(read("red or green", &["green", "red"]), None);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_chooses_nothing() {
+    fn an_empty_answer_selects_nothing() {
         assert_eq!(read("", &["", "yes"]), None);
         assert_eq!(read(" . ", &["", "yes"]), None);
         assert_eq!(read("yes", &[]), None);

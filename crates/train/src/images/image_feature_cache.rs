@@ -59,7 +59,7 @@ impl ImageFeatureCache {
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Self, Vec<BrokenImage>)> {
         /// Pictures of one pass: enough for large products, few enough for little memory.
-        const AT_ONCE: usize = 16;
+        const ENCODE_BATCH_SIZE: usize = 16;
         let [tokens, width] = viewer.shape();
         let device = device.clone().without_autodiff();
         let mut own = Self { index: HashMap::new(), features: Vec::new(), tokens, width, device };
@@ -76,7 +76,7 @@ impl ImageFeatureCache {
                     broken.insert(image.to_owned(), error);
                 }
             }
-            if waiting.len() == AT_ONCE {
+            if waiting.len() == ENCODE_BATCH_SIZE {
                 progress(own.add(viewer, &mut waiting)?);
             }
         }

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rises_in_a_line_and_falls_in_half_a_cosine() {
+    fn warms_up_linearly_and_decays_by_cosine() {
         let schedule =
             LearningRateSchedule { peak_learning_rate: 0.8, warmup_steps: 4, total_steps: 12 };
         let rates = [0, 3, 4, 8, 12, 40].map(|step| schedule.learning_rate(step));
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn without_warm_up_it_starts_at_the_peak() {
+    fn zero_warmup_starts_at_the_peak() {
         assert_eq!(
             LearningRateSchedule { peak_learning_rate: 0.1, warmup_steps: 0, total_steps: 1 }
                 .learning_rate(0),

@@ -53,14 +53,14 @@ struct ParamGradient {
 impl ModuleGradients {
     /// No gradients yet, with a place for each parameter.
     pub fn empty(module: &impl Module) -> Self {
-        struct Names(Vec<ParamGradient>);
-        impl ParameterVisitor for Names {
+        struct CollectNames(Vec<ParamGradient>);
+        impl ParameterVisitor for CollectNames {
             fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
                 let learns = value.device().is_autodiff();
                 self.0.push(ParamGradient { name: name.to_owned(), learns, sum: None });
             }
         }
-        let mut names = Names(Vec::new());
+        let mut names = CollectNames(Vec::new());
         visit_parameters(module, &mut names);
         Self { params: names.0 }
     }
@@ -68,12 +68,12 @@ impl ModuleGradients {
     /// Adds the gradients of a backward pass, those of the parameters that took part in it. Its
     /// loss was multiplied by `scale`, which is taken away again.
     pub fn accumulate(&mut self, module: &impl Module, gradients: &mut Gradients, scale: f64) {
-        struct Take<'a> {
+        struct TakeGradients<'a> {
             gradients: &'a mut Gradients,
             scale: f64,
             sums: std::slice::IterMut<'a, ParamGradient>,
         }
-        impl ParameterVisitor for Take<'_> {
+        impl ParameterVisitor for TakeGradients<'_> {
             fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
                 let ParamGradient { sum, learns, .. } =
                     self.sums.next().expect("one place for each parameter");
@@ -89,7 +89,10 @@ impl ModuleGradients {
                 }
             }
         }
-        visit_parameters(module, &mut Take { gradients, scale, sums: self.params.iter_mut() });
+        visit_parameters(
+            module,
+            &mut TakeGradients { gradients, scale, sums: self.params.iter_mut() },
+        );
     }
 
     /// Takes a module's gradients out of a backward pass.
@@ -102,8 +105,8 @@ impl ModuleGradients {
     /// Puts zeros where a parameter that learns took no part: what sees pictures does not, in a step
     /// whose rows have none.
     pub(crate) fn fill(&mut self, module: &impl Module) {
-        struct Fill<'a>(std::slice::IterMut<'a, ParamGradient>);
-        impl ParameterVisitor for Fill<'_> {
+        struct FillMissing<'a>(std::slice::IterMut<'a, ParamGradient>);
+        impl ParameterVisitor for FillMissing<'_> {
             fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
                 let own = self.0.next().expect("one place for each parameter");
                 if own.learns {
@@ -111,7 +114,7 @@ impl ModuleGradients {
                 }
             }
         }
-        visit_parameters(module, &mut Fill(self.params.iter_mut()));
+        visit_parameters(module, &mut FillMissing(self.params.iter_mut()));
     }
 
     /// Each parameter's place in the module and its gradient, if it took part.

@@ -26,9 +26,9 @@ pub(crate) struct Progress {
 impl Progress {
     pub fn note(&mut self, report: &StepReport, seconds: f64, steps_per_epoch: usize) {
         /// Every checkpoint holds them.
-        const MOST: usize = 1000;
+        const MAX_STEPS: usize = 1000;
         self.recent.push(LabelLoss { labels: report.labels, loss: report.loss });
-        if self.recent.len() > steps_per_epoch.min(MOST) {
+        if self.recent.len() > steps_per_epoch.min(MAX_STEPS) {
             self.recent.remove(0);
         }
         self.labels += report.labels;

@@ -28,7 +28,7 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 const LOCK_FILE: &str = "run.lock";
 
 /// Setting that may differ when a run is resumed.
-const ABOUT: &str = "about";
+const METADATA_KEY: &str = "about";
 
 /// A run's folder.
 #[derive(Debug)]
@@ -166,7 +166,7 @@ fn compare(place: &str, then: &Value, now: &Value, differences: &mut Vec<String>
     match (then, now) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            for key in keys.filter(|key| *key != ABOUT) {
+            for key in keys.filter(|key| *key != METADATA_KEY) {
                 let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
                 compare(&place, &then[key], &now[key], differences);
             }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_with_something_in_it_is_left_alone() {
+    fn a_nonempty_folder_is_left_untouched() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
         let error = Output::create(folder.path(), &json!({})).unwrap_err();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_place_of_the_folder_is_called_one() {
+    fn a_file_at_the_folder_path_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         std::fs::write(&path, "mine").unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn one_run_at_a_time_works_in_a_folder() {
+    fn a_folder_is_locked_by_one_run_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let first = Output::create(path, &json!({})).unwrap();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_a_run_has_only_locked_so_far_is_busy_and_free_again_after_it() {
+    fn a_locked_empty_folder_is_busy_until_released() {
         let folder = tempfile::tempdir().unwrap();
         let held = lock(folder.path()).unwrap().expect("this disk has locks");
         let error = Output::create(folder.path(), &json!({})).unwrap_err();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn other_settings_are_named() {
+    fn different_settings_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         Output::create(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
         std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn another_length_is_another_run_whose_adapter_a_new_one_can_start_from() {
+    fn a_changed_length_is_refused_with_a_hint_to_start_from_the_adapter() {
         let folder = tempfile::tempdir().unwrap();
         Output::create(folder.path(), &json!({"length": {"steps": 3}})).unwrap();
         std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_in_single_precision_equals_itself() {
+    fn f32_settings_compare_equal_after_a_round_trip() {
         #[derive(Serialize)]
         struct Settings {
             beta: f32,
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_checkpoint_there_is_nothing_to_resume() {
+    fn resume_needs_a_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
         Output::create(folder.path(), &json!({})).unwrap();
         let error = Output::reopen(folder.path(), &json!({})).unwrap_err();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_rewound_to_the_checkpoint() {
+    fn the_log_is_truncated_to_the_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
         let output = Output::create(folder.path(), &json!({})).unwrap();
         for step in 1..=3 {

@@ -21,8 +21,8 @@ use crate::trainer::Trainer;
 
 /// Steps after which their losses are read back from the device at the latest, and the time: often
 /// enough for somebody who looks on, seldom enough for a device that works while it is fed.
-const MOST_UNREAD: usize = 16;
-const LONGEST_UNREAD: Duration = Duration::from_secs(1);
+const MAX_PENDING_REPORTS: usize = 16;
+const MAX_REPORT_DELAY: Duration = Duration::from_secs(1);
 
 /// What a run is made of.
 #[derive(Debug, Clone, Copy)]
@@ -114,8 +114,8 @@ impl TrainingRun<'_> {
             let step = trainer.completed_steps();
             let due = step.is_multiple_of(config.checkpoint_every);
             let epoch_ended = step.is_multiple_of(steps_per_epoch) || trainer.is_done();
-            let wait =
-                trainer.pending_reports() >= MOST_UNREAD || start.elapsed() >= LONGEST_UNREAD;
+            let wait = trainer.pending_reports() >= MAX_PENDING_REPORTS
+                || start.elapsed() >= MAX_REPORT_DELAY;
             if !(wait || due || epoch_ended) {
                 continue;
             }

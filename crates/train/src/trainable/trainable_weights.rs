@@ -237,13 +237,13 @@ impl TrainableWeights {
     /// # Errors
     /// [`Error::Model`] if the device fails.
     pub fn is_finite(&self) -> Result<bool> {
-        struct Sums(Vec<Tensor<1>>);
-        impl ParameterVisitor for Sums {
+        struct AbsSums(Vec<Tensor<1>>);
+        impl ParameterVisitor for AbsSums {
             fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
                 self.0.push(value.inner().abs().sum());
             }
         }
-        let mut sums = Sums(Vec::new());
+        let mut sums = AbsSums(Vec::new());
         visit_parameters(self, &mut sums);
         let sums = read_back(Tensor::cat(sums.0, 0))?;
         Ok(sums.iter::<f32>().all(f32::is_finite))

@@ -71,7 +71,7 @@ fn answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
 }
 
 #[test]
-fn one_seed_gives_one_curve_and_adapters_for_every_device() {
+fn one_seed_gives_the_same_loss_curve_on_every_device() {
     let (reference, tokenizer) = built_in(&testing::flex());
     let (expected, learner) = twenty_steps(&reference, &tokenizer);
     assert!(expected[19] < 0.6 * expected[0], "it learns: {expected:?}");
@@ -100,7 +100,7 @@ fn one_seed_gives_one_curve_and_adapters_for_every_device() {
 }
 
 #[test]
-fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
+fn steps_do_not_synchronize_and_reports_synchronize_once() {
     let rows = (0..6_u32).map(|row| Example {
         tokens: (0..5 + row % 3).map(|at| row * 7 + at + 1).collect(),
         labels_from: 2,
@@ -142,7 +142,7 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
 }
 
 #[test]
-fn a_base_in_half_precision_scores_as_in_f32_or_is_refused() {
+fn a_half_precision_base_matches_f32_or_is_rejected() {
     let source = ModelSource::open(asset("tiny-llama")).unwrap();
     assert_eq!(source.stored_precision().unwrap(), Precision::BF16);
     let tokens = source.tokenizer().unwrap().encode("The plural of cow is").unwrap();

@@ -110,7 +110,7 @@ fn numbers(gradients: &ModuleGradients) -> Vec<(String, Vec<f32>)> {
 }
 
 #[test]
-fn each_picture_is_looked_at_once_and_seen_as_its_encoder_does() {
+fn each_image_is_encoded_once_and_equals_the_encoder_output() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let viewer = viewer(&llama, false);
@@ -139,7 +139,7 @@ fn each_picture_is_looked_at_once_and_seen_as_its_encoder_does() {
 }
 
 #[test]
-fn pictures_that_cannot_be_read_are_named() {
+fn unreadable_images_are_reported() {
     let llama = open_base(CASE, &testing::flex());
     let row =
         |image: &str| Instruction { image: Some(image.into()), ..Instruction::new("a", "", "b") };
@@ -164,7 +164,7 @@ fn pictures_that_cannot_be_read_are_named() {
 }
 
 #[test]
-fn a_batch_of_rows_with_and_without_pictures_learns_as_its_rows_do() {
+fn a_mixed_batch_has_the_summed_gradients_of_its_rows() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let examples = examples();
@@ -205,7 +205,7 @@ fn a_batch_of_rows_with_and_without_pictures_learns_as_its_rows_do() {
 }
 
 #[test]
-fn computing_layers_twice_gives_the_same_gradients() {
+fn activation_checkpointing_with_images_gives_the_same_gradients() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let examples = examples();
@@ -270,7 +270,7 @@ fn trained(trainer: &mut Trainer) -> AdapterWeights {
 }
 
 #[test]
-fn what_sees_learns_too_and_a_step_without_pictures_is_no_harm() {
+fn image_parameters_train_and_steps_without_images_are_harmless() {
     let llama = open_base(CASE, &testing::flex());
     let blind = examples().into_iter().filter(|example| example.image.is_none());
     for (name, is_global, config) in kinds(&llama) {
@@ -290,7 +290,7 @@ fn what_sees_learns_too_and_a_step_without_pictures_is_no_harm() {
 }
 
 #[test]
-fn captions_teach_what_sees_and_instructions_the_rest() {
+fn captions_train_the_image_group_and_instructions_the_others() {
     let llama = open_base(CASE, &testing::flex());
     let (_, is_global, config) = kinds(&llama).pop().unwrap();
     let pictures = pictures(&llama, is_global);
@@ -326,7 +326,7 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
 }
 
 #[test]
-fn parts_that_are_not_there_cannot_learn() {
+fn absent_parameter_groups_cannot_be_trained() {
     let llama = open_base(CASE, &testing::flex());
     let method = FineTuningMethod::from(AdaptionPromptConfig {
         layers: AdaptedLayers::Last(2),
@@ -342,7 +342,7 @@ fn parts_that_are_not_there_cannot_learn() {
 }
 
 #[test]
-fn training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped() {
+fn training_with_images_resumes_bit_for_bit() {
     let llama = open_base(CASE, &testing::flex());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");

@@ -99,7 +99,7 @@ fn numbers(module: &impl Module) -> Vec<TensorData> {
 }
 
 #[test]
-fn every_method_starts_as_the_base_and_lowers_the_loss() {
+fn every_method_starts_equal_to_the_base_and_lowers_the_loss() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let before = numbers(&llama);
@@ -123,7 +123,7 @@ fn every_method_starts_as_the_base_and_lowers_the_loss() {
 }
 
 #[test]
-fn all_that_learns_has_a_gradient_and_nothing_else_has() {
+fn every_trainable_parameter_has_a_gradient_and_no_other() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let examples = examples();
@@ -146,7 +146,7 @@ fn all_that_learns_has_a_gradient_and_nothing_else_has() {
 }
 
 #[test]
-fn every_method_goes_on_after_a_break_as_if_there_was_none() {
+fn every_method_resumes_bit_for_bit() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let examples = examples();
@@ -193,7 +193,7 @@ fn another_methods_checkpoint_is_refused() {
 }
 
 #[test]
-fn what_was_learned_is_saved_and_answers_the_same() {
+fn trained_weights_round_trip() {
     let llama = open_base(CASE, &testing::flex());
     let tokenizer = testing::golden_folder().join("../../assets/tiny-llama");
     let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();

@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn commas_or_tabs_whatever_the_name() {
+    fn the_separator_is_detected_whatever_the_extension() {
         let wanted = [caption("/p/a.png", "A cat, grey."), caption("/b.png", "A dog.")];
         let commas = "url,caption\na.png,\"A cat, grey.\"\nfile:///b.png,A dog.\n";
         let tabs = "url\tcaption\na.png\tA cat, grey.\nfile:///b.png\tA dog.\n";
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn errors_name_the_line() {
         let message = |text: &str| read("a.tsv", text).unwrap_err().to_string();
         let columns = message("url\tname\na.png\tA cat.\n");
         assert!(columns.starts_with("a.tsv: a table with the columns `url`, `name`;"), "{columns}");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_the_columns_is_no_table() {
+    fn text_without_the_columns_is_not_a_table() {
         for (name, text) in [("a.txt", "hello"), ("a.txt", "url,name\n"), ("a", "caption\n")] {
             let error = read(name, text).unwrap_err().to_string();
             assert!(error.contains("neither JSON nor a table"), "{name}: {error}");

@@ -36,7 +36,7 @@ pub(super) fn rows(
 ) -> Result<Vec<Instruction>> {
     let common = common(fields)?;
     let mut turns = system(fields)?;
-    turns.extend(turns_of(name, &common, fields)?);
+    turns.extend(read_turns(name, &common, fields)?);
     turns::rows(turns, &common, empty_outputs, fields)
 }
 
@@ -50,9 +50,9 @@ pub(super) fn prompt_completion_rows(
 ) -> Result<Vec<Instruction>> {
     let common = common(fields)?;
     let mut turns = system(fields)?;
-    let prompt = turns_of("prompt", &common, fields)?;
+    let prompt = read_turns("prompt", &common, fields)?;
     turns.extend(prompt.into_iter().map(|turn| Turn { learn: false, ..turn }));
-    turns.extend(turns_of("completion", &common, fields)?);
+    turns.extend(read_turns("completion", &common, fields)?);
     turns::rows(turns, &common, empty_outputs, fields)
 }
 
@@ -67,7 +67,7 @@ fn common(fields: &mut Fields) -> Result<Common> {
     Ok(Common { image: fields.image()?, tags: Vec::new() })
 }
 
-fn turns_of(name: &'static str, common: &Common, fields: &mut Fields) -> Result<Vec<Turn>> {
+fn read_turns(name: &'static str, common: &Common, fields: &mut Fields) -> Result<Vec<Turn>> {
     let Some(Value::Array(list)) = fields.value(name) else {
         return Err(fields.origin.error(format!("`{name}` is not a list")));
     };
@@ -78,16 +78,16 @@ fn turns_of(name: &'static str, common: &Common, fields: &mut Fields) -> Result<
     list.iter().enumerate().map(|(i, value)| turn(value, i + 1, name, has_image, fields)).collect()
 }
 
-/// Names of a turn's fields.
-struct Names {
+/// TurnKeys of a turn's fields.
+struct TurnKeys {
     speaker: &'static str,
     text: &'static str,
 }
 
-const SPELLINGS: [Names; 2] =
-    [Names { speaker: "from", text: "value" }, Names { speaker: "role", text: "content" }];
+const TURN_KEYS: [TurnKeys; 2] =
+    [TurnKeys { speaker: "from", text: "value" }, TurnKeys { speaker: "role", text: "content" }];
 /// Fields that say whether an answer is learned: OpenAI's, a number, and axolotl's, a truth value.
-const WEIGHTS: [&str; 2] = ["weight", "train"];
+const LOSS_WEIGHT_FIELDS: [&str; 2] = ["weight", "train"];
 
 fn turn(
     value: &Value,
@@ -101,7 +101,7 @@ fn turn(
     let Value::Object(values) = value else {
         return Err(bad("expected an object".into()));
     };
-    let spelling = SPELLINGS.iter().find(|names| values.contains_key(names.speaker));
+    let spelling = TURN_KEYS.iter().find(|names| values.contains_key(names.speaker));
     let names = spelling.ok_or_else(|| bad("neither `from` nor `role` is there".into()))?;
     let Value::String(from) = &values[names.speaker] else {
         return Err(bad(format!("`{}` is not a text", names.speaker)));
@@ -110,27 +110,28 @@ fn turn(
         let from = from.chars().take(40).collect::<String>();
         bad(format!("`{}` is {from:?}, expected one of {}", names.speaker, known()))
     })?;
-    let calls = calls_a_tool(values);
+    let calls = has_tool_call(values);
     let text = match values.get(names.text) {
         // What a tool is called with may stand alone.
         None | Some(Value::Null) if calls => String::new(),
         None | Some(Value::Null) => return Err(bad(format!("`{}` is missing", names.text))),
-        Some(Value::Array(parts)) => parts_text(parts, has_image, &bad)?,
+        Some(Value::Array(parts)) => content_text(parts, has_image, &bad)?,
         Some(value) => value_to_text(value, origin, fields.report())
             .ok_or_else(|| bad(format!("`{}` is {}", names.text, kind(value))))?
             .into_owned(),
     };
     for (name, value) in values {
         let name = name.as_str();
-        let is_used = [names.speaker, names.text].contains(&name) || WEIGHTS.contains(&name);
+        let is_used =
+            [names.speaker, names.text].contains(&name) || LOSS_WEIGHT_FIELDS.contains(&name);
         if !is_used && !value.is_null() {
             fields.report().unused(&format!("{list}[].{name}"));
         }
     }
-    Ok(Turn { learn: is_learned(values, &bad)?, calls, ..Turn::new(speaker, text) })
+    Ok(Turn { learn: is_trained_on(values, &bad)?, calls, ..Turn::new(speaker, text) })
 }
 
-fn calls_a_tool(values: &Map<String, Value>) -> bool {
+fn has_tool_call(values: &Map<String, Value>) -> bool {
     ["tool_calls", "function_call"].iter().any(|name| match values.get(*name) {
         None | Some(Value::Null) => false,
         Some(Value::Array(list)) => !list.is_empty(),
@@ -139,7 +140,7 @@ fn calls_a_tool(values: &Map<String, Value>) -> bool {
 }
 
 /// The texts of OpenAI's list of parts.
-fn parts_text(parts: &[Value], has_image: bool, bad: &dyn Fn(String) -> Error) -> Result<String> {
+fn content_text(parts: &[Value], has_image: bool, bad: &dyn Fn(String) -> Error) -> Result<String> {
     let is_alone = |part: &Value| {
         let mut values = part.as_object().into_iter().flatten();
         values.all(|(name, value)| name == "type" || value.is_null())
@@ -159,9 +160,9 @@ fn parts_text(parts: &[Value], has_image: bool, bad: &dyn Fn(String) -> Error) -
 }
 
 /// Whether an answer is one to learn: `weight` 0 and `train` false say no.
-fn is_learned(values: &Map<String, Value>, bad: &dyn Fn(String) -> Error) -> Result<bool> {
+fn is_trained_on(values: &Map<String, Value>, bad: &dyn Fn(String) -> Error) -> Result<bool> {
     let mut learn = true;
-    for name in WEIGHTS {
+    for name in LOSS_WEIGHT_FIELDS {
         match values.get(name) {
             None | Some(Value::Null) => {}
             Some(Value::Bool(own)) => learn &= own,
@@ -176,7 +177,7 @@ fn is_learned(values: &Map<String, Value>, bad: &dyn Fn(String) -> Error) -> Res
 }
 
 /// What speakers are called.
-const SPEAKERS: [(Role, &[&str]); 4] = [
+const ROLE_NAMES: [(Role, &[&str]); 4] = [
     (Role::Human, &["human", "user", "prompter"]),
     (
         Role::Assistant,
@@ -188,12 +189,12 @@ const SPEAKERS: [(Role, &[&str]); 4] = [
 
 fn speaker(name: &str) -> Option<Role> {
     let name = name.trim().to_ascii_lowercase();
-    SPEAKERS.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(speaker, _)| *speaker)
+    ROLE_NAMES.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(speaker, _)| *speaker)
 }
 
 /// The names of speakers, for messages.
 fn known() -> String {
-    let names = SPEAKERS.iter().flat_map(|(_, names)| *names);
+    let names = ROLE_NAMES.iter().flat_map(|(_, names)| *names);
     names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_is_a_row_that_knows_what_was_said() {
+    fn each_response_becomes_a_row_with_its_history() {
         let turns = [
             said("human", "<image>\nWhat is it?"),
             said("gpt", "A cat."),
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn openais_messages_read_like_sharegpts_turns() {
+    fn openai_messages_and_sharegpt_turns_give_the_same_rows() {
         let messages = json!({"messages": [
             {"role": "system", "content": "Be kind."}, {"role": "user", "content": "hi"},
             {"role": "assistant", "content": "ho"}]});
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_weight_is_said_and_not_learned() {
+    fn a_zero_weight_response_is_history_but_not_a_target() {
         for weight in [json!({"weight": 0}), json!({"train": false})] {
             let mut first = json!({"role": "assistant", "content": "b"});
             first.as_object_mut().unwrap().extend(weight.as_object().unwrap().clone());
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_text_are_joined_and_others_named() {
+    fn text_parts_are_joined_and_other_parts_rejected() {
         let record = |part: Value| {
             let content = json!([{"type": "text", "text": "a"}, part]);
             json!({"image": "a.png", "messages": [
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_are_not_used_are_counted_in_record_and_turn() {
+    fn unused_fields_of_records_and_turns_are_counted() {
         let record = json!({"id": "7", "tools": [], "source": "x", "messages": [
             {"role": "user", "content": "a", "name": "Ada"},
             {"role": "assistant", "content": 7},
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_for_a_picture_that_is_nowhere_is_named() {
+    fn an_image_part_without_an_image_is_rejected() {
         let record = json!({"messages": [
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]},
             {"role": "assistant", "content": "b"}]});
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_a_tool_that_says_nothing_is_left_out_as_one() {
+    fn a_tool_call_without_text_is_dropped_as_a_tool_call() {
         for content in [Value::Null, json!(""), json!([])] {
             let record = json!({"messages": [
                 {"role": "user", "content": "a"},
@@ -350,14 +351,14 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_an_image_is_text_and_keeps_its_letters() {
+    fn without_an_image_the_placeholder_is_kept_as_text() {
         let turns = [said("human", "What does <image> mean?"), said("gpt", "A tag.")].join(",");
         let rows = read(&format!(r#"{{"conversations":[{turns}]}}"#)).unwrap();
         assert_eq!(rows, [Instruction::new("What does <image> mean?", "", "A tag.")]);
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_record_and_turn() {
+    fn errors_name_the_record_and_the_turn() {
         let message = |turns: &[String]| {
             let record = format!(r#"{{"image":"a.png","conversations":[{}]}}"#, turns.join(","));
             read(&record).unwrap_err().to_string()
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_is_a_picture_alone_is_left_out() {
+    fn an_image_only_question_is_dropped() {
         let turns = [said("human", "<image>\n"), said("gpt", "A cat.")].join(",");
         let record = format!(r#"{{"image":"a.png","conversations":[{turns}]}}"#);
         let (rows, report) = read_with_report(&record).unwrap();

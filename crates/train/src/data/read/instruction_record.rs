@@ -121,7 +121,7 @@ mod tests {
     use crate::data::read::tests::{read, read_with_report, texts};
 
     #[test]
-    fn rows_are_read_under_the_names_that_others_give_their_fields() {
+    fn field_aliases_of_other_datasets_are_read() {
         let wanted = [["c", "a", "b"].map(String::from)];
         for (prompt, input, output) in [
             ("instruction", "input", "output"),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn system_and_history_of_a_row_are_in_its_input() {
+    fn system_and_history_go_into_the_input() {
         let record = serde_json::json!({
             "instruction": "And in winter?", "input": "Here.", "output": "It is cold.",
             "system": "Answer as a sailor.", "history": [["How is summer?", "It is warm."]]});
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_answers_are_left_out_or_learned_as_was_asked_for() {
+    fn empty_outputs_follow_the_policy() {
         let text = "{\"instruction\": \"a\", \"output\": \"b\"}\n\n\
             {\"instruction\": \"c\", \"output\": \" \"}\n{\"instruction\": \"d\", \"output\": null}";
         let found = read_with_report("a", text).unwrap();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_truth_values_are_texts_and_counted() {
+    fn numbers_and_booleans_become_text_and_are_counted() {
         let text = r#"[{"instruction": "2+2", "output": 4}, {"instruction": 1, "output": true},
             {"instruction": "a", "output": 1.5, "options": [1.5, 2]}]"#;
         let found = read_with_report("a", text).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_used_of_a_row_is_counted_by_name() {
+    fn unused_fields_are_counted_by_name() {
         let text = r#"[{"id": 1, "instruction": "a", "output": "b", "text": "a b", "source": ""},
             {"id": 2, "instruction": "a", "output": "b", "image": "a.png", "tags": ["x"]}]"#;
         let found = read_with_report("a", text).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn one_image_may_stand_in_a_list() {
+    fn a_single_image_may_be_a_list() {
         let read = |images: &str| {
             let row = format!(r#"{{"instruction": "a", "output": "b", "images": {images}}}"#);
             read("a", &row)
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_the_picture_goes_from_the_texts_of_a_row_with_one() {
+    fn the_image_placeholder_is_stripped_from_rows_with_an_image() {
         let row = r#"{"instruction": "<image>\nWhat?", "input": "b <image>", "images": ["a.png"],
             "history": [["<image>\nWho?", "c"]], "output": "x"}"#;
         assert_eq!(
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_those_of_the_last_question_only() {
+    fn options_belong_to_the_last_question() {
         let options = |output: &str, empty_outputs| {
             let row = serde_json::json!({
                 "instruction": "a", "output": output, "options": ["x", "y"], "tags": ["t"],
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_a_choice_is_no_answer() {
+    fn a_choice_index_is_rejected_as_an_output() {
         let row = r#"{"question": "a", "choices": ["x", "y"], "answer": 1}"#;
         let error = read("a", row).unwrap_err().to_string();
         assert!(error.contains("`answer` is a number beside `choices`: write"), "{error}");

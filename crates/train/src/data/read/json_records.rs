@@ -24,11 +24,11 @@ pub(crate) fn strip_bom(text: &str) -> &str {
 pub(crate) fn records<'a>(path: &'a Path, text: &'a str) -> Result<Records<'a>> {
     let text = strip_bom(text);
     if text.trim_start().starts_with('[') {
-        let list: Vec<Value> =
-            serde_json::from_str(text).map_err(|error| not_json(path, error.line(), &error, 1))?;
+        let list: Vec<Value> = serde_json::from_str(text)
+            .map_err(|error| json_error(path, error.line(), &error, 1))?;
         return Ok(list_records(list));
     }
-    Ok(Box::new(Values { path, rest: text, line: 1, is_broken: false }))
+    Ok(Box::new(JsonValues { path, rest: text, line: 1, is_broken: false }))
 }
 
 /// The records of a list.
@@ -38,7 +38,7 @@ pub(crate) fn list_records<'a>(list: Vec<Value>) -> Records<'a> {
 }
 
 /// A fault in a record that begins in a line; what was parsed began in `first`.
-fn not_json(path: &Path, line: usize, error: &serde_json::Error, first: usize) -> Error {
+fn json_error(path: &Path, line: usize, error: &serde_json::Error, first: usize) -> Error {
     let place =
         |first: usize| format!(" at line {} column {}", error.line() + first - 1, error.column());
     let told = error.to_string();
@@ -53,7 +53,7 @@ fn not_json(path: &Path, line: usize, error: &serde_json::Error, first: usize) -
 }
 
 /// JSON values one behind the other.
-struct Values<'a> {
+struct JsonValues<'a> {
     path: &'a Path,
     /// What is left of the text.
     rest: &'a str,
@@ -62,7 +62,7 @@ struct Values<'a> {
     is_broken: bool,
 }
 
-impl Values<'_> {
+impl JsonValues<'_> {
     /// Goes on behind some bytes.
     fn skip(&mut self, bytes: usize) {
         let (skipped, rest) = self.rest.split_at(bytes);
@@ -71,7 +71,7 @@ impl Values<'_> {
     }
 }
 
-impl Iterator for Values<'_> {
+impl Iterator for JsonValues<'_> {
     type Item = Result<(String, Value)>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -95,7 +95,7 @@ impl Iterator for Values<'_> {
                 let goes_on = line.ends_with(['{', '[', ',', ':']);
                 let of_line = serde_json::from_str::<IgnoredAny>(line).err();
                 let error = of_line.filter(|_| !goes_on).unwrap_or(error);
-                Err(not_json(self.path, begin, &error, begin))
+                Err(json_error(self.path, begin, &error, begin))
             }
         })
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_named_by_how_they_are_counted() {
+    fn records_are_located_by_line_or_index() {
         assert_eq!(places("\u{feff}[1, 2]"), ["record 1", "record 2"]);
         assert_eq!(places("\u{feff}1\n\n2\n"), ["line 1", "line 3"]);
         assert_eq!(places(" \n"), [""; 0]);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_once_with_the_line_that_its_value_begins_in() {
+    fn an_error_is_reported_once_at_the_first_line_of_its_value() {
         let messages = |text: &str| {
             let found = records(Path::new("a.json"), text).unwrap();
             found.filter_map(|one| Some(one.err()?.to_string())).collect::<Vec<_>>()
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_list_is_named_by_its_line() {
+    fn an_invalid_list_is_reported_by_line() {
         let error = records(Path::new("a.json"), "[1,\n2,\n!").err().unwrap();
         assert!(error.to_string().starts_with("a.json, line 3: not valid JSON: "), "{error}");
     }

@@ -78,7 +78,7 @@ pub use science_qa_problem::SCIENCE_QA_TAGS;
 /// ```
 pub fn read_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
     if path.is_dir() {
-        return folder_rows(path, options);
+        return read_folder(path, options);
     }
     let text = text_file::read_text(path)?;
     let image_folder = options.image_folder.or(path.parent());
@@ -126,7 +126,7 @@ impl Instruction {
     }
 }
 
-fn folder_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
+fn read_folder(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
     if !ScienceQa::is_at(path) {
         let reason = format!("a folder without problems.json, {}", content(path));
         let mend = Some("give the files in it that hold the rows");
@@ -142,15 +142,15 @@ fn folder_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
 /// What is in a folder, for messages.
 fn content(path: &Path) -> String {
     /// Names that a message has, and entries that are looked at.
-    const MOST: (usize, usize) = (4, 1000);
-    let entries = std::fs::read_dir(path).into_iter().flatten().take(MOST.1);
+    const LIMITS: (usize, usize) = (4, 1000);
+    let entries = std::fs::read_dir(path).into_iter().flatten().take(LIMITS.1);
     let mut names = entries
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect::<Vec<_>>();
     names.sort_unstable();
     match names.len() {
         0 => "with nothing in it".into(),
-        len if len > MOST.0 => format!("with {}, ...", names[..MOST.0].join(", ")),
+        len if len > LIMITS.0 => format!("with {}, ...", names[..LIMITS.0].join(", ")),
         _ => format!("with {}", names.join(", ")),
     }
 }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_decides_not_the_name() {
+    fn the_format_is_detected_from_content_not_from_the_name() {
         let row = r#"{"instruction": "a", "output": "b"}"#;
         assert_eq!(read("rows.txt", row).unwrap(), [Instruction::new("a", "", "b")]);
         assert_eq!(read("rows.csv", &format!("\u{feff}[{row}]")).unwrap().len(), 1);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_format_is_told_what_is_read() {
+    fn an_unknown_format_lists_the_supported_ones() {
         for (text, told) in [
             ("hello\n", "neither JSON nor a table of rows"),
             ("{\n \"1\": {}\n}\n", "one JSON object with `1`: no list of rows"),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_list_in_an_object_is_read() {
+    fn a_single_list_inside_an_object_is_read() {
         let text = "{\n\"version\": 1, \"data\": [{\"instruction\": \"a\", \"output\": \"b\"}]\n}";
         let found = read_with_report("a", text).unwrap();
         assert_eq!(found.rows, [Instruction::new("a", "", "b")]);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_prompt_of_messages_says_is_not_learned() {
+    fn prompt_messages_are_not_trained_on() {
         let said = |role: &str, text: &str| serde_json::json!({"role": role, "content": text});
         let record = serde_json::json!({
             "prompt": [said("user", "a"), said("assistant", "b"), said("user", "c")],
@@ -238,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_stay_named_by_their_line() {
+    fn invalid_lines_are_reported_by_line() {
         let error = read("rows.jsonl", "{\"instruction\": \"a\"\n").unwrap_err();
         assert!(error.to_string().contains("rows.jsonl, line 1: not valid JSON"), "{error}");
     }
 
     #[test]
-    fn images_are_beside_the_file_unless_a_folder_is_given() {
+    fn image_paths_are_relative_to_the_file_or_to_the_image_folder() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.csv");
         std::fs::write(&path, "\u{feff}url,caption\na.png,A cat.\n").unwrap();
@@ -258,7 +258,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn data_and_its_images_may_lie_where_paths_are_no_utf_8() {
+    fn non_utf8_paths_are_supported() {
         use std::os::unix::ffi::OsStrExt;
         let folder = tempfile::tempdir().unwrap();
         let inside = folder.path().join(std::ffi::OsStr::from_bytes(b"d\xff"));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_read_is_an_error() {
+    fn empty_data_is_an_error() {
         for text in ["", " \n", "[]", "url,caption\n"] {
             assert!(matches!(read("rows.csv", text), Err(Error::NoRows { .. })), "{text}");
         }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_cut_anywhere_is_read_or_refused() {
+    fn truncated_input_is_read_or_rejected() {
         let turns =
             r#"[{"from": "human", "value": "<image>\nWas?"}, {"from": "gpt", "value": "Ü"}]"#;
         for text in [

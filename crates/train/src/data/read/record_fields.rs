@@ -128,12 +128,11 @@ pub(crate) fn names(values: &Map<String, Value>) -> String {
 /// Names from a file, for messages. There may be as many as it has bytes.
 pub(crate) fn name_list(names: &[&str]) -> String {
     /// Names that a message has, and letters of each.
-    const TOLD: (usize, usize) = (8, 40);
-    let told = names
-        .iter()
-        .take(TOLD.0)
-        .map(|name| format!("`{}`", name.chars().take(TOLD.1).collect::<String>().escape_debug()));
-    let more = if names.len() > TOLD.0 { ", ..." } else { "" };
+    const MAX_SHOWN: (usize, usize) = (8, 40);
+    let told = names.iter().take(MAX_SHOWN.0).map(|name| {
+        format!("`{}`", name.chars().take(MAX_SHOWN.1).collect::<String>().escape_debug())
+    });
+    let more = if names.len() > MAX_SHOWN.0 { ", ..." } else { "" };
     told.collect::<Vec<_>>().join(", ") + more
 }
 

@@ -74,7 +74,7 @@ mod tests {
     use crate::data::read::parse_rows;
 
     #[test]
-    fn turns_are_a_list_or_else_other_fields_make_the_row() {
+    fn a_non_list_conversation_field_is_ignored_if_other_fields_make_a_row() {
         let read = |text: &str| {
             parse_rows(Path::new("a.jsonl"), text, &ReadOptions::default()).map(|found| found.rows)
         };
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_no_known_shape_is_told_what_to_rename() {
+    fn an_unknown_record_gets_a_hint_which_fields_to_rename() {
         let message = |text: &str| {
             let found = parse_rows(Path::new("a.jsonl"), text, &ReadOptions::default());
             found.unwrap_err().to_string()

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_on_the_network_is_refused_with_advice() {
+    fn a_remote_image_is_rejected_with_a_hint() {
         let error = origin(None).image("https://example.org/a.png").unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_image_is_refused() {
+    fn a_blank_image_path_is_rejected() {
         let error = origin(None).image(" ").unwrap_err();
         assert_eq!(error.to_string(), "rows.json, record 1: the image's path is empty");
         assert!(origin(None).image("file://").is_err());

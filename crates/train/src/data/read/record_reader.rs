@@ -28,9 +28,9 @@ impl Reader<'_> {
         let is_list = text.trim_start().starts_with('[');
         match (records.next(), records.next()) {
             (Some(Ok((_, Value::Object(values)))), None)
-                if !is_list && Shape::of(&values).is_none() && holds_more(&values) =>
+                if !is_list && Shape::of(&values).is_none() && has_nested_values(&values) =>
             {
-                let list = self.only_list(values)?;
+                let list = self.single_list(values)?;
                 list_records(list).try_for_each(|record| self.record(record?, FORMAT_HINT))
             }
             (first, second) => {
@@ -41,7 +41,7 @@ impl Reader<'_> {
     }
 
     /// The list of objects that an object around it holds.
-    fn only_list(&mut self, mut values: Map<String, Value>) -> Result<Vec<Value>> {
+    fn single_list(&mut self, mut values: Map<String, Value>) -> Result<Vec<Value>> {
         let is_one = |value: &Value| {
             let list = value.as_array().filter(|list| !list.is_empty());
             list.is_some_and(|list| list.iter().all(Value::is_object))
@@ -116,6 +116,6 @@ impl Reader<'_> {
 }
 
 /// Whether an object holds others.
-fn holds_more(values: &Map<String, Value>) -> bool {
+fn has_nested_values(values: &Map<String, Value>) -> bool {
     values.values().any(|value| value.is_object() || value.is_array())
 }

@@ -126,7 +126,7 @@ pub struct RowReport {
 
 impl RowReport {
     /// Names that are counted one by one.
-    const NAMES: usize = 64;
+    const MAX_NAMES: usize = 64;
 
     /// Counts a row that is left out.
     pub fn drop_row(&mut self, reason: DropReason, place: &str) {
@@ -185,12 +185,12 @@ impl RowReport {
 /// Counts a name from a file. Files may have as many names as bytes.
 fn count(names: &mut BTreeMap<String, usize>, name: &str) {
     /// Letters of a name that are kept.
-    const LETTERS: usize = 60;
-    let name = match name.char_indices().nth(LETTERS) {
+    const MAX_NAME_CHARS: usize = 60;
+    let name = match name.char_indices().nth(MAX_NAME_CHARS) {
         Some((end, _)) => &name[..end],
         None => name,
     };
-    let is_room = names.len() < RowReport::NAMES || names.contains_key(name);
+    let is_room = names.len() < RowReport::MAX_NAMES || names.contains_key(name);
     *names.entry(if is_room { name } else { "others" }.into()).or_default() += 1;
 }
 
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_thing_is_told_with_its_first_places() {
+    fn each_finding_is_reported_with_its_first_locations() {
         let mut report = RowReport::default();
         assert!(report.messages().is_empty());
         for line in 3..10 {
@@ -243,12 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn names_without_end_take_no_memory_without_end() {
+    fn unbounded_field_names_use_bounded_memory() {
         let mut report = RowReport::default();
         for i in 0..1000 {
             report.unused(&format!("{i}{}", "ü".repeat(i)));
         }
-        assert!(report.unused_fields.len() <= RowReport::NAMES + 1);
+        assert!(report.unused_fields.len() <= RowReport::MAX_NAMES + 1);
         assert_eq!(report.unused_fields.values().sum::<usize>(), 1000);
         assert!(report.messages()[0].len() < 2000);
     }

@@ -30,7 +30,7 @@ const PROBLEMS_FILE: &str = "problems.json";
 const SPLITS_FILE: &str = "pid_splits.json";
 
 /// Splits with a folder of pictures; all others are made of these.
-const PICTURE_SPLITS: [&str; 3] = ["train", "val", "test"];
+const IMAGE_SPLITS: [&str; 3] = ["train", "val", "test"];
 
 /// An opened ScienceQA folder.
 pub struct ScienceQa {
@@ -52,7 +52,7 @@ impl ScienceQa {
     /// form.
     pub fn open(folder: &Path) -> Result<Self> {
         let has_pictures =
-            |root: &PathBuf| PICTURE_SPLITS.iter().any(|split| root.join(split).is_dir());
+            |root: &PathBuf| IMAGE_SPLITS.iter().any(|split| root.join(split).is_dir());
         let beside = folder.to_path_buf();
         let images = folder.join("images");
         Ok(Self {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_found_in_either_place() {
+    fn images_are_found_in_either_folder() {
         let row = |made: &[&str]| {
             let folder = folder(&json!({"7": problem()}), &json!({"val": ["7"]}));
             for name in made {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_in_the_splits_is_named() {
+    fn an_error_in_the_splits_is_reported() {
         let splits = json!({"train": ["8"], "val": [7], "test": "7", "minival": []});
         let folder = folder(&json!({"7": problem()}), &splits);
         let data = ScienceQa::open(folder.path()).unwrap();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_of_another_form_is_named() {
+    fn a_malformed_problem_is_reported() {
         let problems = json!({"7": {"question": "Which?"}, "8": {"choices": "a"}});
         let folder = folder(&problems, &json!({"train": ["7"], "val": ["8"]}));
         let data = ScienceQa::open(folder.path()).unwrap();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_reads_as_its_training_rows() {
+    fn a_folder_reads_its_train_split_by_default() {
         let splits = json!({"train": ["7"], "test": ["8"]});
         let folder = folder(&json!({"7": problem(), "8": {}}), &splits);
         let options = ReadOptions { image_folder: Some(Path::new("/p")), ..Default::default() };

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_asked_with_context_and_options() {
+    fn a_problem_becomes_a_row_with_context_and_options() {
         let row = row_of(problem()).unwrap();
         assert_eq!(row.instruction, "Which is larger?");
         assert_eq!(row.input, "Context: Look.\nOptions: (A) a flea (B) a cow");
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_without_context_says_so() {
+    fn a_problem_without_context_says_na() {
         let mut bare = changed("image", Value::Null);
         bare["hint"] = json!("");
         bare["grade"] = json!("grade12");
@@ -153,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_or_a_picture_alone_is_context_too() {
+    fn a_hint_or_an_image_counts_as_context() {
         let tags = |field: &str| row_of(changed(field, Value::Null)).unwrap().tags;
         assert_eq!(tags("image"), ["NAT", "TXT", "G1-6"]);
         assert_eq!(tags("hint"), ["NAT", "IMG", "G1-6"]);
     }
 
     #[test]
-    fn grades_are_in_two_halves() {
+    fn grades_map_to_two_tags() {
         for (grade, wanted) in [(1, "G1-6"), (6, "G1-6"), (7, "G7-12"), (12, "G7-12")] {
             let row = row_of(changed("grade", json!(format!("grade{grade}")))).unwrap();
             assert_eq!(row.tags.last().unwrap(), wanted);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_faulty_problem_is_named() {
+    fn an_invalid_problem_is_reported() {
         let message =
             |field: &str, value: Value| row_of(changed(field, value)).unwrap_err().to_string();
         let choice = "the answer is choice";

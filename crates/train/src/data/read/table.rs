@@ -27,7 +27,7 @@ impl<'a> Table<'a> {
     /// Source: LLaMA-Adapter's `PretrainDataset`, which reads its `.csv` files separated by tabs.
     pub fn of(path: &Path, text: &'a str) -> Option<Self> {
         let header = text.lines().find(|line| !line.is_empty()).unwrap_or("");
-        let tabs = header.contains('\t') && (!header.contains(',') || is_called(path, "tsv"));
+        let tabs = header.contains('\t') && (!header.contains(',') || has_extension(path, "tsv"));
         let delimiter = if tabs {
             b'\t'
         } else if header.contains(';') && !header.contains(',') {
@@ -43,7 +43,7 @@ impl<'a> Table<'a> {
 
     /// Whether its columns make what `is_row` says a row is, or its file is called a table.
     pub fn is_one(&self, path: &Path, is_row: &dyn Fn(&[&str]) -> bool) -> bool {
-        is_row(&self.names()) || is_called(path, "csv") || is_called(path, "tsv")
+        is_row(&self.names()) || has_extension(path, "csv") || has_extension(path, "tsv")
     }
 
     /// Names of its columns.
@@ -77,7 +77,7 @@ impl<'a> Table<'a> {
     }
 }
 
-fn is_called(path: &Path, name: &str) -> bool {
+fn has_extension(path: &Path, name: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name))
 }
 

@@ -9,7 +9,7 @@ use checkpoint::Placeholder;
 use crate::error::{Error, Result};
 
 /// What a file begins with, what it is then, and how rows are made of it.
-const SIGNS: [(&[u8], &str, &str); 26] = [
+const MAGIC_NUMBERS: [(&[u8], &str, &str); 26] = [
     (b"\x1f\x8b", "a gzip archive", UNPACK),
     (b"PK\x03\x04", "a zip archive or a spreadsheet", "unpack it, or save the sheet as .csv"),
     (b"\xfd7zXZ\0", "an xz archive", UNPACK),
@@ -35,9 +35,9 @@ const SIGNS: [(&[u8], &str, &str); 26] = [
     (b"\x80\x05", PICKLE.0, PICKLE.1),
     (b"\x93NUMPY", "a NumPy array", TEXT),
     (b"GGUF", "a GGUF model", MODEL),
-    (b"\x89PNG", "a picture", PICTURE),
-    (b"\xff\xd8\xff", "a picture", PICTURE),
-    (b"GIF8", "a picture", PICTURE),
+    (b"\x89PNG", "a picture", IMAGE),
+    (b"\xff\xd8\xff", "a picture", IMAGE),
+    (b"GIF8", "a picture", IMAGE),
     (b"\x7fELF", "a program", TEXT),
     (b"\x89HDF", "an HDF5 file", TEXT),
 ];
@@ -46,7 +46,7 @@ const UNPACK: &str = "unpack it first";
 const UTF8: &str = "save it as UTF-8";
 const TEXT: &str = "rows are JSON lines, a JSON list or a .csv table";
 const MODEL: &str = "this is a model, not data: rows are JSON lines, a JSON list or a .csv table";
-const PICTURE: &str = "a row names its picture in `image`, beside `instruction` and `output`";
+const IMAGE: &str = "a row names its picture in `image`, beside `instruction` and `output`";
 const ARROW: &str = "write it as JSON lines, for instance in Python: \
     datasets.Dataset.from_file(\"rows.arrow\").to_json(\"rows.jsonl\")";
 const PICKLE: (&str, &str) = ("a Python pickle", "write its rows as JSON lines");
@@ -63,7 +63,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(fail)?;
     let mut bytes = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut bytes).map_err(fail)?;
-    if let Some((what, mend)) = kind_of(&bytes) {
+    if let Some((what, mend)) = non_text_kind(&bytes) {
         return Err(Error::UnsupportedFile { path: path.into(), what, mend });
     }
     file.read_to_end(&mut bytes).map_err(fail)?;
@@ -81,18 +81,18 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 }
 
 /// What a file is that begins with some bytes, and what to do with it; `None`: it may be a text.
-fn kind_of(head: &[u8]) -> Option<(String, &'static str)> {
+fn non_text_kind(head: &[u8]) -> Option<(String, &'static str)> {
     // That a file is empty its reader tells, who knows what the rows are for.
     let stand_in = Placeholder::of(head).filter(|found| *found != Placeholder::Empty);
     if let Some(found) = stand_in {
         return Some((found.to_string(), found.hint()));
     }
-    let (what, mend) = kind_by_sign(head)?;
+    let (what, mend) = kind_by_magic(head)?;
     Some((what.into(), mend))
 }
 
-fn kind_by_sign(head: &[u8]) -> Option<(&'static str, &'static str)> {
-    let sign = SIGNS.iter().find(|(sign, ..)| head.starts_with(sign));
+fn kind_by_magic(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    let sign = MAGIC_NUMBERS.iter().find(|(sign, ..)| head.starts_with(sign));
     if let Some((_, what, mend)) = sign {
         return Some((what, mend));
     }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_kind_is_told_with_a_way_out() {
+    fn an_unsupported_file_is_named_with_a_hint() {
         let utf16 = "{\"a\"".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
         let marked = [&[0xff, 0xfe][..], &utf16].concat();
         for (bytes, what, mend) in [
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_that_is_no_utf_8_is_told_with_its_line() {
+    fn invalid_utf8_is_reported_with_its_line() {
         let (told, hint) = message(b"{\"a\": 1}\n\n{\"a\": \"caf\xe9\"}\n");
         assert_eq!(told, ", line 3: not UTF-8: there is a byte 0xe9");
         assert!(hint.contains("Latin-1"), "{hint}");

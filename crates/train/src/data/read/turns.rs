@@ -82,7 +82,7 @@ pub(super) struct Common {
 
 /// Bytes of all rows of a record. Each row has in it what was said before: a conversation's rows grow
 /// with the square of its length, far beyond what any model takes.
-const MOST: usize = 1 << 27;
+const MAX_ROW_BYTES: usize = 1 << 27;
 
 /// The rows of what was said: one for each answer that is to be learned.
 ///
@@ -97,8 +97,8 @@ pub(super) fn rows(
     // Without a picture the same letters are part of the text, a page of HTML for instance.
     if common.image.is_some() {
         for turn in turns.iter_mut().filter(|turn| turn.speaker == Role::Human) {
-            turn.text = without_placeholder(&turn.text);
-            turn.input = without_placeholder(&turn.input);
+            turn.text = strip_image_placeholder(&turn.text);
+            turn.input = strip_image_placeholder(&turn.input);
         }
     }
     let texts = common.tags.iter().chain(&common.image);
@@ -130,7 +130,7 @@ pub(super) fn rows(
                     continue;
                 };
                 is_open = false;
-                match left_out(question, turn, empty_outputs) {
+                match drop_reason(question, turn, empty_outputs) {
                     _ if !turn.learn => {}
                     Some(reason) => fields.drop_row(reason),
                     None => {
@@ -138,7 +138,7 @@ pub(super) fn rows(
                         let input = before.iter().chain(&behind).chain(own);
                         let lines = input.clone().map(|line| line.len() + 1).sum::<usize>();
                         len += lines + question.text.len() + turn.text.len() + common_len;
-                        if len > MOST {
+                        if len > MAX_ROW_BYTES {
                             return Err(fields.origin.error(too_large(turns.len())));
                         }
                         let input = input.map(String::as_str).collect::<Vec<_>>().join("\n");
@@ -169,12 +169,12 @@ fn too_large(turns: usize) -> String {
     format!(
         "the rows of its {turns} turns are more than {} MiB, as each has in it what was said before: \
          cut it into shorter ones",
-        MOST >> 20
+        MAX_ROW_BYTES >> 20
     )
 }
 
 /// Why an answer makes no row.
-fn left_out(
+fn drop_reason(
     question: &Turn,
     answer: &Turn,
     empty_outputs: EmptyOutputPolicy,
@@ -189,7 +189,7 @@ fn left_out(
 
 /// A text without the place that LLaVA gives the picture among the words, and the newline beside it: a
 /// row has the picture in a place of its own.
-fn without_placeholder(text: &str) -> String {
+fn strip_image_placeholder(text: &str) -> String {
     const PLACEHOLDER: &str = "<image>";
     let below = text.replace(&format!("{PLACEHOLDER}\n"), "");
     let above = below.replace(&format!("\n{PLACEHOLDER}"), "");
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_is_in_the_input() {
+    fn earlier_turns_go_into_the_input() {
         let (rows, report) = read(&[
             (System, "Be kind."),
             (Human, "a"),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_an_answer_and_its_result_is_known_to_the_next() {
+    fn a_tool_call_is_a_response_and_its_result_is_history() {
         let (rows, _) =
             read(&[(Human, "a"), (Assistant, "call"), (Tool, "7"), (Assistant, "It is 7.")]);
         let wanted = [row("", "a", "call"), row("Assistant: call\nTool: 7", "a", "It is 7.")];
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_not_read_is_never_learned_as_an_empty_answer() {
+    fn an_unread_tool_call_is_never_trained_as_an_empty_output() {
         for empty_outputs in [EmptyOutputPolicy::Skip, EmptyOutputPolicy::Keep] {
             let call = Turn { calls: true, ..Turn::new(Assistant, "") };
             let turns =
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_whose_rows_would_take_all_memory_is_refused() {
+    fn a_conversation_with_too_large_rows_is_rejected() {
         let turns = (0..20_000).flat_map(|_| [Turn::new(Human, "ab"), Turn::new(Assistant, "cd")]);
         let (rows, _) = read_all(turns.collect(), EmptyOutputPolicy::Skip);
         let error = rows.unwrap_err().to_string();
@@ -307,15 +307,15 @@ mod tests {
     }
 
     #[test]
-    fn the_placeholder_goes_with_the_newline_beside_it() {
-        assert_eq!(without_placeholder("<image>\nWhat is it?"), "What is it?");
-        assert_eq!(without_placeholder("What is it?\n<image>"), "What is it?");
-        assert_eq!(without_placeholder("First.\n<image>\nSecond."), "First.\nSecond.");
-        assert_eq!(without_placeholder("What is <image>?"), "What is ?");
+    fn the_placeholder_is_stripped_with_its_newline() {
+        assert_eq!(strip_image_placeholder("<image>\nWhat is it?"), "What is it?");
+        assert_eq!(strip_image_placeholder("What is it?\n<image>"), "What is it?");
+        assert_eq!(strip_image_placeholder("First.\n<image>\nSecond."), "First.\nSecond.");
+        assert_eq!(strip_image_placeholder("What is <image>?"), "What is ?");
     }
 
     #[test]
-    fn turns_that_do_not_fit_are_left_out_or_joined_and_counted() {
+    fn irregular_turns_are_dropped_or_merged_and_counted() {
         let (rows, report) = read(&[
             (Assistant, "Welcome."),
             (Human, "a"),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_answer_or_no_question_is_left_out() {
+    fn turns_without_a_question_or_an_answer_are_dropped() {
         let reason = |turns: &[(Role, &str)]| {
             let (rows, report) = read(turns);
             assert_eq!(rows, [[""; 3]; 0]);
