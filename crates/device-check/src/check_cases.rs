@@ -2,22 +2,22 @@
 
 use burn::tensor::Device;
 
-use super::named_values::Numbers;
+use super::named_values::NamedValues;
 use super::{CheckResult, Verdict, operations, tiny_model};
 use train::Result;
 
 /// A part of the check: something that a device computes.
-pub struct Part {
+pub struct CheckCase {
     pub name: &'static str,
     /// Whether the short form has it.
-    pub short: bool,
+    pub in_quick_level: bool,
     /// What may differ by rounding, relative to the largest number.
-    pub allowed: f64,
+    pub tolerance: f64,
     /// What may differ besides where products are rounded; nothing where there are none.
-    pub rounded: f64,
+    pub reduced_precision_tolerance: f64,
     /// A known mistake, instead of a verdict.
-    pub known: Option<&'static str>,
-    pub results: fn(&Device) -> Result<Vec<Numbers>>,
+    pub known_issue: Option<&'static str>,
+    pub compute: fn(&Device) -> Result<Vec<NamedValues>>,
 }
 
 /// Sums of some hundred products in f32, in any order, differ by less; kernels that read a wrong
@@ -34,98 +34,99 @@ const REDUCED_FORWARD_TOLERANCE: f64 = 1e-2;
 const REDUCED_STEP_TOLERANCE: f64 = 2e-2;
 
 /// In the order of their use: what is built from the others comes last.
-pub static PARTS: [Part; 9] = [
-    Part {
+pub static CHECK_CASES: [CheckCase; 9] = [
+    CheckCase {
         name: "product",
-        short: true,
-        allowed: OP_TOLERANCE,
-        rounded: REDUCED_MATMUL_TOLERANCE,
-        known: None,
-        results: operations::product,
+        in_quick_level: true,
+        tolerance: OP_TOLERANCE,
+        reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
+        known_issue: None,
+        compute: operations::matmul,
     },
-    Part {
+    CheckCase {
         name: "large product",
-        short: false,
-        allowed: OP_TOLERANCE,
-        rounded: REDUCED_MATMUL_TOLERANCE,
-        known: None,
-        results: operations::large_matmul,
+        in_quick_level: false,
+        tolerance: OP_TOLERANCE,
+        reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
+        known_issue: None,
+        compute: operations::large_matmul,
     },
-    Part {
+    CheckCase {
         name: "packed product",
-        short: false,
-        allowed: OP_TOLERANCE,
-        rounded: REDUCED_MATMUL_TOLERANCE,
-        known: None,
-        results: operations::quantised_matmul,
+        in_quick_level: false,
+        tolerance: OP_TOLERANCE,
+        reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
+        known_issue: None,
+        compute: operations::quantised_matmul,
     },
-    Part {
+    CheckCase {
         name: "reduction",
-        short: false,
-        allowed: OP_TOLERANCE,
-        rounded: 0.0,
-        known: None,
-        results: operations::reduction,
+        in_quick_level: false,
+        tolerance: OP_TOLERANCE,
+        reduced_precision_tolerance: 0.0,
+        known_issue: None,
+        compute: operations::reduction,
     },
-    Part {
+    CheckCase {
         name: "softmax",
-        short: true,
-        allowed: OP_TOLERANCE,
-        rounded: 0.0,
-        known: None,
-        results: operations::softmax,
+        in_quick_level: true,
+        tolerance: OP_TOLERANCE,
+        reduced_precision_tolerance: 0.0,
+        known_issue: None,
+        compute: operations::softmax,
     },
-    Part {
+    CheckCase {
         name: "selection",
-        short: false,
-        allowed: OP_TOLERANCE,
-        rounded: 0.0,
-        known: None,
-        results: operations::selection,
+        in_quick_level: false,
+        tolerance: OP_TOLERANCE,
+        reduced_precision_tolerance: 0.0,
+        known_issue: None,
+        compute: operations::indexing,
     },
-    Part {
+    CheckCase {
         name: "attention",
-        short: false,
-        allowed: FORWARD_TOLERANCE,
-        rounded: REDUCED_FORWARD_TOLERANCE,
-        known: None,
-        results: tiny_model::attention,
+        in_quick_level: false,
+        tolerance: FORWARD_TOLERANCE,
+        reduced_precision_tolerance: REDUCED_FORWARD_TOLERANCE,
+        known_issue: None,
+        compute: tiny_model::attention,
     },
-    Part {
+    CheckCase {
         name: "training step",
-        short: true,
-        allowed: FORWARD_TOLERANCE,
-        rounded: REDUCED_STEP_TOLERANCE,
-        known: None,
-        results: tiny_model::step,
+        in_quick_level: true,
+        tolerance: FORWARD_TOLERANCE,
+        reduced_precision_tolerance: REDUCED_STEP_TOLERANCE,
+        known_issue: None,
+        compute: tiny_model::training_step,
     },
-    Part {
+    CheckCase {
         name: "transposed sum",
-        short: false,
-        allowed: OP_TOLERANCE,
-        rounded: 0.0,
-        known: Some("a known mistake of Burn 0.22.1, which llama-adapter steps around"),
-        results: operations::transposed_sum,
+        in_quick_level: false,
+        tolerance: OP_TOLERANCE,
+        reduced_precision_tolerance: 0.0,
+        known_issue: Some("a known mistake of Burn 0.22.1, which llama-adapter steps around"),
+        compute: operations::transposed_sum,
     },
 ];
 
-impl Part {
+impl CheckCase {
     /// How far what a device computed is from what it should be.
-    pub fn compare(&self, found: &[Numbers], expected: &[Numbers]) -> CheckResult {
+    pub fn compare(&self, found: &[NamedValues], expected: &[NamedValues]) -> CheckResult {
         let pairs = found.iter().zip(expected);
-        let differences = pairs.map(|(found, expected)| (found.difference(expected), &found.what));
+        let differences =
+            pairs.map(|(found, expected)| (found.relative_difference(expected), &found.name));
         let worst = differences.max_by(|(a, _), (b, _)| a.total_cmp(b));
         let (difference, worst) =
             worst.map_or((f64::INFINITY, String::new()), |(d, what)| (d, what.clone()));
-        let verdict = if difference <= self.allowed {
+        let verdict = if difference <= self.tolerance {
             Verdict::Ok
-        } else if let Some(known) = self.known {
+        } else if let Some(known) = self.known_issue {
             Verdict::KnownIssue(known)
-        } else if difference <= self.rounded {
+        } else if difference <= self.reduced_precision_tolerance {
             Verdict::ReducedPrecision
         } else {
             Verdict::Wrong
         };
-        CheckResult { part: self.name, worst, difference, tolerance: self.allowed, verdict }
+        CheckResult { part: self.name, worst, difference, tolerance: self.tolerance, verdict }
     }
 }

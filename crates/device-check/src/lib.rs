@@ -15,7 +15,7 @@ use std::fmt;
 use burn::tensor::Device;
 use serde::{Serialize, Serializer};
 
-use check_cases::PARTS;
+use check_cases::CHECK_CASES;
 
 /// How much is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +123,8 @@ pub fn check_device(
     progress: &mut dyn FnMut(&CheckResult),
 ) -> train::Result<DeviceCheckReport> {
     let mut report = DeviceCheckReport::default();
-    for part in PARTS.iter().filter(|part| part.short || depth == CheckLevel::Full) {
-        let finding = part.compare(&(part.results)(device)?, &(part.results)(reference)?);
+    for part in CHECK_CASES.iter().filter(|part| part.in_quick_level || depth == CheckLevel::Full) {
+        let finding = part.compare(&(part.compute)(device)?, &(part.compute)(reference)?);
         progress(&finding);
         report.results.push(finding);
     }
@@ -140,7 +140,7 @@ mod tests {
         for device in testing::devices() {
             let report =
                 check_device(&device, &testing::flex(), CheckLevel::Full, &mut |_| {}).unwrap();
-            assert_eq!(report.results.len(), PARTS.len());
+            assert_eq!(report.results.len(), CHECK_CASES.len());
             assert_eq!(report.worst_failure(), None, "{report:?}");
         }
     }
@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn one_wrong_value_in_any_output_is_detected() {
         let flex = testing::flex();
-        for part in &PARTS {
-            let expected = (part.results)(&flex).unwrap();
+        for part in &CHECK_CASES {
+            let expected = (part.compute)(&flex).unwrap();
             assert!(!expected.is_empty());
             for wrong in 0..expected.len() {
                 let mut found = expected.clone();
@@ -170,8 +170,8 @@ mod tests {
                 let last = numbers.values.last_mut().expect("a result has numbers");
                 *last = if last.abs() > 0.5 { 0.0 } else { *last + 1.0 };
                 let finding = part.compare(&found, &expected);
-                assert_eq!(finding.worst, expected[wrong].what);
-                match part.known {
+                assert_eq!(finding.worst, expected[wrong].name);
+                match part.known_issue {
                     Some(known) => assert_eq!(finding.verdict, Verdict::KnownIssue(known)),
                     None => assert_eq!(finding.verdict, Verdict::Wrong, "{finding:?}"),
                 }

@@ -31,7 +31,7 @@
 
 use llama::{FeedForwardKind, LinearName, LlamaConfig, NormKind};
 
-use crate::trainable_layers::Learning;
+use crate::trainable_layers::TrainableLayers;
 
 /// Sizes of a pass as numbers that no product overflows.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ pub(super) struct PassDims {
     pub batch: f64,
     pub seq: f64,
     /// Rows of every product: `batch * seq`.
-    pub tokens: f64,
+    pub n_tokens: f64,
     pub d: f64,
     /// `heads * head_dim`
     pub q: f64,
@@ -57,7 +57,7 @@ impl PassDims {
         Self {
             batch,
             seq,
-            tokens: batch * seq,
+            n_tokens: batch * seq,
             d: config.d_model as f64,
             q: (config.n_heads * config.head_dim) as f64,
             kv: (config.n_kv_heads * config.head_dim) as f64,
@@ -69,8 +69,8 @@ impl PassDims {
     }
 
     /// Numbers of all attention scores of a layer.
-    pub fn scores(&self) -> f64 {
-        self.tokens * self.heads * self.seq
+    pub fn n_scores(&self) -> f64 {
+        self.n_tokens * self.heads * self.seq
     }
 }
 
@@ -84,15 +84,15 @@ pub(super) struct LayerActivations {
     /// The feed-forward with its norm.
     pub feed_forward: f64,
     /// Whether the attention to the text has gradients.
-    pub scores: bool,
+    pub keeps_scores: bool,
     /// Products whose input has a gradient.
-    pub back: Products,
+    pub backward_matmuls: BackwardMatmuls,
 }
 
 /// Products of a layer.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
-pub(super) struct Products {
+pub(super) struct BackwardMatmuls {
     pub qkv: bool,
     pub output: bool,
     pub gate_and_up: bool,
@@ -105,32 +105,34 @@ impl LayerActivations {
     }
 }
 
-impl Learning<'_> {
+impl TrainableLayers<'_> {
     /// What the graph of a layer keeps.
     pub fn layer(&self, layer: usize, widths: &PassDims) -> LayerActivations {
         use LinearName::{Down, Gate, Key, Output, Query, Up, Value};
-        let &PassDims { tokens, d, q, f, .. } = widths;
-        let learns = |names: &[LinearName]| names.iter().any(|name| self.linear(layer, *name));
+        let &PassDims { n_tokens: tokens, d, q, f, .. } = widths;
+        let learns =
+            |names: &[LinearName]| names.iter().any(|name| self.trains_linear(layer, *name));
         let linears = |names: &[LinearName], tracked| {
-            self.linears(layer, names, tracked, tokens) + tokens * self.input(layer, names)
+            self.linear_activations(layer, names, tracked, tokens)
+                + tokens * self.shared_input_width(layer, names)
         };
         let prompts = self.prompt_layers.contains(&layer);
-        let norms = self.norms();
+        let norms = self.trains_norms();
 
         let below = layer > self.first_layer() || self.full;
         let input = if below { tokens * d } else { 0.0 };
         let mut graph = LayerActivations { input, ..LayerActivations::default() };
         let normed = below || norms;
         graph.attention += self.norm(widths, below) + linears(&[Query, Key, Value], normed);
-        graph.scores = normed || learns(&[Query, Key, Value]);
-        let joined = graph.scores || prompts;
+        graph.keeps_scores = normed || learns(&[Query, Key, Value]);
+        let joined = graph.keeps_scores || prompts;
         graph.attention += if self.fused {
-            self.fused_attention(widths, graph.scores, prompts)
+            self.fused_attention(widths, graph.keeps_scores, prompts)
         } else {
-            self.composed_attention(widths, graph.scores, prompts)
+            self.composed_attention(widths, graph.keeps_scores, prompts)
         };
         graph.attention += linears(&[Output], joined);
-        if self.fused && joined && self.input(layer, &[Output]) > 0.0 {
+        if self.fused && joined && self.shared_input_width(layer, &[Output]) > 0.0 {
             // The heads, which the attention keeps already.
             graph.attention -= tokens * q;
         }
@@ -144,10 +146,11 @@ impl Learning<'_> {
         graph.feed_forward += linears(&[Gate, Up], unit);
         let inner = unit || learns(&[Gate, Up]);
         if inner {
-            graph.feed_forward += tokens * f * self.inner();
+            graph.feed_forward += tokens * f * self.activation_width();
         }
         graph.feed_forward += linears(&[Down], inner);
-        graph.back = Products { qkv: normed, output: joined, gate_and_up: unit, down: inner };
+        graph.backward_matmuls =
+            BackwardMatmuls { qkv: normed, output: joined, gate_and_up: unit, down: inner };
         graph
     }
 
@@ -163,13 +166,13 @@ impl Learning<'_> {
 
     /// What a norm keeps beside its input, which has a gradient or not.
     pub fn norm(&self, widths: &PassDims, tracked: bool) -> f64 {
-        let learned = if self.norms() { widths.d } else { 0.0 };
+        let learned = if self.trains_norms() { widths.d } else { 0.0 };
         let row = if tracked && !self.fused_norms() { 3.0 } else { 0.0 };
-        widths.tokens * (learned + row)
+        widths.n_tokens * (learned + row)
     }
 
     fn fused_attention(&self, widths: &PassDims, scores: bool, prompts: bool) -> f64 {
-        let &PassDims { tokens, q, kv, heads, .. } = widths;
+        let &PassDims { n_tokens: tokens, q, kv, heads, .. } = widths;
         let mut kept = 0.0;
         if scores && self.config.qk_norm {
             kept += tokens * (q + kv);
@@ -178,31 +181,31 @@ impl Learning<'_> {
             kept += tokens * (2.0 * q + 2.0 * kv + heads);
         }
         if prompts {
-            kept += 2.0 * self.adapter_len * kv;
+            kept += 2.0 * self.prompt_len * kv;
         }
         kept
     }
 
     fn composed_attention(&self, widths: &PassDims, scores: bool, prompts: bool) -> f64 {
-        let &PassDims { tokens, batch, seq, q, kv, heads, kv_heads, .. } = widths;
+        let &PassDims { n_tokens: tokens, batch, seq, q, kv, heads, kv_heads, .. } = widths;
         let mut kept = 0.0;
         if scores {
             if self.config.qk_norm {
                 kept += tokens * (q + kv + 3.0 * (heads + kv_heads));
             }
-            let softmax = 3.0 * widths.scores() + tokens * 4.0 * heads;
+            let softmax = 3.0 * widths.n_scores() + tokens * 4.0 * heads;
             kept += tokens * 3.0 * q + softmax + tokens * seq / 4.0 / batch;
         }
         if prompts {
             let query = if scores { 0.0 } else { q };
-            let softmax = heads * (3.0 * self.adapter_len + 1.0);
+            let softmax = heads * (3.0 * self.prompt_len + 1.0);
             kept += tokens * (query + q + softmax);
         }
         kept
     }
 
     /// Numbers that the activation keeps for each of `d_ff`.
-    fn inner(&self) -> f64 {
+    fn activation_width(&self) -> f64 {
         match self.config.feed_forward {
             FeedForwardKind::SwiGlu if self.fused_swiglu() => 2.0,
             FeedForwardKind::SwiGlu => 4.0,
@@ -247,14 +250,16 @@ mod tests {
     fn only_the_first_adapted_layer_keeps_no_scores() {
         let request =
             request(AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() });
-        let learning = Learning::new(&request);
+        let learning = TrainableLayers::new(&request);
         let widths = PassDims::new(&request.config, request.batch_size, request.seq_len);
         assert_eq!(learning.first_layer(), 1);
         let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
         // Query, gated heads, and the softmax over 10 prompt tokens.
         assert_eq!(first.attention, 32.0 * (32.0 + 32.0 + 4.0 * 31.0));
         assert_eq!(first.input, 0.0);
-        assert!(second.scores && second.attention > first.attention + 3.0 * widths.scores());
+        assert!(
+            second.keeps_scores && second.attention > first.attention + 3.0 * widths.n_scores()
+        );
         assert_eq!(second.feed_forward, 32.0 * (3.0 + 32.0 + 4.0 * 48.0));
     }
 
@@ -262,7 +267,7 @@ mod tests {
     fn fused_layers_keep_no_scores_and_half_of_swiglu() {
         let own = AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() };
         let request = Workload { device: DeviceTraits::fused(), ..request(own) };
-        let learning = Learning::new(&request);
+        let learning = TrainableLayers::new(&request);
         let widths = PassDims::new(&request.config, request.batch_size, request.seq_len);
         let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
         // Query, key, value, heads, sums; and the prompt's keys and values.
@@ -275,8 +280,8 @@ mod tests {
     #[test]
     fn inputs_that_layers_share_are_kept_once() {
         let request = request(V2Config { norms: false, ..V2Config::input_scale() });
-        let learning = Learning::new(&request);
-        assert_eq!(learning.input(0, &[LinearName::Query]), 32.0);
-        assert_eq!(learning.input(0, &[LinearName::Query, LinearName::Key]), 32.0);
+        let learning = TrainableLayers::new(&request);
+        assert_eq!(learning.shared_input_width(0, &[LinearName::Query]), 32.0);
+        assert_eq!(learning.shared_input_width(0, &[LinearName::Query, LinearName::Key]), 32.0);
     }
 }

@@ -33,8 +33,8 @@ use llama::{LinearName, ModelShape, Precision};
 
 use crate::MemoryPlan;
 use crate::layer_activations::{LayerActivations, PassDims};
-use crate::trainable_layers::Learning;
-use crate::weight_bytes::{F32, base, learned};
+use crate::trainable_layers::TrainableLayers;
+use crate::weight_bytes::{F32, base_bytes, n_trainable};
 use crate::workload::Workload;
 use crate::workspace;
 
@@ -50,7 +50,7 @@ const CACHE_ALIGNMENT: usize = 16;
 
 struct PeakEstimator<'a> {
     request: &'a Workload,
-    learning: Learning<'a>,
+    learning: TrainableLayers<'a>,
     widths: PassDims,
     sizes: ModelShape,
 }
@@ -60,16 +60,19 @@ pub(super) fn training(request: &Workload, labels: usize) -> MemoryPlan {
     let moments = PeakEstimator::new(request);
     let PassDims { batch, .. } = moments.widths;
     let labels = labels as f64 * batch;
-    let (kept, peak) =
-        if request.recomputes() { moments.recomputed(labels) } else { moments.whole(labels) };
+    let (kept, peak) = if request.uses_activation_checkpointing() {
+        moments.checkpointed(labels)
+    } else {
+        moments.full_graph(labels)
+    };
     let workspaces = if request.device.fused {
-        workspace::training(&moments.learning, &moments.widths, labels)
+        workspace::training_workspace(&moments.learning, &moments.widths, labels)
     } else {
         0.0
     };
-    let learned = F32 * learned(request);
+    let learned = F32 * n_trainable(request);
     MemoryPlan {
-        weights: bytes(base(request)),
+        weights: bytes(base_bytes(request)),
         adapter: bytes(learned),
         gradients: bytes(learned),
         optimizer: bytes(2.0 * learned),
@@ -89,9 +92,9 @@ pub(super) fn generation(request: &Workload, new_tokens: usize) -> MemoryPlan {
     let slots = request.seq_len + new_tokens.saturating_sub(1);
     let fused = request.device.fused;
     let slots = batch * if fused { slots.next_multiple_of(CACHE_ALIGNMENT) } else { slots } as f64;
-    let prompts = moments.learning.prompt_layers.len() as f64 * moments.learning.adapter_len;
+    let prompts = moments.learning.prompt_layers.len() as f64 * moments.learning.prompt_len;
     let logits = 2.0 * batch * vocab;
-    let head = moments.product(LinearName::Head, batch);
+    let head = moments.matmul_scratch(LinearName::Head, batch);
     let tokens = batch * seq;
     let working = [
         moments.inference_attention(true),
@@ -101,10 +104,10 @@ pub(super) fn generation(request: &Workload, new_tokens: usize) -> MemoryPlan {
         if fused { 0.0 } else { 2.0 * slots * kv },
     ];
     MemoryPlan {
-        weights: bytes(base(request)),
-        adapter: bytes(F32 * (learned(request) + 2.0 * prompts * kv)),
+        weights: bytes(base_bytes(request)),
+        adapter: bytes(F32 * (n_trainable(request) + 2.0 * prompts * kv)),
         cache: bytes(F32 * 2.0 * layers * slots * kv),
-        working_set: bytes(F32 * largest(&working)),
+        working_set: bytes(F32 * maximum(&working)),
         ..MemoryPlan::default()
     }
 }
@@ -113,15 +116,15 @@ impl<'a> PeakEstimator<'a> {
     fn new(request: &'a Workload) -> Self {
         Self {
             request,
-            learning: Learning::new(request),
+            learning: TrainableLayers::new(request),
             widths: PassDims::new(&request.config, request.batch_size, request.seq_len),
             sizes: (&request.config).into(),
         }
     }
 
     /// Numbers kept by the whole graph, and the highest moment, both above what stays.
-    fn whole(&self, labels: f64) -> (f64, f64) {
-        let PassDims { tokens, d, .. } = self.widths;
+    fn full_graph(&self, labels: f64) -> (f64, f64) {
+        let PassDims { n_tokens: tokens, d, .. } = self.widths;
         let n_layers = self.request.config.n_layers;
         let graphs = (self.learning.first_layer()..n_layers)
             .map(|layer| self.learning.layer(layer, &self.widths));
@@ -138,19 +141,19 @@ impl<'a> PeakEstimator<'a> {
             self.inference_attention(false),
             self.inference_feed_forward(),
         ];
-        (kept, largest(&moments))
+        (kept, maximum(&moments))
     }
 
     /// The same where one layer's graph is kept at a time.
-    fn recomputed(&self, labels: f64) -> (f64, f64) {
-        let PassDims { tokens, d, .. } = self.widths;
+    fn checkpointed(&self, labels: f64) -> (f64, f64) {
+        let PassDims { n_tokens: tokens, d, .. } = self.widths;
         let (first, n_layers) = (self.learning.first_layer(), self.request.config.n_layers);
         let hidden = tokens * d;
         let inputs = (n_layers - first) as f64 * hidden;
         // What went into the final norm stays until the end.
         let above = inputs + hidden;
         let head = self.final_norm() + self.head_graph(labels);
-        let plain = largest(&[self.inference_attention(false), self.inference_feed_forward()]);
+        let plain = maximum(&[self.inference_attention(false), self.inference_feed_forward()]);
         let (mut kept, mut peak) = (above + head, 0.0_f64);
         let back = above + head + self.final_norm_backward();
         for moment in [inputs + plain, kept + self.loss(labels), back] {
@@ -162,13 +165,13 @@ impl<'a> PeakEstimator<'a> {
             let left = (layer - first + 1) as f64 * hidden + 2.0 * hidden;
             let own = graph.attention + graph.feed_forward;
             kept = kept.max(left + own);
-            let plain = if graph.scores { 0.0 } else { self.inference_attention(false) };
+            let plain = if graph.keeps_scores { 0.0 } else { self.inference_attention(false) };
             let moments = [
                 left + own + self.feed_forward_backward(layer),
                 left + graph.attention + self.attention_backward(&graph),
                 left + plain,
             ];
-            peak = peak.max(largest(&moments));
+            peak = peak.max(maximum(&moments));
         }
         (kept, peak.max(kept))
     }
@@ -179,8 +182,8 @@ impl<'a> PeakEstimator<'a> {
     }
 
     fn final_norm_backward(&self) -> f64 {
-        let PassDims { tokens, d, .. } = self.widths;
-        let frozen = self.learning.fused_norms() && !self.learning.norms();
+        let PassDims { n_tokens: tokens, d, .. } = self.widths;
+        let frozen = self.learning.fused_norms() && !self.learning.trains_norms();
         tokens * d * if frozen { 2.0 } else { 3.0 }
     }
 
@@ -194,8 +197,8 @@ impl<'a> PeakEstimator<'a> {
         }
         let head = &[LinearName::Head];
         let learning = &self.learning;
-        let input = labels * learning.input(layer, head);
-        labels * vocab + input + learning.linears(layer, head, true, labels)
+        let input = labels * learning.shared_input_width(layer, head);
+        labels * vocab + input + learning.linear_activations(layer, head, true, labels)
     }
 
     /// What head and loss hold beside that. When the head's product comes back, the shifted logits are
@@ -205,51 +208,51 @@ impl<'a> PeakEstimator<'a> {
         if self.learning.fused_loss() {
             return labels * d;
         }
-        (2.0 * labels * (vocab + d)).max(self.product(LinearName::Head, labels))
+        (2.0 * labels * (vocab + d)).max(self.matmul_scratch(LinearName::Head, labels))
     }
 
     fn feed_forward_backward(&self, layer: usize) -> f64 {
-        let PassDims { tokens, d, f, .. } = self.widths;
+        let PassDims { n_tokens: tokens, d, f, .. } = self.widths;
         // A scale or bias behind the last product parts its gradient from the residual's.
-        let learned = self.learning.linear(layer, LinearName::Down);
+        let learned = self.learning.trains_linear(layer, LinearName::Down);
         let residual = tokens * (d + if learned { d } else { 0.0 });
         if self.learning.fused_swiglu() {
             return residual + tokens * 3.0 * f;
         }
-        let product = self.product(LinearName::Down, tokens);
+        let product = self.matmul_scratch(LinearName::Down, tokens);
         residual + (tokens * 2.0 * f).max(tokens * f + product)
     }
 
     fn attention_backward(&self, graph: &LayerActivations) -> f64 {
-        let PassDims { tokens, d, q, kv, .. } = self.widths;
-        let scores = match graph.scores {
+        let PassDims { n_tokens: tokens, d, q, kv, .. } = self.widths;
+        let scores = match graph.keeps_scores {
             false => 0.0,
             true if self.request.device.fused => tokens * (q + 2.0 * kv),
-            true => 2.0 * self.widths.scores(),
+            true => 2.0 * self.widths.n_scores(),
         };
-        tokens * (d + q) + scores.max(self.product(LinearName::Output, tokens))
+        tokens * (d + q) + scores.max(self.matmul_scratch(LinearName::Output, tokens))
     }
 
     /// A layer's attention without gradients; keys and values may lie in a cache.
     fn inference_attention(&self, cached: bool) -> f64 {
-        let PassDims { tokens, d, q, kv, .. } = self.widths;
+        let PassDims { n_tokens: tokens, d, q, kv, .. } = self.widths;
         if self.request.device.fused {
             return tokens * (d + q + 2.0 * kv + d.max(q));
         }
         let own = if cached { 0.0 } else { 2.0 * kv };
-        let scores = SCORES_AND_MASK * self.widths.scores();
+        let scores = SCORES_AND_MASK * self.widths.n_scores();
         tokens * (2.0 * d + own)
-            + (tokens * 4.0 * q + scores).max(self.product(LinearName::Query, tokens))
+            + (tokens * 4.0 * q + scores).max(self.matmul_scratch(LinearName::Query, tokens))
     }
 
     fn inference_feed_forward(&self) -> f64 {
-        let PassDims { tokens, d, f, .. } = self.widths;
-        let product = self.product(LinearName::Up, tokens);
+        let PassDims { n_tokens: tokens, d, f, .. } = self.widths;
+        let product = self.matmul_scratch(LinearName::Up, tokens);
         tokens * 2.0 * d + (tokens * 3.0 * f).max(tokens * 2.0 * f + product)
     }
 
     /// What a product with a weight holds beside its input and output.
-    fn product(&self, name: LinearName, rows: f64) -> f64 {
+    fn matmul_scratch(&self, name: LinearName, rows: f64) -> f64 {
         let [d_out, d_in] = self.sizes.linear_shape(name).map(|size| size as f64);
         match self.request.precision {
             _ if self.request.device.fused => 0.0,
@@ -264,7 +267,7 @@ impl<'a> PeakEstimator<'a> {
     }
 }
 
-fn largest(moments: &[f64]) -> f64 {
+fn maximum(moments: &[f64]) -> f64 {
     moments.iter().copied().fold(0.0, f64::max)
 }
 

@@ -56,14 +56,14 @@ pub fn memory_savings(request: &Workload, room: Option<u64>) -> Vec<MemorySaving
     }
     let size = |now: usize, with: &dyn Fn(usize) -> Workload| {
         let enough = |size: usize| room.is_some() && total(&with(size)).is_some_and(fits);
-        (now > 1).then(|| largest(now - 1, &enough).unwrap_or(now / 2))
+        (now > 1).then(|| largest_that_fits(now - 1, &enough).unwrap_or(now / 2))
     };
     let batch = |batch| Workload { batch_size: batch, ..request.clone() };
     if let Some(own) = size(request.batch_size, &batch) {
         offer(SettingChange::BatchSize(own), &batch(own));
     }
     let seq =
-        |seq| Workload { seq_len: seq, kind: shortened(request.kind, seq), ..request.clone() };
+        |seq| Workload { seq_len: seq, kind: with_seq_len(request.kind, seq), ..request.clone() };
     if let Some(own) = size(request.seq_len, &seq) {
         offer(SettingChange::SeqLen(own), &seq(own));
     }
@@ -91,7 +91,7 @@ pub fn memory_savings(request: &Workload, room: Option<u64>) -> Vec<MemorySaving
 }
 
 /// The same purpose with rows of another length.
-fn shortened(purpose: WorkloadKind, seq: usize) -> WorkloadKind {
+fn with_seq_len(purpose: WorkloadKind, seq: usize) -> WorkloadKind {
     match purpose {
         WorkloadKind::Train { labels, activation_checkpointing: recompute } => {
             WorkloadKind::Train {
@@ -104,7 +104,7 @@ fn shortened(purpose: WorkloadKind, seq: usize) -> WorkloadKind {
 }
 
 /// The largest number from 1 to `most` for which `enough` holds; it holds for all below it too.
-fn largest(most: usize, enough: &dyn Fn(usize) -> bool) -> Option<usize> {
+fn largest_that_fits(most: usize, enough: &dyn Fn(usize) -> bool) -> Option<usize> {
     let (mut low, mut high) = (0, most);
     while low < high {
         let middle = low + (high - low).div_ceil(2);
@@ -120,7 +120,10 @@ mod tests {
     #[test]
     fn the_largest_that_is_enough_is_found() {
         for limit in 0..9 {
-            assert_eq!(largest(7, &|size| size <= limit), (limit > 0).then_some(limit.min(7)));
+            assert_eq!(
+                largest_that_fits(7, &|size| size <= limit),
+                (limit > 0).then_some(limit.min(7))
+            );
         }
     }
 }

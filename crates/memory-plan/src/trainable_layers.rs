@@ -8,11 +8,11 @@ use crate::workload::Workload;
 use train::FineTuningMethod;
 
 /// What learns in a layer, and what the graph therefore keeps.
-pub(super) struct Learning<'a> {
+pub(super) struct TrainableLayers<'a> {
     pub config: &'a LlamaConfig,
     sizes: ModelShape,
     pub prompt_layers: Vec<usize>,
-    pub adapter_len: f64,
+    pub prompt_len: f64,
     pub v2: Option<&'a V2Config>,
     lora: Option<(&'a LoraConfig, Vec<usize>)>,
     pub full: bool,
@@ -21,7 +21,7 @@ pub(super) struct Learning<'a> {
     precision: Precision,
 }
 
-impl<'a> Learning<'a> {
+impl<'a> TrainableLayers<'a> {
     /// For a request whose method was checked.
     pub fn new(request: &'a Workload) -> Self {
         let config = &request.config;
@@ -41,7 +41,7 @@ impl<'a> Learning<'a> {
             sizes: config.into(),
             prompt_layers: prompts
                 .map_or(Vec::new(), |own| own.layers.indices(n_layers).unwrap_or_default()),
-            adapter_len: prompts.map_or(0.0, |own| own.adapter_len as f64),
+            prompt_len: prompts.map_or(0.0, |own| own.adapter_len as f64),
             v2,
             lora: lora.map(|own| (own, lora_layers(own))),
             full: request.method == FineTuningMethod::Full,
@@ -51,12 +51,12 @@ impl<'a> Learning<'a> {
     }
 
     /// Whether products round what goes in to bf16, on this processor.
-    pub fn rounds(&self) -> bool {
+    pub fn multiplies_in_bf16(&self) -> bool {
         self.fused && self.precision == Precision::BF16 && SimdLevel::best().rounds_inputs_to_bf16()
     }
 
     /// Whether a backward pass finds weights unpacked.
-    fn unpacks(&self) -> bool {
+    fn keeps_dequantised_weights(&self) -> bool {
         !self.fused && self.precision.bits().is_some()
     }
 
@@ -69,12 +69,12 @@ impl<'a> Learning<'a> {
     }
 
     /// Whether the norms' weights learn.
-    pub fn norms(&self) -> bool {
+    pub fn trains_norms(&self) -> bool {
         self.full || self.v2.is_some_and(|v2| v2.norms)
     }
 
     /// Whether anything learns in a linear layer.
-    pub fn linear(&self, layer: usize, name: LinearName) -> bool {
+    pub fn trains_linear(&self, layer: usize, name: LinearName) -> bool {
         let v2 = self.v2.is_some_and(|v2| v2.linears.contains(&name));
         self.sizes.has_linear(layer, name)
             && (self.full || v2 || self.lora_at(layer, name).is_some())
@@ -82,7 +82,7 @@ impl<'a> Learning<'a> {
 
     /// Whether head and loss are one operation.
     pub fn fused_loss(&self) -> bool {
-        self.fused && !self.full && !self.linear(self.config.n_layers, LinearName::Head)
+        self.fused && !self.full && !self.trains_linear(self.config.n_layers, LinearName::Head)
     }
 
     fn lora_at(&self, layer: usize, name: LinearName) -> Option<&LoraConfig> {
@@ -92,7 +92,13 @@ impl<'a> Learning<'a> {
 
     /// Numbers that linear layers keep beside their input; with gradients on that, unpacked weights
     /// too.
-    pub fn linears(&self, layer: usize, names: &[LinearName], tracked: bool, rows: f64) -> f64 {
+    pub fn linear_activations(
+        &self,
+        layer: usize,
+        names: &[LinearName],
+        tracked: bool,
+        rows: f64,
+    ) -> f64 {
         let mut kept = 0.0;
         for &name in names.iter().filter(|name| self.sizes.has_linear(layer, **name)) {
             let [d_out, d_in] = self.sizes.linear_shape(name).map(|size| size as f64);
@@ -104,7 +110,7 @@ impl<'a> Learning<'a> {
                 kept += rows * lora.rank as f64;
             }
             let input_learns = tracked || v2.is_some_and(|v2| v2.scale == V2Scale::Input);
-            if self.unpacks() && input_learns {
+            if self.keeps_dequantised_weights() && input_learns {
                 kept += d_in * d_out;
             }
         }
@@ -112,7 +118,7 @@ impl<'a> Learning<'a> {
     }
 
     /// Numbers a token of the input that such layers keep together.
-    pub fn input(&self, layer: usize, names: &[LinearName]) -> f64 {
+    pub fn shared_input_width(&self, layer: usize, names: &[LinearName]) -> f64 {
         let keeps = |name: LinearName| {
             let v2 = self.v2.filter(|v2| v2.linears.contains(&name));
             let scaled = v2.is_some_and(|v2| v2.scale == V2Scale::Input);

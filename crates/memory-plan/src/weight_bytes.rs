@@ -4,7 +4,7 @@ use adaption_prompt::{AdapterConfig, V2Scale};
 use llama::weights::expected_tensors;
 use llama::{LinearName, ModelShape, NormKind, Precision};
 
-use crate::trainable_layers::Learning;
+use crate::trainable_layers::TrainableLayers;
 use crate::workload::Workload;
 use train::FineTuningMethod;
 
@@ -16,7 +16,7 @@ const PANEL_ROWS: usize = 16;
 
 /// Bytes of the model in its precision. Vectors stay f32; of a matrix in blocks each block has a scale
 /// and a minimum in f16, and one whose rows are no whole blocks stays f32.
-pub(super) fn base(request: &Workload) -> f64 {
+pub(super) fn base_bytes(request: &Workload) -> f64 {
     let bytes =
         expected_tensors(&request.config).into_iter().map(|tensor| match tensor.shape[..] {
             [rows, columns] => {
@@ -41,7 +41,7 @@ fn bytes_per_weight(columns: usize, precision: Precision) -> f64 {
 }
 
 /// Numbers that learn.
-pub(super) fn learned(request: &Workload) -> f64 {
+pub(super) fn n_trainable(request: &Workload) -> f64 {
     match &request.method {
         FineTuningMethod::Full => request.config.n_parameters() as f64,
         FineTuningMethod::Adapter(adapter) => n_adapter_parameters(adapter, request),
@@ -50,7 +50,7 @@ pub(super) fn learned(request: &Workload) -> f64 {
 
 fn n_adapter_parameters(adapter: &AdapterConfig, request: &Workload) -> f64 {
     let config = &request.config;
-    let learning = Learning::new(request);
+    let learning = TrainableLayers::new(request);
     let sizes = ModelShape::from(config);
     let d = config.d_model as f64;
     let mut numbers = 0.0;
@@ -62,8 +62,9 @@ fn n_adapter_parameters(adapter: &AdapterConfig, request: &Workload) -> f64 {
     }
     let linears = |names: &[LinearName], numbers: &dyn Fn(f64, f64) -> f64| {
         let places = (0..=config.n_layers).flat_map(|layer| names.iter().map(move |n| (layer, *n)));
-        let here = places
-            .filter(|&(layer, name)| sizes.has_linear(layer, name) && learning.linear(layer, name));
+        let here = places.filter(|&(layer, name)| {
+            sizes.has_linear(layer, name) && learning.trains_linear(layer, name)
+        });
         here.map(|(_, name)| {
             let [d_out, d_in] = sizes.linear_shape(name).map(|size| size as f64);
             numbers(d_out, d_in)

@@ -115,7 +115,7 @@ impl Workload {
     }
 
     /// Whether one layer's graph is kept at a time.
-    pub fn recomputes(&self) -> bool {
+    pub fn uses_activation_checkpointing(&self) -> bool {
         let asked = matches!(self.kind, WorkloadKind::Train { activation_checkpointing: true, .. });
         matches!(self.method, FineTuningMethod::Adapter(_))
             && (asked || self.precision.bits().is_some())

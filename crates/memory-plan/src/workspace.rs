@@ -17,7 +17,7 @@
 use llama::LinearName;
 
 use crate::layer_activations::{LayerActivations, PassDims};
-use crate::trainable_layers::Learning;
+use crate::trainable_layers::TrainableLayers;
 
 /// Rows of a panel.
 const PANEL_ROWS: f64 = 16.0;
@@ -36,7 +36,7 @@ struct BufferPool(Vec<f64>);
 
 impl BufferPool {
     /// A call that takes buffers one after the other, and gives all of them back.
-    fn call(&mut self, lens: &[f64]) {
+    fn run_call(&mut self, lens: &[f64]) {
         let taken = lens.iter().map(|&len| self.take(len)).collect::<Vec<_>>();
         self.0.extend(taken);
     }
@@ -53,7 +53,11 @@ impl BufferPool {
 }
 
 /// Numbers of the buffers that stay allocated while steps go on.
-pub(super) fn training(learning: &Learning, widths: &PassDims, labels: f64) -> f64 {
+pub(super) fn training_workspace(
+    learning: &TrainableLayers,
+    widths: &PassDims,
+    labels: f64,
+) -> f64 {
     let n_layers = learning.config.n_layers;
     let graphs =
         (learning.first_layer()..n_layers).rev().map(|layer| learning.layer(layer, widths));
@@ -61,16 +65,16 @@ pub(super) fn training(learning: &Learning, widths: &PassDims, labels: f64) -> f
     let mut free = BufferPool::default();
     // The second step finds what the first one left.
     for _step in 0..2 {
-        free.call(&[stores(widths)]);
+        free.run_call(&[kv_panels(widths)]);
         if learning.fused_loss() {
             let most = (MAX_LOGITS / widths.vocab).clamp(1.0, MAX_LABEL_ROWS).floor();
             let rows = (labels / (labels / most).ceil().max(1.0)).ceil();
             let back = gemm_backward(learning, rows, widths.vocab);
-            free.call(&[vec![rows * widths.vocab], back].concat());
+            free.run_call(&[vec![rows * widths.vocab], back].concat());
         }
         for (graph, layer) in graphs.iter().zip((0..n_layers).rev()) {
             for lens in layer_backward(learning, widths, graph, layer) {
-                free.call(&lens);
+                free.run_call(&lens);
             }
         }
     }
@@ -78,57 +82,66 @@ pub(super) fn training(learning: &Learning, widths: &PassDims, labels: f64) -> f
 }
 
 /// Parts of a text on an attention's way back.
-fn parts(seq: f64) -> f64 {
+fn n_chunks(seq: f64) -> f64 {
     (seq / MIN_CHUNK_LEN.max(seq / MAX_CHUNKS)).ceil()
 }
 
 /// Keys and values of whole texts.
-fn stores(widths: &PassDims) -> f64 {
-    2.0 * widths.batch * panels(widths.seq) * widths.kv
+fn kv_panels(widths: &PassDims) -> f64 {
+    2.0 * widths.batch * round_up_to_panel(widths.seq) * widths.kv
 }
 
 /// What a layer's way back calls for.
 fn layer_backward(
-    learning: &Learning,
+    learning: &TrainableLayers,
     widths: &PassDims,
     graph: &LayerActivations,
     layer: usize,
 ) -> Vec<Vec<f64>> {
-    let &PassDims { tokens, d, q, kv, f, .. } = widths;
-    let changed = |name| learning.linear(layer, name);
+    let &PassDims { n_tokens: tokens, d, q, kv, f, .. } = widths;
+    let changed = |name| learning.trains_linear(layer, name);
     let parted = !learning.fused_swiglu() || changed(LinearName::Gate) || changed(LinearName::Up);
     let gate_and_up = if parted { f } else { 2.0 * f };
     let product = |is_there: bool, d_out| {
         (is_there && !learning.full).then(|| gemm_backward(learning, tokens, d_out))
     };
-    let parts = parts(widths.seq);
-    let shares = if parts > 1.0 && graph.scores { parts * tokens * q } else { 0.0 };
-    let attention =
-        graph.back.output.then(|| vec![shares + records(learning, widths, parts, layer)]);
+    let parts = n_chunks(widths.seq);
+    let shares = if parts > 1.0 && graph.keeps_scores { parts * tokens * q } else { 0.0 };
+    let attention = graph
+        .backward_matmuls
+        .output
+        .then(|| vec![shares + prompt_gradients(learning, widths, parts, layer)]);
     let calls = [
-        product(graph.back.down, d),
-        product(graph.back.gate_and_up, gate_and_up),
-        product(graph.back.output, d),
+        product(graph.backward_matmuls.down, d),
+        product(graph.backward_matmuls.gate_and_up, gate_and_up),
+        product(graph.backward_matmuls.output, d),
         attention,
-        product(graph.back.qkv, q + 2.0 * kv),
+        product(graph.backward_matmuls.qkv, q + 2.0 * kv),
     ];
     calls.into_iter().flatten().collect()
 }
 
 /// The prompts' gradients from each part of each text.
-fn records(learning: &Learning, widths: &PassDims, parts: f64, layer: usize) -> f64 {
+fn prompt_gradients(
+    learning: &TrainableLayers,
+    widths: &PassDims,
+    parts: f64,
+    layer: usize,
+) -> f64 {
     let prompts = learning.prompt_layers.contains(&layer);
-    let each = if prompts { 2.0 * learning.adapter_len * widths.kv + widths.heads } else { 0.0 };
+    let each = if prompts { 2.0 * learning.prompt_len * widths.kv + widths.heads } else { 0.0 };
     widths.batch * parts * each
 }
 
 /// The gradient in bf16, where such numbers are multiplied: two of them are a number.
-fn gemm_backward(learning: &Learning, rows: f64, d_out: f64) -> Vec<f64> {
-    let rounded = learning.rounds().then(|| rows.min(GEMM_BACKWARD_ROWS) * panels(d_out) / 2.0);
+fn gemm_backward(learning: &TrainableLayers, rows: f64, d_out: f64) -> Vec<f64> {
+    let rounded = learning
+        .multiplies_in_bf16()
+        .then(|| rows.min(GEMM_BACKWARD_ROWS) * round_up_to_panel(d_out) / 2.0);
     rounded.into_iter().collect()
 }
 
-fn panels(rows: f64) -> f64 {
+fn round_up_to_panel(rows: f64) -> f64 {
     (rows / PANEL_ROWS).ceil() * PANEL_ROWS
 }
 
@@ -139,12 +152,12 @@ mod tests {
     #[test]
     fn a_buffer_is_reused_by_every_call_it_fits() {
         let mut free = BufferPool::default();
-        free.call(&[10.0]);
-        free.call(&[8.0, 2.0]);
-        free.call(&[1.0, 9.0]);
+        free.run_call(&[10.0]);
+        free.run_call(&[8.0, 2.0]);
+        free.run_call(&[1.0, 9.0]);
         assert_eq!(free.0, [2.0, 10.0]);
         // None is long enough: the longest goes.
-        free.call(&[20.0]);
+        free.run_call(&[20.0]);
         assert_eq!(free.0, [2.0, 20.0]);
     }
 }

@@ -33,12 +33,12 @@ fn model(n_layers: usize, heads: [usize; 2], d_ff: usize, vocab_size: usize) -> 
     }
 }
 
-fn prompts(last: usize) -> FineTuningMethod {
+fn adaption_prompts(last: usize) -> FineTuningMethod {
     AdaptionPromptConfig { layers: AdaptedLayers::Last(last), ..Default::default() }.into()
 }
 
 /// A step on rows of `seq` tokens, the last `labels` of which are labels.
-fn step(
+fn training_workload(
     config: LlamaConfig,
     method: FineTuningMethod,
     [batch, seq, labels]: [usize; 3],
@@ -55,14 +55,17 @@ fn step(
     }
 }
 
-fn answer(config: LlamaConfig, [batch, seq, new_tokens]: [usize; 3]) -> Workload {
+fn generation_workload(config: LlamaConfig, [batch, seq, new_tokens]: [usize; 3]) -> Workload {
     let purpose = WorkloadKind::Generate { max_new_tokens: new_tokens };
-    Workload { kind: purpose, ..step(config, prompts(1), [batch, seq, 1], false) }
+    Workload {
+        kind: purpose,
+        ..training_workload(config, adaption_prompts(1), [batch, seq, 1], false)
+    }
 }
 
 /// Bytes that a request takes at its peak, everything counted. On a thread of its own: what a thread
 /// keeps from call to call would otherwise be there before it is counted.
-fn measure(request: &Workload, device: &Device) -> usize {
+fn peak_bytes(request: &Workload, device: &Device) -> usize {
     std::thread::scope(|scope| scope.spawn(|| measure_here(request, device)).join().unwrap())
 }
 
@@ -120,7 +123,7 @@ fn load(request: &Workload, device: &Device) -> Llama {
 }
 
 /// Steps in which one part or another is the largest.
-fn steps() -> Vec<(&'static str, Workload)> {
+fn training_cases() -> Vec<(&'static str, Workload)> {
     let small = || model(3, [8, 8], 700, 512);
     let v2 = |v2: V2Config| FineTuningMethod::from(v2);
     let both = AdapterConfig {
@@ -129,52 +132,121 @@ fn steps() -> Vec<(&'static str, Workload)> {
     };
     let with = |precision, request: Workload| Workload { precision, ..request };
     vec![
-        ("every layer", step(small(), prompts(3), [4, 128, 20], false)),
-        ("one layer", step(model(6, [8, 8], 700, 512), prompts(1), [4, 128, 20], false)),
-        ("grouped heads", step(model(3, [8, 2], 700, 512), prompts(3), [4, 128, 20], false)),
-        ("long rows, scores", step(model(3, [8, 8], 128, 512), prompts(3), [2, 512, 20], false)),
-        ("short rows, wide", step(model(3, [8, 8], 2400, 512), prompts(3), [16, 32, 8], false)),
-        ("weights", step(model(4, [16, 4], 1400, 2048), prompts(2), [1, 32, 8], false)),
-        ("logits", step(model(2, [8, 8], 300, 32_000), prompts(2), [2, 128, 100], false)),
-        ("recomputed", step(model(6, [8, 8], 700, 512), prompts(6), [4, 128, 20], true)),
-        ("recomputed scores", step(model(3, [8, 8], 128, 512), prompts(3), [2, 512, 20], true)),
-        ("recomputed, one", step(model(4, [8, 8], 700, 512), prompts(1), [4, 128, 20], true)),
-        ("v2", step(small(), v2(V2Config::paper()), [4, 128, 20], false)),
-        ("v2 on inputs", step(small(), v2(V2Config::input_scale()), [4, 128, 20], false)),
-        ("v2 with the head", step(small(), v2(V2Config::lit()), [4, 128, 20], false)),
+        ("every layer", training_workload(small(), adaption_prompts(3), [4, 128, 20], false)),
+        (
+            "one layer",
+            training_workload(model(6, [8, 8], 700, 512), adaption_prompts(1), [4, 128, 20], false),
+        ),
+        (
+            "grouped heads",
+            training_workload(model(3, [8, 2], 700, 512), adaption_prompts(3), [4, 128, 20], false),
+        ),
+        (
+            "long rows, scores",
+            training_workload(model(3, [8, 8], 128, 512), adaption_prompts(3), [2, 512, 20], false),
+        ),
+        (
+            "short rows, wide",
+            training_workload(model(3, [8, 8], 2400, 512), adaption_prompts(3), [16, 32, 8], false),
+        ),
+        (
+            "weights",
+            training_workload(
+                model(4, [16, 4], 1400, 2048),
+                adaption_prompts(2),
+                [1, 32, 8],
+                false,
+            ),
+        ),
+        (
+            "logits",
+            training_workload(
+                model(2, [8, 8], 300, 32_000),
+                adaption_prompts(2),
+                [2, 128, 100],
+                false,
+            ),
+        ),
+        (
+            "recomputed",
+            training_workload(model(6, [8, 8], 700, 512), adaption_prompts(6), [4, 128, 20], true),
+        ),
+        (
+            "recomputed scores",
+            training_workload(model(3, [8, 8], 128, 512), adaption_prompts(3), [2, 512, 20], true),
+        ),
+        (
+            "recomputed, one",
+            training_workload(model(4, [8, 8], 700, 512), adaption_prompts(1), [4, 128, 20], true),
+        ),
+        ("v2", training_workload(small(), v2(V2Config::paper()), [4, 128, 20], false)),
+        (
+            "v2 on inputs",
+            training_workload(small(), v2(V2Config::input_scale()), [4, 128, 20], false),
+        ),
+        ("v2 with the head", training_workload(small(), v2(V2Config::lit()), [4, 128, 20], false)),
         (
             "prompts and v2",
-            step(small(), FineTuningMethod::from(both.clone()), [4, 128, 20], false),
+            training_workload(small(), FineTuningMethod::from(both.clone()), [4, 128, 20], false),
         ),
         (
             "prompts and v2, recomputed",
-            step(small(), FineTuningMethod::from(both), [4, 128, 20], true),
+            training_workload(small(), FineTuningMethod::from(both), [4, 128, 20], true),
         ),
-        ("lora", step(small(), LoraConfig::default().into(), [4, 128, 20], false)),
-        ("q8", with(Precision::Bits8, step(small(), prompts(3), [4, 128, 20], false))),
-        ("q4", with(Precision::Bits4, step(small(), prompts(2), [2, 256, 20], false))),
-        ("bf16", with(Precision::BF16, step(small(), prompts(3), [4, 128, 20], false))),
+        ("lora", training_workload(small(), LoraConfig::default().into(), [4, 128, 20], false)),
+        (
+            "q8",
+            with(
+                Precision::Bits8,
+                training_workload(small(), adaption_prompts(3), [4, 128, 20], false),
+            ),
+        ),
+        (
+            "q4",
+            with(
+                Precision::Bits4,
+                training_workload(small(), adaption_prompts(2), [2, 256, 20], false),
+            ),
+        ),
+        (
+            "bf16",
+            with(
+                Precision::BF16,
+                training_workload(small(), adaption_prompts(3), [4, 128, 20], false),
+            ),
+        ),
         (
             "bf16 head",
             with(
                 Precision::BF16,
-                step(model(2, [8, 8], 700, 16_000), prompts(1), [2, 64, 20], false),
+                training_workload(
+                    model(2, [8, 8], 700, 16_000),
+                    adaption_prompts(1),
+                    [2, 64, 20],
+                    false,
+                ),
             ),
         ),
-        ("whole model", step(small(), FineTuningMethod::Full, [2, 64, 20], false)),
+        ("whole model", training_workload(small(), FineTuningMethod::Full, [2, 64, 20], false)),
     ]
 }
 
 /// The same of answers.
-fn answers() -> Vec<(&'static str, Workload)> {
+fn generation_cases() -> Vec<(&'static str, Workload)> {
     let with = |precision, request: Workload| Workload { precision, ..request };
     vec![
-        ("answers, cache", answer(model(4, [8, 8], 300, 512), [8, 128, 16])),
-        ("answers, long", answer(model(2, [8, 2], 300, 512), [2, 1024, 8])),
-        ("answers, wide", answer(model(2, [8, 8], 2400, 512), [2, 256, 8])),
-        ("answers, head", answer(model(2, [8, 8], 300, 32_000), [8, 16, 8])),
-        ("answers, bf16", with(Precision::BF16, answer(model(2, [8, 8], 700, 16_000), [2, 64, 8]))),
-        ("answers, q8", with(Precision::Bits8, answer(model(4, [8, 8], 1000, 2_000), [2, 64, 8]))),
+        ("answers, cache", generation_workload(model(4, [8, 8], 300, 512), [8, 128, 16])),
+        ("answers, long", generation_workload(model(2, [8, 2], 300, 512), [2, 1024, 8])),
+        ("answers, wide", generation_workload(model(2, [8, 8], 2400, 512), [2, 256, 8])),
+        ("answers, head", generation_workload(model(2, [8, 8], 300, 32_000), [8, 16, 8])),
+        (
+            "answers, bf16",
+            with(Precision::BF16, generation_workload(model(2, [8, 8], 700, 16_000), [2, 64, 8])),
+        ),
+        (
+            "answers, q8",
+            with(Precision::Bits8, generation_workload(model(4, [8, 8], 1000, 2_000), [2, 64, 8])),
+        ),
     ]
 }
 
@@ -184,11 +256,14 @@ fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
     static EXCLUSIVE: Mutex<()> = Mutex::new(());
     let _alone = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
     // Threads and their buffers are there from now on.
-    measure(&step(model(1, [8, 8], 700, 512), prompts(1), [4, 128, 20], false), device);
+    peak_bytes(
+        &training_workload(model(1, [8, 8], 700, 512), adaption_prompts(1), [4, 128, 20], false),
+        device,
+    );
     let mut apart = Vec::new();
     for (name, request) in cases {
         let plan = MemoryPlan::new(&request).unwrap();
-        let measured = measure(&request, device) as f64;
+        let measured = peak_bytes(&request, device) as f64;
         let ratio = plan.total() as f64 / measured;
         println!(
             "{name:28} {ratio:.3} of {:6.1} MiB, {:?}",
@@ -204,12 +279,12 @@ fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
 
 #[test]
 fn training_peak_matches_the_plan() {
-    check(steps(), &testing::flex());
+    check(training_cases(), &testing::flex());
 }
 
 #[test]
 fn generation_peak_matches_the_plan() {
-    check(answers(), &testing::flex());
+    check(generation_cases(), &testing::flex());
 }
 
 #[test]
@@ -220,7 +295,7 @@ fn the_plan_holds_on_composed_backends() {
     };
     let device = device::parse(ndarray.name).unwrap();
     let traits = DeviceTraits::composed(None);
-    let few = steps().into_iter().take(3).chain(answers().into_iter().take(2));
+    let few = training_cases().into_iter().take(3).chain(generation_cases().into_iter().take(2));
     check(
         few.map(|(name, request)| (name, Workload { device: traits, ..request })).collect(),
         &device,

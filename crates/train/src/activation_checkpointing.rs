@@ -50,7 +50,7 @@ pub fn checkpointed_backward(
     take: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
     let PackedBatch { tokens, context: pass, token_rows: rows } =
-        llama.pack(&batch.inputs(), &batch.sharing())?;
+        llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 
@@ -70,7 +70,7 @@ pub fn checkpointed_backward(
     let value = loss.clone().inner();
     let mut gradients = (loss * scale).backward();
     take(n_layers, &mut gradients);
-    let mut above = gradient(&leaf, &mut gradients);
+    let mut above = leaf_gradient(&leaf, &mut gradients);
 
     for (index, input) in (first_layer..n_layers).zip(inputs).rev() {
         let own = (adapter.layer)(index);
@@ -83,7 +83,7 @@ pub fn checkpointed_backward(
         if index == first_layer {
             break;
         }
-        above = gradient(&input, &mut gradients);
+        above = leaf_gradient(&input, &mut gradients);
     }
     Ok(value)
 }
@@ -136,6 +136,6 @@ pub fn checkpointed_adapter_backward(
     Ok(loss)
 }
 
-fn gradient(leaf: &Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {
+fn leaf_gradient(leaf: &Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {
     leaf.grad_remove(gradients).expect("a leaf of the pass")
 }

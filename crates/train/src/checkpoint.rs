@@ -28,7 +28,7 @@ impl Trainer<'_> {
     /// [`Error::Model`] if the file cannot be written; an older one stays.
     pub fn save_checkpoint(&self, path: &Path, progress: &impl Serialize) -> Result<()> {
         let mut collect = CollectState { named: Vec::new(), state: self.optimizer.state.iter() };
-        visit_parameters(&self.learner, &mut collect);
+        visit_parameters(&self.trainable, &mut collect);
         let named = collect.named.into_iter();
         let named = named.map(|(name, shape, values)| Ok((name, shape, read_back(values)?)));
         let named = named.collect::<Result<Vec<_>>>()?;
@@ -75,7 +75,7 @@ impl Trainer<'_> {
             Ok(TensorData::from_bytes_vec(view.data().to_vec(), shape.to_vec(), DType::F32))
         };
         let mut expected = ExpectedTensors(Vec::new());
-        visit_parameters(&self.learner, &mut expected);
+        visit_parameters(&self.trainable, &mut expected);
         let device = self.llama.device().without_autodiff();
         let tensor = |name: &str, shape: &[usize]| -> Result<Tensor<1>> {
             let data = read(name, shape)?;
@@ -100,7 +100,7 @@ impl Trainer<'_> {
             state.push(Some(AdamWState::new(momentum)));
         }
         let mut values = values.into_iter();
-        self.learner = map_parameters(self.learner.clone(), &mut |_old| {
+        self.trainable = map_parameters(self.trainable.clone(), &mut |_old| {
             values.next().expect("one value for each parameter")
         });
         self.optimizer.state = state;
@@ -122,7 +122,7 @@ struct CollectState<'a> {
 }
 
 impl ParameterVisitor for CollectState<'_> {
-    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+    fn visit_parameters<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
         let shape = value.dims().to_vec();
         self.named.push((name.to_owned(), shape.clone(), flatten(value.inner())));
         // Before the first step there is no state.
@@ -139,7 +139,7 @@ impl ParameterVisitor for CollectState<'_> {
 struct ExpectedTensors(Vec<(String, Vec<usize>, bool)>);
 
 impl ParameterVisitor for ExpectedTensors {
-    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+    fn visit_parameters<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
         let learns = value.device().is_autodiff();
         self.0.push((name.to_owned(), value.dims().to_vec(), learns));
     }

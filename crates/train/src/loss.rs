@@ -18,7 +18,7 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    let texts = llama.pack(&batch.inputs(), &batch.sharing())?;
+    let texts = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
     let hidden = llama.forward_packed(&texts, adapter);
     Ok(loss_from_hidden(llama, adapter, batch, &texts.token_rows, hidden))
 }
@@ -66,12 +66,12 @@ pub(crate) fn sequence_log_likelihoods(
     adapter: &dyn Adapter,
     batch: &Batch,
 ) -> Result<Vec<f64>> {
-    let texts = llama.pack(&batch.inputs(), &batch.sharing())?;
+    let texts = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
     let hidden = llama.forward_packed(&texts, adapter);
     let labelled = LabelledHidden::new(llama, batch, &texts.token_rows, hidden);
     let logits = llama.logits(labelled.hidden.clone(), adapter);
     let found = read_back(labelled.log_probabilities(logits))?;
-    let mut sums = vec![0.0; batch.texts.len()];
+    let mut sums = vec![0.0; batch.tokens.len()];
     for (text, value) in batch.label_rows().zip(found.iter::<f32>()) {
         sums[text] += f64::from(value);
     }
@@ -89,7 +89,8 @@ struct LabelledHidden {
 impl LabelledHidden {
     fn new(llama: &Llama, batch: &Batch, text_rows: &[Vec<usize>], hidden: Tensor<3>) -> Self {
         let [rows, seq, d_model] = hidden.dims();
-        let (positions, labels) = batch.labels(text_rows, &llama.device().without_autodiff());
+        let (positions, labels) =
+            batch.label_tensors(text_rows, &llama.device().without_autodiff());
         let hidden = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
         Self { hidden, labels }
     }

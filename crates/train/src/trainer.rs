@@ -29,17 +29,17 @@ use crate::trainable::TrainableWeights;
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
     examples: Arc<[Example]>,
-    pub(crate) learner: TrainableWeights,
+    pub(crate) trainable: TrainableWeights,
     pub(crate) optimizer: ParameterOptimizer,
     pub(crate) done: usize,
     order: ExampleSampler,
     schedule: LearningRateSchedule,
-    recompute: bool,
-    pictures: Option<&'a ImageFeatureCache>,
+    activation_checkpointing: bool,
+    image_features: Option<&'a ImageFeatureCache>,
     /// A number for each example, if those that are about one picture come together.
-    groups: Arc<[usize]>,
+    example_groups: Arc<[usize]>,
     /// From the first step on.
-    feed: Option<BatchPrefetcher>,
+    prefetcher: Option<BatchPrefetcher>,
     unread: Vec<PendingReport>,
 }
 
@@ -91,29 +91,30 @@ impl<'a> Trainer<'a> {
         Self {
             llama,
             examples: examples.into(),
-            learner: learner.into(),
+            trainable: learner.into(),
             optimizer: ParameterOptimizer::new(optimizer),
             done: 0,
             order,
             schedule,
-            recompute: llama.precision().bits().is_some(),
-            pictures: None,
-            groups: Arc::default(),
-            feed: None,
+            activation_checkpointing: llama.precision().bits().is_some(),
+            image_features: None,
+            example_groups: Arc::default(),
+            prefetcher: None,
             unread: Vec::new(),
         }
     }
 
     /// With the pictures that examples name.
     pub fn with_image_features(mut self, pictures: Option<&'a ImageFeatureCache>) -> Self {
-        self.pictures = pictures;
+        self.image_features = pictures;
         self
     }
 
     /// Whether examples about one picture come one behind the other: what their texts have in common
     /// at the beginning is worked on once then, and steps see fewer pictures.
     pub fn with_group_by_image(mut self, together: bool) -> Self {
-        self.groups = if together { groups_by_image(&self.examples) } else { Arc::default() };
+        self.example_groups =
+            if together { groups_by_image(&self.examples) } else { Arc::default() };
         self
     }
 
@@ -121,7 +122,7 @@ impl<'a> Trainer<'a> {
     /// ([`recompute`](crate::recompute())): less memory for about a third more time. With a quantised
     /// base that is always so; where the whole model learns it never is.
     pub fn with_activation_checkpointing(mut self, recompute: bool) -> Self {
-        self.recompute |= recompute;
+        self.activation_checkpointing |= recompute;
         self
     }
 
@@ -142,7 +143,7 @@ impl<'a> Trainer<'a> {
 
     /// What was learned until now, without autodiff.
     pub fn trainable(&self) -> TrainableWeights {
-        self.learner.valid()
+        self.trainable.valid()
     }
 
     /// One step: the gradients of its batches, weighted by their labels, then AdamW. It does not
@@ -152,12 +153,17 @@ impl<'a> Trainer<'a> {
     /// [`Error::Model`] if a batch is longer than the model's context, or the device fails.
     pub fn step(&mut self) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
-        let feed = self.feed.get_or_insert_with(|| {
-            BatchPrefetcher::new(self.examples.clone(), self.order, self.done, self.groups.clone())
+        let feed = self.prefetcher.get_or_insert_with(|| {
+            BatchPrefetcher::new(
+                self.examples.clone(),
+                self.order,
+                self.done,
+                self.example_groups.clone(),
+            )
         });
-        let batches = feed.next();
+        let batches = feed.next_step();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
-        let mut gradients = ModuleGradients::empty(&self.learner);
+        let mut gradients = ModuleGradients::empty(&self.trainable);
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
             let own = self.accumulate_gradients(batch, labels, &mut gradients)?;
@@ -167,14 +173,14 @@ impl<'a> Trainer<'a> {
             });
         }
         if batches.iter().flat_map(|batch| &batch.images).any(Option::is_none) {
-            gradients.fill(&self.learner);
+            gradients.fill_missing_with_zeros(&self.trainable);
         }
         let loss = loss.expect("a step has a batch");
         let _span = tracing::trace_span!("optimizer").entered();
         let norm = gradients.norm();
         let rate = self.schedule.learning_rate(self.done);
-        let learner = self.learner.clone();
-        self.learner = self.optimizer.step(learner, gradients, &norm, rate);
+        let learner = self.trainable.clone();
+        self.trainable = self.optimizer.step(learner, gradients, &norm, rate);
         self.done += 1;
         let slots = batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
         let report = StepReport {
@@ -223,7 +229,7 @@ impl<'a> Trainer<'a> {
     /// Makes the step behind `done` the next one.
     pub(crate) fn resume_from_step(&mut self, done: usize) {
         self.done = done;
-        self.feed = None;
+        self.prefetcher = None;
         self.unread.clear();
     }
 
@@ -236,8 +242,10 @@ impl<'a> Trainer<'a> {
         gradients: &mut ModuleGradients,
     ) -> Result<Tensor<1>> {
         let llama = self.llama;
-        if let (true, TrainableWeights::Adapter(adapter)) = (self.recompute, &self.learner) {
-            let views = self.pictures.and_then(|own| own.image_batch(&batch.image_names()));
+        if let (true, TrainableWeights::Adapter(adapter)) =
+            (self.activation_checkpointing, &self.trainable)
+        {
+            let views = self.image_features.and_then(|own| own.image_batch(&batch.image_names()));
             return checkpointed_adapter_backward(
                 llama,
                 adapter,
@@ -249,7 +257,7 @@ impl<'a> Trainer<'a> {
         }
         let scale = loss_scale(llama);
         let forward = tracing::trace_span!("forward").entered();
-        let sum = self.learner.with_adapter(llama, self.pictures, |llama, adapter| {
+        let sum = self.trainable.with_adapter(llama, self.image_features, |llama, adapter| {
             label_loss(llama, &*adapter.for_images(&batch.image_names()), batch)
         })?;
         drop(forward);
@@ -260,7 +268,7 @@ impl<'a> Trainer<'a> {
             // What sees learns alone, and no row of the batch has a picture.
             return Ok(value);
         }
-        gradients.accumulate(&self.learner, &mut (loss * scale).backward(), scale);
+        gradients.accumulate(&self.trainable, &mut (loss * scale).backward(), scale);
         Ok(value)
     }
 }

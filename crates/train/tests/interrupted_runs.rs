@@ -69,7 +69,7 @@ fn interrupted_run_process() {
 }
 
 /// Starts a run in another process and waits until it has come to a step, where it stays.
-fn started(folder: &Path, step: usize) -> Child {
+fn spawn_until_step(folder: &Path, step: usize) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["interrupted_run_process", "--exact", "--ignored", "--nocapture"])
         .env(FOLDER, folder)
@@ -107,7 +107,7 @@ fn a_killed_and_resumed_run_equals_an_uninterrupted_one() {
     // Before the first step; before a checkpoint; behind one, with a step to be done again; behind the last.
     for step in [0, 3, 7, STEPS] {
         let killed = folder.path().join(format!("killed-{step}"));
-        kill(started(&killed, step));
+        kill(spawn_until_step(&killed, step));
         let mut resumed = None;
         let summary = run(&killed, true, &mut |event| {
             if let Event::Resumed { step } = event {
@@ -127,7 +127,7 @@ fn a_killed_and_resumed_run_equals_an_uninterrupted_one() {
 fn a_running_process_locks_its_folder_until_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let at_work = started(&path, 6);
+    let at_work = spawn_until_step(&path, 6);
     let before = log(&path);
     let error = run(&path, true, &mut |_| {}).unwrap_err();
     assert!(matches!(&error, Error::OutputLocked { path: found } if *found == path), "{error}");

@@ -184,7 +184,7 @@ impl Args {
 
     fn rows(&self, paths: &[PathBuf]) -> Result<LoadedRows> {
         if self.task == Task::ScienceQa
-            && let Some(path) = paths.iter().find(|path| !ScienceQa::is_at(path))
+            && let Some(path) = paths.iter().find(|path| !ScienceQa::is_science_qa_folder(path))
         {
             return Err(Error::Usage {
                 message: format!(

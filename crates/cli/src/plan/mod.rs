@@ -144,7 +144,7 @@ pub fn run(args: &Args) -> Result {
         seq,
         labels,
         new_tokens,
-        recompute: training.recomputes(),
+        recompute: training.uses_activation_checkpointing(),
         devices: reports.collect::<Result<_>>()?,
     };
     if args.json {

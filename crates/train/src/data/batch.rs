@@ -15,11 +15,11 @@ use super::example::Example;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// Token ids of each row.
-    pub texts: Vec<Vec<u32>>,
+    pub tokens: Vec<Vec<u32>>,
     /// The picture that each row sees, if any.
     pub images: Vec<Option<Arc<str>>>,
     /// Labels: their text and their position in it.
-    labels: Vec<(usize, usize)>,
+    label_positions: Vec<(usize, usize)>,
 }
 
 impl Batch {
@@ -34,15 +34,15 @@ impl Batch {
             positions.map(move |position| (row, position))
         });
         Self {
-            texts: examples.iter().map(|example| example.tokens.clone()).collect(),
+            tokens: examples.iter().map(|example| example.tokens.clone()).collect(),
             images: examples.iter().map(|example| example.image.clone()).collect(),
-            labels: labels.collect(),
+            label_positions: labels.collect(),
         }
     }
 
     /// The text of each label, in the order of the labels.
     pub(crate) fn label_rows(&self) -> impl Iterator<Item = usize> {
-        self.labels.iter().map(|(text, _position)| *text)
+        self.label_positions.iter().map(|(text, _position)| *text)
     }
 
     /// What the rows call their pictures.
@@ -51,7 +51,7 @@ impl Batch {
     }
 
     /// Which rows can be worked on together: those that see the same picture.
-    pub(crate) fn sharing(&self) -> PrefixSharing {
+    pub(crate) fn prefix_sharing(&self) -> PrefixSharing {
         let first = |image| self.images.iter().position(|other| other == image).unwrap_or(0);
         let groups = self.images.iter().map(first).collect::<Vec<_>>();
         if groups.iter().all(|&group| group == 0) {
@@ -63,23 +63,23 @@ impl Batch {
 
     /// Labels in the batch.
     pub fn n_labels(&self) -> usize {
-        self.labels.len()
+        self.label_positions.len()
     }
 
     /// Tokens that a model works on: without those that texts share, or with padding, as
     /// [`Llama::pack`] has them.
     pub fn n_processed_tokens(&self, llama: &Llama) -> usize {
-        llama.packed_rows(&self.inputs(), &self.sharing())
+        llama.packed_rows(&self.inputs(), &self.prefix_sharing())
     }
 
     /// What a model reads: the texts without their last tokens, behind which nothing is predicted.
     pub fn inputs(&self) -> Vec<&[u32]> {
-        self.texts.iter().map(|text| &text[..text.len().saturating_sub(1).max(1)]).collect()
+        self.tokens.iter().map(|text| &text[..text.len().saturating_sub(1).max(1)]).collect()
     }
 
     /// Where each label is predicted, one position before its own, by the rows of each text's tokens;
     /// and the labels themselves. `[labels]` each.
-    pub(crate) fn labels(
+    pub(crate) fn label_tensors(
         &self,
         rows: &[Vec<usize>],
         device: &Device,
@@ -88,9 +88,9 @@ impl Batch {
             let len = values.len();
             Tensor::from_data(TensorData::new(values, [len]), device)
         };
-        let labels = self.labels.iter();
+        let labels = self.label_positions.iter();
         let place = |&(text, position): &(usize, usize)| rows[text][position - 1] as i64;
-        let label = |&(text, position): &(usize, usize)| i64::from(self.texts[text][position]);
+        let label = |&(text, position): &(usize, usize)| i64::from(self.tokens[text][position]);
         (tensor(labels.clone().map(place).collect()), tensor(labels.map(label).collect()))
     }
 }
@@ -134,7 +134,7 @@ impl ExampleSampler {
         let size = self.batch_size.saturating_mul(self.gradient_accumulation_steps);
         let (first, within) = (step / steps, step % steps);
         let epochs = (first..).flat_map(move |epoch| {
-            let order = together(self.epoch(epoch), groups);
+            let order = group_together(self.epoch_order(epoch), groups);
             (0..steps).map(move |step| {
                 let start = step.saturating_mul(size).min(order.len());
                 let taken = &order[start..order.len().min(start.saturating_add(size))];
@@ -145,7 +145,7 @@ impl ExampleSampler {
     }
 
     /// All examples in the order of an epoch.
-    fn epoch(&self, epoch: usize) -> Vec<usize> {
+    fn epoch_order(&self, epoch: usize) -> Vec<usize> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         // A stream of its own for each epoch: no epoch needs the ones before.
         rng.set_stream(epoch as u64 + 1);
@@ -159,7 +159,7 @@ impl ExampleSampler {
 }
 
 /// Moves examples of the same group to the first of them.
-fn together(mut order: Vec<usize>, groups: &[usize]) -> Vec<usize> {
+fn group_together(mut order: Vec<usize>, groups: &[usize]) -> Vec<usize> {
     if groups.is_empty() {
         return order;
     }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn examples_of_a_group_are_consecutive() {
-        assert_eq!(together(vec![4, 0, 3, 1, 2], &[7, 5, 7, 5, 6]), [4, 0, 2, 3, 1]);
+        assert_eq!(group_together(vec![4, 0, 3, 1, 2], &[7, 5, 7, 5, 6]), [4, 0, 2, 3, 1]);
         let order = ExampleSampler {
             n_examples: 6,
             batch_size: 2,
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn labels_are_predicted_from_the_position_before() {
         let batch = Batch::new(&[&example(&[5, 6, 7], 1), &example(&[8, 9], 1)]);
-        let (places, labels) = batch.labels(&[vec![0, 1], vec![2]], &testing::flex());
+        let (places, labels) = batch.label_tensors(&[vec![0, 1], vec![2]], &testing::flex());
         assert_eq!(batch.inputs(), [&[5, 6][..], &[8]]);
         assert_eq!(testing::int_values(places), [0, 1, 2]);
         assert_eq!(testing::int_values(labels), [6, 7, 9]);

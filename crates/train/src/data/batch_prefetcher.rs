@@ -39,7 +39,7 @@ impl BatchPrefetcher {
     }
 
     /// The next step's batches; waits for them if need be.
-    pub fn next(&mut self) -> Vec<Batch> {
+    pub fn next_step(&mut self) -> Vec<Batch> {
         self.receiver.recv().expect("the feeding thread goes on as long as somebody reads")
     }
 }
@@ -65,7 +65,7 @@ mod tests {
                 BatchPrefetcher::new(Arc::clone(&examples), order, start, Arc::default());
             for step in start..start + 5 {
                 let expected = order.step_batches(step);
-                let found = feed.next();
+                let found = feed.next_step();
                 assert_eq!(found.len(), expected.len());
                 for (found, expected) in found.iter().zip(expected) {
                     let expected = expected.iter().map(|&row| &examples[row]).collect::<Vec<_>>();

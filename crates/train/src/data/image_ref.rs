@@ -77,13 +77,13 @@ pub(crate) fn path_to_image_ref(path: &Path) -> String {
 /// The path that an image's text means: behind `file://` with `%FF` for bytes, or as it stands.
 pub(crate) fn image_ref_to_path(text: &str) -> Cow<'_, Path> {
     match text.strip_prefix(FILE_SCHEME) {
-        Some(coded) => decoded(coded).into(),
+        Some(coded) => percent_decode(coded).into(),
         None => Path::new(text).into(),
     }
 }
 
 /// A path whose bytes may be written as `%FF`.
-fn decoded(text: &str) -> PathBuf {
+fn percent_decode(text: &str) -> PathBuf {
     let digits = |at: usize| {
         // `from_str_radix` would take a sign.
         let two = text.get(at + 1..at + 3)?;
@@ -126,9 +126,9 @@ impl<'a> ImageRef<'a> {
         let (head, encoded) = data.split_once(',').unwrap_or((data, ""));
         let Some(kind) = head.strip_suffix(";base64").filter(|kind| kind.starts_with("image/"))
         else {
-            return Err(bad(cut(text), "expected data:image/...;base64,".into()));
+            return Err(bad(truncate_chars(text), "expected data:image/...;base64,".into()));
         };
-        let name = || format!("data:{}", cut(kind));
+        let name = || format!("data:{}", truncate_chars(kind));
         let bytes = BASE64
             .decode(encoded.trim())
             .map_err(|error| bad(name(), format!("broken base64: {error}")))?;
@@ -144,14 +144,14 @@ impl fmt::Display for ImageRef<'_> {
         match self {
             Self::Path(path) => path.display().fmt(f),
             Self::Data { media_type: kind, bytes } => {
-                write!(f, "data:{} ({} bytes)", cut(kind), bytes.len())
+                write!(f, "data:{} ({} bytes)", truncate_chars(kind), bytes.len())
             }
         }
     }
 }
 
 /// The beginning of a text.
-fn cut(text: &str) -> String {
+fn truncate_chars(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.into(),

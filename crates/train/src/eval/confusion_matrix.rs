@@ -84,7 +84,7 @@ impl ConfusionMatrix {
 impl fmt::Display for ConfusionMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let other = self.answers.len();
-        let names = self.answers.iter().map(|answer| short(answer));
+        let names = self.answers.iter().map(|answer| short_label(answer));
         let names = names.chain(["other".to_string()]).collect::<Vec<_>>();
         let width = |name: &str| name.chars().count();
         let column = |place: usize| {
@@ -114,7 +114,7 @@ impl fmt::Display for ConfusionMatrix {
 }
 
 /// An answer as the table names it: on one line, `(B)` for `The answer is (B).`, cut.
-fn short(answer: &str) -> String {
+fn short_label(answer: &str) -> String {
     let name = answer.split_whitespace().collect::<Vec<_>>().join(" ");
     let letter = name.strip_prefix("The answer is (").and_then(|rest| rest.strip_suffix(")."));
     match (letter, name.char_indices().nth(MAX_LABEL_CHARS)) {

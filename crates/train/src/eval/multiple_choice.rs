@@ -39,7 +39,7 @@ pub fn predict_choices(
 ) -> Result<Vec<Option<usize>>> {
     match choosing {
         ChoiceScoring::Likelihood => {
-            likeliest(llama, adapter, tokenizer, rows, batch_size, progress)
+            most_likely_options(llama, adapter, tokenizer, rows, batch_size, progress)
         }
         ChoiceScoring::Answer => {
             let answers =
@@ -50,7 +50,7 @@ pub fn predict_choices(
     }
 }
 
-fn likeliest(
+fn most_likely_options(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
     tokenizer: &Tokenizer,

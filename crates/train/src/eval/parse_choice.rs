@@ -22,11 +22,11 @@
 /// where it is not there exactly once; here that is a wrong answer, and the first of several counts.
 /// <https://github.com/lupantech/ScienceQA/blob/360b71cb6a36b9e3161dc9b65e9d86458b7d13a3/models/run_gpt3.py>
 pub fn parse_choice(answer: &str, options: &[String]) -> Option<usize> {
-    let said = plain(answer);
+    let said = normalize(answer);
     if said.is_empty() {
         return None;
     }
-    if let Some(index) = options.iter().position(|option| plain(option) == said) {
+    if let Some(index) = options.iter().position(|option| normalize(option) == said) {
         return Some(index);
     }
     let letters = options.iter().map(|option| option_letter(option)).collect::<Option<Vec<_>>>();
@@ -37,7 +37,7 @@ pub fn parse_choice(answer: &str, options: &[String]) -> Option<usize> {
     }
     let mut mentioned = options.iter().enumerate().filter(|(_, option)| {
         let text = if letters.is_some() { strip_option_letter(option) } else { option };
-        contains_words(&said, &plain(text))
+        contains_words(&said, &normalize(text))
     });
     match (mentioned.next(), mentioned.next()) {
         (Some((index, _)), None) => Some(index),
@@ -49,7 +49,7 @@ pub fn parse_choice(answer: &str, options: &[String]) -> Option<usize> {
 const ANSWER_PREFIX: &str = "The answer is";
 
 /// A text as it is compared.
-fn plain(text: &str) -> String {
+fn normalize(text: &str) -> String {
     let text = text.trim();
     text.strip_suffix('.').unwrap_or(text).trim_end().to_lowercase()
 }
@@ -57,7 +57,7 @@ fn plain(text: &str) -> String {
 /// The letter that an option begins with.
 fn option_letter(option: &str) -> Option<char> {
     let option = option.trim_start();
-    bracketed(option.strip_prefix(ANSWER_PREFIX).map_or(option, str::trim_start))
+    parenthesized_letter(option.strip_prefix(ANSWER_PREFIX).map_or(option, str::trim_start))
         .filter(char::is_ascii_uppercase)
 }
 
@@ -73,27 +73,29 @@ fn chosen_letter(answer: &str, letters: &[char]) -> Option<char> {
         let phrase = rest.get(..ANSWER_PREFIX.len())?;
         let rest = rest[ANSWER_PREFIX.len()..].trim_start();
         // Alone, only capitals count, and only the options': "the answer is a cow".
-        let bare = || alone(rest).filter(|letter| letters.contains(letter));
-        phrase.eq_ignore_ascii_case(ANSWER_PREFIX).then(|| bracketed(rest).or_else(bare))?
+        let bare = || standalone_letter(rest).filter(|letter| letters.contains(letter));
+        phrase
+            .eq_ignore_ascii_case(ANSWER_PREFIX)
+            .then(|| parenthesized_letter(rest).or_else(bare))?
     });
     behind_phrase
-        .or_else(|| starts().filter_map(bracketed).find(char::is_ascii_uppercase))
+        .or_else(|| starts().filter_map(parenthesized_letter).find(char::is_ascii_uppercase))
         .or_else(|| {
-            let mut said = plain(answer).to_uppercase().chars().collect::<Vec<_>>();
+            let mut said = normalize(answer).to_uppercase().chars().collect::<Vec<_>>();
             (said.len() == 1).then(|| said.remove(0)).filter(char::is_ascii_uppercase)
         })
         .map(|letter| letter.to_ascii_uppercase())
 }
 
 /// The letter of a text that begins with `(B)`.
-fn bracketed(text: &str) -> Option<char> {
+fn parenthesized_letter(text: &str) -> Option<char> {
     let mut letters = text.strip_prefix('(')?.chars();
     let letter = letters.next().filter(char::is_ascii_alphabetic)?;
     (letters.next() == Some(')')).then_some(letter)
 }
 
 /// The letter of a text whose first word is one capital.
-fn alone(text: &str) -> Option<char> {
+fn standalone_letter(text: &str) -> Option<char> {
     let mut letters = text.chars();
     let letter = letters.next().filter(char::is_ascii_uppercase)?;
     (!letters.next().is_some_and(char::is_alphanumeric)).then_some(letter)

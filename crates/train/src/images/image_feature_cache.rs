@@ -32,7 +32,7 @@ pub struct FeatureStatistics {
     /// `[features]`
     pub mean: Vec<f32>,
     /// `[features]`
-    pub deviation: Vec<f32>,
+    pub std_dev: Vec<f32>,
 }
 
 /// A picture that could not be read.
@@ -70,24 +70,24 @@ impl ImageFeatureCache {
             if is_waiting || own.index.contains_key(image) || broken.contains_key(image) {
                 continue;
             }
-            match read(image) {
+            match read_row_image(image) {
                 Ok(picture) => waiting.push((image.to_owned(), picture)),
                 Err(error) => {
                     broken.insert(image.to_owned(), error);
                 }
             }
             if waiting.len() == ENCODE_BATCH_SIZE {
-                progress(own.add(viewer, &mut waiting)?);
+                progress(own.encode_pending(viewer, &mut waiting)?);
             }
         }
-        progress(own.add(viewer, &mut waiting)?);
+        progress(own.encode_pending(viewer, &mut waiting)?);
         let broken = broken.into_iter().map(|(image, error)| BrokenImage { image, error });
         let mut broken = broken.collect::<Vec<_>>();
         broken.sort_by(|a, b| a.image.cmp(&b.image));
         Ok((own, broken))
     }
 
-    fn add(
+    fn encode_pending(
         &mut self,
         viewer: &FeatureExtractor,
         waiting: &mut Vec<(String, RgbImage)>,
@@ -121,11 +121,12 @@ impl ImageFeatureCache {
 
     /// How features are spread, over all tokens of the pictures that some rows name; nothing, if they
     /// name none.
-    pub fn statistics(&self, rows: &[Instruction]) -> Option<FeatureStatistics> {
+    pub fn feature_statistics(&self, rows: &[Instruction]) -> Option<FeatureStatistics> {
         let places = rows.iter().filter_map(|row| self.index.get(row.image.as_deref()?));
         // In a fixed order, so that the last digits are the same each time.
         let places = places.collect::<BTreeSet<_>>();
-        let tokens = places.iter().flat_map(|&&place| self.of(place).chunks_exact(self.width));
+        let tokens =
+            places.iter().flat_map(|&&place| self.features_at(place).chunks_exact(self.width));
         let count = places.len() * self.tokens;
         if count == 0 {
             return None;
@@ -143,11 +144,11 @@ impl ImageFeatureCache {
             (mean as f32, (squares / count - mean * mean).max(0.0).sqrt() as f32)
         });
         let (mean, deviation) = moments.unzip();
-        Some(FeatureStatistics { mean, deviation })
+        Some(FeatureStatistics { mean, std_dev: deviation })
     }
 
     /// The features of a picture.
-    fn of(&self, place: usize) -> &[f32] {
+    fn features_at(&self, place: usize) -> &[f32] {
         let len = self.tokens * self.width;
         &self.features[place * len..][..len]
     }
@@ -168,14 +169,15 @@ impl ImageFeatureCache {
         if distinct.is_empty() {
             return None;
         }
-        let values = distinct.iter().flat_map(|&place| self.of(place)).copied().collect::<Vec<_>>();
+        let values =
+            distinct.iter().flat_map(|&place| self.features_at(place)).copied().collect::<Vec<_>>();
         let data = TensorData::new(values, [distinct.len(), self.tokens, self.width]);
         Some(ImageBatch { features: Tensor::from_data(data, &self.device), rows })
     }
 }
 
 /// Reads the picture of a row, wherever it is.
-fn read(image: &str) -> Result<RgbImage> {
+fn read_row_image(image: &str) -> Result<RgbImage> {
     let parsed = ImageRef::parse(image)?;
     Ok(match &parsed {
         ImageRef::Path(path) => read_image(path)?,
@@ -202,9 +204,9 @@ impl<A: Adapter> BatchAdapter for A {
 pub struct MultimodalAdapter<'a> {
     llama: &'a Llama,
     adapter: AnyAdapter,
-    pictures: Option<&'a ImageFeatureCache>,
+    image_features: Option<&'a ImageFeatureCache>,
     /// For rows without pictures, once there are such.
-    blind: OnceCell<PreparedAdapter>,
+    text_only: OnceCell<PreparedAdapter>,
 }
 
 impl<'a> MultimodalAdapter<'a> {
@@ -214,15 +216,20 @@ impl<'a> MultimodalAdapter<'a> {
         adapter: impl Into<AnyAdapter>,
         pictures: Option<&'a ImageFeatureCache>,
     ) -> Self {
-        Self { llama, adapter: adapter.into(), pictures, blind: OnceCell::new() }
+        Self {
+            llama,
+            adapter: adapter.into(),
+            image_features: pictures,
+            text_only: OnceCell::new(),
+        }
     }
 }
 
 impl BatchAdapter for MultimodalAdapter<'_> {
     fn for_images<'a>(&'a self, images: &[Option<&str>]) -> Box<dyn Adapter + 'a> {
-        match self.pictures.and_then(|pictures| pictures.image_batch(images)) {
+        match self.image_features.and_then(|pictures| pictures.image_batch(images)) {
             Some(views) => Box::new(self.adapter.prepare_with_images(self.llama, &views)),
-            None => Box::new(self.blind.get_or_init(|| self.adapter.prepare(self.llama))),
+            None => Box::new(self.text_only.get_or_init(|| self.adapter.prepare(self.llama))),
         }
     }
 }

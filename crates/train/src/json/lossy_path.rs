@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serializer;
 
 /// A path.
-pub(crate) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
@@ -16,7 +16,7 @@ pub(crate) fn serialize_optional_path<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match found {
-        Some(found) => path(found, serializer),
+        Some(found) => serialize_path(found, serializer),
         None => serializer.serialize_none(),
     }
 }

@@ -3,4 +3,4 @@
 pub(crate) mod exact_f64;
 mod lossy_path;
 
-pub(crate) use lossy_path::{path, serialize_optional_path};
+pub(crate) use lossy_path::{serialize_optional_path, serialize_path};

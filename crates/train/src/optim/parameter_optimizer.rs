@@ -46,8 +46,8 @@ pub struct ModuleGradients {
 struct ParamGradient {
     name: String,
     /// Whether the parameter is on an autodiff device.
-    learns: bool,
-    sum: Option<Tensor<1>>,
+    is_trainable: bool,
+    gradient: Option<Tensor<1>>,
 }
 
 impl ModuleGradients {
@@ -55,9 +55,13 @@ impl ModuleGradients {
     pub fn empty(module: &impl Module) -> Self {
         struct CollectNames(Vec<ParamGradient>);
         impl ParameterVisitor for CollectNames {
-            fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+            fn visit_parameters<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
                 let learns = value.device().is_autodiff();
-                self.0.push(ParamGradient { name: name.to_owned(), learns, sum: None });
+                self.0.push(ParamGradient {
+                    name: name.to_owned(),
+                    is_trainable: learns,
+                    gradient: None,
+                });
             }
         }
         let mut names = CollectNames(Vec::new());
@@ -74,8 +78,8 @@ impl ModuleGradients {
             sums: std::slice::IterMut<'a, ParamGradient>,
         }
         impl ParameterVisitor for TakeGradients<'_> {
-            fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
-                let ParamGradient { sum, learns, .. } =
+            fn visit_parameters<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+                let ParamGradient { gradient: sum, is_trainable: learns, .. } =
                     self.sums.next().expect("one place for each parameter");
                 if !*learns {
                     return;
@@ -104,13 +108,13 @@ impl ModuleGradients {
 
     /// Puts zeros where a parameter that learns took no part: what sees pictures does not, in a step
     /// whose rows have none.
-    pub(crate) fn fill(&mut self, module: &impl Module) {
+    pub(crate) fn fill_missing_with_zeros(&mut self, module: &impl Module) {
         struct FillMissing<'a>(std::slice::IterMut<'a, ParamGradient>);
         impl ParameterVisitor for FillMissing<'_> {
-            fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+            fn visit_parameters<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
                 let own = self.0.next().expect("one place for each parameter");
-                if own.learns {
-                    own.sum.get_or_insert_with(|| flatten(value.inner()).zeros_like());
+                if own.is_trainable {
+                    own.gradient.get_or_insert_with(|| flatten(value.inner()).zeros_like());
                 }
             }
         }
@@ -119,7 +123,7 @@ impl ModuleGradients {
 
     /// Each parameter's place in the module and its gradient, if it took part.
     pub fn iter_named(&self) -> impl Iterator<Item = (&str, Option<&Tensor<1>>)> {
-        self.params.iter().map(|own| (own.name.as_str(), own.sum.as_ref()))
+        self.params.iter().map(|own| (own.name.as_str(), own.gradient.as_ref()))
     }
 
     /// Euclidean norm over all of them, left on the device.
@@ -130,7 +134,7 @@ impl ModuleGradients {
     /// # Panics
     /// If there are no gradients.
     pub fn norm(&self) -> Tensor<1> {
-        let present = self.params.iter().filter_map(|own| own.sum.clone());
+        let present = self.params.iter().filter_map(|own| own.gradient.clone());
         let squares = present.map(|gradient| deterministic_sum(gradient.square()));
         squares.reduce(|a, b| a + b).expect("no gradients").sqrt()
     }
@@ -175,7 +179,7 @@ impl ParameterOptimizer {
         let mut places = gradients.params.into_iter().zip(&mut self.state);
         map_parameters(module, &mut |value| {
             let (own, state) = places.next().expect("one place for each parameter");
-            let ParamGradient { name, learns, sum } = own;
+            let ParamGradient { name, is_trainable: learns, gradient: sum } = own;
             if !learns {
                 return value;
             }

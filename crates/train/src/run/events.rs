@@ -70,7 +70,7 @@ pub struct Throughput {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
     /// Folder of the adapter.
-    #[serde(serialize_with = "crate::json::path")]
+    #[serde(serialize_with = "crate::json::serialize_path")]
     pub output: PathBuf,
     /// Steps made.
     pub steps: usize,

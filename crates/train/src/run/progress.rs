@@ -11,31 +11,34 @@ use crate::trainer::StepReport;
 
 /// What a checkpoint keeps beside the trainer's own state.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Progress {
+pub(crate) struct RunProgress {
     /// Of the base model.
-    pub before: Option<(LabelLoss, Option<ExactMatch>)>,
+    #[serde(rename = "before")]
+    pub base_eval: Option<(LabelLoss, Option<ExactMatch>)>,
     /// The latest evaluation.
-    pub after: Option<(LabelLoss, Option<ExactMatch>)>,
+    #[serde(rename = "after")]
+    pub latest_eval: Option<(LabelLoss, Option<ExactMatch>)>,
     /// Each of the last epoch's worth of steps, at most 1000.
-    recent: Vec<LabelLoss>,
+    #[serde(rename = "recent")]
+    recent_losses: Vec<LabelLoss>,
     labels: usize,
     train_seconds: f64,
     pub seconds: f64,
 }
 
-impl Progress {
-    pub fn note(&mut self, report: &StepReport, seconds: f64, steps_per_epoch: usize) {
+impl RunProgress {
+    pub fn record_step(&mut self, report: &StepReport, seconds: f64, steps_per_epoch: usize) {
         /// Every checkpoint holds them.
         const MAX_STEPS: usize = 1000;
-        self.recent.push(LabelLoss { labels: report.labels, loss: report.loss });
-        if self.recent.len() > steps_per_epoch.min(MAX_STEPS) {
-            self.recent.remove(0);
+        self.recent_losses.push(LabelLoss { labels: report.labels, loss: report.loss });
+        if self.recent_losses.len() > steps_per_epoch.min(MAX_STEPS) {
+            self.recent_losses.remove(0);
         }
         self.labels += report.labels;
         self.train_seconds += seconds;
     }
 
-    pub fn pace(&self, report: &StepReport, total: usize) -> Throughput {
+    pub fn throughput(&self, report: &StepReport, total: usize) -> Throughput {
         Throughput {
             label_tokens_per_second: self.label_tokens_per_second(),
             steps_left: total.saturating_sub(report.step),
@@ -55,8 +58,8 @@ impl Progress {
         seconds: f64,
         rows: RunRowCounts,
     ) -> RunSummary {
-        let sum: f64 = self.recent.iter().map(|step| step.loss * step.labels as f64).sum();
-        let labels: usize = self.recent.iter().map(|step| step.labels).sum();
+        let sum: f64 = self.recent_losses.iter().map(|step| step.loss * step.labels as f64).sum();
+        let labels: usize = self.recent_losses.iter().map(|step| step.labels).sum();
         let loss = |found: Option<(LabelLoss, _)>| found.map(|(loss, _)| loss.loss);
         let share = |found: Option<(LabelLoss, Option<ExactMatch>)>| {
             found.and_then(|(_, found)| found).map(|found| found.fraction())
@@ -65,10 +68,10 @@ impl Progress {
             output: output.into(),
             steps,
             train_loss: sum / labels.max(1) as f64,
-            eval_loss_before: loss(self.before),
-            eval_loss: loss(self.after),
-            exact_match_before: share(self.before),
-            exact_match: share(self.after),
+            eval_loss_before: loss(self.base_eval),
+            eval_loss: loss(self.latest_eval),
+            exact_match_before: share(self.base_eval),
+            exact_match: share(self.latest_eval),
             trainable_parameters,
             seconds,
             label_tokens_per_second: self.label_tokens_per_second(),
@@ -87,7 +90,8 @@ pub(crate) enum LogEntry {
         learning_rate: f64,
         gradient_norm: f64,
         labels: usize,
-        slots: usize,
+        #[serde(rename = "slots")]
+        processed_tokens: usize,
         seconds: f64,
     },
     Eval {
@@ -108,6 +112,14 @@ impl LogEntry {
             labels,
             processed_tokens: slots,
         } = *report;
-        Self::Step { step, loss, learning_rate: rate, gradient_norm, labels, slots, seconds }
+        Self::Step {
+            step,
+            loss,
+            learning_rate: rate,
+            gradient_norm,
+            labels,
+            processed_tokens: slots,
+            seconds,
+        }
     }
 }

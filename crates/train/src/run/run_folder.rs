@@ -32,13 +32,13 @@ const METADATA_KEY: &str = "about";
 
 /// A run's folder.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub(crate) struct RunFolder {
     folder: PathBuf,
     /// Unlocked when it is closed, at the latest by the system when the process ends.
     _lock: Option<File>,
 }
 
-impl Output {
+impl RunFolder {
     /// Makes a folder for a new run and writes its settings. A folder that holds anything is left
     /// as it is.
     pub fn create(folder: &Path, settings: &impl Serialize) -> Result<Self> {
@@ -67,7 +67,7 @@ impl Output {
     }
 
     /// Opens the folder of a run that stopped, and checks that it had the same settings.
-    pub fn reopen(folder: &Path, settings: &impl Serialize) -> Result<Self> {
+    pub fn open_for_resume(folder: &Path, settings: &impl Serialize) -> Result<Self> {
         for needed in [RUN_FILE, CHECKPOINT_FILE] {
             if !folder.join(needed).exists() {
                 let reason = format!("it has no {needed}");
@@ -86,7 +86,7 @@ impl Output {
         let now = serde_json::to_string(settings).expect("plain JSON");
         let now = serde_json::from_str(&now).expect("JSON that was just written");
         let mut differences = Vec::new();
-        compare("", &then, &now, &mut differences);
+        diff_settings("", &then, &now, &mut differences);
         if !differences.is_empty() {
             let length = differences.iter().any(|difference| difference.starts_with("length"));
             let learned = folder.join(SETTINGS_FILE).exists();
@@ -118,7 +118,7 @@ impl Output {
     }
 
     /// Gives the folder up: a run that could not save its first state cannot be resumed.
-    pub fn abandon(&self) {
+    pub fn discard(&self) {
         // The run has failed already; that a file could not be removed adds nothing.
         let _ = std::fs::remove_file(self.path(RUN_FILE));
     }
@@ -162,13 +162,13 @@ fn lock(folder: &Path) -> Result<Option<File>> {
 }
 
 /// Lists the leaves in which two settings differ.
-fn compare(place: &str, then: &Value, now: &Value, differences: &mut Vec<String>) {
+fn diff_settings(place: &str, then: &Value, now: &Value, differences: &mut Vec<String>) {
     match (then, now) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
             for key in keys.filter(|key| *key != METADATA_KEY) {
                 let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-                compare(&place, &then[key], &now[key], differences);
+                diff_settings(&place, &then[key], &now[key], differences);
             }
         }
         _ if then == now => {}
@@ -187,7 +187,7 @@ mod tests {
     fn a_nonempty_folder_is_left_untouched() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        let error = Output::create(folder.path(), &json!({})).unwrap_err();
+        let error = RunFolder::create(folder.path(), &json!({})).unwrap_err();
         assert!(matches!(error, Error::OutputNotEmpty { .. }));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -197,10 +197,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         std::fs::write(&path, "mine").unwrap();
-        let error = Output::create(&path, &json!({})).unwrap_err();
+        let error = RunFolder::create(&path, &json!({})).unwrap_err();
         assert!(error.to_string().ends_with("run: this is a file, and a run needs a folder"));
         assert_eq!(error.advice(), Some(Advice::OtherOutput));
-        let error = Output::create(&path.join("run"), &json!({})).unwrap_err();
+        let error = RunFolder::create(&path.join("run"), &json!({})).unwrap_err();
         let advice = error.advice().unwrap().to_string();
         assert!(advice.starts_with("a file is where a folder should be"), "{advice}");
     }
@@ -209,46 +209,50 @@ mod tests {
     fn a_folder_is_locked_by_one_run_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        let first = Output::create(path, &json!({})).unwrap();
+        let first = RunFolder::create(path, &json!({})).unwrap();
         std::fs::write(path.join(CHECKPOINT_FILE), "").unwrap();
-        let error = Output::reopen(path, &json!({})).unwrap_err();
+        let error = RunFolder::open_for_resume(path, &json!({})).unwrap_err();
         assert!(matches!(error, Error::OutputLocked { .. }), "{error}");
         drop(first);
-        let second = Output::reopen(path, &json!({})).unwrap();
-        assert!(matches!(Output::reopen(path, &json!({})), Err(Error::OutputLocked { .. })));
+        let second = RunFolder::open_for_resume(path, &json!({})).unwrap();
+        assert!(matches!(
+            RunFolder::open_for_resume(path, &json!({})),
+            Err(Error::OutputLocked { .. })
+        ));
         drop(second);
-        Output::reopen(path, &json!({})).unwrap();
+        RunFolder::open_for_resume(path, &json!({})).unwrap();
     }
 
     #[test]
     fn a_locked_empty_folder_is_busy_until_released() {
         let folder = tempfile::tempdir().unwrap();
         let held = lock(folder.path()).unwrap().expect("this disk has locks");
-        let error = Output::create(folder.path(), &json!({})).unwrap_err();
+        let error = RunFolder::create(folder.path(), &json!({})).unwrap_err();
         assert!(matches!(error, Error::OutputLocked { .. }), "{error}");
         drop(held);
-        Output::create(folder.path(), &json!({})).unwrap();
+        RunFolder::create(folder.path(), &json!({})).unwrap();
     }
 
     #[test]
     fn different_settings_are_reported() {
         let folder = tempfile::tempdir().unwrap();
-        Output::create(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
+        RunFolder::create(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
         std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
-        let error = Output::reopen(folder.path(), &json!({"a": {"b": 3}, "c": 2})).unwrap_err();
+        let error =
+            RunFolder::open_for_resume(folder.path(), &json!({"a": {"b": 3}, "c": 2})).unwrap_err();
         assert!(error.to_string().ends_with("\n  a.b: then 1, now 3"), "{error}");
         assert_eq!(error.advice(), Some(Advice::ResumeWithSameSettings { adapter_folder: None }));
-        Output::reopen(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
+        RunFolder::open_for_resume(folder.path(), &json!({"a": {"b": 1}, "c": 2})).unwrap();
     }
 
     #[test]
     fn a_changed_length_is_refused_with_a_hint_to_start_from_the_adapter() {
         let folder = tempfile::tempdir().unwrap();
-        Output::create(folder.path(), &json!({"length": {"steps": 3}})).unwrap();
+        RunFolder::create(folder.path(), &json!({"length": {"steps": 3}})).unwrap();
         std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
         std::fs::write(folder.path().join(SETTINGS_FILE), "").unwrap();
         let longer = json!({"length": {"steps": 9}});
-        let error = Output::reopen(folder.path(), &longer).unwrap_err();
+        let error = RunFolder::open_for_resume(folder.path(), &longer).unwrap_err();
         let told = "length.steps: then 3, now 9\n  (the length decides the learning rate of every \
                     step, of those that are done too)";
         assert!(error.to_string().ends_with(told), "{error}");
@@ -266,23 +270,23 @@ mod tests {
             beta: f32,
         }
         let folder = tempfile::tempdir().unwrap();
-        Output::create(folder.path(), &Settings { beta: 0.9 }).unwrap();
+        RunFolder::create(folder.path(), &Settings { beta: 0.9 }).unwrap();
         std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
-        Output::reopen(folder.path(), &Settings { beta: 0.9 }).unwrap();
+        RunFolder::open_for_resume(folder.path(), &Settings { beta: 0.9 }).unwrap();
     }
 
     #[test]
     fn resume_needs_a_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
-        Output::create(folder.path(), &json!({})).unwrap();
-        let error = Output::reopen(folder.path(), &json!({})).unwrap_err();
+        RunFolder::create(folder.path(), &json!({})).unwrap();
+        let error = RunFolder::open_for_resume(folder.path(), &json!({})).unwrap_err();
         assert!(error.to_string().ends_with("it has no checkpoint.safetensors"), "{error}");
     }
 
     #[test]
     fn the_log_is_truncated_to_the_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
-        let output = Output::create(folder.path(), &json!({})).unwrap();
+        let output = RunFolder::create(folder.path(), &json!({})).unwrap();
         for step in 1..=3 {
             output.log(&json!({"step": step})).unwrap();
         }

@@ -11,7 +11,7 @@ use crate::data::Instruction;
 
 /// Settings as `run.json` keeps them: all that must be equal for a run to be resumed.
 #[derive(Serialize)]
-pub(crate) struct Settings<'a> {
+pub(crate) struct RunRecord<'a> {
     about: &'a serde_json::Value,
     model: &'a str,
     /// Of the base's matrices.
@@ -24,9 +24,9 @@ pub(crate) struct Settings<'a> {
     config: &'a TrainConfig,
 }
 
-impl<'a> Settings<'a> {
+impl<'a> RunRecord<'a> {
     /// The settings of a job.
-    pub fn of(job: &TrainingRun<'a>) -> Self {
+    pub fn from_run(job: &TrainingRun<'a>) -> Self {
         Self {
             about: job.metadata,
             model: job.model_name,

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use llama::{Llama, NoAdapter, Tokenizer};
 
 use super::events::{Event, RunSummary};
-use super::progress::{LogEntry, Progress};
-use super::run_folder::Output;
-use super::run_record::Settings;
+use super::progress::{LogEntry, RunProgress};
+use super::run_folder::RunFolder;
+use super::run_record::RunRecord;
 use crate::config::TrainConfig;
 use crate::data::Instruction;
 use crate::data::read::RunRowCounts;
@@ -68,10 +68,10 @@ impl TrainingRun<'_> {
             rows => Example::encode_all(rows, self.tokenizer, max_len)?,
         };
 
-        let learner = self.start()?;
+        let learner = self.init_trainable()?;
         let parameters = learner.n_trainable_parameters();
         let schedule = config.schedule(train.len());
-        let order = config.order(train.len());
+        let order = config.sampler(train.len());
         let mut trainer = Trainer::new(llama, learner, train, order, schedule, &config.optimizer)
             .with_image_features(self.image_features)
             .with_group_by_image(config.group_by_image)
@@ -85,25 +85,25 @@ impl TrainingRun<'_> {
             trainable_parameters: parameters,
         });
 
-        let mut progress = Progress::default();
+        let mut progress = RunProgress::default();
         let output = if resume {
-            let output = Output::reopen(self.output, &Settings::of(self))?;
+            let output = RunFolder::open_for_resume(self.output, &RunRecord::from_run(self))?;
             progress = trainer.load_checkpoint(&output.checkpoint())?;
             output.truncate_log_after(trainer.completed_steps())?;
             observer(Event::Resumed { step: trainer.completed_steps() });
             output
         } else {
-            let output = Output::create(self.output, &Settings::of(self))?;
+            let output = RunFolder::create(self.output, &RunRecord::from_run(self))?;
             // From here on the run can be resumed.
             trainer
                 .save_checkpoint(&output.checkpoint(), &progress)
-                .inspect_err(|_| output.abandon())?;
+                .inspect_err(|_| output.discard())?;
             output
         };
-        if progress.before.is_none() && !eval.is_empty() {
+        if progress.base_eval.is_none() && !eval.is_empty() {
             output.clear_log()?;
             let found = self.evaluate(llama, &NoAdapter, &eval, 0, true, &output, observer)?;
-            progress.before = Some(found);
+            progress.base_eval = Some(found);
             trainer.save_checkpoint(&output.checkpoint(), &progress)?;
         }
 
@@ -123,9 +123,12 @@ impl TrainingRun<'_> {
             // The device has worked on all of them as one.
             let seconds = start.elapsed().as_secs_f64() / reports.len() as f64;
             for report in reports {
-                progress.note(&report, seconds, steps_per_epoch);
+                progress.record_step(&report, seconds, steps_per_epoch);
                 output.log(&LogEntry::from_step(&report, seconds))?;
-                observer(Event::Stepped(report, progress.pace(&report, schedule.total_steps)));
+                observer(Event::Stepped(
+                    report,
+                    progress.throughput(&report, schedule.total_steps),
+                ));
             }
             // What is about to be kept must be worth it.
             if (due || epoch_ended) && !trainer.trainable().is_finite()? {
@@ -140,7 +143,7 @@ impl TrainingRun<'_> {
                         self.evaluate(llama, adapter, &eval, step, last, &output, observer)
                     },
                 )?;
-                progress.after = Some(found);
+                progress.latest_eval = Some(found);
             }
             if epoch_ended || due {
                 progress.seconds = earlier + begin.elapsed().as_secs_f64();
@@ -152,14 +155,15 @@ impl TrainingRun<'_> {
             start = Instant::now();
         }
         let seconds = earlier + begin.elapsed().as_secs_f64();
-        let rows = RunRowCounts::of(train_fitted, eval_fitted);
+        let rows = RunRowCounts::from_truncation(train_fitted, eval_fitted);
         Ok(progress.summary(self.output, trainer.completed_steps(), parameters, seconds, rows))
     }
 
     /// What learns, before the first step.
-    fn start(&self) -> Result<TrainableWeights> {
+    fn init_trainable(&self) -> Result<TrainableWeights> {
         let Self { llama, config, .. } = *self;
-        let statistics = self.image_features.and_then(|own| own.statistics(self.train_rows));
+        let statistics =
+            self.image_features.and_then(|own| own.feature_statistics(self.train_rows));
         let statistics = statistics.as_ref();
         let mut learner = match &config.initial_adapter {
             Some(path) => config.method.init_from_adapter(path, llama, config.seed, statistics)?,
@@ -190,7 +194,7 @@ impl TrainingRun<'_> {
         examples: &[Example],
         step: usize,
         with_answers: bool,
-        output: &Output,
+        output: &RunFolder,
         observer: &mut dyn FnMut(Event),
     ) -> Result<(LabelLoss, Option<ExactMatch>)> {
         let Self { tokenizer, config, .. } = *self;

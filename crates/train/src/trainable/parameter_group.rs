@@ -22,7 +22,7 @@ pub enum ParameterGroup {
 
 impl ParameterGroup {
     /// Those that an adapter has.
-    pub fn of(adapter: &AdapterWeights) -> Vec<Self> {
+    pub fn present_in(adapter: &AdapterWeights) -> Vec<Self> {
         let parts = [
             (Self::Prompts, adapter.prompts.is_some()),
             (Self::V2, adapter.v2.is_some()),
@@ -34,7 +34,10 @@ impl ParameterGroup {
 }
 
 /// The same adapter, of which only some parts can learn: the others leave the autodiff device.
-pub(crate) fn learning_only(adapter: AdapterWeights, parts: &[ParameterGroup]) -> AdapterWeights {
+pub(crate) fn freeze_other_groups(
+    adapter: AdapterWeights,
+    parts: &[ParameterGroup],
+) -> AdapterWeights {
     fn only<M: Module>(part: Option<M>, learns: bool) -> Option<M> {
         part.map(|part| if learns { part } else { part.valid() })
     }

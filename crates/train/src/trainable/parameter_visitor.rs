@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 /// What is done with each parameter; its value comes as it is, with autodiff where it has it.
 pub(crate) trait ParameterVisitor {
     /// Looks at a parameter called `name`.
-    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>);
+    fn visit_parameters<const D: usize>(&mut self, name: &str, value: Tensor<D>);
 }
 
 /// Visits every parameter in the order of the module's fields.
@@ -17,7 +17,7 @@ pub(crate) fn visit_parameters(module: &impl Module, visitor: &mut impl Paramete
     }
     impl<V: ParameterVisitor> ModuleVisitor for Visitor<'_, V> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.visitor.visit(&self.path.join("."), param.val());
+            self.visitor.visit_parameters(&self.path.join("."), param.val());
         }
 
         fn enter_module(&mut self, name: &str, _container: &str) {
@@ -55,7 +55,7 @@ pub(crate) fn map_parameters<M: Module>(
 pub(crate) fn count_trainable(module: &impl Module) -> usize {
     struct Count(usize);
     impl ParameterVisitor for Count {
-        fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+        fn visit_parameters<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
             if value.device().is_autodiff() {
                 self.0 += value.shape().num_elements();
             }

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Tensor};
 use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back, weights};
 use serde::{Deserialize, Serialize};
 
-use super::parameter_group::{ParameterGroup, learning_only};
+use super::parameter_group::{ParameterGroup, freeze_other_groups};
 use super::parameter_visitor::{ParameterVisitor, count_trainable, require_grad, visit_parameters};
 use crate::error::{Error, Result};
 use crate::images::{BatchAdapter, FeatureStatistics, ImageFeatureCache, MultimodalAdapter};
@@ -140,7 +140,7 @@ fn with_feature_statistics(
     statistics: Option<&FeatureStatistics>,
 ) -> AdapterWeights {
     let AdapterWeights { image: Some(image), .. } = &adapter else { return adapter };
-    let Some(FeatureStatistics { mean, deviation }) = statistics else { return adapter };
+    let Some(FeatureStatistics { mean, std_dev: deviation }) = statistics else { return adapter };
     let image = Some(image.clone().with_statistics(mean, deviation));
     AdapterWeights { image, ..adapter }
 }
@@ -159,12 +159,12 @@ impl TrainableWeights {
         let Self::Adapter(adapter) = self else {
             return Err(wrong(format!("{parts:?}"), "none: the whole model learns"));
         };
-        let present = ParameterGroup::of(&adapter);
+        let present = ParameterGroup::present_in(&adapter);
         if parts.is_empty() || parts.iter().any(|part| !present.contains(part)) {
             let found = format!("{parts:?} of an adapter of {present:?}");
             return Err(wrong(found, "parts of the adapter, at least one"));
         }
-        Ok(Self::Adapter(learning_only(adapter, parts)))
+        Ok(Self::Adapter(freeze_other_groups(adapter, parts)))
     }
 
     /// The same; what sees pictures starts from the spread of their features, where it is known.
@@ -239,7 +239,7 @@ impl TrainableWeights {
     pub fn is_finite(&self) -> Result<bool> {
         struct AbsSums(Vec<Tensor<1>>);
         impl ParameterVisitor for AbsSums {
-            fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+            fn visit_parameters<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
                 self.0.push(value.inner().abs().sum());
             }
         }

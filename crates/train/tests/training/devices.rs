@@ -61,7 +61,7 @@ fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, TrainableWei
 }
 
 /// What the adapter in a folder answers to the first held-out rows.
-fn answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
+fn generate_answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
     let rows = Instruction::read(&asset("instructions/test.jsonl")).unwrap();
     let method = prompts(llama).into();
     let learner = TrainableWeights::load(folder, &method, llama).unwrap();
@@ -92,8 +92,10 @@ fn one_seed_gives_the_same_loss_curve_on_every_device() {
         let own = tempfile::tempdir().unwrap();
         learner.save(own.path(), &llama, &tokenizer, "tiny-llama").unwrap();
         for folder in [of_reference.path(), own.path()] {
-            let (here, there) =
-                (answers(folder, &llama, &tokenizer), answers(folder, &reference, &tokenizer));
+            let (here, there) = (
+                generate_answers(folder, &llama, &tokenizer),
+                generate_answers(folder, &reference, &tokenizer),
+            );
             assert_eq!(here, there, "{device:?}");
         }
     }

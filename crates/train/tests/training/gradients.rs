@@ -84,7 +84,7 @@ fn activation_checkpointing_gives_the_same_loss_and_gradients() {
 }
 
 /// The same model with its matrices in f32.
-fn dense(mut llama: Llama) -> Llama {
+fn to_dense(mut llama: Llama) -> Llama {
     let dense = |weight: &mut Weight| {
         let values = TensorData::new(testing::values(weight.to_dense()), weight.dims());
         *weight = Weight::frozen(values, &weight.device());
@@ -124,7 +124,7 @@ fn a_quantised_base_gives_the_gradients_of_its_dequantised_model() {
                 checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found)
                     .unwrap();
 
-            let dense = dense(llama);
+            let dense = to_dense(llama);
             let expected = mean_loss(&dense, &adapter, &batch);
             let plain = expected.clone().inner();
             testing::assert_close_relative(&format!("{case} loss"), loss, plain, 1e-5);
@@ -157,7 +157,7 @@ fn loss_scaling_keeps_small_gradients_with_an_f16_base() {
         };
         let base = open_base_in(Precision::F16, case, device);
         // The same weights, rounded to f16, in f32.
-        let (found, expected) = (gradients(&base), gradients(&dense(base.clone())));
+        let (found, expected) = (gradients(&base), gradients(&to_dense(base.clone())));
         for ((name, found), (_, expected)) in found.iter_named().zip(expected.iter_named()) {
             let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
             // Devices that multiply in f16 are off by a percent; what vanished would be off by all.

@@ -81,7 +81,7 @@ fn prompts(trainer: &Trainer) -> AdaptionPrompt {
 }
 
 /// All that a trainer has learned, bit for bit.
-fn numbers(trainer: &Trainer) -> String {
+fn adapter_values(trainer: &Trainer) -> String {
     // As text, in which NaN equals itself.
     format!("{:?}", adapter(trainer).to_data(adaption_prompt::BaseInfo::default()).unwrap())
 }
@@ -211,7 +211,7 @@ fn a_resumed_trainer_equals_an_uninterrupted_one_bit_for_bit() {
         let mut second = trainer(&llama, &examples, 9);
         assert_eq!(second.load_checkpoint::<String>(&path).unwrap(), "kept");
         assert_eq!(self::reports(&mut second, 5), reports[4..]);
-        assert_eq!(numbers(&second), numbers(&straight));
+        assert_eq!(adapter_values(&second), adapter_values(&straight));
     }
 }
 

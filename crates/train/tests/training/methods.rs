@@ -86,7 +86,7 @@ fn loss(learner: &TrainableWeights, llama: &Llama, examples: &[Example]) -> f64 
 }
 
 /// Every number of a module, in the order of its fields.
-fn numbers(module: &impl Module) -> Vec<TensorData> {
+fn parameter_values(module: &impl Module) -> Vec<TensorData> {
     struct Collect(Vec<TensorData>);
     impl ModuleVisitor for Collect {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -102,7 +102,7 @@ fn numbers(module: &impl Module) -> Vec<TensorData> {
 fn every_method_starts_equal_to_the_base_and_lowers_the_loss() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
-        let before = numbers(&llama);
+        let before = parameter_values(&llama);
         let examples = examples();
         let base = evaluate_loss(&llama, &NoAdapter, &examples, 4, &mut |_| {}).unwrap().loss;
         for (name, method) in methods() {
@@ -117,7 +117,7 @@ fn every_method_starts_equal_to_the_base_and_lowers_the_loss() {
             let after = loss(&learner, &llama, &examples);
             assert!(after < base - 0.2, "{name}: {base} -> {after}");
             assert!(learner.is_finite().unwrap(), "{name}");
-            assert_eq!(numbers(&llama), before, "{name}: the base has changed");
+            assert_eq!(parameter_values(&llama), before, "{name}: the base has changed");
         }
     }
 }
@@ -135,7 +135,7 @@ fn every_trainable_parameter_has_a_gradient_and_no_other() {
             });
             let gradients = sum.unwrap().backward();
             assert_eq!(count_params_with_gradient(&llama, &gradients), 0, "{name}");
-            let count = numbers(&learner).len();
+            let count = parameter_values(&learner).len();
             assert_eq!(count_params_with_gradient(&learner, &gradients), count, "{name}");
             let gradients = ModuleGradients::from_grads(&learner, gradients);
             assert_eq!(gradients.iter_named().filter(|(_, own)| own.is_some()).count(), count);
@@ -165,7 +165,11 @@ fn every_method_resumes_bit_for_bit() {
             assert_eq!(second.load_checkpoint::<String>(&path).unwrap(), name);
             steps(&mut second, 3);
             assert_eq!(second.reports().unwrap(), reports[3..], "{name}");
-            assert_eq!(numbers(&second.trainable()), numbers(&straight.trainable()), "{name}");
+            assert_eq!(
+                parameter_values(&second.trainable()),
+                parameter_values(&straight.trainable()),
+                "{name}"
+            );
         }
     }
 }
@@ -181,14 +185,14 @@ fn another_methods_checkpoint_is_refused() {
     v2.save_checkpoint(&path, &0).unwrap();
     for (name, method) in methods().into_iter().filter(|(name, _)| !name.contains("v2")) {
         let mut other = trainer(&llama, &method, &examples, 2);
-        let before = numbers(&other.trainable());
+        let before = parameter_values(&other.trainable());
         // A part of Adapter V2's own is not another method.
         if name == "norms" {
             continue;
         }
         let error = other.load_checkpoint::<u8>(&path).unwrap_err();
         assert!(matches!(error, train::Error::Checkpoint { .. }), "{name}: {error}");
-        assert_eq!(numbers(&other.trainable()), before, "{name}");
+        assert_eq!(parameter_values(&other.trainable()), before, "{name}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! A picture and its caption ─► a row.
 
-use super::record_fields::Fields;
+use super::record_fields::RecordFields;
 use super::row_report::DropReason;
 use crate::data::Instruction;
 use crate::error::Result;
@@ -14,14 +14,14 @@ const INSTRUCTION: &str = "Generate caption of this image";
 /// Names of the picture's field; the first that is there counts.
 pub(super) const IMAGE_FIELDS: [&str; 3] = ["url", "image", "path"];
 /// Name of the caption's field.
-pub(super) const CAPTION: &str = "caption";
+pub(super) const CAPTION_FIELD: &str = "caption";
 
 /// The row of a record with both.
-pub(super) fn rows(fields: &mut Fields) -> Result<Vec<Instruction>> {
-    let caption = fields.text(CAPTION)?.unwrap_or_default().into_owned();
+pub(super) fn caption_rows(fields: &mut RecordFields) -> Result<Vec<Instruction>> {
+    let caption = fields.string(CAPTION_FIELD)?.unwrap_or_default().into_owned();
     let name = fields.first_present(&IMAGE_FIELDS).unwrap_or(IMAGE_FIELDS[0]);
-    let image = fields.text(name)?.unwrap_or_default();
-    let image = fields.origin.image(&image)?;
+    let image = fields.string(name)?.unwrap_or_default();
+    let image = fields.origin.resolve_image(&image)?;
     if caption.trim().is_empty() {
         fields.drop_row(DropReason::EmptyOutput);
         return Ok(Vec::new());

@@ -8,11 +8,11 @@
 use serde_json::{Map, Value};
 
 use super::read_options::EmptyOutputPolicy;
-use super::record_fields::{Fields, kind, value_to_text};
+use super::record_fields::{RecordFields, json_type_name, value_to_text};
 use crate::data::Instruction;
 use crate::error::{Error, Result};
 
-use super::turns::{self, Common, Role, Turn};
+use super::turns::{self, Role, SharedFields, Turn};
 
 /// What a record looks like, for hints.
 pub(super) const FORMAT_HINT: &str = "a conversation is {\"image\": \"...\", \"conversations\": \
@@ -29,15 +29,15 @@ pub(super) const SYSTEM_FIELDS: [&str; 2] = ["system", "system_prompt"];
 /// Sources: LLaVA,
 /// <https://github.com/haotian-liu/LLaVA/blob/9ad726577ceabb54fc641d75e139aa5a266147d1/docs/Finetune_Custom_Data.md>;
 /// ShareGPT's names of speakers as LLaMA-Factory and axolotl read them; OpenAI's chat format.
-pub(super) fn rows(
+pub(super) fn conversation_rows(
     name: &'static str,
     empty_outputs: EmptyOutputPolicy,
-    fields: &mut Fields,
+    fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
-    let common = common(fields)?;
-    let mut turns = system(fields)?;
+    let common = shared_fields(fields)?;
+    let mut turns = system_turn(fields)?;
     turns.extend(read_turns(name, &common, fields)?);
-    turns::rows(turns, &common, empty_outputs, fields)
+    turns::rows_from_turns(turns, &common, empty_outputs, fields)
 }
 
 /// The rows of a record whose `prompt` and `completion` are lists of messages: what is in the prompt
@@ -46,28 +46,32 @@ pub(super) fn rows(
 /// Source: TRL's conversational prompt-completion format.
 pub(super) fn prompt_completion_rows(
     empty_outputs: EmptyOutputPolicy,
-    fields: &mut Fields,
+    fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
-    let common = common(fields)?;
-    let mut turns = system(fields)?;
+    let common = shared_fields(fields)?;
+    let mut turns = system_turn(fields)?;
     let prompt = read_turns("prompt", &common, fields)?;
-    turns.extend(prompt.into_iter().map(|turn| Turn { learn: false, ..turn }));
+    turns.extend(prompt.into_iter().map(|turn| Turn { train: false, ..turn }));
     turns.extend(read_turns("completion", &common, fields)?);
-    turns::rows(turns, &common, empty_outputs, fields)
+    turns::rows_from_turns(turns, &common, empty_outputs, fields)
 }
 
 /// The turn that a record's own system text is.
-pub(super) fn system(fields: &mut Fields) -> Result<Vec<Turn>> {
+pub(super) fn system_turn(fields: &mut RecordFields) -> Result<Vec<Turn>> {
     let Some(name) = fields.first_present(&SYSTEM_FIELDS) else { return Ok(Vec::new()) };
-    let text = fields.text(name)?;
+    let text = fields.string(name)?;
     Ok(text.into_iter().map(|text| Turn::new(Role::System, text)).collect())
 }
 
-fn common(fields: &mut Fields) -> Result<Common> {
-    Ok(Common { image: fields.image()?, tags: Vec::new() })
+fn shared_fields(fields: &mut RecordFields) -> Result<SharedFields> {
+    Ok(SharedFields { image: fields.image()?, tags: Vec::new() })
 }
 
-fn read_turns(name: &'static str, common: &Common, fields: &mut Fields) -> Result<Vec<Turn>> {
+fn read_turns(
+    name: &'static str,
+    common: &SharedFields,
+    fields: &mut RecordFields,
+) -> Result<Vec<Turn>> {
     let Some(Value::Array(list)) = fields.value(name) else {
         return Err(fields.origin.error(format!("`{name}` is not a list")));
     };
@@ -75,7 +79,10 @@ fn read_turns(name: &'static str, common: &Common, fields: &mut Fields) -> Resul
         return Err(fields.origin.error(format!("`{name}` is empty")));
     }
     let has_image = common.image.is_some();
-    list.iter().enumerate().map(|(i, value)| turn(value, i + 1, name, has_image, fields)).collect()
+    list.iter()
+        .enumerate()
+        .map(|(i, value)| read_turn(value, i + 1, name, has_image, fields))
+        .collect()
 }
 
 /// TurnKeys of a turn's fields.
@@ -89,12 +96,12 @@ const TURN_KEYS: [TurnKeys; 2] =
 /// Fields that say whether an answer is learned: OpenAI's, a number, and axolotl's, a truth value.
 const LOSS_WEIGHT_FIELDS: [&str; 2] = ["weight", "train"];
 
-fn turn(
+fn read_turn(
     value: &Value,
     number: usize,
     list: &str,
     has_image: bool,
-    fields: &mut Fields,
+    fields: &mut RecordFields,
 ) -> Result<Turn> {
     let origin = fields.origin;
     let bad = |reason: String| origin.error(format!("turn {number}: {reason}"));
@@ -106,9 +113,9 @@ fn turn(
     let Value::String(from) = &values[names.speaker] else {
         return Err(bad(format!("`{}` is not a text", names.speaker)));
     };
-    let speaker = speaker(from).ok_or_else(|| {
+    let speaker = parse_role(from).ok_or_else(|| {
         let from = from.chars().take(40).collect::<String>();
-        bad(format!("`{}` is {from:?}, expected one of {}", names.speaker, known()))
+        bad(format!("`{}` is {from:?}, expected one of {}", names.speaker, known_roles()))
     })?;
     let calls = has_tool_call(values);
     let text = match values.get(names.text) {
@@ -117,7 +124,7 @@ fn turn(
         None | Some(Value::Null) => return Err(bad(format!("`{}` is missing", names.text))),
         Some(Value::Array(parts)) => content_text(parts, has_image, &bad)?,
         Some(value) => value_to_text(value, origin, fields.report())
-            .ok_or_else(|| bad(format!("`{}` is {}", names.text, kind(value))))?
+            .ok_or_else(|| bad(format!("`{}` is {}", names.text, json_type_name(value))))?
             .into_owned(),
     };
     for (name, value) in values {
@@ -125,10 +132,14 @@ fn turn(
         let is_used =
             [names.speaker, names.text].contains(&name) || LOSS_WEIGHT_FIELDS.contains(&name);
         if !is_used && !value.is_null() {
-            fields.report().unused(&format!("{list}[].{name}"));
+            fields.report().count_unused_field(&format!("{list}[].{name}"));
         }
     }
-    Ok(Turn { learn: is_trained_on(values, &bad)?, calls, ..Turn::new(speaker, text) })
+    Ok(Turn {
+        train: is_trained_on(values, &bad)?,
+        has_tool_call: calls,
+        ..Turn::new(speaker, text)
+    })
 }
 
 fn has_tool_call(values: &Map<String, Value>) -> bool {
@@ -178,7 +189,7 @@ fn is_trained_on(values: &Map<String, Value>, bad: &dyn Fn(String) -> Error) -> 
 
 /// What speakers are called.
 const ROLE_NAMES: [(Role, &[&str]); 4] = [
-    (Role::Human, &["human", "user", "prompter"]),
+    (Role::User, &["human", "user", "prompter"]),
     (
         Role::Assistant,
         &["gpt", "assistant", "model", "chatgpt", "bing", "bard", "function_call", "tool_call"],
@@ -187,13 +198,13 @@ const ROLE_NAMES: [(Role, &[&str]); 4] = [
     (Role::Tool, &["tool", "observation", "function", "function_response", "ipython"]),
 ];
 
-fn speaker(name: &str) -> Option<Role> {
+fn parse_role(name: &str) -> Option<Role> {
     let name = name.trim().to_ascii_lowercase();
     ROLE_NAMES.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(speaker, _)| *speaker)
 }
 
 /// The names of speakers, for messages.
-fn known() -> String {
+fn known_roles() -> String {
     let names = ROLE_NAMES.iter().flat_map(|(_, names)| *names);
     names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
 }
@@ -212,13 +223,17 @@ mod tests {
     fn read_with_report(record: &str) -> Result<(Vec<Instruction>, RowReport)> {
         let Value::Object(values) = serde_json::from_str(record).unwrap() else { unreachable!() };
         let place = "record 3".to_string();
-        let origin =
-            RecordOrigin { path: Path::new("chat.json"), place, form: FORMAT_HINT, images: None };
+        let origin = RecordOrigin {
+            path: Path::new("chat.json"),
+            location: place,
+            format_hint: FORMAT_HINT,
+            image_folder: None,
+        };
         let mut report = RowReport::default();
-        let mut fields = Fields::new(&origin, &values, &mut report);
+        let mut fields = RecordFields::new(&origin, &values, &mut report);
         let name = fields.first_present(&TURN_FIELDS).unwrap();
-        let found = rows(name, EmptyOutputPolicy::Skip, &mut fields)?;
-        fields.finish();
+        let found = conversation_rows(name, EmptyOutputPolicy::Skip, &mut fields)?;
+        fields.report_unused();
         Ok((found, report))
     }
 
@@ -226,19 +241,19 @@ mod tests {
         read_with_report(record).map(|(rows, _report)| rows)
     }
 
-    fn said(from: &str, value: &str) -> String {
+    fn message_json(from: &str, value: &str) -> String {
         json!({"from": from, "value": value}).to_string()
     }
 
     #[test]
     fn each_response_becomes_a_row_with_its_history() {
         let turns = [
-            said("human", "<image>\nWhat is it?"),
-            said("gpt", "A cat."),
-            said("human", "Which colour?"),
-            said("gpt", "Grey."),
-            said("human", "And how old?"),
-            said("gpt", "Two."),
+            message_json("human", "<image>\nWhat is it?"),
+            message_json("gpt", "A cat."),
+            message_json("human", "Which colour?"),
+            message_json("gpt", "Grey."),
+            message_json("human", "And how old?"),
+            message_json("gpt", "Two."),
         ];
         let record = format!(r#"{{"image":"a.png","conversations":[{}]}}"#, turns.join(","));
         let rows = read(&record).unwrap();
@@ -352,7 +367,9 @@ mod tests {
 
     #[test]
     fn without_an_image_the_placeholder_is_kept_as_text() {
-        let turns = [said("human", "What does <image> mean?"), said("gpt", "A tag.")].join(",");
+        let turns =
+            [message_json("human", "What does <image> mean?"), message_json("gpt", "A tag.")]
+                .join(",");
         let rows = read(&format!(r#"{{"conversations":[{turns}]}}"#)).unwrap();
         assert_eq!(rows, [Instruction::new("What does <image> mean?", "", "A tag.")]);
     }
@@ -363,9 +380,9 @@ mod tests {
             let record = format!(r#"{{"image":"a.png","conversations":[{}]}}"#, turns.join(","));
             read(&record).unwrap_err().to_string()
         };
-        let asked = said("human", "What?");
+        let asked = message_json("human", "What?");
         let pair = |second: &str| [asked.clone(), second.into()];
-        let unknown = message(&pair(&said("narrator", "Be brief.")));
+        let unknown = message(&pair(&message_json("narrator", "Be brief.")));
         let told = "chat.json, record 3: turn 2: `from` is \"narrator\", expected one of \"human\"";
         assert!(unknown.starts_with(told), "{unknown}");
         assert!(message(&pair(r#"{"from":"gpt"}"#)).ends_with("turn 2: `value` is missing"));
@@ -381,7 +398,7 @@ mod tests {
 
     #[test]
     fn an_image_only_question_is_dropped() {
-        let turns = [said("human", "<image>\n"), said("gpt", "A cat.")].join(",");
+        let turns = [message_json("human", "<image>\n"), message_json("gpt", "A cat.")].join(",");
         let record = format!(r#"{{"image":"a.png","conversations":[{turns}]}}"#);
         let (rows, report) = read_with_report(&record).unwrap();
         assert!(rows.is_empty() && report.dropped.contains_key(&DropReason::EmptyPrompt));

@@ -11,15 +11,15 @@
 use serde_json::Value;
 
 use super::read_options::EmptyOutputPolicy;
-use super::record_fields::{Fields, value_to_text};
+use super::record_fields::{RecordFields, value_to_text};
 use crate::data::Instruction;
 use crate::error::Result;
 
 use super::conversation_record;
-use super::turns::{self, Common, Role, Turn};
+use super::turns::{self, Role, SharedFields, Turn};
 
 /// Names of what is asked; the first that is there counts, as with the others.
-pub(super) const PROMPTS: [&str; 4] = ["instruction", "prompt", "question", "query"];
+pub(super) const PROMPT_FIELDS: [&str; 4] = ["instruction", "prompt", "question", "query"];
 /// Names of what it is asked about.
 pub(super) const INPUT_FIELDS: [&str; 2] = ["input", "context"];
 /// Names of the answer.
@@ -30,11 +30,11 @@ pub(super) const OUTPUT_FIELDS: [&str; 4] = ["output", "completion", "response",
 /// Sources: Stanford Alpaca; for `system` and `history`
 /// <https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md>, where the answers of the
 /// history are learned too.
-pub(super) fn rows(
+pub(super) fn instruction_rows(
     empty_outputs: EmptyOutputPolicy,
-    fields: &mut Fields,
+    fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
-    let output = required(fields, &OUTPUT_FIELDS, "output")?;
+    let output = required_field(fields, &OUTPUT_FIELDS, "output")?;
     if let Some(Value::Number(_)) = fields.value(output)
         && fields.first_present(&["choices"]).is_some()
     {
@@ -44,52 +44,58 @@ pub(super) fn rows(
         )));
     }
     let input = fields.first_present(&INPUT_FIELDS);
-    let (prompt, input) = match (fields.first_present(&PROMPTS), input) {
+    let (prompt, input) = match (fields.first_present(&PROMPT_FIELDS), input) {
         // The input alone is what is asked.
         (None, Some(input)) => (input, None),
-        (None, None) => (required(fields, &PROMPTS, "instruction")?, None),
+        (None, None) => (required_field(fields, &PROMPT_FIELDS, "instruction")?, None),
         (Some(prompt), input) => (prompt, input),
     };
     for (name, role) in
         [(prompt, "instruction"), (input.unwrap_or("input"), "input"), (output, "output")]
     {
         if name != role {
-            fields.read_as(&format!("{name} as {role}"));
+            fields.count_alias(&format!("{name} as {role}"));
         }
     }
-    let mut asked = text(fields, prompt)?;
-    let mut with = input.map(|name| text(fields, name)).transpose()?.unwrap_or_default();
+    let mut asked = text_or_empty(fields, prompt)?;
+    let mut with = input.map(|name| text_or_empty(fields, name)).transpose()?.unwrap_or_default();
     if asked.trim().is_empty() && !with.trim().is_empty() {
         (asked, with) = (with, String::new());
     }
-    let mut turns = conversation_record::system(fields)?;
-    turns.extend(history(fields)?);
-    turns.push(Turn { input: with, ..Turn::new(Role::Human, asked) });
+    let mut turns = conversation_record::system_turn(fields)?;
+    turns.extend(history_turns(fields)?);
+    turns.push(Turn { input: with, ..Turn::new(Role::User, asked) });
 
-    let answer = text(fields, output)?;
-    let common = Common { image: fields.image()?, tags: fields.texts("tags")? };
-    let options = fields.texts("options")?;
+    let answer = text_or_empty(fields, output)?;
+    let common = SharedFields { image: fields.image()?, tags: fields.strings("tags")? };
+    let options = fields.strings("options")?;
     if !options.is_empty() && !answer.trim().is_empty() && !options.contains(&answer) {
         return Err(fields.origin.error(format!("`{output}` is none of the `options`")));
     }
     // The history's answers are to other questions.
     turns.push(Turn { options, ..Turn::new(Role::Assistant, answer) });
-    turns::rows(turns, &common, empty_outputs, fields)
+    turns::rows_from_turns(turns, &common, empty_outputs, fields)
 }
 
 /// The first of some fields that is there, or an error that shows the fields there are.
-fn required(fields: &Fields, names: &[&'static str], wanted: &str) -> Result<&'static str> {
-    fields.named(names).ok_or_else(|| {
-        fields.origin.error(format!("`{wanted}` is missing; the record has {}", fields.names()))
+fn required_field(
+    fields: &RecordFields,
+    names: &[&'static str],
+    wanted: &str,
+) -> Result<&'static str> {
+    fields.first_declared(names).ok_or_else(|| {
+        fields
+            .origin
+            .error(format!("`{wanted}` is missing; the record has {}", fields.field_names()))
     })
 }
 
-fn text(fields: &mut Fields, name: &str) -> Result<String> {
-    Ok(fields.text(name)?.unwrap_or_default().into_owned())
+fn text_or_empty(fields: &mut RecordFields, name: &str) -> Result<String> {
+    Ok(fields.string(name)?.unwrap_or_default().into_owned())
 }
 
 /// The turns of `history`, a list of pairs of question and answer.
-fn history(fields: &mut Fields) -> Result<Vec<Turn>> {
+fn history_turns(fields: &mut RecordFields) -> Result<Vec<Turn>> {
     const NAME: &str = "history";
     let Some(value) = fields.value(NAME) else { return Ok(Vec::new()) };
     let origin = fields.origin;
@@ -99,7 +105,7 @@ fn history(fields: &mut Fields) -> Result<Vec<Turn>> {
         let Some([question, answer]) = pair.as_array().map(Vec::as_slice) else {
             return Err(bad());
         };
-        for (speaker, value) in [(Role::Human, question), (Role::Assistant, answer)] {
+        for (speaker, value) in [(Role::User, question), (Role::Assistant, answer)] {
             let text = match value {
                 Value::Null => "".into(),
                 value => value_to_text(value, origin, fields.report()).ok_or_else(bad)?,

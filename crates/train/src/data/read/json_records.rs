@@ -9,7 +9,7 @@ use crate::data::FORMAT_HINT;
 use crate::error::{Error, Result};
 
 /// Records one after the other, each with its place.
-pub(crate) type Records<'a> = Box<dyn Iterator<Item = Result<(String, Value)>> + 'a>;
+pub(crate) type RecordIter<'a> = Box<dyn Iterator<Item = Result<(String, Value)>> + 'a>;
 
 /// A text without the mark that some editors write before it.
 pub(crate) fn strip_bom(text: &str) -> &str {
@@ -21,7 +21,7 @@ pub(crate) fn strip_bom(text: &str) -> &str {
 /// # Errors
 /// [`Error::Record`] where the text is no JSON; of values one behind the other a fault is told when
 /// it is reached.
-pub(crate) fn records<'a>(path: &'a Path, text: &'a str) -> Result<Records<'a>> {
+pub(crate) fn json_records<'a>(path: &'a Path, text: &'a str) -> Result<RecordIter<'a>> {
     let text = strip_bom(text);
     if text.trim_start().starts_with('[') {
         let list: Vec<Value> = serde_json::from_str(text)
@@ -32,7 +32,7 @@ pub(crate) fn records<'a>(path: &'a Path, text: &'a str) -> Result<Records<'a>> 
 }
 
 /// The records of a list.
-pub(crate) fn list_records<'a>(list: Vec<Value>) -> Records<'a> {
+pub(crate) fn list_records<'a>(list: Vec<Value>) -> RecordIter<'a> {
     let named = list.into_iter().enumerate();
     Box::new(named.map(|(i, value)| Ok((format!("record {}", i + 1), value))))
 }
@@ -64,7 +64,7 @@ struct JsonValues<'a> {
 
 impl JsonValues<'_> {
     /// Goes on behind some bytes.
-    fn skip(&mut self, bytes: usize) {
+    fn advance(&mut self, bytes: usize) {
         let (skipped, rest) = self.rest.split_at(bytes);
         self.line += skipped.matches('\n').count();
         self.rest = rest;
@@ -75,7 +75,7 @@ impl Iterator for JsonValues<'_> {
     type Item = Result<(String, Value)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.skip(self.rest.len() - self.rest.trim_start().len());
+        self.advance(self.rest.len() - self.rest.trim_start().len());
         if self.rest.is_empty() || self.is_broken {
             return None;
         }
@@ -85,7 +85,7 @@ impl Iterator for JsonValues<'_> {
         let behind = values.byte_offset();
         Some(match found {
             Ok(value) => {
-                self.skip(behind);
+                self.advance(behind);
                 Ok((format!("line {begin}"), value))
             }
             Err(error) => {
@@ -105,7 +105,7 @@ impl Iterator for JsonValues<'_> {
 ///
 /// # Errors
 /// [`Error::Empty`].
-pub(crate) fn some<T>(rows: Vec<T>, path: &Path, reason: &str) -> Result<Vec<T>> {
+pub(crate) fn require_rows<T>(rows: Vec<T>, path: &Path, reason: &str) -> Result<Vec<T>> {
     if rows.is_empty() {
         return Err(Error::NoRows {
             name: path.display().to_string(),
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn places(text: &str) -> Vec<String> {
-        let found = records(Path::new("a.json"), text).unwrap();
+        let found = json_records(Path::new("a.json"), text).unwrap();
         found.map(|record| record.unwrap().0).collect()
     }
 
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn values_may_go_over_several_lines_or_share_one() {
         let pretty = "{\n  \"a\": 1\n}\n{\n  \"a\": 2\n}{\"a\": 3} {\"a\": 4}\n{\"a\": 5}";
-        let found = records(Path::new("a.json"), pretty).unwrap();
+        let found = json_records(Path::new("a.json"), pretty).unwrap();
         let found = found.map(|record| record.unwrap());
         let found = found.map(|(place, value)| (place, value["a"].as_u64().unwrap()));
         let wanted = [(1, 1), (4, 2), (6, 3), (6, 4), (7, 5)];
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn an_error_is_reported_once_at_the_first_line_of_its_value() {
         let messages = |text: &str| {
-            let found = records(Path::new("a.json"), text).unwrap();
+            let found = json_records(Path::new("a.json"), text).unwrap();
             found.filter_map(|one| Some(one.err()?.to_string())).collect::<Vec<_>>()
         };
         let lines = messages("{\"a\": 1}\n{\"a\": 2\n{\"a\": 3}\n");
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_invalid_list_is_reported_by_line() {
-        let error = records(Path::new("a.json"), "[1,\n2,\n!").err().unwrap();
+        let error = json_records(Path::new("a.json"), "[1,\n2,\n!").err().unwrap();
         assert!(error.to_string().starts_with("a.json, line 3: not valid JSON: "), "{error}");
     }
 }

@@ -31,8 +31,8 @@ use std::path::Path;
 
 use crate::data::Instruction;
 use crate::error::{Error, Result};
-use json_records::{some, strip_bom};
-use record_reader::Reader;
+use json_records::{require_rows, strip_bom};
+use record_reader::RecordReader;
 
 pub use read_options::{EmptyOutputPolicy, LoadedRows, ReadOptions};
 pub use row_counts::{RowCounts, RunRowCounts};
@@ -92,18 +92,18 @@ pub fn read_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
 /// As [`read_rows`].
 pub fn parse_rows(path: &Path, text: &str, options: &ReadOptions) -> Result<LoadedRows> {
     let text = strip_bom(text);
-    let mut reader = Reader { path, options, found: LoadedRows::default() };
+    let mut reader = RecordReader { path, options, loaded: LoadedRows::default() };
     match text.trim_start().chars().next() {
         None => {}
         Some('[' | '{') => reader.json(text)?,
         Some(_) => reader.table(text)?,
     }
-    let LoadedRows { rows, report } = reader.found;
+    let LoadedRows { rows, report } = reader.loaded;
     let reason = match report.messages() {
         _ if report.dropped.is_empty() => "the file has none".into(),
         lines => lines.join("; "),
     };
-    Ok(LoadedRows { rows: some(rows, path, &reason)?, report })
+    Ok(LoadedRows { rows: require_rows(rows, path, &reason)?, report })
 }
 
 impl Instruction {
@@ -127,8 +127,8 @@ impl Instruction {
 }
 
 fn read_folder(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
-    if !ScienceQa::is_at(path) {
-        let reason = format!("a folder without problems.json, {}", content(path));
+    if !ScienceQa::is_science_qa_folder(path) {
+        let reason = format!("a folder without problems.json, {}", describe_folder(path));
         let mend = Some("give the files in it that hold the rows");
         return Err(Error::UnknownFormat { path: path.into(), reason, hint: mend });
     }
@@ -140,7 +140,7 @@ fn read_folder(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
 }
 
 /// What is in a folder, for messages.
-fn content(path: &Path) -> String {
+fn describe_folder(path: &Path) -> String {
     /// Names that a message has, and entries that are looked at.
     const LIMITS: (usize, usize) = (4, 1000);
     let entries = std::fs::read_dir(path).into_iter().flatten().take(LIMITS.1);

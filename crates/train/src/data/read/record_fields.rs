@@ -9,7 +9,7 @@ use super::row_report::{DropReason, RowAdjustment, RowReport};
 use crate::error::Result;
 
 /// The fields of a record, read one by one.
-pub(crate) struct Fields<'a> {
+pub(crate) struct RecordFields<'a> {
     /// Where the record is from.
     pub origin: &'a RecordOrigin<'a>,
     values: &'a Map<String, Value>,
@@ -17,7 +17,7 @@ pub(crate) struct Fields<'a> {
     report: &'a mut RowReport,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> RecordFields<'a> {
     /// The fields of an object.
     pub fn new(
         origin: &'a RecordOrigin<'a>,
@@ -33,7 +33,7 @@ impl<'a> Fields<'a> {
     }
 
     /// As [`first_present`](Self::first_present), or else the first that is there with null.
-    pub fn named(&self, names: &[&'static str]) -> Option<&'static str> {
+    pub fn first_declared(&self, names: &[&'static str]) -> Option<&'static str> {
         let is_there = |name: &&str| self.values.contains_key(*name);
         self.first_present(names).or_else(|| names.iter().copied().find(is_there))
     }
@@ -46,14 +46,16 @@ impl<'a> Fields<'a> {
     }
 
     /// A text; a number or a truth value is taken as its JSON text.
-    pub fn text(&mut self, name: &str) -> Result<Option<Cow<'a, str>>> {
+    pub fn string(&mut self, name: &str) -> Result<Option<Cow<'a, str>>> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let found = value_to_text(value, self.origin, self.report);
-        found.map(Some).ok_or_else(|| self.origin.error(format!("`{name}` is {}", kind(value))))
+        found
+            .map(Some)
+            .ok_or_else(|| self.origin.error(format!("`{name}` is {}", json_type_name(value))))
     }
 
     /// A list of texts.
-    pub fn texts(&mut self, name: &str) -> Result<Vec<String>> {
+    pub fn strings(&mut self, name: &str) -> Result<Vec<String>> {
         let Some(value) = self.value(name) else { return Ok(Vec::new()) };
         let bad = || self.origin.error(format!("`{name}` is not a list of texts"));
         let list = value.as_array().ok_or_else(bad)?;
@@ -80,24 +82,24 @@ impl<'a> Fields<'a> {
         };
         let name = if alone.is_some() { "image" } else { "images" };
         match found {
-            Value::String(text) => self.origin.image(text).map(Some),
+            Value::String(text) => self.origin.resolve_image(text).map(Some),
             _ => Err(self.origin.error(format!("`{name}` is not a text"))),
         }
     }
 
     /// Notes a change in this record.
-    pub fn change(&mut self, change: RowAdjustment) {
-        self.report.change(change, &self.origin.place);
+    pub fn count_adjustment(&mut self, change: RowAdjustment) {
+        self.report.count_adjustment(change, &self.origin.location);
     }
 
     /// Notes that a row of this record is left out.
     pub fn drop_row(&mut self, reason: DropReason) {
-        self.report.drop_row(reason, &self.origin.place);
+        self.report.drop_row(reason, &self.origin.location);
     }
 
     /// Notes that a field was read under another name.
-    pub fn read_as(&mut self, what: &str) {
-        self.report.read_as(what);
+    pub fn count_alias(&mut self, what: &str) {
+        self.report.count_alias(what);
     }
 
     /// The report, for records inside this one.
@@ -106,16 +108,16 @@ impl<'a> Fields<'a> {
     }
 
     /// Counts the fields that hold something and were not asked for.
-    pub fn finish(self) {
+    pub fn report_unused(self) {
         for (name, value) in self.values {
             if !self.used.contains(&name.as_str()) && !is_blank(value) {
-                self.report.unused(name);
+                self.report.count_unused_field(name);
             }
         }
     }
 
     /// The names of all fields, for messages.
-    pub fn names(&self) -> String {
+    pub fn field_names(&self) -> String {
         names(self.values)
     }
 }
@@ -154,7 +156,7 @@ pub(crate) fn value_to_text<'a>(
     match value {
         Value::String(text) => Some(text.into()),
         Value::Number(_) | Value::Bool(_) => {
-            report.change(RowAdjustment::NumberAsText, &origin.place);
+            report.count_adjustment(RowAdjustment::NumberAsText, &origin.location);
             Some(value.to_string().into())
         }
         _ => None,
@@ -162,7 +164,7 @@ pub(crate) fn value_to_text<'a>(
 }
 
 /// What a value is, for messages.
-pub(crate) fn kind(value: &Value) -> &'static str {
+pub(crate) fn json_type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a truth value",

@@ -7,44 +7,44 @@ use super::record_fields::{first_present, names};
 use super::{caption_record, conversation_record, instruction_record};
 
 /// What a record is.
-pub(super) enum Shape {
+pub(super) enum RecordKind {
     /// Turns in the field of this name.
-    Turns(&'static str),
+    Conversation(&'static str),
     /// Prompt and completion are turns.
     PromptCompletion,
-    Flat,
+    Instruction,
     Caption,
 }
 
-impl Shape {
+impl RecordKind {
     /// The shape that an object's fields make.
-    pub fn of(values: &Map<String, Value>) -> Option<Self> {
+    pub fn detect(values: &Map<String, Value>) -> Option<Self> {
         let holds = |name: &&str| {
             let list = values.get(*name).and_then(Value::as_array);
             list.is_some_and(|list| !list.is_empty())
         };
         if let Some(name) = conversation_record::TURN_FIELDS.into_iter().find(holds) {
-            return Some(Self::Turns(name));
+            return Some(Self::Conversation(name));
         }
         let is_list = |name: &str| values.get(name).is_some_and(Value::is_array);
         if is_list("prompt") && is_list("completion") {
             return Some(Self::PromptCompletion);
         }
         let has = |names: &[&str]| names.iter().any(|name| values.contains_key(*name));
-        let asks = has(&instruction_record::PROMPTS);
+        let asks = has(&instruction_record::PROMPT_FIELDS);
         if (asks || has(&instruction_record::INPUT_FIELDS))
             && has(&instruction_record::OUTPUT_FIELDS)
         {
-            return Some(Self::Flat);
+            return Some(Self::Instruction);
         }
-        if has(&[caption_record::CAPTION]) && has(&caption_record::IMAGE_FIELDS) {
+        if has(&[caption_record::CAPTION_FIELD]) && has(&caption_record::IMAGE_FIELDS) {
             return Some(Self::Caption);
         }
         if asks {
-            return Some(Self::Flat);
+            return Some(Self::Instruction);
         }
         // What is wrong with it is told where turns are read.
-        first_present(values, &conversation_record::TURN_FIELDS).map(Self::Turns)
+        first_present(values, &conversation_record::TURN_FIELDS).map(Self::Conversation)
     }
 }
 

@@ -4,31 +4,33 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::json_records::{list_records, records};
+use super::json_records::{json_records, list_records};
 use super::read_options::{LoadedRows, ReadOptions};
-use super::record_fields::{Fields, name_list, names};
+use super::record_fields::{RecordFields, name_list, names};
 use super::record_origin::RecordOrigin;
 use crate::data::{FORMAT_HINT, Instruction};
 use crate::error::{Error, Result};
 
-use super::record_kind::{Shape, describe_unknown_record};
+use super::record_kind::{RecordKind, describe_unknown_record};
 use super::table::{self, Table};
 use super::{caption_record, conversation_record, instruction_record};
 
 /// Reads the records of a file.
-pub(super) struct Reader<'a> {
+pub(super) struct RecordReader<'a> {
     pub path: &'a Path,
     pub options: &'a ReadOptions<'a>,
-    pub found: LoadedRows,
+    pub loaded: LoadedRows,
 }
 
-impl Reader<'_> {
+impl RecordReader<'_> {
     pub fn json(&mut self, text: &str) -> Result<()> {
-        let mut records = records(self.path, text)?;
+        let mut records = json_records(self.path, text)?;
         let is_list = text.trim_start().starts_with('[');
         match (records.next(), records.next()) {
             (Some(Ok((_, Value::Object(values)))), None)
-                if !is_list && Shape::of(&values).is_none() && has_nested_values(&values) =>
+                if !is_list
+                    && RecordKind::detect(&values).is_none()
+                    && has_nested_values(&values) =>
             {
                 let list = self.single_list(values)?;
                 list_records(list).try_for_each(|record| self.record(record?, FORMAT_HINT))
@@ -51,7 +53,7 @@ impl Reader<'_> {
         if let [name] = &lists[..]
             && let Some(Value::Array(list)) = values.get_mut(name).map(Value::take)
         {
-            self.found.report.read_as(&format!("the list in {name}"));
+            self.loaded.report.count_alias(&format!("the list in {name}"));
             return Ok(list);
         }
         let count = if lists.is_empty() { "no list" } else { "more than one list" };
@@ -71,45 +73,49 @@ impl Reader<'_> {
         let is_row = |names: &[&str]| {
             let values = names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
             // What is asked alone is no row.
-            matches!(Shape::of(&values), Some(Shape::Caption))
-                || matches!(Shape::of(&values), Some(Shape::Flat))
+            matches!(RecordKind::detect(&values), Some(RecordKind::Caption))
+                || matches!(RecordKind::detect(&values), Some(RecordKind::Instruction))
                     && names.iter().any(|name| instruction_record::OUTPUT_FIELDS.contains(name))
         };
-        let table = Table::of(self.path, text).filter(|table| table.is_one(self.path, &is_row));
+        let table =
+            Table::parse(self.path, text).filter(|table| table.is_data_table(self.path, &is_row));
         let Some(table) = table else {
             return Err(unknown("neither JSON nor a table of rows".into(), None));
         };
-        if !is_row(&table.names()) {
-            let reason = format!("a table with the columns {}", name_list(&table.names()));
+        if !is_row(&table.columns()) {
+            let reason = format!("a table with the columns {}", name_list(&table.columns()));
             return Err(unknown(reason, Some(table::FORMAT_HINT)));
         }
         table.records(self.path).try_for_each(|record| self.record(record?, table::FORMAT_HINT))
     }
 
     fn record(&mut self, (place, value): (String, Value), form: &'static str) -> Result<()> {
-        let Self { path, options, found } = self;
+        let Self { path, options, loaded: found } = self;
         let ReadOptions { image_folder: images, empty_outputs, .. } = **options;
-        let mut origin = RecordOrigin { path, place, form, images };
+        let mut origin =
+            RecordOrigin { path, location: place, format_hint: form, image_folder: images };
         let Value::Object(values) = &value else {
             return Err(origin.error("expected an object"));
         };
-        let shape = Shape::of(values);
-        if let Some(Shape::Turns(_) | Shape::PromptCompletion) = shape {
-            origin.form = conversation_record::FORMAT_HINT;
+        let shape = RecordKind::detect(values);
+        if let Some(RecordKind::Conversation(_) | RecordKind::PromptCompletion) = shape {
+            origin.format_hint = conversation_record::FORMAT_HINT;
         }
-        let mut fields = Fields::new(&origin, values, &mut found.report);
+        let mut fields = RecordFields::new(&origin, values, &mut found.report);
         let rows = match shape {
-            Some(Shape::Turns(name)) => {
-                conversation_record::rows(name, empty_outputs, &mut fields)?
+            Some(RecordKind::Conversation(name)) => {
+                conversation_record::conversation_rows(name, empty_outputs, &mut fields)?
             }
-            Some(Shape::PromptCompletion) => {
+            Some(RecordKind::PromptCompletion) => {
                 conversation_record::prompt_completion_rows(empty_outputs, &mut fields)?
             }
-            Some(Shape::Flat) => instruction_record::rows(empty_outputs, &mut fields)?,
-            Some(Shape::Caption) => caption_record::rows(&mut fields)?,
+            Some(RecordKind::Instruction) => {
+                instruction_record::instruction_rows(empty_outputs, &mut fields)?
+            }
+            Some(RecordKind::Caption) => caption_record::caption_rows(&mut fields)?,
             None => return Err(origin.error(describe_unknown_record(values))),
         };
-        fields.finish();
+        fields.report_unused();
         found.rows.extend::<Vec<Instruction>>(rows);
         Ok(())
     }

@@ -60,7 +60,7 @@ pub struct RunRowCounts {
 
 impl RunRowCounts {
     /// What the length limit left of both.
-    pub fn of(train: TruncationCounts, eval: TruncationCounts) -> Self {
+    pub fn from_truncation(train: TruncationCounts, eval: TruncationCounts) -> Self {
         let rows = |fitted: TruncationCounts| fitted.complete + fitted.truncated;
         let mut counts = RowCounts::default();
         counts.add_truncation(train);
@@ -75,13 +75,13 @@ mod tests {
 
     #[test]
     fn rows_left_out_for_any_reason_are_counted() {
-        let mut rows = RunRowCounts::of(
+        let mut rows = RunRowCounts::from_truncation(
             TruncationCounts { complete: 5, truncated: 2, dropped: 1 },
             TruncationCounts { complete: 3, truncated: 0, dropped: 2 },
         );
         let mut report = RowReport::default();
         report.drop_row(DropReason::EmptyOutput, "line 2");
-        report.unused("id");
+        report.count_unused_field("id");
         rows.counts.add_report(&report);
         assert_eq!(
             serde_json::to_string(&rows).unwrap(),

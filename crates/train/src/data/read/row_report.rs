@@ -29,7 +29,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// What is said of such rows.
-    fn words(self) -> &'static str {
+    fn description(self) -> &'static str {
         match self {
             Self::EmptyPrompt => "nothing is asked",
             Self::EmptyOutput => "the answer is empty",
@@ -48,11 +48,14 @@ pub enum RowAdjustment {
     /// A number or a truth value stands for a text.
     NumberAsText,
     /// An answer before the first question, which is left out.
-    AnswerFirst,
+    #[serde(rename = "answer_first")]
+    LeadingAnswerDropped,
     /// A question that nobody answers, at the end of a conversation, which is left out.
-    QuestionLast,
+    #[serde(rename = "question_last")]
+    TrailingQuestionDropped,
     /// Two turns of one speaker, one behind the other, which become one.
-    TurnsJoined,
+    #[serde(rename = "turns_joined")]
+    TurnsMerged,
 }
 
 impl RowAdjustment {
@@ -63,15 +66,15 @@ impl RowAdjustment {
                 "number or truth value is taken as its JSON text",
                 "numbers or truth values are taken as their JSON text",
             ),
-            Self::AnswerFirst => (
+            Self::LeadingAnswerDropped => (
                 "answer before the first question is left out",
                 "answers before the first question are left out",
             ),
-            Self::QuestionLast => (
+            Self::TrailingQuestionDropped => (
                 "last question without an answer is left out",
                 "last questions without an answer are left out",
             ),
-            Self::TurnsJoined => (
+            Self::TurnsMerged => (
                 "turn is joined with the one before, by the same speaker",
                 "turns are joined with the ones before, by the same speaker",
             ),
@@ -86,28 +89,30 @@ pub struct Occurrences {
     /// How often.
     pub count: usize,
     /// The first places, such as `line 3`.
-    pub first: Vec<String>,
+    pub first_locations: Vec<String>,
 }
 
 impl Occurrences {
     /// Places that a message names.
-    const TOLD: usize = 5;
+    const MAX_LOCATIONS: usize = 5;
 
     fn add(&mut self, place: &str) {
         self.count += 1;
         // A record may hold several.
-        if self.first.len() < Self::TOLD && self.first.last().is_none_or(|last| last != place) {
-            self.first.push(place.into());
+        if self.first_locations.len() < Self::MAX_LOCATIONS
+            && self.first_locations.last().is_none_or(|last| last != place)
+        {
+            self.first_locations.push(place.into());
         }
     }
 
     /// ` (line 3, line 9, ...)`, or nothing where no place is known.
-    fn tell(&self) -> String {
-        if self.first.is_empty() {
+    fn describe(&self) -> String {
+        if self.first_locations.is_empty() {
             return String::new();
         }
-        let more = if self.count > self.first.len() { ", ..." } else { "" };
-        format!(" ({}{more})", self.first.join(", "))
+        let more = if self.count > self.first_locations.len() { ", ..." } else { "" };
+        format!(" ({}{more})", self.first_locations.join(", "))
     }
 }
 
@@ -133,31 +138,32 @@ impl RowReport {
         self.dropped.entry(reason).or_default().add(place);
     }
 
-    pub(crate) fn change(&mut self, change: RowAdjustment, place: &str) {
+    pub(crate) fn count_adjustment(&mut self, change: RowAdjustment, place: &str) {
         self.adjustments.entry(change).or_default().add(place);
     }
 
-    pub(crate) fn unused(&mut self, name: &str) {
-        count(&mut self.unused_fields, name);
+    pub(crate) fn count_unused_field(&mut self, name: &str) {
+        count_name(&mut self.unused_fields, name);
     }
 
-    pub(crate) fn read_as(&mut self, what: &str) {
-        count(&mut self.aliases, what);
+    pub(crate) fn count_alias(&mut self, what: &str) {
+        count_name(&mut self.aliases, what);
     }
 
     /// One line for each kind of thing that was found; none, if there is nothing to tell.
     pub fn messages(&self) -> Vec<String> {
         let rows = |count: usize| if count == 1 { "row is" } else { "rows are" };
         let left_out = self.dropped.iter().map(|(reason, places)| {
-            let (count, told) = (places.count, places.tell());
-            format!("{count} {} left out: {}{told}", rows(count), reason.words())
+            let (count, told) = (places.count, places.describe());
+            format!("{count} {} left out: {}{told}", rows(count), reason.description())
         });
         let changes = self.adjustments.iter().map(|(change, places)| {
-            format!("{} {}{}", places.count, change.words(places.count), places.tell())
+            format!("{} {}{}", places.count, change.words(places.count), places.describe())
         });
-        let read_as = (!self.aliases.is_empty()).then(|| format!("read {}", list(&self.aliases)));
+        let read_as =
+            (!self.aliases.is_empty()).then(|| format!("read {}", format_counts(&self.aliases)));
         let unused = (!self.unused_fields.is_empty())
-            .then(|| format!("fields that are not used: {}", list(&self.unused_fields)));
+            .then(|| format!("fields that are not used: {}", format_counts(&self.unused_fields)));
         left_out.chain(changes).chain(read_as).chain(unused).collect()
     }
 
@@ -168,7 +174,7 @@ impl RowReport {
                 to.entry(key).or_default().count += places.count;
             }
             for places in to.values_mut() {
-                places.first.clear();
+                places.first_locations.clear();
             }
         }
         all(&mut self.dropped, other.dropped);
@@ -183,7 +189,7 @@ impl RowReport {
 }
 
 /// Counts a name from a file. Files may have as many names as bytes.
-fn count(names: &mut BTreeMap<String, usize>, name: &str) {
+fn count_name(names: &mut BTreeMap<String, usize>, name: &str) {
     /// Letters of a name that are kept.
     const MAX_NAME_CHARS: usize = 60;
     let name = match name.char_indices().nth(MAX_NAME_CHARS) {
@@ -195,14 +201,16 @@ fn count(names: &mut BTreeMap<String, usize>, name: &str) {
 }
 
 /// `id (3), source (2), ...`, the most frequent first.
-fn list(names: &BTreeMap<String, usize>) -> String {
+fn format_counts(names: &BTreeMap<String, usize>) -> String {
     /// Names that a line has.
-    const TOLD: usize = 8;
+    const MAX_NAMES_SHOWN: usize = 8;
     let mut names = names.iter().collect::<Vec<_>>();
     names.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let told =
-        names.iter().take(TOLD).map(|(name, count)| format!("{} ({count})", name.escape_debug()));
-    let more = if names.len() > TOLD { ", ..." } else { "" };
+    let told = names
+        .iter()
+        .take(MAX_NAMES_SHOWN)
+        .map(|(name, count)| format!("{} ({count})", name.escape_debug()));
+    let more = if names.len() > MAX_NAMES_SHOWN { ", ..." } else { "" };
     told.collect::<Vec<_>>().join(", ") + more
 }
 
@@ -217,12 +225,12 @@ mod tests {
         for line in 3..10 {
             report.drop_row(DropReason::EmptyOutput, &format!("line {line}"));
         }
-        report.change(RowAdjustment::NumberAsText, "record 1");
-        report.change(RowAdjustment::NumberAsText, "record 1");
+        report.count_adjustment(RowAdjustment::NumberAsText, "record 1");
+        report.count_adjustment(RowAdjustment::NumberAsText, "record 1");
         for name in ["id", "source", "id"] {
-            report.unused(name);
+            report.count_unused_field(name);
         }
-        report.read_as("prompt as instruction");
+        report.count_alias("prompt as instruction");
         assert_eq!(
             report.messages(),
             [
@@ -246,7 +254,7 @@ mod tests {
     fn unbounded_field_names_use_bounded_memory() {
         let mut report = RowReport::default();
         for i in 0..1000 {
-            report.unused(&format!("{i}{}", "ü".repeat(i)));
+            report.count_unused_field(&format!("{i}{}", "ü".repeat(i)));
         }
         assert!(report.unused_fields.len() <= RowReport::MAX_NAMES + 1);
         assert_eq!(report.unused_fields.values().sum::<usize>(), 1000);

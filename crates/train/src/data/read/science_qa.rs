@@ -14,12 +14,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::json_records::some;
+use super::json_records::require_rows;
 use super::record_origin::RecordOrigin;
 use crate::data::Instruction;
 use crate::error::{Error, Result};
 
-use super::science_qa_problem::Problem;
+use super::science_qa_problem::ScienceQaProblem;
 use super::text_file::read_text;
 
 /// What a folder looks like, for hints.
@@ -64,7 +64,7 @@ impl ScienceQa {
     }
 
     /// Whether a folder looks like one of ScienceQA.
-    pub fn is_at(folder: &Path) -> bool {
+    pub fn is_science_qa_folder(folder: &Path) -> bool {
         folder.join(PROBLEMS_FILE).is_file()
     }
 
@@ -93,7 +93,12 @@ impl ScienceQa {
             });
         };
         let place = format!("split {split}");
-        let listed = RecordOrigin { path: &list, place, form: FORMAT_HINT, images: None };
+        let listed = RecordOrigin {
+            path: &list,
+            location: place,
+            format_hint: FORMAT_HINT,
+            image_folder: None,
+        };
         let Value::Array(pids) = pids else {
             return Err(listed.error("it is not a list"));
         };
@@ -106,12 +111,17 @@ impl ScienceQa {
                 .ok_or_else(|| listed.error(format!("problem {pid} is not in {PROBLEMS_FILE}")))?;
             let place = format!("problem {pid}");
             let images = Some(self.images.as_path());
-            let origin = RecordOrigin { path: &path, place, form: FORMAT_HINT, images };
-            let problem =
-                Problem::deserialize(problem).map_err(|error| origin.error(error.to_string()))?;
-            problem.row(pid, &origin)
+            let origin = RecordOrigin {
+                path: &path,
+                location: place,
+                format_hint: FORMAT_HINT,
+                image_folder: images,
+            };
+            let problem = ScienceQaProblem::deserialize(problem)
+                .map_err(|error| origin.error(error.to_string()))?;
+            problem.into_row(pid, &origin)
         };
-        some(pids.iter().map(row).collect::<Result<Vec<_>>>()?, &list, "the file has none")
+        require_rows(pids.iter().map(row).collect::<Result<Vec<_>>>()?, &list, "the file has none")
     }
 }
 

@@ -24,7 +24,7 @@ pub const SCIENCE_QA_TAGS: [&str; 8] = ["NAT", "SOC", "LAN", "TXT", "IMG", "NO",
 
 /// What is used of a problem.
 #[derive(Deserialize)]
-pub(super) struct Problem {
+pub(super) struct ScienceQaProblem {
     question: String,
     choices: Vec<String>,
     answer: usize,
@@ -37,9 +37,9 @@ pub(super) struct Problem {
     split: String,
 }
 
-impl Problem {
+impl ScienceQaProblem {
     /// The row that asks it; its picture is `{split}/{pid}/{image}`.
-    pub fn row(self, pid: &str, origin: &RecordOrigin) -> Result<Instruction> {
+    pub fn into_row(self, pid: &str, origin: &RecordOrigin) -> Result<Instruction> {
         let n_choices = self.choices.len();
         if self.question.trim().is_empty() {
             return Err(origin.error("the question is empty"));
@@ -65,7 +65,7 @@ impl Problem {
         let row = Instruction::new(self.question.as_str(), input, options[self.answer].as_str());
         let tags = self.tags(!hint.is_empty(), image.is_some(), origin)?;
         let image = match image {
-            Some(name) => Some(origin.image(&format!("{}/{pid}/{name}", self.split))?),
+            Some(name) => Some(origin.resolve_image(&format!("{}/{pid}/{name}", self.split))?),
             None => None,
         };
         Ok(Instruction { image, options, tags, ..row })
@@ -122,9 +122,13 @@ mod tests {
 
     fn row_of(problem: Value) -> Result<Instruction> {
         let images = Some(Path::new("/p"));
-        let origin =
-            RecordOrigin { path: Path::new("a"), place: "problem 7".into(), form: "", images };
-        serde_json::from_value::<Problem>(problem).unwrap().row("7", &origin)
+        let origin = RecordOrigin {
+            path: Path::new("a"),
+            location: "problem 7".into(),
+            format_hint: "",
+            image_folder: images,
+        };
+        serde_json::from_value::<ScienceQaProblem>(problem).unwrap().into_row("7", &origin)
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl<'a> Table<'a> {
     /// semicolon; in files that are called `.tsv` a tab goes before commas.
     ///
     /// Source: LLaMA-Adapter's `PretrainDataset`, which reads its `.csv` files separated by tabs.
-    pub fn of(path: &Path, text: &'a str) -> Option<Self> {
+    pub fn parse(path: &Path, text: &'a str) -> Option<Self> {
         let header = text.lines().find(|line| !line.is_empty()).unwrap_or("");
         let tabs = header.contains('\t') && (!header.contains(',') || has_extension(path, "tsv"));
         let delimiter = if tabs {
@@ -42,12 +42,12 @@ impl<'a> Table<'a> {
     }
 
     /// Whether its columns make what `is_row` says a row is, or its file is called a table.
-    pub fn is_one(&self, path: &Path, is_row: &dyn Fn(&[&str]) -> bool) -> bool {
-        is_row(&self.names()) || has_extension(path, "csv") || has_extension(path, "tsv")
+    pub fn is_data_table(&self, path: &Path, is_row: &dyn Fn(&[&str]) -> bool) -> bool {
+        is_row(&self.columns()) || has_extension(path, "csv") || has_extension(path, "tsv")
     }
 
     /// Names of its columns.
-    pub fn names(&self) -> Vec<&str> {
+    pub fn columns(&self) -> Vec<&str> {
         self.names.iter().map(String::as_str).collect()
     }
 
@@ -72,7 +72,7 @@ impl<'a> Table<'a> {
                 }
                 Some(Ok((format!("line {line}"), Value::Object(fields))))
             }
-            Err(error) => Some(Err(broken(&error, path))),
+            Err(error) => Some(Err(csv_error(&error, path))),
         })
     }
 }
@@ -82,7 +82,7 @@ fn has_extension(path: &Path, name: &str) -> bool {
 }
 
 /// A line that is not like the others.
-fn broken(error: &csv::Error, path: &Path) -> Error {
+fn csv_error(error: &csv::Error, path: &Path) -> Error {
     let reason = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("{len} fields, the header has {expected_len}")

@@ -7,7 +7,7 @@
 //! ```
 
 use super::read_options::EmptyOutputPolicy;
-use super::record_fields::Fields;
+use super::record_fields::RecordFields;
 use super::row_report::{DropReason, RowAdjustment};
 use crate::data::Instruction;
 use crate::error::Result;
@@ -18,7 +18,7 @@ pub(super) enum Role {
     /// Says how to answer.
     System,
     /// Asks.
-    Human,
+    User,
     /// Answers, or calls a tool.
     Assistant,
     /// Gives a tool's result.
@@ -30,7 +30,7 @@ impl Role {
     fn name(self) -> &'static str {
         match self {
             Self::System => "System",
-            Self::Human => "Human",
+            Self::User => "Human",
             Self::Assistant => "Assistant",
             Self::Tool => "Tool",
         }
@@ -40,14 +40,14 @@ impl Role {
 /// What one of them says.
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
-    pub speaker: Role,
+    pub role: Role,
     pub text: String,
     /// What a question works on, which is a part of its row's input.
     pub input: String,
     /// Whether an answer is one to learn.
-    pub learn: bool,
+    pub train: bool,
     /// Whether an answer calls a tool in a field of its own, which is not read.
-    pub calls: bool,
+    pub has_tool_call: bool,
     /// The answers that were possible.
     pub options: Vec<String>,
 }
@@ -55,17 +55,17 @@ pub(super) struct Turn {
 impl Turn {
     pub fn new(speaker: Role, text: impl Into<String>) -> Self {
         Self {
-            speaker,
+            role: speaker,
             text: text.into(),
             input: String::new(),
-            learn: true,
-            calls: false,
+            train: true,
+            has_tool_call: false,
             options: Vec::new(),
         }
     }
 
     fn line(&self) -> String {
-        format!("{}: {}", self.speaker.name(), self.text)
+        format!("{}: {}", self.role.name(), self.text)
     }
 
     fn is_blank(&self) -> bool {
@@ -75,7 +75,7 @@ impl Turn {
 
 /// What all rows of a record have.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Common {
+pub(super) struct SharedFields {
     pub image: Option<String>,
     pub tags: Vec<String>,
 }
@@ -88,15 +88,15 @@ const MAX_ROW_BYTES: usize = 1 << 27;
 ///
 /// # Errors
 /// [`Error::Record`](crate::Error::Record) if the rows would be too large.
-pub(super) fn rows(
+pub(super) fn rows_from_turns(
     mut turns: Vec<Turn>,
-    common: &Common,
+    common: &SharedFields,
     empty_outputs: EmptyOutputPolicy,
-    fields: &mut Fields,
+    fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
     // Without a picture the same letters are part of the text, a page of HTML for instance.
     if common.image.is_some() {
-        for turn in turns.iter_mut().filter(|turn| turn.speaker == Role::Human) {
+        for turn in turns.iter_mut().filter(|turn| turn.role == Role::User) {
             turn.text = strip_image_placeholder(&turn.text);
             turn.input = strip_image_placeholder(&turn.input);
         }
@@ -104,7 +104,7 @@ pub(super) fn rows(
     let texts = common.tags.iter().chain(&common.image);
     let common_len = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
     let mut len = 0_usize;
-    let turns = joined(turns, fields);
+    let turns = merge_consecutive_turns(turns, fields);
     let mut rows = Vec::new();
     // Lines before the last question, and behind it.
     let (mut before, mut behind) = (Vec::new(), Vec::new());
@@ -112,8 +112,8 @@ pub(super) fn rows(
     let mut is_open = false;
     let mut found_answer = false;
     for turn in &turns {
-        match turn.speaker {
-            Role::Human => {
+        match turn.role {
+            Role::User => {
                 before.extend(question.filter(|turn| !turn.is_blank()).map(Turn::line));
                 before.append(&mut behind);
                 (question, is_open) = (Some(turn), true);
@@ -126,12 +126,12 @@ pub(super) fn rows(
             Role::Assistant => {
                 found_answer = true;
                 let Some(question) = question else {
-                    fields.change(RowAdjustment::AnswerFirst);
+                    fields.count_adjustment(RowAdjustment::LeadingAnswerDropped);
                     continue;
                 };
                 is_open = false;
                 match drop_reason(question, turn, empty_outputs) {
-                    _ if !turn.learn => {}
+                    _ if !turn.train => {}
                     Some(reason) => fields.drop_row(reason),
                     None => {
                         let own = (!question.input.is_empty()).then_some(&question.input);
@@ -160,7 +160,7 @@ pub(super) fn rows(
     if !found_answer {
         fields.drop_row(DropReason::NoAnswer);
     } else if is_open {
-        fields.change(RowAdjustment::QuestionLast);
+        fields.count_adjustment(RowAdjustment::TrailingQuestionDropped);
     }
     Ok(rows)
 }
@@ -182,7 +182,7 @@ fn drop_reason(
     match () {
         () if question.is_blank() => Some(DropReason::EmptyPrompt),
         () if !answer.is_blank() => None,
-        () if answer.calls => Some(DropReason::ToolCall),
+        () if answer.has_tool_call => Some(DropReason::ToolCall),
         () => (empty_outputs == EmptyOutputPolicy::Skip).then_some(DropReason::EmptyOutput),
     }
 }
@@ -197,24 +197,24 @@ fn strip_image_placeholder(text: &str) -> String {
 }
 
 /// One turn where a speaker has several, one behind the other.
-fn joined(turns: Vec<Turn>, fields: &mut Fields) -> Vec<Turn> {
+fn merge_consecutive_turns(turns: Vec<Turn>, fields: &mut RecordFields) -> Vec<Turn> {
     let mut all: Vec<Turn> = Vec::with_capacity(turns.len());
     for turn in turns {
-        let talks = matches!(turn.speaker, Role::Human | Role::Assistant);
+        let talks = matches!(turn.role, Role::User | Role::Assistant);
         match all.last_mut() {
             Some(last)
                 if talks
-                    && last.speaker == turn.speaker
-                    && last.learn == turn.learn
+                    && last.role == turn.role
+                    && last.train == turn.train
                     && last.input.is_empty() =>
             {
-                fields.change(RowAdjustment::TurnsJoined);
+                fields.count_adjustment(RowAdjustment::TurnsMerged);
                 if !last.is_blank() && !turn.is_blank() {
                     last.text.push('\n');
                 }
                 last.text.push_str(&turn.text);
                 last.input = turn.input;
-                last.calls |= turn.calls;
+                last.has_tool_call |= turn.has_tool_call;
                 last.options.extend(turn.options);
             }
             _ => all.push(turn),
@@ -231,18 +231,22 @@ mod tests {
 
     use super::super::record_origin::RecordOrigin;
     use super::super::row_report::RowReport;
-    use super::Role::{Assistant, Human, System, Tool};
+    use super::Role::{Assistant, System, Tool, User};
     use super::*;
 
     fn read_all(
         turns: Vec<Turn>,
         empty_outputs: EmptyOutputPolicy,
     ) -> (Result<Vec<Instruction>>, RowReport) {
-        let origin =
-            RecordOrigin { path: Path::new("a"), place: "record 1".into(), form: "", images: None };
+        let origin = RecordOrigin {
+            path: Path::new("a"),
+            location: "record 1".into(),
+            format_hint: "",
+            image_folder: None,
+        };
         let (values, mut report) = (Map::new(), RowReport::default());
-        let mut fields = Fields::new(&origin, &values, &mut report);
-        let found = rows(turns, &Common::default(), empty_outputs, &mut fields);
+        let mut fields = RecordFields::new(&origin, &values, &mut report);
+        let found = rows_from_turns(turns, &SharedFields::default(), empty_outputs, &mut fields);
         (found, report)
     }
 
@@ -262,9 +266,9 @@ mod tests {
     fn earlier_turns_go_into_the_input() {
         let (rows, report) = read(&[
             (System, "Be kind."),
-            (Human, "a"),
+            (User, "a"),
             (Assistant, "b"),
-            (Human, "c"),
+            (User, "c"),
             (Assistant, "d"),
         ]);
         assert_eq!(
@@ -280,7 +284,7 @@ mod tests {
     #[test]
     fn a_tool_call_is_a_response_and_its_result_is_history() {
         let (rows, _) =
-            read(&[(Human, "a"), (Assistant, "call"), (Tool, "7"), (Assistant, "It is 7.")]);
+            read(&[(User, "a"), (Assistant, "call"), (Tool, "7"), (Assistant, "It is 7.")]);
         let wanted = [row("", "a", "call"), row("Assistant: call\nTool: 7", "a", "It is 7.")];
         assert_eq!(rows, wanted);
     }
@@ -288,9 +292,9 @@ mod tests {
     #[test]
     fn an_unread_tool_call_is_never_trained_as_an_empty_output() {
         for empty_outputs in [EmptyOutputPolicy::Skip, EmptyOutputPolicy::Keep] {
-            let call = Turn { calls: true, ..Turn::new(Assistant, "") };
+            let call = Turn { has_tool_call: true, ..Turn::new(Assistant, "") };
             let turns =
-                vec![Turn::new(Human, "a"), call, Turn::new(Tool, "7"), Turn::new(Assistant, "b")];
+                vec![Turn::new(User, "a"), call, Turn::new(Tool, "7"), Turn::new(Assistant, "b")];
             let (rows, report) = read_all(turns, empty_outputs);
             assert_eq!(rows.unwrap(), [Instruction::new("a", "Tool: 7", "b")]);
             assert_eq!(report.dropped.into_keys().collect::<Vec<_>>(), [DropReason::ToolCall]);
@@ -299,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_conversation_with_too_large_rows_is_rejected() {
-        let turns = (0..20_000).flat_map(|_| [Turn::new(Human, "ab"), Turn::new(Assistant, "cd")]);
+        let turns = (0..20_000).flat_map(|_| [Turn::new(User, "ab"), Turn::new(Assistant, "cd")]);
         let (rows, _) = read_all(turns.collect(), EmptyOutputPolicy::Skip);
         let error = rows.unwrap_err().to_string();
         let told = "a, record 1: the rows of its 40000 turns are more than 128 MiB";
@@ -318,10 +322,10 @@ mod tests {
     fn irregular_turns_are_dropped_or_merged_and_counted() {
         let (rows, report) = read(&[
             (Assistant, "Welcome."),
-            (Human, "a"),
-            (Human, "b"),
+            (User, "a"),
+            (User, "b"),
             (Assistant, "c"),
-            (Human, "d"),
+            (User, "d"),
         ]);
         assert_eq!(rows, [row("", "a\nb", "c")]);
         assert_eq!(report.adjustments.values().map(|one| one.count).collect::<Vec<_>>(), [1, 1, 1]);
@@ -336,8 +340,8 @@ mod tests {
             report.dropped.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(reason(&[]), [DropReason::NoAnswer]);
-        assert_eq!(reason(&[(System, "a"), (Human, "b")]), [DropReason::NoAnswer]);
-        assert_eq!(reason(&[(Human, "a"), (Assistant, " ")]), [DropReason::EmptyOutput]);
-        assert_eq!(reason(&[(Human, " "), (Assistant, "a")]), [DropReason::EmptyPrompt]);
+        assert_eq!(reason(&[(System, "a"), (User, "b")]), [DropReason::NoAnswer]);
+        assert_eq!(reason(&[(User, "a"), (Assistant, " ")]), [DropReason::EmptyOutput]);
+        assert_eq!(reason(&[(User, " "), (Assistant, "a")]), [DropReason::EmptyPrompt]);
     }
 }
