@@ -56,8 +56,10 @@ fn main() -> anyhow::Result<()> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
     let source = ModelSource::open(folder)?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
-    let train_rows = rows(include_str!("../crates/built-in/assets/instructions/train.jsonl"), &tokenizer)?;
-    let test_rows = rows(include_str!("../crates/built-in/assets/instructions/test.jsonl"), &tokenizer)?;
+    let train_rows =
+        rows(include_str!("../crates/built-in/assets/instructions/train.jsonl"), &tokenizer)?;
+    let test_rows =
+        rows(include_str!("../crates/built-in/assets/instructions/test.jsonl"), &tokenizer)?;
 
     let autodiff_device = device.autodiff();
     let layers = AdaptedLayers::Last(4);

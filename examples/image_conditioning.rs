@@ -48,7 +48,7 @@ fn main() -> anyhow::Result<()> {
         ImageConfig { features, form, fusion: ImageFusion::Prompts { gate: 1.0 }, encoder: None };
     let prompts = AdaptionPromptConfig { layers, ..Default::default() };
     let config = AdapterConfig { image: Some(image), ..prompts.into() };
-    let statistics = image_features.statistics(&train_rows);
+    let statistics = image_features.feature_statistics(&train_rows);
     let trainable =
         FineTuningMethod::from(config).init(&llama, 0)?.with_statistics(statistics.as_ref());
 

@@ -19,7 +19,8 @@ pub fn short_train_args<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 /// Writes four held-out rows, for fast evaluation, and returns the path.
 pub fn write_eval_rows(folder: &Path) -> String {
-    let assets = testing::golden_folder().join("../../crates/built-in/assets/instructions/test.jsonl");
+    let assets =
+        testing::golden_folder().join("../../crates/built-in/assets/instructions/test.jsonl");
     let text = std::fs::read_to_string(assets).expect("the built-in instructions");
     let few = text.lines().take(4).map(|line| format!("{line}\n")).collect::<String>();
     let path = folder.join("few.jsonl");

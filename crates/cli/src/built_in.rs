@@ -12,13 +12,15 @@ use crate::failure::Result;
 pub const MODEL_NAME: &str = "tiny-llama";
 
 /// Weights of the built-in model, a safetensors file.
-pub const MODEL_WEIGHTS: &[u8] = include_bytes!("../../../crates/built-in/assets/tiny-llama/model.safetensors");
+pub const MODEL_WEIGHTS: &[u8] =
+    include_bytes!("../../../crates/built-in/assets/tiny-llama/model.safetensors");
 
 /// The built-in model, with its tokenizer.
 pub fn model() -> Result<ModelSource> {
     let config = include_str!("../../../crates/built-in/assets/tiny-llama/config.json");
     let tokenizer = include_bytes!("../../../crates/built-in/assets/tiny-llama/tokenizer.json");
-    let tokenizer_config = include_str!("../../../crates/built-in/assets/tiny-llama/tokenizer_config.json");
+    let tokenizer_config =
+        include_str!("../../../crates/built-in/assets/tiny-llama/tokenizer_config.json");
     let source = ModelSource::embedded(config, MODEL_WEIGHTS, tokenizer)?;
     Ok(source.with_tokenizer_config(tokenizer_config))
 }

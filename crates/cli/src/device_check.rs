@@ -1,7 +1,7 @@
 //! a GPU device ─► numerical check ─► a line on stderr, or an error before the run starts
 
 use device::{DeviceClass, DeviceInfo, OpenDevice};
-use train::device_check::{CheckLevel, CheckResult, DeviceCheckReport, check_device};
+use device_check::{CheckLevel, CheckResult, DeviceCheckReport, check_device};
 
 use crate::error::Error;
 use crate::failure::{ErrorContext, Result};
@@ -52,7 +52,7 @@ pub fn compare_with_reference(
 
 #[cfg(test)]
 mod tests {
-    use train::device_check::Verdict;
+    use device_check::Verdict;
 
     use super::*;
 

@@ -1,9 +1,9 @@
 //! `llama-adapter devices`: the devices of this build ─► a table and a numerical check of each
 
 use device::{DeviceError, DeviceInfo, DeviceLimits, OpenDevice};
+use device_check::{CheckLevel, CheckResult, DeviceCheckReport};
 use diagnostic::Diagnostic;
 use serde_json::{Value, json};
-use train::device_check::{CheckLevel, CheckResult, DeviceCheckReport};
 
 use crate::device_check::compare_with_reference;
 use crate::error::Error;
@@ -183,7 +183,7 @@ fn format_bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use device::DeviceClass;
-    use train::device_check::Verdict;
+    use device_check::Verdict;
 
     use super::*;
 

@@ -69,7 +69,7 @@ pub enum Error {
     },
     /// A device with wrong results in the check before a run.
     #[error("{device} failed the device check: {}", .finding.describe())]
-    DeviceCheckFailed { device: String, finding: train::device_check::CheckResult },
+    DeviceCheckFailed { device: String, finding: device_check::CheckResult },
     /// Devices with wrong results or errors in `devices`; each has been reported.
     #[error("{} devices failed the check: {}", .names.len(), .names.join(", "))]
     DeviceChecksFailed { names: Vec<String> },

@@ -40,9 +40,8 @@ impl PromptTemplate {
         match self {
             Self::Alpaca => tokenizer.encode(&alpaca(last, "")),
             // The template contains the special tokens.
-            Self::Chat => {
-                tokenizer.encode_raw(&ChatTemplate::from_tokenizer(tokenizer)?.render(messages, true)?)
-            }
+            Self::Chat => tokenizer
+                .encode_raw(&ChatTemplate::from_tokenizer(tokenizer)?.render(messages, true)?),
             Self::Raw => tokenizer.encode(last),
         }
     }

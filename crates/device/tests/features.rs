@@ -37,9 +37,17 @@ fn reachable_features(all: &BTreeMap<String, Features>, krate: &str, feature: &s
 #[test]
 fn every_crate_forwards_the_backend_features_to_the_kernels() {
     let all = features();
-    for krate in
-        ["kernels", "llama", "vision", "adaption-prompt", "train", "device", "llama-adapter"]
-    {
+    for krate in [
+        "kernels",
+        "llama",
+        "vision",
+        "adaption-prompt",
+        "train",
+        "memory-plan",
+        "device-check",
+        "device",
+        "llama-adapter",
+    ] {
         for backend in device::BACKENDS {
             let found = reachable_features(&all, krate, backend.name);
             for needed in ["kernels", "burn"] {

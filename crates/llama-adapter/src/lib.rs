@@ -67,6 +67,10 @@ pub use burn;
 pub use checkpoint;
 /// Devices by name, and the backends of this build.
 pub use device;
+/// Whether a device computes correctly.
+pub use device_check;
+/// Memory that a run needs, computed from the model's config.
+pub use memory_plan;
 /// Tokenizers, chat templates, detokenizing streams.
 pub use text;
 /// Data, training, evaluation.

@@ -13,13 +13,13 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::params::{self, Visit, flat};
+use crate::trainable::{ParameterVisitor, flatten, map_parameters, visit_parameters};
 use crate::trainer::Trainer;
 
 /// Name of the file in a run's folder.
 pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
 
-const PROGRESS_KEY: &str = "progress";
+const METADATA_KEY: &str = "progress";
 
 impl Trainer<'_> {
     /// Writes the trainer's state with the caller's own progress beside it.
@@ -27,8 +27,8 @@ impl Trainer<'_> {
     /// # Errors
     /// [`Error::Model`] if the file cannot be written; an older one stays.
     pub fn save_checkpoint(&self, path: &Path, progress: &impl Serialize) -> Result<()> {
-        let mut collect = Collect { named: Vec::new(), state: self.optimizer.state.iter() };
-        params::visit(&self.learner, &mut collect);
+        let mut collect = CollectState { named: Vec::new(), state: self.optimizer.state.iter() };
+        visit_parameters(&self.trainable, &mut collect);
         let named = collect.named.into_iter();
         let named = named.map(|(name, shape, values)| Ok((name, shape, read_back(values)?)));
         let named = named.collect::<Result<Vec<_>>>()?;
@@ -37,9 +37,9 @@ impl Trainer<'_> {
                 .expect("shape and bytes belong together");
             (name.as_str(), view)
         });
-        let progress = Progress { step: self.done, caller: progress };
+        let progress = CheckpointMetadata { step: self.done, caller: progress };
         let text = serde_json::to_string(&progress).expect("plain JSON");
-        let metadata = [(PROGRESS_KEY.to_owned(), text)].into();
+        let metadata = [(METADATA_KEY.to_owned(), text)].into();
         let bytes = safetensors::serialize(views, Some(metadata)).expect("the views are valid");
         checkpoint::files::write(path, &bytes)?;
         Ok(())
@@ -59,9 +59,9 @@ impl Trainer<'_> {
         let text = metadata
             .metadata()
             .as_ref()
-            .and_then(|map| map.get(PROGRESS_KEY))
+            .and_then(|map| map.get(METADATA_KEY))
             .ok_or_else(|| broken("no progress in it".into()))?;
-        let progress: Progress<P> = serde_json::from_str(text)
+        let progress: CheckpointMetadata<P> = serde_json::from_str(text)
             .map_err(|error| broken(format!("progress is not readable: {error}")))?;
         let read = |name: &str, shape: &[usize]| -> Result<TensorData> {
             let view = file.tensor(name).map_err(|error| broken(error.to_string()))?;
@@ -74,8 +74,8 @@ impl Trainer<'_> {
             }
             Ok(TensorData::from_bytes_vec(view.data().to_vec(), shape.to_vec(), DType::F32))
         };
-        let mut expected = Expected(Vec::new());
-        params::visit(&self.learner, &mut expected);
+        let mut expected = ExpectedTensors(Vec::new());
+        visit_parameters(&self.trainable, &mut expected);
         let device = self.llama.device().without_autodiff();
         let tensor = |name: &str, shape: &[usize]| -> Result<Tensor<1>> {
             let data = read(name, shape)?;
@@ -100,7 +100,7 @@ impl Trainer<'_> {
             state.push(Some(AdamWState::new(momentum)));
         }
         let mut values = values.into_iter();
-        self.learner = params::replace(self.learner.clone(), &mut |_old| {
+        self.trainable = map_parameters(self.trainable.clone(), &mut |_old| {
             values.next().expect("one value for each parameter")
         });
         self.optimizer.state = state;
@@ -110,21 +110,21 @@ impl Trainer<'_> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Progress<P> {
+struct CheckpointMetadata<P> {
     step: usize,
     caller: P,
 }
 
 /// Takes every parameter with its moments.
-struct Collect<'a> {
+struct CollectState<'a> {
     named: Vec<(String, Vec<usize>, Tensor<1>)>,
     state: std::slice::Iter<'a, Option<AdamWState<1>>>,
 }
 
-impl Visit for Collect<'_> {
-    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+impl ParameterVisitor for CollectState<'_> {
+    fn visit_parameters<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
         let shape = value.dims().to_vec();
-        self.named.push((name.to_owned(), shape.clone(), flat(value.inner())));
+        self.named.push((name.to_owned(), shape.clone(), flatten(value.inner())));
         // Before the first step there is no state.
         if let Some(Some(AdamWState { momentum, .. })) = self.state.next() {
             let moments = [("moment_1", &momentum.moment_1), ("moment_2", &momentum.moment_2)];
@@ -136,10 +136,10 @@ impl Visit for Collect<'_> {
 }
 
 /// Lists every parameter's name and shape, and whether it learns.
-struct Expected(Vec<(String, Vec<usize>, bool)>);
+struct ExpectedTensors(Vec<(String, Vec<usize>, bool)>);
 
-impl Visit for Expected {
-    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+impl ParameterVisitor for ExpectedTensors {
+    fn visit_parameters<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
         let learns = value.device().is_autodiff();
         self.0.push((name.to_owned(), value.dims().to_vec(), learns));
     }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::ExampleSampler;
+use crate::data::ExampleSampler;
 use crate::error::{Error, Result};
-use crate::learner::FineTuningMethod;
-use crate::optimizer::OptimizerConfig;
-use crate::parts::ParameterGroup;
-use crate::schedule::LearningRateSchedule;
+use crate::optim::LearningRateSchedule;
+use crate::optim::OptimizerConfig;
+use crate::trainable::FineTuningMethod;
+use crate::trainable::ParameterGroup;
 
 /// Everything that decides what a run learns, but for the model and the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct TrainConfig {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        serialize_with = "crate::lossy::serialize_optional_path"
+        serialize_with = "crate::json::serialize_optional_path"
     )]
     #[serde(rename = "start")]
     pub initial_adapter: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub struct TrainConfig {
     /// Seed of the adapter's start and of the order of the rows.
     pub seed: u64,
     /// Whether each epoch takes the rows in an order of its own, or all of them in the file's.
-    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    #[serde(default = "default_true", skip_serializing_if = "Clone::clone")]
     pub shuffle: bool,
     /// Whether rows about one picture come one behind the other: faster, with fewer pictures in a
     /// step.
@@ -69,7 +69,7 @@ pub struct TrainConfig {
 }
 
 /// What `shuffle` is in settings that do not speak of it.
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
@@ -147,7 +147,7 @@ impl TrainConfig {
     }
 
     /// Which examples each step takes.
-    pub fn order(&self, n_examples: usize) -> ExampleSampler {
+    pub fn sampler(&self, n_examples: usize) -> ExampleSampler {
         let Self { batch_size, gradient_accumulation_steps: accumulate, seed, shuffle, .. } = *self;
         ExampleSampler {
             n_examples,
@@ -162,7 +162,7 @@ impl TrainConfig {
     pub fn schedule(&self, n_examples: usize) -> LearningRateSchedule {
         let total = match self.length {
             TrainLength::Epochs(epochs) => {
-                epochs.saturating_mul(self.order(n_examples).steps_per_epoch())
+                epochs.saturating_mul(self.sampler(n_examples).steps_per_epoch())
             }
             TrainLength::Steps(steps) => steps,
         };

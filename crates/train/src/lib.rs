@@ -10,7 +10,6 @@
 //! `llama-adapter train` does. Libraries print nothing: [`Event`]s tell what happens.
 //! Steps do not wait for the device; [`Trainer::reports`] does, for all since it was last asked.
 //! [`recompute()`] takes any adapter's gradients with one layer's graph in memory at a time.
-//! [`device_check`] tells whether a device computes rightly.
 //!
 //! ```
 //! use train::{Batch, Example};
@@ -21,83 +20,45 @@
 //! assert_eq!(batch.n_labels(), 2);
 //! ```
 
-mod accuracy;
-mod answer_choice;
-mod baseline;
-mod batch;
+pub mod activation_checkpointing;
 mod checkpoint;
-mod choice;
 mod config;
-mod confusion;
 mod data;
-pub mod device_check;
-mod difference;
+mod deterministic_sum;
 mod error;
-mod evaluate;
-mod events;
-mod exact;
-mod example;
-mod feed;
-mod fields;
-mod image_ref;
-mod instruction;
-mod learner;
+mod eval;
+mod images;
+mod json;
 mod loss;
-mod lossy;
-mod optimizer;
-mod origin;
-mod output;
-mod params;
-mod parts;
-mod pictures;
-mod plan;
-mod progress;
-mod recompute;
-mod records;
-mod row_counts;
-mod row_report;
-mod rows;
+mod optim;
 mod run;
-mod schedule;
-mod settings;
-mod split;
-mod sum;
-pub mod template;
+mod trainable;
 mod trainer;
 
-pub use accuracy::{Accuracy, accuracy_by_tag};
-pub use answer_choice::parse_choice;
-pub use baseline::{global_majority_baseline, majority_baseline};
-pub use batch::{Batch, ExampleSampler};
+pub use activation_checkpointing::{
+    LayerwiseAdapter, checkpointed_adapter_backward, checkpointed_backward,
+};
 pub use checkpoint::CHECKPOINT_FILE;
-pub use choice::{ChoiceScoring, correct_choices, predict_choices};
 pub use config::{TrainConfig, TrainLength};
-pub use confusion::ConfusionMatrix;
-pub use data::{SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows};
+pub use data::read::{
+    DropReason, EmptyOutputPolicy, LoadedRows, Occurrences, ReadOptions, RowAdjustment, RowCounts,
+    RowReport, RunRowCounts, SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows,
+};
+pub use data::{
+    Batch, Example, ExampleSampler, ImageRef, Instruction, TruncationCounts, split_rows, template,
+};
 pub use diagnostic::{Advice, Diagnostic};
-pub use difference::{PairedDifference, clusters_by_image};
 pub use error::{Error, Result};
-pub use evaluate::{ExactMatch, LabelLoss, evaluate_loss, exact_match, generate_responses};
-pub use events::{Event, RunSummary, Throughput};
-pub use example::{Example, TruncationCounts};
-pub use image_ref::ImageRef;
-pub use instruction::Instruction;
-pub use learner::{FineTuningMethod, TrainableWeights};
-pub use loss::label_loss;
-pub use optimizer::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
-pub use output::{METRICS_FILE, RUN_FILE};
-pub use parts::ParameterGroup;
-pub use pictures::{
+pub use eval::{
+    Accuracy, ChoiceScoring, ConfusionMatrix, ExactMatch, LabelLoss, PairedDifference,
+    accuracy_by_tag, clusters_by_image, correct_choices, evaluate_loss, exact_match,
+    generate_responses, global_majority_baseline, majority_baseline, parse_choice, predict_choices,
+};
+pub use images::{
     BatchAdapter, BrokenImage, FeatureStatistics, ImageFeatureCache, MultimodalAdapter,
 };
-pub use plan::{
-    DeviceTraits, MemoryPlan, MemorySaving, SettingChange, Workload, WorkloadKind, memory_savings,
-};
-pub use recompute::{LayerwiseAdapter, checkpointed_adapter_backward, checkpointed_backward};
-pub use row_counts::{RowCounts, RunRowCounts};
-pub use row_report::{DropReason, Occurrences, RowAdjustment, RowReport};
-pub use rows::{EmptyOutputPolicy, LoadedRows, ReadOptions};
-pub use run::TrainingRun;
-pub use schedule::LearningRateSchedule;
-pub use split::split_rows;
+pub use loss::label_loss;
+pub use optim::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
+pub use run::{Event, METRICS_FILE, RUN_FILE, RunSummary, Throughput, TrainingRun};
+pub use trainable::{FineTuningMethod, ParameterGroup, TrainableWeights};
 pub use trainer::{StepReport, Trainer};

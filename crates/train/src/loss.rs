@@ -4,9 +4,9 @@ use burn::tensor::{Int, Tensor, activation::log_softmax};
 use kernels::cross_entropy;
 use llama::{Adapter, LinearName, Llama, Precision, Weight, read_back};
 
-use crate::batch::Batch;
+use crate::data::Batch;
+use crate::deterministic_sum::deterministic_sum;
 use crate::error::Result;
-use crate::sum::deterministic_sum;
 
 /// Sum of the labels' negative log-likelihoods, in nats.
 ///
@@ -18,7 +18,7 @@ use crate::sum::deterministic_sum;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    let texts = llama.pack(&batch.inputs(), &batch.sharing())?;
+    let texts = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
     let hidden = llama.forward_packed(&texts, adapter);
     Ok(loss_from_hidden(llama, adapter, batch, &texts.token_rows, hidden))
 }
@@ -45,7 +45,7 @@ pub(crate) fn loss_from_hidden(
     text_rows: &[Vec<usize>],
     hidden: Tensor<3>,
 ) -> Tensor<1> {
-    let labelled = Labelled::new(llama, batch, text_rows, hidden);
+    let labelled = LabelledHidden::new(llama, batch, text_rows, hidden);
     let head = llama.head();
     let changed = adapter.linear(llama.layers.len(), LinearName::Head, &labelled.hidden, &head);
     if let (Weight::Packed(weight), None, None) = (&head.weight, &head.bias, &changed) {
@@ -66,12 +66,12 @@ pub(crate) fn sequence_log_likelihoods(
     adapter: &dyn Adapter,
     batch: &Batch,
 ) -> Result<Vec<f64>> {
-    let texts = llama.pack(&batch.inputs(), &batch.sharing())?;
+    let texts = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
     let hidden = llama.forward_packed(&texts, adapter);
-    let labelled = Labelled::new(llama, batch, &texts.token_rows, hidden);
+    let labelled = LabelledHidden::new(llama, batch, &texts.token_rows, hidden);
     let logits = llama.logits(labelled.hidden.clone(), adapter);
     let found = read_back(labelled.log_probabilities(logits))?;
-    let mut sums = vec![0.0; batch.texts.len()];
+    let mut sums = vec![0.0; batch.tokens.len()];
     for (text, value) in batch.label_rows().zip(found.iter::<f32>()) {
         sums[text] += f64::from(value);
     }
@@ -79,17 +79,18 @@ pub(crate) fn sequence_log_likelihoods(
 }
 
 /// Hidden states from which labels are predicted.
-struct Labelled {
+struct LabelledHidden {
     /// `[1, labels, d_model]`
     hidden: Tensor<3>,
     /// `[labels]`
     labels: Tensor<1, Int>,
 }
 
-impl Labelled {
+impl LabelledHidden {
     fn new(llama: &Llama, batch: &Batch, text_rows: &[Vec<usize>], hidden: Tensor<3>) -> Self {
         let [rows, seq, d_model] = hidden.dims();
-        let (positions, labels) = batch.labels(text_rows, &llama.device().without_autodiff());
+        let (positions, labels) =
+            batch.label_tensors(text_rows, &llama.device().without_autodiff());
         let hidden = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
         Self { hidden, labels }
     }

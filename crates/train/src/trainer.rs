@@ -13,34 +13,34 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use llama::{Llama, read_back};
 
-use crate::batch::{Batch, ExampleSampler};
+use crate::activation_checkpointing::checkpointed_adapter_backward;
+use crate::data::BatchPrefetcher;
+use crate::data::Example;
+use crate::data::{Batch, ExampleSampler};
 use crate::error::{Error, Result};
-use crate::example::Example;
-use crate::feed::BatchPrefetcher;
-use crate::learner::TrainableWeights;
+use crate::images::ImageFeatureCache;
 use crate::loss::{label_loss, loss_scale};
-use crate::optimizer::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
-use crate::pictures::ImageFeatureCache;
-use crate::recompute::checkpointed_adapter_backward;
-use crate::schedule::LearningRateSchedule;
+use crate::optim::LearningRateSchedule;
+use crate::optim::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
+use crate::trainable::TrainableWeights;
 
 /// Trains step by step. Its whole state is what learns, the optimizer's moments and the number of
 /// steps done: what is drawn at random is a function of the seed and the step.
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
     examples: Arc<[Example]>,
-    pub(crate) learner: TrainableWeights,
+    pub(crate) trainable: TrainableWeights,
     pub(crate) optimizer: ParameterOptimizer,
     pub(crate) done: usize,
     order: ExampleSampler,
     schedule: LearningRateSchedule,
-    recompute: bool,
-    pictures: Option<&'a ImageFeatureCache>,
+    activation_checkpointing: bool,
+    image_features: Option<&'a ImageFeatureCache>,
     /// A number for each example, if those that are about one picture come together.
-    groups: Arc<[usize]>,
+    example_groups: Arc<[usize]>,
     /// From the first step on.
-    feed: Option<BatchPrefetcher>,
-    unread: Vec<Unread>,
+    prefetcher: Option<BatchPrefetcher>,
+    unread: Vec<PendingReport>,
 }
 
 /// What one step did.
@@ -61,7 +61,7 @@ pub struct StepReport {
 }
 
 /// A step whose numbers are still on the device.
-struct Unread {
+struct PendingReport {
     /// All but the loss and the norm.
     report: StepReport,
     loss: Tensor<1>,
@@ -91,29 +91,30 @@ impl<'a> Trainer<'a> {
         Self {
             llama,
             examples: examples.into(),
-            learner: learner.into(),
+            trainable: learner.into(),
             optimizer: ParameterOptimizer::new(optimizer),
             done: 0,
             order,
             schedule,
-            recompute: llama.precision().bits().is_some(),
-            pictures: None,
-            groups: Arc::default(),
-            feed: None,
+            activation_checkpointing: llama.precision().bits().is_some(),
+            image_features: None,
+            example_groups: Arc::default(),
+            prefetcher: None,
             unread: Vec::new(),
         }
     }
 
     /// With the pictures that examples name.
     pub fn with_image_features(mut self, pictures: Option<&'a ImageFeatureCache>) -> Self {
-        self.pictures = pictures;
+        self.image_features = pictures;
         self
     }
 
     /// Whether examples about one picture come one behind the other: what their texts have in common
     /// at the beginning is worked on once then, and steps see fewer pictures.
     pub fn with_group_by_image(mut self, together: bool) -> Self {
-        self.groups = if together { groups_by_image(&self.examples) } else { Arc::default() };
+        self.example_groups =
+            if together { groups_by_image(&self.examples) } else { Arc::default() };
         self
     }
 
@@ -121,7 +122,7 @@ impl<'a> Trainer<'a> {
     /// ([`recompute`](crate::recompute())): less memory for about a third more time. With a quantised
     /// base that is always so; where the whole model learns it never is.
     pub fn with_activation_checkpointing(mut self, recompute: bool) -> Self {
-        self.recompute |= recompute;
+        self.activation_checkpointing |= recompute;
         self
     }
 
@@ -142,7 +143,7 @@ impl<'a> Trainer<'a> {
 
     /// What was learned until now, without autodiff.
     pub fn trainable(&self) -> TrainableWeights {
-        self.learner.valid()
+        self.trainable.valid()
     }
 
     /// One step: the gradients of its batches, weighted by their labels, then AdamW. It does not
@@ -152,29 +153,34 @@ impl<'a> Trainer<'a> {
     /// [`Error::Model`] if a batch is longer than the model's context, or the device fails.
     pub fn step(&mut self) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
-        let feed = self.feed.get_or_insert_with(|| {
-            BatchPrefetcher::new(self.examples.clone(), self.order, self.done, self.groups.clone())
+        let feed = self.prefetcher.get_or_insert_with(|| {
+            BatchPrefetcher::new(
+                self.examples.clone(),
+                self.order,
+                self.done,
+                self.example_groups.clone(),
+            )
         });
-        let batches = feed.next();
+        let batches = feed.next_step();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
-        let mut gradients = ModuleGradients::empty(&self.learner);
+        let mut gradients = ModuleGradients::empty(&self.trainable);
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
-            let own = self.add_gradients(batch, labels, &mut gradients)?;
+            let own = self.accumulate_gradients(batch, labels, &mut gradients)?;
             loss = Some(match loss {
                 Some(loss) => loss + own,
                 None => own,
             });
         }
         if batches.iter().flat_map(|batch| &batch.images).any(Option::is_none) {
-            gradients.fill(&self.learner);
+            gradients.fill_missing_with_zeros(&self.trainable);
         }
         let loss = loss.expect("a step has a batch");
         let _span = tracing::trace_span!("optimizer").entered();
         let norm = gradients.norm();
         let rate = self.schedule.learning_rate(self.done);
-        let learner = self.learner.clone();
-        self.learner = self.optimizer.step(learner, gradients, &norm, rate);
+        let learner = self.trainable.clone();
+        self.trainable = self.optimizer.step(learner, gradients, &norm, rate);
         self.done += 1;
         let slots = batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
         let report = StepReport {
@@ -185,7 +191,7 @@ impl<'a> Trainer<'a> {
             labels,
             processed_tokens: slots,
         };
-        self.unread.push(Unread { report, loss, norm });
+        self.unread.push(PendingReport { report, loss, norm });
         Ok(())
     }
 
@@ -223,21 +229,23 @@ impl<'a> Trainer<'a> {
     /// Makes the step behind `done` the next one.
     pub(crate) fn resume_from_step(&mut self, done: usize) {
         self.done = done;
-        self.feed = None;
+        self.prefetcher = None;
         self.unread.clear();
     }
 
     /// Adds the gradients of a batch and gives its loss, both divided by the labels of the whole
     /// step: summing batches then gives the mean.
-    fn add_gradients(
+    fn accumulate_gradients(
         &self,
         batch: &Batch,
         labels: usize,
         gradients: &mut ModuleGradients,
     ) -> Result<Tensor<1>> {
         let llama = self.llama;
-        if let (true, TrainableWeights::Adapter(adapter)) = (self.recompute, &self.learner) {
-            let views = self.pictures.and_then(|own| own.image_batch(&batch.image_names()));
+        if let (true, TrainableWeights::Adapter(adapter)) =
+            (self.activation_checkpointing, &self.trainable)
+        {
+            let views = self.image_features.and_then(|own| own.image_batch(&batch.image_names()));
             return checkpointed_adapter_backward(
                 llama,
                 adapter,
@@ -249,7 +257,7 @@ impl<'a> Trainer<'a> {
         }
         let scale = loss_scale(llama);
         let forward = tracing::trace_span!("forward").entered();
-        let sum = self.learner.with_adapter(llama, self.pictures, |llama, adapter| {
+        let sum = self.trainable.with_adapter(llama, self.image_features, |llama, adapter| {
             label_loss(llama, &*adapter.for_images(&batch.image_names()), batch)
         })?;
         drop(forward);
@@ -260,7 +268,7 @@ impl<'a> Trainer<'a> {
             // What sees learns alone, and no row of the batch has a picture.
             return Ok(value);
         }
-        gradients.accumulate(&self.learner, &mut (loss * scale).backward(), scale);
+        gradients.accumulate(&self.trainable, &mut (loss * scale).backward(), scale);
         Ok(value)
     }
 }

@@ -94,7 +94,7 @@ impl Args {
     /// The rows of `--data`; of ScienceQA folders those of `--split`.
     pub fn rows(&self) -> Result<LoadedRows> {
         if self.task == Task::ScienceQa
-            && let Some(path) = self.data.iter().find(|path| !ScienceQa::is_at(path))
+            && let Some(path) = self.data.iter().find(|path| !ScienceQa::is_science_qa_folder(path))
         {
             return Err(Error::usage_with_hint(
                 format!("{}: not a ScienceQA folder: problems.json is missing", path.display()),

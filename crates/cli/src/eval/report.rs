@@ -1,8 +1,8 @@
 //! `--task answers`: loss, perplexity and exact match of the base model and of each adapter.
 
 use llama::NoAdapter;
-use text::Tokenizer;
 use serde::Serialize;
+use text::Tokenizer;
 use train::{
     BatchAdapter, Example, Instruction, RowCounts, RowReport, TruncationCounts, evaluate_loss,
     exact_match, generate_responses,

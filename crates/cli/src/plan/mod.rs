@@ -7,7 +7,8 @@ mod table;
 
 use device::{BACKENDS, Backend};
 use llama::{LlamaConfig, Precision};
-use train::{DeviceTraits, FineTuningMethod, TrainConfig, Workload, WorkloadKind};
+use memory_plan::{DeviceTraits, Workload, WorkloadKind};
+use train::{FineTuningMethod, TrainConfig};
 
 use crate::defaults::prompt_config;
 use crate::failure::Result;
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result {
         seq,
         labels,
         new_tokens,
-        recompute: training.recomputes(),
+        recompute: training.uses_activation_checkpointing(),
         devices: devices.collect::<Result<_>>()?,
     };
     if args.json {

@@ -1,7 +1,7 @@
 //! The results of `plan`: estimates and suggested changes for each device.
 
+use memory_plan::{MemoryPlan, MemorySaving, SettingChange, Workload, memory_savings};
 use serde::{Serialize, Serializer};
-use train::{MemoryPlan, MemorySaving, SettingChange, Workload, memory_savings};
 
 use crate::failure::{Failure, Result};
 

@@ -62,7 +62,7 @@ fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, TrainableWei
 }
 
 /// What the adapter in a folder answers to the first held-out rows.
-fn answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
+fn generate_answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
     let rows = Instruction::read(&asset("instructions/test.jsonl")).unwrap();
     let method = prompts(llama).into();
     let learner = TrainableWeights::load(folder, &method, llama).unwrap();
@@ -72,7 +72,7 @@ fn answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
 }
 
 #[test]
-fn one_seed_gives_one_curve_and_adapters_for_every_device() {
+fn one_seed_gives_the_same_loss_curve_on_every_device() {
     let (reference, tokenizer) = built_in(&testing::flex());
     let (expected, learner) = twenty_steps(&reference, &tokenizer);
     assert!(expected[19] < 0.6 * expected[0], "it learns: {expected:?}");
@@ -93,15 +93,17 @@ fn one_seed_gives_one_curve_and_adapters_for_every_device() {
         let own = tempfile::tempdir().unwrap();
         learner.save(own.path(), &llama, &tokenizer, "tiny-llama").unwrap();
         for folder in [of_reference.path(), own.path()] {
-            let (here, there) =
-                (answers(folder, &llama, &tokenizer), answers(folder, &reference, &tokenizer));
+            let (here, there) = (
+                generate_answers(folder, &llama, &tokenizer),
+                generate_answers(folder, &reference, &tokenizer),
+            );
             assert_eq!(here, there, "{device:?}");
         }
     }
 }
 
 #[test]
-fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
+fn steps_do_not_synchronize_and_reports_synchronize_once() {
     let rows = (0..6_u32).map(|row| Example {
         tokens: (0..5 + row % 3).map(|at| row * 7 + at + 1).collect(),
         labels_from: 2,
@@ -143,7 +145,7 @@ fn steps_do_not_wait_for_the_device_and_reports_wait_once() {
 }
 
 #[test]
-fn a_base_in_half_precision_scores_as_in_f32_or_is_refused() {
+fn a_half_precision_base_matches_f32_or_is_rejected() {
     let source = ModelSource::open(asset("tiny-llama")).unwrap();
     assert_eq!(source.stored_precision().unwrap(), Precision::BF16);
     let tokens = source.tokenizer().unwrap().encode("The plural of cow is").unwrap();

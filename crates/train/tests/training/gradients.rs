@@ -9,9 +9,9 @@ use crate::tiny::{CASES, golden_prompt_config, open_adapter, open_base, open_bas
 use crate::{golden_batch, mean_loss};
 
 /// Notes for each layer whether its query already belongs to a graph.
-struct Watched<A>(A, std::cell::RefCell<Vec<bool>>);
+struct GraphProbe<A>(A, std::cell::RefCell<Vec<bool>>);
 
-impl<A: llama::Adapter> llama::Adapter for Watched<A> {
+impl<A: llama::Adapter> llama::Adapter for GraphProbe<A> {
     fn prompts(&self, layer: usize) -> &[llama::GatedPrompt] {
         self.0.prompts(layer)
     }
@@ -39,7 +39,7 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
             open_adapter(&golden, "", golden_prompt_config(), &llama, &device.clone().autodiff());
         let batch = golden_batch(&golden);
 
-        let watched = Watched(adapter.prepare(&llama), std::cell::RefCell::default());
+        let watched = GraphProbe(adapter.prepare(&llama), std::cell::RefCell::default());
         let loss = label_loss(&llama, &watched, &batch).unwrap();
         // Three layers, the last two adapted: the first adapted layer's own query is still plain.
         assert_eq!(watched.1.into_inner(), [false, false, true]);
@@ -51,7 +51,7 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
 }
 
 /// Checks that the gradients of two ways agree, and are not nothing.
-fn assert_same(case: &str, found: &ModuleGradients, expected: &ModuleGradients) {
+fn assert_gradients_match(case: &str, found: &ModuleGradients, expected: &ModuleGradients) {
     assert_eq!(found.iter_named().count(), expected.iter_named().count(), "{case}");
     for ((name, found), (_, expected)) in found.iter_named().zip(expected.iter_named()) {
         let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
@@ -60,7 +60,7 @@ fn assert_same(case: &str, found: &ModuleGradients, expected: &ModuleGradients) 
 }
 
 #[test]
-fn recomputed_layers_give_the_same_loss_and_gradients() {
+fn activation_checkpointing_gives_the_same_loss_and_gradients() {
     for device in testing::devices() {
         for case in CASES {
             let llama = open_base(case, &device);
@@ -78,13 +78,13 @@ fn recomputed_layers_give_the_same_loss_and_gradients() {
                 checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found)
                     .unwrap();
             testing::assert_close_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
-            assert_same(case, &found, &expected);
+            assert_gradients_match(case, &found, &expected);
         }
     }
 }
 
 /// The same model with its matrices in f32.
-fn dense(mut llama: Llama) -> Llama {
+fn to_dense(mut llama: Llama) -> Llama {
     let dense = |weight: &mut Weight| {
         let values = TensorData::new(testing::values(weight.to_dense()), weight.dims());
         *weight = Weight::frozen(values, &weight.device());
@@ -106,7 +106,7 @@ fn dense(mut llama: Llama) -> Llama {
 }
 
 #[test]
-fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
+fn a_quantised_base_gives_the_gradients_of_its_dequantised_model() {
     for device in testing::devices() {
         for case in CASES {
             let llama = open_base_in(Precision::Bits4, case, &device);
@@ -124,18 +124,18 @@ fn a_quantised_base_gives_the_gradients_of_the_dense_model_of_its_weights() {
                 checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found)
                     .unwrap();
 
-            let dense = dense(llama);
+            let dense = to_dense(llama);
             let expected = mean_loss(&dense, &adapter, &batch);
             let plain = expected.clone().inner();
             testing::assert_close_relative(&format!("{case} loss"), loss, plain, 1e-5);
             let expected = ModuleGradients::from_grads(&adapter, expected.backward());
-            assert_same(case, &found, &expected);
+            assert_gradients_match(case, &found, &expected);
         }
     }
 }
 
 #[test]
-fn an_f16_base_loses_no_small_gradients() {
+fn loss_scaling_keeps_small_gradients_with_an_f16_base() {
     /// Labels of a step, most of them in other batches: each gets a share that f16 cannot hold.
     const LABELS: usize = 1_000_000;
     for device in testing::devices().iter().filter(|device| Precision::F16.is_supported(device)) {
@@ -157,7 +157,7 @@ fn an_f16_base_loses_no_small_gradients() {
         };
         let base = open_base_in(Precision::F16, case, device);
         // The same weights, rounded to f16, in f32.
-        let (found, expected) = (gradients(&base), gradients(&dense(base.clone())));
+        let (found, expected) = (gradients(&base), gradients(&to_dense(base.clone())));
         for ((name, found), (_, expected)) in found.iter_named().zip(expected.iter_named()) {
             let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
             // Devices that multiply in f16 are off by a percent; what vanished would be off by all.

@@ -27,19 +27,19 @@ fn photo(name: &str) -> String {
 }
 
 /// A tiny encoder, read as a whole picture or all of it.
-fn viewer(llama: &Llama, is_global: bool) -> FeatureExtractor {
+fn feature_extractor(llama: &Llama, is_global: bool) -> FeatureExtractor {
     let source = EncoderSource::open(golden_folder().join("vision/dinov2-small")).unwrap();
     let reading = if is_global { FeatureSpec::global } else { FeatureSpec::all_tokens };
     FeatureExtractor::load(&source, reading(source.config(), 28), &llama.device()).unwrap()
 }
 
-fn pictures(llama: &Llama, is_global: bool) -> ImageFeatureCache {
+fn image_features(llama: &Llama, is_global: bool) -> ImageFeatureCache {
     let row = |name: &&str| Instruction {
         image: Some(photo(name)),
         ..Instruction::new("What is it?", "", "It.")
     };
     let rows = PHOTOS.iter().map(row).collect::<Vec<_>>();
-    let viewer = viewer(llama, is_global);
+    let viewer = feature_extractor(llama, is_global);
     let (found, broken) =
         ImageFeatureCache::encode(&viewer, &rows, &llama.device(), &mut |_| {}).unwrap();
     assert!(broken.is_empty(), "{broken:?}");
@@ -47,14 +47,14 @@ fn pictures(llama: &Llama, is_global: bool) -> ImageFeatureCache {
 }
 
 /// Adapters that see, with whether they look at whole pictures.
-fn kinds(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)> {
+fn multimodal_configs(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)> {
     let prompts = |layers| AdaptionPromptConfig {
         adapter_len: 4,
         layers: AdaptedLayers::Last(layers),
         gate: Gate::PerHead,
         ..Default::default()
     };
-    let width = |is_global| viewer(llama, is_global).width();
+    let width = |is_global| feature_extractor(llama, is_global).width();
     let queries = ImageProjectorConfig::Queries { count: 4, width: 8, blocks: 2, heads: 2 };
     let image = |is_global: bool, fusion| ImageConfig {
         features: width(is_global),
@@ -85,7 +85,7 @@ fn examples() -> Vec<Example> {
 }
 
 /// A learning adapter whose gates are all open.
-fn opened(config: &AdapterConfig, llama: &Llama) -> AdapterWeights {
+fn with_open_gates(config: &AdapterConfig, llama: &Llama) -> AdapterWeights {
     let fresh = config.init(llama, 3, &llama.device()).unwrap();
     let mut data = fresh.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     for own in data.prompts.iter_mut().flat_map(|own| own.layers.values_mut()) {
@@ -103,17 +103,17 @@ fn opened(config: &AdapterConfig, llama: &Llama) -> AdapterWeights {
     AdapterWeights::from_data(&data, &llama.config().into(), "a test".as_ref(), &device).unwrap()
 }
 
-fn numbers(gradients: &ModuleGradients) -> Vec<(String, Vec<f32>)> {
+fn gradient_values(gradients: &ModuleGradients) -> Vec<(String, Vec<f32>)> {
     let by_name = gradients.iter_named();
     let values = |tensor: &Tensor<1>| testing::values(tensor.clone());
     by_name.map(|(name, own)| (name.into(), own.map(values).unwrap_or_default())).collect()
 }
 
 #[test]
-fn each_picture_is_looked_at_once_and_seen_as_its_encoder_does() {
+fn each_image_is_encoded_once_and_equals_the_encoder_output() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
-        let viewer = viewer(&llama, false);
+        let viewer = feature_extractor(&llama, false);
         let bytes = std::fs::read(photo(PHOTOS[1])).unwrap();
         let coded = base64::engine::general_purpose::STANDARD.encode(bytes);
         let images = [
@@ -139,7 +139,7 @@ fn each_picture_is_looked_at_once_and_seen_as_its_encoder_does() {
 }
 
 #[test]
-fn pictures_that_cannot_be_read_are_named() {
+fn unreadable_images_are_reported() {
     let llama = open_base(CASE, &testing::flex());
     let row =
         |image: &str| Instruction { image: Some(image.into()), ..Instruction::new("a", "", "b") };
@@ -149,8 +149,12 @@ fn pictures_that_cannot_be_read_are_named() {
         row("data:image/png;base64,iVBORw0KGgo="),
         row("/nowhere/a.png"),
     ];
-    let found =
-        ImageFeatureCache::encode(&viewer(&llama, true), &rows, &llama.device(), &mut |_| {});
+    let found = ImageFeatureCache::encode(
+        &feature_extractor(&llama, true),
+        &rows,
+        &llama.device(),
+        &mut |_| {},
+    );
     let (found, broken) = found.unwrap();
     assert_eq!((found.len(), broken.len()), (1, 2));
     assert!(
@@ -164,13 +168,13 @@ fn pictures_that_cannot_be_read_are_named() {
 }
 
 #[test]
-fn a_batch_of_rows_with_and_without_pictures_learns_as_its_rows_do() {
+fn a_mixed_batch_has_the_summed_gradients_of_its_rows() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let examples = examples();
-        for (name, is_global, config) in kinds(&llama) {
-            let pictures = pictures(&llama, is_global);
-            let adapter = opened(&config, &llama);
+        for (name, is_global, config) in multimodal_configs(&llama) {
+            let pictures = image_features(&llama, is_global);
+            let adapter = with_open_gates(&config, &llama);
             let gradients = |examples: &[&Example]| {
                 let batch = Batch::new(examples);
                 let seeing = MultimodalAdapter::new(&llama, adapter.clone(), Some(&pictures));
@@ -189,8 +193,8 @@ fn a_batch_of_rows_with_and_without_pictures_learns_as_its_rows_do() {
                 apart.accumulate(&adapter, &mut found, 1.0);
             }
             assert!((whole - sum).abs() < 1e-3, "{name}: {whole} together, {sum} apart");
-            let expected = numbers(&apart);
-            for ((what, found), (_, expected)) in numbers(&together).iter().zip(&expected) {
+            let expected = gradient_values(&apart);
+            for ((what, found), (_, expected)) in gradient_values(&together).iter().zip(&expected) {
                 let what = format!("{name} {what}");
                 // Softmax does not see what is added to all keys.
                 let nothing = what.ends_with("attention.key.bias");
@@ -205,18 +209,18 @@ fn a_batch_of_rows_with_and_without_pictures_learns_as_its_rows_do() {
 }
 
 #[test]
-fn computing_layers_twice_gives_the_same_gradients() {
+fn activation_checkpointing_with_images_gives_the_same_gradients() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let examples = examples();
         let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
-        for (name, is_global, config) in kinds(&llama) {
-            let pictures = pictures(&llama, is_global);
-            let adapter = opened(&config, &llama);
+        for (name, is_global, config) in multimodal_configs(&llama) {
+            let pictures = image_features(&llama, is_global);
+            let adapter = with_open_gates(&config, &llama);
             let seeing = MultimodalAdapter::new(&llama, adapter.clone(), Some(&pictures));
             let seen = seeing.for_images(&batch.image_names());
             let loss = label_loss(&llama, &*seen, &batch).unwrap() / batch.n_labels() as f64;
-            let expected = numbers(&ModuleGradients::from_grads(&adapter, loss.backward()));
+            let expected = gradient_values(&ModuleGradients::from_grads(&adapter, loss.backward()));
             let views = pictures.image_batch(&batch.image_names());
             let mut found = ModuleGradients::empty(&adapter);
             let labels = batch.n_labels();
@@ -230,7 +234,7 @@ fn computing_layers_twice_gives_the_same_gradients() {
             );
             let losses = [loss.inner(), again.unwrap()].map(|loss| testing::values(loss)[0]);
             assert!((losses[0] - losses[1]).abs() < 1e-5, "{name}: {losses:?}");
-            for ((what, found), (_, expected)) in numbers(&found).iter().zip(&expected) {
+            for ((what, found), (_, expected)) in gradient_values(&found).iter().zip(&expected) {
                 let what = format!("{name} {what}");
                 assert_values_close(&what, found, expected, &[found.len()], 1e-4);
             }
@@ -258,7 +262,7 @@ fn trainer<'a>(
         .with_image_features(Some(pictures))
 }
 
-fn trained(trainer: &mut Trainer) -> AdapterWeights {
+fn train_to_end(trainer: &mut Trainer) -> AdapterWeights {
     while !trainer.is_done() {
         trainer.step().unwrap();
     }
@@ -270,16 +274,16 @@ fn trained(trainer: &mut Trainer) -> AdapterWeights {
 }
 
 #[test]
-fn what_sees_learns_too_and_a_step_without_pictures_is_no_harm() {
+fn image_parameters_train_and_steps_without_images_are_harmless() {
     let llama = open_base(CASE, &testing::flex());
     let blind = examples().into_iter().filter(|example| example.image.is_none());
-    for (name, is_global, config) in kinds(&llama) {
-        let pictures = pictures(&llama, is_global);
+    for (name, is_global, config) in multimodal_configs(&llama) {
+        let pictures = image_features(&llama, is_global);
         let learner = FineTuningMethod::from(config).init(&llama, 3).unwrap();
         let before = learner.adapter().unwrap().to_data(BaseInfo::default()).unwrap();
         // In an epoch of these some steps have no picture at all.
         let examples = [examples(), blind.clone().collect(), blind.clone().collect()].concat();
-        let after = trained(&mut trainer(&llama, learner, &examples, &pictures));
+        let after = train_to_end(&mut trainer(&llama, learner, &examples, &pictures));
         let after = after.to_data(BaseInfo::default()).unwrap();
         for (what, (_shape, values)) in &after.image.unwrap().tensors {
             let old = &before.image.as_ref().unwrap().tensors[what].1;
@@ -290,10 +294,10 @@ fn what_sees_learns_too_and_a_step_without_pictures_is_no_harm() {
 }
 
 #[test]
-fn captions_teach_what_sees_and_instructions_the_rest() {
+fn captions_train_the_image_group_and_instructions_the_others() {
     let llama = open_base(CASE, &testing::flex());
-    let (_, is_global, config) = kinds(&llama).pop().unwrap();
-    let pictures = pictures(&llama, is_global);
+    let (_, is_global, config) = multimodal_configs(&llama).pop().unwrap();
+    let pictures = image_features(&llama, is_global);
     let folder = tempfile::tempdir().unwrap();
     let data = |adapter: &AdapterWeights| adapter.to_data(BaseInfo::default()).unwrap();
 
@@ -302,7 +306,8 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
     let learner = FineTuningMethod::from(image).init(&llama, 3).unwrap();
     let learner = learner.with_trainable_groups(&[ParameterGroup::Image]).unwrap();
     let captions = examples().into_iter().filter(|example| example.image.is_some());
-    let first = trained(&mut trainer(&llama, learner, &captions.collect::<Vec<_>>(), &pictures));
+    let first =
+        train_to_end(&mut trainer(&llama, learner, &captions.collect::<Vec<_>>(), &pictures));
     first.save(folder.path(), &llama, CASE).unwrap();
 
     // Then the rest, which that adapter does not have yet.
@@ -318,7 +323,7 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
     let image = image.map(|(_shape, values)| values.len()).sum::<usize>();
     assert_eq!(learning + image, learner.n_parameters());
     let texts = examples().into_iter().map(|example| Example { image: None, ..example });
-    let second = trained(&mut trainer(&llama, learner, &texts.collect::<Vec<_>>(), &pictures));
+    let second = train_to_end(&mut trainer(&llama, learner, &texts.collect::<Vec<_>>(), &pictures));
     let second = data(&second);
     assert_eq!(second.image, start.image, "what sees was to stay as it was");
     assert_ne!(second.prompts, start.prompts);
@@ -326,7 +331,7 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
 }
 
 #[test]
-fn parts_that_are_not_there_cannot_learn() {
+fn absent_parameter_groups_cannot_be_trained() {
     let llama = open_base(CASE, &testing::flex());
     let method = FineTuningMethod::from(AdaptionPromptConfig {
         layers: AdaptedLayers::Last(2),
@@ -342,13 +347,13 @@ fn parts_that_are_not_there_cannot_learn() {
 }
 
 #[test]
-fn training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped() {
+fn training_with_images_resumes_bit_for_bit() {
     let llama = open_base(CASE, &testing::flex());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
     let examples = examples();
-    for (name, is_global, config) in kinds(&llama) {
-        let pictures = pictures(&llama, is_global);
+    for (name, is_global, config) in multimodal_configs(&llama) {
+        let pictures = image_features(&llama, is_global);
         for parts in
             [vec![ParameterGroup::Prompts, ParameterGroup::Image], vec![ParameterGroup::Image]]
         {
@@ -366,7 +371,11 @@ fn training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped() {
             let mut resumed = new();
             resumed.load_checkpoint::<()>(&path).unwrap();
             let data = |adapter: AdapterWeights| adapter.to_data(BaseInfo::default()).unwrap();
-            assert_eq!(data(trained(&mut resumed)), data(trained(&mut whole)), "{name} {parts:?}");
+            assert_eq!(
+                data(train_to_end(&mut resumed)),
+                data(train_to_end(&mut whole)),
+                "{name} {parts:?}"
+            );
         }
     }
 }

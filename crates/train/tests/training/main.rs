@@ -81,7 +81,7 @@ fn prompts(trainer: &Trainer) -> AdaptionPrompt {
 }
 
 /// All that a trainer has learned, bit for bit.
-fn numbers(trainer: &Trainer) -> String {
+fn adapter_values(trainer: &Trainer) -> String {
     // As text, in which NaN equals itself.
     format!("{:?}", adapter(trainer).to_data(adaption_prompt::BaseInfo::default()).unwrap())
 }
@@ -128,7 +128,7 @@ fn five_adamw_steps_equal_pytorch() {
 }
 
 #[test]
-fn accumulated_batches_weigh_every_label_the_same() {
+fn gradient_accumulation_weights_every_label_equally() {
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let golden = Golden::open("llama-gqa-tied/golden.safetensors");
@@ -153,7 +153,7 @@ fn accumulated_batches_weigh_every_label_the_same() {
 }
 
 #[test]
-fn prompts_learn_after_an_evaluation_too() {
+fn prompts_keep_training_after_an_evaluation() {
     let llama = open_base("llama-mha", &testing::flex());
     let examples = examples();
     let mut trainer = trainer(&llama, &examples, 8);
@@ -211,12 +211,12 @@ fn a_resumed_trainer_equals_an_uninterrupted_one_bit_for_bit() {
         let mut second = trainer(&llama, &examples, 9);
         assert_eq!(second.load_checkpoint::<String>(&path).unwrap(), "kept");
         assert_eq!(self::reports(&mut second, 5), reports[4..]);
-        assert_eq!(numbers(&second), numbers(&straight));
+        assert_eq!(adapter_values(&second), adapter_values(&straight));
     }
 }
 
 #[test]
-fn a_damaged_checkpoint_is_refused() {
+fn a_damaged_checkpoint_is_rejected() {
     let llama = open_base("llama-mha", &testing::flex());
     let examples = examples();
     let mut trainer = trainer(&llama, &examples, 4);
@@ -233,7 +233,7 @@ fn a_damaged_checkpoint_is_refused() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_is_told_with_its_step() {
+fn a_nan_loss_is_reported_with_its_step() {
     let llama = open_base("llama-mha", &testing::flex());
     let examples = examples();
     let device = llama.device().autodiff();
@@ -259,7 +259,7 @@ fn a_loss_that_is_no_number_is_told_with_its_step() {
 }
 
 #[test]
-fn a_trainer_learns_the_same_with_and_without_recomputing() {
+fn activation_checkpointing_trains_the_same() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let examples = examples();
     let mut plain = trainer(&llama, &examples, 4);

@@ -87,7 +87,7 @@ fn loss(learner: &TrainableWeights, llama: &Llama, examples: &[Example]) -> f64 
 }
 
 /// Every number of a module, in the order of its fields.
-fn numbers(module: &impl Module) -> Vec<TensorData> {
+fn parameter_values(module: &impl Module) -> Vec<TensorData> {
     struct Collect(Vec<TensorData>);
     impl ModuleVisitor for Collect {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -100,10 +100,10 @@ fn numbers(module: &impl Module) -> Vec<TensorData> {
 }
 
 #[test]
-fn every_method_starts_as_the_base_and_lowers_the_loss() {
+fn every_method_starts_equal_to_the_base_and_lowers_the_loss() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
-        let before = numbers(&llama);
+        let before = parameter_values(&llama);
         let examples = examples();
         let base = evaluate_loss(&llama, &NoAdapter, &examples, 4, &mut |_| {}).unwrap().loss;
         for (name, method) in methods() {
@@ -118,13 +118,13 @@ fn every_method_starts_as_the_base_and_lowers_the_loss() {
             let after = loss(&learner, &llama, &examples);
             assert!(after < base - 0.2, "{name}: {base} -> {after}");
             assert!(learner.is_finite().unwrap(), "{name}");
-            assert_eq!(numbers(&llama), before, "{name}: the base has changed");
+            assert_eq!(parameter_values(&llama), before, "{name}: the base has changed");
         }
     }
 }
 
 #[test]
-fn all_that_learns_has_a_gradient_and_nothing_else_has() {
+fn every_trainable_parameter_has_a_gradient_and_no_other() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let examples = examples();
@@ -136,7 +136,7 @@ fn all_that_learns_has_a_gradient_and_nothing_else_has() {
             });
             let gradients = sum.unwrap().backward();
             assert_eq!(count_params_with_gradient(&llama, &gradients), 0, "{name}");
-            let count = numbers(&learner).len();
+            let count = parameter_values(&learner).len();
             assert_eq!(count_params_with_gradient(&learner, &gradients), count, "{name}");
             let gradients = ModuleGradients::from_grads(&learner, gradients);
             assert_eq!(gradients.iter_named().filter(|(_, own)| own.is_some()).count(), count);
@@ -147,7 +147,7 @@ fn all_that_learns_has_a_gradient_and_nothing_else_has() {
 }
 
 #[test]
-fn every_method_goes_on_after_a_break_as_if_there_was_none() {
+fn every_method_resumes_bit_for_bit() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let examples = examples();
@@ -166,7 +166,11 @@ fn every_method_goes_on_after_a_break_as_if_there_was_none() {
             assert_eq!(second.load_checkpoint::<String>(&path).unwrap(), name);
             steps(&mut second, 3);
             assert_eq!(second.reports().unwrap(), reports[3..], "{name}");
-            assert_eq!(numbers(&second.trainable()), numbers(&straight.trainable()), "{name}");
+            assert_eq!(
+                parameter_values(&second.trainable()),
+                parameter_values(&straight.trainable()),
+                "{name}"
+            );
         }
     }
 }
@@ -182,19 +186,19 @@ fn another_methods_checkpoint_is_refused() {
     v2.save_checkpoint(&path, &0).unwrap();
     for (name, method) in methods().into_iter().filter(|(name, _)| !name.contains("v2")) {
         let mut other = trainer(&llama, &method, &examples, 2);
-        let before = numbers(&other.trainable());
+        let before = parameter_values(&other.trainable());
         // A part of Adapter V2's own is not another method.
         if name == "norms" {
             continue;
         }
         let error = other.load_checkpoint::<u8>(&path).unwrap_err();
         assert!(matches!(error, train::Error::Checkpoint { .. }), "{name}: {error}");
-        assert_eq!(numbers(&other.trainable()), before, "{name}");
+        assert_eq!(parameter_values(&other.trainable()), before, "{name}");
     }
 }
 
 #[test]
-fn what_was_learned_is_saved_and_answers_the_same() {
+fn trained_weights_round_trip() {
     let llama = open_base(CASE, &testing::flex());
     let tokenizer = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
     let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();

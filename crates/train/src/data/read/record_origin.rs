@@ -1,0 +1,108 @@
+//! Where a record was found: what messages say of it, and what its image path is relative to.
+
+use std::path::Path;
+
+use crate::data::{image_ref_to_path, is_data_url, path_to_image_ref};
+use crate::error::{Error, Result};
+
+/// Where a record was found.
+pub(crate) struct RecordOrigin<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// `line 3`, `record 3`, ...
+    pub location: String,
+    /// What such a record looks like.
+    pub format_hint: &'static str,
+    /// What image paths are relative to; `None`: they stay as they are.
+    pub image_folder: Option<&'a Path>,
+}
+
+impl RecordOrigin<'_> {
+    /// An error about this record.
+    pub fn error(&self, reason: impl Into<String>) -> Error {
+        Error::Record {
+            path: self.path.into(),
+            location: self.location.clone(),
+            reason: reason.into(),
+            format_hint: self.format_hint,
+        }
+    }
+
+    /// An image's text for a row: a picture in base64 as it is, the path of a `file://`, a relative
+    /// path joined to the folder of images. What a row has is read as itself again.
+    pub fn resolve_image(&self, text: &str) -> Result<String> {
+        let text = text.trim();
+        let path = image_ref_to_path(text);
+        if path.as_os_str().is_empty() {
+            return Err(self.error("the image's path is empty"));
+        }
+        if is_data_url(text) {
+            return Ok(text.into());
+        }
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Err(Error::RemoteImage {
+                path: self.path.into(),
+                place: self.location.clone(),
+                url: text.into(),
+            });
+        }
+        let Some(folder) = self.image_folder else { return Ok(path_to_image_ref(&path)) };
+        Ok(path_to_image_ref(&folder.join(path)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diagnostic::Diagnostic;
+
+    use super::*;
+
+    fn origin(images: Option<&'static str>) -> RecordOrigin<'static> {
+        RecordOrigin {
+            path: Path::new("rows.json"),
+            location: "record 1".into(),
+            format_hint: "a row",
+            image_folder: images.map(Path::new),
+        }
+    }
+
+    #[test]
+    fn only_relative_paths_are_joined() {
+        let image = |text: &str| origin(Some("pictures")).resolve_image(text).unwrap();
+        assert_eq!(Path::new(&image("a/b.png")), Path::new("pictures/a/b.png"));
+        assert_eq!(image("/a/b.png"), "/a/b.png");
+        assert_eq!(image("file:///a/b.png"), "/a/b.png");
+        assert_eq!(image("data:image/png;base64,AAAA"), "data:image/png;base64,AAAA");
+        assert_eq!(origin(None).resolve_image("a/b.png").unwrap(), "a/b.png");
+        assert_eq!(origin(Some("")).resolve_image("a/b.png").unwrap(), "a/b.png");
+    }
+
+    #[test]
+    fn a_url_of_a_file_is_decoded_and_a_path_is_not() {
+        let image = |text: &str| origin(Some("/p")).resolve_image(text).unwrap();
+        assert_eq!(image("file:///my%20dir/a.png"), "/my dir/a.png");
+        assert_eq!(image("/my%20dir/a.png"), "/my%20dir/a.png");
+        for text in ["file:///my%20dir/a.png", "file:///d%FF/a.png", "b%20.png"] {
+            let row = image(text);
+            assert_eq!(image(&row), row);
+        }
+    }
+
+    #[test]
+    fn a_remote_image_is_rejected_with_a_hint() {
+        let error = origin(None).resolve_image("https://example.org/a.png").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "rows.json, record 1: the image https://example.org/a.png is not on this machine"
+        );
+        assert!(error.advice().unwrap().to_string().contains("download"));
+    }
+
+    #[test]
+    fn a_blank_image_path_is_rejected() {
+        let error = origin(None).resolve_image(" ").unwrap_err();
+        assert_eq!(error.to_string(), "rows.json, record 1: the image's path is empty");
+        assert!(origin(None).resolve_image("file://").is_err());
+        assert_eq!(error.advice(), Some("a row".into()));
+    }
+}

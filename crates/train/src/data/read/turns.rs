@@ -1,0 +1,347 @@
+//! What was said, turn by turn ─► a row for each answer.
+//!
+//! ```text
+//! system, history, input ─► input: lines `System: `, `Human: `, `Assistant: `, `Tool: `, then the input
+//! last question          ─► instruction
+//! answer                 ─► output
+//! ```
+
+use super::read_options::EmptyOutputPolicy;
+use super::record_fields::RecordFields;
+use super::row_report::{DropReason, RowAdjustment};
+use crate::data::Instruction;
+use crate::error::Result;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Says how to answer.
+    System,
+    /// Asks.
+    User,
+    /// Answers, or calls a tool.
+    Assistant,
+    /// Gives a tool's result.
+    Tool,
+}
+
+impl Role {
+    /// What lines of an input begin with.
+    fn name(self) -> &'static str {
+        match self {
+            Self::System => "System",
+            Self::User => "Human",
+            Self::Assistant => "Assistant",
+            Self::Tool => "Tool",
+        }
+    }
+}
+
+/// What one of them says.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    pub role: Role,
+    pub text: String,
+    /// What a question works on, which is a part of its row's input.
+    pub input: String,
+    /// Whether an answer is one to learn.
+    pub train: bool,
+    /// Whether an answer calls a tool in a field of its own, which is not read.
+    pub has_tool_call: bool,
+    /// The answers that were possible.
+    pub options: Vec<String>,
+}
+
+impl Turn {
+    pub fn new(speaker: Role, text: impl Into<String>) -> Self {
+        Self {
+            role: speaker,
+            text: text.into(),
+            input: String::new(),
+            train: true,
+            has_tool_call: false,
+            options: Vec::new(),
+        }
+    }
+
+    fn line(&self) -> String {
+        format!("{}: {}", self.role.name(), self.text)
+    }
+
+    fn is_blank(&self) -> bool {
+        self.text.trim().is_empty()
+    }
+}
+
+/// What all rows of a record have.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedFields {
+    pub image: Option<String>,
+    pub tags: Vec<String>,
+}
+
+/// Bytes of all rows of a record. Each row has in it what was said before: a conversation's rows grow
+/// with the square of its length, far beyond what any model takes.
+const MAX_ROW_BYTES: usize = 1 << 27;
+
+/// The rows of what was said: one for each answer that is to be learned.
+///
+/// # Errors
+/// [`Error::Record`](crate::Error::Record) if the rows would be too large.
+pub(super) fn rows_from_turns(
+    mut turns: Vec<Turn>,
+    common: &SharedFields,
+    empty_outputs: EmptyOutputPolicy,
+    fields: &mut RecordFields,
+) -> Result<Vec<Instruction>> {
+    // Without a picture the same letters are part of the text, a page of HTML for instance.
+    if common.image.is_some() {
+        for turn in turns.iter_mut().filter(|turn| turn.role == Role::User) {
+            turn.text = strip_image_placeholder(&turn.text);
+            turn.input = strip_image_placeholder(&turn.input);
+        }
+    }
+    let texts = common.tags.iter().chain(&common.image);
+    let common_len = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
+    let mut len = 0_usize;
+    let turns = merge_consecutive_turns(turns, fields);
+    let mut rows = Vec::new();
+    // Lines before the last question, and behind it.
+    let (mut before, mut behind) = (Vec::new(), Vec::new());
+    let mut question: Option<&Turn> = None;
+    let mut is_open = false;
+    let mut found_answer = false;
+    for turn in &turns {
+        match turn.role {
+            Role::User => {
+                before.extend(question.filter(|turn| !turn.is_blank()).map(Turn::line));
+                before.append(&mut behind);
+                (question, is_open) = (Some(turn), true);
+            }
+            Role::System | Role::Tool => {
+                if !turn.is_blank() {
+                    behind.push(turn.line());
+                }
+            }
+            Role::Assistant => {
+                found_answer = true;
+                let Some(question) = question else {
+                    fields.count_adjustment(RowAdjustment::LeadingAnswerDropped);
+                    continue;
+                };
+                is_open = false;
+                match drop_reason(question, turn, empty_outputs) {
+                    _ if !turn.train => {}
+                    Some(reason) => fields.drop_row(reason),
+                    None => {
+                        let own = (!question.input.is_empty()).then_some(&question.input);
+                        let input = before.iter().chain(&behind).chain(own);
+                        let lines = input.clone().map(|line| line.len() + 1).sum::<usize>();
+                        len += lines + question.text.len() + turn.text.len() + common_len;
+                        if len > MAX_ROW_BYTES {
+                            return Err(fields.origin.error(too_large(turns.len())));
+                        }
+                        let input = input.map(String::as_str).collect::<Vec<_>>().join("\n");
+                        let output = if turn.is_blank() { "" } else { turn.text.as_str() };
+                        rows.push(Instruction {
+                            image: common.image.clone(),
+                            tags: common.tags.clone(),
+                            options: turn.options.clone(),
+                            ..Instruction::new(question.text.as_str(), input, output)
+                        });
+                    }
+                }
+                if !turn.is_blank() {
+                    behind.push(turn.line());
+                }
+            }
+        }
+    }
+    if !found_answer {
+        fields.drop_row(DropReason::NoAnswer);
+    } else if is_open {
+        fields.count_adjustment(RowAdjustment::TrailingQuestionDropped);
+    }
+    Ok(rows)
+}
+
+fn too_large(turns: usize) -> String {
+    format!(
+        "the rows of its {turns} turns are more than {} MiB, as each has in it what was said before: \
+         cut it into shorter ones",
+        MAX_ROW_BYTES >> 20
+    )
+}
+
+/// Why an answer makes no row.
+fn drop_reason(
+    question: &Turn,
+    answer: &Turn,
+    empty_outputs: EmptyOutputPolicy,
+) -> Option<DropReason> {
+    match () {
+        () if question.is_blank() => Some(DropReason::EmptyPrompt),
+        () if !answer.is_blank() => None,
+        () if answer.has_tool_call => Some(DropReason::ToolCall),
+        () => (empty_outputs == EmptyOutputPolicy::Skip).then_some(DropReason::EmptyOutput),
+    }
+}
+
+/// A text without the place that LLaVA gives the picture among the words, and the newline beside it: a
+/// row has the picture in a place of its own.
+fn strip_image_placeholder(text: &str) -> String {
+    const PLACEHOLDER: &str = "<image>";
+    let below = text.replace(&format!("{PLACEHOLDER}\n"), "");
+    let above = below.replace(&format!("\n{PLACEHOLDER}"), "");
+    above.replace(PLACEHOLDER, "")
+}
+
+/// One turn where a speaker has several, one behind the other.
+fn merge_consecutive_turns(turns: Vec<Turn>, fields: &mut RecordFields) -> Vec<Turn> {
+    let mut all: Vec<Turn> = Vec::with_capacity(turns.len());
+    for turn in turns {
+        let talks = matches!(turn.role, Role::User | Role::Assistant);
+        match all.last_mut() {
+            Some(last)
+                if talks
+                    && last.role == turn.role
+                    && last.train == turn.train
+                    && last.input.is_empty() =>
+            {
+                fields.count_adjustment(RowAdjustment::TurnsMerged);
+                if !last.is_blank() && !turn.is_blank() {
+                    last.text.push('\n');
+                }
+                last.text.push_str(&turn.text);
+                last.input = turn.input;
+                last.has_tool_call |= turn.has_tool_call;
+                last.options.extend(turn.options);
+            }
+            _ => all.push(turn),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Map;
+
+    use super::super::record_origin::RecordOrigin;
+    use super::super::row_report::RowReport;
+    use super::Role::{Assistant, System, Tool, User};
+    use super::*;
+
+    fn read_all(
+        turns: Vec<Turn>,
+        empty_outputs: EmptyOutputPolicy,
+    ) -> (Result<Vec<Instruction>>, RowReport) {
+        let origin = RecordOrigin {
+            path: Path::new("a"),
+            location: "record 1".into(),
+            format_hint: "",
+            image_folder: None,
+        };
+        let (values, mut report) = (Map::new(), RowReport::default());
+        let mut fields = RecordFields::new(&origin, &values, &mut report);
+        let found = rows_from_turns(turns, &SharedFields::default(), empty_outputs, &mut fields);
+        (found, report)
+    }
+
+    /// Input, instruction and output of each row, and what was noted.
+    fn read(turns: &[(Role, &str)]) -> (Vec<[String; 3]>, RowReport) {
+        let turns = turns.iter().map(|(speaker, text)| Turn::new(*speaker, *text)).collect();
+        let (found, report) = read_all(turns, EmptyOutputPolicy::Skip);
+        let rows = found.unwrap().into_iter();
+        (rows.map(|row| [row.input, row.instruction, row.output]).collect(), report)
+    }
+
+    fn row(input: &str, instruction: &str, output: &str) -> [String; 3] {
+        [input, instruction, output].map(String::from)
+    }
+
+    #[test]
+    fn earlier_turns_go_into_the_input() {
+        let (rows, report) = read(&[
+            (System, "Be kind."),
+            (User, "a"),
+            (Assistant, "b"),
+            (User, "c"),
+            (Assistant, "d"),
+        ]);
+        assert_eq!(
+            rows,
+            [
+                row("System: Be kind.", "a", "b"),
+                row("System: Be kind.\nHuman: a\nAssistant: b", "c", "d"),
+            ]
+        );
+        assert_eq!(report, RowReport::default());
+    }
+
+    #[test]
+    fn a_tool_call_is_a_response_and_its_result_is_history() {
+        let (rows, _) =
+            read(&[(User, "a"), (Assistant, "call"), (Tool, "7"), (Assistant, "It is 7.")]);
+        let wanted = [row("", "a", "call"), row("Assistant: call\nTool: 7", "a", "It is 7.")];
+        assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn an_unread_tool_call_is_never_trained_as_an_empty_output() {
+        for empty_outputs in [EmptyOutputPolicy::Skip, EmptyOutputPolicy::Keep] {
+            let call = Turn { has_tool_call: true, ..Turn::new(Assistant, "") };
+            let turns =
+                vec![Turn::new(User, "a"), call, Turn::new(Tool, "7"), Turn::new(Assistant, "b")];
+            let (rows, report) = read_all(turns, empty_outputs);
+            assert_eq!(rows.unwrap(), [Instruction::new("a", "Tool: 7", "b")]);
+            assert_eq!(report.dropped.into_keys().collect::<Vec<_>>(), [DropReason::ToolCall]);
+        }
+    }
+
+    #[test]
+    fn a_conversation_with_too_large_rows_is_rejected() {
+        let turns = (0..20_000).flat_map(|_| [Turn::new(User, "ab"), Turn::new(Assistant, "cd")]);
+        let (rows, _) = read_all(turns.collect(), EmptyOutputPolicy::Skip);
+        let error = rows.unwrap_err().to_string();
+        let told = "a, record 1: the rows of its 40000 turns are more than 128 MiB";
+        assert!(error.starts_with(told), "{error}");
+    }
+
+    #[test]
+    fn the_placeholder_is_stripped_with_its_newline() {
+        assert_eq!(strip_image_placeholder("<image>\nWhat is it?"), "What is it?");
+        assert_eq!(strip_image_placeholder("What is it?\n<image>"), "What is it?");
+        assert_eq!(strip_image_placeholder("First.\n<image>\nSecond."), "First.\nSecond.");
+        assert_eq!(strip_image_placeholder("What is <image>?"), "What is ?");
+    }
+
+    #[test]
+    fn irregular_turns_are_dropped_or_merged_and_counted() {
+        let (rows, report) = read(&[
+            (Assistant, "Welcome."),
+            (User, "a"),
+            (User, "b"),
+            (Assistant, "c"),
+            (User, "d"),
+        ]);
+        assert_eq!(rows, [row("", "a\nb", "c")]);
+        assert_eq!(report.adjustments.values().map(|one| one.count).collect::<Vec<_>>(), [1, 1, 1]);
+        assert!(report.dropped.is_empty());
+    }
+
+    #[test]
+    fn turns_without_a_question_or_an_answer_are_dropped() {
+        let reason = |turns: &[(Role, &str)]| {
+            let (rows, report) = read(turns);
+            assert_eq!(rows, [[""; 3]; 0]);
+            report.dropped.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(reason(&[]), [DropReason::NoAnswer]);
+        assert_eq!(reason(&[(System, "a"), (User, "b")]), [DropReason::NoAnswer]);
+        assert_eq!(reason(&[(User, "a"), (Assistant, " ")]), [DropReason::EmptyOutput]);
+        assert_eq!(reason(&[(User, " "), (Assistant, "a")]), [DropReason::EmptyPrompt]);
+    }
+}

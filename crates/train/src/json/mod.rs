@@ -1,0 +1,6 @@
+//! How values are written as JSON.
+
+pub(crate) mod exact_f64;
+mod lossy_path;
+
+pub(crate) use lossy_path::{serialize_optional_path, serialize_path};

@@ -1,0 +1,11 @@
+//! A training run with its folder: evaluation, steps, checkpoints, resumable.
+
+mod events;
+mod progress;
+mod run_folder;
+mod run_record;
+mod training_run;
+
+pub use events::{Event, RunSummary, Throughput};
+pub use run_folder::{METRICS_FILE, RUN_FILE};
+pub use training_run::TrainingRun;
