@@ -1,5 +1,5 @@
-//! Each fused operation against the same in plain tensor operations, forward and backward, in the
-//! sizes of SmolLM2-135M: `cargo bench --features ndarray,wgpu -p kernels`.
+//! Each fused operation compared with the same operation composed of tensor operations, forward and
+//! backward, with the dimensions of SmolLM2-135M: `just bench-kernels`.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -40,8 +40,8 @@ fn pack(dense: &Tensor<2>, dtype: DType) -> PackedWeight {
     PackedWeight::new(data(dense.clone().cast(dtype)), &device())
 }
 
-/// Runs `work` on a tensor, and on a leaf with its backward pass.
-fn both_ways<const D: usize>(
+/// Measures the forward pass, and the forward and backward pass.
+fn bench_forward_and_backward<const D: usize>(
     criterion: &mut Criterion,
     group: &str,
     name: &str,
@@ -65,27 +65,35 @@ fn frozen_linear(criterion: &mut Criterion) {
         let input = random([rows, WIDTH]);
         let group = format!("linear, {rows} rows");
         let f32 = pack(&dense, DType::F32);
-        both_ways(criterion, &group, "fused f32", &input, |x| linears(x, None, &[&f32]).sum());
+        bench_forward_and_backward(criterion, &group, "fused f32", &input, |x| {
+            linears(x, None, &[&f32]).sum()
+        });
         let bf16 = pack(&dense, DType::BF16);
-        both_ways(criterion, &group, "fused bf16", &input, |x| linears(x, None, &[&bf16]).sum());
-        both_ways(criterion, &group, "plain f32", &input, |x| {
+        bench_forward_and_backward(criterion, &group, "fused bf16", &input, |x| {
+            linears(x, None, &[&bf16]).sum()
+        });
+        bench_forward_and_backward(criterion, &group, "plain f32", &input, |x| {
             x.matmul(dense.clone().transpose()).sum()
         });
     }
 }
 
-fn rows(criterion: &mut Criterion) {
+fn row_ops(criterion: &mut Criterion) {
     let (input, weight) = (random([TOKENS, WIDTH]), random([WIDTH]));
-    both_ways(criterion, "norm", "fused", &input, |x| rms_norm(x, weight.clone(), 1e-5).sum());
-    both_ways(criterion, "norm", "plain", &input, |x| {
+    bench_forward_and_backward(criterion, "norm", "fused", &input, |x| {
+        rms_norm(x, weight.clone(), 1e-5).sum()
+    });
+    bench_forward_and_backward(criterion, "norm", "plain", &input, |x| {
         let mean_square = x.clone().square().mean_dim(1);
         (x * (mean_square + 1e-5).sqrt().recip() * weight.clone().unsqueeze()).sum()
     });
-    let both = random([TOKENS, 2 * INNER]);
-    both_ways(criterion, "swiglu", "fused", &both, |both| swiglu(both).sum());
-    both_ways(criterion, "swiglu", "plain", &both, |both| {
-        let gate = both.clone().narrow(1, 0, INNER);
-        (silu(gate) * both.narrow(1, INNER, INNER)).sum()
+    let gate_up = random([TOKENS, 2 * INNER]);
+    bench_forward_and_backward(criterion, "swiglu", "fused", &gate_up, |gate_up| {
+        swiglu(gate_up).sum()
+    });
+    bench_forward_and_backward(criterion, "swiglu", "plain", &gate_up, |gate_up| {
+        let gate = gate_up.clone().narrow(1, 0, INNER);
+        (silu(gate) * gate_up.narrow(1, INNER, INNER)).sum()
     });
 }
 
@@ -94,12 +102,12 @@ fn adapted_attention(criterion: &mut Criterion) {
     let AttentionDims { heads, kv_heads, head_dim } = HEADS;
     let batch = TOKENS / SEQ;
     let sequence = |row: usize| Sequence { first_row: row * SEQ, len: SEQ, past: 0, padding: 0 };
-    let turns =
+    let rotary_table =
         RotaryTable::new(vec![1.0; TOKENS * head_dim / 2], vec![0.0; TOKENS * head_dim / 2]);
-    let texts = SequenceLayout {
+    let layout = SequenceLayout {
         sequences: Arc::new((0..batch).map(sequence).collect()),
         token_rows: None,
-        rotary_table: Some(Arc::new(turns)),
+        rotary_table: Some(Arc::new(rotary_table)),
     };
     let prompt = GatedPrompt {
         key: random([1, kv_heads, 10, head_dim]),
@@ -108,11 +116,11 @@ fn adapted_attention(criterion: &mut Criterion) {
         lens: None,
     };
     let qkv = random([TOKENS, (heads + 2 * kv_heads) * head_dim]);
-    both_ways(criterion, "attention", "fused", &qkv, |qkv| {
-        attention(qkv, HEADS, &texts, None, Some(&prompt), None).sum()
+    bench_forward_and_backward(criterion, "attention", "fused", &qkv, |qkv| {
+        attention(qkv, HEADS, &layout, None, Some(&prompt), None).sum()
     });
-    // Without the rotation, which costs it more on top.
-    both_ways(criterion, "attention", "plain", &qkv, |qkv| {
+    // Without the rotary embedding, which would take additional time.
+    bench_forward_and_backward(criterion, "attention", "plain", &qkv, |qkv| {
         let part = |from: usize, count: usize| {
             let part = qkv.clone().narrow(1, from * head_dim, count * head_dim);
             part.reshape([batch, SEQ, count, head_dim]).swap_dims(1, 2)
@@ -125,8 +133,9 @@ fn adapted_attention(criterion: &mut Criterion) {
         let query = part(0, heads);
         let (key, value) = (part(heads, kv_heads), part(heads + kv_heads, kv_heads));
         let options = AttentionModuleOptions { scale: None, softcap: None, is_causal: true };
-        let text = plain_attention(query.clone(), repeat(key), repeat(value), None, None, options);
-        (text + prompt.forward(query)).sum()
+        let attended =
+            plain_attention(query.clone(), repeat(key), repeat(value), None, None, options);
+        (attended + prompt.forward(query)).sum()
     });
 }
 
@@ -137,28 +146,27 @@ fn head_and_loss(criterion: &mut Criterion) {
     let hidden = random([LABELS, WIDTH]);
     let labels = (0..LABELS as i64).map(|label| label * 379 % VOCAB as i64).collect::<Vec<_>>();
     let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [LABELS]), &device());
-    both_ways(criterion, "head and loss", "fused", &hidden, |hidden| {
+    bench_forward_and_backward(criterion, "head and loss", "fused", &hidden, |hidden| {
         cross_entropy(hidden, &packed, labels.clone())
     });
-    both_ways(criterion, "head and loss", "plain", &hidden, |hidden| {
+    bench_forward_and_backward(criterion, "head and loss", "plain", &hidden, |hidden| {
         let logits = hidden.matmul(dense.clone().transpose());
         log_softmax(logits, 1).gather(1, labels.clone().unsqueeze_dim(1)).sum().neg()
     });
 }
 
-/// What the processor could do at the best: multiplications and additions of numbers that are in
-/// registers, and reading memory once.
-fn limits(criterion: &mut Criterion) {
+/// The limits of the processor: multiply-adds in registers, and memory bandwidth.
+fn hardware_limits(criterion: &mut Criterion) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = Avx512::new() {
-        return limits_of(criterion, simd);
+        return hardware_limits_of(criterion, simd);
     } else if let Some(simd) = Avx2::new() {
-        return limits_of(criterion, simd);
+        return hardware_limits_of(criterion, simd);
     }
-    limits_of(criterion, Portable);
+    hardware_limits_of(criterion, Portable);
 }
 
-fn limits_of<S: Simd>(criterion: &mut Criterion, simd: S) {
+fn hardware_limits_of<S: Simd>(criterion: &mut Criterion, simd: S) {
     const SUMS: usize = 12;
     const TIMES: usize = 1_000_000;
     let mut group = criterion.benchmark_group("limits, all threads");
@@ -182,7 +190,7 @@ fn limits_of<S: Simd>(criterion: &mut Criterion, simd: S) {
                         }
                         let mut total = 0.0;
                         for sum in sums {
-                            total += simd.sum(sum);
+                            total += simd.reduce_sum(sum);
                         }
                         total
                     },
@@ -190,25 +198,25 @@ fn limits_of<S: Simd>(criterion: &mut Criterion, simd: S) {
             })
         });
     });
-    let numbers = vec![1.0_f32; 64 << 20];
-    group.throughput(Throughput::Bytes(size_of_val(&numbers[..]) as u64));
+    let data = vec![1.0_f32; 64 << 20];
+    group.throughput(Throughput::Bytes(size_of_val(&data[..]) as u64));
     group.bench_function("read memory", |bench| {
         bench.iter(|| {
-            rayon::broadcast(|own| {
-                let share = numbers.len() / threads;
-                let numbers = &numbers[own.index() * share..][..share];
+            rayon::broadcast(|thread| {
+                let len = data.len() / threads;
+                let data = &data[thread.index() * len..][..len];
                 simd.vectorize(
                     #[inline(always)]
                     || {
                         let mut sums = [simd.splat(0.0); SUMS];
-                        for part in numbers.chunks_exact(SUMS * S::LANES) {
+                        for part in data.chunks_exact(SUMS * S::LANES) {
                             for (sum, part) in sums.iter_mut().zip(part.chunks_exact(S::LANES)) {
                                 *sum = simd.add(*sum, simd.read(part));
                             }
                         }
                         let mut total = 0.0;
                         for sum in sums {
-                            total += simd.sum(sum);
+                            total += simd.reduce_sum(sum);
                         }
                         total
                     },
@@ -218,5 +226,12 @@ fn limits_of<S: Simd>(criterion: &mut Criterion, simd: S) {
     });
 }
 
-criterion_group!(benches, limits, frozen_linear, rows, adapted_attention, head_and_loss);
+criterion_group!(
+    benches,
+    hardware_limits,
+    frozen_linear,
+    row_ops,
+    adapted_attention,
+    head_and_loss
+);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! The backend that the fused operations run on: the one file of this crate that names it.
+//! The backend that the fused operations run on. Only this file and `fused` name it.
 
 use burn::tensor::Device;
 
@@ -6,16 +6,15 @@ use burn::tensor::Device;
 #[path = "fused/mod.rs"]
 mod fused;
 #[cfg(not(feature = "flex"))]
-#[path = "absent.rs"]
+#[path = "fused_stub.rs"]
 mod fused;
 
 pub(crate) use fused::{attention, cross_entropy, linears, rms_norm, swiglu};
 
-/// Whether the operations of this crate run fused on a device; elsewhere they are made of plain
-/// tensor operations.
+/// Returns whether a device has the fused operations.
 ///
-/// Burn's flex backend is fused if this crate is built with its feature `flex`, which the crates above it
-/// hand on.
+/// True for Burn's flex backend, with or without autodiff, if this crate is built with its feature
+/// `flex`. The crates that depend on it forward a feature of the same name.
 pub fn is_fused(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     {
@@ -29,20 +28,20 @@ pub fn is_fused(device: &Device) -> bool {
     }
 }
 
-/// Says by a warning of [`tracing`] that a device could be fused and is not: in a program that has Burn's
-/// flex backend, but this crate without its feature `flex`. To be called when a model is loaded.
+/// Emits a [`tracing`] warning if the device is Burn's flex backend but this crate lacks its
+/// feature `flex`. Call it when a model is loaded.
 pub fn warn_if_kernels_are_missing(device: &Device) {
-    if names_flex(device) && !is_fused(device) {
+    if is_flex_by_name(device) && !is_fused(device) {
         tracing::warn!(
-            "Burn's flex backend computes without the fused kernels, several times slower: build the crate \
-             that you depend on (train, adaption-prompt, llama) with its feature `flex`"
+            "Burn's flex backend runs without the fused kernels, several times slower: enable the feature `flex` of \
+             the crate that you depend on (train, adaption-prompt, llama)"
         );
     }
 }
 
-/// Whether a device is the flex backend's, as far as its name tells: without the feature there is no type to
-/// ask for.
-fn names_flex(device: &Device) -> bool {
+/// Whether a device is the flex backend's, by its name: without the feature there is no type to
+/// match.
+fn is_flex_by_name(device: &Device) -> bool {
     format!("{device:?}").contains("Flex")
 }
 
@@ -51,10 +50,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_backend_that_could_be_fused_is_known_by_its_name() {
-        assert!(names_flex(&testing::flex()) && names_flex(&testing::flex().autodiff()));
+    fn flex_is_recognized_by_device_name() {
+        assert!(is_flex_by_name(&testing::flex()) && is_flex_by_name(&testing::flex().autodiff()));
         for device in testing::devices() {
-            assert_eq!(names_flex(&device), is_fused(&device), "{device:?}");
+            assert_eq!(is_flex_by_name(&device), is_fused(&device), "{device:?}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Fused operations of a frozen Llama and its adapter on CPUs, each with its own backward pass, and
-//! plain tensor operations for every other device.
+//! Fused operations of a frozen Llama and its adapter on CPUs, each with its own backward pass.
 //!
 //! ```text
-//! rms_norm ─► linears (q, k, v) ─► attention (rotary, causal, + gated prompt) ─► linears (+ residual)
-//! rms_norm ─► linears (gate, up) ─► swiglu ─► linears (+ residual)         cross_entropy (head, loss)
+//! rms_norm ─► linears (q, k, v) ─► attention (rotary, causal, + prompt) ─► linears (+ residual)
+//! rms_norm ─► linears (gate, up) ─► swiglu ─► linears (+ residual)   cross_entropy (head, loss)
 //! ```
 //!
-//! [`is_fused`] tells whether a device has them. Weights are frozen: a [`PackedWeight`] is laid out
-//! once, in panels that serve the product and its backward pass alike, and has no gradient.
+//! [`is_fused`] returns whether a device has the fused operations. [`rms_norm`], [`swiglu`] and
+//! [`GatedPrompt::forward`] run on every device, composed of tensor operations where they are not
+//! fused; [`linears`], [`attention`] and [`cross_entropy`] need a fused device.
 //!
-//! [`cpu`] holds the kernels themselves, on slices, for every instruction set; `unsafe` lives there
-//! alone.
+//! Weights are frozen: a [`PackedWeight`] is packed once, into panels that the forward and the
+//! backward pass both read, and has no gradient.
 //!
 //! ```
 //! use burn::tensor::{Tensor, TensorData};
@@ -22,22 +22,27 @@
 //! let x = Tensor::<2>::from_floats([[1.0, 1.0]], &device.autodiff()).require_grad();
 //! let y = linears(x.clone(), None, &[&weight]); // 3, -1, 3.5
 //! let gradients = y.sum().backward();
-//! let d_x = x.grad(&gradients).unwrap(); // sums of the weight's columns: 4, 1.5
+//! let d_x = x.grad(&gradients).unwrap(); // column sums of the weight: 4, 1.5
 //! # testing::assert_close("d_x", d_x, Tensor::from_floats([[4.0, 1.5]], &testing::flex()), 1e-6);
 //! ```
 
+mod allocator;
 mod attention;
+mod attention_params;
 mod backend;
-mod call;
+// Kernels on slices. Public for the benchmarks and for callers of `SimdLevel` by its path; not part
+// of the API.
+#[doc(hidden)]
 pub mod cpu;
-mod memory;
-mod rows;
+mod row_ops;
+#[doc(hidden)]
+pub mod sizes;
 mod weight;
 
-pub use attention::{
-    AttentionDims, FusedKvCache, GatedPrompt, RotaryTable, Sequence, SequenceLayout, attention,
-};
+pub use allocator::keep_freed_memory;
+pub use attention::{FusedKvCache, GatedPrompt, attention};
+pub use attention_params::{AttentionDims, RotaryTable, Sequence, SequenceLayout};
 pub use backend::{is_fused, warn_if_kernels_are_missing};
-pub use memory::keep_freed_memory;
-pub use rows::{rms_norm, swiglu};
+pub use cpu::simd::SimdLevel;
+pub use row_ops::{rms_norm, swiglu};
 pub use weight::{PackedWeight, QuantizedMatrix, cross_entropy, linears};

@@ -1,4 +1,4 @@
-//! A frozen matrix that is packed for the fused operations.
+//! Frozen matrices in packed form, and the operations on them.
 
 use std::sync::Arc;
 
@@ -6,49 +6,49 @@ use burn::module::Module;
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
 use crate::backend;
-use crate::cpu::packed::{Format, Packed};
+use crate::cpu::packed_matrix::{DenseFormat, PackedMatrix};
 
-pub use crate::cpu::packed::QuantizedMatrix;
+pub use crate::cpu::packed_matrix::QuantizedMatrix;
 
-/// A matrix `[rows, columns]` in panels, in the CPU's memory, shared by its clones. It is frozen: no
-/// parameter, and nothing here ever has a gradient.
+/// A frozen matrix `[rows, columns]`, packed into panels in host memory and shared by its clones.
+/// It is not a parameter and has no gradient.
 #[derive(Module, Debug)]
 pub struct PackedWeight {
     #[module(skip)]
-    packed: Arc<Packed>,
+    packed: Arc<PackedMatrix>,
     #[module(skip)]
     device: Device,
 }
 
 impl PackedWeight {
-    /// Packs row-major numbers of f32, f16 or bf16, kept in that precision.
+    /// Packs a row-major matrix in f32, f16 or bf16 and keeps that precision.
     ///
     /// # Panics
-    /// If the device has no fused operations, or the data has another type or is no matrix.
+    /// If the device is not fused, or the data has another element type or is not a matrix.
     pub fn new(data: TensorData, device: &Device) -> Self {
         assert!(backend::is_fused(device), "{device:?} has no packed weights");
         let [rows, columns] = data.shape().dims();
         let format = match data.dtype() {
-            DType::F32 => Format::F32,
-            DType::BF16 => Format::Bf16,
-            DType::F16 => Format::F16,
-            other => panic!("a weight of {other:?}"),
+            DType::F32 => DenseFormat::F32,
+            DType::BF16 => DenseFormat::Bf16,
+            DType::F16 => DenseFormat::F16,
+            other => panic!("a packed weight cannot be {other:?}"),
         };
         let data = data.convert_dtype(DType::F32);
-        let values = data.as_slice::<f32>().expect("just converted");
-        Self::of(Packed::new(values, [rows, columns], format), device)
+        let values = data.as_slice::<f32>().expect("the data is f32");
+        Self::from_packed(PackedMatrix::new(values, [rows, columns], format), device)
     }
 
-    /// Packs numbers of 8 or 4 bits as they are.
+    /// Packs a matrix quantized to 8 or 4 bits without changing its values.
     ///
     /// # Panics
-    /// If the device has no fused operations, or lengths do not fit the shape.
+    /// If the device is not fused, or lengths do not match the shape.
     pub fn from_quantized(matrix: &QuantizedMatrix, shape: [usize; 2], device: &Device) -> Self {
         assert!(backend::is_fused(device), "{device:?} has no packed weights");
-        Self::of(Packed::from_blocks(matrix, shape), device)
+        Self::from_packed(PackedMatrix::from_quantized(matrix, shape), device)
     }
 
-    fn of(packed: Packed, device: &Device) -> Self {
+    fn from_packed(packed: PackedMatrix, device: &Device) -> Self {
         Self { packed: Arc::new(packed), device: device.clone().without_autodiff() }
     }
 
@@ -57,58 +57,61 @@ impl PackedWeight {
         self.packed.dims()
     }
 
-    /// Where it lives.
+    /// The device, without autodiff.
     pub fn device(&self) -> Device {
         self.device.clone()
     }
 
-    /// Bits of a number, without its share of scale and minimum.
+    /// Bits per element, excluding scales and minima.
     pub fn bits(&self) -> usize {
         self.packed.bits()
     }
 
-    /// Bytes that it holds.
+    /// Size in bytes, including scales and minima.
     pub fn bytes(&self) -> usize {
         self.packed.bytes()
     }
 
-    /// The whole matrix, in f32.
+    /// The whole matrix in f32.
     pub fn to_dense(&self) -> Tensor<2> {
-        self.tensor(self.packed.to_dense(), self.dims())
+        self.to_tensor(self.packed.to_dense(), self.dims())
     }
 
-    /// The given rows in f32, each as often as it is asked for.
+    /// The given rows in f32, in the given order.
     ///
     /// # Shapes
     /// - `rows`: `[n]`
     /// - output: `[n, columns]`
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If a row is out of range.
     pub fn select(&self, rows: Tensor<1, Int>) -> Tensor<2> {
         let [_rows, columns] = self.dims();
-        let rows = host(rows);
+        let rows = to_host_indices(rows);
         let mut values = vec![0.0; rows.len() * columns];
         for (&row, to) in rows.iter().zip(values.chunks_exact_mut(columns)) {
             self.packed.read_row(row, to);
         }
-        self.tensor(values, [rows.len(), columns])
+        self.to_tensor(values, [rows.len(), columns])
     }
 
-    fn tensor(&self, values: Vec<f32>, dims: [usize; 2]) -> Tensor<2> {
-        // Handed over as it is: no copy.
+    fn to_tensor(&self, values: Vec<f32>, dims: [usize; 2]) -> Tensor<2> {
+        // `from_elems` takes the vector over without a copy.
         let data = TensorData::from_bytes(Bytes::from_elems(values), dims, DType::F32);
         Tensor::from_data(data, &self.device)
     }
 }
 
-/// Whole numbers on the host. They lie in the CPU's memory already: nobody waits.
-#[expect(clippy::disallowed_methods, reason = "on the CPU there is nothing to wait for")]
-pub(crate) fn host(numbers: Tensor<1, Int>) -> Vec<usize> {
-    numbers.into_data().iter::<i64>().map(|number| number as usize).collect()
+/// Indices in host memory.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tensor is in host memory: reading it does not wait"
+)]
+fn to_host_indices(indices: Tensor<1, Int>) -> Vec<usize> {
+    indices.into_data().iter::<i64>().map(|index| index as usize).collect()
 }
 
-/// `input · Wᵀ` of several frozen matrices as one product, side by side, plus `residual`.
+/// `input · Wᵀ` for several frozen matrices, concatenated along the columns, plus `residual`.
 ///
 /// Gradients go to the input and the residual; weights have none.
 ///
@@ -117,7 +120,8 @@ pub(crate) fn host(numbers: Tensor<1, Int>) -> Vec<usize> {
 /// - `residual`, output: `[n, rows of all weights]`, f32
 ///
 /// # Panics
-/// If the weights have different numbers of columns, or there are none.
+/// If the device is not fused, the weights differ in their number of columns, or there are no
+/// weights.
 pub fn linears(
     input: Tensor<2>,
     residual: Option<Tensor<2>>,
@@ -127,16 +131,19 @@ pub fn linears(
     backend::linears(input, residual, weights)
 }
 
-/// The sum of the labels' negative log-likelihoods in nats, under the logits `hidden · headᵀ`. The
-/// logits of all rows are never there at once; a gradient of `hidden` is computed in the same pass.
+/// The summed cross-entropy, in nats, of the logits `hidden · headᵀ` and the labels.
+///
+/// Only a part of the logits is in memory at a time. If `hidden` is tracked, its gradient is
+/// computed in the same pass.
 ///
 /// # Shapes
 /// - `hidden`: `[n, columns]`, f32
-/// - `labels`: `[n]`, rows of the head
+/// - `labels`: `[n]`, row indices of the head
 /// - output: `[1]`
 ///
 /// # Panics
-/// If the number of labels is not that of the rows, or a label is no row of the head.
+/// If the device is not fused, the number of labels differs from the number of rows, or a label is
+/// out of range.
 pub fn cross_entropy(hidden: Tensor<2>, head: &PackedWeight, labels: Tensor<1, Int>) -> Tensor<1> {
-    backend::cross_entropy(hidden, head.packed.clone(), Arc::new(host(labels)))
+    backend::cross_entropy(hidden, head.packed.clone(), Arc::new(to_host_indices(labels)))
 }

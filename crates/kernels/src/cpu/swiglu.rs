@@ -1,30 +1,30 @@
-//! `silu(gate) * up` of rows that hold both, and its gradient.
+//! SwiGLU of rows that hold gate and up projections, and its gradient.
 
-use super::norm::{by_rows, zip};
+use super::elementwise::zip_into;
 use super::simd::{Simd, SimdLevel, dispatch};
-use super::threads::Shared;
+use super::threads::{SharedSlice, for_each_row_block};
 
 /// `silu(gate) * up`, row by row.
 ///
 /// # Shapes
-/// - `both`: `[n, 2 * width]`, gates first
+/// - `gate_up`: `[n, 2 * width]`, gates first
 /// - `out`: `[n, width]`
 ///
 /// # Panics
-/// If lengths do not fit.
-pub fn swiglu(level: SimdLevel, both: &[f32], width: usize, out: &mut [f32]) {
-    assert_eq!(both.len(), 2 * out.len(), "numbers of gates and ups");
-    assert!(out.len().is_multiple_of(width), "whole rows of {width}");
+/// If lengths do not match.
+pub fn swiglu(level: SimdLevel, gate_up: &[f32], width: usize, out: &mut [f32]) {
+    assert_eq!(gate_up.len(), 2 * out.len(), "elements of gates and ups");
+    assert!(out.len().is_multiple_of(width), "the output is not whole rows of {width}");
     let rows = out.len() / width;
-    let out = Shared::new(out);
-    by_rows(rows, width, |first, rows| {
-        // SAFETY: each task has rows of its own.
-        let out = unsafe { out.part(first * width, rows * width) };
-        let both = &both[first * 2 * width..];
+    let out = SharedSlice::new(out);
+    for_each_row_block(rows, width, |first, rows| {
+        // SAFETY: the tasks' rows do not overlap.
+        let out = unsafe { out.slice_mut(first * width, rows * width) };
+        let gate_up = &gate_up[first * 2 * width..];
         dispatch!(level, simd => {
-            for (both, out) in both.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
-                let (gate, up) = both.split_at(width);
-                zip(simd, out, [gate, up], #[inline(always)] |[gate, up]| {
+            for (gate_up, out) in gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
+                let (gate, up) = gate_up.split_at(width);
+                zip_into(simd, out, [gate, up], #[inline(always)] |[gate, up]| {
                     simd.mul(simd.mul(gate, simd.sigmoid(gate)), up)
                 });
             }
@@ -32,39 +32,39 @@ pub fn swiglu(level: SimdLevel, both: &[f32], width: usize, out: &mut [f32]) {
     });
 }
 
-/// The gradient of [`swiglu`]'s input, from that of its output.
+/// The gradient of the input of [`swiglu`], from the gradient of its output.
 ///
 /// # Shapes
-/// - `both` and `d_both`: `[n, 2 * width]`
+/// - `gate_up` and `d_both`: `[n, 2 * width]`
 /// - `d_out`: `[n, width]`
 ///
 /// # Panics
-/// If lengths do not fit.
+/// If lengths do not match.
 pub fn swiglu_backward(
     level: SimdLevel,
-    both: &[f32],
+    gate_up: &[f32],
     width: usize,
     d_out: &[f32],
-    d_both: &mut [f32],
+    d_gate_up: &mut [f32],
 ) {
-    assert_eq!([both.len(), d_both.len()], [2 * d_out.len(); 2], "numbers of gates and ups");
-    assert!(d_out.len().is_multiple_of(width), "whole rows of {width}");
-    let d_both = Shared::new(d_both);
-    by_rows(d_out.len() / width, width, |first, rows| {
-        // SAFETY: each task has rows of its own.
-        let d_both = unsafe { d_both.part(first * 2 * width, rows * 2 * width) };
-        let (both, d_out) = (&both[first * 2 * width..], &d_out[first * width..]);
+    assert_eq!([gate_up.len(), d_gate_up.len()], [2 * d_out.len(); 2], "elements of gates and ups");
+    assert!(d_out.len().is_multiple_of(width), "the output is not whole rows of {width}");
+    let d_gate_up = SharedSlice::new(d_gate_up);
+    for_each_row_block(d_out.len() / width, width, |first, rows| {
+        // SAFETY: the tasks' rows do not overlap.
+        let d_gate_up = unsafe { d_gate_up.slice_mut(first * 2 * width, rows * 2 * width) };
+        let (gate_up, d_out) = (&gate_up[first * 2 * width..], &d_out[first * width..]);
         dispatch!(level, simd => {
             let one = simd.splat(1.0);
-            let rows = both.chunks_exact(2 * width).zip(d_out.chunks_exact(width));
-            for ((both, d_out), d_both) in rows.zip(d_both.chunks_exact_mut(2 * width)) {
-                let (gate, up) = both.split_at(width);
-                let (d_gate, d_up) = d_both.split_at_mut(width);
-                zip(simd, d_up, [gate, d_out], #[inline(always)] |[gate, d_out]| {
+            let rows = gate_up.chunks_exact(2 * width).zip(d_out.chunks_exact(width));
+            for ((gate_up, d_out), d_gate_up) in rows.zip(d_gate_up.chunks_exact_mut(2 * width)) {
+                let (gate, up) = gate_up.split_at(width);
+                let (d_gate, d_up) = d_gate_up.split_at_mut(width);
+                zip_into(simd, d_up, [gate, d_out], #[inline(always)] |[gate, d_out]| {
                     simd.mul(simd.mul(gate, simd.sigmoid(gate)), d_out)
                 });
                 // The derivative of g·σ(g) is σ(g)·(1 + g·(1 - σ(g))).
-                zip(simd, d_gate, [gate, up, d_out], #[inline(always)] |[gate, up, d_out]| {
+                zip_into(simd, d_gate, [gate, up, d_out], #[inline(always)] |[gate, up, d_out]| {
                     let sigmoid = simd.sigmoid(gate);
                     let slope = simd.mul_add(gate, simd.sub(one, sigmoid), one);
                     simd.mul(simd.mul(d_out, up), simd.mul(sigmoid, slope))

@@ -1,85 +1,79 @@
-//! Gradients that several tasks have a share in, added up in the order of the tasks.
+//! Sums of the gradients that several tasks contribute to, in the order of the tasks.
 
-use crate::cpu::{
-    simd::Simd,
-    threads::{self, Shared},
-};
+use crate::cpu::simd::Simd;
+use crate::cpu::threads::{self, SharedSlice};
 
-use super::{
-    AttentionDims, AttentionInputs, PromptGradients, Sequence, backward::Cut, blocks::Shape,
-    buffers, pack::rotate_backward, prompt::PromptBackward, sight::Sight,
-};
+use super::buffers::with_buffers;
+use super::chunking::Chunking;
+use super::group_shape::GroupShape;
+use super::inputs::{AttentionDims, AttentionInputs, PromptGradients, Sequence};
+use super::mask::AttentionMask;
+use super::prompt_backward::PromptBackward;
+use super::query_gradients::write_query_gradients;
 
-/// Writes the gradients of queries of sequences that were cut into several chunks.
+/// Writes the gradients of the queries of sequences with several chunks.
 pub fn reduce_query_gradients<S: Simd>(
     simd: S,
     inputs: &AttentionInputs,
-    shape: Shape,
-    cuts: &[Cut],
-    shares: &[f32],
+    shape: GroupShape,
+    chunkings: &[Chunking],
+    partial_dq: &[f32],
     d_qkv: &mut [f32],
 ) {
-    let AttentionDims { kv_heads, head_dim, .. } = inputs.heads;
-    let Shape { width, group, .. } = shape;
-    let d_qkv = Shared::new(d_qkv);
-    for (sequence, cut) in inputs.sequences.iter().zip(cuts).filter(|(_, cut)| cut.count > 1) {
+    let AttentionDims { kv_heads, .. } = inputs.heads;
+    let GroupShape { width, group, .. } = shape;
+    let d_qkv = SharedSlice::new(d_qkv);
+    // SAFETY: each task writes to its own rows and heads.
+    let d_qkv_slice = |start, len| Some(unsafe { d_qkv.slice_mut(start, len) });
+    let sequences = inputs.sequences.iter().zip(chunkings);
+    for (sequence, chunking) in sequences.filter(|(_, chunking)| chunking.count > 1) {
         let &Sequence { first_row, len, .. } = sequence;
         let blocks = len.div_ceil(shape.queries());
-        threads::for_each(blocks * kv_heads, |task| {
+        threads::parallel_for(blocks * kv_heads, |task| {
             let (first, kv_head) = (task / kv_heads * shape.queries(), task % kv_heads);
             let count = shape.queries().min(len - first);
-            let sight = Sight::causal(sequence, first, inputs.window);
-            buffers::with([count * group * width], |[sums]| {
+            let mask = AttentionMask::causal(sequence, first, inputs.window);
+            with_buffers([count * group * width], |[sums]| {
                 sums.fill(0.0);
-                for number in 0..cut.count {
-                    if !sight.queries(cut.chunk(number, len), count).is_empty() {
-                        let (start, _) = cut.share(shape, len, number * kv_heads + kv_head);
-                        let share = &shares[start + first * group * width..];
-                        sums.iter_mut().zip(share).for_each(|(sum, share)| *sum += share);
+                for chunk in 0..chunking.count {
+                    let positions = chunking.chunk(chunk, len);
+                    if !mask.queries_attending_to(positions, count).is_empty() {
+                        let number = chunk * kv_heads + kv_head;
+                        let (start, _len) = chunking.partial_dq_span(shape, len, number);
+                        let partial = &partial_dq[start + first * group * width..];
+                        sums.iter_mut().zip(partial).for_each(|(sum, partial)| *sum += partial);
                     }
                 }
-                simd.vectorize(
-                    #[inline(always)]
-                    || {
-                        for (i, from) in sums.chunks_exact(width).enumerate() {
-                            let (row, head) =
-                                (first_row + first + i / group, kv_head * group + i % group);
-                            let start = row * inputs.heads.row() + head * head_dim;
-                            // SAFETY: each task has rows and heads of its own.
-                            let to = unsafe { d_qkv.part(start, head_dim) };
-                            let scale = inputs.heads.scale();
-                            rotate_backward(simd, &from[..head_dim], inputs.turn(row), scale, to);
-                        }
-                    },
-                );
+                let rows = [first_row + first, kv_head];
+                write_query_gradients(simd, inputs, shape, sums, rows, d_qkv_slice);
             });
         });
     }
 }
 
-/// Writes the gradients of the prompt from the records of all tasks.
+/// Writes the gradients of the prompt from the partial gradients of all tasks.
 pub fn reduce_prompt_gradients(
     inputs: &AttentionInputs,
-    shape: Shape,
-    cuts: &[Cut],
-    records: &[f32],
+    shape: GroupShape,
+    chunkings: &[Chunking],
+    partials: &[f32],
     gradients: PromptGradients,
 ) {
     let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
-    let Shape { width, group, .. } = shape;
+    let GroupShape { width, group, .. } = shape;
     let Some(prompt) = inputs.prompt else { return };
     let PromptGradients { key, value, gate } = gradients;
     key.fill(0.0);
     value.fill(0.0);
     gate.fill(0.0);
-    let size = PromptBackward::record(shape, prompt.len);
-    for (index, cut) in cuts.iter().enumerate() {
+    let partial_len = PromptBackward::partial_len(shape, prompt.len);
+    for (index, chunking) in chunkings.iter().enumerate() {
         let batch = prompt.batch(index);
-        let tasks = cut.first * kv_heads..(cut.first + cut.count) * kv_heads;
+        let tasks = chunking.first * kv_heads..(chunking.first + chunking.count) * kv_heads;
         for task in tasks {
             let kv_head = task % kv_heads;
-            let record = &records[task * size..][..size];
-            let (d_key, rest) = record.split_at(prompt.len * width);
+            let partial = &partials[task * partial_len..][..partial_len];
+            let (d_key, rest) = partial.split_at(prompt.len * width);
             let (d_value, d_gate) = rest.split_at(prompt.len * width);
             let start = (batch * kv_heads + kv_head) * prompt.len * head_dim;
             for (from, to) in [(d_key, &mut *key), (d_value, &mut *value)] {

@@ -1,110 +1,102 @@
-//! Softmax that goes on from block to block of keys: what was summed up so far is scaled down
-//! whenever a larger score turns up.
+//! Online softmax: the sums so far are scaled down whenever a block of keys has a larger score.
 
 use std::ops::Range;
 
 use crate::cpu::simd::Simd;
 
-/// Stands for the score of a slot that is not seen. Not infinite: differences stay numbers.
+/// Score of masked positions. Finite, so that differences of scores are not NaN.
 pub const MASKED_SCORE: f32 = -1e30;
 
-/// The largest score of the `seen` slots and `before`.
+/// The maximum of the scores of the `visible` positions and `before`.
 ///
-/// The rest of their first and last vectors is overwritten.
+/// Masked positions in their first and last vectors are overwritten.
 #[inline(always)]
-pub fn highest<S: Simd>(simd: S, row: &mut [f32], seen: Range<usize>, before: f32) -> f32 {
-    if seen.is_empty() {
+pub fn row_max<S: Simd>(simd: S, row: &mut [f32], visible: Range<usize>, before: f32) -> f32 {
+    if visible.is_empty() {
         return before;
     }
-    let vectors = vectors::<S>(&seen);
-    row[vectors.start..seen.start].fill(MASKED_SCORE);
-    row[seen.end..vectors.end].fill(MASKED_SCORE);
-    let mut top = simd.splat(before);
-    for vector in row[vectors].chunks_exact(S::LANES) {
-        top = simd.max(simd.read(vector), top);
+    let span = vector_span::<S>(&visible);
+    row[span.start..visible.start].fill(MASKED_SCORE);
+    row[visible.end..span.end].fill(MASKED_SCORE);
+    let mut max = simd.splat(before);
+    for vector in row[span].chunks_exact(S::LANES) {
+        max = simd.max(simd.read(vector), max);
     }
-    simd.largest(top)
+    simd.reduce_max(max)
 }
 
-/// Turns the scores of the `seen` slots, after [`highest`], into weights `e^(score - top)`, those
-/// of the other `slots` into 0, and gives their sum.
+/// Replaces the scores of the `visible` positions, after [`row_max`], by weights `e^(score - max)`,
+/// and those of the other `positions` by 0. Returns the sum of the weights.
 #[inline(always)]
-pub fn weigh<S: Simd>(
+pub fn softmax_weights<S: Simd>(
     simd: S,
     row: &mut [f32],
-    seen: Range<usize>,
-    slots: Range<usize>,
-    top: f32,
+    visible: Range<usize>,
+    positions: Range<usize>,
+    max: f32,
 ) -> f32 {
-    if seen.is_empty() {
-        row[slots].fill(0.0);
+    if visible.is_empty() {
+        row[positions].fill(0.0);
         return 0.0;
     }
-    let top = simd.splat(top);
+    let max = simd.splat(max);
     let mut sum = simd.splat(0.0);
-    for vector in row[vectors::<S>(&seen)].chunks_exact_mut(S::LANES) {
-        let weight = simd.exp(simd.sub(simd.read(vector), top));
+    for vector in row[vector_span::<S>(&visible)].chunks_exact_mut(S::LANES) {
+        let weight = simd.exp(simd.sub(simd.read(vector), max));
         sum = simd.add(sum, weight);
         simd.write(vector, weight);
     }
-    // A vector's exponential of an unseen score is only nearly 0.
-    clear_unseen(row, &seen, slots);
-    simd.sum(sum)
+    // The vectors' exponential of a masked score is not exactly 0.
+    zero_masked(row, &visible, positions);
+    simd.reduce_sum(sum)
 }
 
-/// The slots whose vectors hold any that are seen.
+/// The positions of all vectors that have visible positions.
 #[inline(always)]
-fn vectors<S: Simd>(seen: &Range<usize>) -> Range<usize> {
-    seen.start / S::LANES * S::LANES..seen.end.next_multiple_of(S::LANES)
+fn vector_span<S: Simd>(visible: &Range<usize>) -> Range<usize> {
+    visible.start / S::LANES * S::LANES..visible.end.next_multiple_of(S::LANES)
 }
 
+/// Zeroes the `positions` that are not `visible`.
 #[inline(always)]
-fn clear_unseen(row: &mut [f32], seen: &Range<usize>, slots: Range<usize>) {
-    if slots.start < seen.start {
-        row[slots.start..seen.start].fill(0.0);
+fn zero_masked(row: &mut [f32], visible: &Range<usize>, positions: Range<usize>) {
+    if positions.start < visible.start {
+        row[positions.start..visible.start].fill(0.0);
     }
-    if seen.end < slots.end {
-        row[seen.end..slots.end].fill(0.0);
+    if visible.end < positions.end {
+        row[visible.end..positions.end].fill(0.0);
     }
 }
 
-/// Turns the scores of the `seen` slots into their weights `e^(score - lse)`, and the gradients of
-/// the weights into those of the scores; those of the other `slots` into 0.
+/// Replaces the scores of the `visible` positions by weights `e^(score - lse)`, and the gradients
+/// of the weights by those of the scores: `weight * (gradient - delta)`. Those of the other
+/// `positions` become 0.
 ///
-/// Whole vectors around the `seen` slots are overwritten.
+/// Masked positions in the first and last vectors are overwritten.
 #[inline(always)]
 pub fn softmax_weights_backward<S: Simd>(
     simd: S,
     row: &mut [f32],
     gradients: &mut [f32],
-    seen: Range<usize>,
-    slots: Range<usize>,
+    visible: Range<usize>,
+    positions: Range<usize>,
     [lse, delta]: [f32; 2],
 ) {
-    if seen.is_empty() {
-        row[slots.clone()].fill(0.0);
-        gradients[slots].fill(0.0);
+    if visible.is_empty() {
+        row[positions.clone()].fill(0.0);
+        gradients[positions].fill(0.0);
         return;
     }
-    let vectors = vectors::<S>(&seen);
+    let span = vector_span::<S>(&visible);
     let (lse, delta) = (simd.splat(lse), simd.splat(delta));
-    let scores = row[vectors.clone()].chunks_exact_mut(S::LANES);
-    for (score, gradient) in scores.zip(gradients[vectors].chunks_exact_mut(S::LANES)) {
+    let scores = row[span.clone()].chunks_exact_mut(S::LANES);
+    for (score, gradient) in scores.zip(gradients[span].chunks_exact_mut(S::LANES)) {
         let weight = simd.exp(simd.sub(simd.read(score), lse));
         simd.write(score, weight);
         simd.write(gradient, simd.mul(weight, simd.sub(simd.read(gradient), delta)));
     }
-    clear_unseen(row, &seen, slots.clone());
-    clear_unseen(gradients, &seen, slots);
-}
-
-/// `row *= factor`, whole vectors.
-#[inline(always)]
-pub fn scale<S: Simd>(simd: S, row: &mut [f32], factor: f32) {
-    let factor = simd.splat(factor);
-    for vector in row.chunks_exact_mut(S::LANES) {
-        simd.write(vector, simd.mul(simd.read(vector), factor));
-    }
+    zero_masked(row, &visible, positions.clone());
+    zero_masked(gradients, &visible, positions);
 }
 
 #[cfg(test)]
@@ -113,27 +105,27 @@ mod tests {
     use crate::cpu::simd::{SimdLevel, dispatch};
 
     #[test]
-    fn two_blocks_make_the_softmax_of_all() {
+    fn online_softmax_over_two_blocks_matches_full_softmax() {
         for level in SimdLevel::available() {
             let scores: [f32; 48] = std::array::from_fn(|i| (i * 7 % 11) as f32 - 3.0);
             let (mut first, mut second) = ([0.0; 32], [0.0; 32]);
             first[..24].copy_from_slice(&scores[..24]);
             second[..24].copy_from_slice(&scores[24..]);
-            let (highest, sum, factor) = dispatch!(level, simd => {
-                let half = highest(simd, &mut first, 3..24, MASKED_SCORE);
-                let sum = weigh(simd, &mut first, 3..24, 0..24, half);
-                let top = highest(simd, &mut second, 0..21, half);
-                let factor = (half - top).exp();
-                (top, factor * sum + weigh(simd, &mut second, 0..21, 0..24, top), factor)
+            let (max, sum, factor) = dispatch!(level, simd => {
+                let half = row_max(simd, &mut first, 3..24, MASKED_SCORE);
+                let sum = softmax_weights(simd, &mut first, 3..24, 0..24, half);
+                let max = row_max(simd, &mut second, 0..21, half);
+                let factor = (half - max).exp();
+                (max, factor * sum + softmax_weights(simd, &mut second, 0..21, 0..24, max), factor)
             });
-            let top = scores[3..45].iter().fold(f32::MIN, |a, b| a.max(*b));
-            let right: f32 = scores[3..45].iter().map(|score| (score - top).exp()).sum();
-            assert_eq!(highest, top);
-            assert!((sum - right).abs() < 1e-5 * right);
+            let expected_max = scores[3..45].iter().fold(f32::MIN, |a, b| a.max(*b));
+            let expected: f32 = scores[3..45].iter().map(|score| (score - max).exp()).sum();
+            assert_eq!(max, expected_max);
+            assert!((sum - expected).abs() < 1e-5 * expected);
             for i in 0..48 {
                 let weight = if i < 24 { first[i] * factor } else { second[i - 24] };
-                let right = if (3..45).contains(&i) { (scores[i] - top).exp() } else { 0.0 };
-                assert!((weight - right).abs() < 1e-6, "{level:?}, slot {i}: {weight}");
+                let expected = if (3..45).contains(&i) { (scores[i] - max).exp() } else { 0.0 };
+                assert!((weight - expected).abs() < 1e-6, "{level:?}, position {i}: {weight}");
             }
         }
     }

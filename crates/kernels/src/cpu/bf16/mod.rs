@@ -1,134 +1,129 @@
-//! Products with matrices kept in bf16, on processors that multiply such numbers.
+//! GEMM with weights in bf16, on processors with instructions for bf16.
 //!
 //! ```text
-//! x or dy ─► bf16, [block of 32 terms][row][32] ──────────┐
-//! a task's part of W ─► [16 columns][pair of terms][16][2] ┴► tiles ─► out [row][column], in f32
+//! x or dy ─► bf16, [block of 32][row][32] ──────────────────────────────┐
+//! a task's part of W ─► [panel][pair of the inner dimension][16][2] ────┴► tiles ─► out, f32
 //! ```
 //!
-//! What goes in is rounded to bf16, which the matrices are already; sums are f32 and run over the
-//! terms from first to last, whatever the number of threads. Both products take this one way: they
-//! differ in what of W is a term and what a column, see `pairs.rs`.
+//! The inputs are rounded to bf16, as the weights already are. Sums are f32 and run over the inner
+//! dimension from first to last, whatever the number of threads. Both directions run the same loops
+//! and differ in what is packed into the panels, see `vnni_panels.rs`.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
-mod dot;
-mod pairs;
+mod avx512_bf16;
+mod bf16_rows;
+mod gemm_task;
+mod kernel;
 #[cfg(test)]
-mod plain;
-mod rounded;
-mod task;
+mod reference;
 #[cfg(test)]
 mod tests;
+mod tile_kernel;
+mod vnni_panels;
 
-use super::packed::{Data, PANEL};
-use super::product::{Place, groups};
-use super::simd::SimdLevel;
+use super::concat::{OffsetWeight, panel_groups};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Amx, Avx512Bf16};
-use super::threads::{self, Shared};
+use super::threads::{self, SharedSlice};
 use super::workspace;
-use pairs::Pairs;
-use task::Task;
+use crate::sizes::{MAX_BF16_GEMM_ROWS, PANEL};
+use bf16_rows::with_bf16_rows;
+use gemm_task::Bf16GemmTask;
+use vnni_panels::VnniPanels;
 
-/// Terms of a block: what one tile of AMX holds of a row. Missing ones are zeros.
-const BLOCK: usize = 32;
-/// Rows of the batch that are worked on at a time, so that workspaces stay small.
-const ROWS: usize = 1024;
-/// Vectors of 16 columns of a task at the most: with a few hundred terms they fill a near cache.
-const VECTORS: usize = 16;
+pub(super) use kernel::Bf16Kernel;
 
-/// The instructions that multiply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bf16Kernel {
-    /// Plain Rust, for tests.
-    #[cfg(test)]
-    Plain,
-    /// AVX512-BF16.
-    #[cfg(target_arch = "x86_64")]
-    Dot,
-    /// AMX.
-    #[cfg(target_arch = "x86_64")]
-    Amx,
-}
+/// Maximum number of panels of a task: with a few hundred of the inner dimension they fill the L2
+/// cache.
+const MAX_PANELS: usize = 16;
 
 impl Bf16Kernel {
-    /// What a level multiplies with, if it can, and if all weights are kept in bf16.
-    pub fn of(level: SimdLevel, places: &[Place]) -> Option<Self> {
-        let way = match level {
-            #[cfg(target_arch = "x86_64")]
-            SimdLevel::Avx512Bf16 => Self::Dot,
-            #[cfg(target_arch = "x86_64")]
-            SimdLevel::Amx => Self::Amx,
-            _ => return None,
-        };
-        places.iter().all(|place| matches!(place.weight.data, Data::Bf16(_))).then_some(way)
-    }
-
-    /// As [`product`](super::product::product).
-    pub fn product(
+    /// As [`gemm`](super::gemm::gemm); `width` is the width of the output.
+    pub(super) fn gemm(
         self,
         input: &[f32],
-        places: &[Place],
+        weights: &[OffsetWeight],
         width: usize,
         out: &mut [f32],
-        add: bool,
+        accumulate: bool,
     ) {
-        let [_rows, columns] = places[0].weight.dims();
-        let total = places.iter().map(|place| place.weight.panels()).sum();
-        let tasks = groups(places, threads::share(total, 2, VECTORS));
-        for (input, out) in input.chunks(ROWS * columns).zip(out.chunks_mut(ROWS * width)) {
-            rounded::with(self, input, columns, &[[0, columns]], |left| {
-                let out = Shared::new(out);
-                threads::for_each(tasks.len(), |task| {
-                    let (Place { weight, column: at }, first, last) = tasks[task];
-                    let [columns, _terms] = weight.dims();
-                    let (right, vectors) = (&Pairs::of_columns(weight), [first, last]);
-                    self.run(&Task { left, right, vectors, columns, at, width, add }, &out);
+        let [_rows, columns] = weights[0].weight.dims();
+        let total = weights.iter().map(|weight| weight.weight.panels()).sum();
+        let groups = panel_groups(weights, threads::items_per_task(total, 2, MAX_PANELS));
+        let batches = input.chunks(MAX_BF16_GEMM_ROWS * columns);
+        for (input, out) in batches.zip(out.chunks_mut(MAX_BF16_GEMM_ROWS * width)) {
+            with_bf16_rows(self, input, columns, &[[0, columns]], |lhs| {
+                let out = SharedSlice::new(out);
+                threads::parallel_for(groups.len(), |index| {
+                    let (OffsetWeight { weight, column_offset }, panels) = groups[index];
+                    let [rows, _columns] = weight.dims();
+                    let task = Bf16GemmTask {
+                        lhs,
+                        rhs: &VnniPanels::forward(weight),
+                        panels,
+                        columns: rows,
+                        out_column: column_offset,
+                        out_width: width,
+                        accumulate,
+                    };
+                    self.run(&task, &out);
                 });
             });
         }
     }
 
-    /// As [`product_back`](super::product::product_back).
-    pub fn product_back(
+    /// As [`gemm_backward`](super::gemm::gemm_backward); `width` is the width of `d_out`.
+    pub(super) fn gemm_backward(
         self,
         d_out: &[f32],
-        places: &[Place],
+        weights: &[OffsetWeight],
         width: usize,
         d_input: &mut [f32],
-        add: bool,
+        accumulate: bool,
     ) {
-        let [_rows, columns] = places[0].weight.dims();
+        let [_rows, columns] = weights[0].weight.dims();
         let total = columns.div_ceil(PANEL);
-        let share = threads::share(total, 2, VECTORS);
-        let right = Pairs::of_rows(places);
-        let own = |place: &Place| [place.column, place.column + place.weight.dims()[0]];
-        let parts = places.iter().map(own).collect::<Vec<_>>();
-        for (d_out, d_input) in d_out.chunks(ROWS * width).zip(d_input.chunks_mut(ROWS * columns)) {
-            rounded::with(self, d_out, width, &parts, |left| {
-                let d_input = Shared::new(d_input);
-                threads::for_each(total.div_ceil(share), |task| {
-                    let vectors = [task * share, total.min((task + 1) * share)];
-                    let right = &right;
-                    let width = columns;
-                    self.run(&Task { left, right, vectors, columns, at: 0, width, add }, &d_input);
+        let panels_per_task = threads::items_per_task(total, 2, MAX_PANELS);
+        let rhs = VnniPanels::backward(weights);
+        let range = |weight: &OffsetWeight| {
+            [weight.column_offset, weight.column_offset + weight.weight.dims()[0]]
+        };
+        let ranges = weights.iter().map(range).collect::<Vec<_>>();
+        let batches = d_out.chunks(MAX_BF16_GEMM_ROWS * width);
+        for (d_out, d_input) in batches.zip(d_input.chunks_mut(MAX_BF16_GEMM_ROWS * columns)) {
+            with_bf16_rows(self, d_out, width, &ranges, |lhs| {
+                let d_input = SharedSlice::new(d_input);
+                threads::parallel_for(total.div_ceil(panels_per_task), |index| {
+                    let first = index * panels_per_task;
+                    let task = Bf16GemmTask {
+                        lhs,
+                        rhs: &rhs,
+                        panels: [first, total.min(first + panels_per_task)],
+                        columns,
+                        out_column: 0,
+                        out_width: columns,
+                        accumulate,
+                    };
+                    self.run(&task, &d_input);
                 });
             });
         }
     }
 
-    fn run(self, task: &Task, out: &Shared<f32>) {
-        // Outside of what is compiled for the instructions: only what is inlined there is.
-        workspace::with_u16_buffer(task.scratch(), |scratch| match self {
+    fn run(self, task: &Bf16GemmTask, out: &SharedSlice<f32>) {
+        // Vectorized inside of the buffer's closure: only code inlined into the call is compiled
+        // for the instructions.
+        workspace::with_u16_buffer(task.workspace_len(), |workspace| match self {
             #[cfg(test)]
-            Self::Plain => task.run(&mut plain::Plain, scratch, out),
+            Self::Reference => task.run(&mut reference::ReferenceTiles, workspace, out),
             #[cfg(target_arch = "x86_64")]
-            Self::Dot => {
-                let mut dot = Avx512Bf16::new().expect("the level is available");
-                dot.vectorize(
+            Self::Avx512Bf16 => {
+                let mut tiles = Avx512Bf16::new().expect("the level is available");
+                tiles.vectorize(
                     #[inline(always)]
-                    || task.run(&mut dot, scratch, out),
+                    || task.run(&mut tiles, workspace, out),
                 );
             }
             #[cfg(target_arch = "x86_64")]
@@ -136,22 +131,9 @@ impl Bf16Kernel {
                 let amx = Amx::new().expect("the level is available");
                 amx.vectors().vectorize(
                     #[inline(always)]
-                    || task.run(&mut amx::TileRegisters::new(amx), scratch, out),
+                    || task.run(&mut amx::TileRegisters::new(amx), workspace, out),
                 );
             }
         });
-    }
-
-    /// Runs `work`, compiled for the vectors that go with the instructions.
-    #[inline(always)]
-    fn vectorize(self, work: impl FnOnce()) {
-        match self {
-            #[cfg(test)]
-            Self::Plain => work(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Dot | Self::Amx => {
-                Avx512Bf16::new().expect("the level is available").vectorize(work);
-            }
-        }
     }
 }

@@ -1,34 +1,36 @@
-//! Both products, every way, against sums in f64 of what is left after rounding.
+//! Both directions of every kernel, compared with sums in f64 of the rounded inputs.
 
 use half::bf16;
 use proptest::prelude::*;
 
-use super::super::packed::{Format, Packed};
-use super::super::product::{places, product, product_back};
-use super::super::product_tests::{assert_close, noise};
+use super::super::concat::offset_weights;
+use super::super::gemm::{gemm, gemm_backward};
+use super::super::packed_matrix::{DenseFormat, PackedMatrix};
 use super::super::simd::SimdLevel;
+use super::super::test_numbers::{assert_close_relative, pseudo_random};
 use super::super::workspace;
 use super::Bf16Kernel;
 
-/// What a level multiplies matrices in bf16 with.
-fn way_of(level: SimdLevel) -> Option<Bf16Kernel> {
-    let weight = Packed::new(&[0.0], [1, 1], Format::Bf16);
-    let (places, _width) = places(&[&weight]);
-    Bf16Kernel::of(level, &places)
+/// The kernel that a level selects for a weight in bf16.
+fn kernel_of(level: SimdLevel) -> Option<Bf16Kernel> {
+    let weight = PackedMatrix::new(&[0.0], [1, 1], DenseFormat::Bf16);
+    let (weights, _width) = offset_weights(&[&weight]);
+    Bf16Kernel::select(level, &weights)
 }
 
-fn ways() -> Vec<(Bf16Kernel, Option<SimdLevel>)> {
+/// All kernels of this processor, with the level that selects each.
+fn kernels_and_levels() -> Vec<(Bf16Kernel, Option<SimdLevel>)> {
     let levels = SimdLevel::available().into_iter();
-    let ways = levels.filter_map(|level| way_of(level).map(|way| (way, Some(level))));
-    [(Bf16Kernel::Plain, None)].into_iter().chain(ways).collect()
+    let kernels = levels.filter_map(|level| kernel_of(level).map(|kernel| (kernel, Some(level))));
+    [(Bf16Kernel::Reference, None)].into_iter().chain(kernels).collect()
 }
 
 fn rounded(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| bf16::from_f32(value).to_f64()).collect()
 }
 
-/// Runs `work` in a pool of threads whose workspaces hold no number.
-fn in_pool<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+/// Runs `work` in a thread pool whose workspaces are filled with NaN.
+fn in_pool_with_nan_workspaces<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.broadcast(|_thread| {
         workspace::with_u16_buffer(1 << 18, |outer| {
@@ -40,62 +42,63 @@ fn in_pool<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
 }
 
 /// `x · Wᵀ` and `dy · W`.
-fn both(
-    way: Bf16Kernel,
+fn gemm_both_ways(
+    kernel: Bf16Kernel,
     [input, gradient]: [&[f32]; 2],
-    weights: &[&Packed],
-    add: bool,
+    weights: &[&PackedMatrix],
+    accumulate: bool,
     threads: usize,
 ) -> [Vec<f32>; 2] {
-    let (places, width) = places(weights);
+    let (offset_weights, width) = offset_weights(weights);
     let [_rows, columns] = weights[0].dims();
     let n = input.len() / columns;
-    let before = |len| if add { noise(79, len) } else { vec![f32::NAN; len] };
+    let before = |len| if accumulate { pseudo_random(79, len) } else { vec![f32::NAN; len] };
     let (mut out, mut d_input) = (before(n * width), before(n * columns));
-    in_pool(threads, || {
-        way.product(input, &places, width, &mut out, add);
-        way.product_back(gradient, &places, width, &mut d_input, add);
+    in_pool_with_nan_workspaces(threads, || {
+        kernel.gemm(input, &offset_weights, width, &mut out, accumulate);
+        kernel.gemm_backward(gradient, &offset_weights, width, &mut d_input, accumulate);
     });
     [out, d_input]
 }
 
-fn check(n: usize, rows: &[usize], columns: usize, add: bool) {
+/// Compares both directions of all kernels with the reference.
+fn check(n: usize, rows: &[usize], columns: usize, accumulate: bool) {
     let values =
-        (1..).zip(rows).map(|(seed, rows)| noise(seed, rows * columns)).collect::<Vec<_>>();
+        (1..).zip(rows).map(|(seed, rows)| pseudo_random(seed, rows * columns)).collect::<Vec<_>>();
     let weights = values
         .iter()
         .zip(rows)
-        .map(|(values, &rows)| Packed::new(values, [rows, columns], Format::Bf16))
+        .map(|(values, &rows)| PackedMatrix::new(values, [rows, columns], DenseFormat::Bf16))
         .collect::<Vec<_>>();
     let weights = weights.iter().collect::<Vec<_>>();
     let width = rows.iter().sum::<usize>();
-    let (input, gradient) = (noise(77, n * columns), noise(78, n * width));
+    let (input, gradient) = (pseudo_random(77, n * columns), pseudo_random(78, n * width));
 
     let before = |len| {
-        let value = |value| if add { f64::from(value) } else { 0.0 };
-        noise(79, len).into_iter().map(value).collect::<Vec<_>>()
+        let value = |value| if accumulate { f64::from(value) } else { 0.0 };
+        pseudo_random(79, len).into_iter().map(value).collect::<Vec<_>>()
     };
-    let (mut forward, mut back) = (before(n * width), before(n * columns));
+    let (mut forward, mut backward) = (before(n * width), before(n * columns));
     let (x, dy, w) = (rounded(&input), rounded(&gradient), rounded(&values.concat()));
     for r in 0..n {
         for (c, w) in w.chunks_exact(columns).enumerate() {
             for (k, w) in w.iter().enumerate() {
                 forward[r * width + c] += x[r * columns + k] * w;
-                back[r * columns + k] += dy[r * width + c] * w;
+                backward[r * columns + k] += dy[r * width + c] * w;
             }
         }
     }
-    for (way, _level) in ways() {
-        let what = format!("{way:?} {n} x {columns} x {rows:?}");
-        let [out, d_input] = both(way, [&input, &gradient], &weights, add, 1);
-        assert_close(&what, &out, &forward);
-        assert_close(&format!("{what}, back"), &d_input, &back);
+    for (kernel, _level) in kernels_and_levels() {
+        let what = format!("{kernel:?} {n} x {columns} x {rows:?}");
+        let [out, d_input] = gemm_both_ways(kernel, [&input, &gradient], &weights, accumulate, 1);
+        assert_close_relative(&what, &out, &forward);
+        assert_close_relative(&format!("{what}, backward"), &d_input, &backward);
     }
 }
 
 #[test]
-fn rows_and_columns_of_tiles_and_beside_them() {
-    // A tile has 12 or 32 rows, and 32 columns of 32 terms.
+fn full_and_partial_tiles() {
+    // A tile has 12 or 32 rows, and 32 columns.
     for (n, rows, columns) in [(5, 16, 32), (16, 32, 16), (17, 33, 31), (33, 48, 64), (64, 7, 1)] {
         check(n, &[rows], columns, false);
         check(n, &[rows], columns, true);
@@ -103,78 +106,81 @@ fn rows_and_columns_of_tiles_and_beside_them() {
 }
 
 #[test]
-fn weights_side_by_side() {
+fn concatenated_weights() {
     check(13, &[48, 7, 33], 40, false);
     check(13, &[1, 1, 80], 17, true);
 }
 
 #[test]
-fn terms_that_are_not_worked_on_at_once() {
+fn depth_beyond_one_block() {
     check(35, &[40], 1300, false);
     check(35, &[1300], 40, true);
 }
 
 #[test]
-fn rows_that_are_not_worked_on_at_once() {
+fn rows_beyond_one_block() {
     check(1030, &[3], 5, false);
 }
 
 #[test]
-fn numbers_that_do_not_exist_stay_in_their_row() {
-    let weight = Packed::new(&noise(1, 20 * 9), [20, 9], Format::Bf16);
-    for (way, _level) in ways() {
+fn nan_and_infinity_stay_in_their_row() {
+    let weight = PackedMatrix::new(&pseudo_random(1, 20 * 9), [20, 9], DenseFormat::Bf16);
+    for (kernel, _level) in kernels_and_levels() {
         let mut input = vec![1.0; 6 * 9];
         input[3 * 9 + 2] = f32::NAN;
         let mut gradient = vec![1.0; 6 * 20];
         gradient[2 * 20 + 19] = f32::INFINITY;
-        let [out, d_input] = both(way, [&input, &gradient], &[&weight], false, 1);
+        let [out, d_input] = gemm_both_ways(kernel, [&input, &gradient], &[&weight], false, 1);
         for (row, out) in out.chunks_exact(20).enumerate() {
-            assert_eq!(out.iter().all(|value| value.is_nan()), row == 3, "{way:?}");
-            assert_eq!(out.iter().any(|value| value.is_nan()), row == 3, "{way:?}");
+            assert_eq!(out.iter().all(|value| value.is_nan()), row == 3, "{kernel:?}");
+            assert_eq!(out.iter().any(|value| value.is_nan()), row == 3, "{kernel:?}");
         }
         for (row, d_input) in d_input.chunks_exact(9).enumerate() {
-            assert_eq!(d_input.iter().all(|value| value.is_infinite()), row == 2, "{way:?}");
-            assert_eq!(d_input.iter().all(|value| value.is_finite()), row != 2, "{way:?}");
+            assert_eq!(d_input.iter().all(|value| value.is_infinite()), row == 2, "{kernel:?}");
+            assert_eq!(d_input.iter().all(|value| value.is_finite()), row != 2, "{kernel:?}");
         }
     }
 }
 
 #[test]
-fn the_number_of_threads_changes_no_bit() {
-    let weights =
-        [75, 40].map(|rows| Packed::new(&noise(1, rows * 700), [rows, 700], Format::Bf16));
-    let (input, gradient) = (noise(5, 20 * 700), noise(6, 20 * 115));
-    for (way, _level) in ways() {
-        let with = |threads| both(way, [&input, &gradient], &weights.each_ref(), false, threads);
-        assert_eq!(with(1), with(3), "{way:?}");
+fn results_do_not_depend_on_the_number_of_threads() {
+    let weights = [75, 40].map(|rows| {
+        PackedMatrix::new(&pseudo_random(1, rows * 700), [rows, 700], DenseFormat::Bf16)
+    });
+    let (input, gradient) = (pseudo_random(5, 20 * 700), pseudo_random(6, 20 * 115));
+    for (kernel, _level) in kernels_and_levels() {
+        let with = |threads| {
+            gemm_both_ways(kernel, [&input, &gradient], &weights.each_ref(), false, threads)
+        };
+        assert_eq!(with(1), with(3), "{kernel:?}");
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn levels_have_their_ways() {
-    assert_eq!(way_of(SimdLevel::Avx512), None);
-    assert_eq!(way_of(SimdLevel::Avx512Bf16), Some(Bf16Kernel::Dot));
-    assert_eq!(way_of(SimdLevel::Amx), Some(Bf16Kernel::Amx));
+fn each_level_selects_its_bf16_kernel() {
+    assert_eq!(kernel_of(SimdLevel::Avx512), None);
+    assert_eq!(kernel_of(SimdLevel::Avx512Bf16), Some(Bf16Kernel::Avx512Bf16));
+    assert_eq!(kernel_of(SimdLevel::Amx), Some(Bf16Kernel::Amx));
 }
 
 #[test]
-fn a_level_takes_its_way_for_more_than_a_few_rows_of_bf16_alone() {
-    let (values, columns) = (noise(1, 24 * 40), 40);
-    for (way, level) in ways() {
+fn bf16_kernels_run_for_bf16_weights_and_more_than_four_rows() {
+    let (values, columns) = (pseudo_random(1, 24 * 40), 40);
+    for (kernel, level) in kernels_and_levels() {
         let Some(level) = level else { continue };
-        for format in [Format::F32, Format::Bf16, Format::F16] {
-            let weight = Packed::new(&values, [24, columns], format);
+        for format in [DenseFormat::F32, DenseFormat::Bf16, DenseFormat::F16] {
+            let weight = PackedMatrix::new(&values, [24, columns], format);
             for n in [4, 5] {
-                let (input, gradient) = (noise(2, n * columns), noise(3, n * 24));
+                let (input, gradient) = (pseudo_random(2, n * columns), pseudo_random(3, n * 24));
                 let found = |level: SimdLevel| {
                     let (mut out, mut d_input) = (vec![0.0; n * 24], vec![0.0; n * columns]);
-                    product(level, &input, &[&weight], &mut out, false);
-                    product_back(level, &gradient, &[&weight], &mut d_input, false);
+                    gemm(level, &input, &[&weight], &mut out, false);
+                    gemm_backward(level, &gradient, &[&weight], &mut d_input, false);
                     [out, d_input]
                 };
-                let expected = if n > 4 && format == Format::Bf16 {
-                    both(way, [&input, &gradient], &[&weight], false, 1)
+                let expected = if n > 4 && format == DenseFormat::Bf16 {
+                    gemm_both_ways(kernel, [&input, &gradient], &[&weight], false, 1)
                 } else {
                     found(SimdLevel::Avx512)
                 };
@@ -193,8 +199,8 @@ proptest! {
         first in 1_usize..70,
         second in 1_usize..20,
         columns in 1_usize..100,
-        add in any::<bool>(),
+        accumulate in any::<bool>(),
     ) {
-        check(n, &[first, second], columns, add);
+        check(n, &[first, second], columns, accumulate);
     }
 }

@@ -1,58 +1,59 @@
-//! AMX: registers of 16 rows of 64 bytes, and products of them in bf16.
+//! AMX: tile registers of 16 rows of 64 bytes, and matrix multiplication of them in bf16.
 //!
-//! A process asks Linux for the registers once: they make a thread's saved state 8 KiB larger.
+//! A process requests permission from Linux once: the registers make the saved state of a thread 8
+//! KiB larger.
 
 use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use std::sync::OnceLock;
 
-use super::Avx512Bf16;
+use super::avx512_bf16::Avx512Bf16;
 
-/// Proof that processor and system have AMX-TILE and AMX-BF16, and all that [`Avx512Bf16`] stands
-/// for.
+/// Proof that processor and system have AMX-TILE and AMX-BF16, and what [`Avx512Bf16`] stands for.
 #[derive(Debug, Clone, Copy)]
 pub struct Amx(Avx512Bf16);
 
 impl Amx {
-    /// The proof, if they have them.
+    /// The proof, if processor and system have them.
     pub fn new() -> Option<Self> {
         static PRESENT: OnceLock<bool> = OnceLock::new();
         let vectors = Avx512Bf16::new()?;
-        PRESENT.get_or_init(|| has_tiles(vectors) && is_permitted()).then_some(Self(vectors))
+        PRESENT.get_or_init(|| has_amx(vectors) && request_permission()).then_some(Self(vectors))
     }
 
-    /// The vectors beside the tiles.
+    /// The vector instructions.
     pub fn vectors(self) -> Avx512Bf16 {
         self.0
     }
 }
 
-/// Whether the processor has the instructions, and the system keeps the registers.
-fn has_tiles(_vectors: Avx512Bf16) -> bool {
-    /// AMX-BF16 and AMX-TILE, of leaf 7's last register.
+/// Whether the processor has the instructions, and the system saves the registers.
+fn has_amx(_vectors: Avx512Bf16) -> bool {
+    /// AMX-BF16 and AMX-TILE, in EDX of leaf 7.
     const INSTRUCTIONS: u32 = 1 << 22 | 1 << 24;
     /// Configuration and data of the tiles.
     const STATE: u64 = 1 << 17 | 1 << 18;
     #[target_feature(enable = "xsave")]
     fn state() -> u64 {
-        // SAFETY: a processor whose vectors of 512 bits are usable has the instruction.
+        // SAFETY: a processor with usable AVX-512 has the instruction.
         unsafe { _xgetbv(0) }
     }
     #[allow(unused_unsafe, reason = "safe functions in newer versions of Rust")]
-    // SAFETY: every such processor has the instruction.
+    // SAFETY: every x86-64 processor has the instruction.
     let instructions =
         unsafe { __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & INSTRUCTIONS == INSTRUCTIONS };
-    // SAFETY: as above.
+    // SAFETY: the proof shows that the processor has usable AVX-512, and so XSAVE.
     instructions && unsafe { state() } & STATE == STATE
 }
 
-/// Asks for the registers on behalf of the whole process.
+/// Requests the registers for the whole process.
 #[cfg(target_os = "linux")]
-fn is_permitted() -> bool {
+fn request_permission() -> bool {
     const ARCH_PRCTL: isize = 158;
     const REQUEST_PERMISSION: usize = 0x1023;
     const TILE_DATA: usize = 18;
     let result: isize;
-    // SAFETY: a system call that touches no memory of ours, with the registers that it may change.
+    // SAFETY: the system call accesses no memory of this process; the registers that it changes are
+    // declared.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -67,8 +68,8 @@ fn is_permitted() -> bool {
     result == 0
 }
 
-/// How other systems are asked is not known here.
+/// Not implemented for other systems.
 #[cfg(not(target_os = "linux"))]
-fn is_permitted() -> bool {
+fn request_permission() -> bool {
     false
 }

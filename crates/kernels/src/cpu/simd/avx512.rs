@@ -11,16 +11,20 @@ use std::arch::x86_64::{
     _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::Simd;
+use half::{bf16, f16};
 
-/// Proof that the processor has AVX-512 F, BW, DQ and VL, and AVX2's companions.
+use super::avx2::Avx2;
+use super::transpose::transpose_16x16;
+use super::vector::Simd;
+
+/// Proof that the processor has AVX-512 F, BW, DQ and VL, and what [`Avx2`] stands for.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512(());
 
 impl Avx512 {
     /// The proof, if the processor has them.
     pub fn new() -> Option<Self> {
-        let present = super::Avx2::new().is_some()
+        let present = Avx2::new().is_some()
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
@@ -29,12 +33,12 @@ impl Avx512 {
     }
 }
 
-// SAFETY, of all blocks here: `self` proves that the instructions exist; pointers are the caller's
-// business, and loads and stores are the unaligned ones.
+// SAFETY of all blocks below: `self` proves that the instructions exist. The callers of loads and
+// stores guarantee that pointers are valid; the instructions take unaligned addresses.
 impl Simd for Avx512 {
     type F = __m512;
     const LANES: usize = 16;
-    const ROWS: usize = 12;
+    const TILE_ROWS: usize = 12;
 
     #[inline(always)]
     fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
@@ -42,31 +46,31 @@ impl Simd for Avx512 {
         unsafe fn run<R>(work: impl FnOnce() -> R) -> R {
             work()
         }
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { run(work) }
     }
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_set1_ps(value) }
     }
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, value: __m512) {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_storeu_ps(to, value) }
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(self, from: *const u16) -> __m512 {
-        // SAFETY: see above.
+    unsafe fn load_bf16(self, from: *const bf16) -> __m512 {
+        // SAFETY: see the comment on the `impl`.
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast::<__m256i>()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
@@ -74,14 +78,14 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn load_f16(self, from: *const u16) -> __m512 {
-        // SAFETY: see above.
+    unsafe fn load_f16(self, from: *const f16) -> __m512 {
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast::<__m256i>())) }
     }
 
     #[inline(always)]
     unsafe fn load_u8(self, from: *const u8) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe {
             let bytes = _mm_loadu_si128(from.cast::<__m128i>());
             _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
@@ -90,7 +94,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn load_nibbles(self, from: *const u8) -> (__m512, __m512) {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe {
             let bytes = _mm_loadu_si128(from.cast::<__m128i>());
             let mask = _mm_set1_epi8(15);
@@ -105,49 +109,49 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_add_ps(a, b) }
     }
 
     #[inline(always)]
     fn sub(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_sub_ps(a, b) }
     }
 
     #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_mul_ps(a, b) }
     }
 
     #[inline(always)]
     fn div(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_div_ps(a, b) }
     }
 
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_max_ps(a, b) }
     }
 
     #[inline(always)]
     fn min(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_min_ps(a, b) }
     }
 
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
 
     #[inline(always)]
     fn power_of_two(self, n: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: see the comment on the `impl`.
         unsafe {
             let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
@@ -155,20 +159,20 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn sum(self, a: __m512) -> f32 {
-        // SAFETY: see above.
+    fn reduce_sum(self, a: __m512) -> f32 {
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_reduce_add_ps(a) }
     }
 
     #[inline(always)]
-    fn largest(self, a: __m512) -> f32 {
-        // SAFETY: see above.
+    fn reduce_max(self, a: __m512) -> f32 {
+        // SAFETY: see the comment on the `impl`.
         unsafe { _mm512_reduce_max_ps(a) }
     }
 
     #[inline(always)]
-    fn turn(self, from: &[f32; 256], to: &mut [f32; 256]) {
-        // SAFETY: see above; a processor with AVX-512 has AVX.
-        unsafe { super::avx2::turn(from, to) }
+    fn transpose_16x16(self, from: &[f32; 256], to: &mut [f32; 256]) {
+        // SAFETY: `self` proves that the processor has AVX-512, which includes AVX.
+        unsafe { transpose_16x16(from, to) }
     }
 }

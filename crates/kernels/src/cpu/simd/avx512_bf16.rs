@@ -1,8 +1,8 @@
-//! AVX-512's products of pairs of bf16 numbers.
+//! AVX512-BF16: dot products of pairs of bf16.
 
-use super::Avx512;
+use super::avx512::Avx512;
 
-/// Proof that the processor has AVX512-BF16, and all that [`Avx512`] stands for.
+/// Proof that the processor has AVX512-BF16, and what [`Avx512`] stands for.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512Bf16(());
 
@@ -13,7 +13,7 @@ impl Avx512Bf16 {
         present.then_some(Self(()))
     }
 
-    /// Runs `work`, compiled for this instruction set as far as it is inlined.
+    /// Runs `work`. What is inlined into it is compiled for this instruction set.
     #[inline(always)]
     pub fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
         #[target_feature(

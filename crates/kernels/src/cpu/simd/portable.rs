@@ -1,8 +1,10 @@
 //! Eight lanes of plain Rust.
 
-use super::Simd;
+use half::{bf16, f16};
 
-/// What every processor can do.
+use super::vector::Simd;
+
+/// Plain Rust, for every processor.
 #[derive(Debug, Clone, Copy)]
 pub struct Portable;
 
@@ -17,7 +19,7 @@ fn zip(a: F, b: F, work: impl Fn(f32, f32) -> f32) -> F {
 impl Simd for Portable {
     type F = F;
     const LANES: usize = LANES;
-    const ROWS: usize = 2;
+    const TILE_ROWS: usize = 2;
 
     #[inline(always)]
     fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
@@ -31,39 +33,38 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> F {
-        // SAFETY: the caller's; an array of f32 is aligned as f32.
+        // SAFETY: the caller guarantees LANES elements; an array is aligned as its elements are.
         unsafe { from.cast::<F>().read() }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, value: F) {
-        // SAFETY: the caller's; an array of f32 is aligned as f32.
+        // SAFETY: the caller guarantees LANES elements; an array is aligned as its elements are.
         unsafe { to.cast::<F>().write(value) }
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(self, from: *const u16) -> F {
-        // SAFETY: the caller's.
-        let bits = unsafe { from.cast::<[u16; LANES]>().read() };
-        bits.map(|bits| f32::from_bits(u32::from(bits) << 16))
+    unsafe fn load_bf16(self, from: *const bf16) -> F {
+        // SAFETY: the caller guarantees LANES elements; an array is aligned as its elements are.
+        let elements = unsafe { from.cast::<[bf16; LANES]>().read() };
+        elements.map(|element| f32::from_bits(u32::from(element.to_bits()) << 16))
     }
 
     #[inline(always)]
-    unsafe fn load_f16(self, from: *const u16) -> F {
-        // SAFETY: the caller's.
-        let bits = unsafe { from.cast::<[u16; LANES]>().read() };
-        bits.map(|bits| half::f16::from_bits(bits).to_f32())
+    unsafe fn load_f16(self, from: *const f16) -> F {
+        // SAFETY: the caller guarantees LANES elements; an array is aligned as its elements are.
+        unsafe { from.cast::<[f16; LANES]>().read() }.map(f16::to_f32)
     }
 
     #[inline(always)]
     unsafe fn load_u8(self, from: *const u8) -> F {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees LANES bytes.
         unsafe { from.cast::<[u8; LANES]>().read() }.map(f32::from)
     }
 
     #[inline(always)]
     unsafe fn load_nibbles(self, from: *const u8) -> (F, F) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees LANES bytes.
         let bytes = unsafe { from.cast::<[u8; LANES]>().read() };
         (bytes.map(|byte| f32::from(byte & 15)), bytes.map(|byte| f32::from(byte >> 4)))
     }
@@ -100,7 +101,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn mul_add(self, a: F, b: F, c: F) -> F {
-        // Where it is no instruction it is a call of the C library for each lane.
+        // Without such an instruction, `f32::mul_add` calls the C library for each lane.
         if cfg!(target_arch = "aarch64") {
             std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
         } else {
@@ -114,13 +115,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn sum(self, a: F) -> f32 {
+    fn reduce_sum(self, a: F) -> f32 {
         let [a, b, c, d, e, f, g, h] = a;
         ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
 
     #[inline(always)]
-    fn largest(self, a: F) -> f32 {
+    fn reduce_max(self, a: F) -> f32 {
         a.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
     }
 }

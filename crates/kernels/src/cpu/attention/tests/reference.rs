@@ -1,8 +1,8 @@
-//! The same attention in f64, one number at a time, with all scores in memory.
+//! Attention and its gradients in f64, one element at a time, with all scores in memory.
 
-use super::super::{AttentionDims, AttentionInputs};
+use super::super::inputs::{AttentionDims, AttentionInputs};
 
-/// What the forward pass gives, and what the backward pass makes of `d_out`.
+/// Outputs of the forward pass, and gradients for a given `d_out`.
 #[derive(Debug, Default)]
 pub struct Reference {
     pub out: Vec<f64>,
@@ -13,7 +13,7 @@ pub struct Reference {
     pub d_gate: Vec<f64>,
 }
 
-/// One head of one row, rotated by `direction` times its angles.
+/// A head of one row, rotated by `direction` times the row's angles.
 fn rotated(inputs: &AttentionInputs, from: &[f64], row: usize, direction: f64) -> Vec<f64> {
     let head_dim = inputs.heads.head_dim;
     let Some(rotation) = inputs.rotation else { return from.to_vec() };
@@ -42,30 +42,30 @@ fn add(to: &mut [f64], factor: f64, from: &[f64]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from);
 }
 
-fn widened(from: &[f32]) -> Vec<f64> {
+fn to_f64(from: &[f32]) -> Vec<f64> {
     from.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Weights and the log-sum-exp of scores.
+/// Softmax weights and log-sum-exp of scores.
 fn softmax(scores: &[f64]) -> (Vec<f64>, f64) {
     let top = scores.iter().copied().fold(f64::MIN, f64::max);
     let sum: f64 = scores.iter().map(|score| (score - top).exp()).sum();
     (scores.iter().map(|score| (score - top).exp() / sum).collect(), top + sum.ln())
 }
 
-/// Computes everything, for sequences without a past; gradients if there is a `d_out`.
+/// The outputs for sequences without a past, and the gradients if there is a `d_out`.
 pub fn reference(inputs: &AttentionInputs, d_out: Option<&[f32]>) -> Reference {
     let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
-    let (group, wide) = (heads / kv_heads, (heads + 2 * kv_heads) * head_dim);
-    let rows = inputs.qkv.len() / wide;
+    let (group, qkv_width) = (heads / kv_heads, (heads + 2 * kv_heads) * head_dim);
+    let rows = inputs.qkv.len() / qkv_width;
     let scale = 1.0 / (head_dim as f64).sqrt();
-    let qkv = widened(inputs.qkv);
-    let head_of = |row: usize, head: usize| &qkv[row * wide + head * head_dim..][..head_dim];
-    let prompt = inputs.prompt.map(|p| (p, widened(p.key), widened(p.value), widened(p.gate)));
+    let qkv = to_f64(inputs.qkv);
+    let head_of = |row: usize, head: usize| &qkv[row * qkv_width + head * head_dim..][..head_dim];
+    let prompt = inputs.prompt.map(|p| (p, to_f64(p.key), to_f64(p.value), to_f64(p.gate)));
     let mut found = Reference {
         out: vec![0.0; rows * heads * head_dim],
         lse: vec![0.0; rows * heads],
-        d_qkv: vec![0.0; rows * wide],
+        d_qkv: vec![0.0; rows * qkv_width],
         ..Reference::default()
     };
     if let Some((_, key, value, gate)) = &prompt {
@@ -74,17 +74,17 @@ pub fn reference(inputs: &AttentionInputs, d_out: Option<&[f32]>) -> Reference {
         found.d_gate = vec![0.0; gate.len()];
     }
     for (index, sequence) in inputs.sequences.iter().enumerate() {
-        for (slot, head) in (0..sequence.len).flat_map(|q| (0..heads).map(move |h| (q, h))) {
-            let row = sequence.first_row + slot;
+        for (position, head) in (0..sequence.len).flat_map(|q| (0..heads).map(move |h| (q, h))) {
+            let row = sequence.first_row + position;
             let kv_head = head / group;
             let query = rotated(inputs, head_of(row, head), row, 1.0);
-            let seen: Vec<usize> = (0..=slot)
+            let visible: Vec<usize> = (0..=position)
                 .filter(|&k| {
-                    if slot < sequence.padding {
-                        k == slot
+                    if position < sequence.padding {
+                        k == position
                     } else {
                         k >= sequence.padding
-                            && inputs.window.is_none_or(|window| slot - k < window)
+                            && inputs.window.is_none_or(|window| position - k < window)
                     }
                 })
                 .collect();
@@ -93,25 +93,25 @@ pub fn reference(inputs: &AttentionInputs, d_out: Option<&[f32]>) -> Reference {
                 rotated(inputs, head_of(row, heads + kv_head), row, 1.0)
             };
             let value = |k: usize| head_of(sequence.first_row + k, heads + kv_heads + kv_head);
-            let scores: Vec<_> = seen.iter().map(|&k| scale * dot(&query, &key(k))).collect();
+            let scores: Vec<_> = visible.iter().map(|&k| scale * dot(&query, &key(k))).collect();
             let (weights, lse) = softmax(&scores);
             let at = row * heads + head;
             found.lse[at] = lse;
             let out = &mut found.out[at * head_dim..][..head_dim];
-            for (&k, weight) in seen.iter().zip(&weights) {
+            for (&k, weight) in visible.iter().zip(&weights) {
                 add(out, *weight, value(k));
             }
             let mut d_query = vec![0.0; head_dim];
-            let d_out = d_out.map(|d_out| widened(&d_out[at * head_dim..][..head_dim]));
+            let d_out = d_out.map(|d_out| to_f64(&d_out[at * head_dim..][..head_dim]));
             if let Some(d_out) = &d_out {
                 let part = dot(d_out, out);
-                for (&k, weight) in seen.iter().zip(&weights) {
+                for (&k, weight) in visible.iter().zip(&weights) {
                     let d_score = scale * weight * (dot(d_out, value(k)) - part);
                     add(&mut d_query, d_score, &key(k));
                     let row = sequence.first_row + k;
                     let d_key: Vec<_> = query.iter().map(|q| d_score * q).collect();
                     let d_key = rotated(inputs, &d_key, row, -1.0);
-                    let start = row * wide + (heads + kv_head) * head_dim;
+                    let start = row * qkv_width + (heads + kv_head) * head_dim;
                     add(&mut found.d_qkv[start..][..head_dim], 1.0, &d_key);
                     let start = start + kv_heads * head_dim;
                     add(&mut found.d_qkv[start..][..head_dim], *weight, d_out);
@@ -143,7 +143,7 @@ pub fn reference(inputs: &AttentionInputs, d_out: Option<&[f32]>) -> Reference {
                 }
             }
             let d_query = rotated(inputs, &d_query, row, -1.0);
-            add(&mut found.d_qkv[row * wide + head * head_dim..][..head_dim], 1.0, &d_query);
+            add(&mut found.d_qkv[row * qkv_width + head * head_dim..][..head_dim], 1.0, &d_query);
         }
     }
     found

@@ -1,0 +1,67 @@
+//! Arguments of an attention that are not tensors.
+
+use std::sync::Arc;
+
+pub use crate::cpu::attention::{AttentionDims, Sequence};
+
+/// Cosines and sines of the rotary embedding, shared by all layers of a pass.
+#[derive(Debug)]
+pub struct RotaryTable {
+    pub(crate) cos: Vec<f32>,
+    pub(crate) sin: Vec<f32>,
+}
+
+impl RotaryTable {
+    /// A table of `[rows, head_dim / 2]` cosines and as many sines.
+    ///
+    /// # Panics
+    /// If `cos` and `sin` differ in length.
+    pub fn new(cos: Vec<f32>, sin: Vec<f32>) -> Self {
+        assert_eq!(cos.len(), sin.len(), "numbers of cosines and sines differ");
+        Self { cos, sin }
+    }
+
+    /// Cosines, `[rows, head_dim / 2]`.
+    pub fn cos(&self) -> &[f32] {
+        &self.cos
+    }
+
+    /// Sines, `[rows, head_dim / 2]`.
+    pub fn sin(&self) -> &[f32] {
+        &self.sin
+    }
+}
+
+/// The sequences of a packed batch. All layers of a pass share it.
+#[derive(Debug, Clone)]
+pub struct SequenceLayout {
+    /// The rows of each sequence and the length of its past.
+    pub sequences: Arc<Vec<Sequence>>,
+    /// For sequences that share a prefix: the row of every token, sequence by sequence. Rows are
+    /// numbered in the order of their first use, and `sequences` then counts tokens instead of
+    /// rows.
+    ///
+    /// Such sequences have no cache. Sequences that share rows must have equal prompts: the output
+    /// of a shared row is computed for the first sequence that has it.
+    pub token_rows: Option<Arc<Vec<usize>>>,
+    /// The rotary embedding of queries and keys; `None` if they are not rotated or already rotated.
+    pub rotary_table: Option<Arc<RotaryTable>>,
+}
+
+/// All arguments of an attention except its tensors and its cache.
+#[derive(Debug, Clone)]
+pub struct AttentionParams {
+    pub(crate) heads: AttentionDims,
+    pub(crate) layout: SequenceLayout,
+    pub(crate) window: Option<usize>,
+    pub(crate) prompt_lens: Option<Vec<usize>>,
+}
+
+/// Keys and values of one layer in the kernel's layout, see
+/// [`KvCacheView`](crate::cpu::attention::KvCacheView).
+#[derive(Debug, Clone)]
+pub struct KvBuffers {
+    pub(crate) keys: Vec<f32>,
+    pub(crate) values: Vec<f32>,
+    pub(crate) capacity: usize,
+}
