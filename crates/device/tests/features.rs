@@ -1,6 +1,7 @@
 //! Every crate forwards the backend features to the kernels and to Burn.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -16,10 +17,15 @@ fn features() -> BTreeMap<String, Features> {
         .expect("cargo runs");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
     let packages = metadata["packages"].as_array().expect("a list").iter();
-    let text = |value: &Value| value.as_str().expect("a string").to_owned();
+    // Crates depend on each other under the names of their folders.
+    let folder = |package: &Value| {
+        let manifest = Path::new(package["manifest_path"].as_str().expect("a string"));
+        let folder = manifest.parent().and_then(Path::file_name).expect("a folder");
+        folder.to_string_lossy().into_owned()
+    };
     let of =
         |package: &Value| serde_json::from_value(package["features"].clone()).expect("features");
-    packages.map(|package| (text(&package["name"]), of(package))).collect()
+    packages.map(|package| (folder(package), of(package))).collect()
 }
 
 /// All features that a feature enables, through the crates of the workspace.
@@ -46,7 +52,9 @@ fn every_crate_forwards_the_backend_features_to_the_kernels() {
         "memory-plan",
         "device-check",
         "device",
+        "built-in",
         "llama-adapter",
+        "cli",
     ] {
         for backend in device::BACKENDS {
             let found = reachable_features(&all, krate, backend.name);
