@@ -35,6 +35,9 @@ pub const MODEL_NAME: &str = "tiny-llama";
 /// The image encoder's name.
 pub const IMAGE_ENCODER_NAME: &str = "tiny-vit";
 
+/// The model's weights, a safetensors file.
+pub const MODEL_WEIGHTS: &[u8] = include_bytes!("../assets/tiny-llama/model.safetensors");
+
 /// The model: config, weights and tokenizer.
 ///
 /// # Errors
@@ -43,7 +46,7 @@ pub const IMAGE_ENCODER_NAME: &str = "tiny-vit";
 pub fn model() -> llama::Result<ModelSource> {
     let source = ModelSource::embedded(
         include_str!("../assets/tiny-llama/config.json"),
-        include_bytes!("../assets/tiny-llama/model.safetensors"),
+        MODEL_WEIGHTS,
         include_bytes!("../assets/tiny-llama/tokenizer.json"),
     )?;
     Ok(source.with_tokenizer_config(include_str!("../assets/tiny-llama/tokenizer_config.json")))

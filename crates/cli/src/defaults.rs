@@ -18,6 +18,11 @@ pub fn require_data(model: &ModelArgs) -> Result {
     Err(Error::usage_with_hint("--model requires --data", hint).into())
 }
 
+/// The built-in data set for a multimodal adapter or for a text adapter.
+pub fn built_in_dataset(multimodal: bool) -> &'static built_in::Dataset {
+    if multimodal { &built_in::IMAGE_QUESTIONS } else { &built_in::INSTRUCTIONS }
+}
+
 /// Prompts for a model of `n_layers` layers, as in the paper or as the built-in model needs them.
 /// The first `fusion_layers` layers are not adapted: their prompts are image tokens.
 pub fn prompt_config(

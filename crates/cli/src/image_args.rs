@@ -7,7 +7,6 @@ use burn::tensor::Device;
 use clap::ValueEnum;
 use vision::{EncoderSource, FeatureExtractor};
 
-use crate::built_in;
 use crate::error::Error;
 use crate::failure::Result;
 use crate::warnings::unknown_settings_message;
@@ -45,6 +44,12 @@ pub enum BrokenImageChoice {
     Skip,
 }
 
+/// Whether a path is the name of the built-in image encoder. An existing file or folder of that
+/// name takes precedence.
+fn is_built_in(path: &Path) -> bool {
+    path == Path::new(built_in::IMAGE_ENCODER_NAME) && !path.exists()
+}
+
 impl EncoderArgs {
     /// The encoder of `--image-encoder`. Warnings about unknown settings go to `notify`.
     pub fn source(&self, notify: &dyn Fn(&str)) -> Result<Option<EncoderSource>> {
@@ -71,7 +76,7 @@ impl EncoderArgs {
             .into());
         };
         let path = self.image_encoder.as_deref().unwrap_or(Path::new(&info.name));
-        if !path.exists() && !built_in::is_image_encoder(path) {
+        if !path.exists() && !is_built_in(path) {
             return Err(Error::usage_with_hint(
                 format!("the adapter's image encoder was not found: {}", path.display()),
                 "pass its path with --image-encoder",
@@ -90,7 +95,7 @@ impl EncoderArgs {
 }
 
 fn open_encoder(path: &Path, notify: &dyn Fn(&str)) -> vision::Result<EncoderSource> {
-    if built_in::is_image_encoder(path) {
+    if is_built_in(path) {
         return built_in::image_encoder();
     }
     let source = EncoderSource::open(path)?;

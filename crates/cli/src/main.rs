@@ -4,7 +4,6 @@
 //! notes and errors go to stderr. Exit codes: 0 for success, 2 for wrong usage, 1 for other errors.
 
 mod adapters;
-mod built_in;
 mod cache;
 mod chat;
 mod choice;

@@ -10,7 +10,6 @@ use device::OpenDevice;
 use indicatif::ProgressBar;
 use llama::{Llama, ModelSource, Precision};
 
-use crate::built_in;
 use crate::cache::fetched_path;
 use crate::device_check::check_before_run;
 use crate::error::Error;
@@ -75,7 +74,7 @@ impl ModelArgs {
 
     /// Finds the model and reads its config; downloads a model of the Hugging Face Hub.
     pub fn open_source(&self) -> Result<ModelSource> {
-        let Some(path) = &self.model else { return built_in::model() };
+        let Some(path) = &self.model else { return Ok(built_in::model()?) };
         if path.exists() {
             return Ok(ModelSource::open(path)?);
         }

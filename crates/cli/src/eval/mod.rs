@@ -7,7 +7,7 @@ mod report;
 
 use train::LoadedRows;
 
-use crate::built_in::BuiltInDataset;
+use crate::defaults::built_in_dataset;
 use crate::defaults::require_data;
 use crate::failure::Result;
 use crate::output;
@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> Result {
     // Before the evaluation of the base model, so that a wrong adapter fails early.
     let adapters = args.adapters.load(&base)?;
     if args.data.is_empty() {
-        rows = BuiltInDataset::for_adapter(any_multimodal(&adapters)?).test()?;
+        rows = built_in_dataset(any_multimodal(&adapters)?).test()?;
     }
     rows.truncate(args.max_rows.map_or(usize::MAX, |max| max as usize));
     let features = ImageFeatureSets::encode(args, &adapters, &mut rows, &mut report, &base)?;

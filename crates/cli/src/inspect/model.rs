@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use super::lines::{write_chat_template, write_size};
 use super::tensors::{FileReport, TensorEntry, TensorTable};
-use crate::built_in;
 use crate::failure::Result;
 
 /// A Hugging Face folder, a Meta checkpoint folder, or the built-in model.

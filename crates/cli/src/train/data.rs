@@ -9,7 +9,6 @@ use train::{
 };
 
 use super::Args;
-use crate::built_in::BuiltInDataset;
 use crate::error::Error;
 use crate::failure::Result;
 use crate::image_conditioning::PromptSpec;
@@ -28,7 +27,7 @@ impl Args {
     /// Reads the rows; without --data those of `built_in`.
     pub(super) fn rows(
         &self,
-        built_in: &BuiltInDataset,
+        built_in: &built_in::Dataset,
         notify: &dyn Fn(&str),
     ) -> Result<TrainingData> {
         /// Default of `--eval-fraction`.

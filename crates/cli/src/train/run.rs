@@ -5,7 +5,7 @@ use train::{FineTuningMethod, TrainingRun};
 
 use super::Args;
 use super::data::TrainingData;
-use crate::built_in::{self, BuiltInDataset};
+use crate::defaults::built_in_dataset;
 use crate::defaults::require_data;
 use crate::failure::{Failure, Result};
 use crate::output::{self, note};
@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Result {
             note(text);
         }
     };
-    let mut data = args.rows(BuiltInDataset::for_adapter(multimodal), &notify)?;
+    let mut data = args.rows(built_in_dataset(multimodal), &notify)?;
     let base = args.model.load_with(&notify)?;
     let tokenizer = base.source.tokenizer()?;
     let mut config = args.config(base.llama.config().n_layers);
