@@ -94,8 +94,8 @@ impl LayerPrompt {
     }
 
     /// What the branch is multiplied by, `[1, heads or 1, 1, 1]`.
-    fn activated(&self, activation: GateActivation) -> Tensor<4> {
-        let gate = activated(&self.gate.val(), activation);
+    fn gate_multiplier(&self, activation: GateActivation) -> Tensor<4> {
+        let gate = activate_gates(&self.gate.val(), activation);
         match &self.factor {
             Some(factor) => gate * factor.val().reshape([1, 1, 1, 1]),
             None => gate,
@@ -104,7 +104,7 @@ impl LayerPrompt {
 }
 
 /// Gates as they multiply, `[gates] -> [1, gates, 1, 1]`.
-pub(crate) fn activated(gate: &Tensor<1>, activation: GateActivation) -> Tensor<4> {
+pub(crate) fn activate_gates(gate: &Tensor<1>, activation: GateActivation) -> Tensor<4> {
     let [gates] = gate.dims();
     let gate = gate.clone().reshape([1, gates, 1, 1]);
     match activation {
@@ -165,7 +165,7 @@ impl AdaptionPrompt {
                 Some(sight) => (sight.gather_rows(key), sight.gather_rows(value)),
                 None => (key, value),
             };
-            let gate = own.activated(self.config.activation);
+            let gate = own.gate_multiplier(self.config.activation);
             (index, GatedPrompt { key, value, gate, lens: None })
         });
         branches.collect()

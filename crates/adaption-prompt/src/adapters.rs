@@ -91,7 +91,7 @@ impl<'a> AdapterSet<'a> {
     /// # Panics
     /// If it was made for a model of other sizes.
     pub fn add(&mut self, name: &str, adapter: impl Into<AnyAdapter>) -> Result<()> {
-        self.free(name)?;
+        self.check_name_is_free(name)?;
         let adapter = adapter.into();
         let prepared = adapter.prepare(self.llama);
         self.entries.push(Entry { name: name.into(), adapter, prepared });
@@ -104,7 +104,7 @@ impl<'a> AdapterSet<'a> {
     /// # Errors
     /// As [`AnyAdapter::load`], and [`Error::NameTaken`].
     pub fn load(&mut self, name: &str, folder: &Path) -> Result<()> {
-        self.free(name)?;
+        self.check_name_is_free(name)?;
         let device: Device = self.llama.device();
         self.add(name, AnyAdapter::load(folder, self.llama, &device)?)
     }
@@ -184,7 +184,7 @@ impl<'a> AdapterSet<'a> {
         if name == to {
             return Ok(());
         }
-        self.free(to)?;
+        self.check_name_is_free(to)?;
         if self.active() == Some(name) {
             self.active = Some(to.into());
         }
@@ -230,7 +230,7 @@ impl<'a> AdapterSet<'a> {
         Ok(RowAdapters::new(&rows.collect::<Result<Vec<_>>>()?))
     }
 
-    fn free(&self, name: &str) -> Result<()> {
+    fn check_name_is_free(&self, name: &str) -> Result<()> {
         if self.entries.iter().any(|entry| entry.name == name) {
             return Err(Error::NameTaken { name: name.into() });
         }

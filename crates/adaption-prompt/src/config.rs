@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_layers_than_the_model_has_are_refused() {
+    fn more_adapted_layers_than_model_layers_is_an_error() {
         let config = AdaptionPromptConfig { layers: AdaptedLayers::Last(4), ..Default::default() };
         let error = config.validate(3).unwrap_err();
         assert_eq!(error.to_string(), "the adapter wants 4 layers, the model has 3");

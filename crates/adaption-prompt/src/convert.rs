@@ -14,18 +14,18 @@ use crate::data::{
     V2LinearData, V2NormData,
 };
 use crate::error::{Error, Result};
-use crate::files::keys::{Part, key};
+use crate::files::keys::{TensorKind, tensor_name};
 use crate::image::ImageCondition;
 use crate::layers::AdaptedLayers;
 use crate::lora::{Lora, LoraConfig, LoraLayer, LoraPair};
 use crate::v2::{AdapterV2, V2Config, V2Layer, V2Linear, V2Norm, V2Scale};
 use crate::weights::AdapterWeights;
 
-fn vector(values: &[f32], device: &Device) -> Param<Tensor<1>> {
+fn vector_param(values: &[f32], device: &Device) -> Param<Tensor<1>> {
     Param::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
 }
 
-fn numbers<const D: usize>(param: &Param<Tensor<D>>) -> Result<Vec<f32>> {
+fn param_values<const D: usize>(param: &Param<Tensor<D>>) -> Result<Vec<f32>> {
     Ok(read_back(param.val())?.convert_dtype(DType::F32).iter::<f32>().collect())
 }
 
@@ -49,14 +49,14 @@ impl AdapterWeights {
                 let (asked, present) = (indices.len(), model.n_layers);
                 return Err(Error::TooManyLayers { requested: asked, available: present });
             }
-            AdaptedLayers::of(&indices, model.n_layers).indices(model.n_layers)?;
+            AdaptedLayers::from_indices(&indices, model.n_layers).indices(model.n_layers)?;
             if data.base.sizes.is_none() {
                 problems.extend(check_last_layers(prompts, model.n_layers));
             }
             let (theirs, ours) = (data.base.architecture, model.architecture);
             if theirs.is_some_and(|own| own.attention_module(0) != ours.attention_module(0)) {
                 let first = prompts.layers.keys().next().copied().unwrap_or(0);
-                let key = |family| key(family, first, Part::Prompt);
+                let key = |family| tensor_name(family, first, TensorKind::Prompt);
                 let (theirs, ours) = (key(theirs), key(Some(ours)));
                 problems.push(format!("unexpected: {theirs}; in this model it would be {ours}"));
             }
@@ -113,7 +113,7 @@ impl AdapterData {
             let checked = image.config.validate(prompts.as_ref(), model.n_layers);
             match checked {
                 Err(error) => problems.push(error.to_string()),
-                Ok(()) => problems.extend(unfilled(image, model.d_model)),
+                Ok(()) => problems.extend(check_image_size(image, model.d_model)),
             }
         }
         problems
@@ -122,7 +122,7 @@ impl AdapterData {
 
 /// Memory for all of a condition's numbers is taken before each tensor is looked at: sizes that its
 /// numbers cannot fill are refused before that.
-fn unfilled(image: &ImageData, d_model: usize) -> Option<String> {
+fn check_image_size(image: &ImageData, d_model: usize) -> Option<String> {
     let present = image.tensors.values().map(|(_shape, values)| values.len()).sum::<usize>();
     let wanted = image.config.n_matrix_parameters(d_model);
     (wanted > 2 * present).then(|| {
@@ -134,7 +134,7 @@ fn unfilled(image: &ImageData, d_model: usize) -> Option<String> {
 /// prompts in other layers were made for another one.
 pub(crate) fn check_last_layers(prompts: &PromptData, n_layers: usize) -> Option<String> {
     let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
-    match AdaptedLayers::of(&indices, n_layers) {
+    match AdaptedLayers::from_indices(&indices, n_layers) {
         AdaptedLayers::Last(_) => None,
         AdaptedLayers::Chosen(_) => Some(format!(
             "expected prompts in the last {} of {n_layers} layers, found them in {indices:?}",
@@ -231,7 +231,7 @@ fn prompts_config(prompts: &PromptData, n_layers: usize) -> AdaptionPromptConfig
     let indices = prompts.layers.keys().copied().collect::<Vec<_>>();
     AdaptionPromptConfig {
         adapter_len: prompts.adapter_len,
-        layers: AdaptedLayers::of(&indices, n_layers),
+        layers: AdaptedLayers::from_indices(&indices, n_layers),
         gate: prompts.gate,
         activation: prompts.activation,
         factor: prompts.layers.values().any(|own| own.factor.is_some()),
@@ -255,9 +255,9 @@ fn prompts_to(prompts: &AdaptionPrompt) -> Result<PromptData> {
     let mut d_model = 0;
     let layers = prompts.indices().iter().zip(&prompts.layers).map(|(&index, own)| {
         [_, d_model] = own.prompt.val().dims();
-        let factor = own.factor.as_ref().map(numbers).transpose()?;
+        let factor = own.factor.as_ref().map(param_values).transpose()?;
         let factor = factor.and_then(|factor| factor.first().copied());
-        let (prompt, gate) = (numbers(&own.prompt)?, numbers(&own.gate)?);
+        let (prompt, gate) = (param_values(&own.prompt)?, param_values(&own.gate)?);
         Ok((index, PromptLayerData { prompt, gate, factor }))
     });
     let layers = layers.collect::<Result<_>>()?;
@@ -272,7 +272,8 @@ fn prompts_to(prompts: &AdaptionPrompt) -> Result<PromptData> {
 }
 
 fn v2_from(v2: &V2Data, model: &ModelShape, device: &Device) -> AdapterV2 {
-    let param = |values: &Option<Vec<f32>>| values.as_ref().map(|values| vector(values, device));
+    let param =
+        |values: &Option<Vec<f32>>| values.as_ref().map(|values| vector_param(values, device));
     let layers = (0..=model.n_layers).map(|layer| V2Layer {
         linears: v2
             .linears
@@ -290,7 +291,7 @@ fn v2_from(v2: &V2Data, model: &ModelShape, device: &Device) -> AdapterV2 {
             .filter(|((at, _), _)| *at == layer)
             .map(|((_, name), own)| V2Norm {
                 name: *name,
-                weight: vector(&own.weight, device),
+                weight: vector_param(&own.weight, device),
                 bias: param(&own.bias),
             })
             .collect(),
@@ -312,13 +313,13 @@ fn v2_to(v2: &AdapterV2) -> Result<V2Data> {
         V2Data { scale: v2.config().scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
     for (layer, own) in v2.layers.iter().enumerate() {
         for linear in &own.linears {
-            let scale = linear.scale.as_ref().map(numbers).transpose()?;
-            let bias = linear.bias.as_ref().map(numbers).transpose()?;
+            let scale = linear.scale.as_ref().map(param_values).transpose()?;
+            let bias = linear.bias.as_ref().map(param_values).transpose()?;
             data.linears.insert((layer, linear.name), V2LinearData { scale, bias });
         }
         for norm in &own.norms {
-            let bias = norm.bias.as_ref().map(numbers).transpose()?;
-            let weight = numbers(&norm.weight)?;
+            let bias = norm.bias.as_ref().map(param_values).transpose()?;
+            let weight = param_values(&norm.weight)?;
             data.norms.insert((layer, norm.name), V2NormData { weight, bias });
         }
     }
@@ -349,7 +350,7 @@ fn lora_from(lora: &LoraData, model: &ModelShape, device: &Device) -> Lora {
         rank: lora.rank,
         alpha: lora.alpha,
         linears,
-        layers: (!all).then(|| AdaptedLayers::of(&indices, model.n_layers)),
+        layers: (!all).then(|| AdaptedLayers::from_indices(&indices, model.n_layers)),
     };
     Lora { layers, config }
 }
@@ -358,7 +359,7 @@ fn lora_to(lora: &Lora) -> Result<LoraData> {
     let pairs = lora.layers.iter().enumerate().flat_map(|(layer, own)| {
         own.pairs.iter().map(move |pair| {
             let [rank, _d_in] = pair.a.dims();
-            let own = LoraPairData { rank, a: numbers(&pair.a)?, b: numbers(&pair.b)? };
+            let own = LoraPairData { rank, a: param_values(&pair.a)?, b: param_values(&pair.b)? };
             Ok(((layer, pair.name), own))
         })
     });

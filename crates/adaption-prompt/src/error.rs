@@ -68,12 +68,12 @@ pub enum Error {
         losses: Vec<String>,
     },
     /// Something that needs more than the adapter's file says.
-    #[error("{to} needs {what}, and the adapter's file does not say that")]
+    #[error("{to} needs {required}, and the adapter's file does not say that")]
     MissingBaseInfo {
         /// The format to write, or what to read.
         to: &'static str,
         /// What has to be known.
-        what: &'static str,
+        required: &'static str,
     },
     /// A size or number of the adapter that makes no sense.
     #[error("adapter config: {field} is {found}, expected {expected}")]
@@ -167,13 +167,21 @@ fn there_are(present: &[String]) -> String {
 
 impl Error {
     /// A setting of a config that is refused.
-    pub(crate) fn setting(path: &Path, setting: &str, value: &serde_json::Value) -> Self {
-        Self::UnsupportedSetting { path: path.into(), setting: setting.into(), found: shown(value) }
+    pub(crate) fn unsupported_setting(
+        path: &Path,
+        setting: &str,
+        value: &serde_json::Value,
+    ) -> Self {
+        Self::UnsupportedSetting {
+            path: path.into(),
+            setting: setting.into(),
+            found: truncated(value),
+        }
     }
 }
 
 /// A setting's value, for messages.
-pub(crate) fn shown(value: &serde_json::Value) -> String {
+pub(crate) fn truncated(value: &serde_json::Value) -> String {
     /// Letters of it that a message has.
     const LETTERS: usize = 60;
     let text = value.to_string();
@@ -252,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_long_value_is_cut() {
-        assert_eq!(shown(&serde_json::json!([1, 2])), "[1,2]");
-        assert_eq!(shown(&"ü".repeat(99).into()), format!("\"{}...", "ü".repeat(59)));
+        assert_eq!(truncated(&serde_json::json!([1, 2])), "[1,2]");
+        assert_eq!(truncated(&"ü".repeat(99).into()), format!("\"{}...", "ü".repeat(59)));
     }
 }

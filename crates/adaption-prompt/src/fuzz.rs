@@ -38,7 +38,7 @@ fn base() -> BaseInfo {
 }
 
 /// Valid adapters: prompts and LoRA as PEFT has them, and one that only this program has.
-fn valid() -> [AdapterData; 3] {
+fn valid_adapters() -> [AdapterData; 3] {
     let layer = |index: usize| {
         let prompt = (0..2 * WIDTH).map(|at| at as f32 * 0.1).collect();
         (index, PromptLayerData { prompt, gate: vec![0.5], factor: None })
@@ -82,22 +82,22 @@ fn valid() -> [AdapterData; 3] {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileRole {
     /// Which valid adapter is beside it, its format, and the file's name in that.
-    beside: Option<(usize, Format, &'static str)>,
+    valid_adapter: Option<(usize, Format, &'static str)>,
 }
 
 impl FileRole {
     /// Every one. The first is a file by itself.
     pub const ALL: [Self; 10] = [
-        Self { beside: None },
-        Self { beside: Some((0, Format::Peft, CONFIG_FILE)) },
-        Self { beside: Some((0, Format::Peft, TENSORS_FILE)) },
-        Self { beside: Some((0, Format::PeftBin, PICKLE_FILE)) },
-        Self { beside: Some((1, Format::Peft, CONFIG_FILE)) },
-        Self { beside: Some((1, Format::Peft, TENSORS_FILE)) },
-        Self { beside: Some((1, Format::PeftBin, PICKLE_FILE)) },
-        Self { beside: Some((2, Format::LlamaAdapter, CONFIG_FILE)) },
-        Self { beside: Some((2, Format::LlamaAdapter, TENSORS_FILE)) },
-        Self { beside: Some((2, Format::LlamaAdapter, SETTINGS_FILE)) },
+        Self { valid_adapter: None },
+        Self { valid_adapter: Some((0, Format::Peft, CONFIG_FILE)) },
+        Self { valid_adapter: Some((0, Format::Peft, TENSORS_FILE)) },
+        Self { valid_adapter: Some((0, Format::PeftBin, PICKLE_FILE)) },
+        Self { valid_adapter: Some((1, Format::Peft, CONFIG_FILE)) },
+        Self { valid_adapter: Some((1, Format::Peft, TENSORS_FILE)) },
+        Self { valid_adapter: Some((1, Format::PeftBin, PICKLE_FILE)) },
+        Self { valid_adapter: Some((2, Format::LlamaAdapter, CONFIG_FILE)) },
+        Self { valid_adapter: Some((2, Format::LlamaAdapter, TENSORS_FILE)) },
+        Self { valid_adapter: Some((2, Format::LlamaAdapter, SETTINGS_FILE)) },
     ];
 
     /// The bytes that the valid adapter itself has there; none for a file by itself. `folder` is an empty
@@ -105,15 +105,15 @@ impl FileRole {
     ///
     /// # Panics
     /// If `folder` cannot be written.
-    pub fn valid(self, folder: &Path) -> Option<Vec<u8>> {
-        let (index, format, name) = self.beside?;
+    pub fn valid_bytes(self, folder: &Path) -> Option<Vec<u8>> {
+        let (index, format, name) = self.valid_adapter?;
         write_valid(index, format, folder);
         Some(fs::read(folder.join(name)).expect("it was written"))
     }
 }
 
 fn write_valid(index: usize, format: Format, folder: &Path) {
-    files::write(&valid()[index], folder, format, GateActivation::Tanh, false)
+    files::write(&valid_adapters()[index], folder, format, GateActivation::Tanh, false)
         .expect("a valid adapter can be written");
 }
 
@@ -134,7 +134,7 @@ pub fn read_in_every_role(bytes: &[u8], folder: &Path) {
 /// # Panics
 /// If `folder` cannot be written; if an adapter that was written cannot be read.
 pub fn read_in_role(role: FileRole, bytes: &[u8], folder: &Path) {
-    let (path, file) = match role.beside {
+    let (path, file) = match role.valid_adapter {
         None => (folder.join("adapter.pth"), folder.join("adapter.pth")),
         Some((index, format, name)) => {
             let at = folder.join("adapter");
@@ -149,7 +149,7 @@ pub fn read_in_role(role: FileRole, bytes: &[u8], folder: &Path) {
     for (index, base) in [BaseInfo::default(), base()].into_iter().enumerate() {
         let hints = AdapterReadOptions { base, ..AdapterReadOptions::default() };
         let Ok(data) = files::read(&path, &hints) else { continue };
-        let _ = AdapterSummary::of(&data);
+        let _ = AdapterSummary::from_data(&data);
         for format in Format::ALL {
             let copy = folder.join(format!("{index} {format}"));
             if files::write(&data, &copy, format, GateActivation::Tanh, true).is_err() {

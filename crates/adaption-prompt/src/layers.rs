@@ -56,7 +56,7 @@ impl AdaptedLayers {
     }
 
     /// The shortest way to name some layers of a model; the indices rise.
-    pub fn of(indices: &[usize], n_layers: usize) -> Self {
+    pub fn from_indices(indices: &[usize], n_layers: usize) -> Self {
         let last = n_layers.checked_sub(indices.len());
         match last {
             Some(first) if indices.iter().copied().eq(first..n_layers) => Self::Last(indices.len()),
@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn the_last_layers_are_counted_from_the_end() {
         assert_eq!(AdaptedLayers::Last(2).indices(5).unwrap(), [3, 4]);
-        assert_eq!(AdaptedLayers::of(&[3, 4], 5), AdaptedLayers::Last(2));
-        assert_eq!(AdaptedLayers::of(&[2, 4], 5), AdaptedLayers::Chosen(vec![2, 4]));
+        assert_eq!(AdaptedLayers::from_indices(&[3, 4], 5), AdaptedLayers::Last(2));
+        assert_eq!(AdaptedLayers::from_indices(&[2, 4], 5), AdaptedLayers::Chosen(vec![2, 4]));
     }
 
     #[test]

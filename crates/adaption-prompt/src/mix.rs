@@ -47,8 +47,8 @@ impl AdapterMix {
     }
 
     fn of_parts(&self, prepare: impl Fn(&AdapterWeights) -> PreparedAdapter) -> PreparedAdapter {
-        let parts = self.components.iter().map(|part| prepare(&part.adapter).weighted(part.weight));
-        parts.reduce(PreparedAdapter::plus).unwrap_or_default()
+        let parts = self.components.iter().map(|part| prepare(&part.adapter).scaled(part.weight));
+        parts.reduce(PreparedAdapter::merged_with).unwrap_or_default()
     }
 }
 

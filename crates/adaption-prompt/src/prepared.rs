@@ -13,12 +13,12 @@ use crate::v2::AdapterV2;
 #[derive(Debug, Clone, Default)]
 pub struct PreparedAdapter {
     pub(crate) prompts: ProjectedPrompts,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) modifiers: Vec<WeightedModifiers>,
 }
 
 /// What one adapter does to linear layers and norms, and how much of it is wanted.
 #[derive(Debug, Clone)]
-pub(crate) struct Change {
+pub(crate) struct WeightedModifiers {
     pub weight: f64,
     pub v2: Option<AdapterV2>,
     pub lora: Option<Lora>,
@@ -26,28 +26,31 @@ pub(crate) struct Change {
 
 impl PreparedAdapter {
     /// The same adapter, what it adds multiplied by `weight`.
-    pub(crate) fn weighted(self, weight: f64) -> Self {
-        let weigh = |change: Change| Change { weight: change.weight * weight, ..change };
+    pub(crate) fn scaled(self, weight: f64) -> Self {
+        let weigh = |change: WeightedModifiers| WeightedModifiers {
+            weight: change.weight * weight,
+            ..change
+        };
         Self {
-            prompts: self.prompts.weighted(weight),
-            changes: self.changes.into_iter().map(weigh).collect(),
+            prompts: self.prompts.scaled(weight),
+            modifiers: self.modifiers.into_iter().map(weigh).collect(),
         }
     }
 
     /// Both at once: what they add is added.
-    pub(crate) fn plus(mut self, other: Self) -> Self {
-        self.changes.extend(other.changes);
-        Self { prompts: self.prompts.plus(other.prompts), changes: self.changes }
+    pub(crate) fn merged_with(mut self, other: Self) -> Self {
+        self.modifiers.extend(other.modifiers);
+        Self { prompts: self.prompts.merged_with(other.prompts), modifiers: self.modifiers }
     }
 
     pub(crate) fn modifies_linear(&self, layer: usize, name: LinearName) -> bool {
-        self.changes.iter().any(|change| change.modifies_linear(layer, name))
+        self.modifiers.iter().any(|change| change.modifies_linear(layer, name))
     }
 }
 
 impl Adapter for PreparedAdapter {
     fn prompts(&self, layer: usize) -> &[GatedPrompt] {
-        self.prompts.of_layer(layer)
+        self.prompts.layer(layer)
     }
 
     fn linear(
@@ -57,7 +60,7 @@ impl Adapter for PreparedAdapter {
         input: &Tensor<3>,
         linear: &Linear,
     ) -> Option<Tensor<3>> {
-        let mut changes = self.changes.iter().filter(|own| own.modifies_linear(layer, name));
+        let mut changes = self.modifiers.iter().filter(|own| own.modifies_linear(layer, name));
         match (changes.next(), changes.next()) {
             (None, _) => None,
             (Some(only), None) if only.weight == 1.0 => {
@@ -65,7 +68,7 @@ impl Adapter for PreparedAdapter {
             }
             _ => {
                 let base = linear.forward(input.clone());
-                let changes = self.changes.iter().filter(|own| own.modifies_linear(layer, name));
+                let changes = self.modifiers.iter().filter(|own| own.modifies_linear(layer, name));
                 Some(changes.fold(base.clone(), |sum, own| {
                     let changed = own.linear(layer, name, input.clone(), linear);
                     sum + (changed - base.clone()) * own.weight
@@ -75,7 +78,7 @@ impl Adapter for PreparedAdapter {
     }
 
     fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {
-        let changes = self.changes.iter().filter_map(|change| {
+        let changes = self.modifiers.iter().filter_map(|change| {
             let weights = change.v2.as_ref()?.norm(layer, name)?;
             Some((change.weight, weights))
         });
@@ -87,13 +90,13 @@ impl Adapter for PreparedAdapter {
                 let bias = only.bias.clone().or_else(|| norm.weights().bias);
                 Some(NormWeights { bias, ..only.clone() })
             }
-            changes => Some(mixed(changes, norm)),
+            changes => Some(mix_norm_weights(changes, norm)),
         }
     }
 }
 
 /// A norm's own weights plus each change's part.
-fn mixed(changes: &[(f64, NormWeights)], norm: &Norm) -> NormWeights {
+fn mix_norm_weights(changes: &[(f64, NormWeights)], norm: &Norm) -> NormWeights {
     let NormWeights { weight: own, bias: own_bias } = norm.weights();
     let parts = |own: Tensor<3>, part: &dyn Fn(&NormWeights) -> Option<Tensor<3>>| {
         changes.iter().fold(own.clone(), |sum, (weight, change)| match part(change) {
@@ -107,7 +110,7 @@ fn mixed(changes: &[(f64, NormWeights)], norm: &Norm) -> NormWeights {
     }
 }
 
-impl Change {
+impl WeightedModifiers {
     pub fn is_empty(&self) -> bool {
         self.v2.is_none() && self.lora.is_none()
     }
@@ -130,7 +133,7 @@ impl Change {
             None => linear.forward(input),
         };
         match self.v2.as_ref().and_then(|v2| Some((v2, v2.linear(layer, name)?))) {
-            Some((v2, own)) => v2.around(own, input, product),
+            Some((v2, own)) => v2.apply_linear(own, input, product),
             None => product(input),
         }
     }

@@ -26,12 +26,12 @@ impl FromIterator<(usize, GatedPrompt)> for ProjectedPrompts {
 
 impl ProjectedPrompts {
     /// The prompts of a layer.
-    pub fn of_layer(&self, layer: usize) -> &[GatedPrompt] {
+    pub fn layer(&self, layer: usize) -> &[GatedPrompt] {
         self.layers.get(&layer).map_or(&[], Vec::as_slice)
     }
 
     /// The same prompts with every gate multiplied by `weight`.
-    pub(crate) fn weighted(mut self, weight: f64) -> Self {
+    pub(crate) fn scaled(mut self, weight: f64) -> Self {
         for branch in self.layers.values_mut().flatten() {
             branch.gate = branch.gate.clone() * weight;
         }
@@ -39,7 +39,7 @@ impl ProjectedPrompts {
     }
 
     /// Both, their branches added.
-    pub(crate) fn plus(mut self, other: Self) -> Self {
+    pub(crate) fn merged_with(mut self, other: Self) -> Self {
         for (layer, branches) in other.layers {
             self.layers.entry(layer).or_default().extend(branches);
         }
@@ -49,14 +49,15 @@ impl ProjectedPrompts {
     /// Prompts of a batch, each row with its own or none.
     ///
     /// Shorter prompts are filled up and masked; a row without one has a gate of 0.
-    pub(crate) fn stack(rows: &[&Self]) -> Self {
+    pub(crate) fn stack_rows(rows: &[&Self]) -> Self {
         let layers: BTreeSet<usize> =
             rows.iter().flat_map(|row| row.layers.keys()).copied().collect();
         let stacked = layers.into_iter().map(|layer| {
             let rows = rows.iter().map(|row| row.layers.get(&layer).map_or(&[][..], Vec::as_slice));
             let rows = rows.collect::<Vec<_>>();
             let slots = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-            let slot = |slot| stack(&rows.iter().map(|row| row.get(slot)).collect::<Vec<_>>());
+            let slot =
+                |slot| stack_branches(&rows.iter().map(|row| row.get(slot)).collect::<Vec<_>>());
             (layer, (0..slots).map(slot).collect())
         });
         Self { layers: stacked.collect() }
@@ -64,7 +65,7 @@ impl ProjectedPrompts {
 }
 
 /// One branch for a batch of rows, some of which may have none.
-fn stack(rows: &[Option<&GatedPrompt>]) -> GatedPrompt {
+fn stack_branches(rows: &[Option<&GatedPrompt>]) -> GatedPrompt {
     let present = rows.iter().flatten();
     let first = present.clone().next().expect("a slot belongs to a row");
     let [_one, kv_heads, _prompt, head_dim] = first.key.dims();

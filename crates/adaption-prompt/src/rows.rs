@@ -32,7 +32,7 @@ impl RowAdapters {
         let mut groups: Vec<(Option<&PreparedAdapter>, Vec<usize>)> = Vec::new();
         for (index, &row) in rows.iter().enumerate() {
             // Prompts are taken care of: without changes to linear layers rows are all alike.
-            let row = row.filter(|row| !row.changes.is_empty());
+            let row = row.filter(|row| !row.modifiers.is_empty());
             let same = |other: Option<&PreparedAdapter>| match (row, other) {
                 (Some(a), Some(b)) => std::ptr::eq(a, b),
                 (None, None) => true,
@@ -48,7 +48,7 @@ impl RowAdapters {
             adapter: adapter.cloned(),
         };
         Self {
-            prompts: ProjectedPrompts::stack(&prompts),
+            prompts: ProjectedPrompts::stack_rows(&prompts),
             groups: groups.into_iter().map(group).collect(),
             batch: rows.len(),
         }
@@ -56,23 +56,23 @@ impl RowAdapters {
 
     /// # Panics
     /// If the batch has another number of rows.
-    fn check(&self, batch: usize) {
+    fn assert_batch_size(&self, batch: usize) {
         assert_eq!(batch, self.batch, "the adapters were chosen for another batch");
     }
 
     /// Joins what each group made of its rows, in the order of the batch.
-    fn join(&self, parts: Vec<Tensor<3>>) -> Tensor<3> {
+    fn gather_groups(&self, parts: Vec<Tensor<3>>) -> Tensor<3> {
         let joined = Tensor::cat(parts, 0);
         let order = self.groups.iter().flat_map(|group| group.rows.iter().copied());
         let mut places = vec![0; self.batch];
         order.enumerate().for_each(|(place, row)| places[row] = place);
-        let index = indices(&places, &joined);
+        let index = index_tensor(&places, &joined);
         joined.select(0, index)
     }
 }
 
 /// Row numbers as a tensor where `like` is.
-fn indices(rows: &[usize], like: &Tensor<3>) -> Tensor<1, Int> {
+fn index_tensor(rows: &[usize], like: &Tensor<3>) -> Tensor<1, Int> {
     let rows = rows.iter().map(|&row| row as i64).collect::<Vec<_>>();
     let count = rows.len();
     Tensor::from_data(TensorData::new(rows, [count]), &like.device().without_autodiff())
@@ -80,7 +80,7 @@ fn indices(rows: &[usize], like: &Tensor<3>) -> Tensor<1, Int> {
 
 impl Adapter for RowAdapters {
     fn prompts(&self, layer: usize) -> &[GatedPrompt] {
-        self.prompts.of_layer(layer)
+        self.prompts.layer(layer)
     }
 
     /// # Panics
@@ -93,7 +93,7 @@ impl Adapter for RowAdapters {
         linear: &Linear,
     ) -> Option<Tensor<3>> {
         let [batch, _seq, _d_in] = input.dims();
-        self.check(batch);
+        self.assert_batch_size(batch);
         let changed = |group: &Group| {
             group.adapter.as_ref().is_some_and(|own| own.modifies_linear(layer, name))
         };
@@ -104,12 +104,12 @@ impl Adapter for RowAdapters {
             return adapter.linear(layer, name, input, linear);
         }
         let parts = self.groups.iter().map(|group| {
-            let own = input.clone().select(0, indices(&group.rows, input));
+            let own = input.clone().select(0, index_tensor(&group.rows, input));
             let adapter = group.adapter.as_ref();
             let changed = adapter.and_then(|adapter| adapter.linear(layer, name, &own, linear));
             changed.unwrap_or_else(|| linear.forward(own))
         });
-        Some(self.join(parts.collect()))
+        Some(self.gather_groups(parts.collect()))
     }
 
     fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {
@@ -127,7 +127,7 @@ impl Adapter for RowAdapters {
                 let [_one, _seq, d_model] = own.dims();
                 Some(own.expand([group.rows.len(), 1, d_model]))
             });
-            Some(self.join(parts.collect::<Option<Vec<_>>>()?))
+            Some(self.gather_groups(parts.collect::<Option<Vec<_>>>()?))
         };
         let weight = rows(&|own| Some(own.weight.clone())).expect("every norm has a weight");
         Some(NormWeights { weight, bias: rows(&|own| own.bias.clone()) })

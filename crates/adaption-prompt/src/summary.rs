@@ -87,11 +87,11 @@ impl AdapterSummary {
     /// # Errors
     /// As [`files::read`](crate::files::read), but for [`Error::Unknown`](crate::Error::Unknown).
     pub fn read(path: &Path) -> Result<Self> {
-        Ok(Self::of(&read_for_summary(path)?))
+        Ok(Self::from_data(&read_for_summary(path)?))
     }
 
     /// Sums an adapter up.
-    pub fn of(data: &AdapterData) -> Self {
+    pub fn from_data(data: &AdapterData) -> Self {
         let prompts = data.prompts.as_ref().map(|prompts| PromptSummary {
             adapter_len: prompts.adapter_len,
             d_model: prompts.d_model,

@@ -188,7 +188,7 @@ impl AdapterV2 {
     }
 
     /// What a linear layer gives with its scale and bias, around `product`.
-    pub(crate) fn around(
+    pub(crate) fn apply_linear(
         &self,
         own: &V2Linear,
         input: Tensor<3>,

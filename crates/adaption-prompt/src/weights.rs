@@ -8,7 +8,7 @@ use crate::adapter::AdaptionPrompt;
 use crate::config::AdapterConfig;
 use crate::image::{ImageBatch, ImageCondition, ImageFeatures};
 use crate::lora::Lora;
-use crate::prepared::{Change, PreparedAdapter};
+use crate::prepared::{PreparedAdapter, WeightedModifiers};
 use crate::projected::ProjectedPrompts;
 use crate::v2::AdapterV2;
 
@@ -81,9 +81,11 @@ impl AdapterWeights {
         sight: Option<&ImageFeatures>,
         wanted: impl Fn(usize) -> bool,
     ) -> PreparedAdapter {
-        let change = Change { weight: 1.0, v2: self.v2.clone(), lora: self.lora.clone() };
+        let change =
+            WeightedModifiers { weight: 1.0, v2: self.v2.clone(), lora: self.lora.clone() };
         let changes = if change.is_empty() { Vec::new() } else { vec![change] };
-        let without_prompts = PreparedAdapter { prompts: ProjectedPrompts::default(), changes };
+        let without_prompts =
+            PreparedAdapter { prompts: ProjectedPrompts::default(), modifiers: changes };
         let change: &dyn Adapter = &without_prompts;
         let image = self.image.as_ref().zip(sight);
         // Where pictures are prompts themselves, other prompts do not see them.
@@ -93,7 +95,10 @@ impl AdapterWeights {
         let early =
             image.map(|(own, sight)| own.early_fusion_prompts(llama, change, sight, &wanted));
         let early = early.unwrap_or_default().into_iter().collect();
-        PreparedAdapter { prompts: prompts.unwrap_or_default().plus(early), ..without_prompts }
+        PreparedAdapter {
+            prompts: prompts.unwrap_or_default().merged_with(early),
+            ..without_prompts
+        }
     }
 
     /// The lowest layer that it changes; none below has a part in its gradients.

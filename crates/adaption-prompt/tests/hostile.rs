@@ -26,7 +26,7 @@ const MOST: usize = 200 << 20;
 
 /// What `work` took at its peak, in bytes. The allocator counts for the whole process: one at a
 /// time.
-fn memory(work: impl FnOnce()) -> usize {
+fn peak_memory(work: impl FnOnce()) -> usize {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     MEMORY.reset_peak_usage();
@@ -107,7 +107,7 @@ fn valid_files() -> Vec<(FileRole, Vec<u8>)> {
     let alone = files.map(|path| (FileRole::ALL[0], std::fs::read(path).unwrap()));
     let beside = FileRole::ALL[1..].iter().map(|&role| {
         let folder = tempfile::tempdir().unwrap();
-        (role, role.valid(folder.path()).unwrap())
+        (role, role.valid_bytes(folder.path()).unwrap())
     });
     alone.chain(beside).collect()
 }
@@ -121,7 +121,7 @@ fn exercise(role: FileRole, bytes: &[u8]) {
         tempfile::tempdir()
     };
     let folder = folder.unwrap();
-    let peak = memory(|| fuzz::read_in_role(role, bytes, folder.path()));
+    let peak = peak_memory(|| fuzz::read_in_role(role, bytes, folder.path()));
     assert!(peak <= MOST, "{peak} bytes for a file of {}", bytes.len());
 }
 
@@ -184,8 +184,9 @@ fn refused(tensors: &[(&str, &[usize])]) -> String {
     let path = folder.path().join("x.pth");
     torch_file(&path, tensors);
     let mut message = String::new();
-    let peak =
-        memory(|| message = read(&path, &AdapterReadOptions::default()).unwrap_err().to_string());
+    let peak = peak_memory(|| {
+        message = read(&path, &AdapterReadOptions::default()).unwrap_err().to_string()
+    });
     assert!(peak <= MOST, "{peak} bytes");
     message
 }
@@ -245,7 +246,7 @@ fn far_layers_do_not_cost_the_layers_between() {
             let to = folder.path().join("y");
             let mut error = None;
             let peak =
-                memory(|| error = write(&data, &to, format, GateActivation::Tanh, true).err());
+                peak_memory(|| error = write(&data, &to, format, GateActivation::Tanh, true).err());
             assert!(matches!(error, Some(Error::Config { field: "layers", .. })), "{error:?}");
             assert!(peak <= 1 << 20 && !to.exists(), "{peak} bytes");
         }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use llama::{Architecture, LinearName};
 
-use super::keys::{self, Part};
-use super::tensors::{Array, Arrays, is_lora_pair};
+use super::keys::{self, TensorKind};
+use super::tensors::{HostTensor, HostTensors, is_lora_pair};
 use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{
     AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
@@ -17,7 +17,7 @@ use crate::v2::V2Scale;
 
 /// What the settings say should be among the tensors.
 #[derive(Debug, Default)]
-pub(crate) struct Expected {
+pub(crate) struct ExpectedParts {
     pub prompts: Option<(Gate, GateActivation, PromptProjection)>,
     /// Length and number of layers.
     pub prompt_shape: Option<(usize, usize)>,
@@ -44,12 +44,12 @@ pub(crate) struct LoraShape {
 /// Named tensors ─► data, all that is wrong in one report.
 pub(crate) fn assemble(
     mut base: BaseInfo,
-    expected: &Expected,
-    arrays: Arrays,
+    expected: &ExpectedParts,
+    arrays: HostTensors,
     path: &Path,
 ) -> Result<AdapterData> {
     let mut problems = Vec::new();
-    let mut parts: BTreeMap<(usize, Part), Array> = BTreeMap::new();
+    let mut parts: BTreeMap<(usize, TensorKind), HostTensor> = BTreeMap::new();
     let last = base.sizes.as_ref().map(|sizes| sizes.n_layers).or(expected.n_layers);
     let is_image =
         |name: &str| name.strip_prefix(TENSOR_PREFIX).is_some_and(|rest| rest.starts_with('.'));
@@ -59,7 +59,7 @@ pub(crate) fn assemble(
             images.insert(name, (array.shape, array.values));
             continue;
         }
-        let known = keys::parse(&name).filter(|(_, _, part)| expected.knows(*part));
+        let known = keys::parse_tensor_name(&name).filter(|(_, _, part)| expected.expects(*part));
         match known {
             Some((family, layer, part)) => {
                 base.architecture = base.architecture.or(family);
@@ -96,20 +96,21 @@ pub(crate) fn assemble(
     Ok(AdapterData { base, prompts, v2, lora, image })
 }
 
-impl Expected {
-    fn knows(&self, part: Part) -> bool {
+impl ExpectedParts {
+    fn expects(&self, part: TensorKind) -> bool {
         match part {
-            Part::Prompt | Part::Gate | Part::Factor => self.prompts.is_some(),
-            Part::Scale(_) | Part::Bias(_) | Part::NormWeight(_) | Part::NormBias(_) => {
-                self.scale.is_some()
-            }
-            Part::LoraA(_) | Part::LoraB(_) => self.lora.is_some(),
+            TensorKind::Prompt | TensorKind::Gate | TensorKind::Factor => self.prompts.is_some(),
+            TensorKind::Scale(_)
+            | TensorKind::Bias(_)
+            | TensorKind::NormWeight(_)
+            | TensorKind::NormBias(_) => self.scale.is_some(),
+            TensorKind::LoraA(_) | TensorKind::LoraB(_) => self.lora.is_some(),
         }
     }
 }
 
 fn prompts_of(
-    parts: &BTreeMap<(usize, Part), Array>,
+    parts: &BTreeMap<(usize, TensorKind), HostTensor>,
     (gate, activation, projection): (Gate, GateActivation, PromptProjection),
     shape: Option<(usize, usize)>,
     family: Option<&Architecture>,
@@ -117,21 +118,22 @@ fn prompts_of(
 ) -> PromptData {
     let layers = BTreeMap::new();
     let mut data = PromptData { adapter_len: 0, d_model: 0, gate, activation, projection, layers };
-    let of_layers =
-        parts.keys().filter(|(_, part)| matches!(part, Part::Prompt | Part::Gate | Part::Factor));
+    let of_layers = parts.keys().filter(|(_, part)| {
+        matches!(part, TensorKind::Prompt | TensorKind::Gate | TensorKind::Factor)
+    });
     let mut layers = of_layers.map(|(layer, _)| *layer).collect::<Vec<_>>();
     layers.dedup();
     for layer in layers {
         let get = |part| parts.get(&(layer, part));
-        let (Some(prompt), Some(gates)) = (get(Part::Prompt), get(Part::Gate)) else {
-            for part in [Part::Prompt, Part::Gate] {
+        let (Some(prompt), Some(gates)) = (get(TensorKind::Prompt), get(TensorKind::Gate)) else {
+            for part in [TensorKind::Prompt, TensorKind::Gate] {
                 if get(part).is_none() {
-                    problems.push(format!("missing: {}", keys::key(family, layer, part)));
+                    problems.push(format!("missing: {}", keys::tensor_name(family, layer, part)));
                 }
             }
             continue;
         };
-        let key = keys::key(family, layer, Part::Prompt);
+        let key = keys::tensor_name(family, layer, TensorKind::Prompt);
         let (&[adapter_len, d_model] | &[1, adapter_len, d_model]) = &prompt.shape[..] else {
             problems.push(format!("{key}: expected [1, K, C], found {:?}", prompt.shape));
             continue;
@@ -152,7 +154,7 @@ fn prompts_of(
         }
         let count = gates.values.len();
         if gates.squeezed().len() > 1 || count == 0 || gate == Gate::Scalar && count != 1 {
-            let key = keys::key(family, layer, Part::Gate);
+            let key = keys::tensor_name(family, layer, TensorKind::Gate);
             problems.push(format!(
                 "{key}: expected one gate a {}, found {:?}",
                 if gate == Gate::Scalar { "layer" } else { "head" },
@@ -161,10 +163,11 @@ fn prompts_of(
             continue;
         }
         (data.adapter_len, data.d_model) = (adapter_len, d_model);
-        let factor = match get(Part::Factor).map(|factor| (&factor.values[..], &factor.shape)) {
+        let factor = match get(TensorKind::Factor).map(|factor| (&factor.values[..], &factor.shape))
+        {
             Some((&[factor], _)) => Some(factor),
             Some((_, shape)) => {
-                let key = keys::key(family, layer, Part::Factor);
+                let key = keys::tensor_name(family, layer, TensorKind::Factor);
                 problems.push(format!("{key}: expected one factor a layer, found {shape:?}"));
                 continue;
             }
@@ -187,7 +190,7 @@ fn prompts_of(
 }
 
 fn v2_of(
-    parts: &BTreeMap<(usize, Part), Array>,
+    parts: &BTreeMap<(usize, TensorKind), HostTensor>,
     scale: V2Scale,
     problems: &mut Vec<String>,
 ) -> V2Data {
@@ -195,12 +198,16 @@ fn v2_of(
     for ((layer, part), array) in parts {
         let values = array.values.clone();
         match *part {
-            Part::Scale(name) => {
+            TensorKind::Scale(name) => {
                 data.linears.entry((*layer, name)).or_default().scale = Some(values);
             }
-            Part::Bias(name) => data.linears.entry((*layer, name)).or_default().bias = Some(values),
-            Part::NormWeight(name) => data.norms.entry((*layer, name)).or_default().weight = values,
-            Part::NormBias(name) => {
+            TensorKind::Bias(name) => {
+                data.linears.entry((*layer, name)).or_default().bias = Some(values)
+            }
+            TensorKind::NormWeight(name) => {
+                data.norms.entry((*layer, name)).or_default().weight = values
+            }
+            TensorKind::NormBias(name) => {
                 data.norms.entry((*layer, name)).or_default().bias = Some(values);
             }
             _ => {}
@@ -213,7 +220,7 @@ fn v2_of(
 }
 
 fn lora_of(
-    parts: &BTreeMap<(usize, Part), Array>,
+    parts: &BTreeMap<(usize, TensorKind), HostTensor>,
     shape: &LoraShape,
     problems: &mut Vec<String>,
 ) -> LoraData {
@@ -224,24 +231,24 @@ fn lora_of(
     }
     for ((layer, part), a) in parts {
         let name = match *part {
-            Part::LoraA(name) => name,
-            Part::LoraB(name) => {
-                if !parts.contains_key(&(*layer, Part::LoraA(name))) {
-                    let key = keys::key(None, *layer, Part::LoraA(name));
+            TensorKind::LoraA(name) => name,
+            TensorKind::LoraB(name) => {
+                if !parts.contains_key(&(*layer, TensorKind::LoraA(name))) {
+                    let key = keys::tensor_name(None, *layer, TensorKind::LoraA(name));
                     problems.push(format!("missing: {key}"));
                 }
                 continue;
             }
             _ => continue,
         };
-        let Some(b) = parts.get(&(*layer, Part::LoraB(name))) else {
-            let key = keys::key(None, *layer, Part::LoraB(name));
+        let Some(b) = parts.get(&(*layer, TensorKind::LoraB(name))) else {
+            let key = keys::tensor_name(None, *layer, TensorKind::LoraB(name));
             problems.push(format!("missing: {key}"));
             continue;
         };
         let rank = ranks.get(&(*layer, name)).copied().unwrap_or(rank);
         if !is_lora_pair(a, b, rank) {
-            let key = keys::key(None, *layer, Part::LoraA(name));
+            let key = keys::tensor_name(None, *layer, TensorKind::LoraA(name));
             let (a, b) = (&a.shape, &b.shape);
             problems.push(format!("{key}: expected rank {rank}, found {a:?} and {b:?}"));
         }
@@ -255,41 +262,44 @@ fn lora_of(
 }
 
 /// Every tensor of an adapter under its name.
-pub(crate) fn arrays(data: &AdapterData) -> Arrays {
+pub(crate) fn to_tensors(data: &AdapterData) -> HostTensors {
     let family = data.base.architecture;
-    let mut arrays = Arrays::new();
-    let mut put = |layer: usize, part: Part, shape: Vec<usize>, values: &[f32]| {
-        arrays.insert(keys::key(family, layer, part), Array::new(shape, values.to_vec()));
+    let mut arrays = HostTensors::new();
+    let mut put = |layer: usize, part: TensorKind, shape: Vec<usize>, values: &[f32]| {
+        arrays.insert(
+            keys::tensor_name(family, layer, part),
+            HostTensor::new(shape, values.to_vec()),
+        );
     };
     if let Some(prompts) = &data.prompts {
         let PromptData { adapter_len, d_model, .. } = *prompts;
         for (&layer, own) in &prompts.layers {
-            put(layer, Part::Prompt, vec![1, adapter_len, d_model], &own.prompt);
-            put(layer, Part::Gate, vec![own.gate.len()], &own.gate);
+            put(layer, TensorKind::Prompt, vec![1, adapter_len, d_model], &own.prompt);
+            put(layer, TensorKind::Gate, vec![own.gate.len()], &own.gate);
             if let Some(factor) = own.factor {
-                put(layer, Part::Factor, vec![1], &[factor]);
+                put(layer, TensorKind::Factor, vec![1], &[factor]);
             }
         }
     }
     if let Some(v2) = &data.v2 {
         let mut vector = |layer, part, values: &[f32]| put(layer, part, vec![values.len()], values);
         for (&(layer, name), own) in &v2.linears {
-            own.scale.iter().for_each(|values| vector(layer, Part::Scale(name), values));
-            own.bias.iter().for_each(|values| vector(layer, Part::Bias(name), values));
+            own.scale.iter().for_each(|values| vector(layer, TensorKind::Scale(name), values));
+            own.bias.iter().for_each(|values| vector(layer, TensorKind::Bias(name), values));
         }
         for (&(layer, name), own) in &v2.norms {
-            vector(layer, Part::NormWeight(name), &own.weight);
-            own.bias.iter().for_each(|values| vector(layer, Part::NormBias(name), values));
+            vector(layer, TensorKind::NormWeight(name), &own.weight);
+            own.bias.iter().for_each(|values| vector(layer, TensorKind::NormBias(name), values));
         }
     }
     if let Some(lora) = &data.lora {
         for (&(layer, name), LoraPairData { rank, a, b }) in &lora.pairs {
-            put(layer, Part::LoraA(name), vec![*rank, a.len() / rank], a);
-            put(layer, Part::LoraB(name), vec![b.len() / rank, *rank], b);
+            put(layer, TensorKind::LoraA(name), vec![*rank, a.len() / rank], a);
+            put(layer, TensorKind::LoraB(name), vec![b.len() / rank, *rank], b);
         }
     }
     for (name, (shape, values)) in data.image.iter().flat_map(|own| &own.tensors) {
-        arrays.insert(name.clone(), Array::new(shape.clone(), values.clone()));
+        arrays.insert(name.clone(), HostTensor::new(shape.clone(), values.clone()));
     }
     arrays
 }

@@ -41,7 +41,7 @@ pub(crate) fn is_adapter_folder(path: &Path) -> bool {
 
 /// What to say of a folder that is no adapter's.
 pub(crate) fn not_an_adapter_error(path: &Path) -> Error {
-    let entries = names(path);
+    let entries = file_names(path);
     let is_gguf = |name: &&String| Path::new(name).extension().is_some_and(|end| end == "gguf");
     let is_weights = |name: &&String| {
         [".safetensors", ".bin", ".pth"].iter().any(|end| name.ends_with(end))
@@ -79,14 +79,14 @@ pub(crate) fn is_model_file(path: &Path) -> bool {
 }
 
 fn litgpt_files(folder: &Path) -> Vec<String> {
-    let mut files = names(folder);
+    let mut files = file_names(folder);
     files
         .retain(|name| LITGPT.iter().any(|end| name.ends_with(end)) && folder.join(name).is_file());
     files
 }
 
 /// What is in a folder; names that are no text are none of an adapter's.
-fn names(folder: &Path) -> Vec<String> {
+fn file_names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names =
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>();

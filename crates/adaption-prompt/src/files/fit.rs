@@ -16,7 +16,7 @@ const NEARLY_ONE: f64 = 0.999_999;
 /// The adapter in a form that `format` can hold, and what was lost on the way.
 ///
 /// `gates` is what the original release's gates pass through, for files of that format.
-pub(crate) fn fit(
+pub(crate) fn convert_for_format(
     mut data: AdapterData,
     format: Format,
     gates: GateActivation,
@@ -28,13 +28,13 @@ pub(crate) fn fit(
     match format {
         // The number of layers is what tells that a norm or a head is behind the last one.
         Format::LlamaAdapter if sizes.is_none() && reaches_behind(&data) => {
-            return Err(Error::MissingBaseInfo { to, what: "the model's number of layers" });
+            return Err(Error::MissingBaseInfo { to, required: "the model's number of layers" });
         }
         Format::LlamaAdapter => return Ok((data, losses)),
         // Its own files of adapters that see images are read, not written.
         _ if data.image.is_some() => {
             data.image = None;
-            let (rest, more) = fit(data, format, gates)?;
+            let (rest, more) = convert_for_format(data, format, gates)?;
             return Ok((rest, [vec!["what makes it see images".into()], more].concat()));
         }
         Format::Peft | Format::PeftBin if is_peft_compatible(&data) => return Ok((data, losses)),
@@ -60,7 +60,7 @@ pub(crate) fn fit(
             drop_v2(&mut data, &mut losses);
             drop_lora(&mut data, &mut losses);
             let what = "the model's number of layers and heads";
-            let sizes = sizes.ok_or(Error::MissingBaseInfo { to, what })?;
+            let sizes = sizes.ok_or(Error::MissingBaseInfo { to, required: what })?;
             if let Some(prompts) = &mut data.prompts {
                 match gates {
                     GateActivation::Identity => plain_gates(prompts),
@@ -77,7 +77,7 @@ pub(crate) fn fit(
         Format::LitLlama | Format::Litgpt => {
             drop_lora(&mut data, &mut losses);
             let what = "the model's number of heads";
-            let sizes = sizes.ok_or(Error::MissingBaseInfo { to, what })?;
+            let sizes = sizes.ok_or(Error::MissingBaseInfo { to, required: what })?;
             if let Some(v2) = data.v2.as_mut().filter(|v2| v2.scale == V2Scale::Input) {
                 losses.push("scales on the inputs of linear layers".into());
                 v2.linears.values_mut().for_each(|own| own.scale = None);

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use checkpoint::{ByteSource, SafetensorsFile};
 
-use super::assemble::{Expected, arrays, assemble};
+use super::assemble::{ExpectedParts, assemble, to_tensors};
 use super::find::resolve_path;
 use super::format::Format;
-use super::lit::Purpose;
+use super::lit::ReadPurpose;
 use super::original_images;
-use super::peft::{self, CONFIG_FILE, Method, PEFT_GATES, PICKLE_FILE, TENSORS_FILE};
+use super::peft::{self, CONFIG_FILE, PEFT_GATES, PICKLE_FILE, PeftMethod, TENSORS_FILE};
 use super::peft_names::normalize_lora_names;
 use super::settings::{self, MixComponentSettings, PromptSettings, Settings};
 use super::tensors::{read_safetensors, to_safetensors};
@@ -24,14 +24,14 @@ use crate::error::{Error, Result};
 /// [`Error::NotAnAdapter`], [`Error::IsMix`], [`Error::ConfigFile`], [`Error::File`], or
 /// [`Error::Tensors`] if the tensors are not those of the settings.
 pub fn read_folder(folder: &Path) -> Result<AdapterData> {
-    read_folder_with(folder, Purpose::Use(None))
+    read_folder_with(folder, ReadPurpose::Load(None))
 }
 
 /// As [`read_folder`], with what is known of the base's sizes.
 ///
 /// # Errors
 /// As [`read_folder`], and [`Error::Unknown`] where the sizes are needed.
-pub(crate) fn read_folder_with(folder: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
+pub(crate) fn read_folder_with(folder: &Path, purpose: ReadPurpose<'_>) -> Result<AdapterData> {
     let settings = Settings::read(folder)?;
     if settings.as_ref().is_some_and(|settings| settings.mix.is_some()) {
         return Err(is_mix_error(folder));
@@ -57,20 +57,20 @@ pub(crate) fn read_folder_with(folder: &Path, purpose: Purpose<'_>) -> Result<Ad
     let wrong = |problems| Error::TensorMismatch { path: path.clone(), problems };
     let mut arrays = normalize_lora_names(arrays).map_err(wrong)?;
     let mut base = BaseInfo::default();
-    let mut expected = Expected::default();
+    let mut expected = ExpectedParts::default();
     if let Some(config) = config {
         base.name = config.base;
         match config.method {
-            Method::Prompts { adapter_len, adapter_layers, attention } => {
+            PeftMethod::Prompts { adapter_len, adapter_layers, attention } => {
                 expected.prompts = Some(PEFT_GATES);
                 expected.prompt_shape = Some((adapter_len, adapter_layers));
                 expected.attention = attention;
             }
             // Our own settings name tensors as they are.
-            Method::Lora(_) if settings.is_some() => {}
-            Method::Lora(lora) => {
+            PeftMethod::Lora(_) if settings.is_some() => {}
+            PeftMethod::Lora(lora) => {
                 let mut problems = Vec::new();
-                let plain = lora.plain(arrays, purpose, &mut problems)?;
+                let plain = lora.normalize(arrays, purpose, &mut problems)?;
                 if !problems.is_empty() {
                     return Err(wrong(problems));
                 }
@@ -79,28 +79,28 @@ pub(crate) fn read_folder_with(folder: &Path, purpose: Purpose<'_>) -> Result<Ad
                 expected.lora = Some(plain.shape);
                 expected.n_layers = plain.n_layers;
             }
-            Method::Ours if settings.is_none() => {
+            PeftMethod::LlamaAdapter if settings.is_none() => {
                 return Err(missing(super::SETTINGS_FILE));
             }
-            Method::Ours => {}
+            PeftMethod::LlamaAdapter => {}
         }
     }
     if let Some(settings) = settings {
         let name = base.name.take();
-        base = settings.base.info();
+        base = settings.base.into_base_info();
         base.name = base.name.or(name);
         let gates = |own: PromptSettings| (own.gate, own.activation, own.projection);
         expected.prompts = settings.prompts.map(gates);
         expected.scale = settings.v2.map(|own| own.scale);
         let n_layers = base.sizes.as_ref().map(|sizes| sizes.n_layers);
-        let lora = settings.lora.map(|lora| lora.shape(n_layers)).transpose();
+        let lora = settings.lora.map(|lora| lora.into_shape(n_layers)).transpose();
         expected.lora = lora.map_err(|reason| Error::ConfigFile {
             path: folder.join(super::SETTINGS_FILE),
             reason,
         })?;
         expected.image = settings.image;
     }
-    if let (None, Purpose::Use(Some(sizes))) = (expected.n_layers, purpose) {
+    if let (None, ReadPurpose::Load(Some(sizes))) = (expected.n_layers, purpose) {
         expected.n_layers = Some(sizes.n_layers);
     }
     assemble(base, &expected, arrays, &path)
@@ -110,19 +110,19 @@ pub(crate) fn read_folder_with(folder: &Path, purpose: Purpose<'_>) -> Result<Ad
 pub(crate) fn write_folder(data: &AdapterData, folder: &Path) -> Result<()> {
     write_files(data, folder, TENSORS_FILE)?;
     Settings::of(data).write(folder)?;
-    remove(folder, &[PICKLE_FILE])
+    remove_files(folder, &[PICKLE_FILE])
 }
 
 /// Writes PEFT's two files, the tensors into one of its two kinds.
 pub(crate) fn write_peft(data: &AdapterData, folder: &Path, tensors: &str) -> Result<()> {
     write_files(data, folder, tensors)?;
     let other = if tensors == PICKLE_FILE { TENSORS_FILE } else { PICKLE_FILE };
-    remove(folder, &[super::SETTINGS_FILE, other])
+    remove_files(folder, &[super::SETTINGS_FILE, other])
 }
 
 /// Removes files of another form of adapter that was in the folder before: they would be read in place of
 /// those that were written, or beside them.
-fn remove(folder: &Path, files: &[&str]) -> Result<()> {
+fn remove_files(folder: &Path, files: &[&str]) -> Result<()> {
     for path in files.iter().map(|file| folder.join(file)) {
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -139,8 +139,8 @@ fn write_files(data: &AdapterData, folder: &Path, tensors: &str) -> Result<()> {
         .map_err(|source| checkpoint::Error::Write { path: folder.into(), source })?;
     let path = folder.join(tensors);
     match tensors {
-        PICKLE_FILE => torch::write(&path, arrays(data), None)?,
-        _ => checkpoint::files::write(&path, &to_safetensors(&arrays(data)))?,
+        PICKLE_FILE => torch::write(&path, to_tensors(data), None)?,
+        _ => checkpoint::files::write(&path, &to_safetensors(&to_tensors(data)))?,
     }
     checkpoint::files::write(&folder.join(CONFIG_FILE), peft::to_json(data).as_bytes())?;
     Ok(())
@@ -156,18 +156,18 @@ pub fn unknown_settings(path: &Path) -> Result<Vec<String>> {
     let path = &resolve_path(path);
     if !path.is_dir() {
         return match Format::detect(path) {
-            Ok(Format::Original) => original_images::unknown(path),
+            Ok(Format::Original) => original_images::unknown_settings(path),
             _ => Ok(Vec::new()),
         };
     }
-    let mut names = settings::unknown(path)?;
-    names.extend(peft::unknown(path)?);
+    let mut names = settings::unknown_settings(path)?;
+    names.extend(peft::unknown_settings(path)?);
     let mix = Settings::read(path)?.and_then(|settings| settings.mix);
     for MixComponentSettings { name, .. } in mix.into_iter().flatten() {
         folder_name(&name)?;
         let part = path.join(&name);
-        names.extend(settings::unknown(&part)?);
-        names.extend(peft::unknown(&part)?);
+        names.extend(settings::unknown_settings(&part)?);
+        names.extend(peft::unknown_settings(&part)?);
     }
     names.sort_unstable();
     names.dedup();
@@ -231,7 +231,7 @@ pub fn write_mix(parts: &[(String, f64, AdapterData)], folder: &Path) -> Result<
         .map(|(name, weight, _)| MixComponentSettings { name: name.clone(), weight: *weight });
     Settings::of_mix(names.collect(), &first.base).write(folder)?;
     // A single adapter that was here before is no part of the mix: PEFT would still read it.
-    remove(folder, &[CONFIG_FILE, TENSORS_FILE, PICKLE_FILE])
+    remove_files(folder, &[CONFIG_FILE, TENSORS_FILE, PICKLE_FILE])
 }
 
 /// Refuses names that lead anywhere but into the mix's own folder.

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use llama::ModelShape;
 
 use super::find::{is_model_file, not_an_adapter_error, resolve_path};
-use super::fit::fit;
-use super::lit::{self, LitFormat, Purpose};
+use super::fit::convert_for_format;
+use super::lit::{self, LitFormat, ReadPurpose};
 use super::{SETTINGS_FILE, folder, original, original_images, peft, torch};
 use crate::config::GateActivation;
 use crate::convert::check_last_layers;
@@ -83,12 +83,12 @@ impl Format {
         if is_model_file(path) {
             return Err(Error::IsModel { path: path.into() });
         }
-        let names = torch::names(path)?;
+        let names = torch::tensor_shapes(path)?;
         let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|(name, _)| test(name));
         if any(&|name| name == original::PROMPT_TABLE) {
             return Ok(Self::Original);
         }
-        if !any(&lit::knows) {
+        if !any(&lit::is_adapter_tensor) {
             return Err(not("no tensor in it has an adapter's name"));
         }
         // litgpt has its heads in another place of the gate, and other names in version 2.
@@ -146,13 +146,13 @@ pub fn read(path: &Path, hints: &AdapterReadOptions) -> Result<AdapterData> {
     let sizes: Option<&ModelShape> = hints.base.sizes.as_ref();
     let mut data = match format {
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
-            folder::read_folder_with(path, Purpose::Use(sizes))?
+            folder::read_folder_with(path, ReadPurpose::Load(sizes))?
         }
         Format::Original if original_images::is_multimodal_file(path)? => {
             original_images::read(path)?
         }
         Format::Original => original::read(path, hints.original_gates)?,
-        Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Use(sizes))?,
+        Format::LitLlama | Format::Litgpt => lit::read(path, ReadPurpose::Load(sizes))?,
     };
     if let (None, Some(sizes), Some(prompts)) = (&data.base.sizes, sizes, &data.prompts)
         && prompts.layers.len() <= sizes.n_layers
@@ -174,9 +174,9 @@ pub(crate) fn read_for_summary(path: &Path) -> Result<AdapterData> {
     let format = Format::detect(path)?;
     let path = &resolve_path(path);
     match format {
-        Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Summarize),
+        Format::LitLlama | Format::Litgpt => lit::read(path, ReadPurpose::Summarize),
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
-            folder::read_folder_with(path, Purpose::Summarize)
+            folder::read_folder_with(path, ReadPurpose::Summarize)
         }
         Format::Original => read(path, &AdapterReadOptions::default()),
     }
@@ -203,7 +203,7 @@ pub fn write(
     if let Some(problems) = problems.filter(|problems| !problems.is_empty()) {
         return Err(Error::TensorMismatch { path: path.into(), problems });
     }
-    let (data, losses) = fit(data.clone(), format, original_gates)?;
+    let (data, losses) = convert_for_format(data.clone(), format, original_gates)?;
     if !losses.is_empty() && !lossy {
         return Err(Error::Lossy { to: format.name(), losses });
     }
@@ -214,7 +214,8 @@ pub fn write(
         Format::PeftBin => folder::write_peft(&data, path, peft::PICKLE_FILE)?,
         Format::Original => {
             let what = "the model's number of layers";
-            let sizes = sizes.ok_or(Error::MissingBaseInfo { to: format.name(), what })?;
+            let sizes =
+                sizes.ok_or(Error::MissingBaseInfo { to: format.name(), required: what })?;
             let prompts = data.prompts.as_ref().expect("an adapter without prompts does not fit");
             original::write(path, prompts, sizes.n_layers)?;
         }

@@ -9,7 +9,7 @@ pub(crate) const PEFT_PREFIX: &str = "base_model.model.";
 
 /// What a tensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
+pub(crate) enum TensorKind {
     Prompt,
     Gate,
     Factor,
@@ -34,7 +34,7 @@ pub(crate) struct LinearModule {
 
 /// What a module's name, such as `transformer.h.3.attn.c_attn`, means; nothing for one that is no
 /// linear layer.
-pub(crate) fn place(module: &str) -> Option<LinearModule> {
+pub(crate) fn parse_module(module: &str) -> Option<LinearModule> {
     if module == "lm_head" {
         return Some(LinearModule { family: None, layer: None, linears: vec![LinearName::Head] });
     }
@@ -58,14 +58,14 @@ pub(crate) fn linears_of_module(
     let (layer, parts) = family.resolve_module(module)?;
     let linears = parts.into_iter().map(|part| {
         let mut names = LinearName::ALL_IN_LAYER.into_iter();
-        names.find(|&name| part.split_once('.') == Some(self::module(name)))
+        names.find(|&name| part.split_once('.') == Some(self::module_path(name)))
     });
     Some((layer, linears.collect::<Option<_>>()?))
 }
 
 /// Name of a linear layer's module in Hugging Face's Llama.
 pub(crate) fn llama_module_name(layer: usize, name: LinearName) -> String {
-    match module(name) {
+    match module_path(name) {
         (place @ "lm_head", _) => place.to_owned(),
         (block, place) => format!("model.layers.{layer}.{block}.{place}"),
     }
@@ -73,7 +73,7 @@ pub(crate) fn llama_module_name(layer: usize, name: LinearName) -> String {
 
 /// Name of a tensor in a layer; the head and the final norm have no layer in their names. Prompts
 /// are called as PEFT does in models of the family.
-pub(crate) fn key(family: Option<&Architecture>, layer: usize, part: Part) -> String {
+pub(crate) fn tensor_name(family: Option<&Architecture>, layer: usize, part: TensorKind) -> String {
     let attention = family.map_or_else(
         || format!("model.layers.{layer}.self_attn"),
         |family| family.attention_module(layer),
@@ -88,27 +88,29 @@ pub(crate) fn key(family: Option<&Architecture>, layer: usize, part: Part) -> St
         NormName::Final => format!("{PEFT_PREFIX}model.norm"),
     };
     match part {
-        Part::Prompt => format!("{attention}.adaption_prompt"),
-        Part::Gate => format!("{attention}.adaption_gate"),
-        Part::Factor => format!("{attention}.adaption_factor"),
-        Part::Scale(name) => format!("{}.adapter_scale", linear(name)),
-        Part::Bias(name) => format!("{}.adapter_bias", linear(name)),
-        Part::NormWeight(name) => format!("{}.weight", norm(name)),
-        Part::NormBias(name) => format!("{}.bias", norm(name)),
-        Part::LoraA(name) => format!("{}.lora_A.weight", linear(name)),
-        Part::LoraB(name) => format!("{}.lora_B.weight", linear(name)),
+        TensorKind::Prompt => format!("{attention}.adaption_prompt"),
+        TensorKind::Gate => format!("{attention}.adaption_gate"),
+        TensorKind::Factor => format!("{attention}.adaption_factor"),
+        TensorKind::Scale(name) => format!("{}.adapter_scale", linear(name)),
+        TensorKind::Bias(name) => format!("{}.adapter_bias", linear(name)),
+        TensorKind::NormWeight(name) => format!("{}.weight", norm(name)),
+        TensorKind::NormBias(name) => format!("{}.bias", norm(name)),
+        TensorKind::LoraA(name) => format!("{}.lora_A.weight", linear(name)),
+        TensorKind::LoraB(name) => format!("{}.lora_B.weight", linear(name)),
     }
 }
 
 /// What a name means: its family where that shows, its layer (`None` for the head and the final
 /// norm) and part.
-pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option<usize>, Part)> {
+pub(crate) fn parse_tensor_name(
+    name: &str,
+) -> Option<(Option<&'static Architecture>, Option<usize>, TensorKind)> {
     let name = name.strip_prefix(PEFT_PREFIX)?;
     if let Some((attention, last)) = name.rsplit_once(".adaption_") {
         let part = match last {
-            "prompt" => Part::Prompt,
-            "gate" => Part::Gate,
-            "factor" => Part::Factor,
+            "prompt" => TensorKind::Prompt,
+            "gate" => TensorKind::Gate,
+            "factor" => TensorKind::Factor,
             _ => return None,
         };
         let layer = attention.split('.').find_map(|part| part.parse::<usize>().ok())?;
@@ -133,7 +135,7 @@ pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option
         _ => {
             let (place, last) = last.split_once('.')?;
             let mut names = LinearName::ALL_IN_LAYER.into_iter();
-            linear_part(names.find(|&name| module(name) == (block, place))?, last)?
+            linear_part(names.find(|&name| module_path(name) == (block, place))?, last)?
         }
     };
     Some((None, Some(layer), part))
@@ -145,7 +147,7 @@ pub(crate) fn parse_layer_index(text: &str) -> Option<usize> {
 }
 
 /// Block and place of a linear layer in Hugging Face's Llama.
-pub(crate) fn module(name: LinearName) -> (&'static str, &'static str) {
+pub(crate) fn module_path(name: LinearName) -> (&'static str, &'static str) {
     match name {
         LinearName::Query => ("self_attn", "q_proj"),
         LinearName::Key => ("self_attn", "k_proj"),
@@ -158,20 +160,20 @@ pub(crate) fn module(name: LinearName) -> (&'static str, &'static str) {
     }
 }
 
-fn linear_part(name: LinearName, last: &str) -> Option<Part> {
+fn linear_part(name: LinearName, last: &str) -> Option<TensorKind> {
     match last {
-        "adapter_scale" => Some(Part::Scale(name)),
-        "adapter_bias" => Some(Part::Bias(name)),
-        "lora_A.weight" => Some(Part::LoraA(name)),
-        "lora_B.weight" => Some(Part::LoraB(name)),
+        "adapter_scale" => Some(TensorKind::Scale(name)),
+        "adapter_bias" => Some(TensorKind::Bias(name)),
+        "lora_A.weight" => Some(TensorKind::LoraA(name)),
+        "lora_B.weight" => Some(TensorKind::LoraB(name)),
         _ => None,
     }
 }
 
-fn norm_part(name: NormName, last: &str) -> Option<Part> {
+fn norm_part(name: NormName, last: &str) -> Option<TensorKind> {
     match last {
-        "weight" => Some(Part::NormWeight(name)),
-        "bias" => Some(Part::NormBias(name)),
+        "weight" => Some(TensorKind::NormWeight(name)),
+        "bias" => Some(TensorKind::NormBias(name)),
         _ => None,
     }
 }
@@ -184,37 +186,41 @@ mod tests {
     fn every_name_means_what_it_was_made_for() {
         let mut parts = Vec::new();
         for name in LinearName::ALL_IN_LAYER {
-            parts.extend([Part::Scale(name), Part::Bias(name), Part::LoraA(name)]);
-            parts.push(Part::LoraB(name));
+            parts.extend([
+                TensorKind::Scale(name),
+                TensorKind::Bias(name),
+                TensorKind::LoraA(name),
+            ]);
+            parts.push(TensorKind::LoraB(name));
         }
         for name in [NormName::Attention, NormName::FeedForward] {
-            parts.extend([Part::NormWeight(name), Part::NormBias(name)]);
+            parts.extend([TensorKind::NormWeight(name), TensorKind::NormBias(name)]);
         }
         for part in parts {
-            let name = key(None, 12, part);
-            assert_eq!(parse(&name), Some((None, Some(12), part)), "{name}");
+            let name = tensor_name(None, 12, part);
+            assert_eq!(parse_tensor_name(&name), Some((None, Some(12), part)), "{name}");
         }
-        for part in [Part::Bias(LinearName::Head), Part::NormWeight(NormName::Final)] {
-            let name = key(None, 12, part);
-            assert_eq!(parse(&name), Some((None, None, part)), "{name}");
+        for part in [TensorKind::Bias(LinearName::Head), TensorKind::NormWeight(NormName::Final)] {
+            let name = tensor_name(None, 12, part);
+            assert_eq!(parse_tensor_name(&name), Some((None, None, part)), "{name}");
         }
     }
 
     #[test]
     fn prompts_are_called_as_their_family_calls_its_attention() {
         for known in ARCHITECTURES {
-            for part in [Part::Prompt, Part::Gate, Part::Factor] {
-                let name = key(Some(known), 3, part);
-                let (family, layer, found) = parse(&name).unwrap();
+            for part in [TensorKind::Prompt, TensorKind::Gate, TensorKind::Factor] {
+                let name = tensor_name(Some(known), 3, part);
+                let (family, layer, found) = parse_tensor_name(&name).unwrap();
                 assert_eq!((layer, found), (Some(3), part), "{name}");
                 assert_eq!(family.unwrap().attention_module(3), known.attention_module(3));
             }
         }
         let gpt2 = Architecture::by_model_type("gpt2");
-        let name = key(gpt2, 3, Part::Gate);
+        let name = tensor_name(gpt2, 3, TensorKind::Gate);
         assert_eq!(name, "base_model.model.transformer.h.3.attn.adaption_gate");
         assert_eq!(
-            key(None, 3, Part::Gate),
+            tensor_name(None, 3, TensorKind::Gate),
             "base_model.model.model.layers.3.self_attn.adaption_gate"
         );
     }
@@ -230,14 +236,14 @@ mod tests {
             ("transformer.h.2.attn.c_proj", Some("gpt2"), Some(2), vec![Output]),
             ("model.layers.3.mlp.gate_up_proj", Some("phi3"), Some(3), vec![Gate, Up]),
         ] {
-            let found = place(module).unwrap();
+            let found = parse_module(module).unwrap();
             assert_eq!(found.family.map(|family| family.name), family, "{module}");
             assert_eq!((found.layer, found.linears), (layer, linears), "{module}");
         }
         for module in
             ["model.embed_tokens", "model.layers.1.input_layernorm", "model.layers.01.mlp.up_proj"]
         {
-            assert_eq!(place(module), None, "{module}");
+            assert_eq!(parse_module(module), None, "{module}");
         }
     }
 
@@ -250,7 +256,7 @@ mod tests {
             "base_model.model.model.layers.1.mlp.q_proj.adapter_bias",
             "base_model.model.transformer.h.1.attn.c_attn.lora_A.weight",
         ] {
-            assert_eq!(parse(name), None, "{name}");
+            assert_eq!(parse_tensor_name(name), None, "{name}");
         }
     }
 }

@@ -14,7 +14,7 @@ use llama::ModelShape;
 
 use super::keys::parse_layer_index;
 use super::lit_v2::{is_global_tensor, is_norm, read_v2, write_v2};
-use super::tensors::{Array, Arrays};
+use super::tensors::{HostTensor, HostTensors};
 use super::torch;
 use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{AdapterData, PromptData, PromptLayerData};
@@ -35,7 +35,7 @@ fn is_tuned(name: &str) -> bool {
 }
 
 /// Whether a tensor is one that only such an adapter has.
-pub(crate) fn knows(name: &str) -> bool {
+pub(crate) fn is_adapter_tensor(name: &str) -> bool {
     let last = |suffix: &str| name.ends_with(suffix);
     is_tuned(name)
         || name.starts_with("transformer.h.")
@@ -44,24 +44,24 @@ pub(crate) fn knows(name: &str) -> bool {
 
 /// What version 2 is read for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Purpose<'a> {
+pub(crate) enum ReadPurpose<'a> {
     /// To be used: the model's sizes tell query, key and value apart.
-    Use(Option<&'a ModelShape>),
+    Load(Option<&'a ModelShape>),
     /// To be shown: it does not matter which number is of which of the three.
     Summarize,
 }
 
 /// Reads a file.
-pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
-    let mut arrays = torch::read(path, |name| knows(name) || is_norm(name))?;
+pub(crate) fn read(path: &Path, purpose: ReadPurpose<'_>) -> Result<AdapterData> {
+    let mut arrays = torch::read(path, |name| is_adapter_tensor(name) || is_norm(name))?;
     let tuned = arrays.keys().any(|name| is_tuned(name));
     if !tuned {
-        arrays.retain(|name, _| knows(name));
+        arrays.retain(|name, _| is_adapter_tensor(name));
     }
     let wrong = |problems| Error::TensorMismatch { path: path.into(), problems };
     let mut problems = Vec::new();
-    let mut layers: BTreeMap<usize, BTreeMap<String, Array>> = BTreeMap::new();
-    let mut rest = Arrays::new();
+    let mut layers: BTreeMap<usize, BTreeMap<String, HostTensor>> = BTreeMap::new();
+    let mut rest = HostTensors::new();
     for (name, array) in arrays {
         let split = name.strip_prefix("transformer.h.").and_then(|name| name.split_once('.'));
         match split.and_then(|(layer, part)| Some((parse_layer_index(layer)?, part))) {
@@ -74,15 +74,15 @@ pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
             None => problems.push(format!("unexpected: {name}")),
         }
     }
-    let prompts = prompts(&mut layers, &mut problems);
+    let prompts = read_prompts(&mut layers, &mut problems);
     let v2 = match (tuned, purpose) {
         (false, _) => None,
-        (true, Purpose::Use(None)) => {
+        (true, ReadPurpose::Load(None)) => {
             let (to, what) = ("reading Adapter V2", "the model's heads");
-            return Err(Error::MissingBaseInfo { to, what });
+            return Err(Error::MissingBaseInfo { to, required: what });
         }
-        (true, Purpose::Use(sizes)) => Some(read_v2(layers, rest, sizes, &mut problems)),
-        (true, Purpose::Summarize) => Some(read_v2(layers, rest, None, &mut problems)),
+        (true, ReadPurpose::Load(sizes)) => Some(read_v2(layers, rest, sizes, &mut problems)),
+        (true, ReadPurpose::Summarize) => Some(read_v2(layers, rest, None, &mut problems)),
     };
     if prompts.is_none() && v2.is_none() {
         problems.push("no prompts".into());
@@ -93,8 +93,8 @@ pub(crate) fn read(path: &Path, purpose: Purpose<'_>) -> Result<AdapterData> {
     Ok(AdapterData { prompts, v2, ..AdapterData::default() })
 }
 
-fn prompts(
-    layers: &mut BTreeMap<usize, BTreeMap<String, Array>>,
+fn read_prompts(
+    layers: &mut BTreeMap<usize, BTreeMap<String, HostTensor>>,
     problems: &mut Vec<String>,
 ) -> Option<PromptData> {
     let mut found = BTreeMap::new();
@@ -152,18 +152,18 @@ pub(crate) fn write(
     sizes: Option<&ModelShape>,
     lit: LitFormat,
 ) -> Result<()> {
-    let mut arrays = Arrays::new();
+    let mut arrays = HostTensors::new();
     if let Some(prompts) = &data.prompts {
         for (layer, own) in &prompts.layers {
             let name = |part: &str| format!("transformer.h.{layer}.attn.{part}");
-            let table = Array::new([prompts.adapter_len, prompts.d_model], own.prompt.clone());
+            let table = HostTensor::new([prompts.adapter_len, prompts.d_model], own.prompt.clone());
             arrays.insert(name("adapter_wte.weight"), table);
             let heads = own.gate.len();
             let shape = match lit {
                 LitFormat::Llama => [1, heads, 1, 1],
                 LitFormat::Gpt => [1, 1, heads, 1],
             };
-            arrays.insert(name("gating_factor"), Array::new(shape, own.gate.clone()));
+            arrays.insert(name("gating_factor"), HostTensor::new(shape, own.gate.clone()));
         }
     }
     if let (Some(v2), Some(sizes)) = (&data.v2, sizes) {

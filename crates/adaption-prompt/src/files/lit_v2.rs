@@ -9,7 +9,7 @@ use llama::{LinearName, ModelShape, NormName};
 
 use super::lit::LitFormat;
 use super::meta_rows::{deinterleave_rotary, interleave_rotary};
-use super::tensors::{Array, Arrays};
+use super::tensors::{HostTensor, HostTensors};
 use crate::data::{V2Data, V2LinearData, V2NormData};
 use crate::v2::V2Scale;
 
@@ -50,8 +50,8 @@ pub(crate) fn is_global_tensor(name: &str) -> bool {
 
 /// The numbers among a file's tensors; those that are none of version 2's are problems.
 pub(crate) fn read_v2(
-    layers: BTreeMap<usize, BTreeMap<String, Array>>,
-    rest: Arrays,
+    layers: BTreeMap<usize, BTreeMap<String, HostTensor>>,
+    rest: HostTensors,
     sizes: Option<&ModelShape>,
     problems: &mut Vec<String>,
 ) -> V2Data {
@@ -86,8 +86,8 @@ pub(crate) fn read_v2(
                 continue;
             };
             let parts = match sizes {
-                Some(sizes) => split(&array.values, sizes, lit, interleaved),
-                None => Some(thirds(&array.values)),
+                Some(sizes) => split_qkv(&array.values, sizes, lit, interleaved),
+                None => Some(split_evenly(&array.values)),
             };
             match parts {
                 Some(parts) => {
@@ -119,14 +119,14 @@ pub(crate) fn read_v2(
 }
 
 /// Three parts of some numbers, none left out.
-fn thirds(values: &[f32]) -> [Vec<f32>; 3] {
+fn split_evenly(values: &[f32]) -> [Vec<f32>; 3] {
     let (first, rest) = values.split_at(values.len() / 3);
     let (second, third) = rest.split_at(rest.len() / 2);
     [first, second, third].map(<[f32]>::to_vec)
 }
 
 /// Query, key and value out of one, in Hugging Face's order of rows.
-fn split(
+fn split_qkv(
     values: &[f32],
     sizes: &ModelShape,
     lit: LitFormat,
@@ -156,7 +156,7 @@ fn split(
 }
 
 /// Adds the numbers to a file's tensors.
-pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &ModelShape, lit: LitFormat) {
+pub(crate) fn write_v2(arrays: &mut HostTensors, v2: &V2Data, sizes: &ModelShape, lit: LitFormat) {
     let whole = |layer: usize, name: LinearName| {
         let own = v2.linears.get(&(layer, name)).cloned().unwrap_or_default();
         let [d_out, _d_in] = sizes.linear_shape(name);
@@ -164,7 +164,7 @@ pub(crate) fn write_v2(arrays: &mut Arrays, v2: &V2Data, sizes: &ModelShape, lit
         [("adapter_scale", filled(own.scale, 1.0)), ("adapter_bias", filled(own.bias, 0.0))]
     };
     let mut put = |name: String, values: Vec<f32>| {
-        arrays.insert(name, Array::new([values.len()], values));
+        arrays.insert(name, HostTensor::new([values.len()], values));
     };
     let pick = |llama, gpt| if lit == LitFormat::Llama { llama } else { gpt };
     for layer in 0..sizes.n_layers {

@@ -3,16 +3,16 @@
 
 /// Rows of `width` numbers each, from Meta's order into Hugging Face's, head by head.
 pub(crate) fn deinterleave_rotary(rows: &[f32], head_dim: usize, width: usize) -> Vec<f32> {
-    reorder(rows, head_dim, width, |half, row| (row % half) * 2 + row / half)
+    permute_head_rows(rows, head_dim, width, |half, row| (row % half) * 2 + row / half)
 }
 
 /// The other way round.
 pub(crate) fn interleave_rotary(rows: &[f32], head_dim: usize, width: usize) -> Vec<f32> {
-    reorder(rows, head_dim, width, |half, row| row / 2 + row % 2 * half)
+    permute_head_rows(rows, head_dim, width, |half, row| row / 2 + row % 2 * half)
 }
 
 /// Row `i` of each head comes from `from(half, i)`.
-fn reorder(
+fn permute_head_rows(
     rows: &[f32],
     head_dim: usize,
     width: usize,

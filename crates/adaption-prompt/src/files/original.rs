@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::keys::parse_layer_index;
-use super::tensors::{Array, Arrays};
+use super::tensors::{HostTensor, HostTensors};
 use super::torch;
 use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{AdapterData, PromptData, PromptLayerData};
@@ -27,7 +27,7 @@ fn gate_layer(name: &str) -> Option<usize> {
 }
 
 /// Whether a tensor belongs to such an adapter.
-pub(crate) fn knows(name: &str) -> bool {
+pub(crate) fn is_adapter_tensor(name: &str) -> bool {
     name == PROMPT_TABLE || gate_layer(name).is_some()
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn n_layers_is_recoverable(prompts: &PromptData, n_layers: usize) -> 
 
 /// Reads a file.
 pub(crate) fn read(path: &Path, activation: GateActivation) -> Result<AdapterData> {
-    let mut arrays = torch::read(path, knows)?;
+    let mut arrays = torch::read(path, is_adapter_tensor)?;
     let wrong =
         |problem: String| Error::TensorMismatch { path: path.into(), problems: vec![problem] };
     let table =
@@ -89,7 +89,7 @@ pub(crate) fn read(path: &Path, activation: GateActivation) -> Result<AdapterDat
 const RELEASED_LEN: usize = 10;
 
 /// Gates of all layers, from the first to the last.
-pub(crate) fn gates(arrays: Arrays) -> Result<Vec<Vec<f32>>, String> {
+pub(crate) fn gates(arrays: HostTensors) -> Result<Vec<Vec<f32>>, String> {
     let mut gates = BTreeMap::new();
     for (name, array) in arrays {
         let layer = gate_layer(&name).ok_or_else(|| format!("unexpected: {name}"))?;
@@ -119,15 +119,18 @@ pub(crate) fn gates(arrays: Arrays) -> Result<Vec<Vec<f32>>, String> {
 /// Writes a file of a model with `n_layers` layers; the prompts are those of its last ones.
 pub(crate) fn write(path: &Path, prompts: &PromptData, n_layers: usize) -> Result<()> {
     let heads = prompts.layers.values().next().map_or(1, |own| own.gate.len());
-    let mut arrays = Arrays::new();
+    let mut arrays = HostTensors::new();
     let mut table = Vec::new();
     for layer in 0..n_layers {
         let own = prompts.layers.get(&layer);
         let gate = own.map_or_else(|| vec![0.0; heads], |own| own.gate.clone());
-        arrays.insert(format!("layers.{layer}.attention.gate"), Array::new([1, heads, 1, 1], gate));
+        arrays.insert(
+            format!("layers.{layer}.attention.gate"),
+            HostTensor::new([1, heads, 1, 1], gate),
+        );
         table.extend(own.iter().flat_map(|own| own.prompt.iter().copied()));
     }
     let rows = table.len() / prompts.d_model;
-    arrays.insert(PROMPT_TABLE.into(), Array::new([rows, prompts.d_model], table));
+    arrays.insert(PROMPT_TABLE.into(), HostTensor::new([rows, prompts.d_model], table));
     torch::write(path, arrays, None)
 }

@@ -20,7 +20,7 @@ use vision::{EncoderInfo, FeatureSpec, HiddenState, TokenSelection};
 use super::keys::parse_layer_index;
 use super::meta_rows::deinterleave_rotary;
 use super::original::{PROMPT_TABLE, gates};
-use super::tensors::{Array, Arrays, is_lora_pair};
+use super::tensors::{HostTensor, HostTensors, is_lora_pair};
 use super::torch;
 use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::data::{
@@ -36,7 +36,7 @@ const QUERY: &str = "visual_query.weight";
 
 /// Whether a file of the original release is of an adapter that sees images.
 pub(crate) fn is_multimodal_file(path: &Path) -> Result<bool> {
-    Ok(torch::names(path)?.iter().any(|(name, _shape)| name == QUERY))
+    Ok(torch::tensor_shapes(path)?.iter().any(|(name, _shape)| name == QUERY))
 }
 
 /// Heads of its image blocks, which the file does not say.
@@ -59,7 +59,7 @@ fn of_base(name: &str) -> Option<&str> {
 }
 
 /// Whether a tensor is the adapter's: a file may hold CLIP or the base beside it.
-fn knows(name: &str) -> bool {
+fn is_adapter_tensor(name: &str) -> bool {
     const OWN: [&str; 4] = ["visual_", "clip_proj.", "clip_proj_norm.", PROMPT_TABLE];
     if OWN.iter().any(|own| name.starts_with(own)) {
         return true;
@@ -72,7 +72,7 @@ fn knows(name: &str) -> bool {
 
 /// Reads a file.
 pub(crate) fn read(path: &Path) -> Result<AdapterData> {
-    let mut arrays = torch::read(path, knows)?;
+    let mut arrays = torch::read(path, is_adapter_tensor)?;
     let wrong = |problems: Vec<String>| Error::TensorMismatch { path: path.into(), problems };
     let mut take =
         |name: &str| arrays.remove(name).ok_or_else(|| wrong(vec![format!("missing: {name}")]));
@@ -83,8 +83,8 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
             "{PROMPT_TABLE} and {QUERY}: expected matrices, found {shapes}"
         )]));
     };
-    let mut base: BTreeMap<usize, BTreeMap<String, Array>> = BTreeMap::new();
-    let mut visual = Arrays::from([(QUERY.to_owned(), query)]);
+    let mut base: BTreeMap<usize, BTreeMap<String, HostTensor>> = BTreeMap::new();
+    let mut visual = HostTensors::from([(QUERY.to_owned(), query)]);
     let mut final_norm = None;
     for (name, array) in arrays {
         let Some(rest) = of_base(&name) else {
@@ -100,7 +100,7 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
             None => return Err(wrong(vec![format!("unexpected: {name}")])),
         }
     }
-    let mut of_gates = Arrays::new();
+    let mut of_gates = HostTensors::new();
     let mut factors = BTreeMap::new();
     for (layer, parts) in &mut base {
         if let Some(gate) = parts.remove("attention.gate") {
@@ -145,8 +145,8 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
     let mut problems = Vec::new();
     let tuned = Tuned { n_layers, head_dim: d_model / n_heads, final_norm };
     let (v2, lora) = tuned.read(base, &mut problems);
-    let image = image(visual, adapter_len, width, &mut problems);
-    problems.extend(disagreements(path, v2.as_ref(), lora.as_ref(), has_factors)?);
+    let image = image_data(visual, adapter_len, width, &mut problems);
+    problems.extend(setting_conflicts(path, v2.as_ref(), lora.as_ref(), has_factors)?);
     if !problems.is_empty() {
         return Err(wrong(problems));
     }
@@ -160,19 +160,19 @@ pub(crate) fn read(path: &Path) -> Result<AdapterData> {
 const SETTINGS: [&str; 3] = ["lora_rank", "w_bias", "w_lora"];
 
 /// Settings of a file that nobody here knows.
-pub(crate) fn unknown(path: &Path) -> Result<Vec<String>> {
-    let names = torch::config(path)?.into_iter().map(|(name, _)| name);
+pub(crate) fn unknown_settings(path: &Path) -> Result<Vec<String>> {
+    let names = torch::read_config(path)?.into_iter().map(|(name, _)| name);
     Ok(names.filter(|name| !SETTINGS.contains(&name.as_str())).collect())
 }
 
 /// Where a file's settings and its tensors disagree.
-fn disagreements(
+fn setting_conflicts(
     path: &Path,
     v2: Option<&V2Data>,
     lora: Option<&LoraData>,
     has_factors: bool,
 ) -> Result<Vec<String>> {
-    let config = torch::config(path)?;
+    let config = torch::read_config(path)?;
     let get = |name: &str| config.iter().find(|(own, _)| own == name).map(|(_, value)| value);
     let off = |name: &str| get(name).and_then(Value::as_bool) == Some(false);
     let mut problems = Vec::new();
@@ -195,13 +195,13 @@ fn disagreements(
 struct Tuned {
     n_layers: usize,
     head_dim: usize,
-    final_norm: Option<Array>,
+    final_norm: Option<HostTensor>,
 }
 
 impl Tuned {
     fn read(
         self,
-        layers: BTreeMap<usize, BTreeMap<String, Array>>,
+        layers: BTreeMap<usize, BTreeMap<String, HostTensor>>,
         problems: &mut Vec<String>,
     ) -> (Option<V2Data>, Option<LoraData>) {
         let mut v2 =
@@ -268,8 +268,8 @@ impl Tuned {
 }
 
 /// The image condition, query, key and value of its blocks apart.
-fn image(
-    arrays: Arrays,
+fn image_data(
+    arrays: HostTensors,
     count: usize,
     width: usize,
     problems: &mut Vec<String>,

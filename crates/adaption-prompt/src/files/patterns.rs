@@ -21,7 +21,7 @@ pub(crate) struct MatchBudget {
 impl MatchBudget {
     /// # Errors
     /// The reason, for more comparisons than make sense.
-    pub fn of(patterns: usize, modules: &[&str]) -> Result<Self, String> {
+    pub fn new(patterns: usize, modules: &[&str]) -> Result<Self, String> {
         let letters = modules.iter().map(|module| module.len() + 1).sum::<usize>();
         if patterns.saturating_mul(letters) > ALL_LETTERS {
             let modules = modules.len();
@@ -42,21 +42,21 @@ impl FullMatch {
     /// # Errors
     /// The reason, for a pattern that is none.
     pub fn new(pattern: &str) -> Result<Self, String> {
-        compiled(&format!(r"\A(?:{pattern})\z"), STEPS).map(Self)
+        compile(&format!(r"\A(?:{pattern})\z"), STEPS).map(Self)
     }
 
     /// The same, with a budget's share of steps.
     ///
     /// # Errors
     /// None where the pattern was compiled before.
-    pub fn within(&self, budget: MatchBudget) -> Result<Self, String> {
-        compiled(self.0.as_str(), budget.steps).map(Self)
+    pub fn with_budget(&self, budget: MatchBudget) -> Result<Self, String> {
+        compile(self.0.as_str(), budget.steps).map(Self)
     }
 
     /// # Errors
     /// The reason, for a comparison without an end in sight.
     pub fn matches(&self, module: &str) -> Result<bool, String> {
-        self.0.is_match(module).map_err(|error| endless(&self.0, &error))
+        self.0.is_match(module).map_err(|error| match_error(&self.0, &error))
     }
 }
 
@@ -72,7 +72,7 @@ impl LayerIndexPattern {
     pub fn new(list: &str) -> Result<Self, String> {
         // As PEFT builds it: the first number behind a list of that name.
         let list = if list.is_empty() { r".*?\.[^.]*" } else { &format!(r"(?:^|.*?\.){list}") };
-        compiled(&format!(r"\A{list}\.(?P<layer>\d+)\."), STEPS).map(Self)
+        compile(&format!(r"\A{list}\.(?P<layer>\d+)\."), STEPS).map(Self)
     }
 
     /// The same, with a budget's share of steps.
@@ -80,13 +80,13 @@ impl LayerIndexPattern {
     /// # Errors
     /// None where the pattern was compiled before.
     pub fn within(&self, budget: MatchBudget) -> Result<Self, String> {
-        compiled(self.0.as_str(), budget.steps).map(Self)
+        compile(self.0.as_str(), budget.steps).map(Self)
     }
 
     /// # Errors
     /// The reason, for a comparison without an end in sight.
     pub fn find(&self, module: &str) -> Result<Option<i64>, String> {
-        let found = self.0.captures(module).map_err(|error| endless(&self.0, &error))?;
+        let found = self.0.captures(module).map_err(|error| match_error(&self.0, &error))?;
         let number = found.as_ref().and_then(|found| found.name("layer"));
         Ok(number.and_then(|number| number.as_str().parse().ok()))
     }
@@ -112,15 +112,18 @@ impl<T: Copy> PatternMap<T> {
     ///
     /// # Errors
     /// The reason, for a pattern that is none, or for more than can be compared.
-    pub fn of<'a>(&self, modules: impl Iterator<Item = &'a str>) -> Result<Vec<Option<T>>, String> {
+    pub fn lookup<'a>(
+        &self,
+        modules: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Option<T>>, String> {
         let modules = modules.collect::<Vec<_>>();
-        let MatchBudget { steps } = MatchBudget::of(self.0.len(), &modules)?;
+        let MatchBudget { steps } = MatchBudget::new(self.0.len(), &modules)?;
         let mut values = vec![None; modules.len()];
         for (pattern, value) in &self.0 {
             // One at a time: compiled, thousands of them would take memory.
-            let regex = compiled(&format!(r"\A(.*\.)?({pattern})\z"), steps)?;
+            let regex = compile(&format!(r"\A(.*\.)?({pattern})\z"), steps)?;
             for (slot, module) in values.iter_mut().zip(&modules) {
-                if slot.is_none() && regex.is_match(module).map_err(|e| endless(&regex, &e))? {
+                if slot.is_none() && regex.is_match(module).map_err(|e| match_error(&regex, &e))? {
                     *slot = Some(*value);
                 }
             }
@@ -129,7 +132,7 @@ impl<T: Copy> PatternMap<T> {
     }
 }
 
-fn compiled(pattern: &str, steps: usize) -> Result<Regex, String> {
+fn compile(pattern: &str, steps: usize) -> Result<Regex, String> {
     RegexBuilder::new(pattern)
         .backtrack_limit(steps)
         .delegate_size_limit(BYTES)
@@ -138,7 +141,7 @@ fn compiled(pattern: &str, steps: usize) -> Result<Regex, String> {
         .map_err(|error| format!("`{}` is no pattern: {error}", pattern.escape_debug()))
 }
 
-fn endless(regex: &Regex, error: &fancy_regex::Error) -> String {
+fn match_error(regex: &Regex, error: &fancy_regex::Error) -> String {
     format!("`{}` cannot be compared: {error}", regex.as_str().escape_debug())
 }
 
@@ -164,7 +167,7 @@ mod tests {
     fn the_first_pattern_that_means_a_module_gives_its_value() {
         let map = |pairs: &[(&str, i32)]| {
             let pairs = pairs.iter().map(|(pattern, value)| ((*pattern).to_owned(), *value));
-            PatternMap::new(pairs.collect()).unwrap().of([QUERY].into_iter()).unwrap()[0]
+            PatternMap::new(pairs.collect()).unwrap().lookup([QUERY].into_iter()).unwrap()[0]
         };
         assert_eq!(map(&[("k_proj", 1), ("q_proj", 2), (".*", 3)]), Some(2));
         assert_eq!(map(&[("model.layers.1.self_attn.q_proj", 1)]), None);
@@ -184,14 +187,14 @@ mod tests {
 
     #[test]
     fn more_comparisons_get_fewer_steps_each_and_too_many_none() {
-        assert_eq!(MatchBudget::of(1, &[QUERY]).unwrap().steps, STEPS);
-        assert_eq!(MatchBudget::of(0, &[]).unwrap().steps, STEPS);
-        assert_eq!(MatchBudget::of(4000, &[QUERY; 500]).unwrap().steps, 50);
-        assert!(MatchBudget::of(4000, &vec![QUERY; 5000]).is_err());
+        assert_eq!(MatchBudget::new(1, &[QUERY]).unwrap().steps, STEPS);
+        assert_eq!(MatchBudget::new(0, &[]).unwrap().steps, STEPS);
+        assert_eq!(MatchBudget::new(4000, &[QUERY; 500]).unwrap().steps, 50);
+        assert!(MatchBudget::new(4000, &vec![QUERY; 5000]).is_err());
         // Plain patterns, of which a config may have thousands, need no steps.
         let pairs = (0..400).map(|layer| (format!("layers.{layer}.self_attn.q_proj"), layer));
         let map = PatternMap::new(pairs.collect()).unwrap();
-        assert_eq!(map.of([QUERY; 500].into_iter()).unwrap(), [Some(11); 500]);
+        assert_eq!(map.lookup([QUERY; 500].into_iter()).unwrap(), [Some(11); 500]);
     }
 
     #[test]

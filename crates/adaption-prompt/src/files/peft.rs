@@ -9,7 +9,7 @@ use std::path::Path;
 use llama::LinearName;
 use serde_json::{Map, Value, json};
 
-use super::keys::{llama_module_name, module};
+use super::keys::{llama_module_name, module_path};
 use super::peft_keys;
 use super::peft_lora::PeftLoraConfig;
 use crate::config::{Gate, GateActivation, PromptProjection};
@@ -30,12 +30,12 @@ const OUR_METHOD: &str = "LLAMA_ADAPTER";
 /// What a config says of the adapter.
 #[derive(Debug, Clone)]
 pub(crate) struct PeftConfig {
-    pub method: Method,
+    pub method: PeftMethod,
     pub base: Option<String>,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Method {
+pub(crate) enum PeftMethod {
     Prompts {
         adapter_len: usize,
         adapter_layers: usize,
@@ -44,7 +44,7 @@ pub(crate) enum Method {
     },
     Lora(Box<PeftLoraConfig>),
     /// Only `llama_adapter.json` says more.
-    Ours,
+    LlamaAdapter,
 }
 
 /// Whether PEFT can load the adapter and computes the same.
@@ -75,26 +75,26 @@ pub(crate) fn has_separate_linears(data: &AdapterData) -> bool {
 
 /// Where LoRA is, as PEFT's config says it: what modules are called, and in which layers they are, if
 /// that is not in their names.
-fn targets(lora: &LoraData, n_layers: Option<usize>) -> (Vec<String>, Value) {
-    let (layers, names) = places(lora);
+fn target_modules(lora: &LoraData, n_layers: Option<usize>) -> (Vec<String>, Value) {
+    let (layers, names) = layers_and_linears(lora);
     let even = lora.pairs.len() == layers.len() * names.len();
     if !even || names.contains(&LinearName::Head) {
         let modules = lora.pairs.keys().map(|(layer, name)| llama_module_name(*layer, *name));
         return (modules.collect(), Value::Null);
     }
-    let names = names.into_iter().map(|name| module(name).1.to_owned()).collect();
+    let names = names.into_iter().map(|name| module_path(name).1.to_owned()).collect();
     (names, if n_layers == Some(layers.len()) { Value::Null } else { layers.into() })
 }
 
 /// What a setting such as `rank_pattern` says of products with another rank than most.
-fn patterns(lora: &LoraData, value: impl Fn(usize) -> Value) -> Value {
+fn rank_pattern(lora: &LoraData, value: impl Fn(usize) -> Value) -> Value {
     let others = lora.pairs.iter().filter(|(_, own)| own.rank != lora.rank);
     let pairs =
         others.map(|(&(layer, name), own)| (llama_module_name(layer, name), value(own.rank)));
     Value::Object(pairs.collect())
 }
 
-fn places(lora: &LoraData) -> (Vec<usize>, Vec<LinearName>) {
+fn layers_and_linears(lora: &LoraData) -> (Vec<usize>, Vec<LinearName>) {
     let mut layers = lora.pairs.keys().map(|(layer, _)| *layer).collect::<Vec<_>>();
     let mut names = lora.pairs.keys().map(|(_, name)| *name).collect::<Vec<_>>();
     layers.dedup();
@@ -127,11 +127,11 @@ pub(crate) fn to_json(data: &AdapterData) -> String {
         (None, lora) => {
             let lora = lora.as_ref().expect("PEFT's adapters have prompts or LoRA");
             let n_layers = data.base.sizes.as_ref().map(|sizes| sizes.n_layers);
-            let (modules, layers) = targets(lora, n_layers);
+            let (modules, layers) = target_modules(lora, n_layers);
             let factor = lora.alpha / lora.rank as f64;
             if lora.pairs.values().any(|own| own.rank != lora.rank) {
-                config["rank_pattern"] = patterns(lora, Value::from);
-                config["alpha_pattern"] = patterns(lora, |rank| (factor * rank as f64).into());
+                config["rank_pattern"] = rank_pattern(lora, Value::from);
+                config["alpha_pattern"] = rank_pattern(lora, |rank| (factor * rank as f64).into());
             }
             config["bias"] = "none".into();
             config["fan_in_fan_out"] = false.into();
@@ -150,16 +150,16 @@ pub(crate) fn to_json(data: &AdapterData) -> String {
 /// Reads a folder's config, if there is one.
 pub(crate) fn read(folder: &Path) -> Result<Option<PeftConfig>> {
     let path = folder.join(CONFIG_FILE);
-    object(&path)?.map(|config| parse(&path, &config)).transpose()
+    read_json_object(&path)?.map(|config| parse(&path, &config)).transpose()
 }
 
 /// Settings of a folder's config that nobody here knows.
-pub(super) fn unknown(folder: &Path) -> Result<Vec<String>> {
-    let config = object(&folder.join(CONFIG_FILE))?;
-    Ok(config.map_or(Vec::new(), |config| peft_keys::unknown(method(&config), &config)))
+pub(super) fn unknown_settings(folder: &Path) -> Result<Vec<String>> {
+    let config = read_json_object(&folder.join(CONFIG_FILE))?;
+    Ok(config.map_or(Vec::new(), |config| peft_keys::unknown_settings(method(&config), &config)))
 }
 
-fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
+fn read_json_object(path: &Path) -> Result<Option<Map<String, Value>>> {
     if !path.exists() {
         return Ok(None);
     }
@@ -180,8 +180,8 @@ fn parse(path: &Path, config: &Map<String, Value>) -> Result<PeftConfig> {
     let wrong = |reason: String| Error::ConfigFile { path: path.into(), reason };
     let get = |setting: &str| config.get(setting).unwrap_or(&Value::Null);
     let method = method(config);
-    if let Some((setting, value)) = peft_keys::refused(method, config) {
-        return Err(Error::setting(path, setting, value));
+    if let Some((setting, value)) = peft_keys::first_unsupported(method, config) {
+        return Err(Error::unsupported_setting(path, setting, value));
     }
     let number = |field: &str| {
         let number = get(field).as_u64().map(|number| number as usize);
@@ -190,7 +190,7 @@ fn parse(path: &Path, config: &Map<String, Value>) -> Result<PeftConfig> {
         })
     };
     let found = match method {
-        PROMPT_METHOD => Method::Prompts {
+        PROMPT_METHOD => PeftMethod::Prompts {
             adapter_len: number("adapter_len")?,
             adapter_layers: number("adapter_layers")?,
             attention: get("target_modules").as_str().map(str::to_owned),
@@ -206,9 +206,9 @@ fn parse(path: &Path, config: &Map<String, Value>) -> Result<PeftConfig> {
             }
             let lora = PeftLoraConfig::parse(config)
                 .map_err(|reason| wrong(format!("not an adapter's config: {reason}")))?;
-            Method::Lora(Box::new(lora))
+            PeftMethod::Lora(Box::new(lora))
         }
-        OUR_METHOD => Method::Ours,
+        OUR_METHOD => PeftMethod::LlamaAdapter,
         other => {
             let known = format!("`{PROMPT_METHOD}`, `{LORA_METHOD}` or `{OUR_METHOD}`");
             return Err(wrong(format!(
@@ -220,7 +220,7 @@ fn parse(path: &Path, config: &Map<String, Value>) -> Result<PeftConfig> {
     // Another task is another model around the same layers, with a head of its own.
     let task = get("task_type");
     if !task.is_null() && !TASKS.iter().any(|known| task == known) {
-        return Err(Error::setting(path, "task_type", task));
+        return Err(Error::unsupported_setting(path, "task_type", task));
     }
     let base = get("base_model_name_or_path").as_str().map(str::to_owned);
     Ok(PeftConfig { method: found, base })

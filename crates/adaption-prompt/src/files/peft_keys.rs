@@ -88,7 +88,7 @@ const LORA: [(&str, Fate); 40] = [
     ("unsloth_fixed", Harmless),
 ];
 
-fn fate(method: &str, setting: &str) -> Option<Fate> {
+fn setting_support(method: &str, setting: &str) -> Option<Fate> {
     let own: &[(&str, Fate)] = match method {
         LORA_METHOD => &LORA,
         PROMPT_METHOD => &PROMPTS,
@@ -110,18 +110,19 @@ fn is_off(value: &Value) -> bool {
 }
 
 /// The first setting that changes what the adapter computes and is not implemented.
-pub(super) fn refused<'a>(
+pub(super) fn first_unsupported<'a>(
     method: &str,
     config: &'a Map<String, Value>,
 ) -> Option<(&'a str, &'a Value)> {
-    let refused =
-        |(name, value): &(&String, &Value)| fate(method, name) == Some(Refused) && !is_off(value);
+    let refused = |(name, value): &(&String, &Value)| {
+        setting_support(method, name) == Some(Refused) && !is_off(value)
+    };
     config.iter().find(refused).map(|(name, value)| (name.as_str(), value))
 }
 
 /// Settings that are in no table.
-pub(super) fn unknown(method: &str, config: &Map<String, Value>) -> Vec<String> {
-    let names = config.keys().filter(|name| fate(method, name).is_none());
+pub(super) fn unknown_settings(method: &str, config: &Map<String, Value>) -> Vec<String> {
+    let names = config.keys().filter(|name| setting_support(method, name).is_none());
     names.cloned().collect()
 }
 
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     /// PEFT's own settings with their defaults, as `make.py lora` writes them down.
-    fn pefts() -> Value {
+    fn peft_defaults() -> Value {
         let path = testing::golden_folder().join("lora/settings.json");
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
@@ -165,22 +166,22 @@ mod tests {
     #[test]
     fn every_setting_of_peft_has_its_fate_and_every_default_is_read() {
         for method in [LORA_METHOD, PROMPT_METHOD] {
-            let settings = pefts()[method].as_object().unwrap().clone();
-            assert_eq!(unknown(method, &settings), [""; 0], "{method}");
-            assert_eq!(refused(method, &settings), None, "{method}");
+            let settings = peft_defaults()[method].as_object().unwrap().clone();
+            assert_eq!(unknown_settings(method, &settings), [""; 0], "{method}");
+            assert_eq!(first_unsupported(method, &settings), None, "{method}");
         }
     }
 
     #[test]
     fn a_setting_that_is_on_and_not_implemented_is_refused() {
         let config = json!({"use_dora": true, "arrow_config": null, "lora_bias": false});
-        let (name, value) = refused(LORA_METHOD, config.as_object().unwrap()).unwrap();
+        let (name, value) = first_unsupported(LORA_METHOD, config.as_object().unwrap()).unwrap();
         assert_eq!((name, value), ("use_dora", &json!(true)));
         let config = json!({"layer_replication": [], "target_parameters": {}, "new": 1});
-        assert_eq!(refused(LORA_METHOD, config.as_object().unwrap()), None);
-        assert_eq!(unknown(LORA_METHOD, config.as_object().unwrap()), ["new"]);
+        assert_eq!(first_unsupported(LORA_METHOD, config.as_object().unwrap()), None);
+        assert_eq!(unknown_settings(LORA_METHOD, config.as_object().unwrap()), ["new"]);
         // LoRA's settings mean nothing to prompts.
-        assert_eq!(unknown(PROMPT_METHOD, config.as_object().unwrap()).len(), 3);
+        assert_eq!(unknown_settings(PROMPT_METHOD, config.as_object().unwrap()).len(), 3);
     }
 
     #[test]

@@ -14,11 +14,11 @@ use llama::{Architecture, LinearName, ModelShape};
 use serde_json::{Map, Value};
 
 use super::assemble::LoraShape;
-use super::keys::{self, LinearModule, Part};
-use super::lit::Purpose;
+use super::keys::{self, LinearModule, TensorKind};
+use super::lit::ReadPurpose;
 use super::patterns::PatternMap;
 use super::targets::TargetModules;
-use super::tensors::{Array, Arrays, is_lora_pair};
+use super::tensors::{HostTensor, HostTensors, is_lora_pair};
 use crate::error::{Error, Result};
 
 /// What PEFT's config says of LoRA.
@@ -27,16 +27,16 @@ pub(crate) struct PeftLoraConfig {
     rank: usize,
     alpha: f64,
     /// Whether products are multiplied by `alpha / sqrt(rank)`, not `alpha / rank`.
-    stabilised: bool,
+    rslora: bool,
     ranks: PatternMap<usize>,
     alphas: PatternMap<f64>,
     targets: TargetModules,
 }
 
 /// LoRA in this crate's form.
-pub(crate) struct Plain {
+pub(crate) struct NormalizedLora {
     /// Every tensor of the file, those of LoRA under this crate's names.
-    pub arrays: Arrays,
+    pub arrays: HostTensors,
     pub shape: LoraShape,
     /// The base's family, where its modules show it.
     pub family: Option<&'static Architecture>,
@@ -53,33 +53,35 @@ impl PeftLoraConfig {
         Ok(Self {
             rank: rank.ok_or("`r` is no number of things")? as usize,
             alpha: alpha.ok_or("`lora_alpha` is no number")?,
-            stabilised: match config.get("use_rslora") {
+            rslora: match config.get("use_rslora") {
                 None | Some(Value::Null) => false,
                 Some(value) => value.as_bool().ok_or("`use_rslora` is neither true nor false")?,
             },
-            ranks: map(config, "rank_pattern", |value| value.as_u64().map(|rank| rank as usize))?,
-            alphas: map(config, "alpha_pattern", Value::as_f64)?,
+            ranks: parse_pattern_map(config, "rank_pattern", |value| {
+                value.as_u64().map(|rank| rank as usize)
+            })?,
+            alphas: parse_pattern_map(config, "alpha_pattern", Value::as_f64)?,
             targets: TargetModules::parse(config)?,
         })
     }
 
-    fn factor(&self, rank: usize, alpha: f64) -> f64 {
+    fn scaling(&self, rank: usize, alpha: f64) -> f64 {
         let rank = rank as f64;
-        alpha / if self.stabilised { rank.sqrt() } else { rank }
+        alpha / if self.rslora { rank.sqrt() } else { rank }
     }
 
     /// # Errors
     /// [`Error::Unknown`] where the model's sizes are needed. What is wrong with tensors goes to
     /// `problems`.
-    pub fn plain(
+    pub fn normalize(
         &self,
-        arrays: Arrays,
-        purpose: Purpose<'_>,
+        arrays: HostTensors,
+        purpose: ReadPurpose<'_>,
         problems: &mut Vec<String>,
-    ) -> Result<Plain> {
-        let (mut modules, arrays) = modules(arrays);
+    ) -> Result<NormalizedLora> {
+        let (mut modules, arrays) = take_lora_pairs(arrays);
         let own = self.of_modules(&mut modules, problems);
-        let common = self.factor(self.rank, self.alpha);
+        let common = self.scaling(self.rank, self.alpha);
         // A factor of 0 cannot be made another by any B.
         let common = if common.is_finite() && common != 0.0 { common } else { 1.0 };
         let alpha = common * self.rank as f64;
@@ -87,8 +89,8 @@ impl PeftLoraConfig {
             problems.push(format!("the settings' factor of {common} makes infinite numbers"));
         }
         let shape = LoraShape { rank: self.rank, alpha, ranks: BTreeMap::new() };
-        let mut plain = Plain { arrays, shape, family: None, n_layers: None };
-        let highest = modules.keys().filter_map(|name| keys::place(name)?.layer).max();
+        let mut plain = NormalizedLora { arrays, shape, family: None, n_layers: None };
+        let highest = modules.keys().filter_map(|name| keys::parse_module(name)?.layer).max();
         for (module, (rank, factor)) in own {
             let Some((a, mut b)) = modules.remove(&module) else { continue };
             let ratio = factor / common;
@@ -99,11 +101,11 @@ impl PeftLoraConfig {
                 problems.push(format!("{module}: its factor of {factor} makes infinite numbers"));
             }
             // Other modules than linear layers keep their names, and are no part of an adapter here.
-            let Some(place) = keys::place(&module) else {
-                plain.put(&module, a, b);
+            let Some(place) = keys::parse_module(&module) else {
+                plain.insert_pair(&module, a, b);
                 continue;
             };
-            if let (Some(_), Purpose::Use(Some(sizes))) = (place.layer, purpose)
+            if let (Some(_), ReadPurpose::Load(Some(sizes))) = (place.layer, purpose)
                 && keys::linears_of_module(sizes.architecture, &module).is_none()
             {
                 let name = sizes.architecture.name;
@@ -114,11 +116,11 @@ impl PeftLoraConfig {
             plain.family = plain.family.or(place.family);
             if place.layer.is_none() {
                 plain.n_layers = Some(match purpose {
-                    Purpose::Use(sizes) => of_head(sizes)?,
-                    Purpose::Summarize => highest.map_or(1, |layer| layer.saturating_add(1)),
+                    ReadPurpose::Load(sizes) => of_head(sizes)?,
+                    ReadPurpose::Summarize => highest.map_or(1, |layer| layer.saturating_add(1)),
                 });
             }
-            let Some(rows) = split(&place, b, rank, purpose)? else {
+            let Some(rows) = split_fused_rows(&place, b, rank, purpose)? else {
                 let linears = &place.linears;
                 problems
                     .push(format!("{module}: its rows are not those of {linears:?} in the model"));
@@ -129,9 +131,9 @@ impl PeftLoraConfig {
                 if rank != self.rank {
                     plain.shape.ranks.insert((layer, *name), rank);
                 }
-                let key = |part| keys::key(None, layer, part);
-                plain.arrays.insert(key(Part::LoraA(*name)), a.clone());
-                plain.arrays.insert(key(Part::LoraB(*name)), b);
+                let key = |part| keys::tensor_name(None, layer, part);
+                plain.arrays.insert(key(TensorKind::LoraA(*name)), a.clone());
+                plain.arrays.insert(key(TensorKind::LoraB(*name)), b);
             }
         }
         Ok(plain)
@@ -140,14 +142,13 @@ impl PeftLoraConfig {
     /// Rank and factor of each module that the config aims at and whose tensors have that rank.
     fn of_modules(
         &self,
-        modules: &mut BTreeMap<String, (Array, Array)>,
+        modules: &mut BTreeMap<String, (HostTensor, HostTensor)>,
         problems: &mut Vec<String>,
     ) -> Vec<(String, (usize, f64))> {
         let names = || modules.keys().map(String::as_str);
-        let patterns = self
-            .ranks
-            .of(names())
-            .and_then(|ranks| Ok((ranks, self.alphas.of(names())?, self.targets.of(names())?)));
+        let patterns = self.ranks.lookup(names()).and_then(|ranks| {
+            Ok((ranks, self.alphas.lookup(names())?, self.targets.matches(names())?))
+        });
         let (ranks, alphas, aimed_at) = match patterns {
             Ok(found) => found,
             Err(reason) => {
@@ -171,27 +172,27 @@ impl PeftLoraConfig {
                 problems.push(format!("{name}: expected rank {rank}, found {a:?} and {b:?}"));
                 continue;
             }
-            let factor = self.factor(rank, alpha.unwrap_or(self.alpha));
+            let factor = self.scaling(rank, alpha.unwrap_or(self.alpha));
             found.push((name.clone(), (rank, factor)));
         }
         found
     }
 }
 
-impl Plain {
-    fn put(&mut self, module: &str, a: Array, b: Array) {
-        let [name_a, name_b] = ["A", "B"].map(|which| name(module, which));
+impl NormalizedLora {
+    fn insert_pair(&mut self, module: &str, a: HostTensor, b: HostTensor) {
+        let [name_a, name_b] = ["A", "B"].map(|which| lora_tensor_name(module, which));
         self.arrays.insert(name_a, a);
         self.arrays.insert(name_b, b);
     }
 }
 
-fn name(module: &str, which: &str) -> String {
+fn lora_tensor_name(module: &str, which: &str) -> String {
     format!("{}{module}.lora_{which}.weight", keys::PEFT_PREFIX)
 }
 
 /// A setting that has a value for each of some patterns.
-fn map<T: Copy>(
+fn parse_pattern_map<T: Copy>(
     config: &Map<String, Value>,
     setting: &str,
     number: impl Fn(&Value) -> Option<T>,
@@ -214,7 +215,9 @@ fn map<T: Copy>(
 }
 
 /// The two matrices of each module that has both, and all other tensors.
-fn modules(mut arrays: Arrays) -> (BTreeMap<String, (Array, Array)>, Arrays) {
+fn take_lora_pairs(
+    mut arrays: HostTensors,
+) -> (BTreeMap<String, (HostTensor, HostTensor)>, HostTensors) {
     let module = |key: &String| {
         let module = key.strip_prefix(keys::PEFT_PREFIX)?.strip_suffix(".lora_A.weight")?;
         Some(module.to_owned())
@@ -222,7 +225,7 @@ fn modules(mut arrays: Arrays) -> (BTreeMap<String, (Array, Array)>, Arrays) {
     let names = arrays.keys().filter_map(module).collect::<Vec<_>>();
     let mut found = BTreeMap::new();
     for module in names {
-        let [name_a, name_b] = ["A", "B"].map(|which| name(&module, which));
+        let [name_a, name_b] = ["A", "B"].map(|which| lora_tensor_name(&module, which));
         if let Some(b) = arrays.remove(&name_b)
             && let Some(a) = arrays.remove(&name_a)
         {
@@ -239,21 +242,21 @@ fn has_equal_heads(family: &Architecture) -> bool {
 
 fn of_head(sizes: Option<&ModelShape>) -> Result<usize> {
     let (to, what) = ("reading LoRA on the output head", "the model's number of layers");
-    Ok(sizes.ok_or(Error::MissingBaseInfo { to, what })?.n_layers)
+    Ok(sizes.ok_or(Error::MissingBaseInfo { to, required: what })?.n_layers)
 }
 
 /// The rows of each linear layer of a module, or nothing, where they are not the model's.
-fn split(
+fn split_fused_rows(
     place: &LinearModule,
-    b: Array,
+    b: HostTensor,
     rank: usize,
-    purpose: Purpose<'_>,
-) -> Result<Option<Vec<Array>>> {
+    purpose: ReadPurpose<'_>,
+) -> Result<Option<Vec<HostTensor>>> {
     let rows = b.values.len() / rank;
     let parts = place.linears.len();
     let sizes = match purpose {
-        Purpose::Use(sizes) => sizes,
-        Purpose::Summarize => None,
+        ReadPurpose::Load(sizes) => sizes,
+        ReadPurpose::Summarize => None,
     };
     let counts = match (&place.linears[..], sizes) {
         ([_one], _) => return Ok(Some(vec![b])),
@@ -263,11 +266,11 @@ fn split(
         // Heads of keys and values may be fewer than those of queries.
         (linears, None)
             if linears.contains(&LinearName::Key)
-                && matches!(purpose, Purpose::Use(_))
+                && matches!(purpose, ReadPurpose::Load(_))
                 && !place.family.is_some_and(has_equal_heads) =>
         {
             let (to, what) = ("reading LoRA on query, key and value in one", "the model's heads");
-            return Err(Error::MissingBaseInfo { to, what });
+            return Err(Error::MissingBaseInfo { to, required: what });
         }
         // To be shown, it does not matter which number is of which.
         (_, None) => {
@@ -278,6 +281,7 @@ fn split(
         return Ok(None);
     }
     let mut values = b.values.into_iter();
-    let part = |rows: usize| Array::new([rows, rank], values.by_ref().take(rows * rank).collect());
+    let part =
+        |rows: usize| HostTensor::new([rows, rank], values.by_ref().take(rows * rank).collect());
     Ok(Some(counts.into_iter().map(part).collect()))
 }

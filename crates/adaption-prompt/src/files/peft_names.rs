@@ -9,16 +9,16 @@
 use std::collections::BTreeSet;
 
 use super::keys::PEFT_PREFIX;
-use super::tensors::Arrays;
+use super::tensors::HostTensors;
 
 /// # Errors
 /// Everything that is wrong: tensors of several adapters, or two that come to the same name.
-pub(super) fn normalize_lora_names(arrays: Arrays) -> Result<Arrays, Vec<String>> {
-    let mut plain = Arrays::new();
+pub(super) fn normalize_lora_names(arrays: HostTensors) -> Result<HostTensors, Vec<String>> {
+    let mut plain = HostTensors::new();
     let mut problems = Vec::new();
     let mut adapters = BTreeSet::new();
     for (name, array) in arrays {
-        let Some((module, which, adapter)) = parts(&name) else {
+        let Some((module, which, adapter)) = split_lora_name(&name) else {
             plain.insert(name, array);
             continue;
         };
@@ -41,7 +41,7 @@ pub(super) fn normalize_lora_names(arrays: Arrays) -> Result<Arrays, Vec<String>
 }
 
 /// Module, which matrix, and the adapter's name, if a tensor's name has one.
-fn parts(name: &str) -> Option<(&str, &str, Option<&str>)> {
+fn split_lora_name(name: &str) -> Option<(&str, &str, Option<&str>)> {
     let (module, rest) = name.strip_suffix(".weight")?.rsplit_once(".lora_")?;
     let (which, adapter) = match rest.split_once('.') {
         Some((which, adapter)) => (which, Some(adapter)),
@@ -54,10 +54,10 @@ fn parts(name: &str) -> Option<(&str, &str, Option<&str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::tensors::Array;
+    use crate::files::tensors::HostTensor;
 
     fn plain(names: &[&str]) -> Result<Vec<String>, Vec<String>> {
-        let arrays = names.iter().map(|name| ((*name).to_owned(), Array::new([1], vec![0.0])));
+        let arrays = names.iter().map(|name| ((*name).to_owned(), HostTensor::new([1], vec![0.0])));
         normalize_lora_names(arrays.collect()).map(|arrays| arrays.into_keys().collect())
     }
 

@@ -85,7 +85,7 @@ pub(crate) struct BaseSettings {
 }
 
 /// Settings of a folder's file that this version does not know, by the parts they are in.
-pub(crate) fn unknown(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn unknown_settings(folder: &Path) -> Result<Vec<String>> {
     /// What is known of each part. Those of images are those of a type that other crates own.
     const KNOWN: [(&str, &[&str]); 7] = [
         ("", &["base", "format", "image", "lora", "mix", "prompts", "v2"]),
@@ -128,10 +128,10 @@ impl LoraSettings {
 
     /// # Errors
     /// The name that means no linear layer of a model of `n_layers` layers.
-    pub fn shape(self, n_layers: Option<usize>) -> Result<LoraShape, String> {
+    pub fn into_shape(self, n_layers: Option<usize>) -> Result<LoraShape, String> {
         let Self { rank, alpha, ranks } = self;
         let rank_of = |(module, rank): (String, usize)| {
-            let found = keys::place(&module).filter(|found| found.family.is_none());
+            let found = keys::parse_module(&module).filter(|found| found.family.is_none());
             let layer = found.as_ref().and_then(|found| found.layer.or(n_layers));
             match (layer, found.as_ref().map(|found| &found.linears[..])) {
                 (Some(layer), Some(&[name])) => Ok(((layer, name), rank)),
@@ -154,7 +154,7 @@ impl BaseSettings {
         Self { name: base.name.clone(), sizes, fingerprint }
     }
 
-    pub fn info(self) -> BaseInfo {
+    pub fn into_base_info(self) -> BaseInfo {
         let Self { name, sizes, fingerprint } = self;
         let sizes = sizes.or_else(|| fingerprint.as_ref().map(|print| print.sizes.clone()));
         let architecture = sizes.as_ref().map(|sizes| sizes.architecture);

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::patterns::{FullMatch, LayerIndexPattern, MatchBudget};
-use crate::error::shown;
+use crate::error::truncated;
 
 /// The modules of `target_modules`, `exclude_modules`, `layers_to_transform` and `layers_pattern`.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetModules {
-    wanted: Wanted,
-    excluded: Option<Names>,
+    selection: Wanted,
+    excluded: Option<ModuleNames>,
     layers: Option<(Vec<i64>, Vec<LayerIndexPattern>)>,
 }
 
@@ -21,12 +21,12 @@ pub(crate) struct TargetModules {
 enum Wanted {
     /// Every linear layer but the output head.
     AllLinear,
-    Names(Names),
+    Names(ModuleNames),
 }
 
 /// Modules by a pattern, or by their names or what those end in.
 #[derive(Debug, Clone)]
-enum Names {
+enum ModuleNames {
     Pattern(FullMatch),
     List(BTreeSet<String>),
 }
@@ -36,7 +36,7 @@ const USUAL: [&str; 3] = ["q_proj", "v_proj", "c_attn"];
 /// What stands for every linear layer.
 const ALL_LINEAR: &str = "all-linear";
 
-impl Names {
+impl ModuleNames {
     fn contains(&self, module: &str) -> Result<bool, String> {
         match self {
             Self::Pattern(pattern) => pattern.matches(module),
@@ -61,18 +61,19 @@ impl TargetModules {
         let wanted = match config.get("target_modules") {
             Some(Value::String(text)) if text.eq_ignore_ascii_case(ALL_LINEAR) => Wanted::AllLinear,
             _ => {
-                let usual = || Names::List(USUAL.map(str::to_owned).into());
-                Wanted::Names(names(config, "target_modules")?.unwrap_or_else(usual))
+                let usual = || ModuleNames::List(USUAL.map(str::to_owned).into());
+                Wanted::Names(parse_names(config, "target_modules")?.unwrap_or_else(usual))
             }
         };
         // An empty list or text of what is excluded excludes nothing.
         let excluded = match config.get("exclude_modules") {
             Some(Value::String(text)) if text.is_empty() => None,
-            _ => names(config, "exclude_modules")?,
+            _ => parse_names(config, "exclude_modules")?,
         };
-        let layers = layers(config)?;
-        let lists = lists(config)?;
-        let by_pattern = matches!(wanted, Wanted::Names(Names::Pattern(_)) | Wanted::AllLinear);
+        let layers = parse_layers(config)?;
+        let lists = parse_layer_patterns(config)?;
+        let by_pattern =
+            matches!(wanted, Wanted::Names(ModuleNames::Pattern(_)) | Wanted::AllLinear);
         for (setting, found) in
             [("layers_to_transform", layers.is_some()), ("layers_pattern", !lists.is_empty())]
         {
@@ -89,23 +90,24 @@ impl TargetModules {
                 return Err("`layers_pattern` has no meaning without `layers_to_transform`".into());
             }
         };
-        Ok(Self { wanted, excluded, layers })
+        Ok(Self { selection: wanted, excluded, layers })
     }
 
     /// Whether the config aims at each of some linear layers, such as `model.layers.3.self_attn.q_proj`.
     ///
     /// # Errors
     /// The reason, for a pattern that cannot be compared, or for more than can be.
-    pub fn of<'a>(&self, modules: impl Iterator<Item = &'a str>) -> Result<Vec<bool>, String> {
+    pub fn matches<'a>(&self, modules: impl Iterator<Item = &'a str>) -> Result<Vec<bool>, String> {
         let modules = modules.collect::<Vec<_>>();
-        let own = self.within(MatchBudget::of(self.patterns(), &modules)?)?;
+        let own = self.with_budget(MatchBudget::new(self.n_patterns(), &modules)?)?;
         modules.into_iter().map(|module| own.contains(module)).collect()
     }
 
     /// How many patterns a module is compared with.
-    fn patterns(&self) -> usize {
-        let is_pattern = |names: &Names| usize::from(matches!(names, Names::Pattern(_)));
-        let wanted = match &self.wanted {
+    fn n_patterns(&self) -> usize {
+        let is_pattern =
+            |names: &ModuleNames| usize::from(matches!(names, ModuleNames::Pattern(_)));
+        let wanted = match &self.selection {
             Wanted::AllLinear => 0,
             Wanted::Names(names) => is_pattern(names),
         };
@@ -114,12 +116,12 @@ impl TargetModules {
     }
 
     /// The same, each of whose comparisons ends where its share of a budget does.
-    fn within(&self, budget: MatchBudget) -> Result<Self, String> {
-        let names = |names: &Names| match names {
-            Names::Pattern(pattern) => pattern.within(budget).map(Names::Pattern),
-            Names::List(_) => Ok(names.clone()),
+    fn with_budget(&self, budget: MatchBudget) -> Result<Self, String> {
+        let names = |names: &ModuleNames| match names {
+            ModuleNames::Pattern(pattern) => pattern.with_budget(budget).map(ModuleNames::Pattern),
+            ModuleNames::List(_) => Ok(names.clone()),
         };
-        let wanted = match &self.wanted {
+        let wanted = match &self.selection {
             Wanted::AllLinear => Wanted::AllLinear,
             Wanted::Names(own) => Wanted::Names(names(own)?),
         };
@@ -131,7 +133,7 @@ impl TargetModules {
                 Some((layers.clone(), lists.collect::<Result<_, _>>()?))
             }
         };
-        Ok(Self { wanted, excluded, layers })
+        Ok(Self { selection: wanted, excluded, layers })
     }
 
     fn contains(&self, module: &str) -> Result<bool, String> {
@@ -140,13 +142,12 @@ impl TargetModules {
         {
             return Ok(false);
         }
-        let found = match &self.wanted {
+        let found = match &self.selection {
             Wanted::AllLinear => module != "lm_head",
             Wanted::Names(names) => names.contains(module)?,
         };
         // A name in full is meant whatever the layers are.
-        let in_full =
-            matches!(&self.wanted, Wanted::Names(Names::List(list)) if list.contains(module));
+        let in_full = matches!(&self.selection, Wanted::Names(ModuleNames::List(list)) if list.contains(module));
         let Some((layers, lists)) = self.layers.as_ref().filter(|_| found && !in_full) else {
             return Ok(found);
         };
@@ -159,35 +160,38 @@ impl TargetModules {
     }
 }
 
-fn wrong(setting: &str, found: &Value, expected: &str) -> String {
-    format!("`{setting}` is {}, expected {expected}", shown(found))
+fn setting_error(setting: &str, found: &Value, expected: &str) -> String {
+    format!("`{setting}` is {}, expected {expected}", truncated(found))
 }
 
-fn texts(setting: &str, list: &[Value]) -> Result<Vec<String>, String> {
+fn string_list(setting: &str, list: &[Value]) -> Result<Vec<String>, String> {
     let text = |value: &Value| {
         let expected = "a text or a list of texts";
-        value.as_str().map(str::to_owned).ok_or_else(|| wrong(setting, value, expected))
+        value.as_str().map(str::to_owned).ok_or_else(|| setting_error(setting, value, expected))
     };
     list.iter().map(text).collect()
 }
 
-fn names(config: &Map<String, Value>, setting: &str) -> Result<Option<Names>, String> {
+fn parse_names(config: &Map<String, Value>, setting: &str) -> Result<Option<ModuleNames>, String> {
     match config.get(setting).unwrap_or(&Value::Null) {
         Value::Null => Ok(None),
         Value::String(pattern) => {
             let pattern =
                 FullMatch::new(pattern).map_err(|error| format!("`{setting}`: {error}"))?;
-            Ok(Some(Names::Pattern(pattern)))
+            Ok(Some(ModuleNames::Pattern(pattern)))
         }
-        Value::Array(list) => Ok(Some(Names::List(texts(setting, list)?.into_iter().collect()))),
-        other => Err(wrong(setting, other, "a text or a list of texts")),
+        Value::Array(list) => {
+            Ok(Some(ModuleNames::List(string_list(setting, list)?.into_iter().collect())))
+        }
+        other => Err(setting_error(setting, other, "a text or a list of texts")),
     }
 }
 
-fn layers(config: &Map<String, Value>) -> Result<Option<Vec<i64>>, String> {
+fn parse_layers(config: &Map<String, Value>) -> Result<Option<Vec<i64>>, String> {
     let setting = "layers_to_transform";
     let expected = "a layer's number or a list of such";
-    let number = |value: &Value| value.as_i64().ok_or_else(|| wrong(setting, value, expected));
+    let number =
+        |value: &Value| value.as_i64().ok_or_else(|| setting_error(setting, value, expected));
     match config.get(setting).unwrap_or(&Value::Null) {
         Value::Null => Ok(None),
         // An empty list stands for all layers.
@@ -197,14 +201,14 @@ fn layers(config: &Map<String, Value>) -> Result<Option<Vec<i64>>, String> {
     }
 }
 
-fn lists(config: &Map<String, Value>) -> Result<Vec<LayerIndexPattern>, String> {
+fn parse_layer_patterns(config: &Map<String, Value>) -> Result<Vec<LayerIndexPattern>, String> {
     let setting = "layers_pattern";
     let names = match config.get(setting).unwrap_or(&Value::Null) {
         Value::Null => Vec::new(),
         Value::String(text) if text.is_empty() => Vec::new(),
         Value::String(text) => vec![text.clone()],
-        Value::Array(list) => texts(setting, list)?,
-        other => return Err(wrong(setting, other, "a text or a list of texts")),
+        Value::Array(list) => string_list(setting, list)?,
+        other => return Err(setting_error(setting, other, "a text or a list of texts")),
     };
     if names.len() > 64 {
         return Err(format!("`{setting}` has {} patterns, expected at most 64", names.len()));
@@ -232,7 +236,7 @@ mod tests {
     /// Which of the modules a config aims at.
     fn found(config: &Value) -> Vec<usize> {
         let targets = TargetModules::parse(config.as_object().unwrap()).unwrap();
-        let found = targets.of(MODULES.into_iter()).unwrap();
+        let found = targets.matches(MODULES.into_iter()).unwrap();
         (0..MODULES.len()).filter(|&index| found[index]).collect()
     }
 
@@ -241,7 +245,7 @@ mod tests {
         // It goes back for each pair of letters.
         let config = json!({"target_modules": ".*.*(?=z)q"});
         let targets = TargetModules::parse(config.as_object().unwrap()).unwrap();
-        let of = |count| targets.of(std::iter::repeat_n(MODULES[0], count));
+        let of = |count| targets.matches(std::iter::repeat_n(MODULES[0], count));
         assert_eq!(of(1).unwrap(), [false]);
         assert!(of(1 << 20).is_err());
     }

@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 
 /// Shape and numbers of a tensor.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Array {
+pub(crate) struct HostTensor {
     pub shape: Vec<usize>,
     pub values: Vec<f32>,
 }
 
-impl Array {
+impl HostTensor {
     pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Self {
         let shape = shape.into();
         debug_assert_eq!(shape.iter().product::<usize>(), values.len());
@@ -29,32 +29,32 @@ impl Array {
         self.shape.iter().copied().filter(|&size| size != 1).collect()
     }
 
-    fn of(data: TensorData) -> Self {
+    fn from_tensor_data(data: TensorData) -> Self {
         let shape = data.shape().to_vec();
         Self::new(shape, data.convert_dtype(DType::F32).iter::<f32>().collect())
     }
 }
 
 /// Whether two arrays are the matrices of a low-rank product: A is `[rank, in]`, B `[out, rank]`.
-pub(crate) fn is_lora_pair(a: &Array, b: &Array, rank: usize) -> bool {
+pub(crate) fn is_lora_pair(a: &HostTensor, b: &HostTensor, rank: usize) -> bool {
     matches!(a.shape[..], [rows, _] if rows == rank)
         && matches!(b.shape[..], [_, columns] if columns == rank)
 }
 
 /// Arrays by name.
-pub(crate) type Arrays = BTreeMap<String, Array>;
+pub(crate) type HostTensors = BTreeMap<String, HostTensor>;
 
 /// Every tensor of a safetensors file.
-pub(crate) fn read_safetensors(file: &SafetensorsFile, path: &Path) -> Result<Arrays> {
-    let mut arrays = Arrays::new();
+pub(crate) fn read_safetensors(file: &SafetensorsFile, path: &Path) -> Result<HostTensors> {
+    let mut arrays = HostTensors::new();
     for name in file.shapes().keys() {
-        arrays.insert(name.clone(), Array::of(file.read(name)?));
+        arrays.insert(name.clone(), HostTensor::from_tensor_data(file.read(name)?));
     }
-    finite(arrays, path)
+    check_finite(arrays, path)
 }
 
 /// Refuses NaN and infinite numbers.
-pub(crate) fn finite(arrays: Arrays, path: &Path) -> Result<Arrays> {
+pub(crate) fn check_finite(arrays: HostTensors, path: &Path) -> Result<HostTensors> {
     let bad = arrays.iter().filter(|(_, array)| array.values.iter().any(|x| !x.is_finite()));
     let problems = bad.map(|(name, _)| format!("{name} has NaN or infinite numbers"));
     let problems = problems.collect::<Vec<_>>();
@@ -66,7 +66,7 @@ pub(crate) fn finite(arrays: Arrays, path: &Path) -> Result<Arrays> {
 }
 
 /// The bytes of a safetensors file, as PEFT writes it.
-pub(crate) fn to_safetensors(arrays: &Arrays) -> Vec<u8> {
+pub(crate) fn to_safetensors(arrays: &HostTensors) -> Vec<u8> {
     let bytes = arrays.iter().map(|(name, array)| {
         let bytes = array.values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
         (name, &array.shape, bytes)

@@ -12,7 +12,9 @@ use llama::{Linear, Norm, gelu};
 use vision::Block;
 
 use super::config::ImageProjectorConfig;
-use super::slots::{Slot, Slots, Visit, block, linear, norm};
+use super::slots::{
+    NamedParameters, ParameterMut, ParameterVisitor, identity_norm, zero_block, zero_linear,
+};
 
 /// What makes tokens of a picture's features.
 #[derive(Module, Debug)]
@@ -48,7 +50,7 @@ pub struct QueryProjector {
 
 impl ImageProjector {
     /// Places for the numbers of a form.
-    pub(crate) fn empty(
+    pub(crate) fn zeros(
         form: &ImageProjectorConfig,
         features: usize,
         d_model: usize,
@@ -56,19 +58,19 @@ impl ImageProjector {
     ) -> Self {
         match *form {
             ImageProjectorConfig::Global { hidden } => Self::Global(GlobalProjector {
-                input_norm: norm(features, device),
-                up: linear(features, hidden, device),
-                down: linear(hidden, d_model, device),
-                output_norm: norm(d_model, device),
+                input_norm: identity_norm(features, device),
+                up: zero_linear(features, hidden, device),
+                down: zero_linear(hidden, d_model, device),
+                output_norm: identity_norm(d_model, device),
             }),
             ImageProjectorConfig::Queries { count, width, blocks, heads } => {
                 Self::Queries(QueryProjector {
-                    input: linear(features, width, device),
-                    input_norm: norm(width, device),
+                    input: zero_linear(features, width, device),
+                    input_norm: identity_norm(width, device),
                     query: Param::from_tensor(Tensor::zeros([count, width], device)),
-                    blocks: (0..blocks).map(|_| block(width, heads, device)).collect(),
-                    output: linear(width, d_model, device),
-                    output_norm: norm(d_model, device),
+                    blocks: (0..blocks).map(|_| zero_block(width, heads, device)).collect(),
+                    output: zero_linear(width, d_model, device),
+                    output_norm: identity_norm(d_model, device),
                 })
             }
         }
@@ -113,25 +115,25 @@ impl QueryProjector {
     }
 }
 
-impl Slots for ImageProjector {
-    fn slots(&mut self, name: &str, visit: &mut Visit) {
+impl NamedParameters for ImageProjector {
+    fn visit_parameters(&mut self, name: &str, visit: &mut ParameterVisitor) {
         match self {
             Self::Global(own) => {
-                own.input_norm.slots(&format!("{name}.input_norm"), visit);
-                own.up.slots(&format!("{name}.up"), visit);
-                own.down.slots(&format!("{name}.down"), visit);
-                own.output_norm.slots(&format!("{name}.output_norm"), visit);
+                own.input_norm.visit_parameters(&format!("{name}.input_norm"), visit);
+                own.up.visit_parameters(&format!("{name}.up"), visit);
+                own.down.visit_parameters(&format!("{name}.down"), visit);
+                own.output_norm.visit_parameters(&format!("{name}.output_norm"), visit);
             }
             // As the original release calls them.
             Self::Queries(own) => {
-                own.input.slots(&format!("{name}.clip_proj"), visit);
-                own.input_norm.slots(&format!("{name}.clip_proj_norm"), visit);
-                visit(format!("{name}.visual_query.weight"), Slot::Matrix(&mut own.query));
+                own.input.visit_parameters(&format!("{name}.clip_proj"), visit);
+                own.input_norm.visit_parameters(&format!("{name}.clip_proj_norm"), visit);
+                visit(format!("{name}.visual_query.weight"), ParameterMut::Matrix(&mut own.query));
                 for (index, block) in own.blocks.iter_mut().enumerate() {
-                    block.slots(&format!("{name}.visual_blocks.{index}"), visit);
+                    block.visit_parameters(&format!("{name}.visual_blocks.{index}"), visit);
                 }
-                own.output.slots(&format!("{name}.visual_proj"), visit);
-                own.output_norm.slots(&format!("{name}.visual_proj_norm"), visit);
+                own.output.visit_parameters(&format!("{name}.visual_proj"), visit);
+                own.output_norm.visit_parameters(&format!("{name}.visual_proj_norm"), visit);
             }
         }
     }

@@ -24,8 +24,8 @@ pub use config::{ImageConfig, ImageFusion, ImageProjectorConfig};
 pub use form::{GlobalProjector, ImageProjector, QueryProjector};
 pub use sight::{ImageBatch, ImageFeatures};
 
-use self::slots::{Slot, Slots, Visit};
-use crate::adapter::activated;
+use self::slots::{NamedParameters, ParameterMut, ParameterVisitor};
+use crate::adapter::activate_gates;
 use crate::config::Gate;
 use crate::data::ImageData;
 use crate::error::Result;
@@ -52,7 +52,7 @@ pub struct ImageCondition {
 
 impl ImageCondition {
     /// Places for the numbers of a condition.
-    pub(crate) fn empty(
+    pub(crate) fn zeros(
         config: &ImageConfig,
         d_model: usize,
         n_heads: usize,
@@ -66,7 +66,7 @@ impl ImageCondition {
                 (None, (0..layers).map(|_| zeros(gates)).collect())
             }
         };
-        let tokens = ImageProjector::empty(&config.form, config.features, d_model, device);
+        let tokens = ImageProjector::zeros(&config.form, config.features, d_model, device);
         let mean = Param::from_tensor(Tensor::zeros([config.features], device));
         let scale = Param::from_tensor(Tensor::ones([config.features], device));
         Self { mean, scale, tokens, gate, early, config: config.clone() }
@@ -79,7 +79,7 @@ impl ImageCondition {
         seed: u64,
         device: &Device,
     ) -> Self {
-        let mut fresh = Self::empty(config, model.d_model, model.n_heads, device);
+        let mut fresh = Self::zeros(config, model.d_model, model.n_heads, device);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // Another stream than prompts and LoRA draw from.
         rng.set_stream(2);
@@ -87,7 +87,7 @@ impl ImageCondition {
             ImageFusion::Prompts { gate } => gate as f32,
             ImageFusion::Early { .. } => 0.0,
         };
-        fresh.slots("", &mut |name, slot| {
+        fresh.visit_parameters("", &mut |name, slot| {
             let shape = slot.shape();
             let count = shape.iter().product::<usize>();
             let values = match &shape[..] {
@@ -104,7 +104,7 @@ impl ImageCondition {
                 _ if name.ends_with(".weight") || name == ".scale" => vec![1.0; count],
                 _ => vec![0.0; count],
             };
-            slot.put(values, device);
+            slot.set(values, device);
         });
         fresh
     }
@@ -125,8 +125,8 @@ impl ImageCondition {
         let scale = |own: &f32| if largest > 0.0 { own.max(LEAST * largest).recip() } else { 1.0 };
         let scale = deviation.iter().map(scale).collect();
         assert_eq!((mean.len(), deviation.len()), (self.config.features, self.config.features));
-        Slot::Vector(&mut self.mean).put(mean.to_vec(), &device);
-        Slot::Vector(&mut self.scale).put(scale, &device);
+        ParameterMut::Vector(&mut self.mean).set(mean.to_vec(), &device);
+        ParameterMut::Vector(&mut self.scale).set(scale, &device);
         self
     }
 
@@ -138,13 +138,13 @@ impl ImageCondition {
         device: &Device,
         problems: &mut Vec<String>,
     ) -> Self {
-        let mut own = Self::empty(&data.config, d_model, n_heads, device);
+        let mut own = Self::zeros(&data.config, d_model, n_heads, device);
         let mut rest = data.tensors.keys().collect::<BTreeSet<_>>();
-        own.slots(TENSOR_PREFIX, &mut |name, slot| {
+        own.visit_parameters(TENSOR_PREFIX, &mut |name, slot| {
             let shape = slot.shape();
             rest.remove(&name);
             match data.tensors.get(&name) {
-                Some((found, values)) if *found == shape => slot.put(values.clone(), device),
+                Some((found, values)) if *found == shape => slot.set(values.clone(), device),
                 Some((found, _)) => {
                     problems.push(format!("{name}: expected {shape:?}, found {found:?}"));
                 }
@@ -159,7 +159,7 @@ impl ImageCondition {
     pub(crate) fn to_data(&self) -> Result<ImageData> {
         let mut tensors = BTreeMap::new();
         let mut failed = None;
-        self.clone().slots(TENSOR_PREFIX, &mut |name, slot| match slot.values() {
+        self.clone().visit_parameters(TENSOR_PREFIX, &mut |name, slot| match slot.values() {
             Ok(values) => {
                 tensors.insert(name, (slot.shape(), values));
             }
@@ -205,7 +205,7 @@ impl ImageCondition {
             let attention = &llama.layers[layer].attention;
             let tokens = sight.tokens();
             let PromptKv { key, value } = attention.project_prompt(layer, tokens, change);
-            let gate = sight.gates(activated(&gate.val(), activation));
+            let gate = sight.mask_gates(activate_gates(&gate.val(), activation));
             let (key, value) = (sight.gather_rows(key), sight.gather_rows(value));
             (layer, GatedPrompt { key, value, gate, lens: None })
         });
@@ -213,16 +213,16 @@ impl ImageCondition {
     }
 }
 
-impl Slots for ImageCondition {
-    fn slots(&mut self, name: &str, visit: &mut Visit) {
-        visit(format!("{name}.mean"), Slot::Vector(&mut self.mean));
-        visit(format!("{name}.scale"), Slot::Vector(&mut self.scale));
-        self.tokens.slots(name, visit);
+impl NamedParameters for ImageCondition {
+    fn visit_parameters(&mut self, name: &str, visit: &mut ParameterVisitor) {
+        visit(format!("{name}.mean"), ParameterMut::Vector(&mut self.mean));
+        visit(format!("{name}.scale"), ParameterMut::Vector(&mut self.scale));
+        self.tokens.visit_parameters(name, visit);
         if let Some(gate) = &mut self.gate {
-            visit(format!("{name}.gate"), Slot::Vector(gate));
+            visit(format!("{name}.gate"), ParameterMut::Vector(gate));
         }
         for (layer, gate) in self.early.iter_mut().enumerate() {
-            visit(format!("{name}.early.{layer}.gate"), Slot::Vector(gate));
+            visit(format!("{name}.early.{layer}.gate"), ParameterMut::Vector(gate));
         }
     }
 }

@@ -79,7 +79,7 @@ impl ImageFeatures {
     }
 
     /// Gates of rows, 0 for those that see nothing: `[1, gates, 1, 1] -> [1 or rows, gates, 1, 1]`.
-    pub(crate) fn gates(&self, gate: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn mask_gates(&self, gate: Tensor<4>) -> Tensor<4> {
         if self.rows.iter().all(Option::is_some) {
             return gate;
         }
@@ -126,9 +126,9 @@ mod tests {
     fn the_gate_of_a_row_without_a_picture_is_closed() {
         let gate = || Tensor::<4>::from_floats([[[[3.0]], [[4.0]]]], &testing::flex());
         let sight = ImageFeatures::new(tokens(), vec![Some(1), None]);
-        assert_eq!(values(sight.gates(gate())), [3.0, 4.0, 0.0, 0.0]);
+        assert_eq!(values(sight.mask_gates(gate())), [3.0, 4.0, 0.0, 0.0]);
         let sight = ImageFeatures::new(tokens(), vec![Some(1), Some(1)]);
-        assert_eq!(values(sight.gates(gate())), [3.0, 4.0]);
+        assert_eq!(values(sight.mask_gates(gate())), [3.0, 4.0]);
     }
 
     #[test]

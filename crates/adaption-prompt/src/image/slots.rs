@@ -6,12 +6,12 @@ use llama::{Linear, Norm, Weight};
 use vision::{Activation, Attention, Block, Mlp};
 
 /// A place for numbers.
-pub(crate) enum Slot<'a> {
+pub(crate) enum ParameterMut<'a> {
     Vector(&'a mut Param<Tensor<1>>),
     Matrix(&'a mut Param<Tensor<2>>),
 }
 
-impl Slot<'_> {
+impl ParameterMut<'_> {
     pub fn shape(&self) -> Vec<usize> {
         match self {
             Self::Vector(param) => param.val().dims().to_vec(),
@@ -20,7 +20,7 @@ impl Slot<'_> {
     }
 
     /// Puts numbers, as many as there were, in place of what is there.
-    pub fn put(self, values: Vec<f32>, device: &Device) {
+    pub fn set(self, values: Vec<f32>, device: &Device) {
         match self {
             Self::Vector(param) => {
                 let dims = param.val().dims();
@@ -43,55 +43,55 @@ impl Slot<'_> {
 }
 
 /// What is done with each place.
-pub(crate) type Visit<'a> = dyn FnMut(String, Slot) + 'a;
+pub(crate) type ParameterVisitor<'a> = dyn FnMut(String, ParameterMut) + 'a;
 
 /// Something that holds numbers, each in a place with a name.
-pub(crate) trait Slots {
+pub(crate) trait NamedParameters {
     /// Visits every place, always in the same order. Names begin with `name`.
-    fn slots(&mut self, name: &str, visit: &mut Visit);
+    fn visit_parameters(&mut self, name: &str, visit: &mut ParameterVisitor);
 }
 
-impl Slots for Linear {
-    fn slots(&mut self, name: &str, visit: &mut Visit) {
+impl NamedParameters for Linear {
+    fn visit_parameters(&mut self, name: &str, visit: &mut ParameterVisitor) {
         let Weight::Dense(weight) = &mut self.weight else {
             unreachable!("a condition's matrices can learn")
         };
-        visit(format!("{name}.weight"), Slot::Matrix(weight));
+        visit(format!("{name}.weight"), ParameterMut::Matrix(weight));
         if let Some(bias) = &mut self.bias {
-            visit(format!("{name}.bias"), Slot::Vector(bias));
+            visit(format!("{name}.bias"), ParameterMut::Vector(bias));
         }
     }
 }
 
-impl Slots for Norm {
-    fn slots(&mut self, name: &str, visit: &mut Visit) {
-        visit(format!("{name}.weight"), Slot::Vector(&mut self.weight));
+impl NamedParameters for Norm {
+    fn visit_parameters(&mut self, name: &str, visit: &mut ParameterVisitor) {
+        visit(format!("{name}.weight"), ParameterMut::Vector(&mut self.weight));
         if let Some(bias) = &mut self.bias {
-            visit(format!("{name}.bias"), Slot::Vector(bias));
+            visit(format!("{name}.bias"), ParameterMut::Vector(bias));
         }
     }
 }
 
-impl Slots for Block {
-    fn slots(&mut self, name: &str, visit: &mut Visit) {
-        self.attention_norm.slots(&format!("{name}.norm1"), visit);
-        self.attention.query.slots(&format!("{name}.attn.query"), visit);
-        self.attention.key.slots(&format!("{name}.attn.key"), visit);
-        self.attention.value.slots(&format!("{name}.attn.value"), visit);
-        self.attention.output.slots(&format!("{name}.attn.proj"), visit);
-        self.mlp_norm.slots(&format!("{name}.norm2"), visit);
-        self.mlp.up.slots(&format!("{name}.mlp.fc1"), visit);
-        self.mlp.down.slots(&format!("{name}.mlp.fc2"), visit);
+impl NamedParameters for Block {
+    fn visit_parameters(&mut self, name: &str, visit: &mut ParameterVisitor) {
+        self.attention_norm.visit_parameters(&format!("{name}.norm1"), visit);
+        self.attention.query.visit_parameters(&format!("{name}.attn.query"), visit);
+        self.attention.key.visit_parameters(&format!("{name}.attn.key"), visit);
+        self.attention.value.visit_parameters(&format!("{name}.attn.value"), visit);
+        self.attention.output.visit_parameters(&format!("{name}.attn.proj"), visit);
+        self.mlp_norm.visit_parameters(&format!("{name}.norm2"), visit);
+        self.mlp.up.visit_parameters(&format!("{name}.mlp.fc1"), visit);
+        self.mlp.down.visit_parameters(&format!("{name}.mlp.fc2"), visit);
     }
 }
 
 /// Places for a linear layer with a bias.
-pub(crate) fn linear(d_in: usize, d_out: usize, device: &Device) -> Linear {
+pub(crate) fn zero_linear(d_in: usize, d_out: usize, device: &Device) -> Linear {
     Linear::new(Tensor::<2>::zeros([d_out, d_in], device), Some(Tensor::zeros([d_out], device)))
 }
 
 /// Places for a layer norm.
-pub(crate) fn norm(width: usize, device: &Device) -> Norm {
+pub(crate) fn identity_norm(width: usize, device: &Device) -> Norm {
     /// PyTorch's.
     const EPSILON: f64 = 1e-5;
     let (weight, bias) = (Tensor::ones([width], device), Tensor::zeros([width], device));
@@ -99,10 +99,10 @@ pub(crate) fn norm(width: usize, device: &Device) -> Norm {
 }
 
 /// Places for a block whose feed-forward is four times as wide.
-pub(crate) fn block(width: usize, n_heads: usize, device: &Device) -> Block {
-    let square = || linear(width, width, device);
+pub(crate) fn zero_block(width: usize, n_heads: usize, device: &Device) -> Block {
+    let square = || zero_linear(width, width, device);
     Block {
-        attention_norm: norm(width, device),
+        attention_norm: identity_norm(width, device),
         attention: Attention {
             query: square(),
             key: square(),
@@ -111,10 +111,10 @@ pub(crate) fn block(width: usize, n_heads: usize, device: &Device) -> Block {
             n_heads,
         },
         attention_layer_scale: None,
-        mlp_norm: norm(width, device),
+        mlp_norm: identity_norm(width, device),
         mlp: Mlp {
-            up: linear(width, 4 * width, device),
-            down: linear(4 * width, width, device),
+            up: zero_linear(width, 4 * width, device),
+            down: zero_linear(4 * width, width, device),
             activation: Activation::Gelu,
         },
         mlp_layer_scale: None,

@@ -29,7 +29,7 @@ struct Shape {
     seed: u64,
 }
 
-fn shapes() -> impl Strategy<Value = Shape> {
+fn adapter_shapes() -> impl Strategy<Value = Shape> {
     let sizes = (2..=4_usize, 1..=2_usize, 1..=2_usize, 1..=2_usize, 1..=6_usize);
     let config = sizes.prop_map(|(n_layers, n_kv_heads, group, half, d_model)| LlamaConfig {
         n_layers,
@@ -152,7 +152,7 @@ fn losses(data: &AdapterData, format: Format, gates: GateActivation) -> Vec<&'st
 }
 
 /// What the prompts do: for each layer its prompt and a gate for each head.
-fn effect(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<f32>)> {
+fn effective_prompts(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<f32>)> {
     let prompts = data.prompts.as_ref().unwrap();
     let layers = prompts.layers.iter().map(|(layer, own)| {
         let gates = prompts.effective_gates(own);
@@ -163,7 +163,7 @@ fn effect(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<
 }
 
 /// Every scale, bias and norm, those that change nothing filled in.
-fn tuned(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<f32>>> {
+fn v2_values(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<f32>>> {
     let v2 = data.v2.as_ref()?;
     let mut all = BTreeMap::new();
     let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
@@ -187,7 +187,12 @@ fn tuned(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<
 }
 
 /// Writes, and checks what is said of losses; whether there were none.
-fn written(data: &AdapterData, path: &Path, format: Format, gates: GateActivation) -> bool {
+fn write_and_check_losses(
+    data: &AdapterData,
+    path: &Path,
+    format: Format,
+    gates: GateActivation,
+) -> bool {
     let expected = losses(data, format, gates);
     let check = |found: &[String]| {
         assert_eq!(found.len(), expected.len(), "{format}: {found:?}, not {expected:?}");
@@ -212,7 +217,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_pair_of_formats_keeps_what_both_can_hold(shape in shapes(), plain in any::<bool>()) {
+    fn every_pair_of_formats_keeps_what_both_can_hold(shape in adapter_shapes(), plain in any::<bool>()) {
         let gates = if plain { GateActivation::Identity } else { GateActivation::Tanh };
         let (data, hints) = (shape.data(), shape.hints(gates));
         let (sizes, n_heads) = (ModelShape::from(&shape.config), shape.config.n_heads);
@@ -220,7 +225,7 @@ proptest! {
             let folder = tempfile::tempdir().unwrap();
             let first = folder.path().join("first");
             // What is lost on the way in is no matter of the way on.
-            let whole = written(&data, &first, from, gates);
+            let whole = write_and_check_losses(&data, &first, from, gates);
             // One head's gate has one place in every shape.
             let clear = n_heads > 1 || from != Format::Litgpt;
             prop_assert!(!clear || Format::detect(&first).unwrap() == from);
@@ -229,7 +234,7 @@ proptest! {
                 prop_assert_eq!(&there, &data);
             }
             let near = |found: &AdapterData, expected: &AdapterData, through: &[Format]| {
-                let (found, expected) = (effect(found, n_heads), effect(expected, n_heads));
+                let (found, expected) = (effective_prompts(found, n_heads), effective_prompts(expected, n_heads));
                 assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
                 let exact = plain || !through.contains(&Format::Original);
                 let tolerance = if exact { 0.0 } else { 2e-6 };
@@ -242,22 +247,22 @@ proptest! {
             };
             if whole {
                 near(&there, &data, &[from]);
-                prop_assert_eq!(tuned(&there, &sizes), tuned(&data, &sizes));
+                prop_assert_eq!(v2_values(&there, &sizes), v2_values(&data, &sizes));
             }
             for to in Format::ALL {
                 let second = folder.path().join(to.name());
-                if !written(&there, &second, to, gates) {
+                if !write_and_check_losses(&there, &second, to, gates) {
                     continue;
                 }
                 let arrived = read(&second, &hints).unwrap();
                 near(&arrived, &there, &[from, to]);
-                prop_assert_eq!(tuned(&arrived, &sizes), tuned(&there, &sizes), "{} {}", from, to);
+                prop_assert_eq!(v2_values(&arrived, &sizes), v2_values(&there, &sizes), "{} {}", from, to);
             }
         }
     }
 
     #[test]
-    fn what_the_base_does_not_say_is_asked_for(shape in shapes()) {
+    fn what_the_base_does_not_say_is_asked_for(shape in adapter_shapes()) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let mut data = shape.data();

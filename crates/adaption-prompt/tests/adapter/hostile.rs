@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
 use crate::tiny::open_base;
-use crate::zoo::{answer, zoo};
+use crate::zoo::{fixed_logits, perturbed_adapters};
 
 /// What happens to a tensor.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ enum Fate {
     Renamed(&'static str),
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+fn tensor_change() -> impl Strategy<Value = Fate> {
     let size = prop_oneof![Just(0), Just(1), Just(3), Just(4), Just(32), Just(48), 0..40_usize];
     prop_oneof![
         20 => Just(Fate::Kept),
@@ -124,7 +124,7 @@ fn use_all(folder: &Path, llama: &Llama) -> bool {
     let Ok(adapter) = AnyAdapter::load_unchecked(folder, llama, &llama.device()) else {
         return false;
     };
-    answer(llama, &adapter.prepare(llama));
+    fixed_logits(llama, &adapter.prepare(llama));
     let copy = tempfile::tempdir().unwrap();
     adapter.save(copy.path(), llama, "base").unwrap();
     AnyAdapter::load(copy.path(), llama, &llama.device()).unwrap();
@@ -134,12 +134,12 @@ fn use_all(folder: &Path, llama: &Llama) -> bool {
 #[test]
 fn a_folder_that_was_tampered_with_is_refused_or_works() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
-    let zoo = zoo(&llama);
+    let zoo = perturbed_adapters(&llama);
     let config =
         ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
     let rng = TestRng::deterministic_rng(config.rng_algorithm);
     let worked = std::cell::Cell::new(0);
-    let fates = prop::collection::vec(fate(), 1..12);
+    let fates = prop::collection::vec(tensor_change(), 1..12);
     let strategy = (0..zoo.len(), fates, prop::option::of(setting()), any::<bool>());
     TestRunner::new_with_rng(config, rng)
         .run(&strategy, |(index, fates, setting, bare)| {
@@ -166,7 +166,7 @@ fn a_folder_that_was_tampered_with_is_refused_or_works() {
 /// A folder with the adapter of the zoo that is called `name`, one file changed by `change`.
 fn refused(name: &str, change: impl FnOnce(&Path)) -> String {
     let llama = open_base("llama-gqa-tied", &testing::flex());
-    let zoo = zoo(&llama);
+    let zoo = perturbed_adapters(&llama);
     let (_, adapter) = zoo.iter().find(|(own, _)| *own == name).unwrap();
     let folder = tempfile::tempdir().unwrap();
     adapter.save(folder.path(), &llama, "base").unwrap();

@@ -12,7 +12,7 @@ use llama::{Adapter, GenerationConfig, Llama, ModelShape, generate};
 use testing::{Golden, assert_close, golden_folder};
 
 use crate::keyed;
-use crate::kinds::hold;
+use crate::kinds::check_golden;
 use crate::mixing::mix;
 use crate::parity::{LOGITS, logits};
 use crate::tiny::open_base;
@@ -49,11 +49,11 @@ fn config(kind: &str) -> AdapterConfig {
 fn open(case: &str, kind: &str, device: &Device) -> (Llama, Golden, AdapterWeights) {
     let llama = open_base(case, &device.clone().without_autodiff());
     let golden = Golden::open(&format!("{case}/images/{kind}.safetensors"));
-    let adapter = keyed::open(&golden, &config(kind), &llama, device);
+    let adapter = keyed::open_golden(&golden, &config(kind), &llama, device);
     (llama, golden, adapter)
 }
 
-fn views(golden: &Golden, rows: &[Option<usize>], device: &Device) -> ImageBatch {
+fn image_batch(golden: &Golden, rows: &[Option<usize>], device: &Device) -> ImageBatch {
     let device = device.clone().without_autodiff();
     ImageBatch { features: golden.tensor("features", &device), rows: rows.to_vec() }
 }
@@ -95,15 +95,21 @@ fn conditions_equal_the_reference() {
         for case in BASES {
             for kind in KINDS {
                 let (llama, golden, adapter) = open(case, kind, &device.clone().autodiff());
-                let prepared = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
-                hold(&format!("{case} {kind}"), &llama, &golden, &adapter, &prepared);
+                let prepared =
+                    adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+                check_golden(&format!("{case} {kind}"), &llama, &golden, &adapter, &prepared);
             }
         }
     }
 }
 
 /// What each row gives alone.
-fn alone(llama: &Llama, golden: &Golden, adapter: &AdapterWeights, row: usize) -> Tensor<3> {
+fn single_row_logits(
+    llama: &Llama,
+    golden: &Golden,
+    adapter: &AdapterWeights,
+    row: usize,
+) -> Tensor<3> {
     let device = llama.device();
     let one = match ROWS[row] {
         None => adapter.prepare(llama),
@@ -121,7 +127,8 @@ fn rows_of_a_mixed_batch_are_as_they_are_alone() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
-            let together = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
+            let together =
+                adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
             let together = logits(&llama, &golden, "input_ids", &together);
             // The same once more, each row with an adapter of its own.
             let features = golden.tensor::<3>("features", &device);
@@ -136,7 +143,7 @@ fn rows_of_a_mixed_batch_are_as_they_are_alone() {
             let stacked = logits(&llama, &golden, "input_ids", &rows);
             for row in 0..ROWS.len() {
                 let what = format!("{kind}, row {row}");
-                let expected = alone(&llama, &golden, &adapter, row);
+                let expected = single_row_logits(&llama, &golden, &adapter, row);
                 assert_close(&what, together.clone().narrow(0, row, 1), expected.clone(), 1e-5);
                 assert_close(&what, stacked.clone().narrow(0, row, 1), expected, 1e-5);
             }
@@ -145,8 +152,13 @@ fn rows_of_a_mixed_batch_are_as_they_are_alone() {
 }
 
 /// The same adapter with its image gates at 0.
-fn closed(kind: &str, llama: &Llama, golden: &Golden, device: &Device) -> AdapterWeights {
-    let open = keyed::open(golden, &config(kind), llama, device);
+fn with_zero_image_gates(
+    kind: &str,
+    llama: &Llama,
+    golden: &Golden,
+    device: &Device,
+) -> AdapterWeights {
+    let open = keyed::open_golden(golden, &config(kind), llama, device);
     let mut data = open.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     let image = data.image.as_mut().unwrap();
     let gates = image.tensors.iter_mut().filter(|(name, _)| name.ends_with("gate"));
@@ -161,12 +173,12 @@ fn a_zero_image_gate_is_the_text_adapter_bit_for_bit() {
         for case in BASES {
             for kind in KINDS {
                 let (llama, golden, _open) = open(case, kind, &device);
-                let adapter = closed(kind, &llama, &golden, &device);
+                let adapter = with_zero_image_gates(kind, &llama, &golden, &device);
                 let text = AdapterWeights { image: None, ..adapter.clone() };
                 let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
                 for rows in [ROWS, [Some(0); 4], [None; 4]] {
                     let seeing =
-                        adapter.prepare_with_images(&llama, &views(&golden, &rows, &device));
+                        adapter.prepare_with_images(&llama, &image_batch(&golden, &rows, &device));
                     let found = logits(&llama, &golden, "input_ids", &seeing);
                     assert_eq!(found.to_data(), expected.to_data(), "{case} {kind} {rows:?}");
                 }
@@ -182,7 +194,7 @@ fn a_row_without_a_picture_is_the_text_adapter_bit_for_bit() {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
             let text = AdapterWeights { image: None, ..adapter.clone() };
             let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
-            let seeing = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
+            let seeing = adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
             let found = logits(&llama, &golden, "input_ids", &seeing);
             let row = |all: &Tensor<3>| all.clone().narrow(0, 1, 1).to_data();
             assert_eq!(row(&found), row(&expected), "{kind}");
@@ -217,7 +229,7 @@ fn a_fresh_adapter_that_sees_is_the_base_bit_for_bit() {
             let again = config(kind).init(&llama, 3, &device).unwrap();
             let data = |own: &AdapterWeights| own.to_data(BaseInfo::default()).unwrap();
             assert_eq!(data(&fresh), data(&again));
-            let seeing = fresh.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
+            let seeing = fresh.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
             let found = logits(&llama, &golden, "input_ids", &seeing);
             assert_eq!(found.to_data(), base.to_data(), "{kind}");
         }
@@ -234,7 +246,7 @@ fn an_answer_is_written_with_the_picture_seen_once() {
             let texts = generate(&llama, adapter, prompts, &config).unwrap();
             texts.into_iter().map(|text| text.tokens).collect::<Vec<_>>()
         };
-        let seeing = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
+        let seeing = adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
         let together = write(&seeing, &prompts);
         assert_eq!(together[0], together[3]);
         let blind = write(&adapter.prepare(&llama), &prompts[..1]);
@@ -258,7 +270,7 @@ fn what_sees_is_saved_and_loaded() {
         let loaded = AdapterWeights::load(folder.path(), &llama, &device).unwrap();
         assert_eq!(loaded.config().image, adapter.config().image, "{kind}");
         let answer = |own: &AdapterWeights| {
-            let seeing = own.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
+            let seeing = own.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
             logits(&llama, &golden, "input_ids", &seeing).to_data()
         };
         assert_eq!(answer(&loaded), answer(&adapter), "{kind}");
@@ -325,7 +337,7 @@ fn files_of_the_original_release_compute_what_its_code_does() {
             let path = golden_folder().join("images").join(name);
             let loaded = AnyAdapter::load(&path, &llama, &device).unwrap();
             let AnyAdapter::Single(adapter) = &loaded else { panic!("it is no mix") };
-            let views = views(&golden, &[Some(0), Some(1)], &device);
+            let views = image_batch(&golden, &[Some(0), Some(1)], &device);
             let seeing = adapter.prepare_with_images(&llama, &views);
             let found = logits(&llama, &golden, "input_ids", &seeing);
             assert_close(name, found, golden.tensor(name, &device), LOGITS);
@@ -345,7 +357,7 @@ fn files_of_the_original_release_compute_what_its_code_does() {
 fn mixes_add_what_their_parts_see() {
     let device = testing::flex();
     let (llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
-    let views = views(&golden, &ROWS, &device);
+    let views = image_batch(&golden, &ROWS, &device);
     let expected =
         logits(&llama, &golden, "input_ids", &adapter.prepare_with_images(&llama, &views));
     let mix = mix(&[(0.25, &adapter), (0.75, &adapter)]);

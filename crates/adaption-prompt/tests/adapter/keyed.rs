@@ -72,7 +72,7 @@ pub fn tensors(data: &mut AdapterData) -> BTreeMap<String, &mut [f32]> {
 }
 
 /// A fresh adapter whose numbers `change` has had its hands on.
-pub fn changed(
+pub fn with_changed_tensors(
     config: &AdapterConfig,
     llama: &Llama,
     seed: u64,
@@ -88,13 +88,13 @@ pub fn changed(
 }
 
 /// The adapter of a golden file; the file's tensors must be exactly the adapter's.
-pub fn open(
+pub fn open_golden(
     golden: &Golden,
     config: &AdapterConfig,
     llama: &Llama,
     device: &Device,
 ) -> AdapterWeights {
-    changed(config, llama, 0, device, |tensors| {
+    with_changed_tensors(config, llama, 0, device, |tensors| {
         let mut theirs = golden.names();
         theirs.retain_mut(|name| match name.strip_prefix("param.") {
             Some(key) => {

@@ -37,13 +37,19 @@ fn check(case: &str, kind: &str, config: &AdapterConfig) {
     for device in testing::devices() {
         let llama = open_base(case, &device);
         let golden = Golden::open(&format!("{case}/kinds/{kind}.safetensors"));
-        let adapter = keyed::open(&golden, config, &llama, &device.clone().autodiff());
-        hold(&format!("{case} {kind}"), &llama, &golden, &adapter, &adapter.prepare(&llama));
+        let adapter = keyed::open_golden(&golden, config, &llama, &device.clone().autodiff());
+        check_golden(
+            &format!("{case} {kind}"),
+            &llama,
+            &golden,
+            &adapter,
+            &adapter.prepare(&llama),
+        );
     }
 }
 
 /// Checks logits, loss and every gradient of an adapter, made ready for a golden file's rows.
-pub fn hold(
+pub fn check_golden(
     what: &str,
     llama: &Llama,
     golden: &Golden,

@@ -9,14 +9,17 @@ use proptest::test_runner::TestRunner;
 use testing::assert_close;
 
 use crate::tiny::open_base;
-use crate::zoo::{answer, distance, everywhere, kinds, logits, zoo};
+use crate::zoo::{
+    adapter_configs, fixed_logits, for_each_base_and_device, logits, max_abs_diff,
+    perturbed_adapters,
+};
 
 /// Grouped and tied, biased, of another head width, with a window.
 const BASES: [&str; 4] = ["llama-gqa-tied", "llama-bias", "llama-headdim16", "mistral-sw8"];
 
 /// One of each kind, and a mix of three.
 fn prepared(llama: &Llama) -> Vec<PreparedAdapter> {
-    let zoo = zoo(llama);
+    let zoo = perturbed_adapters(llama);
     let part = |weight, (name, adapter): &(&str, AdapterWeights)| MixComponent {
         name: (*name).into(),
         weight,
@@ -31,7 +34,7 @@ fn prepared(llama: &Llama) -> Vec<PreparedAdapter> {
 type Row = (Option<usize>, Vec<u32>);
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
-    let adapter = proptest::option::weighted(0.8, 0..kinds().len() + 1);
+    let adapter = proptest::option::weighted(0.8, 0..adapter_configs().len() + 1);
     let tokens = prop::collection::vec(1..128_u32, 1..9);
     prop::collection::vec((adapter, tokens), 1..6)
 }
@@ -56,18 +59,18 @@ fn over_batches(cases: u32, check: impl Fn(&Llama, &[PreparedAdapter], &[Row])) 
     }
 }
 
-fn of(adapter: Option<usize>, prepared: &[PreparedAdapter]) -> &dyn Adapter {
+fn adapter_or_base(adapter: Option<usize>, prepared: &[PreparedAdapter]) -> &dyn Adapter {
     adapter.map_or(&NoAdapter, |index| &prepared[index])
 }
 
-fn together(rows: &[Row], prepared: &[PreparedAdapter]) -> RowAdapters {
+fn row_adapters(rows: &[Row], prepared: &[PreparedAdapter]) -> RowAdapters {
     RowAdapters::new(&rows.iter().map(|(own, _)| own.map(|own| &prepared[own])).collect::<Vec<_>>())
 }
 
 #[test]
 fn every_padded_row_scores_as_it_does_alone() {
     over_batches(12, |llama, prepared, rows| {
-        let adapters = together(rows, prepared);
+        let adapters = row_adapters(rows, prepared);
         let width = rows.iter().map(|(_, tokens)| tokens.len()).max().unwrap();
         let padding = rows.iter().map(|(_, tokens)| width - tokens.len()).collect::<Vec<_>>();
         let padded = rows
@@ -80,7 +83,8 @@ fn every_padded_row_scores_as_it_does_alone() {
         let hidden = llama.forward(tokens, Some(&mut state), &adapters).unwrap();
         let found = llama.logits(hidden, &adapters);
         for (row, ((own, tokens), padding)) in rows.iter().zip(padding).enumerate() {
-            let alone = logits(llama, std::slice::from_ref(tokens), of(*own, prepared));
+            let alone =
+                logits(llama, std::slice::from_ref(tokens), adapter_or_base(*own, prepared));
             let row = found.clone().narrow(0, row, 1).narrow(1, padding, tokens.len());
             assert_close(&format!("adapter {own:?}"), row, alone, 2e-5);
         }
@@ -91,12 +95,12 @@ fn every_padded_row_scores_as_it_does_alone() {
 fn every_row_is_continued_as_it_is_alone() {
     let config = GenerationConfig { max_new_tokens: 5, ..Default::default() };
     over_batches(5, |llama, prepared, rows| {
-        let adapters = together(rows, prepared);
+        let adapters = row_adapters(rows, prepared);
         let prompts = rows.iter().map(|(_, tokens)| tokens.clone()).collect::<Vec<_>>();
         let found = generate(llama, &adapters, &prompts, &config).unwrap();
         for ((own, tokens), found) in rows.iter().zip(found) {
             let prompt = std::slice::from_ref(tokens);
-            let alone = generate(llama, of(*own, prepared), prompt, &config).unwrap();
+            let alone = generate(llama, adapter_or_base(*own, prepared), prompt, &config).unwrap();
             assert_eq!(found.tokens, alone[0].tokens, "adapter {own:?}");
         }
     });
@@ -104,14 +108,14 @@ fn every_row_is_continued_as_it_is_alone() {
 
 #[test]
 fn rows_that_share_an_adapter_are_as_with_it_alone() {
-    everywhere(|case, llama| {
-        for ((name, _), adapter) in kinds().iter().zip(prepared(llama)) {
+    for_each_base_and_device(|case, llama| {
+        for ((name, _), adapter) in adapter_configs().iter().zip(prepared(llama)) {
             let shared = RowAdapters::new(&[Some(&adapter), Some(&adapter)]);
-            let (found, alone) = (answer(llama, &shared), answer(llama, &adapter));
-            assert!(distance(&found, &alone) < 2e-5, "{case} {name}");
+            let (found, alone) = (fixed_logits(llama, &shared), fixed_logits(llama, &adapter));
+            assert!(max_abs_diff(&found, &alone) < 2e-5, "{case} {name}");
         }
         let none = RowAdapters::new(&[None, None]);
-        assert_eq!(answer(llama, &none), answer(llama, &NoAdapter), "{case}");
+        assert_eq!(fixed_logits(llama, &none), fixed_logits(llama, &NoAdapter), "{case}");
     });
 }
 
@@ -119,7 +123,7 @@ fn rows_that_share_an_adapter_are_as_with_it_alone() {
 fn rows_are_named_and_an_inactive_or_disabled_adapter_serves_them_too() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);
-    for (name, adapter) in zoo(&llama) {
+    for (name, adapter) in perturbed_adapters(&llama) {
         adapters.add(name, adapter).unwrap();
     }
     adapters.disable();
@@ -137,14 +141,14 @@ fn rows_are_named_and_an_inactive_or_disabled_adapter_serves_them_too() {
 fn adapters_chosen_for_another_batch_are_no_use() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let adapter = &prepared(&llama)[0];
-    answer(&llama, &RowAdapters::new(&[Some(adapter)]));
+    fixed_logits(&llama, &RowAdapters::new(&[Some(adapter)]));
 }
 
 #[test]
 #[should_panic(expected = "chosen for another batch")]
 fn so_are_those_without_prompts() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
-    let (name, lora) = &zoo(&llama)[8];
+    let (name, lora) = &perturbed_adapters(&llama)[8];
     assert_eq!(*name, "lora");
-    answer(&llama, &RowAdapters::new(&[Some(&lora.prepare(&llama)), None, None]));
+    fixed_logits(&llama, &RowAdapters::new(&[Some(&lora.prepare(&llama)), None, None]));
 }

@@ -14,7 +14,7 @@ use crate::tiny::{CASES, open_base};
 const BASES: [&str; CASES.len()] = CASES;
 
 /// Runs a check for every base on every device.
-pub fn everywhere(check: impl Fn(&str, &Llama)) {
+pub fn for_each_base_and_device(check: impl Fn(&str, &Llama)) {
     for device in testing::devices() {
         for case in BASES {
             check(case, &open_base(case, &device));
@@ -39,18 +39,18 @@ pub fn attention_key(case: &str, layer: usize) -> String {
 }
 
 /// Prompts as PEFT has them.
-pub fn plain(adapter_len: usize, layers: AdaptedLayers) -> AdaptionPromptConfig {
+pub fn prompt_config(adapter_len: usize, layers: AdaptedLayers) -> AdaptionPromptConfig {
     AdaptionPromptConfig { adapter_len, layers, ..Default::default() }
 }
 
 /// One adapter of each kind, with lengths and layers of its own.
-pub fn kinds() -> Vec<(&'static str, AdapterConfig)> {
+pub fn adapter_configs() -> Vec<(&'static str, AdapterConfig)> {
     use LinearName::{Down, Key, Output, Up};
     let heads = |adapter_len, layers, activation, factor| AdaptionPromptConfig {
         gate: Gate::PerHead,
         activation,
         factor,
-        ..plain(adapter_len, layers)
+        ..prompt_config(adapter_len, layers)
     };
     let tanh = heads(3, AdaptedLayers::Chosen(vec![0, 2]), GateActivation::Tanh, true);
     let lora = LoraConfig { rank: 3, alpha: 5.0, ..Default::default() };
@@ -60,8 +60,8 @@ pub fn kinds() -> Vec<(&'static str, AdapterConfig)> {
         ..lora.clone()
     };
     vec![
-        ("scalar", plain(5, AdaptedLayers::Last(2)).into()),
-        ("scattered", plain(2, AdaptedLayers::Chosen(vec![0, 2])).into()),
+        ("scalar", prompt_config(5, AdaptedLayers::Last(2)).into()),
+        ("scattered", prompt_config(2, AdaptedLayers::Chosen(vec![0, 2])).into()),
         ("heads", heads(7, AdaptedLayers::Last(3), GateActivation::Identity, false).into()),
         ("tanh", tanh.clone().into()),
         ("v2", V2Config::paper().into()),
@@ -77,7 +77,7 @@ pub fn kinds() -> Vec<(&'static str, AdapterConfig)> {
 }
 
 /// An adapter whose gates are open, and whose other numbers are away from their start.
-pub fn opened(
+pub fn perturbed(
     config: impl Into<AdapterConfig>,
     llama: &Llama,
     seed: u64,
@@ -91,7 +91,7 @@ pub fn opened(
         let size = 0.15 + 0.35 * ((state >> 40) as f32 / (1 << 24) as f32);
         if state >> 39 & 1 == 0 { size } else { -size }
     };
-    keyed::changed(&config.into(), llama, seed, device, |tensors| {
+    keyed::with_changed_tensors(&config.into(), llama, seed, device, |tensors| {
         for (name, numbers) in tensors {
             let by = match &name {
                 name if name.ends_with("_prompt") || name.ends_with("lora_A.weight") => 0.0,
@@ -106,10 +106,10 @@ pub fn opened(
 }
 
 /// One opened adapter of each kind.
-pub fn zoo(llama: &Llama) -> Vec<(&'static str, AdapterWeights)> {
+pub fn perturbed_adapters(llama: &Llama) -> Vec<(&'static str, AdapterWeights)> {
     let seeds = 10_u64..;
-    let open = |((name, config), seed)| (name, opened(config, llama, seed, &llama.device()));
-    kinds().into_iter().zip(seeds).map(open).collect()
+    let open = |((name, config), seed)| (name, perturbed(config, llama, seed, &llama.device()));
+    adapter_configs().into_iter().zip(seeds).map(open).collect()
 }
 
 /// Scores of every position of some rows.
@@ -119,18 +119,18 @@ pub fn logits(llama: &Llama, rows: &[Vec<u32>], adapter: &dyn Adapter) -> Tensor
 }
 
 /// Scores of two fixed rows, for comparisons bit for bit.
-pub fn answer(llama: &Llama, adapter: &dyn Adapter) -> TensorData {
+pub fn fixed_logits(llama: &Llama, adapter: &dyn Adapter) -> TensorData {
     let rows = [vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3], vec![27, 18, 28, 18, 28, 45, 90, 45, 23, 53]];
     logits(llama, &rows, adapter).into_data()
 }
 
 /// The largest difference between two answers.
-pub fn distance(a: &TensorData, b: &TensorData) -> f32 {
+pub fn max_abs_diff(a: &TensorData, b: &TensorData) -> f32 {
     a.iter::<f32>().zip(b.iter::<f32>()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 /// What the prompts of a layer add to its heads.
-pub fn branch(adapter: &dyn Adapter, layer: usize, query: &Tensor<4>) -> Tensor<4> {
+pub fn prompt_branch(adapter: &dyn Adapter, layer: usize, query: &Tensor<4>) -> Tensor<4> {
     let branches = adapter.prompts(layer).iter().map(|prompt| prompt.forward(query.clone()));
     branches.reduce(|sum, branch| sum + branch).expect("the layer has a prompt")
 }
