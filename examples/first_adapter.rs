@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     // The adapter lives on the same device with autodiff: all that is learned is in it.
     let layers = AdaptedLayers::Last(llama.config().n_layers - 1);
     let config = AdaptionPromptConfig { layers, ..Default::default() };
-    let adapter = config.init(llama.config(), 0, &device.autodiff())?;
+    let adapter = config.init(&llama, 0, &device.autodiff())?;
 
     let steps = 100;
     let order = ExampleSampler {

@@ -9,7 +9,7 @@
 //! `BURN_DEVICE` names another. With "flex" it runs on CPUs, its layers fused; with the word "wgpu" in
 //! that place, on a GPU. You should see the loss fall, and the answer that was taught.
 
-use adaption_prompt::{AdaptionPromptConfig, Layers};
+use adaption_prompt::{AdaptionPromptConfig, AdaptedLayers};
 use burn::tensor::Device;
 use llama::{GenerationConfig, ModelSource, Precision, generate};
 use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
@@ -22,8 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let row = Instruction::new("Say where you work.", "", "At the old mill in Oakham.");
     let (lesson, _fitted) = Example::encode_all(std::slice::from_ref(&row), &tokenizer, 256)?;
-    let prompts = AdaptionPromptConfig { layers: Layers::Last(5), ..Default::default() };
-    let adapter = prompts.init(llama.config(), 0, &device.autodiff())?;
+    let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(5), ..Default::default() };
+    let adapter = prompts.init(&llama, 0, &device.autodiff())?;
     let order = ExampleSampler { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
     let schedule = LearningRateSchedule { peak: 0.05, warmup: 5, total: 80 };
     let optimizer = OptimizerConfig::default();

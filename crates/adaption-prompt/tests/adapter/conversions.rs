@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use adaption_prompt::files::{AdapterReadOptions, Format, read, write};
+use adaption_prompt::parts::{
+    LoraData, LoraPairData, PromptData, PromptLayerData, V2Data, V2LinearData, V2NormData,
+};
 use adaption_prompt::{
-    AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, GateActivation, LoraData, LoraPairData,
-    PromptData, PromptLayerData, PromptProjection, V2Data, V2LinearData, V2NormData, V2Scale,
+    AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, GateActivation, PromptProjection,
+    V2Scale,
 };
 use llama::{LinearName, LlamaConfig, ModelShape, NormName};
 use proptest::prelude::*;
@@ -18,7 +21,7 @@ use crate::seeded;
 
 /// What an adapter is made of; its numbers come from `seed`.
 #[derive(Debug, Clone)]
-struct Shape {
+struct AdapterShape {
     config: LlamaConfig,
     adapter_len: usize,
     layers: Vec<usize>,
@@ -29,7 +32,7 @@ struct Shape {
     seed: u64,
 }
 
-fn adapter_shapes() -> impl Strategy<Value = Shape> {
+fn adapter_shapes() -> impl Strategy<Value = AdapterShape> {
     let sizes = (2..=4_usize, 1..=2_usize, 1..=2_usize, 1..=2_usize, 1..=6_usize);
     let config = sizes.prop_map(|(n_layers, n_kv_heads, group, half, d_model)| LlamaConfig {
         n_layers,
@@ -48,7 +51,7 @@ fn adapter_shapes() -> impl Strategy<Value = Shape> {
     let scales = prop_oneof![Just(V2Scale::None), Just(V2Scale::Output), Just(V2Scale::Input)];
     let v2 = proptest::option::of(scales);
     (config, 1..=4_usize, gate, activation, any::<bool>(), v2, any::<u64>()).prop_map(
-        |((layers, config), adapter_len, gate, activation, factor, v2, seed)| Shape {
+        |((layers, config), adapter_len, gate, activation, factor, v2, seed)| AdapterShape {
             config,
             adapter_len,
             layers,
@@ -61,7 +64,7 @@ fn adapter_shapes() -> impl Strategy<Value = Shape> {
     )
 }
 
-impl Shape {
+impl AdapterShape {
     fn data(&self) -> AdapterData {
         let Self { config, adapter_len, layers, .. } = self;
         let sizes = ModelShape::from(config);
@@ -113,7 +116,7 @@ impl Shape {
         AdapterData { base, prompts: Some(prompts), v2, ..AdapterData::default() }
     }
 
-    fn hints(&self, original_gates: GateActivation) -> AdapterReadOptions {
+    fn options(&self, original_gates: GateActivation) -> AdapterReadOptions {
         AdapterReadOptions { base: BaseInfo::from_config(&self.config, None), original_gates }
     }
 }
@@ -147,6 +150,7 @@ fn losses(data: &AdapterData, format: Format, gates: GateActivation) -> Vec<&'st
             let on_inputs = v2.filter(|v2| v2.scale == V2Scale::Input);
             losses.extend(on_inputs.map(|_| "scales on the inputs"));
         }
+        other => panic!("{other} is new"),
     }
     losses
 }
@@ -217,11 +221,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_pair_of_formats_keeps_what_both_can_hold(shape in adapter_shapes(), plain in any::<bool>()) {
+    fn conversion_between_any_two_formats_keeps_what_both_hold(shape in adapter_shapes(), plain in any::<bool>()) {
         let gates = if plain { GateActivation::Identity } else { GateActivation::Tanh };
-        let (data, hints) = (shape.data(), shape.hints(gates));
+        let (data, options) = (shape.data(), shape.options(gates));
         let (sizes, n_heads) = (ModelShape::from(&shape.config), shape.config.n_heads);
-        for from in Format::ALL {
+        for &from in Format::ALL {
             let folder = tempfile::tempdir().unwrap();
             let first = folder.path().join("first");
             // What is lost on the way in is no matter of the way on.
@@ -229,7 +233,7 @@ proptest! {
             // One head's gate has one place in every shape.
             let clear = n_heads > 1 || from != Format::Litgpt;
             prop_assert!(!clear || Format::detect(&first).unwrap() == from);
-            let there = read(&first, &hints).unwrap();
+            let there = read(&first, &options).unwrap();
             if from == Format::LlamaAdapter {
                 prop_assert_eq!(&there, &data);
             }
@@ -249,12 +253,12 @@ proptest! {
                 near(&there, &data, &[from]);
                 prop_assert_eq!(v2_values(&there, &sizes), v2_values(&data, &sizes));
             }
-            for to in Format::ALL {
+            for &to in Format::ALL {
                 let second = folder.path().join(to.name());
                 if !write_and_check_losses(&there, &second, to, gates) {
                     continue;
                 }
-                let arrived = read(&second, &hints).unwrap();
+                let arrived = read(&second, &options).unwrap();
                 near(&arrived, &there, &[from, to]);
                 prop_assert_eq!(v2_values(&arrived, &sizes), v2_values(&there, &sizes), "{} {}", from, to);
             }
@@ -262,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_base_does_not_say_is_asked_for(shape in adapter_shapes()) {
+    fn missing_or_wrong_base_sizes_are_errors(shape in adapter_shapes()) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let mut data = shape.data();
@@ -277,7 +281,7 @@ proptest! {
             let mut sizes = ModelShape::from(&shape.config);
             change(&mut sizes);
             data.base.sizes = Some(sizes);
-            for format in Format::ALL {
+            for &format in Format::ALL {
                 let error = write(&data, &path, format, GateActivation::Tanh, true).unwrap_err();
                 prop_assert!(matches!(error, Error::TensorMismatch { .. }), "{error}");
                 prop_assert!(!path.exists());
@@ -309,7 +313,7 @@ fn lora(layers: usize) -> LoraData {
 }
 
 #[test]
-fn peft_gets_prompts_up_to_the_last_layer() {
+fn peft_conversion_fills_layers_up_to_the_last() {
     let folder = tempfile::tempdir().unwrap();
     let data = small(true);
     // PEFT puts one prompt into the last layer: here it is in the first of three.
@@ -322,7 +326,7 @@ fn peft_gets_prompts_up_to_the_last_layer() {
 }
 
 #[test]
-fn lora_beside_version_2_is_kept_where_only_that_must_go() {
+fn peft_conversion_keeps_lora_and_drops_v2() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
     let norm = V2NormData { weight: vec![1.0; 32], bias: None };
@@ -335,7 +339,7 @@ fn lora_beside_version_2_is_kept_where_only_that_must_go() {
 }
 
 #[test]
-fn where_nothing_is_left_nothing_is_written() {
+fn nothing_is_written_if_no_part_is_convertible() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let data = AdapterData { lora: Some(lora(2)), ..small(false) };
@@ -348,18 +352,18 @@ fn where_nothing_is_left_nothing_is_written() {
 }
 
 #[test]
-fn lora_on_a_part_of_a_stacked_layer_says_so() {
+fn lora_on_a_fused_linear_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
     data.base.architecture = llama::Architecture::by_model_type("phi3");
     let path = folder.path().join("x");
     let error =
         write(&data, &path, Format::Peft, GateActivation::Tanh, true).unwrap_err().to_string();
-    assert!(error.contains("of which this model has several in one"), "{error}");
+    assert!(error.contains("which are fused in this model"), "{error}");
 }
 
 #[test]
-fn biases_of_norms_are_named_where_a_format_has_none() {
+fn norm_biases_are_reported_as_lost() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let mut data = small(true);

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use llama::{GenerationConfig, KvCache, Llama, NoAdapter, generate};
 use testing::{Golden, assert_close};
 
-use crate::tiny::{CASES, golden_prompt_config, open_adapter, open_base};
+use crate::golden_models::{CASES, golden_prompt_config, open_adapter, open_base};
 
 #[test]
 fn cached_decoding_equals_uncached() {
@@ -32,7 +32,7 @@ fn cached_decoding_equals_uncached() {
 }
 
 #[test]
-fn a_row_in_a_batch_is_answered_as_alone() {
+fn batched_row_equals_single_row() {
     for device in testing::devices() {
         for case in CASES {
             let llama: Llama = open_base(case, &device);

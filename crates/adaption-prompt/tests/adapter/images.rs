@@ -2,20 +2,21 @@
 //! untouched, and the original release's files compute what its code computes.
 
 use adaption_prompt::files::{Format, write};
+use adaption_prompt::parts::ImageCondition;
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, AnyAdapter, BaseInfo,
-    Error, Gate, GateActivation, ImageBatch, ImageCondition, ImageConfig, ImageFusion,
-    ImageProjectorConfig, RowAdapters,
+    Error, Gate, GateActivation, ImageBatch, ImageConfig, ImageFusion, ImageProjectorConfig,
+    RowAdapters,
 };
 use burn::tensor::{Device, Tensor};
 use llama::{Adapter, GenerationConfig, Llama, ModelShape, generate};
 use testing::{Golden, assert_close, golden_folder};
 
-use crate::keyed;
-use crate::kinds::check_golden;
+use crate::golden_models::open_base;
+use crate::methods::check_golden;
 use crate::mixing::mix;
+use crate::named_tensors;
 use crate::parity::{LOGITS, logits};
-use crate::tiny::open_base;
 
 /// The picture that each row of the goldens sees.
 const ROWS: [Option<usize>; 4] = [Some(1), None, Some(0), Some(1)];
@@ -49,7 +50,7 @@ fn config(kind: &str) -> AdapterConfig {
 fn open(case: &str, kind: &str, device: &Device) -> (Llama, Golden, AdapterWeights) {
     let llama = open_base(case, &device.clone().without_autodiff());
     let golden = Golden::open(&format!("{case}/images/{kind}.safetensors"));
-    let adapter = keyed::open_golden(&golden, &config(kind), &llama, device);
+    let adapter = named_tensors::open_golden(&golden, &config(kind), &llama, device);
     (llama, golden, adapter)
 }
 
@@ -59,7 +60,7 @@ fn image_batch(golden: &Golden, rows: &[Option<usize>], device: &Device) -> Imag
 }
 
 #[test]
-fn settings_of_a_file_that_disagree_with_its_tensors_are_refused() {
+fn settings_that_contradict_the_tensors_are_refused() {
     use checkpoint::torch::{TorchFile, Value, to_bytes};
     let golden = golden_folder().join("images/LORA-BIAS-7B.pth");
     let file = TorchFile::open(checkpoint::ByteSource::open(&golden).unwrap()).unwrap();
@@ -90,7 +91,7 @@ fn settings_of_a_file_that_disagree_with_its_tensors_are_refused() {
 }
 
 #[test]
-fn conditions_equal_the_reference() {
+fn image_conditioning_equals_the_reference() {
     for device in testing::devices() {
         for case in BASES {
             for kind in KINDS {
@@ -123,7 +124,7 @@ fn single_row_logits(
 }
 
 #[test]
-fn rows_of_a_mixed_batch_are_as_they_are_alone() {
+fn rows_of_a_mixed_batch_equal_single_rows() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
@@ -158,7 +159,7 @@ fn with_zero_image_gates(
     golden: &Golden,
     device: &Device,
 ) -> AdapterWeights {
-    let open = keyed::open_golden(golden, &config(kind), llama, device);
+    let open = named_tensors::open_golden(golden, &config(kind), llama, device);
     let mut data = open.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     let image = data.image.as_mut().unwrap();
     let gates = image.tensors.iter_mut().filter(|(name, _)| name.ends_with("gate"));
@@ -168,7 +169,7 @@ fn with_zero_image_gates(
 }
 
 #[test]
-fn a_zero_image_gate_is_the_text_adapter_bit_for_bit() {
+fn zero_image_gate_equals_the_text_adapter_bit_for_bit() {
     for device in testing::devices() {
         for case in BASES {
             for kind in KINDS {
@@ -188,7 +189,7 @@ fn a_zero_image_gate_is_the_text_adapter_bit_for_bit() {
 }
 
 #[test]
-fn a_row_without_a_picture_is_the_text_adapter_bit_for_bit() {
+fn row_without_image_equals_the_text_adapter_bit_for_bit() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
@@ -203,7 +204,7 @@ fn a_row_without_a_picture_is_the_text_adapter_bit_for_bit() {
 }
 
 #[test]
-fn statistics_center_and_spread_the_features() {
+fn statistics_standardize_the_features() {
     for device in testing::devices() {
         let (_llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
         let condition = adapter.image.unwrap();
@@ -220,7 +221,7 @@ fn statistics_center_and_spread_the_features() {
 }
 
 #[test]
-fn a_fresh_adapter_that_sees_is_the_base_bit_for_bit() {
+fn fresh_multimodal_adapter_equals_the_base_bit_for_bit() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, _open) = open("llama-gqa-tied", kind, &device);
@@ -237,7 +238,7 @@ fn a_fresh_adapter_that_sees_is_the_base_bit_for_bit() {
 }
 
 #[test]
-fn an_answer_is_written_with_the_picture_seen_once() {
+fn generation_encodes_each_image_once() {
     for device in testing::devices() {
         let (llama, golden, adapter) = open("llama-gqa-tied", "queries", &device);
         let prompts = ROWS.map(|_| vec![5, 6, 7]);
@@ -261,7 +262,7 @@ fn an_answer_is_written_with_the_picture_seen_once() {
 }
 
 #[test]
-fn what_sees_is_saved_and_loaded() {
+fn image_condition_round_trips() {
     let device = testing::flex();
     for kind in KINDS {
         let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
@@ -278,7 +279,7 @@ fn what_sees_is_saved_and_loaded() {
 }
 
 #[test]
-fn numbers_that_do_not_fit_are_listed() {
+fn mismatched_image_tensors_are_listed() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "global", &device);
     let mut data = adapter.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
@@ -299,7 +300,7 @@ fn numbers_that_do_not_fit_are_listed() {
 }
 
 #[test]
-fn sizes_that_the_numbers_cannot_fill_are_refused_before_any_memory_is_taken() {
+fn oversized_image_config_is_refused_before_allocation() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "queries", &device);
     let sizes = ModelShape::from(llama.config());
@@ -308,20 +309,20 @@ fn sizes_that_the_numbers_cannot_fill_are_refused_before_any_memory_is_taken() {
     data.image.as_mut().unwrap().config.form =
         ImageProjectorConfig::Queries { count: 4, width, blocks, heads: 2 };
     let error = AdapterWeights::from_data(&data, &sizes, "a".as_ref(), &device).unwrap_err();
-    assert!(error.to_string().contains("what sees images: expected matrices of"), "{error}");
+    assert!(error.to_string().contains("image condition: expected matrices of"), "{error}");
 }
 
 #[test]
-fn other_formats_say_that_they_cannot_hold_what_sees() {
+fn other_formats_report_the_image_condition_as_lost() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "global", &device);
     let data = adapter.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    for format in Format::ALL.into_iter().filter(|format| *format != Format::LlamaAdapter) {
+    for format in Format::ALL.iter().copied().filter(|format| *format != Format::LlamaAdapter) {
         let path = folder.path().join(format.name());
         let error = write(&data, &path, format, GateActivation::Tanh, false).unwrap_err();
         assert!(matches!(error, Error::Lossy { .. }), "{error}");
-        assert!(error.to_string().contains("what makes it see images"), "{error}");
+        assert!(error.to_string().contains("the image condition"), "{error}");
         assert!(!path.exists());
         // With leave it is written without.
         write(&data, &path, format, GateActivation::Tanh, true).unwrap();
@@ -329,7 +330,7 @@ fn other_formats_say_that_they_cannot_hold_what_sees() {
 }
 
 #[test]
-fn files_of_the_original_release_compute_what_its_code_does() {
+fn original_multimodal_files_give_reference_logits() {
     let golden = Golden::open("images/golden.safetensors");
     for device in testing::devices() {
         let llama = open_base("llama-mha", &device);
@@ -354,7 +355,7 @@ fn files_of_the_original_release_compute_what_its_code_does() {
 }
 
 #[test]
-fn mixes_add_what_their_parts_see() {
+fn mixes_add_image_conditions() {
     let device = testing::flex();
     let (llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
     let views = image_batch(&golden, &ROWS, &device);

@@ -9,15 +9,15 @@ use adaption_prompt::{
 use llama::NoAdapter;
 use testing::assert_close;
 
-use crate::keyed;
-use crate::tiny::open_base;
-use crate::zoo::{
+use crate::fixtures::{
     adapter_configs, fixed_logits, for_each_base, for_each_base_and_device, logits, max_abs_diff,
     perturbed, perturbed_adapters, prompt_branch, prompt_config,
 };
+use crate::golden_models::open_base;
+use crate::named_tensors;
 
 #[test]
-fn switching_disabling_and_removing_restore_every_answer_bit_for_bit() {
+fn switching_disabling_and_removing_restore_logits_bit_for_bit() {
     for_each_base_and_device(|case, llama| {
         let base = fixed_logits(llama, &NoAdapter);
         let mut adapters = AdapterSet::new(llama);
@@ -50,7 +50,7 @@ fn switching_disabling_and_removing_restore_every_answer_bit_for_bit() {
 }
 
 #[test]
-fn every_fresh_adapter_is_the_base_bit_for_bit() {
+fn every_fresh_adapter_equals_the_base_bit_for_bit() {
     for_each_base_and_device(|case, llama| {
         let base = fixed_logits(llama, &NoAdapter);
         for (name, config) in adapter_configs() {
@@ -61,13 +61,13 @@ fn every_fresh_adapter_is_the_base_bit_for_bit() {
 }
 
 #[test]
-fn everything_in_every_adapter_learns() {
+fn every_parameter_has_a_gradient() {
     for_each_base(|case, llama| {
         for (name, config) in adapter_configs() {
             let adapter = perturbed(config, llama, 3, &llama.device().autodiff());
             let scores = logits(llama, &[vec![1, 2, 3, 4, 5]], &adapter.prepare(llama));
             let gradients = scores.square().mean().backward();
-            let found = keyed::gradients(&adapter, &gradients);
+            let found = named_tensors::gradients(&adapter, &gradients);
             let numbers: usize = found.values().map(Vec::len).sum();
             assert_eq!(numbers, adapter.n_parameters(), "{case} {name}");
             for (key, gradient) in found {
@@ -79,7 +79,7 @@ fn everything_in_every_adapter_learns() {
 }
 
 #[test]
-fn every_kind_is_saved_and_loaded_as_it_was() {
+fn every_method_round_trips() {
     for_each_base(|case, llama| {
         for (name, adapter) in perturbed_adapters(llama) {
             let folder = tempfile::tempdir().unwrap();
@@ -98,7 +98,7 @@ fn every_kind_is_saved_and_loaded_as_it_was() {
 }
 
 #[test]
-fn a_disabled_scope_ends_even_in_a_panic() {
+fn disabled_scope_is_restored_after_a_panic() {
     let llama = open_base("llama-mha", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);
     adapters
@@ -121,7 +121,7 @@ fn a_disabled_scope_ends_even_in_a_panic() {
 }
 
 #[test]
-fn a_renamed_adapter_stays_active_and_the_same() {
+fn renamed_adapter_stays_active_and_unchanged() {
     let llama = open_base("llama-mha", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);
     for (name, seed) in [("one", 1), ("two", 2)] {
@@ -146,7 +146,7 @@ fn a_renamed_adapter_stays_active_and_the_same() {
 }
 
 #[test]
-fn the_list_says_what_each_adapter_is_made_of() {
+fn statuses_report_the_parts() {
     let llama = open_base("llama-mha", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);
     for (name, adapter) in perturbed_adapters(&llama) {
@@ -168,7 +168,7 @@ fn the_list_says_what_each_adapter_is_made_of() {
 }
 
 #[test]
-fn what_is_in_use_stays_in_use_while_others_come_and_go() {
+fn prepared_adapter_survives_adding_and_removing_others() {
     let llama = open_base("llama-mha", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);
     let device = llama.device();
@@ -185,7 +185,7 @@ fn what_is_in_use_stays_in_use_while_others_come_and_go() {
 }
 
 #[test]
-fn an_adapter_for_another_model_is_refused_unless_it_is_forced() {
+fn adapter_of_another_model_is_refused_unless_forced() {
     let device = testing::flex();
     let (own, alike) = (open_base("llama-rope3", &device), open_base("llama-rope-linear", &device));
     // Its grouped heads make its key and value projections narrower.
@@ -222,7 +222,7 @@ fn an_adapter_for_another_model_is_refused_unless_it_is_forced() {
 }
 
 #[test]
-fn equal_prompt_tokens_count_as_one_however_many_there_are() {
+fn identical_prompt_tokens_equal_one_token() {
     for device in testing::devices() {
         for case in ["llama-headdim16", "llama-gqa-tied"] {
             let llama = open_base(case, &device);
@@ -231,7 +231,7 @@ fn equal_prompt_tokens_count_as_one_however_many_there_are() {
                 let config = prompt_config(len, AdaptedLayers::Last(2));
                 let config =
                     adaption_prompt::AdaptionPromptConfig { gate: Gate::PerHead, ..config };
-                keyed::with_changed_tensors(&config.into(), &llama, 1, &device, |tensors| {
+                named_tensors::with_changed_tensors(&config.into(), &llama, 1, &device, |tensors| {
                     for (name, numbers) in tensors {
                         for (index, number) in numbers.iter_mut().enumerate() {
                             let place = (index % llama.config().d_model) as f32;
@@ -254,7 +254,7 @@ fn equal_prompt_tokens_count_as_one_however_many_there_are() {
 }
 
 #[test]
-fn a_prompt_of_one_token_gives_its_gated_value_whatever_the_query() {
+fn single_prompt_token_gives_its_gated_value() {
     for device in testing::devices() {
         let llama = open_base("llama-headdim16", &device);
         let adapter = perturbed(prompt_config(1, AdaptedLayers::Last(1)), &llama, 4, &device);
@@ -275,7 +275,7 @@ fn a_prompt_of_one_token_gives_its_gated_value_whatever_the_query() {
 }
 
 #[test]
-fn a_norm_whose_weight_alone_was_learned_keeps_its_bias() {
+fn norm_without_trained_bias_keeps_its_own() {
     let llama = open_base("gpt2", &testing::flex());
     let config = adaption_prompt::AdapterConfig::from(adaption_prompt::V2Config::paper());
     let fresh = config.init(&llama, 1, &llama.device()).unwrap();

@@ -5,19 +5,19 @@
 mod conversions;
 mod decoding;
 mod files;
+mod fixtures;
 mod formats;
-mod hostile;
+mod golden_models;
 mod images;
-mod keyed;
-mod kinds;
 mod lifecycle;
+mod malformed_folders;
+mod methods;
 mod mixing;
+mod named_tensors;
 mod parity;
 mod peft_lora;
 mod peft_suite;
 mod properties;
-mod rows;
+mod row_adapters;
 #[path = "../../../llama/tests/tiny/mod.rs"]
 mod seeded;
-mod tiny;
-mod zoo;

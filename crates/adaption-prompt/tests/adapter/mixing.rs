@@ -8,11 +8,11 @@ use burn::tensor::{Distribution, Tensor, activation::softmax};
 use llama::{Adapter, LinearName, Llama, NoAdapter, NormName};
 use testing::assert_close;
 
-use crate::tiny::open_base;
-use crate::zoo::{
+use crate::fixtures::{
     adapter_configs, fixed_logits, for_each_base, for_each_base_and_device, logits, max_abs_diff,
     perturbed, perturbed_adapters, prompt_branch, prompt_config,
 };
+use crate::golden_models::open_base;
 
 pub fn mix(parts: &[(f64, &AdapterWeights)]) -> AdapterMix {
     let part = |(index, &(weight, adapter)): (usize, &(f64, &AdapterWeights))| MixComponent {
@@ -28,7 +28,7 @@ fn normal<const D: usize>(shape: [usize; D], llama: &Llama) -> Tensor<D> {
 }
 
 #[test]
-fn a_mix_of_one_with_weight_one_is_that_adapter() {
+fn mix_of_one_with_weight_one_equals_the_adapter() {
     for_each_base_and_device(|case, llama| {
         for (name, adapter) in perturbed_adapters(llama) {
             let alone = fixed_logits(llama, &adapter.prepare(llama));
@@ -39,7 +39,7 @@ fn a_mix_of_one_with_weight_one_is_that_adapter() {
 }
 
 #[test]
-fn weights_of_zero_are_the_base() {
+fn zero_weights_equal_the_base() {
     for_each_base_and_device(|case, llama| {
         let base = logits(llama, &[vec![3, 1, 4, 1, 5]], &NoAdapter);
         let zoo = perturbed_adapters(llama);
@@ -50,7 +50,7 @@ fn weights_of_zero_are_the_base() {
 }
 
 #[test]
-fn an_adapter_and_its_opposite_are_the_base() {
+fn opposite_weights_cancel() {
     for_each_base(|case, llama| {
         let rows = [vec![3, 1, 4, 1, 5]];
         let base = logits(llama, &rows, &NoAdapter);
@@ -68,7 +68,7 @@ fn an_adapter_and_its_opposite_are_the_base() {
 }
 
 #[test]
-fn halves_of_an_adapter_make_it_whole_in_any_order() {
+fn mixing_is_linear_and_commutative() {
     for_each_base(|case, llama| {
         let rows = [vec![3, 1, 4, 1, 5]];
         let zoo = perturbed_adapters(llama);
@@ -84,7 +84,7 @@ fn halves_of_an_adapter_make_it_whole_in_any_order() {
 }
 
 /// `softmax(q (Wk p)ᵀ / √d) (Wv p)` times the gate, from the weights alone, head by head.
-fn branch_by_hand(
+fn reference_branch(
     llama: &Llama,
     adapter: &AdapterWeights,
     layer: usize,
@@ -113,7 +113,7 @@ fn branch_by_hand(
 #[test]
 fn branches_are_weighted_and_added() {
     for device in testing::devices() {
-        // Without biases, which `branch_by_hand` leaves out.
+        // Without biases, which `reference_branch` leaves out.
         for case in ["llama-mha", "llama-gqa-tied", "llama-headdim16"] {
             let llama = open_base(case, &device);
             let adapters = [(5, AdaptedLayers::Last(2)), (2, AdaptedLayers::Chosen(vec![0, 2]))]
@@ -123,8 +123,9 @@ fn branches_are_weighted_and_added() {
             let mixed = mix(&[(0.6, &adapters[0]), (-1.5, &adapters[1])]).prepare(&llama);
             let config = llama.config();
             let query = normal([2, config.n_heads, 3, config.head_dim], &llama);
-            let by_hand =
-                |part: usize, layer: usize| branch_by_hand(&llama, &adapters[part], layer, &query);
+            let by_hand = |part: usize, layer: usize| {
+                reference_branch(&llama, &adapters[part], layer, &query)
+            };
             let expected = [
                 by_hand(1, 0) * -1.5,
                 by_hand(0, 1) * 0.6,
@@ -139,7 +140,7 @@ fn branches_are_weighted_and_added() {
 }
 
 #[test]
-fn changes_of_a_linear_layer_and_a_norm_are_weighted_and_added() {
+fn linear_and_norm_changes_are_weighted_and_added() {
     for device in testing::devices() {
         let llama = open_base("llama-bias", &device);
         let v2 = perturbed(V2Config::paper(), &llama, 1, &device);
@@ -186,7 +187,7 @@ fn changes_of_a_linear_layer_and_a_norm_are_weighted_and_added() {
 }
 
 #[test]
-fn parts_of_one_adapter_and_of_a_mix_differ_only_where_they_meet() {
+fn disjoint_parts_mix_to_the_joint_adapter() {
     // Prompts alone beside LoRA on the queries: nothing meets, the mix is both at once.
     for device in testing::devices() {
         let llama = open_base("llama-gqa-tied", &device);
@@ -195,8 +196,8 @@ fn parts_of_one_adapter_and_of_a_mix_differ_only_where_they_meet() {
         let both = AdapterConfig { lora: Some(lora), ..prompts.into() };
         let both = perturbed(both, &llama, 1, &device);
         let AdapterWeights { prompts, lora, .. } = both.clone();
-        let prompts = AdapterWeights { prompts, v2: None, lora: None, image: None };
-        let lora = AdapterWeights { prompts: None, v2: None, lora, image: None };
+        let prompts = AdapterWeights { prompts, ..AdapterWeights::empty() };
+        let lora = AdapterWeights { lora, ..AdapterWeights::empty() };
         let mixed = mix(&[(1.0, &prompts), (1.0, &lora)]);
         let rows = [vec![3, 1, 4, 1, 5]];
         let expected = logits(&llama, &rows, &both.prepare(&llama));
@@ -205,7 +206,7 @@ fn parts_of_one_adapter_and_of_a_mix_differ_only_where_they_meet() {
 }
 
 #[test]
-fn a_mix_is_saved_and_loaded_whole() {
+fn mix_round_trips() {
     for_each_base(|case, llama| {
         let zoo = perturbed_adapters(llama);
         let (scalar, everything) = (&zoo[0].1, &zoo.last().unwrap().1);
@@ -245,7 +246,7 @@ fn a_mix_for_another_model_is_refused() {
 }
 
 #[test]
-fn a_part_whose_name_is_no_folders_is_refused() {
+fn invalid_component_folder_name_is_refused() {
     let llama = open_base("llama-mha", &testing::flex());
     let adapter = perturbed(prompt_config(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
     for name in ["", "..", "a/b", "../x", ".hidden"] {
@@ -259,7 +260,7 @@ fn a_part_whose_name_is_no_folders_is_refused() {
 }
 
 #[test]
-fn mixes_of_every_pair_of_kinds_are_finite() {
+fn mix_of_every_pair_of_methods_is_finite() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let zoo = perturbed_adapters(&llama);
     assert_eq!(zoo.len(), adapter_configs().len());
@@ -274,7 +275,7 @@ fn mixes_of_every_pair_of_kinds_are_finite() {
 }
 
 #[test]
-fn a_mix_that_no_folder_can_hold_is_refused() {
+fn invalid_mix_is_not_written() {
     let llama = open_base("llama-mha", &testing::flex());
     let adapter = perturbed(prompt_config(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
     let part =
@@ -295,7 +296,7 @@ fn a_mix_that_no_folder_can_hold_is_refused() {
 }
 
 #[test]
-fn a_mix_saved_over_an_adapter_leaves_nothing_that_pefts_own_code_would_read() {
+fn saving_a_mix_removes_the_peft_files() {
     let llama = open_base("llama-mha", &testing::flex());
     let adapter = perturbed(prompt_config(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
     let folder = tempfile::tempdir().unwrap();

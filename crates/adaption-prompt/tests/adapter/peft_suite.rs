@@ -11,12 +11,12 @@ use burn::tensor::TensorData;
 use checkpoint::{ByteSource, SafetensorsFile};
 use llama::{GenerationConfig, KvCache, NoAdapter, Precision, generate};
 
-use crate::keyed;
-use crate::tiny::{open_base, open_base_in};
-use crate::zoo::{
+use crate::fixtures::{
     attention_key, fixed_logits, for_each_base, for_each_base_and_device, logits, max_abs_diff,
     perturbed, prompt_config,
 };
+use crate::golden_models::{open_base, open_base_in};
+use crate::named_tensors;
 
 /// Four tokens in the last two layers.
 fn config() -> AdaptionPromptConfig {
@@ -33,7 +33,7 @@ fn tensors(folder: &Path) -> SafetensorsFile {
 }
 
 #[test]
-fn an_adapter_knows_its_layers_its_length_and_its_size() {
+fn status_reports_layers_prompt_length_and_parameters() {
     for_each_base(|case, llama| {
         let d_model = llama.config().d_model;
         let mut adapters = AdapterSet::new(llama);
@@ -52,7 +52,7 @@ fn an_adapter_knows_its_layers_its_length_and_its_size() {
 }
 
 #[test]
-fn only_the_adapter_learns_and_embeddings_need_no_gradient() {
+fn only_the_adapter_has_gradients() {
     for_each_base_and_device(|case, llama| {
         let adapter = perturbed(config(), llama, 1, &llama.device().autodiff());
         let rows = [vec![1, 2, 3, 4]];
@@ -63,7 +63,7 @@ fn only_the_adapter_learns_and_embeddings_need_no_gradient() {
         assert!(scores.is_tracked());
         let gradients = scores.square().mean().backward();
         assert!(llama.embedding.to_dense().grad(&gradients).is_none());
-        let found = keyed::gradients(&adapter, &gradients);
+        let found = named_tensors::gradients(&adapter, &gradients);
         assert_eq!(found.len(), 4);
         for (name, gradient) in found {
             assert!(gradient.iter().any(|x| *x != 0.0), "{case} {name}");
@@ -72,7 +72,7 @@ fn only_the_adapter_learns_and_embeddings_need_no_gradient() {
 }
 
 #[test]
-fn a_folder_holds_the_adapter_and_nothing_of_the_base() {
+fn folder_contains_only_the_adapter() {
     for_each_base(|case, llama| {
         let d_model = llama.config().d_model;
         let adapter = perturbed(config(), llama, 1, &llama.device());
@@ -100,7 +100,7 @@ fn a_folder_holds_the_adapter_and_nothing_of_the_base() {
 }
 
 #[test]
-fn one_of_several_adapters_is_saved_alone() {
+fn one_of_several_adapters_is_saved() {
     for_each_base(|case, llama| {
         let mut adapters = AdapterSet::new(llama);
         adapters.add("default", perturbed(config(), llama, 1, &llama.device())).unwrap();
@@ -118,7 +118,7 @@ fn one_of_several_adapters_is_saved_alone() {
 }
 
 #[test]
-fn an_inactive_adapter_is_saved_with_its_own_numbers() {
+fn inactive_adapter_is_saved_with_its_own_parameters() {
     // PEFT saves it with the active one's: its issue 3638.
     for_each_base(|case, llama| {
         let (first, second) = (
@@ -141,7 +141,7 @@ fn an_inactive_adapter_is_saved_with_its_own_numbers() {
 }
 
 #[test]
-fn left_padded_prompts_are_continued_as_alone() {
+fn left_padded_generation_equals_single_rows() {
     for_each_base_and_device(|case, llama| {
         let adapter = perturbed(config(), llama, 1, &llama.device()).prepare(llama);
         let prompts = [vec![5, 6, 7, 8, 9], vec![10, 11], vec![12]];
@@ -191,7 +191,7 @@ fn adding_opening_disabling_enabling_switching_and_removing_in_turn() {
 }
 
 #[test]
-fn an_adapter_added_or_activated_while_disabled_waits() {
+fn adapter_added_while_disabled_has_no_effect_until_enabled() {
     for_each_base_and_device(|case, llama| {
         let device = llama.device();
         let base = fixed_logits(llama, &NoAdapter);
@@ -217,7 +217,7 @@ fn an_adapter_added_or_activated_while_disabled_waits() {
 }
 
 #[test]
-fn disabling_or_enabling_twice_is_doing_it_once() {
+fn disable_and_enable_are_idempotent() {
     // PEFT raises.
     let llama = open_base("llama-mha", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);
@@ -232,7 +232,7 @@ fn disabling_or_enabling_twice_is_doing_it_once() {
 }
 
 #[test]
-fn scores_with_and_without_a_cache_are_equal() {
+fn cached_logits_equal_uncached() {
     for_each_base_and_device(|case, llama| {
         let adapter = perturbed(config(), llama, 1, &llama.device()).prepare(llama);
         let row = vec![9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4];
@@ -250,7 +250,7 @@ fn scores_with_and_without_a_cache_are_equal() {
 }
 
 #[test]
-fn a_half_precision_base_answers_nearly_the_same() {
+fn half_precision_base_gives_similar_logits() {
     for_each_base(|case, llama| {
         for precision in [Precision::BF16, Precision::F16] {
             let half = open_base_in(precision, case, &llama.device());
@@ -278,7 +278,7 @@ fn duplicate_and_unknown_names_are_errors() {
     adapters.add("first", adapter()).unwrap();
     adapters.add("second", adapter()).unwrap();
     let error = adapters.add("first", adapter()).unwrap_err();
-    assert_eq!(error.to_string(), "an adapter called `first` is here already");
+    assert_eq!(error.to_string(), "an adapter called `first` is already loaded");
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(adapters.load("first", folder.path()), Err(Error::NameTaken { .. })));
     assert!(matches!(adapters.rename("first", "second"), Err(Error::NameTaken { .. })));
@@ -315,7 +315,7 @@ fn more_adapted_layers_than_model_layers_is_an_error() {
 }
 
 #[test]
-fn adapters_of_other_lengths_and_layers_live_side_by_side() {
+fn adapters_of_different_shapes_coexist() {
     for_each_base_and_device(|case, llama| {
         let device = llama.device();
         let shapes = [
