@@ -1,8 +1,8 @@
-//! Hostile adapters: valid files with changes in them, taken for every file of an adapter. Reading one
-//! gives an adapter or an error, and whatever was read can be written in every format, without a
-//! panic and without more memory than the file calls for.
+//! Malformed adapter files: mutated valid files, in position of every file of an adapter. Reading gives an
+//! adapter or an error, and every adapter that was read can be written in every format, without a panic and
+//! with memory in proportion to the file.
 //!
-//! `fuzz/` has the same for `cargo fuzz`, without a bound on time.
+//! `fuzz/` runs the same checks with `cargo fuzz`, without a time limit.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -21,29 +21,29 @@ use testing::golden_folder;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Most that a small file may cost, where a format fills up layers that it cannot leave out.
+/// Memory limit for a small file. Some formats fill in missing layers.
 const MAX_BYTES: usize = 200 << 20;
 
-/// What `work` took at its peak, in bytes. The allocator counts for the whole process: one at a
+/// Peak memory of `action` in bytes. The allocator counts for the whole process, so one action runs at a
 /// time.
-fn peak_memory(work: impl FnOnce()) -> usize {
+fn peak_memory(action: impl FnOnce()) -> usize {
     static LOCK: Mutex<()> = Mutex::new(());
-    let _alone = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let _lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
-    work();
+    action();
     MEMORY.peak_usage().saturating_sub(before)
 }
 
-/// Numbers that counts love to have.
+/// Extreme values of counts.
 const EXTREME_NUMBERS: [&str; 8] =
     ["0", "-1", "1e99", "18446744073709551615", "4294967296", "null", "65536", "3"];
 
-/// Something done to a file.
+/// A mutation of a file.
 #[derive(Debug, Clone)]
 enum Change {
     Flip(Index, u8),
-    /// In place of one digit.
+    /// Replaces one digit.
     ReplaceDigit(Index, &'static str),
     Cut(Index),
     Remove(Index, usize),
@@ -51,13 +51,13 @@ enum Change {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let place = || any::<Index>();
+    let position = || any::<Index>();
     prop_oneof![
-        4 => (place(), any::<u8>()).prop_map(|(place, byte)| Change::Flip(place, byte)),
-        3 => (place(), prop::sample::select(&EXTREME_NUMBERS[..])).prop_map(|(place, lie)| Change::ReplaceDigit(place, lie)),
-        1 => place().prop_map(Change::Cut),
-        1 => (place(), 1..40_usize).prop_map(|(place, len)| Change::Remove(place, len)),
-        1 => (place(), 1..40_usize).prop_map(|(place, len)| Change::Repeat(place, len)),
+        4 => (position(), any::<u8>()).prop_map(|(position, byte)| Change::Flip(position, byte)),
+        3 => (position(), prop::sample::select(&EXTREME_NUMBERS[..])).prop_map(|(position, number)| Change::ReplaceDigit(position, number)),
+        1 => position().prop_map(Change::Cut),
+        1 => (position(), 1..40_usize).prop_map(|(position, len)| Change::Remove(position, len)),
+        1 => (position(), 1..40_usize).prop_map(|(position, len)| Change::Repeat(position, len)),
     ]
 }
 
@@ -67,25 +67,25 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
     }
     let len = bytes.len();
     match change {
-        Change::Flip(place, byte) => bytes[place.index(len)] = *byte,
-        Change::ReplaceDigit(place, lie) => {
-            // Digits are where text is: in settings, and in headers.
+        Change::Flip(position, byte) => bytes[position.index(len)] = *byte,
+        Change::ReplaceDigit(position, number) => {
+            // Digits occur in text: in settings and headers.
             let digits = bytes.iter().enumerate().filter(|(_, byte)| byte.is_ascii_digit());
-            let digits = digits.map(|(place, _)| place).take(4000).collect::<Vec<_>>();
+            let digits = digits.map(|(position, _)| position).take(4000).collect::<Vec<_>>();
             if !digits.is_empty() {
-                let place = digits[place.index(digits.len())];
-                bytes.splice(place..=place, lie.bytes());
+                let position = digits[position.index(digits.len())];
+                bytes.splice(position..=position, number.bytes());
             }
         }
-        Change::Cut(place) => bytes.truncate(place.index(len)),
-        Change::Remove(place, count) => {
-            let place = place.index(len);
-            bytes.drain(place..(place + count).min(len));
+        Change::Cut(position) => bytes.truncate(position.index(len)),
+        Change::Remove(position, count) => {
+            let position = position.index(len);
+            bytes.drain(position..(position + count).min(len));
         }
-        Change::Repeat(place, count) => {
-            let place = place.index(len);
-            let piece = bytes[place..(place + count).min(len)].to_vec();
-            bytes.splice(place..place, piece);
+        Change::Repeat(position, count) => {
+            let position = position.index(len);
+            let piece = bytes[position..(position + count).min(len)].to_vec();
+            bytes.splice(position..position, piece);
         }
     }
 }
@@ -104,16 +104,16 @@ fn valid_files() -> Vec<(FileRole, Vec<u8>)> {
     ];
     let images = ["BIAS-7B.pth", "LORA-BIAS-7B.pth"].map(|name| golden.join("images").join(name));
     let files = formats.map(|name| golden.join("formats").join(name)).into_iter().chain(images);
-    let alone = files.map(|path| (FileRole::ALL[0], std::fs::read(path).unwrap()));
-    let beside = FileRole::ALL[1..].iter().map(|&role| {
+    let single_files = files.map(|path| (FileRole::ALL[0], std::fs::read(path).unwrap()));
+    let adapter_files = FileRole::ALL[1..].iter().map(|&role| {
         let folder = tempfile::tempdir().unwrap();
         (role, role.valid_bytes(folder.path()).unwrap())
     });
-    alone.chain(beside).collect()
+    single_files.chain(adapter_files).collect()
 }
 
 fn exercise(role: FileRole, bytes: &[u8]) {
-    // Every file that is written is synced: in memory, where there is such a folder, that is quick.
+    // Written files are synced, which is fast in a memory folder.
     let memory_folder = Path::new("/dev/shm");
     let folder = if memory_folder.is_dir() {
         tempfile::tempdir_in(memory_folder)
@@ -191,7 +191,7 @@ fn refused(tensors: &[(&str, &[usize])]) -> String {
     message
 }
 
-/// An adapter of the original release that sees images, with `changes` among its tensors.
+/// The error of a multimodal adapter of the original release with some changed tensors.
 fn image_adapter(changes: &[(&'static str, &'static [usize])]) -> String {
     let mut tensors: Vec<(&str, &[usize])> = vec![
         ("adapter_query.weight", &[2, 8]),
@@ -222,7 +222,7 @@ fn invalid_shapes_of_a_multimodal_adapter_are_refused() {
     assert!(error.contains("clip_proj.weight: expected a matrix"), "{error}");
     let error = image_adapter(&[("visual_query.weight", &[0, 16])]);
     assert!(error.contains("is not prompts of 0 tokens"), "{error}");
-    // Heads of one number have no halves to rotate.
+    // Heads of width 1 have no halves to rotate.
     let error = image_adapter(&[("llama.layers.0.attention.gate", &[1, 8, 1, 1])]);
     assert!(error.contains("of 8 heads"), "{error}");
     let error = image_adapter(&[("llama.layers.0.attention.new_gate", &[2])]);

@@ -277,7 +277,7 @@ mod tests {
         let image = of("image");
         assert_eq!(image[..2], ["image.mean [3]", "image.scale [3]"]);
         assert!(image[2].starts_with("image.tokens."), "{image:?}");
-        assert!(image.contains(&"image.tokens.query [2, 4]"), "{image:?}");
+        assert!(image.contains(&"image.tokens.Queries.query [2, 4]"), "{image:?}");
         assert_eq!(image[image.len() - 1], "image.gate [1]");
         let parts = found.iter().map(|path| path.split('.').next().unwrap());
         let mut parts = parts.collect::<Vec<_>>();
@@ -295,7 +295,10 @@ mod tests {
             encoder: None,
         };
         let found = paths(&init(early.into()));
-        assert!(found.contains(&"image.tokens.up.weight [4, 3]".to_owned()), "{found:?}");
+        assert!(
+            found.contains(&"image.tokens.Global.up.weight.Dense [4, 3]".to_owned()),
+            "{found:?}"
+        );
         assert_eq!(found[found.len() - 1], "image.early.0 [2]");
     }
 

@@ -1,4 +1,4 @@
-//! From every format into every other: what both can hold stays, what one cannot is named.
+//! Conversion between any two formats: what both can hold is kept, the rest is reported as lost.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::seeded;
 
-/// What an adapter is made of; its numbers come from `seed`.
+/// Shape of an adapter; its values are drawn from `seed`.
 #[derive(Debug, Clone)]
 struct AdapterShape {
     config: LlamaConfig,
@@ -70,7 +70,7 @@ impl AdapterShape {
         let sizes = ModelShape::from(config);
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut numbers = |count: usize| {
-            // Far enough from 0 for no gate to be closed.
+            // Away from 0, so that no gate is zero.
             let number = |_| rng.random_range(0.05..1.5) * [-1.0, 1.0][rng.random_range(0..2)];
             (0..count).map(number).collect::<Vec<f32>>()
         };
@@ -121,7 +121,7 @@ impl AdapterShape {
     }
 }
 
-/// What a format cannot hold of an adapter, by words that each loss must have.
+/// Expected losses of an adapter in a format: a part of each text.
 fn losses(data: &AdapterData, format: Format, gates: GateActivation) -> Vec<&'static str> {
     let mut losses = Vec::new();
     let prompts = data.prompts.as_ref().unwrap();
@@ -155,7 +155,7 @@ fn losses(data: &AdapterData, format: Format, gates: GateActivation) -> Vec<&'st
     losses
 }
 
-/// What the prompts do: for each layer its prompt and a gate for each head.
+/// The effect of the prompts: for each layer its prompt and a gate per head.
 fn effective_prompts(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<f32>)> {
     let prompts = data.prompts.as_ref().unwrap();
     let layers = prompts.layers.iter().map(|(layer, own)| {
@@ -166,7 +166,7 @@ fn effective_prompts(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec
     layers.filter(|(_, (_, gates))| gates.iter().any(|gate| *gate != 0.0)).collect()
 }
 
-/// Every scale, bias and norm, those that change nothing filled in.
+/// Every scale, bias and norm, with the neutral values of absent ones.
 fn v2_values(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<f32>>> {
     let v2 = data.v2.as_ref()?;
     let mut all = BTreeMap::new();
@@ -190,7 +190,7 @@ fn v2_values(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, 
     Some(all)
 }
 
-/// Writes, and checks what is said of losses; whether there were none.
+/// Writes an adapter and checks the reported losses. Returns whether there were none.
 fn write_and_check_losses(
     data: &AdapterData,
     path: &Path,
@@ -228,9 +228,9 @@ proptest! {
         for &from in Format::ALL {
             let folder = tempfile::tempdir().unwrap();
             let first = folder.path().join("first");
-            // What is lost on the way in is no matter of the way on.
+            // Losses of the first conversion do not matter for the second.
             let whole = write_and_check_losses(&data, &first, from, gates);
-            // One head's gate has one place in every shape.
+            // With a single head the gate's shape does not identify the format.
             let clear = n_heads > 1 || from != Format::Litgpt;
             prop_assert!(!clear || Format::detect(&first).unwrap() == from);
             let there = read(&first, &options).unwrap();
@@ -276,7 +276,7 @@ proptest! {
             prop_assert!(matches!(error, Error::MissingBaseInfo { .. }), "{error}");
             prop_assert!(error.advice() == Some(Advice::GiveBaseModel) && !path.exists());
         }
-        // Another model's sizes.
+        // Sizes of another model.
         for change in [|sizes: &mut ModelShape| sizes.d_model += 1, |sizes: &mut ModelShape| sizes.n_layers = 0] {
             let mut sizes = ModelShape::from(&shape.config);
             change(&mut sizes);
@@ -290,7 +290,7 @@ proptest! {
     }
 }
 
-/// One layer of prompts, or LoRA and V2, for the small model of three layers.
+/// One layer of prompts, or no part, for the small model of three layers.
 fn small(prompts: bool) -> AdapterData {
     let config = seeded::config();
     let d_model = config.d_model;
@@ -316,7 +316,7 @@ fn lora(layers: usize) -> LoraData {
 fn peft_conversion_fills_layers_up_to_the_last() {
     let folder = tempfile::tempdir().unwrap();
     let data = small(true);
-    // PEFT puts one prompt into the last layer: here it is in the first of three.
+    // PEFT adapts the last layer; here the prompt is in the first of three layers.
     assert!(!adaption_prompt::files::peft::is_peft_compatible(&data));
     let losses = write(&data, folder.path(), Format::Peft, GateActivation::Tanh, false).unwrap();
     assert!(losses.is_empty());

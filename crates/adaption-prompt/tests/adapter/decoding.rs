@@ -1,4 +1,4 @@
-//! Answering with an adapter, its gates open: the cache and the batch change nothing.
+//! Decoding with an adapter of nonzero gates: cache and batch do not change the results.
 
 use burn::tensor::Tensor;
 use llama::{GenerationConfig, KvCache, Llama, NoAdapter, generate};
@@ -17,7 +17,7 @@ fn cached_decoding_equals_uncached() {
             let tokens = golden.int_tensor("input_ids", &device);
             let [batch, seq] = tokens.dims();
             let whole = llama.forward(tokens.clone(), None, &prompts).unwrap();
-            // A first part of seven tokens, then one at a time.
+            // Prefill of seven tokens, then one token at a time.
             let mut state = KvCache::new(llama.config(), vec![0; batch], seq, &device).unwrap();
             let mut pieces = Vec::new();
             let mut from = 0;

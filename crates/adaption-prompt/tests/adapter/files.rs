@@ -1,5 +1,4 @@
-//! Folders in PEFT's format: written as PEFT writes them, read whoever wrote them, refused when
-//! they do not fit.
+//! Folders in PEFT's format: parity of reading and writing with PEFT, and mismatches.
 
 use std::path::Path;
 
@@ -15,7 +14,7 @@ use serde_json::Value;
 use testing::{Golden, assert_close, golden_folder};
 
 const CASE: &str = "llama-gqa-tied";
-/// Cases whose adapter PEFT itself wrote.
+/// Cases with an adapter that PEFT wrote.
 const WRITTEN_BY_PEFT: [&str; 6] =
     ["llama-mha", "llama-gqa-tied", "llama-rope3", "llama-rope-linear", "mistral-sw8", "gpt2"];
 
@@ -129,7 +128,7 @@ fn every_gate_kind_round_trips() {
                 logits(&llama, &adapter).into_data(),
                 "{prefix}"
             );
-            // PEFT would compute something else: a method that it does not know makes it refuse.
+            // PEFT would compute something else. It refuses a method that it does not know.
             let config = json(&folder.path().join(peft::CONFIG_FILE));
             assert_eq!(config["peft_type"], "LLAMA_ADAPTER");
         }

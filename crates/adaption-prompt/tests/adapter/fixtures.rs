@@ -1,4 +1,4 @@
-//! Adapters of every kind for any base, all their numbers open: what tests switch, mix and batch.
+//! Adapters of every method for any base, with nonzero gates and parameters away from their initial values.
 
 use adaption_prompt::files::AdapterReadOptions;
 use adaption_prompt::{
@@ -11,7 +11,7 @@ use llama::{Adapter, LinearName, Llama};
 use crate::golden_models::{CASES, open_base};
 use crate::named_tensors;
 
-/// Bases that every test here runs on; each has three layers.
+/// Bases of the tests; each has three layers.
 const BASES: [&str; CASES.len()] = CASES;
 
 /// Runs a check for every base on every device.
@@ -23,14 +23,14 @@ pub fn for_each_base_and_device(check: impl Fn(&str, &Llama)) {
     }
 }
 
-/// As [`everywhere`], on one device: for what no device can change.
+/// As [`for_each_base_and_device`], on one device: for checks that do not depend on the device.
 pub fn for_each_base(check: impl Fn(&str, &Llama)) {
     for case in BASES {
         check(case, &open_base(case, &testing::flex()));
     }
 }
 
-/// What every tensor of an attention is called before its last word, as PEFT has it.
+/// PEFT's name of an attention module, the prefix of its tensors.
 pub fn attention_key(case: &str, layer: usize) -> String {
     if case.starts_with("gpt2") {
         format!("base_model.model.transformer.h.{layer}.attn")
@@ -39,12 +39,12 @@ pub fn attention_key(case: &str, layer: usize) -> String {
     }
 }
 
-/// Prompts as PEFT has them.
+/// Prompts that PEFT can compute.
 pub fn prompt_config(adapter_len: usize, layers: AdaptedLayers) -> AdaptionPromptConfig {
     AdaptionPromptConfig { adapter_len, layers, ..Default::default() }
 }
 
-/// One adapter of each kind, with lengths and layers of its own.
+/// One adapter of each method, with different lengths and layers.
 pub fn adapter_configs() -> Vec<(&'static str, AdapterConfig)> {
     use LinearName::{Down, Key, Output, Up};
     let heads = |adapter_len, layers, activation, factor| AdaptionPromptConfig {
@@ -77,7 +77,7 @@ pub fn adapter_configs() -> Vec<(&'static str, AdapterConfig)> {
     ]
 }
 
-/// An adapter whose gates are open, and whose other numbers are away from their start.
+/// An adapter with nonzero gates, and other parameters away from their initial values.
 pub fn perturbed(
     config: impl Into<AdapterConfig>,
     llama: &Llama,
@@ -106,37 +106,37 @@ pub fn perturbed(
     })
 }
 
-/// One opened adapter of each kind.
+/// One perturbed adapter of each method.
 pub fn perturbed_adapters(llama: &Llama) -> Vec<(&'static str, AdapterWeights)> {
     let seeds = 10_u64..;
     let open = |((name, config), seed)| (name, perturbed(config, llama, seed, &llama.device()));
     adapter_configs().into_iter().zip(seeds).map(open).collect()
 }
 
-/// Scores of every position of some rows.
+/// Logits of every position of some rows.
 pub fn logits(llama: &Llama, rows: &[Vec<u32>], adapter: &dyn Adapter) -> Tensor<3> {
     let tokens = llama.tokens(rows).unwrap();
     llama.logits(llama.forward(tokens, None, adapter).unwrap(), adapter)
 }
 
-/// Scores of two fixed rows, for comparisons bit for bit.
+/// Logits of two fixed rows, for bit-for-bit comparisons.
 pub fn fixed_logits(llama: &Llama, adapter: &dyn Adapter) -> TensorData {
     let rows = [vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3], vec![27, 18, 28, 18, 28, 45, 90, 45, 23, 53]];
     logits(llama, &rows, adapter).into_data()
 }
 
-/// The largest difference between two answers.
+/// The largest absolute difference.
 pub fn max_abs_diff(a: &TensorData, b: &TensorData) -> f32 {
     a.iter::<f32>().zip(b.iter::<f32>()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// What the prompts of a layer add to its heads.
+/// The sum of the branches of a layer.
 pub fn prompt_branch(adapter: &dyn Adapter, layer: usize, query: &Tensor<4>) -> Tensor<4> {
     let branches = adapter.prompts(layer).iter().map(|prompt| prompt.forward(query.clone()));
     branches.reduce(|sum, branch| sum + branch).expect("the layer has a prompt")
 }
 
-/// The base model of an adapter, for reading.
+/// Read options with the base model.
 pub fn read_options(llama: &Llama) -> AdapterReadOptions {
     AdapterReadOptions {
         base: BaseInfo::from_config(llama.config(), None),

@@ -1,4 +1,4 @@
-//! Adapters as other programs keep them: read, computed as those programs compute, told apart.
+//! Other programs' formats: detection, reading, and parity with these programs.
 
 use std::path::{Path, PathBuf};
 
@@ -96,7 +96,7 @@ fn lit_v2_needs_the_heads_of_the_model() {
             error.to_string(),
             "reading Adapter V2 needs the model's heads, which the adapter file does not contain"
         );
-        // Of another model: 4 key and value heads where the file has 2.
+        // A model with 4 key and value heads; the file has 2.
         let llama = open_base("llama-gqa-tied", &testing::flex());
         let error = read(&golden_file(name), &read_options(&llama)).unwrap_err();
         assert!(error.to_string().contains("is not the model's query, key and value"), "{error}");
@@ -184,7 +184,7 @@ fn released_7b_layout_round_trips() {
     assert_eq!(again, data);
     assert_eq!(again.n_parameters(), 1_229_760);
 
-    // The heads of each layer agree, so that PEFT can hold it; and back.
+    // The gates of each layer are equal, so PEFT's format holds them; then back.
     let peft = folder.path().join("peft");
     write(&again, &peft, Format::Peft, GateActivation::Tanh, false).unwrap();
     let from_peft = read(&peft, &options).unwrap();
@@ -201,7 +201,7 @@ fn released_7b_layout_round_trips() {
     }
 }
 
-/// A PyTorch file of tensors of ones, but for the gates that are given.
+/// A PyTorch file of constant tensors: name, shape, value.
 fn torch_file(path: &Path, tensors: &[(&str, &[usize], f32)]) {
     let tensors = tensors.iter().map(|(name, shape, value)| {
         let values = vec![*value; shape.iter().product()];
@@ -215,8 +215,8 @@ fn torch_file(path: &Path, tensors: &[(&str, &[usize], f32)]) {
 fn zero_gate_of_the_lowest_layer_does_not_hide_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.pth");
-    // Six rows for layers 1 to 3: the gate of layer 1 is 0, and 6 rows do not tell 2 layers of 3
-    // from 3 of 2; 15 rows do.
+    // Prompts of layers 1 to 3, with a zero gate in layer 1: 6 rows may be 2 layers of 3 or 3 layers
+    // of 2, 15 rows are 3 layers of 5.
     let file = |rows: usize| {
         torch_file(
             &path,
@@ -256,7 +256,7 @@ fn unrecoverable_prompts_of_the_original_format_are_reported() {
     assert_eq!(losses.len(), 1);
     let again = read(&path, &read_options(&llama)).unwrap();
     assert_close("layer 2 alone", logits(&llama, &from_data(&again, &llama)), expected, 1e-6);
-    // All of them closed: nothing would be left.
+    // With zero gates in every layer nothing is convertible.
     data.prompts.as_mut().unwrap().layers.get_mut(&2).unwrap().gate = vec![0.0; 4];
     let error = write(&data, &path, Format::Original, GateActivation::Tanh, true).unwrap_err();
     assert!(matches!(error, Error::NothingConvertible { .. }), "{error}");
@@ -285,7 +285,7 @@ fn model_file_is_not_an_adapter_and_its_norms_are_not_v2() {
 
 #[test]
 fn prompts_for_another_number_of_layers_are_refused() {
-    // Prompts in layers 1 and 2: of a model of three layers, not of four.
+    // Prompts in layers 1 and 2 belong to a model of three layers, not of four.
     let llama = open_base("llama-mha", &testing::flex());
     let mut options = read_options(&llama);
     options.base.sizes.as_mut().unwrap().n_layers = 4;
@@ -299,7 +299,7 @@ fn prompts_for_another_number_of_layers_are_refused() {
 
 #[test]
 fn golden_logits_differ_from_the_base() {
-    // The golden logits are the adapters', not the bases'.
+    // The golden logits are those of the adapters, not of the bases.
     let golden = Golden::open("formats/logits.safetensors");
     let llama = open_base("llama-mha", &testing::flex());
     let tokens = golden.int_tensor("input_ids", &llama.device());

@@ -1,4 +1,4 @@
-//! The tiny random models of `tests/golden`, and adapters made of golden numbers.
+//! The tiny random models of `tests/golden`, and adapters with golden values.
 
 use adaption_prompt::{AdaptedLayers, AdapterWeights, AdaptionPromptConfig};
 use burn::module::Param;
@@ -6,8 +6,8 @@ use burn::tensor::{Device, Tensor};
 use llama::{Llama, ModelSource, Precision};
 use testing::Golden;
 
-/// Equal, grouped, tied and biased heads, another head width, stretched rotary embeddings, a
-/// sliding window; then the other families.
+/// Multi-head and grouped-query attention, a tied head, biases, another head width, scaled rotary embeddings,
+/// a sliding window; then the other families.
 pub const CASES: [&str; 11] = [
     "llama-mha",
     "llama-gqa-tied",
@@ -22,7 +22,7 @@ pub const CASES: [&str; 11] = [
     "phi3",
 ];
 
-/// Shape of every golden adapter.
+/// Config of every golden adapter.
 pub fn golden_prompt_config() -> AdaptionPromptConfig {
     AdaptionPromptConfig { adapter_len: 5, layers: AdaptedLayers::Last(2), ..Default::default() }
 }
@@ -32,7 +32,7 @@ pub fn open_base(case: &str, device: &Device) -> Llama {
     open_base_in(Precision::F32, case, device)
 }
 
-/// The same with its matrices in `precision`.
+/// A case's base model with its matrices in `precision`.
 pub fn open_base_in(precision: Precision, case: &str, device: &Device) -> Llama {
     let folder = testing::golden_folder().join(case).join("base");
     let source = ModelSource::open(folder).expect("golden bases are in the repository");

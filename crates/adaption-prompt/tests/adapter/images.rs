@@ -1,5 +1,5 @@
-//! Adapters that see pictures: conditions equal an independent reference's, rows without a picture are
-//! untouched, and the original release's files compute what its code computes.
+//! Image conditioning: parity with an independent reference and the original release, and rows without an
+//! image.
 
 use adaption_prompt::files::{Format, write};
 use adaption_prompt::parts::ImageCondition;
@@ -18,7 +18,7 @@ use crate::mixing::mix;
 use crate::named_tensors;
 use crate::parity::{LOGITS, logits};
 
-/// The picture that each row of the goldens sees.
+/// The image of each row of the golden files.
 const ROWS: [Option<usize>; 4] = [Some(1), None, Some(0), Some(1)];
 
 const BASES: [&str; 2] = ["llama-gqa-tied", "llama-headdim16"];
@@ -104,7 +104,7 @@ fn image_conditioning_equals_the_reference() {
     }
 }
 
-/// What each row gives alone.
+/// The logits of a batch of one row.
 fn single_row_logits(
     llama: &Llama,
     golden: &Golden,
@@ -114,9 +114,10 @@ fn single_row_logits(
     let device = llama.device();
     let one = match ROWS[row] {
         None => adapter.prepare(llama),
-        Some(picture) => {
+        Some(image_index) => {
             let features = golden.tensor::<3>("features", &device);
-            adapter.prepare_with_images(llama, &ImageBatch::single(features.narrow(0, picture, 1)))
+            adapter
+                .prepare_with_images(llama, &ImageBatch::single(features.narrow(0, image_index, 1)))
         }
     };
     let tokens = golden.int_tensor("input_ids", &device).narrow(0, row, 1);
@@ -131,11 +132,11 @@ fn rows_of_a_mixed_batch_equal_single_rows() {
             let together =
                 adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
             let together = logits(&llama, &golden, "input_ids", &together);
-            // The same once more, each row with an adapter of its own.
+            // The same batch with a prepared adapter for each row.
             let features = golden.tensor::<3>("features", &device);
             let prepared = ROWS.map(|row| match row {
-                Some(picture) => {
-                    let features = features.clone().narrow(0, picture, 1);
+                Some(image_index) => {
+                    let features = features.clone().narrow(0, image_index, 1);
                     adapter.prepare_with_images(&llama, &ImageBatch::single(features))
                 }
                 None => adapter.prepare(&llama),
@@ -178,9 +179,9 @@ fn zero_image_gate_equals_the_text_adapter_bit_for_bit() {
                 let text = AdapterWeights { image: None, ..adapter.clone() };
                 let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
                 for rows in [ROWS, [Some(0); 4], [None; 4]] {
-                    let seeing =
+                    let with_images =
                         adapter.prepare_with_images(&llama, &image_batch(&golden, &rows, &device));
-                    let found = logits(&llama, &golden, "input_ids", &seeing);
+                    let found = logits(&llama, &golden, "input_ids", &with_images);
                     assert_eq!(found.to_data(), expected.to_data(), "{case} {kind} {rows:?}");
                 }
             }
@@ -195,8 +196,9 @@ fn row_without_image_equals_the_text_adapter_bit_for_bit() {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
             let text = AdapterWeights { image: None, ..adapter.clone() };
             let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
-            let seeing = adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
-            let found = logits(&llama, &golden, "input_ids", &seeing);
+            let with_images =
+                adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+            let found = logits(&llama, &golden, "input_ids", &with_images);
             let row = |all: &Tensor<3>| all.clone().narrow(0, 1, 1).to_data();
             assert_eq!(row(&found), row(&expected), "{kind}");
         }
@@ -230,8 +232,9 @@ fn fresh_multimodal_adapter_equals_the_base_bit_for_bit() {
             let again = config(kind).init(&llama, 3, &device).unwrap();
             let data = |own: &AdapterWeights| own.to_data(BaseInfo::default()).unwrap();
             assert_eq!(data(&fresh), data(&again));
-            let seeing = fresh.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
-            let found = logits(&llama, &golden, "input_ids", &seeing);
+            let with_images =
+                fresh.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+            let found = logits(&llama, &golden, "input_ids", &with_images);
             assert_eq!(found.to_data(), base.to_data(), "{kind}");
         }
     }
@@ -247,11 +250,12 @@ fn generation_encodes_each_image_once() {
             let texts = generate(&llama, adapter, prompts, &config).unwrap();
             texts.into_iter().map(|text| text.tokens).collect::<Vec<_>>()
         };
-        let seeing = adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
-        let together = write(&seeing, &prompts);
+        let with_images =
+            adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+        let together = write(&with_images, &prompts);
         assert_eq!(together[0], together[3]);
-        let blind = write(&adapter.prepare(&llama), &prompts[..1]);
-        assert_eq!(together[1], blind[0]);
+        let without_images = write(&adapter.prepare(&llama), &prompts[..1]);
+        assert_eq!(together[1], without_images[0]);
         let features = golden.tensor::<3>("features", &device).narrow(0, 0, 1);
         let one = write(
             &adapter.prepare_with_images(&llama, &ImageBatch::single(features)),
@@ -271,8 +275,9 @@ fn image_condition_round_trips() {
         let loaded = AdapterWeights::load(folder.path(), &llama, &device).unwrap();
         assert_eq!(loaded.config().image, adapter.config().image, "{kind}");
         let answer = |own: &AdapterWeights| {
-            let seeing = own.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
-            logits(&llama, &golden, "input_ids", &seeing).to_data()
+            let with_images =
+                own.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+            logits(&llama, &golden, "input_ids", &with_images).to_data()
         };
         assert_eq!(answer(&loaded), answer(&adapter), "{kind}");
     }
@@ -324,7 +329,7 @@ fn other_formats_report_the_image_condition_as_lost() {
         assert!(matches!(error, Error::Lossy { .. }), "{error}");
         assert!(error.to_string().contains("the image condition"), "{error}");
         assert!(!path.exists());
-        // With leave it is written without.
+        // If losses are allowed, it is written without the image condition.
         write(&data, &path, format, GateActivation::Tanh, true).unwrap();
     }
 }
@@ -338,17 +343,17 @@ fn original_multimodal_files_give_reference_logits() {
             let path = golden_folder().join("images").join(name);
             let loaded = AnyAdapter::load(&path, &llama, &device).unwrap();
             let AnyAdapter::Single(adapter) = &loaded else { panic!("it is no mix") };
-            let views = image_batch(&golden, &[Some(0), Some(1)], &device);
-            let seeing = adapter.prepare_with_images(&llama, &views);
-            let found = logits(&llama, &golden, "input_ids", &seeing);
+            let batch = image_batch(&golden, &[Some(0), Some(1)], &device);
+            let with_images = adapter.prepare_with_images(&llama, &batch);
+            let found = logits(&llama, &golden, "input_ids", &with_images);
             assert_close(name, found, golden.tensor(name, &device), LOGITS);
 
-            // In our folder it stays what it is.
+            // It round-trips through this program's folder.
             let folder = tempfile::tempdir().unwrap();
             loaded.save(folder.path(), &llama, "llama-mha").unwrap();
             let again = AdapterWeights::load(folder.path(), &llama, &device).unwrap();
-            let seeing = again.prepare_with_images(&llama, &views);
-            let found = logits(&llama, &golden, "input_ids", &seeing);
+            let with_images = again.prepare_with_images(&llama, &batch);
+            let found = logits(&llama, &golden, "input_ids", &with_images);
             assert_close(name, found, golden.tensor(name, &device), LOGITS);
         }
     }
@@ -358,11 +363,11 @@ fn original_multimodal_files_give_reference_logits() {
 fn mixes_add_image_conditions() {
     let device = testing::flex();
     let (llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
-    let views = image_batch(&golden, &ROWS, &device);
+    let batch = image_batch(&golden, &ROWS, &device);
     let expected =
-        logits(&llama, &golden, "input_ids", &adapter.prepare_with_images(&llama, &views));
+        logits(&llama, &golden, "input_ids", &adapter.prepare_with_images(&llama, &batch));
     let mix = mix(&[(0.25, &adapter), (0.75, &adapter)]);
     let mix: AnyAdapter = mix.into();
-    let found = logits(&llama, &golden, "input_ids", &mix.prepare_with_images(&llama, &views));
+    let found = logits(&llama, &golden, "input_ids", &mix.prepare_with_images(&llama, &batch));
     assert_close("a mix of one adapter with itself", found, expected, 1e-4);
 }

@@ -1,5 +1,4 @@
-//! An adapter's life: switched, disabled, renamed, removed, saved for one base and opened on
-//! another.
+//! Adapter sets, saving and loading, and the base model's fingerprint.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -89,7 +88,7 @@ fn every_method_round_trips() {
             assert_eq!(numbers(&loaded), numbers(&adapter), "{case} {name}");
             let answers = [&loaded, &adapter].map(|own| fixed_logits(llama, &own.prepare(llama)));
             assert_eq!(answers[0], answers[1], "{case} {name}");
-            // Saved over itself, it is what it was.
+            // Saving over the same folder changes nothing.
             loaded.save(folder.path(), llama, "base").unwrap();
             let again = AdapterWeights::load(folder.path(), llama, &llama.device()).unwrap();
             assert_eq!(numbers(&again), numbers(&adapter), "{case} {name}");
@@ -114,7 +113,7 @@ fn disabled_scope_is_restored_after_a_panic() {
     assert!(result.is_err());
     assert!(adapters.is_enabled());
     assert_eq!(fixed_logits(&llama, &adapters.active_or_base()), adapted);
-    // What was disabled before stays so.
+    // Adapters that were disabled before stay disabled.
     adapters.disable();
     adapters.with_disabled(AdapterSet::enable);
     assert!(!adapters.is_enabled());
@@ -188,7 +187,7 @@ fn prepared_adapter_survives_adding_and_removing_others() {
 fn adapter_of_another_model_is_refused_unless_forced() {
     let device = testing::flex();
     let (own, alike) = (open_base("llama-rope3", &device), open_base("llama-rope-linear", &device));
-    // Its grouped heads make its key and value projections narrower.
+    // Its key and value projections are narrower, because of grouped-query attention.
     let narrow = |name: &str| name == "lora" || name == "v2";
     let other = open_base("llama-mha", &device);
     for (name, adapter) in perturbed_adapters(&own) {
@@ -226,7 +225,7 @@ fn identical_prompt_tokens_equal_one_token() {
     for device in testing::devices() {
         for case in ["llama-headdim16", "llama-gqa-tied"] {
             let llama = open_base(case, &device);
-            // Two keys that are alike share the softmax: a hundred copies give what one gives.
+            // Equal keys share the softmax: a hundred copies of a token give the same as one.
             let open = |len: usize| {
                 let config = prompt_config(len, AdaptedLayers::Last(2));
                 let config =
@@ -260,7 +259,7 @@ fn single_prompt_token_gives_its_gated_value() {
         let adapter = perturbed(prompt_config(1, AdaptedLayers::Last(1)), &llama, 4, &device);
         let layer = &adapter.prompts.as_ref().unwrap().layers[0];
         let attention = &llama.layers[2].attention;
-        // [1, kv_heads * head_dim], then a head of it for each group of two query heads.
+        // [1, kv_heads * head_dim], then one key and value head for each group of two query heads.
         let value = attention.value.forward(layer.prompt.val());
         let value = value.reshape([1, 2, 1, 16]).repeat_dim(2, 2).reshape([1, 4, 1, 16]);
         let expected = value.expand([3, 4, 5, 16]) * layer.gate.val().reshape([1, 1, 1, 1]);

@@ -1,4 +1,4 @@
-//! The adapter against PEFT and other references, its files, its life, and its invariants.
+//! Adapters: parity with PEFT and other references, files, adapter sets, and invariants.
 
 #![expect(clippy::disallowed_methods, reason = "tests may wait for a device")]
 

@@ -1,4 +1,4 @@
-//! Folders that nobody wrote in earnest: whatever is in them, they are refused or they work.
+//! Folders with modified tensors and settings: they are refused, or usable.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::fixtures::{fixed_logits, perturbed_adapters};
 use crate::golden_models::open_base;
 
-/// What happens to a tensor.
+/// A modification of a tensor.
 #[derive(Debug, Clone)]
 enum TensorChange {
     Kept,
@@ -44,7 +44,7 @@ fn tensor_change() -> impl Strategy<Value = TensorChange> {
     ]
 }
 
-/// A setting of one of the two JSON files, and what is written there.
+/// A setting of one of the two JSON files, and its new value.
 fn setting() -> impl Strategy<Value = (&'static str, Value)> {
     let paths = vec![
         "/lora/rank",
@@ -117,7 +117,7 @@ fn change_setting(path: &Path, place: &str, value: &Value) {
     }
 }
 
-/// Reads the folder in every way there is; what can be read must answer.
+/// Loads the folder in every way. Returns whether an adapter was loaded, which is then used.
 fn load_and_use(folder: &Path, llama: &Llama) -> bool {
     drop(AdapterSummary::read(folder));
     drop(AdapterWeights::load(folder, llama, &llama.device()));
@@ -151,7 +151,7 @@ fn modified_folder_is_refused_or_usable() {
                     change_setting(&folder.path().join(file), place, value);
                 }
             }
-            // As other programs write it.
+            // A folder of another program has no such file.
             if bare {
                 std::fs::remove_file(folder.path().join(SETTINGS_FILE)).unwrap();
             }
@@ -159,11 +159,11 @@ fn modified_folder_is_refused_or_usable() {
             Ok(())
         })
         .unwrap_or_else(|error| panic!("{error}"));
-    // The test would prove little if none or all got through.
+    // Neither all folders are refused nor all accepted.
     assert!((20..380).contains(&worked.get()), "{} of 400 worked", worked.get());
 }
 
-/// A folder with the adapter of the zoo that is called `name`, one file changed by `change`.
+/// The error of loading the fixture `name` after `change` modified its folder.
 fn refused(name: &str, change: impl FnOnce(&Path)) -> String {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let zoo = perturbed_adapters(&llama);

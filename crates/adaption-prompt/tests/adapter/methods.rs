@@ -1,5 +1,5 @@
-//! The original release's gates, Adapter V2 and LoRA equal an independent reference and PEFT's LoRA:
-//! logits, loss, the gradient of every tensor.
+//! Parity of the original release's gates, Adapter V2 and LoRA with an independent reference and PEFT's LoRA:
+//! logits, loss, and the gradient of every tensor.
 
 use adaption_prompt::files::peft;
 use adaption_prompt::{
@@ -15,10 +15,10 @@ use crate::golden_models::open_base;
 use crate::named_tensors;
 use crate::parity::{GRADIENTS, LOGITS, LOSS, logits, mean_loss};
 
-/// Grouped and tied, biased, of another head width.
+/// Grouped-query attention with a tied head, biases, another head width.
 const BASES: [&str; 3] = ["llama-gqa-tied", "llama-bias", "llama-headdim16"];
 
-/// Prompts of the goldens: four tokens, a gate a head.
+/// Prompts of the golden files: four tokens, a gate per head.
 fn heads(layers: AdaptedLayers, factor: bool) -> AdaptionPromptConfig {
     let gate = Gate::PerHead;
     AdaptionPromptConfig { adapter_len: 4, layers, gate, factor, ..Default::default() }
@@ -49,7 +49,7 @@ fn check(case: &str, kind: &str, config: &AdapterConfig) {
     }
 }
 
-/// Checks logits, loss and every gradient of an adapter, made ready for a golden file's rows.
+/// Checks logits, loss and every gradient of an adapter that was prepared for a golden file's rows.
 pub fn check_golden(
     what: &str,
     llama: &Llama,
@@ -69,7 +69,7 @@ pub fn check_golden(
     for (key, found) in named_tensors::gradients(adapter, &loss.backward()) {
         let (_shape, expected) = golden.floats(&format!("grad.{key}"));
         if key.ends_with(".attn.key.bias") {
-            // Softmax does not see what is added to all keys: both are rounding.
+            // A bias of all keys does not change the softmax: both gradients are rounding errors.
             assert!(found.iter().chain(&expected).all(|x| x.abs() < 1e-6), "{key}");
             continue;
         }
@@ -102,7 +102,7 @@ fn scattered_layers_equal_the_reference() {
 #[test]
 fn v2_scales_and_biases_equal_lit() {
     for case in BASES {
-        // The prompts' keys and values go through the tuned projections.
+        // Keys and values of the prompts pass through the adapted projections.
         let prompts = Some(heads(AdaptedLayers::Last(2), false));
         let config = AdapterConfig { prompts, ..V2Config::lit().into() };
         check(case, "v2_lit", &config);
@@ -156,7 +156,7 @@ fn peft_lora_folder_round_trips() {
             serde_json::from_str(&text).unwrap()
         };
         let (ours, theirs) = (config(folder.path()), config(&theirs));
-        // `6` and `6.0` are one number.
+        // `6` and `6.0` are the same number.
         assert_eq!(ours["lora_alpha"].as_f64(), theirs["lora_alpha"].as_f64());
         for (key, value) in ours.as_object().unwrap() {
             if key != "lora_alpha" {

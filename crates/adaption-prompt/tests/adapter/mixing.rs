@@ -1,4 +1,4 @@
-//! Mixes: what several adapters add is added.
+//! Mixes: weighted sums of adapters.
 
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterMix, AdapterWeights, AnyAdapter, BaseInfo, Error,
@@ -56,7 +56,7 @@ fn opposite_weights_cancel() {
         let base = logits(llama, &rows, &NoAdapter);
         for (name, adapter) in perturbed_adapters(llama) {
             let mixed = mix(&[(0.7, &adapter), (-0.7, &adapter)]).prepare(llama);
-            // Unlike an adapter with half its numbers, a mix adds what each part does.
+            // A mix adds the effects of its components, not their parameters.
             assert_close(
                 &format!("{case} {name}"),
                 logits(llama, &rows, &mixed),
@@ -83,7 +83,7 @@ fn mixing_is_linear_and_commutative() {
     });
 }
 
-/// `softmax(q (Wk p)ᵀ / √d) (Wv p)` times the gate, from the weights alone, head by head.
+/// `softmax(q (Wk p)ᵀ / √d) (Wv p)` times the gate, computed head by head from the weights.
 fn reference_branch(
     llama: &Llama,
     adapter: &AdapterWeights,
@@ -113,7 +113,7 @@ fn reference_branch(
 #[test]
 fn branches_are_weighted_and_added() {
     for device in testing::devices() {
-        // Without biases, which `reference_branch` leaves out.
+        // Bases without biases, which `reference_branch` does not add.
         for case in ["llama-mha", "llama-gqa-tied", "llama-headdim16"] {
             let llama = open_base(case, &device);
             let adapters = [(5, AdaptedLayers::Last(2)), (2, AdaptedLayers::Chosen(vec![0, 2]))]
@@ -188,7 +188,7 @@ fn linear_and_norm_changes_are_weighted_and_added() {
 
 #[test]
 fn disjoint_parts_mix_to_the_joint_adapter() {
-    // Prompts alone beside LoRA on the queries: nothing meets, the mix is both at once.
+    // Prompts do not depend on LoRA of the query projections, so the mix equals the joint adapter.
     for device in testing::devices() {
         let llama = open_base("llama-gqa-tied", &device);
         let lora = LoraConfig { linears: vec![LinearName::Query], ..Default::default() };
@@ -225,7 +225,7 @@ fn mix_round_trips() {
         let before = fixed_logits(llama, &saved.prepare(llama));
         assert_eq!(fixed_logits(llama, &loaded.prepare(llama)), before, "{case}");
         assert!(max_abs_diff(&before, &fixed_logits(llama, &NoAdapter)) > 0.02);
-        // A part is an adapter of its own; a mix is no single adapter.
+        // A component is an adapter, the mix is not a single adapter.
         let part = AdapterWeights::load(&folder.path().join("part0"), llama, &llama.device());
         assert!(part.is_ok());
         let error = AdapterWeights::load(folder.path(), llama, &llama.device()).unwrap_err();
@@ -308,7 +308,7 @@ fn saving_a_mix_removes_the_peft_files() {
     let loaded = AnyAdapter::load(folder.path(), &llama, &llama.device()).unwrap();
     let expected = fixed_logits(&llama, &mixed.prepare(&llama));
     assert_eq!(fixed_logits(&llama, &loaded.prepare(&llama)), expected);
-    // And the other way round.
+    // An adapter saved over a mix.
     adapter.save(folder.path(), &llama, "base").unwrap();
     let loaded = AdapterWeights::load(folder.path(), &llama, &llama.device()).unwrap();
     let expected = fixed_logits(&llama, &adapter.prepare(&llama));

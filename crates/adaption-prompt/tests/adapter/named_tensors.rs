@@ -1,5 +1,4 @@
-//! An adapter's numbers under the names of its tensors: golden numbers in, gradients out.
-//! The names are written down here again, apart from the library's own table.
+//! An adapter's values and gradients by tensor name. The names are independent of those in the library.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +31,7 @@ fn norm(layer: usize, name: NormName) -> String {
     format!("base_model.model.model.layers.{layer}.{place}")
 }
 
-/// Every tensor of an adapter by name, flat.
+/// Every tensor of an adapter by name.
 pub fn tensors(data: &mut AdapterData) -> BTreeMap<String, &mut [f32]> {
     let mut found: BTreeMap<String, &mut [f32]> = BTreeMap::new();
     for (layer, own) in data.prompts.iter_mut().flat_map(|prompts| &mut prompts.layers) {
@@ -71,7 +70,7 @@ pub fn tensors(data: &mut AdapterData) -> BTreeMap<String, &mut [f32]> {
     found
 }
 
-/// A fresh adapter whose numbers `change` has had its hands on.
+/// A fresh adapter with values changed by `change`.
 pub fn with_changed_tensors(
     config: &AdapterConfig,
     llama: &Llama,
@@ -87,7 +86,10 @@ pub fn with_changed_tensors(
     AdapterWeights::from_data(&data, &sizes, "a test".as_ref(), device).unwrap()
 }
 
-/// The adapter of a golden file; the file's tensors must be exactly the adapter's.
+/// The adapter of a golden file.
+///
+/// # Panics
+/// If the file's tensors are not exactly the adapter's.
 pub fn open_golden(
     golden: &Golden,
     config: &AdapterConfig,
@@ -111,16 +113,16 @@ pub fn open_golden(
     })
 }
 
-/// Every gradient of an adapter by its tensor's name.
+/// Every gradient of an adapter by tensor name.
 ///
 /// # Panics
-/// If a tensor has none.
+/// If a tensor has no gradient.
 pub fn gradients(adapter: &AdapterWeights, gradients: &Gradients) -> BTreeMap<String, Vec<f32>> {
-    /// In the place of each parameter stands its gradient.
+    /// Replaces each parameter by its gradient.
     struct Mapper<'a>(&'a Gradients);
     impl ModuleMapper for Mapper<'_> {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            Param::from_tensor(param.val().grad(self.0).expect("all of an adapter learns"))
+            Param::from_tensor(param.val().grad(self.0).expect("every parameter has a gradient"))
         }
     }
     let mut data =

@@ -1,5 +1,5 @@
-//! Logits, loss and gradients equal PEFT's and, where PEFT cannot, an independent reference's.
-//! The gates are open in every golden file: a zero gate would hide any mistake.
+//! Parity of logits, loss and gradients with PEFT, or with an independent reference where PEFT does not support
+//! the adapter. The gates are nonzero in every golden file: a zero gate would hide any mistake.
 
 use crate::golden_models::{CASES, golden_prompt_config, open_adapter, open_base};
 use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Gate, GateActivation};
@@ -37,7 +37,7 @@ pub fn logits(llama: &Llama, golden: &Golden, ids: &str, adapter: &dyn Adapter) 
     llama.logits(llama.forward(tokens, None, adapter).unwrap(), adapter)
 }
 
-/// Checks one adapted pass of a golden file: logits, loss, every gradient.
+/// Checks one forward and backward pass of a golden file: logits, loss, every gradient.
 fn check_pass(case: &str, llama: &Llama, adapter: &AdapterWeights, golden: &Golden, prefix: &str) {
     let name = |key: &str| format!("{prefix}{key}");
     let plain = llama.device();

@@ -1,4 +1,4 @@
-//! LoRA folders as PEFT and others write them: computed as PEFT computes them, or refused by name.
+//! LoRA folders of PEFT and other programs: parity with PEFT, and unsupported settings.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use testing::{Golden, assert_close, golden_folder};
 use crate::fixtures::read_options;
 use crate::golden_models::open_base;
 
-/// Folder, its base, and whether PEFT's format holds it when it is written again.
+/// Folder, its base, and whether PEFT's format can hold it.
 const FOLDERS: [(&str, &str, bool); 9] = [
     ("stabilised", "llama-gqa-tied", true),
     ("patterns", "llama-gqa-tied", true),
@@ -104,7 +104,7 @@ fn missing_base_sizes_are_reported() {
         let error = read(&folder(name), &AdapterReadOptions::default()).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }
-    // All heads of GPT-2 are alike.
+    // GPT-2 has as many key and value heads as query heads.
     read(&folder("gpt2"), &AdapterReadOptions::default()).unwrap();
 }
 
@@ -281,7 +281,7 @@ fn zero_alpha_disables_lora_except_for_alpha_pattern() {
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let golden = Golden::open("lora/logits.safetensors");
-    // The patterns give each module the factor that the golden file has.
+    // The patterns give each module the scaling of the golden file.
     let settings = json!({"lora_alpha": 0, "alpha_pattern": {"q_proj": 6, "v_proj": 6}});
     let (_work, path) = changed("stabilised", &settings, same);
     let expected = golden.tensor::<3>("stabilised", &device);
@@ -301,7 +301,7 @@ fn unknown_settings_are_reported() {
     let (_work, path) = changed("stabilised", &json!({"use_new": false, "a_new": {}}), same);
     assert_eq!(unknown_settings(&path).unwrap(), ["a_new", "use_new"]);
 
-    // Our own settings, and those of a mix's parts.
+    // Settings of this program's folder, and of the components of a mix.
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let work = tempfile::tempdir().unwrap();
     let part = work.path().join("part");
@@ -347,7 +347,7 @@ fn target_modules_of_another_attention_are_refused() {
 
 #[test]
 fn half_precision_tensors_are_read() {
-    // The golden file holds bf16; f16 is the other type that people save.
+    // The golden file is bf16; f16 is the other common data type.
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let bytes = std::fs::read(folder("stabilised").join(peft::TENSORS_FILE)).unwrap();

@@ -1,4 +1,4 @@
-//! What PEFT's own tests ask of this method, and where PEFT is wrong, what is right.
+//! The tests of PEFT's own suite for this method, with the correct results where PEFT is wrong.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -93,7 +93,7 @@ fn folder_contains_only_the_adapter() {
         assert_eq!(numbers(&loaded), numbers(&adapter));
         let both = [&loaded, &adapter].map(|adapter| fixed_logits(llama, &adapter.prepare(llama)));
         assert_eq!(both[0], both[1]);
-        // The folder says which base it is for.
+        // The folder names its base.
         let base = read_folder(folder.path()).unwrap().base;
         assert_eq!(base.name.as_deref(), Some("some/base"));
     });
@@ -119,7 +119,7 @@ fn one_of_several_adapters_is_saved() {
 
 #[test]
 fn inactive_adapter_is_saved_with_its_own_parameters() {
-    // PEFT saves it with the active one's: its issue 3638.
+    // PEFT saves it with the parameters of the active adapter (its issue 3638).
     for_each_base(|case, llama| {
         let (first, second) = (
             perturbed(config(), llama, 1, &llama.device()),
@@ -218,7 +218,7 @@ fn adapter_added_while_disabled_has_no_effect_until_enabled() {
 
 #[test]
 fn disable_and_enable_are_idempotent() {
-    // PEFT raises.
+    // PEFT raises an error.
     let llama = open_base("llama-mha", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);
     adapters.add("default", perturbed(config(), &llama, 1, &llama.device())).unwrap();
@@ -282,7 +282,7 @@ fn duplicate_and_unknown_names_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(adapters.load("first", folder.path()), Err(Error::NameTaken { .. })));
     assert!(matches!(adapters.rename("first", "second"), Err(Error::NameTaken { .. })));
-    // None of it changed anything.
+    // The errors changed nothing.
     assert_eq!(adapters.active(), Some("second"));
     assert_eq!(adapters.statuses().len(), 2);
 

@@ -1,4 +1,4 @@
-//! Whatever the family and the sizes: the cache, the batch and a shut gate change nothing.
+//! For models of any family and size: cache, batch and zero gates do not change the results.
 
 use adaption_prompt::{AdaptedLayers, AdapterWeights, AdaptionPromptConfig, Gate, PromptInit};
 use burn::tensor::Tensor;
@@ -41,7 +41,7 @@ fn config() -> impl Strategy<Value = LlamaConfig> {
     })
 }
 
-/// The hidden states of one text without a cache.
+/// The hidden states of one row without a cache.
 fn alone(llama: &Llama, text: &[u32], adapter: &dyn llama::Adapter) -> Tensor<3> {
     llama.forward(llama.tokens(&[text.to_vec()]).unwrap(), None, adapter).unwrap()
 }

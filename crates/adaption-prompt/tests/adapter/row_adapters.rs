@@ -1,4 +1,4 @@
-//! A batch in which each row has an adapter of its own, or none: every row is as it is alone.
+//! Batches with an adapter for each row: every row equals a batch of this row alone.
 
 use adaption_prompt::{
     AdapterMix, AdapterSet, AdapterWeights, MixComponent, PreparedAdapter, RowAdapters,
@@ -14,10 +14,10 @@ use crate::fixtures::{
 };
 use crate::golden_models::open_base;
 
-/// Grouped and tied, biased, of another head width, with a window.
+/// Grouped-query attention with a tied head, biases, another head width, a sliding window.
 const BASES: [&str; 4] = ["llama-gqa-tied", "llama-bias", "llama-headdim16", "mistral-sw8"];
 
-/// One of each kind, and a mix of three.
+/// One adapter of each method, and a mix of three.
 fn prepared(llama: &Llama) -> Vec<PreparedAdapter> {
     let zoo = perturbed_adapters(llama);
     let part = |weight, (name, adapter): &(&str, AdapterWeights)| MixComponent {
@@ -39,7 +39,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     prop::collection::vec((adapter, tokens), 1..6)
 }
 
-/// Runs a check over random batches, for a device and a base after the other.
+/// Runs a check for random batches on every device and base.
 fn for_random_batches(cases: u32, check: impl Fn(&Llama, &[PreparedAdapter], &[Row])) {
     for device in testing::devices() {
         for case in BASES {
@@ -47,7 +47,7 @@ fn for_random_batches(cases: u32, check: impl Fn(&Llama, &[PreparedAdapter], &[R
             let prepared = prepared(&llama);
             let config =
                 ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-            // The same batches every time.
+            // The same batches in every run.
             let rng = proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm);
             TestRunner::new_with_rng(config, rng)
                 .run(&rows(), |rows| {
