@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
     // The adapter is on the same device with autodiff: it has all trainable parameters.
     let layers = AdaptedLayers::Last(llama.config().n_layers - 1);
     let config = AdaptionPromptConfig { layers, ..Default::default() };
-    let adapter = config.init(llama.config(), 0, &device.autodiff())?;
+    let adapter = config.init(&llama, 0, &device.autodiff())?;
 
     let steps = 100;
     let order = ExampleSampler {

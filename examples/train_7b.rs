@@ -86,7 +86,7 @@ fn main() -> anyhow::Result<()> {
         init: PromptInit { prompt_std: 0.02, gate: 0.1, gate_std: 0.0 },
         ..Default::default()
     };
-    let adapter = adapter.init(&config, 0, &device.autodiff())?;
+    let adapter = adapter.init(&llama, 0, &device.autodiff())?;
     let examples = (0..args.rows)
         .map(|row| Example {
             tokens: (0..args.tokens)

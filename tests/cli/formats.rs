@@ -254,7 +254,7 @@ fn an_invalid_mix_is_refused_and_nothing_is_written() {
     let program = Program::new();
     let (one, output) = (golden("llama-gqa-tied/adapter"), program.path("mix"));
     let mix = |parts: &[&str]| program.run(&[&["mix", "--output", &output], parts].concat());
-    assert!(mix(&[&one, &one]).fails(1).contains("an adapter called `adapter` is here already"));
+    assert!(mix(&[&one, &one]).fails(1).contains("an adapter called `adapter` is already loaded"));
     assert!(mix(&["x*a=b"]).fails(2).contains("invalid weight `x`"));
     let wide = format!("wide={}", golden("smollm2/adapter"));
     let error = mix(&[&one, &wide]).fails(2);

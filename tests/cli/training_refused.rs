@@ -124,7 +124,7 @@ fn invalid_settings_are_refused_before_anything_is_written() {
         error
     };
     let layers = error(&["--adapter-layers", "99"]);
-    assert!(layers.contains("the adapter wants 99 layers, the model has"), "{layers}");
+    assert!(layers.contains("the adapter has 99 adapted layers, the model has"), "{layers}");
     assert!(layers.contains("\nhint: reduce --adapter-layers"), "{layers}");
     for len in ["0", "1000000000000", "2305843009213693952"] {
         let error = error(&["--adapter-len", len]);

@@ -1,4 +1,4 @@
-//! What can go wrong with an adapter and its files.
+//! Errors of adapters and their files.
 
 use std::path::{Path, PathBuf};
 
@@ -7,51 +7,51 @@ use diagnostic::{Advice, Diagnostic};
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error that files or users can cause.
+/// An error caused by files or user input.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// More adapted layers than the model has.
-    #[error("the adapter wants {requested} layers, the model has {available}")]
+    /// More adapted layers than the model has layers.
+    #[error("the adapter has {requested} adapted layers, the model has {available} layers")]
     TooManyLayers {
-        /// Layers of the adapter.
+        /// Adapted layers.
         requested: usize,
         /// Layers of the model.
         available: usize,
     },
-    /// A layer that the model does not have.
-    #[error("the adapter wants layer {layer}, the model has layers 0 to {}", .present.saturating_sub(1))]
+    /// An adapted layer that the model does not have.
+    #[error("the adapter has adapted layer {layer}, the model has layers 0 to {}", .available.saturating_sub(1))]
     NoSuchLayer {
-        /// Layer of the adapter, counted from 0.
+        /// Index of the adapted layer, from 0.
         layer: usize,
         /// Layers of the model.
-        present: usize,
+        available: usize,
     },
-    /// A name that another adapter has already.
-    #[error("an adapter called `{name}` is here already")]
+    /// The name of another adapter.
+    #[error("an adapter called `{name}` is already loaded")]
     NameTaken {
         /// The name.
         name: String,
     },
-    /// A name that no adapter has.
-    #[error("no adapter is called `{name}`; there {}", there_are(.present))]
+    /// An unknown adapter name.
+    #[error("no adapter is called `{name}`; there {}", list_names(.available))]
     NoSuchAdapter {
         /// The name.
         name: String,
-        /// Names of all that are there.
-        present: Vec<String>,
+        /// All names.
+        available: Vec<String>,
     },
-    /// An adapter that was made for another base model.
+    /// An adapter of another base model.
     #[error("{path}: the adapter was made for another model{}{}", base.as_ref().map_or(String::new(), |base| format!(" ({})", base.escape_debug())), .differences.iter().map(|d| format!("\n  {d}")).collect::<String>())]
     BaseMismatch {
         /// The adapter's folder.
         path: PathBuf,
-        /// What the adapter calls its base.
+        /// The base model's name in the adapter's file.
         base: Option<String>,
-        /// What differs, the adapter's base first.
+        /// The differences, the adapter's base first.
         differences: Vec<String>,
     },
-    /// A conversion that would change what the adapter does.
+    /// A lossy conversion that was not allowed.
     #[error("{to} cannot hold this adapter{}", .losses.iter().map(|l| format!("\n  {l}")).collect::<String>())]
     Lossy {
         /// The format.
@@ -59,7 +59,7 @@ pub enum Error {
         /// What would be lost.
         losses: Vec<String>,
     },
-    /// A conversion after which nothing would be left.
+    /// A conversion that would keep nothing.
     #[error("{to} can hold nothing of this adapter{}", .losses.iter().map(|l| format!("\n  {l}")).collect::<String>())]
     NothingConvertible {
         /// The format.
@@ -67,48 +67,48 @@ pub enum Error {
         /// What would be lost.
         losses: Vec<String>,
     },
-    /// Something that needs more than the adapter's file says.
-    #[error("{to} needs {what}, and the adapter's file does not say that")]
+    /// The base model's sizes are needed, and the adapter's file does not contain them.
+    #[error("{to} needs {required}, which the adapter file does not contain")]
     MissingBaseInfo {
-        /// The format to write, or what to read.
+        /// The format or the operation.
         to: &'static str,
-        /// What has to be known.
-        what: &'static str,
+        /// The missing information.
+        required: &'static str,
     },
-    /// A size or number of the adapter that makes no sense.
+    /// An invalid setting of an adapter's config.
     #[error("adapter config: {field} is {found}, expected {expected}")]
     Config {
         /// The setting.
         field: &'static str,
         /// Its value.
         found: String,
-        /// What would do.
+        /// The valid values.
         expected: &'static str,
     },
-    /// A folder without an adapter in it.
+    /// A folder or file that is not an adapter.
     #[error("{path}: no adapter here: {reason}")]
     NotAnAdapter {
-        /// The folder.
+        /// The folder or file.
         path: PathBuf,
         /// What is missing.
         reason: String,
     },
-    /// A mix of adapters where a single one is wanted.
+    /// A mix of adapters where a single adapter is expected.
     #[error("{path}: this is a mix of several adapters, not a single one")]
     IsMix {
         /// The mix's folder.
         path: PathBuf,
     },
-    /// A config that is not valid JSON, or of another method.
+    /// A config that is invalid JSON or has invalid settings.
     #[error("{path}: {reason}")]
     ConfigFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: String,
     },
-    /// A setting of an adapter's config that changes what it computes and is not implemented.
-    #[error("{path}: `{setting}` of {found} is not read")]
+    /// A setting that changes the adapter's results and is not implemented.
+    #[error("{path}: `{setting}` of {found} is not supported")]
     UnsupportedSetting {
         /// The config.
         path: PathBuf,
@@ -117,17 +117,17 @@ pub enum Error {
         /// Its value.
         found: String,
     },
-    /// LoRA for a base that PEFT itself changes when it loads such an adapter.
+    /// LoRA for which PEFT modifies the base model.
     #[error(
         "{path}: PEFT changes the base model when it loads LoRA with `init_lora_weights` of {found}, and this program does not"
     )]
     ModifiesBase {
         /// The config.
         path: PathBuf,
-        /// Its value.
+        /// Value of the setting.
         found: String,
     },
-    /// A folder of adapters where a single one is wanted.
+    /// A folder of several adapters where a single adapter is expected.
     #[error("{path}: no adapter here, but in its folders: {}", .names.join(", "))]
     AdaptersInSubfolders {
         /// The folder.
@@ -135,30 +135,30 @@ pub enum Error {
         /// Names of the folders or files that are adapters.
         names: Vec<String>,
     },
-    /// A base model where an adapter is wanted.
+    /// A base model where an adapter is expected.
     #[error("{path}: this is a model, not an adapter")]
     IsModel {
         /// Its folder or file.
         path: PathBuf,
     },
-    /// Tensors that do not fit the adapter's config or the model.
+    /// Tensors that do not match the adapter's config or the model.
     #[error("{path}: the adapter does not fit{}", .problems.iter().map(|p| format!("\n  {p}")).collect::<String>())]
     TensorMismatch {
         /// The file.
         path: PathBuf,
-        /// Everything that is missing, unexpected, of another shape or not finite.
+        /// Every tensor that is missing, unexpected, of another shape or not finite.
         problems: Vec<String>,
     },
-    /// A file could not be read or written, or breaks its format.
+    /// A file that cannot be read or written, or is malformed.
     #[error(transparent)]
     File(#[from] checkpoint::Error),
-    /// The base model or the device failed.
+    /// An error of the base model or the device.
     #[error(transparent)]
     Model(#[from] llama::Error),
 }
 
-fn there_are(present: &[String]) -> String {
-    match present {
+fn list_names(names: &[String]) -> String {
+    match names {
         [] => "are none".into(),
         [one] => format!("is `{one}`"),
         many => format!("are `{}`", many.join("`, `")),
@@ -166,18 +166,22 @@ fn there_are(present: &[String]) -> String {
 }
 
 impl Error {
-    /// A setting of a config that is refused.
-    pub(crate) fn setting(path: &Path, setting: &str, value: &serde_json::Value) -> Self {
-        Self::UnsupportedSetting { path: path.into(), setting: setting.into(), found: shown(value) }
+    /// [`Error::UnsupportedSetting`]
+    pub(crate) fn unsupported_setting(
+        path: &Path,
+        setting: &str,
+        value: &serde_json::Value,
+    ) -> Self {
+        let (setting, found) = (setting.into(), truncated(value));
+        Self::UnsupportedSetting { path: path.into(), setting, found }
     }
 }
 
-/// A setting's value, for messages.
-pub(crate) fn shown(value: &serde_json::Value) -> String {
-    /// Letters of it that a message has.
-    const LETTERS: usize = 60;
+/// A setting's value, at most 60 characters of it.
+pub(crate) fn truncated(value: &serde_json::Value) -> String {
+    const MAX_CHARS: usize = 60;
     let text = value.to_string();
-    match text.char_indices().nth(LETTERS) {
+    match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
     }
@@ -212,7 +216,7 @@ impl Diagnostic for Error {
                  (`merge_and_unload`) and take that as the base model"
                     .into()
             }
-            Self::AdaptersInSubfolders { path, names: inside } => match inside.first() {
+            Self::AdaptersInSubfolders { path, names } => match names.first() {
                 Some(one) => format!("give one of them, such as {}", path.join(one).display()).into(),
                 None => return None,
             },
@@ -245,14 +249,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_without_layers_is_told_without_a_panic() {
-        let error = Error::NoSuchLayer { layer: 1, present: 0 };
-        assert!(error.to_string().starts_with("the adapter wants layer 1"), "{error}");
+    fn missing_layer_of_an_empty_model_is_reported_without_panic() {
+        let error = Error::NoSuchLayer { layer: 1, available: 0 };
+        assert!(error.to_string().starts_with("the adapter has adapted layer 1"), "{error}");
     }
 
     #[test]
-    fn a_long_value_is_cut() {
-        assert_eq!(shown(&serde_json::json!([1, 2])), "[1,2]");
-        assert_eq!(shown(&"ü".repeat(99).into()), format!("\"{}...", "ü".repeat(59)));
+    fn long_value_is_truncated() {
+        assert_eq!(truncated(&serde_json::json!([1, 2])), "[1,2]");
+        assert_eq!(truncated(&"ü".repeat(99).into()), format!("\"{}...", "ü".repeat(59)));
     }
 }

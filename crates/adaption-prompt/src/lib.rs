@@ -1,20 +1,20 @@
 //! LLaMA-Adapter on Burn: gated prompts in the upper layers of a frozen Llama.
 //!
 //! ```text
-//! AdapterConfig ─init─► AdapterWeights ─prepare─► Prepared ─────┬─► Llama::forward
-//!                         │      ▲         Mix ─► several of them │
-//!                       save    load       RowAdapters ─► one a row of a batch
-//!                    PEFT's folder         Adapters ─► by name
+//! AdapterConfig ─init─► AdapterWeights ─prepare─► PreparedAdapter ─┬─► Llama::forward
+//!                         │      ▲      AdapterMix ─► weighted sum │
+//!                       save    load    RowAdapters ─► one per row │
+//!                     files of many     AdapterSet ─► by name ─────┘
+//!                        formats
 //! ```
 //!
-//! An adapter with an [`ImageCondition`] sees pictures: [`AdapterWeights::prepare_with_images`] takes the
-//! features that a frozen encoder (crate `vision`) gives of them.
-//!
-//! The base model is never touched: it lives on a plain device, the adapter on an autodiff device,
-//! and only the adapter can have gradients.
+//! An adapter consists of [`parts`]: the adaption prompt, Adapter V2, LoRA, an image condition. The base model
+//! is never modified: it is on a plain device, the adapter on an autodiff device, and only the adapter has
+//! gradients. With an image condition, [`AdapterWeights::prepare_with_images`] takes the features of a frozen
+//! image encoder (crate `vision`).
 //!
 //! ```
-//! use adaption_prompt::{AdapterConfig, AdaptionPromptConfig, Layers};
+//! use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig};
 //! use llama::{LlamaConfig, NoAdapter, RopeConfig, RopeScaling, weights};
 //!
 //! let device = device::parse("flex")?;
@@ -24,64 +24,62 @@
 //!     rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
 //!     tied_head: true, ..LlamaConfig::default()
 //! };
-//! let llama = weights::random(config, &device)?;
+//! let llama = weights::random_init(config, &device)?;
 //!
+//! let layers = AdaptedLayers::Last(2);
 //! let config: AdapterConfig =
-//!     AdaptionPromptConfig { adapter_len: 4, layers: Layers::Last(2), ..Default::default() }.into();
+//!     AdaptionPromptConfig { adapter_len: 4, layers, ..Default::default() }.into();
 //! let tokens = llama.tokens(&[vec![1, 2, 3]])?;
 //!
-//! // The gates start at zero: a fresh adapter changes nothing.
+//! // The gates start at zero: a fresh adapter equals the base model.
 //! let fresh = config.init(&llama, 0, &device)?;
 //! let base = llama.forward(tokens.clone(), None, &NoAdapter)?;
 //! let adapted = llama.forward(tokens.clone(), None, &fresh.prepare(&llama))?;
 //! assert_eq!(adapted.into_data(), base.into_data());
 //!
-//! // On an autodiff device it learns, its gates first.
-//! let learning = config.init(&llama, 0, &device.autodiff())?;
-//! let gradients = llama.forward(tokens, None, &learning.prepare(&llama))?.sum().backward();
-//! assert!(learning.prompts.unwrap().layers[0].gate.val().grad(&gradients).is_some());
+//! // On an autodiff device it can be trained. The gates have gradients first.
+//! let trainable = config.init(&llama, 0, &device.autodiff())?;
+//! let gradients = llama.forward(tokens, None, &trainable.prepare(&llama))?.sum().backward();
+//! assert!(trainable.prompts.unwrap().layers[0].gate.val().grad(&gradients).is_some());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Config structs and [`AdapterData`] are not `#[non_exhaustive]`: programs build them by literal, with
+//! `..Default::default()`.
 
+mod adapted_layers;
 mod adapter;
-mod adapters;
-mod config;
-mod convert;
-mod data;
+mod base;
 mod error;
 pub mod files;
+// Public for the target in `fuzz/` and the tests of malformed files only.
+#[doc(hidden)]
 pub mod fuzz;
-mod image;
-mod layers;
-mod lora;
-mod mix;
-mod prepared;
-mod projected;
-mod rows;
-mod summary;
-mod v2;
-mod weights;
+mod gate;
+mod image_features;
+mod param;
+mod part;
+pub mod parts;
+mod projected_prompts;
+mod tensors;
+#[cfg(test)]
+mod test_adapter;
 
-pub use adapter::{AdaptionPrompt, LayerPrompt};
-pub use adapters::{AdapterSet, AdapterStatus};
-pub use config::{
-    AdapterConfig, AdaptionPromptConfig, Gate, GateActivation, PromptInit, PromptProjection,
-};
-pub use data::{
-    AdapterData, BaseInfo, ImageData, LoraData, LoraPairData, PromptData, PromptLayerData, V2Data,
-    V2LinearData, V2NormData,
-};
+pub use adapted_layers::AdaptedLayers;
+pub use adapter::config::AdapterConfig;
+pub use adapter::data::AdapterData;
+pub use adapter::mix::{AdapterMix, AnyAdapter, MixComponent};
+pub use adapter::prepared::PreparedAdapter;
+pub use adapter::row_adapters::RowAdapters;
+pub use adapter::set::{AdapterSet, AdapterStatus};
+pub use adapter::summary::AdapterSummary;
+pub use adapter::weights::AdapterWeights;
+pub use base::BaseInfo;
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
-pub use image::{
-    GlobalProjector, ImageBatch, ImageCondition, ImageConfig, ImageFeatures, ImageFusion,
-    ImageProjector, ImageProjectorConfig, QueryProjector,
+pub use gate::{Gate, GateActivation};
+pub use image_features::{ImageBatch, ImageFeatures};
+pub use parts::{
+    AdaptionPrompt, AdaptionPromptConfig, ImageConfig, ImageFusion, ImageProjectorConfig,
+    LoraConfig, PartKind, PromptInit, PromptProjection, V2Config, V2Scale,
 };
-pub use layers::AdaptedLayers;
-pub use lora::{Lora, LoraConfig, LoraLayer, LoraPair};
-pub use mix::{AdapterMix, AnyAdapter, MixComponent};
-pub use prepared::PreparedAdapter;
-pub use rows::RowAdapters;
-pub use summary::{AdapterSummary, LoraSummary, PromptLayerSummary, PromptSummary, V2Summary};
-pub use v2::{AdapterV2, V2Config, V2Layer, V2Linear, V2Norm, V2Scale};
-pub use weights::AdapterWeights;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use adaption_prompt::AdapterSummary;
 use adaption_prompt::files::{self, Format};
-use adaption_prompt::{AdapterSummary, LoraSummary};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -91,21 +91,17 @@ fn row(path: &Path, format: Format) -> Result<AdapterRow> {
         let names = parts.iter().map(|(name, weight, _)| format!("{weight}*{name}"));
         return Ok(new(names.collect(), "-".into(), parameters, base));
     }
-    let AdapterSummary { base_model, prompts, v2, lora, image, n_parameters } =
-        AdapterSummary::read(path)?;
-    let mut parts = Vec::new();
-    let mut layers = "-".to_owned();
-    if let Some(prompts) = prompts {
-        parts.push(format!("{} prompts", prompts.adapter_len));
-        let ends = [prompts.layers.first(), prompts.layers.last()];
-        if let [Some(first), Some(last)] = ends {
-            layers = format!("{} ({} to {})", prompts.layers.len(), first.layer, last.layer);
+    let summary = AdapterSummary::read(path)?;
+    let parts = summary.parts().into_iter().map(|(_, part)| part.short()).collect();
+    let prompts = summary.prompts.as_ref();
+    let ends = prompts.map(|own| (own.layers.len(), own.layers.first(), own.layers.last()));
+    let layers = match ends {
+        Some((count, Some(first), Some(last))) => {
+            format!("{count} ({} to {})", first.layer, last.layer)
         }
-    }
-    parts.extend(v2.map(|v2| format!("V2 on {} linears", v2.linears)));
-    parts.extend(lora.map(|LoraSummary { rank, .. }| format!("LoRA {rank}")));
-    parts.extend(image.map(|_image| "images".to_owned()));
-    Ok(new(parts, layers, n_parameters, base_model))
+        _ => "-".to_owned(),
+    };
+    Ok(new(parts, layers, summary.n_parameters, summary.base_model))
 }
 
 fn table(rows: &[AdapterRow]) -> String {

@@ -1,30 +1,33 @@
-//! Formats of adapters: which there are, how to tell them, how to read and write each.
+//! The file formats of adapters: detection, reading, writing, and what each format can hold.
 
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use llama::ModelShape;
+use llama::{BranchPoint, LinearName, ModelShape};
 
-use super::find::{is_model_file, not_an_adapter_error, resolve_path};
-use super::fit::fit;
-use super::lit::{self, LitFormat, Purpose};
-use super::{SETTINGS_FILE, folder, original, original_images, peft, torch};
-use crate::config::GateActivation;
-use crate::convert::check_last_layers;
-use crate::data::{AdapterData, BaseInfo};
+use super::lit::{self, LitFormat};
+use super::locate::{is_model_file, not_an_adapter_error, resolve_path};
+use super::native::{self, SETTINGS_FILE};
+use super::read_purpose::ReadPurpose;
+use super::{original, peft, torch_file};
+use crate::adapter::data::AdapterData;
+use crate::base::BaseInfo;
 use crate::error::{Error, Result};
+use crate::gate::GateActivation;
+use crate::parts::{PartKind, PromptProjection};
 
-/// A way to keep an adapter on disk.
+/// A file format of adapters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
-    /// A folder: PEFT's files and `llama_adapter.json`. Holds every adapter.
+    /// A folder with PEFT's files and `llama_adapter.json`. Holds every adapter.
     LlamaAdapter,
     /// PEFT's folder with `adapter_model.safetensors`.
     Peft,
     /// PEFT's older folder with `adapter_model.bin`.
     PeftBin,
-    /// The original release's `.pth`; those that see images are read, not written.
+    /// The original release's `.pth`. Multimodal adapters are read, not written.
     Original,
     /// lit-llama's checkpoint.
     LitLlama,
@@ -34,7 +37,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: &'static [Self] = &[
         Self::LlamaAdapter,
         Self::Peft,
         Self::PeftBin,
@@ -43,7 +46,7 @@ impl Format {
         Self::Litgpt,
     ];
 
-    /// What users call it.
+    /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::LlamaAdapter => "llama-adapter",
@@ -55,19 +58,31 @@ impl Format {
         }
     }
 
-    /// Whether it is a folder, not a file.
+    /// Whether an adapter is a folder, not a single file.
     pub fn is_folder(self) -> bool {
         matches!(self, Self::LlamaAdapter | Self::Peft | Self::PeftBin)
     }
 
-    /// The format of what lies at `path`, or of what that [means](super::resolve).
+    /// The parts that [`write`] can write in this format.
+    pub fn parts(self) -> &'static [PartKind] {
+        match self {
+            Self::LlamaAdapter => PartKind::ALL,
+            Self::Peft | Self::PeftBin => &[PartKind::Prompts, PartKind::Lora],
+            Self::Original => &[PartKind::Prompts],
+            Self::LitLlama | Self::Litgpt => &[PartKind::Prompts, PartKind::V2],
+        }
+    }
+
+    /// The format of the adapter at `path`, or of the adapter that the path
+    /// [means](super::resolve_path).
     ///
     /// # Errors
-    /// [`Error::NotAnAdapter`], [`Error::IsModel`], [`Error::AdaptersInSubfolders`], or [`Error::File`] for a
-    /// file that is no PyTorch file.
+    /// [`Error::NotAnAdapter`], [`Error::IsModel`], [`Error::AdaptersInSubfolders`], or [`Error::File`]
+    /// for a file that is not a PyTorch file.
     pub fn detect(path: &Path) -> Result<Self> {
         let path = &resolve_path(path);
-        let not = |reason: &str| Error::NotAnAdapter { path: path.into(), reason: reason.into() };
+        let not_an_adapter =
+            |reason: &str| Error::NotAnAdapter { path: path.into(), reason: reason.into() };
         if path.is_dir() {
             let has = |file: &str| path.join(file).exists();
             return match () {
@@ -78,27 +93,21 @@ impl Format {
             };
         }
         if !path.exists() {
-            return Err(not("there is no such file or folder"));
+            return Err(not_an_adapter("there is no such file or folder"));
         }
         if is_model_file(path) {
             return Err(Error::IsModel { path: path.into() });
         }
-        let names = torch::names(path)?;
-        let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|(name, _)| test(name));
+        let tensors = torch_file::tensor_shapes(path)?;
+        let any = |test: &dyn Fn(&str) -> bool| tensors.iter().any(|(name, _)| test(name));
         if any(&|name| name == original::PROMPT_TABLE) {
             return Ok(Self::Original);
         }
-        if !any(&lit::knows) {
-            return Err(not("no tensor in it has an adapter's name"));
+        if !any(&lit::is_adapter_tensor) {
+            return Err(not_an_adapter("no tensor in it has an adapter's name"));
         }
-        // litgpt has its heads in another place of the gate, and other names in version 2.
-        let litgpt = names.iter().any(|(name, shape)| {
-            name.ends_with(".gating_factor") && shape.len() == 4 && shape[1] == 1 && shape[2] > 1
-                || [".norm_1.weight", ".qkv.adapter_bias", ".attn.attn.adapter_bias"]
-                    .iter()
-                    .any(|end| name.ends_with(end))
-        });
-        Ok(if litgpt { Self::Litgpt } else { Self::LitLlama })
+        let is_litgpt = tensors.iter().any(|(name, shape)| lit::is_litgpt_tensor(name, shape));
+        Ok(if is_litgpt { Self::Litgpt } else { Self::LitLlama })
     }
 }
 
@@ -112,7 +121,8 @@ impl FromStr for Format {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| Error::Config {
+        let mut formats = Self::ALL.iter().copied();
+        formats.find(|format| format.name() == name).ok_or_else(|| Error::Config {
             field: "format",
             found: format!("`{}`", name.escape_debug()),
             expected: "llama-adapter, peft, peft-bin, original, lit-llama or litgpt",
@@ -120,12 +130,12 @@ impl FromStr for Format {
     }
 }
 
-/// What files do not say themselves.
+/// Information that some files do not contain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterReadOptions {
-    /// The base model, where it is known. What the file itself says goes before.
+    /// The base model, if it is known. What the file says takes precedence.
     pub base: BaseInfo,
-    /// What the gates of the original release's files pass through.
+    /// Activation of the gates in files of the original release.
     pub original_gates: GateActivation,
 }
 
@@ -135,32 +145,30 @@ impl Default for AdapterReadOptions {
     }
 }
 
-/// Reads an adapter of any format, without a model.
+/// Reads an adapter of any format, without its base model.
 ///
 /// # Errors
-/// As [`Format::detect`]; [`Error::ConfigFile`], [`Error::Setting`], [`Error::ModifiesBase`],
-/// [`Error::Tensors`], and [`Error::Unknown`] where the file cannot be understood without the base's sizes.
-pub fn read(path: &Path, hints: &AdapterReadOptions) -> Result<AdapterData> {
+/// As [`Format::detect`]; [`Error::ConfigFile`], [`Error::UnsupportedSetting`],
+/// [`Error::ModifiesBase`], [`Error::TensorMismatch`], and [`Error::MissingBaseInfo`] if the file cannot
+/// be read without the base's sizes.
+pub fn read(path: &Path, options: &AdapterReadOptions) -> Result<AdapterData> {
     let format = Format::detect(path)?;
     let path = &resolve_path(path);
-    let sizes: Option<&ModelShape> = hints.base.sizes.as_ref();
+    let sizes: Option<&ModelShape> = options.base.sizes.as_ref();
     let mut data = match format {
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
-            folder::read_folder_with(path, Purpose::Use(sizes))?
+            native::read_folder_with(path, ReadPurpose::Load(sizes))?
         }
-        Format::Original if original_images::is_multimodal_file(path)? => {
-            original_images::read(path)?
-        }
-        Format::Original => original::read(path, hints.original_gates)?,
-        Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Use(sizes))?,
+        Format::Original => original::read(path, options.original_gates)?,
+        Format::LitLlama | Format::Litgpt => lit::read(path, ReadPurpose::Load(sizes))?,
     };
     if let (None, Some(sizes), Some(prompts)) = (&data.base.sizes, sizes, &data.prompts)
         && prompts.layers.len() <= sizes.n_layers
-        && let Some(problem) = check_last_layers(prompts, sizes.n_layers)
+        && let Some(problem) = prompts.check_last_layers(sizes.n_layers)
     {
         return Err(Error::TensorMismatch { path: path.into(), problems: vec![problem] });
     }
-    let BaseInfo { name, architecture, sizes, fingerprint } = hints.base.clone();
+    let BaseInfo { name, architecture, sizes, fingerprint } = options.base.clone();
     data.base.architecture = data.base.architecture.or(architecture);
     data.base.name = data.base.name.or(name);
     data.base.sizes = data.base.sizes.or(sizes);
@@ -168,58 +176,149 @@ pub fn read(path: &Path, hints: &AdapterReadOptions) -> Result<AdapterData> {
     Ok(data)
 }
 
-/// Reads an adapter of any format to be shown: what can be said of it without the base's sizes is
-/// right, but query, key and value of lit-llama's and litgpt's version 2 are not told apart.
+/// Reads an adapter of any format for a summary. Without the base's sizes, fused query, key and value
+/// tensors may be split in the wrong places.
 pub(crate) fn read_for_summary(path: &Path) -> Result<AdapterData> {
     let format = Format::detect(path)?;
     let path = &resolve_path(path);
     match format {
-        Format::LitLlama | Format::Litgpt => lit::read(path, Purpose::Summarize),
+        Format::LitLlama | Format::Litgpt => lit::read(path, ReadPurpose::Summarize),
         Format::LlamaAdapter | Format::Peft | Format::PeftBin => {
-            folder::read_folder_with(path, Purpose::Summarize)
+            native::read_folder_with(path, ReadPurpose::Summarize)
         }
         Format::Original => read(path, &AdapterReadOptions::default()),
     }
 }
 
-/// Writes an adapter in a format; gives what was lost.
+/// Writes an adapter in a format. Returns what was lost.
 ///
-/// Without `lossy` nothing may be lost: what the adapter does stays the same, to rounding. A gate a
-/// layer becomes equal gates of its heads, tanh is carried out, and layers that a format cannot
-/// leave out get prompts with closed gates.
+/// Unless `allow_loss` is set, the written adapter has the same effect up to rounding: one gate per layer
+/// becomes equal gates of its heads, tanh is applied, and layers that a format cannot leave out get prompts
+/// with zero gates.
 ///
 /// # Errors
-/// [`Error::Lossy`] with everything that the format cannot hold, [`Error::NothingConvertible`] where that
-/// is all; [`Error::Unknown`] where the base's sizes are needed, [`Error::Tensors`] where they are
-/// not the adapter's; [`Error::File`]. Nothing is written then.
+/// [`Error::Lossy`] with everything that the format cannot hold, [`Error::NothingConvertible`] if that
+/// is all; [`Error::MissingBaseInfo`] if the base's sizes are needed, [`Error::TensorMismatch`] if they
+/// are not the adapter's; [`Error::File`]. Nothing is written then.
 pub fn write(
     data: &AdapterData,
     path: &Path,
     format: Format,
     original_gates: GateActivation,
-    lossy: bool,
+    allow_loss: bool,
 ) -> Result<Vec<String>> {
     let problems = data.base.sizes.as_ref().map(|sizes| data.check_shapes(sizes));
     if let Some(problems) = problems.filter(|problems| !problems.is_empty()) {
         return Err(Error::TensorMismatch { path: path.into(), problems });
     }
-    let (data, losses) = fit(data.clone(), format, original_gates)?;
-    if !losses.is_empty() && !lossy {
+    let (data, losses) = convert(data.clone(), format, original_gates)?;
+    if !losses.is_empty() && !allow_loss {
         return Err(Error::Lossy { to: format.name(), losses });
     }
-    let sizes = data.base.sizes.as_ref();
     match format {
-        Format::LlamaAdapter => folder::write_folder(&data, path)?,
-        Format::Peft => folder::write_peft(&data, path, peft::TENSORS_FILE)?,
-        Format::PeftBin => folder::write_peft(&data, path, peft::PICKLE_FILE)?,
-        Format::Original => {
-            let what = "the model's number of layers";
-            let sizes = sizes.ok_or(Error::MissingBaseInfo { to: format.name(), what })?;
-            let prompts = data.prompts.as_ref().expect("an adapter without prompts does not fit");
-            original::write(path, prompts, sizes.n_layers)?;
-        }
-        Format::LitLlama => lit::write(path, &data, sizes, LitFormat::Llama)?,
-        Format::Litgpt => lit::write(path, &data, sizes, LitFormat::Gpt)?,
+        Format::LlamaAdapter => native::write_folder(&data, path)?,
+        Format::Peft => native::write_peft(&data, path, peft::TENSORS_FILE)?,
+        Format::PeftBin => native::write_peft(&data, path, peft::PICKLE_FILE)?,
+        Format::Original => original::write(path, &data, format.name())?,
+        Format::LitLlama => lit::write(path, &data, LitFormat::Llama)?,
+        Format::Litgpt => lit::write(path, &data, LitFormat::Gpt)?,
     }
     Ok(losses)
+}
+
+/// The adapter in a form that `format` can hold, and what is lost.
+///
+/// `original_gates` is the activation of gates in files of the original release.
+fn convert(
+    mut data: AdapterData,
+    format: Format,
+    original_gates: GateActivation,
+) -> Result<(AdapterData, Vec<String>)> {
+    let to = format.name();
+    if format == Format::LlamaAdapter {
+        if data.base.sizes.is_none() && data.parts().iter().any(|(_, part)| part.needs_n_layers()) {
+            return Err(Error::MissingBaseInfo { to, required: "the model's number of layers" });
+        }
+        return Ok((data, Vec::new()));
+    }
+    let unsupported = PartKind::ALL.iter().filter(|kind| !format.parts().contains(kind));
+    let mut losses = unsupported.filter_map(|&kind| data.remove(kind)).collect::<Vec<_>>();
+    match format {
+        Format::LlamaAdapter => {}
+        Format::Peft | Format::PeftBin => peft::convert(&mut data, &mut losses)?,
+        Format::Original => original::convert(&mut data, to, original_gates, &mut losses)?,
+        Format::LitLlama | Format::Litgpt => lit::convert(&mut data, to, &mut losses)?,
+    }
+    use_adapted_projection(&mut data, &mut losses);
+    let joins_after_output =
+        |family: &llama::Architecture| family.defaults().branch == BranchPoint::AfterOutput;
+    // Only PEFT has adapters of such families.
+    if data.base.architecture.is_some_and(joins_after_output)
+        && !matches!(format, Format::Peft | Format::PeftBin)
+    {
+        losses.push("the branch point of GPT-2, after the output projection".into());
+    }
+    if data.kinds().is_empty() {
+        return Err(Error::NothingConvertible { to, losses });
+    }
+    Ok((data, losses))
+}
+
+/// In other formats, prompts always pass through the key and value projections as the other parts modify
+/// them.
+fn use_adapted_projection(data: &mut AdapterData, losses: &mut Vec<String>) {
+    let is_modified = data.parts().iter().any(|(_, part)| {
+        [LinearName::Key, LinearName::Value].into_iter().any(|name| part.modifies(name))
+    });
+    let Some(prompts) = data.prompts.as_mut() else { return };
+    if prompts.projection == PromptProjection::Frozen && is_modified {
+        losses.push("the frozen key and value projections of the prompts".into());
+    }
+    prompts.projection = PromptProjection::Adapted;
+}
+
+/// Settings of an adapter's files that are unknown and had no effect: those of a newer PEFT or of another
+/// program. Includes the components of a mix, and the settings in files of the original release.
+///
+/// # Errors
+/// [`Error::ConfigFile`], [`Error::File`]
+pub fn unknown_settings(path: &Path) -> Result<Vec<String>> {
+    let path = &resolve_path(path);
+    if path.is_dir() {
+        return native::unknown_settings(path);
+    }
+    match Format::detect(path) {
+        Ok(Format::Original) => original::unknown_settings(path),
+        _ => Ok(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_adapter::full_data;
+
+    #[test]
+    fn writing_drops_the_parts_that_a_format_cannot_hold() {
+        let data = full_data();
+        assert_eq!(data.kinds(), PartKind::ALL);
+        for &format in Format::ALL {
+            let lost = PartKind::ALL.iter().filter(|kind| !format.parts().contains(kind));
+            let lost = lost.map(|&kind| data.clone().remove(kind).unwrap()).collect::<Vec<_>>();
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("x");
+            match write(&data, &path, format, GateActivation::Identity, false) {
+                Ok(losses) => assert!(losses.is_empty() && lost.is_empty(), "{format}"),
+                Err(Error::Lossy { losses, .. }) => {
+                    assert!(!lost.is_empty(), "{format}: {losses:?}");
+                    assert!(lost.iter().all(|loss| losses.contains(loss)), "{format}: {losses:?}");
+                }
+                Err(error) => panic!("{format}: {error}"),
+            }
+            let (converted, _) = convert(data.clone(), format, GateActivation::Identity).unwrap();
+            for kind in converted.kinds() {
+                assert!(format.parts().contains(&kind), "{format}: {kind}");
+            }
+        }
+    }
 }

@@ -1,29 +1,24 @@
-//! Adapters on disk: every format is read into [`AdapterData`](crate::AdapterData) and written
-//! from it.
+//! Adapters on disk. Every format is read into [`AdapterData`](crate::AdapterData) and written from it.
+//!
+//! ```text
+//! path ─► Format::detect ─► native │ peft │ original │ lit ─read─► AdapterData
+//!         AdapterData ─► what the format can hold, and losses ─► native │ peft │ original │ lit
+//! ```
+//!
+//! Only `format.rs` knows all formats. A format's folder knows the parts that this format can hold.
 
-mod assemble;
-mod find;
-mod fit;
-mod folder;
 mod format;
-pub(crate) mod keys;
+mod gates;
+mod layers;
 mod lit;
-mod lit_v2;
-mod load;
+mod load_save;
+mod locate;
+mod native;
 mod original;
-mod original_images;
-mod patterns;
 pub mod peft;
-mod peft_keys;
-mod peft_lora;
-mod peft_names;
-mod settings;
-mod targets;
-mod tensors;
-mod torch;
+mod read_purpose;
+mod torch_file;
 
-pub use find::resolve_path;
-pub use folder::{read_folder, read_mix, unknown_settings, write_mix};
-pub(crate) use format::read_for_summary;
-pub use format::{AdapterReadOptions, Format, read, write};
-pub use settings::SETTINGS_FILE;
+pub use format::{AdapterReadOptions, Format, read, unknown_settings, write};
+pub use locate::resolve_path;
+pub use native::{SETTINGS_FILE, read_folder, read_mix, write_mix};

@@ -1,12 +1,15 @@
-//! From every format into every other: what both can hold stays, what one cannot is named.
+//! Conversion between any two formats: what both can hold is kept, the rest is reported as lost.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use adaption_prompt::files::{AdapterReadOptions, Format, read, write};
+use adaption_prompt::parts::{
+    LoraData, LoraPairData, PromptData, PromptLayerData, V2Data, V2LinearData, V2NormData,
+};
 use adaption_prompt::{
-    AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, GateActivation, LoraData, LoraPairData,
-    PromptData, PromptLayerData, PromptProjection, V2Data, V2LinearData, V2NormData, V2Scale,
+    AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, GateActivation, PromptProjection,
+    V2Scale,
 };
 use llama::{LinearName, LlamaConfig, ModelShape, NormName};
 use proptest::prelude::*;
@@ -16,9 +19,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::seeded;
 
-/// What an adapter is made of; its numbers come from `seed`.
+/// Shape of an adapter; its values are drawn from `seed`.
 #[derive(Debug, Clone)]
-struct Shape {
+struct AdapterShape {
     config: LlamaConfig,
     adapter_len: usize,
     layers: Vec<usize>,
@@ -29,7 +32,7 @@ struct Shape {
     seed: u64,
 }
 
-fn shapes() -> impl Strategy<Value = Shape> {
+fn adapter_shapes() -> impl Strategy<Value = AdapterShape> {
     let sizes = (2..=4_usize, 1..=2_usize, 1..=2_usize, 1..=2_usize, 1..=6_usize);
     let config = sizes.prop_map(|(n_layers, n_kv_heads, group, half, d_model)| LlamaConfig {
         n_layers,
@@ -48,7 +51,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
     let scales = prop_oneof![Just(V2Scale::None), Just(V2Scale::Output), Just(V2Scale::Input)];
     let v2 = proptest::option::of(scales);
     (config, 1..=4_usize, gate, activation, any::<bool>(), v2, any::<u64>()).prop_map(
-        |((layers, config), adapter_len, gate, activation, factor, v2, seed)| Shape {
+        |((layers, config), adapter_len, gate, activation, factor, v2, seed)| AdapterShape {
             config,
             adapter_len,
             layers,
@@ -61,13 +64,13 @@ fn shapes() -> impl Strategy<Value = Shape> {
     )
 }
 
-impl Shape {
+impl AdapterShape {
     fn data(&self) -> AdapterData {
         let Self { config, adapter_len, layers, .. } = self;
         let sizes = ModelShape::from(config);
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut numbers = |count: usize| {
-            // Far enough from 0 for no gate to be closed.
+            // Away from 0, so that no gate is zero.
             let number = |_| rng.random_range(0.05..1.5) * [-1.0, 1.0][rng.random_range(0..2)];
             (0..count).map(number).collect::<Vec<f32>>()
         };
@@ -113,12 +116,12 @@ impl Shape {
         AdapterData { base, prompts: Some(prompts), v2, ..AdapterData::default() }
     }
 
-    fn hints(&self, original_gates: GateActivation) -> AdapterReadOptions {
+    fn options(&self, original_gates: GateActivation) -> AdapterReadOptions {
         AdapterReadOptions { base: BaseInfo::from_config(&self.config, None), original_gates }
     }
 }
 
-/// What a format cannot hold of an adapter, by words that each loss must have.
+/// Expected losses of an adapter in a format: a part of each text.
 fn losses(data: &AdapterData, format: Format, gates: GateActivation) -> Vec<&'static str> {
     let mut losses = Vec::new();
     let prompts = data.prompts.as_ref().unwrap();
@@ -147,12 +150,13 @@ fn losses(data: &AdapterData, format: Format, gates: GateActivation) -> Vec<&'st
             let on_inputs = v2.filter(|v2| v2.scale == V2Scale::Input);
             losses.extend(on_inputs.map(|_| "scales on the inputs"));
         }
+        other => panic!("{other} is new"),
     }
     losses
 }
 
-/// What the prompts do: for each layer its prompt and a gate for each head.
-fn effect(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<f32>)> {
+/// The effect of the prompts: for each layer its prompt and a gate per head.
+fn effective_prompts(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<f32>)> {
     let prompts = data.prompts.as_ref().unwrap();
     let layers = prompts.layers.iter().map(|(layer, own)| {
         let gates = prompts.effective_gates(own);
@@ -162,8 +166,8 @@ fn effect(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<
     layers.filter(|(_, (_, gates))| gates.iter().any(|gate| *gate != 0.0)).collect()
 }
 
-/// Every scale, bias and norm, those that change nothing filled in.
-fn tuned(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<f32>>> {
+/// Every scale, bias and norm, with the neutral values of absent ones.
+fn v2_values(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<f32>>> {
     let v2 = data.v2.as_ref()?;
     let mut all = BTreeMap::new();
     let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
@@ -186,8 +190,13 @@ fn tuned(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<
     Some(all)
 }
 
-/// Writes, and checks what is said of losses; whether there were none.
-fn written(data: &AdapterData, path: &Path, format: Format, gates: GateActivation) -> bool {
+/// Writes an adapter and checks the reported losses. Returns whether there were none.
+fn write_and_check_losses(
+    data: &AdapterData,
+    path: &Path,
+    format: Format,
+    gates: GateActivation,
+) -> bool {
     let expected = losses(data, format, gates);
     let check = |found: &[String]| {
         assert_eq!(found.len(), expected.len(), "{format}: {found:?}, not {expected:?}");
@@ -212,24 +221,24 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_pair_of_formats_keeps_what_both_can_hold(shape in shapes(), plain in any::<bool>()) {
+    fn conversion_between_any_two_formats_keeps_what_both_hold(shape in adapter_shapes(), plain in any::<bool>()) {
         let gates = if plain { GateActivation::Identity } else { GateActivation::Tanh };
-        let (data, hints) = (shape.data(), shape.hints(gates));
+        let (data, options) = (shape.data(), shape.options(gates));
         let (sizes, n_heads) = (ModelShape::from(&shape.config), shape.config.n_heads);
-        for from in Format::ALL {
+        for &from in Format::ALL {
             let folder = tempfile::tempdir().unwrap();
             let first = folder.path().join("first");
-            // What is lost on the way in is no matter of the way on.
-            let whole = written(&data, &first, from, gates);
-            // One head's gate has one place in every shape.
+            // Losses of the first conversion do not matter for the second.
+            let whole = write_and_check_losses(&data, &first, from, gates);
+            // With a single head the gate's shape does not identify the format.
             let clear = n_heads > 1 || from != Format::Litgpt;
             prop_assert!(!clear || Format::detect(&first).unwrap() == from);
-            let there = read(&first, &hints).unwrap();
+            let there = read(&first, &options).unwrap();
             if from == Format::LlamaAdapter {
                 prop_assert_eq!(&there, &data);
             }
             let near = |found: &AdapterData, expected: &AdapterData, through: &[Format]| {
-                let (found, expected) = (effect(found, n_heads), effect(expected, n_heads));
+                let (found, expected) = (effective_prompts(found, n_heads), effective_prompts(expected, n_heads));
                 assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
                 let exact = plain || !through.contains(&Format::Original);
                 let tolerance = if exact { 0.0 } else { 2e-6 };
@@ -242,22 +251,22 @@ proptest! {
             };
             if whole {
                 near(&there, &data, &[from]);
-                prop_assert_eq!(tuned(&there, &sizes), tuned(&data, &sizes));
+                prop_assert_eq!(v2_values(&there, &sizes), v2_values(&data, &sizes));
             }
-            for to in Format::ALL {
+            for &to in Format::ALL {
                 let second = folder.path().join(to.name());
-                if !written(&there, &second, to, gates) {
+                if !write_and_check_losses(&there, &second, to, gates) {
                     continue;
                 }
-                let arrived = read(&second, &hints).unwrap();
+                let arrived = read(&second, &options).unwrap();
                 near(&arrived, &there, &[from, to]);
-                prop_assert_eq!(tuned(&arrived, &sizes), tuned(&there, &sizes), "{} {}", from, to);
+                prop_assert_eq!(v2_values(&arrived, &sizes), v2_values(&there, &sizes), "{} {}", from, to);
             }
         }
     }
 
     #[test]
-    fn what_the_base_does_not_say_is_asked_for(shape in shapes()) {
+    fn missing_or_wrong_base_sizes_are_errors(shape in adapter_shapes()) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let mut data = shape.data();
@@ -267,12 +276,12 @@ proptest! {
             prop_assert!(matches!(error, Error::MissingBaseInfo { .. }), "{error}");
             prop_assert!(error.advice() == Some(Advice::GiveBaseModel) && !path.exists());
         }
-        // Another model's sizes.
+        // Sizes of another model.
         for change in [|sizes: &mut ModelShape| sizes.d_model += 1, |sizes: &mut ModelShape| sizes.n_layers = 0] {
             let mut sizes = ModelShape::from(&shape.config);
             change(&mut sizes);
             data.base.sizes = Some(sizes);
-            for format in Format::ALL {
+            for &format in Format::ALL {
                 let error = write(&data, &path, format, GateActivation::Tanh, true).unwrap_err();
                 prop_assert!(matches!(error, Error::TensorMismatch { .. }), "{error}");
                 prop_assert!(!path.exists());
@@ -281,7 +290,7 @@ proptest! {
     }
 }
 
-/// One layer of prompts, or LoRA and V2, for the small model of three layers.
+/// One layer of prompts, or no part, for the small model of three layers.
 fn small(prompts: bool) -> AdapterData {
     let config = seeded::config();
     let d_model = config.d_model;
@@ -304,10 +313,10 @@ fn lora(layers: usize) -> LoraData {
 }
 
 #[test]
-fn peft_gets_prompts_up_to_the_last_layer() {
+fn peft_conversion_fills_layers_up_to_the_last() {
     let folder = tempfile::tempdir().unwrap();
     let data = small(true);
-    // PEFT puts one prompt into the last layer: here it is in the first of three.
+    // PEFT adapts the last layer; here the prompt is in the first of three layers.
     assert!(!adaption_prompt::files::peft::is_peft_compatible(&data));
     let losses = write(&data, folder.path(), Format::Peft, GateActivation::Tanh, false).unwrap();
     assert!(losses.is_empty());
@@ -317,7 +326,7 @@ fn peft_gets_prompts_up_to_the_last_layer() {
 }
 
 #[test]
-fn lora_beside_version_2_is_kept_where_only_that_must_go() {
+fn peft_conversion_keeps_lora_and_drops_v2() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
     let norm = V2NormData { weight: vec![1.0; 32], bias: None };
@@ -330,7 +339,7 @@ fn lora_beside_version_2_is_kept_where_only_that_must_go() {
 }
 
 #[test]
-fn where_nothing_is_left_nothing_is_written() {
+fn nothing_is_written_if_no_part_is_convertible() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let data = AdapterData { lora: Some(lora(2)), ..small(false) };
@@ -343,18 +352,18 @@ fn where_nothing_is_left_nothing_is_written() {
 }
 
 #[test]
-fn lora_on_a_part_of_a_stacked_layer_says_so() {
+fn lora_on_a_fused_linear_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
     data.base.architecture = llama::Architecture::by_model_type("phi3");
     let path = folder.path().join("x");
     let error =
         write(&data, &path, Format::Peft, GateActivation::Tanh, true).unwrap_err().to_string();
-    assert!(error.contains("of which this model has several in one"), "{error}");
+    assert!(error.contains("which are fused in this model"), "{error}");
 }
 
 #[test]
-fn biases_of_norms_are_named_where_a_format_has_none() {
+fn norm_biases_are_reported_as_lost() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let mut data = small(true);

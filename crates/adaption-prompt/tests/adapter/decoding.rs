@@ -1,10 +1,10 @@
-//! Answering with an adapter, its gates open: the cache and the batch change nothing.
+//! Decoding with an adapter of nonzero gates: cache and batch do not change the results.
 
 use burn::tensor::Tensor;
 use llama::{GenerationConfig, KvCache, Llama, NoAdapter, generate};
 use testing::{Golden, assert_close};
 
-use crate::tiny::{CASES, golden_prompt_config, open_adapter, open_base};
+use crate::golden_models::{CASES, golden_prompt_config, open_adapter, open_base};
 
 #[test]
 fn cached_decoding_equals_uncached() {
@@ -17,7 +17,7 @@ fn cached_decoding_equals_uncached() {
             let tokens = golden.int_tensor("input_ids", &device);
             let [batch, seq] = tokens.dims();
             let whole = llama.forward(tokens.clone(), None, &prompts).unwrap();
-            // A first part of seven tokens, then one at a time.
+            // Prefill of seven tokens, then one token at a time.
             let mut state = KvCache::new(llama.config(), vec![0; batch], seq, &device).unwrap();
             let mut pieces = Vec::new();
             let mut from = 0;
@@ -32,7 +32,7 @@ fn cached_decoding_equals_uncached() {
 }
 
 #[test]
-fn a_row_in_a_batch_is_answered_as_alone() {
+fn batched_row_equals_single_row() {
     for device in testing::devices() {
         for case in CASES {
             let llama: Llama = open_base(case, &device);

@@ -1,9 +1,8 @@
-//! Folders in PEFT's format: written as PEFT writes them, read whoever wrote them, refused when
-//! they do not fit.
+//! Folders in PEFT's format: parity of reading and writing with PEFT, and mismatches.
 
 use std::path::Path;
 
-use crate::tiny::{golden_prompt_config, open_adapter, open_base};
+use crate::golden_models::{golden_prompt_config, open_adapter, open_base};
 use adaption_prompt::files::{peft, read_folder};
 use adaption_prompt::{
     AdapterSummary, AdapterWeights, AdaptionPromptConfig, Diagnostic, Error, Gate, GateActivation,
@@ -15,7 +14,7 @@ use serde_json::Value;
 use testing::{Golden, assert_close, golden_folder};
 
 const CASE: &str = "llama-gqa-tied";
-/// Cases whose adapter PEFT itself wrote.
+/// Cases with an adapter that PEFT wrote.
 const WRITTEN_BY_PEFT: [&str; 6] =
     ["llama-mha", "llama-gqa-tied", "llama-rope3", "llama-rope-linear", "mistral-sw8", "gpt2"];
 
@@ -34,7 +33,7 @@ fn logits(llama: &Llama, adapter: &AdapterWeights) -> Tensor<3> {
 }
 
 #[test]
-fn a_folder_written_by_peft_gives_pefts_logits() {
+fn peft_folder_gives_peft_logits() {
     for device in testing::devices() {
         for case in WRITTEN_BY_PEFT {
             let llama = open_base(case, &device);
@@ -50,7 +49,7 @@ fn a_folder_written_by_peft_gives_pefts_logits() {
 }
 
 #[test]
-fn what_we_write_is_what_peft_writes() {
+fn written_folder_equals_peft() {
     let device = testing::flex();
     for case in WRITTEN_BY_PEFT {
         let llama = open_base(case, &device);
@@ -78,9 +77,9 @@ fn what_we_write_is_what_peft_writes() {
 }
 
 #[test]
-fn keys_are_exactly_pefts() {
+fn tensor_names_equal_peft() {
     let llama = open_base(CASE, &testing::flex());
-    let adapter = golden_prompt_config().init(llama.config(), 1, &testing::flex()).unwrap();
+    let adapter = golden_prompt_config().init(&llama, 1, &testing::flex()).unwrap();
     let adapter = AdapterWeights::from(adapter);
     let folder = tempfile::tempdir().unwrap();
     adapter.save(folder.path(), &llama, "base").unwrap();
@@ -109,7 +108,7 @@ fn an_adapter_of_another_family_is_refused() {
 }
 
 #[test]
-fn saved_and_loaded_equals_itself_for_every_kind_of_gate() {
+fn every_gate_kind_round_trips() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let golden = Golden::open(&format!("{CASE}/variants.safetensors"));
@@ -129,7 +128,7 @@ fn saved_and_loaded_equals_itself_for_every_kind_of_gate() {
                 logits(&llama, &adapter).into_data(),
                 "{prefix}"
             );
-            // PEFT would compute something else: a method that it does not know makes it refuse.
+            // PEFT would compute something else. It refuses a method that it does not know.
             let config = json(&folder.path().join(peft::CONFIG_FILE));
             assert_eq!(config["peft_type"], "LLAMA_ADAPTER");
         }
@@ -137,7 +136,7 @@ fn saved_and_loaded_equals_itself_for_every_kind_of_gate() {
 }
 
 #[test]
-fn an_adapter_for_another_model_is_refused_with_all_that_is_wrong() {
+fn adapter_of_another_model_is_refused_with_every_mismatch() {
     let device = testing::flex();
     let llama = open_base(CASE, &device);
     let folder = golden_folder().join("smollm2/adapter");
@@ -160,11 +159,11 @@ fn more_adapted_layers_than_layers_are_refused() {
     let folder = golden_folder().join(CASE).join("adapter");
     let data = read_folder(&folder).unwrap();
     let error = AdapterWeights::from_data(&data, &sizes, &folder, &device).unwrap_err();
-    assert_eq!(error.to_string(), "the adapter wants 2 layers, the model has 1");
+    assert_eq!(error.to_string(), "the adapter has 2 adapted layers, the model has 1 layers");
 }
 
 #[test]
-fn damaged_and_foreign_folders_are_refused() {
+fn corrupt_and_unsupported_folders_are_refused() {
     let device = testing::flex();
     let llama = open_base(CASE, &device);
     let folder = tempfile::tempdir().unwrap();
@@ -177,8 +176,7 @@ fn damaged_and_foreign_folders_are_refused() {
     std::fs::write(&config, r#"{"peft_type": "IA3", "r": 8}"#).unwrap();
     assert!(load().to_string().contains("the method is `IA3`"), "{}", load());
 
-    let adapter =
-        AdapterWeights::from(golden_prompt_config().init(llama.config(), 1, &device).unwrap());
+    let adapter = AdapterWeights::from(golden_prompt_config().init(&llama, 1, &device).unwrap());
     adapter.save(folder.path(), &llama, "base").unwrap();
     let tensors = folder.path().join(peft::TENSORS_FILE);
     let whole = std::fs::read(&tensors).unwrap();
@@ -198,7 +196,7 @@ fn damaged_and_foreign_folders_are_refused() {
 }
 
 #[test]
-fn a_switched_adapter_leaves_the_base_as_it_was() {
+fn adapter_switch_leaves_the_base_unchanged() {
     let device = testing::flex();
     let llama = open_base(CASE, &device);
     let tokens = || llama.tokens(&[vec![3, 1, 4, 1, 5]]).unwrap();

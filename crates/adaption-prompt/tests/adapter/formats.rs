@@ -1,18 +1,20 @@
-//! Adapters as other programs keep them: read, computed as those programs compute, told apart.
+//! Other programs' formats: detection, reading, and parity with these programs.
 
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::{AdapterReadOptions, Format, read, write};
+use adaption_prompt::parts::{PromptData, PromptLayerData};
 use adaption_prompt::{
     AdapterData, AdapterSummary, AdapterWeights, AnyAdapter, BaseInfo, Error, Gate, GateActivation,
-    PromptData, PromptLayerData, PromptProjection,
+    PromptProjection,
 };
 use burn::tensor::Tensor;
 use checkpoint::torch::{Value, to_bytes};
 use llama::{Llama, LlamaConfig, ModelShape, NoAdapter};
 use testing::{Golden, assert_close};
 
-use crate::tiny::open_base;
+use crate::fixtures::read_options;
+use crate::golden_models::open_base;
 
 /// File, its base, its format.
 const FILES: [(&str, &str, Format); 8] = [
@@ -30,13 +32,6 @@ fn golden_file(name: &str) -> PathBuf {
     testing::golden_folder().join("formats").join(name)
 }
 
-fn hints(llama: &Llama) -> AdapterReadOptions {
-    AdapterReadOptions {
-        base: BaseInfo::from_config(llama.config(), None),
-        ..AdapterReadOptions::default()
-    }
-}
-
 fn logits(llama: &Llama, adapter: &AnyAdapter) -> Tensor<3> {
     let golden = Golden::open("formats/logits.safetensors");
     let adapter = adapter.prepare(llama);
@@ -44,14 +39,14 @@ fn logits(llama: &Llama, adapter: &AnyAdapter) -> Tensor<3> {
     llama.logits(llama.forward(tokens, None, &adapter).unwrap(), &adapter)
 }
 
-fn of_data(data: &AdapterData, llama: &Llama) -> AnyAdapter {
+fn from_data(data: &AdapterData, llama: &Llama) -> AnyAdapter {
     let sizes = ModelShape::from(llama.config());
     let path = Path::new("data");
     AdapterWeights::from_data(data, &sizes, path, &llama.device()).unwrap().into()
 }
 
 #[test]
-fn every_format_gives_its_programs_logits() {
+fn every_format_gives_the_logits_of_its_reference() {
     let golden = Golden::open("formats/logits.safetensors");
     for device in testing::devices() {
         for (name, base, _) in FILES {
@@ -65,21 +60,21 @@ fn every_format_gives_its_programs_logits() {
 }
 
 #[test]
-fn the_original_releases_gates_are_plain_where_the_caller_says_so() {
+fn original_gates_without_tanh_if_requested() {
     let golden = Golden::open("formats/logits.safetensors");
     let device = testing::flex();
     let llama = open_base("llama-mha", &device);
     for name in ["original.pth", "original-scalar.pth"] {
-        let hints =
-            AdapterReadOptions { original_gates: GateActivation::Identity, ..hints(&llama) };
-        let data = read(&golden_file(name), &hints).unwrap();
+        let options =
+            AdapterReadOptions { original_gates: GateActivation::Identity, ..read_options(&llama) };
+        let data = read(&golden_file(name), &options).unwrap();
         let expected = golden.tensor(&format!("{name}.plain"), &device);
-        assert_close(name, logits(&llama, &of_data(&data, &llama)), expected, 2e-4);
+        assert_close(name, logits(&llama, &from_data(&data, &llama)), expected, 2e-4);
     }
 }
 
 #[test]
-fn formats_are_told_apart_and_summed_up_without_a_model() {
+fn formats_are_detected_and_summarized_without_a_model() {
     for (name, _, format) in FILES {
         assert_eq!(Format::detect(&golden_file(name)).unwrap(), format, "{name}");
         let summary = AdapterSummary::read(&golden_file(name)).unwrap();
@@ -93,30 +88,30 @@ fn formats_are_told_apart_and_summed_up_without_a_model() {
 }
 
 #[test]
-fn version_2_cannot_be_used_without_the_models_heads() {
+fn lit_v2_needs_the_heads_of_the_model() {
     for name in ["lit-llama-v2.pth", "litgpt-v2.pth.adapter_v2", "litgpt-v2-old.pth"] {
         let error = read(&golden_file(name), &AdapterReadOptions::default()).unwrap_err();
         assert!(matches!(error, Error::MissingBaseInfo { .. }), "{name}: {error}");
         assert_eq!(
             error.to_string(),
-            "reading Adapter V2 needs the model's heads, and the adapter's file does not say that"
+            "reading Adapter V2 needs the model's heads, which the adapter file does not contain"
         );
-        // Of another model: 4 key and value heads where the file has 2.
+        // A model with 4 key and value heads; the file has 2.
         let llama = open_base("llama-gqa-tied", &testing::flex());
-        let error = read(&golden_file(name), &hints(&llama)).unwrap_err();
+        let error = read(&golden_file(name), &read_options(&llama)).unwrap_err();
         assert!(error.to_string().contains("is not the model's query, key and value"), "{error}");
     }
 }
 
 #[test]
-fn every_format_read_and_written_in_every_other_does_the_same() {
+fn conversion_between_formats_keeps_the_logits() {
     let device = testing::flex();
     let folder = tempfile::tempdir().unwrap();
     for (name, base, _) in FILES {
         let llama = open_base(base, &device);
-        let data = read(&golden_file(name), &hints(&llama)).unwrap();
-        let expected = logits(&llama, &of_data(&data, &llama));
-        for format in Format::ALL {
+        let data = read(&golden_file(name), &read_options(&llama)).unwrap();
+        let expected = logits(&llama, &from_data(&data, &llama));
+        for &format in Format::ALL {
             let path = folder.path().join(format!("{name} as {format}"));
             match write(&data, &path, format, GateActivation::Tanh, false) {
                 Ok(losses) => assert!(losses.is_empty()),
@@ -157,7 +152,7 @@ fn sizes_7b() -> BaseInfo {
 }
 
 #[test]
-fn the_released_7b_layout_is_30_layers_of_10_from_layer_2() {
+fn released_7b_layout_round_trips() {
     let folder = tempfile::tempdir().unwrap();
     let layer = |layer: usize| {
         let prompt = (0..10 * 4096).map(|at| (layer * 1000 + at % 997) as f32 * 1e-3).collect();
@@ -184,20 +179,20 @@ fn the_released_7b_layout_is_30_layers_of_10_from_layer_2() {
     assert_eq!(shapes["layers.0.attention.gate"], [1, 32, 1, 1]);
     assert_eq!(shapes["layers.31.attention.gate"], [1, 32, 1, 1]);
 
-    let hints = AdapterReadOptions { base: sizes_7b(), ..AdapterReadOptions::default() };
-    let again = read(&released, &hints).unwrap();
+    let options = AdapterReadOptions { base: sizes_7b(), ..AdapterReadOptions::default() };
+    let again = read(&released, &options).unwrap();
     assert_eq!(again, data);
     assert_eq!(again.n_parameters(), 1_229_760);
 
-    // The heads of each layer agree, so that PEFT can hold it; and back.
+    // The gates of each layer are equal, so PEFT's format holds them; then back.
     let peft = folder.path().join("peft");
     write(&again, &peft, Format::Peft, GateActivation::Tanh, false).unwrap();
-    let from_peft = read(&peft, &hints).unwrap();
+    let from_peft = read(&peft, &options).unwrap();
     let prompts = from_peft.prompts.as_ref().unwrap();
     assert_eq!((prompts.gate, prompts.activation), (Gate::Scalar, GateActivation::Identity));
     let back = folder.path().join("back.pth");
     write(&from_peft, &back, Format::Original, GateActivation::Tanh, false).unwrap();
-    let back = read(&back, &hints).unwrap().prompts.unwrap();
+    let back = read(&back, &options).unwrap().prompts.unwrap();
     for (index, own) in &data.prompts.unwrap().layers {
         assert_eq!(back.layers[index].prompt, own.prompt);
         for (found, expected) in back.layers[index].gate.iter().zip(&own.gate) {
@@ -206,7 +201,7 @@ fn the_released_7b_layout_is_30_layers_of_10_from_layer_2() {
     }
 }
 
-/// A PyTorch file of tensors of ones, but for the gates that are given.
+/// A PyTorch file of constant tensors: name, shape, value.
 fn torch_file(path: &Path, tensors: &[(&str, &[usize], f32)]) {
     let tensors = tensors.iter().map(|(name, shape, value)| {
         let values = vec![*value; shape.iter().product()];
@@ -217,11 +212,11 @@ fn torch_file(path: &Path, tensors: &[(&str, &[usize], f32)]) {
 }
 
 #[test]
-fn a_closed_lowest_gate_does_not_hide_its_layer() {
+fn zero_gate_of_the_lowest_layer_does_not_hide_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.pth");
-    // Six rows for layers 1 to 3: the gate of layer 1 is 0, and 6 rows do not tell 2 layers of 3
-    // from 3 of 2; 15 rows do.
+    // Prompts of layers 1 to 3, with a zero gate in layer 1: 6 rows may be 2 layers of 3 or 3 layers
+    // of 2, 15 rows are 3 layers of 5.
     let file = |rows: usize| {
         torch_file(
             &path,
@@ -247,28 +242,28 @@ fn a_closed_lowest_gate_does_not_hide_its_layer() {
 }
 
 #[test]
-fn prompts_that_the_originals_table_would_not_tell_are_named() {
+fn unrecoverable_prompts_of_the_original_format_are_reported() {
     let llama = open_base("llama-mha", &testing::flex());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.pth");
-    let mut data = read(&golden_file("original.pth"), &hints(&llama)).unwrap();
+    let mut data = read(&golden_file("original.pth"), &read_options(&llama)).unwrap();
     data.prompts.as_mut().unwrap().layers.get_mut(&1).unwrap().gate = vec![0.0; 4];
-    let expected = logits(&llama, &of_data(&data, &llama));
+    let expected = logits(&llama, &from_data(&data, &llama));
     let error = write(&data, &path, Format::Original, GateActivation::Tanh, false).unwrap_err();
     assert!(error.to_string().contains("prompts of layers 1: their gates are 0"), "{error}");
     assert!(!path.exists());
     let losses = write(&data, &path, Format::Original, GateActivation::Tanh, true).unwrap();
     assert_eq!(losses.len(), 1);
-    let again = read(&path, &hints(&llama)).unwrap();
-    assert_close("layer 2 alone", logits(&llama, &of_data(&again, &llama)), expected, 1e-6);
-    // All of them closed: nothing would be left.
+    let again = read(&path, &read_options(&llama)).unwrap();
+    assert_close("layer 2 alone", logits(&llama, &from_data(&again, &llama)), expected, 1e-6);
+    // With zero gates in every layer nothing is convertible.
     data.prompts.as_mut().unwrap().layers.get_mut(&2).unwrap().gate = vec![0.0; 4];
     let error = write(&data, &path, Format::Original, GateActivation::Tanh, true).unwrap_err();
     assert!(matches!(error, Error::NothingConvertible { .. }), "{error}");
 }
 
 #[test]
-fn a_whole_model_is_no_adapter_and_its_norms_are_no_version_2() {
+fn model_file_is_not_an_adapter_and_its_norms_are_not_v2() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lit_model.pth");
     let model: [(&str, &[usize], f32); 3] = [
@@ -289,13 +284,13 @@ fn a_whole_model_is_no_adapter_and_its_norms_are_no_version_2() {
 }
 
 #[test]
-fn lits_prompts_for_another_number_of_layers_are_refused() {
-    // Prompts in layers 1 and 2: of a model of three layers, not of four.
+fn prompts_for_another_number_of_layers_are_refused() {
+    // Prompts in layers 1 and 2 belong to a model of three layers, not of four.
     let llama = open_base("llama-mha", &testing::flex());
-    let mut hints = hints(&llama);
-    hints.base.sizes.as_mut().unwrap().n_layers = 4;
+    let mut options = read_options(&llama);
+    options.base.sizes.as_mut().unwrap().n_layers = 4;
     for name in ["lit-llama.pth", "original.pth"] {
-        let error = read(&golden_file(name), &hints).unwrap_err();
+        let error = read(&golden_file(name), &options).unwrap_err();
         assert!(matches!(error, Error::TensorMismatch { .. }), "{name}: {error}");
         let found = "expected prompts in the last 2 of 4 layers, found them in [1, 2]";
         assert!(error.to_string().contains(found), "{name}: {error}");
@@ -303,8 +298,8 @@ fn lits_prompts_for_another_number_of_layers_are_refused() {
 }
 
 #[test]
-fn no_adapter_changes_nothing_in_the_golden_files() {
-    // The golden logits are the adapters', not the bases'.
+fn golden_logits_differ_from_the_base() {
+    // The golden logits are those of the adapters, not of the bases.
     let golden = Golden::open("formats/logits.safetensors");
     let llama = open_base("llama-mha", &testing::flex());
     let tokens = golden.int_tensor("input_ids", &llama.device());

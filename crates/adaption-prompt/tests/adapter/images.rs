@@ -1,23 +1,24 @@
-//! Adapters that see pictures: conditions equal an independent reference's, rows without a picture are
-//! untouched, and the original release's files compute what its code computes.
+//! Image conditioning: parity with an independent reference and the original release, and rows without an
+//! image.
 
 use adaption_prompt::files::{Format, write};
+use adaption_prompt::parts::ImageCondition;
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, AnyAdapter, BaseInfo,
-    Error, Gate, GateActivation, ImageBatch, ImageCondition, ImageConfig, ImageFusion,
-    ImageProjectorConfig, RowAdapters,
+    Error, Gate, GateActivation, ImageBatch, ImageConfig, ImageFusion, ImageProjectorConfig,
+    RowAdapters,
 };
 use burn::tensor::{Device, Tensor};
 use llama::{Adapter, GenerationConfig, Llama, ModelShape, generate};
 use testing::{Golden, assert_close, golden_folder};
 
-use crate::keyed;
-use crate::kinds::hold;
+use crate::golden_models::open_base;
+use crate::methods::check_golden;
 use crate::mixing::mix;
+use crate::named_tensors;
 use crate::parity::{LOGITS, logits};
-use crate::tiny::open_base;
 
-/// The picture that each row of the goldens sees.
+/// The image of each row of the golden files.
 const ROWS: [Option<usize>; 4] = [Some(1), None, Some(0), Some(1)];
 
 const BASES: [&str; 2] = ["llama-gqa-tied", "llama-headdim16"];
@@ -49,17 +50,17 @@ fn config(kind: &str) -> AdapterConfig {
 fn open(case: &str, kind: &str, device: &Device) -> (Llama, Golden, AdapterWeights) {
     let llama = open_base(case, &device.clone().without_autodiff());
     let golden = Golden::open(&format!("{case}/images/{kind}.safetensors"));
-    let adapter = keyed::open(&golden, &config(kind), &llama, device);
+    let adapter = named_tensors::open_golden(&golden, &config(kind), &llama, device);
     (llama, golden, adapter)
 }
 
-fn views(golden: &Golden, rows: &[Option<usize>], device: &Device) -> ImageBatch {
+fn image_batch(golden: &Golden, rows: &[Option<usize>], device: &Device) -> ImageBatch {
     let device = device.clone().without_autodiff();
     ImageBatch { features: golden.tensor("features", &device), rows: rows.to_vec() }
 }
 
 #[test]
-fn settings_of_a_file_that_disagree_with_its_tensors_are_refused() {
+fn settings_that_contradict_the_tensors_are_refused() {
     use checkpoint::torch::{TorchFile, Value, to_bytes};
     let golden = golden_folder().join("images/LORA-BIAS-7B.pth");
     let file = TorchFile::open(checkpoint::ByteSource::open(&golden).unwrap()).unwrap();
@@ -90,26 +91,33 @@ fn settings_of_a_file_that_disagree_with_its_tensors_are_refused() {
 }
 
 #[test]
-fn conditions_equal_the_reference() {
+fn image_conditioning_equals_the_reference() {
     for device in testing::devices() {
         for case in BASES {
             for kind in KINDS {
                 let (llama, golden, adapter) = open(case, kind, &device.clone().autodiff());
-                let prepared = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
-                hold(&format!("{case} {kind}"), &llama, &golden, &adapter, &prepared);
+                let prepared =
+                    adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+                check_golden(&format!("{case} {kind}"), &llama, &golden, &adapter, &prepared);
             }
         }
     }
 }
 
-/// What each row gives alone.
-fn alone(llama: &Llama, golden: &Golden, adapter: &AdapterWeights, row: usize) -> Tensor<3> {
+/// The logits of a batch of one row.
+fn single_row_logits(
+    llama: &Llama,
+    golden: &Golden,
+    adapter: &AdapterWeights,
+    row: usize,
+) -> Tensor<3> {
     let device = llama.device();
     let one = match ROWS[row] {
         None => adapter.prepare(llama),
-        Some(picture) => {
+        Some(image_index) => {
             let features = golden.tensor::<3>("features", &device);
-            adapter.prepare_with_images(llama, &ImageBatch::single(features.narrow(0, picture, 1)))
+            adapter
+                .prepare_with_images(llama, &ImageBatch::single(features.narrow(0, image_index, 1)))
         }
     };
     let tokens = golden.int_tensor("input_ids", &device).narrow(0, row, 1);
@@ -117,17 +125,18 @@ fn alone(llama: &Llama, golden: &Golden, adapter: &AdapterWeights, row: usize) -
 }
 
 #[test]
-fn rows_of_a_mixed_batch_are_as_they_are_alone() {
+fn rows_of_a_mixed_batch_equal_single_rows() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
-            let together = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
+            let together =
+                adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
             let together = logits(&llama, &golden, "input_ids", &together);
-            // The same once more, each row with an adapter of its own.
+            // The same batch with a prepared adapter for each row.
             let features = golden.tensor::<3>("features", &device);
             let prepared = ROWS.map(|row| match row {
-                Some(picture) => {
-                    let features = features.clone().narrow(0, picture, 1);
+                Some(image_index) => {
+                    let features = features.clone().narrow(0, image_index, 1);
                     adapter.prepare_with_images(&llama, &ImageBatch::single(features))
                 }
                 None => adapter.prepare(&llama),
@@ -136,7 +145,7 @@ fn rows_of_a_mixed_batch_are_as_they_are_alone() {
             let stacked = logits(&llama, &golden, "input_ids", &rows);
             for row in 0..ROWS.len() {
                 let what = format!("{kind}, row {row}");
-                let expected = alone(&llama, &golden, &adapter, row);
+                let expected = single_row_logits(&llama, &golden, &adapter, row);
                 assert_close(&what, together.clone().narrow(0, row, 1), expected.clone(), 1e-5);
                 assert_close(&what, stacked.clone().narrow(0, row, 1), expected, 1e-5);
             }
@@ -145,8 +154,13 @@ fn rows_of_a_mixed_batch_are_as_they_are_alone() {
 }
 
 /// The same adapter with its image gates at 0.
-fn closed(kind: &str, llama: &Llama, golden: &Golden, device: &Device) -> AdapterWeights {
-    let open = keyed::open(golden, &config(kind), llama, device);
+fn with_zero_image_gates(
+    kind: &str,
+    llama: &Llama,
+    golden: &Golden,
+    device: &Device,
+) -> AdapterWeights {
+    let open = named_tensors::open_golden(golden, &config(kind), llama, device);
     let mut data = open.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     let image = data.image.as_mut().unwrap();
     let gates = image.tensors.iter_mut().filter(|(name, _)| name.ends_with("gate"));
@@ -156,18 +170,18 @@ fn closed(kind: &str, llama: &Llama, golden: &Golden, device: &Device) -> Adapte
 }
 
 #[test]
-fn a_zero_image_gate_is_the_text_adapter_bit_for_bit() {
+fn zero_image_gate_equals_the_text_adapter_bit_for_bit() {
     for device in testing::devices() {
         for case in BASES {
             for kind in KINDS {
                 let (llama, golden, _open) = open(case, kind, &device);
-                let adapter = closed(kind, &llama, &golden, &device);
+                let adapter = with_zero_image_gates(kind, &llama, &golden, &device);
                 let text = AdapterWeights { image: None, ..adapter.clone() };
                 let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
                 for rows in [ROWS, [Some(0); 4], [None; 4]] {
-                    let seeing =
-                        adapter.prepare_with_images(&llama, &views(&golden, &rows, &device));
-                    let found = logits(&llama, &golden, "input_ids", &seeing);
+                    let with_images =
+                        adapter.prepare_with_images(&llama, &image_batch(&golden, &rows, &device));
+                    let found = logits(&llama, &golden, "input_ids", &with_images);
                     assert_eq!(found.to_data(), expected.to_data(), "{case} {kind} {rows:?}");
                 }
             }
@@ -176,14 +190,15 @@ fn a_zero_image_gate_is_the_text_adapter_bit_for_bit() {
 }
 
 #[test]
-fn a_row_without_a_picture_is_the_text_adapter_bit_for_bit() {
+fn row_without_image_equals_the_text_adapter_bit_for_bit() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
             let text = AdapterWeights { image: None, ..adapter.clone() };
             let expected = logits(&llama, &golden, "input_ids", &text.prepare(&llama));
-            let seeing = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
-            let found = logits(&llama, &golden, "input_ids", &seeing);
+            let with_images =
+                adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+            let found = logits(&llama, &golden, "input_ids", &with_images);
             let row = |all: &Tensor<3>| all.clone().narrow(0, 1, 1).to_data();
             assert_eq!(row(&found), row(&expected), "{kind}");
         }
@@ -191,7 +206,7 @@ fn a_row_without_a_picture_is_the_text_adapter_bit_for_bit() {
 }
 
 #[test]
-fn statistics_center_and_spread_the_features() {
+fn statistics_standardize_the_features() {
     for device in testing::devices() {
         let (_llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
         let condition = adapter.image.unwrap();
@@ -208,7 +223,7 @@ fn statistics_center_and_spread_the_features() {
 }
 
 #[test]
-fn a_fresh_adapter_that_sees_is_the_base_bit_for_bit() {
+fn fresh_multimodal_adapter_equals_the_base_bit_for_bit() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, _open) = open("llama-gqa-tied", kind, &device);
@@ -217,15 +232,16 @@ fn a_fresh_adapter_that_sees_is_the_base_bit_for_bit() {
             let again = config(kind).init(&llama, 3, &device).unwrap();
             let data = |own: &AdapterWeights| own.to_data(BaseInfo::default()).unwrap();
             assert_eq!(data(&fresh), data(&again));
-            let seeing = fresh.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
-            let found = logits(&llama, &golden, "input_ids", &seeing);
+            let with_images =
+                fresh.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+            let found = logits(&llama, &golden, "input_ids", &with_images);
             assert_eq!(found.to_data(), base.to_data(), "{kind}");
         }
     }
 }
 
 #[test]
-fn an_answer_is_written_with_the_picture_seen_once() {
+fn generation_encodes_each_image_once() {
     for device in testing::devices() {
         let (llama, golden, adapter) = open("llama-gqa-tied", "queries", &device);
         let prompts = ROWS.map(|_| vec![5, 6, 7]);
@@ -234,11 +250,12 @@ fn an_answer_is_written_with_the_picture_seen_once() {
             let texts = generate(&llama, adapter, prompts, &config).unwrap();
             texts.into_iter().map(|text| text.tokens).collect::<Vec<_>>()
         };
-        let seeing = adapter.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
-        let together = write(&seeing, &prompts);
+        let with_images =
+            adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+        let together = write(&with_images, &prompts);
         assert_eq!(together[0], together[3]);
-        let blind = write(&adapter.prepare(&llama), &prompts[..1]);
-        assert_eq!(together[1], blind[0]);
+        let without_images = write(&adapter.prepare(&llama), &prompts[..1]);
+        assert_eq!(together[1], without_images[0]);
         let features = golden.tensor::<3>("features", &device).narrow(0, 0, 1);
         let one = write(
             &adapter.prepare_with_images(&llama, &ImageBatch::single(features)),
@@ -249,7 +266,7 @@ fn an_answer_is_written_with_the_picture_seen_once() {
 }
 
 #[test]
-fn what_sees_is_saved_and_loaded() {
+fn image_condition_round_trips() {
     let device = testing::flex();
     for kind in KINDS {
         let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
@@ -258,15 +275,16 @@ fn what_sees_is_saved_and_loaded() {
         let loaded = AdapterWeights::load(folder.path(), &llama, &device).unwrap();
         assert_eq!(loaded.config().image, adapter.config().image, "{kind}");
         let answer = |own: &AdapterWeights| {
-            let seeing = own.prepare_with_images(&llama, &views(&golden, &ROWS, &device));
-            logits(&llama, &golden, "input_ids", &seeing).to_data()
+            let with_images =
+                own.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
+            logits(&llama, &golden, "input_ids", &with_images).to_data()
         };
         assert_eq!(answer(&loaded), answer(&adapter), "{kind}");
     }
 }
 
 #[test]
-fn numbers_that_do_not_fit_are_listed() {
+fn mismatched_image_tensors_are_listed() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "global", &device);
     let mut data = adapter.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
@@ -287,7 +305,7 @@ fn numbers_that_do_not_fit_are_listed() {
 }
 
 #[test]
-fn sizes_that_the_numbers_cannot_fill_are_refused_before_any_memory_is_taken() {
+fn oversized_image_config_is_refused_before_allocation() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "queries", &device);
     let sizes = ModelShape::from(llama.config());
@@ -296,28 +314,28 @@ fn sizes_that_the_numbers_cannot_fill_are_refused_before_any_memory_is_taken() {
     data.image.as_mut().unwrap().config.form =
         ImageProjectorConfig::Queries { count: 4, width, blocks, heads: 2 };
     let error = AdapterWeights::from_data(&data, &sizes, "a".as_ref(), &device).unwrap_err();
-    assert!(error.to_string().contains("what sees images: expected matrices of"), "{error}");
+    assert!(error.to_string().contains("image condition: expected matrices of"), "{error}");
 }
 
 #[test]
-fn other_formats_say_that_they_cannot_hold_what_sees() {
+fn other_formats_report_the_image_condition_as_lost() {
     let device = testing::flex();
     let (llama, _golden, adapter) = open("llama-gqa-tied", "global", &device);
     let data = adapter.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    for format in Format::ALL.into_iter().filter(|format| *format != Format::LlamaAdapter) {
+    for format in Format::ALL.iter().copied().filter(|format| *format != Format::LlamaAdapter) {
         let path = folder.path().join(format.name());
         let error = write(&data, &path, format, GateActivation::Tanh, false).unwrap_err();
         assert!(matches!(error, Error::Lossy { .. }), "{error}");
-        assert!(error.to_string().contains("what makes it see images"), "{error}");
+        assert!(error.to_string().contains("the image condition"), "{error}");
         assert!(!path.exists());
-        // With leave it is written without.
+        // If losses are allowed, it is written without the image condition.
         write(&data, &path, format, GateActivation::Tanh, true).unwrap();
     }
 }
 
 #[test]
-fn files_of_the_original_release_compute_what_its_code_does() {
+fn original_multimodal_files_give_reference_logits() {
     let golden = Golden::open("images/golden.safetensors");
     for device in testing::devices() {
         let llama = open_base("llama-mha", &device);
@@ -325,31 +343,31 @@ fn files_of_the_original_release_compute_what_its_code_does() {
             let path = golden_folder().join("images").join(name);
             let loaded = AnyAdapter::load(&path, &llama, &device).unwrap();
             let AnyAdapter::Single(adapter) = &loaded else { panic!("it is no mix") };
-            let views = views(&golden, &[Some(0), Some(1)], &device);
-            let seeing = adapter.prepare_with_images(&llama, &views);
-            let found = logits(&llama, &golden, "input_ids", &seeing);
+            let batch = image_batch(&golden, &[Some(0), Some(1)], &device);
+            let with_images = adapter.prepare_with_images(&llama, &batch);
+            let found = logits(&llama, &golden, "input_ids", &with_images);
             assert_close(name, found, golden.tensor(name, &device), LOGITS);
 
-            // In our folder it stays what it is.
+            // It round-trips through this program's folder.
             let folder = tempfile::tempdir().unwrap();
             loaded.save(folder.path(), &llama, "llama-mha").unwrap();
             let again = AdapterWeights::load(folder.path(), &llama, &device).unwrap();
-            let seeing = again.prepare_with_images(&llama, &views);
-            let found = logits(&llama, &golden, "input_ids", &seeing);
+            let with_images = again.prepare_with_images(&llama, &batch);
+            let found = logits(&llama, &golden, "input_ids", &with_images);
             assert_close(name, found, golden.tensor(name, &device), LOGITS);
         }
     }
 }
 
 #[test]
-fn mixes_add_what_their_parts_see() {
+fn mixes_add_image_conditions() {
     let device = testing::flex();
     let (llama, golden, adapter) = open("llama-gqa-tied", "global", &device);
-    let views = views(&golden, &ROWS, &device);
+    let batch = image_batch(&golden, &ROWS, &device);
     let expected =
-        logits(&llama, &golden, "input_ids", &adapter.prepare_with_images(&llama, &views));
+        logits(&llama, &golden, "input_ids", &adapter.prepare_with_images(&llama, &batch));
     let mix = mix(&[(0.25, &adapter), (0.75, &adapter)]);
     let mix: AnyAdapter = mix.into();
-    let found = logits(&llama, &golden, "input_ids", &mix.prepare_with_images(&llama, &views));
+    let found = logits(&llama, &golden, "input_ids", &mix.prepare_with_images(&llama, &batch));
     assert_close("a mix of one adapter with itself", found, expected, 1e-4);
 }

@@ -1,23 +1,23 @@
-//! The adapter against PEFT and other references, its files, its life, and its invariants.
+//! Adapters: parity with PEFT and other references, files, adapter sets, and invariants.
 
 #![expect(clippy::disallowed_methods, reason = "tests may wait for a device")]
 
 mod conversions;
 mod decoding;
 mod files;
+mod fixtures;
 mod formats;
-mod hostile;
+mod golden_models;
 mod images;
-mod keyed;
-mod kinds;
 mod lifecycle;
+mod malformed_folders;
+mod methods;
 mod mixing;
+mod named_tensors;
 mod parity;
 mod peft_lora;
 mod peft_suite;
 mod properties;
-mod rows;
+mod row_adapters;
 #[path = "../../../llama/tests/tiny/mod.rs"]
 mod seeded;
-mod tiny;
-mod zoo;

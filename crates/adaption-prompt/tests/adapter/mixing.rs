@@ -1,4 +1,4 @@
-//! Mixes: what several adapters add is added.
+//! Mixes: weighted sums of adapters.
 
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterMix, AdapterWeights, AnyAdapter, BaseInfo, Error,
@@ -8,10 +8,11 @@ use burn::tensor::{Distribution, Tensor, activation::softmax};
 use llama::{Adapter, LinearName, Llama, NoAdapter, NormName};
 use testing::assert_close;
 
-use crate::tiny::open_base;
-use crate::zoo::{
-    answer, branch, distance, everywhere, for_each_base, kinds, logits, opened, plain, zoo,
+use crate::fixtures::{
+    adapter_configs, fixed_logits, for_each_base, for_each_base_and_device, logits, max_abs_diff,
+    perturbed, perturbed_adapters, prompt_branch, prompt_config,
 };
+use crate::golden_models::open_base;
 
 pub fn mix(parts: &[(f64, &AdapterWeights)]) -> AdapterMix {
     let part = |(index, &(weight, adapter)): (usize, &(f64, &AdapterWeights))| MixComponent {
@@ -27,21 +28,21 @@ fn normal<const D: usize>(shape: [usize; D], llama: &Llama) -> Tensor<D> {
 }
 
 #[test]
-fn a_mix_of_one_with_weight_one_is_that_adapter() {
-    everywhere(|case, llama| {
-        for (name, adapter) in zoo(llama) {
-            let alone = answer(llama, &adapter.prepare(llama));
-            let mixed = answer(llama, &mix(&[(1.0, &adapter)]).prepare(llama));
+fn mix_of_one_with_weight_one_equals_the_adapter() {
+    for_each_base_and_device(|case, llama| {
+        for (name, adapter) in perturbed_adapters(llama) {
+            let alone = fixed_logits(llama, &adapter.prepare(llama));
+            let mixed = fixed_logits(llama, &mix(&[(1.0, &adapter)]).prepare(llama));
             assert_eq!(mixed, alone, "{case} {name}");
         }
     });
 }
 
 #[test]
-fn weights_of_zero_are_the_base() {
-    everywhere(|case, llama| {
+fn zero_weights_equal_the_base() {
+    for_each_base_and_device(|case, llama| {
         let base = logits(llama, &[vec![3, 1, 4, 1, 5]], &NoAdapter);
-        let zoo = zoo(llama);
+        let zoo = perturbed_adapters(llama);
         let parts = zoo.iter().map(|(_, adapter)| (0.0, adapter)).collect::<Vec<_>>();
         let mixed = logits(llama, &[vec![3, 1, 4, 1, 5]], &mix(&parts).prepare(llama));
         assert_eq!(mixed.into_data(), base.into_data(), "{case}");
@@ -49,13 +50,13 @@ fn weights_of_zero_are_the_base() {
 }
 
 #[test]
-fn an_adapter_and_its_opposite_are_the_base() {
+fn opposite_weights_cancel() {
     for_each_base(|case, llama| {
         let rows = [vec![3, 1, 4, 1, 5]];
         let base = logits(llama, &rows, &NoAdapter);
-        for (name, adapter) in zoo(llama) {
+        for (name, adapter) in perturbed_adapters(llama) {
             let mixed = mix(&[(0.7, &adapter), (-0.7, &adapter)]).prepare(llama);
-            // Unlike an adapter with half its numbers, a mix adds what each part does.
+            // A mix adds the effects of its components, not their parameters.
             assert_close(
                 &format!("{case} {name}"),
                 logits(llama, &rows, &mixed),
@@ -67,10 +68,10 @@ fn an_adapter_and_its_opposite_are_the_base() {
 }
 
 #[test]
-fn halves_of_an_adapter_make_it_whole_in_any_order() {
+fn mixing_is_linear_and_commutative() {
     for_each_base(|case, llama| {
         let rows = [vec![3, 1, 4, 1, 5]];
-        let zoo = zoo(llama);
+        let zoo = perturbed_adapters(llama);
         let everything = &zoo.last().unwrap().1;
         let whole = logits(llama, &rows, &everything.prepare(llama));
         let halves = mix(&[(0.25, everything), (0.75, everything)]).prepare(llama);
@@ -82,8 +83,8 @@ fn halves_of_an_adapter_make_it_whole_in_any_order() {
     });
 }
 
-/// `softmax(q (Wk p)ᵀ / √d) (Wv p)` times the gate, from the weights alone, head by head.
-fn branch_by_hand(
+/// `softmax(q (Wk p)ᵀ / √d) (Wv p)` times the gate, computed head by head from the weights.
+fn reference_branch(
     llama: &Llama,
     adapter: &AdapterWeights,
     layer: usize,
@@ -112,23 +113,26 @@ fn branch_by_hand(
 #[test]
 fn branches_are_weighted_and_added() {
     for device in testing::devices() {
-        // Without biases, which `branch_by_hand` leaves out.
+        // Bases without biases, which `reference_branch` does not add.
         for case in ["llama-mha", "llama-gqa-tied", "llama-headdim16"] {
             let llama = open_base(case, &device);
             let adapters = [(5, AdaptedLayers::Last(2)), (2, AdaptedLayers::Chosen(vec![0, 2]))]
-                .map(|(len, layers)| opened(plain(len, layers), &llama, len as u64, &device));
+                .map(|(len, layers)| {
+                    perturbed(prompt_config(len, layers), &llama, len as u64, &device)
+                });
             let mixed = mix(&[(0.6, &adapters[0]), (-1.5, &adapters[1])]).prepare(&llama);
             let config = llama.config();
             let query = normal([2, config.n_heads, 3, config.head_dim], &llama);
-            let by_hand =
-                |part: usize, layer: usize| branch_by_hand(&llama, &adapters[part], layer, &query);
+            let by_hand = |part: usize, layer: usize| {
+                reference_branch(&llama, &adapters[part], layer, &query)
+            };
             let expected = [
                 by_hand(1, 0) * -1.5,
                 by_hand(0, 1) * 0.6,
                 by_hand(0, 2) * 0.6 + by_hand(1, 2) * -1.5,
             ];
             for (layer, expected) in expected.into_iter().enumerate() {
-                let found = branch(&mixed, layer, &query);
+                let found = prompt_branch(&mixed, layer, &query);
                 assert_close(&format!("{case} layer {layer}"), found, expected, 1e-4);
             }
         }
@@ -136,13 +140,13 @@ fn branches_are_weighted_and_added() {
 }
 
 #[test]
-fn changes_of_a_linear_layer_and_a_norm_are_weighted_and_added() {
+fn linear_and_norm_changes_are_weighted_and_added() {
     for device in testing::devices() {
         let llama = open_base("llama-bias", &device);
-        let v2 = opened(V2Config::paper(), &llama, 1, &device);
-        let on_input = opened(V2Config::input_scale(), &llama, 2, &device);
+        let v2 = perturbed(V2Config::paper(), &llama, 1, &device);
+        let on_input = perturbed(V2Config::input_scale(), &llama, 2, &device);
         let lora =
-            opened(LoraConfig { rank: 3, alpha: 5.0, ..Default::default() }, &llama, 3, &device);
+            perturbed(LoraConfig { rank: 3, alpha: 5.0, ..Default::default() }, &llama, 3, &device);
         let mixed = mix(&[(0.5, &v2), (-0.3, &on_input), (1.2, &lora)]).prepare(&llama);
         let (layer, name) = (1, LinearName::Query);
         let linear = &llama.layers[layer].attention.query;
@@ -183,17 +187,17 @@ fn changes_of_a_linear_layer_and_a_norm_are_weighted_and_added() {
 }
 
 #[test]
-fn parts_of_one_adapter_and_of_a_mix_differ_only_where_they_meet() {
-    // Prompts alone beside LoRA on the queries: nothing meets, the mix is both at once.
+fn disjoint_parts_mix_to_the_joint_adapter() {
+    // Prompts do not depend on LoRA of the query projections, so the mix equals the joint adapter.
     for device in testing::devices() {
         let llama = open_base("llama-gqa-tied", &device);
         let lora = LoraConfig { linears: vec![LinearName::Query], ..Default::default() };
-        let prompts = plain(4, AdaptedLayers::Last(2));
+        let prompts = prompt_config(4, AdaptedLayers::Last(2));
         let both = AdapterConfig { lora: Some(lora), ..prompts.into() };
-        let both = opened(both, &llama, 1, &device);
+        let both = perturbed(both, &llama, 1, &device);
         let AdapterWeights { prompts, lora, .. } = both.clone();
-        let prompts = AdapterWeights { prompts, v2: None, lora: None, image: None };
-        let lora = AdapterWeights { prompts: None, v2: None, lora, image: None };
+        let prompts = AdapterWeights { prompts, ..AdapterWeights::empty() };
+        let lora = AdapterWeights { lora, ..AdapterWeights::empty() };
         let mixed = mix(&[(1.0, &prompts), (1.0, &lora)]);
         let rows = [vec![3, 1, 4, 1, 5]];
         let expected = logits(&llama, &rows, &both.prepare(&llama));
@@ -202,9 +206,9 @@ fn parts_of_one_adapter_and_of_a_mix_differ_only_where_they_meet() {
 }
 
 #[test]
-fn a_mix_is_saved_and_loaded_whole() {
+fn mix_round_trips() {
     for_each_base(|case, llama| {
-        let zoo = zoo(llama);
+        let zoo = perturbed_adapters(llama);
         let (scalar, everything) = (&zoo[0].1, &zoo.last().unwrap().1);
         let saved = AnyAdapter::from(mix(&[(0.125, scalar), (-2.5, everything)]));
         let folder = tempfile::tempdir().unwrap();
@@ -218,10 +222,10 @@ fn a_mix_is_saved_and_loaded_whole() {
             let numbers = |part: &MixComponent| part.adapter.to_data(BaseInfo::default()).unwrap();
             assert_eq!(numbers(found), numbers(expected), "{case}");
         }
-        let before = answer(llama, &saved.prepare(llama));
-        assert_eq!(answer(llama, &loaded.prepare(llama)), before, "{case}");
-        assert!(distance(&before, &answer(llama, &NoAdapter)) > 0.02);
-        // A part is an adapter of its own; a mix is no single adapter.
+        let before = fixed_logits(llama, &saved.prepare(llama));
+        assert_eq!(fixed_logits(llama, &loaded.prepare(llama)), before, "{case}");
+        assert!(max_abs_diff(&before, &fixed_logits(llama, &NoAdapter)) > 0.02);
+        // A component is an adapter, the mix is not a single adapter.
         let part = AdapterWeights::load(&folder.path().join("part0"), llama, &llama.device());
         assert!(part.is_ok());
         let error = AdapterWeights::load(folder.path(), llama, &llama.device()).unwrap_err();
@@ -234,7 +238,7 @@ fn a_mix_for_another_model_is_refused() {
     let device = testing::flex();
     let (own, alike) = (open_base("llama-rope3", &device), open_base("mistral-sw8", &device));
     let folder = tempfile::tempdir().unwrap();
-    let adapter = opened(plain(3, AdaptedLayers::Last(2)), &own, 1, &device);
+    let adapter = perturbed(prompt_config(3, AdaptedLayers::Last(2)), &own, 1, &device);
     AnyAdapter::from(mix(&[(1.0, &adapter)])).save(folder.path(), &own, "base").unwrap();
     let error = AnyAdapter::load(folder.path(), &alike, &device).unwrap_err();
     assert!(matches!(error, Error::BaseMismatch { .. }), "{error}");
@@ -242,9 +246,9 @@ fn a_mix_for_another_model_is_refused() {
 }
 
 #[test]
-fn a_part_whose_name_is_no_folders_is_refused() {
+fn invalid_component_folder_name_is_refused() {
     let llama = open_base("llama-mha", &testing::flex());
-    let adapter = opened(plain(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
+    let adapter = perturbed(prompt_config(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
     for name in ["", "..", "a/b", "../x", ".hidden"] {
         let part = MixComponent { name: name.into(), weight: 1.0, adapter: adapter.clone() };
         let folder = tempfile::tempdir().unwrap();
@@ -256,24 +260,24 @@ fn a_part_whose_name_is_no_folders_is_refused() {
 }
 
 #[test]
-fn mixes_of_every_pair_of_kinds_are_finite() {
+fn mix_of_every_pair_of_methods_is_finite() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
-    let zoo = zoo(&llama);
-    assert_eq!(zoo.len(), kinds().len());
-    let base = answer(&llama, &NoAdapter);
+    let zoo = perturbed_adapters(&llama);
+    assert_eq!(zoo.len(), adapter_configs().len());
+    let base = fixed_logits(&llama, &NoAdapter);
     for (a, first) in &zoo {
         for (b, second) in &zoo {
-            let found = answer(&llama, &mix(&[(0.5, first), (0.5, second)]).prepare(&llama));
+            let found = fixed_logits(&llama, &mix(&[(0.5, first), (0.5, second)]).prepare(&llama));
             assert!(found.iter::<f32>().all(f32::is_finite), "{a} {b}");
-            assert!(distance(&found, &base) > 0.01, "{a} {b}");
+            assert!(max_abs_diff(&found, &base) > 0.01, "{a} {b}");
         }
     }
 }
 
 #[test]
-fn a_mix_that_no_folder_can_hold_is_refused() {
+fn invalid_mix_is_not_written() {
     let llama = open_base("llama-mha", &testing::flex());
-    let adapter = opened(plain(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
+    let adapter = perturbed(prompt_config(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
     let part =
         |name: &str, weight| MixComponent { name: name.into(), weight, adapter: adapter.clone() };
     for parts in [
@@ -292,9 +296,9 @@ fn a_mix_that_no_folder_can_hold_is_refused() {
 }
 
 #[test]
-fn a_mix_saved_over_an_adapter_leaves_nothing_that_pefts_own_code_would_read() {
+fn saving_a_mix_removes_the_peft_files() {
     let llama = open_base("llama-mha", &testing::flex());
-    let adapter = opened(plain(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
+    let adapter = perturbed(prompt_config(3, AdaptedLayers::Last(2)), &llama, 1, &llama.device());
     let folder = tempfile::tempdir().unwrap();
     adapter.save(folder.path(), &llama, "base").unwrap();
     let mixed = AnyAdapter::from(mix(&[(0.5, &adapter)]));
@@ -302,11 +306,11 @@ fn a_mix_saved_over_an_adapter_leaves_nothing_that_pefts_own_code_would_read() {
     assert!(!folder.path().join("adapter_config.json").exists());
     assert!(!folder.path().join("adapter_model.safetensors").exists());
     let loaded = AnyAdapter::load(folder.path(), &llama, &llama.device()).unwrap();
-    let expected = answer(&llama, &mixed.prepare(&llama));
-    assert_eq!(answer(&llama, &loaded.prepare(&llama)), expected);
-    // And the other way round.
+    let expected = fixed_logits(&llama, &mixed.prepare(&llama));
+    assert_eq!(fixed_logits(&llama, &loaded.prepare(&llama)), expected);
+    // An adapter saved over a mix.
     adapter.save(folder.path(), &llama, "base").unwrap();
     let loaded = AdapterWeights::load(folder.path(), &llama, &llama.device()).unwrap();
-    let expected = answer(&llama, &adapter.prepare(&llama));
-    assert_eq!(answer(&llama, &loaded.prepare(&llama)), expected);
+    let expected = fixed_logits(&llama, &adapter.prepare(&llama));
+    assert_eq!(fixed_logits(&llama, &loaded.prepare(&llama)), expected);
 }

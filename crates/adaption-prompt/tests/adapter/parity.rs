@@ -1,7 +1,7 @@
-//! Logits, loss and gradients equal PEFT's and, where PEFT cannot, an independent reference's.
-//! The gates are open in every golden file: a zero gate would hide any mistake.
+//! Parity of logits, loss and gradients with PEFT, or with an independent reference where PEFT does not support
+//! the adapter. The gates are nonzero in every golden file: a zero gate would hide any mistake.
 
-use crate::tiny::{CASES, golden_prompt_config, open_adapter, open_base};
+use crate::golden_models::{CASES, golden_prompt_config, open_adapter, open_base};
 use adaption_prompt::{AdapterWeights, AdaptionPromptConfig, Gate, GateActivation};
 use burn::tensor::{Tensor, activation::log_softmax};
 use llama::{Adapter, KvCache, Llama, NoAdapter};
@@ -37,7 +37,7 @@ pub fn logits(llama: &Llama, golden: &Golden, ids: &str, adapter: &dyn Adapter) 
     llama.logits(llama.forward(tokens, None, adapter).unwrap(), adapter)
 }
 
-/// Checks one adapted pass of a golden file: logits, loss, every gradient.
+/// Checks one forward and backward pass of a golden file: logits, loss, every gradient.
 fn check_pass(case: &str, llama: &Llama, adapter: &AdapterWeights, golden: &Golden, prefix: &str) {
     let name = |key: &str| format!("{prefix}{key}");
     let plain = llama.device();
@@ -102,7 +102,7 @@ pub fn logits_loss_and_gradients_equal_peft() {
 }
 
 #[test]
-fn gates_a_head_and_tanh_equal_the_reference() {
+fn per_head_and_tanh_gates_equal_the_reference() {
     for device in testing::devices() {
         for case in ["llama-gqa-tied", "llama-headdim16", "qwen2", "qwen3"] {
             let llama = open_base(case, &device);
@@ -158,14 +158,13 @@ fn left_padded_rows_equal_the_reference() {
 }
 
 #[test]
-fn a_zero_gate_is_the_base_bit_for_bit() {
+fn zero_gate_equals_the_base_bit_for_bit() {
     for device in testing::devices() {
         for case in CASES {
             let llama = open_base(case, &device);
             let golden = Golden::open(&format!("{case}/golden.safetensors"));
-            let fresh = AdapterWeights::from(
-                golden_prompt_config().init(llama.config(), 7, &device).unwrap(),
-            );
+            let fresh =
+                AdapterWeights::from(golden_prompt_config().init(&llama, 7, &device).unwrap());
             let base = logits(&llama, &golden, "input_ids", &NoAdapter);
             let adapted = logits(&llama, &golden, "input_ids", &fresh.prepare(&llama));
             assert_eq!(adapted.into_data(), base.into_data(), "{case}");
@@ -174,11 +173,11 @@ fn a_zero_gate_is_the_base_bit_for_bit() {
 }
 
 #[test]
-fn a_fresh_adapter_moves_its_gates_first() {
+fn fresh_adapter_has_gradients_in_its_gates_only() {
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let golden = Golden::open("llama-gqa-tied/golden.safetensors");
-    let fresh = golden_prompt_config().init(llama.config(), 7, &device.clone().autodiff()).unwrap();
+    let fresh = golden_prompt_config().init(&llama, 7, &device.clone().autodiff()).unwrap();
     let fresh = AdapterWeights::from(fresh);
     let found = logits(&llama, &golden, "input_ids", &fresh.prepare(&llama));
     let gradients = mean_loss(found, &golden.int_rows("labels")).backward();

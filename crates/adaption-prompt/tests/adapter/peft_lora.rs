@@ -1,4 +1,4 @@
-//! LoRA folders as PEFT and others write them: computed as PEFT computes them, or refused by name.
+//! LoRA folders of PEFT and other programs: parity with PEFT, and unsupported settings.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,10 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 use testing::{Golden, assert_close, golden_folder};
 
-use crate::tiny::open_base;
+use crate::fixtures::read_options;
+use crate::golden_models::open_base;
 
-/// Folder, its base, and whether PEFT's format holds it when it is written again.
+/// Folder, its base, and whether PEFT's format can hold it.
 const FOLDERS: [(&str, &str, bool); 9] = [
     ("stabilised", "llama-gqa-tied", true),
     ("patterns", "llama-gqa-tied", true),
@@ -33,13 +34,6 @@ fn folder(name: &str) -> PathBuf {
     golden_folder().join("lora").join(name)
 }
 
-fn hints(llama: &Llama) -> AdapterReadOptions {
-    AdapterReadOptions {
-        base: adaption_prompt::BaseInfo::from_config(llama.config(), None),
-        ..AdapterReadOptions::default()
-    }
-}
-
 fn logits(llama: &Llama, path: &Path) -> Tensor<3> {
     let adapter = AnyAdapter::load(path, llama, &llama.device()).unwrap().prepare(llama);
     let golden = Golden::open("lora/logits.safetensors");
@@ -48,7 +42,7 @@ fn logits(llama: &Llama, path: &Path) -> Tensor<3> {
 }
 
 #[test]
-fn every_setting_that_is_honoured_gives_pefts_logits() {
+fn supported_lora_settings_give_peft_logits() {
     let golden = Golden::open("lora/logits.safetensors");
     for device in testing::devices() {
         for (name, base, _) in FOLDERS {
@@ -59,13 +53,13 @@ fn every_setting_that_is_honoured_gives_pefts_logits() {
 }
 
 #[test]
-fn what_was_read_of_peft_does_the_same_in_every_folder_that_holds_it() {
+fn peft_lora_converts_losslessly_between_folder_formats() {
     let device = testing::flex();
     let golden = Golden::open("lora/logits.safetensors");
     let work = tempfile::tempdir().unwrap();
     for (name, base, separate) in FOLDERS {
         let llama = open_base(base, &device);
-        let data = read(&folder(name), &hints(&llama)).unwrap();
+        let data = read(&folder(name), &read_options(&llama)).unwrap();
         for format in [Format::LlamaAdapter, Format::Peft, Format::PeftBin] {
             let path = work.path().join(format!("{name} as {format}"));
             let written = write(&data, &path, format, GateActivation::Tanh, false);
@@ -84,7 +78,7 @@ fn what_was_read_of_peft_does_the_same_in_every_folder_that_holds_it() {
 }
 
 #[test]
-fn a_loaded_lora_is_saved_with_its_own_ranks() {
+fn lora_ranks_round_trip() {
     let device = testing::flex();
     let golden = Golden::open("lora/logits.safetensors");
     for (name, base, _) in FOLDERS {
@@ -97,7 +91,7 @@ fn a_loaded_lora_is_saved_with_its_own_ranks() {
 }
 
 #[test]
-fn every_lora_can_be_summed_up_without_a_model() {
+fn lora_is_summarized_without_a_model() {
     for (name, linears) in [("gpt2", 3 * 6), ("phi3", 3 * 6), ("head", 4), ("patterns", 5)] {
         let summary = AdapterSummary::read(&folder(name)).unwrap();
         assert_eq!(summary.lora.unwrap().linears, linears, "{name}");
@@ -105,12 +99,12 @@ fn every_lora_can_be_summed_up_without_a_model() {
 }
 
 #[test]
-fn what_the_file_does_not_tell_is_asked_for() {
+fn missing_base_sizes_are_reported() {
     for (name, what) in [("phi3", "the model's heads"), ("head", "the model's number of layers")] {
         let error = read(&folder(name), &AdapterReadOptions::default()).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }
-    // All heads of GPT-2 are alike.
+    // GPT-2 has as many key and value heads as query heads.
     read(&folder("gpt2"), &AdapterReadOptions::default()).unwrap();
 }
 
@@ -118,9 +112,9 @@ fn what_the_file_does_not_tell_is_asked_for() {
 fn modules_of_another_family_are_refused() {
     let gpt2 = open_base("gpt2", &testing::flex());
     let llama = open_base("llama-mha", &testing::flex());
-    let error = read(&folder("one-layer"), &hints(&gpt2)).unwrap_err().to_string();
+    let error = read(&folder("one-layer"), &read_options(&gpt2)).unwrap_err().to_string();
     assert!(error.contains("self_attn.k_proj, which is no module of a gpt2 model"), "{error}");
-    let error = read(&folder("gpt2"), &hints(&llama)).unwrap_err().to_string();
+    let error = read(&folder("gpt2"), &read_options(&llama)).unwrap_err().to_string();
     assert!(error.contains("attn.c_attn, which is no module of a llama model"), "{error}");
 }
 
@@ -162,7 +156,7 @@ fn error(settings: &Value, rename: impl Fn(&str) -> Vec<String>) -> Error {
 }
 
 #[test]
-fn names_that_others_write_mean_the_same() {
+fn alternative_tensor_names_are_accepted() {
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let expected = Golden::open("lora/logits.safetensors").tensor::<3>("stabilised", &device);
@@ -178,7 +172,7 @@ fn names_that_others_write_mean_the_same() {
 }
 
 #[test]
-fn tensors_that_are_no_part_of_lora_on_a_linear_layer_are_refused_by_name() {
+fn unsupported_lora_tensors_are_refused_by_name() {
     for name in [
         "base_model.model.lm_head.weight",
         "base_model.model.model.embed_tokens.lora_embedding_A",
@@ -201,7 +195,7 @@ fn tensors_that_are_no_part_of_lora_on_a_linear_layer_are_refused_by_name() {
 }
 
 #[test]
-fn settings_that_are_not_implemented_are_refused_by_name() {
+fn unsupported_settings_are_refused_by_name() {
     for (setting, value) in [
         ("use_dora", json!(true)),
         ("use_qalora", json!(true)),
@@ -223,7 +217,7 @@ fn settings_that_are_not_implemented_are_refused_by_name() {
 }
 
 #[test]
-fn lora_whose_base_peft_changes_is_refused_and_the_way_out_is_told() {
+fn lora_init_that_modifies_the_base_is_refused_with_a_hint() {
     for initial in ["pissa", "pissa_niter_16", "olora", "corda", "loftq"] {
         let error = error(&json!({"init_lora_weights": initial}), same);
         assert!(matches!(error, Error::ModifiesBase { .. }), "{error}");
@@ -241,7 +235,7 @@ fn lora_whose_base_peft_changes_is_refused_and_the_way_out_is_told() {
 }
 
 #[test]
-fn tensors_that_the_settings_do_not_aim_at_are_refused() {
+fn tensors_outside_of_target_modules_are_refused() {
     for settings in [
         json!({"target_modules": ["v_proj"]}),
         json!({"target_modules": ".*v_proj"}),
@@ -249,7 +243,10 @@ fn tensors_that_the_settings_do_not_aim_at_are_refused() {
         json!({"layers_to_transform": [0, 1]}),
     ] {
         let error = error(&settings, same).to_string();
-        assert!(error.contains("the settings do not aim at it"), "{settings}: {error}");
+        assert!(
+            error.contains("not in `target_modules`: PEFT would ignore its tensors"),
+            "{settings}: {error}"
+        );
     }
     for settings in [json!({"target_modules": null}), json!({"target_modules": "all-linear"})] {
         let llama = open_base("llama-gqa-tied", &testing::flex());
@@ -259,7 +256,7 @@ fn tensors_that_the_settings_do_not_aim_at_are_refused() {
 }
 
 #[test]
-fn ranks_that_are_not_the_tensors_are_refused() {
+fn mismatched_ranks_are_refused() {
     for settings in [
         json!({"r": 5}),
         json!({"rank_pattern": {"q_proj": 2}}),
@@ -270,7 +267,7 @@ fn ranks_that_are_not_the_tensors_are_refused() {
         assert!(error.contains("expected rank"), "{settings}: {error}");
     }
     for (settings, expected) in [
-        (json!({"rank_pattern": {"(": 4}}), "is no pattern"),
+        (json!({"rank_pattern": {"(": 4}}), "is not a valid pattern"),
         (json!({"rank_pattern": {"q_proj": "a"}}), "the value of `q_proj` is no number"),
         (json!({"alpha_pattern": [1]}), "`alpha_pattern` is not a map"),
     ] {
@@ -280,11 +277,11 @@ fn ranks_that_are_not_the_tensors_are_refused() {
 }
 
 #[test]
-fn a_factor_of_0_changes_nothing_but_where_a_pattern_gives_another() {
+fn zero_alpha_disables_lora_except_for_alpha_pattern() {
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let golden = Golden::open("lora/logits.safetensors");
-    // The patterns give each module the factor that the golden file has.
+    // The patterns give each module the scaling of the golden file.
     let settings = json!({"lora_alpha": 0, "alpha_pattern": {"q_proj": 6, "v_proj": 6}});
     let (_work, path) = changed("stabilised", &settings, same);
     let expected = golden.tensor::<3>("stabilised", &device);
@@ -297,14 +294,14 @@ fn a_factor_of_0_changes_nothing_but_where_a_pattern_gives_another() {
 }
 
 #[test]
-fn settings_that_nobody_knows_are_named() {
+fn unknown_settings_are_reported() {
     for (name, _, _) in FOLDERS {
         assert_eq!(unknown_settings(&folder(name)).unwrap(), [""; 0], "{name}");
     }
     let (_work, path) = changed("stabilised", &json!({"use_new": false, "a_new": {}}), same);
     assert_eq!(unknown_settings(&path).unwrap(), ["a_new", "use_new"]);
 
-    // Our own settings, and those of a mix's parts.
+    // Settings of this program's folder, and of the components of a mix.
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let work = tempfile::tempdir().unwrap();
     let part = work.path().join("part");
@@ -325,7 +322,7 @@ fn settings_that_nobody_knows_are_named() {
 }
 
 #[test]
-fn a_prompts_setting_for_another_attention_is_refused() {
+fn target_modules_of_another_attention_are_refused() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let golden = golden_folder().join("llama-gqa-tied/adapter");
     let work = tempfile::tempdir().unwrap();
@@ -349,8 +346,8 @@ fn a_prompts_setting_for_another_attention_is_refused() {
 }
 
 #[test]
-fn small_types_are_read() {
-    // The golden file holds bf16; f16 is the other type that people save.
+fn half_precision_tensors_are_read() {
+    // The golden file is bf16; f16 is the other common data type.
     let device = testing::flex();
     let llama = open_base("llama-gqa-tied", &device);
     let bytes = std::fs::read(folder("stabilised").join(peft::TENSORS_FILE)).unwrap();

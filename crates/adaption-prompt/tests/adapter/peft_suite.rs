@@ -1,4 +1,4 @@
-//! What PEFT's own tests ask of this method, and where PEFT is wrong, what is right.
+//! The tests of PEFT's own suite for this method, with the correct results where PEFT is wrong.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,15 +11,16 @@ use burn::tensor::TensorData;
 use checkpoint::{ByteSource, SafetensorsFile};
 use llama::{GenerationConfig, KvCache, NoAdapter, Precision, generate};
 
-use crate::keyed;
-use crate::tiny::{open_base, open_base_in};
-use crate::zoo::{
-    answer, attention_key, distance, everywhere, for_each_base, logits, opened, plain,
+use crate::fixtures::{
+    attention_key, fixed_logits, for_each_base, for_each_base_and_device, logits, max_abs_diff,
+    perturbed, prompt_config,
 };
+use crate::golden_models::{open_base, open_base_in};
+use crate::named_tensors;
 
 /// Four tokens in the last two layers.
 fn config() -> AdaptionPromptConfig {
-    plain(4, AdaptedLayers::Last(2))
+    prompt_config(4, AdaptedLayers::Last(2))
 }
 
 fn file_names(folder: &Path) -> BTreeSet<String> {
@@ -32,11 +33,11 @@ fn tensors(folder: &Path) -> SafetensorsFile {
 }
 
 #[test]
-fn an_adapter_knows_its_layers_its_length_and_its_size() {
+fn status_reports_layers_prompt_length_and_parameters() {
     for_each_base(|case, llama| {
         let d_model = llama.config().d_model;
         let mut adapters = AdapterSet::new(llama);
-        adapters.add("default", opened(config(), llama, 1, &llama.device())).unwrap();
+        adapters.add("default", perturbed(config(), llama, 1, &llama.device())).unwrap();
         let status = adapters.statuses().remove(0);
         assert_eq!(status.name, "default", "{case}");
         assert_eq!(status.layers, [1, 2]);
@@ -44,16 +45,16 @@ fn an_adapter_knows_its_layers_its_length_and_its_size() {
         assert_eq!(status.parameters, 2 * (4 * d_model + 1));
         assert_eq!(status.parts, ["prompts"]);
         assert!(status.active && !status.trainable);
-        let learning = opened(config(), llama, 1, &llama.device().autodiff());
+        let learning = perturbed(config(), llama, 1, &llama.device().autodiff());
         adapters.add("learning", learning).unwrap();
         assert!(adapters.statuses()[1].trainable);
     });
 }
 
 #[test]
-fn only_the_adapter_learns_and_embeddings_need_no_gradient() {
-    everywhere(|case, llama| {
-        let adapter = opened(config(), llama, 1, &llama.device().autodiff());
+fn only_the_adapter_has_gradients() {
+    for_each_base_and_device(|case, llama| {
+        let adapter = perturbed(config(), llama, 1, &llama.device().autodiff());
         let rows = [vec![1, 2, 3, 4]];
         let pass = llama.forward_context(1, 4).unwrap();
         let embedded = llama.embed(llama.tokens(&rows).unwrap(), &pass);
@@ -62,7 +63,7 @@ fn only_the_adapter_learns_and_embeddings_need_no_gradient() {
         assert!(scores.is_tracked());
         let gradients = scores.square().mean().backward();
         assert!(llama.embedding.to_dense().grad(&gradients).is_none());
-        let found = keyed::gradients(&adapter, &gradients);
+        let found = named_tensors::gradients(&adapter, &gradients);
         assert_eq!(found.len(), 4);
         for (name, gradient) in found {
             assert!(gradient.iter().any(|x| *x != 0.0), "{case} {name}");
@@ -71,10 +72,10 @@ fn only_the_adapter_learns_and_embeddings_need_no_gradient() {
 }
 
 #[test]
-fn a_folder_holds_the_adapter_and_nothing_of_the_base() {
+fn folder_contains_only_the_adapter() {
     for_each_base(|case, llama| {
         let d_model = llama.config().d_model;
-        let adapter = opened(config(), llama, 1, &llama.device());
+        let adapter = perturbed(config(), llama, 1, &llama.device());
         let folder = tempfile::tempdir().unwrap();
         adapter.save(folder.path(), llama, "some/base").unwrap();
         let files = [peft::CONFIG_FILE, peft::TENSORS_FILE, SETTINGS_FILE];
@@ -90,21 +91,21 @@ fn a_folder_holds_the_adapter_and_nothing_of_the_base() {
         let loaded = AdapterWeights::load(folder.path(), llama, &llama.device()).unwrap();
         let numbers = |adapter: &AdapterWeights| adapter.to_data(BaseInfo::default()).unwrap();
         assert_eq!(numbers(&loaded), numbers(&adapter));
-        let both = [&loaded, &adapter].map(|adapter| answer(llama, &adapter.prepare(llama)));
+        let both = [&loaded, &adapter].map(|adapter| fixed_logits(llama, &adapter.prepare(llama)));
         assert_eq!(both[0], both[1]);
-        // The folder says which base it is for.
+        // The folder names its base.
         let base = read_folder(folder.path()).unwrap().base;
         assert_eq!(base.name.as_deref(), Some("some/base"));
     });
 }
 
 #[test]
-fn one_of_several_adapters_is_saved_alone() {
+fn one_of_several_adapters_is_saved() {
     for_each_base(|case, llama| {
         let mut adapters = AdapterSet::new(llama);
-        adapters.add("default", opened(config(), llama, 1, &llama.device())).unwrap();
-        let other = plain(6, AdaptedLayers::Last(1));
-        adapters.add("other", opened(other, llama, 2, &llama.device())).unwrap();
+        adapters.add("default", perturbed(config(), llama, 1, &llama.device())).unwrap();
+        let other = prompt_config(6, AdaptedLayers::Last(1));
+        adapters.add("other", perturbed(other, llama, 2, &llama.device())).unwrap();
         let folder = tempfile::tempdir().unwrap();
         adapters.save("other", &folder.path().join("other"), "base").unwrap();
         assert_eq!(file_names(folder.path()), ["other".to_owned()].into());
@@ -117,12 +118,12 @@ fn one_of_several_adapters_is_saved_alone() {
 }
 
 #[test]
-fn an_inactive_adapter_is_saved_with_its_own_numbers() {
-    // PEFT saves it with the active one's: its issue 3638.
+fn inactive_adapter_is_saved_with_its_own_parameters() {
+    // PEFT saves it with the parameters of the active adapter (its issue 3638).
     for_each_base(|case, llama| {
         let (first, second) = (
-            opened(config(), llama, 1, &llama.device()),
-            opened(config(), llama, 2, &llama.device()),
+            perturbed(config(), llama, 1, &llama.device()),
+            perturbed(config(), llama, 2, &llama.device()),
         );
         let mut adapters = AdapterSet::new(llama);
         adapters.add("first", first.clone()).unwrap();
@@ -140,9 +141,9 @@ fn an_inactive_adapter_is_saved_with_its_own_numbers() {
 }
 
 #[test]
-fn left_padded_prompts_are_continued_as_alone() {
-    everywhere(|case, llama| {
-        let adapter = opened(config(), llama, 1, &llama.device()).prepare(llama);
+fn left_padded_generation_equals_single_rows() {
+    for_each_base_and_device(|case, llama| {
+        let adapter = perturbed(config(), llama, 1, &llama.device()).prepare(llama);
         let prompts = [vec![5, 6, 7, 8, 9], vec![10, 11], vec![12]];
         let config = GenerationConfig { max_new_tokens: 10, ..Default::default() };
         let together = generate(llama, &adapter, &prompts, &config).unwrap();
@@ -155,28 +156,30 @@ fn left_padded_prompts_are_continued_as_alone() {
 
 #[test]
 fn adding_opening_disabling_enabling_switching_and_removing_in_turn() {
-    everywhere(|case, llama| {
+    for_each_base_and_device(|case, llama| {
         let device = llama.device();
-        let base = answer(llama, &NoAdapter);
+        let base = fixed_logits(llama, &NoAdapter);
         let mut adapters = AdapterSet::new(llama);
-        let now = |adapters: &AdapterSet| answer(llama, &adapters.active_or_base());
+        let now = |adapters: &AdapterSet| fixed_logits(llama, &adapters.active_or_base());
         assert_eq!(now(&adapters), base, "{case}: no adapters");
 
         let fresh = AdapterConfig::from(config()).init(llama, 1, &device).unwrap();
         adapters.add("fresh", fresh).unwrap();
         assert_eq!(now(&adapters), base, "{case}: zero gates");
 
-        adapters.add("default", opened(config(), llama, 1, &device)).unwrap();
+        adapters.add("default", perturbed(config(), llama, 1, &device)).unwrap();
         let adapted = now(&adapters);
-        assert!(distance(&adapted, &base) > 0.05, "{case}");
+        assert!(max_abs_diff(&adapted, &base) > 0.05, "{case}");
         adapters.disable();
         assert_eq!(now(&adapters), base, "{case}: disabled");
         adapters.enable();
         assert_eq!(now(&adapters), adapted, "{case}: enabled");
 
-        adapters.add("other", opened(plain(2, AdaptedLayers::Last(3)), llama, 2, &device)).unwrap();
+        adapters
+            .add("other", perturbed(prompt_config(2, AdaptedLayers::Last(3)), llama, 2, &device))
+            .unwrap();
         let other = now(&adapters);
-        assert!(distance(&other, &adapted) > 0.05);
+        assert!(max_abs_diff(&other, &adapted) > 0.05);
         adapters.activate("default").unwrap();
         assert_eq!(now(&adapters), adapted, "{case}: switched back");
         adapters.remove("other").unwrap();
@@ -188,22 +191,22 @@ fn adding_opening_disabling_enabling_switching_and_removing_in_turn() {
 }
 
 #[test]
-fn an_adapter_added_or_activated_while_disabled_waits() {
-    everywhere(|case, llama| {
+fn adapter_added_while_disabled_has_no_effect_until_enabled() {
+    for_each_base_and_device(|case, llama| {
         let device = llama.device();
-        let base = answer(llama, &NoAdapter);
+        let base = fixed_logits(llama, &NoAdapter);
         let mut adapters = AdapterSet::new(llama);
-        let now = |adapters: &AdapterSet| answer(llama, &adapters.active_or_base());
-        adapters.add("first", opened(config(), llama, 1, &device)).unwrap();
+        let now = |adapters: &AdapterSet| fixed_logits(llama, &adapters.active_or_base());
+        adapters.add("first", perturbed(config(), llama, 1, &device)).unwrap();
         let first = now(&adapters);
 
         adapters.disable();
-        adapters.add("second", opened(config(), llama, 2, &device)).unwrap();
+        adapters.add("second", perturbed(config(), llama, 2, &device)).unwrap();
         assert_eq!(adapters.active(), Some("second"));
         assert_eq!(now(&adapters), base, "{case}: added");
         adapters.enable();
         let second = now(&adapters);
-        assert!(distance(&second, &first) > 0.05, "{case}");
+        assert!(max_abs_diff(&second, &first) > 0.05, "{case}");
 
         adapters.disable();
         adapters.activate("first").unwrap();
@@ -214,24 +217,24 @@ fn an_adapter_added_or_activated_while_disabled_waits() {
 }
 
 #[test]
-fn disabling_or_enabling_twice_is_doing_it_once() {
-    // PEFT raises.
+fn disable_and_enable_are_idempotent() {
+    // PEFT raises an error.
     let llama = open_base("llama-mha", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);
-    adapters.add("default", opened(config(), &llama, 1, &llama.device())).unwrap();
-    let adapted = answer(&llama, &adapters.active_or_base());
+    adapters.add("default", perturbed(config(), &llama, 1, &llama.device())).unwrap();
+    let adapted = fixed_logits(&llama, &adapters.active_or_base());
     adapters.disable();
     adapters.disable();
-    assert_eq!(answer(&llama, &adapters.active_or_base()), answer(&llama, &NoAdapter));
+    assert_eq!(fixed_logits(&llama, &adapters.active_or_base()), fixed_logits(&llama, &NoAdapter));
     adapters.enable();
     adapters.enable();
-    assert_eq!(answer(&llama, &adapters.active_or_base()), adapted);
+    assert_eq!(fixed_logits(&llama, &adapters.active_or_base()), adapted);
 }
 
 #[test]
-fn scores_with_and_without_a_cache_are_equal() {
-    everywhere(|case, llama| {
-        let adapter = opened(config(), llama, 1, &llama.device()).prepare(llama);
+fn cached_logits_equal_uncached() {
+    for_each_base_and_device(|case, llama| {
+        let adapter = perturbed(config(), llama, 1, &llama.device()).prepare(llama);
         let row = vec![9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4];
         let whole = logits(llama, std::slice::from_ref(&row), &adapter);
         let device = llama.device();
@@ -247,16 +250,16 @@ fn scores_with_and_without_a_cache_are_equal() {
 }
 
 #[test]
-fn a_half_precision_base_answers_nearly_the_same() {
+fn half_precision_base_gives_similar_logits() {
     for_each_base(|case, llama| {
         for precision in [Precision::BF16, Precision::F16] {
             let half = open_base_in(precision, case, &llama.device());
-            let adapter = opened(config(), llama, 1, &llama.device());
-            let whole = answer(llama, &adapter.prepare(llama));
-            let found = answer(&half, &adapter.prepare(&half));
-            let base = answer(&half, &NoAdapter);
+            let adapter = perturbed(config(), llama, 1, &llama.device());
+            let whole = fixed_logits(llama, &adapter.prepare(llama));
+            let found = fixed_logits(&half, &adapter.prepare(&half));
+            let base = fixed_logits(&half, &NoAdapter);
             assert!(found.iter::<f32>().all(f32::is_finite));
-            let (error, effect) = (distance(&found, &whole), distance(&found, &base));
+            let (error, effect) = (max_abs_diff(&found, &whole), max_abs_diff(&found, &base));
             assert!(error < 0.5 && error < 0.5 * effect, "{case} {precision:?} {error} {effect}");
             let config = GenerationConfig { max_new_tokens: 3, ..Default::default() };
             let texts = generate(&half, &adapter.prepare(&half), &[vec![1, 2]], &config).unwrap();
@@ -268,18 +271,18 @@ fn a_half_precision_base_answers_nearly_the_same() {
 #[test]
 fn duplicate_and_unknown_names_are_errors() {
     let llama = open_base("llama-mha", &testing::flex());
-    let adapter = || opened(config(), &llama, 1, &llama.device());
+    let adapter = || perturbed(config(), &llama, 1, &llama.device());
     let mut adapters = AdapterSet::new(&llama);
     let error = adapters.activate("first").unwrap_err();
     assert_eq!(error.to_string(), "no adapter is called `first`; there are none");
     adapters.add("first", adapter()).unwrap();
     adapters.add("second", adapter()).unwrap();
     let error = adapters.add("first", adapter()).unwrap_err();
-    assert_eq!(error.to_string(), "an adapter called `first` is here already");
+    assert_eq!(error.to_string(), "an adapter called `first` is already loaded");
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(adapters.load("first", folder.path()), Err(Error::NameTaken { .. })));
     assert!(matches!(adapters.rename("first", "second"), Err(Error::NameTaken { .. })));
-    // None of it changed anything.
+    // The errors changed nothing.
     assert_eq!(adapters.active(), Some("second"));
     assert_eq!(adapters.statuses().len(), 2);
 
@@ -299,21 +302,21 @@ fn duplicate_and_unknown_names_are_errors() {
 }
 
 #[test]
-fn more_layers_than_the_model_has_are_refused() {
+fn more_adapted_layers_than_model_layers_is_an_error() {
     for_each_base(|case, llama| {
         let layers = llama.config().n_layers;
-        let config = AdapterConfig::from(plain(4, AdaptedLayers::Last(layers + 1)));
+        let config = AdapterConfig::from(prompt_config(4, AdaptedLayers::Last(layers + 1)));
         let error = config.init(llama, 0, &llama.device()).unwrap_err();
         assert!(matches!(error, Error::TooManyLayers { .. }), "{case}: {error}");
-        let config = AdapterConfig::from(plain(4, AdaptedLayers::Chosen(vec![0, layers])));
+        let config = AdapterConfig::from(prompt_config(4, AdaptedLayers::Chosen(vec![0, layers])));
         let error = config.init(llama, 0, &llama.device()).unwrap_err();
         assert!(matches!(error, Error::NoSuchLayer { .. }), "{case}: {error}");
     });
 }
 
 #[test]
-fn adapters_of_other_lengths_and_layers_live_side_by_side() {
-    everywhere(|case, llama| {
+fn adapters_of_different_shapes_coexist() {
+    for_each_base_and_device(|case, llama| {
         let device = llama.device();
         let shapes = [
             (1, AdaptedLayers::Last(1)),
@@ -321,8 +324,8 @@ fn adapters_of_other_lengths_and_layers_live_side_by_side() {
             (9, AdaptedLayers::Last(3)),
         ];
         let alone = shapes.iter().zip(1..).map(|((len, layers), seed)| {
-            let adapter = opened(plain(*len, layers.clone()), llama, seed, &device);
-            (answer(llama, &adapter.prepare(llama)), adapter)
+            let adapter = perturbed(prompt_config(*len, layers.clone()), llama, seed, &device);
+            (fixed_logits(llama, &adapter.prepare(llama)), adapter)
         });
         let alone = alone.collect::<Vec<(TensorData, AdapterWeights)>>();
         let mut adapters = AdapterSet::new(llama);
@@ -331,7 +334,7 @@ fn adapters_of_other_lengths_and_layers_live_side_by_side() {
         }
         for (name, (expected, _)) in ["a", "b", "c"].into_iter().zip(&alone) {
             adapters.activate(name).unwrap();
-            assert_eq!(answer(llama, &adapters.active_or_base()), *expected, "{case} {name}");
+            assert_eq!(fixed_logits(llama, &adapters.active_or_base()), *expected, "{case} {name}");
         }
     });
 }
@@ -343,8 +346,8 @@ fn heads_wider_than_the_model_and_biased_outputs_keep_a_zero_gate_the_base() {
         for case in ["llama-headdim16", "llama-bias"] {
             let llama = open_base(case, &device);
             let fresh = AdapterConfig::from(config()).init(&llama, 1, &device).unwrap();
-            let adapted = answer(&llama, &fresh.prepare(&llama));
-            assert_eq!(adapted, answer(&llama, &NoAdapter), "{case}");
+            let adapted = fixed_logits(&llama, &fresh.prepare(&llama));
+            assert_eq!(adapted, fixed_logits(&llama, &NoAdapter), "{case}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever the family and the sizes: the cache, the batch and a shut gate change nothing.
+//! For models of any family and size: cache, batch and zero gates do not change the results.
 
 use adaption_prompt::{AdaptedLayers, AdapterWeights, AdaptionPromptConfig, Gate, PromptInit};
 use burn::tensor::Tensor;
@@ -41,7 +41,7 @@ fn config() -> impl Strategy<Value = LlamaConfig> {
     })
 }
 
-/// The hidden states of one text without a cache.
+/// The hidden states of one row without a cache.
 fn alone(llama: &Llama, text: &[u32], adapter: &dyn llama::Adapter) -> Tensor<3> {
     llama.forward(llama.tokens(&[text.to_vec()]).unwrap(), None, adapter).unwrap()
 }
@@ -50,7 +50,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn padded_rows_in_pieces_are_the_rows_alone(
+    fn padded_chunked_rows_equal_single_rows(
         config in config(),
         lens in proptest::collection::vec(1..=12_usize, 1..=3),
         first in 1..=12_usize,
@@ -66,7 +66,7 @@ proptest! {
                 init: PromptInit { gate: 0.7, ..PromptInit::default() },
                 ..Default::default()
             };
-            let prompts = AdapterWeights::from(shape.init(&config, 5, &device).unwrap());
+            let prompts = AdapterWeights::from(shape.init(&llama, 5, &device).unwrap());
             let prompts = prompts.prepare(&llama);
             let seq = *lens.iter().max().unwrap();
             let texts = (1..).zip(&lens).map(|(seed, &len)| seeded::tokens(seed, len));
@@ -96,12 +96,12 @@ proptest! {
     }
 
     #[test]
-    fn a_shut_gate_is_the_base_bit_for_bit(config in config(), len in 1..=12_usize) {
+    fn zero_gate_equals_the_base_bit_for_bit_for_any_config(config in config(), len in 1..=12_usize) {
         let device = testing::flex();
         let llama = seeded::model(config.clone(), &device);
         let layers = AdaptedLayers::Last(config.n_layers);
         let shape = AdaptionPromptConfig { adapter_len: 2, layers, ..Default::default() };
-        let fresh = AdapterWeights::from(shape.init(&config, 5, &device).unwrap());
+        let fresh = AdapterWeights::from(shape.init(&llama, 5, &device).unwrap());
         let fresh = fresh.prepare(&llama);
         let text = seeded::tokens(1, len);
         prop_assert_eq!(

@@ -17,6 +17,7 @@ pub(super) static GPT2: Architecture = Architecture {
     name: "gpt2",
     class: "GPT2LMHeadModel",
     gguf: "gpt2",
+    multi_head_only: true,
     gguf_rotary_interleaved: false,
     names: Names {
         prefix: "transformer.",

@@ -18,6 +18,7 @@ pub(super) static LLAMA: Architecture = Architecture {
     name: "llama",
     class: "LlamaForCausalLM",
     gguf: "llama",
+    multi_head_only: false,
     gguf_rotary_interleaved: true,
     names: NAMES,
     keys: &[SIZES, &["attention_bias", "layer_types", "mlp_bias"]],

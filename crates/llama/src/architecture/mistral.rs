@@ -13,6 +13,7 @@ pub(super) static MISTRAL: Architecture = Architecture {
     class: "MistralForCausalLM",
     // llama.cpp writes it as a Llama with a window.
     gguf: "llama",
+    multi_head_only: false,
     gguf_rotary_interleaved: true,
     names: NAMES,
     keys: &[SIZES, &["layer_types", "sliding_window"]],

@@ -13,6 +13,7 @@ pub(super) static PHI3: Architecture = Architecture {
     name: "phi3",
     class: "Phi3ForCausalLM",
     gguf: "phi3",
+    multi_head_only: false,
     gguf_rotary_interleaved: false,
     names: Names {
         layer: &[

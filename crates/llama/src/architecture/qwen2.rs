@@ -13,6 +13,7 @@ pub(super) static QWEN2: Architecture = Architecture {
     name: "qwen2",
     class: "Qwen2ForCausalLM",
     gguf: "qwen2",
+    multi_head_only: false,
     gguf_rotary_interleaved: false,
     names: NAMES,
     keys: &[SIZES, WINDOW],

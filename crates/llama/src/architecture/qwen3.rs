@@ -13,6 +13,7 @@ pub(super) static QWEN3: Architecture = Architecture {
     name: "qwen3",
     class: "Qwen3ForCausalLM",
     gguf: "qwen3",
+    multi_head_only: false,
     gguf_rotary_interleaved: false,
     names: NAMES,
     keys: &[SIZES, &["attention_bias"], WINDOW],

@@ -94,6 +94,8 @@ pub struct Architecture {
     pub(crate) class: &'static str,
     /// What GGUF files call it. The first row of a name serves it.
     pub(crate) gguf: &'static str,
+    /// Whether every model of the family has as many key and value heads as query heads.
+    pub multi_head_only: bool,
     /// Whether llama.cpp's files hold the rows of Wq and Wk interleaved.
     pub(crate) gguf_rotary_interleaved: bool,
     /// What its tensors are called.
@@ -122,6 +124,15 @@ impl Architecture {
         let parts = self.names.layer.iter().filter(|[_, theirs, _]| *theirs == module);
         let parts = parts.map(|[ours, _, _]| *ours).collect::<Vec<_>>();
         (!parts.is_empty()).then_some((layer, parts))
+    }
+
+    /// Whether some linear layers are one module in transformers, such as query, key and value.
+    pub fn has_fused_linears(&self) -> bool {
+        let modules = self.names.layer.iter().map(|[_, module, _]| module);
+        let mut distinct = modules.clone().collect::<Vec<_>>();
+        distinct.sort_unstable();
+        distinct.dedup();
+        distinct.len() < modules.count()
     }
 
     pub(crate) fn gguf_rotary_interleaved(&self) -> bool {

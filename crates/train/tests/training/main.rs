@@ -4,7 +4,7 @@ mod devices;
 mod gradients;
 mod images;
 mod methods;
-#[path = "../../../adaption-prompt/tests/adapter/tiny.rs"]
+#[path = "../../../adaption-prompt/tests/adapter/golden_models.rs"]
 mod tiny;
 
 use adaption_prompt::{AdapterWeights, AdaptionPrompt};
@@ -47,7 +47,7 @@ fn mean_loss(llama: &Llama, adapter: &AdapterWeights, batch: &Batch) -> Tensor<1
 
 fn trainer<'a>(llama: &'a Llama, examples: &'a [Example], total: usize) -> Trainer<'a> {
     let device = llama.device().autodiff();
-    let adapter = golden_prompt_config().init(llama.config(), 3, &device).unwrap();
+    let adapter = golden_prompt_config().init(&llama, 3, &device).unwrap();
     let order = ExampleSampler {
         n_examples: examples.len(),
         batch_size: 2,
@@ -237,7 +237,7 @@ fn a_nan_loss_is_reported_with_its_step() {
     let llama = open_base("llama-mha", &testing::flex());
     let examples = examples();
     let device = llama.device().autodiff();
-    let mut adapter = golden_prompt_config().init(llama.config(), 3, &device).unwrap();
+    let mut adapter = golden_prompt_config().init(&llama, 3, &device).unwrap();
     let gate = Tensor::from_floats([f32::NAN], &device);
     adapter.layers[0].gate = Param::from_tensor(gate);
     let order = ExampleSampler {
