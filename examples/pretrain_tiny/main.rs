@@ -1,4 +1,4 @@
-//! Where does the embedded model come from?
+//! Where does the built-in model come from?
 //!
 //! Trains a tokenizer and a small Llama from scratch on the corpus of the `tiny_world` example, and saves
 //! them as a Hugging Face folder.

@@ -1,4 +1,4 @@
-//! Where do the embedded model's words come from?
+//! Where do the data of the built-in model come from?
 //!
 //! Generates a small closed world in plain English: `corpus.jsonl` for pretraining, with one
 //! `{"text": ...}` per line, and `train.jsonl` and `test.jsonl` with instructions about the same world.

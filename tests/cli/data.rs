@@ -13,7 +13,7 @@ fn train_args(program: &Program, name: &str, text: impl AsRef<[u8]>) -> Vec<Stri
     let output = output.to_str().expect("a UTF-8 path");
     let args = ["train", "--data", path, "--output", output];
     let short = ["--max-steps", "1", "--eval-fraction", "0", "--exact-match-rows", "0"];
-    args.iter().chain(&short).map(|word| (*word).to_owned()).collect()
+    args.iter().chain(&short).map(|arg| (*arg).to_owned()).collect()
 }
 
 fn run(program: &Program, args: &[String], more: &[&str]) -> crate::program::Outcome {

@@ -184,7 +184,7 @@ fn quantized_bases_train_and_generate() {
     for (name, more, precision, recomputes) in [
         ("four", &["--precision", "q4"][..], "Bits4", true),
         ("eight", &["--precision", "q8"], "Bits8", true),
-        ("asked", &["--activation-checkpointing"], "F32", true),
+        ("requested", &["--activation-checkpointing"], "F32", true),
         ("plain", &[], "F32", false),
     ] {
         let output = program.folder().join(name);

