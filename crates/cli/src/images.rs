@@ -8,7 +8,8 @@ use adaption_prompt::{AdapterSet, ImageBatch, ImageConfig, PreparedAdapter};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use train::{DropReason, ImageFeatureCache, Instruction, RowReport};
+use train::data::{DropReason, RowReport};
+use train::{ImageFeatureCache, Instruction};
 use vision::{EncoderSource, FeatureExtractor, read_image};
 
 use crate::adapters::unknown;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use train::{EmptyOutputPolicy, LoadedRows, ReadOptions, read_rows};
+use train::data::{EmptyOutputPolicy, LoadedRows};
+use train::{ReadOptions, read_rows};
 
 /// How rows are read.
 #[derive(Debug, Clone, clap::Args)]

@@ -1,7 +1,9 @@
 //! a trained adapter ─► some held-out instructions, answered without and with it, on stderr
 
 use llama::{NoAdapter, Tokenizer};
-use train::{BatchAdapter, ImageRef, Instruction, TrainingRun, generate_responses};
+use train::data::ImageRef;
+use train::eval::generate_responses;
+use train::{BatchAdapter, Instruction, TrainingRun};
 
 use crate::failure::Result;
 use crate::model::Base;

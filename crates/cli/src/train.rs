@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use adaption_prompt::{AdapterSummary, ImageConfig};
 use clap::ValueEnum;
 use serde_json::json;
+use train::data::{LoadedRows, RowReport, split_rows};
 use train::{
-    FineTuningMethod, ImageFeatureCache, Instruction, LoadedRows, ParameterGroup, RowReport,
-    TrainConfig, TrainLength, TrainingRun, split_rows,
+    FineTuningMethod, ImageFeatureCache, Instruction, ParameterGroup, TrainConfig, TrainLength,
+    TrainingRun,
 };
 
 use crate::adapters::warn_unknown_settings;

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use llama::{ChatTemplate, Message, Tokenizer};
-use train::template::alpaca;
+use train::data::template::alpaca;
 
 /// How requests are worded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

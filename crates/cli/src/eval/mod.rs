@@ -8,10 +8,10 @@ use adaption_prompt::{AdapterSet, AdapterStatus};
 use clap::ValueEnum;
 use llama::{Llama, NoAdapter, Tokenizer};
 use serde::Serialize;
+use train::data::{LoadedRows, RowCounts, RowReport, ScienceQa, TruncationCounts};
+use train::eval::{Accuracy, ChoiceScoring, exact_match, generate_responses};
 use train::{
-    BatchAdapter, ChoiceScoring, Example, ImageFeatureCache, Instruction, LoadedRows,
-    MultimodalAdapter, RowCounts, RowReport, ScienceQa, TruncationCounts, evaluate_loss,
-    exact_match, generate_responses,
+    BatchAdapter, Example, ImageFeatureCache, Instruction, MultimodalAdapter, evaluate_loss,
 };
 use vision::EncoderInfo;
 
@@ -220,7 +220,7 @@ impl Args {
             None
         } else {
             let answers = generate_responses(llama, adapter, tokenizer, rows, batch, &mut |_| {})?;
-            Some(exact_match(rows, &answers).fraction())
+            Some(Accuracy::from_correct(&exact_match(rows, &answers)).fraction())
         };
         Ok(Scores { loss: loss.loss, perplexity: loss.perplexity(), exact_match: found })
     }

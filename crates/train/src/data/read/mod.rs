@@ -127,7 +127,7 @@ impl Instruction {
 }
 
 fn read_folder(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
-    if !ScienceQa::is_at(path) {
+    if !ScienceQa::is_science_qa_folder(path) {
         let reason = format!("a folder without problems.json, {}", describe_folder(path));
         let hint = Some("name the files in it that contain the rows");
         return Err(Error::UnknownFormat { path: path.into(), reason, hint });

@@ -63,7 +63,7 @@ impl ScienceQa {
     }
 
     /// Whether a folder looks like a ScienceQA folder.
-    pub fn is_at(folder: &Path) -> bool {
+    pub fn is_science_qa_folder(folder: &Path) -> bool {
         folder.join(PROBLEMS_FILE).is_file()
     }
 
@@ -106,8 +106,8 @@ impl ScienceQa {
                 format_hint: FORMAT_HINT,
                 image_folder: Some(&self.image_folder),
             };
-            let problem =
-                ScienceQaProblem::deserialize(problem).map_err(|error| origin.error(error.to_string()))?;
+            let problem = ScienceQaProblem::deserialize(problem)
+                .map_err(|error| origin.error(error.to_string()))?;
             problem.into_row(pid, &origin)
         };
         require_rows(pids.iter().map(row).collect::<Result<Vec<_>>>()?, &list, "the file has none")
