@@ -8,7 +8,7 @@
 
 use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig};
 use llama::{ModelSource, Precision};
-use train::{Example, ExampleSampler, Instruction, LearningRateSchedule, OptimizerConfig, Trainer};
+use train::{Example, Instruction, TrainLength, Trainer};
 
 fn main() -> anyhow::Result<()> {
     // The base lives on a plain device: it is frozen because nothing there can have a gradient.
@@ -33,18 +33,11 @@ fn main() -> anyhow::Result<()> {
     let config = AdaptionPromptConfig { layers, ..Default::default() };
     let adapter = config.init(llama.config(), 0, &device.autodiff())?;
 
-    let steps = 100;
-    let order = ExampleSampler {
-        n_examples: examples.len(),
-        batch_size: 8,
-        gradient_accumulation_steps: 1,
-        seed: 0,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 15, total_steps: steps };
-    let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
+    let mut trainer = Trainer::builder(&llama, adapter, examples)
+        .length(TrainLength::Steps(100))
+        .learning_rate(0.02)
+        .warmup_ratio(0.15)
+        .build()?;
     while !trainer.is_done() {
         trainer.step()?;
         // Now and then: the device is waited for here, and only here.

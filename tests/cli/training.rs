@@ -158,7 +158,7 @@ fn a_killed_run_goes_on_where_it_was_and_nobody_else_works_in_its_folder() {
     let mut child = program.command(&words).spawn().expect("the program starts");
     wait_for_step(&mut child, &output, 7);
     let error = program.run(&again).fails(1);
-    assert!(error.contains("run: another run is at work in this folder\nhint: wait"), "{error}");
+    assert!(error.contains("run: another run is using this folder\nhint: wait"), "{error}");
     child.kill().expect("killed");
     child.wait().expect("ended");
 

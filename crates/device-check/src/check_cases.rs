@@ -52,7 +52,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         compute: operations::large_matmul,
     },
     CheckCase {
-        name: "quantized matmul",
+        name: "q8/q4 matmul",
         in_quick_level: false,
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,

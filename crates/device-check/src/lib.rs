@@ -84,7 +84,7 @@ mod tests {
         let report = check_device(&flex, &flex, CheckLevel::Quick, &mut |result| {
             reported.push(result.part);
         });
-        assert_eq!(reported, ["product", "softmax", "training step"]);
+        assert_eq!(reported, ["matmul", "softmax", "training step"]);
         assert_eq!(report.unwrap().worst_failure(), None);
     }
 

@@ -9,10 +9,10 @@
 //! `BURN_DEVICE` names another. With "flex" it runs on CPUs, its layers fused; with the word "wgpu" in
 //! that place, on a GPU. You should see the loss fall, and the answer that was taught.
 
-use adaption_prompt::{AdaptionPromptConfig, Layers};
+use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig};
 use burn::tensor::Device;
 use llama::{GenerationConfig, ModelSource, Precision, generate};
-use train::{Example, Instruction, OptimizerConfig, ExampleSampler, LearningRateSchedule, Trainer};
+use train::{Example, Instruction, TrainLength, Trainer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
@@ -22,12 +22,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let row = Instruction::new("Say where you work.", "", "At the old mill in Oakham.");
     let (lesson, _fitted) = Example::encode_all(std::slice::from_ref(&row), &tokenizer, 256)?;
-    let prompts = AdaptionPromptConfig { layers: Layers::Last(5), ..Default::default() };
+    let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(5), ..Default::default() };
     let adapter = prompts.init(llama.config(), 0, &device.autodiff())?;
-    let order = ExampleSampler { n_examples: 1, batch_size: 1, accumulate: 1, seed: 0, shuffle: true };
-    let schedule = LearningRateSchedule { peak: 0.05, warmup: 5, total: 80 };
-    let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(&llama, adapter, lesson, order, schedule, &optimizer);
+    let mut trainer = Trainer::builder(&llama, adapter, lesson)
+        .length(TrainLength::Steps(80))
+        .learning_rate(0.05)
+        .warmup_ratio(5.0 / 80.0)
+        .build()?;
     while !trainer.is_done() {
         trainer.step()?;
     }
@@ -35,8 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("layers are {}", if llama.is_fused() { "fused" } else { "composed" });
     println!("loss {:.3} -> {:.3}", reports[0].loss, reports[reports.len() - 1].loss);
 
-    let learner = trainer.learner();
-    let adapter = learner.adapter().ok_or("what learned is an adapter")?.prepare(&llama);
+    let trained = trainer.trainable();
+    let adapter = trained.adapter().ok_or("what learned is an adapter")?.prepare(&llama);
     let prompt = tokenizer.encode(&row.prompt())?;
     let config = GenerationConfig { max_new_tokens: 12, ..GenerationConfig::new(&tokenizer) };
     let answers = generate(&llama, &adapter, &[prompt], &config)?;
