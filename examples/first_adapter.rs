@@ -8,7 +8,7 @@
 
 use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig};
 use llama::{ModelSource, Precision};
-use train::{Example, ExampleSampler, Instruction, LearningRateSchedule, OptimizerConfig, Trainer};
+use train::{Example, Instruction, TrainLength, Trainer};
 
 fn main() -> anyhow::Result<()> {
     // The base model is on a device without autodiff: it is frozen because it cannot have gradients.
@@ -35,18 +35,11 @@ fn main() -> anyhow::Result<()> {
     let config = AdaptionPromptConfig { layers, ..Default::default() };
     let adapter = config.init(&llama, 0, &device.autodiff())?;
 
-    let steps = 100;
-    let order = ExampleSampler {
-        n_examples: examples.len(),
-        batch_size: 8,
-        gradient_accumulation_steps: 1,
-        seed: 0,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 15, total_steps: steps };
-    let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
+    let mut trainer = Trainer::builder(&llama, adapter, examples)
+        .length(TrainLength::Steps(100))
+        .learning_rate(0.02)
+        .warmup_ratio(0.15)
+        .build()?;
     while !trainer.is_done() {
         trainer.step()?;
         // Reading the reports waits for the device, so it happens every 20 steps only.

@@ -13,10 +13,10 @@ use adaption_prompt::{
     ImageProjectorConfig,
 };
 use llama::{ModelSource, Precision};
+use train::eval::{ChoiceScoring, correct_choices, predict_choices};
 use train::{
-    ChoiceScoring, Example, ExampleSampler, FineTuningMethod, ImageFeatureCache, Instruction,
-    LearningRateSchedule, MultimodalAdapter, OptimizerConfig, Trainer, correct_choices,
-    predict_choices,
+    Example, FineTuningMethod, ImageFeatureCache, Instruction, MultimodalAdapter, TrainLength,
+    Trainer,
 };
 use vision::{EncoderSource, FeatureExtractor, FeatureSpec, HiddenState};
 
@@ -49,22 +49,17 @@ fn main() -> anyhow::Result<()> {
     let prompts = AdaptionPromptConfig { layers, ..Default::default() };
     let config = AdapterConfig { image: Some(image), ..prompts.into() };
     let statistics = image_features.feature_statistics(&train_rows);
-    let trainable =
-        FineTuningMethod::from(config).init(&llama, 0)?.with_statistics(statistics.as_ref());
+    let trainable = FineTuningMethod::from(config)
+        .init(&llama, 0)?
+        .with_feature_statistics(statistics.as_ref());
 
     let (examples, _truncation) = Example::encode_all(&train_rows, &tokenizer, 256)?;
-    let order = ExampleSampler {
-        n_examples: examples.len(),
-        batch_size: 16,
-        gradient_accumulation_steps: 1,
-        seed: 0,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 6e-2, warmup_steps: 20, total_steps: 200 };
-    let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(&llama, trainable, examples, order, schedule, &optimizer)
-        .with_image_features(Some(&image_features));
+    let mut trainer = Trainer::builder(&llama, trainable, examples)
+        .batch_size(16)
+        .length(TrainLength::Steps(200))
+        .learning_rate(6e-2)
+        .image_features(&image_features)
+        .build()?;
     while !trainer.is_done() {
         trainer.step()?;
     }

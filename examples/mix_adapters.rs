@@ -11,10 +11,7 @@ use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterMix, AdapterWeights, AdaptionPromptConfig, MixComponent,
 };
 use llama::{Llama, ModelSource, NoAdapter, Precision};
-use train::{
-    BatchAdapter, Example, ExampleSampler, Instruction, LearningRateSchedule, OptimizerConfig,
-    Trainer, evaluate_loss,
-};
+use train::{BatchAdapter, Example, Instruction, TrainLength, Trainer, evaluate_loss};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
@@ -66,17 +63,11 @@ fn main() -> anyhow::Result<()> {
 fn train_adapter(llama: &Llama, examples: &[Example]) -> anyhow::Result<AdapterWeights> {
     let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(5), ..Default::default() };
     let adapter = AdapterConfig::from(prompts).init(llama, 0, &llama.device().autodiff())?;
-    let order = ExampleSampler {
-        n_examples: 1,
-        batch_size: 1,
-        gradient_accumulation_steps: 1,
-        seed: 0,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 10, total_steps: 120 };
-    let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(llama, adapter, examples, order, schedule, &optimizer);
+    let mut trainer = Trainer::builder(llama, adapter, examples)
+        .length(TrainLength::Steps(120))
+        .learning_rate(0.03)
+        .warmup_ratio(10.0 / 120.0)
+        .build()?;
     while !trainer.is_done() {
         trainer.step()?;
     }

@@ -20,7 +20,7 @@ use checkpoint::{Bits, BlockOffset, QuantisedBlocks};
 use clap::Parser;
 use llama::weights;
 use llama::{LlamaConfig, Precision, RopeConfig, RopeScaling};
-use train::{Example, ExampleSampler, LearningRateSchedule, OptimizerConfig, Trainer};
+use train::{Example, TrainLength, Trainer};
 
 /// Memory limit of the step.
 const LIMIT_GIB: f64 = 12.0;
@@ -96,17 +96,12 @@ fn main() -> anyhow::Result<()> {
             image: None,
         })
         .collect::<Vec<_>>();
-    let order = ExampleSampler {
-        n_examples: args.rows,
-        batch_size: args.rows,
-        gradient_accumulation_steps: 1,
-        seed: 0,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 1e-2, warmup_steps: 0, total_steps: args.steps };
-    let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
+    let mut trainer = Trainer::builder(&llama, adapter, examples)
+        .batch_size(args.rows)
+        .length(TrainLength::Steps(args.steps))
+        .learning_rate(1e-2)
+        .warmup_ratio(0.0)
+        .build()?;
     while !trainer.is_done() {
         let start = Instant::now();
         trainer.step()?;

@@ -22,7 +22,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
 use llama::Linear;
-use train::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
+use train::{LearningRateSchedule, ModuleGradients, OptimizerConfig};
 use vision::{Encoder, EncoderConfig, EncoderFamily, EncoderSource, Preprocessing, RgbImage};
 
 use crate::drawing::{Color, Labels, SIDE, Thing, image_at};
@@ -46,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     };
     let settings =
         OptimizerConfig { max_gradient_norm: Some(1.0), weight_decay: 0.1, ..Default::default() };
-    let mut optimizer = ParameterOptimizer::new(&settings);
+    let mut optimizer = settings.init();
     let mut images =
         (0..).map(|index| image_at(SEED, index)).filter(|(_, labels)| !labels.is_held_out_pair());
     let begin = Instant::now();

@@ -8,7 +8,7 @@
 
 use adaption_prompt::{AdaptedLayers, AdapterConfig, AdapterSet, AdaptionPromptConfig};
 use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
-use train::{Example, ExampleSampler, Instruction, LearningRateSchedule, OptimizerConfig, Trainer};
+use train::{Example, Instruction, TrainLength, Trainer};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
@@ -28,17 +28,11 @@ fn main() -> anyhow::Result<()> {
         let config =
             AdapterConfig::from(AdaptionPromptConfig { adapter_len, layers, ..Default::default() });
         let adapter = config.init(&llama, 0, &device.clone().autodiff())?;
-        let order = ExampleSampler {
-            n_examples: 1,
-            batch_size: 1,
-            gradient_accumulation_steps: 1,
-            seed: 0,
-            shuffle: true,
-        };
-        let schedule =
-            LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 10, total_steps: 150 };
-        let optimizer = OptimizerConfig::default();
-        let mut trainer = Trainer::new(&llama, adapter, examples, order, schedule, &optimizer);
+        let mut trainer = Trainer::builder(&llama, adapter, examples)
+            .length(TrainLength::Steps(150))
+            .learning_rate(0.03)
+            .warmup_ratio(10.0 / 150.0)
+            .build()?;
         while !trainer.is_done() {
             trainer.step()?;
         }

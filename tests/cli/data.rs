@@ -54,8 +54,8 @@ fn skipped_rows_and_unused_fields_are_reported_once() {
     let outcome = run(&program, &train_args(&program, "rows.jsonl", rows_with_defects()), &[]);
     for line in [
         "rows.jsonl: 1 row is left out: the answer is empty (line 2)\n",
-        "rows.jsonl: 1 number or truth value is taken as its JSON text (line 4)\n",
-        "rows.jsonl: fields that are not used: id (4)\n",
+        "rows.jsonl: 1 number or boolean is used as its JSON text (line 4)\n",
+        "rows.jsonl: unused fields: id (4)\n",
     ] {
         assert_eq!(outcome.stderr.matches(line).count(), 1, "{}", outcome.stderr);
     }

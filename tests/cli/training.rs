@@ -159,7 +159,7 @@ fn a_killed_run_resumes_and_its_folder_is_locked() {
     let mut child = program.command(&args).spawn().expect("the program starts");
     wait_for_step(&mut child, &output, 7);
     let error = program.run(&again).fails(1);
-    assert!(error.contains("run: another run is at work in this folder\nhint: wait"), "{error}");
+    assert!(error.contains("run: another run is using this folder\nhint: wait"), "{error}");
     child.kill().expect("killed");
     child.wait().expect("ended");
 

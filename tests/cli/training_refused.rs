@@ -55,7 +55,7 @@ fn a_longer_run_is_another_run_and_says_why() {
     program.run(&short_train_args(output, &[&few, "--max-steps", "1", "--quiet"])).ok();
     let longer = short_train_args(output, &[&few, "--max-steps", "2", "--quiet", "--resume"]);
     let error = program.run(&longer).fails(1);
-    assert!(error.contains("\n  length.steps: then 1, now 2\n  (the length decides"), "{error}");
+    assert!(error.contains("\n  length.steps: then 1, now 2\n  (the length determines"), "{error}");
     // The hint works.
     let next = program.folder().join("next");
     let args = short_train_args(next.to_str().unwrap(), &[&few, "--max-steps", "2", "--quiet"]);
@@ -107,7 +107,7 @@ fn bad_data_is_named_by_file_and_line() {
     assert!(error.contains("rows.jsonl, line 3: `instruction` is a list, not a text"), "{error}");
     assert!(error.contains("\nhint: a row is {\"instruction\""), "{error}");
     assert!(train(&format!("{good}\nnot json\n")).contains("rows.jsonl, line 2: not valid JSON"));
-    assert!(train("\n\n").contains("no rows to learn from: the file has none"));
+    assert!(train("\n\n").contains("no rows to train on: the file has none"));
     let error = program.run(&["train", "--data", "nowhere.jsonl"]).fails(1);
     assert!(error.contains("nowhere.jsonl: cannot read"), "{error}");
 }

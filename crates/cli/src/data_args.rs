@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use train::{EmptyOutputPolicy, LoadedRows, ReadOptions, read_rows};
+use train::data::{EmptyOutputPolicy, LoadedRows};
+use train::{ReadOptions, read_rows};
 
 use crate::choice::choice;
 

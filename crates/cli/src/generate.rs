@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use adaption_prompt::{AdapterSet, PreparedAdapter, RowAdapters};
 use text::{Message, Tokenizer};
-use train::template::alpaca;
+use train::data::template::alpaca;
 
 use crate::adapters::{AdapterArgs, NO_ADAPTER};
 use crate::error::Error;

@@ -7,7 +7,8 @@ use std::path::Path;
 use adaption_prompt::{AdapterSet, ImageBatch, PreparedAdapter};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
-use train::{DropReason, ImageFeatureCache, Instruction, RowReport};
+use train::data::{DropReason, RowReport};
+use train::{ImageFeatureCache, Instruction};
 use vision::{FeatureExtractor, read_image};
 
 use crate::error::Error;

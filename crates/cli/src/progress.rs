@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use train::{Event, LabelLoss, TruncationCounts};
+use train::data::TruncationCounts;
+use train::{Event, LabelLoss};
 
 use crate::output::note;
 
@@ -67,7 +68,7 @@ impl TrainingProgress {
             Event::Evaluated { step, loss: LabelLoss { loss, .. }, exact_match } => {
                 self.clear();
                 let exact_match = exact_match.map_or(String::new(), |found| {
-                    format!("  exact match {}/{}", found.matches, found.rows)
+                    format!("  exact match {}/{}", found.correct, found.rows)
                 });
                 let when = match step {
                     0 => "base model".into(),
@@ -97,7 +98,7 @@ impl TrainingProgress {
                     self.print_step(report.step, &message);
                 }
             }
-            Event::Saved { .. } => {}
+            _ => {}
         }
     }
 

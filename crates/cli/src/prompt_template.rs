@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use text::{ChatTemplate, Message, Tokenizer};
-use train::template::alpaca;
+use train::data::template::alpaca;
 
 /// How messages become a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,9 @@
 
 use llama::NoAdapter;
 use text::Tokenizer;
-use train::{BatchAdapter, ImageRef, Instruction, TrainingRun, generate_responses};
+use train::data::ImageRef;
+use train::eval::generate_responses;
+use train::{BatchAdapter, Instruction, TrainingRun};
 
 use crate::failure::Result;
 use crate::model::BaseModel;

@@ -1,4 +1,4 @@
-//! What is compared, and what may differ.
+//! The cases of the check, and their tolerances.
 
 use burn::tensor::Device;
 
@@ -6,37 +6,37 @@ use super::named_values::NamedValues;
 use super::{CheckResult, Verdict, operations, tiny_model};
 use train::Result;
 
-/// A part of the check: something that a device computes.
+/// A case of the check.
 pub struct CheckCase {
     pub name: &'static str,
-    /// Whether the short form has it.
+    /// Whether [`CheckLevel::Quick`](crate::CheckLevel::Quick) includes it.
     pub in_quick_level: bool,
-    /// What may differ by rounding, relative to the largest number.
+    /// The largest difference that f32 rounding explains, relative to the largest value.
     pub tolerance: f64,
-    /// What may differ besides where products are rounded; nothing where there are none.
+    /// The largest difference that matmuls in reduced precision explain; 0 without matmuls.
     pub reduced_precision_tolerance: f64,
-    /// A known mistake, instead of a verdict.
+    /// A known bug, instead of a verdict.
     pub known_issue: Option<&'static str>,
     pub compute: fn(&Device) -> Result<Vec<NamedValues>>,
 }
 
-/// Sums of some hundred products in f32, in any order, differ by less; kernels that read a wrong
-/// number differ by more than a hundred times as much.
+/// Sums of a few hundred f32 products, in any order, differ by less; a kernel that reads a wrong value
+/// differs by more than a hundred times as much.
 const OP_TOLERANCE: f64 = 2e-5;
-/// A dozen operations, one after the other, each with what the one before has left.
+/// A sequence of a dozen operations.
 const FORWARD_TOLERANCE: f64 = 2e-4;
-/// Factors of 11 bits: each product differs by up to 2^-11, a sum of them by less.
+/// Inputs of 11 bits: each product differs by up to 2^-11, a sum of them by less.
 const REDUCED_MATMUL_TOLERANCE: f64 = 2e-3;
-/// Dozens of those, one after the other; with weights of 11 bits alone a pass of this model differs
-/// by 2e-3.
+/// Dozens of such matmuls; with weights of 11 bits alone a forward pass of this model differs by
+/// 2e-3.
 const REDUCED_FORWARD_TOLERANCE: f64 = 1e-2;
-/// And back.
+/// A forward and a backward pass.
 const REDUCED_STEP_TOLERANCE: f64 = 2e-2;
 
-/// In the order of their use: what is built from the others comes last.
+/// All cases: single operations first, then what is composed of them.
 pub static CHECK_CASES: [CheckCase; 9] = [
     CheckCase {
-        name: "product",
+        name: "matmul",
         in_quick_level: true,
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
@@ -44,7 +44,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         compute: operations::matmul,
     },
     CheckCase {
-        name: "large product",
+        name: "large matmul",
         in_quick_level: false,
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
@@ -52,12 +52,12 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         compute: operations::large_matmul,
     },
     CheckCase {
-        name: "packed product",
+        name: "q8/q4 matmul",
         in_quick_level: false,
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
         known_issue: None,
-        compute: operations::quantised_matmul,
+        compute: operations::quantized_matmul,
     },
     CheckCase {
         name: "reduction",
@@ -76,7 +76,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         compute: operations::softmax,
     },
     CheckCase {
-        name: "selection",
+        name: "indexing",
         in_quick_level: false,
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: 0.0,
@@ -104,20 +104,22 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         in_quick_level: false,
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: 0.0,
-        known_issue: Some("a known mistake of Burn 0.22.1, which llama-adapter steps around"),
+        known_issue: Some("a known bug of Burn 0.22.1 that llama-adapter works around"),
         compute: operations::transposed_sum,
     },
 ];
 
 impl CheckCase {
-    /// How far what a device computed is from what it should be.
-    pub fn compare(&self, found: &[NamedValues], expected: &[NamedValues]) -> CheckResult {
-        let pairs = found.iter().zip(expected);
+    /// Compares the outputs of a device with the expected ones.
+    pub fn compare(&self, actual: &[NamedValues], expected: &[NamedValues]) -> CheckResult {
+        let pairs = actual.iter().zip(expected);
         let differences =
-            pairs.map(|(found, expected)| (found.relative_difference(expected), &found.name));
+            pairs.map(|(actual, expected)| (actual.relative_difference(expected), &actual.name));
         let worst = differences.max_by(|(a, _), (b, _)| a.total_cmp(b));
-        let (difference, worst) =
-            worst.map_or((f64::INFINITY, String::new()), |(d, what)| (d, what.clone()));
+        let (difference, worst) = worst
+            .map_or((f64::INFINITY, String::new()), |(difference, name)| {
+                (difference, name.clone())
+            });
         let verdict = if difference <= self.tolerance {
             Verdict::Ok
         } else if let Some(known) = self.known_issue {

@@ -1,4 +1,4 @@
-//! Numbers to compute with, the same on every device, and their comparison.
+//! Input values, the same on every device, and comparison of output values.
 
 use burn::tensor::{Device, Tensor, TensorData, kind};
 use llama::read_back;
@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use train::Result;
 
-/// One result of a device.
+/// An output of a device.
 #[derive(Debug, Clone)]
 pub struct NamedValues {
     pub name: String,
@@ -15,24 +15,24 @@ pub struct NamedValues {
 }
 
 impl NamedValues {
-    /// Waits for the device.
+    /// Reads a tensor from its device.
     pub fn from_tensor<const D: usize, K: kind::Basic>(
-        what: impl Into<String>,
+        name: impl Into<String>,
         tensor: Tensor<D, K>,
     ) -> Result<Self> {
-        Ok(Self { name: what.into(), values: read_back(tensor)?.iter::<f32>().collect() })
+        Ok(Self { name: name.into(), values: read_back(tensor)?.iter::<f32>().collect() })
     }
 
-    /// The largest difference from `expected`, relative to the largest number there; infinite if
-    /// there is anything that is no number, or nothing to compare with.
+    /// The largest difference from `expected`, relative to its largest value; infinite for NaN, for
+    /// another length, or if all expected values are 0.
     pub fn relative_difference(&self, expected: &Self) -> f64 {
         let largest = expected.values.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
         if self.values.len() != expected.values.len() || !(largest > 0.0 && largest.is_finite()) {
             return f64::INFINITY;
         }
         let pairs = self.values.iter().zip(&expected.values);
-        let differences = pairs.map(|(found, expected)| f64::from((found - expected).abs()));
-        // `f64::max` would leave NaN out.
+        let differences = pairs.map(|(actual, expected)| f64::from((actual - expected).abs()));
+        // `f64::max` ignores NaN.
         let worst = differences.fold(0.0, |max: f64, difference| {
             if difference.is_finite() { max.max(difference) } else { f64::INFINITY }
         });
@@ -40,13 +40,13 @@ impl NamedValues {
     }
 }
 
-/// Numbers between -1 and 1, drawn from `seed`.
+/// Values between -1 and 1 from a seed.
 pub fn random_values(seed: u64, count: usize) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
-/// The same as a tensor.
+/// A tensor of [`random_values`].
 pub fn random_tensor<const D: usize>(seed: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(random_values(seed, shape.iter().product()), shape), device)
 }
@@ -69,11 +69,11 @@ mod tests {
     #[test]
     fn nan_or_missing_values_give_an_infinite_difference() {
         let expected = numbers(&[1.0, 2.0]);
-        for found in [&[f32::NAN, 2.0][..], &[f32::INFINITY, 2.0], &[1.0], &[]] {
-            assert_eq!(numbers(found).relative_difference(&expected), f64::INFINITY, "{found:?}");
+        for actual in [&[f32::NAN, 2.0][..], &[f32::INFINITY, 2.0], &[1.0], &[]] {
+            assert_eq!(numbers(actual).relative_difference(&expected), f64::INFINITY, "{actual:?}");
         }
         assert_eq!(expected.relative_difference(&numbers(&[f32::NAN, 2.0])), f64::INFINITY);
-        // A comparison with nothing but zeros would prove nothing.
+        // Zeros alone prove nothing.
         assert_eq!(numbers(&[0.0]).relative_difference(&numbers(&[0.0])), f64::INFINITY);
     }
 }

@@ -1,5 +1,5 @@
-//! Single operations, in the shapes that a model uses them in: sizes that are no multiples of a
-//! kernel's, few rows, operands that lie the other way round.
+//! Single operations in the shapes of a model: sizes that are not multiples of a kernel's tile, few
+//! rows, transposed operands.
 
 use burn::tensor::activation::{log_softmax, silu, softmax as burn_softmax};
 use burn::tensor::{Device, Int, Tensor};
@@ -9,10 +9,10 @@ use llama::quantised::QuantisedWeight;
 use super::named_values::{NamedValues, random_tensor, random_values};
 use train::Result;
 
-/// Products: of a layer, of one token, of heads.
+/// Matmuls of a layer, of one token, of heads.
 pub fn matmul(device: &Device) -> Result<Vec<NamedValues>> {
     let square = random_tensor(1, [64, 64], device).matmul(random_tensor(2, [64, 64], device));
-    // Weights lie as `[out, in]`.
+    // Weights are `[out, in]`.
     let weight = random_tensor::<2>(3, [47, 64], device).transpose();
     let many = random_tensor(4, [33, 64], device).matmul(weight.clone());
     let few = random_tensor(5, [3, 64], device).matmul(weight.clone());
@@ -30,7 +30,7 @@ pub fn matmul(device: &Device) -> Result<Vec<NamedValues>> {
     ])
 }
 
-/// Products of a size for which a device may take other kernels.
+/// Matmuls of a size for which a device may select other kernels.
 pub fn large_matmul(device: &Device) -> Result<Vec<NamedValues>> {
     let weight = random_tensor::<2>(13, [300, 512], device).transpose();
     let many = random_tensor(14, [260, 512], device).matmul(weight.clone());
@@ -45,8 +45,8 @@ pub fn large_matmul(device: &Device) -> Result<Vec<NamedValues>> {
     ])
 }
 
-/// Products with weights of 8 and 4 bits, as the precisions q8 and q4 keep them.
-pub fn quantised_matmul(device: &Device) -> Result<Vec<NamedValues>> {
+/// Matmuls with weights in 8 and 4 bits, as in the precisions q8 and q4.
+pub fn quantized_matmul(device: &Device) -> Result<Vec<NamedValues>> {
     let mut results = Vec::new();
     for (name, bits) in [("8 bits", Bits::Eight), ("4 bits", Bits::Four)] {
         let blocks = QuantisedBlocks::quantise(&random_values(18, 48 * 64), [48, 64], bits);
@@ -57,7 +57,7 @@ pub fn quantised_matmul(device: &Device) -> Result<Vec<NamedValues>> {
     Ok(results)
 }
 
-/// Sums, means and maxima over each dimension; of heads too, which lie the other way round.
+/// Sums, means and maxima over each dimension, of transposed heads too.
 pub fn reduction(device: &Device) -> Result<Vec<NamedValues>> {
     let input = random_tensor::<4>(9, [3, 2, 10, 8], device);
     let mut results = Vec::new();
@@ -74,9 +74,9 @@ pub fn reduction(device: &Device) -> Result<Vec<NamedValues>> {
     Ok(results)
 }
 
-/// Softmax and what is made of exponentials.
+/// Softmax and other functions of exponentials.
 pub fn softmax(device: &Device) -> Result<Vec<NamedValues>> {
-    // Scores far apart: their exponentials must not overflow.
+    // Large scores, whose exponentials must not overflow.
     let scores = random_tensor::<2>(10, [6, 37], device) * 40;
     // As wide as a vocabulary.
     let wide = random_tensor::<2>(21, [2, 3001], device) * 10;
@@ -88,25 +88,25 @@ pub fn softmax(device: &Device) -> Result<Vec<NamedValues>> {
     ])
 }
 
-/// Rows and numbers chosen by index, pieces put in place and together.
+/// Selection and assignment by index, masking, concatenation.
 pub fn indexing(device: &Device) -> Result<Vec<NamedValues>> {
     let table = random_tensor::<2>(11, [50, 12], device);
     let ids = Tensor::<1, Int>::from_ints([49, 0, 7, 7, 31], device);
     let rows = table.clone().select(0, ids);
-    let places = Tensor::<2, Int>::from_ints([[3], [11], [0], [5], [8]], device);
+    let columns = Tensor::<2, Int>::from_ints([[3], [11], [0], [5], [8]], device);
     let cache = Tensor::<2>::zeros([8, 12], device).slice_assign([2..7, 0..12], rows.clone());
     let masked = rows.clone().mask_fill(rows.clone().lower_elem(0.0), -9.0);
-    let together = Tensor::cat(vec![cache.clone().narrow(0, 0, 4), rows.clone()], 0);
+    let concatenated = Tensor::cat(vec![cache.clone().narrow(0, 0, 4), rows.clone()], 0);
     Ok(vec![
         NamedValues::from_tensor("rows", rows.clone())?,
-        NamedValues::from_tensor("one of each row", rows.gather(1, places))?,
-        NamedValues::from_tensor("in place", cache)?,
+        NamedValues::from_tensor("gathered", rows.gather(1, columns))?,
+        NamedValues::from_tensor("assigned", cache)?,
         NamedValues::from_tensor("masked", masked)?,
-        NamedValues::from_tensor("together", together)?,
+        NamedValues::from_tensor("concatenated", concatenated)?,
     ])
 }
 
-/// The operation that cubek-reduce 0.3.1 gets wrong: see `adaption_prompt`'s branch.
+/// The operation that cubek-reduce 0.3.1 computes wrongly; see `adaption_prompt`'s projected prompts.
 pub fn transposed_sum(device: &Device) -> Result<Vec<NamedValues>> {
     let input = random_tensor::<4>(12, [3, 2, 10, 8], device).transpose();
     Ok(vec![NamedValues::from_tensor("sum 0 of a transposed tensor", input.sum_dim(0))?])

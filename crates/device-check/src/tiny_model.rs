@@ -1,4 +1,4 @@
-//! A small model: what it answers, and what an adapter learns on it.
+//! A tiny model: its logits, and a training step of an adapter.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -14,20 +14,18 @@ use checkpoint::{TensorSource, TensorSpec};
 use llama::weights;
 use llama::{KvCache, Llama, LlamaConfig, NoAdapter, Precision};
 
-use train::{
-    Batch, Example, ModuleGradients, OptimizerConfig, ParameterOptimizer, Result, label_loss,
-};
+use train::{Batch, Example, ModuleGradients, OptimizerConfig, Result, label_loss};
 
 use super::named_values::{NamedValues, random_values};
 
-/// Three rows of text.
+/// Three sequences.
 const TOKENS: [[u32; 9]; 3] = [
     [3, 14, 15, 9, 26, 5, 35, 8, 9],
     [7, 9, 32, 38, 4, 6, 26, 43, 3],
     [38, 32, 7, 9, 5, 2, 8, 8, 4],
 ];
 
-/// Two query heads for each key head; sizes small enough for any device.
+/// Two query heads per key head; small enough for any device.
 fn tiny_config() -> LlamaConfig {
     LlamaConfig {
         n_layers: 3,
@@ -42,7 +40,7 @@ fn tiny_config() -> LlamaConfig {
     }
 }
 
-/// HashedWeights made from their names: large enough for attention to have a choice.
+/// Weights derived from their names, large enough for uneven attention.
 struct HashedWeights(BTreeMap<String, Vec<usize>>);
 
 impl TensorSource for HashedWeights {
@@ -59,7 +57,7 @@ impl TensorSource for HashedWeights {
         let mut hasher = fnv::FnvHasher::default();
         name.hash(&mut hasher);
         let mut values = random_values(hasher.finish(), shape.iter().product());
-        // Matrices around 0, norms around 1.
+        // Matrices have mean 0, norms mean 1.
         let (mean, scale) = if shape.len() > 1 { (0.0, 0.35) } else { (1.0, 0.5) };
         for value in &mut values {
             *value = mean + scale * *value;
@@ -74,7 +72,7 @@ fn tiny_model(precision: Precision, device: &Device) -> Result<Llama> {
     Ok(weights::load(tiny_config(), &HashedWeights(shapes), precision, device)?)
 }
 
-/// Grouped attention: of whole texts, and of texts that go on, padded and masked.
+/// Grouped-query attention: a full forward pass, and prefill and decode with padding and masks.
 pub fn attention(device: &Device) -> Result<Vec<NamedValues>> {
     full_and_cached_logits(&tiny_model(Precision::F32, device)?)
 }
@@ -83,25 +81,25 @@ fn full_and_cached_logits(llama: &Llama) -> Result<Vec<NamedValues>> {
     let rows = |from: usize, to: usize| TOKENS.map(|row| row[from..to].to_vec());
     let logits = |hidden| llama.logits(hidden, &NoAdapter);
     let whole = llama.forward(llama.tokens(&rows(0, 9))?, None, &NoAdapter)?;
-    let mut results = vec![NamedValues::from_tensor("whole texts", logits(whole))?];
+    let mut results = vec![NamedValues::from_tensor("full forward", logits(whole))?];
     let mut state = KvCache::new(llama.config(), vec![2, 0, 1], 9, &llama.device())?;
-    for (name, from, to) in [("beginnings", 0, 7), ("one more", 7, 8), ("another", 8, 9)] {
+    for (name, from, to) in [("prefill", 0, 7), ("decode 1", 7, 8), ("decode 2", 8, 9)] {
         let tokens = llama.tokens(&rows(from, to))?;
         let hidden = llama.forward(tokens, Some(&mut state), &NoAdapter)?;
-        // What stands on padding means nothing.
+        // Positions of padding have no meaning.
         let last = hidden.narrow(1, to - from - 1, 1);
         results.push(NamedValues::from_tensor(format!("{name}, padded"), logits(last))?);
     }
     Ok(results)
 }
 
-/// A step of an adapter with open gates: loss, gradients, and what AdamW makes of them.
+/// A training step of an adapter with open gates: loss, gradients, and changes by AdamW.
 pub fn training_step(device: &Device) -> Result<Vec<NamedValues>> {
     adapter_step(&tiny_model(Precision::F32, device)?)
 }
 
 fn adapter_step(llama: &Llama) -> Result<Vec<NamedValues>> {
-    /// So large that rounding the numbers themselves does not hide what is added to them.
+    /// Large enough that rounding does not hide the changes.
     const LEARNING_RATE: f64 = 1.0;
     let device = llama.device();
     let prompts = AdaptionPromptConfig {
@@ -129,12 +127,12 @@ fn adapter_step(llama: &Llama) -> Result<Vec<NamedValues>> {
                 .push(NamedValues::from_tensor(format!("gradient of {name}"), gradient.clone())?);
         }
     }
-    // AdamW's first step has the size of the rate whatever the gradient, and a gradient of nearly 0
-    // would decide by rounding where it goes. A large epsilon keeps it smooth.
+    // AdamW's first step has the size of the learning rate for any gradient, so the rounding of a
+    // gradient near 0 would decide its direction. A large epsilon makes the step smooth.
     let config = OptimizerConfig { epsilon: 0.1, ..OptimizerConfig::default() };
     let norm = gradients.norm();
     let before = parameter_values(&adapter)?;
-    let adapter = ParameterOptimizer::new(&config).step(adapter, gradients, &norm, LEARNING_RATE);
+    let adapter = config.init().step(adapter, gradients, &norm, LEARNING_RATE);
     let after = parameter_values(&adapter)?;
     results.extend(before.into_iter().zip(after).map(|(before, after)| {
         let change = after.values.iter().zip(&before.values).map(|(after, before)| after - before);
@@ -143,7 +141,7 @@ fn adapter_step(llama: &Llama) -> Result<Vec<NamedValues>> {
     Ok(results)
 }
 
-/// Every number that an adapter has.
+/// The values of every parameter of an adapter.
 fn parameter_values(adapter: &AdapterWeights) -> Result<Vec<NamedValues>> {
     struct CollectValues {
         path: Vec<String>,
@@ -186,7 +184,7 @@ mod tests {
     fn cached_decoding_equals_the_full_forward() {
         let results = attention(&testing::flex()).unwrap();
         let vocab = tiny_config().vocab_size;
-        // The row without padding, at its last place.
+        // The last position of the sequence without padding.
         let whole = &results[0].values[(9 + 8) * vocab..][..vocab];
         let other = &results[3].values[vocab..][..vocab];
         testing::assert_values_close("logits", other, whole, &[vocab], 1e-5);
@@ -198,30 +196,30 @@ mod tests {
         let (exact, rounded) =
             (tiny_model(Precision::F32, &flex), tiny_model(Precision::F16, &flex));
         let (exact, rounded) = (exact.unwrap(), rounded.unwrap());
-        let finding = part("attention").compare(
+        let result = part("attention").compare(
             &full_and_cached_logits(&rounded).unwrap(),
             &full_and_cached_logits(&exact).unwrap(),
         );
-        assert_eq!(finding.verdict, Verdict::ReducedPrecision, "{finding:?}");
+        assert_eq!(result.verdict, Verdict::ReducedPrecision, "{result:?}");
         let steps = (adapter_step(&rounded).unwrap(), adapter_step(&exact).unwrap());
-        let finding = part("training step").compare(&steps.0, &steps.1);
-        assert_eq!(finding.verdict, Verdict::ReducedPrecision, "{finding:?}");
+        let result = part("training step").compare(&steps.0, &steps.1);
+        assert_eq!(result.verdict, Verdict::ReducedPrecision, "{result:?}");
     }
 
     #[test]
     fn one_wrong_weight_is_detected() {
         let flex = testing::flex();
-        let right = tiny_model(Precision::F32, &flex).unwrap();
-        let mut wrong = right.clone();
+        let correct = tiny_model(Precision::F32, &flex).unwrap();
+        let mut wrong = correct.clone();
         let value = &mut wrong.layers[1].attention.value.weight;
         *value = value.to_dense().slice_fill([3..4, 5..6], 0.5).into();
-        let finding = part("attention").compare(
+        let result = part("attention").compare(
             &full_and_cached_logits(&wrong).unwrap(),
-            &full_and_cached_logits(&right).unwrap(),
+            &full_and_cached_logits(&correct).unwrap(),
         );
-        assert_eq!(finding.verdict, Verdict::Wrong, "{finding:?}");
-        let steps = (adapter_step(&wrong).unwrap(), adapter_step(&right).unwrap());
-        let finding = part("training step").compare(&steps.0, &steps.1);
-        assert_eq!(finding.verdict, Verdict::Wrong, "{finding:?}");
+        assert_eq!(result.verdict, Verdict::Wrong, "{result:?}");
+        let steps = (adapter_step(&wrong).unwrap(), adapter_step(&correct).unwrap());
+        let result = part("training step").compare(&steps.0, &steps.1);
+        assert_eq!(result.verdict, Verdict::Wrong, "{result:?}");
     }
 }

@@ -1,44 +1,44 @@
-//! What one layer's graph keeps for its backward pass.
+//! The activations that one layer's graph keeps for its backward pass.
 //!
-//! Burn's autodiff keeps a tensor where the gradient of an operation asks for its value: both factors
-//! of a product if both have a gradient, one if only the other has; the input of `exp`, `sqrt`,
-//! `recip`, `sigmoid`, `tanh`, `erf`; both sides of a division. Sums, casts, views and reshapes keep shapes
-//! only. A fused operation (`crates/kernels`) keeps what its own backward pass says. A tensor that
-//! several operations keep is one buffer. That gives, in numbers for each token (`q` = heads *
-//! head_dim, `kv` = kv_heads * head_dim, `s` = seq, `p` = prompt tokens, `f` = d_ff, weights of the
-//! base left out because they are there anyway):
+//! Burn's autodiff keeps a tensor if the gradient of an operation needs its value: both factors of a
+//! product if both have a gradient, one if only the other has; the input of `exp`, `sqrt`, `recip`,
+//! `sigmoid`, `tanh`, `erf`; both sides of a division. Sums, casts, views and reshapes keep only shapes.
+//! A fused operation (`crates/kernels`) keeps what its own backward pass needs. A tensor that several
+//! operations keep is one buffer. In values per token (`q` = heads * head_dim, `kv` = kv_heads *
+//! head_dim, `s` = seq, `p` = prompt length, `f` = d_ff; weights of the base exist anyway and are not
+//! counted):
 //!
 //! | part of the layer | kept | composed | fused |
 //! |---|---|---|---|
-//! | a norm | its input, and composed a few numbers a row | `d + 3` | `d` |
-//! | a norm that learns | its unit output too; of a whole model it is composed anywhere | `2 d + 3` | `2 d` |
-//! | query and key norms | the heads before them; composed 3 numbers a head | `q + kv + 3 (heads + kv_heads)` | `q + kv` |
-//! | scores | composed: query, key and value as the product sees them, repeated for each query head | `3 q` | |
-//! | their softmax | composed: shifted scores, exponentials, quotients; largest and sum | `3 heads s + 4 heads` | |
-//! | causal mask | one byte a pair of positions | `s / 4` for a whole batch | |
-//! | prompt branch | composed: heads before the gate, and the three of its softmax | `q + heads (3 p + 1)` | |
+//! | norm | its input; composed also a few values per row | `d + 3` | `d` |
+//! | trainable norm | also its normalized output; composed on every device for a whole model | `2 d + 3` | `2 d` |
+//! | query and key norms | the heads before them; composed also 3 values per head | `q + kv + 3 (heads + kv_heads)` | `q + kv` |
+//! | scores | composed: query, key and value of the matmul, repeated for each query head | `3 q` | |
+//! | their softmax | composed: shifted scores, exponentials, quotients; maximum and sum | `3 heads s + 4 heads` | |
+//! | causal mask | one byte per pair of positions | `s / 4` for a whole batch | |
+//! | prompt branch | composed: heads before the gate, and the three tensors of its softmax | `q + heads (3 p + 1)` | |
 //! | attention and prompt | fused: query, key, value; heads; the logarithm of each softmax's sum | | `2 q + 2 kv + heads` |
 //! | output projection, residual | nothing | | |
-//! | SwiGLU | gate, up; composed the gate's sigmoid and their product too | `4 f` | `2 f` |
-//! | gelu, exact or with tanh (composed anywhere) | three numbers | `3 f` | `3 f` |
-//! | V2, scale on the output | what the scale multiplies | out of each linear layer | the same |
-//! | V2, scale on the input; LoRA; a weight that learns | the layer's input, shared by those that have the same; LoRA its rank too | in | in; nothing more for the heads |
-//! | a quantised weight | composed: itself, unpacked: no handle of the base's will do | in * out, not for each token | |
+//! | SwiGLU | gate, up; composed also the gate's sigmoid and their product | `4 f` | `2 f` |
+//! | gelu, exact or with tanh (always composed) | three tensors | `3 f` | `3 f` |
+//! | V2, scale on the output | the input of the scale | out of each linear layer | the same |
+//! | V2, scale on the input; LoRA; trainable weight | the layer's input, shared by layers with the same input; LoRA also its rank | in | in; nothing more for the heads |
+//! | quantized weight | composed: the dequantized weight, because the graph cannot refer to the base's | in * out, once | |
 //!
-//! The graph begins where something first learns. In the first adapted layer of prompts, the attention
-//! to the text is therefore a plain operation where it is composed, and only the query of its heads is
-//! kept. A fused one is kept as any other.
+//! The graph begins at the first trainable parameter. In the first adapted layer of prompts, composed
+//! self-attention is therefore not tracked, and only the query of its heads is kept. A fused attention
+//! is kept like any other.
 
 use llama::{FeedForwardKind, LinearName, LlamaConfig, NormKind};
 
 use crate::trainable_layers::TrainableLayers;
 
-/// Sizes of a pass as numbers that no product overflows.
+/// Dimensions of a forward pass, as f64 to avoid overflow.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PassDims {
     pub batch: f64,
     pub seq: f64,
-    /// Rows of every product: `batch * seq`.
+    /// Rows of every matmul: `batch * seq`.
     pub n_tokens: f64,
     pub d: f64,
     /// `heads * head_dim`
@@ -68,30 +68,30 @@ impl PassDims {
         }
     }
 
-    /// Numbers of all attention scores of a layer.
+    /// Attention scores of a layer.
     pub fn n_scores(&self) -> f64 {
         self.n_tokens * self.heads * self.seq
     }
 }
 
-/// Numbers that one layer's graph keeps.
+/// Values that one layer's graph keeps.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LayerActivations {
-    /// Its input, where the graph keeps it.
+    /// The layer's input.
     pub input: f64,
-    /// The attention with everything around it.
+    /// Attention with its norm and projections.
     pub attention: f64,
-    /// The feed-forward with its norm.
+    /// Feed-forward with its norm.
     pub feed_forward: f64,
-    /// Whether the attention to the text has gradients.
+    /// Whether self-attention is tracked.
     pub keeps_scores: bool,
-    /// Products whose input has a gradient.
+    /// Matmuls whose input is tracked.
     pub backward_matmuls: BackwardMatmuls,
 }
 
-/// Products of a layer.
+/// Matmuls of a layer with a backward pass.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct BackwardMatmuls {
     pub qkv: bool,
     pub output: bool,
@@ -106,11 +106,11 @@ impl LayerActivations {
 }
 
 impl TrainableLayers<'_> {
-    /// What the graph of a layer keeps.
-    pub fn layer(&self, layer: usize, widths: &PassDims) -> LayerActivations {
+    /// The activations of a layer.
+    pub fn layer(&self, layer: usize, dims: &PassDims) -> LayerActivations {
         use LinearName::{Down, Gate, Key, Output, Query, Up, Value};
-        let &PassDims { n_tokens: tokens, d, q, f, .. } = widths;
-        let learns =
+        let &PassDims { n_tokens: tokens, d, q, f, .. } = dims;
+        let trains =
             |names: &[LinearName]| names.iter().any(|name| self.trains_linear(layer, *name));
         let linears = |names: &[LinearName], tracked| {
             self.linear_activations(layer, names, tracked, tokens)
@@ -119,32 +119,32 @@ impl TrainableLayers<'_> {
         let prompts = self.prompt_layers.contains(&layer);
         let norms = self.trains_norms();
 
-        let below = layer > self.first_layer() || self.full;
-        let input = if below { tokens * d } else { 0.0 };
+        let is_tracked = layer > self.first_layer() || self.full;
+        let input = if is_tracked { tokens * d } else { 0.0 };
         let mut graph = LayerActivations { input, ..LayerActivations::default() };
-        let normed = below || norms;
-        graph.attention += self.norm(widths, below) + linears(&[Query, Key, Value], normed);
-        graph.keeps_scores = normed || learns(&[Query, Key, Value]);
+        let normed = is_tracked || norms;
+        graph.attention += self.norm(dims, is_tracked) + linears(&[Query, Key, Value], normed);
+        graph.keeps_scores = normed || trains(&[Query, Key, Value]);
         let joined = graph.keeps_scores || prompts;
         graph.attention += if self.fused {
-            self.fused_attention(widths, graph.keeps_scores, prompts)
+            self.fused_attention(dims, graph.keeps_scores, prompts)
         } else {
-            self.composed_attention(widths, graph.keeps_scores, prompts)
+            self.composed_attention(dims, graph.keeps_scores, prompts)
         };
         graph.attention += linears(&[Output], joined);
         if self.fused && joined && self.shared_input_width(layer, &[Output]) > 0.0 {
-            // The heads, which the attention keeps already.
+            // The attention keeps the heads already.
             graph.attention -= tokens * q;
         }
-        let hidden = below || joined || learns(&[Output]);
+        let hidden = is_tracked || joined || trains(&[Output]);
 
-        graph.feed_forward += self.norm(widths, hidden);
+        graph.feed_forward += self.norm(dims, hidden);
         if hidden {
             graph.feed_forward += tokens * d;
         }
         let unit = hidden || norms;
         graph.feed_forward += linears(&[Gate, Up], unit);
-        let inner = unit || learns(&[Gate, Up]);
+        let inner = unit || trains(&[Gate, Up]);
         if inner {
             graph.feed_forward += tokens * f * self.activation_width();
         }
@@ -154,25 +154,25 @@ impl TrainableLayers<'_> {
         graph
     }
 
-    /// Whether norms are fused operations; those of a whole model that learns are not.
+    /// Whether norms are fused operations; trainable norms of a whole model are not.
     pub fn fused_norms(&self) -> bool {
         self.fused && !self.full && self.config.norm == NormKind::Rms
     }
 
-    /// Whether SwiGLU is one operation.
+    /// Whether SwiGLU is one fused operation.
     pub fn fused_swiglu(&self) -> bool {
         self.fused && self.config.feed_forward == FeedForwardKind::SwiGlu
     }
 
-    /// What a norm keeps beside its input, which has a gradient or not.
-    pub fn norm(&self, widths: &PassDims, tracked: bool) -> f64 {
-        let learned = if self.trains_norms() { widths.d } else { 0.0 };
+    /// Values that a norm keeps in addition to its input.
+    pub fn norm(&self, dims: &PassDims, tracked: bool) -> f64 {
+        let output = if self.trains_norms() { dims.d } else { 0.0 };
         let row = if tracked && !self.fused_norms() { 3.0 } else { 0.0 };
-        widths.n_tokens * (learned + row)
+        dims.n_tokens * (output + row)
     }
 
-    fn fused_attention(&self, widths: &PassDims, scores: bool, prompts: bool) -> f64 {
-        let &PassDims { n_tokens: tokens, q, kv, heads, .. } = widths;
+    fn fused_attention(&self, dims: &PassDims, scores: bool, prompts: bool) -> f64 {
+        let &PassDims { n_tokens: tokens, q, kv, heads, .. } = dims;
         let mut kept = 0.0;
         if scores && self.config.qk_norm {
             kept += tokens * (q + kv);
@@ -186,14 +186,14 @@ impl TrainableLayers<'_> {
         kept
     }
 
-    fn composed_attention(&self, widths: &PassDims, scores: bool, prompts: bool) -> f64 {
-        let &PassDims { n_tokens: tokens, batch, seq, q, kv, heads, kv_heads, .. } = widths;
+    fn composed_attention(&self, dims: &PassDims, scores: bool, prompts: bool) -> f64 {
+        let &PassDims { n_tokens: tokens, batch, seq, q, kv, heads, kv_heads, .. } = dims;
         let mut kept = 0.0;
         if scores {
             if self.config.qk_norm {
                 kept += tokens * (q + kv + 3.0 * (heads + kv_heads));
             }
-            let softmax = 3.0 * widths.n_scores() + tokens * 4.0 * heads;
+            let softmax = 3.0 * dims.n_scores() + tokens * 4.0 * heads;
             kept += tokens * 3.0 * q + softmax + tokens * seq / 4.0 / batch;
         }
         if prompts {
@@ -204,7 +204,7 @@ impl TrainableLayers<'_> {
         kept
     }
 
-    /// Numbers that the activation keeps for each of `d_ff`.
+    /// Values per element of `d_ff` that the activation function keeps.
     fn activation_width(&self) -> f64 {
         match self.config.feed_forward {
             FeedForwardKind::SwiGlu if self.fused_swiglu() => 2.0,
@@ -224,7 +224,7 @@ mod tests {
     use crate::{DeviceTraits, WorkloadKind};
     use train::FineTuningMethod;
 
-    fn request(adapter: impl Into<AdapterConfig>) -> Workload {
+    fn workload(adapter: impl Into<AdapterConfig>) -> Workload {
         let config = LlamaConfig {
             n_layers: 3,
             n_heads: 4,
@@ -248,29 +248,27 @@ mod tests {
 
     #[test]
     fn only_the_first_adapted_layer_keeps_no_scores() {
-        let request =
-            request(AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() });
-        let learning = TrainableLayers::new(&request);
-        let widths = PassDims::new(&request.config, request.batch_size, request.seq_len);
-        assert_eq!(learning.first_layer(), 1);
-        let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
-        // Query, gated heads, and the softmax over 10 prompt tokens.
+        let workload =
+            workload(AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() });
+        let trainable = TrainableLayers::new(&workload);
+        let dims = PassDims::new(&workload.config, workload.batch_size, workload.seq_len);
+        assert_eq!(trainable.first_layer(), 1);
+        let [first, second] = [1, 2].map(|layer| trainable.layer(layer, &dims));
+        // Query, gated heads, and the softmax over 10 prompt positions.
         assert_eq!(first.attention, 32.0 * (32.0 + 32.0 + 4.0 * 31.0));
         assert_eq!(first.input, 0.0);
-        assert!(
-            second.keeps_scores && second.attention > first.attention + 3.0 * widths.n_scores()
-        );
+        assert!(second.keeps_scores && second.attention > first.attention + 3.0 * dims.n_scores());
         assert_eq!(second.feed_forward, 32.0 * (3.0 + 32.0 + 4.0 * 48.0));
     }
 
     #[test]
     fn fused_layers_keep_no_scores_and_half_of_swiglu() {
-        let own = AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() };
-        let request = Workload { device: DeviceTraits::fused(), ..request(own) };
-        let learning = TrainableLayers::new(&request);
-        let widths = PassDims::new(&request.config, request.batch_size, request.seq_len);
-        let [first, second] = [1, 2].map(|layer| learning.layer(layer, &widths));
-        // Query, key, value, heads, sums; and the prompt's keys and values.
+        let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() };
+        let workload = Workload { device: DeviceTraits::fused(), ..workload(prompts) };
+        let trainable = TrainableLayers::new(&workload);
+        let dims = PassDims::new(&workload.config, workload.batch_size, workload.seq_len);
+        let [first, second] = [1, 2].map(|layer| trainable.layer(layer, &dims));
+        // Query, key, value, heads, sums; and the prompt K/V.
         let attention = 32.0 * (32.0 + 2.0 * 16.0 + 32.0 + 4.0) + 2.0 * 10.0 * 16.0;
         assert_eq!((first.attention, second.attention), (attention, attention));
         assert_eq!((first.input, second.input), (0.0, 32.0 * 32.0));
@@ -279,9 +277,9 @@ mod tests {
 
     #[test]
     fn inputs_that_layers_share_are_kept_once() {
-        let request = request(V2Config { norms: false, ..V2Config::input_scale() });
-        let learning = TrainableLayers::new(&request);
-        assert_eq!(learning.shared_input_width(0, &[LinearName::Query]), 32.0);
-        assert_eq!(learning.shared_input_width(0, &[LinearName::Query, LinearName::Key]), 32.0);
+        let workload = workload(V2Config { norms: false, ..V2Config::input_scale() });
+        let trainable = TrainableLayers::new(&workload);
+        assert_eq!(trainable.shared_input_width(0, &[LinearName::Query]), 32.0);
+        assert_eq!(trainable.shared_input_width(0, &[LinearName::Query, LinearName::Key]), 32.0);
     }
 }

@@ -1,139 +1,162 @@
-//! The moments at which most may be held; the highest is the plan's.
+//! The points of a training step, or of a generation, that may have the highest memory use.
 //!
 //! ```text
-//! training       lower layers │ ─► graph grows ─► head, loss ─► final norm back ─► feed-forward back ─► attention back
-//! recomputing    layers without a graph ─► head, loss ─► layer by layer: graph, feed-forward back, attention back
-//! answering      prompts through each layer ─► head ─► a token at a time
+//! training        lower layers │ ─► graph grows ─► head, loss ─► final norm backward ─► feed-forward backward ─► attention backward
+//! checkpointing   layers without a graph ─► head, loss ─► per layer: graph, feed-forward backward, attention backward
+//! generation      prefill through each layer ─► head ─► decode one token at a time
 //! ```
 //!
-//! What they hold beside the graph, in numbers (`t` tokens, `l` labels), first where layers are composed,
-//! by backends that hold one buffer where input and output would be two:
+//! What they hold in addition to the graph, in values (`t` tokens, `l` labels). With composed layers, on
+//! backends that reuse the buffer of an input for an output:
 //!
-//! | moment, composed | held |
+//! | point, composed | held |
 //! |---|---|
-//! | a layer without gradients, attention | hidden, normed, query, heads, key and value, both repeated: `t (2 d + 4 q + 2 kv)`, and the scores that exist at a time |
-//! | a layer without gradients, feed-forward | hidden, normed, gate, its sigmoid, up: `t (2 d + 3 f)` |
+//! | layer without gradients, attention | hidden, normed, query, heads, key and value, both repeated: `t (2 d + 4 q + 2 kv)`, and the scores that exist at a time |
+//! | layer without gradients, feed-forward | hidden, normed, gate, its sigmoid, up: `t (2 d + 3 f)` |
 //! | head and loss | shifted logits, their exponentials or gradient, one product more: `3 l vocab` |
-//! | final norm, back | gradient, and its two factors' on the way: `3 t d` |
-//! | feed-forward, back | gradients of residual and of both branches: `t (d + 2 f)` |
-//! | attention, back | feed-forward's graph is gone; gradients of quotients and of exponentials: `2 t heads s`, of residual and heads: `t (d + q)` |
+//! | final norm, backward | gradient, and the temporary gradients of its two factors: `3 t d` |
+//! | feed-forward, backward | gradients of residual and of both branches: `t (d + 2 f)` |
+//! | attention, backward | feed-forward's graph is freed; gradients of quotients and of exponentials: `2 t heads s`, of residual and heads: `t (d + q)` |
 //!
-//! and where they are fused, beside the workspaces (`workspace.rs`), which stay:
+//! With fused layers, in addition to the workspaces of `workspace.rs`, which stay allocated:
 //!
-//! | moment, fused | held |
+//! | point, fused | held |
 //! |---|---|
-//! | a layer without gradients, attention | hidden, normed, query, key and value: `t (2 d + q + 2 kv)`; hidden, these, heads: `t (d + 2 q + 2 kv)` |
-//! | a layer without gradients, feed-forward | hidden, normed, gate and up, their product: `t (2 d + 3 f)` |
-//! | head and loss | the labels' rows: `l d`; their gradient is what the graph keeps |
-//! | final norm, back | its two gradients: `2 t d` |
-//! | feed-forward, back | gradients of residual, product, gate and up: `t (d + 3 f)` |
-//! | attention, back | feed-forward's graph is gone; gradients of residual, heads, query, key and value: `t (d + 2 q + 2 kv)` |
+//! | layer without gradients, attention | hidden, normed, query, key and value: `t (2 d + q + 2 kv)`; hidden, these, heads: `t (d + 2 q + 2 kv)` |
+//! | layer without gradients, feed-forward | hidden, normed, gate and up, their product: `t (2 d + 3 f)` |
+//! | head and loss | the labels' rows: `l d`; the graph keeps their gradient |
+//! | final norm, backward | its two gradients: `2 t d` |
+//! | feed-forward, backward | gradients of residual, product, gate and up: `t (d + 3 f)` |
+//! | attention, backward | feed-forward's graph is freed; gradients of residual, heads, query, key and value: `t (d + 2 q + 2 kv)` |
 
 use llama::{LinearName, ModelShape, Precision};
+use train::Result;
 
-use crate::MemoryPlan;
 use crate::layer_activations::{LayerActivations, PassDims};
+use crate::memory_plan::MemoryPlan;
 use crate::trainable_layers::TrainableLayers;
 use crate::weight_bytes::{F32, base_bytes, n_trainable};
-use crate::workload::Workload;
+use crate::workload::{Workload, WorkloadKind};
 use crate::workspace;
 
-/// Weights of a quantised matrix that are unpacked at a time: `quantised::QuantisedWeight`'s own number.
+/// Weights of a quantized matrix that are dequantized at a time, as in `llama`'s quantized weight.
 const DEQUANT_CHUNK: f64 = (1 << 20) as f64;
-/// Bytes of one of them on its way: packed, as an integer, as f32.
+/// Bytes of one of them while it is dequantized: packed, as an integer, as f32.
 const DEQUANT_BYTES: f64 = 6.0;
-/// Where attention is composed of other operations, one number a score, worked on in place, and one
-/// byte of mask.
+/// f32 values per score of composed attention: one score, updated in place, and one byte of mask.
 const SCORES_AND_MASK: f64 = 1.25;
-/// Slots of a fused cache are filled up to a multiple of this.
+/// The positions of a fused cache are padded to a multiple of this.
 const CACHE_ALIGNMENT: usize = 16;
 
+impl MemoryPlan {
+    /// Plans the memory of a workload.
+    ///
+    /// On flex the plan is within 20 % of the measured peak of a process (`tests/peak_memory.rs`), and
+    /// on ndarray for the cases measured there; for other devices the same rules apply without a
+    /// measurement. Not counted: the program itself (some MiB), memory that a GPU allocator holds in
+    /// reserve, the scratch of each thread of a fused device (about 0.3 to 5 MiB, depending on heads and
+    /// length), loading the model (one tensor), the nodes of the graph (about 0.1 MiB per layer). For a
+    /// whole model the sum is too large by up to the smaller of gradients and graph, because one grows
+    /// while the other shrinks. Gradient accumulation needs the gradients once more.
+    ///
+    /// # Errors
+    /// As [`Workload::validate`].
+    pub fn new(workload: &Workload) -> Result<Self> {
+        workload.validate()?;
+        Ok(match workload.kind {
+            WorkloadKind::Train { labels, .. } => training(workload, labels),
+            WorkloadKind::Generate { max_new_tokens } => generation(workload, max_new_tokens),
+        })
+    }
+}
+
 struct PeakEstimator<'a> {
-    request: &'a Workload,
-    learning: TrainableLayers<'a>,
-    widths: PassDims,
+    workload: &'a Workload,
+    trainable: TrainableLayers<'a>,
+    dims: PassDims,
     sizes: ModelShape,
 }
 
-/// The plan of a step.
-pub(super) fn training(request: &Workload, labels: usize) -> MemoryPlan {
-    let moments = PeakEstimator::new(request);
-    let PassDims { batch, .. } = moments.widths;
+/// The plan of a training step.
+fn training(workload: &Workload, labels: usize) -> MemoryPlan {
+    let estimator = PeakEstimator::new(workload);
+    let PassDims { batch, .. } = estimator.dims;
     let labels = labels as f64 * batch;
-    let (kept, peak) = if request.uses_activation_checkpointing() {
-        moments.checkpointed(labels)
+    let (kept, peak) = if workload.uses_activation_checkpointing() {
+        estimator.checkpointed(labels)
     } else {
-        moments.full_graph(labels)
+        estimator.full_graph(labels)
     };
-    let workspaces = if request.device.fused {
-        workspace::training_workspace(&moments.learning, &moments.widths, labels)
+    let workspaces = if workload.device.fused {
+        workspace::training_workspace(&estimator.trainable, &estimator.dims, labels)
     } else {
         0.0
     };
-    let learned = F32 * n_trainable(request);
+    let trained = F32 * n_trainable(workload);
     MemoryPlan {
-        weights: bytes(base_bytes(request)),
-        adapter: bytes(learned),
-        gradients: bytes(learned),
-        optimizer: bytes(2.0 * learned),
+        weights: bytes(base_bytes(workload)),
+        adapter: bytes(trained),
+        gradients: bytes(trained),
+        optimizer: bytes(2.0 * trained),
         activations: bytes(F32 * kept),
         cache: 0,
         working_set: bytes(F32 * (peak - kept + workspaces)),
     }
 }
 
-/// The plan of an answer.
-pub(super) fn generation(request: &Workload, new_tokens: usize) -> MemoryPlan {
-    let moments = PeakEstimator::new(request);
-    let PassDims { batch, seq, kv, vocab, d, .. } = moments.widths;
-    let layers = request.config.n_layers as f64;
-    let new_tokens = new_tokens.min(request.config.max_positions - request.seq_len);
-    // The last token is never read again.
-    let slots = request.seq_len + new_tokens.saturating_sub(1);
-    let fused = request.device.fused;
-    let slots = batch * if fused { slots.next_multiple_of(CACHE_ALIGNMENT) } else { slots } as f64;
-    let prompts = moments.learning.prompt_layers.len() as f64 * moments.learning.prompt_len;
+/// The plan of a generation.
+fn generation(workload: &Workload, new_tokens: usize) -> MemoryPlan {
+    let estimator = PeakEstimator::new(workload);
+    let PassDims { batch, seq, kv, vocab, d, .. } = estimator.dims;
+    let layers = workload.config.n_layers as f64;
+    let new_tokens = new_tokens.min(workload.config.max_positions - workload.seq_len);
+    // The last token is not processed.
+    let positions = workload.seq_len + new_tokens.saturating_sub(1);
+    let fused = workload.device.fused;
+    let positions = if fused { positions.next_multiple_of(CACHE_ALIGNMENT) } else { positions };
+    let positions = batch * positions as f64;
+    let prompts = estimator.trainable.prompt_layers.len() as f64 * estimator.trainable.prompt_len;
     let logits = 2.0 * batch * vocab;
-    let head = moments.matmul_scratch(LinearName::Head, batch);
+    let head = estimator.matmul_scratch(LinearName::Head, batch);
     let tokens = batch * seq;
     let working = [
-        moments.inference_attention(true),
-        moments.inference_feed_forward(),
+        estimator.inference_attention(true),
+        estimator.inference_feed_forward(),
         tokens * d + logits + head,
-        // A new token: keys and values of a layer are copied if they are not one piece.
-        if fused { 0.0 } else { 2.0 * slots * kv },
+        // Each new token copies the keys and values of a layer, unless the cache is one buffer.
+        if fused { 0.0 } else { 2.0 * positions * kv },
     ];
     MemoryPlan {
-        weights: bytes(base_bytes(request)),
-        adapter: bytes(F32 * (n_trainable(request) + 2.0 * prompts * kv)),
-        cache: bytes(F32 * 2.0 * layers * slots * kv),
+        weights: bytes(base_bytes(workload)),
+        adapter: bytes(F32 * (n_trainable(workload) + 2.0 * prompts * kv)),
+        cache: bytes(F32 * 2.0 * layers * positions * kv),
         working_set: bytes(F32 * maximum(&working)),
         ..MemoryPlan::default()
     }
 }
 
 impl<'a> PeakEstimator<'a> {
-    fn new(request: &'a Workload) -> Self {
+    fn new(workload: &'a Workload) -> Self {
         Self {
-            request,
-            learning: TrainableLayers::new(request),
-            widths: PassDims::new(&request.config, request.batch_size, request.seq_len),
-            sizes: (&request.config).into(),
+            workload,
+            trainable: TrainableLayers::new(workload),
+            dims: PassDims::new(&workload.config, workload.batch_size, workload.seq_len),
+            sizes: (&workload.config).into(),
         }
     }
 
-    /// Numbers kept by the whole graph, and the highest moment, both above what stays.
+    /// Values that the whole graph keeps, and the peak including them.
     fn full_graph(&self, labels: f64) -> (f64, f64) {
-        let PassDims { n_tokens: tokens, d, .. } = self.widths;
-        let n_layers = self.request.config.n_layers;
-        let graphs = (self.learning.first_layer()..n_layers)
-            .map(|layer| self.learning.layer(layer, &self.widths));
+        let PassDims { n_tokens: tokens, d, .. } = self.dims;
+        let n_layers = self.workload.config.n_layers;
+        let graphs = (self.trainable.first_layer()..n_layers)
+            .map(|layer| self.trainable.layer(layer, &self.dims));
         let graphs = graphs.collect::<Vec<_>>();
         let layers = graphs.iter().map(LayerActivations::total).sum::<f64>();
         let last_norm = tokens * d + self.final_norm();
         let kept = layers + last_norm + self.head_graph(labels);
         let top = graphs.last().copied().unwrap_or_default();
-        let moments = [
+        let candidates = [
             kept + self.loss(labels),
             layers + last_norm + self.final_norm_backward(),
             layers + self.feed_forward_backward(n_layers - 1),
@@ -141,124 +164,124 @@ impl<'a> PeakEstimator<'a> {
             self.inference_attention(false),
             self.inference_feed_forward(),
         ];
-        (kept, maximum(&moments))
+        (kept, maximum(&candidates))
     }
 
-    /// The same where one layer's graph is kept at a time.
+    /// The same with activation checkpointing.
     fn checkpointed(&self, labels: f64) -> (f64, f64) {
-        let PassDims { n_tokens: tokens, d, .. } = self.widths;
-        let (first, n_layers) = (self.learning.first_layer(), self.request.config.n_layers);
+        let PassDims { n_tokens: tokens, d, .. } = self.dims;
+        let (first, n_layers) = (self.trainable.first_layer(), self.workload.config.n_layers);
         let hidden = tokens * d;
         let inputs = (n_layers - first) as f64 * hidden;
-        // What went into the final norm stays until the end.
-        let above = inputs + hidden;
+        // The input of the final norm stays until the end.
+        let kept_inputs = inputs + hidden;
         let head = self.final_norm() + self.head_graph(labels);
         let plain = maximum(&[self.inference_attention(false), self.inference_feed_forward()]);
-        let (mut kept, mut peak) = (above + head, 0.0_f64);
-        let back = above + head + self.final_norm_backward();
-        for moment in [inputs + plain, kept + self.loss(labels), back] {
-            peak = peak.max(moment);
+        let (mut kept, mut peak) = (kept_inputs + head, 0.0_f64);
+        let backward = kept_inputs + head + self.final_norm_backward();
+        for candidate in [inputs + plain, kept + self.loss(labels), backward] {
+            peak = peak.max(candidate);
         }
         for layer in first..n_layers {
-            let graph = self.learning.layer(layer, &self.widths);
-            // Its input is one of those kept, and the gradient from above is a factor of the loss.
-            let left = (layer - first + 1) as f64 * hidden + 2.0 * hidden;
-            let own = graph.attention + graph.feed_forward;
-            kept = kept.max(left + own);
+            let graph = self.trainable.layer(layer, &self.dims);
+            // The inputs still kept, the output gradient, and its product with the output.
+            let remaining = (layer - first + 1) as f64 * hidden + 2.0 * hidden;
+            let layer_graph = graph.attention + graph.feed_forward;
+            kept = kept.max(remaining + layer_graph);
             let plain = if graph.keeps_scores { 0.0 } else { self.inference_attention(false) };
-            let moments = [
-                left + own + self.feed_forward_backward(layer),
-                left + graph.attention + self.attention_backward(&graph),
-                left + plain,
+            let candidates = [
+                remaining + layer_graph + self.feed_forward_backward(layer),
+                remaining + graph.attention + self.attention_backward(&graph),
+                remaining + plain,
             ];
-            peak = peak.max(maximum(&moments));
+            peak = peak.max(maximum(&candidates));
         }
         (kept, peak.max(kept))
     }
 
-    /// What the final norm keeps beside its input.
+    /// Values that the final norm keeps in addition to its input.
     fn final_norm(&self) -> f64 {
-        self.learning.norm(&self.widths, true)
+        self.trainable.norm(&self.dims, true)
     }
 
     fn final_norm_backward(&self) -> f64 {
-        let PassDims { n_tokens: tokens, d, .. } = self.widths;
-        let frozen = self.learning.fused_norms() && !self.learning.trains_norms();
+        let PassDims { n_tokens: tokens, d, .. } = self.dims;
+        let frozen = self.trainable.fused_norms() && !self.trainable.trains_norms();
         tokens * d * if frozen { 2.0 } else { 3.0 }
     }
 
-    /// What head and loss keep: the shifted logits, and what learns in the head; fused, the gradient
-    /// of the labels' rows.
+    /// Values that head and loss keep: the shifted logits and the head's trainable part; if fused, the
+    /// gradient of the labels' rows.
     fn head_graph(&self, labels: f64) -> f64 {
-        let layer = self.request.config.n_layers;
-        let PassDims { vocab, d, .. } = self.widths;
-        if self.learning.fused_loss() {
+        let layer = self.workload.config.n_layers;
+        let PassDims { vocab, d, .. } = self.dims;
+        if self.trainable.fused_loss() {
             return labels * d;
         }
         let head = &[LinearName::Head];
-        let learning = &self.learning;
-        let input = labels * learning.shared_input_width(layer, head);
-        labels * vocab + input + learning.linear_activations(layer, head, true, labels)
+        let trainable = &self.trainable;
+        let input = labels * trainable.shared_input_width(layer, head);
+        labels * vocab + input + trainable.linear_activations(layer, head, true, labels)
     }
 
-    /// What head and loss hold beside that. When the head's product comes back, the shifted logits are
-    /// gone and their gradient is in their place.
+    /// Temporary values of head and loss. In the backward pass of the head's matmul the shifted logits
+    /// are replaced by their gradient.
     fn loss(&self, labels: f64) -> f64 {
-        let PassDims { vocab, d, .. } = self.widths;
-        if self.learning.fused_loss() {
+        let PassDims { vocab, d, .. } = self.dims;
+        if self.trainable.fused_loss() {
             return labels * d;
         }
         (2.0 * labels * (vocab + d)).max(self.matmul_scratch(LinearName::Head, labels))
     }
 
     fn feed_forward_backward(&self, layer: usize) -> f64 {
-        let PassDims { n_tokens: tokens, d, f, .. } = self.widths;
-        // A scale or bias behind the last product parts its gradient from the residual's.
-        let learned = self.learning.trains_linear(layer, LinearName::Down);
-        let residual = tokens * (d + if learned { d } else { 0.0 });
-        if self.learning.fused_swiglu() {
+        let PassDims { n_tokens: tokens, d, f, .. } = self.dims;
+        // After a trainable scale or bias the gradient differs from the residual's.
+        let is_trained = self.trainable.trains_linear(layer, LinearName::Down);
+        let residual = tokens * (d + if is_trained { d } else { 0.0 });
+        if self.trainable.fused_swiglu() {
             return residual + tokens * 3.0 * f;
         }
-        let product = self.matmul_scratch(LinearName::Down, tokens);
-        residual + (tokens * 2.0 * f).max(tokens * f + product)
+        let scratch = self.matmul_scratch(LinearName::Down, tokens);
+        residual + (tokens * 2.0 * f).max(tokens * f + scratch)
     }
 
     fn attention_backward(&self, graph: &LayerActivations) -> f64 {
-        let PassDims { n_tokens: tokens, d, q, kv, .. } = self.widths;
+        let PassDims { n_tokens: tokens, d, q, kv, .. } = self.dims;
         let scores = match graph.keeps_scores {
             false => 0.0,
-            true if self.request.device.fused => tokens * (q + 2.0 * kv),
-            true => 2.0 * self.widths.n_scores(),
+            true if self.workload.device.fused => tokens * (q + 2.0 * kv),
+            true => 2.0 * self.dims.n_scores(),
         };
         tokens * (d + q) + scores.max(self.matmul_scratch(LinearName::Output, tokens))
     }
 
-    /// A layer's attention without gradients; keys and values may lie in a cache.
+    /// Attention of a layer without gradients; keys and values may be in a cache.
     fn inference_attention(&self, cached: bool) -> f64 {
-        let PassDims { n_tokens: tokens, d, q, kv, .. } = self.widths;
-        if self.request.device.fused {
+        let PassDims { n_tokens: tokens, d, q, kv, .. } = self.dims;
+        if self.workload.device.fused {
             return tokens * (d + q + 2.0 * kv + d.max(q));
         }
-        let own = if cached { 0.0 } else { 2.0 * kv };
-        let scores = SCORES_AND_MASK * self.widths.n_scores();
-        tokens * (2.0 * d + own)
+        let key_value = if cached { 0.0 } else { 2.0 * kv };
+        let scores = SCORES_AND_MASK * self.dims.n_scores();
+        tokens * (2.0 * d + key_value)
             + (tokens * 4.0 * q + scores).max(self.matmul_scratch(LinearName::Query, tokens))
     }
 
     fn inference_feed_forward(&self) -> f64 {
-        let PassDims { n_tokens: tokens, d, f, .. } = self.widths;
-        let product = self.matmul_scratch(LinearName::Up, tokens);
-        tokens * 2.0 * d + (tokens * 3.0 * f).max(tokens * 2.0 * f + product)
+        let PassDims { n_tokens: tokens, d, f, .. } = self.dims;
+        let scratch = self.matmul_scratch(LinearName::Up, tokens);
+        tokens * 2.0 * d + (tokens * 3.0 * f).max(tokens * 2.0 * f + scratch)
     }
 
-    /// What a product with a weight holds beside its input and output.
+    /// Temporary values of a matmul with a weight, besides input and output.
     fn matmul_scratch(&self, name: LinearName, rows: f64) -> f64 {
         let [d_out, d_in] = self.sizes.linear_shape(name).map(|size| size as f64);
-        match self.request.precision {
-            _ if self.request.device.fused => 0.0,
-            // Its input, and its output before it becomes f32.
+        match self.workload.precision {
+            _ if self.workload.device.fused => 0.0,
+            // Input and output in half precision.
             Precision::BF16 | Precision::F16 => 2.0 / F32 * rows * (d_in + d_out),
-            // Its parts, before they are joined.
+            // The outputs of its chunks, before they are concatenated.
             Precision::Bits8 | Precision::Bits4 => {
                 DEQUANT_BYTES / F32 * DEQUANT_CHUNK.min(d_in * d_out) + rows * d_out
             }
@@ -267,8 +290,8 @@ impl<'a> PeakEstimator<'a> {
     }
 }
 
-fn maximum(moments: &[f64]) -> f64 {
-    moments.iter().copied().fold(0.0, f64::max)
+fn maximum(values: &[f64]) -> f64 {
+    values.iter().copied().fold(0.0, f64::max)
 }
 
 fn bytes(value: f64) -> u64 {

@@ -1,4 +1,4 @@
-//! a plan that does not fit ─► what to change, each change planned again
+//! A plan that does not fit ─► single changes of the workload, each with its own plan.
 
 use adaption_prompt::{AdaptedLayers, AdapterConfig};
 use llama::Precision;
@@ -6,109 +6,111 @@ use llama::Precision;
 use crate::{MemoryPlan, Workload, WorkloadKind};
 use train::FineTuningMethod;
 
-/// A change to a request.
+/// A change of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingChange {
-    /// Compute the layers twice and keep one layer's intermediate results at a time.
+    /// Use activation checkpointing.
     ActivationCheckpointing,
-    /// Rows of a batch.
+    /// A smaller batch, in sequences.
     BatchSize(usize),
-    /// Tokens of a row.
+    /// A shorter sequence, in tokens.
     SeqLen(usize),
-    /// Adapted layers, counted from the last.
+    /// Fewer adapted layers, counted from the last.
     AdaptedLayers(usize),
-    /// What the base's matrices are kept in.
+    /// A lower precision of the base's matrices.
     Precision(Precision),
 }
 
-/// One change to a request, and what it brings.
+/// A change of a workload and its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemorySaving {
-    /// What to change.
+    /// The change.
     pub change: SettingChange,
-    /// Bytes that it would take then.
+    /// Bytes in use after the change.
     pub total: u64,
-    /// Bytes that it saves.
+    /// Saved bytes.
     pub bytes_saved: u64,
-    /// Whether that is enough by itself; always so where the room is not known.
+    /// Whether the change alone makes the workload fit; always true if the available memory is unknown.
     pub fits: bool,
 }
 
-/// Single changes that save memory: those that are enough first, the mildest before others. A size is
-/// the largest that fits in `room` bytes; without a room, or where none fits, half of it.
-pub fn memory_savings(request: &Workload, room: Option<u64>) -> Vec<MemorySaving> {
-    let Ok(now) = MemoryPlan::new(request).map(|plan| plan.total()) else { return Vec::new() };
-    let total = |request: &Workload| MemoryPlan::new(request).ok().map(|plan| plan.total());
-    let fits = |total: u64| room.is_none_or(|room| total <= room);
-    let mut found = Vec::new();
-    let mut offer = |change: SettingChange, changed: &Workload| {
-        if let Some(total) = total(changed).filter(|total| *total < now) {
-            found.push(MemorySaving { change, total, bytes_saved: now - total, fits: fits(total) });
+/// Single changes that save memory: sufficient ones first, milder ones before others.
+///
+/// A size becomes the largest one that fits into `available` bytes, or half of it if `available` is
+/// unknown or no size fits.
+pub fn memory_savings(workload: &Workload, available: Option<u64>) -> Vec<MemorySaving> {
+    let Ok(current) = MemoryPlan::new(workload).map(|plan| plan.total()) else { return Vec::new() };
+    let total = |workload: &Workload| MemoryPlan::new(workload).ok().map(|plan| plan.total());
+    let fits = |total: u64| available.is_none_or(|available| total <= available);
+    let mut savings = Vec::new();
+    let mut propose = |change: SettingChange, changed: &Workload| {
+        if let Some(total) = total(changed).filter(|total| *total < current) {
+            savings.push(MemorySaving {
+                change,
+                total,
+                bytes_saved: current - total,
+                fits: fits(total),
+            });
         }
     };
 
-    if let WorkloadKind::Train { labels, activation_checkpointing: false } = request.kind {
-        let purpose = WorkloadKind::Train { labels, activation_checkpointing: true };
-        offer(
-            SettingChange::ActivationCheckpointing,
-            &Workload { kind: purpose, ..request.clone() },
-        );
+    if let WorkloadKind::Train { labels, activation_checkpointing: false } = workload.kind {
+        let kind = WorkloadKind::Train { labels, activation_checkpointing: true };
+        propose(SettingChange::ActivationCheckpointing, &Workload { kind, ..workload.clone() });
     }
-    let size = |now: usize, with: &dyn Fn(usize) -> Workload| {
-        let enough = |size: usize| room.is_some() && total(&with(size)).is_some_and(fits);
-        (now > 1).then(|| largest_that_fits(now - 1, &enough).unwrap_or(now / 2))
+    let smaller = |current: usize, with: &dyn Fn(usize) -> Workload| {
+        let fits_in = |size: usize| available.is_some() && total(&with(size)).is_some_and(fits);
+        (current > 1).then(|| largest_that_fits(current - 1, &fits_in).unwrap_or(current / 2))
     };
-    let batch = |batch| Workload { batch_size: batch, ..request.clone() };
-    if let Some(own) = size(request.batch_size, &batch) {
-        offer(SettingChange::BatchSize(own), &batch(own));
+    let batch = |batch| Workload { batch_size: batch, ..workload.clone() };
+    if let Some(size) = smaller(workload.batch_size, &batch) {
+        propose(SettingChange::BatchSize(size), &batch(size));
     }
     let seq =
-        |seq| Workload { seq_len: seq, kind: with_seq_len(request.kind, seq), ..request.clone() };
-    if let Some(own) = size(request.seq_len, &seq) {
-        offer(SettingChange::SeqLen(own), &seq(own));
+        |seq| Workload { seq_len: seq, kind: with_seq_len(workload.kind, seq), ..workload.clone() };
+    if let Some(size) = smaller(workload.seq_len, &seq) {
+        propose(SettingChange::SeqLen(size), &seq(size));
     }
-    if let FineTuningMethod::Adapter(adapter) = &request.method
+    if let FineTuningMethod::Adapter(adapter) = &workload.method
         && let (WorkloadKind::Train { .. }, Some(prompts), None, None) =
-            (request.kind, &adapter.prompts, &adapter.v2, &adapter.lora)
+            (workload.kind, &adapter.prompts, &adapter.v2, &adapter.lora)
     {
         let layers = |count| {
             let prompts = adaption_prompt::AdaptionPromptConfig {
                 layers: AdaptedLayers::Last(count),
                 ..prompts.clone()
             };
-            Workload { method: AdapterConfig::from(prompts).into(), ..request.clone() }
+            Workload { method: AdapterConfig::from(prompts).into(), ..workload.clone() }
         };
-        if let Some(own) = size(prompts.layers.count(), &layers) {
-            offer(SettingChange::AdaptedLayers(own), &layers(own));
+        if let Some(size) = smaller(prompts.layers.count(), &layers) {
+            propose(SettingChange::AdaptedLayers(size), &layers(size));
         }
     }
-    let quantised = [Precision::Bits8, Precision::Bits4];
-    for precision in request.device.half.into_iter().chain(quantised) {
-        offer(SettingChange::Precision(precision), &Workload { precision, ..request.clone() });
+    let quantized = [Precision::Bits8, Precision::Bits4];
+    for precision in workload.device.half.into_iter().chain(quantized) {
+        propose(SettingChange::Precision(precision), &Workload { precision, ..workload.clone() });
     }
-    found.sort_by_key(|saving| !saving.fits);
-    found
+    savings.sort_by_key(|saving| !saving.fits);
+    savings
 }
 
-/// The same purpose with rows of another length.
-fn with_seq_len(purpose: WorkloadKind, seq: usize) -> WorkloadKind {
-    match purpose {
-        WorkloadKind::Train { labels, activation_checkpointing: recompute } => {
-            WorkloadKind::Train {
-                labels: labels.min(seq.saturating_sub(1)),
-                activation_checkpointing: recompute,
-            }
+/// The same kind with another sequence length.
+fn with_seq_len(kind: WorkloadKind, seq: usize) -> WorkloadKind {
+    match kind {
+        WorkloadKind::Train { labels, activation_checkpointing } => {
+            let labels = labels.min(seq.saturating_sub(1));
+            WorkloadKind::Train { labels, activation_checkpointing }
         }
-        WorkloadKind::Generate { .. } => purpose,
+        WorkloadKind::Generate { .. } => kind,
     }
 }
 
-/// The largest number from 1 to `most` for which `enough` holds; it holds for all below it too.
-fn largest_that_fits(most: usize, enough: &dyn Fn(usize) -> bool) -> Option<usize> {
-    let (mut low, mut high) = (0, most);
+/// The largest size from 1 to `max` for which `fits` is true; it must be true for all smaller sizes.
+fn largest_that_fits(max: usize, fits: &dyn Fn(usize) -> bool) -> Option<usize> {
+    let (mut low, mut high) = (0, max);
     while low < high {
         let middle = low + (high - low).div_ceil(2);
-        if enough(middle) { low = middle } else { high = middle - 1 }
+        if fits(middle) { low = middle } else { high = middle - 1 }
     }
     (low > 0).then_some(low)
 }
@@ -118,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_that_is_enough_is_found() {
+    fn the_largest_size_that_fits_is_found() {
         for limit in 0..9 {
             assert_eq!(
                 largest_that_fits(7, &|size| size <= limit),

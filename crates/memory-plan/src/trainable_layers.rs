@@ -1,13 +1,13 @@
-//! What learns in each layer of a request.
+//! What is trainable in each layer of a workload.
 
 use adaption_prompt::{LoraConfig, V2Config, V2Scale};
 use kernels::cpu::simd::SimdLevel;
 use llama::{LinearName, LlamaConfig, ModelShape, Precision};
-
-use crate::workload::Workload;
 use train::FineTuningMethod;
 
-/// What learns in a layer, and what the graph therefore keeps.
+use crate::workload::Workload;
+
+/// What is trainable in each layer, and therefore kept by its graph.
 pub(super) struct TrainableLayers<'a> {
     pub config: &'a LlamaConfig,
     sizes: ModelShape,
@@ -22,13 +22,13 @@ pub(super) struct TrainableLayers<'a> {
 }
 
 impl<'a> TrainableLayers<'a> {
-    /// For a request whose method was checked.
-    pub fn new(request: &'a Workload) -> Self {
-        let config = &request.config;
+    /// For a valid workload.
+    pub fn new(workload: &'a Workload) -> Self {
+        let config = &workload.config;
         let n_layers = config.n_layers;
-        let (prompts, v2, lora) = match &request.method {
-            FineTuningMethod::Adapter(own) => {
-                (own.prompts.as_ref(), own.v2.as_ref(), own.lora.as_ref())
+        let (prompts, v2, lora) = match &workload.method {
+            FineTuningMethod::Adapter(adapter) => {
+                (adapter.prompts.as_ref(), adapter.v2.as_ref(), adapter.lora.as_ref())
             }
             FineTuningMethod::Full => (None, None, None),
         };
@@ -40,23 +40,23 @@ impl<'a> TrainableLayers<'a> {
             config,
             sizes: config.into(),
             prompt_layers: prompts
-                .map_or(Vec::new(), |own| own.layers.indices(n_layers).unwrap_or_default()),
-            prompt_len: prompts.map_or(0.0, |own| own.adapter_len as f64),
+                .map_or(Vec::new(), |prompts| prompts.layers.indices(n_layers).unwrap_or_default()),
+            prompt_len: prompts.map_or(0.0, |prompts| prompts.adapter_len as f64),
             v2,
-            lora: lora.map(|own| (own, lora_layers(own))),
-            full: request.method == FineTuningMethod::Full,
-            fused: request.device.fused,
-            precision: request.precision,
+            lora: lora.map(|lora| (lora, lora_layers(lora))),
+            full: workload.method == FineTuningMethod::Full,
+            fused: workload.device.fused,
+            precision: workload.precision,
         }
     }
 
-    /// Whether products round what goes in to bf16, on this processor.
+    /// Whether matmuls round their inputs to bf16 on this processor.
     pub fn multiplies_in_bf16(&self) -> bool {
         self.fused && self.precision == Precision::BF16 && SimdLevel::best().rounds_inputs_to_bf16()
     }
 
-    /// Whether a backward pass finds weights unpacked.
-    fn keeps_dequantised_weights(&self) -> bool {
+    /// Whether the graph keeps dequantized weights.
+    fn keeps_dequantized_weights(&self) -> bool {
         !self.fused && self.precision.bits().is_some()
     }
 
@@ -68,19 +68,19 @@ impl<'a> TrainableLayers<'a> {
         everywhere.into_iter().chain(lora).chain(prompts).min().unwrap_or(0)
     }
 
-    /// Whether the norms' weights learn.
+    /// Whether the weights of norms are trainable.
     pub fn trains_norms(&self) -> bool {
         self.full || self.v2.is_some_and(|v2| v2.norms)
     }
 
-    /// Whether anything learns in a linear layer.
+    /// Whether anything is trainable in a linear layer.
     pub fn trains_linear(&self, layer: usize, name: LinearName) -> bool {
         let v2 = self.v2.is_some_and(|v2| v2.linears.contains(&name));
         self.sizes.has_linear(layer, name)
             && (self.full || v2 || self.lora_at(layer, name).is_some())
     }
 
-    /// Whether head and loss are one operation.
+    /// Whether head and loss are one fused operation.
     pub fn fused_loss(&self) -> bool {
         self.fused && !self.full && !self.trains_linear(self.config.n_layers, LinearName::Head)
     }
@@ -90,8 +90,8 @@ impl<'a> TrainableLayers<'a> {
         (layers.contains(&layer) && lora.linears.contains(&name)).then_some(lora)
     }
 
-    /// Numbers that linear layers keep beside their input; with gradients on that, unpacked weights
-    /// too.
+    /// Values that linear layers keep in addition to their input: dequantized weights too, if the input
+    /// is tracked.
     pub fn linear_activations(
         &self,
         layer: usize,
@@ -109,23 +109,23 @@ impl<'a> TrainableLayers<'a> {
             if let Some(lora) = self.lora_at(layer, name) {
                 kept += rows * lora.rank as f64;
             }
-            let input_learns = tracked || v2.is_some_and(|v2| v2.scale == V2Scale::Input);
-            if self.keeps_dequantised_weights() && input_learns {
+            let input_is_tracked = tracked || v2.is_some_and(|v2| v2.scale == V2Scale::Input);
+            if self.keeps_dequantized_weights() && input_is_tracked {
                 kept += d_in * d_out;
             }
         }
         kept
     }
 
-    /// Numbers a token of the input that such layers keep together.
+    /// Values per token of the input that these layers keep together.
     pub fn shared_input_width(&self, layer: usize, names: &[LinearName]) -> f64 {
         let keeps = |name: LinearName| {
             let v2 = self.v2.filter(|v2| v2.linears.contains(&name));
             let scaled = v2.is_some_and(|v2| v2.scale == V2Scale::Input);
             self.full || scaled || self.lora_at(layer, name).is_some()
         };
-        let here = names.iter().filter(|name| self.sizes.has_linear(layer, **name));
-        let kept = here.copied().find(|name| keeps(*name));
+        let present = names.iter().filter(|name| self.sizes.has_linear(layer, **name));
+        let kept = present.copied().find(|name| keeps(*name));
         kept.map_or(0.0, |name| self.sizes.linear_shape(name)[1] as f64)
     }
 }

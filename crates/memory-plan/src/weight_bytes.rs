@@ -1,35 +1,35 @@
-//! sizes ─► bytes of the base and of what learns
+//! Config and method ─► bytes of the base, number of trainable parameters.
 
 use adaption_prompt::{AdapterConfig, V2Scale};
 use llama::weights::expected_tensors;
 use llama::{LinearName, ModelShape, NormKind, Precision};
+use train::FineTuningMethod;
 
 use crate::trainable_layers::TrainableLayers;
 use crate::workload::Workload;
-use train::FineTuningMethod;
 
-/// Bytes of a number that learns, and of everything between the products.
+/// Bytes of a trainable parameter and of an activation.
 pub(super) const F32: f64 = 4.0;
 
-/// Rows of a panel: those of a packed matrix are filled up to whole ones.
+/// Rows of a panel; a packed matrix has whole panels.
 const PANEL_ROWS: usize = 16;
 
-/// Bytes of the model in its precision. Vectors stay f32; of a matrix in blocks each block has a scale
-/// and a minimum in f16, and one whose rows are no whole blocks stays f32.
-pub(super) fn base_bytes(request: &Workload) -> f64 {
+/// Bytes of the model in its precision. Vectors are f32. Each block of a quantized matrix has a scale and
+/// a minimum in f16; a matrix whose rows are not whole blocks stays f32.
+pub(super) fn base_bytes(workload: &Workload) -> f64 {
     let bytes =
-        expected_tensors(&request.config).into_iter().map(|tensor| match tensor.shape[..] {
+        expected_tensors(&workload.config).into_iter().map(|tensor| match tensor.shape[..] {
             [rows, columns] => {
                 let rows =
-                    if request.device.fused { rows.next_multiple_of(PANEL_ROWS) } else { rows };
-                rows as f64 * columns as f64 * bytes_per_weight(columns, request.precision)
+                    if workload.device.fused { rows.next_multiple_of(PANEL_ROWS) } else { rows };
+                rows as f64 * columns as f64 * bytes_per_weight(columns, workload.precision)
             }
             ref shape => shape.iter().map(|&size| size as f64).product::<f64>() * F32,
         });
     bytes.sum()
 }
 
-/// Bytes of one number of a matrix, its share of scale and minimum included.
+/// Bytes per weight of a matrix, scale and minimum included.
 fn bytes_per_weight(columns: usize, precision: Precision) -> f64 {
     let Some(bits) = precision.bits() else {
         return if precision == Precision::F32 { F32 } else { 2.0 };
@@ -40,39 +40,41 @@ fn bytes_per_weight(columns: usize, precision: Precision) -> f64 {
     }
 }
 
-/// Numbers that learn.
-pub(super) fn n_trainable(request: &Workload) -> f64 {
-    match &request.method {
-        FineTuningMethod::Full => request.config.n_parameters() as f64,
-        FineTuningMethod::Adapter(adapter) => n_adapter_parameters(adapter, request),
+/// Number of trainable parameters.
+pub(super) fn n_trainable(workload: &Workload) -> f64 {
+    match &workload.method {
+        FineTuningMethod::Full => workload.config.n_parameters() as f64,
+        FineTuningMethod::Adapter(adapter) => n_adapter_parameters(adapter, workload),
     }
 }
 
-fn n_adapter_parameters(adapter: &AdapterConfig, request: &Workload) -> f64 {
-    let config = &request.config;
-    let learning = TrainableLayers::new(request);
+fn n_adapter_parameters(adapter: &AdapterConfig, workload: &Workload) -> f64 {
+    let config = &workload.config;
+    let trainable = TrainableLayers::new(workload);
     let sizes = ModelShape::from(config);
     let d = config.d_model as f64;
-    let mut numbers = 0.0;
+    let mut count = 0.0;
     if let Some(prompts) = &adapter.prompts {
         let gates =
             prompts.gates_per_layer(config.n_heads) as f64 + f64::from(u8::from(prompts.factor));
         let each = prompts.adapter_len as f64 * d + gates;
-        numbers += learning.prompt_layers.len() as f64 * each;
+        count += trainable.prompt_layers.len() as f64 * each;
     }
-    let linears = |names: &[LinearName], numbers: &dyn Fn(f64, f64) -> f64| {
-        let places = (0..=config.n_layers).flat_map(|layer| names.iter().map(move |n| (layer, *n)));
-        let here = places.filter(|&(layer, name)| {
-            sizes.has_linear(layer, name) && learning.trains_linear(layer, name)
+    let linears = |names: &[LinearName], parameters: &dyn Fn(f64, f64) -> f64| {
+        let linears =
+            (0..=config.n_layers).flat_map(|layer| names.iter().map(move |n| (layer, *n)));
+        let present = linears.filter(|&(layer, name)| {
+            sizes.has_linear(layer, name) && trainable.trains_linear(layer, name)
         });
-        here.map(|(_, name)| {
-            let [d_out, d_in] = sizes.linear_shape(name).map(|size| size as f64);
-            numbers(d_out, d_in)
-        })
-        .sum::<f64>()
+        present
+            .map(|(_, name)| {
+                let [d_out, d_in] = sizes.linear_shape(name).map(|size| size as f64);
+                parameters(d_out, d_in)
+            })
+            .sum::<f64>()
     };
     if let Some(v2) = &adapter.v2 {
-        numbers += linears(&v2.linears, &|d_out, d_in| {
+        count += linears(&v2.linears, &|d_out, d_in| {
             let scale = match v2.scale {
                 V2Scale::None => 0.0,
                 V2Scale::Output => d_out,
@@ -82,13 +84,13 @@ fn n_adapter_parameters(adapter: &AdapterConfig, request: &Workload) -> f64 {
         });
         if v2.norms {
             let each = if config.norm == NormKind::Layer { 2.0 * d } else { d };
-            numbers += (2.0 * config.n_layers as f64 + 1.0) * each;
+            count += (2.0 * config.n_layers as f64 + 1.0) * each;
         }
     }
     if let Some(lora) = &adapter.lora {
-        numbers += linears(&lora.linears, &|d_out, d_in| lora.rank as f64 * (d_out + d_in));
+        count += linears(&lora.linears, &|d_out, d_in| lora.rank as f64 * (d_out + d_in));
     }
-    numbers
+    count
 }
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
         assert_eq!(bytes_per_weight(64, Precision::BF16), 2.0);
         assert_eq!(bytes_per_weight(64, Precision::Bits8), 1.125);
         assert_eq!(bytes_per_weight(48, Precision::Bits4), 0.75);
-        // No whole blocks: kept as it is.
+        // Not whole blocks: not quantized.
         assert_eq!(bytes_per_weight(40, Precision::Bits4), 4.0);
     }
 }

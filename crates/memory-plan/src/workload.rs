@@ -1,54 +1,52 @@
-//! What memory is planned for: model, device, work.
+//! What memory is planned for: a model, a method, a batch, a device.
 
 use llama::{LlamaConfig, Precision};
 
-use train::FineTuningMethod;
-use train::{Error, Result};
-
-/// A model and what is to be done with it.
+use train::{Error, FineTuningMethod, Result};
+/// A model and what it is used for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
-    /// The model's sizes; its weights are not looked at.
+    /// The model's config.
     pub config: LlamaConfig,
-    /// What its large matrices are kept in.
+    /// Precision of its matrices.
     pub precision: Precision,
-    /// What learns; for answers, the adapter beside the base.
+    /// What is trained; for generation, the adapter that is used.
     pub method: FineTuningMethod,
-    /// Training or answering.
+    /// Training or generation.
     pub kind: WorkloadKind,
-    /// Rows of a batch.
+    /// Sequences of a batch.
     pub batch_size: usize,
-    /// Tokens of a row, padding included where a device pads; for answers, of its prompt.
+    /// Tokens of a sequence, padding included where a device pads; for generation, of the prompt.
     pub seq_len: usize,
-    /// How the device works.
+    /// Properties of the device.
     pub device: DeviceTraits,
 }
 
-/// What is done with the model.
+/// What a model is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkloadKind {
-    /// Steps of AdamW.
+    /// Training steps with AdamW.
     Train {
-        /// Labels of a row, at most `seq - 1`.
+        /// Labels of a sequence, at most `seq_len`.
         labels: usize,
-        /// Whether one layer's graph is kept at a time. A quantised base is always trained so, a
-        /// whole model never.
+        /// Whether activation checkpointing is used. Always true for a quantized base, never for a
+        /// whole model.
         activation_checkpointing: bool,
     },
-    /// Answers.
+    /// Generation.
     Generate {
-        /// Most tokens of an answer; cut to what the model's context leaves behind the prompt.
+        /// Maximum number of new tokens, limited by the model's context.
         max_new_tokens: usize,
     },
 }
 
-/// What sets one device's memory apart from another's.
+/// Properties of a device that determine its memory use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceTraits {
-    /// Whether layers are made of the fused operations of `kernels`: packed weights, no padding, no
-    /// scores, no logits that are all there at once.
+    /// Whether layers use the fused operations of `kernels`: packed weights, no padding, and neither
+    /// all attention scores nor all logits in memory at once.
     pub fused: bool,
-    /// The 16-bit precision to advise, if there is one.
+    /// The 16-bit precision to recommend, if any.
     pub half: Option<Precision>,
 }
 
@@ -58,66 +56,55 @@ impl DeviceTraits {
         Self { fused: true, half: Some(Precision::BF16) }
     }
 
-    /// Devices that compose layers of Burn's own operations: all the others, without autotune.
+    /// A device whose layers are composed of Burn's operations: all others, without autotune.
     pub fn composed(half: Option<Precision>) -> Self {
         Self { fused: false, half }
     }
 }
 
 impl Workload {
-    /// Checks the sizes and the method.
+    /// Checks sizes, method and precision.
     ///
     /// # Errors
     /// [`Error::Model`], [`Error::Adapter`] or [`Error::Config`].
     pub fn validate(&self) -> Result<()> {
         self.config.validate()?;
-        match &self.method {
-            FineTuningMethod::Adapter(adapter) => adapter.validate(&(&self.config).into())?,
-            FineTuningMethod::Full if self.precision != Precision::F32 => {
-                return Err(Error::Config {
-                    field: "the base's precision",
-                    found: self.precision.to_string(),
-                    expected: "f32: all of the model's weights are to learn",
-                });
-            }
-            FineTuningMethod::Full => {}
+        self.method.check_precision(self.precision)?;
+        if let FineTuningMethod::Adapter(adapter) = &self.method {
+            adapter.validate(&(&self.config).into())?;
         }
         let at_least_1 = |field, value: usize| match value {
             0 => Err(Error::Config { field, found: "0".into(), expected: "at least 1" }),
             _ => Ok(()),
         };
         at_least_1("the batch size", self.batch_size)?;
-        at_least_1("the length of a row", self.seq_len)?;
+        at_least_1("the sequence length", self.seq_len)?;
         match self.kind {
             WorkloadKind::Train { labels, .. } if labels > self.seq_len => {
                 return Err(Error::Config {
                     field: "the number of labels",
                     found: labels.to_string(),
-                    expected: "no more than the row has tokens",
+                    expected: "at most the sequence length",
                 });
             }
             WorkloadKind::Train { .. } => {}
-            WorkloadKind::Generate { max_new_tokens: new_tokens } => {
-                at_least_1("the number of new tokens", new_tokens)?;
+            WorkloadKind::Generate { max_new_tokens } => {
+                at_least_1("the number of new tokens", max_new_tokens)?;
             }
         }
-        let room = self.config.max_positions;
-        if self.seq_len > room {
-            let what = "the model's context";
-            return Err(llama::Error::SequenceTooLong {
-                asked: self.seq_len,
-                what,
-                capacity: room,
-            }
-            .into());
+        let capacity = self.config.max_positions;
+        if self.seq_len > capacity {
+            let (asked, what) = (self.seq_len, "the model's context");
+            return Err(llama::Error::SequenceTooLong { asked, what, capacity }.into());
         }
         Ok(())
     }
 
-    /// Whether one layer's graph is kept at a time.
+    /// Whether training keeps one layer's graph at a time.
     pub fn uses_activation_checkpointing(&self) -> bool {
-        let asked = matches!(self.kind, WorkloadKind::Train { activation_checkpointing: true, .. });
+        let is_requested =
+            matches!(self.kind, WorkloadKind::Train { activation_checkpointing: true, .. });
         matches!(self.method, FineTuningMethod::Adapter(_))
-            && (asked || self.precision.bits().is_some())
+            && (is_requested || self.precision.bits().is_some())
     }
 }

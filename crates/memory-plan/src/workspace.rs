@@ -1,18 +1,18 @@
-//! Workspaces of the fused operations. A thread keeps them from call to call: they stay until the end.
+//! Workspaces of the fused operations. A thread keeps its buffers for later calls until it ends.
 //!
 //! ```text
-//! a step's calls, in their order ─► the buffers that the calling thread holds in the end
+//! the calls of a step, in order ─► the buffers that the calling thread holds at the end
 //! ```
 //!
-//! What the other threads keep for one task at a time, some MiB each, is not counted; nor is that
-//! texts which begin alike share rows.
+//! Not counted: the buffers of other threads, some MiB each; nor that sequences with a shared prefix
+//! share rows.
 //!
-//! | call | held, one within the other |
+//! | call | buffers |
 //! |---|---|
-//! | attention | keys and values, `2 kv` for each token |
-//! | attention, back | gradients of the queries from each part of a long text; the prompts' from each head |
-//! | a frozen product, back, multiplied in bf16 | the gradient in bf16, of at most 1024 rows |
-//! | head and loss | logits of some rows, and what the head's way back holds |
+//! | attention | keys and values, `2 kv` per token |
+//! | attention, backward | gradients of the queries from each chunk of a long sequence; of the prompts from each head |
+//! | frozen matmul, backward, in bf16 | the gradient in bf16, of at most 1024 rows |
+//! | head and loss | logits of some rows, and the buffers of the head's backward pass |
 
 use llama::LinearName;
 
@@ -21,30 +21,30 @@ use crate::trainable_layers::TrainableLayers;
 
 /// Rows of a panel.
 const PANEL_ROWS: f64 = 16.0;
-/// Rows of a gradient that a product works on at a time.
+/// Rows of a gradient that a matmul processes at a time.
 const GEMM_BACKWARD_ROWS: f64 = 1024.0;
-/// Logits that are there at a time, and the most rows of them.
+/// Maximum number of logits in memory, and of their rows.
 const MAX_LOGITS: f64 = (6 << 20) as f64;
 const MAX_LABEL_ROWS: f64 = 512.0;
-/// Slots of a part of a text at least, and parts of it at most, on an attention's way back.
+/// Minimum length of a chunk of a sequence, and maximum number of chunks, in attention's backward pass.
 const MIN_CHUNK_LEN: f64 = 512.0;
 const MAX_CHUNKS: f64 = 4.0;
 
-/// The free buffers of a thread, by the rules of `kernels`.
+/// The free buffers of a thread, with the rules of `kernels`.
 #[derive(Debug, Default)]
 struct BufferPool(Vec<f64>);
 
 impl BufferPool {
-    /// A call that takes buffers one after the other, and gives all of them back.
+    /// A call that takes buffers one after another and returns all of them.
     fn run_call(&mut self, lens: &[f64]) {
         let taken = lens.iter().map(|&len| self.take(len)).collect::<Vec<_>>();
         self.0.extend(taken);
     }
 
-    /// The smallest that is long enough, or a new one in place of the longest.
+    /// The smallest buffer that is long enough, or a new one instead of the longest.
     fn take(&mut self, len: f64) -> f64 {
         self.0.sort_by(f64::total_cmp);
-        if let Some(index) = self.0.iter().position(|&own| own >= len) {
+        if let Some(index) = self.0.iter().position(|&free| free >= len) {
             return self.0.remove(index);
         }
         self.0.pop();
@@ -52,90 +52,89 @@ impl BufferPool {
     }
 }
 
-/// Numbers of the buffers that stay allocated while steps go on.
-pub(super) fn training_workspace(
-    learning: &TrainableLayers,
-    widths: &PassDims,
-    labels: f64,
-) -> f64 {
-    let n_layers = learning.config.n_layers;
+/// f32 values of the buffers that stay allocated between steps.
+pub(super) fn training_workspace(trainable: &TrainableLayers, dims: &PassDims, labels: f64) -> f64 {
+    let n_layers = trainable.config.n_layers;
     let graphs =
-        (learning.first_layer()..n_layers).rev().map(|layer| learning.layer(layer, widths));
+        (trainable.first_layer()..n_layers).rev().map(|layer| trainable.layer(layer, dims));
     let graphs = graphs.collect::<Vec<_>>();
-    let mut free = BufferPool::default();
-    // The second step finds what the first one left.
+    let mut pool = BufferPool::default();
+    // The second step reuses the buffers of the first.
     for _step in 0..2 {
-        free.run_call(&[kv_panels(widths)]);
-        if learning.fused_loss() {
-            let most = (MAX_LOGITS / widths.vocab).clamp(1.0, MAX_LABEL_ROWS).floor();
-            let rows = (labels / (labels / most).ceil().max(1.0)).ceil();
-            let back = gemm_backward(learning, rows, widths.vocab);
-            free.run_call(&[vec![rows * widths.vocab], back].concat());
+        pool.run_call(&[kv_panels(dims)]);
+        if trainable.fused_loss() {
+            let max_rows = (MAX_LOGITS / dims.vocab).clamp(1.0, MAX_LABEL_ROWS).floor();
+            let rows = (labels / (labels / max_rows).ceil().max(1.0)).ceil();
+            let backward = gemm_backward(trainable, rows, dims.vocab);
+            pool.run_call(&[vec![rows * dims.vocab], backward].concat());
         }
         for (graph, layer) in graphs.iter().zip((0..n_layers).rev()) {
-            for lens in layer_backward(learning, widths, graph, layer) {
-                free.run_call(&lens);
+            for lens in layer_backward(trainable, dims, graph, layer) {
+                pool.run_call(&lens);
             }
         }
     }
-    free.0.iter().sum()
+    pool.0.iter().sum()
 }
 
-/// Parts of a text on an attention's way back.
+/// Chunks of a sequence in attention's backward pass.
 fn n_chunks(seq: f64) -> f64 {
     (seq / MIN_CHUNK_LEN.max(seq / MAX_CHUNKS)).ceil()
 }
 
-/// Keys and values of whole texts.
-fn kv_panels(widths: &PassDims) -> f64 {
-    2.0 * widths.batch * round_up_to_panel(widths.seq) * widths.kv
+/// Keys and values of whole sequences.
+fn kv_panels(dims: &PassDims) -> f64 {
+    2.0 * dims.batch * round_up_to_panel(dims.seq) * dims.kv
 }
 
-/// What a layer's way back calls for.
+/// The buffers of each call of a layer's backward pass.
 fn layer_backward(
-    learning: &TrainableLayers,
-    widths: &PassDims,
+    trainable: &TrainableLayers,
+    dims: &PassDims,
     graph: &LayerActivations,
     layer: usize,
 ) -> Vec<Vec<f64>> {
-    let &PassDims { n_tokens: tokens, d, q, kv, f, .. } = widths;
-    let changed = |name| learning.trains_linear(layer, name);
-    let parted = !learning.fused_swiglu() || changed(LinearName::Gate) || changed(LinearName::Up);
-    let gate_and_up = if parted { f } else { 2.0 * f };
-    let product = |is_there: bool, d_out| {
-        (is_there && !learning.full).then(|| gemm_backward(learning, tokens, d_out))
+    let &PassDims { n_tokens: tokens, d, q, kv, f, .. } = dims;
+    let is_trained = |name| trainable.trains_linear(layer, name);
+    let is_split =
+        !trainable.fused_swiglu() || is_trained(LinearName::Gate) || is_trained(LinearName::Up);
+    let gate_and_up = if is_split { f } else { 2.0 * f };
+    let matmul = |has_backward: bool, d_out| {
+        (has_backward && !trainable.full).then(|| gemm_backward(trainable, tokens, d_out))
     };
-    let parts = n_chunks(widths.seq);
-    let shares = if parts > 1.0 && graph.keeps_scores { parts * tokens * q } else { 0.0 };
+    let chunks = n_chunks(dims.seq);
+    let query_gradients =
+        if chunks > 1.0 && graph.keeps_scores { chunks * tokens * q } else { 0.0 };
     let attention = graph
         .backward_matmuls
         .output
-        .then(|| vec![shares + prompt_gradients(learning, widths, parts, layer)]);
+        .then(|| vec![query_gradients + prompt_gradients(trainable, dims, chunks, layer)]);
     let calls = [
-        product(graph.backward_matmuls.down, d),
-        product(graph.backward_matmuls.gate_and_up, gate_and_up),
-        product(graph.backward_matmuls.output, d),
+        matmul(graph.backward_matmuls.down, d),
+        matmul(graph.backward_matmuls.gate_and_up, gate_and_up),
+        matmul(graph.backward_matmuls.output, d),
         attention,
-        product(graph.backward_matmuls.qkv, q + 2.0 * kv),
+        matmul(graph.backward_matmuls.qkv, q + 2.0 * kv),
     ];
     calls.into_iter().flatten().collect()
 }
 
-/// The prompts' gradients from each part of each text.
+/// The gradients of the prompts from each chunk of each sequence.
 fn prompt_gradients(
-    learning: &TrainableLayers,
-    widths: &PassDims,
-    parts: f64,
+    trainable: &TrainableLayers,
+    dims: &PassDims,
+    chunks: f64,
     layer: usize,
 ) -> f64 {
-    let prompts = learning.prompt_layers.contains(&layer);
-    let each = if prompts { 2.0 * learning.prompt_len * widths.kv + widths.heads } else { 0.0 };
-    widths.batch * parts * each
+    let has_prompts = trainable.prompt_layers.contains(&layer);
+    let per_chunk =
+        if has_prompts { 2.0 * trainable.prompt_len * dims.kv + dims.heads } else { 0.0 };
+    dims.batch * chunks * per_chunk
 }
 
-/// The gradient in bf16, where such numbers are multiplied: two of them are a number.
-fn gemm_backward(learning: &TrainableLayers, rows: f64, d_out: f64) -> Vec<f64> {
-    let rounded = learning
+/// The gradient in bf16, if matmuls use it: two values per f32.
+fn gemm_backward(trainable: &TrainableLayers, rows: f64, d_out: f64) -> Vec<f64> {
+    let rounded = trainable
         .multiplies_in_bf16()
         .then(|| rows.min(GEMM_BACKWARD_ROWS) * round_up_to_panel(d_out) / 2.0);
     rounded.into_iter().collect()
@@ -151,13 +150,13 @@ mod tests {
 
     #[test]
     fn a_buffer_is_reused_by_every_call_it_fits() {
-        let mut free = BufferPool::default();
-        free.run_call(&[10.0]);
-        free.run_call(&[8.0, 2.0]);
-        free.run_call(&[1.0, 9.0]);
-        assert_eq!(free.0, [2.0, 10.0]);
-        // None is long enough: the longest goes.
-        free.run_call(&[20.0]);
-        assert_eq!(free.0, [2.0, 20.0]);
+        let mut pool = BufferPool::default();
+        pool.run_call(&[10.0]);
+        pool.run_call(&[8.0, 2.0]);
+        pool.run_call(&[1.0, 9.0]);
+        assert_eq!(pool.0, [2.0, 10.0]);
+        // None is long enough: the longest is replaced.
+        pool.run_call(&[20.0]);
+        assert_eq!(pool.0, [2.0, 20.0]);
     }
 }

@@ -1,5 +1,5 @@
-//! The memory plan against what a process really takes at its peak, on the CPU.
-//!
+//! The memory plan compared with the measured peak of a process, on the CPU.
+
 use std::sync::{Mutex, PoisonError};
 
 use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig, LoraConfig, V2Config};
@@ -7,14 +7,12 @@ use burn::tensor::Device;
 use llama::{GenerationConfig, Llama, LlamaConfig, NoAdapter, Precision, generate, weights};
 use memory_plan::{DeviceTraits, MemoryPlan, Workload, WorkloadKind};
 use peak_alloc::PeakAlloc;
-use train::{
-    Example, ExampleSampler, FineTuningMethod, LearningRateSchedule, OptimizerConfig, Trainer,
-};
+use train::{Example, FineTuningMethod, LearningRateSchedule, Trainer};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// How far plan and measurement may lie apart.
+/// Largest relative difference between plan and measurement.
 const TOLERANCE: f64 = 0.2;
 
 /// A model of some layers, query and key-value heads of 32, and widths.
@@ -63,47 +61,44 @@ fn generation_workload(config: LlamaConfig, [batch, seq, new_tokens]: [usize; 3]
     }
 }
 
-/// Bytes that a request takes at its peak, everything counted. On a thread of its own: what a thread
-/// keeps from call to call would otherwise be there before it is counted.
-fn peak_bytes(request: &Workload, device: &Device) -> usize {
-    std::thread::scope(|scope| scope.spawn(|| measure_here(request, device)).join().unwrap())
+/// The peak of a workload in bytes, measured on a new thread: the buffers that a thread keeps between
+/// calls would otherwise exist before the measurement.
+fn peak_bytes(workload: &Workload, device: &Device) -> usize {
+    std::thread::scope(|scope| scope.spawn(|| measure_here(workload, device)).join().unwrap())
 }
 
-fn measure_here(request: &Workload, device: &Device) -> usize {
+fn measure_here(workload: &Workload, device: &Device) -> usize {
     let before = ALLOCATOR.current_usage();
-    let llama = load(request, device);
-    let rows = (0..request.batch_size).map(|row| {
-        (0..request.seq_len)
-            .map(|i| ((row * 31 + i * 17) % request.config.vocab_size) as u32)
+    let llama = load(workload, device);
+    let rows = (0..workload.batch_size).map(|row| {
+        (0..workload.seq_len)
+            .map(|i| ((row * 31 + i * 17) % workload.config.vocab_size) as u32)
             .collect()
     });
     let rows = rows.collect::<Vec<Vec<u32>>>();
-    match request.kind {
+    match workload.kind {
         WorkloadKind::Generate { max_new_tokens: new_tokens } => {
             let config = GenerationConfig { max_new_tokens: new_tokens, ..Default::default() };
             ALLOCATOR.reset_peak_usage();
             generate(&llama, &NoAdapter, &rows, &config).unwrap();
         }
-        WorkloadKind::Train { labels, activation_checkpointing: recompute } => {
-            let labels_from = request.seq_len - labels;
+        WorkloadKind::Train { labels, activation_checkpointing } => {
+            let labels_from = workload.seq_len - labels;
             let examples =
                 rows.into_iter().map(|tokens| Example { tokens, labels_from, image: None });
             let examples = examples.collect::<Vec<_>>();
-            let order = ExampleSampler {
-                n_examples: request.batch_size,
-                batch_size: request.batch_size,
-                gradient_accumulation_steps: 1,
-                seed: 0,
-                shuffle: true,
-            };
-            let schedule =
-                LearningRateSchedule { peak_learning_rate: 1e-2, warmup_steps: 1, total_steps: 2 };
-            let learner = request.method.init(&llama, 0).unwrap();
-            let optimizer = OptimizerConfig::default();
-            let mut trainer =
-                Trainer::new(&llama, learner, &examples[..], order, schedule, &optimizer)
-                    .with_activation_checkpointing(recompute);
-            // Only the second step has moments from its start.
+            let trainable = workload.method.init(&llama, 0).unwrap();
+            let mut trainer = Trainer::builder(&llama, trainable, examples)
+                .batch_size(workload.batch_size)
+                .schedule(LearningRateSchedule {
+                    peak_learning_rate: 1e-2,
+                    warmup_steps: 1,
+                    total_steps: 2,
+                })
+                .activation_checkpointing(activation_checkpointing)
+                .build()
+                .unwrap();
+            // The second step has the optimizer state from its start.
             trainer.step().unwrap();
             ALLOCATOR.reset_peak_usage();
             trainer.step().unwrap();
@@ -112,17 +107,17 @@ fn measure_here(request: &Workload, device: &Device) -> usize {
     ALLOCATOR.peak_usage() - before
 }
 
-/// A model of random weights in the precision asked for, as it comes from a file.
-fn load(request: &Workload, device: &Device) -> Llama {
-    let llama = weights::random_init(request.config.clone(), device).unwrap();
+/// A model with random weights, loaded from a file in the precision of the workload.
+fn load(workload: &Workload, device: &Device) -> Llama {
+    let llama = weights::random_init(workload.config.clone(), device).unwrap();
     let folder = tempfile::tempdir().unwrap();
     weights::huggingface::save(&llama, folder.path(), burn::tensor::DType::F32).unwrap();
     drop(llama);
     let source = llama::ModelSource::open(folder.path()).unwrap();
-    source.load(request.precision, device).unwrap()
+    source.load(workload.precision, device).unwrap()
 }
 
-/// Steps in which one part or another is the largest.
+/// Training steps in which different parts are the largest.
 fn training_cases() -> Vec<(&'static str, Workload)> {
     let small = || model(3, [8, 8], 700, 512);
     let v2 = |v2: V2Config| FineTuningMethod::from(v2);
@@ -130,7 +125,7 @@ fn training_cases() -> Vec<(&'static str, Workload)> {
         v2: Some(V2Config::paper()),
         ..AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() }.into()
     };
-    let with = |precision, request: Workload| Workload { precision, ..request };
+    let with = |precision, workload: Workload| Workload { precision, ..workload };
     vec![
         ("every layer", training_workload(small(), adaption_prompts(3), [4, 128, 20], false)),
         (
@@ -231,9 +226,9 @@ fn training_cases() -> Vec<(&'static str, Workload)> {
     ]
 }
 
-/// The same of answers.
+/// Generations in which different parts are the largest.
 fn generation_cases() -> Vec<(&'static str, Workload)> {
-    let with = |precision, request: Workload| Workload { precision, ..request };
+    let with = |precision, workload: Workload| Workload { precision, ..workload };
     vec![
         ("answers, cache", generation_workload(model(4, [8, 8], 300, 512), [8, 128, 16])),
         ("answers, long", generation_workload(model(2, [8, 2], 300, 512), [2, 1024, 8])),
@@ -250,20 +245,20 @@ fn generation_cases() -> Vec<(&'static str, Workload)> {
     ]
 }
 
-/// Plans and measures, one case after the other.
+/// Plans and measures each case.
 fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
-    // The allocator counts for the whole process: one at a time.
+    // The allocator counts for the whole process, so tests must not overlap.
     static EXCLUSIVE: Mutex<()> = Mutex::new(());
     let _alone = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    // Threads and their buffers are there from now on.
+    // Creates the threads and their buffers before the measurements.
     peak_bytes(
         &training_workload(model(1, [8, 8], 700, 512), adaption_prompts(1), [4, 128, 20], false),
         device,
     );
-    let mut apart = Vec::new();
-    for (name, request) in cases {
-        let plan = MemoryPlan::new(&request).unwrap();
-        let measured = peak_bytes(&request, device) as f64;
+    let mut failures = Vec::new();
+    for (name, workload) in cases {
+        let plan = MemoryPlan::new(&workload).unwrap();
+        let measured = peak_bytes(&workload, device) as f64;
         let ratio = plan.total() as f64 / measured;
         println!(
             "{name:28} {ratio:.3} of {:6.1} MiB, {:?}",
@@ -271,10 +266,11 @@ fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
             plan.components()
         );
         if (ratio - 1.0).abs() > TOLERANCE {
-            apart.push(format!("{name}: planned {} of {measured} bytes: {plan:?}", plan.total()));
+            failures
+                .push(format!("{name}: planned {} of {measured} bytes: {plan:?}", plan.total()));
         }
     }
-    assert!(apart.is_empty(), "{}", apart.join("\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
@@ -289,7 +285,8 @@ fn generation_peak_matches_the_plan() {
 
 #[test]
 fn the_plan_holds_on_composed_backends() {
-    let Some(ndarray) = device::BACKENDS.iter().find(|own| own.name == "ndarray" && own.compiled)
+    let Some(ndarray) =
+        device::BACKENDS.iter().find(|backend| backend.name == "ndarray" && backend.compiled)
     else {
         return;
     };
@@ -297,7 +294,7 @@ fn the_plan_holds_on_composed_backends() {
     let traits = DeviceTraits::composed(None);
     let few = training_cases().into_iter().take(3).chain(generation_cases().into_iter().take(2));
     check(
-        few.map(|(name, request)| (name, Workload { device: traits, ..request })).collect(),
+        few.map(|(name, workload)| (name, Workload { device: traits, ..workload })).collect(),
         &device,
     );
 }

@@ -1,146 +1,170 @@
-//! Everything a run needs to go on as if it had never stopped, in one file.
+//! The checkpoint of a trainer: everything that an interrupted run needs to continue, in one file.
 //!
-//! `checkpoint.safetensors` holds what was learned and AdamW's moments in f32, and the run's
-//! progress as JSON in its metadata. One file, renamed into place: a kill leaves the old one or the new one.
+//! `checkpoint.safetensors` holds the weights and the optimizer state in f32, and the progress as JSON
+//! in its metadata. The file is renamed into place: an interruption leaves the old file or the new one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::optim::{AdamWState, AdaptiveMomentumState};
 use burn::tensor::{DType, Tensor, TensorData};
 use llama::read_back;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::optim::{ParameterInfo, ParameterState, StateTensor};
 use crate::trainable::{ParameterVisitor, flatten, map_parameters, visit_parameters};
 use crate::trainer::Trainer;
 
-/// Name of the file in a run's folder.
+/// Name of the file in the folder of a run.
 pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
 
 const METADATA_KEY: &str = "progress";
 
 impl Trainer<'_> {
-    /// Writes the trainer's state with the caller's own progress beside it.
+    /// Saves the trainer's state, together with the caller's progress.
     ///
     /// # Errors
-    /// [`Error::Model`] if the file cannot be written; an older one stays.
+    /// [`Error::File`] if the file cannot be written; an older file is kept. [`Error::Model`] if the
+    /// device fails.
     pub fn save_checkpoint(&self, path: &Path, progress: &impl Serialize) -> Result<()> {
-        let mut collect = CollectState { named: Vec::new(), state: self.optimizer.state.iter() };
-        visit_parameters(&self.trainable, &mut collect);
-        let named = collect.named.into_iter();
-        let named = named.map(|(name, shape, values)| Ok((name, shape, read_back(values)?)));
-        let named = named.collect::<Result<Vec<_>>>()?;
-        let views = named.iter().map(|(name, shape, data)| {
+        let mut parameters = CollectParameters(Vec::new());
+        visit_parameters(&self.trainable, &mut parameters);
+        let (mut tensors, mut optimizer_scalars) = (Vec::new(), BTreeMap::new());
+        for (index, Parameter { name, shape, value, .. }) in parameters.0.into_iter().enumerate() {
+            let ParameterState { tensors: state, scalars } = self.optimizer.state(index, &shape)?;
+            let state =
+                state.into_iter().map(|(field, tensor)| (format!("{name}.{field}"), tensor));
+            let scalars =
+                scalars.into_iter().map(|(field, value)| (format!("{name}.{field}"), value));
+            optimizer_scalars.extend(scalars);
+            let state = state.collect::<Vec<_>>();
+            let data = read_back(value)?;
+            tensors.push((name, StateTensor { shape, data }));
+            tensors.extend(state);
+        }
+        let views = tensors.iter().map(|(name, StateTensor { shape, data })| {
             let view = TensorView::new(Dtype::F32, shape.clone(), data.as_bytes())
-                .expect("shape and bytes belong together");
+                .expect("as many bytes as the shape has");
             (name.as_str(), view)
         });
-        let progress = CheckpointMetadata { step: self.done, caller: progress };
-        let text = serde_json::to_string(&progress).expect("plain JSON");
+        let step = self.completed_steps;
+        let metadata = CheckpointMetadata { step, caller: progress, optimizer_scalars };
+        let text = serde_json::to_string(&metadata).expect("plain JSON");
         let metadata = [(METADATA_KEY.to_owned(), text)].into();
         let bytes = safetensors::serialize(views, Some(metadata)).expect("the views are valid");
         checkpoint::files::write(path, &bytes)?;
         Ok(())
     }
 
-    /// Takes up the state of a checkpoint and gives back the caller's progress.
+    /// Loads the state of a checkpoint and returns the caller's progress. On an error the trainer is
+    /// unchanged.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] for a file that is broken or belongs to another adapter.
+    /// [`Error::Checkpoint`] for a file that is invalid or belongs to another adapter or optimizer.
     pub fn load_checkpoint<P: for<'de> Deserialize<'de>>(&mut self, path: &Path) -> Result<P> {
-        let broken = |reason: String| Error::Checkpoint { path: path.into(), reason };
+        let invalid = |reason: String| Error::Checkpoint { path: path.into(), reason };
         let bytes =
             std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
         let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
+            SafeTensors::read_metadata(&bytes).map_err(|error| invalid(error.to_string()))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
         let text = metadata
             .metadata()
             .as_ref()
             .and_then(|map| map.get(METADATA_KEY))
-            .ok_or_else(|| broken("no progress in it".into()))?;
-        let progress: CheckpointMetadata<P> = serde_json::from_str(text)
-            .map_err(|error| broken(format!("progress is not readable: {error}")))?;
-        let read = |name: &str, shape: &[usize]| -> Result<TensorData> {
-            let view = file.tensor(name).map_err(|error| broken(error.to_string()))?;
-            if view.shape() != shape || view.dtype() != Dtype::F32 {
-                return Err(broken(format!(
-                    "{name} is {:?} {:?}, expected F32 {shape:?}",
-                    view.dtype(),
-                    view.shape()
-                )));
+            .ok_or_else(|| invalid("it has no progress".into()))?;
+        let CheckpointMetadata { step, caller, optimizer_scalars } = serde_json::from_str(text)
+            .map_err(|error| invalid(format!("invalid progress: {error}")))?;
+        let read = |name: &str, view: TensorView| -> Result<StateTensor> {
+            if view.dtype() != Dtype::F32 {
+                return Err(invalid(format!("{name} is {:?}, expected F32", view.dtype())));
             }
-            Ok(TensorData::from_bytes_vec(view.data().to_vec(), shape.to_vec(), DType::F32))
+            let shape = view.shape().to_vec();
+            let data = TensorData::from_bytes_vec(view.data().to_vec(), shape.clone(), DType::F32);
+            Ok(StateTensor { shape, data })
         };
-        let mut expected = ExpectedTensors(Vec::new());
-        visit_parameters(&self.trainable, &mut expected);
+        let stored = file.tensors().into_iter().collect::<BTreeMap<_, _>>();
+
+        let mut parameters = CollectParameters(Vec::new());
+        visit_parameters(&self.trainable, &mut parameters);
+        let parameters = parameters.0;
         let device = self.llama.device().without_autodiff();
-        let tensor = |name: &str, shape: &[usize]| -> Result<Tensor<1>> {
-            let data = read(name, shape)?;
+        let mut optimizer = self.optimizer.without_states(parameters.len());
+        let mut values = Vec::new();
+        for (index, Parameter { name, shape, is_trainable, .. }) in parameters.iter().enumerate() {
+            let view = file.tensor(name).map_err(|error| invalid(error.to_string()))?;
+            let StateTensor { shape: actual, data } = read(name, view)?;
+            if actual != *shape {
+                let reason = format!("{name} has the shape {actual:?}, expected {shape:?}");
+                return Err(invalid(reason));
+            }
             let count = data.num_elements();
-            let data =
-                TensorData::from_bytes_vec(data.as_bytes().to_vec(), vec![count], DType::F32);
-            Ok(Tensor::from_data(data, &device))
-        };
-        let (mut values, mut state) = (Vec::new(), Vec::new());
-        for (name, shape, learns) in &expected.0 {
-            values.push(tensor(name, shape)?);
-            if progress.step == 0 {
+            let data = TensorData::from_bytes(data.into_bytes(), [count], DType::F32);
+            values.push(Tensor::<1>::from_data(data, &device));
+            if step == 0 || !is_trainable {
                 continue;
             }
-            if !learns {
-                state.push(None);
-                continue;
+            let mut state = ParameterState::default();
+            for (field, (key, view)) in fields_of(name, &stored) {
+                state.tensors.insert(field, read(key, view.clone())?);
             }
-            let moment = |number: usize| tensor(&format!("{name}.moment_{number}"), shape);
-            // Every parameter that learns takes part in every step: AdamW's clock is the number of steps.
-            let momentum = AdaptiveMomentumState::new(progress.step, moment(1)?, moment(2)?);
-            state.push(Some(AdamWState::new(momentum)));
+            for (field, (_key, scalar)) in fields_of(name, &optimizer_scalars) {
+                state.scalars.insert(field, scalar.clone());
+            }
+            let parameter = ParameterInfo { name, shape, step };
+            optimizer.set_state(index, state, &parameter, &device).map_err(invalid)?;
         }
         let mut values = values.into_iter();
         self.trainable = map_parameters(self.trainable.clone(), &mut |_old| {
-            values.next().expect("one value for each parameter")
+            values.next().expect("one value per parameter")
         });
-        self.optimizer.state = state;
-        self.resume_from_step(progress.step);
-        Ok(progress.caller)
+        self.optimizer = optimizer;
+        self.resume_from_step(step);
+        Ok(caller)
     }
+}
+
+/// The entries whose keys begin with `{name}.`, by the rest of the key.
+fn fields_of<'a, T>(
+    name: &str,
+    entries: &'a BTreeMap<String, T>,
+) -> impl Iterator<Item = (String, (&'a str, &'a T))> {
+    let prefix = format!("{name}.");
+    entries.range(prefix.clone()..).map_while(move |(key, value)| {
+        Some((key.strip_prefix(&prefix)?.to_owned(), (key.as_str(), value)))
+    })
 }
 
 #[derive(Serialize, Deserialize)]
 struct CheckpointMetadata<P> {
     step: usize,
     caller: P,
+    /// Scalars of the optimizer state; AdamW has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    optimizer_scalars: BTreeMap<String, Value>,
 }
 
-/// Takes every parameter with its moments.
-struct CollectState<'a> {
-    named: Vec<(String, Vec<usize>, Tensor<1>)>,
-    state: std::slice::Iter<'a, Option<AdamWState<1>>>,
+/// A parameter of the trainable weights.
+struct Parameter {
+    name: String,
+    shape: Vec<usize>,
+    is_trainable: bool,
+    /// Flattened, without autodiff.
+    value: Tensor<1>,
 }
 
-impl ParameterVisitor for CollectState<'_> {
-    fn visit_parameters<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
-        let shape = value.dims().to_vec();
-        self.named.push((name.to_owned(), shape.clone(), flatten(value.inner())));
-        // Before the first step there is no state.
-        if let Some(Some(AdamWState { momentum, .. })) = self.state.next() {
-            let moments = [("moment_1", &momentum.moment_1), ("moment_2", &momentum.moment_2)];
-            for (moment, values) in moments {
-                self.named.push((format!("{name}.{moment}"), shape.clone(), values.clone()));
-            }
-        }
-    }
-}
+struct CollectParameters(Vec<Parameter>);
 
-/// Lists every parameter's name and shape, and whether it learns.
-struct ExpectedTensors(Vec<(String, Vec<usize>, bool)>);
-
-impl ParameterVisitor for ExpectedTensors {
-    fn visit_parameters<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
-        let learns = value.device().is_autodiff();
-        self.0.push((name.to_owned(), value.dims().to_vec(), learns));
+impl ParameterVisitor for CollectParameters {
+    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+        self.0.push(Parameter {
+            name: name.to_owned(),
+            shape: value.dims().to_vec(),
+            is_trainable: value.device().is_autodiff(),
+            value: flatten(value.inner()),
+        });
     }
 }

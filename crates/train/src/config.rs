@@ -1,4 +1,4 @@
-//! Settings of a run, as `run.json` keeps them.
+//! Hyperparameters of a training run.
 
 use std::path::PathBuf;
 
@@ -6,80 +6,72 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::ExampleSampler;
 use crate::error::{Error, Result};
-use crate::optim::LearningRateSchedule;
-use crate::optim::OptimizerConfig;
-use crate::trainable::FineTuningMethod;
-use crate::trainable::ParameterGroup;
+use crate::optim::{LearningRateSchedule, OptimizerConfig};
+use crate::trainable::{FineTuningMethod, ParameterGroup};
 
-/// Everything that decides what a run learns, but for the model and the data.
+/// Hyperparameters of a training run: with the model and the data they determine its result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
-    /// What learns.
+    /// What is fine-tuned.
     pub method: FineTuningMethod,
-    /// Text whose embeddings prompts start from, instead of random numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[serde(rename = "prompt_text")]
+    /// Text whose token embeddings initialize the prompts, instead of random values.
+    #[serde(rename = "prompt_text", default, skip_serializing_if = "Option::is_none")]
     pub prompt_init_text: Option<String>,
-    /// Folder or file of an adapter that training starts from; what it lacks of the method starts
-    /// anew.
+    /// Folder or file of an adapter to start from; parts of the method that it lacks are fresh.
     #[serde(
+        rename = "start",
         default,
         skip_serializing_if = "Option::is_none",
         serialize_with = "crate::json::serialize_optional_path"
     )]
-    #[serde(rename = "start")]
     pub initial_adapter: Option<PathBuf>,
-    /// The parts that learn; all of them without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[serde(rename = "parts")]
+    /// The parameter groups to train; `None`: all of them.
+    #[serde(rename = "parts", default, skip_serializing_if = "Option::is_none")]
     pub trainable_groups: Option<Vec<ParameterGroup>>,
-    /// AdamW and clipping.
+    /// AdamW and gradient clipping.
     pub optimizer: OptimizerConfig,
-    /// Highest learning rate.
+    /// Peak learning rate.
     pub learning_rate: f64,
-    /// Share of all steps in which the learning rate rises, 0 to 1.
+    /// Fraction of all steps in which the learning rate warms up, 0 to 1.
     #[serde(rename = "warmup")]
     pub warmup_ratio: f64,
-    /// Rows of a batch.
+    /// Examples of a batch.
     pub batch_size: usize,
     /// Batches of a step.
     #[serde(rename = "accumulate")]
     pub gradient_accumulation_steps: usize,
-    /// How long to train.
+    /// Length of the training.
     pub length: TrainLength,
-    /// Longest row in tokens; longer ones lose their end.
+    /// Maximum length of a row in tokens; longer rows are truncated.
     pub max_len: usize,
-    /// Whether to keep one layer's graph at a time, which a quantised base asks for in any case.
+    /// Whether to use activation checkpointing; a quantized base always uses it.
     #[serde(rename = "recompute")]
     pub activation_checkpointing: bool,
-    /// Seed of the adapter's start and of the order of the rows.
+    /// Random seed of the initialization and of the order of examples.
     pub seed: u64,
-    /// Whether each epoch takes the rows in an order of its own, or all of them in the file's.
+    /// Whether each epoch shuffles the examples; otherwise all epochs keep the order of the data.
     #[serde(default = "default_true", skip_serializing_if = "Clone::clone")]
     pub shuffle: bool,
-    /// Whether rows about one picture come one behind the other: faster, with fewer pictures in a
-    /// step.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    #[serde(rename = "pictures_together")]
+    /// Whether rows about the same image are consecutive: faster, with fewer images in a step.
+    #[serde(rename = "pictures_together", default, skip_serializing_if = "std::ops::Not::not")]
     pub group_by_image: bool,
-    /// Steps between two checkpoints; the end of an epoch always makes one.
+    /// Steps between two checkpoints; each epoch also ends with one.
     pub checkpoint_every: usize,
-    /// Held-out rows that are answered before and after, for the exact match; 0: none.
+    /// Number of held-out rows that are answered before and after training for the exact match.
     pub exact_match_rows: usize,
 }
 
-/// What `shuffle` is in settings that do not speak of it.
 fn default_true() -> bool {
     true
 }
 
-/// How long to train.
+/// Length of a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainLength {
-    /// Times through the data.
+    /// Number of epochs.
     Epochs(usize),
-    /// Steps of the optimizer.
+    /// Number of optimizer steps.
     Steps(usize),
 }
 
@@ -108,7 +100,7 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Checks every number against its range.
+    /// Checks the range of every number.
     ///
     /// # Errors
     /// [`Error::Config`]
@@ -116,30 +108,34 @@ impl TrainConfig {
         let (TrainLength::Epochs(length) | TrainLength::Steps(length)) = self.length;
         for (field, value) in [
             ("the batch size", self.batch_size),
-            ("the number of accumulated batches", self.gradient_accumulation_steps),
+            ("the number of gradient accumulation steps", self.gradient_accumulation_steps),
             ("the length of the training", length),
-            ("the longest row", self.max_len),
-            ("the distance of checkpoints", self.checkpoint_every),
+            ("the maximum length", self.max_len),
+            ("the checkpoint interval", self.checkpoint_every),
         ] {
             if value == 0 {
                 return Err(Error::Config { field, found: "0".into(), expected: "at least 1" });
             }
         }
-        let OptimizerConfig { beta_1, beta_2, epsilon, weight_decay, max_gradient_norm: clip } =
+        let OptimizerConfig { beta_1, beta_2, epsilon, weight_decay, max_gradient_norm } =
             self.optimizer;
-        let share = |x: f64| (0.0..1.0).contains(&x);
+        let (beta_1, beta_2) = (f64::from(beta_1), f64::from(beta_2));
+        let (epsilon, weight_decay) = (f64::from(epsilon), f64::from(weight_decay));
+        let is_decay_rate = |x: f64| (0.0..1.0).contains(&x);
         let not_negative = |x: f64| x.is_finite() && x >= 0.0;
         let positive = |x: f64| x.is_finite() && x > 0.0;
-        for (field, value, fits, expected) in [
+        let max_norm = max_gradient_norm.unwrap_or(1.0);
+        let warmup_is_valid = (0.0..=1.0).contains(&self.warmup_ratio);
+        for (field, value, is_valid, expected) in [
             ("the learning rate", self.learning_rate, positive(self.learning_rate), "above 0"),
-            ("the warm-up", self.warmup_ratio, (0.0..=1.0).contains(&self.warmup_ratio), "0 to 1"),
-            ("beta 1", beta_1.into(), share(beta_1.into()), "at least 0, below 1"),
-            ("beta 2", beta_2.into(), share(beta_2.into()), "at least 0, below 1"),
-            ("epsilon", epsilon.into(), positive(epsilon.into()), "above 0"),
-            ("weight decay", weight_decay.into(), not_negative(weight_decay.into()), "at least 0"),
-            ("the clip", clip.unwrap_or(1.0), clip.is_none_or(positive), "above 0"),
+            ("the warmup ratio", self.warmup_ratio, warmup_is_valid, "0 to 1"),
+            ("beta 1", beta_1, is_decay_rate(beta_1), "at least 0, below 1"),
+            ("beta 2", beta_2, is_decay_rate(beta_2), "at least 0, below 1"),
+            ("epsilon", epsilon, positive(epsilon), "above 0"),
+            ("weight decay", weight_decay, not_negative(weight_decay), "at least 0"),
+            ("the maximum gradient norm", max_norm, positive(max_norm), "above 0"),
         ] {
-            if !fits {
+            if !is_valid {
                 return Err(Error::Config { field, found: value.to_string(), expected });
             }
         }
@@ -148,29 +144,22 @@ impl TrainConfig {
 
     /// Which examples each step takes.
     pub fn sampler(&self, n_examples: usize) -> ExampleSampler {
-        let Self { batch_size, gradient_accumulation_steps: accumulate, seed, shuffle, .. } = *self;
-        ExampleSampler {
-            n_examples,
-            batch_size,
-            gradient_accumulation_steps: accumulate,
-            seed,
-            shuffle,
-        }
+        let Self { batch_size, gradient_accumulation_steps, seed, shuffle, .. } = *self;
+        ExampleSampler { n_examples, batch_size, gradient_accumulation_steps, seed, shuffle }
     }
 
-    /// Learning rate of each step.
+    /// The learning rate of each step.
     pub fn schedule(&self, n_examples: usize) -> LearningRateSchedule {
-        let total = match self.length {
+        let total_steps = match self.length {
             TrainLength::Epochs(epochs) => {
                 epochs.saturating_mul(self.sampler(n_examples).steps_per_epoch())
             }
             TrainLength::Steps(steps) => steps,
         };
-        let warmup = (self.warmup_ratio * total as f64).round() as usize;
         LearningRateSchedule {
             peak_learning_rate: self.learning_rate,
-            warmup_steps: warmup,
-            total_steps: total,
+            warmup_steps: (self.warmup_ratio * total_steps as f64).round() as usize,
+            total_steps,
         }
     }
 }
@@ -202,9 +191,8 @@ mod tests {
             warmup_ratio: 0.25,
             ..Default::default()
         };
-        // Thirteen rows make three steps of six rows, the last smaller.
-        let LearningRateSchedule { warmup_steps: warmup, total_steps: total, .. } =
-            config.schedule(13);
-        assert_eq!((warmup, total), (3, 12));
+        // Thirteen rows make three steps of at most six rows.
+        let LearningRateSchedule { warmup_steps, total_steps, .. } = config.schedule(13);
+        assert_eq!((warmup_steps, total_steps), (3, 12));
     }
 }

@@ -1,11 +1,11 @@
-//! Sums that are the same each time.
+//! Sums with a fixed order of additions.
 
 use burn::tensor::Tensor;
 
-/// Sum of all numbers, to the bit the same each time.
+/// The sum of all values, bit for bit the same on every call.
 ///
-/// Burn's own sum of a whole tensor adds up parts in the order in which threads finish them: on a
-/// GPU with float atomics, and on flex from four million numbers.
+/// Burn's own sum of a whole tensor adds partial sums in the order in which threads finish: on GPUs
+/// with float atomics, and on flex from four million values on.
 ///
 /// # Shapes
 /// - output: `[1]`
@@ -15,13 +15,13 @@ pub(crate) fn deterministic_sum(values: Tensor<1>) -> Tensor<1> {
     if len <= CHUNK {
         return values.sum_dim(0);
     }
-    let parts = len / CHUNK;
-    let sums = values.clone().slice(0..parts * CHUNK).reshape([parts, CHUNK]).sum_dim(1);
-    let mut left = vec![sums.reshape([parts])];
-    if parts * CHUNK < len {
-        left.push(values.slice(parts * CHUNK..len));
+    let chunks = len / CHUNK;
+    let sums = values.clone().slice(0..chunks * CHUNK).reshape([chunks, CHUNK]).sum_dim(1);
+    let mut partial_sums = vec![sums.reshape([chunks])];
+    if chunks * CHUNK < len {
+        partial_sums.push(values.slice(chunks * CHUNK..len));
     }
-    deterministic_sum(Tensor::cat(left, 0))
+    deterministic_sum(Tensor::cat(partial_sums, 0))
 }
 
 #[cfg(test)]

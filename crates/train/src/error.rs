@@ -1,4 +1,4 @@
-//! What can go wrong while data is read, an adapter is trained, or a run is resumed.
+//! Errors of reading data, training, and resuming runs.
 
 use std::path::{Path, PathBuf};
 
@@ -7,37 +7,37 @@ use diagnostic::{Advice, Diagnostic};
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error that files, users or the arithmetic can cause.
+/// An error caused by files, settings or diverging numbers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file of instructions could not be read.
+    /// A data file cannot be read.
     #[error("{path}: cannot read: {source}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
-    /// A record that cannot be read.
+    /// An invalid record.
     #[error("{path}, {location}: {reason}")]
     Record {
         /// The file.
         path: PathBuf,
         /// `line 3`, `record 3` in a JSON list, or `problem 3` of ScienceQA.
         location: String,
-        /// What is wrong.
+        /// Why it is invalid.
         reason: String,
-        /// What such a record looks like: the advice.
+        /// The format of such a record, for the advice.
         format_hint: &'static str,
     },
-    /// Data without a single usable row.
+    /// Data without a usable row.
     #[error("{name}: no rows to {purpose}: {reason}")]
     NoRows {
-        /// File or kind of data.
+        /// The file or kind of data.
         name: String,
-        /// What the rows were wanted for.
+        /// What the rows are for.
         purpose: &'static str,
         /// Why there are none.
         reason: String,
@@ -49,30 +49,30 @@ pub enum Error {
         field: &'static str,
         /// Its value.
         found: String,
-        /// What would do.
+        /// The valid values.
         expected: &'static str,
     },
-    /// A folder that holds something already.
+    /// An output folder that is not empty.
     #[error("{path}: {contents} already")]
     OutputNotEmpty {
         /// The folder.
         path: PathBuf,
-        /// Another run, or something else.
+        /// What it contains.
         contents: &'static str,
     },
-    /// A file in the place of a run's folder.
+    /// A file at the path of the output folder.
     #[error("{path}: this is a file, and a run needs a folder")]
     OutputIsFile {
         /// The file.
         path: PathBuf,
     },
-    /// A folder in which another run works at this moment.
-    #[error("{path}: another run is at work in this folder")]
+    /// A folder that another run is using.
+    #[error("{path}: another run is using this folder")]
     OutputLocked {
         /// The folder.
         path: PathBuf,
     },
-    /// No run to go on with.
+    /// A folder without a run that can be resumed.
     #[error("{path}: nothing to resume: {reason}")]
     NothingToResume {
         /// The folder.
@@ -80,20 +80,20 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
-    /// A run that was started with other settings.
+    /// A run that was started with different settings.
     #[error(
-        "{path}: the run was started with other settings{}{}",
+        "{path}: the run was started with different settings{}{}",
         .differences.iter().map(|d| format!("\n  {d}")).collect::<String>(),
-        if *.length_differs { "\n  (the length decides the learning rate of every step, of those that are done too)" } else { "" }
+        if *.length_differs { "\n  (the length determines the learning rate of every step, including completed ones)" } else { "" }
     )]
     SettingsMismatch {
-        /// The file that holds them.
+        /// The file with the settings.
         path: PathBuf,
-        /// Each with its value then and now.
+        /// Each different setting with its saved and its current value.
         differences: Vec<String>,
-        /// Whether the run's length is among them.
+        /// Whether the length of the training differs.
         length_differs: bool,
-        /// Whether the run has left an adapter already.
+        /// Whether the run has saved an adapter.
         has_adapter: bool,
     },
     /// A checkpoint that cannot be used.
@@ -101,83 +101,83 @@ pub enum Error {
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why not.
         reason: String,
     },
-    /// The loss or a gradient is no number any more.
+    /// The loss or a gradient is NaN or infinite.
     #[error("the {what} became {value} in step {step}: training has diverged")]
     Diverged {
-        /// Loss, gradient or adapter.
+        /// The quantity: loss, gradient, or weights.
         what: &'static str,
-        /// NaN or infinite.
+        /// Its value.
         value: f64,
-        /// The step in which it happened, counted from 1; 0: before the first.
+        /// The step, counted from 1; 0: before the first step.
         step: usize,
     },
-    /// A picture on the network.
-    #[error("{path}, {place}: the image {url} is not on this machine")]
+    /// An image with a remote URL.
+    #[error("{path}, {location}: the image {url} is not a local file")]
     RemoteImage {
         /// The file that names it.
         path: PathBuf,
-        /// The row.
-        place: String,
-        /// Where the picture is.
+        /// The location of the row.
+        location: String,
+        /// The URL of the image.
         url: String,
     },
-    /// A row's image that is neither a path nor a picture in base64.
+    /// An image reference that is neither a path nor a base64 image.
     #[error("{image}: not an image: {reason}")]
     Image {
-        /// Its text, cut to a length fit to be read.
+        /// The start of the reference.
         image: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// Data of no known format.
+    /// Data of an unknown format.
     #[error(
-        "{path}: {reason}; what is read: JSON lists and JSON lines of instructions or of \
+        "{path}: {reason}; supported formats: JSON lists and JSON lines of instructions or of \
          conversations, .csv and .tsv tables of instructions or of captions, a ScienceQA folder"
     )]
     UnknownFormat {
         /// File or folder.
         path: PathBuf,
-        /// What tells that it is none of them.
+        /// Why the format is unknown.
         reason: String,
-        /// What to do with it, where that is known.
+        /// What to do, if known.
         hint: Option<&'static str>,
     },
-    /// A file that is known, and holds no rows in a form that is read.
+    /// A file of a known format that is not a data format.
     #[error("{path}: this is {what}, not rows of data")]
     UnsupportedFile {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// The format.
         what: String,
-        /// How rows are made of it: the hint.
-        mend: &'static str,
+        /// How to convert it to rows.
+        hint: &'static str,
     },
-    /// A split that a data set does not have.
+    /// A split that the data set does not have.
     #[error("{path}: no split `{requested}`, only {}", .available.join(", "))]
     UnknownSplit {
-        /// The file that lists them.
+        /// The file that lists the splits.
         path: PathBuf,
-        /// The one wanted.
+        /// The requested split.
         requested: String,
-        /// Those there are.
+        /// The available splits.
         available: Vec<String>,
     },
-    /// An image encoder or a picture.
+    /// An error of an image encoder or an image.
     #[error(transparent)]
     Vision(#[from] vision::Error),
-    /// The base model or its files.
+    /// An error of the model or its files.
     #[error(transparent)]
     Model(#[from] llama::Error),
-    /// A file could not be read or written, or violates its format.
+    /// A file that cannot be read or written, or that violates its format.
     #[error(transparent)]
     File(#[from] checkpoint::Error),
-    /// The tokenizer or the chat template.
+    /// An error of the tokenizer or the chat template.
     #[error(transparent)]
     Text(#[from] text::Error),
-    /// The adapter or its files.
+    /// An error of the adapter or its files.
     #[error(transparent)]
     Adapter(#[from] adaption_prompt::Error),
 }
@@ -186,16 +186,16 @@ impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
             Self::Read { source, .. } => return Advice::for_read_error(source),
-            Self::Record { format_hint: form, .. } => (*form).into(),
-            Self::UnsupportedFile { mend, .. } => (*mend).into(),
-            Self::UnknownFormat { hint: mend, .. } => return mend.map(Advice::from),
+            Self::Record { format_hint, .. } => (*format_hint).into(),
+            Self::UnsupportedFile { hint, .. } => (*hint).into(),
+            Self::UnknownFormat { hint, .. } => return hint.map(Advice::from),
             Self::RemoteImage { .. } => {
-                "nothing is fetched: download the pictures first, and name their paths".into()
+                "images are not downloaded: download them first, and use their paths".into()
             }
             Self::OutputNotEmpty { .. } => Advice::OtherOutputOrResume,
             Self::NothingToResume { .. } | Self::Checkpoint { .. } => Advice::StartNewRun,
-            Self::SettingsMismatch { path, has_adapter: learned, .. } => {
-                let folder = path.parent().filter(|_| *learned);
+            Self::SettingsMismatch { path, has_adapter, .. } => {
+                let folder = path.parent().filter(|_| *has_adapter);
                 Advice::ResumeWithSameSettings { adapter_folder: folder.map(Path::to_owned) }
             }
             Self::OutputIsFile { .. } => Advice::OtherOutput,

@@ -1,64 +1,75 @@
-//! Trains and evaluates adapters: records, batches, loss, optimizer, checkpoints.
+//! Trains and evaluates adapters for a frozen Llama.
 //!
 //! ```text
-//! Instruction ─► Example ─► Batch ─► label_loss ─► ModuleGradients ─► Optimizer
-//!                        Learner ────┴───────────── Trainer ──────┘
-//!                                     TrainingRun: Trainer + evaluation + folder, resumable
+//! Instruction ─► Example ─► Batch ─► label_loss ─► ModuleGradients ─► ParameterOptimizer
+//!                 TrainableWeights ────┴──────────── Trainer ─────────────┘
+//!                                      TrainingRun: Trainer + evaluation + folder, resumable
 //! ```
 //!
-//! [`Trainer`] is for programs that want each step in their own hands; [`TrainingRun`] does what
-//! `llama-adapter train` does. Libraries print nothing: [`Event`]s tell what happens.
-//! Steps do not wait for the device; [`Trainer::reports`] does, for all since it was last asked.
-//! [`recompute()`] takes any adapter's gradients with one layer's graph in memory at a time.
+//! [`Trainer`] performs single steps; [`TrainingRun`] is what `llama-adapter train` does. Steps do not
+//! wait for the device; [`Trainer::reports`] does, once for all steps since its last call. The crate
+//! prints nothing: a run reports [`Event`]s.
+//!
+//! [`data`] reads rows of many formats, [`eval`] measures accuracy,
+//! [`activation_checkpointing`] trades time for memory.
 //!
 //! ```
-//! use train::{Batch, Example};
+//! use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig};
+//! use llama::{ModelSource, Precision};
+//! use train::{Example, Instruction, TrainLength, Trainer};
 //!
-//! // Prompt tokens 5 and 6, then the answer 7 and the end token 2.
-//! let row = Example { tokens: vec![5, 6, 7, 2], labels_from: 2, image: None };
-//! let batch = Batch::new(&[&row]);
-//! assert_eq!(batch.n_labels(), 2);
+//! # fn main() -> train::Result<()> {
+//! # let (folder, device) = (testing::golden_folder().join("../../crates/built-in/assets/tiny-llama"), testing::flex());
+//! let source = ModelSource::open(folder)?;
+//! let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
+//! let rows = [
+//!     Instruction::new("Name a color.", "", "Red."),
+//!     Instruction::new("Name a fruit.", "", "A plum."),
+//! ];
+//! let (examples, _counts) = Example::encode_all(&rows, &tokenizer, 64)?;
+//!
+//! // The adapter is on the same device with autodiff.
+//! let config = AdaptionPromptConfig { layers: AdaptedLayers::Last(3), ..Default::default() };
+//! let adapter = config.init(llama.config(), 0, &device.autodiff())?;
+//! let mut trainer = Trainer::builder(&llama, adapter, examples)
+//!     .length(TrainLength::Steps(10))
+//!     .learning_rate(0.03)
+//!     .build()?;
+//! while !trainer.is_done() {
+//!     trainer.step()?;
+//! }
+//! let reports = trainer.reports()?;
+//! assert!(reports[9].loss < reports[0].loss);
+//! # Ok(())
+//! # }
 //! ```
 
 pub mod activation_checkpointing;
 mod checkpoint;
 mod config;
-mod data;
+pub mod data;
 mod deterministic_sum;
 mod error;
-mod eval;
-mod images;
+pub mod eval;
+pub mod images;
 mod json;
 mod loss;
 mod optim;
-mod run;
+pub mod run;
 mod trainable;
 mod trainer;
+mod trainer_builder;
 
-pub use activation_checkpointing::{
-    LayerwiseAdapter, checkpointed_adapter_backward, checkpointed_backward,
-};
-pub use checkpoint::CHECKPOINT_FILE;
 pub use config::{TrainConfig, TrainLength};
-pub use data::read::{
-    DropReason, EmptyOutputPolicy, LoadedRows, Occurrences, ReadOptions, RowAdjustment, RowCounts,
-    RowReport, RunRowCounts, SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows,
-};
-pub use data::{
-    Batch, Example, ExampleSampler, ImageRef, Instruction, TruncationCounts, split_rows, template,
-};
+pub use data::{Batch, Example, ExampleSampler, Instruction, ReadOptions, read_rows};
+// Errors of this crate implement it.
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
-pub use eval::{
-    Accuracy, ChoiceScoring, ConfusionMatrix, ExactMatch, LabelLoss, PairedDifference,
-    accuracy_by_tag, clusters_by_image, correct_choices, evaluate_loss, exact_match,
-    generate_responses, global_majority_baseline, majority_baseline, parse_choice, predict_choices,
-};
-pub use images::{
-    BatchAdapter, BrokenImage, FeatureStatistics, ImageFeatureCache, MultimodalAdapter,
-};
+pub use eval::{LabelLoss, evaluate_loss};
+pub use images::{BatchAdapter, ImageFeatureCache, MultimodalAdapter};
 pub use loss::label_loss;
 pub use optim::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
-pub use run::{Event, METRICS_FILE, RUN_FILE, RunSummary, Throughput, TrainingRun};
+pub use run::{Event, RunSummary, TrainingRun};
 pub use trainable::{FineTuningMethod, ParameterGroup, TrainableWeights};
 pub use trainer::{StepReport, Trainer};
+pub use trainer_builder::TrainerBuilder;

@@ -1,4 +1,4 @@
-//! hidden ─► rows of labelled positions ─► head ─► cross-entropy
+//! Hidden states ─► those of labels ─► output head ─► cross-entropy.
 
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 use kernels::cross_entropy;
@@ -8,9 +8,9 @@ use crate::data::Batch;
 use crate::deterministic_sum::deterministic_sum;
 use crate::error::Result;
 
-/// Sum of the labels' negative log-likelihoods, in nats.
+/// Sum of the negative log-likelihoods of a batch's labels, in nats.
 ///
-/// The head, which is the widest product of a small model, runs at the labelled positions only.
+/// The output head runs at the positions of labels only.
 ///
 /// # Shapes
 /// - output: `[1]`
@@ -18,46 +18,36 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    let texts = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
-    let hidden = llama.forward_packed(&texts, adapter);
-    Ok(loss_from_hidden(llama, adapter, batch, &texts.token_rows, hidden))
+    Ok(LabeledHidden::forward(llama, adapter, batch)?.loss(llama, adapter))
 }
 
-/// What a loss is multiplied by before its backward pass, and gradients divided by behind it.
+/// The factor of a loss before its backward pass; gradients are divided by it after the pass.
 ///
-/// Half precision has no number below 6e-8, and gradients of hidden states often are: they would
-/// vanish in the products of an f16 base. A power of two changes nothing else.
+/// f16 has no value below 6e-8, and gradients of hidden states often are: they would become zero in
+/// the matmuls of an f16 base. A power of two changes nothing else.
 ///
 /// Source: arXiv 1710.03740, section 3.2.
 pub(crate) fn loss_scale(llama: &Llama) -> f64 {
     if llama.precision() == Precision::F16 { 1024.0 } else { 1.0 }
 }
 
-/// The same of what [`Llama::run`] gives, for texts whose tokens are in `text_rows`.
+/// As [`label_loss`], from the final hidden states of a packed batch. `token_rows` gives the row of
+/// each token of each sequence.
 ///
 /// # Shapes
-/// - `hidden`: `[1, all tokens, d_model]` or `[texts, longest, d_model]`
+/// - `hidden`: `[1, all tokens, d_model]` or `[sequences, longest, d_model]`
 /// - output: `[1]`
 pub(crate) fn loss_from_hidden(
     llama: &Llama,
     adapter: &dyn Adapter,
     batch: &Batch,
-    text_rows: &[Vec<usize>],
+    token_rows: &[Vec<usize>],
     hidden: Tensor<3>,
 ) -> Tensor<1> {
-    let labelled = LabelledHidden::new(llama, batch, text_rows, hidden);
-    let head = llama.head();
-    let changed = adapter.linear(llama.layers.len(), LinearName::Head, &labelled.hidden, &head);
-    if let (Weight::Packed(weight), None, None) = (&head.weight, &head.bias, &changed) {
-        let [_one, count, d_model] = labelled.hidden.dims();
-        let hidden = labelled.hidden.reshape([count, d_model]);
-        return cross_entropy(hidden, weight, labelled.labels);
-    }
-    let logits = changed.unwrap_or_else(|| head.forward(labelled.hidden.clone()));
-    deterministic_sum(labelled.log_probabilities(logits)).neg()
+    LabeledHidden::new(llama, batch, token_rows, hidden).loss(llama, adapter)
 }
 
-/// Natural logarithm of the likelihood of each text's labels together, text by text.
+/// Sum of the log-likelihoods of each sequence's labels, in nats.
 ///
 /// # Errors
 /// As [`label_loss`]; [`Error::Model`](crate::Error::Model) if the device fails.
@@ -66,37 +56,56 @@ pub(crate) fn sequence_log_likelihoods(
     adapter: &dyn Adapter,
     batch: &Batch,
 ) -> Result<Vec<f64>> {
-    let texts = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
-    let hidden = llama.forward_packed(&texts, adapter);
-    let labelled = LabelledHidden::new(llama, batch, &texts.token_rows, hidden);
-    let logits = llama.logits(labelled.hidden.clone(), adapter);
-    let found = read_back(labelled.log_probabilities(logits))?;
+    let labeled = LabeledHidden::forward(llama, adapter, batch)?;
+    let logits = llama.logits(labeled.hidden.clone(), adapter);
+    let log_likelihoods = read_back(labeled.log_likelihoods(logits))?;
     let mut sums = vec![0.0; batch.tokens.len()];
-    for (text, value) in batch.label_rows().zip(found.iter::<f32>()) {
-        sums[text] += f64::from(value);
+    for (row, value) in batch.label_rows().zip(log_likelihoods.iter::<f32>()) {
+        sums[row] += f64::from(value);
     }
     Ok(sums)
 }
 
-/// Hidden states from which labels are predicted.
-struct LabelledHidden {
+/// The hidden states that predict labels.
+struct LabeledHidden {
     /// `[1, labels, d_model]`
     hidden: Tensor<3>,
     /// `[labels]`
     labels: Tensor<1, Int>,
 }
 
-impl LabelledHidden {
-    fn new(llama: &Llama, batch: &Batch, text_rows: &[Vec<usize>], hidden: Tensor<3>) -> Self {
+impl LabeledHidden {
+    /// A forward pass without the output head.
+    fn forward(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Self> {
+        let packed = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
+        let hidden = llama.forward_packed(&packed, adapter);
+        Ok(Self::new(llama, batch, &packed.token_rows, hidden))
+    }
+
+    fn new(llama: &Llama, batch: &Batch, token_rows: &[Vec<usize>], hidden: Tensor<3>) -> Self {
         let [rows, seq, d_model] = hidden.dims();
         let (positions, labels) =
-            batch.label_tensors(text_rows, &llama.device().without_autodiff());
+            batch.label_tensors(token_rows, &llama.device().without_autodiff());
         let hidden = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
         Self { hidden, labels }
     }
 
+    /// Sum of the negative log-likelihoods, `[1]`.
+    fn loss(self, llama: &Llama, adapter: &dyn Adapter) -> Tensor<1> {
+        let head = llama.head();
+        let adapted_logits =
+            adapter.linear(llama.layers.len(), LinearName::Head, &self.hidden, &head);
+        if let (Weight::Packed(weight), None, None) = (&head.weight, &head.bias, &adapted_logits) {
+            let [_one, count, d_model] = self.hidden.dims();
+            let hidden = self.hidden.reshape([count, d_model]);
+            return cross_entropy(hidden, weight, self.labels);
+        }
+        let logits = adapted_logits.unwrap_or_else(|| head.forward(self.hidden.clone()));
+        deterministic_sum(self.log_likelihoods(logits)).neg()
+    }
+
     /// `[1, labels, vocab] -> [labels]`
-    fn log_probabilities(self, logits: Tensor<3>) -> Tensor<1> {
+    fn log_likelihoods(self, logits: Tensor<3>) -> Tensor<1> {
         let [count] = self.labels.dims();
         let chosen = log_softmax(logits, 2).gather(2, self.labels.reshape([1, count, 1]));
         chosen.reshape([count])

@@ -1,12 +1,11 @@
-//! batch ─► lower layers (no graph) ─► adapted layers ─► loss ─► gradients ─► AdamW
+//! batch ─► lower layers (no graph) ─► adapted layers ─► loss ─► gradients ─► optimizer
 //!
-//! The trainer knows steps; files, evaluation and reports are the business of
+//! The trainer performs steps; files, evaluation and events are part of
 //! [`TrainingRun`](crate::TrainingRun).
 //!
-//! A step tells the device what to do and does not wait for it: its loss stays there until somebody
-//! asks for [`reports`](Trainer::reports).
+//! A step queues its work on the device and does not wait for it: the loss stays on the device until
+//! [`reports`](Trainer::reports) reads it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -14,162 +13,106 @@ use burn::tensor::Tensor;
 use llama::{Llama, read_back};
 
 use crate::activation_checkpointing::checkpointed_adapter_backward;
-use crate::data::BatchPrefetcher;
-use crate::data::Example;
-use crate::data::{Batch, ExampleSampler};
+use crate::data::{Batch, BatchPrefetcher, Example, ExampleSampler};
 use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
 use crate::loss::{label_loss, loss_scale};
-use crate::optim::LearningRateSchedule;
-use crate::optim::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
+use crate::optim::{LearningRateSchedule, ModuleGradients, ParameterOptimizer};
 use crate::trainable::TrainableWeights;
 
-/// Trains step by step. Its whole state is what learns, the optimizer's moments and the number of
-/// steps done: what is drawn at random is a function of the seed and the step.
+/// Trains step by step; made by [`Trainer::builder`].
+///
+/// Its state is the trainable weights, the optimizer state and the number of completed steps. The
+/// order of examples is a function of the seed and the step.
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
-    examples: Arc<[Example]>,
+    pub(crate) examples: Arc<[Example]>,
     pub(crate) trainable: TrainableWeights,
     pub(crate) optimizer: ParameterOptimizer,
-    pub(crate) done: usize,
-    order: ExampleSampler,
-    schedule: LearningRateSchedule,
-    activation_checkpointing: bool,
-    image_features: Option<&'a ImageFeatureCache>,
-    /// A number for each example, if those that are about one picture come together.
-    example_groups: Arc<[usize]>,
-    /// From the first step on.
-    prefetcher: Option<BatchPrefetcher>,
-    unread: Vec<PendingReport>,
+    pub(crate) completed_steps: usize,
+    pub(crate) sampler: ExampleSampler,
+    pub(crate) schedule: LearningRateSchedule,
+    pub(crate) activation_checkpointing: bool,
+    pub(crate) image_features: Option<&'a ImageFeatureCache>,
+    /// The group of each example, if examples about the same image are consecutive; or empty.
+    pub(crate) example_groups: Arc<[usize]>,
+    /// Started by the first step.
+    pub(crate) prefetcher: Option<BatchPrefetcher>,
+    pub(crate) pending: Vec<PendingReport>,
 }
 
-/// What one step did.
+/// The report of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct StepReport {
-    /// Steps done, this one included.
+    /// Completed steps, this one included.
     pub step: usize,
-    /// Mean loss of a label before the step.
+    /// Mean loss of a label before the step, in nats.
     pub loss: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
     /// Norm of all gradients together, before clipping.
     pub gradient_norm: f64,
-    /// Labels learned from.
+    /// Number of labels.
     pub labels: usize,
-    /// Tokens worked on, padding included.
+    /// Number of tokens that the model processed, padding included.
     pub processed_tokens: usize,
 }
 
-/// A step whose numbers are still on the device.
-struct PendingReport {
-    /// All but the loss and the norm.
+/// A step whose loss and norm are still on the device.
+pub(crate) struct PendingReport {
+    /// Without loss and norm.
     report: StepReport,
     loss: Tensor<1>,
     norm: Tensor<1>,
 }
 
-/// For each example the number of the first one about the same picture.
-fn groups_by_image(examples: &[Example]) -> Arc<[usize]> {
-    let mut known = HashMap::new();
-    let groups = examples.iter().enumerate().map(|(index, example)| {
-        example.image.as_deref().map_or(index, |image| *known.entry(image).or_insert(index))
-    });
-    groups.collect()
-}
-
-impl<'a> Trainer<'a> {
-    /// A trainer at its first step. The model lives on a plain device, what learns on the same
-    /// device with autodiff.
-    pub fn new(
-        llama: &'a Llama,
-        learner: impl Into<TrainableWeights>,
-        examples: impl Into<Arc<[Example]>>,
-        order: ExampleSampler,
-        schedule: LearningRateSchedule,
-        optimizer: &OptimizerConfig,
-    ) -> Self {
-        Self {
-            llama,
-            examples: examples.into(),
-            trainable: learner.into(),
-            optimizer: ParameterOptimizer::new(optimizer),
-            done: 0,
-            order,
-            schedule,
-            activation_checkpointing: llama.precision().bits().is_some(),
-            image_features: None,
-            example_groups: Arc::default(),
-            prefetcher: None,
-            unread: Vec::new(),
-        }
-    }
-
-    /// With the pictures that examples name.
-    pub fn with_image_features(mut self, pictures: Option<&'a ImageFeatureCache>) -> Self {
-        self.image_features = pictures;
-        self
-    }
-
-    /// Whether examples about one picture come one behind the other: what their texts have in common
-    /// at the beginning is worked on once then, and steps see fewer pictures.
-    pub fn with_group_by_image(mut self, together: bool) -> Self {
-        self.example_groups =
-            if together { groups_by_image(&self.examples) } else { Arc::default() };
-        self
-    }
-
-    /// Whether to compute the layers twice and keep one layer's graph at a time
-    /// ([`recompute`](crate::recompute())): less memory for about a third more time. With a quantised
-    /// base that is always so; where the whole model learns it never is.
-    pub fn with_activation_checkpointing(mut self, recompute: bool) -> Self {
-        self.activation_checkpointing |= recompute;
-        self
-    }
-
-    /// Steps done.
+impl Trainer<'_> {
+    /// Number of completed steps.
     pub fn completed_steps(&self) -> usize {
-        self.done
+        self.completed_steps
     }
 
-    /// Steps of an epoch.
+    /// Number of steps of the whole training.
+    pub fn total_steps(&self) -> usize {
+        self.schedule.total_steps
+    }
+
+    /// Number of steps of an epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.order.steps_per_epoch()
+        self.sampler.steps_per_epoch()
     }
 
-    /// Whether every step of the schedule is done.
+    /// Whether all steps are complete.
     pub fn is_done(&self) -> bool {
-        self.done >= self.schedule.total_steps
+        self.completed_steps >= self.schedule.total_steps
     }
 
-    /// What was learned until now, without autodiff.
+    /// The current weights, without autodiff.
     pub fn trainable(&self) -> TrainableWeights {
         self.trainable.valid()
     }
 
-    /// One step: the gradients of its batches, weighted by their labels, then AdamW. It does not
-    /// wait for the device.
+    /// One step: the gradients of its batches, weighted by their labels, then the optimizer. Does not
+    /// synchronize with the device.
     ///
     /// # Errors
     /// [`Error::Model`] if a batch is longer than the model's context, or the device fails.
     pub fn step(&mut self) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
-        let feed = self.prefetcher.get_or_insert_with(|| {
-            BatchPrefetcher::new(
-                self.examples.clone(),
-                self.order,
-                self.done,
-                self.example_groups.clone(),
-            )
+        let prefetcher = self.prefetcher.get_or_insert_with(|| {
+            let groups = self.example_groups.clone();
+            BatchPrefetcher::new(self.examples.clone(), self.sampler, self.completed_steps, groups)
         });
-        let batches = feed.next_step();
+        let batches = prefetcher.next_step();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
         let mut gradients = ModuleGradients::empty(&self.trainable);
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
-            let own = self.accumulate_gradients(batch, labels, &mut gradients)?;
+            let batch_loss = self.accumulate_gradients(batch, labels, &mut gradients)?;
             loss = Some(match loss {
-                Some(loss) => loss + own,
-                None => own,
+                Some(loss) => loss + batch_loss,
+                None => batch_loss,
             });
         }
         if batches.iter().flat_map(|batch| &batch.images).any(Option::is_none) {
@@ -178,44 +121,44 @@ impl<'a> Trainer<'a> {
         let loss = loss.expect("a step has a batch");
         let _span = tracing::trace_span!("optimizer").entered();
         let norm = gradients.norm();
-        let rate = self.schedule.learning_rate(self.done);
-        let learner = self.trainable.clone();
-        self.trainable = self.optimizer.step(learner, gradients, &norm, rate);
-        self.done += 1;
-        let slots = batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
+        let learning_rate = self.schedule.learning_rate(self.completed_steps);
+        let trainable = self.trainable.clone();
+        self.trainable = self.optimizer.step(trainable, gradients, &norm, learning_rate);
+        self.completed_steps += 1;
+        let processed_tokens =
+            batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
         let report = StepReport {
-            step: self.done,
+            step: self.completed_steps,
             loss: 0.0,
-            learning_rate: rate,
+            learning_rate,
             gradient_norm: 0.0,
             labels,
-            processed_tokens: slots,
+            processed_tokens,
         };
-        self.unread.push(PendingReport { report, loss, norm });
+        self.pending.push(PendingReport { report, loss, norm });
         Ok(())
     }
 
-    /// Steps whose reports were not asked for yet.
+    /// Number of steps since the last call of [`reports`](Self::reports).
     pub fn pending_reports(&self) -> usize {
-        self.unread.len()
+        self.pending.len()
     }
 
-    /// What each step since the last call did. Waits for the device, once.
+    /// The reports of all steps since the last call. Synchronizes with the device once.
     ///
     /// # Errors
-    /// [`Error::Diverged`] names the first step whose loss or gradients are no numbers any more:
-    /// what was learned is of no use then, go back to a checkpoint. [`Error::Model`] if the device
-    /// fails.
+    /// [`Error::Diverged`] names the first step whose loss or gradient is NaN or infinite. The weights
+    /// are unusable then; return to a checkpoint. [`Error::Model`] if the device fails.
     pub fn reports(&mut self) -> Result<Vec<StepReport>> {
-        let unread = std::mem::take(&mut self.unread);
-        if unread.is_empty() {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
             return Ok(Vec::new());
         }
-        let numbers = unread.iter().flat_map(|step| [step.loss.clone(), step.norm.clone()]);
-        let numbers = read_back(Tensor::cat(numbers.collect(), 0))?;
-        let numbers = numbers.iter::<f32>().map(f64::from).collect::<Vec<_>>();
-        let reports = unread.into_iter().zip(numbers.chunks(2)).map(|(step, numbers)| {
-            let report = StepReport { loss: numbers[0], gradient_norm: numbers[1], ..step.report };
+        let values = pending.iter().flat_map(|step| [step.loss.clone(), step.norm.clone()]);
+        let values = read_back(Tensor::cat(values.collect(), 0))?;
+        let values = values.iter::<f32>().map(f64::from).collect::<Vec<_>>();
+        let reports = pending.into_iter().zip(values.chunks(2)).map(|(step, values)| {
+            let report = StepReport { loss: values[0], gradient_norm: values[1], ..step.report };
             for (what, value) in [("loss", report.loss), ("gradient", report.gradient_norm)] {
                 if !value.is_finite() {
                     return Err(Error::Diverged { what, value, step: report.step });
@@ -226,15 +169,15 @@ impl<'a> Trainer<'a> {
         reports.collect()
     }
 
-    /// Makes the step behind `done` the next one.
-    pub(crate) fn resume_from_step(&mut self, done: usize) {
-        self.done = done;
+    /// Continues after some number of completed steps.
+    pub(crate) fn resume_from_step(&mut self, completed_steps: usize) {
+        self.completed_steps = completed_steps;
         self.prefetcher = None;
-        self.unread.clear();
+        self.pending.clear();
     }
 
-    /// Adds the gradients of a batch and gives its loss, both divided by the labels of the whole
-    /// step: summing batches then gives the mean.
+    /// Adds the gradients of a batch and returns its loss. Both are divided by the labels of the whole
+    /// step, so that the sum over batches is the mean over labels.
     fn accumulate_gradients(
         &self,
         batch: &Batch,
@@ -245,27 +188,22 @@ impl<'a> Trainer<'a> {
         if let (true, TrainableWeights::Adapter(adapter)) =
             (self.activation_checkpointing, &self.trainable)
         {
-            let views = self.image_features.and_then(|own| own.image_batch(&batch.image_names()));
-            return checkpointed_adapter_backward(
-                llama,
-                adapter,
-                batch,
-                views.as_ref(),
-                labels,
-                gradients,
-            );
+            let images =
+                self.image_features.and_then(|cache| cache.image_batch(&batch.image_names()));
+            let images = images.as_ref();
+            return checkpointed_adapter_backward(llama, adapter, batch, images, labels, gradients);
         }
         let scale = loss_scale(llama);
         let forward = tracing::trace_span!("forward").entered();
         let sum = self.trainable.with_adapter(llama, self.image_features, |llama, adapter| {
-            label_loss(llama, &*adapter.for_images(&batch.image_names()), batch)
+            label_loss(llama, &*adapter.for_batch(batch), batch)
         })?;
         drop(forward);
         let _span = tracing::trace_span!("backward").entered();
         let loss = sum / labels.max(1) as f64;
         let value = loss.clone().inner();
         if !loss.is_tracked() {
-            // What sees learns alone, and no row of the batch has a picture.
+            // Only the image parameters are trainable, and no row of the batch has an image.
             return Ok(value);
         }
         gradients.accumulate(&self.trainable, &mut (loss * scale).backward(), scale);

@@ -1,5 +1,5 @@
-//! Runs that the system ends in the middle, and runs that meet in one folder. Each is a process of its own:
-//! nothing is tidied up behind it.
+//! Runs that are killed, and runs that use the same folder. Each is a separate process, which does not
+//! clean up.
 
 use std::io::{BufRead, BufReader, stdin};
 use std::path::Path;
@@ -10,13 +10,14 @@ use llama::{ModelSource, Precision};
 use serde_json::{Value, json};
 use train::{Error, Event, Instruction, RunSummary, TrainConfig, TrainLength, TrainingRun};
 
-/// Where the other process works, and at which step it is to wait; 0: in the evaluation before the first.
+/// Variables with the folder of the other process and the step at which it waits; 0: in the evaluation
+/// before the first step.
 const FOLDER: &str = "STOPPED_RUN_FOLDER";
 const STEP: &str = "STOPPED_RUN_STEP";
-/// What it says when it has come so far.
+/// What it prints when it waits.
 const WAITING: &str = "waiting to be killed";
 
-/// Steps of a run, with a checkpoint after the fifth.
+/// Steps of a run; it has a checkpoint after the fifth.
 const STEPS: usize = 8;
 
 fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::Result<RunSummary> {
@@ -35,7 +36,7 @@ fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::R
         exact_match_rows: 0,
         ..TrainConfig::default()
     };
-    let job = TrainingRun {
+    let training_run = TrainingRun {
         llama: &llama,
         tokenizer: &tokenizer,
         model_name: "tiny-llama",
@@ -46,17 +47,17 @@ fn run(folder: &Path, resume: bool, observer: &mut dyn FnMut(Event)) -> train::R
         output: folder,
         metadata: &json!({}),
     };
-    job.run(resume, observer)
+    training_run.run(resume, observer)
 }
 
 #[test]
-#[ignore = "the other tests start it as a process, to kill it"]
+#[ignore = "the other tests start it as a process and kill it"]
 fn interrupted_run_process() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let stop: usize = std::env::var(STEP).unwrap().parse().unwrap();
     let wait = || {
         println!("{WAITING}");
-        // For ever: nobody writes anything.
+        // Waits until it is killed, because nobody writes to its input.
         let _ = stdin().read_line(&mut String::new());
     };
     let resume = Path::new(&folder).join("run.json").exists();
@@ -68,7 +69,7 @@ fn interrupted_run_process() {
     result.unwrap();
 }
 
-/// Starts a run in another process and waits until it has come to a step, where it stays.
+/// Starts a run in another process and waits until it waits at a step.
 fn spawn_until_step(folder: &Path, step: usize) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["interrupted_run_process", "--exact", "--ignored", "--nocapture"])
@@ -88,7 +89,7 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Each entry of a run's log without what a clock says.
+/// The entries of a run's log without durations.
 fn log(folder: &Path) -> Vec<(Value, Value, Value)> {
     let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
     let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -102,9 +103,9 @@ fn adapter(folder: &Path) -> Vec<u8> {
 #[test]
 fn a_killed_and_resumed_run_equals_an_uninterrupted_one() {
     let folder = tempfile::tempdir().unwrap();
-    let straight = folder.path().join("straight");
-    let expected = run(&straight, false, &mut |_| {}).unwrap();
-    // Before the first step; before a checkpoint; behind one, with a step to be done again; behind the last.
+    let uninterrupted = folder.path().join("uninterrupted");
+    let expected = run(&uninterrupted, false, &mut |_| {}).unwrap();
+    // Before the first step; before a checkpoint; after one, with a step to repeat; after the last step.
     for step in [0, 3, 7, STEPS] {
         let killed = folder.path().join(format!("killed-{step}"));
         kill(spawn_until_step(&killed, step));
@@ -115,10 +116,11 @@ fn a_killed_and_resumed_run_equals_an_uninterrupted_one() {
             }
         });
         assert_eq!(resumed, Some(if step > 5 { 5 } else { 0 }), "killed at {step}");
-        assert_eq!(adapter(&killed), adapter(&straight), "killed at {step}");
-        assert_eq!(log(&killed), log(&straight), "killed at {step}");
-        let losses =
-            |own: &RunSummary| (own.steps, own.train_loss, own.eval_loss_before, own.eval_loss);
+        assert_eq!(adapter(&killed), adapter(&uninterrupted), "killed at {step}");
+        assert_eq!(log(&killed), log(&uninterrupted), "killed at {step}");
+        let losses = |summary: &RunSummary| {
+            (summary.steps, summary.train_loss, summary.eval_loss_before, summary.eval_loss)
+        };
         assert_eq!(losses(&summary.unwrap()), losses(&expected), "killed at {step}");
     }
 }
@@ -127,11 +129,11 @@ fn a_killed_and_resumed_run_equals_an_uninterrupted_one() {
 fn a_running_process_locks_its_folder_until_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let at_work = spawn_until_step(&path, 6);
+    let running = spawn_until_step(&path, 6);
     let before = log(&path);
     let error = run(&path, true, &mut |_| {}).unwrap_err();
     assert!(matches!(&error, Error::OutputLocked { path: found } if *found == path), "{error}");
     assert_eq!(log(&path), before);
-    kill(at_work);
+    kill(running);
     assert_eq!(run(&path, true, &mut |_| {}).unwrap().steps, STEPS);
 }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use train::{ChoiceScoring, Instruction, LoadedRows, ScienceQa};
+use train::Instruction;
+use train::data::{LoadedRows, ScienceQa};
+use train::eval::ChoiceScoring;
 
 use crate::adapters::AdapterArgs;
 use crate::choice::choice;

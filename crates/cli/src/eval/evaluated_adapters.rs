@@ -2,7 +2,8 @@
 
 use adaption_prompt::{AdapterSet, AdapterStatus};
 use llama::Llama;
-use train::{ImageFeatureCache, Instruction, MultimodalAdapter, RowReport};
+use train::data::RowReport;
+use train::{ImageFeatureCache, Instruction, MultimodalAdapter};
 use vision::EncoderInfo;
 
 use super::args::Args;

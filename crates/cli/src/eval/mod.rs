@@ -5,7 +5,7 @@ mod evaluated_adapters;
 mod multiple_choice;
 mod report;
 
-use train::LoadedRows;
+use train::data::LoadedRows;
 
 use crate::defaults::built_in_dataset;
 use crate::defaults::require_data;

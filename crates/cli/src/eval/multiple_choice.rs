@@ -3,11 +3,12 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use llama::NoAdapter;
 use serde::Serialize;
-use train::{
-    Accuracy, BatchAdapter, ChoiceScoring, ConfusionMatrix, Instruction, PairedDifference,
-    RowCounts, RowReport, accuracy_by_tag, clusters_by_image, correct_choices,
-    global_majority_baseline, majority_baseline, predict_choices,
+use train::data::{RowCounts, RowReport};
+use train::eval::{
+    Accuracy, ChoiceScoring, ConfusionMatrix, PairedDifference, accuracy_by_tag, clusters_by_image,
+    correct_choices, global_majority_baseline, majority_baseline, predict_choices,
 };
+use train::{BatchAdapter, Instruction};
 
 use super::args::Args;
 use super::evaluated_adapters::EvaluatedAdapter;

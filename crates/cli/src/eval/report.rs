@@ -3,10 +3,9 @@
 use llama::NoAdapter;
 use serde::Serialize;
 use text::Tokenizer;
-use train::{
-    BatchAdapter, Example, Instruction, RowCounts, RowReport, TruncationCounts, evaluate_loss,
-    exact_match, generate_responses,
-};
+use train::data::{RowCounts, RowReport, TruncationCounts};
+use train::eval::{Accuracy, exact_match, generate_responses};
+use train::{BatchAdapter, Example, Instruction, evaluate_loss};
 
 use super::args::Args;
 use super::evaluated_adapters::EvaluatedAdapter;
@@ -116,7 +115,7 @@ fn scores(
         None
     } else {
         let responses = generate_responses(llama, adapter, tokenizer, rows, batch, &mut |_| {})?;
-        Some(exact_match(rows, &responses).fraction())
+        Some(Accuracy::from_correct(&exact_match(rows, &responses)).fraction())
     };
     Ok(Scores { loss: loss.loss, perplexity: loss.perplexity(), exact_match })
 }

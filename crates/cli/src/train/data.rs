@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSummary, ImageConfig};
-use train::{
-    FineTuningMethod, ImageFeatureCache, Instruction, LoadedRows, RowReport, TrainConfig,
-    split_rows,
-};
+use train::data::{LoadedRows, RowReport, split_rows};
+use train::{FineTuningMethod, ImageFeatureCache, Instruction, TrainConfig};
 
 use super::Args;
 use crate::error::Error;

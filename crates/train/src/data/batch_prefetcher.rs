@@ -1,36 +1,37 @@
-//! examples ─► batches of the coming steps, made by a thread of their own while the device works
+//! Batches of the next steps, built on a background thread while the device computes.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use super::batch::{Batch, ExampleSampler};
+use super::batch::Batch;
 use super::example::Example;
+use super::example_sampler::ExampleSampler;
 
-/// Steps that are made ready ahead of the one that is worked on.
+/// Steps that are built ahead of the current one.
 const PREFETCH_STEPS: usize = 2;
 
-/// The batches of one step after the other, without end. Dropping it ends its thread.
+/// The batches of one step after another, without end. Dropping it ends its thread.
 pub(crate) struct BatchPrefetcher {
     receiver: Receiver<Vec<Batch>>,
 }
 
 impl BatchPrefetcher {
-    /// Starts with the step of the given number; `groups` as in [`ExampleSampler::steps_from`].
+    /// Starts at `step`; `groups` as in [`ExampleSampler::steps_from`].
     pub fn new(
         examples: Arc<[Example]>,
-        order: ExampleSampler,
+        sampler: ExampleSampler,
         step: usize,
         groups: Arc<[usize]>,
     ) -> Self {
         let (sender, receiver) = sync_channel(PREFETCH_STEPS);
         thread::spawn(move || {
-            for indices in order.steps_from(step, &groups) {
+            for indices in sampler.steps_from(step, &groups) {
                 let batch = |rows: &Vec<usize>| {
                     Batch::new(&rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>())
                 };
                 if sender.send(indices.iter().map(batch).collect()).is_err() {
-                    // Nobody reads any more.
+                    // The receiver was dropped.
                     return;
                 }
             }
@@ -38,9 +39,9 @@ impl BatchPrefetcher {
         Self { receiver }
     }
 
-    /// The next step's batches; waits for them if need be.
+    /// The batches of the next step; waits until they are built.
     pub fn next_step(&mut self) -> Vec<Batch> {
-        self.receiver.recv().expect("the feeding thread goes on as long as somebody reads")
+        self.receiver.recv().expect("the thread runs as long as the receiver exists")
     }
 }
 
@@ -53,7 +54,7 @@ mod tests {
         let examples =
             (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1, image: None });
         let examples: Arc<[Example]> = examples.collect();
-        let order = ExampleSampler {
+        let sampler = ExampleSampler {
             n_examples: 7,
             batch_size: 2,
             gradient_accumulation_steps: 2,
@@ -61,15 +62,15 @@ mod tests {
             shuffle: true,
         };
         for start in [0, 3] {
-            let mut feed =
-                BatchPrefetcher::new(Arc::clone(&examples), order, start, Arc::default());
+            let mut prefetcher =
+                BatchPrefetcher::new(Arc::clone(&examples), sampler, start, Arc::default());
             for step in start..start + 5 {
-                let expected = order.step_batches(step);
-                let found = feed.next_step();
-                assert_eq!(found.len(), expected.len());
-                for (found, expected) in found.iter().zip(expected) {
+                let expected = sampler.step_batches(step);
+                let batches = prefetcher.next_step();
+                assert_eq!(batches.len(), expected.len());
+                for (batch, expected) in batches.iter().zip(expected) {
                     let expected = expected.iter().map(|&row| &examples[row]).collect::<Vec<_>>();
-                    assert_eq!(*found, Batch::new(&expected));
+                    assert_eq!(*batch, Batch::new(&expected));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Instruction ─► tokens, and where its labels begin.
+//! Instruction ─► token ids, and the position of the first label.
 
 use std::sync::Arc;
 
@@ -8,34 +8,34 @@ use text::Tokenizer;
 use super::instruction::Instruction;
 use crate::error::{Error, Result};
 
-/// A row ready to learn from: `encode(prompt + output)` and an end token, the labels of the
-/// prompt's tokens masked.
+/// A tokenized row: `encode(prompt + output)` and an end token. The label mask covers the tokens of
+/// the prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// Prompt, output, end.
+    /// Token ids of the prompt, the output and the end.
     pub tokens: Vec<u32>,
-    /// First position that is a label; all behind it are labels too.
+    /// Position of the first label; all tokens from it on are labels.
     pub labels_from: usize,
-    /// The picture that the row is about, if any.
+    /// Name of the image that the row is about, if any.
     pub image: Option<Arc<str>>,
 }
 
-/// What the length limit did to the rows.
+/// How many rows the maximum length truncated or dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TruncationCounts {
-    /// Rows that are whole.
+    /// Rows that are complete.
     pub complete: usize,
-    /// Rows whose output lost its end.
+    /// Rows whose output was truncated.
     pub truncated: usize,
-    /// Rows left out, because their prompt alone is too long.
+    /// Rows that were dropped because their prompt alone is too long.
     pub dropped: usize,
 }
 
 impl Example {
-    /// Encodes one row.
+    /// Tokenizes one row.
     ///
     /// # Errors
-    /// [`Error::Model`] if the tokenizer fails or names no end token.
+    /// [`Error::Model`] if the tokenizer fails or has no end token.
     pub fn encode(row: &Instruction, tokenizer: &Tokenizer) -> Result<Self> {
         let prompt = row.prompt();
         let eos = *tokenizer.eos.first().ok_or_else(|| text::Error::Tokenizer {
@@ -45,39 +45,39 @@ impl Example {
         let labels_from = tokenizer.encode(&prompt)?.len();
         let mut tokens = tokenizer.encode(&(prompt + &row.output))?;
         tokens.push(eos);
-        // Merging across the border can leave the prompt no shorter than the whole.
+        // Tokens may merge across the end of the prompt, so that the whole row is no longer than it.
         let labels_from = labels_from.min(tokens.len() - 1);
         Ok(Self { tokens, labels_from, image: row.image.as_deref().map(Arc::from) })
     }
 
-    /// Labels of the row.
+    /// Number of labels of the row.
     pub fn n_labels(&self) -> usize {
         self.tokens.len() - self.labels_from.max(1)
     }
 
-    /// Encodes rows to at most `max_len` tokens each. Too long a row loses the end of its output;
-    /// one whose prompt leaves no room for a single label is left out.
+    /// Tokenizes rows to at most `max_len` tokens each. A longer row loses the end of its output; a
+    /// row whose prompt leaves no space for a label is dropped.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode), or [`Error::Empty`] if no row is left.
+    /// As [`encode`](Self::encode), or [`Error::NoRows`] if all rows are dropped.
     pub fn encode_all(
         rows: &[Instruction],
         tokenizer: &Tokenizer,
         max_len: usize,
     ) -> Result<(Vec<Self>, TruncationCounts)> {
         let mut examples = Vec::with_capacity(rows.len());
-        let mut fitted = TruncationCounts::default();
+        let mut counts = TruncationCounts::default();
         for row in rows {
             let mut example = Self::encode(row, tokenizer)?;
             if example.labels_from >= max_len {
-                fitted.dropped += 1;
+                counts.dropped += 1;
                 continue;
             }
             if example.tokens.len() > max_len {
                 example.tokens.truncate(max_len);
-                fitted.truncated += 1;
+                counts.truncated += 1;
             } else {
-                fitted.complete += 1;
+                counts.complete += 1;
             }
             examples.push(example);
         }
@@ -88,6 +88,6 @@ impl Example {
                 reason: format!("no prompt leaves room for an answer in {max_len} tokens"),
             });
         }
-        Ok((examples, fitted))
+        Ok((examples, counts))
     }
 }

@@ -1,4 +1,4 @@
-//! text of a row's image ─► a path, or the picture's bytes
+//! The image of a row: a path, or the bytes of an image file.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,55 +8,58 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::shorten::ellipsize;
 use crate::error::{Error, Result};
 
-/// Data sets leave out the `=` at the end or keep it; the bytes are the same.
+/// Accepts base64 with and without `=` at the end: data sets have both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Letters of a broken text that a message shows.
+/// Characters of an invalid image reference that a message shows.
 const MAX_SHOWN_CHARS: usize = 40;
 
-/// What the text of a row's image means.
+/// What the `image` field of a row refers to.
 ///
-/// Displayed in a form fit for messages: `cat.png`, or `data:image/png (123 bytes)`.
+/// Its [`Display`](fmt::Display) form is short: `cat.png`, or `data:image/png (123 bytes)`.
 ///
 /// ```
-/// use train::ImageRef;
+/// use train::data::ImageRef;
 ///
 /// let image = ImageRef::parse("data:image/png;base64,iVBORw0KGgo=").unwrap();
 /// assert_eq!(image.to_string(), "data:image/png (8 bytes)");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageRef<'a> {
-    /// A file.
+    /// The path of an image file.
     Path(Cow<'a, Path>),
-    /// A file's content, written into the row.
+    /// The content of an image file.
     Data {
-        /// `image/png` and the like, as the row says it.
+        /// The media type that the row gives, such as `image/png`.
         media_type: &'a str,
-        /// The file's bytes.
+        /// The bytes of the file.
         bytes: Vec<u8>,
     },
 }
 
-/// Whether an image's text holds the picture itself.
+/// Whether an image reference contains the image itself.
 pub(crate) fn is_data_url(text: &str) -> bool {
     text.starts_with("data:")
 }
 
-/// What a path begins with whose bytes are written as `%FF`.
+/// Prefix of a path whose bytes may be written as `%FF`.
 const FILE_SCHEME: &str = "file://";
 
-/// A path as the text of an image, which [`image_ref_to_path`] reads: as it is, or, if it is no UTF-8 or would be
-/// read as something else, as `file://` with `%FF` for such bytes. Where paths are not made of bytes,
-/// what is no text in them is lost.
+/// A path as an image reference that [`image_ref_to_path`] reads.
+///
+/// The path is unchanged, unless it is not UTF-8 or would be read as something else: then it becomes
+/// `file://` with `%FF` for such bytes. On systems whose paths are not bytes, the parts of a path
+/// that are not Unicode are lost.
 pub(crate) fn path_to_image_ref(path: &Path) -> String {
-    let others = ["data:", FILE_SCHEME, "http://", "https://"];
+    let schemes = ["data:", FILE_SCHEME, "http://", "https://"];
     let is_plain =
-        |text: &&str| text.trim() == *text && !others.iter().any(|start| text.starts_with(*start));
+        |text: &&str| text.trim() == *text && !schemes.iter().any(|start| text.starts_with(*start));
     if let Some(text) = path.to_str().filter(is_plain) {
         return text.into();
     }
@@ -65,19 +68,19 @@ pub(crate) fn path_to_image_ref(path: &Path) -> String {
         use std::os::unix::ffi::OsStrExt;
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
         let bytes = path.as_os_str().as_bytes().iter();
-        let letters = bytes.map(|&byte| {
+        let encoded = bytes.map(|&byte| {
             if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
         });
-        format!("{FILE_SCHEME}{}", letters.collect::<String>())
+        format!("{FILE_SCHEME}{}", encoded.collect::<String>())
     }
     #[cfg(not(unix))]
     path.to_string_lossy().into_owned()
 }
 
-/// The path that an image's text means: behind `file://` with `%FF` for bytes, or as it stands.
+/// The path of an image reference: percent-decoded after `file://`, otherwise unchanged.
 pub(crate) fn image_ref_to_path(text: &str) -> Cow<'_, Path> {
     match text.strip_prefix(FILE_SCHEME) {
-        Some(coded) => percent_decode(coded).into(),
+        Some(encoded) => percent_decode(encoded).into(),
         None => Path::new(text).into(),
     }
 }
@@ -85,16 +88,16 @@ pub(crate) fn image_ref_to_path(text: &str) -> Cow<'_, Path> {
 /// A path whose bytes may be written as `%FF`.
 fn percent_decode(text: &str) -> PathBuf {
     let digits = |at: usize| {
-        // `from_str_radix` would take a sign.
+        // `from_str_radix` would accept a sign.
         let two = text.get(at + 1..at + 3)?;
         if two.starts_with('+') { None } else { u8::from_str_radix(two, 16).ok() }
     };
     let mut bytes = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(&byte) = text.as_bytes().get(at) {
-        let coded = (byte == b'%').then(|| digits(at)).flatten();
-        bytes.push(coded.unwrap_or(byte));
-        at += if coded.is_some() { 3 } else { 1 };
+        let decoded = (byte == b'%').then(|| digits(at)).flatten();
+        bytes.push(decoded.unwrap_or(byte));
+        at += if decoded.is_some() { 3 } else { 1 };
     }
     #[cfg(unix)]
     {
@@ -106,36 +109,38 @@ fn percent_decode(text: &str) -> PathBuf {
 }
 
 impl<'a> ImageRef<'a> {
-    /// Reads the text of an image: `data:image/...;base64,` holds a picture, `file://` a path with
-    /// bytes written as `%FF`, all else is a path as it stands.
+    /// Parses an image reference: `data:image/...;base64,` contains an image, `file://` a path with
+    /// bytes written as `%FF`, anything else is a path.
     ///
-    /// Whether the file is there, or the bytes are a picture, is not looked at.
+    /// Neither opens the file nor decodes the image.
     ///
     /// # Errors
-    /// [`Error::Image`] for an empty text, `data:` of another form, or broken base64.
+    /// [`Error::Image`] for an empty reference, an unsupported `data:` URL, or invalid base64.
     ///
     /// Source: RFC 2397, <https://www.rfc-editor.org/rfc/rfc2397>.
     pub fn parse(text: &'a str) -> Result<Self> {
-        let bad = |image: String, reason: String| Error::Image { image, reason };
+        let invalid = |image: String, reason: String| Error::Image { image, reason };
         if text.trim().is_empty() {
-            return Err(bad("an empty text".into(), "expected a path".into()));
+            return Err(invalid("an empty text".into(), "expected a path".into()));
         }
         let Some(data) = text.strip_prefix("data:") else {
             return Ok(Self::Path(image_ref_to_path(text)));
         };
         let (head, encoded) = data.split_once(',').unwrap_or((data, ""));
-        let Some(kind) = head.strip_suffix(";base64").filter(|kind| kind.starts_with("image/"))
+        let Some(media_type) =
+            head.strip_suffix(";base64").filter(|media_type| media_type.starts_with("image/"))
         else {
-            return Err(bad(truncate_chars(text), "expected data:image/...;base64,".into()));
+            let shown = ellipsize(text, MAX_SHOWN_CHARS).into_owned();
+            return Err(invalid(shown, "expected data:image/...;base64,".into()));
         };
-        let name = || format!("data:{}", truncate_chars(kind));
+        let name = || format!("data:{}", ellipsize(media_type, MAX_SHOWN_CHARS));
         let bytes = BASE64
             .decode(encoded.trim())
-            .map_err(|error| bad(name(), format!("broken base64: {error}")))?;
+            .map_err(|error| invalid(name(), format!("invalid base64: {error}")))?;
         if bytes.is_empty() {
-            return Err(bad(name(), "it has no bytes".into()));
+            return Err(invalid(name(), "it is empty".into()));
         }
-        Ok(Self::Data { media_type: kind, bytes })
+        Ok(Self::Data { media_type, bytes })
     }
 }
 
@@ -143,18 +148,11 @@ impl fmt::Display for ImageRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.display().fmt(f),
-            Self::Data { media_type: kind, bytes } => {
-                write!(f, "data:{} ({} bytes)", truncate_chars(kind), bytes.len())
+            Self::Data { media_type, bytes } => {
+                let shown = ellipsize(media_type, MAX_SHOWN_CHARS);
+                write!(f, "data:{shown} ({} bytes)", bytes.len())
             }
         }
-    }
-}
-
-/// The beginning of a text.
-fn truncate_chars(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN_CHARS) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.into(),
     }
 }
 
@@ -164,9 +162,9 @@ mod tests {
 
     #[test]
     fn a_plain_path_is_kept() {
-        let image = ImageRef::parse("pictures/a cat.png").unwrap();
-        assert_eq!(image, ImageRef::Path(Path::new("pictures/a cat.png").into()));
-        assert_eq!(image.to_string(), "pictures/a cat.png");
+        let image = ImageRef::parse("images/a cat.png").unwrap();
+        assert_eq!(image, ImageRef::Path(Path::new("images/a cat.png").into()));
+        assert_eq!(image.to_string(), "images/a cat.png");
     }
 
     #[cfg(unix)]
@@ -197,11 +195,11 @@ mod tests {
 
     #[test]
     fn base64_is_decoded_with_or_without_padding() {
-        let wanted = ImageRef::Data { media_type: "image/png", bytes: b"hello".to_vec() };
+        let expected = ImageRef::Data { media_type: "image/png", bytes: b"hello".to_vec() };
         for text in ["data:image/png;base64,aGVsbG8=", "data:image/png;base64,aGVsbG8"] {
-            assert_eq!(ImageRef::parse(text).unwrap(), wanted, "{text}");
+            assert_eq!(ImageRef::parse(text).unwrap(), expected, "{text}");
         }
-        assert_eq!(wanted.to_string(), "data:image/png (5 bytes)");
+        assert_eq!(expected.to_string(), "data:image/png (5 bytes)");
     }
 
     #[test]
@@ -210,12 +208,9 @@ mod tests {
         assert_eq!(message(" "), "an empty text: not an image: expected a path");
         assert_eq!(
             message("data:image/png;base64,aGV*bG8="),
-            "data:image/png: not an image: broken base64: Invalid symbol 42, offset 3."
+            "data:image/png: not an image: invalid base64: Invalid symbol 42, offset 3."
         );
-        assert_eq!(
-            message("data:image/png;base64,"),
-            "data:image/png: not an image: it has no bytes"
-        );
+        assert_eq!(message("data:image/png;base64,"), "data:image/png: not an image: it is empty");
         assert!(message("data:image/png").contains("expected data:image/...;base64,"));
         assert!(message("data:text/plain;base64,aGVsbG8=").contains("expected data:image/"));
         let long = format!("data:{}", "ü".repeat(9999));

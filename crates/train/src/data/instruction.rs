@@ -1,36 +1,36 @@
-//! A row of data: what is asked, with what, and the answer.
+//! A row of instruction data.
 
 use serde::{Deserialize, Serialize};
 
-/// What a record looks like, for hints.
+/// The format of a record, for hints.
 pub(crate) const FORMAT_HINT: &str = "a row is {\"instruction\": \"...\", \"input\": \"...\", \
-    \"output\": \"...\"}; `input` may be left out; `system`, `history`, `image`, `options` and `tags` \
-    may be added";
+    \"output\": \"...\"}; `input` is optional; so are `system`, `history`, `image`, `options` and \
+    `tags`";
 
-/// One record to learn from or to be asked.
+/// A row to train on, to evaluate, or to answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instruction {
     /// What to do.
     pub instruction: String,
-    /// What to do it with; may be empty.
+    /// Further context; may be empty.
     #[serde(default)]
     pub input: String,
-    /// The answer wanted.
+    /// The expected response.
     #[serde(default)]
     pub output: String,
-    /// The picture it is about: a path, or `data:image/...;base64,` with the picture itself.
+    /// The image that the row is about: a path, or `data:image/...;base64,` followed by the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The possible answers of a multiple-choice question; `output` is one of them.
+    /// The options of a multiple-choice question; `output` is one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
-    /// Groups that the row counts for in tables of results.
+    /// Groups of rows that evaluations report separately.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
 }
 
 impl Instruction {
-    /// A row of text, without a picture, options or tags.
+    /// A row without an image, options or tags.
     pub fn new(
         instruction: impl Into<String>,
         input: impl Into<String>,

@@ -1,59 +1,59 @@
-//! rows ─► rows to learn from, and a seeded share to check with
+//! Rows ─► training rows and held-out rows.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::image_groups::group_by_image;
 use super::instruction::Instruction;
 use crate::error::{Error, Result};
 
-/// Splits rows into those to learn from and a seeded share to check with. Rows about one image are on
-/// one side, so that no image is seen on both; the share may be a little larger for it.
+/// Splits rows into training rows and held-out rows, at random by `seed`; both keep their order.
+///
+/// `fraction` of the rows is held out. Rows about the same image stay together, so that no image is
+/// in both parts; the held-out part may be slightly larger because of that.
 ///
 /// # Errors
-/// [`Error::Config`] for a share outside 0 to 1, or one that leaves nothing to learn from.
+/// [`Error::Config`] for a fraction outside 0 to 1, or one that leaves no training rows.
 pub fn split_rows(
     rows: Vec<Instruction>,
     fraction: f64,
     seed: u64,
 ) -> Result<(Vec<Instruction>, Vec<Instruction>)> {
-    let bad = || Error::Config {
+    let invalid_fraction = || Error::Config {
         field: "the held-out fraction",
         found: fraction.to_string(),
-        expected: "at least 0, below 1, leaving rows to learn from",
+        expected: "at least 0, below 1, leaving training rows",
     };
     if !(0.0..1.0).contains(&fraction) {
-        return Err(bad());
+        return Err(invalid_fraction());
     }
     let held_out = (fraction * rows.len() as f64).round() as usize;
     if held_out >= rows.len() {
-        return Err(bad());
+        return Err(invalid_fraction());
     }
-    let mut units: Vec<Vec<usize>> = Vec::new();
-    let mut known = HashMap::new();
-    for (index, row) in rows.iter().enumerate() {
-        let place = row.image.as_deref().map(|image| *known.entry(image).or_insert(units.len()));
-        match place.and_then(|place| units.get_mut(place)) {
-            Some(unit) => unit.push(index),
-            None => units.push(vec![index]),
+    let mut by_image: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let images = rows.iter().map(|row| row.image.as_deref());
+    for (index, group) in group_by_image(images).into_iter().enumerate() {
+        by_image.entry(group).or_default().push(index);
+    }
+    let mut groups = by_image.into_values().collect::<Vec<_>>();
+    groups.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut held_out_rows = Vec::new();
+    for group in groups {
+        if held_out_rows.len() < held_out {
+            held_out_rows.extend(group);
         }
     }
-    units.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut chosen = Vec::new();
-    for unit in units {
-        if chosen.len() < held_out {
-            chosen.extend(unit);
-        }
-    }
-    chosen.sort_unstable();
-    if chosen.len() == rows.len() {
-        return Err(bad());
+    held_out_rows.sort_unstable();
+    if held_out_rows.len() == rows.len() {
+        return Err(invalid_fraction());
     }
     let (mut train, mut eval) = (Vec::new(), Vec::new());
     for (index, row) in rows.into_iter().enumerate() {
-        if chosen.binary_search(&index).is_ok() { eval.push(row) } else { train.push(row) }
+        if held_out_rows.binary_search(&index).is_ok() { eval.push(row) } else { train.push(row) }
     }
     Ok((train, eval))
 }
@@ -72,8 +72,8 @@ mod tests {
         let (train, eval) = split_rows(rows(20), 0.25, 1).unwrap();
         assert_eq!((train.len(), eval.len()), (15, 5));
         let number = |row: &Instruction| row.instruction.parse::<usize>().unwrap();
-        for side in [&train, &eval] {
-            assert!(side.is_sorted_by_key(number));
+        for part in [&train, &eval] {
+            assert!(part.is_sorted_by_key(number));
         }
         assert!(eval.iter().all(|row| !train.contains(row)));
         assert_eq!(split_rows(rows(20), 0.25, 1).unwrap().1, eval);

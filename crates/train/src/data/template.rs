@@ -1,10 +1,10 @@
-//! Wording around an instruction. The only place that knows it.
+//! The prompt template: the text around an instruction.
 
 use super::instruction::Instruction;
 
 /// The Alpaca prompt, without a newline after `### Response:`.
 ///
-/// Source: Stanford Alpaca; used unchanged by the original LLaMA-Adapter.
+/// Source: Stanford Alpaca; the original LLaMA-Adapter uses it unchanged.
 pub fn alpaca(instruction: &str, input: &str) -> String {
     if input.is_empty() {
         format!(
@@ -21,7 +21,7 @@ pub fn alpaca(instruction: &str, input: &str) -> String {
 }
 
 impl Instruction {
-    /// The text that the answer follows.
+    /// The prompt: instruction and input in the [`alpaca`] template.
     pub fn prompt(&self) -> String {
         alpaca(&self.instruction, &self.input)
     }

@@ -1,45 +1,44 @@
-//! How many answers are right, how sure that is, and the same for each group of rows.
+//! Accuracy with its confidence interval, and by group of rows.
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Instruction;
-use crate::data::read::SCIENCE_QA_TAGS;
+use crate::data::{Instruction, SCIENCE_QA_TAGS};
 
-/// Standard deviations to either side of the mean that hold 95 % of a normal distribution.
+/// 95 % of a normal distribution is within this many standard deviations of the mean.
 pub(crate) const Z95: f64 = 1.959_963_984_540_054;
 
-/// How many answers are right.
+/// The number of correct answers.
 ///
 /// ```
-/// use train::Accuracy;
+/// use train::eval::Accuracy;
 ///
-/// let found = Accuracy::of(&[true, true, false, true]);
-/// assert_eq!(found.share(), 0.75);
-/// let (low, high) = found.interval();
-/// assert!(low < 0.31 && high > 0.95); // four rows tell little
+/// let accuracy = Accuracy::from_correct(&[true, true, false, true]);
+/// assert_eq!(accuracy.fraction(), 0.75);
+/// let (low, high) = accuracy.wilson_interval();
+/// assert!(low < 0.31 && high > 0.95); // four rows are weak evidence
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// Rows answered with the wanted answer.
-    #[serde(rename = "right")]
+    /// Rows with a correct answer.
+    // `matches` is its name in checkpoints of older versions.
+    #[serde(rename = "right", alias = "matches")]
     pub correct: usize,
-    /// Rows asked.
+    /// All rows.
     pub rows: usize,
 }
 
 impl Accuracy {
-    /// Counts the rows that are right.
-    pub fn from_correct(right: &[bool]) -> Self {
-        Self { correct: right.iter().filter(|&&right| right).count(), rows: right.len() }
+    /// Counts the correct rows.
+    pub fn from_correct(correct: &[bool]) -> Self {
+        Self { correct: correct.iter().filter(|&&correct| correct).count(), rows: correct.len() }
     }
 
-    /// Share of right answers, 0 to 1; 0 where no row was asked.
+    /// Fraction of correct answers, 0 to 1; 0 without rows.
     pub fn fraction(&self) -> f64 {
         self.correct as f64 / self.rows.max(1) as f64
     }
 
-    /// Wilson's interval: where the share of a great many such rows lies, with 95 % confidence.
-    /// It takes rows to be independent. 0 to 1 where no row was asked.
+    /// The 95 % Wilson score interval of the fraction, for independent rows. 0 to 1 without rows.
     ///
     /// Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference,
     /// Journal of the American Statistical Association 22 (1927).
@@ -47,40 +46,40 @@ impl Accuracy {
         if self.rows == 0 {
             return (0.0, 1.0);
         }
-        let (rows, share) = (self.rows as f64, self.fraction());
+        let (rows, fraction) = (self.rows as f64, self.fraction());
         let spread = Z95 * Z95 / rows;
-        let centre = (share + spread / 2.0) / (1.0 + spread);
-        let variance = share * (1.0 - share) / rows + spread / (4.0 * rows);
-        let half = Z95 * variance.sqrt() / (1.0 + spread);
-        // At no or all right the limit is exact; rounding would leave it beside.
-        let low = if self.correct == 0 { 0.0 } else { centre - half };
-        let high = if self.correct == self.rows { 1.0 } else { centre + half };
+        let center = (fraction + spread / 2.0) / (1.0 + spread);
+        let variance = fraction * (1.0 - fraction) / rows + spread / (4.0 * rows);
+        let half_width = Z95 * variance.sqrt() / (1.0 + spread);
+        // The bound is exact if none or all are correct; the formula would round it.
+        let low = if self.correct == 0 { 0.0 } else { center - half_width };
+        let high = if self.correct == self.rows { 1.0 } else { center + half_width };
         (low, high)
     }
 }
 
-/// Accuracy of each tag's rows, in the order in which tags first appear; ScienceQA's tags in the
-/// order of its own tables.
+/// The accuracy of each tag's rows, in the order in which tags first occur; if all tags are
+/// ScienceQA's, in the order of its tables.
 ///
 /// # Panics
-/// If there is not one `right` for each row.
-pub fn accuracy_by_tag(rows: &[Instruction], right: &[bool]) -> Vec<(String, Accuracy)> {
-    assert_eq!(rows.len(), right.len(), "one `right` a row");
+/// If `rows` and `correct` differ in length.
+pub fn accuracy_by_tag(rows: &[Instruction], correct: &[bool]) -> Vec<(String, Accuracy)> {
+    assert_eq!(rows.len(), correct.len(), "one result per row");
     let mut groups: Vec<(String, Accuracy)> = Vec::new();
-    for (row, &right) in rows.iter().zip(right) {
+    for (row, &correct) in rows.iter().zip(correct) {
         for tag in &row.tags {
             let at = groups.iter().position(|(name, _)| name == tag).unwrap_or_else(|| {
                 groups.push((tag.clone(), Accuracy::default()));
                 groups.len() - 1
             });
-            let found = &mut groups[at].1;
-            found.rows += 1;
-            found.correct += usize::from(right);
+            let accuracy = &mut groups[at].1;
+            accuracy.rows += 1;
+            accuracy.correct += usize::from(correct);
         }
     }
-    let place = |tag: &str| SCIENCE_QA_TAGS.iter().position(|known| *known == tag);
-    if groups.iter().all(|(tag, _)| place(tag).is_some()) {
-        groups.sort_by_key(|(tag, _)| place(tag));
+    let table_index = |tag: &str| SCIENCE_QA_TAGS.iter().position(|known| *known == tag);
+    if groups.iter().all(|(tag, _)| table_index(tag).is_some()) {
+        groups.sort_by_key(|(tag, _)| table_index(tag));
     }
     groups
 }
@@ -89,15 +88,15 @@ pub fn accuracy_by_tag(rows: &[Instruction], right: &[bool]) -> Vec<(String, Acc
 mod tests {
     use super::*;
 
-    fn assert_close(found: (f64, f64), wanted: (f64, f64)) {
-        assert!((found.0 - wanted.0).abs() < 1e-6, "{found:?}, wanted {wanted:?}");
-        assert!((found.1 - wanted.1).abs() < 1e-6, "{found:?}, wanted {wanted:?}");
+    fn assert_close(actual: (f64, f64), expected: (f64, f64)) {
+        assert!((actual.0 - expected.0).abs() < 1e-6, "{actual:?}, expected {expected:?}");
+        assert!((actual.1 - expected.1).abs() < 1e-6, "{actual:?}, expected {expected:?}");
     }
 
     #[test]
     fn the_interval_is_the_wilson_score_interval() {
-        // The two shares p with |8/10 - p| = z sqrt(p (1 - p) / 10), and the same for 3612 of 4241,
-        // found by halving an interval, in Python.
+        // The two fractions p with |8/10 - p| = z sqrt(p (1 - p) / 10), and the same for 3612 of
+        // 4241, computed by bisection in Python.
         assert_close(Accuracy { correct: 8, rows: 10 }.wilson_interval(), (0.490_162, 0.943_318));
         assert_close(
             Accuracy { correct: 3612, rows: 4241 }.wilson_interval(),
@@ -107,7 +106,7 @@ mod tests {
 
     #[test]
     fn all_or_none_correct_gives_an_exact_bound() {
-        // With all of n right the lower limit is n / (n + z^2): 10 / 13.841459.
+        // With all of n correct the lower limit is n / (n + z^2): 10 / 13.841459.
         assert_close(Accuracy { correct: 10, rows: 10 }.wilson_interval(), (0.722_467, 1.0));
         assert_close(Accuracy { correct: 0, rows: 10 }.wilson_interval(), (0.0, 0.277_533));
         assert_eq!(Accuracy { correct: 10, rows: 10 }.wilson_interval().1, 1.0);
@@ -128,11 +127,11 @@ mod tests {
     #[test]
     fn a_row_counts_for_each_of_its_tags() {
         let rows = [tagged(&["dark", "far"]), tagged(&["bright", "far"]), tagged(&[])];
-        let found = accuracy_by_tag(&rows, &[true, false, true]);
-        let wanted = [("dark", 1, 1), ("far", 1, 2), ("bright", 0, 1)];
+        let accuracies = accuracy_by_tag(&rows, &[true, false, true]);
+        let expected = [("dark", 1, 1), ("far", 1, 2), ("bright", 0, 1)];
         assert_eq!(
-            found,
-            wanted.map(|(tag, right, rows)| (tag.into(), Accuracy { correct: right, rows }))
+            accuracies,
+            expected.map(|(tag, correct, rows)| (tag.into(), Accuracy { correct, rows }))
         );
     }
 
@@ -146,7 +145,7 @@ mod tests {
         };
         let rows = [tagged(&["LAN", "NO", "G7-12"]), tagged(&["NAT", "TXT", "IMG", "G1-6"])];
         assert_eq!(names(&rows), ["NAT", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12"]);
-        // Other data may use one of these words for something else.
+        // Other data may use one of these names with another meaning.
         assert_eq!(
             names(&[tagged(&["YES"]), tagged(&["NO"]), tagged(&["LAN"])]),
             ["YES", "NO", "LAN"]

@@ -1,28 +1,29 @@
-//! What was wanted, what was given ─► a table that shows what a model mistakes for what.
+//! Expected and predicted answers ─► a table of confusions.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::data::Instruction;
+use crate::data::{Instruction, ellipsize};
 
-/// Answers with a line of their own.
+/// Answers that have their own row and column.
 const MAX_CLASSES: usize = 12;
 
-/// Letters of an answer that the table shows.
+/// Characters of an answer that the table shows.
 const MAX_LABEL_CHARS: usize = 16;
 
-/// How often each answer was given where each was wanted.
+/// How often each answer was predicted for each expected answer.
 ///
-/// Displayed as a table, wanted answers in rows, given ones in columns:
+/// Its [`Display`](fmt::Display) form is a table with expected answers in rows and predicted ones in
+/// columns:
 ///
 /// ```
-/// use train::ConfusionMatrix;
+/// use train::eval::ConfusionMatrix;
 ///
-/// let found = ConfusionMatrix::from_pairs([("yes", Some("yes")), ("yes", Some("no")), ("no", None)]);
+/// let pairs = [("yes", Some("yes")), ("yes", Some("no")), ("no", None)];
 /// assert_eq!(
-///     found.to_string(),
+///     ConfusionMatrix::from_pairs(pairs).to_string(),
 ///     "wanted  yes  no  other\n\
 ///      yes       1   1      0\n\
 ///      no        0   0      1\n"
@@ -30,53 +31,56 @@ const MAX_LABEL_CHARS: usize = 16;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfusionMatrix {
-    /// The answers wanted most often, at most twelve; of equals the one given more often.
+    /// The answers that are expected most often, at most twelve; ties by how often they are predicted.
     pub answers: Vec<String>,
-    /// For each wanted answer how often each was given, both as in `answers`, with all others
-    /// together at the end.
+    /// For each expected answer, how often each answer was predicted. Both are in the order of
+    /// `answers`, followed by all others together.
     pub counts: Vec<Vec<usize>>,
 }
 
 impl ConfusionMatrix {
-    /// Counts pairs of the wanted answer and the one given; `None` is one that could not be read.
+    /// Counts pairs of the expected and the predicted answer; `None` is a response without a
+    /// recognizable answer.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Self {
         let pairs = pairs.into_iter().collect::<Vec<_>>();
-        let mut seen: Vec<(&str, [usize; 2])> = Vec::new();
-        let mut places: HashMap<&str, usize> = HashMap::new();
-        for &(wanted, given) in &pairs {
-            for (side, answer) in [Some(wanted), given].into_iter().enumerate() {
+        let mut class_counts: Vec<(&str, [usize; 2])> = Vec::new();
+        let mut class_index: HashMap<&str, usize> = HashMap::new();
+        for &(expected, predicted) in &pairs {
+            for (side, answer) in [Some(expected), predicted].into_iter().enumerate() {
                 let Some(answer) = answer else { continue };
-                let place = *places.entry(answer).or_insert_with(|| {
-                    seen.push((answer, [0, 0]));
-                    seen.len() - 1
+                let index = *class_index.entry(answer).or_insert_with(|| {
+                    class_counts.push((answer, [0, 0]));
+                    class_counts.len() - 1
                 });
-                seen[place].1[side] += 1;
+                class_counts[index].1[side] += 1;
             }
         }
-        seen.sort_by(|(_, a), (_, b)| b.cmp(a));
-        seen.truncate(MAX_CLASSES);
-        let answers = seen.iter().map(|(answer, _)| (*answer).to_string()).collect::<Vec<_>>();
-        let places = seen.iter().enumerate().map(|(place, (answer, _))| (*answer, place));
-        let places = places.collect::<HashMap<_, _>>();
+        class_counts.sort_by(|(_, a), (_, b)| b.cmp(a));
+        class_counts.truncate(MAX_CLASSES);
+        let answers = class_counts.iter().map(|(answer, _)| (*answer).to_string());
+        let answers = answers.collect::<Vec<_>>();
+        let class_index =
+            class_counts.iter().enumerate().map(|(index, (answer, _))| (*answer, index));
+        let class_index = class_index.collect::<HashMap<_, _>>();
         let other = answers.len();
-        let place = |answer: &str| places.get(answer).copied().unwrap_or(other);
+        let index = |answer: &str| class_index.get(answer).copied().unwrap_or(other);
         let mut counts = vec![vec![0; other + 1]; other + 1];
-        for (wanted, given) in pairs {
-            counts[place(wanted)][given.map_or(other, place)] += 1;
+        for (expected, predicted) in pairs {
+            counts[index(expected)][predicted.map_or(other, index)] += 1;
         }
         Self { answers, counts }
     }
 
-    /// Counts rows by their wanted answer and the option chosen, as
-    /// [`parse_choice`](crate::parse_choice) gives it.
+    /// Counts rows by their output and the predicted option, as
+    /// [`predict_choices`](super::predict_choices) returns it.
     ///
     /// # Panics
-    /// If there is not one choice for each row.
-    pub fn from_choices(rows: &[Instruction], chosen: &[Option<usize>]) -> Self {
-        assert_eq!(rows.len(), chosen.len(), "one choice a row");
-        Self::from_pairs(rows.iter().zip(chosen).map(|(row, chosen)| {
-            let given = chosen.and_then(|index| row.options.get(index));
-            (row.output.as_str(), given.map(String::as_str))
+    /// If `rows` and `predicted` differ in length.
+    pub fn from_choices(rows: &[Instruction], predicted: &[Option<usize>]) -> Self {
+        assert_eq!(rows.len(), predicted.len(), "one prediction per row");
+        Self::from_pairs(rows.iter().zip(predicted).map(|(row, predicted)| {
+            let predicted = predicted.and_then(|index| row.options.get(index));
+            (row.output.as_str(), predicted.map(String::as_str))
         }))
     }
 }
@@ -87,9 +91,9 @@ impl fmt::Display for ConfusionMatrix {
         let names = self.answers.iter().map(|answer| short_label(answer));
         let names = names.chain(["other".to_string()]).collect::<Vec<_>>();
         let width = |name: &str| name.chars().count();
-        let column = |place: usize| {
-            let digits = self.counts.iter().map(|row| row[place].to_string().len()).max();
-            width(&names[place]).max(digits.unwrap_or(0))
+        let column = |index: usize| {
+            let digits = self.counts.iter().map(|row| row[index].to_string().len()).max();
+            width(&names[index]).max(digits.unwrap_or(0))
         };
         let columns = (0..=other).map(column).collect::<Vec<_>>();
         let head = names.iter().map(|name| width(name)).max().unwrap_or(0).max("wanted".len());
@@ -98,9 +102,9 @@ impl fmt::Display for ConfusionMatrix {
             write!(f, "  {name:>column$}")?;
         }
         writeln!(f)?;
-        for (place, (name, row)) in names.iter().zip(&self.counts).enumerate() {
-            // Most data has few answers: then no row was wanted that has no line.
-            if place == other && row.iter().all(|&count| count == 0) {
+        for (index, (name, row)) in names.iter().zip(&self.counts).enumerate() {
+            // Data with few answers has no other expected answers.
+            if index == other && row.iter().all(|&count| count == 0) {
                 continue;
             }
             write!(f, "{name:head$}")?;
@@ -113,14 +117,13 @@ impl fmt::Display for ConfusionMatrix {
     }
 }
 
-/// An answer as the table names it: on one line, `(B)` for `The answer is (B).`, cut.
+/// An answer as the table shows it: on one line, `(B)` for `The answer is (B).`, truncated.
 fn short_label(answer: &str) -> String {
-    let name = answer.split_whitespace().collect::<Vec<_>>().join(" ");
-    let letter = name.strip_prefix("The answer is (").and_then(|rest| rest.strip_suffix(")."));
-    match (letter, name.char_indices().nth(MAX_LABEL_CHARS)) {
-        (Some(letter), _) => format!("({letter})"),
-        (None, Some((end, _))) => format!("{}...", &name[..end]),
-        (None, None) => name,
+    let label = answer.split_whitespace().collect::<Vec<_>>().join(" ");
+    let letter = label.strip_prefix("The answer is (").and_then(|rest| rest.strip_suffix(")."));
+    match letter {
+        Some(letter) => format!("({letter})"),
+        None => ellipsize(&label, MAX_LABEL_CHARS).into_owned(),
     }
 }
 
@@ -130,34 +133,34 @@ mod tests {
 
     #[test]
     fn classes_are_sorted_by_expected_count() {
-        let found = ConfusionMatrix::from_pairs([
+        let matrix = ConfusionMatrix::from_pairs([
             ("no", Some("yes")),
             ("yes", Some("yes")),
             ("yes", None),
             ("no", Some("no")),
             ("yes", Some("maybe")),
         ]);
-        assert_eq!(found.answers, ["yes", "no", "maybe"]);
-        assert_eq!(found.counts, [[1, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]);
+        assert_eq!(matrix.answers, ["yes", "no", "maybe"]);
+        assert_eq!(matrix.counts, [[1, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]);
     }
 
     #[test]
     fn classes_after_the_twelfth_are_merged() {
         let names = (0..20).map(|n| format!("n{n:02}")).collect::<Vec<_>>();
-        // n00 is wanted 20 times, n01 19 times, ...; each time the next one is given.
+        // n00 is expected 20 times, n01 19 times, ...; the prediction is always the next one.
         let pairs = (0..20).flat_map(|n| {
             std::iter::repeat_n((names[n].as_str(), Some(names[(n + 1) % 20].as_str())), 20 - n)
         });
-        let found = ConfusionMatrix::from_pairs(pairs);
-        assert_eq!(found.answers, names[..12]);
-        assert_eq!((found.counts[0][1], found.counts[11][12]), (20, 9));
-        // n12 to n18 were wanted and answered with one another, n19 with n00.
+        let matrix = ConfusionMatrix::from_pairs(pairs);
+        assert_eq!(matrix.answers, names[..12]);
+        assert_eq!((matrix.counts[0][1], matrix.counts[11][12]), (20, 9));
+        // n12 to n18 are predicted as each other, n19 as n00.
         assert_eq!(
-            found.counts[12],
+            matrix.counts[12],
             [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8 + 7 + 6 + 5 + 4 + 3 + 2]
         );
-        assert_eq!(found.counts.iter().flatten().sum::<usize>(), 210);
-        assert_eq!(found.to_string().lines().count(), 1 + 13);
+        assert_eq!(matrix.counts.iter().flatten().sum::<usize>(), 210);
+        assert_eq!(matrix.to_string().lines().count(), 1 + 13);
     }
 
     #[test]
@@ -167,12 +170,12 @@ mod tests {
             options: options.to_vec(),
             ..Instruction::new("a", "", "The answer is (B).")
         };
-        let found = ConfusionMatrix::from_choices(
+        let matrix = ConfusionMatrix::from_choices(
             &[row.clone(), row.clone(), row],
             &[Some(0), Some(9), None],
         );
         assert_eq!(
-            found.to_string(),
+            matrix.to_string(),
             "wanted  (B)  (A)  other\n(B)       0    1      2\n(A)       0    0      0\n"
         );
     }
@@ -180,9 +183,9 @@ mod tests {
     #[test]
     fn a_long_label_is_truncated_to_one_line() {
         let long = "one\ntwo three four ünd five";
-        let found = ConfusionMatrix::from_pairs([(long, Some(long))]).to_string();
+        let matrix = ConfusionMatrix::from_pairs([(long, Some(long))]).to_string();
         assert_eq!(
-            found.lines().nth(1).unwrap(),
+            matrix.lines().nth(1).unwrap(),
             "one two three fo...                    1      0"
         );
     }

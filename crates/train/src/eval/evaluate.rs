@@ -1,21 +1,19 @@
-//! How well a model follows held-out rows: loss, perplexity, exact match.
+//! Loss, perplexity and exact match on held-out rows.
 
 use burn::tensor::Tensor;
 use llama::{GenerationConfig, Generator, Llama, Request, StepOutput, read_back};
 use serde::{Deserialize, Serialize};
 use text::Tokenizer;
 
-use crate::data::Batch;
-use crate::data::Example;
-use crate::data::Instruction;
+use crate::data::{Batch, Example, Instruction};
 use crate::error::Result;
 use crate::images::BatchAdapter;
 use crate::loss::label_loss;
 
-/// Loss over labelled tokens.
+/// Mean loss over labels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LabelLoss {
-    /// Labelled tokens.
+    /// Number of labels.
     pub labels: usize,
     /// Mean negative log-likelihood of a label, in nats.
     #[serde(with = "crate::json::exact_f64")]
@@ -29,23 +27,9 @@ impl LabelLoss {
     }
 }
 
-/// How many answers are right to the letter.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ExactMatch {
-    /// Rows asked.
-    pub rows: usize,
-    /// Rows answered with the wanted text, white space at its ends aside.
-    pub matches: usize,
-}
-
-impl ExactMatch {
-    /// Share of matches, 0 to 1.
-    pub fn fraction(&self) -> f64 {
-        self.matches as f64 / self.rows.max(1) as f64
-    }
-}
-
 /// Mean loss over the labels of all examples.
+///
+/// `progress` receives the number of examples evaluated since its last call.
 ///
 /// # Errors
 /// As [`label_loss`].
@@ -56,17 +40,17 @@ pub fn evaluate_loss(
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<LabelLoss> {
-    // Rows of like length together: less padding, and a sum does not mind the order.
+    // Sorting by length reduces padding; the sum does not depend on the order of batches.
     let mut order = examples.iter().collect::<Vec<_>>();
     order.sort_by_key(|example| example.tokens.len());
     let (mut labels, mut losses) = (0, Vec::new());
     for rows in order.chunks(batch_size.max(1)) {
         let batch = Batch::new(rows);
         labels += batch.n_labels();
-        losses.push(label_loss(llama, &*adapter.for_images(&batch.image_names()), &batch)?);
+        losses.push(label_loss(llama, &*adapter.for_batch(&batch), &batch)?);
         progress(rows.len());
     }
-    // Waited for once, and added up in more digits than a device has.
+    // One synchronization, and a sum in f64.
     let sum = if losses.is_empty() {
         0.0
     } else {
@@ -75,13 +59,14 @@ pub fn evaluate_loss(
     Ok(LabelLoss { labels, loss: sum / labels.max(1) as f64 })
 }
 
-/// Answers of a model to rows' prompts, greedily, a batch at a time.
+/// Responses to the prompts of some rows, by greedy decoding, one per row.
 ///
-/// An answer is cut some tokens behind the length of the wanted one: it cannot match any more. A
-/// prompt that fills the model's context gets an empty answer.
+/// A response ends a few tokens after the length of the expected output, where it can no longer
+/// match. A prompt that fills the model's context gets an empty response. `progress` receives the
+/// number of rows answered since its last call.
 ///
 /// # Errors
-/// [`Error::Model`](crate::Error::Model) if the tokenizer fails.
+/// [`Error::Model`](crate::Error::Model) if the tokenizer or the device fails.
 pub fn generate_responses(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
@@ -90,7 +75,7 @@ pub fn generate_responses(
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>> {
-    /// Tokens an answer may run over the wanted one's length.
+    /// Tokens that a response may exceed the expected output by.
     const EXTRA_TOKENS: usize = 8;
     let mut order = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
@@ -106,7 +91,7 @@ pub fn generate_responses(
         order.push((index, Request { prompt, config }));
     }
     order.sort_by_key(|(_, request)| request.prompt.len());
-    let mut answers = vec![String::new(); rows.len()];
+    let mut responses = vec![String::new(); rows.len()];
     for batch in order.chunks(batch_size.max(1)) {
         let requests = batch.iter().map(|(_, request)| request.clone()).collect();
         let mut tokens = vec![Vec::new(); batch.len()];
@@ -120,18 +105,17 @@ pub fn generate_responses(
             }
         }
         for ((index, _), tokens) in batch.iter().zip(tokens) {
-            answers[*index] = tokenizer.decode(&tokens)?;
+            responses[*index] = tokenizer.decode(&tokens)?;
         }
         progress(batch.len());
     }
-    Ok(answers)
+    Ok(responses)
 }
 
-/// Counts the answers that equal the wanted output.
-pub fn exact_match(rows: &[Instruction], answers: &[String]) -> ExactMatch {
-    let matches =
-        rows.iter().zip(answers).filter(|(row, answer)| row.output.trim() == answer.trim());
-    ExactMatch { rows: rows.len(), matches: matches.count() }
+/// Which responses equal the expected output, apart from surrounding whitespace.
+pub fn exact_match(rows: &[Instruction], responses: &[String]) -> Vec<bool> {
+    let pairs = rows.iter().zip(responses);
+    pairs.map(|(row, response)| row.output.trim() == response.trim()).collect()
 }
 
 #[cfg(test)]
@@ -142,8 +126,6 @@ mod tests {
     fn exact_match_ignores_surrounding_whitespace() {
         let row = |output: &str| Instruction::new("a", "", output);
         let rows = [row("Yes."), row("No.")];
-        let found = exact_match(&rows, &[" Yes.\n".into(), "No".into()]);
-        assert_eq!(found, ExactMatch { rows: 2, matches: 1 });
-        assert_eq!(found.fraction(), 0.5);
+        assert_eq!(exact_match(&rows, &[" Yes.\n".into(), "No".into()]), [true, false]);
     }
 }

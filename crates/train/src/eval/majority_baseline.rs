@@ -1,12 +1,12 @@
-//! What a model is worth that only knows which answers are common.
+//! Baselines that only know how common each answer is.
 //!
-//! A trained model has looked at its question and picture only as far as it beats these.
+//! A model uses its question and image only as far as it beats them.
 
 use std::collections::HashMap;
 
 use crate::data::Instruction;
 
-/// How often each answer was wanted, and when first.
+/// The count of each answer, and the order of its first occurrence.
 #[derive(Default)]
 struct AnswerCounts<'a>(HashMap<&'a str, (usize, usize)>);
 
@@ -16,24 +16,24 @@ impl<'a> AnswerCounts<'a> {
         self.0.entry(answer).or_insert((0, first)).0 += 1;
     }
 
-    /// The most common answer; of equals the one that came first.
+    /// The most common answer; the first one wins ties.
     fn most_common(&self) -> Option<&'a str> {
         let best = self.0.iter().max_by_key(|(_, (count, first))| (*count, usize::MAX - first));
         best.map(|(answer, _)| *answer)
     }
 }
 
-/// Which rows are right if each is answered with the most common answer of the training rows: of
-/// those with the same instruction; if there are none, of those with the same tags; if there are
-/// none either, of all.
+/// Which rows are correct if each gets the most common answer of the training rows with the same
+/// instruction; if there are none, of those with the same tags; if there are none either, of all.
 ///
 /// ```
-/// use train::{Accuracy, Instruction, majority};
+/// use train::Instruction;
+/// use train::eval::{Accuracy, majority_baseline};
 ///
 /// let row = |question, answer| Instruction::new(question, "", answer);
 /// let train = [row("Is it dark?", "no"), row("How many?", "2"), row("How many?", "2")];
-/// let right = majority(&train, &[row("Is it dark?", "no"), row("How many?", "3")]);
-/// assert_eq!(Accuracy::of(&right).share(), 0.5);
+/// let correct = majority_baseline(&train, &[row("Is it dark?", "no"), row("How many?", "3")]);
+/// assert_eq!(Accuracy::from_correct(&correct).fraction(), 0.5);
 /// ```
 pub fn majority_baseline(train: &[Instruction], rows: &[Instruction]) -> Vec<bool> {
     let mut by_instruction: HashMap<&str, AnswerCounts> = HashMap::new();
@@ -45,16 +45,15 @@ pub fn majority_baseline(train: &[Instruction], rows: &[Instruction]) -> Vec<boo
         by_tags.entry(&row.tags).or_default().add(answer);
         overall.add(answer);
     }
-    let right = |row: &Instruction| {
+    let is_correct = |row: &Instruction| {
         let counts = by_instruction.get(row.instruction.as_str());
         let counts = counts.or_else(|| by_tags.get(&row.tags[..])).unwrap_or(&overall);
         counts.most_common() == Some(row.output.trim())
     };
-    rows.iter().map(right).collect()
+    rows.iter().map(is_correct).collect()
 }
 
-/// Which rows are right if all are answered with the single most common answer of the training
-/// rows.
+/// Which rows are correct if all get the single most common answer of the training rows.
 pub fn global_majority_baseline(train: &[Instruction], rows: &[Instruction]) -> Vec<bool> {
     let mut counts = AnswerCounts::default();
     for row in train {
@@ -87,14 +86,14 @@ mod tests {
 
     #[test]
     fn the_same_question_takes_precedence_over_the_same_tags() {
-        let asked = |instruction: &str, tag: &str, output: &str| {
+        let is_correct = |instruction: &str, tag: &str, output: &str| {
             majority_baseline(&train(), &[row(instruction, tag, output)])[0]
         };
-        assert!(asked("Is it dark?", "count", "no"));
-        assert!(asked("How many?", "count", "3"));
-        assert!(asked("How many birds?", "count", "2"));
-        assert!(!asked("How many birds?", "count", "3"));
-        assert!(asked("Is it cold?", "heat", "yes"));
+        assert!(is_correct("Is it dark?", "count", "no"));
+        assert!(is_correct("How many?", "count", "3"));
+        assert!(is_correct("How many birds?", "count", "2"));
+        assert!(!is_correct("How many birds?", "count", "3"));
+        assert!(is_correct("Is it cold?", "heat", "yes"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How good a model is: loss, exact match, multiple choice, and their comparison.
+//! Evaluation: loss, exact match and multiple choice on held-out rows, and comparisons of models.
 
 mod accuracy;
 mod confusion_matrix;
@@ -10,7 +10,7 @@ mod parse_choice;
 
 pub use accuracy::{Accuracy, accuracy_by_tag};
 pub use confusion_matrix::ConfusionMatrix;
-pub use evaluate::{ExactMatch, LabelLoss, evaluate_loss, exact_match, generate_responses};
+pub use evaluate::{LabelLoss, evaluate_loss, exact_match, generate_responses};
 pub use majority_baseline::{global_majority_baseline, majority_baseline};
 pub use multiple_choice::{ChoiceScoring, correct_choices, predict_choices};
 pub use paired_difference::{PairedDifference, clusters_by_image};

@@ -1,4 +1,4 @@
-//! multiple choice: which option a model takes
+//! Multiple choice: the option that a model predicts.
 
 use llama::Llama;
 use serde::{Deserialize, Serialize};
@@ -6,26 +6,25 @@ use text::Tokenizer;
 
 use super::evaluate::generate_responses;
 use super::parse_choice::parse_choice;
-use crate::data::Batch;
-use crate::data::Example;
-use crate::data::Instruction;
+use crate::data::{Batch, Example, Instruction};
 use crate::error::Result;
 use crate::images::BatchAdapter;
 use crate::loss::sequence_log_likelihoods;
 
-/// How a model's choice is found.
+/// How the predicted option is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChoiceScoring {
-    /// The option that is likeliest as the whole answer, its end included. A model always chooses.
+    /// The option with the highest likelihood as the complete response, end token included.
     Likelihood,
-    /// The option that is read from the answer that the model writes, as [`parse_choice`] does.
+    /// The option that [`parse_choice`] finds in the generated response.
     Answer,
 }
 
-/// The option that a model takes in each row, by its number.
+/// The index of the option that a model predicts for each row.
 ///
-/// A row without options, and one whose prompt leaves no room in the model's context, has none.
+/// `None` for a row without options, a row whose prompt exceeds the model's context, and a response
+/// without a recognizable option. `progress` receives the number of rows done since its last call.
 ///
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the tokenizer or the device fails.
@@ -34,19 +33,19 @@ pub fn predict_choices(
     adapter: &dyn BatchAdapter,
     tokenizer: &Tokenizer,
     rows: &[Instruction],
-    choosing: ChoiceScoring,
+    scoring: ChoiceScoring,
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Option<usize>>> {
-    match choosing {
+    match scoring {
         ChoiceScoring::Likelihood => {
             most_likely_options(llama, adapter, tokenizer, rows, batch_size, progress)
         }
         ChoiceScoring::Answer => {
-            let answers =
+            let responses =
                 generate_responses(llama, adapter, tokenizer, rows, batch_size, progress)?;
-            let read = |(row, answer): (&Instruction, &String)| parse_choice(answer, &row.options);
-            Ok(rows.iter().zip(&answers).map(read).collect())
+            let pairs = rows.iter().zip(&responses);
+            Ok(pairs.map(|(row, response)| parse_choice(response, &row.options)).collect())
         }
     }
 }
@@ -59,45 +58,45 @@ fn most_likely_options(
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Option<usize>>> {
-    // Rows about one picture together: what their texts have in common is worked on once.
+    // Rows about the same image share a longer prefix.
     let mut order = (0..rows.len()).collect::<Vec<_>>();
     order.sort_by_key(|&row| &rows[row].image);
-    let mut chosen = vec![None; rows.len()];
+    let mut predicted = vec![None; rows.len()];
     let mut best = vec![f64::NEG_INFINITY; rows.len()];
-    for some in order.chunks(batch_size.max(1)) {
+    for chunk in order.chunks(batch_size.max(1)) {
         let mut examples = Vec::new();
-        for &row in some {
+        for &row in chunk {
             for (option, text) in rows[row].options.iter().enumerate() {
-                let asked = Instruction { output: text.clone(), ..rows[row].clone() };
-                let example = Example::encode(&asked, tokenizer)?;
+                let candidate = Instruction { output: text.clone(), ..rows[row].clone() };
+                let example = Example::encode(&candidate, tokenizer)?;
                 if example.tokens.len() <= llama.config().max_positions {
                     examples.push((row, option, example));
                 }
             }
         }
         if !examples.is_empty() {
-            let texts = examples.iter().map(|(_, _, example)| example).collect::<Vec<_>>();
-            let batch = Batch::new(&texts);
-            let adapter = adapter.for_images(&batch.image_names());
+            let sequences = examples.iter().map(|(_, _, example)| example).collect::<Vec<_>>();
+            let batch = Batch::new(&sequences);
+            let adapter = adapter.for_batch(&batch);
             let scores = sequence_log_likelihoods(llama, &*adapter, &batch)?;
             for ((row, option, _), score) in examples.iter().zip(scores) {
-                // Of equals the first.
+                // The first of equal options wins.
                 if score > best[*row] {
-                    (best[*row], chosen[*row]) = (score, Some(*option));
+                    (best[*row], predicted[*row]) = (score, Some(*option));
                 }
             }
         }
-        progress(some.len());
+        progress(chunk.len());
     }
-    Ok(chosen)
+    Ok(predicted)
 }
 
-/// Which rows were answered with the option that is right.
-pub fn correct_choices(rows: &[Instruction], chosen: &[Option<usize>]) -> Vec<bool> {
-    let is_right = |(row, chosen): (&Instruction, &Option<usize>)| {
-        chosen.and_then(|option| row.options.get(option)) == Some(&row.output)
+/// Which rows have their output as the predicted option.
+pub fn correct_choices(rows: &[Instruction], predicted: &[Option<usize>]) -> Vec<bool> {
+    let is_correct = |(row, predicted): (&Instruction, &Option<usize>)| {
+        predicted.and_then(|option| row.options.get(option)) == Some(&row.output)
     };
-    rows.iter().zip(chosen).map(is_right).collect()
+    rows.iter().zip(predicted).map(is_correct).collect()
 }
 
 #[cfg(test)]

@@ -1,55 +1,53 @@
-//! Two models, the same rows ─► by how much one is better, and how sure that is.
+//! The difference in accuracy of two models on the same rows, with a confidence interval.
 //!
-//! Rows about one picture are not independent: a picture that is hard to see costs a model all of
-//! them. They are taken together, so that a hundred questions about one picture do not pass for a
-//! hundred pictures.
+//! Rows about the same image are not independent: a difficult image costs a model all of them. They
+//! form a cluster, so that a hundred questions about one image do not count like a hundred images.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::accuracy::Z95;
-use crate::data::Instruction;
+use crate::data::{Instruction, group_by_image};
 
-/// By how much the second of two models is better than the first, on the same rows.
+/// How much more accurate the second of two models is than the first, on the same rows.
 ///
 /// ```
-/// use train::PairedDifference;
+/// use train::eval::PairedDifference;
 ///
 /// let first = [true, false, false, true];
 /// let second = [true, true, false, true];
-/// let found = PairedDifference::new(&first, &second, &[0, 1, 2, 3]);
-/// assert_eq!(found.mean, 0.25);
-/// assert!(!found.is_significant()); // one row of four
+/// let difference = PairedDifference::new(&first, &second, &[0, 1, 2, 3]);
+/// assert_eq!(difference.mean, 0.25);
+/// assert!(!difference.is_significant()); // one row of four
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PairedDifference {
-    /// Share of right answers of the second, less that of the first: -1 to 1.
+    /// Accuracy of the second model minus accuracy of the first, -1 to 1.
     pub mean: f64,
-    /// Where the mean over a great many such pictures lies, with 95 % confidence. -1 to 1 with
-    /// fewer than two clusters: nothing is known then. Of no width where each row has the same
-    /// difference.
+    /// The 95 % confidence interval of the mean. -1 to 1 with fewer than two clusters. Its width is 0
+    /// if every row has the same difference.
     pub interval: (f64, f64),
-    /// Rows asked.
+    /// Number of rows.
     pub rows: usize,
-    /// Groups of rows that count as independent. The interval is to be trusted from some dozens on.
+    /// Number of independent clusters of rows. The interval is reliable from a few dozen on.
     pub clusters: usize,
 }
 
 impl PairedDifference {
-    /// Compares two models by which rows each has right; rows of an equal number in `clusters`
-    /// belong together.
+    /// Compares two models by which rows each has correct; rows with equal numbers in `clusters` form
+    /// a cluster.
     ///
     /// # Panics
-    /// If the three are not of one length.
+    /// If the slices differ in length.
     ///
-    /// Source: the standard error of a mean that is robust to clusters, with its factor
+    /// Source: the cluster-robust standard error of a mean, with its factor
     /// `clusters / (clusters - 1)`; K.-Y. Liang and S. L. Zeger, Longitudinal data analysis using
-    /// generalized linear models, Biometrika 73 (1986). For each row its own cluster it is the
-    /// common standard error of paired differences.
+    /// generalized linear models, Biometrika 73 (1986). With one row per cluster it is the usual
+    /// standard error of paired differences.
     pub fn new(first: &[bool], second: &[bool], clusters: &[usize]) -> Self {
-        assert_eq!(first.len(), second.len(), "both models answer the same rows");
-        assert_eq!(first.len(), clusters.len(), "one cluster a row");
+        assert_eq!(first.len(), second.len(), "both models have the same rows");
+        assert_eq!(first.len(), clusters.len(), "one cluster per row");
         let gain = |row: usize| f64::from(i8::from(second[row]) - i8::from(first[row]));
         let n_rows = first.len();
         let mean = (0..n_rows).map(gain).sum::<f64>() / n_rows.max(1) as f64;
@@ -61,43 +59,39 @@ impl PairedDifference {
         let interval = if n_clusters < 2 {
             (-1.0, 1.0)
         } else {
-            // In a fixed order, so that the last digits are the same each time.
+            // A fixed order makes the sum deterministic.
             let mut sums = sums.into_values().collect::<Vec<_>>();
             sums.sort_by(f64::total_cmp);
             let squares = sums.iter().map(|sum| sum * sum).sum::<f64>();
             let factor = n_clusters as f64 / (n_clusters - 1) as f64;
-            let half = Z95 * (factor * squares).sqrt() / n_rows as f64;
-            ((mean - half).max(-1.0), (mean + half).min(1.0))
+            let half_width = Z95 * (factor * squares).sqrt() / n_rows as f64;
+            ((mean - half_width).max(-1.0), (mean + half_width).min(1.0))
         };
         Self { mean, interval, rows: n_rows, clusters: n_clusters }
     }
 
-    /// Whether the interval leaves out zero.
+    /// Whether the interval excludes zero.
     pub fn is_significant(&self) -> bool {
         self.interval.0 > 0.0 || self.interval.1 < 0.0
     }
 }
 
-/// Numbers rows by their picture, for [`PairedDifference::new`]; a row without one is alone.
+/// The clusters of rows for [`PairedDifference::new`]: one per image; a row without an image is its
+/// own cluster.
 pub fn clusters_by_image(rows: &[Instruction]) -> Vec<usize> {
-    let mut seen = HashMap::new();
-    let numbered = rows.iter().enumerate().map(|(index, row)| match &row.image {
-        Some(image) => *seen.entry(image).or_insert(index),
-        None => index,
-    });
-    numbered.collect()
+    group_by_image(rows.iter().map(|row| row.image.as_deref()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn assert_close(found: (f64, f64), wanted: (f64, f64)) {
-        assert!((found.0 - wanted.0).abs() < 1e-6, "{found:?}, wanted {wanted:?}");
-        assert!((found.1 - wanted.1).abs() < 1e-6, "{found:?}, wanted {wanted:?}");
+    fn assert_close(actual: (f64, f64), expected: (f64, f64)) {
+        assert!((actual.0 - expected.0).abs() < 1e-6, "{actual:?}, expected {expected:?}");
+        assert!((actual.1 - expected.1).abs() < 1e-6, "{actual:?}, expected {expected:?}");
     }
 
-    /// Answers from their letters: `x` is right.
+    /// Answers from their letters: `x` is correct.
     fn answers(text: &str) -> Vec<bool> {
         text.chars().map(|letter| letter == 'x').collect()
     }
@@ -106,14 +100,17 @@ mod tests {
     fn singleton_clusters_give_the_usual_standard_error() {
         // Gains 1 1 1 -1 0 0 0 0 0 0: mean 0.2, squares 4 - 10 * 0.04 = 3.6,
         // standard error sqrt(3.6 / 9 / 10) = 0.2, times 1.959964.
-        let found = PairedDifference::new(
+        let difference = PairedDifference::new(
             &answers("___x___xxx"),
             &answers("xxx____xxx"),
             &(0..10).collect::<Vec<_>>(),
         );
-        assert!((found.mean - 0.2).abs() < 1e-12);
-        assert_close(found.interval, (-0.191_993, 0.591_993));
-        assert_eq!((found.rows, found.clusters, found.is_significant()), (10, 10, false));
+        assert!((difference.mean - 0.2).abs() < 1e-12);
+        assert_close(difference.interval, (-0.191_993, 0.591_993));
+        assert_eq!(
+            (difference.rows, difference.clusters, difference.is_significant()),
+            (10, 10, false)
+        );
     }
 
     #[test]
@@ -121,10 +118,10 @@ mod tests {
         // Gains 1 1 | 1 | -1 0 | 0: mean 1/3. Sums less the mean: 4/3, 2/3, -5/3, -1/3;
         // squares (16 + 4 + 25 + 1) / 9 = 46/9; standard error sqrt(4/3 * 46/9) / 6 = 0.435087.
         let (first, second) = (answers("___x_x"), answers("xxx__x"));
-        let found = PairedDifference::new(&first, &second, &[7, 7, 2, 5, 5, 9]);
-        assert!((found.mean - 1.0 / 3.0).abs() < 1e-12);
-        assert_close(found.interval, (1.0 / 3.0 - 0.852_754, 1.0));
-        assert_eq!(found.clusters, 4);
+        let difference = PairedDifference::new(&first, &second, &[7, 7, 2, 5, 5, 9]);
+        assert!((difference.mean - 1.0 / 3.0).abs() < 1e-12);
+        assert_close(difference.interval, (1.0 / 3.0 - 0.852_754, 1.0));
+        assert_eq!(difference.clusters, 4);
     }
 
     #[test]
@@ -152,8 +149,11 @@ mod tests {
     #[test]
     fn equal_models_do_not_differ() {
         let same = answers("x_xx");
-        let found = PairedDifference::new(&same, &same, &[0, 1, 2, 3]);
-        assert_eq!((found.mean, found.interval, found.is_significant()), (0.0, (0.0, 0.0), false));
+        let difference = PairedDifference::new(&same, &same, &[0, 1, 2, 3]);
+        assert_eq!(
+            (difference.mean, difference.interval, difference.is_significant()),
+            (0.0, (0.0, 0.0), false)
+        );
     }
 
     #[test]

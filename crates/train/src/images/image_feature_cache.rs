@@ -1,32 +1,30 @@
-//! pictures of rows ─► looked at once ─► features, for every epoch and every answer
+//! Images of rows ─► encoded once ─► features for every epoch and every answer.
 //!
-//! An encoder is frozen: what it sees in a picture is the same each time.
+//! The encoder is frozen, so the features of an image never change.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
-use adaption_prompt::{AnyAdapter, ImageBatch, PreparedAdapter};
+use adaption_prompt::ImageBatch;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use llama::{Adapter, Llama, read_back};
+use llama::read_back;
 use vision::{FeatureExtractor, RgbImage, decode_image, read_image};
 
-use crate::data::ImageRef;
-use crate::data::Instruction;
+use crate::data::{ImageRef, Instruction};
 use crate::error::Result;
 
-/// Features of pictures, by what rows call them.
+/// Features of images by the name that rows use, in host memory.
 #[derive(Debug, Clone)]
 pub struct ImageFeatureCache {
-    /// Place of each picture's features.
+    /// Position of each image's features.
     index: HashMap<String, usize>,
-    /// `[pictures, tokens, width]`
+    /// `[images, tokens, width]`
     features: Vec<f32>,
     tokens: usize,
     width: usize,
     device: Device,
 }
 
-/// Mean and standard deviation of each number of some features.
+/// Mean and standard deviation of each feature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureStatistics {
     /// `[features]`
@@ -35,68 +33,68 @@ pub struct FeatureStatistics {
     pub std_dev: Vec<f32>,
 }
 
-/// A picture that could not be read.
+/// An image that cannot be read.
 #[derive(Debug)]
 pub struct BrokenImage {
-    /// What rows call it.
+    /// The name that rows use.
     pub image: String,
-    /// What is wrong with it.
+    /// Why it cannot be read.
     pub error: crate::Error,
 }
 
 impl ImageFeatureCache {
-    /// Looks at every picture that some rows name, each of them once, some at a time.
+    /// Encodes every image that some rows name, each of them once.
     ///
-    /// Those that cannot be read are left out, and given back with the reason. `progress` is told
-    /// how many were looked at since it was last told.
+    /// Images that cannot be read are skipped and returned with their errors. `progress` receives
+    /// the number of images encoded since its last call.
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) if the device fails.
     pub fn encode<'a>(
-        viewer: &FeatureExtractor,
+        extractor: &FeatureExtractor,
         rows: impl IntoIterator<Item = &'a Instruction>,
         device: &Device,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Self, Vec<BrokenImage>)> {
-        /// Pictures of one pass: enough for large products, few enough for little memory.
+        /// Large enough for efficient matmuls, small enough for little memory.
         const ENCODE_BATCH_SIZE: usize = 16;
-        let (tokens, width) = (viewer.n_tokens(), viewer.width());
+        let (tokens, width) = (extractor.n_tokens(), extractor.width());
         let device = device.clone().without_autodiff();
-        let mut own = Self { index: HashMap::new(), features: Vec::new(), tokens, width, device };
+        let mut cache = Self { index: HashMap::new(), features: Vec::new(), tokens, width, device };
         let mut broken = HashMap::new();
-        let mut waiting: Vec<(String, RgbImage)> = Vec::new();
-        for image in rows.into_iter().filter_map(|row| row.image.as_deref()) {
-            let is_waiting = waiting.iter().any(|(name, _)| name == image);
-            if is_waiting || own.index.contains_key(image) || broken.contains_key(image) {
+        let mut pending: Vec<(String, RgbImage)> = Vec::new();
+        for name in rows.into_iter().filter_map(|row| row.image.as_deref()) {
+            let is_pending = pending.iter().any(|(other, _)| other == name);
+            if is_pending || cache.index.contains_key(name) || broken.contains_key(name) {
                 continue;
             }
-            match read_row_image(image) {
-                Ok(picture) => waiting.push((image.to_owned(), picture)),
+            match read_row_image(name) {
+                Ok(image) => pending.push((name.to_owned(), image)),
                 Err(error) => {
-                    broken.insert(image.to_owned(), error);
+                    broken.insert(name.to_owned(), error);
                 }
             }
-            if waiting.len() == ENCODE_BATCH_SIZE {
-                progress(own.encode_pending(viewer, &mut waiting)?);
+            if pending.len() == ENCODE_BATCH_SIZE {
+                progress(cache.encode_pending(extractor, &mut pending)?);
             }
         }
-        progress(own.encode_pending(viewer, &mut waiting)?);
+        progress(cache.encode_pending(extractor, &mut pending)?);
         let broken = broken.into_iter().map(|(image, error)| BrokenImage { image, error });
         let mut broken = broken.collect::<Vec<_>>();
         broken.sort_by(|a, b| a.image.cmp(&b.image));
-        Ok((own, broken))
+        Ok((cache, broken))
     }
 
     fn encode_pending(
         &mut self,
-        viewer: &FeatureExtractor,
-        waiting: &mut Vec<(String, RgbImage)>,
+        extractor: &FeatureExtractor,
+        pending: &mut Vec<(String, RgbImage)>,
     ) -> Result<usize> {
-        if waiting.is_empty() {
+        if pending.is_empty() {
             return Ok(0);
         }
-        let (names, pictures): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
-        let features = read_back(viewer.encode(&pictures))?.convert_dtype(DType::F32);
+        let (names, images): (Vec<_>, Vec<_>) = pending.drain(..).unzip();
+        let features = read_back(extractor.encode(&images))?.convert_dtype(DType::F32);
         self.features.extend(features.iter::<f32>());
         let first = self.index.len();
         let count = names.len();
@@ -104,30 +102,30 @@ impl ImageFeatureCache {
         Ok(count)
     }
 
-    /// Pictures that were looked at.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 
-    /// Whether the picture of a row is there; a row without one needs none.
+    /// Whether the row's image is in the cache; true for a row without an image.
     pub fn has_image_of(&self, row: &Instruction) -> bool {
         row.image.as_ref().is_none_or(|image| self.index.contains_key(image))
     }
 
-    /// How features are spread, over all tokens of the pictures that some rows name; nothing, if they
+    /// Statistics of the features over all tokens of the images that some rows name; `None` if they
     /// name none.
     pub fn feature_statistics(&self, rows: &[Instruction]) -> Option<FeatureStatistics> {
-        let places = rows.iter().filter_map(|row| self.index.get(row.image.as_deref()?));
-        // In a fixed order, so that the last digits are the same each time.
-        let places = places.collect::<BTreeSet<_>>();
+        let images = rows.iter().filter_map(|row| self.index.get(row.image.as_deref()?));
+        // A fixed order makes the sums deterministic.
+        let images = images.collect::<BTreeSet<_>>();
         let tokens =
-            places.iter().flat_map(|&&place| self.features_at(place).chunks_exact(self.width));
-        let count = places.len() * self.tokens;
+            images.iter().flat_map(|&&index| self.features_at(index).chunks_exact(self.width));
+        let count = images.len() * self.tokens;
         if count == 0 {
             return None;
         }
@@ -143,25 +141,25 @@ impl ImageFeatureCache {
             let mean = sum / count;
             (mean as f32, (squares / count - mean * mean).max(0.0).sqrt() as f32)
         });
-        let (mean, deviation) = moments.unzip();
-        Some(FeatureStatistics { mean, std_dev: deviation })
+        let (mean, std_dev) = moments.unzip();
+        Some(FeatureStatistics { mean, std_dev })
     }
 
-    /// The features of a picture.
-    fn features_at(&self, place: usize) -> &[f32] {
+    /// The features of one image, `[tokens, width]`.
+    fn features_at(&self, index: usize) -> &[f32] {
         let len = self.tokens * self.width;
-        &self.features[place * len..][..len]
+        &self.features[index * len..][..len]
     }
 
-    /// What rows see, by the pictures they name; each picture is there once. A row whose picture was
-    /// not looked at sees none.
+    /// The features of a batch whose rows have images with these names, each image once; `None` if no
+    /// row has an image in the cache.
     pub fn image_batch(&self, images: &[Option<&str>]) -> Option<ImageBatch> {
-        let places = images.iter().map(|image| image.and_then(|name| self.index.get(name)));
+        let indices = images.iter().map(|image| image.and_then(|name| self.index.get(name)));
         let mut distinct = Vec::new();
-        let rows = places.map(|place| {
-            let &place = place?;
-            Some(distinct.iter().position(|&other| other == place).unwrap_or_else(|| {
-                distinct.push(place);
+        let rows = indices.map(|index| {
+            let &index = index?;
+            Some(distinct.iter().position(|&other| other == index).unwrap_or_else(|| {
+                distinct.push(index);
                 distinct.len() - 1
             }))
         });
@@ -170,66 +168,17 @@ impl ImageFeatureCache {
             return None;
         }
         let values =
-            distinct.iter().flat_map(|&place| self.features_at(place)).copied().collect::<Vec<_>>();
+            distinct.iter().flat_map(|&index| self.features_at(index)).copied().collect::<Vec<_>>();
         let data = TensorData::new(values, [distinct.len(), self.tokens, self.width]);
         Some(ImageBatch { features: Tensor::from_data(data, &self.device), rows })
     }
 }
 
-/// Reads the picture of a row, wherever it is.
-fn read_row_image(image: &str) -> Result<RgbImage> {
-    let parsed = ImageRef::parse(image)?;
-    Ok(match &parsed {
+/// Reads the image of a row, from a file or from the row itself.
+fn read_row_image(name: &str) -> Result<RgbImage> {
+    let image = ImageRef::parse(name)?;
+    Ok(match &image {
         ImageRef::Path(path) => read_image(path)?,
-        ImageRef::Data { bytes, .. } => decode_image(parsed.to_string().as_ref(), bytes)?,
+        ImageRef::Data { bytes, .. } => decode_image(image.to_string().as_ref(), bytes)?,
     })
-}
-
-/// What joins the passes of a batch, by the pictures that its rows name.
-///
-/// Every [`Adapter`] is one, the same for all rows; [`MultimodalAdapter`] is one that looks at pictures.
-pub trait BatchAdapter {
-    /// What joins the passes of a batch whose rows name these pictures.
-    fn for_images<'a>(&'a self, images: &[Option<&str>]) -> Box<dyn Adapter + 'a>;
-}
-
-impl<A: Adapter> BatchAdapter for A {
-    fn for_images<'a>(&'a self, _images: &[Option<&str>]) -> Box<dyn Adapter + 'a> {
-        Box::new(self)
-    }
-}
-
-/// An adapter, and the pictures that rows may name.
-#[derive(Debug)]
-pub struct MultimodalAdapter<'a> {
-    llama: &'a Llama,
-    adapter: AnyAdapter,
-    image_features: Option<&'a ImageFeatureCache>,
-    /// For rows without pictures, once there are such.
-    text_only: OnceCell<PreparedAdapter>,
-}
-
-impl<'a> MultimodalAdapter<'a> {
-    /// An adapter for batches of rows.
-    pub fn new(
-        llama: &'a Llama,
-        adapter: impl Into<AnyAdapter>,
-        pictures: Option<&'a ImageFeatureCache>,
-    ) -> Self {
-        Self {
-            llama,
-            adapter: adapter.into(),
-            image_features: pictures,
-            text_only: OnceCell::new(),
-        }
-    }
-}
-
-impl BatchAdapter for MultimodalAdapter<'_> {
-    fn for_images<'a>(&'a self, images: &[Option<&str>]) -> Box<dyn Adapter + 'a> {
-        match self.image_features.and_then(|pictures| pictures.image_batch(images)) {
-            Some(views) => Box::new(self.adapter.prepare_with_images(self.llama, &views)),
-            None => Box::new(self.text_only.get_or_init(|| self.adapter.prepare(self.llama))),
-        }
-    }
 }

@@ -1,9 +1,9 @@
-//! f64 through JSON to the last bit: as text, since parsers of JSON numbers may round.
+//! An f64 as a JSON string, exact to the last bit: parsers of JSON numbers may round.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format!("{value:?}"))
 }

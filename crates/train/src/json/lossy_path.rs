@@ -1,22 +1,20 @@
-//! Paths in JSON, which holds texts alone: what is no UTF-8 in them becomes `�`.
+//! Paths as JSON strings: bytes that are not UTF-8 become `�`.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serializer;
 
-/// A path.
 pub(crate) fn serialize_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
-/// A path, if there is one.
-#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(crate) fn serialize_optional_path<S: Serializer>(
-    found: &Option<PathBuf>,
+    path: &Option<PathBuf>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    match found {
-        Some(found) => serialize_path(found, serializer),
+    match path {
+        Some(path) => serialize_path(path, serializer),
         None => serializer.serialize_none(),
     }
 }

@@ -1,4 +1,4 @@
-//! How values are written as JSON.
+//! JSON forms of values that serde's defaults do not preserve.
 
 pub(crate) mod exact_f64;
 mod lossy_path;

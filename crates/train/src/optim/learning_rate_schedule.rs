@@ -1,28 +1,28 @@
-//! Learning rate of a step: a linear rise, then half a cosine down to zero.
+//! The learning rate of a step: linear warmup, then cosine decay to zero.
 
 use serde::{Deserialize, Serialize};
 
 /// The learning rate as a pure function of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LearningRateSchedule {
-    /// Highest learning rate.
+    /// Peak learning rate.
     pub peak_learning_rate: f64,
-    /// Steps of the rise.
+    /// Number of warmup steps; may be 0.
     pub warmup_steps: usize,
-    /// All steps, the rise included.
+    /// Number of all steps, warmup included.
     pub total_steps: usize,
 }
 
 impl LearningRateSchedule {
-    /// The learning rate of a step, counted from 0. Past the end it stays 0.
+    /// The learning rate of a step, counted from 0; 0 after the last step.
     ///
-    /// Source: the original release's `util/lr_sched.py`.
+    /// Source: the original LLaMA-Adapter's `util/lr_sched.py`.
     pub fn learning_rate(&self, step: usize) -> f64 {
         if step < self.warmup_steps {
             return self.peak_learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
         }
-        let rest = self.total_steps.saturating_sub(self.warmup_steps).max(1);
-        let done = ((step - self.warmup_steps) as f64 / rest as f64).min(1.0);
+        let decay_steps = self.total_steps.saturating_sub(self.warmup_steps).max(1);
+        let done = ((step - self.warmup_steps) as f64 / decay_steps as f64).min(1.0);
         self.peak_learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
     }
 }

@@ -1,96 +1,98 @@
-//! What a run tells while it works, and at its end.
+//! The events of a run, and its summary.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::TruncationCounts;
-use crate::data::read::RunRowCounts;
-use crate::eval::{ExactMatch, LabelLoss};
+use crate::data::{RunRowCounts, TruncationCounts};
+use crate::eval::{Accuracy, LabelLoss};
 use crate::trainer::StepReport;
 
-/// What a run tells while it works.
+/// An event of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
-    /// Rows became examples.
+    /// The rows were tokenized.
     Prepared {
-        /// Examples to learn from, and what the length limit did to them.
+        /// Training examples.
         train: TruncationCounts,
-        /// Examples to check with, likewise.
+        /// Held-out examples.
         eval: TruncationCounts,
         /// Steps of the whole run.
         total_steps: usize,
         /// Steps of an epoch.
         steps_per_epoch: usize,
-        /// Numbers that training changes.
+        /// Number of trainable parameters.
         trainable_parameters: usize,
     },
-    /// Goes on from a checkpoint.
+    /// A checkpoint was loaded.
     Resumed {
-        /// Steps done already.
+        /// Completed steps.
         step: usize,
     },
-    /// A held-out row was looked at: so many of so many.
+    /// Some held-out rows were evaluated.
     Evaluating {
-        /// Rows done.
+        /// Evaluated rows.
         done: usize,
-        /// Rows in all.
+        /// All rows of the evaluation.
         rows: usize,
     },
-    /// Held-out rows were evaluated.
+    /// An evaluation is complete.
     Evaluated {
-        /// Steps done.
+        /// Completed steps.
         step: usize,
-        /// Loss over the labels.
+        /// Held-out loss.
         loss: LabelLoss,
-        /// Exact match, where it was asked for.
-        exact_match: Option<ExactMatch>,
+        /// Exact match, if requested.
+        exact_match: Option<Accuracy>,
     },
-    /// A step was made.
+    /// A step is complete.
     Stepped(StepReport, Throughput),
-    /// The state was saved.
+    /// A checkpoint was saved.
     Saved {
-        /// Steps done.
+        /// Completed steps.
         step: usize,
     },
 }
 
-/// How fast it goes.
+/// The speed of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Throughput {
-    /// Labels learned from in a second, over the run's steps so far.
+    /// Labels per second of training, over all steps so far.
     pub label_tokens_per_second: f64,
-    /// Steps that are left.
+    /// Remaining steps.
     pub steps_left: usize,
-    /// Seconds a step took on average.
+    /// Mean duration of a step in seconds.
     pub seconds_per_step: f64,
 }
 
-/// Result of a run, and the line that `llama-adapter train` ends with.
+/// The result of a run, which `llama-adapter train` prints as its last line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunSummary {
     /// Folder of the adapter.
     #[serde(serialize_with = "crate::json::serialize_path")]
     pub output: PathBuf,
-    /// Steps made.
+    /// Completed steps.
     pub steps: usize,
-    /// Mean loss of a label over the last epoch's worth of steps, at most 1000.
+    /// Mean loss of a label over the steps of the last epoch, at most 1000.
     pub train_loss: f64,
     /// Held-out loss of the base model.
     pub eval_loss_before: Option<f64>,
-    /// Held-out loss of the adapted model.
+    /// Held-out loss after training.
     pub eval_loss: Option<f64>,
-    /// Share of held-out rows the base model answers to the letter.
+    /// Fraction of held-out rows that the base model answers with an exact match.
     pub exact_match_before: Option<f64>,
-    /// The same of the adapted model.
+    /// The same fraction after training.
     pub exact_match: Option<f64>,
-    /// Numbers that training changed.
+    /// Number of trainable parameters.
     pub trainable_parameters: usize,
-    /// Time from start to end, evaluation included; sums up over resumed parts.
+    /// Duration in seconds, evaluation and earlier parts of a resumed run included.
     pub seconds: f64,
-    /// Labels learned from in a second of training.
+    /// Labels per second of training.
     pub label_tokens_per_second: f64,
-    /// Rows that were used, and those that were not.
+    /// How many rows were used, truncated and dropped.
     #[serde(default)]
     pub rows: RunRowCounts,
 }

@@ -1,11 +1,11 @@
-//! The folder of a run: who owns it, its settings, its log.
+//! The folder of a run: its files, its lock, its log.
 //!
 //! ```text
-//! adapter_config.json  adapter_model.safetensors   the adapter, as PEFT writes it
-//! run.json                                          settings, for repeating and resuming
-//! metrics.jsonl                                     one line a step and an evaluation
-//! checkpoint.safetensors                            to resume from
-//! run.lock                                          locked while a run works here; empty
+//! adapter_config.json  adapter_model.safetensors   the adapter in PEFT's format
+//! run.json                                          settings, to repeat and to resume the run
+//! metrics.jsonl                                     one line per step and evaluation
+//! checkpoint.safetensors                            state to resume from
+//! run.lock                                          locked while a run uses the folder; empty
 //! ```
 
 use std::fs::{DirEntry, File, OpenOptions, TryLockError};
@@ -16,97 +16,75 @@ use adaption_prompt::files::SETTINGS_FILE;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::run_record::{self, RUN_FILE};
 use crate::checkpoint::CHECKPOINT_FILE;
 use crate::error::{Error, Result};
 
-/// File of the resolved settings.
-pub const RUN_FILE: &str = "run.json";
-/// File of the log.
+/// File of the log in the folder of a run.
 pub const METRICS_FILE: &str = "metrics.jsonl";
-/// File that the run which works in the folder has locked. It stays when the run ends, as somebody else
-/// may be about to lock it.
+/// The locked file. It is not deleted at the end, because another run may be about to lock it.
 const LOCK_FILE: &str = "run.lock";
 
-/// Setting that may differ when a run is resumed.
-const METADATA_KEY: &str = "about";
-
-/// A run's folder.
+/// The folder of a run.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     folder: PathBuf,
-    /// Unlocked when it is closed, at the latest by the system when the process ends.
+    /// Unlocked when it is closed; the system closes it when the process ends.
     _lock: Option<File>,
 }
 
 impl RunFolder {
-    /// Makes a folder for a new run and writes its settings. A folder that holds anything is left
-    /// as it is.
-    pub fn create(folder: &Path, settings: &impl Serialize) -> Result<Self> {
+    /// Creates the folder of a new run and writes its settings. A non-empty folder is left untouched.
+    pub fn create(folder: &Path, record: &impl Serialize) -> Result<Self> {
         if folder.exists() && !folder.is_dir() {
             return Err(Error::OutputIsFile { path: folder.into() });
         }
-        let write = |source| checkpoint::Error::Write { path: folder.into(), source };
-        std::fs::create_dir_all(folder).map_err(write)?;
+        let write_error = |source| checkpoint::Error::Write { path: folder.into(), source };
+        std::fs::create_dir_all(folder).map_err(write_error)?;
         let is_lock = |entry: &DirEntry| entry.file_name() == LOCK_FILE;
-        let must_be_free = || {
-            let mut entries = std::fs::read_dir(folder).map_err(write)?;
+        let check_empty = || {
+            let mut entries = std::fs::read_dir(folder).map_err(write_error)?;
             if entries.all(|entry| entry.is_ok_and(|entry| is_lock(&entry))) {
                 return Ok(());
             }
-            let run = folder.join(RUN_FILE).exists();
-            let holds = if run { "holds another run" } else { "holds files" };
-            Err(Error::OutputNotEmpty { path: folder.into(), contents: holds })
+            let is_run = folder.join(RUN_FILE).exists();
+            let contents = if is_run { "holds another run" } else { "holds files" };
+            Err(Error::OutputNotEmpty { path: folder.into(), contents })
         };
-        // A folder of somebody else's does not even get the lock; another run may begin at the same moment.
-        must_be_free()?;
-        let output = Self { folder: folder.into(), _lock: lock(folder)? };
-        must_be_free()?;
-        let text = serde_json::to_string_pretty(settings).expect("plain JSON");
-        checkpoint::files::write(&output.path(RUN_FILE), format!("{text}\n").as_bytes())?;
-        Ok(output)
+        // Before locking, to leave a foreign folder untouched, and again after it, because another
+        // run may have started in between.
+        check_empty()?;
+        let run = Self { folder: folder.into(), _lock: lock(folder)? };
+        check_empty()?;
+        run_record::write(folder, record)?;
+        Ok(run)
     }
 
-    /// Opens the folder of a run that stopped, and checks that it had the same settings.
-    pub fn open_for_resume(folder: &Path, settings: &impl Serialize) -> Result<Self> {
+    /// Opens the folder of an interrupted run and checks that its settings are equal.
+    pub fn open_for_resume(folder: &Path, record: &impl Serialize) -> Result<Self> {
         for needed in [RUN_FILE, CHECKPOINT_FILE] {
             if !folder.join(needed).exists() {
                 let reason = format!("it has no {needed}");
                 return Err(Error::NothingToResume { path: folder.into(), reason });
             }
         }
-        let output = Self { folder: folder.into(), _lock: lock(folder)? };
-        let path = output.path(RUN_FILE);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| Error::Read { path: path.clone(), source })?;
-        let then: Value = serde_json::from_str(&text).map_err(|error| Error::NothingToResume {
-            path: path.clone(),
-            reason: format!("not valid JSON: {error}"),
-        })?;
-        // Through text like the other: numbers in f32 have fewer digits there than as values.
-        let now = serde_json::to_string(settings).expect("plain JSON");
-        let now = serde_json::from_str(&now).expect("JSON that was just written");
-        let mut differences = Vec::new();
-        diff_settings("", &then, &now, &mut differences);
-        if !differences.is_empty() {
-            let length = differences.iter().any(|difference| difference.starts_with("length"));
-            let learned = folder.join(SETTINGS_FILE).exists();
-            return Err(Error::SettingsMismatch {
-                path,
-                differences,
-                length_differs: length,
-                has_adapter: learned,
-            });
-        }
-        Ok(output)
+        let run = Self { folder: folder.into(), _lock: lock(folder)? };
+        run_record::check(folder, record, folder.join(SETTINGS_FILE).exists())?;
+        Ok(run)
     }
 
+    /// Path of the checkpoint.
     pub fn checkpoint(&self) -> PathBuf {
-        self.path(CHECKPOINT_FILE)
+        self.folder.join(CHECKPOINT_FILE)
     }
 
-    /// Adds a line to the log.
+    fn metrics(&self) -> PathBuf {
+        self.folder.join(METRICS_FILE)
+    }
+
+    /// Appends a line to the log.
     pub fn log(&self, entry: &impl Serialize) -> Result<()> {
-        let path = self.path(METRICS_FILE);
+        let path = self.metrics();
         let line = serde_json::to_string(entry).expect("plain JSON");
         OpenOptions::new()
             .create(true)
@@ -117,21 +95,21 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Gives the folder up: a run that could not save its first state cannot be resumed.
+    /// Removes the settings: a run without a first checkpoint cannot be resumed.
     pub fn discard(&self) {
-        // The run has failed already; that a file could not be removed adds nothing.
-        let _ = std::fs::remove_file(self.path(RUN_FILE));
+        // The run has failed already; a second error would add nothing.
+        let _ = std::fs::remove_file(self.folder.join(RUN_FILE));
     }
 
-    /// Takes back everything that was logged.
+    /// Empties the log.
     pub fn clear_log(&self) -> Result<()> {
-        checkpoint::files::write(&self.path(METRICS_FILE), b"")?;
+        checkpoint::files::write(&self.metrics(), b"")?;
         Ok(())
     }
 
-    /// Takes back what was logged behind a checkpoint: those steps will be done again.
+    /// Removes the log entries after a step, because the resumed run repeats those steps.
     pub fn truncate_log_after(&self, step: usize) -> Result<()> {
-        let path = self.path(METRICS_FILE);
+        let path = self.metrics();
         let Ok(text) = std::fs::read_to_string(&path) else {
             return Ok(());
         };
@@ -143,13 +121,9 @@ impl RunFolder {
         checkpoint::files::write(&path, kept.as_bytes())?;
         Ok(())
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
 }
 
-/// The locked lock file of a folder; `None` on a disk that has no locks, which is no reason not to train.
+/// Locks the lock file of a folder; `None` on a file system without locks.
 fn lock(folder: &Path) -> Result<Option<File>> {
     let path = folder.join(LOCK_FILE);
     let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
@@ -158,21 +132,6 @@ fn lock(folder: &Path) -> Result<Option<File>> {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(Error::OutputLocked { path: folder.into() }),
         Err(TryLockError::Error(_)) => Ok(None),
-    }
-}
-
-/// Lists the leaves in which two settings differ.
-fn diff_settings(place: &str, then: &Value, now: &Value, differences: &mut Vec<String>) {
-    match (then, now) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            for key in keys.filter(|key| *key != METADATA_KEY) {
-                let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-                diff_settings(&place, &then[key], &now[key], differences);
-            }
-        }
-        _ if then == now => {}
-        _ => differences.push(format!("{place}: then {then}, now {now}")),
     }
 }
 
@@ -226,10 +185,10 @@ mod tests {
     #[test]
     fn a_locked_empty_folder_is_busy_until_released() {
         let folder = tempfile::tempdir().unwrap();
-        let held = lock(folder.path()).unwrap().expect("this disk has locks");
+        let lock = lock(folder.path()).unwrap().expect("this disk has locks");
         let error = RunFolder::create(folder.path(), &json!({})).unwrap_err();
         assert!(matches!(error, Error::OutputLocked { .. }), "{error}");
-        drop(held);
+        drop(lock);
         RunFolder::create(folder.path(), &json!({})).unwrap();
     }
 
@@ -253,14 +212,11 @@ mod tests {
         std::fs::write(folder.path().join(SETTINGS_FILE), "").unwrap();
         let longer = json!({"length": {"steps": 9}});
         let error = RunFolder::open_for_resume(folder.path(), &longer).unwrap_err();
-        let told = "length.steps: then 3, now 9\n  (the length decides the learning rate of every \
-                    step, of those that are done too)";
-        assert!(error.to_string().ends_with(told), "{error}");
-        let learned = Some(folder.path().to_owned());
-        assert_eq!(
-            error.advice(),
-            Some(Advice::ResumeWithSameSettings { adapter_folder: learned })
-        );
+        let expected = "length.steps: then 3, now 9\n  (the length determines the learning rate of every \
+                        step, including completed ones)";
+        assert!(error.to_string().ends_with(expected), "{error}");
+        let adapter_folder = Some(folder.path().to_owned());
+        assert_eq!(error.advice(), Some(Advice::ResumeWithSameSettings { adapter_folder }));
     }
 
     #[test]

@@ -1,51 +1,45 @@
-//! What must be equal for a run to be resumed.
+//! `run.json`: the settings of a run, which must be equal when it is resumed.
 
 use std::hash::Hasher;
+use std::path::Path;
 
 use fnv::FnvHasher;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::training_run::TrainingRun;
 use crate::config::TrainConfig;
 use crate::data::Instruction;
+use crate::error::{Error, Result};
 
-/// Settings as `run.json` keeps them: all that must be equal for a run to be resumed.
+/// File of the settings in the folder of a run.
+pub const RUN_FILE: &str = "run.json";
+
+/// The key whose value may change when a run is resumed.
+const METADATA_KEY: &str = "about";
+
+/// The content of `run.json`.
 #[derive(Serialize)]
 pub(crate) struct RunRecord<'a> {
-    about: &'a serde_json::Value,
-    model: &'a str,
-    /// Of the base's matrices.
-    precision: String,
-    train_rows: usize,
-    eval_rows: usize,
-    /// Tells other data of the same size apart.
-    data_hash: String,
+    pub about: &'a Value,
+    /// Name of the base model.
+    pub model: &'a str,
+    /// Precision of the base's matrices.
+    pub precision: String,
+    pub train_rows: usize,
+    pub eval_rows: usize,
+    /// Detects different data of the same size.
+    pub data_hash: String,
     #[serde(flatten)]
-    config: &'a TrainConfig,
+    pub config: &'a TrainConfig,
 }
 
-impl<'a> RunRecord<'a> {
-    /// The settings of a job.
-    pub fn from_run(job: &TrainingRun<'a>) -> Self {
-        Self {
-            about: job.metadata,
-            model: job.model_name,
-            precision: format!("{:?}", job.llama.precision()),
-            train_rows: job.train_rows.len(),
-            eval_rows: job.eval_rows.len(),
-            data_hash: format!("{:016x}", hash_rows(&[job.train_rows, job.eval_rows])),
-            config: job.config,
-        }
-    }
-}
-
-/// FNV-1a over every text of the rows. It tells data apart; it keeps no secrets.
-fn hash_rows(groups: &[&[Instruction]]) -> u64 {
+/// FNV-1a over all texts of the rows, as a hexadecimal number. Not cryptographic.
+pub(super) fn hash_rows(groups: &[&[Instruction]]) -> String {
     let mut hash = FnvHasher::default();
     for row in groups.iter().copied().flatten() {
         for text in [&row.instruction, &row.input, &row.output] {
             hash.write(text.as_bytes());
-            // A byte that no text holds keeps fields apart.
+            // Separates the fields: no UTF-8 text contains this byte.
             hash.write_u8(0xff);
         }
         if let Some(image) = &row.image {
@@ -53,5 +47,50 @@ fn hash_rows(groups: &[&[Instruction]]) -> u64 {
             hash.write_u8(0xfe);
         }
     }
-    hash.finish()
+    format!("{:016x}", hash.finish())
+}
+
+/// Writes the settings of a run.
+pub(super) fn write(folder: &Path, record: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(record).expect("plain JSON");
+    checkpoint::files::write(&folder.join(RUN_FILE), format!("{text}\n").as_bytes())?;
+    Ok(())
+}
+
+/// Checks that a run was started with these settings. `has_adapter` says whether it has saved an
+/// adapter.
+pub(super) fn check(folder: &Path, record: &impl Serialize, has_adapter: bool) -> Result<()> {
+    let path = folder.join(RUN_FILE);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| Error::Read { path: path.clone(), source })?;
+    let saved: Value = serde_json::from_str(&text).map_err(|error| Error::NothingToResume {
+        path: path.clone(),
+        reason: format!("not valid JSON: {error}"),
+    })?;
+    // Through text like the saved settings: f32 numbers have fewer digits there than as values.
+    let current = serde_json::to_string(record).expect("plain JSON");
+    let current = serde_json::from_str(&current).expect("JSON that was just written");
+    let mut differences = Vec::new();
+    diff_settings("", &saved, &current, &mut differences);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let length_differs = differences.iter().any(|difference| difference.starts_with("length"));
+    Err(Error::SettingsMismatch { path, differences, length_differs, has_adapter })
+}
+
+/// Lists the leaves in which two settings differ.
+fn diff_settings(key_path: &str, saved: &Value, current: &Value, differences: &mut Vec<String>) {
+    match (saved, current) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            for key in keys.filter(|key| *key != METADATA_KEY) {
+                let key_path =
+                    if key_path.is_empty() { key.clone() } else { format!("{key_path}.{key}") };
+                diff_settings(&key_path, &saved[key], &current[key], differences);
+            }
+        }
+        _ if saved == current => {}
+        _ => differences.push(format!("{key_path}: then {saved}, now {current}")),
+    }
 }

@@ -1,51 +1,52 @@
-//! Parts of an adapter that learn, while the others stay as they are.
+//! Parameter groups of an adapter, each trainable or frozen.
 //!
-//! Captions may teach what sees, instructions the rest, each leaving the other alone.
+//! A first run may train the image parameters on captions, and a second run the other groups on
+//! instructions.
 
 use adaption_prompt::AdapterWeights;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
-/// A part of an adapter.
+/// A group of parameters of an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ParameterGroup {
     /// Gated prompts.
     Prompts,
-    /// Scales, biases and norms.
+    /// Adapter V2's scales, biases and norms.
     V2,
-    /// Low-rank products.
+    /// Low-rank matrices.
     Lora,
-    /// What makes it see pictures, with the gates of the layers whose prompts they are.
+    /// The image projector, and the gates of its layers.
     Image,
 }
 
 impl ParameterGroup {
-    /// Those that an adapter has.
+    /// The groups that an adapter has.
     pub fn present_in(adapter: &AdapterWeights) -> Vec<Self> {
-        let parts = [
+        let groups = [
             (Self::Prompts, adapter.prompts.is_some()),
             (Self::V2, adapter.v2.is_some()),
             (Self::Lora, adapter.lora.is_some()),
             (Self::Image, adapter.image.is_some()),
         ];
-        parts.into_iter().filter(|(_, is_there)| *is_there).map(|(part, _)| part).collect()
+        groups.into_iter().filter(|(_, is_present)| *is_present).map(|(group, _)| group).collect()
     }
 }
 
-/// The same adapter, of which only some parts can learn: the others leave the autodiff device.
-pub(crate) fn freeze_other_groups(
+/// Freezes all groups but some: their parameters leave the autodiff device.
+pub(super) fn freeze_other_groups(
     adapter: AdapterWeights,
-    parts: &[ParameterGroup],
+    trainable: &[ParameterGroup],
 ) -> AdapterWeights {
-    fn only<M: Module>(part: Option<M>, learns: bool) -> Option<M> {
-        part.map(|part| if learns { part } else { part.valid() })
+    fn freeze_unless<M: Module>(is_trainable: bool, part: Option<M>) -> Option<M> {
+        part.map(|part| if is_trainable { part } else { part.valid() })
     }
-    let learns = |part| parts.contains(&part);
+    let is_trainable = |group| trainable.contains(&group);
     AdapterWeights {
-        prompts: only(adapter.prompts, learns(ParameterGroup::Prompts)),
-        v2: only(adapter.v2, learns(ParameterGroup::V2)),
-        lora: only(adapter.lora, learns(ParameterGroup::Lora)),
-        image: only(adapter.image, learns(ParameterGroup::Image)),
+        prompts: freeze_unless(is_trainable(ParameterGroup::Prompts), adapter.prompts),
+        v2: freeze_unless(is_trainable(ParameterGroup::V2), adapter.v2),
+        lora: freeze_unless(is_trainable(ParameterGroup::Lora), adapter.lora),
+        image: freeze_unless(is_trainable(ParameterGroup::Image), adapter.image),
     }
 }

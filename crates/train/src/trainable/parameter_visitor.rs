@@ -1,12 +1,12 @@
-//! A module's parameters one after the other, flat, each with its place in the module as name.
+//! The parameters of any module, in the order of its fields, each with its path as name.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-/// What is done with each parameter; its value comes as it is, with autodiff where it has it.
+/// Visits parameters; values are on their own device, with autodiff if they are trainable.
 pub(crate) trait ParameterVisitor {
-    /// Looks at a parameter called `name`.
-    fn visit_parameters<const D: usize>(&mut self, name: &str, value: Tensor<D>);
+    /// Visits the parameter called `name`.
+    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>);
 }
 
 /// Visits every parameter in the order of the module's fields.
@@ -17,7 +17,7 @@ pub(crate) fn visit_parameters(module: &impl Module, visitor: &mut impl Paramete
     }
     impl<V: ParameterVisitor> ModuleVisitor for Visitor<'_, V> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.visitor.visit_parameters(&self.path.join("."), param.val());
+            self.visitor.visit(&self.path.join("."), param.val());
         }
 
         fn enter_module(&mut self, name: &str, _container: &str) {
@@ -31,13 +31,9 @@ pub(crate) fn visit_parameters(module: &impl Module, visitor: &mut impl Paramete
     module.visit(&mut Visitor { path: Vec::new(), visitor });
 }
 
-/// Replaces every parameter, in the order of the module's fields. `next` gets the old value, flat
-/// and without autodiff, and gives the new one; each stays on its device, with autodiff or without
-/// it as before.
-pub(crate) fn map_parameters<M: Module>(
-    module: M,
-    next: &mut dyn FnMut(Tensor<1>) -> Tensor<1>,
-) -> M {
+/// Replaces every parameter in the order of the module's fields. `f` maps the flattened old value,
+/// without autodiff, to the new one. Each parameter keeps its device, with or without autodiff.
+pub(crate) fn map_parameters<M: Module>(module: M, f: &mut dyn FnMut(Tensor<1>) -> Tensor<1>) -> M {
     struct Mapper<'a>(&'a mut dyn FnMut(Tensor<1>) -> Tensor<1>);
     impl ModuleMapper for Mapper<'_> {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -48,14 +44,14 @@ pub(crate) fn map_parameters<M: Module>(
             Param::from_tensor(if device.is_autodiff() { value.autodiff() } else { value })
         }
     }
-    module.map(&mut Mapper(next))
+    module.map(&mut Mapper(f))
 }
 
-/// How many numbers of a module can learn.
-pub(crate) fn count_trainable(module: &impl Module) -> usize {
+/// Number of trainable parameters of a module.
+pub(super) fn count_trainable(module: &impl Module) -> usize {
     struct Count(usize);
     impl ParameterVisitor for Count {
-        fn visit_parameters<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+        fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
             if value.device().is_autodiff() {
                 self.0 += value.shape().num_elements();
             }
@@ -66,14 +62,14 @@ pub(crate) fn count_trainable(module: &impl Module) -> usize {
     count.0
 }
 
-/// All numbers of a tensor in a row.
+/// A tensor with all its elements in one dimension.
 pub(crate) fn flatten<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     let count = tensor.shape().num_elements();
     tensor.reshape([count])
 }
 
-/// The same module with every parameter a leaf that can learn.
-pub(crate) fn require_grad<M: Module>(module: M) -> M {
+/// Moves every parameter to the autodiff device, as a trainable leaf.
+pub(super) fn require_grad<M: Module>(module: M) -> M {
     struct Mapper;
     impl ModuleMapper for Mapper {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {

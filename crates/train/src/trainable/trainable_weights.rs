@@ -1,43 +1,21 @@
-//! What learns: an adapter on a frozen model or, to compare with, the whole model.
+//! The weights that training changes.
 
 use std::path::Path;
 
-use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPrompt};
+use adaption_prompt::{AdapterWeights, AdaptionPrompt};
 use burn::module::Module;
-use burn::tensor::{DType, Device, Tensor};
-use llama::{Llama, ModelSource, NoAdapter, Precision, read_back, weights};
-use serde::{Deserialize, Serialize};
+use burn::tensor::{DType, Tensor};
+use llama::{Llama, NoAdapter, read_back, weights};
 use text::Tokenizer;
 
 use super::parameter_group::{ParameterGroup, freeze_other_groups};
-use super::parameter_visitor::{ParameterVisitor, count_trainable, require_grad, visit_parameters};
+use super::parameter_visitor::{ParameterVisitor, count_trainable, visit_parameters};
 use crate::error::{Error, Result};
 use crate::images::{BatchAdapter, FeatureStatistics, ImageFeatureCache, MultimodalAdapter};
 
-/// Ways to fine-tune.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(clippy::large_enum_variant, reason = "a run has one of it")]
-pub enum FineTuningMethod {
-    /// The model stays as it is; an adapter learns.
-    Adapter(AdapterConfig),
-    /// Every weight of the model learns.
-    Full,
-}
-
-impl Default for FineTuningMethod {
-    fn default() -> Self {
-        Self::Adapter(AdapterConfig::default())
-    }
-}
-
-impl<T: Into<AdapterConfig>> From<T> for FineTuningMethod {
-    fn from(config: T) -> Self {
-        Self::Adapter(config.into())
-    }
-}
-
-/// The numbers that training changes.
+/// An adapter or a whole model that is trained.
+///
+/// Parameters on an autodiff device are trainable, all others are frozen.
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum TrainableWeights {
@@ -59,163 +37,87 @@ impl From<AdaptionPrompt> for TrainableWeights {
     }
 }
 
-impl FineTuningMethod {
-    /// Checks it against a model.
-    ///
-    /// # Errors
-    /// [`Error::Adapter`], [`Error::Config`] for a model whose weights cannot learn, or
-    /// [`Error::Model`] for one that could not be saved.
-    pub fn validate(&self, llama: &Llama) -> Result<()> {
-        match self {
-            Self::Adapter(config) => Ok(config.validate(&llama.config().into())?),
-            // Better before the training than behind it.
-            Self::Full if llama.precision() == Precision::F32 => {
-                Ok(weights::huggingface::check_saveable(llama.config())?)
-            }
-            Self::Full => Err(Error::Config {
-                field: "the base's precision",
-                found: llama.precision().to_string(),
-                expected: "f32: all of the model's weights are to learn",
-            }),
-        }
-    }
-
-    /// What learns, at its start.
-    ///
-    /// # Errors
-    /// As [`validate`](Self::validate).
-    pub fn init(&self, llama: &Llama, seed: u64) -> Result<TrainableWeights> {
-        self.validate(llama)?;
-        match self {
-            Self::Adapter(config) => Ok(TrainableWeights::Adapter(config.init(
-                llama,
-                seed,
-                &llama.device().autodiff(),
-            )?)),
-            Self::Full => Ok(TrainableWeights::Full(require_grad(llama.clone().into_parameters()))),
-        }
-    }
-}
-
-impl FineTuningMethod {
-    /// What learns, starting from an adapter that was learned before: its parts as they are, those of
-    /// the method that it lacks at their start, with the statistics of the pictures that they see.
-    ///
-    /// # Errors
-    /// As [`init`](Self::init) and [`AdapterWeights::load`]; [`Error::Config`] where the whole model
-    /// learns.
-    pub fn init_from_adapter(
-        &self,
-        path: &Path,
-        llama: &Llama,
-        seed: u64,
-        statistics: Option<&FeatureStatistics>,
-    ) -> Result<TrainableWeights> {
-        let Self::Adapter(config) = self else {
-            let (field, found) = ("the adapter to start from", path.display().to_string());
-            let expected = "none: the whole model learns";
-            return Err(Error::Config { field, found, expected });
-        };
-        let device = llama.device().autodiff();
-        let old = AdapterWeights::load(path, llama, &device)?;
-        let known = old.config();
-        let config = AdapterConfig {
-            prompts: known.prompts.or_else(|| config.prompts.clone()),
-            v2: known.v2.or_else(|| config.v2.clone()),
-            lora: known.lora.or_else(|| config.lora.clone()),
-            image: known.image.or_else(|| config.image.clone()),
-        };
-        let fresh = with_feature_statistics(config.init(llama, seed, &device)?, statistics);
-        Ok(TrainableWeights::Adapter(AdapterWeights {
-            prompts: old.prompts.or(fresh.prompts),
-            v2: old.v2.or(fresh.v2),
-            lora: old.lora.or(fresh.lora),
-            image: old.image.or(fresh.image),
-        }))
-    }
-}
-
-/// The same adapter; what sees pictures starts from the spread of their features.
-fn with_feature_statistics(
+/// Initializes the image part of an adapter with the statistics of its features.
+pub(super) fn with_feature_statistics(
     adapter: AdapterWeights,
     statistics: Option<&FeatureStatistics>,
 ) -> AdapterWeights {
     let AdapterWeights { image: Some(image), .. } = &adapter else { return adapter };
-    let Some(FeatureStatistics { mean, std_dev: deviation }) = statistics else { return adapter };
-    let image = Some(image.clone().with_statistics(mean, deviation));
+    let Some(FeatureStatistics { mean, std_dev }) = statistics else { return adapter };
+    let image = Some(image.clone().with_statistics(mean, std_dev));
     AdapterWeights { image, ..adapter }
 }
 
 impl TrainableWeights {
-    /// The same, of which only some parts learn.
+    /// Freezes all parameter groups but these.
     ///
     /// # Errors
-    /// [`Error::Config`] for a part that is not there, or no part at all.
-    pub fn with_trainable_groups(self, parts: &[ParameterGroup]) -> Result<Self> {
-        let wrong = |found: String, expected| Error::Config {
-            field: "the parts that learn",
+    /// [`Error::Config`] for a group that the adapter does not have, or for no group.
+    pub fn with_trainable_groups(self, groups: &[ParameterGroup]) -> Result<Self> {
+        let config_error = |found: String, expected| Error::Config {
+            field: "the trainable parameter groups",
             found,
             expected,
         };
         let Self::Adapter(adapter) = self else {
-            return Err(wrong(format!("{parts:?}"), "none: the whole model learns"));
+            return Err(config_error(format!("{groups:?}"), "none: the whole model is trained"));
         };
         let present = ParameterGroup::present_in(&adapter);
-        if parts.is_empty() || parts.iter().any(|part| !present.contains(part)) {
-            let found = format!("{parts:?} of an adapter of {present:?}");
-            return Err(wrong(found, "parts of the adapter, at least one"));
+        if groups.is_empty() || groups.iter().any(|group| !present.contains(group)) {
+            let found = format!("{groups:?} of an adapter of {present:?}");
+            return Err(config_error(found, "groups of the adapter, at least one"));
         }
-        Ok(Self::Adapter(freeze_other_groups(adapter, parts)))
+        Ok(Self::Adapter(freeze_other_groups(adapter, groups)))
     }
 
-    /// The same; what sees pictures starts from the spread of their features, where it is known.
-    pub fn with_statistics(self, statistics: Option<&FeatureStatistics>) -> Self {
+    /// Initializes the image part with the statistics of its features, if there are any.
+    pub fn with_feature_statistics(self, statistics: Option<&FeatureStatistics>) -> Self {
         match self {
             Self::Adapter(adapter) => Self::Adapter(with_feature_statistics(adapter, statistics)),
             Self::Full(model) => Self::Full(model),
         }
     }
 
-    /// The same with prompts that start from the embeddings of a text.
+    /// Initializes the prompts with the token embeddings of a text.
     ///
     /// # Errors
-    /// [`Error::Config`] for an empty text, or where there are no prompts.
+    /// [`Error::Config`] for an empty text, or for weights without prompts.
     pub fn with_prompt_text(self, base: &Llama, tokenizer: &Tokenizer, text: &str) -> Result<Self> {
-        let wrong = |found: &str, expected| Error::Config {
-            field: "the prompts' text",
+        let config_error = |found: &str, expected| Error::Config {
+            field: "the prompt initialization text",
             found: found.into(),
             expected,
         };
         let tokens = tokenizer.encode_raw(text)?;
         if tokens.is_empty() {
-            return Err(wrong("empty", "words"));
+            return Err(config_error("empty", "words"));
         }
         match self {
             Self::Adapter(AdapterWeights { prompts: Some(prompts), v2, lora, image }) => {
                 let prompts = Some(prompts.with_token_embeddings(base, &tokens)?);
                 Ok(Self::Adapter(AdapterWeights { prompts, v2, lora, image }))
             }
-            _ => Err(wrong("given", "none: this method has no prompts")),
+            _ => Err(config_error("given", "none: this method has no prompts")),
         }
     }
 
-    /// Runs `work` with the model and the adapter that make up what was learned on `base`; an adapter
-    /// that sees pictures finds those that rows name among `pictures`.
+    /// Calls `f` with the model and the adapter that these weights make up with `base`. An adapter
+    /// with image conditioning gets the images of rows from `image_features`.
     pub fn with_adapter<R>(
         &self,
         base: &Llama,
-        pictures: Option<&ImageFeatureCache>,
-        work: impl FnOnce(&Llama, &dyn BatchAdapter) -> R,
+        image_features: Option<&ImageFeatureCache>,
+        f: impl FnOnce(&Llama, &dyn BatchAdapter) -> R,
     ) -> R {
         match self {
             Self::Adapter(adapter) => {
-                work(base, &MultimodalAdapter::new(base, adapter.clone(), pictures))
+                f(base, &MultimodalAdapter::new(base, adapter.clone(), image_features))
             }
-            Self::Full(model) => work(model, &NoAdapter),
+            Self::Full(model) => f(model, &NoAdapter),
         }
     }
 
-    /// The adapter, if it is one.
+    /// The adapter; `None` for a whole model.
     pub fn adapter(&self) -> Option<&AdapterWeights> {
         match self {
             Self::Adapter(adapter) => Some(adapter),
@@ -223,24 +125,24 @@ impl TrainableWeights {
         }
     }
 
-    /// Numbers in it.
+    /// Number of parameters.
     pub fn n_parameters(&self) -> usize {
         self.num_params()
     }
 
-    /// Numbers that training changes, before it; on a plain device nothing learns.
+    /// Number of trainable parameters; 0 on a plain device.
     pub fn n_trainable_parameters(&self) -> usize {
         count_trainable(self)
     }
 
-    /// Whether its numbers are usable: none is NaN, and no tensor's sum passes what f32 can hold.
+    /// Whether no parameter is NaN or infinite, and no tensor's sum of absolute values exceeds f32.
     ///
     /// # Errors
     /// [`Error::Model`] if the device fails.
     pub fn is_finite(&self) -> Result<bool> {
         struct AbsSums(Vec<Tensor<1>>);
         impl ParameterVisitor for AbsSums {
-            fn visit_parameters<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
+            fn visit<const D: usize>(&mut self, _name: &str, value: Tensor<D>) {
                 self.0.push(value.inner().abs().sum());
             }
         }
@@ -250,7 +152,8 @@ impl TrainableWeights {
         Ok(sums.iter::<f32>().all(f32::is_finite))
     }
 
-    /// Writes it into a folder: an adapter, or a whole model with its tokenizer.
+    /// Saves the weights into a folder: an adapter in PEFT's format, or a whole model with its
+    /// tokenizer. `name` is the base model's name in the adapter's files.
     ///
     /// # Errors
     /// [`Error::Adapter`], [`Error::Model`].
@@ -269,22 +172,5 @@ impl TrainableWeights {
             }
         }
         Ok(())
-    }
-
-    /// Reads what [`save`](Self::save) wrote.
-    ///
-    /// # Errors
-    /// [`Error::Adapter`], [`Error::Model`].
-    pub fn load(folder: &Path, method: &FineTuningMethod, base: &Llama) -> Result<Self> {
-        let device: Device = base.device();
-        match method {
-            FineTuningMethod::Adapter(_) => {
-                Ok(Self::Adapter(AdapterWeights::load(folder, base, &device)?))
-            }
-            FineTuningMethod::Full => {
-                let model = ModelSource::open(folder)?.load(Precision::F32, &device)?;
-                Ok(Self::Full(model.into_parameters()))
-            }
-        }
     }
 }

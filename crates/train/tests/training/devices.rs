@@ -1,4 +1,4 @@
-//! One seed on several devices, and what a step asks of a device.
+//! One seed on several devices, and the synchronizations of a step.
 //!
 //! `LLAMA_ADAPTER_TEST_DEVICES=flex,ndarray,wgpu` names the devices.
 
@@ -8,9 +8,10 @@ use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig, LoraCo
 use burn::tensor::Device;
 use llama::{Llama, ModelSource, NoAdapter, Precision, read_back_count};
 use text::Tokenizer;
+use train::eval::generate_responses;
 use train::{
-    Example, ExampleSampler, FineTuningMethod, Instruction, LearningRateSchedule, OptimizerConfig,
-    TrainableWeights, Trainer, evaluate_loss, generate_responses,
+    Example, FineTuningMethod, Instruction, LearningRateSchedule, TrainableWeights, Trainer,
+    TrainerBuilder, evaluate_loss,
 };
 
 fn asset(path: &str) -> std::path::PathBuf {
@@ -28,32 +29,22 @@ fn prompts(llama: &Llama) -> AdaptionPromptConfig {
     AdaptionPromptConfig { layers, ..Default::default() }
 }
 
-fn trainer<'a>(
+fn builder<'a>(
     llama: &'a Llama,
     method: &FineTuningMethod,
     examples: Vec<Example>,
-    order: ExampleSampler,
-    total: usize,
-) -> Trainer<'a> {
-    // The rate at which the built-in model learns by default.
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 3, total_steps: total };
-    let learner = method.init(llama, order.seed).unwrap();
-    Trainer::new(llama, learner, examples, order, schedule, &OptimizerConfig::default())
+    total_steps: usize,
+) -> TrainerBuilder<'a> {
+    // The default learning rate of the built-in model.
+    let schedule = LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 3, total_steps };
+    Trainer::builder(llama, method.init(llama, 0).unwrap(), examples).schedule(schedule)
 }
 
-/// Twenty steps as `llama-adapter train` makes them: the losses, and what was learned.
+/// Twenty steps as in `llama-adapter train`: the losses and the trained weights.
 fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, TrainableWeights) {
     let rows = Instruction::read(&asset("instructions/train.jsonl")).unwrap();
     let (examples, _fitted) = Example::encode_all(&rows, tokenizer, 256).unwrap();
-    let order = ExampleSampler {
-        n_examples: examples.len(),
-        batch_size: 8,
-        gradient_accumulation_steps: 1,
-        seed: 0,
-        shuffle: true,
-    };
-    let mut trainer = trainer(llama, &prompts(llama).into(), examples, order, 20);
+    let mut trainer = builder(llama, &prompts(llama).into(), examples, 20).build().unwrap();
     while !trainer.is_done() {
         trainer.step().unwrap();
     }
@@ -61,12 +52,12 @@ fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, TrainableWei
     (losses, trainer.trainable())
 }
 
-/// What the adapter in a folder answers to the first held-out rows.
+/// The responses of the adapter in a folder to the first held-out rows.
 fn generate_answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
     let rows = Instruction::read(&asset("instructions/test.jsonl")).unwrap();
     let method = prompts(llama).into();
-    let learner = TrainableWeights::load(folder, &method, llama).unwrap();
-    learner.with_adapter(llama, None, |llama, adapter| {
+    let trainable = TrainableWeights::load(folder, &method, llama).unwrap();
+    trainable.with_adapter(llama, None, |llama, adapter| {
         generate_responses(llama, adapter, tokenizer, &rows[..12], 6, &mut |_| {}).unwrap()
     })
 }
@@ -74,25 +65,25 @@ fn generate_answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<
 #[test]
 fn one_seed_gives_the_same_loss_curve_on_every_device() {
     let (reference, tokenizer) = built_in(&testing::flex());
-    let (expected, learner) = twenty_steps(&reference, &tokenizer);
-    assert!(expected[19] < 0.6 * expected[0], "it learns: {expected:?}");
-    let of_reference = tempfile::tempdir().unwrap();
-    learner.save(of_reference.path(), &reference, &tokenizer, "tiny-llama").unwrap();
+    let (expected, trainable) = twenty_steps(&reference, &tokenizer);
+    assert!(expected[19] < 0.6 * expected[0], "the loss falls: {expected:?}");
+    let reference_folder = tempfile::tempdir().unwrap();
+    trainable.save(reference_folder.path(), &reference, &tokenizer, "tiny-llama").unwrap();
 
     for device in testing::devices() {
         let (llama, _tokenizer) = built_in(&device);
-        let (losses, learner) = twenty_steps(&llama, &tokenizer);
-        for (step, (found, expected)) in losses.iter().zip(&expected).enumerate() {
-            let difference = (found / expected - 1.0).abs();
+        let (losses, trainable) = twenty_steps(&llama, &tokenizer);
+        for (step, (loss, expected)) in losses.iter().zip(&expected).enumerate() {
+            let difference = (loss / expected - 1.0).abs();
             assert!(
                 difference < 1e-3,
-                "{device:?}: step {}: {found} instead of {expected}",
+                "{device:?}: step {}: {loss} instead of {expected}",
                 step + 1
             );
         }
-        let own = tempfile::tempdir().unwrap();
-        learner.save(own.path(), &llama, &tokenizer, "tiny-llama").unwrap();
-        for folder in [of_reference.path(), own.path()] {
+        let device_folder = tempfile::tempdir().unwrap();
+        trainable.save(device_folder.path(), &llama, &tokenizer, "tiny-llama").unwrap();
+        for folder in [reference_folder.path(), device_folder.path()] {
             let (here, there) = (
                 generate_answers(folder, &llama, &tokenizer),
                 generate_answers(folder, &reference, &tokenizer),
@@ -114,20 +105,17 @@ fn steps_do_not_synchronize_and_reports_synchronize_once() {
         let (llama, _tokenizer) = built_in(&device);
         let methods: [(&str, FineTuningMethod, bool); 4] = [
             ("prompts", prompts(&llama).into(), false),
-            ("prompts, layers computed twice", prompts(&llama).into(), true),
+            ("prompts, activation checkpointing", prompts(&llama).into(), true),
             ("v2", AdapterConfig::from(V2Config::paper()).into(), false),
             ("lora", AdapterConfig::from(LoraConfig::default()).into(), false),
         ];
-        for (name, method, recompute) in methods {
-            let order = ExampleSampler {
-                n_examples: rows.len(),
-                batch_size: 2,
-                gradient_accumulation_steps: 2,
-                seed: 0,
-                shuffle: true,
-            };
-            let mut trainer = trainer(&llama, &method, rows.clone(), order, 4)
-                .with_activation_checkpointing(recompute);
+        for (name, method, checkpointing) in methods {
+            let mut trainer = builder(&llama, &method, rows.clone(), 4)
+                .batch_size(2)
+                .gradient_accumulation_steps(2)
+                .activation_checkpointing(checkpointing)
+                .build()
+                .unwrap();
             let before = read_back_count();
             for _ in 0..4 {
                 trainer.step().unwrap();
@@ -160,10 +148,10 @@ fn a_half_precision_base_matches_f32_or_is_rejected() {
         let expected = logits(Precision::F32).unwrap();
         for (precision, tolerance) in [(Precision::F16, 2e-3), (Precision::BF16, 2e-2)] {
             match logits(precision) {
-                Ok(found) => {
+                Ok(logits) => {
                     testing::assert_close_relative(
                         &precision.to_string(),
-                        found,
+                        logits,
                         expected.clone(),
                         tolerance,
                     );

@@ -1,14 +1,16 @@
-//! Who has gradients, and that every way to them gives the same.
+//! Which parameters have gradients, and that activation checkpointing and quantized bases give the
+//! same gradients.
 
 use burn::tensor::{Tensor, TensorData};
 use llama::{Linear, LinearName, Llama, Precision, Weight};
 use testing::{Golden, count_params_with_gradient};
-use train::{ModuleGradients, checkpointed_adapter_backward, label_loss};
+use train::activation_checkpointing::checkpointed_adapter_backward;
+use train::{ModuleGradients, label_loss};
 
 use crate::tiny::{CASES, golden_prompt_config, open_adapter, open_base, open_base_in};
 use crate::{golden_batch, mean_loss};
 
-/// Notes for each layer whether its query already belongs to a graph.
+/// Records for each layer whether the input of its query projection is tracked.
 struct GraphProbe<A>(A, std::cell::RefCell<Vec<bool>>);
 
 impl<A: llama::Adapter> llama::Adapter for GraphProbe<A> {
@@ -39,10 +41,10 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
             open_adapter(&golden, "", golden_prompt_config(), &llama, &device.clone().autodiff());
         let batch = golden_batch(&golden);
 
-        let watched = GraphProbe(adapter.prepare(&llama), std::cell::RefCell::default());
-        let loss = label_loss(&llama, &watched, &batch).unwrap();
-        // Three layers, the last two adapted: the first adapted layer's own query is still plain.
-        assert_eq!(watched.1.into_inner(), [false, false, true]);
+        let probe = GraphProbe(adapter.prepare(&llama), std::cell::RefCell::default());
+        let loss = label_loss(&llama, &probe, &batch).unwrap();
+        // Three layers, the last two adapted: the input of the first adapted layer is not tracked.
+        assert_eq!(probe.1.into_inner(), [false, false, true]);
 
         let gradients = loss.backward();
         assert_eq!(count_params_with_gradient(&llama, &gradients), 0);
@@ -50,12 +52,12 @@ fn only_the_adapter_has_gradients_and_nothing_below_it_has_a_graph() {
     }
 }
 
-/// Checks that the gradients of two ways agree, and are not nothing.
-fn assert_gradients_match(case: &str, found: &ModuleGradients, expected: &ModuleGradients) {
-    assert_eq!(found.iter_named().count(), expected.iter_named().count(), "{case}");
-    for ((name, found), (_, expected)) in found.iter_named().zip(expected.iter_named()) {
-        let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
-        testing::assert_close_relative(&format!("{case} {name}"), found, expected, 1e-5);
+/// Checks that all gradients exist and agree.
+fn assert_gradients_match(case: &str, actual: &ModuleGradients, expected: &ModuleGradients) {
+    assert_eq!(actual.iter_named().count(), expected.iter_named().count(), "{case}");
+    for ((name, actual), (_, expected)) in actual.iter_named().zip(expected.iter_named()) {
+        let (actual, expected) = (actual.unwrap().clone(), expected.unwrap().clone());
+        testing::assert_close_relative(&format!("{case} {name}"), actual, expected, 1e-5);
     }
 }
 
@@ -73,17 +75,17 @@ fn activation_checkpointing_gives_the_same_loss_and_gradients() {
             let loss = mean_loss(&llama, &adapter, &batch);
             let expected_loss = loss.clone().inner();
             let expected = ModuleGradients::from_grads(&adapter, loss.backward());
-            let mut found = ModuleGradients::empty(&adapter);
+            let mut actual = ModuleGradients::empty(&adapter);
             let loss =
-                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found)
+                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut actual)
                     .unwrap();
             testing::assert_close_relative(&format!("{case} loss"), loss, expected_loss, 1e-5);
-            assert_gradients_match(case, &found, &expected);
+            assert_gradients_match(case, &actual, &expected);
         }
     }
 }
 
-/// The same model with its matrices in f32.
+/// A model with all matrices dequantized to f32.
 fn to_dense(mut llama: Llama) -> Llama {
     let dense = |weight: &mut Weight| {
         let values = TensorData::new(testing::values(weight.to_dense()), weight.dims());
@@ -94,8 +96,8 @@ fn to_dense(mut llama: Llama) -> Llama {
     llama.head.iter_mut().for_each(linear);
     for layer in &mut llama.layers {
         let (attention, feed_forward) = (&mut layer.attention, &mut layer.feed_forward);
-        for own in [&mut attention.query, &mut attention.key, &mut attention.value] {
-            linear(own);
+        for projection in [&mut attention.query, &mut attention.key, &mut attention.value] {
+            linear(projection);
         }
         linear(&mut attention.output);
         feed_forward.gate.iter_mut().for_each(linear);
@@ -106,7 +108,7 @@ fn to_dense(mut llama: Llama) -> Llama {
 }
 
 #[test]
-fn a_quantised_base_gives_the_gradients_of_its_dequantised_model() {
+fn a_quantized_base_gives_the_gradients_of_its_dequantized_model() {
     for device in testing::devices() {
         for case in CASES {
             let llama = open_base_in(Precision::Bits4, case, &device);
@@ -119,9 +121,9 @@ fn a_quantised_base_gives_the_gradients_of_its_dequantised_model() {
                 &device.clone().autodiff(),
             );
             let batch = golden_batch(&golden);
-            let (mut found, labels) = (ModuleGradients::empty(&adapter), batch.n_labels());
+            let (mut actual, labels) = (ModuleGradients::empty(&adapter), batch.n_labels());
             let loss =
-                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut found)
+                checkpointed_adapter_backward(&llama, &adapter, &batch, None, labels, &mut actual)
                     .unwrap();
 
             let dense = to_dense(llama);
@@ -129,14 +131,14 @@ fn a_quantised_base_gives_the_gradients_of_its_dequantised_model() {
             let plain = expected.clone().inner();
             testing::assert_close_relative(&format!("{case} loss"), loss, plain, 1e-5);
             let expected = ModuleGradients::from_grads(&adapter, expected.backward());
-            assert_gradients_match(case, &found, &expected);
+            assert_gradients_match(case, &actual, &expected);
         }
     }
 }
 
 #[test]
 fn loss_scaling_keeps_small_gradients_with_an_f16_base() {
-    /// Labels of a step, most of them in other batches: each gets a share that f16 cannot hold.
+    /// Labels of a step, most of them in other batches: the gradient of one label underflows in f16.
     const LABELS: usize = 1_000_000;
     for device in testing::devices().iter().filter(|device| Precision::F16.is_supported(device)) {
         let case = "llama-gqa-tied";
@@ -150,18 +152,18 @@ fn loss_scaling_keeps_small_gradients_with_an_f16_base() {
                 llama,
                 &device.clone().autodiff(),
             );
-            let mut found = ModuleGradients::empty(&adapter);
-            checkpointed_adapter_backward(llama, &adapter, &batch, None, LABELS, &mut found)
+            let mut actual = ModuleGradients::empty(&adapter);
+            checkpointed_adapter_backward(llama, &adapter, &batch, None, LABELS, &mut actual)
                 .unwrap();
-            found
+            actual
         };
         let base = open_base_in(Precision::F16, case, device);
-        // The same weights, rounded to f16, in f32.
-        let (found, expected) = (gradients(&base), gradients(&to_dense(base.clone())));
-        for ((name, found), (_, expected)) in found.iter_named().zip(expected.iter_named()) {
-            let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
-            // Devices that multiply in f16 are off by a percent; what vanished would be off by all.
-            testing::assert_close_relative(name, found, expected, 5e-2);
+        // The same weights, rounded to f16, as f32.
+        let (actual, expected) = (gradients(&base), gradients(&to_dense(base.clone())));
+        for ((name, actual), (_, expected)) in actual.iter_named().zip(expected.iter_named()) {
+            let (actual, expected) = (actual.unwrap().clone(), expected.unwrap().clone());
+            // Devices that multiply in f16 differ by a percent; an underflow would differ by 100 %.
+            testing::assert_close_relative(name, actual, expected, 5e-2);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Training with pictures: each is looked at once, rows with and without one learn in one batch, and
-//! parts of an adapter leave each other alone.
+//! Training with images: each is encoded once, a batch may mix rows with and without images, and
+//! parameter groups can be trained separately.
 
 use std::sync::Arc;
 
@@ -12,10 +12,11 @@ use base64::Engine;
 use burn::tensor::Tensor;
 use llama::Llama;
 use testing::{assert_values_close, golden_folder};
+use train::activation_checkpointing::checkpointed_adapter_backward;
 use train::{
-    Batch, BatchAdapter, Example, ExampleSampler, FineTuningMethod, ImageFeatureCache, Instruction,
-    LearningRateSchedule, ModuleGradients, MultimodalAdapter, OptimizerConfig, ParameterGroup,
-    TrainableWeights, Trainer, checkpointed_adapter_backward, label_loss,
+    Batch, BatchAdapter, Example, FineTuningMethod, ImageFeatureCache, Instruction,
+    LearningRateSchedule, ModuleGradients, MultimodalAdapter, ParameterGroup, TrainableWeights,
+    Trainer, TrainerBuilder, label_loss,
 };
 use vision::{EncoderSource, FeatureExtractor, FeatureSpec, read_image};
 
@@ -26,11 +27,11 @@ fn photo(name: &str) -> String {
     golden_folder().join("vision/photos").join(name).display().to_string()
 }
 
-/// A tiny encoder, read as a whole picture or all of it.
+/// A tiny encoder with a global feature or with all tokens.
 fn feature_extractor(llama: &Llama, is_global: bool) -> FeatureExtractor {
     let source = EncoderSource::open(golden_folder().join("vision/dinov2-small")).unwrap();
-    let reading = if is_global { FeatureSpec::global } else { FeatureSpec::all_tokens };
-    FeatureExtractor::load(&source, reading(source.config(), 28), &llama.device()).unwrap()
+    let spec = if is_global { FeatureSpec::global } else { FeatureSpec::all_tokens };
+    FeatureExtractor::load(&source, spec(source.config(), 28), &llama.device()).unwrap()
 }
 
 fn image_features(llama: &Llama, is_global: bool) -> ImageFeatureCache {
@@ -39,14 +40,14 @@ fn image_features(llama: &Llama, is_global: bool) -> ImageFeatureCache {
         ..Instruction::new("What is it?", "", "It.")
     };
     let rows = PHOTOS.iter().map(row).collect::<Vec<_>>();
-    let viewer = feature_extractor(llama, is_global);
+    let extractor = feature_extractor(llama, is_global);
     let (found, broken) =
-        ImageFeatureCache::encode(&viewer, &rows, &llama.device(), &mut |_| {}).unwrap();
+        ImageFeatureCache::encode(&extractor, &rows, &llama.device(), &mut |_| {}).unwrap();
     assert!(broken.is_empty(), "{broken:?}");
     found
 }
 
-/// Adapters that see, with whether they look at whole pictures.
+/// Multimodal adapters, with whether they use a global feature.
 fn multimodal_configs(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)> {
     let prompts = |layers| AdaptionPromptConfig {
         adapter_len: 4,
@@ -74,7 +75,7 @@ fn multimodal_configs(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)>
     ]
 }
 
-/// Rows about pictures, some of them about the same, and about none.
+/// Examples with images, some of them with the same one, and without.
 fn examples() -> Vec<Example> {
     let row = |row: u32| Example {
         tokens: (0..7 + row % 4).map(|i| (row / 2 * 31 + i * 17) % 127 + 1).collect(),
@@ -84,7 +85,7 @@ fn examples() -> Vec<Example> {
     (0..10).map(row).collect()
 }
 
-/// A learning adapter whose gates are all open.
+/// A trainable adapter whose gates are all open.
 fn with_open_gates(config: &AdapterConfig, llama: &Llama) -> AdapterWeights {
     let fresh = config.init(llama, 3, &llama.device()).unwrap();
     let mut data = fresh.to_data(BaseInfo::from_config(llama.config(), None)).unwrap();
@@ -113,7 +114,7 @@ fn gradient_values(gradients: &ModuleGradients) -> Vec<(String, Vec<f32>)> {
 fn each_image_is_encoded_once_and_equals_the_encoder_output() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
-        let viewer = feature_extractor(&llama, false);
+        let extractor = feature_extractor(&llama, false);
         let bytes = std::fs::read(photo(PHOTOS[1])).unwrap();
         let coded = base64::engine::general_purpose::STANDARD.encode(bytes);
         let images = [
@@ -124,16 +125,17 @@ fn each_image_is_encoded_once_and_equals_the_encoder_output() {
         ];
         let row = |image| Instruction { image, ..Instruction::new("a", "", "b") };
         let rows = images.clone().map(row);
-        let mut looked = 0;
-        let found = ImageFeatureCache::encode(&viewer, &rows, &device, &mut |more| looked += more);
+        let mut encoded = 0;
+        let found =
+            ImageFeatureCache::encode(&extractor, &rows, &device, &mut |more| encoded += more);
         let (found, broken) = found.unwrap();
-        assert_eq!((found.len(), looked, broken.len()), (2, 2, 0));
+        assert_eq!((found.len(), encoded, broken.len()), (2, 2, 0));
         let names = images.each_ref().map(|image| image.as_deref());
-        let views = found.image_batch(&names).unwrap();
-        assert_eq!(views.rows, [Some(0), None, Some(1), Some(0)]);
+        let images = found.image_batch(&names).unwrap();
+        assert_eq!(images.rows, [Some(0), None, Some(1), Some(0)]);
         let read = |name: &str| read_image(photo(name).as_ref()).unwrap();
-        let expected = viewer.encode(&[read(PHOTOS[0]), read(PHOTOS[1])]);
-        testing::assert_close("features", views.features, expected, 1e-5);
+        let expected = extractor.encode(&[read(PHOTOS[0]), read(PHOTOS[1])]);
+        testing::assert_close("features", images.features, expected, 1e-5);
         assert!(found.image_batch(&[None, None]).is_none());
     }
 }
@@ -173,34 +175,34 @@ fn a_mixed_batch_has_the_summed_gradients_of_its_rows() {
         let llama = open_base(CASE, &device);
         let examples = examples();
         for (name, is_global, config) in multimodal_configs(&llama) {
-            let pictures = image_features(&llama, is_global);
+            let cache = image_features(&llama, is_global);
             let adapter = with_open_gates(&config, &llama);
             let gradients = |examples: &[&Example]| {
                 let batch = Batch::new(examples);
-                let seeing = MultimodalAdapter::new(&llama, adapter.clone(), Some(&pictures));
-                let seen = seeing.for_images(&batch.image_names());
-                let loss = label_loss(&llama, &*seen, &batch).unwrap();
+                let multimodal = MultimodalAdapter::new(&llama, adapter.clone(), Some(&cache));
+                let adapted = multimodal.for_batch(&batch);
+                let loss = label_loss(&llama, &*adapted, &batch).unwrap();
                 (testing::values(loss.clone().inner())[0], loss.backward())
             };
             let (whole, mut found) = gradients(&examples.iter().collect::<Vec<_>>());
-            let mut together = ModuleGradients::empty(&adapter);
-            together.accumulate(&adapter, &mut found, 1.0);
-            let mut apart = ModuleGradients::empty(&adapter);
+            let mut mixed = ModuleGradients::empty(&adapter);
+            mixed.accumulate(&adapter, &mut found, 1.0);
+            let mut separate = ModuleGradients::empty(&adapter);
             let mut sum = 0.0;
             for example in &examples {
                 let (loss, mut found) = gradients(&[example]);
                 sum += loss;
-                apart.accumulate(&adapter, &mut found, 1.0);
+                separate.accumulate(&adapter, &mut found, 1.0);
             }
-            assert!((whole - sum).abs() < 1e-3, "{name}: {whole} together, {sum} apart");
-            let expected = gradient_values(&apart);
-            for ((what, found), (_, expected)) in gradient_values(&together).iter().zip(&expected) {
+            assert!((whole - sum).abs() < 1e-3, "{name}: {whole} mixed, {sum} separate");
+            let expected = gradient_values(&separate);
+            for ((what, found), (_, expected)) in gradient_values(&mixed).iter().zip(&expected) {
                 let what = format!("{name} {what}");
-                // Softmax does not see what is added to all keys.
-                let nothing = what.ends_with("attention.key.bias");
+                // Softmax is invariant to a bias of all keys.
+                let is_zero = what.ends_with("attention.key.bias");
                 assert!(
-                    nothing || expected.iter().any(|x| x.abs() > 1e-6),
-                    "{what}: nothing to compare"
+                    is_zero || expected.iter().any(|x| x.abs() > 1e-6),
+                    "{what}: all gradients are zero"
                 );
                 assert_values_close(&what, found, expected, &[found.len()], 1e-3);
             }
@@ -215,20 +217,20 @@ fn activation_checkpointing_with_images_gives_the_same_gradients() {
         let examples = examples();
         let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
         for (name, is_global, config) in multimodal_configs(&llama) {
-            let pictures = image_features(&llama, is_global);
+            let cache = image_features(&llama, is_global);
             let adapter = with_open_gates(&config, &llama);
-            let seeing = MultimodalAdapter::new(&llama, adapter.clone(), Some(&pictures));
-            let seen = seeing.for_images(&batch.image_names());
-            let loss = label_loss(&llama, &*seen, &batch).unwrap() / batch.n_labels() as f64;
+            let multimodal = MultimodalAdapter::new(&llama, adapter.clone(), Some(&cache));
+            let adapted = multimodal.for_batch(&batch);
+            let loss = label_loss(&llama, &*adapted, &batch).unwrap() / batch.n_labels() as f64;
             let expected = gradient_values(&ModuleGradients::from_grads(&adapter, loss.backward()));
-            let views = pictures.image_batch(&batch.image_names());
+            let images = cache.image_batch(&batch.image_names());
             let mut found = ModuleGradients::empty(&adapter);
             let labels = batch.n_labels();
             let again = checkpointed_adapter_backward(
                 &llama,
                 &adapter,
                 &batch,
-                views.as_ref(),
+                images.as_ref(),
                 labels,
                 &mut found,
             );
@@ -242,24 +244,31 @@ fn activation_checkpointing_with_images_gives_the_same_gradients() {
     }
 }
 
+fn builder<'a>(
+    llama: &'a Llama,
+    trainable: TrainableWeights,
+    examples: &[Example],
+    image_features: &'a ImageFeatureCache,
+) -> TrainerBuilder<'a> {
+    Trainer::builder(llama, trainable, examples)
+        .batch_size(3)
+        .seed(5)
+        .max_gradient_norm(Some(1.0))
+        .schedule(LearningRateSchedule {
+            peak_learning_rate: 0.05,
+            warmup_steps: 1,
+            total_steps: 12,
+        })
+        .image_features(image_features)
+}
+
 fn trainer<'a>(
     llama: &'a Llama,
-    learner: TrainableWeights,
+    trainable: TrainableWeights,
     examples: &[Example],
-    pictures: &'a ImageFeatureCache,
+    image_features: &'a ImageFeatureCache,
 ) -> Trainer<'a> {
-    let order = ExampleSampler {
-        n_examples: examples.len(),
-        batch_size: 3,
-        gradient_accumulation_steps: 1,
-        seed: 5,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps: 12 };
-    let optimizer = OptimizerConfig { max_gradient_norm: Some(1.0), ..Default::default() };
-    Trainer::new(llama, learner, examples, order, schedule, &optimizer)
-        .with_image_features(Some(pictures))
+    builder(llama, trainable, examples, image_features).build().unwrap()
 }
 
 fn train_to_end(trainer: &mut Trainer) -> AdapterWeights {
@@ -269,25 +278,26 @@ fn train_to_end(trainer: &mut Trainer) -> AdapterWeights {
     trainer.reports().unwrap();
     match trainer.trainable() {
         TrainableWeights::Adapter(adapter) => adapter,
-        TrainableWeights::Full(_) => unreachable!("an adapter learns"),
+        TrainableWeights::Full(_) => unreachable!("an adapter is trained"),
     }
 }
 
 #[test]
 fn image_parameters_train_and_steps_without_images_are_harmless() {
     let llama = open_base(CASE, &testing::flex());
-    let blind = examples().into_iter().filter(|example| example.image.is_none());
+    let text_only = examples().into_iter().filter(|example| example.image.is_none());
     for (name, is_global, config) in multimodal_configs(&llama) {
-        let pictures = image_features(&llama, is_global);
-        let learner = FineTuningMethod::from(config).init(&llama, 3).unwrap();
-        let before = learner.adapter().unwrap().to_data(BaseInfo::default()).unwrap();
-        // In an epoch of these some steps have no picture at all.
-        let examples = [examples(), blind.clone().collect(), blind.clone().collect()].concat();
-        let after = train_to_end(&mut trainer(&llama, learner, &examples, &pictures));
+        let cache = image_features(&llama, is_global);
+        let trainable = FineTuningMethod::from(config).init(&llama, 3).unwrap();
+        let before = trainable.adapter().unwrap().to_data(BaseInfo::default()).unwrap();
+        // In an epoch of these some steps have no image.
+        let examples =
+            [examples(), text_only.clone().collect(), text_only.clone().collect()].concat();
+        let after = train_to_end(&mut trainer(&llama, trainable, &examples, &cache));
         let after = after.to_data(BaseInfo::default()).unwrap();
         for (what, (_shape, values)) in &after.image.unwrap().tensors {
             let old = &before.image.as_ref().unwrap().tensors[what].1;
-            assert_ne!(values, old, "{name}: {what} has learned nothing");
+            assert_ne!(values, old, "{name}: {what} did not change");
             assert!(values.iter().all(|x| x.is_finite()), "{name}: {what}");
         }
     }
@@ -297,35 +307,35 @@ fn image_parameters_train_and_steps_without_images_are_harmless() {
 fn captions_train_the_image_group_and_instructions_the_others() {
     let llama = open_base(CASE, &testing::flex());
     let (_, is_global, config) = multimodal_configs(&llama).pop().unwrap();
-    let pictures = image_features(&llama, is_global);
+    let cache = image_features(&llama, is_global);
     let folder = tempfile::tempdir().unwrap();
     let data = |adapter: &AdapterWeights| adapter.to_data(BaseInfo::default()).unwrap();
 
-    // First images alone, with nothing else in the adapter.
+    // First only the image part, in an adapter without other groups.
     let image = AdapterConfig { prompts: None, ..config.clone() };
-    let learner = FineTuningMethod::from(image).init(&llama, 3).unwrap();
-    let learner = learner.with_trainable_groups(&[ParameterGroup::Image]).unwrap();
+    let trainable = FineTuningMethod::from(image).init(&llama, 3).unwrap();
+    let trainable = trainable.with_trainable_groups(&[ParameterGroup::Image]).unwrap();
     let captions = examples().into_iter().filter(|example| example.image.is_some());
     let first =
-        train_to_end(&mut trainer(&llama, learner, &captions.collect::<Vec<_>>(), &pictures));
+        train_to_end(&mut trainer(&llama, trainable, &captions.collect::<Vec<_>>(), &cache));
     first.save(folder.path(), &llama, CASE).unwrap();
 
-    // Then the rest, which that adapter does not have yet.
+    // Then the other groups, which that adapter does not have yet.
     let config = AdapterConfig { v2: Some(V2Config::bias_only()), ..config };
     let method = FineTuningMethod::from(config.clone());
-    let learner = method.init_from_adapter(folder.path(), &llama, 4, None).unwrap();
-    assert_eq!(data(learner.adapter().unwrap()).image, data(&first).image);
-    let learner =
-        learner.with_trainable_groups(&[ParameterGroup::Prompts, ParameterGroup::V2]).unwrap();
-    let start = data(learner.adapter().unwrap());
-    let learning = learner.n_trainable_parameters();
+    let trainable = method.init_from_adapter(folder.path(), &llama, 4, None).unwrap();
+    assert_eq!(data(trainable.adapter().unwrap()).image, data(&first).image);
+    let trainable =
+        trainable.with_trainable_groups(&[ParameterGroup::Prompts, ParameterGroup::V2]).unwrap();
+    let start = data(trainable.adapter().unwrap());
+    let trainable_count = trainable.n_trainable_parameters();
     let image = start.image.iter().flat_map(|own| own.tensors.values());
     let image = image.map(|(_shape, values)| values.len()).sum::<usize>();
-    assert_eq!(learning + image, learner.n_parameters());
+    assert_eq!(trainable_count + image, trainable.n_parameters());
     let texts = examples().into_iter().map(|example| Example { image: None, ..example });
-    let second = train_to_end(&mut trainer(&llama, learner, &texts.collect::<Vec<_>>(), &pictures));
+    let second = train_to_end(&mut trainer(&llama, trainable, &texts.collect::<Vec<_>>(), &cache));
     let second = data(&second);
-    assert_eq!(second.image, start.image, "what sees was to stay as it was");
+    assert_eq!(second.image, start.image, "the image group was frozen");
     assert_ne!(second.prompts, start.prompts);
     assert_ne!(second.v2, start.v2);
 }
@@ -337,8 +347,8 @@ fn absent_parameter_groups_cannot_be_trained() {
         layers: AdaptedLayers::Last(2),
         ..Default::default()
     });
-    let error = |parts: &[ParameterGroup]| {
-        method.init(&llama, 0).unwrap().with_trainable_groups(parts).unwrap_err().to_string()
+    let error = |groups: &[ParameterGroup]| {
+        method.init(&llama, 0).unwrap().with_trainable_groups(groups).unwrap_err().to_string()
     };
     assert!(error(&[ParameterGroup::Image]).contains("[Image] of an adapter of [Prompts]"));
     assert!(error(&[]).contains("at least one"));
@@ -353,28 +363,30 @@ fn training_with_images_resumes_bit_for_bit() {
     let path = folder.path().join("checkpoint");
     let examples = examples();
     for (name, is_global, config) in multimodal_configs(&llama) {
-        let pictures = image_features(&llama, is_global);
-        for parts in
+        let cache = image_features(&llama, is_global);
+        for groups in
             [vec![ParameterGroup::Prompts, ParameterGroup::Image], vec![ParameterGroup::Image]]
         {
             let start = || {
-                let learner = FineTuningMethod::from(config.clone()).init(&llama, 3).unwrap();
-                learner.with_trainable_groups(&parts).unwrap()
+                let trainable = FineTuningMethod::from(config.clone()).init(&llama, 3).unwrap();
+                trainable.with_trainable_groups(&groups).unwrap()
             };
-            let new = || trainer(&llama, start(), &examples, &pictures).with_group_by_image(true);
-            let mut whole = new();
-            let mut stopped = new();
+            let new = || {
+                builder(&llama, start(), &examples, &cache).group_by_image(true).build().unwrap()
+            };
+            let mut uninterrupted = new();
+            let mut interrupted = new();
             for _ in 0..5 {
-                stopped.step().unwrap();
+                interrupted.step().unwrap();
             }
-            stopped.save_checkpoint(&path, &()).unwrap();
+            interrupted.save_checkpoint(&path, &()).unwrap();
             let mut resumed = new();
             resumed.load_checkpoint::<()>(&path).unwrap();
             let data = |adapter: AdapterWeights| adapter.to_data(BaseInfo::default()).unwrap();
             assert_eq!(
                 data(train_to_end(&mut resumed)),
-                data(train_to_end(&mut whole)),
-                "{name} {parts:?}"
+                data(train_to_end(&mut uninterrupted)),
+                "{name} {groups:?}"
             );
         }
     }

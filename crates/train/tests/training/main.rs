@@ -1,4 +1,4 @@
-//! Training against PEFT's numbers, and the invariants of a run.
+//! Training compared with PEFT, and invariants of the trainer.
 
 mod devices;
 mod gradients;
@@ -7,18 +7,24 @@ mod methods;
 #[path = "../../../adaption-prompt/tests/adapter/golden_models.rs"]
 mod tiny;
 
+use std::path::Path;
+
 use adaption_prompt::{AdapterWeights, AdaptionPrompt};
 use burn::module::Param;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{LambConfig, Optimizer, SgdConfig};
 use burn::tensor::Tensor;
 use llama::Llama;
+use safetensors::SafeTensors;
 use testing::{Golden, assert_close, assert_values_close};
 use tiny::{CASES, golden_prompt_config, open_adapter, open_base};
+use train::run::CHECKPOINT_FILE;
 use train::{
-    Batch, Error, Example, ExampleSampler, LearningRateSchedule, ModuleGradients, OptimizerConfig,
-    ParameterOptimizer, StepReport, Trainer, evaluate_loss, label_loss,
+    Batch, Error, Example, LearningRateSchedule, ModuleGradients, OptimizerConfig, StepReport,
+    TrainLength, Trainer, TrainerBuilder, evaluate_loss, label_loss,
 };
 
-/// The golden file's two rows.
+/// The two rows of the golden file.
 fn golden_batch(golden: &Golden) -> Batch {
     let labels = golden.int_rows("labels");
     let rows = golden.int_rows("input_ids").into_iter().zip(labels);
@@ -30,9 +36,9 @@ fn golden_batch(golden: &Golden) -> Batch {
     Batch::new(&examples.collect::<Vec<_>>().iter().collect::<Vec<_>>())
 }
 
-/// Rows of unequal length, made up.
-fn examples() -> Vec<Example> {
-    (0..11_u32)
+/// Synthetic examples of different lengths.
+fn examples(count: u32) -> Vec<Example> {
+    (0..count)
         .map(|row| Example {
             tokens: (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect(),
             labels_from: 2 + row as usize % 3,
@@ -45,23 +51,22 @@ fn mean_loss(llama: &Llama, adapter: &AdapterWeights, batch: &Batch) -> Tensor<1
     label_loss(llama, &adapter.prepare(llama), batch).unwrap() / batch.n_labels() as f64
 }
 
-fn trainer<'a>(llama: &'a Llama, examples: &'a [Example], total: usize) -> Trainer<'a> {
+fn builder<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> TrainerBuilder<'a> {
     let device = llama.device().autodiff();
-    let adapter = golden_prompt_config().init(&llama, 3, &device).unwrap();
-    let order = ExampleSampler {
-        n_examples: examples.len(),
-        batch_size: 2,
-        gradient_accumulation_steps: 2,
-        seed: 5,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps: total };
-    let optimizer = OptimizerConfig { max_gradient_norm: Some(0.5), ..Default::default() };
-    Trainer::new(llama, adapter, examples, order, schedule, &optimizer)
+    let adapter = golden_prompt_config().init(llama, 3, &device).unwrap();
+    Trainer::builder(llama, adapter, examples)
+        .batch_size(2)
+        .gradient_accumulation_steps(2)
+        .seed(5)
+        .max_gradient_norm(Some(0.5))
+        .schedule(LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps })
 }
 
-/// What the next steps report.
+fn trainer<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> Trainer<'a> {
+    builder(llama, examples, total_steps).build().unwrap()
+}
+
+/// The reports of the next steps.
 fn reports(trainer: &mut Trainer, steps: usize) -> Vec<StepReport> {
     for _ in 0..steps {
         trainer.step().unwrap();
@@ -70,19 +75,19 @@ fn reports(trainer: &mut Trainer, steps: usize) -> Vec<StepReport> {
     trainer.reports().unwrap()
 }
 
-/// The adapter of a trainer as it is now.
+/// The current adapter of a trainer.
 fn adapter(trainer: &Trainer) -> AdapterWeights {
     trainer.trainable().adapter().unwrap().clone()
 }
 
-/// Its prompts.
+/// The current prompts of a trainer.
 fn prompts(trainer: &Trainer) -> AdaptionPrompt {
     adapter(trainer).prompts.unwrap()
 }
 
-/// All that a trainer has learned, bit for bit.
+/// The values of all adapter parameters, exactly.
 fn adapter_values(trainer: &Trainer) -> String {
-    // As text, in which NaN equals itself.
+    // As text, because there NaN equals itself.
     format!("{:?}", adapter(trainer).to_data(adaption_prompt::BaseInfo::default()).unwrap())
 }
 
@@ -95,7 +100,7 @@ fn five_adamw_steps_equal_pytorch() {
             let device = device.clone().autodiff();
             let mut adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device);
             let batch = golden_batch(&golden);
-            let mut optimizer = ParameterOptimizer::new(&OptimizerConfig::default());
+            let mut optimizer = OptimizerConfig::default().init();
             let mut losses = Vec::new();
             for _ in 0..5 {
                 let loss = mean_loss(&llama, &adapter, &batch);
@@ -107,7 +112,7 @@ fn five_adamw_steps_equal_pytorch() {
             let (_shape, expected) = golden.floats("adamw_losses");
             assert_values_close(&format!("{case} losses"), &losses, &expected, &[5], 1e-5);
             let after = {
-                // The same keys, under another prefix.
+                // The same keys with another prefix.
                 let (plain, family) = (llama.device(), llama.config().architecture);
                 move |index: usize, what: &str| {
                     let attention = family.attention_module(index);
@@ -134,7 +139,7 @@ fn gradient_accumulation_weights_every_label_equally() {
     let golden = Golden::open("llama-gqa-tied/golden.safetensors");
     let adapter = open_adapter(&golden, "", golden_prompt_config(), &llama, &device.autodiff());
     // Unequal numbers of labels: a mean of means would be wrong.
-    let examples = examples();
+    let examples = examples(11);
     let one = Batch::new(&examples[..3].iter().collect::<Vec<_>>());
     let halves = [Batch::new(&[&examples[0]]), Batch::new(&[&examples[1], &examples[2]])];
     let prompts = || adapter.prepare(&llama);
@@ -146,16 +151,16 @@ fn gradient_accumulation_weights_every_label_equally() {
         sum.accumulate(&adapter, &mut loss.backward(), 1.0);
     }
     assert_eq!(sum.iter_named().count(), 4);
-    for ((name, found), (_, expected)) in sum.iter_named().zip(whole.iter_named()) {
-        let (found, expected) = (found.unwrap().clone(), expected.unwrap().clone());
-        testing::assert_close_relative(name, found, expected, 1e-4);
+    for ((name, sum), (_, expected)) in sum.iter_named().zip(whole.iter_named()) {
+        let (sum, expected) = (sum.unwrap().clone(), expected.unwrap().clone());
+        testing::assert_close_relative(name, sum, expected, 1e-4);
     }
 }
 
 #[test]
 fn prompts_keep_training_after_an_evaluation() {
     let llama = open_base("llama-mha", &testing::flex());
-    let examples = examples();
+    let examples = examples(11);
     let mut trainer = trainer(&llama, &examples, 8);
     trainer.step().unwrap();
     let before =
@@ -166,8 +171,8 @@ fn prompts_keep_training_after_an_evaluation() {
     trainer.step().unwrap();
     let new = prompts(&trainer);
     for (old, new) in old.layers.iter().zip(&new.layers) {
-        let moved = testing::values((old.prompt.val() - new.prompt.val()).abs().max())[0];
-        assert!(moved > 0.0, "a prompt stood still");
+        let change = testing::values((old.prompt.val() - new.prompt.val()).abs().max())[0];
+        assert!(change > 0.0, "a prompt did not change");
     }
 }
 
@@ -176,7 +181,7 @@ fn training_lowers_the_loss_of_its_rows() {
     for device in testing::devices() {
         for case in ["llama-gqa-tied", "mistral-sw8", "gpt2", "qwen3"] {
             let llama = open_base(case, &device);
-            let examples = examples();
+            let examples = examples(11);
             let mut trainer = trainer(&llama, &examples, 30);
             let loss = |trainer: &Trainer| {
                 let prompts = adapter(trainer).prepare(&llama);
@@ -196,13 +201,13 @@ fn training_lowers_the_loss_of_its_rows() {
 fn a_resumed_trainer_equals_an_uninterrupted_one_bit_for_bit() {
     for device in testing::devices() {
         let llama = open_base("llama-rope3", &device);
-        let examples = examples();
-        let mut straight = trainer(&llama, &examples, 9);
-        let reports = reports(&mut straight, 9);
+        let examples = examples(11);
+        let mut uninterrupted = trainer(&llama, &examples, 9);
+        let reports = reports(&mut uninterrupted, 9);
 
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(train::CHECKPOINT_FILE);
-        // Three steps make an epoch: step 4 lies in the middle of the second.
+        let path = folder.path().join(CHECKPOINT_FILE);
+        // An epoch has three steps: step 4 is in the middle of the second epoch.
         let mut first = trainer(&llama, &examples, 9);
         assert_eq!(first.steps_per_epoch(), 3);
         assert_eq!(reports[..4], self::reports(&mut first, 4));
@@ -211,18 +216,95 @@ fn a_resumed_trainer_equals_an_uninterrupted_one_bit_for_bit() {
         let mut second = trainer(&llama, &examples, 9);
         assert_eq!(second.load_checkpoint::<String>(&path).unwrap(), "kept");
         assert_eq!(self::reports(&mut second, 5), reports[4..]);
-        assert_eq!(adapter_values(&second), adapter_values(&straight));
+        assert_eq!(adapter_values(&second), adapter_values(&uninterrupted));
     }
+}
+
+/// Names of the tensors in a checkpoint.
+fn tensor_names(path: &Path) -> Vec<String> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = file.names().into_iter().map(ToString::to_string).collect::<Vec<_>>();
+    names.sort_unstable();
+    names
+}
+
+/// Trains and resumes with an optimizer; the checkpoint has `field` of each parameter's state.
+fn check_resume<O: Optimizer>(optimizer: &O, field: &str, path: &Path) {
+    let llama = open_base("llama-gqa-tied", &testing::flex());
+    let examples = examples(11);
+    let new = || builder(&llama, &examples, 6).optimizer(optimizer.clone()).build().unwrap();
+    let mut uninterrupted = new();
+    let reports = reports(&mut uninterrupted, 6);
+    assert_ne!(adapter_values(&uninterrupted), adapter_values(&new()), "{field}");
+
+    let mut first = new();
+    self::reports(&mut first, 3);
+    first.save_checkpoint(path, &()).unwrap();
+    assert!(tensor_names(path).iter().any(|name| name.ends_with(field)), "{field}");
+    let mut second = new();
+    second.load_checkpoint::<()>(path).unwrap();
+    assert_eq!(self::reports(&mut second, 3), reports[3..], "{field}");
+    assert_eq!(adapter_values(&second), adapter_values(&uninterrupted), "{field}");
+}
+
+#[test]
+fn any_burn_optimizer_trains_and_resumes_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(CHECKPOINT_FILE);
+    let sgd = SgdConfig::new().build();
+    let momentum = SgdConfig::new().with_momentum(Some(MomentumConfig::new())).build();
+    check_resume(&sgd, "gate", &path);
+    check_resume(&momentum, "gate.momentum.velocity", &path);
+    // Its time is a scalar.
+    check_resume(&LambConfig::new().build(), "gate.moment_2", &path);
+
+    // Plain SGD has no state, and rejects LAMB's.
+    let llama = open_base("llama-gqa-tied", &testing::flex());
+    let mut other = builder(&llama, &examples(11), 6).optimizer(sgd).build().unwrap();
+    let before = adapter_values(&other);
+    let error = other.load_checkpoint::<()>(&path).unwrap_err();
+    assert!(error.to_string().contains("the state of another optimizer"), "{error}");
+    assert_eq!(adapter_values(&other), before);
+}
+
+#[test]
+fn adamw_checkpoints_keep_their_names_and_metadata() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let mut trainer = trainer(&llama, &examples(11), 4);
+    trainer.step().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(CHECKPOINT_FILE);
+    trainer.save_checkpoint(&path, &7).unwrap();
+    let names = tensor_names(&path);
+    for parameter in ["gate", "prompt"] {
+        for state in ["", ".moment_1", ".moment_2"] {
+            let key = format!("prompts.layers.0.{parameter}{state}");
+            assert!(names.iter().any(|name| name.ends_with(&key)), "{key}: {names:?}");
+        }
+    }
+    let (_, metadata) = SafeTensors::read_metadata(&std::fs::read(&path).unwrap()).unwrap();
+    let metadata = metadata.metadata().as_ref().unwrap();
+    assert_eq!(metadata["progress"], r#"{"step":1,"caller":7}"#);
+}
+
+#[test]
+fn a_builder_rejects_settings_out_of_range_and_empty_data() {
+    let llama = open_base("llama-mha", &testing::flex());
+    let error = builder(&llama, &examples(3), 4).batch_size(0).build().err().unwrap();
+    assert_eq!(error.to_string(), "the batch size is 0, expected at least 1");
+    let error = builder(&llama, &[], 4).build().err().unwrap();
+    assert!(matches!(error, Error::NoRows { .. }), "{error}");
 }
 
 #[test]
 fn a_damaged_checkpoint_is_rejected() {
     let llama = open_base("llama-mha", &testing::flex());
-    let examples = examples();
+    let examples = examples(11);
     let mut trainer = trainer(&llama, &examples, 4);
     trainer.step().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(train::CHECKPOINT_FILE);
+    let path = folder.path().join(CHECKPOINT_FILE);
     trainer.save_checkpoint(&path, &0).unwrap();
     let whole = std::fs::read(&path).unwrap();
     for len in [0, 7, 100, whole.len() - 1] {
@@ -235,22 +317,18 @@ fn a_damaged_checkpoint_is_rejected() {
 #[test]
 fn a_nan_loss_is_reported_with_its_step() {
     let llama = open_base("llama-mha", &testing::flex());
-    let examples = examples();
+    let examples = examples(11);
     let device = llama.device().autodiff();
     let mut adapter = golden_prompt_config().init(&llama, 3, &device).unwrap();
     let gate = Tensor::from_floats([f32::NAN], &device);
     adapter.layers[0].gate = Param::from_tensor(gate);
-    let order = ExampleSampler {
-        n_examples: examples.len(),
-        batch_size: 2,
-        gradient_accumulation_steps: 1,
-        seed: 0,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 0.1, warmup_steps: 0, total_steps: 3 };
-    let mut trainer =
-        Trainer::new(&llama, adapter, examples, order, schedule, &OptimizerConfig::default());
+    let mut trainer = Trainer::builder(&llama, adapter, examples)
+        .batch_size(2)
+        .length(TrainLength::Steps(3))
+        .learning_rate(0.1)
+        .warmup_ratio(0.0)
+        .build()
+        .unwrap();
     trainer.step().unwrap();
     trainer.step().unwrap();
     let error = trainer.reports().unwrap_err();
@@ -261,12 +339,13 @@ fn a_nan_loss_is_reported_with_its_step() {
 #[test]
 fn activation_checkpointing_trains_the_same() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
-    let examples = examples();
+    let examples = examples(11);
     let mut plain = trainer(&llama, &examples, 4);
-    let mut recomputing = trainer(&llama, &examples, 4).with_activation_checkpointing(true);
-    let steps = reports(&mut plain, 4).into_iter().zip(reports(&mut recomputing, 4));
-    for (plain, recomputing) in steps {
-        assert!((plain.loss / recomputing.loss - 1.0).abs() < 1e-5);
-        assert!((plain.gradient_norm / recomputing.gradient_norm - 1.0).abs() < 1e-4);
+    let mut checkpointed =
+        builder(&llama, &examples, 4).activation_checkpointing(true).build().unwrap();
+    let steps = reports(&mut plain, 4).into_iter().zip(reports(&mut checkpointed, 4));
+    for (plain, checkpointed) in steps {
+        assert!((plain.loss / checkpointed.loss - 1.0).abs() < 1e-5);
+        assert!((plain.gradient_norm / checkpointed.gradient_norm - 1.0).abs() < 1e-4);
     }
 }

@@ -1,6 +1,6 @@
-//! Every method learns through the same trainer: Adapter V2, prompts with it, LoRA, the whole
-//! model.
+//! All methods use the same trainer: prompts, Adapter V2, both, LoRA, the whole model.
 
+use crate::examples;
 use crate::tiny::{self, open_base};
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate,
@@ -11,14 +11,15 @@ use burn::tensor::{Tensor, TensorData};
 use llama::{Llama, ModelSource, NoAdapter, Precision, read_back};
 use testing::count_params_with_gradient;
 use text::Tokenizer;
+use train::run::CHECKPOINT_FILE;
 use train::{
-    Batch, Example, ExampleSampler, FineTuningMethod, LearningRateSchedule, ModuleGradients,
-    OptimizerConfig, TrainableWeights, Trainer, evaluate_loss, label_loss,
+    Batch, Example, FineTuningMethod, LearningRateSchedule, ModuleGradients, TrainableWeights,
+    Trainer, evaluate_loss, label_loss,
 };
 
 const CASE: &str = "llama-gqa-tied";
 
-/// Every method by a name.
+/// All methods with their names.
 fn methods() -> Vec<(&'static str, FineTuningMethod)> {
     let prompts = AdaptionPromptConfig {
         adapter_len: 4,
@@ -42,35 +43,20 @@ fn methods() -> Vec<(&'static str, FineTuningMethod)> {
     ]
 }
 
-/// Rows of unequal length, made up.
-fn examples() -> Vec<Example> {
-    (0..6_u32)
-        .map(|row| Example {
-            tokens: (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect(),
-            labels_from: 2 + row as usize % 3,
-            image: None,
-        })
-        .collect()
-}
-
 fn trainer<'a>(
     llama: &'a Llama,
     method: &FineTuningMethod,
-    examples: &'a [Example],
-    total: usize,
+    examples: &[Example],
+    total_steps: usize,
 ) -> Trainer<'a> {
-    let order = ExampleSampler {
-        n_examples: examples.len(),
-        batch_size: 2,
-        gradient_accumulation_steps: 2,
-        seed: 5,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 1, total_steps: total };
-    let optimizer = OptimizerConfig { max_gradient_norm: Some(1.0), ..Default::default() };
-    let learner = method.init(llama, 3).unwrap();
-    Trainer::new(llama, learner, examples, order, schedule, &optimizer)
+    Trainer::builder(llama, method.init(llama, 3).unwrap(), examples)
+        .batch_size(2)
+        .gradient_accumulation_steps(2)
+        .seed(5)
+        .max_gradient_norm(Some(1.0))
+        .schedule(LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 1, total_steps })
+        .build()
+        .unwrap()
 }
 
 fn steps(trainer: &mut Trainer, count: usize) {
@@ -79,14 +65,14 @@ fn steps(trainer: &mut Trainer, count: usize) {
     }
 }
 
-fn loss(learner: &TrainableWeights, llama: &Llama, examples: &[Example]) -> f64 {
-    let report = learner.with_adapter(llama, None, |llama, adapter| {
+fn loss(trainable: &TrainableWeights, llama: &Llama, examples: &[Example]) -> f64 {
+    let report = trainable.with_adapter(llama, None, |llama, adapter| {
         evaluate_loss(llama, adapter, examples, 4, &mut |_| {})
     });
     report.unwrap().loss
 }
 
-/// Every number of a module, in the order of its fields.
+/// The values of all parameters of a module, in the order of its fields.
 fn parameter_values(module: &impl Module) -> Vec<TensorData> {
     struct Collect(Vec<TensorData>);
     impl ModuleVisitor for Collect {
@@ -104,21 +90,21 @@ fn every_method_starts_equal_to_the_base_and_lowers_the_loss() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
         let before = parameter_values(&llama);
-        let examples = examples();
+        let examples = examples(6);
         let base = evaluate_loss(&llama, &NoAdapter, &examples, 4, &mut |_| {}).unwrap().loss;
         for (name, method) in methods() {
             let mut trainer = trainer(&llama, &method, &examples, 25);
-            // A changed head's losses are added up in another order.
+            // A trained head sums its losses in another order.
             let start = loss(&trainer.trainable(), &llama, &examples);
-            assert!((start / base - 1.0).abs() < 1e-6, "{name}: {base} -> {start} at its start");
+            assert!((start / base - 1.0).abs() < 1e-6, "{name}: {base} -> {start} at the start");
             while !trainer.is_done() {
                 trainer.step().unwrap();
             }
-            let learner = trainer.trainable();
-            let after = loss(&learner, &llama, &examples);
+            let trainable = trainer.trainable();
+            let after = loss(&trainable, &llama, &examples);
             assert!(after < base - 0.2, "{name}: {base} -> {after}");
-            assert!(learner.is_finite().unwrap(), "{name}");
-            assert_eq!(parameter_values(&llama), before, "{name}: the base has changed");
+            assert!(trainable.is_finite().unwrap(), "{name}");
+            assert_eq!(parameter_values(&llama), before, "{name}: the base changed");
         }
     }
 }
@@ -127,19 +113,22 @@ fn every_method_starts_equal_to_the_base_and_lowers_the_loss() {
 fn every_trainable_parameter_has_a_gradient_and_no_other() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
-        let examples = examples();
+        let examples = examples(6);
         let batch = Batch::new(&examples.iter().collect::<Vec<_>>());
         for (name, method) in methods() {
-            let learner = method.init(&llama, 3).unwrap();
-            let sum = learner.with_adapter(&llama, None, |llama, adapter| {
-                label_loss(llama, &*adapter.for_images(&batch.image_names()), &batch)
+            let trainable = method.init(&llama, 3).unwrap();
+            let sum = trainable.with_adapter(&llama, None, |llama, adapter| {
+                label_loss(llama, &*adapter.for_batch(&batch), &batch)
             });
             let gradients = sum.unwrap().backward();
             assert_eq!(count_params_with_gradient(&llama, &gradients), 0, "{name}");
-            let count = parameter_values(&learner).len();
-            assert_eq!(count_params_with_gradient(&learner, &gradients), count, "{name}");
-            let gradients = ModuleGradients::from_grads(&learner, gradients);
-            assert_eq!(gradients.iter_named().filter(|(_, own)| own.is_some()).count(), count);
+            let count = parameter_values(&trainable).len();
+            assert_eq!(count_params_with_gradient(&trainable, &gradients), count, "{name}");
+            let gradients = ModuleGradients::from_grads(&trainable, gradients);
+            assert_eq!(
+                gradients.iter_named().filter(|(_, gradient)| gradient.is_some()).count(),
+                count
+            );
             let norm = testing::values(gradients.norm())[0];
             assert!(norm.is_finite() && norm > 0.0, "{name}: {norm}");
         }
@@ -150,14 +139,14 @@ fn every_trainable_parameter_has_a_gradient_and_no_other() {
 fn every_method_resumes_bit_for_bit() {
     for device in testing::devices() {
         let llama = open_base(CASE, &device);
-        let examples = examples();
+        let examples = examples(6);
         for (name, method) in methods() {
-            let mut straight = trainer(&llama, &method, &examples, 6);
-            steps(&mut straight, 6);
-            let reports = straight.reports().unwrap();
+            let mut uninterrupted = trainer(&llama, &method, &examples, 6);
+            steps(&mut uninterrupted, 6);
+            let reports = uninterrupted.reports().unwrap();
 
             let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join(train::CHECKPOINT_FILE);
+            let path = folder.path().join(CHECKPOINT_FILE);
             let mut first = trainer(&llama, &method, &examples, 6);
             steps(&mut first, 3);
             first.save_checkpoint(&path, &name).unwrap();
@@ -168,7 +157,7 @@ fn every_method_resumes_bit_for_bit() {
             assert_eq!(second.reports().unwrap(), reports[3..], "{name}");
             assert_eq!(
                 parameter_values(&second.trainable()),
-                parameter_values(&straight.trainable()),
+                parameter_values(&uninterrupted.trainable()),
                 "{name}"
             );
         }
@@ -178,16 +167,16 @@ fn every_method_resumes_bit_for_bit() {
 #[test]
 fn another_methods_checkpoint_is_refused() {
     let llama = open_base(CASE, &testing::flex());
-    let examples = examples();
+    let examples = examples(6);
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(train::CHECKPOINT_FILE);
+    let path = folder.path().join(CHECKPOINT_FILE);
     let mut v2 = trainer(&llama, &V2Config::paper().into(), &examples, 2);
     v2.step().unwrap();
     v2.save_checkpoint(&path, &0).unwrap();
     for (name, method) in methods().into_iter().filter(|(name, _)| !name.contains("v2")) {
         let mut other = trainer(&llama, &method, &examples, 2);
         let before = parameter_values(&other.trainable());
-        // A part of Adapter V2's own is not another method.
+        // Its parameters are a subset of those of Adapter V2.
         if name == "norms" {
             continue;
         }
@@ -202,18 +191,18 @@ fn trained_weights_round_trip() {
     let llama = open_base(CASE, &testing::flex());
     let tokenizer = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
     let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();
-    let examples = examples();
+    let examples = examples(6);
     for (name, method) in methods() {
         let mut trainer = trainer(&llama, &method, &examples, 3);
         steps(&mut trainer, 3);
-        let learned = trainer.trainable();
+        let trained = trainer.trainable();
         let folder = tempfile::tempdir().unwrap();
-        learned.save(folder.path(), &llama, &tokenizer, "base").unwrap();
+        trained.save(folder.path(), &llama, &tokenizer, "base").unwrap();
         let loaded = TrainableWeights::load(folder.path(), &method, &llama).unwrap();
-        assert_eq!(loss(&loaded, &llama, &examples), loss(&learned, &llama, &examples), "{name}");
-        if let (Some(found), Some(expected)) = (loaded.adapter(), learned.adapter()) {
-            let numbers = |own: &AdapterWeights| own.to_data(BaseInfo::default()).unwrap();
-            assert_eq!(numbers(found), numbers(expected), "{name}");
+        assert_eq!(loss(&loaded, &llama, &examples), loss(&trained, &llama, &examples), "{name}");
+        if let (Some(loaded), Some(trained)) = (loaded.adapter(), trained.adapter()) {
+            let data = |adapter: &AdapterWeights| adapter.to_data(BaseInfo::default()).unwrap();
+            assert_eq!(data(loaded), data(trained), "{name}");
         }
     }
 }
@@ -226,16 +215,16 @@ fn a_whole_model_is_saved_as_a_model() {
             let tokenizer =
                 testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
             let tokenizer = Tokenizer::from_folder(&tokenizer).unwrap();
-            let examples = examples();
+            let examples = examples(6);
             let mut trainer = trainer(&llama, &FineTuningMethod::Full, &examples, 2);
             steps(&mut trainer, 2);
-            let TrainableWeights::Full(learned) = trainer.trainable() else {
+            let TrainableWeights::Full(trained) = trainer.trainable() else {
                 panic!("not a model")
             };
             let folder = tempfile::tempdir().unwrap();
             trainer.trainable().save(folder.path(), &llama, &tokenizer, "base").unwrap();
 
-            // The window, the biases and the rotary scaling of the base are in the config too.
+            // The config includes the window, biases and rotary scaling of the base.
             let source = ModelSource::open(folder.path()).unwrap();
             assert_eq!(source.config(), llama.config(), "{case}");
             let loaded = source.load(Precision::F32, &device).unwrap().into_parameters();
@@ -244,8 +233,8 @@ fn a_whole_model_is_saved_as_a_model() {
                 let hidden = model.forward(tokens, None, &NoAdapter).unwrap();
                 read_back(model.logits(hidden, &NoAdapter)).unwrap()
             };
-            assert_eq!(logits(&loaded), logits(&learned), "{case}");
-            assert_ne!(logits(&loaded), logits(&llama), "{case}: it has learned nothing");
+            assert_eq!(logits(&loaded), logits(&trained), "{case}");
+            assert_ne!(logits(&loaded), logits(&llama), "{case}: nothing was trained");
             let ids = tokenizer.encode("Anna lives in").unwrap();
             assert_eq!(source.tokenizer().unwrap().encode("Anna lives in").unwrap(), ids);
         }

@@ -1,22 +1,22 @@
-//! A picture and its caption ─► a row.
+//! A record with an image and its caption ─► a row.
 
 use super::record_fields::RecordFields;
 use super::row_report::DropReason;
 use crate::data::Instruction;
 use crate::error::Result;
 
-/// What a caption answers.
+/// The instruction of every caption row.
 ///
 /// Source: `PretrainDataset` of
 /// <https://github.com/OpenGVLab/LLaMA-Adapter/blob/95b638997765af15036266f5acb5a4dd44b8ae96/llama_adapter_v2_multimodal7b/data/dataset.py>.
 const INSTRUCTION: &str = "Generate caption of this image";
 
-/// Names of the picture's field; the first that is there counts.
+/// Names of the image field; the first that is present is used.
 pub(super) const IMAGE_FIELDS: [&str; 3] = ["url", "image", "path"];
-/// Name of the caption's field.
+/// Name of the caption field.
 pub(super) const CAPTION_FIELD: &str = "caption";
 
-/// The row of a record with both.
+/// The row of a caption record.
 pub(super) fn caption_rows(fields: &mut RecordFields) -> Result<Vec<Instruction>> {
     let caption = fields.string(CAPTION_FIELD)?.unwrap_or_default().into_owned();
     let name = fields.first_present(&IMAGE_FIELDS).unwrap_or(IMAGE_FIELDS[0]);
@@ -40,7 +40,7 @@ mod tests {
     fn read(name: &str, text: &str) -> Result<Vec<Instruction>> {
         let image_folder = Some(Path::new("/p"));
         let options = ReadOptions { image_folder, ..ReadOptions::default() };
-        parse_rows(Path::new(name), text, &options).map(|found| found.rows)
+        parse_rows(Path::new(name), text, &options).map(|loaded| loaded.rows)
     }
 
     fn caption(image: &str, caption: &str) -> Instruction {
@@ -52,13 +52,13 @@ mod tests {
 
     #[test]
     fn the_separator_is_detected_whatever_the_extension() {
-        let wanted = [caption("/p/a.png", "A cat, grey."), caption("/b.png", "A dog.")];
+        let expected = [caption("/p/a.png", "A cat, grey."), caption("/b.png", "A dog.")];
         let commas = "url,caption\na.png,\"A cat, grey.\"\nfile:///b.png,A dog.\n";
         let tabs = "url\tcaption\na.png\tA cat, grey.\nfile:///b.png\tA dog.\n";
-        assert_eq!(read("a.csv", commas).unwrap(), wanted);
-        assert_eq!(read("a.csv", tabs).unwrap(), wanted);
-        assert_eq!(read("a.csv", &tabs.replace('\t', ";")).unwrap(), wanted);
-        assert_eq!(read("a.tsv", &tabs.replace('\n', "\r\n")).unwrap(), wanted);
+        assert_eq!(read("a.csv", commas).unwrap(), expected);
+        assert_eq!(read("a.csv", tabs).unwrap(), expected);
+        assert_eq!(read("a.csv", &tabs.replace('\t', ";")).unwrap(), expected);
+        assert_eq!(read("a.tsv", &tabs.replace('\n', "\r\n")).unwrap(), expected);
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(message("url\tcaption\n\tA cat.\n"), "a.tsv, line 2: the image's path is empty");
         assert_eq!(
             message("url\tcaption\n\"a\nb.png\"\tA cat.\nhttp://x.org/a.png\tA dog.\n"),
-            "a.tsv, line 4: the image http://x.org/a.png is not on this machine"
+            "a.tsv, line 4: the image http://x.org/a.png is not a local file"
         );
         let empty = message("url\tcaption\na.png\t \n");
         assert!(empty.ends_with("1 row is left out: the answer is empty (line 2)"), "{empty}");

@@ -1,4 +1,4 @@
-//! Conversations as LLaVA, ShareGPT and OpenAI write them ─► turns.
+//! Conversations in the format of LLaVA, ShareGPT or OpenAI ─► turns.
 //!
 //! ```text
 //! {"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}], "system": "..."}
@@ -9,54 +9,53 @@ use serde_json::{Map, Value};
 
 use super::read_options::EmptyOutputPolicy;
 use super::record_fields::{RecordFields, json_type_name, value_to_text};
-use crate::data::Instruction;
+use super::turns::{self, Role, SharedFields, Turn};
+use crate::data::{Instruction, first_chars};
 use crate::error::{Error, Result};
 
-use super::turns::{self, Role, SharedFields, Turn};
-
-/// What a record looks like, for hints.
+/// The format of a conversation, for hints.
 pub(super) const FORMAT_HINT: &str = "a conversation is {\"image\": \"...\", \"conversations\": \
     [{\"from\": \"human\", \"value\": \"...\"}, {\"from\": \"gpt\", \"value\": \"...\"}]}, or has \
-    `messages` with `role` and `content`; `image` may be left out";
+    `messages` with `role` and `content`; `image` is optional";
 
-/// Fields that hold the turns; the first that is there counts.
+/// Names of the field with the turns; the first that is present is used.
 pub(super) const TURN_FIELDS: [&str; 3] = ["conversations", "messages", "conversation"];
-/// Fields of a record that say how to answer.
+/// Names of the system prompt field.
 pub(super) const SYSTEM_FIELDS: [&str; 2] = ["system", "system_prompt"];
 
 /// The rows of a record whose field `name` holds turns.
 ///
 /// Sources: LLaVA,
 /// <https://github.com/haotian-liu/LLaVA/blob/9ad726577ceabb54fc641d75e139aa5a266147d1/docs/Finetune_Custom_Data.md>;
-/// ShareGPT's names of speakers as LLaMA-Factory and axolotl read them; OpenAI's chat format.
+/// ShareGPT's role names as LLaMA-Factory and axolotl read them; OpenAI's chat format.
 pub(super) fn conversation_rows(
     name: &'static str,
     empty_outputs: EmptyOutputPolicy,
     fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
-    let common = shared_fields(fields)?;
+    let shared = shared_fields(fields)?;
     let mut turns = system_turn(fields)?;
-    turns.extend(read_turns(name, &common, fields)?);
-    turns::rows_from_turns(turns, &common, empty_outputs, fields)
+    turns.extend(read_turns(name, &shared, fields)?);
+    turns::rows_from_turns(turns, &shared, empty_outputs, fields)
 }
 
-/// The rows of a record whose `prompt` and `completion` are lists of messages: what is in the prompt
-/// is not learned.
+/// The rows of a record whose `prompt` and `completion` are lists of messages; the messages of the
+/// prompt are not trained on.
 ///
 /// Source: TRL's conversational prompt-completion format.
 pub(super) fn prompt_completion_rows(
     empty_outputs: EmptyOutputPolicy,
     fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
-    let common = shared_fields(fields)?;
+    let shared = shared_fields(fields)?;
     let mut turns = system_turn(fields)?;
-    let prompt = read_turns("prompt", &common, fields)?;
+    let prompt = read_turns("prompt", &shared, fields)?;
     turns.extend(prompt.into_iter().map(|turn| Turn { train: false, ..turn }));
-    turns.extend(read_turns("completion", &common, fields)?);
-    turns::rows_from_turns(turns, &common, empty_outputs, fields)
+    turns.extend(read_turns("completion", &shared, fields)?);
+    turns::rows_from_turns(turns, &shared, empty_outputs, fields)
 }
 
-/// The turn that a record's own system text is.
+/// The system prompt of a record as a turn.
 pub(super) fn system_turn(fields: &mut RecordFields) -> Result<Vec<Turn>> {
     let Some(name) = fields.first_present(&SYSTEM_FIELDS) else { return Ok(Vec::new()) };
     let text = fields.string(name)?;
@@ -69,7 +68,7 @@ fn shared_fields(fields: &mut RecordFields) -> Result<SharedFields> {
 
 fn read_turns(
     name: &'static str,
-    common: &SharedFields,
+    shared: &SharedFields,
     fields: &mut RecordFields,
 ) -> Result<Vec<Turn>> {
     let Some(Value::Array(list)) = fields.value(name) else {
@@ -78,22 +77,20 @@ fn read_turns(
     if list.is_empty() {
         return Err(fields.origin.error(format!("`{name}` is empty")));
     }
-    let has_image = common.image.is_some();
-    list.iter()
-        .enumerate()
-        .map(|(i, value)| read_turn(value, i + 1, name, has_image, fields))
-        .collect()
+    let has_image = shared.image.is_some();
+    let turns = list.iter().enumerate();
+    turns.map(|(i, value)| read_turn(value, i + 1, name, has_image, fields)).collect()
 }
 
-/// TurnKeys of a turn's fields.
+/// Names of the fields of a turn.
 struct TurnKeys {
-    speaker: &'static str,
+    role: &'static str,
     text: &'static str,
 }
 
 const TURN_KEYS: [TurnKeys; 2] =
-    [TurnKeys { speaker: "from", text: "value" }, TurnKeys { speaker: "role", text: "content" }];
-/// Fields that say whether an answer is learned: OpenAI's, a number, and axolotl's, a truth value.
+    [TurnKeys { role: "from", text: "value" }, TurnKeys { role: "role", text: "content" }];
+/// Fields that exclude a response from training: OpenAI's is a number, axolotl's a boolean.
 const LOSS_WEIGHT_FIELDS: [&str; 2] = ["weight", "train"];
 
 fn read_turn(
@@ -103,43 +100,43 @@ fn read_turn(
     has_image: bool,
     fields: &mut RecordFields,
 ) -> Result<Turn> {
+    /// Characters of an unknown role that a message shows.
+    const MAX_ROLE_CHARS: usize = 40;
     let origin = fields.origin;
-    let bad = |reason: String| origin.error(format!("turn {number}: {reason}"));
+    let turn_error = |reason: String| origin.error(format!("turn {number}: {reason}"));
     let Value::Object(values) = value else {
-        return Err(bad("expected an object".into()));
+        return Err(turn_error("expected an object".into()));
     };
-    let spelling = TURN_KEYS.iter().find(|names| values.contains_key(names.speaker));
-    let names = spelling.ok_or_else(|| bad("neither `from` nor `role` is there".into()))?;
-    let Value::String(from) = &values[names.speaker] else {
-        return Err(bad(format!("`{}` is not a text", names.speaker)));
+    let keys = TURN_KEYS.iter().find(|keys| values.contains_key(keys.role));
+    let keys = keys.ok_or_else(|| turn_error("`from` and `role` are missing".into()))?;
+    let Value::String(name) = &values[keys.role] else {
+        return Err(turn_error(format!("`{}` is not a text", keys.role)));
     };
-    let speaker = parse_role(from).ok_or_else(|| {
-        let from = from.chars().take(40).collect::<String>();
-        bad(format!("`{}` is {from:?}, expected one of {}", names.speaker, known_roles()))
+    let role = parse_role(name).ok_or_else(|| {
+        let name = first_chars(name, MAX_ROLE_CHARS);
+        turn_error(format!("`{}` is {name:?}, expected one of {}", keys.role, known_roles()))
     })?;
-    let calls = has_tool_call(values);
-    let text = match values.get(names.text) {
-        // What a tool is called with may stand alone.
-        None | Some(Value::Null) if calls => String::new(),
-        None | Some(Value::Null) => return Err(bad(format!("`{}` is missing", names.text))),
-        Some(Value::Array(parts)) => content_text(parts, has_image, &bad)?,
+    let has_tool_call = has_tool_call(values);
+    let text = match values.get(keys.text) {
+        // A tool call needs no text.
+        None | Some(Value::Null) if has_tool_call => String::new(),
+        None | Some(Value::Null) => {
+            return Err(turn_error(format!("`{}` is missing", keys.text)));
+        }
+        Some(Value::Array(parts)) => content_text(parts, has_image, &turn_error)?,
         Some(value) => value_to_text(value, origin, fields.report())
-            .ok_or_else(|| bad(format!("`{}` is {}", names.text, json_type_name(value))))?
+            .ok_or_else(|| turn_error(format!("`{}` is {}", keys.text, json_type_name(value))))?
             .into_owned(),
     };
     for (name, value) in values {
         let name = name.as_str();
-        let is_used =
-            [names.speaker, names.text].contains(&name) || LOSS_WEIGHT_FIELDS.contains(&name);
+        let is_used = [keys.role, keys.text].contains(&name) || LOSS_WEIGHT_FIELDS.contains(&name);
         if !is_used && !value.is_null() {
             fields.report().count_unused_field(&format!("{list}[].{name}"));
         }
     }
-    Ok(Turn {
-        train: is_trained_on(values, &bad)?,
-        has_tool_call: calls,
-        ..Turn::new(speaker, text)
-    })
+    let train = is_trained_on(values, &turn_error)?;
+    Ok(Turn { train, has_tool_call, ..Turn::new(role, text) })
 }
 
 fn has_tool_call(values: &Map<String, Value>) -> bool {
@@ -150,44 +147,52 @@ fn has_tool_call(values: &Map<String, Value>) -> bool {
     })
 }
 
-/// The texts of OpenAI's list of parts.
-fn content_text(parts: &[Value], has_image: bool, bad: &dyn Fn(String) -> Error) -> Result<String> {
-    let is_alone = |part: &Value| {
+/// The text of OpenAI's list of content parts.
+fn content_text(
+    parts: &[Value],
+    has_image: bool,
+    turn_error: &dyn Fn(String) -> Error,
+) -> Result<String> {
+    let is_placeholder = |part: &Value| {
         let mut values = part.as_object().into_iter().flatten();
         values.all(|(name, value)| name == "type" || value.is_null())
     };
     let text = |part: &Value| match (part["type"].as_str(), part["text"].as_str()) {
         (Some("text") | None, Some(text)) => Ok(Some(text.to_owned())),
-        // The picture itself is in the record; one that is here would be lost.
-        (Some("image"), None) if is_alone(part) && has_image => Ok(None),
-        (Some("image"), None) if is_alone(part) => {
-            Err(bad("a part of type \"image\", and the record has no `image`".into()))
+        // The record has the image; an image in the part itself would be lost.
+        (Some("image"), None) if is_placeholder(part) && has_image => Ok(None),
+        (Some("image"), None) if is_placeholder(part) => {
+            Err(turn_error("a part of type \"image\", but the record has no `image`".into()))
         }
-        (Some(kind), _) => Err(bad(format!("a part of type {kind:?}, expected \"text\""))),
-        _ => Err(bad("a part without a text".into())),
+        (Some(kind), _) => Err(turn_error(format!("a part of type {kind:?}, expected \"text\""))),
+        _ => Err(turn_error("a part without a text".into())),
     };
     let texts = parts.iter().filter_map(|part| text(part).transpose());
     Ok(texts.collect::<Result<Vec<_>>>()?.join("\n"))
 }
 
-/// Whether an answer is one to learn: `weight` 0 and `train` false say no.
-fn is_trained_on(values: &Map<String, Value>, bad: &dyn Fn(String) -> Error) -> Result<bool> {
-    let mut learn = true;
+/// Whether a response is trained on: not if `weight` is 0 or `train` is false.
+fn is_trained_on(
+    values: &Map<String, Value>,
+    turn_error: &dyn Fn(String) -> Error,
+) -> Result<bool> {
+    let mut train = true;
     for name in LOSS_WEIGHT_FIELDS {
         match values.get(name) {
             None | Some(Value::Null) => {}
-            Some(Value::Bool(own)) => learn &= own,
-            Some(Value::Number(own)) if own.as_f64() == Some(0.0) => learn = false,
-            Some(Value::Number(own)) if own.as_f64() == Some(1.0) => {}
+            Some(Value::Bool(value)) => train &= value,
+            Some(Value::Number(value)) if value.as_f64() == Some(0.0) => train = false,
+            Some(Value::Number(value)) if value.as_f64() == Some(1.0) => {}
             Some(other) => {
-                return Err(bad(format!("`{name}` is {other}, expected 0, 1, true or false")));
+                let reason = format!("`{name}` is {other}, expected 0, 1, true or false");
+                return Err(turn_error(reason));
             }
         }
     }
-    Ok(learn)
+    Ok(train)
 }
 
-/// What speakers are called.
+/// Names of each role.
 const ROLE_NAMES: [(Role, &[&str]); 4] = [
     (Role::User, &["human", "user", "prompter"]),
     (
@@ -200,10 +205,10 @@ const ROLE_NAMES: [(Role, &[&str]); 4] = [
 
 fn parse_role(name: &str) -> Option<Role> {
     let name = name.trim().to_ascii_lowercase();
-    ROLE_NAMES.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(speaker, _)| *speaker)
+    ROLE_NAMES.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(role, _)| *role)
 }
 
-/// The names of speakers, for messages.
+/// All role names, for messages.
 fn known_roles() -> String {
     let names = ROLE_NAMES.iter().flat_map(|(_, names)| *names);
     names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
@@ -222,19 +227,19 @@ mod tests {
 
     fn read_with_report(record: &str) -> Result<(Vec<Instruction>, RowReport)> {
         let Value::Object(values) = serde_json::from_str(record).unwrap() else { unreachable!() };
-        let place = "record 3".to_string();
+        let location = "record 3".to_string();
         let origin = RecordOrigin {
             path: Path::new("chat.json"),
-            location: place,
+            location,
             format_hint: FORMAT_HINT,
             image_folder: None,
         };
         let mut report = RowReport::default();
         let mut fields = RecordFields::new(&origin, &values, &mut report);
         let name = fields.first_present(&TURN_FIELDS).unwrap();
-        let found = conversation_rows(name, EmptyOutputPolicy::Skip, &mut fields)?;
+        let rows = conversation_rows(name, EmptyOutputPolicy::Skip, &mut fields)?;
         fields.report_unused();
-        Ok((found, report))
+        Ok((rows, report))
     }
 
     fn read(record: &str) -> Result<Vec<Instruction>> {
@@ -250,7 +255,7 @@ mod tests {
         let turns = [
             message_json("human", "<image>\nWhat is it?"),
             message_json("gpt", "A cat."),
-            message_json("human", "Which colour?"),
+            message_json("human", "Which color?"),
             message_json("gpt", "Grey."),
             message_json("human", "And how old?"),
             message_json("gpt", "Two."),
@@ -259,16 +264,16 @@ mod tests {
         let rows = read(&record).unwrap();
         let short =
             |row: &Instruction| (row.instruction.clone(), row.input.clone(), row.output.clone());
-        let wanted = [
+        let expected = [
             ("What is it?", "", "A cat."),
-            ("Which colour?", "Human: What is it?\nAssistant: A cat.", "Grey."),
+            ("Which color?", "Human: What is it?\nAssistant: A cat.", "Grey."),
             (
                 "And how old?",
-                "Human: What is it?\nAssistant: A cat.\nHuman: Which colour?\nAssistant: Grey.",
+                "Human: What is it?\nAssistant: A cat.\nHuman: Which color?\nAssistant: Grey.",
                 "Two.",
             ),
         ];
-        for (row, (instruction, input, output)) in rows.iter().zip(wanted) {
+        for (row, (instruction, input, output)) in rows.iter().zip(expected) {
             assert_eq!(short(row), (instruction.into(), input.into(), output.into()));
             assert_eq!(row.image.as_deref(), Some("a.png"));
         }
@@ -282,9 +287,9 @@ mod tests {
             {"role": "assistant", "content": "ho"}]});
         let turns = json!({"system": "Be kind.", "conversations": [
             {"from": "user", "value": "hi"}, {"from": "assistant", "value": "ho"}]});
-        let wanted = [Instruction::new("hi", "System: Be kind.", "ho")];
-        assert_eq!(read(&messages.to_string()).unwrap(), wanted);
-        assert_eq!(read(&turns.to_string()).unwrap(), wanted);
+        let expected = [Instruction::new("hi", "System: Be kind.", "ho")];
+        assert_eq!(read(&messages.to_string()).unwrap(), expected);
+        assert_eq!(read(&turns.to_string()).unwrap(), expected);
     }
 
     #[test]
@@ -295,8 +300,8 @@ mod tests {
             let record = json!({"messages": [
                 {"role": "user", "content": "a"}, first,
                 {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]});
-            let wanted = [Instruction::new("c", "Human: a\nAssistant: b", "d")];
-            assert_eq!(read(&record.to_string()).unwrap(), wanted);
+            let expected = [Instruction::new("c", "Human: a\nAssistant: b", "d")];
+            assert_eq!(read(&record.to_string()).unwrap(), expected);
         }
         let half = json!({"messages": [{"role": "user", "content": "a", "weight": 0.5}]});
         let error = read(&half.to_string()).unwrap_err().to_string();
@@ -342,8 +347,8 @@ mod tests {
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]},
             {"role": "assistant", "content": "b"}]});
         let error = read(&record.to_string()).unwrap_err().to_string();
-        let told = "turn 1: a part of type \"image\", and the record has no `image`";
-        assert!(error.ends_with(told), "{error}");
+        let expected = "turn 1: a part of type \"image\", but the record has no `image`";
+        assert!(error.ends_with(expected), "{error}");
     }
 
     #[test]
@@ -380,16 +385,17 @@ mod tests {
             let record = format!(r#"{{"image":"a.png","conversations":[{}]}}"#, turns.join(","));
             read(&record).unwrap_err().to_string()
         };
-        let asked = message_json("human", "What?");
-        let pair = |second: &str| [asked.clone(), second.into()];
+        let question = message_json("human", "What?");
+        let pair = |second: &str| [question.clone(), second.into()];
         let unknown = message(&pair(&message_json("narrator", "Be brief.")));
-        let told = "chat.json, record 3: turn 2: `from` is \"narrator\", expected one of \"human\"";
-        assert!(unknown.starts_with(told), "{unknown}");
+        let expected =
+            "chat.json, record 3: turn 2: `from` is \"narrator\", expected one of \"human\"";
+        assert!(unknown.starts_with(expected), "{unknown}");
         assert!(message(&pair(r#"{"from":"gpt"}"#)).ends_with("turn 2: `value` is missing"));
         let list = message(&pair(r#"{"from":"gpt","value":{}}"#));
         assert!(list.ends_with("`value` is an object, not a text"), "{list}");
         assert!(message(&pair("7")).ends_with("turn 2: expected an object"));
-        assert!(message(&pair("{}")).ends_with("turn 2: neither `from` nor `role` is there"));
+        assert!(message(&pair("{}")).ends_with("turn 2: `from` and `role` are missing"));
         assert!(message(&[]).ends_with("`conversations` is empty"));
         let error = read(r#"{"conversations":"What?"}"#).unwrap_err();
         assert!(error.to_string().ends_with("`conversations` is not a list"));

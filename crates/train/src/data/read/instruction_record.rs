@@ -1,5 +1,5 @@
-//! A record with what is asked and what is answered in fields of their own ─► a row, or one for each
-//! answer of its history.
+//! A record with prompt and response in separate fields ─► a row, plus one for each answer of its
+//! history.
 //!
 //! ```text
 //! instruction  input    output        Alpaca; with system and history LLaMA-Factory
@@ -10,26 +10,25 @@
 
 use serde_json::Value;
 
+use super::conversation_record;
 use super::read_options::EmptyOutputPolicy;
 use super::record_fields::{RecordFields, value_to_text};
+use super::turns::{self, Role, SharedFields, Turn};
 use crate::data::Instruction;
 use crate::error::Result;
 
-use super::conversation_record;
-use super::turns::{self, Role, SharedFields, Turn};
-
-/// Names of what is asked; the first that is there counts, as with the others.
+/// Names of the instruction field; the first that is present is used, as with the other lists.
 pub(super) const PROMPT_FIELDS: [&str; 4] = ["instruction", "prompt", "question", "query"];
-/// Names of what it is asked about.
+/// Names of the input field.
 pub(super) const INPUT_FIELDS: [&str; 2] = ["input", "context"];
-/// Names of the answer.
+/// Names of the output field.
 pub(super) const OUTPUT_FIELDS: [&str; 4] = ["output", "completion", "response", "answer"];
 
 /// The rows of a record.
 ///
 /// Sources: Stanford Alpaca; for `system` and `history`
-/// <https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md>, where the answers of the
-/// history are learned too.
+/// <https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md>, which trains on the answers
+/// of the history too.
 pub(super) fn instruction_rows(
     empty_outputs: EmptyOutputPolicy,
     fields: &mut RecordFields,
@@ -39,13 +38,13 @@ pub(super) fn instruction_rows(
         && fields.first_present(&["choices"]).is_some()
     {
         return Err(fields.origin.error(format!(
-            "`{output}` is a number beside `choices`: write the right one's text into `output`, and \
-             all of them into `options`"
+            "`{output}` is a number, and there are `choices`: write the text of the correct choice \
+             into `output`, and all choices into `options`"
         )));
     }
     let input = fields.first_present(&INPUT_FIELDS);
     let (prompt, input) = match (fields.first_present(&PROMPT_FIELDS), input) {
-        // The input alone is what is asked.
+        // An input alone is the instruction.
         (None, Some(input)) => (input, None),
         (None, None) => (required_field(fields, &PROMPT_FIELDS, "instruction")?, None),
         (Some(prompt), input) => (prompt, input),
@@ -57,36 +56,35 @@ pub(super) fn instruction_rows(
             fields.count_alias(&format!("{name} as {role}"));
         }
     }
-    let mut asked = text_or_empty(fields, prompt)?;
-    let mut with = input.map(|name| text_or_empty(fields, name)).transpose()?.unwrap_or_default();
-    if asked.trim().is_empty() && !with.trim().is_empty() {
-        (asked, with) = (with, String::new());
+    let mut instruction = text_or_empty(fields, prompt)?;
+    let mut input = input.map(|name| text_or_empty(fields, name)).transpose()?.unwrap_or_default();
+    if instruction.trim().is_empty() && !input.trim().is_empty() {
+        (instruction, input) = (input, String::new());
     }
     let mut turns = conversation_record::system_turn(fields)?;
     turns.extend(history_turns(fields)?);
-    turns.push(Turn { input: with, ..Turn::new(Role::User, asked) });
+    turns.push(Turn { input, ..Turn::new(Role::User, instruction) });
 
     let answer = text_or_empty(fields, output)?;
-    let common = SharedFields { image: fields.image()?, tags: fields.strings("tags")? };
+    let shared = SharedFields { image: fields.image()?, tags: fields.strings("tags")? };
     let options = fields.strings("options")?;
     if !options.is_empty() && !answer.trim().is_empty() && !options.contains(&answer) {
         return Err(fields.origin.error(format!("`{output}` is none of the `options`")));
     }
-    // The history's answers are to other questions.
+    // The options belong to the last question only, not to the history.
     turns.push(Turn { options, ..Turn::new(Role::Assistant, answer) });
-    turns::rows_from_turns(turns, &common, empty_outputs, fields)
+    turns::rows_from_turns(turns, &shared, empty_outputs, fields)
 }
 
-/// The first of some fields that is there, or an error that shows the fields there are.
+/// The first of some fields that is present, or an error that lists the present fields.
 fn required_field(
     fields: &RecordFields,
     names: &[&'static str],
-    wanted: &str,
+    role: &str,
 ) -> Result<&'static str> {
     fields.first_declared(names).ok_or_else(|| {
-        fields
-            .origin
-            .error(format!("`{wanted}` is missing; the record has {}", fields.field_names()))
+        let present = fields.field_names();
+        fields.origin.error(format!("`{role}` is missing; the record has {present}"))
     })
 }
 
@@ -99,18 +97,18 @@ fn history_turns(fields: &mut RecordFields) -> Result<Vec<Turn>> {
     const NAME: &str = "history";
     let Some(value) = fields.value(NAME) else { return Ok(Vec::new()) };
     let origin = fields.origin;
-    let bad = || origin.error(format!("`{NAME}` is not a list of pairs of texts"));
+    let type_error = || origin.error(format!("`{NAME}` is not a list of pairs of texts"));
     let mut turns = Vec::new();
-    for pair in value.as_array().ok_or_else(bad)? {
+    for pair in value.as_array().ok_or_else(type_error)? {
         let Some([question, answer]) = pair.as_array().map(Vec::as_slice) else {
-            return Err(bad());
+            return Err(type_error());
         };
-        for (speaker, value) in [(Role::User, question), (Role::Assistant, answer)] {
+        for (role, value) in [(Role::User, question), (Role::Assistant, answer)] {
             let text = match value {
                 Value::Null => "".into(),
-                value => value_to_text(value, origin, fields.report()).ok_or_else(bad)?,
+                value => value_to_text(value, origin, fields.report()).ok_or_else(type_error)?,
             };
-            turns.push(Turn::new(speaker, text));
+            turns.push(Turn::new(role, text));
         }
     }
     Ok(turns)
@@ -128,7 +126,7 @@ mod tests {
 
     #[test]
     fn field_aliases_of_other_datasets_are_read() {
-        let wanted = [["c", "a", "b"].map(String::from)];
+        let expected = [["c", "a", "b"].map(String::from)];
         for (prompt, input, output) in [
             ("instruction", "input", "output"),
             ("instruction", "context", "response"),
@@ -137,13 +135,13 @@ mod tests {
             ("query", "context", "response"),
         ] {
             let record = serde_json::json!({prompt: "a", input: "c", output: "b"});
-            assert_eq!(texts(&record.to_string()), wanted, "{record}");
-            assert_eq!(texts(&format!("{prompt},{input},{output}\na,c,b\n")), wanted);
+            assert_eq!(texts(&record.to_string()), expected, "{record}");
+            assert_eq!(texts(&format!("{prompt},{input},{output}\na,c,b\n")), expected);
         }
-        let asked = read_with_report("a", r#"{"input": "a", "output": "b"}"#).unwrap();
-        assert_eq!(asked.rows, [Instruction::new("a", "", "b")]);
-        assert_eq!(asked.report.messages(), ["read input as instruction (1)"]);
-        // As many have it whose instruction is the same for all rows.
+        let loaded = read_with_report("a", r#"{"input": "a", "output": "b"}"#).unwrap();
+        assert_eq!(loaded.rows, [Instruction::new("a", "", "b")]);
+        assert_eq!(loaded.report.messages(), ["read input as instruction (1)"]);
+        // Some data sets leave the instruction empty because it is the same for all rows.
         let record = r#"{"instruction": "", "input": "a", "output": "b"}"#;
         assert_eq!(texts(record), [["", "a", "b"]]);
     }
@@ -164,8 +162,8 @@ mod tests {
                 ]
             ]
         );
-        let bad = r#"{"instruction": "a", "output": "b", "history": [["c"]]}"#;
-        let error = read("a.json", bad).unwrap_err().to_string();
+        let invalid = r#"{"instruction": "a", "output": "b", "history": [["c"]]}"#;
+        let error = read("a.json", invalid).unwrap_err().to_string();
         assert!(error.ends_with("`history` is not a list of pairs of texts"), "{error}");
     }
 
@@ -173,37 +171,36 @@ mod tests {
     fn empty_outputs_follow_the_policy() {
         let text = "{\"instruction\": \"a\", \"output\": \"b\"}\n\n\
             {\"instruction\": \"c\", \"output\": \" \"}\n{\"instruction\": \"d\", \"output\": null}";
-        let found = read_with_report("a", text).unwrap();
-        assert_eq!(found.rows, [Instruction::new("a", "", "b")]);
+        let loaded = read_with_report("a", text).unwrap();
+        assert_eq!(loaded.rows, [Instruction::new("a", "", "b")]);
         let line = "2 rows are left out: the answer is empty (line 3, line 4)";
-        assert_eq!(found.report.messages(), [line]);
-        let learn =
-            ReadOptions { empty_outputs: EmptyOutputPolicy::Keep, ..ReadOptions::default() };
-        let rows = parse_rows(Path::new("a"), text, &learn).unwrap().rows;
+        assert_eq!(loaded.report.messages(), [line]);
+        let keep = ReadOptions { empty_outputs: EmptyOutputPolicy::Keep, ..ReadOptions::default() };
+        let rows = parse_rows(Path::new("a"), text, &keep).unwrap().rows;
         let outputs = rows.iter().map(|row| row.output.as_str());
         assert_eq!(outputs.collect::<Vec<_>>(), ["b", "", ""]);
         let none = read("a", r#"{"instruction": "c", "output": ""}"#).unwrap_err().to_string();
-        let told = "a: no rows to learn from: 1 row is left out: the answer is empty (line 1)";
-        assert_eq!(none, told);
+        let expected = "a: no rows to train on: 1 row is left out: the answer is empty (line 1)";
+        assert_eq!(none, expected);
     }
 
     #[test]
     fn numbers_and_booleans_become_text_and_are_counted() {
         let text = r#"[{"instruction": "2+2", "output": 4}, {"instruction": 1, "output": true},
             {"instruction": "a", "output": 1.5, "options": [1.5, 2]}]"#;
-        let found = read_with_report("a", text).unwrap();
-        let outputs = found.rows.iter().map(|row| row.output.as_str());
+        let loaded = read_with_report("a", text).unwrap();
+        let outputs = loaded.rows.iter().map(|row| row.output.as_str());
         assert_eq!(outputs.collect::<Vec<_>>(), ["4", "true", "1.5"]);
-        assert_eq!(found.rows[2].options, ["1.5", "2"]);
-        assert_eq!(found.report.adjustments[&RowAdjustment::NumberAsText].count, 6);
+        assert_eq!(loaded.rows[2].options, ["1.5", "2"]);
+        assert_eq!(loaded.report.adjustments[&RowAdjustment::NumberAsText].count, 6);
     }
 
     #[test]
     fn unused_fields_are_counted_by_name() {
         let text = r#"[{"id": 1, "instruction": "a", "output": "b", "text": "a b", "source": ""},
             {"id": 2, "instruction": "a", "output": "b", "image": "a.png", "tags": ["x"]}]"#;
-        let found = read_with_report("a", text).unwrap();
-        assert_eq!(found.report.messages(), ["fields that are not used: id (2), text (1)"]);
+        let loaded = read_with_report("a", text).unwrap();
+        assert_eq!(loaded.report.messages(), ["unused fields: id (2), text (1)"]);
     }
 
     #[test]
@@ -212,10 +209,10 @@ mod tests {
             let row = format!(r#"{{"instruction": "a", "output": "b", "images": {images}}}"#);
             read("a", &row)
         };
-        assert_eq!(read(r#"["a.png"]"#).unwrap()[0].image.as_deref(), Some("/pictures/a.png"));
+        assert_eq!(read(r#"["a.png"]"#).unwrap()[0].image.as_deref(), Some("/images/a.png"));
         assert_eq!(read("[]").unwrap()[0].image, None);
         let error = read(r#"["a.png", "b.png"]"#).unwrap_err().to_string();
-        assert!(error.ends_with("2 images, of which a row can have one"), "{error}");
+        assert!(error.ends_with("2 images, but a row can have one"), "{error}");
     }
 
     #[test]
@@ -250,6 +247,6 @@ mod tests {
     fn a_choice_index_is_rejected_as_an_output() {
         let row = r#"{"question": "a", "choices": ["x", "y"], "answer": 1}"#;
         let error = read("a", row).unwrap_err().to_string();
-        assert!(error.contains("`answer` is a number beside `choices`: write"), "{error}");
+        assert!(error.contains("`answer` is a number, and there are `choices`: write"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! text of a JSON file ─► its records, each with the place that messages call it by
+//! The text of a JSON file ─► its records, each with its location for messages.
 
 use std::path::Path;
 
@@ -8,19 +8,18 @@ use serde_json::{Deserializer, Value};
 use crate::data::FORMAT_HINT;
 use crate::error::{Error, Result};
 
-/// Records one after the other, each with its place.
+/// Records, each with its location.
 pub(crate) type RecordIter<'a> = Box<dyn Iterator<Item = Result<(String, Value)>> + 'a>;
 
-/// A text without the mark that some editors write before it.
+/// Removes a byte order mark.
 pub(crate) fn strip_bom(text: &str) -> &str {
     text.trim_start_matches('\u{feff}')
 }
 
-/// The records of a JSON list, or of JSON values one behind the other: on a line each, or on several.
+/// The records of a JSON list, or of a sequence of JSON values: one per line or in any layout.
 ///
 /// # Errors
-/// [`Error::Record`] where the text is no JSON; of values one behind the other a fault is told when
-/// it is reached.
+/// [`Error::Record`] for invalid JSON; in a sequence, when the iterator reaches it.
 pub(crate) fn json_records<'a>(path: &'a Path, text: &'a str) -> Result<RecordIter<'a>> {
     let text = strip_bom(text);
     if text.trim_start().starts_with('[') {
@@ -28,7 +27,7 @@ pub(crate) fn json_records<'a>(path: &'a Path, text: &'a str) -> Result<RecordIt
             .map_err(|error| json_error(path, error.line(), &error, 1))?;
         return Ok(list_records(list));
     }
-    Ok(Box::new(JsonValues { path, rest: text, line: 1, is_broken: false }))
+    Ok(Box::new(JsonValues { path, rest: text, line: 1, has_failed: false }))
 }
 
 /// The records of a list.
@@ -37,13 +36,14 @@ pub(crate) fn list_records<'a>(list: Vec<Value>) -> RecordIter<'a> {
     Box::new(named.map(|(i, value)| Ok((format!("record {}", i + 1), value))))
 }
 
-/// A fault in a record that begins in a line; what was parsed began in `first`.
-fn json_error(path: &Path, line: usize, error: &serde_json::Error, first: usize) -> Error {
-    let place =
-        |first: usize| format!(" at line {} column {}", error.line() + first - 1, error.column());
-    let told = error.to_string();
-    let told = told.strip_suffix(&place(1)).unwrap_or(&told);
-    let reason = format!("not valid JSON: {told}{}", place(first));
+/// The error of a record in `line`; the parsed text starts in line `first_line`.
+fn json_error(path: &Path, line: usize, error: &serde_json::Error, first_line: usize) -> Error {
+    let suffix = |first_line: usize| {
+        format!(" at line {} column {}", error.line() + first_line - 1, error.column())
+    };
+    let message = error.to_string();
+    let message = message.strip_suffix(&suffix(1)).unwrap_or(&message);
+    let reason = format!("not valid JSON: {message}{}", suffix(first_line));
     Error::Record {
         path: path.into(),
         location: format!("line {line}"),
@@ -52,18 +52,18 @@ fn json_error(path: &Path, line: usize, error: &serde_json::Error, first: usize)
     }
 }
 
-/// JSON values one behind the other.
+/// A sequence of JSON values.
 struct JsonValues<'a> {
     path: &'a Path,
-    /// What is left of the text.
+    /// The text that is not parsed yet.
     rest: &'a str,
-    /// The line that it begins in, counted from 1.
+    /// The line in which `rest` starts, counted from 1.
     line: usize,
-    is_broken: bool,
+    has_failed: bool,
 }
 
 impl JsonValues<'_> {
-    /// Goes on behind some bytes.
+    /// Skips some bytes.
     fn advance(&mut self, bytes: usize) {
         let (skipped, rest) = self.rest.split_at(bytes);
         self.line += skipped.matches('\n').count();
@@ -76,40 +76,40 @@ impl Iterator for JsonValues<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.advance(self.rest.len() - self.rest.trim_start().len());
-        if self.rest.is_empty() || self.is_broken {
+        if self.rest.is_empty() || self.has_failed {
             return None;
         }
-        let begin = self.line;
+        let first_line = self.line;
         let mut values = Deserializer::from_str(self.rest).into_iter();
-        let found = values.next()?;
-        let behind = values.byte_offset();
-        Some(match found {
+        let value = values.next()?;
+        let value_end = values.byte_offset();
+        Some(match value {
             Ok(value) => {
-                self.advance(behind);
-                Ok((format!("line {begin}"), value))
+                self.advance(value_end);
+                Ok((format!("line {first_line}"), value))
             }
             Err(error) => {
-                self.is_broken = true;
-                // The line alone tells better what is wrong with it, unless its value goes on below.
+                self.has_failed = true;
+                // Parsing the line alone gives the better error, unless its value continues below.
                 let line = self.rest.lines().next().unwrap_or_default().trim_end();
-                let goes_on = line.ends_with(['{', '[', ',', ':']);
-                let of_line = serde_json::from_str::<IgnoredAny>(line).err();
-                let error = of_line.filter(|_| !goes_on).unwrap_or(error);
-                Err(json_error(self.path, begin, &error, begin))
+                let continues = line.ends_with(['{', '[', ',', ':']);
+                let line_error = serde_json::from_str::<IgnoredAny>(line).err();
+                let error = line_error.filter(|_| !continues).unwrap_or(error);
+                Err(json_error(self.path, first_line, &error, first_line))
             }
         })
     }
 }
 
-/// Refuses data without a single row.
+/// Rejects data without a row.
 ///
 /// # Errors
-/// [`Error::Empty`].
+/// [`Error::NoRows`].
 pub(crate) fn require_rows<T>(rows: Vec<T>, path: &Path, reason: &str) -> Result<Vec<T>> {
     if rows.is_empty() {
         return Err(Error::NoRows {
             name: path.display().to_string(),
-            purpose: "learn from",
+            purpose: "train on",
             reason: reason.into(),
         });
     }
@@ -120,42 +120,43 @@ pub(crate) fn require_rows<T>(rows: Vec<T>, path: &Path, reason: &str) -> Result
 mod tests {
     use super::*;
 
-    fn places(text: &str) -> Vec<String> {
-        let found = json_records(Path::new("a.json"), text).unwrap();
-        found.map(|record| record.unwrap().0).collect()
+    fn locations(text: &str) -> Vec<String> {
+        let records = json_records(Path::new("a.json"), text).unwrap();
+        records.map(|record| record.unwrap().0).collect()
     }
 
     #[test]
     fn records_are_located_by_line_or_index() {
-        assert_eq!(places("\u{feff}[1, 2]"), ["record 1", "record 2"]);
-        assert_eq!(places("\u{feff}1\n\n2\n"), ["line 1", "line 3"]);
-        assert_eq!(places(" \n"), [""; 0]);
+        assert_eq!(locations("\u{feff}[1, 2]"), ["record 1", "record 2"]);
+        assert_eq!(locations("\u{feff}1\n\n2\n"), ["line 1", "line 3"]);
+        assert_eq!(locations(" \n"), [""; 0]);
     }
 
     #[test]
-    fn values_may_go_over_several_lines_or_share_one() {
+    fn values_may_span_lines_or_share_one() {
         let pretty = "{\n  \"a\": 1\n}\n{\n  \"a\": 2\n}{\"a\": 3} {\"a\": 4}\n{\"a\": 5}";
-        let found = json_records(Path::new("a.json"), pretty).unwrap();
-        let found = found.map(|record| record.unwrap());
-        let found = found.map(|(place, value)| (place, value["a"].as_u64().unwrap()));
-        let wanted = [(1, 1), (4, 2), (6, 3), (6, 4), (7, 5)];
-        let wanted = wanted.map(|(line, value)| (format!("line {line}"), value));
-        assert_eq!(found.collect::<Vec<_>>(), wanted);
+        let records = json_records(Path::new("a.json"), pretty).unwrap();
+        let records = records.map(|record| record.unwrap());
+        let records = records.map(|(location, value)| (location, value["a"].as_u64().unwrap()));
+        let expected = [(1, 1), (4, 2), (6, 3), (6, 4), (7, 5)];
+        let expected = expected.map(|(line, value)| (format!("line {line}"), value));
+        assert_eq!(records.collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn an_error_is_reported_once_at_the_first_line_of_its_value() {
         let messages = |text: &str| {
-            let found = json_records(Path::new("a.json"), text).unwrap();
-            found.filter_map(|one| Some(one.err()?.to_string())).collect::<Vec<_>>()
+            let records = json_records(Path::new("a.json"), text).unwrap();
+            records.filter_map(|record| Some(record.err()?.to_string())).collect::<Vec<_>>()
         };
         let lines = messages("{\"a\": 1}\n{\"a\": 2\n{\"a\": 3}\n");
         assert_eq!(lines.len(), 1);
-        let told = "a.json, line 2: not valid JSON: EOF while parsing an object at line 2 column 7";
-        assert_eq!(lines[0], told);
+        let expected =
+            "a.json, line 2: not valid JSON: EOF while parsing an object at line 2 column 7";
+        assert_eq!(lines[0], expected);
         let pretty = messages("{\"a\": 1}\n{\n  \"a\": !\n}\n");
-        let told = "a.json, line 2: not valid JSON: expected value at line 3 column 8";
-        assert_eq!(pretty, [told]);
+        let expected = "a.json, line 2: not valid JSON: expected value at line 3 column 8";
+        assert_eq!(pretty, [expected]);
     }
 
     #[test]

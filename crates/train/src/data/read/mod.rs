@@ -1,14 +1,14 @@
-//! A file or folder of data in any known format ─► rows.
+//! Reading data files: a file or folder of any supported format ─► rows.
 //!
 //! ```text
-//! folder ───────────────────────────────► science_qa: a row for each problem
-//! file ─ text ─┬─ JSON list, values ─┬─► records, each of them
-//!              └─ table ─────────────┘     ├─ turns ─────────────► conversation: a row for each answer
-//!                                          ├─ prompt, answer ────► flat: one row
-//!                                          └─ picture, caption ──► captions: one row
+//! folder ──────────────────────────────────► science_qa: one row per problem
+//! file ─ text ─┬─ JSON list or values ─┬─► records, each by its fields:
+//!              └─ table ───────────────┘     ├─ turns ────────────► conversation_record: one row per response
+//!                                            ├─ prompt, response ─► instruction_record: one row
+//!                                            └─ image, caption ───► caption_record: one row
 //! ```
 //!
-//! What a file holds decides, not only what it is called.
+//! The content of a file decides its format, not its name alone.
 
 mod caption_record;
 mod conversation_record;
@@ -29,7 +29,8 @@ mod turns;
 
 use std::path::Path;
 
-use crate::data::Instruction;
+use super::instruction::Instruction;
+use super::shorten::join_first;
 use crate::error::{Error, Result};
 use json_records::{require_rows, strip_bom};
 use record_reader::RecordReader;
@@ -40,25 +41,25 @@ pub use row_report::{DropReason, Occurrences, RowAdjustment, RowReport};
 pub use science_qa::ScienceQa;
 pub use science_qa_problem::SCIENCE_QA_TAGS;
 
-/// Reads rows of whatever format the path holds.
+/// Reads the rows of a file or folder. Supported formats:
 ///
-/// - A JSON list, or JSON values one behind the other, such as JSON lines, of
-///   [instructions](crate::Instruction), or of conversations in LLaVA's, ShareGPT's or OpenAI's form; or an
-///   object with one such list in it. Each answer of a conversation becomes a row; what was said
-///   before is its input, as lines that begin with `System: `, `Human: `, `Assistant: ` and `Tool: `.
-/// - A table with a header, separated by commas, tabs or semicolons, of instructions, or of captions:
-///   `url` (or `image`, or `path`) and `caption`.
+/// - A JSON list, or a sequence of JSON values such as JSON lines, or an object that contains one
+///   list. Each record is an [instruction](Instruction) or a conversation in the format of LLaVA,
+///   ShareGPT or OpenAI. Each response of a conversation becomes a row; the turns before it become
+///   lines of its input that begin with `System: `, `Human: `, `Assistant: ` and `Tool: `.
+/// - A table with a header, separated by commas, tabs or semicolons: instructions, or captions with
+///   the columns `url` (or `image`, or `path`) and `caption`.
 /// - A [ScienceQA](ScienceQa) folder.
 ///
-/// Relative paths of images are joined to the options' folder of images, or else to the file's own.
-/// Nothing is fetched, and no picture is opened.
+/// Relative image paths are relative to [`ReadOptions::image_folder`], or to the folder of the file.
+/// Nothing is downloaded, and no image is opened.
 ///
 /// # Errors
 /// [`Error::UnsupportedFile`], [`Error::UnknownFormat`], [`Error::Read`], [`Error::Record`] with the
-/// record's place, [`Error::RemoteImage`], [`Error::UnknownSplit`], [`Error::Empty`].
+/// location of the record, [`Error::RemoteImage`], [`Error::UnknownSplit`], [`Error::NoRows`].
 ///
 /// ```
-/// use train::{DropReason, ReadOptions, read_rows};
+/// use train::data::{DropReason, ReadOptions, read_rows};
 ///
 /// # fn main() -> train::Result<()> {
 /// # let folder = tempfile::tempdir().unwrap();
@@ -67,12 +68,12 @@ pub use science_qa_problem::SCIENCE_QA_TAGS;
 /// #     {"from": "human", "value": "<image>\nWhat is this?"}, {"from": "gpt", "value": "A cat."}]},
 /// #     {"instruction": "Say nothing.", "output": ""}]"#;
 /// # std::fs::write(&path, text).unwrap();
-/// let pictures = Some("/pictures".as_ref());
-/// let found = read_rows(&path, &ReadOptions { image_folder: pictures, ..Default::default() })?;
-/// assert_eq!(found.rows[0].instruction, "What is this?");
-/// assert_eq!(found.rows[0].output, "A cat.");
-/// assert_eq!(found.rows[0].image.as_deref(), Some("/pictures/cat.png"));
-/// assert_eq!(found.report.left_out[&DropReason::EmptyOutput].count, 1);
+/// let image_folder = Some("/images".as_ref());
+/// let loaded = read_rows(&path, &ReadOptions { image_folder, ..Default::default() })?;
+/// assert_eq!(loaded.rows[0].instruction, "What is this?");
+/// assert_eq!(loaded.rows[0].output, "A cat.");
+/// assert_eq!(loaded.rows[0].image.as_deref(), Some("/images/cat.png"));
+/// assert_eq!(loaded.report.dropped[&DropReason::EmptyOutput].count, 1);
 /// # Ok(())
 /// # }
 /// ```
@@ -85,8 +86,8 @@ pub fn read_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
     parse_rows(path, &text, &ReadOptions { image_folder, ..*options })
 }
 
-/// As [`read_rows`], of a text; `path` is what messages call it. Without a folder of images their
-/// paths stay as they are.
+/// Parses the text of a data file as [`read_rows`] does; `path` is only used in messages. Image
+/// paths stay unchanged, unless [`ReadOptions::image_folder`] is set.
 ///
 /// # Errors
 /// As [`read_rows`].
@@ -95,32 +96,31 @@ pub fn parse_rows(path: &Path, text: &str, options: &ReadOptions) -> Result<Load
     let mut reader = RecordReader { path, options, loaded: LoadedRows::default() };
     match text.trim_start().chars().next() {
         None => {}
-        Some('[' | '{') => reader.json(text)?,
-        Some(_) => reader.table(text)?,
+        Some('[' | '{') => reader.read_json(text)?,
+        Some(_) => reader.read_table(text)?,
     }
     let LoadedRows { rows, report } = reader.loaded;
     let reason = match report.messages() {
         _ if report.dropped.is_empty() => "the file has none".into(),
-        lines => lines.join("; "),
+        messages => messages.join("; "),
     };
     Ok(LoadedRows { rows: require_rows(rows, path, &reason)?, report })
 }
 
 impl Instruction {
-    /// The rows of a file, as [`read_rows`](crate::read_rows) gives them, without what it tells
-    /// beside them.
+    /// Reads the rows of a file as [`read_rows`] does, with default options and without a report.
     ///
     /// # Errors
-    /// As [`read_rows`](crate::read_rows).
+    /// As [`read_rows`].
     pub fn read(path: &Path) -> Result<Vec<Self>> {
         Ok(read_rows(path, &ReadOptions::default())?.rows)
     }
 
-    /// As [`read`](Self::read), of a text; `path` is what messages call it. Paths of images stay
-    /// as they are.
+    /// Parses the text of a data file as [`parse_rows`] does, with default options and without a
+    /// report.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_rows`].
     pub fn parse(path: &Path, text: &str) -> Result<Vec<Self>> {
         Ok(parse_rows(path, text, &ReadOptions::default())?.rows)
     }
@@ -129,8 +129,8 @@ impl Instruction {
 fn read_folder(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
     if !ScienceQa::is_science_qa_folder(path) {
         let reason = format!("a folder without problems.json, {}", describe_folder(path));
-        let mend = Some("give the files in it that hold the rows");
-        return Err(Error::UnknownFormat { path: path.into(), reason, hint: mend });
+        let hint = Some("name the files in it that contain the rows");
+        return Err(Error::UnknownFormat { path: path.into(), reason, hint });
     }
     let data = ScienceQa::open(path)?;
     let data =
@@ -139,35 +139,34 @@ fn read_folder(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
     Ok(LoadedRows { rows, report: RowReport::default() })
 }
 
-/// What is in a folder, for messages.
+/// The first entries of a folder, for messages.
 fn describe_folder(path: &Path) -> String {
-    /// Names that a message has, and entries that are looked at.
-    const LIMITS: (usize, usize) = (4, 1000);
-    let entries = std::fs::read_dir(path).into_iter().flatten().take(LIMITS.1);
+    /// A folder may have millions of entries.
+    const MAX_ENTRIES: usize = 1000;
+    const MAX_SHOWN: usize = 4;
+    let entries = std::fs::read_dir(path).into_iter().flatten().take(MAX_ENTRIES);
     let mut names = entries
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect::<Vec<_>>();
     names.sort_unstable();
-    match names.len() {
-        0 => "with nothing in it".into(),
-        len if len > LIMITS.0 => format!("with {}, ...", names[..LIMITS.0].join(", ")),
-        _ => format!("with {}", names.join(", ")),
+    if names.is_empty() {
+        return "with nothing in it".into();
     }
+    format!("with {}", join_first(names, MAX_SHOWN))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::ImageRef;
-    use crate::data::Instruction;
 
     pub(super) fn read_with_report(name: &str, text: &str) -> Result<LoadedRows> {
-        let image_folder = Some(Path::new("/pictures"));
+        let image_folder = Some(Path::new("/images"));
         parse_rows(Path::new(name), text, &ReadOptions { image_folder, ..ReadOptions::default() })
     }
 
     pub(super) fn read(name: &str, text: &str) -> Result<Vec<Instruction>> {
-        read_with_report(name, text).map(|found| found.rows)
+        read_with_report(name, text).map(|loaded| loaded.rows)
     }
 
     /// Input, instruction and output of each row.
@@ -179,13 +178,13 @@ mod tests {
     #[test]
     fn a_list_may_mix_instructions_and_conversations() {
         let text = r#"[
-            {"instruction": "Name a colour.", "output": "Red."},
+            {"instruction": "Name a color.", "output": "Red."},
             {"image": "a.png", "conversations": [
                 {"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "A cat."}]}
         ]"#;
         let rows = read("mixed.json", text).unwrap();
-        assert_eq!(rows[0], Instruction::new("Name a colour.", "", "Red."));
-        assert_eq!(rows[1].image.as_deref(), Some("/pictures/a.png"));
+        assert_eq!(rows[0], Instruction::new("Name a color.", "", "Red."));
+        assert_eq!(rows[1].image.as_deref(), Some("/images/a.png"));
         assert_eq!(rows.len(), 2);
     }
 
@@ -199,7 +198,7 @@ mod tests {
 
     #[test]
     fn an_unknown_format_lists_the_supported_ones() {
-        for (text, told) in [
+        for (text, expected) in [
             ("hello\n", "neither JSON nor a table of rows"),
             ("{\n \"1\": {}\n}\n", "one JSON object with `1`: no list of rows"),
             ("{\"a\": [{}], \"b\": [{}]}", "`a`, `b`: more than one list of rows"),
@@ -207,7 +206,7 @@ mod tests {
             let error = read("rows.txt", text).unwrap_err();
             assert!(matches!(error, Error::UnknownFormat { .. }), "{error}");
             assert!(error.to_string().contains("conversations, .csv and .tsv"), "{error}");
-            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
         }
         let error = read("rows.csv", "name,size\na,1\n").unwrap_err().to_string();
         assert!(error.contains("a table with the columns `name`, `size`"), "{error}");
@@ -216,24 +215,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.parquet"), "").unwrap();
         let error = read_rows(folder.path(), &ReadOptions::default()).unwrap_err();
-        let told = "a folder without problems.json, with a.parquet";
-        assert!(error.to_string().contains(told), "{error}");
+        let expected = "a folder without problems.json, with a.parquet";
+        assert!(error.to_string().contains(expected), "{error}");
     }
 
     #[test]
     fn a_single_list_inside_an_object_is_read() {
         let text = "{\n\"version\": 1, \"data\": [{\"instruction\": \"a\", \"output\": \"b\"}]\n}";
-        let found = read_with_report("a", text).unwrap();
-        assert_eq!(found.rows, [Instruction::new("a", "", "b")]);
-        assert_eq!(found.report.messages(), ["read the list in data (1)"]);
+        let loaded = read_with_report("a", text).unwrap();
+        assert_eq!(loaded.rows, [Instruction::new("a", "", "b")]);
+        assert_eq!(loaded.report.messages(), ["read the list in data (1)"]);
     }
 
     #[test]
     fn prompt_messages_are_not_trained_on() {
-        let said = |role: &str, text: &str| serde_json::json!({"role": role, "content": text});
+        let message = |role: &str, text: &str| serde_json::json!({"role": role, "content": text});
         let record = serde_json::json!({
-            "prompt": [said("user", "a"), said("assistant", "b"), said("user", "c")],
-            "completion": [said("assistant", "d")]});
+            "prompt": [message("user", "a"), message("assistant", "b"), message("user", "c")],
+            "completion": [message("assistant", "d")]});
         assert_eq!(texts(&record.to_string()), [["Human: a\nAssistant: b", "c", "d"]]);
     }
 

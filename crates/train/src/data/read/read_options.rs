@@ -1,36 +1,36 @@
-//! rows of data, how they are asked for, and what was found beside them
+//! How data is read, and what the result is.
 
 use std::path::Path;
 
 use super::row_report::RowReport;
 use crate::data::Instruction;
 
-/// Rows of data, and what became of the others.
+/// The rows of a file or folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadedRows {
-    /// Those to use.
+    /// The usable rows.
     pub rows: Vec<Instruction>,
-    /// What was left out, changed or not used.
+    /// What was dropped, adjusted or unused.
     pub report: RowReport,
 }
 
 /// How data is read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOptions<'a> {
-    /// Where relative paths of images begin; `None`: in the data's own folder.
+    /// The folder that relative image paths are relative to; `None`: the folder of the data.
     pub image_folder: Option<&'a Path>,
-    /// The split of a ScienceQA folder; `None`: `train`. Files have no splits.
+    /// The split of a ScienceQA folder; `None`: `train`. Ignored for files.
     pub split: Option<&'a str>,
-    /// What becomes of rows whose answer is empty.
+    /// What to do with rows whose output is empty.
     pub empty_outputs: EmptyOutputPolicy,
 }
 
-/// What becomes of rows whose answer is empty.
+/// What to do with rows whose output is empty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EmptyOutputPolicy {
-    /// They are left out.
+    /// Drop them.
     #[default]
     Skip,
-    /// They stay: what is learned is that the end comes at once.
+    /// Keep them: the model learns to end the response at once.
     Keep,
 }

@@ -1,4 +1,4 @@
-//! The fields of a record, which remember which of them were asked for.
+//! The fields of a record, with a record of which ones were used.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 
 use super::record_origin::RecordOrigin;
 use super::row_report::{DropReason, RowAdjustment, RowReport};
+use crate::data::{first_chars, join_first};
 use crate::error::Result;
 
-/// The fields of a record, read one by one.
+/// The fields of a record.
 pub(crate) struct RecordFields<'a> {
-    /// Where the record is from.
+    /// Where the record comes from.
     pub origin: &'a RecordOrigin<'a>,
     values: &'a Map<String, Value>,
     used: Vec<&'a str>,
@@ -18,7 +19,7 @@ pub(crate) struct RecordFields<'a> {
 }
 
 impl<'a> RecordFields<'a> {
-    /// The fields of an object.
+    /// The fields of an object, none of them used yet.
     pub fn new(
         origin: &'a RecordOrigin<'a>,
         values: &'a Map<String, Value>,
@@ -27,87 +28,86 @@ impl<'a> RecordFields<'a> {
         Self { origin, values, used: Vec::new(), report }
     }
 
-    /// The first of some names that has a value. Some data sets write null for none.
+    /// The first of some names whose value is not null.
     pub fn first_present(&self, names: &[&'static str]) -> Option<&'static str> {
         first_present(self.values, names)
     }
 
-    /// As [`first_present`](Self::first_present), or else the first that is there with null.
+    /// As [`first_present`](Self::first_present), otherwise the first name whose value is null.
     pub fn first_declared(&self, names: &[&'static str]) -> Option<&'static str> {
-        let is_there = |name: &&str| self.values.contains_key(*name);
-        self.first_present(names).or_else(|| names.iter().copied().find(is_there))
+        let is_declared = |name: &&str| self.values.contains_key(*name);
+        self.first_present(names).or_else(|| names.iter().copied().find(is_declared))
     }
 
-    /// A field, of whatever kind.
+    /// A field of any type; `None` if it is absent or null.
     pub fn value(&mut self, name: &str) -> Option<&'a Value> {
         let (name, value) = self.values.get_key_value(name)?;
         self.used.push(name);
         (!value.is_null()).then_some(value)
     }
 
-    /// A text; a number or a truth value is taken as its JSON text.
+    /// A string; a number or boolean becomes its JSON text.
     pub fn string(&mut self, name: &str) -> Result<Option<Cow<'a, str>>> {
         let Some(value) = self.value(name) else { return Ok(None) };
-        let found = value_to_text(value, self.origin, self.report);
-        found
-            .map(Some)
+        let text = value_to_text(value, self.origin, self.report);
+        text.map(Some)
             .ok_or_else(|| self.origin.error(format!("`{name}` is {}", json_type_name(value))))
     }
 
-    /// A list of texts.
+    /// A list of strings.
     pub fn strings(&mut self, name: &str) -> Result<Vec<String>> {
         let Some(value) = self.value(name) else { return Ok(Vec::new()) };
-        let bad = || self.origin.error(format!("`{name}` is not a list of texts"));
-        let list = value.as_array().ok_or_else(bad)?;
+        let type_error = || self.origin.error(format!("`{name}` is not a list of texts"));
+        let list = value.as_array().ok_or_else(type_error)?;
         let text = |value| Some(value_to_text(value, self.origin, self.report)?.into_owned());
-        list.iter().map(text).collect::<Option<_>>().ok_or_else(bad)
+        list.iter().map(text).collect::<Option<_>>().ok_or_else(type_error)
     }
 
-    /// The picture: `image`, or the only one of `images`.
+    /// The image: `image`, or the only element of `images`.
     pub fn image(&mut self) -> Result<Option<String>> {
-        let alone = self.value("image");
-        let list = match self.value("images") {
+        let image = self.value("image");
+        let images = match self.value("images") {
             None => &[],
             Some(Value::Array(list)) => &list[..],
-            Some(one) => std::slice::from_ref(one),
+            Some(single) => std::slice::from_ref(single),
         };
-        let found = match (alone, list) {
+        let value = match (image, images) {
             (None, []) => return Ok(None),
-            (Some(one), []) | (None, [one]) => one,
+            (Some(single), []) | (None, [single]) => single,
             _ => {
-                let count = list.len() + usize::from(alone.is_some());
-                let reason = format!("{count} images, of which a row can have one");
+                let count = images.len() + usize::from(image.is_some());
+                let reason = format!("{count} images, but a row can have one");
                 return Err(self.origin.error(reason));
             }
         };
-        let name = if alone.is_some() { "image" } else { "images" };
-        match found {
+        let name = if image.is_some() { "image" } else { "images" };
+        match value {
             Value::String(text) => self.origin.resolve_image(text).map(Some),
             _ => Err(self.origin.error(format!("`{name}` is not a text"))),
         }
     }
 
-    /// Notes a change in this record.
-    pub fn count_adjustment(&mut self, change: RowAdjustment) {
-        self.report.count_adjustment(change, &self.origin.location);
+    /// Counts an adjustment in this record.
+    pub fn count_adjustment(&mut self, adjustment: RowAdjustment) {
+        self.report.count_adjustment(adjustment, &self.origin.location);
     }
 
-    /// Notes that a row of this record is left out.
+    /// Counts a dropped row of this record.
     pub fn drop_row(&mut self, reason: DropReason) {
         self.report.drop_row(reason, &self.origin.location);
     }
 
-    /// Notes that a field was read under another name.
-    pub fn count_alias(&mut self, what: &str) {
-        self.report.count_alias(what);
+    /// Counts a field that was read under another name.
+    pub fn count_alias(&mut self, alias: &str) {
+        self.report.count_alias(alias);
     }
 
-    /// The report, for records inside this one.
+    /// The report, for objects inside this record.
     pub fn report(&mut self) -> &mut RowReport {
         self.report
     }
 
-    /// Counts the fields that hold something and were not asked for.
+    /// Counts the fields that have a value and were not used.
     pub fn report_unused(self) {
         for (name, value) in self.values {
             if !self.used.contains(&name.as_str()) && !is_blank(value) {
@@ -118,24 +118,22 @@ impl<'a> RecordFields<'a> {
 
     /// The names of all fields, for messages.
     pub fn field_names(&self) -> String {
-        names(self.values)
+        field_names(self.values)
     }
 }
 
 /// The names of all fields of an object, for messages.
-pub(crate) fn names(values: &Map<String, Value>) -> String {
+pub(crate) fn field_names(values: &Map<String, Value>) -> String {
     name_list(&values.keys().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Names from a file, for messages. There may be as many as it has bytes.
+/// Names from a file, for messages.
 pub(crate) fn name_list(names: &[&str]) -> String {
-    /// Names that a message has, and letters of each.
-    const MAX_SHOWN: (usize, usize) = (8, 40);
-    let told = names.iter().take(MAX_SHOWN.0).map(|name| {
-        format!("`{}`", name.chars().take(MAX_SHOWN.1).collect::<String>().escape_debug())
-    });
-    let more = if names.len() > MAX_SHOWN.0 { ", ..." } else { "" };
-    told.collect::<Vec<_>>().join(", ") + more
+    const MAX_NAMES: usize = 8;
+    const MAX_NAME_CHARS: usize = 40;
+    let names =
+        names.iter().map(|name| format!("`{}`", first_chars(name, MAX_NAME_CHARS).escape_debug()));
+    join_first(names, MAX_NAMES)
 }
 
 /// The first of some fields of an object that is not null.
@@ -147,7 +145,7 @@ pub(crate) fn first_present(
     names.iter().copied().find(has)
 }
 
-/// The text that a value is or stands for.
+/// The text of a string, or the JSON text of a number or boolean.
 pub(crate) fn value_to_text<'a>(
     value: &'a Value,
     origin: &RecordOrigin,
@@ -163,11 +161,11 @@ pub(crate) fn value_to_text<'a>(
     }
 }
 
-/// What a value is, for messages.
+/// The type of a value, for messages.
 pub(crate) fn json_type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a text",
         Value::Array(_) => "a list, not a text",
@@ -175,7 +173,7 @@ pub(crate) fn json_type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Whether a value holds nothing that could be used.
+/// Whether a value has no content.
 fn is_blank(value: &Value) -> bool {
     match value {
         Value::Null => true,

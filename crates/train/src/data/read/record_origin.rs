@@ -1,19 +1,19 @@
-//! Where a record was found: what messages say of it, and what its image path is relative to.
+//! Where a record comes from: its location for messages, and the folder of its images.
 
 use std::path::Path;
 
 use crate::data::{image_ref_to_path, is_data_url, path_to_image_ref};
 use crate::error::{Error, Result};
 
-/// Where a record was found.
+/// Where a record comes from.
 pub(crate) struct RecordOrigin<'a> {
     /// The file.
     pub path: &'a Path,
     /// `line 3`, `record 3`, ...
     pub location: String,
-    /// What such a record looks like.
+    /// The format of such a record, for hints.
     pub format_hint: &'static str,
-    /// What image paths are relative to; `None`: they stay as they are.
+    /// The folder that image paths are relative to; `None`: they stay unchanged.
     pub image_folder: Option<&'a Path>,
 }
 
@@ -28,8 +28,8 @@ impl RecordOrigin<'_> {
         }
     }
 
-    /// An image's text for a row: a picture in base64 as it is, the path of a `file://`, a relative
-    /// path joined to the folder of images. What a row has is read as itself again.
+    /// The image reference of a row: a `data:` URL is unchanged, a `file://` URL becomes a path, and a
+    /// relative path is joined to the image folder. Resolving the result again does not change it.
     pub fn resolve_image(&self, text: &str) -> Result<String> {
         let text = text.trim();
         let path = image_ref_to_path(text);
@@ -42,7 +42,7 @@ impl RecordOrigin<'_> {
         if text.starts_with("http://") || text.starts_with("https://") {
             return Err(Error::RemoteImage {
                 path: self.path.into(),
-                place: self.location.clone(),
+                location: self.location.clone(),
                 url: text.into(),
             });
         }
@@ -57,19 +57,19 @@ mod tests {
 
     use super::*;
 
-    fn origin(images: Option<&'static str>) -> RecordOrigin<'static> {
+    fn origin(image_folder: Option<&'static str>) -> RecordOrigin<'static> {
         RecordOrigin {
             path: Path::new("rows.json"),
             location: "record 1".into(),
             format_hint: "a row",
-            image_folder: images.map(Path::new),
+            image_folder: image_folder.map(Path::new),
         }
     }
 
     #[test]
     fn only_relative_paths_are_joined() {
-        let image = |text: &str| origin(Some("pictures")).resolve_image(text).unwrap();
-        assert_eq!(Path::new(&image("a/b.png")), Path::new("pictures/a/b.png"));
+        let image = |text: &str| origin(Some("images")).resolve_image(text).unwrap();
+        assert_eq!(Path::new(&image("a/b.png")), Path::new("images/a/b.png"));
         assert_eq!(image("/a/b.png"), "/a/b.png");
         assert_eq!(image("file:///a/b.png"), "/a/b.png");
         assert_eq!(image("data:image/png;base64,AAAA"), "data:image/png;base64,AAAA");
@@ -93,7 +93,7 @@ mod tests {
         let error = origin(None).resolve_image("https://example.org/a.png").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "rows.json, record 1: the image https://example.org/a.png is not on this machine"
+            "rows.json, record 1: the image https://example.org/a.png is not a local file"
         );
         assert!(error.advice().unwrap().to_string().contains("download"));
     }

@@ -1,4 +1,4 @@
-//! Rows in numbers, as the closing JSON of commands has them.
+//! Row counts for the closing JSON line of commands.
 
 use std::collections::BTreeMap;
 
@@ -7,38 +7,38 @@ use serde::{Deserialize, Serialize};
 use super::row_report::{DropReason, RowAdjustment, RowReport};
 use crate::data::TruncationCounts;
 
-/// What became of rows, in numbers.
+/// How many rows were truncated, dropped or adjusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
-    /// Rows whose output lost its end to the length limit.
+    /// Rows whose output was truncated to the maximum length.
     #[serde(rename = "cut")]
     pub truncated: usize,
-    /// Rows left out, by reason.
+    /// Dropped rows by reason.
     #[serde(rename = "left_out")]
     pub dropped: BTreeMap<DropReason, usize>,
-    /// What was not taken to the letter, by kind.
+    /// Adjustments by kind.
     #[serde(rename = "changes")]
     pub adjustments: BTreeMap<RowAdjustment, usize>,
-    /// Fields that were not used, and in how many records.
+    /// Unused fields, each with its number of records.
     pub unused_fields: BTreeMap<String, usize>,
 }
 
 impl RowCounts {
-    /// Adds what the length limit did.
-    pub fn add_truncation(&mut self, fitted: TruncationCounts) {
-        self.truncated += fitted.truncated;
-        if fitted.dropped > 0 {
-            *self.dropped.entry(DropReason::TooLong).or_default() += fitted.dropped;
+    /// Adds what the maximum length truncated or dropped.
+    pub fn add_truncation(&mut self, counts: TruncationCounts) {
+        self.truncated += counts.truncated;
+        if counts.dropped > 0 {
+            *self.dropped.entry(DropReason::TooLong).or_default() += counts.dropped;
         }
     }
 
-    /// Adds what was found while rows were read.
+    /// Adds the counts of a report.
     pub fn add_report(&mut self, report: &RowReport) {
-        for (&reason, places) in &report.dropped {
-            *self.dropped.entry(reason).or_default() += places.count;
+        for (&reason, occurrences) in &report.dropped {
+            *self.dropped.entry(reason).or_default() += occurrences.count;
         }
-        for (&change, places) in &report.adjustments {
-            *self.adjustments.entry(change).or_default() += places.count;
+        for (&adjustment, occurrences) in &report.adjustments {
+            *self.adjustments.entry(adjustment).or_default() += occurrences.count;
         }
         for (name, count) in &report.unused_fields {
             *self.unused_fields.entry(name.clone()).or_default() += count;
@@ -46,22 +46,22 @@ impl RowCounts {
     }
 }
 
-/// The rows of a run.
+/// The row counts of a training run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRowCounts {
-    /// Rows to learn from.
+    /// Training rows.
     pub train: usize,
     /// Held-out rows.
     pub eval: usize,
-    /// What became of these and of others.
+    /// Truncated, dropped and adjusted rows of both.
     #[serde(flatten)]
     pub counts: RowCounts,
 }
 
 impl RunRowCounts {
-    /// What the length limit left of both.
+    /// The rows that remain of both parts after truncation.
     pub fn from_truncation(train: TruncationCounts, eval: TruncationCounts) -> Self {
-        let rows = |fitted: TruncationCounts| fitted.complete + fitted.truncated;
+        let rows = |counts: TruncationCounts| counts.complete + counts.truncated;
         let mut counts = RowCounts::default();
         counts.add_truncation(train);
         counts.add_truncation(eval);

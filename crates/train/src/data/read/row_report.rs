@@ -1,70 +1,72 @@
-//! What became of rows while they were read: left out, changed, fields that nobody used.
+//! What was dropped, adjusted or unused while rows were read.
 //!
 //! ```text
 //! data ─► rows
-//!     └─► RowReport ─► lines for people, counts for programs
+//!     └─► RowReport ─► messages for people, counts for programs
 //! ```
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a row is left out.
+use crate::data::{first_chars, join_first};
+
+/// Why a row was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DropReason {
-    /// Nothing is asked.
+    /// The prompt is empty.
     EmptyPrompt,
-    /// The answer is empty.
+    /// The output is empty.
     EmptyOutput,
-    /// The answer is a call of a tool in a field that is not read.
+    /// The response is a tool call in a field that is not read.
     ToolCall,
-    /// A conversation in which nothing is answered.
+    /// A conversation without a response.
     NoAnswer,
-    /// The prompt alone is longer than a row may be.
+    /// The prompt alone exceeds the maximum length.
     TooLong,
-    /// The picture cannot be read.
+    /// The image cannot be read.
     BrokenImage,
 }
 
 impl DropReason {
-    /// What is said of such rows.
     fn description(self) -> &'static str {
         match self {
-            Self::EmptyPrompt => "nothing is asked",
+            Self::EmptyPrompt => "the prompt is empty",
             Self::EmptyOutput => "the answer is empty",
-            Self::ToolCall => "the answer is a call of a tool, which is not read",
-            Self::NoAnswer => "nothing is answered",
+            Self::ToolCall => "the answer is a tool call, which is not supported",
+            Self::NoAnswer => "there is no answer",
             Self::TooLong => "the prompt alone is too long",
             Self::BrokenImage => "the image cannot be read",
         }
     }
 }
 
-/// What is not taken to the letter, in rows that are used.
+/// How the content of a usable row was adjusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RowAdjustment {
-    /// A number or a truth value stands for a text.
+    /// A number or boolean was used as text.
     NumberAsText,
-    /// An answer before the first question, which is left out.
+    /// An answer before the first question of a conversation was dropped.
     #[serde(rename = "answer_first")]
     LeadingAnswerDropped,
-    /// A question that nobody answers, at the end of a conversation, which is left out.
+    /// A question without an answer at the end of a conversation was dropped.
     #[serde(rename = "question_last")]
     TrailingQuestionDropped,
-    /// Two turns of one speaker, one behind the other, which become one.
+    /// Two consecutive turns of the same role were merged.
     #[serde(rename = "turns_joined")]
     TurnsMerged,
 }
 
 impl RowAdjustment {
-    /// What is said of it.
-    fn words(self, count: usize) -> &'static str {
-        let (one, more) = match self {
+    fn description(self, count: usize) -> &'static str {
+        let (singular, plural) = match self {
             Self::NumberAsText => (
-                "number or truth value is taken as its JSON text",
-                "numbers or truth values are taken as their JSON text",
+                "number or boolean is used as its JSON text",
+                "numbers or booleans are used as their JSON text",
             ),
             Self::LeadingAnswerDropped => (
                 "answer before the first question is left out",
@@ -75,38 +77,37 @@ impl RowAdjustment {
                 "last questions without an answer are left out",
             ),
             Self::TurnsMerged => (
-                "turn is joined with the one before, by the same speaker",
-                "turns are joined with the ones before, by the same speaker",
+                "turn is merged with the turn before it, of the same role",
+                "turns are merged with the turns before them, of the same role",
             ),
         };
-        if count == 1 { one } else { more }
+        if count == 1 { singular } else { plural }
     }
 }
 
-/// How often something was found, and where first.
+/// How often something occurred, and where first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Occurrences {
     /// How often.
     pub count: usize,
-    /// The first places, such as `line 3`.
+    /// The first locations, such as `line 3`.
     pub first_locations: Vec<String>,
 }
 
 impl Occurrences {
-    /// Places that a message names.
+    /// Locations that are kept for messages.
     const MAX_LOCATIONS: usize = 5;
 
-    fn add(&mut self, place: &str) {
+    fn add(&mut self, location: &str) {
         self.count += 1;
-        // A record may hold several.
-        if self.first_locations.len() < Self::MAX_LOCATIONS
-            && self.first_locations.last().is_none_or(|last| last != place)
-        {
-            self.first_locations.push(place.into());
+        // One record may have several occurrences.
+        let is_new = self.first_locations.last().is_none_or(|last| last != location);
+        if self.first_locations.len() < Self::MAX_LOCATIONS && is_new {
+            self.first_locations.push(location.into());
         }
     }
 
-    /// ` (line 3, line 9, ...)`, or nothing where no place is known.
+    /// ` (line 3, line 9, ...)`, or nothing without locations.
     fn describe(&self) -> String {
         if self.first_locations.is_empty() {
             return String::new();
@@ -116,102 +117,96 @@ impl Occurrences {
     }
 }
 
-/// What was found while rows were read.
+/// What was dropped, adjusted or unused while rows were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowReport {
-    /// Rows that are not among those read, by reason.
+    /// Dropped rows by reason.
     pub dropped: BTreeMap<DropReason, Occurrences>,
-    /// What was not taken to the letter.
+    /// Adjustments of usable rows by kind.
     pub adjustments: BTreeMap<RowAdjustment, Occurrences>,
-    /// Fields that were not used, and in how many records. `messages[].name` is a field of turns.
+    /// Unused fields, each with its number of records. `messages[].name` is a field of turns.
     pub unused_fields: BTreeMap<String, usize>,
-    /// What was read under another name, such as `question as instruction`.
+    /// Fields that were read under another name, such as `question as instruction`, each with its
+    /// number of records.
     pub aliases: BTreeMap<String, usize>,
 }
 
 impl RowReport {
-    /// Names that are counted one by one.
+    /// Names that are counted individually.
     const MAX_NAMES: usize = 64;
 
-    /// Counts a row that is left out.
-    pub fn drop_row(&mut self, reason: DropReason, place: &str) {
-        self.dropped.entry(reason).or_default().add(place);
+    /// Counts a dropped row.
+    pub fn drop_row(&mut self, reason: DropReason, location: &str) {
+        self.dropped.entry(reason).or_default().add(location);
     }
 
-    pub(crate) fn count_adjustment(&mut self, change: RowAdjustment, place: &str) {
-        self.adjustments.entry(change).or_default().add(place);
+    pub(crate) fn count_adjustment(&mut self, adjustment: RowAdjustment, location: &str) {
+        self.adjustments.entry(adjustment).or_default().add(location);
     }
 
     pub(crate) fn count_unused_field(&mut self, name: &str) {
         count_name(&mut self.unused_fields, name);
     }
 
-    pub(crate) fn count_alias(&mut self, what: &str) {
-        count_name(&mut self.aliases, what);
+    pub(crate) fn count_alias(&mut self, alias: &str) {
+        count_name(&mut self.aliases, alias);
     }
 
-    /// One line for each kind of thing that was found; none, if there is nothing to tell.
+    /// One line per kind of finding; empty without findings.
     pub fn messages(&self) -> Vec<String> {
         let rows = |count: usize| if count == 1 { "row is" } else { "rows are" };
-        let left_out = self.dropped.iter().map(|(reason, places)| {
-            let (count, told) = (places.count, places.describe());
-            format!("{count} {} left out: {}{told}", rows(count), reason.description())
+        let dropped = self.dropped.iter().map(|(reason, occurrences)| {
+            let (count, shown) = (occurrences.count, occurrences.describe());
+            format!("{count} {} left out: {}{shown}", rows(count), reason.description())
         });
-        let changes = self.adjustments.iter().map(|(change, places)| {
-            format!("{} {}{}", places.count, change.words(places.count), places.describe())
+        let adjustments = self.adjustments.iter().map(|(adjustment, occurrences)| {
+            let count = occurrences.count;
+            format!("{count} {}{}", adjustment.description(count), occurrences.describe())
         });
-        let read_as =
+        let aliases =
             (!self.aliases.is_empty()).then(|| format!("read {}", format_counts(&self.aliases)));
         let unused = (!self.unused_fields.is_empty())
-            .then(|| format!("fields that are not used: {}", format_counts(&self.unused_fields)));
-        left_out.chain(changes).chain(read_as).chain(unused).collect()
+            .then(|| format!("unused fields: {}", format_counts(&self.unused_fields)));
+        dropped.chain(adjustments).chain(aliases).chain(unused).collect()
     }
 
-    /// Adds what was found in other data. Where it was found goes: the lines of several files look alike.
+    /// Adds the counts of other data. The locations are removed, because the lines of several files
+    /// cannot be told apart.
     pub fn merge(&mut self, other: Self) {
-        fn all<K: Ord>(to: &mut BTreeMap<K, Occurrences>, from: BTreeMap<K, Occurrences>) {
-            for (key, places) in from {
-                to.entry(key).or_default().count += places.count;
+        fn merge_counts<K: Ord>(to: &mut BTreeMap<K, Occurrences>, from: BTreeMap<K, Occurrences>) {
+            for (key, occurrences) in from {
+                to.entry(key).or_default().count += occurrences.count;
             }
-            for places in to.values_mut() {
-                places.first_locations.clear();
+            for occurrences in to.values_mut() {
+                occurrences.first_locations.clear();
             }
         }
-        all(&mut self.dropped, other.dropped);
-        all(&mut self.adjustments, other.adjustments);
+        merge_counts(&mut self.dropped, other.dropped);
+        merge_counts(&mut self.adjustments, other.adjustments);
         for (name, more) in other.unused_fields {
             *self.unused_fields.entry(name).or_default() += more;
         }
-        for (what, more) in other.aliases {
-            *self.aliases.entry(what).or_default() += more;
+        for (alias, more) in other.aliases {
+            *self.aliases.entry(alias).or_default() += more;
         }
     }
 }
 
-/// Counts a name from a file. Files may have as many names as bytes.
+/// Counts a name from a file, in bounded memory.
 fn count_name(names: &mut BTreeMap<String, usize>, name: &str) {
-    /// Letters of a name that are kept.
     const MAX_NAME_CHARS: usize = 60;
-    let name = match name.char_indices().nth(MAX_NAME_CHARS) {
-        Some((end, _)) => &name[..end],
-        None => name,
-    };
+    let name = first_chars(name, MAX_NAME_CHARS);
     let is_room = names.len() < RowReport::MAX_NAMES || names.contains_key(name);
     *names.entry(if is_room { name } else { "others" }.into()).or_default() += 1;
 }
 
 /// `id (3), source (2), ...`, the most frequent first.
 fn format_counts(names: &BTreeMap<String, usize>) -> String {
-    /// Names that a line has.
     const MAX_NAMES_SHOWN: usize = 8;
     let mut names = names.iter().collect::<Vec<_>>();
     names.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let told = names
-        .iter()
-        .take(MAX_NAMES_SHOWN)
-        .map(|(name, count)| format!("{} ({count})", name.escape_debug()));
-    let more = if names.len() > MAX_NAMES_SHOWN { ", ..." } else { "" };
-    told.collect::<Vec<_>>().join(", ") + more
+    let names = names.into_iter().map(|(name, count)| format!("{} ({count})", name.escape_debug()));
+    join_first(names, MAX_NAMES_SHOWN)
 }
 
 #[cfg(test)]
@@ -235,18 +230,18 @@ mod tests {
             report.messages(),
             [
                 "7 rows are left out: the answer is empty (line 3, line 4, line 5, line 6, line 7, ...)",
-                "2 numbers or truth values are taken as their JSON text (record 1, ...)",
+                "2 numbers or booleans are used as their JSON text (record 1, ...)",
                 "read prompt as instruction (1)",
-                "fields that are not used: id (2), source (1)",
+                "unused fields: id (2), source (1)",
             ]
         );
         let mut both = report.clone();
         both.merge(report);
-        let (left_out, changes) = (
+        let (dropped, adjusted) = (
             &both.dropped[&DropReason::EmptyOutput],
             &both.adjustments[&RowAdjustment::NumberAsText],
         );
-        assert_eq!((left_out.count, changes.count, both.unused_fields["id"]), (14, 4, 4));
+        assert_eq!((dropped.count, adjusted.count, both.unused_fields["id"]), (14, 4, 4));
         assert_eq!(both.messages()[0], "14 rows are left out: the answer is empty");
     }
 

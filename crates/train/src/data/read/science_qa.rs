@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! problems.json     each problem by its number
-//! pid_splits.json   numbers of train, val, test, trainval, minival, minitest
+//! pid_splits.json   the problem numbers of train, val, test, trainval, minival, minitest
 //! images/{train,val,test}/{number}/image.png
 //! ```
 //!
@@ -16,106 +16,95 @@ use serde_json::{Map, Value};
 
 use super::json_records::require_rows;
 use super::record_origin::RecordOrigin;
+use super::science_qa_problem::ScienceQaProblem;
+use super::text_file::read_text;
 use crate::data::Instruction;
 use crate::error::{Error, Result};
 
-use super::science_qa_problem::ScienceQaProblem;
-use super::text_file::read_text;
-
-/// What a folder looks like, for hints.
-const FORMAT_HINT: &str = "a ScienceQA folder holds problems.json, pid_splits.json and \
+/// The format of a folder, for hints.
+const FORMAT_HINT: &str = "a ScienceQA folder contains problems.json, pid_splits.json and \
     images/{train,val,test}, as its authors publish them";
 
 const PROBLEMS_FILE: &str = "problems.json";
 const SPLITS_FILE: &str = "pid_splits.json";
 
-/// Splits with a folder of pictures; all others are made of these.
+/// Splits with an image folder; all other splits are made of these.
 const IMAGE_SPLITS: [&str; 3] = ["train", "val", "test"];
 
 /// An opened ScienceQA folder.
 pub struct ScienceQa {
     folder: PathBuf,
-    /// By number, each read when it is asked for.
+    /// Problems by number, each parsed when it is used.
     problems: Map<String, Value>,
-    /// Numbers by name.
+    /// Problem numbers by split.
     splits: Map<String, Value>,
-    /// Where `train`, `val` and `test` are.
-    images: PathBuf,
+    /// The folder that contains `train`, `val` and `test`.
+    image_folder: PathBuf,
 }
 
 impl ScienceQa {
-    /// Opens a folder with `problems.json` and `pid_splits.json`. Pictures are looked for in
-    /// `images/{train,val,test}`, or in `{train,val,test}` beside the two files.
+    /// Opens a folder with `problems.json` and `pid_splits.json`. Images are expected in
+    /// `images/{train,val,test}`, or in `{train,val,test}` next to the two files.
     ///
     /// # Errors
-    /// [`Error::Read`] for a file that is not there, [`Error::Record`] for one that is not of this
-    /// form.
+    /// [`Error::Read`] for a missing file, [`Error::Record`] for a file in another format.
     pub fn open(folder: &Path) -> Result<Self> {
-        let has_pictures =
-            |root: &PathBuf| IMAGE_SPLITS.iter().any(|split| root.join(split).is_dir());
-        let beside = folder.to_path_buf();
-        let images = folder.join("images");
+        let has_images = |root: &Path| IMAGE_SPLITS.iter().any(|split| root.join(split).is_dir());
+        let mut image_folder = folder.join("images");
+        if !has_images(&image_folder) && has_images(folder) {
+            image_folder = folder.into();
+        }
         Ok(Self {
             problems: read_json(&folder.join(PROBLEMS_FILE))?,
             splits: read_json(&folder.join(SPLITS_FILE))?,
-            images: if !has_pictures(&images) && has_pictures(&beside) { beside } else { images },
+            image_folder,
             folder: folder.into(),
         })
     }
 
-    /// Whether a folder looks like one of ScienceQA.
+    /// Whether a folder looks like a ScienceQA folder.
     pub fn is_science_qa_folder(folder: &Path) -> bool {
         folder.join(PROBLEMS_FILE).is_file()
     }
 
-    /// Looks for pictures in `{folder}/{train,val,test}/{pid}` instead.
+    /// Reads images from `{folder}/{train,val,test}/{pid}` instead.
     pub fn with_image_folder(self, folder: &Path) -> Self {
-        Self { images: folder.into(), ..self }
+        Self { image_folder: folder.into(), ..self }
     }
 
-    /// The rows of a split: `train`, `val`, `test`, `trainval`, `minival`, `minitest`, or whatever
-    /// `pid_splits.json` lists.
-    ///
-    /// Whether a row's picture is there is not looked at.
+    /// The rows of a split: `train`, `val`, `test`, `trainval`, `minival`, `minitest`, or any other
+    /// that `pid_splits.json` lists. Images are not opened.
     ///
     /// # Errors
-    /// [`Error::UnknownSplit`]; [`Error::Record`] with the problem's number for a problem that is missing
-    /// or not of the form, whose answer is none of its choices, or whose subject or grade is not
-    /// known; [`Error::Empty`].
+    /// [`Error::UnknownSplit`]; [`Error::Record`] with the number of a problem that is missing or
+    /// invalid; [`Error::NoRows`].
     pub fn rows(&self, split: &str) -> Result<Vec<Instruction>> {
         let list = self.folder.join(SPLITS_FILE);
         let Some(pids) = self.splits.get(split) else {
-            let present = self.splits.keys().cloned().collect();
-            return Err(Error::UnknownSplit {
-                path: list,
-                requested: split.into(),
-                available: present,
-            });
+            let available = self.splits.keys().cloned().collect();
+            return Err(Error::UnknownSplit { path: list, requested: split.into(), available });
         };
-        let place = format!("split {split}");
-        let listed = RecordOrigin {
+        let split_origin = RecordOrigin {
             path: &list,
-            location: place,
+            location: format!("split {split}"),
             format_hint: FORMAT_HINT,
             image_folder: None,
         };
         let Value::Array(pids) = pids else {
-            return Err(listed.error("it is not a list"));
+            return Err(split_origin.error("it is not a list"));
         };
         let path = self.folder.join(PROBLEMS_FILE);
         let row = |pid: &Value| {
-            let pid = pid.as_str().ok_or_else(|| listed.error(format!("{pid} is not a text")))?;
-            let problem = self
-                .problems
-                .get(pid)
-                .ok_or_else(|| listed.error(format!("problem {pid} is not in {PROBLEMS_FILE}")))?;
-            let place = format!("problem {pid}");
-            let images = Some(self.images.as_path());
+            let pid =
+                pid.as_str().ok_or_else(|| split_origin.error(format!("{pid} is not a text")))?;
+            let problem = self.problems.get(pid).ok_or_else(|| {
+                split_origin.error(format!("problem {pid} is not in {PROBLEMS_FILE}"))
+            })?;
             let origin = RecordOrigin {
                 path: &path,
-                location: place,
+                location: format!("problem {pid}"),
                 format_hint: FORMAT_HINT,
-                image_folder: images,
+                image_folder: Some(&self.image_folder),
             };
             let problem = ScienceQaProblem::deserialize(problem)
                 .map_err(|error| origin.error(error.to_string()))?;
@@ -130,7 +119,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|error| Error::Record {
         path: path.into(),
         location: format!("line {}", error.line()),
-        reason: format!("not of ScienceQA's form: {error}"),
+        reason: format!("not ScienceQA's format: {error}"),
         format_hint: FORMAT_HINT,
     })
 }
@@ -161,19 +150,19 @@ mod tests {
 
     #[test]
     fn images_are_found_in_either_folder() {
-        let row = |made: &[&str]| {
+        let image = |created: &[&str]| {
             let folder = folder(&json!({"7": problem()}), &json!({"val": ["7"]}));
-            for name in made {
+            for name in created {
                 std::fs::create_dir_all(folder.path().join(name)).unwrap();
             }
             let image =
                 ScienceQa::open(folder.path()).unwrap().rows("val").unwrap()[0].image.clone();
             Path::new(&image.unwrap()).strip_prefix(folder.path()).unwrap().to_path_buf()
         };
-        assert_eq!(row(&["images/val"]), Path::new("images/val/7/image.png"));
-        assert_eq!(row(&["val"]), Path::new("val/7/image.png"));
-        assert_eq!(row(&["val", "images/val"]), Path::new("images/val/7/image.png"));
-        assert_eq!(row(&[]), Path::new("images/val/7/image.png"));
+        assert_eq!(image(&["images/val"]), Path::new("images/val/7/image.png"));
+        assert_eq!(image(&["val"]), Path::new("val/7/image.png"));
+        assert_eq!(image(&["val", "images/val"]), Path::new("images/val/7/image.png"));
+        assert_eq!(image(&[]), Path::new("images/val/7/image.png"));
     }
 
     #[test]
@@ -189,7 +178,7 @@ mod tests {
         assert_eq!(message("train"), ", split train: problem 8 is not in problems.json");
         assert_eq!(message("val"), ", split val: 7 is not a text");
         assert_eq!(message("test"), ", split test: it is not a list");
-        assert!(message("minival").starts_with(": no rows to learn from"));
+        assert!(message("minival").starts_with(": no rows to train on"));
     }
 
     #[test]
@@ -197,10 +186,11 @@ mod tests {
         let problems = json!({"7": {"question": "Which?"}, "8": {"choices": "a"}});
         let folder = folder(&problems, &json!({"train": ["7"], "val": ["8"]}));
         let data = ScienceQa::open(folder.path()).unwrap();
-        for (split, wanted) in [("train", "problem 7: missing field"), ("val", "problem 8: inval")]
+        for (split, expected) in
+            [("train", "problem 7: missing field"), ("val", "problem 8: inval")]
         {
             let message = data.rows(split).unwrap_err().to_string();
-            assert!(message.contains(wanted), "{message}");
+            assert!(message.contains(expected), "{message}");
         }
     }
 
@@ -211,7 +201,7 @@ mod tests {
         let options = ReadOptions { image_folder: Some(Path::new("/p")), ..Default::default() };
         let rows = crate::read_rows(folder.path(), &options).unwrap().rows;
         assert_eq!(rows.len(), 1);
-        // A picture lies under the split that its problem is from, not the one asked for.
+        // An image is in the folder of its problem's split, not of the requested one.
         assert_eq!(Path::new(rows[0].image.as_ref().unwrap()), Path::new("/p/val/7/image.png"));
     }
 
@@ -220,7 +210,7 @@ mod tests {
         let folder = folder(&json!({}), &json!({}));
         std::fs::write(folder.path().join(PROBLEMS_FILE), "[").unwrap();
         let error = crate::read_rows(folder.path(), &ReadOptions::default()).unwrap_err();
-        assert!(error.to_string().contains("line 1: not of ScienceQA's form"), "{error}");
+        assert!(error.to_string().contains("line 1: not ScienceQA's format"), "{error}");
         assert_eq!(error.advice(), Some(FORMAT_HINT.into()));
         std::fs::write(folder.path().join(PROBLEMS_FILE), "{}").unwrap();
         std::fs::remove_file(folder.path().join(SPLITS_FILE)).unwrap();

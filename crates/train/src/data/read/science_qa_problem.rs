@@ -1,4 +1,4 @@
-//! A problem of ScienceQA ─► a multiple-choice row.
+//! A ScienceQA problem ─► a multiple-choice row.
 //!
 //! ```text
 //! question ─► instruction          subject  NAT SOC LAN
@@ -6,11 +6,11 @@
 //! answer ─► The answer is (B).     grade    G1-6 G7-12
 //! ```
 //!
-//! Lectures, solutions and captions of pictures are left out, as in LLaMA-Adapter.
+//! Lectures, solutions and image captions are not used, as in LLaMA-Adapter.
 //!
-//! Sources: arXiv 2303.16199; the wording of
+//! Sources: arXiv 2303.16199; the prompt of
 //! <https://github.com/lupantech/ScienceQA/blob/360b71cb6a36b9e3161dc9b65e9d86458b7d13a3/models/base_prompt.py>;
-//! the groups of
+//! the tags of
 //! <https://github.com/lupantech/ScienceQA/blob/360b71cb6a36b9e3161dc9b65e9d86458b7d13a3/tools/evaluate_acc.py>.
 
 use serde::Deserialize;
@@ -19,10 +19,10 @@ use super::record_origin::RecordOrigin;
 use crate::data::Instruction;
 use crate::error::Result;
 
-/// The groups of ScienceQA's tables of results, in their order.
+/// The groups that ScienceQA reports accuracy for, in the order of its tables.
 pub const SCIENCE_QA_TAGS: [&str; 8] = ["NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12"];
 
-/// What is used of a problem.
+/// The used fields of a problem.
 #[derive(Deserialize)]
 pub(super) struct ScienceQaProblem {
     question: String,
@@ -38,14 +38,14 @@ pub(super) struct ScienceQaProblem {
 }
 
 impl ScienceQaProblem {
-    /// The row that asks it; its picture is `{split}/{pid}/{image}`.
+    /// The row of the problem; its image is `{split}/{pid}/{image}`.
     pub fn into_row(self, pid: &str, origin: &RecordOrigin) -> Result<Instruction> {
         let n_choices = self.choices.len();
         if self.question.trim().is_empty() {
             return Err(origin.error("the question is empty"));
         }
         if n_choices > 26 {
-            return Err(origin.error(format!("{n_choices} choices, more than letters")));
+            return Err(origin.error(format!("{n_choices} choices, at most 26 are supported")));
         }
         if self.answer >= n_choices {
             return Err(origin.error(format!(
@@ -71,7 +71,7 @@ impl ScienceQaProblem {
         Ok(Instruction { image, options, tags, ..row })
     }
 
-    /// The columns of the paper's table that the problem counts for.
+    /// The columns of the paper's table that the problem belongs to.
     fn tags(&self, has_text: bool, has_image: bool, origin: &RecordOrigin) -> Result<Vec<String>> {
         let mut tags = vec![match self.subject.as_str() {
             "natural science" => "NAT",
@@ -121,12 +121,12 @@ mod tests {
     }
 
     fn row_of(problem: Value) -> Result<Instruction> {
-        let images = Some(Path::new("/p"));
+        let image_folder = Some(Path::new("/p"));
         let origin = RecordOrigin {
             path: Path::new("a"),
             location: "problem 7".into(),
             format_hint: "",
-            image_folder: images,
+            image_folder,
         };
         serde_json::from_value::<ScienceQaProblem>(problem).unwrap().into_row("7", &origin)
     }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(row.output, "The answer is (B).");
         assert_eq!(row.options, ["The answer is (A).", "The answer is (B)."]);
         assert_eq!(row.tags, ["NAT", "TXT", "IMG", "G1-6"]);
-        // A picture lies under the split that its problem is from, not the one asked for.
+        // An image is in the folder of its problem's split, not of the requested one.
         let image = row_of(changed("split", json!("test"))).unwrap().image.unwrap();
         assert_eq!(Path::new(&image), Path::new("/p/test/7/image.png"));
     }
@@ -165,9 +165,9 @@ mod tests {
 
     #[test]
     fn grades_map_to_two_tags() {
-        for (grade, wanted) in [(1, "G1-6"), (6, "G1-6"), (7, "G7-12"), (12, "G7-12")] {
+        for (grade, expected) in [(1, "G1-6"), (6, "G1-6"), (7, "G7-12"), (12, "G7-12")] {
             let row = row_of(changed("grade", json!(format!("grade{grade}")))).unwrap();
-            assert_eq!(row.tags.last().unwrap(), wanted);
+            assert_eq!(row.tags.last().unwrap(), expected);
         }
     }
 
@@ -185,7 +185,8 @@ mod tests {
             format!("a, problem 7: {choice} 1, counted from 0, of 0")
         );
         assert!(
-            message("choices", json!(vec!["a"; 27])).ends_with("27 choices, more than letters")
+            message("choices", json!(vec!["a"; 27]))
+                .ends_with("27 choices, at most 26 are supported")
         );
         assert!(message("subject", json!("magic")).ends_with("unknown subject \"magic\""));
         assert!(message("grade", json!("grade13")).ends_with("unknown grade \"grade13\""));

@@ -1,5 +1,4 @@
-//! Lines with a header, separated by commas, tabs or semicolons ─► records with a field for each
-//! column.
+//! A text with a header line and separators ─► records with one field per column.
 
 use std::path::Path;
 
@@ -8,23 +7,23 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-/// What a table looks like, for hints.
-pub(super) const FORMAT_HINT: &str = "a table has a header with `instruction`, `input` and `output`, or \
-    with `url` (or `image`, or `path`) and `caption`, separated by commas or tabs; a text with a \
-    separator in it stands in quotes";
+/// The format of a table, for hints.
+pub(super) const FORMAT_HINT: &str = "a table has a header with `instruction`, `input` and \
+    `output`, or with `url` (or `image`, or `path`) and `caption`, separated by commas or tabs; put \
+    a text that contains a separator in quotes";
 
 /// A table.
 pub(super) struct Table<'a> {
     reader: Reader<&'a [u8]>,
-    /// Names of the columns, without capitals.
-    names: Vec<String>,
+    /// Column names in lower case.
+    columns: Vec<String>,
 }
 
 impl<'a> Table<'a> {
-    /// The table that a text holds. The separator is a comma if its header has any, or else a tab or a
-    /// semicolon; in files that are called `.tsv` a tab goes before commas.
+    /// The table in a text; `None` if its header cannot be parsed. The separator is a comma if the
+    /// header has one, otherwise a tab or a semicolon; in `.tsv` files a tab precedes commas.
     ///
-    /// Source: LLaMA-Adapter's `PretrainDataset`, which reads its `.csv` files separated by tabs.
+    /// Source: LLaMA-Adapter's `PretrainDataset` reads its `.csv` files separated by tabs.
     pub fn parse(path: &Path, text: &'a str) -> Option<Self> {
         let header = text.lines().find(|line| !line.is_empty()).unwrap_or("");
         let tabs = header.contains('\t') && (!header.contains(',') || has_extension(path, "tsv"));
@@ -36,25 +35,25 @@ impl<'a> Table<'a> {
             b','
         };
         let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
-        let names = reader.headers().ok()?;
-        let names = names.iter().map(|name| name.trim().to_lowercase()).collect();
-        Some(Self { reader, names })
+        let columns = reader.headers().ok()?;
+        let columns = columns.iter().map(|name| name.trim().to_lowercase()).collect();
+        Some(Self { reader, columns })
     }
 
-    /// Whether its columns make what `is_row` says a row is, or its file is called a table.
+    /// Whether its columns make rows according to `is_row`, or its file has a table's extension.
     pub fn is_data_table(&self, path: &Path, is_row: &dyn Fn(&[&str]) -> bool) -> bool {
         is_row(&self.columns()) || has_extension(path, "csv") || has_extension(path, "tsv")
     }
 
-    /// Names of its columns.
+    /// Column names.
     pub fn columns(&self) -> Vec<&str> {
-        self.names.iter().map(String::as_str).collect()
+        self.columns.iter().map(String::as_str).collect()
     }
 
-    /// All lines behind the header, each with its place.
+    /// All lines after the header, each with its location.
     ///
     /// # Errors
-    /// [`Error::Record`] for a line of another length than the header.
+    /// [`Error::Record`] for a line whose length differs from the header.
     pub fn records(mut self, path: &Path) -> impl Iterator<Item = Result<(String, Value)>> {
         let mut record = csv::StringRecord::new();
         std::iter::from_fn(move || match self.reader.read_record(&mut record) {
@@ -62,10 +61,10 @@ impl<'a> Table<'a> {
             Ok(true) => {
                 let line = record.position().map_or(1, csv::Position::line);
                 let mut fields = Map::new();
-                for (name, text) in self.names.iter().zip(&record) {
-                    // Of two columns of one name the first counts.
+                for (name, text) in self.columns.iter().zip(&record) {
+                    // The first of several columns with the same name is used.
                     fields.entry(name.as_str()).or_insert_with(|| match text {
-                        // A table has no other way to say that there is none.
+                        // A table has no other way to omit a value.
                         "" => Value::Null,
                         text => Value::String(text.into()),
                     });
@@ -81,7 +80,6 @@ fn has_extension(path: &Path, name: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name))
 }
 
-/// A line that is not like the others.
 fn csv_error(error: &csv::Error, path: &Path) -> Error {
     let reason = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {

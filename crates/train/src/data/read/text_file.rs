@@ -1,4 +1,4 @@
-//! A file of data ─► its text, or what it is instead.
+//! A data file ─► its text, or the name of its format if it is not text.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,7 +8,7 @@ use checkpoint::Placeholder;
 
 use crate::error::{Error, Result};
 
-/// What a file begins with, what it is then, and how rows are made of it.
+/// The first bytes of a format, its name, and a hint how to convert it to rows.
 const MAGIC_NUMBERS: [(&[u8], &str, &str); 26] = [
     (b"\x1f\x8b", "a gzip archive", UNPACK),
     (b"PK\x03\x04", "a zip archive or a spreadsheet", "unpack it, or save the sheet as .csv"),
@@ -35,9 +35,9 @@ const MAGIC_NUMBERS: [(&[u8], &str, &str); 26] = [
     (b"\x80\x05", PICKLE.0, PICKLE.1),
     (b"\x93NUMPY", "a NumPy array", TEXT),
     (b"GGUF", "a GGUF model", MODEL),
-    (b"\x89PNG", "a picture", IMAGE),
-    (b"\xff\xd8\xff", "a picture", IMAGE),
-    (b"GIF8", "a picture", IMAGE),
+    (b"\x89PNG", "an image", IMAGE),
+    (b"\xff\xd8\xff", "an image", IMAGE),
+    (b"GIF8", "an image", IMAGE),
     (b"\x7fELF", "a program", TEXT),
     (b"\x89HDF", "an HDF5 file", TEXT),
 ];
@@ -46,27 +46,27 @@ const UNPACK: &str = "unpack it first";
 const UTF8: &str = "save it as UTF-8";
 const TEXT: &str = "rows are JSON lines, a JSON list or a .csv table";
 const MODEL: &str = "this is a model, not data: rows are JSON lines, a JSON list or a .csv table";
-const IMAGE: &str = "a row names its picture in `image`, beside `instruction` and `output`";
+const IMAGE: &str = "a row names its image in `image`, next to `instruction` and `output`";
 const ARROW: &str = "write it as JSON lines, for instance in Python: \
     datasets.Dataset.from_file(\"rows.arrow\").to_json(\"rows.jsonl\")";
 const PICKLE: (&str, &str) = ("a Python pickle", "write its rows as JSON lines");
 
-/// Reads a text in UTF-8.
+/// Reads a UTF-8 text file.
 ///
 /// # Errors
-/// [`Error::Read`]; [`Error::UnsupportedFile`] for another kind of file, known by its first bytes before the
-/// rest is read; [`Error::Record`] with the line of a byte that is no UTF-8.
+/// [`Error::Read`]; [`Error::UnsupportedFile`] for a file of another format, detected by its first
+/// bytes before the rest is read; [`Error::Record`] with the line of the first byte that is not UTF-8.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    /// Enough to know a kind by.
+    /// Enough to detect a format.
     const HEAD: u64 = 512;
-    let fail = |source| Error::Read { path: path.into(), source };
-    let mut file = File::open(path).map_err(fail)?;
+    let read_error = |source| Error::Read { path: path.into(), source };
+    let mut file = File::open(path).map_err(read_error)?;
     let mut bytes = Vec::new();
-    file.by_ref().take(HEAD).read_to_end(&mut bytes).map_err(fail)?;
-    if let Some((what, mend)) = non_text_kind(&bytes) {
-        return Err(Error::UnsupportedFile { path: path.into(), what, mend });
+    file.by_ref().take(HEAD).read_to_end(&mut bytes).map_err(read_error)?;
+    if let Some((what, hint)) = non_text_kind(&bytes) {
+        return Err(Error::UnsupportedFile { path: path.into(), what, hint });
     }
-    file.read_to_end(&mut bytes).map_err(fail)?;
+    file.read_to_end(&mut bytes).map_err(read_error)?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
@@ -80,37 +80,37 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     })
 }
 
-/// What a file is that begins with some bytes, and what to do with it; `None`: it may be a text.
+/// The format of a file by its first bytes, with a hint; `None` if it may be text.
 fn non_text_kind(head: &[u8]) -> Option<(String, &'static str)> {
-    // That a file is empty its reader tells, who knows what the rows are for.
-    let stand_in = Placeholder::of(head).filter(|found| *found != Placeholder::Empty);
-    if let Some(found) = stand_in {
-        return Some((found.to_string(), found.hint()));
+    // An empty file has its own error later.
+    let placeholder = Placeholder::of(head).filter(|found| *found != Placeholder::Empty);
+    if let Some(placeholder) = placeholder {
+        return Some((placeholder.to_string(), placeholder.hint()));
     }
-    let (what, mend) = kind_by_magic(head)?;
-    Some((what.into(), mend))
+    let (what, hint) = kind_by_magic(head)?;
+    Some((what.into(), hint))
 }
 
 fn kind_by_magic(head: &[u8]) -> Option<(&'static str, &'static str)> {
-    let sign = MAGIC_NUMBERS.iter().find(|(sign, ..)| head.starts_with(sign));
-    if let Some((_, what, mend)) = sign {
-        return Some((what, mend));
+    let known = MAGIC_NUMBERS.iter().find(|(magic, ..)| head.starts_with(magic));
+    if let Some((_, what, hint)) = known {
+        return Some((what, hint));
     }
     let start = String::from_utf8_lossy(head);
     if start.trim_start_matches('\u{feff}').trim_start().starts_with('<') {
         return Some(("an XML document", TEXT));
     }
-    // Eight bytes of a length, then JSON.
+    // An eight-byte length, then JSON.
     if head.get(8) == Some(&b'{') && head[4..8] == [0; 4] {
         return Some(("a safetensors file", MODEL));
     }
-    // Every second byte of plain letters in UTF-16.
+    // Every second byte of ASCII text in UTF-16.
     let zeros =
         |from: usize| head.len() >= 8 && head[..8].iter().skip(from).step_by(2).all(|&b| b == 0);
     if zeros(0) != zeros(1) {
         return Some(("a text in UTF-16", UTF8));
     }
-    head.contains(&0).then_some(("no text", TEXT))
+    head.contains(&0).then_some(("a binary file", TEXT))
 }
 
 #[cfg(test)]
@@ -125,15 +125,15 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let error = read_text(&path).unwrap_err();
         let message = error.to_string();
-        let (_, told) = message.split_once("rows.jsonl").unwrap();
-        (told.into(), error.advice().unwrap().to_string())
+        let (_, rest) = message.split_once("rows.jsonl").unwrap();
+        (rest.into(), error.advice().unwrap().to_string())
     }
 
     #[test]
     fn an_unsupported_file_is_named_with_a_hint() {
         let utf16 = "{\"a\"".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
-        let marked = [&[0xff, 0xfe][..], &utf16].concat();
-        for (bytes, what, mend) in [
+        let with_bom = [&[0xff, 0xfe][..], &utf16].concat();
+        for (bytes, what, expected_hint) in [
             (&b"\x1f\x8b\x08\0and more"[..], "a gzip archive", "unpack"),
             (b"PK\x03\x04and more", "a zip archive", "unpack"),
             (b"PAR1and more", "a Parquet file", "to_json"),
@@ -147,19 +147,19 @@ mod tests {
             (b"\n<!DOCTYPE html><html>", "a web page", "download"),
             (b"\x40\0\0\0\0\0\0\0{\"a\":1}", "a safetensors file", "a model"),
             (&utf16, "a text in UTF-16", "UTF-8"),
-            (&marked, "a text in UTF-16", "UTF-8"),
-            (b"\x01\x02\0\x03", "no text", "JSON"),
+            (&with_bom, "a text in UTF-16", "UTF-8"),
+            (b"\x01\x02\0\x03", "a binary file", "JSON"),
         ] {
-            let (told, hint) = message(bytes);
-            assert!(told.starts_with(&format!(": this is {what}")), "{told}");
-            assert!(hint.contains(mend), "{hint}");
+            let (message, hint) = message(bytes);
+            assert!(message.starts_with(&format!(": this is {what}")), "{message}");
+            assert!(hint.contains(expected_hint), "{hint}");
         }
     }
 
     #[test]
     fn invalid_utf8_is_reported_with_its_line() {
-        let (told, hint) = message(b"{\"a\": 1}\n\n{\"a\": \"caf\xe9\"}\n");
-        assert_eq!(told, ", line 3: not UTF-8: there is a byte 0xe9");
+        let (message, hint) = message(b"{\"a\": 1}\n\n{\"a\": \"caf\xe9\"}\n");
+        assert_eq!(message, ", line 3: not UTF-8: there is a byte 0xe9");
         assert!(hint.contains("Latin-1"), "{hint}");
     }
 }

@@ -1,9 +1,9 @@
-//! What was said, turn by turn ─► a row for each answer.
+//! The turns of a conversation ─► a row for each response.
 //!
 //! ```text
 //! system, history, input ─► input: lines `System: `, `Human: `, `Assistant: `, `Tool: `, then the input
 //! last question          ─► instruction
-//! answer                 ─► output
+//! response               ─► output
 //! ```
 
 use super::read_options::EmptyOutputPolicy;
@@ -12,21 +12,21 @@ use super::row_report::{DropReason, RowAdjustment};
 use crate::data::Instruction;
 use crate::error::Result;
 
-/// Who speaks.
+/// The role of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Says how to answer.
+    /// The system prompt.
     System,
-    /// Asks.
+    /// A question.
     User,
-    /// Answers, or calls a tool.
+    /// A response or a tool call.
     Assistant,
-    /// Gives a tool's result.
+    /// The result of a tool call.
     Tool,
 }
 
 impl Role {
-    /// What lines of an input begin with.
+    /// The prefix of the role's lines in an input.
     fn name(self) -> &'static str {
         match self {
             Self::System => "System",
@@ -37,25 +37,25 @@ impl Role {
     }
 }
 
-/// What one of them says.
+/// A turn of a conversation.
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
     pub role: Role,
     pub text: String,
-    /// What a question works on, which is a part of its row's input.
+    /// Context of a question, part of its row's input.
     pub input: String,
-    /// Whether an answer is one to learn.
+    /// Whether a response is trained on.
     pub train: bool,
-    /// Whether an answer calls a tool in a field of its own, which is not read.
+    /// Whether a response has a tool call in a field that is not read.
     pub has_tool_call: bool,
-    /// The answers that were possible.
+    /// The options of a multiple-choice question, on its response.
     pub options: Vec<String>,
 }
 
 impl Turn {
-    pub fn new(speaker: Role, text: impl Into<String>) -> Self {
+    pub fn new(role: Role, text: impl Into<String>) -> Self {
         Self {
-            role: speaker,
+            role,
             text: text.into(),
             input: String::new(),
             train: true,
@@ -73,58 +73,58 @@ impl Turn {
     }
 }
 
-/// What all rows of a record have.
+/// Fields that all rows of a record share.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SharedFields {
     pub image: Option<String>,
     pub tags: Vec<String>,
 }
 
-/// Bytes of all rows of a record. Each row has in it what was said before: a conversation's rows grow
-/// with the square of its length, far beyond what any model takes.
+/// Maximum size of all rows of a record in bytes. Each row repeats the turns before it, so the size
+/// grows with the square of the number of turns.
 const MAX_ROW_BYTES: usize = 1 << 27;
 
-/// The rows of what was said: one for each answer that is to be learned.
+/// The rows of a conversation: one for each response that is trained on.
 ///
 /// # Errors
 /// [`Error::Record`](crate::Error::Record) if the rows would be too large.
 pub(super) fn rows_from_turns(
     mut turns: Vec<Turn>,
-    common: &SharedFields,
+    shared: &SharedFields,
     empty_outputs: EmptyOutputPolicy,
     fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
-    // Without a picture the same letters are part of the text, a page of HTML for instance.
-    if common.image.is_some() {
+    // Without an image the placeholder is ordinary text, for example in a page of HTML.
+    if shared.image.is_some() {
         for turn in turns.iter_mut().filter(|turn| turn.role == Role::User) {
             turn.text = strip_image_placeholder(&turn.text);
             turn.input = strip_image_placeholder(&turn.input);
         }
     }
-    let texts = common.tags.iter().chain(&common.image);
-    let common_len = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
+    let shared_texts = shared.tags.iter().chain(&shared.image);
+    let shared_len = shared_texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
     let mut len = 0_usize;
     let turns = merge_consecutive_turns(turns, fields);
     let mut rows = Vec::new();
-    // Lines before the last question, and behind it.
-    let (mut before, mut behind) = (Vec::new(), Vec::new());
+    // Lines before and after the last question.
+    let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut question: Option<&Turn> = None;
     let mut is_open = false;
-    let mut found_answer = false;
+    let mut has_response = false;
     for turn in &turns {
         match turn.role {
             Role::User => {
                 before.extend(question.filter(|turn| !turn.is_blank()).map(Turn::line));
-                before.append(&mut behind);
+                before.append(&mut after);
                 (question, is_open) = (Some(turn), true);
             }
             Role::System | Role::Tool => {
                 if !turn.is_blank() {
-                    behind.push(turn.line());
+                    after.push(turn.line());
                 }
             }
             Role::Assistant => {
-                found_answer = true;
+                has_response = true;
                 let Some(question) = question else {
                     fields.count_adjustment(RowAdjustment::LeadingAnswerDropped);
                     continue;
@@ -134,30 +134,30 @@ pub(super) fn rows_from_turns(
                     _ if !turn.train => {}
                     Some(reason) => fields.drop_row(reason),
                     None => {
-                        let own = (!question.input.is_empty()).then_some(&question.input);
-                        let input = before.iter().chain(&behind).chain(own);
+                        let context = (!question.input.is_empty()).then_some(&question.input);
+                        let input = before.iter().chain(&after).chain(context);
                         let lines = input.clone().map(|line| line.len() + 1).sum::<usize>();
-                        len += lines + question.text.len() + turn.text.len() + common_len;
+                        len += lines + question.text.len() + turn.text.len() + shared_len;
                         if len > MAX_ROW_BYTES {
                             return Err(fields.origin.error(too_large(turns.len())));
                         }
                         let input = input.map(String::as_str).collect::<Vec<_>>().join("\n");
                         let output = if turn.is_blank() { "" } else { turn.text.as_str() };
                         rows.push(Instruction {
-                            image: common.image.clone(),
-                            tags: common.tags.clone(),
+                            image: shared.image.clone(),
+                            tags: shared.tags.clone(),
                             options: turn.options.clone(),
                             ..Instruction::new(question.text.as_str(), input, output)
                         });
                     }
                 }
                 if !turn.is_blank() {
-                    behind.push(turn.line());
+                    after.push(turn.line());
                 }
             }
         }
     }
-    if !found_answer {
+    if !has_response {
         fields.drop_row(DropReason::NoAnswer);
     } else if is_open {
         fields.count_adjustment(RowAdjustment::TrailingQuestionDropped);
@@ -167,43 +167,43 @@ pub(super) fn rows_from_turns(
 
 fn too_large(turns: usize) -> String {
     format!(
-        "the rows of its {turns} turns are more than {} MiB, as each has in it what was said before: \
-         cut it into shorter ones",
+        "the rows of its {turns} turns exceed {} MiB, because each repeats the turns before it: split \
+         it into shorter conversations",
         MAX_ROW_BYTES >> 20
     )
 }
 
-/// Why an answer makes no row.
+/// Why a response makes no row.
 fn drop_reason(
     question: &Turn,
-    answer: &Turn,
+    response: &Turn,
     empty_outputs: EmptyOutputPolicy,
 ) -> Option<DropReason> {
     match () {
         () if question.is_blank() => Some(DropReason::EmptyPrompt),
-        () if !answer.is_blank() => None,
-        () if answer.has_tool_call => Some(DropReason::ToolCall),
+        () if !response.is_blank() => None,
+        () if response.has_tool_call => Some(DropReason::ToolCall),
         () => (empty_outputs == EmptyOutputPolicy::Skip).then_some(DropReason::EmptyOutput),
     }
 }
 
-/// A text without the place that LLaVA gives the picture among the words, and the newline beside it: a
-/// row has the picture in a place of its own.
+/// Removes LLaVA's image placeholder and the newline next to it: a row has its image in a separate
+/// field.
 fn strip_image_placeholder(text: &str) -> String {
     const PLACEHOLDER: &str = "<image>";
-    let below = text.replace(&format!("{PLACEHOLDER}\n"), "");
-    let above = below.replace(&format!("\n{PLACEHOLDER}"), "");
-    above.replace(PLACEHOLDER, "")
+    let text = text.replace(&format!("{PLACEHOLDER}\n"), "");
+    let text = text.replace(&format!("\n{PLACEHOLDER}"), "");
+    text.replace(PLACEHOLDER, "")
 }
 
-/// One turn where a speaker has several, one behind the other.
+/// Merges consecutive turns of the same role.
 fn merge_consecutive_turns(turns: Vec<Turn>, fields: &mut RecordFields) -> Vec<Turn> {
-    let mut all: Vec<Turn> = Vec::with_capacity(turns.len());
+    let mut merged: Vec<Turn> = Vec::with_capacity(turns.len());
     for turn in turns {
-        let talks = matches!(turn.role, Role::User | Role::Assistant);
-        match all.last_mut() {
+        let is_mergeable = matches!(turn.role, Role::User | Role::Assistant);
+        match merged.last_mut() {
             Some(last)
-                if talks
+                if is_mergeable
                     && last.role == turn.role
                     && last.train == turn.train
                     && last.input.is_empty() =>
@@ -217,10 +217,10 @@ fn merge_consecutive_turns(turns: Vec<Turn>, fields: &mut RecordFields) -> Vec<T
                 last.has_tool_call |= turn.has_tool_call;
                 last.options.extend(turn.options);
             }
-            _ => all.push(turn),
+            _ => merged.push(turn),
         }
     }
-    all
+    merged
 }
 
 #[cfg(test)]
@@ -246,15 +246,15 @@ mod tests {
         };
         let (values, mut report) = (Map::new(), RowReport::default());
         let mut fields = RecordFields::new(&origin, &values, &mut report);
-        let found = rows_from_turns(turns, &SharedFields::default(), empty_outputs, &mut fields);
-        (found, report)
+        let rows = rows_from_turns(turns, &SharedFields::default(), empty_outputs, &mut fields);
+        (rows, report)
     }
 
-    /// Input, instruction and output of each row, and what was noted.
+    /// Input, instruction and output of each row, and the report.
     fn read(turns: &[(Role, &str)]) -> (Vec<[String; 3]>, RowReport) {
-        let turns = turns.iter().map(|(speaker, text)| Turn::new(*speaker, *text)).collect();
-        let (found, report) = read_all(turns, EmptyOutputPolicy::Skip);
-        let rows = found.unwrap().into_iter();
+        let turns = turns.iter().map(|(role, text)| Turn::new(*role, *text)).collect();
+        let (rows, report) = read_all(turns, EmptyOutputPolicy::Skip);
+        let rows = rows.unwrap().into_iter();
         (rows.map(|row| [row.input, row.instruction, row.output]).collect(), report)
     }
 
@@ -285,8 +285,8 @@ mod tests {
     fn a_tool_call_is_a_response_and_its_result_is_history() {
         let (rows, _) =
             read(&[(User, "a"), (Assistant, "call"), (Tool, "7"), (Assistant, "It is 7.")]);
-        let wanted = [row("", "a", "call"), row("Assistant: call\nTool: 7", "a", "It is 7.")];
-        assert_eq!(rows, wanted);
+        let expected = [row("", "a", "call"), row("Assistant: call\nTool: 7", "a", "It is 7.")];
+        assert_eq!(rows, expected);
     }
 
     #[test]
@@ -306,8 +306,8 @@ mod tests {
         let turns = (0..20_000).flat_map(|_| [Turn::new(User, "ab"), Turn::new(Assistant, "cd")]);
         let (rows, _) = read_all(turns.collect(), EmptyOutputPolicy::Skip);
         let error = rows.unwrap_err().to_string();
-        let told = "a, record 1: the rows of its 40000 turns are more than 128 MiB";
-        assert!(error.starts_with(told), "{error}");
+        let expected = "a, record 1: the rows of its 40000 turns exceed 128 MiB";
+        assert!(error.starts_with(expected), "{error}");
     }
 
     #[test]
@@ -328,7 +328,10 @@ mod tests {
             (User, "d"),
         ]);
         assert_eq!(rows, [row("", "a\nb", "c")]);
-        assert_eq!(report.adjustments.values().map(|one| one.count).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_eq!(
+            report.adjustments.values().map(|occurrences| occurrences.count).collect::<Vec<_>>(),
+            [1, 1, 1]
+        );
         assert!(report.dropped.is_empty());
     }
 

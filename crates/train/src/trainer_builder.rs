@@ -1,0 +1,195 @@
+//! Settings ─► [`Trainer`].
+
+use std::sync::Arc;
+
+use burn::optim::Optimizer;
+use llama::Llama;
+
+use crate::config::{TrainConfig, TrainLength};
+use crate::data::{Example, group_by_image};
+use crate::error::{Error, Result};
+use crate::images::ImageFeatureCache;
+use crate::optim::{LearningRateSchedule, ParameterOptimizer};
+use crate::trainable::TrainableWeights;
+use crate::trainer::Trainer;
+
+/// Settings of a [`Trainer`]. The defaults are those of [`TrainConfig`].
+#[must_use]
+pub struct TrainerBuilder<'a> {
+    llama: &'a Llama,
+    trainable: TrainableWeights,
+    examples: Arc<[Example]>,
+    image_features: Option<&'a ImageFeatureCache>,
+    config: TrainConfig,
+    schedule: Option<LearningRateSchedule>,
+    optimizer: Option<ParameterOptimizer>,
+}
+
+impl<'a> Trainer<'a> {
+    /// Starts a builder. `llama` is on a plain device, `trainable` on the same device with autodiff.
+    ///
+    /// ```no_run
+    /// use burn::optim::SgdConfig;
+    /// use train::{Example, TrainLength, TrainableWeights, Trainer};
+    ///
+    /// # fn train(llama: &llama::Llama, adapter: TrainableWeights, examples: Vec<Example>) -> train::Result<()> {
+    /// let mut trainer = Trainer::builder(llama, adapter, examples)
+    ///     .length(TrainLength::Steps(100))
+    ///     .learning_rate(0.02)
+    ///     .optimizer(SgdConfig::new().build())
+    ///     .build()?;
+    /// while !trainer.is_done() {
+    ///     trainer.step()?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(
+        llama: &'a Llama,
+        trainable: impl Into<TrainableWeights>,
+        examples: impl Into<Arc<[Example]>>,
+    ) -> TrainerBuilder<'a> {
+        TrainerBuilder {
+            llama,
+            trainable: trainable.into(),
+            examples: examples.into(),
+            image_features: None,
+            config: TrainConfig::default(),
+            schedule: None,
+            optimizer: None,
+        }
+    }
+}
+
+impl<'a> TrainerBuilder<'a> {
+    /// Sets everything that a config determines: batch size, gradient accumulation, length, learning
+    /// rate, AdamW, gradient clipping, seed, order of examples and activation checkpointing.
+    pub fn config(mut self, config: &TrainConfig) -> Self {
+        self.config = config.clone();
+        (self.schedule, self.optimizer) = (None, None);
+        self
+    }
+
+    /// Examples of a batch. Default: 8.
+    pub fn batch_size(mut self, examples: usize) -> Self {
+        self.config.batch_size = examples;
+        self
+    }
+
+    /// Batches of a step. Default: 1.
+    pub fn gradient_accumulation_steps(mut self, batches: usize) -> Self {
+        self.config.gradient_accumulation_steps = batches;
+        self
+    }
+
+    /// Length of the training. Default: 3 epochs.
+    pub fn length(mut self, length: TrainLength) -> Self {
+        self.config.length = length;
+        self
+    }
+
+    /// Peak learning rate. Default: 0.01.
+    pub fn learning_rate(mut self, peak: f64) -> Self {
+        self.config.learning_rate = peak;
+        self
+    }
+
+    /// Fraction of all steps in which the learning rate warms up. Default: 0.1.
+    pub fn warmup_ratio(mut self, ratio: f64) -> Self {
+        self.config.warmup_ratio = ratio;
+        self
+    }
+
+    /// Learning rate and number of steps, instead of [`length`](Self::length),
+    /// [`learning_rate`](Self::learning_rate) and [`warmup_ratio`](Self::warmup_ratio).
+    pub fn schedule(mut self, schedule: LearningRateSchedule) -> Self {
+        self.schedule = Some(schedule);
+        self
+    }
+
+    /// One of Burn's optimizers, from its config's `build()`, or your own. Default: AdamW with
+    /// [`OptimizerConfig::default`](crate::OptimizerConfig).
+    ///
+    /// Parameters are flattened to one dimension: optimizers that need matrices, such as Muon or a
+    /// factored Adafactor, do not work.
+    pub fn optimizer<O: Optimizer>(mut self, optimizer: O) -> Self {
+        self.optimizer = Some(ParameterOptimizer::new(optimizer));
+        self
+    }
+
+    /// Maximum norm of all gradients together; larger gradients are scaled down. Default: none.
+    pub fn max_gradient_norm(mut self, norm: Option<f64>) -> Self {
+        self.config.optimizer.max_gradient_norm = norm;
+        self
+    }
+
+    /// Random seed of the order of examples. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    /// Whether each epoch shuffles the examples. Default: true.
+    pub fn shuffle(mut self, shuffle: bool) -> Self {
+        self.config.shuffle = shuffle;
+        self
+    }
+
+    /// Features of the images that examples name.
+    pub fn image_features(mut self, features: impl Into<Option<&'a ImageFeatureCache>>) -> Self {
+        self.image_features = features.into();
+        self
+    }
+
+    /// Whether examples about the same image are consecutive: their common prefix is computed once,
+    /// and a step has fewer images. Default: false.
+    pub fn group_by_image(mut self, group: bool) -> Self {
+        self.config.group_by_image = group;
+        self
+    }
+
+    /// Whether to use [activation checkpointing](crate::activation_checkpointing): less memory, and
+    /// about a third more time. Default: false. Always on with a quantized base, never for
+    /// [`TrainableWeights::Full`].
+    pub fn activation_checkpointing(mut self, on: bool) -> Self {
+        self.config.activation_checkpointing = on;
+        self
+    }
+
+    /// A trainer before its first step.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a setting out of range, [`Error::NoRows`] without examples.
+    pub fn build(self) -> Result<Trainer<'a>> {
+        let Self { llama, trainable, examples, image_features, config, schedule, optimizer } = self;
+        config.validate()?;
+        if examples.is_empty() {
+            return Err(Error::NoRows {
+                name: "examples".into(),
+                purpose: "train on",
+                reason: "there are none".into(),
+            });
+        }
+        let example_groups = if config.group_by_image {
+            group_by_image(examples.iter().map(|example| example.image.as_deref())).into()
+        } else {
+            Arc::default()
+        };
+        let optimizer = optimizer.unwrap_or_else(|| config.optimizer.init());
+        Ok(Trainer {
+            llama,
+            trainable,
+            optimizer: optimizer.with_max_gradient_norm(config.optimizer.max_gradient_norm),
+            completed_steps: 0,
+            sampler: config.sampler(examples.len()),
+            schedule: schedule.unwrap_or_else(|| config.schedule(examples.len())),
+            activation_checkpointing: config.activation_checkpointing
+                || llama.precision().bits().is_some(),
+            image_features,
+            example_groups,
+            prefetcher: None,
+            pending: Vec::new(),
+            examples,
+        })
+    }
+}
