@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSummary, ImageConfig};
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 use train::{
-    FineTuningMethod, ImageFeatureCache, Instruction, LoadedRows, ParameterGroup, RowReport,
-    TrainConfig, TrainLength, TrainingRun, split_rows,
+    FineTuningMethod, ImageFeatureCache, Instruction, LoadedRows, PartKind, RowReport, TrainConfig,
+    TrainLength, TrainingRun, split_rows,
 };
 
 use crate::adapters::warn_unknown_settings;
@@ -63,8 +63,8 @@ pub struct Args {
     from_adapter: Option<PathBuf>,
     /// The parts of the adapter that learn, separated by commas, while the others stay as they are
     /// [default: all].
-    #[arg(long, value_enum, value_name = "PARTS", value_delimiter = ',', help_heading = "Adapter")]
-    learn: Vec<PartChoice>,
+    #[arg(long, value_parser = part_parser(), value_name = "PARTS", value_delimiter = ',', help_heading = "Adapter")]
+    learn: Vec<PartKind>,
 
     #[command(flatten)]
     encoder: EncoderArgs,
@@ -215,23 +215,9 @@ struct Data {
 }
 
 /// The choices of `--learn`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PartChoice {
-    Prompts,
-    V2,
-    Lora,
-    Image,
-}
-
-impl From<PartChoice> for ParameterGroup {
-    fn from(choice: PartChoice) -> Self {
-        match choice {
-            PartChoice::Prompts => Self::Prompts,
-            PartChoice::V2 => Self::V2,
-            PartChoice::Lora => Self::Lora,
-            PartChoice::Image => Self::Image,
-        }
-    }
+fn part_parser() -> impl TypedValueParser<Value = PartKind> {
+    let names = PartKind::ALL.iter().map(|kind| kind.name());
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<PartKind>())
 }
 
 impl Args {
@@ -348,8 +334,7 @@ impl Args {
         config.shuffle = !self.no_shuffle;
         config.group_by_image = self.images_together;
         config.initial_adapter.clone_from(&self.from_adapter);
-        let parts = self.learn.iter().copied().map(ParameterGroup::from).collect::<Vec<_>>();
-        config.trainable_groups = (!parts.is_empty()).then_some(parts);
+        config.trainable_groups = (!self.learn.is_empty()).then(|| self.learn.clone());
         config.seed = self.seed.unwrap_or(config.seed);
         config.activation_checkpointing = self.activation_checkpointing
             || self.model.precision.is_some_and(|d| d.bits().is_some());

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use adaption_prompt::PartKind;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::ExampleSampler;
 use crate::error::{Error, Result};
 use crate::learner::FineTuningMethod;
 use crate::optimizer::OptimizerConfig;
-use crate::parts::ParameterGroup;
 use crate::schedule::LearningRateSchedule;
 
 /// Everything that decides what a run learns, but for the model and the data.
@@ -32,7 +32,7 @@ pub struct TrainConfig {
     /// The parts that learn; all of them without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "parts")]
-    pub trainable_groups: Option<Vec<ParameterGroup>>,
+    pub trainable_groups: Option<Vec<PartKind>>,
     /// AdamW and clipping.
     pub optimizer: OptimizerConfig,
     /// Highest learning rate.

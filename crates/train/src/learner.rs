@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPrompt};
+use adaption_prompt::{AdapterConfig, AdapterWeights, AdaptionPrompt, PartKind};
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use llama::{Llama, ModelSource, NoAdapter, Precision, Tokenizer, read_back, weights};
@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::params::{self, Visit};
-use crate::parts::{ParameterGroup, learning_only};
 use crate::pictures::{BatchAdapter, FeatureStatistics, ImageFeatureCache, MultimodalAdapter};
 
 /// Ways to fine-tune.
@@ -119,20 +118,9 @@ impl FineTuningMethod {
         };
         let device = llama.device().autodiff();
         let old = AdapterWeights::load(path, llama, &device)?;
-        let known = old.config();
-        let config = AdapterConfig {
-            prompts: known.prompts.or_else(|| config.prompts.clone()),
-            v2: known.v2.or_else(|| config.v2.clone()),
-            lora: known.lora.or_else(|| config.lora.clone()),
-            image: known.image.or_else(|| config.image.clone()),
-        };
+        let config = old.config().or(config.clone());
         let fresh = with_feature_statistics(config.init(llama, seed, &device)?, statistics);
-        Ok(TrainableWeights::Adapter(AdapterWeights {
-            prompts: old.prompts.or(fresh.prompts),
-            v2: old.v2.or(fresh.v2),
-            lora: old.lora.or(fresh.lora),
-            image: old.image.or(fresh.image),
-        }))
+        Ok(TrainableWeights::Adapter(old.or(fresh)))
     }
 }
 
@@ -152,7 +140,7 @@ impl TrainableWeights {
     ///
     /// # Errors
     /// [`Error::Config`] for a part that is not there, or no part at all.
-    pub fn with_trainable_groups(self, parts: &[ParameterGroup]) -> Result<Self> {
+    pub fn with_trainable_groups(self, parts: &[PartKind]) -> Result<Self> {
         let wrong = |found: String, expected| Error::Config {
             field: "the parts that learn",
             found,
@@ -161,12 +149,12 @@ impl TrainableWeights {
         let Self::Adapter(adapter) = self else {
             return Err(wrong(format!("{parts:?}"), "none: the whole model learns"));
         };
-        let present = ParameterGroup::of(&adapter);
+        let present = adapter.kinds();
         if parts.is_empty() || parts.iter().any(|part| !present.contains(part)) {
             let found = format!("{parts:?} of an adapter of {present:?}");
             return Err(wrong(found, "parts of the adapter, at least one"));
         }
-        Ok(Self::Adapter(learning_only(adapter, parts)))
+        Ok(Self::Adapter(adapter.freeze_except(parts)))
     }
 
     /// The same; what sees pictures starts from the spread of their features, where it is known.
@@ -192,9 +180,10 @@ impl TrainableWeights {
             return Err(wrong("empty", "words"));
         }
         match self {
-            Self::Adapter(AdapterWeights { prompts: Some(prompts), v2, lora, image }) => {
-                let prompts = Some(prompts.with_token_embeddings(base, &tokens)?);
-                Ok(Self::Adapter(AdapterWeights { prompts, v2, lora, image }))
+            Self::Adapter(mut adapter) if adapter.prompts.is_some() => {
+                let prompts = adapter.prompts.take();
+                let prompts = prompts.map(|own| own.with_token_embeddings(base, &tokens));
+                Ok(Self::Adapter(AdapterWeights { prompts: prompts.transpose()?, ..adapter }))
             }
             _ => Err(wrong("given", "none: this method has no prompts")),
         }

@@ -48,7 +48,6 @@ mod optimizer;
 mod origin;
 mod output;
 mod params;
-mod parts;
 mod pictures;
 mod plan;
 mod progress;
@@ -66,6 +65,8 @@ pub mod template;
 mod trainer;
 
 pub use accuracy::{Accuracy, accuracy_by_tag};
+/// Parameter groups of an adapter.
+pub use adaption_prompt::PartKind;
 pub use answer_choice::parse_choice;
 pub use baseline::{global_majority_baseline, majority_baseline};
 pub use batch::{Batch, ExampleSampler};
@@ -86,7 +87,6 @@ pub use learner::{FineTuningMethod, TrainableWeights};
 pub use loss::label_loss;
 pub use optimizer::{ModuleGradients, OptimizerConfig, ParameterOptimizer};
 pub use output::{METRICS_FILE, RUN_FILE};
-pub use parts::ParameterGroup;
 pub use pictures::{
     BatchAdapter, BrokenImage, FeatureStatistics, ImageFeatureCache, MultimodalAdapter,
 };

@@ -1,6 +1,6 @@
 //! a plan that does not fit ─► what to change, each change planned again
 
-use adaption_prompt::{AdaptedLayers, AdapterConfig};
+use adaption_prompt::{AdaptedLayers, AdapterConfig, PartKind};
 use llama::Precision;
 
 use super::{MemoryPlan, Workload, WorkloadKind};
@@ -68,8 +68,8 @@ pub fn memory_savings(request: &Workload, room: Option<u64>) -> Vec<MemorySaving
         offer(SettingChange::SeqLen(own), &seq(own));
     }
     if let FineTuningMethod::Adapter(adapter) = &request.method
-        && let (WorkloadKind::Train { .. }, Some(prompts), None, None) =
-            (request.kind, &adapter.prompts, &adapter.v2, &adapter.lora)
+        && let (WorkloadKind::Train { .. }, [PartKind::Prompts], Some(prompts)) =
+            (request.kind, &adapter.kinds()[..], &adapter.prompts)
     {
         let layers = |count| {
             let prompts = adaption_prompt::AdaptionPromptConfig {

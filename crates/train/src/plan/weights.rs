@@ -1,8 +1,7 @@
 //! sizes ─► bytes of the base and of what learns
 
-use adaption_prompt::{AdapterConfig, V2Scale};
+use llama::Precision;
 use llama::weights::expected_tensors;
-use llama::{LinearName, ModelShape, NormKind, Precision};
 
 use super::learning::Learning;
 use super::request::Workload;
@@ -43,50 +42,8 @@ fn of_a_weight(columns: usize, precision: Precision) -> f64 {
 pub(super) fn learned(request: &Workload) -> f64 {
     match &request.method {
         FineTuningMethod::Full => request.config.n_parameters() as f64,
-        FineTuningMethod::Adapter(adapter) => adapter_numbers(adapter, request),
+        FineTuningMethod::Adapter(_) => Learning::new(request).n_adapter_parameters() as f64,
     }
-}
-
-fn adapter_numbers(adapter: &AdapterConfig, request: &Workload) -> f64 {
-    let config = &request.config;
-    let learning = Learning::new(request);
-    let sizes = ModelShape::from(config);
-    let d = config.d_model as f64;
-    let mut numbers = 0.0;
-    if let Some(prompts) = &adapter.prompts {
-        let gates =
-            prompts.gates_per_layer(config.n_heads) as f64 + f64::from(u8::from(prompts.factor));
-        let each = prompts.adapter_len as f64 * d + gates;
-        numbers += learning.prompt_layers.len() as f64 * each;
-    }
-    let linears = |names: &[LinearName], numbers: &dyn Fn(f64, f64) -> f64| {
-        let places = (0..=config.n_layers).flat_map(|layer| names.iter().map(move |n| (layer, *n)));
-        let here = places
-            .filter(|&(layer, name)| sizes.has_linear(layer, name) && learning.linear(layer, name));
-        here.map(|(_, name)| {
-            let [d_out, d_in] = sizes.linear_shape(name).map(|size| size as f64);
-            numbers(d_out, d_in)
-        })
-        .sum::<f64>()
-    };
-    if let Some(v2) = &adapter.v2 {
-        numbers += linears(&v2.linears, &|d_out, d_in| {
-            let scale = match v2.scale {
-                V2Scale::None => 0.0,
-                V2Scale::Output => d_out,
-                V2Scale::Input => d_in,
-            };
-            scale + if v2.bias { d_out } else { 0.0 }
-        });
-        if v2.norms {
-            let each = if config.norm == NormKind::Layer { 2.0 * d } else { d };
-            numbers += (2.0 * config.n_layers as f64 + 1.0) * each;
-        }
-    }
-    if let Some(lora) = &adapter.lora {
-        numbers += linears(&lora.linears, &|d_out, d_in| lora.rank as f64 * (d_out + d_in));
-    }
-    numbers
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use llama::Llama;
 use testing::{assert_values_close, golden_folder};
 use train::{
     Batch, BatchAdapter, Example, ExampleSampler, FineTuningMethod, ImageFeatureCache, Instruction,
-    LearningRateSchedule, ModuleGradients, MultimodalAdapter, OptimizerConfig, ParameterGroup,
+    LearningRateSchedule, ModuleGradients, MultimodalAdapter, OptimizerConfig, PartKind,
     TrainableWeights, Trainer, checkpointed_adapter_backward, label_loss,
 };
 use vision::{EncoderSource, FeatureExtractor, FeatureSpec, read_image};
@@ -300,7 +300,7 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
     // First images alone, with nothing else in the adapter.
     let image = AdapterConfig { prompts: None, ..config.clone() };
     let learner = FineTuningMethod::from(image).init(&llama, 3).unwrap();
-    let learner = learner.with_trainable_groups(&[ParameterGroup::Image]).unwrap();
+    let learner = learner.with_trainable_groups(&[PartKind::Image]).unwrap();
     let captions = examples().into_iter().filter(|example| example.image.is_some());
     let first = trained(&mut trainer(&llama, learner, &captions.collect::<Vec<_>>(), &pictures));
     first.save(folder.path(), &llama, CASE).unwrap();
@@ -310,8 +310,7 @@ fn captions_teach_what_sees_and_instructions_the_rest() {
     let method = FineTuningMethod::from(config.clone());
     let learner = method.init_from_adapter(folder.path(), &llama, 4, None).unwrap();
     assert_eq!(data(learner.adapter().unwrap()).image, data(&first).image);
-    let learner =
-        learner.with_trainable_groups(&[ParameterGroup::Prompts, ParameterGroup::V2]).unwrap();
+    let learner = learner.with_trainable_groups(&[PartKind::Prompts, PartKind::V2]).unwrap();
     let start = data(learner.adapter().unwrap());
     let learning = learner.n_trainable_parameters();
     let image = start.image.iter().flat_map(|own| own.tensors.values());
@@ -332,13 +331,13 @@ fn parts_that_are_not_there_cannot_learn() {
         layers: AdaptedLayers::Last(2),
         ..Default::default()
     });
-    let error = |parts: &[ParameterGroup]| {
+    let error = |parts: &[PartKind]| {
         method.init(&llama, 0).unwrap().with_trainable_groups(parts).unwrap_err().to_string()
     };
-    assert!(error(&[ParameterGroup::Image]).contains("[Image] of an adapter of [Prompts]"));
+    assert!(error(&[PartKind::Image]).contains("[Image] of an adapter of [Prompts]"));
     assert!(error(&[]).contains("at least one"));
     let full = FineTuningMethod::Full.init(&llama, 0).unwrap();
-    assert!(full.with_trainable_groups(&[ParameterGroup::Prompts]).is_err());
+    assert!(full.with_trainable_groups(&[PartKind::Prompts]).is_err());
 }
 
 #[test]
@@ -349,9 +348,7 @@ fn training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped() {
     let examples = examples();
     for (name, is_global, config) in kinds(&llama) {
         let pictures = pictures(&llama, is_global);
-        for parts in
-            [vec![ParameterGroup::Prompts, ParameterGroup::Image], vec![ParameterGroup::Image]]
-        {
+        for parts in [vec![PartKind::Prompts, PartKind::Image], vec![PartKind::Image]] {
             let start = || {
                 let learner = FineTuningMethod::from(config.clone()).init(&llama, 3).unwrap();
                 learner.with_trainable_groups(&parts).unwrap()
