@@ -1,6 +1,6 @@
 //! A plan that does not fit ─► single changes of the workload, each with its own plan.
 
-use adaption_prompt::{AdaptedLayers, AdapterConfig};
+use adaption_prompt::{AdaptedLayers, AdapterConfig, PartKind};
 use llama::Precision;
 
 use crate::{MemoryPlan, Workload, WorkloadKind};
@@ -72,8 +72,8 @@ pub fn memory_savings(workload: &Workload, available: Option<u64>) -> Vec<Memory
         propose(SettingChange::SeqLen(size), &seq(size));
     }
     if let FineTuningMethod::Adapter(adapter) = &workload.method
-        && let (WorkloadKind::Train { .. }, Some(prompts), None, None) =
-            (workload.kind, &adapter.prompts, &adapter.v2, &adapter.lora)
+        && let (WorkloadKind::Train { .. }, [PartKind::Prompts], Some(prompts)) =
+            (workload.kind, &adapter.kinds()[..], &adapter.prompts)
     {
         let layers = |count| {
             let prompts = adaption_prompt::AdaptionPromptConfig {

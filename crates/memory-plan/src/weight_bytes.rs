@@ -1,8 +1,7 @@
 //! Config and method ─► bytes of the base, number of trainable parameters.
 
-use adaption_prompt::{AdapterConfig, V2Scale};
+use llama::Precision;
 use llama::weights::expected_tensors;
-use llama::{LinearName, ModelShape, NormKind, Precision};
 use train::FineTuningMethod;
 
 use crate::trainable_layers::TrainableLayers;
@@ -44,53 +43,10 @@ fn bytes_per_weight(columns: usize, precision: Precision) -> f64 {
 pub(super) fn n_trainable(workload: &Workload) -> f64 {
     match &workload.method {
         FineTuningMethod::Full => workload.config.n_parameters() as f64,
-        FineTuningMethod::Adapter(adapter) => n_adapter_parameters(adapter, workload),
-    }
-}
-
-fn n_adapter_parameters(adapter: &AdapterConfig, workload: &Workload) -> f64 {
-    let config = &workload.config;
-    let trainable = TrainableLayers::new(workload);
-    let sizes = ModelShape::from(config);
-    let d = config.d_model as f64;
-    let mut count = 0.0;
-    if let Some(prompts) = &adapter.prompts {
-        let gates =
-            prompts.gates_per_layer(config.n_heads) as f64 + f64::from(u8::from(prompts.factor));
-        let each = prompts.adapter_len as f64 * d + gates;
-        count += trainable.prompt_layers.len() as f64 * each;
-    }
-    let linears = |names: &[LinearName], parameters: &dyn Fn(f64, f64) -> f64| {
-        let linears =
-            (0..=config.n_layers).flat_map(|layer| names.iter().map(move |n| (layer, *n)));
-        let present = linears.filter(|&(layer, name)| {
-            sizes.has_linear(layer, name) && trainable.trains_linear(layer, name)
-        });
-        present
-            .map(|(_, name)| {
-                let [d_out, d_in] = sizes.linear_shape(name).map(|size| size as f64);
-                parameters(d_out, d_in)
-            })
-            .sum::<f64>()
-    };
-    if let Some(v2) = &adapter.v2 {
-        count += linears(&v2.linears, &|d_out, d_in| {
-            let scale = match v2.scale {
-                V2Scale::None => 0.0,
-                V2Scale::Output => d_out,
-                V2Scale::Input => d_in,
-            };
-            scale + if v2.bias { d_out } else { 0.0 }
-        });
-        if v2.norms {
-            let each = if config.norm == NormKind::Layer { 2.0 * d } else { d };
-            count += (2.0 * config.n_layers as f64 + 1.0) * each;
+        FineTuningMethod::Adapter(_) => {
+            TrainableLayers::new(workload).n_adapter_parameters() as f64
         }
     }
-    if let Some(lora) = &adapter.lora {
-        count += linears(&lora.linears, &|d_out, d_in| lora.rank as f64 * (d_out + d_in));
-    }
-    count
 }
 
 #[cfg(test)]

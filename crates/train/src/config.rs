@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use adaption_prompt::PartKind;
 use serde::{Deserialize, Serialize};
 
 use crate::data::ExampleSampler;
 use crate::error::{Error, Result};
 use crate::optim::{LearningRateSchedule, OptimizerConfig};
-use crate::trainable::{FineTuningMethod, ParameterGroup};
+use crate::trainable::FineTuningMethod;
 
 /// Hyperparameters of a training run: with the model and the data they determine its result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ pub struct TrainConfig {
     pub initial_adapter: Option<PathBuf>,
     /// The parameter groups to train; `None`: all of them.
     #[serde(rename = "parts", default, skip_serializing_if = "Option::is_none")]
-    pub trainable_groups: Option<Vec<ParameterGroup>>,
+    pub trainable_groups: Option<Vec<PartKind>>,
     /// AdamW and gradient clipping.
     pub optimizer: OptimizerConfig,
     /// Peak learning rate.

@@ -62,6 +62,8 @@ mod trainer_builder;
 
 pub use config::{TrainConfig, TrainLength};
 pub use data::{Batch, Example, ExampleSampler, Instruction, ReadOptions, read_rows};
+// Parameter groups of an adapter.
+pub use adaption_prompt::PartKind;
 // Errors of this crate implement it.
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
@@ -70,6 +72,6 @@ pub use images::{BatchAdapter, ImageFeatureCache, MultimodalAdapter};
 pub use loss::label_loss;
 pub use optim::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
 pub use run::{Event, RunSummary, TrainingRun};
-pub use trainable::{FineTuningMethod, ParameterGroup, TrainableWeights};
+pub use trainable::{FineTuningMethod, TrainableWeights};
 pub use trainer::{StepReport, Trainer};
 pub use trainer_builder::TrainerBuilder;

@@ -1,6 +1,6 @@
 //! Options of `train` and defaults ─► [`TrainConfig`]
 
-use train::{ParameterGroup, TrainConfig, TrainLength};
+use train::{TrainConfig, TrainLength};
 
 use super::Args;
 use crate::defaults;
@@ -35,8 +35,7 @@ impl Args {
         config.shuffle = !self.no_shuffle;
         config.group_by_image = self.group_by_image;
         config.initial_adapter.clone_from(&self.from_adapter);
-        let groups = self.trainable.iter().copied().map(ParameterGroup::from).collect::<Vec<_>>();
-        config.trainable_groups = (!groups.is_empty()).then_some(groups);
+        config.trainable_groups = (!self.trainable.is_empty()).then(|| self.trainable.clone());
         config.seed = self.seed.unwrap_or(config.seed);
         config.activation_checkpointing = self.activation_checkpointing
             || self.model.precision.is_some_and(|precision| precision.bits().is_some());

@@ -8,8 +8,8 @@ mod run;
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-use train::ParameterGroup;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use train::PartKind;
 
 use crate::data_args::DataArgs;
 use crate::image_args::{EncoderArgs, RowImageArgs};
@@ -60,12 +60,12 @@ pub struct Args {
     #[arg(
         long,
         alias = "learn",
-        value_enum,
+        value_parser = part_parser(),
         value_name = "GROUPS",
         value_delimiter = ',',
         help_heading = "Adapter"
     )]
-    trainable: Vec<PartChoice>,
+    trainable: Vec<PartKind>,
 
     #[command(flatten)]
     encoder: EncoderArgs,
@@ -135,21 +135,7 @@ pub struct Args {
 }
 
 /// The values of `--trainable`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PartChoice {
-    Prompts,
-    V2,
-    Lora,
-    Image,
-}
-
-impl From<PartChoice> for ParameterGroup {
-    fn from(choice: PartChoice) -> Self {
-        match choice {
-            PartChoice::Prompts => Self::Prompts,
-            PartChoice::V2 => Self::V2,
-            PartChoice::Lora => Self::Lora,
-            PartChoice::Image => Self::Image,
-        }
-    }
+fn part_parser() -> impl TypedValueParser<Value = PartKind> {
+    let names = PartKind::ALL.iter().map(|kind| kind.name());
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<PartKind>())
 }

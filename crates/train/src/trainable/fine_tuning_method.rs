@@ -102,20 +102,9 @@ impl FineTuningMethod {
         };
         let device = llama.device().autodiff();
         let loaded = AdapterWeights::load(path, llama, &device)?;
-        let loaded_config = loaded.config();
-        let config = AdapterConfig {
-            prompts: loaded_config.prompts.or_else(|| config.prompts.clone()),
-            v2: loaded_config.v2.or_else(|| config.v2.clone()),
-            lora: loaded_config.lora.or_else(|| config.lora.clone()),
-            image: loaded_config.image.or_else(|| config.image.clone()),
-        };
+        let config = loaded.config().or(config.clone());
         let fresh = with_feature_statistics(config.init(llama, seed, &device)?, statistics);
-        Ok(TrainableWeights::Adapter(AdapterWeights {
-            prompts: loaded.prompts.or(fresh.prompts),
-            v2: loaded.v2.or(fresh.v2),
-            lora: loaded.lora.or(fresh.lora),
-            image: loaded.image.or(fresh.image),
-        }))
+        Ok(TrainableWeights::Adapter(loaded.or(fresh)))
     }
 }
 

@@ -1,11 +1,9 @@
 //! What training changes: an adapter, or the weights of a whole model.
 
 mod fine_tuning_method;
-mod parameter_group;
 mod parameter_visitor;
 mod trainable_weights;
 
 pub use fine_tuning_method::FineTuningMethod;
-pub use parameter_group::ParameterGroup;
 pub(crate) use parameter_visitor::{ParameterVisitor, flatten, map_parameters, visit_parameters};
 pub use trainable_weights::TrainableWeights;

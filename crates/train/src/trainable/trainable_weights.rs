@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use adaption_prompt::{AdapterWeights, AdaptionPrompt};
+use adaption_prompt::{AdapterWeights, AdaptionPrompt, PartKind};
 use burn::module::Module;
 use burn::tensor::{DType, Tensor};
 use llama::{Llama, NoAdapter, read_back, weights};
 use text::Tokenizer;
 
-use super::parameter_group::{ParameterGroup, freeze_other_groups};
 use super::parameter_visitor::{ParameterVisitor, count_trainable, visit_parameters};
 use crate::error::{Error, Result};
 use crate::images::{BatchAdapter, FeatureStatistics, ImageFeatureCache, MultimodalAdapter};
@@ -53,7 +52,7 @@ impl TrainableWeights {
     ///
     /// # Errors
     /// [`Error::Config`] for a group that the adapter does not have, or for no group.
-    pub fn with_trainable_groups(self, groups: &[ParameterGroup]) -> Result<Self> {
+    pub fn with_trainable_groups(self, groups: &[PartKind]) -> Result<Self> {
         let config_error = |found: String, expected| Error::Config {
             field: "the trainable parameter groups",
             found,
@@ -62,12 +61,12 @@ impl TrainableWeights {
         let Self::Adapter(adapter) = self else {
             return Err(config_error(format!("{groups:?}"), "none: the whole model is trained"));
         };
-        let present = ParameterGroup::present_in(&adapter);
+        let present = adapter.kinds();
         if groups.is_empty() || groups.iter().any(|group| !present.contains(group)) {
             let found = format!("{groups:?} of an adapter of {present:?}");
             return Err(config_error(found, "groups of the adapter, at least one"));
         }
-        Ok(Self::Adapter(freeze_other_groups(adapter, groups)))
+        Ok(Self::Adapter(adapter.freeze_except(groups)))
     }
 
     /// Initializes the image part with the statistics of its features, if there are any.
@@ -93,9 +92,10 @@ impl TrainableWeights {
             return Err(config_error("empty", "words"));
         }
         match self {
-            Self::Adapter(AdapterWeights { prompts: Some(prompts), v2, lora, image }) => {
-                let prompts = Some(prompts.with_token_embeddings(base, &tokens)?);
-                Ok(Self::Adapter(AdapterWeights { prompts, v2, lora, image }))
+            Self::Adapter(mut adapter) if adapter.prompts.is_some() => {
+                let prompts = adapter.prompts.take();
+                let prompts = prompts.map(|prompts| prompts.with_token_embeddings(base, &tokens));
+                Ok(Self::Adapter(AdapterWeights { prompts: prompts.transpose()?, ..adapter }))
             }
             _ => Err(config_error("given", "none: this method has no prompts")),
         }

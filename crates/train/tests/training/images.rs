@@ -15,8 +15,8 @@ use testing::{assert_values_close, golden_folder};
 use train::activation_checkpointing::checkpointed_adapter_backward;
 use train::{
     Batch, BatchAdapter, Example, FineTuningMethod, ImageFeatureCache, Instruction,
-    LearningRateSchedule, ModuleGradients, MultimodalAdapter, ParameterGroup, TrainableWeights,
-    Trainer, TrainerBuilder, label_loss,
+    LearningRateSchedule, ModuleGradients, MultimodalAdapter, PartKind, TrainableWeights, Trainer,
+    TrainerBuilder, label_loss,
 };
 use vision::{EncoderSource, FeatureExtractor, FeatureSpec, read_image};
 
@@ -314,7 +314,7 @@ fn captions_train_the_image_group_and_instructions_the_others() {
     // First only the image part, in an adapter without other groups.
     let image = AdapterConfig { prompts: None, ..config.clone() };
     let trainable = FineTuningMethod::from(image).init(&llama, 3).unwrap();
-    let trainable = trainable.with_trainable_groups(&[ParameterGroup::Image]).unwrap();
+    let trainable = trainable.with_trainable_groups(&[PartKind::Image]).unwrap();
     let captions = examples().into_iter().filter(|example| example.image.is_some());
     let first =
         train_to_end(&mut trainer(&llama, trainable, &captions.collect::<Vec<_>>(), &cache));
@@ -325,8 +325,7 @@ fn captions_train_the_image_group_and_instructions_the_others() {
     let method = FineTuningMethod::from(config.clone());
     let trainable = method.init_from_adapter(folder.path(), &llama, 4, None).unwrap();
     assert_eq!(data(trainable.adapter().unwrap()).image, data(&first).image);
-    let trainable =
-        trainable.with_trainable_groups(&[ParameterGroup::Prompts, ParameterGroup::V2]).unwrap();
+    let trainable = trainable.with_trainable_groups(&[PartKind::Prompts, PartKind::V2]).unwrap();
     let start = data(trainable.adapter().unwrap());
     let trainable_count = trainable.n_trainable_parameters();
     let image = start.image.iter().flat_map(|own| own.tensors.values());
@@ -347,13 +346,13 @@ fn absent_parameter_groups_cannot_be_trained() {
         layers: AdaptedLayers::Last(2),
         ..Default::default()
     });
-    let error = |groups: &[ParameterGroup]| {
+    let error = |groups: &[PartKind]| {
         method.init(&llama, 0).unwrap().with_trainable_groups(groups).unwrap_err().to_string()
     };
-    assert!(error(&[ParameterGroup::Image]).contains("[Image] of an adapter of [Prompts]"));
+    assert!(error(&[PartKind::Image]).contains("[Image] of an adapter of [Prompts]"));
     assert!(error(&[]).contains("at least one"));
     let full = FineTuningMethod::Full.init(&llama, 0).unwrap();
-    assert!(full.with_trainable_groups(&[ParameterGroup::Prompts]).is_err());
+    assert!(full.with_trainable_groups(&[PartKind::Prompts]).is_err());
 }
 
 #[test]
@@ -364,9 +363,7 @@ fn training_with_images_resumes_bit_for_bit() {
     let examples = examples();
     for (name, is_global, config) in multimodal_configs(&llama) {
         let cache = image_features(&llama, is_global);
-        for groups in
-            [vec![ParameterGroup::Prompts, ParameterGroup::Image], vec![ParameterGroup::Image]]
-        {
+        for groups in [vec![PartKind::Prompts, PartKind::Image], vec![PartKind::Image]] {
             let start = || {
                 let trainable = FineTuningMethod::from(config.clone()).init(&llama, 3).unwrap();
                 trainable.with_trainable_groups(&groups).unwrap()
