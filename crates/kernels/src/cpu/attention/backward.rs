@@ -206,7 +206,8 @@ impl BackwardTask<'_> {
                         && !mask.queries_attending_to(chunk.clone(), count).is_empty();
                     // The chunk that the block starts in computes the prompt's gradients.
                     let owns_prompt_gradients = chunk.contains(&first);
-                    if !attends && !(owns_prompt_gradients && prompt.is_some()) {
+                    let computes_prompt_gradients = owns_prompt_gradients && prompt.is_some();
+                    if !(attends || computes_prompt_gradients) {
                         continue;
                     }
                     queries.load(simd, inputs, saved, [first_row + first, count, kv_head]);
