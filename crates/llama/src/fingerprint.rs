@@ -1,6 +1,6 @@
 //! What tells one base model from another, whatever file it came from and in whatever precision.
 //!
-//! Sizes must agree to the number. Norm weights are f32 or bf16 in every file and never quantised,
+//! Sizes must agree to the number. Norm weights are f32 or bf16 in every file and never quantized,
 //! so a hash over all of them (rounded to bf16) is the same for each form of a model. Models whose
 //! norms are alike, such as fresh ones, differ in what a layer makes of a fixed vector.
 

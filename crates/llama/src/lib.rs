@@ -51,7 +51,7 @@ mod linear;
 mod model;
 mod norm;
 mod precision;
-pub mod quantised;
+pub mod quantized;
 mod read_back;
 mod rotary;
 mod sample;

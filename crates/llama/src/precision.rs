@@ -35,7 +35,7 @@ impl Precision {
         (Self::Bits4, "q4"),
     ];
 
-    /// The width of quantised weights; `None` for the others.
+    /// The width of quantized weights; `None` for the others.
     pub fn bits(self) -> Option<Bits> {
         match self {
             Self::Bits8 => Some(Bits::Eight),
@@ -44,12 +44,12 @@ impl Precision {
         }
     }
 
-    /// Whether a device computes in it. All do in f32, and unpack quantised weights to it.
+    /// Whether a device computes in it. All do in f32, and unpack quantized weights to it.
     pub fn is_supported(self, device: &Device) -> bool {
         device.supports_dtype(self.dense())
     }
 
-    /// The type of weights that are not quantised.
+    /// The type of weights that are not quantized.
     pub(crate) fn dense(self) -> DType {
         match self {
             Self::BF16 => DType::BF16,

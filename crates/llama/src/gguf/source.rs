@@ -1,6 +1,6 @@
 //! llama.cpp's names and row order ─► Hugging Face's.
 //!
-//! Both rotate pairs of a head's rows. For a Llama llama.cpp pairs neighbours, Hugging Face rows
+//! Both rotate pairs of a head's rows. For a Llama llama.cpp pairs neighbors, Hugging Face rows
 //! half a head apart; whoever wrote the file interleaved the rows of Wq and Wk, and here they go
 //! back.
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use burn::tensor::TensorData;
 use checkpoint::gguf::{GgufFile, TensorInfo, decode, unpack_blocks};
-use checkpoint::{Error, QuantisedBlocks, Result, TensorSource};
+use checkpoint::{Error, QuantizedBlocks, Result, TensorSource};
 
 use super::config::{ROPE_DIVISORS, parse_config};
 use crate::config::Format;
@@ -70,7 +70,7 @@ impl TensorSource for GgufSource {
         })
     }
 
-    fn read_blocks(&self, name: &str) -> Result<Option<QuantisedBlocks>> {
+    fn read_blocks(&self, name: &str) -> Result<Option<QuantizedBlocks>> {
         let place = self.layout.place(name);
         let info = self.file.info(place.map_or(name, |place| &place.name))?;
         let &[rows, columns] = &info.shape[..] else { return Ok(None) };

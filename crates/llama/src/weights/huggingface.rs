@@ -87,7 +87,7 @@ pub fn check_saveable(config: &LlamaConfig) -> Result<()> {
 /// f32, as transformers writes its family. Beside the model it takes the memory of the file.
 ///
 /// # Errors
-/// [`Error::Config`] for what the family's `config.json` cannot say, which quantised weights are
+/// [`Error::Config`] for what the family's `config.json` cannot say, which quantized weights are
 /// part of; [`Error::Device`], [`Error::Write`].
 pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     let dtype = match precision {
@@ -97,7 +97,7 @@ pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
     };
     if llama.precision().bits().is_some() {
         let found = llama.precision().to_string();
-        let expected = "f32, f16 or bf16: Hugging Face's format has no such quantised weights";
+        let expected = "f32, f16 or bf16: Hugging Face's format has no such quantized weights";
         return Err(Error::config("the precision of a model to save", found, expected));
     }
     std::fs::create_dir_all(folder).map_err(checkpoint::Error::write(folder))?;

@@ -14,7 +14,7 @@ mod rotary_rows;
 use std::collections::BTreeMap;
 
 use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
-use checkpoint::{Bits, LoadReport, QuantisedBlocks, TensorSource, TensorSpec};
+use checkpoint::{Bits, LoadReport, QuantizedBlocks, TensorSource, TensorSpec};
 
 pub use expected::expected_tensors;
 pub use head::resolve_tied_head;
@@ -54,7 +54,7 @@ pub fn stored_precision(config: &LlamaConfig, source: &dyn TensorSource) -> Resu
 ///
 /// With 8 or 4 bits a matrix that the source holds in so many bits or fewer, as GGUF files do, is
 /// kept as it is stored, without any loss; every other one is rounded
-/// ([`QuantisedBlocks::quantise`]). A matrix whose rows are no multiple of 16 stays f32.
+/// ([`QuantizedBlocks::quantize`]). A matrix whose rows are no multiple of 16 stays f32.
 ///
 /// Where the config ties the head to the embedding and the source has another head, the model has
 /// that one, as [`resolve_tied_head`] decides.
@@ -79,7 +79,7 @@ pub fn load(
     let mut tensors = TensorMap::new();
     for TensorSpec { name, shape } in expected_tensors(&config) {
         let stored = match (precision.bits(), &shape[..]) {
-            (Some(bits), &[rows, columns]) => quantised(source, &name, [rows, columns], bits)?,
+            (Some(bits), &[rows, columns]) => quantized(source, &name, [rows, columns], bits)?,
             _ => None,
         };
         if let Some(blocks) = stored {
@@ -107,12 +107,12 @@ pub fn load(
 }
 
 /// A matrix in blocks of at most `bits`: as stored, or rounded; `None` where it cannot be.
-fn quantised(
+fn quantized(
     source: &dyn TensorSource,
     name: &str,
     shape: [usize; 2],
     bits: Bits,
-) -> Result<Option<QuantisedBlocks>> {
+) -> Result<Option<QuantizedBlocks>> {
     if let Some(blocks) = source.read_blocks(name)?
         && blocks.bits <= bits
     {
@@ -124,7 +124,7 @@ fn quantised(
     if !values.iter().all(|value| value.is_finite()) {
         return Ok(None);
     }
-    Ok(QuantisedBlocks::quantise(values, shape, bits))
+    Ok(QuantizedBlocks::quantize(values, shape, bits))
 }
 
 /// A model with random weights from N(0, 0.02²), norms at one and biases at zero, to pretrain.

@@ -1,7 +1,7 @@
 //! `consolidated.*.pth` ─► whole tensors by Hugging Face's names.
 //!
 //! Meta splits a model for several GPUs: each shard has some rows of a matrix that widens, some
-//! columns of one that narrows, and a copy of every norm. Its rotary embedding pairs neighbours.
+//! columns of one that narrows, and a copy of every norm. Its rotary embedding pairs neighbors.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

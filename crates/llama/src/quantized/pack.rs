@@ -1,12 +1,12 @@
 //! Blocks on the host ─► packed words on a device.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use checkpoint::{Bits, BlockOffset, QuantisedBlocks};
+use checkpoint::{Bits, BlockOffset, QuantizedBlocks};
 use half::f16;
 
-use super::tensor::QuantisedWeight;
+use super::tensor::QuantizedWeight;
 
-impl QuantisedWeight {
+impl QuantizedWeight {
     /// Packs blocks on a device.
     ///
     /// Scales and minima are kept in f16 where that loses nothing, as in most of GGUF's types, and
@@ -14,15 +14,15 @@ impl QuantisedWeight {
     ///
     /// # Panics
     /// If the lengths do not fit the shape, or a number its width.
-    pub fn new(blocks: QuantisedBlocks, device: &Device) -> Self {
+    pub fn new(blocks: QuantizedBlocks, device: &Device) -> Self {
         // Not every GPU can address bytes.
         let word = if device.supports_dtype(DType::U8) { DType::U8 } else { DType::U32 };
         Self::in_words(blocks, word, device)
     }
 
     /// As [`new`](Self::new), packed into words of `word`: U8 or U32.
-    pub(super) fn in_words(blocks: QuantisedBlocks, word: DType, device: &Device) -> Self {
-        let QuantisedBlocks { shape, bits, block_len, quants, scales, offset } = blocks;
+    pub(super) fn in_words(blocks: QuantizedBlocks, word: DType, device: &Device) -> Self {
+        let QuantizedBlocks { shape, bits, block_len, quants, scales, offset } = blocks;
         let [rows, columns] = shape;
         let blocks = rows * columns / block_len;
         assert!([16, 32].contains(&block_len) && columns.is_multiple_of(block_len), "whole blocks");

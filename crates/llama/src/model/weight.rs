@@ -2,10 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use checkpoint::{BlockOffset, QuantisedBlocks};
+use checkpoint::{BlockOffset, QuantizedBlocks};
 use kernels::{PackedWeight, QuantizedMatrix, is_fused, linears};
 
-use crate::quantised::QuantisedWeight;
+use crate::quantized::QuantizedWeight;
 
 /// A matrix of a model, `[rows, columns]`.
 #[derive(Module, Debug)]
@@ -16,7 +16,7 @@ pub enum Weight {
     /// In any precision, laid out for the fused products of CPUs. Frozen: it is no parameter.
     Packed(PackedWeight),
     /// In 8 or 4 bits, for other devices. Frozen as well.
-    Quantised(QuantisedWeight),
+    Quantized(QuantizedWeight),
 }
 
 impl From<Tensor<2>> for Weight {
@@ -42,9 +42,9 @@ impl Weight {
     ///
     /// # Panics
     /// If the lengths do not fit the shape, or a number its width.
-    pub fn from_blocks(blocks: QuantisedBlocks, device: &Device) -> Self {
+    pub fn from_blocks(blocks: QuantizedBlocks, device: &Device) -> Self {
         if !is_fused(device) {
-            return Self::Quantised(QuantisedWeight::new(blocks, device));
+            return Self::Quantized(QuantizedWeight::new(blocks, device));
         }
         let (mins, zero) = match &blocks.offset {
             BlockOffset::Zero(zero) => (None, *zero),
@@ -61,7 +61,7 @@ impl Weight {
         Self::Packed(PackedWeight::from_quantized(&matrix, blocks.shape, device))
     }
 
-    /// The same matrix as a parameter, which can learn; a quantised one in f32.
+    /// The same matrix as a parameter, which can learn; a quantized one in f32.
     pub fn into_parameter(self) -> Self {
         match self {
             Self::Dense(_) => self,
@@ -74,7 +74,7 @@ impl Weight {
         match self {
             Self::Dense(tensor) => tensor.val().dims(),
             Self::Packed(packed) => packed.dims(),
-            Self::Quantised(quantised) => quantised.dims(),
+            Self::Quantized(quantized) => quantized.dims(),
         }
     }
 
@@ -83,7 +83,7 @@ impl Weight {
         match self {
             Self::Dense(tensor) => tensor.val().device(),
             Self::Packed(packed) => packed.device(),
-            Self::Quantised(quantised) => quantised.device(),
+            Self::Quantized(quantized) => quantized.device(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Weight {
                 rows * columns * tensor.dtype().size()
             }
             Self::Packed(packed) => packed.bytes(),
-            Self::Quantised(quantised) => quantised.bytes(),
+            Self::Quantized(quantized) => quantized.bytes(),
         }
     }
 
@@ -105,7 +105,7 @@ impl Weight {
         match self {
             Self::Dense(tensor) => tensor.val().dtype().size() * 8,
             Self::Packed(packed) => packed.bits(),
-            Self::Quantised(quantised) => quantised.bits(),
+            Self::Quantized(quantized) => quantized.bits(),
         }
     }
 
@@ -114,9 +114,9 @@ impl Weight {
         match self {
             Self::Dense(tensor) => tensor.val(),
             Self::Packed(packed) => packed.to_dense(),
-            Self::Quantised(quantised) => {
-                let [rows, _columns] = quantised.dims();
-                quantised.rows(0, rows)
+            Self::Quantized(quantized) => {
+                let [rows, _columns] = quantized.dims();
+                quantized.rows(0, rows)
             }
         }
     }
@@ -130,7 +130,7 @@ impl Weight {
         match self {
             Self::Dense(tensor) => tensor.val().select(0, rows).cast(DType::F32),
             Self::Packed(packed) => packed.select(rows),
-            Self::Quantised(quantised) => quantised.select(rows),
+            Self::Quantized(quantized) => quantized.select(rows),
         }
     }
 
@@ -152,7 +152,7 @@ impl Weight {
                 input.cast(tensor.dtype()).matmul(tensor.transpose()).cast(DType::F32)
             }
             Self::Packed(packed) => linears(input, None, &[packed]),
-            Self::Quantised(quantised) => quantised.product(input),
+            Self::Quantized(quantized) => quantized.product(input),
         };
         output.reshape(dims)
     }

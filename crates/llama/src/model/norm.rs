@@ -53,7 +53,7 @@ impl Norm {
         NormWeights { weight, bias }
     }
 
-    /// Normalises the last dimension.
+    /// Normalizes the last dimension.
     ///
     /// `instead` replaces the norm's own weight and bias, where an adapter brings them.
     ///

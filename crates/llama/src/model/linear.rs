@@ -24,7 +24,7 @@ impl Linear {
         }
     }
 
-    /// The product, computed in the weight's precision, or in f32 if it is quantised.
+    /// The product, computed in the weight's precision, or in f32 if it is quantized.
     ///
     /// # Shapes
     /// - `input`: `[..., in]`, f32

@@ -1,4 +1,4 @@
-//! A quantised matrix on a device: packed numbers, scales, minima.
+//! A quantized matrix on a device: packed numbers, scales, minima.
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
@@ -14,9 +14,9 @@ const FEW: usize = 8;
 
 /// A matrix of 8 or 4 bits a weight, and a scale and perhaps a minimum for each block.
 ///
-/// It is frozen: nothing here is a parameter. [`Quantised::new`] makes one of blocks.
+/// It is frozen: nothing here is a parameter. [`Quantized::new`] makes one of blocks.
 #[derive(Module, Debug)]
-pub struct QuantisedWeight {
+pub struct QuantizedWeight {
     /// `[rows, words]`, several numbers in a word.
     pub(super) quants: Tensor<2, Int>,
     /// `[rows, blocks]`
@@ -28,7 +28,7 @@ pub struct QuantisedWeight {
     pub(super) zero: u8,
 }
 
-impl QuantisedWeight {
+impl QuantizedWeight {
     /// Rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         let [rows, _words] = self.quants.dims();
@@ -128,7 +128,7 @@ mod tests {
     use burn::tensor::TensorData;
 
     use super::*;
-    use checkpoint::{Bits, BlockOffset, QuantisedBlocks};
+    use checkpoint::{Bits, BlockOffset, QuantizedBlocks};
 
     /// Numbers that are all different, with odd scales.
     fn blocks(
@@ -137,13 +137,13 @@ mod tests {
         block_len: usize,
         bits: Bits,
         offset: bool,
-    ) -> QuantisedBlocks {
+    ) -> QuantizedBlocks {
         let len = rows * columns;
         let quants = (0..len).map(|i| ((i * 7 + i / 13) % (usize::from(bits.largest()) + 1)) as u8);
         let scale = |i: usize| 0.01 + (i % 17) as f32 * 0.003;
         let groups = 0..len / block_len;
         let mins = groups.clone().map(|i| -0.7 * scale(i + 5)).collect();
-        QuantisedBlocks {
+        QuantizedBlocks {
             shape: [rows, columns],
             bits,
             block_len,
@@ -158,7 +158,7 @@ mod tests {
     }
 
     /// Every kind of block in every kind of word, on every device that has it.
-    fn each(rows: usize, columns: usize, check: impl Fn(QuantisedWeight, Tensor<2>, &Device)) {
+    fn each(rows: usize, columns: usize, check: impl Fn(QuantizedWeight, Tensor<2>, &Device)) {
         for device in testing::devices() {
             for word in [DType::U8, DType::U32] {
                 if !device.supports_dtype(word) {
@@ -169,9 +169,9 @@ mod tests {
                     [(Bits::Four, 32, false), (Bits::Four, 16, true), (Bits::Eight, 16, false)]
                 {
                     let blocks = blocks(rows, columns, block_len, bits, offset);
-                    let data = TensorData::new(blocks.dequantise(), [rows, columns]);
+                    let data = TensorData::new(blocks.dequantize(), [rows, columns]);
                     let dense = Tensor::from_data(data, &device);
-                    check(QuantisedWeight::in_words(blocks, word, &device), dense, &device);
+                    check(QuantizedWeight::in_words(blocks, word, &device), dense, &device);
                 }
             }
         }
@@ -179,20 +179,20 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_unpacked_to_the_bit() {
-        each(5, 96, |quantised, dense, _device| {
-            assert_eq!(quantised.dims(), [5, 96]);
-            assert_eq!(testing::values(quantised.rows(0, 5)), testing::values(dense.clone()));
+        each(5, 96, |quantized, dense, _device| {
+            assert_eq!(quantized.dims(), [5, 96]);
+            assert_eq!(testing::values(quantized.rows(0, 5)), testing::values(dense.clone()));
             let part = dense.narrow(0, 2, 2);
-            assert_eq!(testing::values(quantised.rows(2, 2)), testing::values(part));
+            assert_eq!(testing::values(quantized.rows(2, 2)), testing::values(part));
         });
     }
 
     #[test]
     fn rows_are_selected_in_the_order_asked_for() {
-        each(5, 64, |quantised, dense, device| {
+        each(5, 64, |quantized, dense, device| {
             let rows = Tensor::<1, Int>::from_ints([4, 0, 4], device);
             let expected = dense.select(0, rows.clone());
-            assert_eq!(testing::values(quantised.select(rows)), testing::values(expected));
+            assert_eq!(testing::values(quantized.select(rows)), testing::values(expected));
         });
     }
 
@@ -203,14 +203,14 @@ mod tests {
         let device = testing::flex();
         let blocks = blocks(rows, columns, 32, Bits::Four, true);
         let dense =
-            Tensor::<2>::from_data(TensorData::new(blocks.dequantise(), [rows, columns]), &device);
-        let quantised = QuantisedWeight::new(blocks, &device);
+            Tensor::<2>::from_data(TensorData::new(blocks.dequantize(), [rows, columns]), &device);
+        let quantized = QuantizedWeight::new(blocks, &device);
         for n in [1, FEW, FEW + 1] {
             let len = (n * columns) as i64;
             let input = Tensor::<1, Int>::arange(0..len, &device).float().sin();
             let input = input.reshape([n, columns]);
             let expected = input.clone().matmul(dense.clone().transpose());
-            let found = quantised.product(input);
+            let found = quantized.product(input);
             testing::assert_close_relative("product", found, expected, 1e-5);
         }
     }
@@ -219,10 +219,10 @@ mod tests {
     fn a_weight_of_four_bits_holds_little_more_than_four() {
         let device = testing::flex();
         let blocks =
-            QuantisedBlocks { scales: vec![0.5; 128], ..blocks(64, 64, 32, Bits::Four, false) };
-        assert_eq!(QuantisedWeight::new(blocks.clone(), &device).bytes(), 64 * 32 + 128 * 2);
+            QuantizedBlocks { scales: vec![0.5; 128], ..blocks(64, 64, 32, Bits::Four, false) };
+        assert_eq!(QuantizedWeight::new(blocks.clone(), &device).bytes(), 64 * 32 + 128 * 2);
         // A third has no exact f16.
-        let blocks = QuantisedBlocks { scales: vec![1.0 / 3.0; 128], ..blocks };
-        assert_eq!(QuantisedWeight::new(blocks, &device).bytes(), 64 * 32 + 128 * 4);
+        let blocks = QuantizedBlocks { scales: vec![1.0 / 3.0; 128], ..blocks };
+        assert_eq!(QuantizedWeight::new(blocks, &device).bytes(), 64 * 32 + 128 * 4);
     }
 }

@@ -10,7 +10,7 @@ use checkpoint::folder::{
 use checkpoint::gguf::{GgufFile, Value};
 use checkpoint::{
     ByteSource, FileKind, SafetensorsFile, TensorSource, UnusedSettings, WeightFiles, files,
-    refuse_quantised_config, refuse_quantised_tensors,
+    refuse_quantized_config, refuse_quantized_tensors,
 };
 use text::{Tokenizer, TokenizerFiles};
 
@@ -61,7 +61,7 @@ impl ModelSource {
     ///
     /// # Errors
     /// [`checkpoint::Error::NotAModel`] and [`checkpoint::Error::AdapterAsModel`] for a path that is none of these,
-    /// [`checkpoint::Error::Quantised`], [`checkpoint::Error::Placeholder`], [`checkpoint::Error::Read`], and what
+    /// [`checkpoint::Error::Quantized`], [`checkpoint::Error::Placeholder`], [`checkpoint::Error::Read`], and what
     /// [`huggingface::parse_config`] or [`meta::open`] finds wrong with the config.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
@@ -128,7 +128,7 @@ impl ModelSource {
 
     fn open_config(path: PathBuf, file: &Path) -> Result<Self> {
         let text = files::read_text(file)?;
-        refuse_quantised_config(&path, &text)?;
+        refuse_quantized_config(&path, &text)?;
         let config = huggingface::parse_config(file, &text)?;
         Ok(Self { path, config, place: Place::Folder }.with_head())
     }
@@ -148,7 +148,7 @@ impl ModelSource {
     /// A model whose files are part of the program, as `include_bytes!` gives them.
     ///
     /// # Errors
-    /// As [`huggingface::parse_config`], and [`checkpoint::Error::Quantised`]; the weights and the tokenizer are
+    /// As [`huggingface::parse_config`], and [`checkpoint::Error::Quantized`]; the weights and the tokenizer are
     /// looked at when they are loaded.
     pub fn embedded(
         config_json: &'static str,
@@ -156,7 +156,7 @@ impl ModelSource {
         tokenizer_json: &'static [u8],
     ) -> Result<Self> {
         let path = PathBuf::from(EMBEDDED);
-        refuse_quantised_config(&path, config_json)?;
+        refuse_quantized_config(&path, config_json)?;
         let config = huggingface::parse_config(&path, config_json)?;
         let files = Embedded {
             config: config_json,
@@ -200,7 +200,7 @@ impl ModelSource {
     ///
     /// # Errors
     /// [`checkpoint::Error::NotAModel`] or [`checkpoint::Error::AdapterAsModel`] if there are no weights,
-    /// [`checkpoint::Error::Quantised`] and [`checkpoint::Error::TensorType`] for those in forms that are not read,
+    /// [`checkpoint::Error::Quantized`] and [`checkpoint::Error::TensorType`] for those in forms that are not read,
     /// [`Error::Weights`] if they do not fit the config, [`checkpoint::Error::Format`] or [`checkpoint::Error::Read`].
     pub fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
         weights::load(self.config.clone(), &*self.weights()?, precision, device)
@@ -216,7 +216,7 @@ impl ModelSource {
 
     fn weights(&self) -> Result<Box<dyn TensorSource>> {
         let named = |files: WeightFiles| -> Result<Box<dyn TensorSource>> {
-            refuse_quantised_tensors(&self.path, files.shapes())?;
+            refuse_quantized_tensors(&self.path, files.shapes())?;
             Ok(Box::new(HuggingFaceSource::new(files, &self.config)))
         };
         Ok(match &self.place {
@@ -311,12 +311,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quantised_is_refused_in_a_program_too() {
-        let quantised =
+    fn what_is_quantized_is_refused_in_a_program_too() {
+        let quantized =
             r#"{"model_type": "llama", "quantization_config": {"quant_method": "fp8"}}"#;
-        let error = ModelSource::embedded(quantised, b"", b"").unwrap_err().to_string();
+        let error = ModelSource::embedded(quantized, b"", b"").unwrap_err().to_string();
         assert!(
-            error.starts_with("the built-in model: the weights are quantised by FP8"),
+            error.starts_with("the built-in model: the weights are quantized by FP8"),
             "{error}"
         );
     }

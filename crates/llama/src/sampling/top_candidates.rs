@@ -1,7 +1,7 @@
 //! scores on a device ─► the best token, the likeliest chunks ─► what the host needs
 //!
 //! A vocabulary has a hundred thousand scores, a draw needs a few. The device cuts each row into
-//! chunks of neighbours and gives those whose maxima are the highest: they hold the highest scores
+//! chunks of neighbors and gives those whose maxima are the highest: they hold the highest scores
 //! for sure, because a score that is left behind is at most the lowest maximum that came along.
 //! For rows that draw from the whole vocabulary it adds the chunks up, and gives the one in which
 //! the random number falls.
@@ -12,7 +12,7 @@ use burn::tensor::{Int, Tensor};
 
 use crate::draw::{Scores, UnlistedTokens, pick};
 
-/// Neighbours in a chunk.
+/// Neighbors in a chunk.
 const WIDTH: usize = 32;
 /// Chunks of a group that are read.
 pub(crate) const READ: usize = 64;
