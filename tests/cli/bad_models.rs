@@ -101,7 +101,7 @@ fn quantised_weights_name_the_method_and_the_way_out() {
     config["quantization_config"] = serde_json::json!({"quant_method": "gptq", "bits": 4});
     std::fs::write(&path, config.to_string()).unwrap();
     let error = refused(&program, &model);
-    assert!(error.contains("quantised by GPTQ (4 bits), which is not read here"), "{error}");
+    assert!(error.contains("quantized by GPTQ (4 bits), which is not read here"), "{error}");
     assert!(error.contains("or a GGUF of it"), "{error}");
     assert!(!error.contains("damaged"), "{error}");
 }

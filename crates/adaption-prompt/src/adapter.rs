@@ -5,7 +5,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{Adapter, GatedPrompt, Llama, LlamaConfig, NoAdapter, PromptKv, read_back};
+use llama::model::PromptKv;
+use llama::{Adapter, GatedPrompt, Llama, LlamaConfig, NoAdapter, read_back};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};

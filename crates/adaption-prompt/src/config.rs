@@ -1,7 +1,8 @@
 //! What an adapter is made of: prompts, Adapter V2, LoRA, alone or together, and images.
 
 use burn::tensor::Device;
-use llama::{Llama, ModelShape};
+use llama::Llama;
+use llama::config::ModelShape;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use llama::{LinearName, ModelShape, NormName, read_back};
+use llama::config::ModelShape;
+use llama::model::NormName;
+use llama::{LinearName, read_back};
 
 use crate::adapter::{AdaptionPrompt, LayerPrompt};
 use crate::config::{AdaptionPromptConfig, Gate, PromptInit};

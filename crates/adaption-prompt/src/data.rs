@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use llama::{Architecture, Fingerprint, LinearName, LlamaConfig, ModelShape, NormName};
+use llama::config::{Architecture, ModelShape};
+use llama::fingerprint::Fingerprint;
+use llama::model::NormName;
+use llama::{LinearName, LlamaConfig};
 
 use crate::config::{Gate, GateActivation, PromptProjection};
 use crate::image::ImageConfig;

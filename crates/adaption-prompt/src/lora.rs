@@ -5,7 +5,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{LinearName, LlamaConfig, ModelShape};
+use llama::config::ModelShape;
+use llama::{LinearName, LlamaConfig};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};

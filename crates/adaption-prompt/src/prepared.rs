@@ -1,7 +1,8 @@
 //! An adapter, or a mix of several, ready to join a model's passes.
 
 use burn::tensor::Tensor;
-use llama::{Adapter, GatedPrompt, Linear, LinearName, Norm, NormName, NormWeights};
+use llama::model::{Linear, Norm, NormName, NormWeights};
+use llama::{Adapter, GatedPrompt, LinearName};
 
 use crate::lora::Lora;
 use crate::projected::ProjectedPrompts;

@@ -1,4 +1,4 @@
-//! Detection of weights in another program's quantisation format, which is not supported.
+//! Detection of weights in another program's quantization format, which is not supported.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ const METHODS: [(&str, &str); 13] = [
     ("vptq", "VPTQ"),
 ];
 
-/// Suffixes of the names of tensors that only quantised models have, and the method.
+/// Suffixes of the names of tensors that only quantized models have, and the method.
 const SUFFIXES: [(&str, &str); 14] = [
     (".weight.absmax", "bitsandbytes (4 bits)"),
     (".weight.quant_map", "bitsandbytes (4 bits)"),
@@ -42,17 +42,17 @@ const SUFFIXES: [(&str, &str); 14] = [
     (".weight.quant_state.bitsandbytes__nf4", "bitsandbytes (4 bits)"),
 ];
 
-/// Rejects a `config.json` with a quantisation config, of the weights or to apply when loading.
+/// Rejects a `config.json` with a quantization config, of the weights or to apply when loading.
 ///
 /// # Errors
-/// [`Error::Quantised`]. Invalid JSON is ignored: the parser of the config rejects it.
-pub fn refuse_quantised_config(path: &Path, text: &str) -> Result<()> {
+/// [`Error::Quantized`]. Invalid JSON is ignored: the parser of the config rejects it.
+pub fn refuse_quantized_config(path: &Path, text: &str) -> Result<()> {
     let Ok(json) = serde_json::from_str::<Value>(text) else { return Ok(()) };
     let settings = ["quantization_config", "compression_config"].map(|key| json.get(key));
     // An empty object has no effect.
     let settings = settings.into_iter().flatten().filter_map(Value::as_object);
     match settings.filter(|fields| !fields.is_empty()).find_map(method) {
-        Some(method) => Err(Error::Quantised { path: path.into(), method }),
+        Some(method) => Err(Error::Quantized { path: path.into(), method }),
         None => Ok(()),
     }
 }
@@ -77,14 +77,14 @@ fn method(fields: &serde_json::Map<String, Value>) -> Option<String> {
     Some(bits.map_or(name.clone(), |bits| format!("{name} ({bits} bits)")))
 }
 
-/// Rejects weights with tensors that only quantised models have, independent of the config.
+/// Rejects weights with tensors that only quantized models have, independent of the config.
 ///
 /// # Errors
-/// [`Error::Quantised`]
-pub fn refuse_quantised_tensors(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) -> Result<()> {
+/// [`Error::Quantized`]
+pub fn refuse_quantized_tensors(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) -> Result<()> {
     let found = |(end, _): &&(&str, &str)| shapes.keys().any(|name| name.ends_with(end));
     match SUFFIXES.iter().find(found) {
-        Some((_, method)) => Err(Error::Quantised { path: path.into(), method: (*method).into() }),
+        Some((_, method)) => Err(Error::Quantized { path: path.into(), method: (*method).into() }),
         None => Ok(()),
     }
 }
@@ -97,8 +97,8 @@ mod tests {
     fn a_config_names_or_disables_the_method() {
         let method = |settings: &str| {
             let text = format!(r#"{{"model_type": "llama", "quantization_config": {settings}}}"#);
-            match refuse_quantised_config(Path::new("model"), &text) {
-                Err(Error::Quantised { method, .. }) => Some(method),
+            match refuse_quantized_config(Path::new("model"), &text) {
+                Err(Error::Quantized { method, .. }) => Some(method),
                 other => other.map(|()| None).unwrap(),
             }
         };
@@ -124,8 +124,8 @@ mod tests {
     fn tensor_names_identify_the_method() {
         let method = |name: &str| {
             let shapes = BTreeMap::from([(format!("model.layers.0.mlp.up_proj{name}"), vec![1])]);
-            match refuse_quantised_tensors(Path::new("model"), &shapes) {
-                Err(Error::Quantised { method, .. }) => Some(method),
+            match refuse_quantized_tensors(Path::new("model"), &shapes) {
+                Err(Error::Quantized { method, .. }) => Some(method),
                 other => other.map(|()| None).unwrap(),
             }
         };

@@ -1,5 +1,5 @@
-//! Opens bytes as a file and uses everything there is: what the targets in `fuzz/` and the
-//! property tests call. Whatever the bytes are: an error or a value, never a panic.
+//! Entry points for fuzzing: open bytes as a file and read everything in it. Any bytes must give an error or
+//! a value, never a panic. The targets in `fuzz/` and `tests/corrupted.rs` call them.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::gguf::GgufSource;
 use crate::weights::huggingface;
 use crate::weights::meta::{InferredSizes, MetaSource, parse_params};
 
-/// What the bytes are called in messages.
+/// Name of the file in messages.
 const NAME: &str = "fuzz";
 
 /// A GGUF file, its tokenizer and its weights.
@@ -35,7 +35,7 @@ pub fn split_gguf(bytes: &[u8]) {
     }
 }
 
-/// A PyTorch file as the only shard of Meta's.
+/// A PyTorch file as a single shard of a Meta folder.
 pub fn meta_shard(bytes: &[u8]) {
     let Ok(file) = TorchFile::open(ByteSource::memory(NAME, bytes.to_vec())) else { return };
     if let Ok(source) = MetaSource::new(Path::new(NAME), vec![file]) {
@@ -51,7 +51,7 @@ pub fn configs(bytes: &[u8]) {
     let _ = refuse_quantized_config(path, text);
     let parsed = [huggingface::parse_config(path, text), parse_params(path, text, sizes)];
     for config in parsed.into_iter().flatten() {
-        config.validate().expect("parsed configs are checked");
+        config.validate().expect("parsed configs are valid");
     }
 }
 

@@ -1,4 +1,4 @@
-//! a path, or bytes built into the program ─► config, weights, tokenizer
+//! A model on disk or in memory: path or bytes ─► config, weights, tokenizer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,46 +23,47 @@ use crate::precision::Precision;
 use crate::weights::meta::{self, MetaSource};
 use crate::weights::{self, HuggingFaceSource, huggingface, resolve_tied_head};
 
-/// A model that can be loaded. Opening one reads its config, and of its weights what the config leaves
-/// open.
+/// A model that can be loaded. Opening it reads the config, and what the config depends on in the weights.
 #[derive(Debug, Clone)]
 pub struct ModelSource {
     path: PathBuf,
     config: LlamaConfig,
-    place: Place,
+    /// Whether `config.tied_head` has been compared with the weights, so that loading need not.
+    head_is_resolved: bool,
+    origin: Origin,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Origin {
     Folder,
     Meta(MetaSource),
     Gguf(Arc<GgufFile>),
-    Embedded(Embedded),
+    Embedded(EmbeddedFiles),
 }
 
 /// The files of a model in memory.
 #[derive(Debug, Clone, Copy)]
-struct Embedded {
+struct EmbeddedFiles {
     config: &'static str,
     weights: &'static [u8],
     tokenizer: &'static [u8],
     tokenizer_config: Option<&'static str>,
 }
 
-/// What messages call a model that is no file.
+/// Path of an embedded model, for messages.
 const EMBEDDED: &str = "the built-in model";
 
 impl ModelSource {
-    /// Opens a Hugging Face folder, also one in the Hub's cache, a folder of Meta's, a GGUF file, the
-    /// first of the parts of one, or a folder with one of these.
+    /// Opens a Hugging Face folder, a model in the Hub's cache, a Meta folder, a GGUF file, the first part
+    /// of a split GGUF, or a folder with a single GGUF.
     ///
-    /// Where the config ties the output head to the embedding and the weights have both, they are
-    /// compared, since [`config`](Self::config) says which it is.
+    /// If the config ties the output head to the embedding and the weights contain both, they are
+    /// compared ([`resolve_tied_head`]).
     ///
     /// # Errors
-    /// [`checkpoint::Error::NotAModel`] and [`checkpoint::Error::AdapterAsModel`] for a path that is none of these,
-    /// [`checkpoint::Error::Quantized`], [`checkpoint::Error::Placeholder`], [`checkpoint::Error::Read`], and what
-    /// [`huggingface::parse_config`] or [`meta::open`] finds wrong with the config.
+    /// [`checkpoint::Error::NotAModel`] or [`checkpoint::Error::AdapterAsModel`] for other paths,
+    /// [`checkpoint::Error::Quantized`], [`checkpoint::Error::Placeholder`], [`checkpoint::Error::Read`],
+    /// and the errors of [`huggingface::parse_config`] and [`meta::open`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if path.is_dir() {
@@ -81,13 +82,13 @@ impl ModelSource {
 
     fn open_gguf(path: PathBuf) -> Result<Self> {
         let file = Arc::new(GgufFile::open_all(&path)?);
-        // As llama.cpp's converter of LoRA calls what it makes.
+        // As llama.cpp's LoRA converter writes it.
         let kind = file.metadata().get("general.type");
         if kind == Some(&Value::Text("adapter".into())) {
             return Err(checkpoint::Error::AdapterAsModel { path, base: None }.into());
         }
         let config = gguf::parse_config(&file)?;
-        Ok(Self { path, config, place: Place::Gguf(file) })
+        Ok(Self { path, config, head_is_resolved: true, origin: Origin::Gguf(file) })
     }
 
     fn open_folder(path: PathBuf) -> Result<Self> {
@@ -96,8 +97,8 @@ impl ModelSource {
         if !file.exists() && has_params && meta::has_shards(&path)? {
             return Self::open_meta(path);
         }
-        // Beside a GGUF lies a config.json of a line, which names the family.
-        let several = if file.exists() && has_weights(&path) {
+        // Repositories of GGUFs have a config.json that only names the family.
+        let multiple_ggufs = if file.exists() && has_weights(&path) {
             None
         } else {
             match only_gguf(&path) {
@@ -107,14 +108,14 @@ impl ModelSource {
             }
         };
         if file.exists() {
-            return match (Self::open_config(path, &file), several) {
-                // No config of a model: GGUFs are all there is.
-                (Err(_), Some(several)) => Err(several.into()),
-                // A whole one, whose weights are missing: loading tells.
+            return match (Self::open_config(path, &file), multiple_ggufs) {
+                // Not a complete config: the GGUFs are the model.
+                (Err(_), Some(error)) => Err(error.into()),
+                // A complete config without weights: loading reports them.
                 (opened, _) => opened,
             };
         }
-        match several {
+        match multiple_ggufs {
             Some(error) => Err(error.into()),
             None if has_params => Self::open_meta(path),
             None => Err(folder_error(&path).into()),
@@ -123,33 +124,38 @@ impl ModelSource {
 
     fn open_meta(path: PathBuf) -> Result<Self> {
         let (config, source) = meta::open(&path)?;
-        Ok(Self { path, config, place: Place::Meta(source) })
+        Ok(Self { path, config, head_is_resolved: true, origin: Origin::Meta(source) })
     }
 
     fn open_config(path: PathBuf, file: &Path) -> Result<Self> {
         let text = files::read_text(file)?;
         refuse_quantized_config(&path, &text)?;
         let config = huggingface::parse_config(file, &text)?;
-        Ok(Self { path, config, place: Place::Folder }.with_head())
+        Ok(Self::unresolved(path, config, Origin::Folder).with_resolved_head())
     }
 
-    /// The config's word on the head, held against the weights. What else is wrong with them, loading
-    /// tells: a folder without weights has a config all the same.
-    fn with_head(mut self) -> Self {
+    fn unresolved(path: PathBuf, config: LlamaConfig, origin: Origin) -> Self {
+        Self { path, config, head_is_resolved: false, origin }
+    }
+
+    /// Compares the head with the embedding. Errors in the weights are left to loading: a folder without
+    /// weights still has a config.
+    fn with_resolved_head(mut self) -> Self {
         if self.config.tied_head
             && let Ok(weights) = self.weights()
             && let Ok(config) = resolve_tied_head(self.config.clone(), &*weights)
         {
             self.config = config;
+            self.head_is_resolved = true;
         }
         self
     }
 
-    /// A model whose files are part of the program, as `include_bytes!` gives them.
+    /// A model whose files are embedded in the program with `include_str!` and `include_bytes!`.
     ///
     /// # Errors
-    /// As [`huggingface::parse_config`], and [`checkpoint::Error::Quantized`]; the weights and the tokenizer are
-    /// looked at when they are loaded.
+    /// As [`huggingface::parse_config`], and [`checkpoint::Error::Quantized`]. Errors in weights and
+    /// tokenizer are reported when they are loaded.
     pub fn embedded(
         config_json: &'static str,
         safetensors: &'static [u8],
@@ -158,55 +164,62 @@ impl ModelSource {
         let path = PathBuf::from(EMBEDDED);
         refuse_quantized_config(&path, config_json)?;
         let config = huggingface::parse_config(&path, config_json)?;
-        let files = Embedded {
+        let files = EmbeddedFiles {
             config: config_json,
             weights: safetensors,
             tokenizer: tokenizer_json,
             tokenizer_config: None,
         };
-        Ok(Self { path, config, place: Place::Embedded(files) }.with_head())
+        Ok(Self::unresolved(path, config, Origin::Embedded(files)).with_resolved_head())
     }
 
-    /// Adds `tokenizer_config.json`, with the chat template, to an embedded model. A model on disk
-    /// brings its own.
+    /// Adds `tokenizer_config.json`, with the chat template, to an embedded model. No effect on a model
+    /// on disk.
     pub fn with_tokenizer_config(mut self, json: &'static str) -> Self {
-        if let Place::Embedded(files) = &mut self.place {
+        if let Origin::Embedded(files) = &mut self.origin {
             files.tokenizer_config = Some(json);
         }
         self
     }
 
-    /// Where the model is, for messages.
+    /// Path of the model, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Sizes and arithmetic.
+    /// The model's config.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
 
-    /// The weights of a folder of Meta's, whose heads are read when it is opened.
+    /// The shards, if the model is a Meta folder.
     pub fn meta(&self) -> Option<&MetaSource> {
-        if let Place::Meta(source) = &self.place { Some(source) } else { None }
+        if let Origin::Meta(source) = &self.origin { Some(source) } else { None }
     }
 
-    /// The GGUF file that the model is, whose header is read when it is opened.
+    /// The file, if the model is a GGUF.
     pub fn gguf(&self) -> Option<&GgufFile> {
-        if let Place::Gguf(file) = &self.place { Some(file) } else { None }
+        if let Origin::Gguf(file) = &self.origin { Some(file) } else { None }
     }
 
-    /// Loads the weights in `precision`, as [`weights::load`] does.
+    /// Loads the weights in `precision`, see [`weights::load`].
     ///
     /// # Errors
     /// [`checkpoint::Error::NotAModel`] or [`checkpoint::Error::AdapterAsModel`] if there are no weights,
-    /// [`checkpoint::Error::Quantized`] and [`checkpoint::Error::TensorType`] for those in forms that are not read,
-    /// [`Error::Weights`] if they do not fit the config, [`checkpoint::Error::Format`] or [`checkpoint::Error::Read`].
+    /// [`checkpoint::Error::Quantized`] and [`checkpoint::Error::TensorType`] for unsupported ones,
+    /// [`Error::Weights`](crate::Error::Weights) if they do not match the config,
+    /// [`Error::Precision`](crate::Error::Precision), [`checkpoint::Error::Format`] or
+    /// [`checkpoint::Error::Read`].
     pub fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
-        weights::load(self.config.clone(), &*self.weights()?, precision, device)
+        let (config, source) = (self.config.clone(), self.weights()?);
+        if self.head_is_resolved {
+            weights::load_resolved(config, &*source, precision, device)
+        } else {
+            weights::load(config, &*source, precision, device)
+        }
     }
 
-    /// What the large matrices are kept in, as [`weights::stored_precision`] tells.
+    /// Precision of the large matrices in the files, see [`weights::stored_precision`].
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -215,33 +228,33 @@ impl ModelSource {
     }
 
     fn weights(&self) -> Result<Box<dyn TensorSource>> {
-        let named = |files: WeightFiles| -> Result<Box<dyn TensorSource>> {
+        let huggingface_source = |files: WeightFiles| -> Result<Box<dyn TensorSource>> {
             refuse_quantized_tensors(&self.path, files.shapes())?;
             Ok(Box::new(HuggingFaceSource::new(files, &self.config)))
         };
-        Ok(match &self.place {
-            Place::Folder => named(open_weights(&self.path)?)?,
-            Place::Meta(source) => Box::new(source.clone()),
-            Place::Gguf(file) => Box::new(GgufSource::new(Arc::clone(file))?),
-            Place::Embedded(files) => {
+        Ok(match &self.origin {
+            Origin::Folder => huggingface_source(open_weights(&self.path)?)?,
+            Origin::Meta(source) => Box::new(source.clone()),
+            Origin::Gguf(file) => Box::new(GgufSource::new(Arc::clone(file))?),
+            Origin::Embedded(files) => {
                 let bytes = ByteSource::memory(&self.path, files.weights);
                 let file = SafetensorsFile::new(bytes)?;
-                named(WeightFiles::new(&self.path, vec![file.into()])?)?
+                huggingface_source(WeightFiles::new(&self.path, vec![file.into()])?)?
             }
         })
     }
 
-    /// Reads the tokenizer with its special tokens and chat template.
+    /// Loads the tokenizer with its special tokens and chat template.
     ///
     /// # Errors
-    /// [`checkpoint::Error::Read`] if there is none, [`text::Error::Tokenizer`] or [`checkpoint::Error::Format`];
-    /// [`text::Error::Tokenizer`] if texts begin or end with a token that the model does not have.
+    /// [`checkpoint::Error::Read`] if there is none, [`checkpoint::Error::Format`], or
+    /// [`text::Error::Tokenizer`], also if BOS or EOS is outside the model's vocabulary.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let mut tokenizer = match &self.place {
-            Place::Folder => Tokenizer::from_folder(&self.path)?,
-            Place::Meta(_) => Tokenizer::from_meta_folder(&self.path)?,
-            Place::Gguf(file) => Tokenizer::from_gguf(file.metadata())?,
-            Place::Embedded(files) => {
+        let mut tokenizer = match &self.origin {
+            Origin::Folder => Tokenizer::from_folder(&self.path)?,
+            Origin::Meta(_) => Tokenizer::from_meta_folder(&self.path)?,
+            Origin::Gguf(file) => Tokenizer::from_gguf(file.metadata())?,
+            Origin::Embedded(files) => {
                 let tokenizer = Tokenizer::from_json(&self.path, files.tokenizer)?;
                 tokenizer.with_files(&self.embedded_files(files)?)
             }
@@ -250,14 +263,13 @@ impl ModelSource {
         Ok(tokenizer)
     }
 
-    /// Settings in the model's files that nothing here acts on; a file that cannot be read has
-    /// none.
+    /// Settings in the model's files that have no effect. Files that cannot be read are skipped.
     pub fn unused_settings(&self) -> Vec<UnusedSettings> {
-        let files = match &self.place {
-            Place::Folder => TokenizerFiles::read(&self.path).ok(),
-            Place::Embedded(files) => self.embedded_files(files).ok(),
-            Place::Gguf(file) => return gguf::unused_settings(file).into_iter().collect(),
-            Place::Meta(_) => None,
+        let files = match &self.origin {
+            Origin::Folder => TokenizerFiles::read(&self.path).ok(),
+            Origin::Embedded(files) => self.embedded_files(files).ok(),
+            Origin::Gguf(file) => return gguf::unused_settings(file).into_iter().collect(),
+            Origin::Meta(_) => None,
         };
         let Some(files) = files else { return Vec::new() };
         let unused = files.config.as_ref().map_or_else(Vec::new, architecture::unused_keys);
@@ -265,7 +277,7 @@ impl ModelSource {
         config.into_iter().chain(files.unused_settings(self.config.vocab_size)).collect()
     }
 
-    fn embedded_files(&self, files: &Embedded) -> Result<TokenizerFiles> {
+    fn embedded_files(&self, files: &EmbeddedFiles) -> Result<TokenizerFiles> {
         let parse = |text| TokenizerFiles::parse(&self.path, text);
         Ok(TokenizerFiles {
             config: Some(parse(files.config)?),
@@ -284,34 +296,34 @@ mod tests {
         "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 3}"#;
 
     #[test]
-    fn of_several_ggufs_the_one_to_open_is_asked_for_only_where_nothing_else_is_a_model() {
+    fn several_ggufs_are_an_error_only_without_another_model() {
         let folder = tempfile::tempdir().unwrap();
         let write =
             |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        let told = || ModelSource::open(folder.path()).unwrap_err().to_string();
+        let error_message = || ModelSource::open(folder.path()).unwrap_err().to_string();
         write("a.gguf", "x");
         write("b.gguf", "x");
         let several = "it has several, give one of them: a.gguf, b.gguf";
-        assert!(told().ends_with(several), "{}", told());
-        // Of a line, as it lies beside GGUFs.
+        assert!(error_message().ends_with(several), "{}", error_message());
+        // A config with one key, as in repositories of GGUFs.
         write("config.json", r#"{"model_type": "llama"}"#);
-        assert!(told().ends_with(several), "{}", told());
-        // Of a model without its weights.
+        assert!(error_message().ends_with(several), "{}", error_message());
+        // A complete config without weights.
         write("config.json", CONFIG);
         let source = ModelSource::open(folder.path()).unwrap();
         let error = source.stored_precision().unwrap_err().to_string();
         assert!(error.contains("it has no weights: none of model.safetensors"), "{error}");
         assert!(error.ends_with("give one of them: a.gguf, b.gguf"), "{error}");
-        // Meta's: the error is about its shard.
+        // A Meta folder: the error is about its shard.
         std::fs::remove_file(folder.path().join("config.json")).unwrap();
         write("params.json", "{}");
-        assert!(told().ends_with(several), "{}", told());
+        assert!(error_message().ends_with(several), "{}", error_message());
         write("consolidated.00.pth", "x");
-        assert!(told().contains("consolidated.00.pth: "), "{}", told());
+        assert!(error_message().contains("consolidated.00.pth: "), "{}", error_message());
     }
 
     #[test]
-    fn what_is_quantized_is_refused_in_a_program_too() {
+    fn embedded_quantized_model_is_rejected() {
         let quantized =
             r#"{"model_type": "llama", "quantization_config": {"quant_method": "fp8"}}"#;
         let error = ModelSource::embedded(quantized, b"", b"").unwrap_err().to_string();

@@ -3,7 +3,8 @@
 
 mod tiny;
 
-use llama::{LlamaConfig, Precision, read_back_count, weights};
+use llama::read_back::read_back_count;
+use llama::{LlamaConfig, Precision, weights};
 use peak_alloc::PeakAlloc;
 use tiny::SeededWeights;
 

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::{sigmoid, silu, softmax};
-use llama::{Linear, Norm, gelu};
+use llama::model::{Linear, Norm, gelu};
 
 use crate::config::Activation;
 

@@ -2,7 +2,8 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{Linear, Norm, NormKind};
+use llama::config::NormKind;
+use llama::model::{Linear, Norm};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Tensor, TensorData};
-use llama::{Linear, Norm, read_back};
+use llama::model::{Linear, Norm};
+use llama::read_back;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use llama::{Architecture, LinearName};
+use llama::LinearName;
+use llama::config::Architecture;
 
 use super::keys::{self, Part};
 use super::tensors::{Array, Arrays, is_lora_pair};

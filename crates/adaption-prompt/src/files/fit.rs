@@ -1,6 +1,8 @@
 //! What a format can hold of an adapter: an equal form of it, or what would be lost.
 
-use llama::{LinearName, ModelShape, NormName};
+use llama::LinearName;
+use llama::config::ModelShape;
+use llama::model::NormName;
 
 use super::format::Format;
 use super::original;

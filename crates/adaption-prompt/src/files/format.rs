@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use llama::ModelShape;
+use llama::config::ModelShape;
 
 use super::find::{is_model_file, not_an_adapter_error, resolve_path};
 use super::fit::fit;

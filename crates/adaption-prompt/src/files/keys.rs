@@ -1,8 +1,10 @@
 //! Names of an adapter's tensors, as PEFT has them and, for what PEFT does not know, in its style.
 //! This and `peft.rs` are the only places that know PEFT's names.
 
+use llama::LinearName;
 use llama::architecture::ARCHITECTURES;
-use llama::{Architecture, LinearName, NormName};
+use llama::config::Architecture;
+use llama::model::NormName;
 
 /// Before every name: PEFT's wrapper around the model.
 pub(crate) const PEFT_PREFIX: &str = "base_model.model.";

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use llama::ModelShape;
+use llama::config::ModelShape;
 
 use super::keys::parse_layer_index;
 use super::lit_v2::{is_global_tensor, is_norm, read_v2, write_v2};

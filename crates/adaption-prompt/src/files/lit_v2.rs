@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use llama::LinearName;
+use llama::config::ModelShape;
+use llama::model::NormName;
 use llama::weights::{deinterleave_rotary, interleave_rotary};
-use llama::{LinearName, ModelShape, NormName};
 
 use super::lit::LitFormat;
 use super::tensors::{Array, Arrays};

@@ -69,7 +69,7 @@ fn reaches_the_last(data: &AdapterData, prompts: &PromptData) -> bool {
 /// Whether transformers has a layer of its own for each of ours: LoRA on a part of a fused one is
 /// something else there.
 pub(crate) fn has_separate_linears(data: &AdapterData) -> bool {
-    let fused = |family: &llama::Architecture| ["gpt2", "phi3"].contains(&family.name);
+    let fused = |family: &llama::config::Architecture| ["gpt2", "phi3"].contains(&family.name);
     !data.base.architecture.is_some_and(fused)
 }
 

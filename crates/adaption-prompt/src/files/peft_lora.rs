@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use llama::{Architecture, LinearName, ModelShape};
+use llama::LinearName;
+use llama::config::{Architecture, ModelShape};
 use serde_json::{Map, Value};
 
 use super::assemble::LoraShape;

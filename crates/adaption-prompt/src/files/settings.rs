@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use llama::{Fingerprint, ModelShape};
+use llama::config::ModelShape;
+use llama::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use llama::{Adapter, GatedPrompt, Llama, LlamaConfig, PromptKv};
+use llama::model::PromptKv;
+use llama::{Adapter, GatedPrompt, Llama, LlamaConfig};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};

@@ -2,7 +2,7 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{Linear, Norm, Weight};
+use llama::model::{Linear, Norm, Weight};
 use vision::{Activation, Attention, Block, Mlp};
 
 /// A place for numbers.
@@ -95,7 +95,7 @@ pub(crate) fn norm(width: usize, device: &Device) -> Norm {
     /// PyTorch's.
     const EPSILON: f64 = 1e-5;
     let (weight, bias) = (Tensor::ones([width], device), Tensor::zeros([width], device));
-    Norm::new(llama::NormKind::Layer, weight, Some(bias), EPSILON)
+    Norm::new(llama::config::NormKind::Layer, weight, Some(bias), EPSILON)
 }
 
 /// Places for a block whose feed-forward is four times as wide.

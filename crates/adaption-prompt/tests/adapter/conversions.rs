@@ -8,7 +8,9 @@ use adaption_prompt::{
     AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, GateActivation, LoraData, LoraPairData,
     PromptData, PromptLayerData, PromptProjection, V2Data, V2LinearData, V2NormData, V2Scale,
 };
-use llama::{LinearName, LlamaConfig, ModelShape, NormName};
+use llama::config::ModelShape;
+use llama::model::NormName;
+use llama::{LinearName, LlamaConfig};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use rand::{RngExt, SeedableRng};
@@ -346,7 +348,7 @@ fn where_nothing_is_left_nothing_is_written() {
 fn lora_on_a_part_of_a_stacked_layer_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
-    data.base.architecture = llama::Architecture::by_model_type("phi3");
+    data.base.architecture = llama::config::Architecture::by_model_type("phi3");
     let path = folder.path().join("x");
     let error =
         write(&data, &path, Format::Peft, GateActivation::Tanh, true).unwrap_err().to_string();

@@ -8,7 +8,8 @@ use adaption_prompt::{
     ImageProjectorConfig, RowAdapters,
 };
 use burn::tensor::{Device, Tensor};
-use llama::{Adapter, GenerationConfig, Llama, ModelShape, generate};
+use llama::config::ModelShape;
+use llama::{Adapter, GenerationConfig, Llama, generate};
 use testing::{Golden, assert_close, golden_folder};
 
 use crate::keyed;

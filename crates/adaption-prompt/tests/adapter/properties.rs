@@ -3,7 +3,8 @@
 use adaption_prompt::{AdaptedLayers, AdapterWeights, AdaptionPromptConfig, Gate, PromptInit};
 use burn::tensor::Tensor;
 use llama::architecture::ARCHITECTURES;
-use llama::{BranchPoint, KvCache, Llama, LlamaConfig, NoAdapter, PositionEmbedding};
+use llama::config::{BranchPoint, PositionEmbedding};
+use llama::{KvCache, Llama, LlamaConfig, NoAdapter};
 use proptest::prelude::*;
 use testing::assert_close;
 

@@ -9,7 +9,7 @@ use burn::tensor::{DType, TensorData};
 use half::f16;
 
 use super::block_type::BlockType;
-use crate::blocks::{Bits, BlockOffset, QuantisedBlocks};
+use crate::blocks::{BitWidth, BlockOffset, QuantizedBlocks};
 
 /// Quants per block of the simple types.
 const SMALL: usize = 32;
@@ -30,7 +30,7 @@ pub fn decode(block_type: BlockType, bytes: Vec<u8>, shape: Vec<usize>) -> Tenso
             let rows = shape.iter().product::<usize>() / columns;
             let blocks =
                 unpack_blocks(block_type, &bytes, [rows, columns]).expect("a type with blocks");
-            return TensorData::new(blocks.dequantise(), shape);
+            return TensorData::new(blocks.dequantize(), shape);
         }
     };
     TensorData::from_bytes_vec(bytes, shape, dtype)
@@ -44,15 +44,15 @@ pub fn unpack_blocks(
     block_type: BlockType,
     bytes: &[u8],
     shape: [usize; 2],
-) -> Option<QuantisedBlocks> {
+) -> Option<QuantizedBlocks> {
     let (bits, block_len, offset) = match block_type {
         BlockType::F32 | BlockType::F16 | BlockType::BF16 => return None,
-        BlockType::Q8_0 => (Bits::Eight, 32, Some(128)),
-        BlockType::Q4_0 => (Bits::Four, 32, Some(8)),
-        BlockType::Q4_1 | BlockType::Q4_K => (Bits::Four, 32, None),
-        BlockType::Q5_0 => (Bits::Eight, 32, Some(16)),
-        BlockType::Q5_1 | BlockType::Q5_K => (Bits::Eight, 32, None),
-        BlockType::Q6_K => (Bits::Eight, 16, Some(32)),
+        BlockType::Q8_0 => (BitWidth::Eight, 32, Some(128)),
+        BlockType::Q4_0 => (BitWidth::Four, 32, Some(8)),
+        BlockType::Q4_1 | BlockType::Q4_K => (BitWidth::Four, 32, None),
+        BlockType::Q5_0 => (BitWidth::Eight, 32, Some(16)),
+        BlockType::Q5_1 | BlockType::Q5_K => (BitWidth::Eight, 32, None),
+        BlockType::Q6_K => (BitWidth::Eight, 16, Some(32)),
     };
     let mut quants = vec![0; shape.iter().product()];
     let mut scales = vec![Scale::default(); quants.len() / block_len];
@@ -69,11 +69,11 @@ pub fn unpack_blocks(
         BlockType::Q6_K => blocks(bytes, numbers, groups, q6_k),
     }
     let offset = match offset {
-        Some(zero) => BlockOffset::Zero(zero),
+        Some(zero) => BlockOffset::ZeroPoint(zero),
         None => BlockOffset::Mins(scales.iter().map(|scale| scale.min).collect()),
     };
     let scales = scales.into_iter().map(|scale| scale.by).collect();
-    Some(QuantisedBlocks { shape, bits, block_len, quants, scales, offset })
+    Some(QuantizedBlocks { shape, bits, block_len, quants, scales, offset })
 }
 
 /// Scale and minimum of a group of quants.

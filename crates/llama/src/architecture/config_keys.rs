@@ -1,8 +1,7 @@
-//! Every key of a `config.json`: read, refused unless it says nothing, or harmless.
+//! Every key of a `config.json`: read, unsupported, neutral or ignored.
 //!
-//! A family names the keys that it reads; what is the same for all of them stands in the tables
-//! here. A key in none of them is reported as unused, so that a new one is a decision: put it where
-//! it belongs.
+//! A family lists the keys that it reads. The tables here hold for all families. A key in none of them
+//! is reported as unused; add new keys to the table where they belong.
 //!
 //! Source: `transformers`, `configuration_utils.py`, and `configuration_*.py` and `modeling_*.py`
 //! of each family.
@@ -14,30 +13,10 @@ use text::settings::generation;
 use crate::config::Architecture;
 use crate::error::{Error, Result};
 
-/// Keys of the families that rotate queries and keys, beside those that only some of them read.
-pub(super) const SIZES: &[&str] = &[
-    "head_dim",
-    "hidden_act",
-    "hidden_size",
-    "intermediate_size",
-    "max_position_embeddings",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "num_key_value_heads",
-    "original_max_position_embeddings",
-    "partial_rotary_factor",
-    "rms_norm_eps",
-    "rope_parameters",
-    "rope_scaling",
-    "rope_theta",
-    "tie_word_embeddings",
-    "vocab_size",
-];
-
-/// Keys that change the arithmetic in a way that is not known here, and the values with which they
-/// do not. They are refused in every family, also where transformers' own code looks past them: a
-/// file that has one was made for another code.
-const REFUSED: &[(&str, &[NeutralValue])] = &[
+/// Keys of unsupported features, with the values that disable the feature. All other values are errors
+/// in every family that does not read the key, even if transformers ignores them there: such a file
+/// was made for other code.
+const UNSUPPORTED_KEYS: &[(&str, &[NeutralValue])] = &[
     ("add_cross_attention", &[NeutralValue::Bool(false)]),
     ("alibi", &[NeutralValue::Bool(false)]),
     ("attention_chunk_size", &[]),
@@ -82,9 +61,9 @@ const REFUSED: &[(&str, &[NeutralValue])] = &[
     ("use_qk_norm", &[NeutralValue::Bool(false)]),
 ];
 
-/// Keys that only some families read, and the values with which they say nothing to the others,
-/// whose code in transformers looks past them.
-const SILENT: &[(&str, &[NeutralValue])] = &[
+/// Keys that only some families read, with the values that mean nothing to the others, where transformers
+/// ignores them.
+const NEUTRAL_KEYS: &[(&str, &[NeutralValue])] = &[
     ("attention_bias", &[NeutralValue::Bool(false)]),
     ("layer_types", &[]),
     ("max_window_layers", &[]),
@@ -93,14 +72,14 @@ const SILENT: &[(&str, &[NeutralValue])] = &[
     ("use_sliding_window", &[NeutralValue::Bool(false)]),
 ];
 
-/// Keys that change nothing of what is computed here.
-const HARMLESS: &[&str] = &[
-    // Read elsewhere: with the tokenizer, and with the weights.
+/// Keys without an effect on inference and training here.
+const IGNORED_KEYS: &[&str] = &[
+    // Read with the tokenizer or the weights.
     "bos_token_id",
     "eos_token_id",
     "quantization_config",
     "tokenizer_class",
-    // What the file is.
+    // Metadata of the file.
     "_commit_hash",
     "_name_or_path",
     "_num_labels",
@@ -113,7 +92,7 @@ const HARMLESS: &[&str] = &[
     "is_llama_config",
     "unsloth_fixed",
     "unsloth_version",
-    // How transformers computes, not what; the precision is the caller's choice.
+    // Implementation choices of transformers; the precision is the caller's choice.
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_experts_implementation",
@@ -128,27 +107,27 @@ const HARMLESS: &[&str] = &[
     "use_bfloat16",
     "use_cache",
     "use_flash_attn",
-    // What a call gives back.
+    // Outputs of a call.
     "output_attentions",
     "output_hidden_states",
     "output_past",
     "return_dict",
     "tie_last_hidden_states",
     "use_return_dict",
-    // Fresh weights, and dropout: of the recipe of a training, which has its own here.
+    // Training recipe: initialization and dropout.
     "attention_dropout",
     "attn_pdrop",
     "embd_pdrop",
     "hidden_dropout",
     "initializer_range",
     "resid_pdrop",
-    // Tokens that no text here begins or ends with, and nobody pads with.
+    // Tokens that are not used here.
     "decoder_start_token_id",
     "pad_token_id",
     "prefix",
     "sep_token_id",
     "unk_token_id",
-    // Of the tokenizer.
+    // Tokenizer.
     "model_max_length",
     // Heads for other tasks.
     "classifier_dropout",
@@ -167,43 +146,43 @@ const HARMLESS: &[&str] = &[
     "task_specific_params",
     "tf_legacy_loss",
     "tie_encoder_decoder",
-    // GPT-2's first files: a second word for `n_positions`, which transformers looks past.
+    // First files of GPT-2: a duplicate of `n_positions`, which transformers ignores.
     "n_ctx",
 ];
 
-/// Refuses what the family does not read and the arithmetic here does not know.
+/// Rejects unsupported keys that the family does not read.
 ///
 /// # Errors
 /// [`Error::Config`] for the first such key.
-pub(super) fn check(known: &Architecture, json: &Value) -> Result<()> {
-    for (key, fine) in REFUSED {
-        let Some(value) = json.get(key).filter(|_| !known.reads(key)) else { continue };
-        if !NeutralValue::allows(fine, value) {
+pub(super) fn check_supported(architecture: &Architecture, json: &Value) -> Result<()> {
+    for (key, neutral) in UNSUPPORTED_KEYS {
+        let Some(value) = json.get(key).filter(|_| !architecture.reads_key(key)) else { continue };
+        if !NeutralValue::allows(neutral, value) {
             let found = NeutralValue::shown(value);
-            return Err(Error::config(*key, found, NeutralValue::expected(fine)));
+            return Err(Error::config(*key, found, NeutralValue::expected(neutral)));
         }
     }
     Ok(())
 }
 
-/// The keys that nothing here acts on, in their order.
-pub(super) fn unused(known: &Architecture, json: &Value) -> Vec<String> {
+/// Keys without an effect, in alphabetical order.
+pub(super) fn unused(architecture: &Architecture, json: &Value) -> Vec<String> {
     let is_known = |key: &str| {
-        known.reads(key)
-            || HARMLESS.contains(&key)
-            || REFUSED.iter().any(|(refused, _)| *refused == key)
+        architecture.reads_key(key)
+            || IGNORED_KEYS.contains(&key)
+            || UNSUPPORTED_KEYS.iter().any(|(unsupported, _)| *unsupported == key)
     };
     let object = json.as_object().into_iter().flatten();
     let mut unused = object
         .filter(|(key, value)| {
-            let says_nothing = SILENT
-                .iter()
-                .any(|(silent, fine)| silent == key && NeutralValue::allows(fine, value));
-            !is_known(key) && !says_nothing && !generation::has_no_effect(key, value, json)
+            let is_neutral = NEUTRAL_KEYS.iter().any(|(neutral_key, neutral)| {
+                neutral_key == key && NeutralValue::allows(neutral, value)
+            });
+            !is_known(key) && !is_neutral && !generation::has_no_effect(key, value, json)
         })
         .map(|(key, _)| key.clone())
         .collect::<Vec<_>>();
-    if known.reads("rope_scaling") {
+    if architecture.reads_key("rope_scaling") {
         unused.extend(super::rope::unused(json));
     }
     unused.sort();
@@ -221,7 +200,7 @@ mod tests {
     use crate::config::{Architecture, LlamaConfig};
 
     /// A small config of a family.
-    fn small(known: &'static Architecture) -> Value {
+    fn small(architecture: &'static Architecture) -> Value {
         let config = LlamaConfig {
             n_layers: 2,
             n_heads: 2,
@@ -230,7 +209,7 @@ mod tests {
             d_model: 8,
             d_ff: 8,
             vocab_size: 16,
-            ..known.defaults()
+            ..architecture.defaults()
         };
         to_json(&config).unwrap()
     }
@@ -240,77 +219,83 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_a_family_is_said_to_read_is_read() {
-        for known in ARCHITECTURES {
-            for key in known.keys.iter().copied().flatten() {
-                let mut json = small(known);
-                // Where a window is off, nothing of it is looked at.
-                if known.reads("use_sliding_window") && *key != "use_sliding_window" {
+    fn every_listed_key_is_read() {
+        for architecture in ARCHITECTURES {
+            for key in architecture.config_keys.iter().copied().flatten() {
+                let mut json = small(architecture);
+                // The other keys of the window are read only if it is enabled.
+                if architecture.reads_key("use_sliding_window") && *key != "use_sliding_window" {
                     json["use_sliding_window"] = true.into();
                     json["max_window_layers"] = 1.into();
                     json["sliding_window"] = 4.into();
                 }
                 json[*key] = json!([{"no": "such value"}]);
-                assert!(parsed(&json).is_err(), "{}: {key}", known.name);
+                assert!(parsed(&json).is_err(), "{}: {key}", architecture.name);
             }
         }
     }
 
     #[test]
-    fn what_a_family_writes_is_used() {
-        for known in ARCHITECTURES {
-            assert_eq!(unused_keys(&small(known)), [""; 0], "{}", known.name);
+    fn every_written_key_is_read() {
+        for architecture in ARCHITECTURES {
+            assert_eq!(unused_keys(&small(architecture)), [""; 0], "{}", architecture.name);
         }
     }
 
     #[test]
-    fn no_key_stands_in_two_tables() {
-        let mut all = HARMLESS.to_vec();
-        all.extend(REFUSED.iter().map(|(key, _)| *key));
+    fn no_key_is_in_two_tables() {
+        let mut all = IGNORED_KEYS.to_vec();
+        all.extend(UNSUPPORTED_KEYS.iter().map(|(key, _)| *key));
         let len = all.len();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), len);
-        for known in ARCHITECTURES {
-            assert!(!HARMLESS.iter().any(|key| known.reads(key)), "{}", known.name);
+        for architecture in ARCHITECTURES {
+            assert!(
+                !IGNORED_KEYS.iter().any(|key| architecture.reads_key(key)),
+                "{}",
+                architecture.name
+            );
         }
     }
 
     #[test]
-    fn unknown_keys_are_told_and_harmless_ones_are_not() {
-        for known in ARCHITECTURES {
-            let mut json = small(known);
+    fn unknown_keys_are_reported_and_ignored_keys_are_not() {
+        for architecture in ARCHITECTURES {
+            let mut json = small(architecture);
             json["_name_or_path"] = "somewhere".into();
             json["temperature"] = 1.0.into();
             json["foo"] = Value::Null;
             json["repetition_penalty"] = 1.3.into();
             let mut expected = vec!["foo", "repetition_penalty"];
-            // What only other families read is told unless it says nothing.
-            for (key, told) in [("mlp_bias", false), ("sliding_window", true)] {
-                if !known.reads(key) {
-                    json[key] = if told { 8.into() } else { false.into() };
-                    expected.extend(told.then_some(key));
+            // Keys of other families are reported unless their value is neutral.
+            for (key, reported) in [("mlp_bias", false), ("sliding_window", true)] {
+                if !architecture.reads_key(key) {
+                    json[key] = if reported { 8.into() } else { false.into() };
+                    expected.extend(reported.then_some(key));
                 }
             }
-            assert_eq!(unused_keys(&json), expected, "{}", known.name);
+            assert_eq!(unused_keys(&json), expected, "{}", architecture.name);
         }
     }
 
     #[test]
-    fn arithmetic_of_other_families_is_refused_by_name() {
-        for known in ARCHITECTURES {
-            for (key, fine) in REFUSED.iter().filter(|(key, _)| !known.reads(key)) {
-                let mut json = small(known);
+    fn unsupported_keys_are_errors() {
+        for architecture in ARCHITECTURES {
+            for (key, neutral) in
+                UNSUPPORTED_KEYS.iter().filter(|(key, _)| !architecture.reads_key(key))
+            {
+                let mut json = small(architecture);
                 json[*key] = 0.37.into();
                 let message = parsed(&json).unwrap_err().to_string();
                 assert!(message.contains(&format!("{key} is 0.37, expected ")), "{message}");
                 json[*key] = Value::Null;
                 parsed(&json).unwrap();
-                for fine in *fine {
-                    json[*key] = match *fine {
-                        NeutralValue::Bool(fine) => fine.into(),
-                        NeutralValue::Number(fine) => fine.into(),
-                        NeutralValue::Text(fine) => fine.into(),
+                for value in *neutral {
+                    json[*key] = match *value {
+                        NeutralValue::Bool(value) => value.into(),
+                        NeutralValue::Number(value) => value.into(),
+                        NeutralValue::Text(value) => value.into(),
                         NeutralValue::Empty => json!([]),
                     };
                     parsed(&json).unwrap();

@@ -1,59 +1,58 @@
-//! prompts ─► one pass over all of them ─► choose ─► one pass a token ─► choose ─► ...
+//! Batched decoding.
 //!
-//! Prompts of unequal length are padded on the left, so that every row's next token stands in the
-//! same slot. A row that has finished keeps its place in the batch and is no longer looked at.
+//! Prompts of unequal length are padded on the left, so that the next token of every row has the same
+//! cache position. A finished row stays in the batch, and its output is ignored.
 
 use std::time::Instant;
 
 use burn::tensor::Tensor;
 
-use crate::choose::BatchSampler;
+use super::output::{Completion, FinishReason, StepOutput};
+use super::request::{GenerationConfig, Request};
 use crate::error::{Error, Result};
-use crate::generate::{Completion, FinishReason, GenerationConfig, Request, StepOutput};
-use crate::model::Llama;
-use crate::sample::Sampler;
-use crate::seam::Adapter;
-use crate::state::KvCache;
+use crate::model::{Adapter, KvCache, Llama};
+use crate::sampling::{BatchSampler, Sampler};
 
-/// Decodes a batch, one token a row at every step.
+/// Decodes a batch, one token per row and step.
 ///
-/// The iterator gives one [`Step`] for each row, in the order of the prompts, and ends when all of
-/// them have finished or after an error.
+/// The iterator yields one [`StepOutput`] per row, in the order of the prompts. It ends when all rows
+/// have finished, or after an error.
 ///
-/// The adapter should live on a device without autodiff: gradients would pile up in the cache.
+/// The adapter should be on a device without autodiff; otherwise the cache keeps the graph of every
+/// step.
 pub struct Generator<'a> {
     llama: &'a Llama,
     adapter: &'a dyn Adapter,
-    state: KvCache,
-    chooser: BatchSampler,
-    rows: Vec<Row>,
-    /// What the next pass reads: the padded prompts, then the last token of each row.
+    cache: KvCache,
+    batch_sampler: BatchSampler,
+    rows: Vec<RowState>,
+    /// Input of the next pass: the padded prompts, then the last token of each row.
     input: Vec<Vec<u32>>,
-    /// Spent in passes and sampling so far.
+    /// Time in passes and sampling so far.
     seconds: f64,
-    seconds_prompt: Option<f64>,
+    prefill_seconds: Option<f64>,
     done: bool,
 }
 
 #[derive(Debug)]
-struct Row {
+struct RowState {
     stop_tokens: Vec<u32>,
-    /// Tokens it may still grow by.
-    room: usize,
-    finish: Option<FinishReason>,
+    /// Tokens that may still be added.
+    remaining_tokens: usize,
+    finish_reason: Option<FinishReason>,
     seconds: f64,
 }
 
-/// Fills the slots before short prompts and behind finished rows; nothing looks at it.
-const FILLER: u32 = 0;
+/// Token of padding and of finished rows; never attended to.
+const PADDING_TOKEN: u32 = 0;
 
 impl<'a> Generator<'a> {
-    /// Continues several prompts with the same settings. Row `i` draws from stream `i` of the
-    /// seed, so that equal prompts may go on differently.
+    /// A generator for several prompts with the same settings. Row `i` samples from stream `i` of the
+    /// random seed, so that equal prompts can have different completions.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`], [`Error::TooLong`] for a prompt longer than the model's context,
-    /// or [`Error::Sampling`]. [`Error::TokenId`] for a token outside the vocabulary comes with the
+    /// [`Error::EmptyPrompt`], [`Error::SequenceTooLong`] for a prompt longer than the model's context,
+    /// or [`Error::SamplingSetting`]. A token outside the vocabulary is an [`Error::TokenId`] of the
     /// first step.
     ///
     /// # Panics
@@ -68,10 +67,10 @@ impl<'a> Generator<'a> {
             .iter()
             .map(|prompt| Request { prompt: prompt.clone(), config: config.clone() })
             .collect();
-        Self::start(llama, adapter, requests, |row| row)
+        Self::build(llama, adapter, requests, |row| row)
     }
 
-    /// Continues prompts that have settings of their own. Each row draws as it would alone.
+    /// A generator for prompts with individual settings. Each row samples what it would sample alone.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -83,16 +82,16 @@ impl<'a> Generator<'a> {
         adapter: &'a dyn Adapter,
         requests: Vec<Request>,
     ) -> Result<Self> {
-        Self::start(llama, adapter, requests, |_row| 0)
+        Self::build(llama, adapter, requests, |_row| 0)
     }
 
-    fn start(
+    fn build(
         llama: &'a Llama,
         adapter: &'a dyn Adapter,
         requests: Vec<Request>,
-        stream: fn(u64) -> u64,
+        rng_stream: fn(u64) -> u64,
     ) -> Result<Self> {
-        assert!(!requests.is_empty(), "nothing to generate from");
+        assert!(!requests.is_empty(), "there are no prompts");
         let context = llama.config().max_positions;
         let mut samplers = Vec::with_capacity(requests.len());
         let mut rows = Vec::with_capacity(requests.len());
@@ -109,14 +108,14 @@ impl<'a> Generator<'a> {
                     capacity: context,
                 });
             }
-            let mut sampler = Sampler::new(config.sampling, stream(index as u64))?;
+            let mut sampler = Sampler::new(config.sampling, rng_stream(index as u64))?;
             sampler.observe(&prompt);
-            let room = config.max_new_tokens.min(context - prompt.len());
+            let remaining_tokens = config.max_new_tokens.min(context - prompt.len());
             samplers.push(sampler);
-            rows.push(Row {
+            rows.push(RowState {
                 stop_tokens: config.stop_tokens,
-                room,
-                finish: (room == 0).then_some(FinishReason::Length),
+                remaining_tokens,
+                finish_reason: (remaining_tokens == 0).then_some(FinishReason::Length),
                 seconds: 0.0,
             });
             input.push(prompt);
@@ -124,107 +123,106 @@ impl<'a> Generator<'a> {
         let width = input.iter().map(Vec::len).max().unwrap_or(0);
         let padding = input.iter().map(|prompt| width - prompt.len()).collect::<Vec<_>>();
         for (prompt, &padding) in input.iter_mut().zip(&padding) {
-            prompt.splice(0..0, std::iter::repeat_n(FILLER, padding));
+            prompt.splice(0..0, std::iter::repeat_n(PADDING_TOKEN, padding));
         }
-        let longest = rows.iter().map(|row| row.room).max().unwrap_or(0);
-        // The last token of a row is never read again.
-        let capacity = width + longest.saturating_sub(1);
+        let max_new = rows.iter().map(|row| row.remaining_tokens).max().unwrap_or(0);
+        // The last token of a row is not an input of another pass.
+        let capacity = width + max_new.saturating_sub(1);
         let device = llama.device().without_autodiff();
-        let state = KvCache::with_capacity(llama.config(), padding, capacity, &device);
-        let chooser = BatchSampler::new(samplers, llama.config().vocab_size, &device);
+        let cache = KvCache::with_unchecked_capacity(llama.config(), padding, capacity, &device);
+        let batch_sampler = BatchSampler::new(samplers, llama.config().vocab_size, &device);
         Ok(Self {
             llama,
             adapter,
-            state,
-            chooser,
+            cache,
+            batch_sampler,
             rows,
             input,
             seconds: 0.0,
-            seconds_prompt: None,
+            prefill_seconds: None,
             done: false,
         })
     }
 
-    /// Rows in the batch.
+    /// Number of rows.
     pub fn batch(&self) -> usize {
         self.rows.len()
     }
 
-    /// Why a row ended, once it has.
+    /// Why a row finished; `None` if it has not.
     pub fn finish_reason(&self, row: usize) -> Option<FinishReason> {
-        self.rows[row].finish
+        self.rows[row].finish_reason
     }
 
-    /// Seconds of the pass over the prompts, up to the first token; 0 before it.
+    /// Seconds of the prefill, up to the first token; 0 before it.
     pub fn prefill_seconds(&self) -> f64 {
-        self.seconds_prompt.unwrap_or(0.0)
+        self.prefill_seconds.unwrap_or(0.0)
     }
 
-    /// Seconds from a row's first token to its latest; what the caller does between the steps does
-    /// not count.
+    /// Seconds from a row's first token to its latest, without the caller's time between steps.
     pub fn decode_seconds(&self, row: usize) -> f64 {
         (self.rows[row].seconds - self.prefill_seconds()).max(0.0)
     }
 
-    /// Ends a row early: its text holds a stop string, or nobody reads it any more.
+    /// Finishes a row early, for example at a stop string.
     pub fn stop_row(&mut self, row: usize, reason: FinishReason) {
-        self.rows[row].finish.get_or_insert(reason);
+        self.rows[row].finish_reason.get_or_insert(reason);
     }
 
     fn is_finished(&self) -> bool {
-        self.rows.iter().all(|row| row.finish.is_some())
+        self.rows.iter().all(|row| row.finish_reason.is_some())
     }
 
     fn step(&mut self) -> Result<Vec<StepOutput>> {
-        // A row that used up its room at the step before is told so without another pass.
+        // A row that reached its limit in the previous step needs no further pass.
         for row in &mut self.rows {
-            if row.room == 0 {
-                row.finish.get_or_insert(FinishReason::Length);
+            if row.remaining_tokens == 0 {
+                row.finish_reason.get_or_insert(FinishReason::Length);
             }
         }
         if !self.is_finished() {
-            let begin = Instant::now();
-            let logits = self.pass()?;
-            let wanted = self.rows.iter().map(|row| row.finish.is_none()).collect::<Vec<_>>();
-            let tokens = self.chooser.sample(logits, &wanted)?;
+            let started = Instant::now();
+            let logits = self.next_logits()?;
+            let active =
+                self.rows.iter().map(|row| row.finish_reason.is_none()).collect::<Vec<_>>();
+            let tokens = self.batch_sampler.sample(logits, &active)?;
             for ((row, input), token) in self.rows.iter_mut().zip(&mut self.input).zip(tokens) {
-                *input = vec![row.take(token).unwrap_or(FILLER)];
+                *input = vec![row.accept(token).unwrap_or(PADDING_TOKEN)];
             }
-            self.seconds += begin.elapsed().as_secs_f64();
-            self.seconds_prompt.get_or_insert(self.seconds);
-            for row in self.rows.iter_mut().filter(|row| row.finish.is_none()) {
+            self.seconds += started.elapsed().as_secs_f64();
+            self.prefill_seconds.get_or_insert(self.seconds);
+            for row in self.rows.iter_mut().filter(|row| row.finish_reason.is_none()) {
                 row.seconds = self.seconds;
             }
         }
-        let steps = self.rows.iter().zip(&self.input).map(|(row, input)| match row.finish {
+        let steps = self.rows.iter().zip(&self.input).map(|(row, input)| match row.finish_reason {
             Some(reason) => StepOutput::Finished(reason),
             None => StepOutput::Token(input[0]),
         });
         Ok(steps.collect())
     }
 
-    /// Runs the model over the input and gives every row's scores of its next token,
-    /// `[batch, vocab]`.
-    fn pass(&mut self) -> Result<Tensor<2>> {
+    /// Runs the model on the input. Logits of every row's next token, `[batch, vocab]`.
+    fn next_logits(&mut self) -> Result<Tensor<2>> {
         let tokens = self.llama.tokens(&self.input)?;
         let [_batch, seq] = tokens.dims();
-        let hidden = self.llama.forward(tokens, Some(&mut self.state), self.adapter)?;
+        let hidden = self.llama.forward(tokens, Some(&mut self.cache), self.adapter)?;
         let last = self.llama.logits(hidden.narrow(1, seq - 1, 1), self.adapter);
         Ok(last.squeeze_dim(1))
     }
 }
 
-impl Row {
-    /// Grows by a token, if it goes on and the token does not end it.
-    fn take(&mut self, token: u32) -> Option<u32> {
-        if self.finish.is_some() {
+impl RowState {
+    /// Adds a token; `None` if the row has finished or the token finishes it.
+    fn accept(&mut self, token: u32) -> Option<u32> {
+        if self.finish_reason.is_some() {
             return None;
         }
         if self.stop_tokens.contains(&token) {
-            self.finish = Some(FinishReason::Stop);
+            self.finish_reason = Some(FinishReason::Stop);
             return None;
         }
-        self.room -= 1;
+        self.remaining_tokens -= 1;
         Some(token)
     }
 }
@@ -246,12 +244,12 @@ impl std::fmt::Debug for Generator<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Generator")
             .field("rows", &self.rows)
-            .field("slots", &self.state.len())
+            .field("cache_len", &self.cache.len())
             .finish_non_exhaustive()
     }
 }
 
-/// Continues every prompt to its end, all of them as one batch.
+/// Generates completions of all prompts as one batch.
 ///
 /// ```
 /// use llama::{FinishReason, GenerationConfig, NoAdapter, generate, weights};
@@ -262,12 +260,12 @@ impl std::fmt::Debug for Generator<'_> {
 /// # });
 /// # let path = std::path::Path::new("config.json");
 /// # let config = weights::huggingface::parse_config(path, &config.to_string())?;
-/// let llama = weights::random(config, &device)?;
+/// let llama = weights::random_init(config, &device)?;
 /// let prompts = [vec![1, 2, 3], vec![4]];
 /// let config = GenerationConfig { max_new_tokens: 5, ..GenerationConfig::default() };
 /// let completions = generate(&llama, &NoAdapter, &prompts, &config)?;
 /// assert_eq!(completions[1].tokens.len(), 5);
-/// assert_eq!(completions[1].finish, FinishReason::Length);
+/// assert_eq!(completions[1].finish_reason, FinishReason::Length);
 /// # Ok::<(), llama::Error>(())
 /// ```
 ///
@@ -294,8 +292,8 @@ pub fn generate(
     let completions = tokens.into_iter().enumerate().map(|(row, tokens)| Completion {
         tokens,
         finish_reason: generator.finish_reason(row).expect("the generator ran to the end"),
-        seconds_prompt: generator.prefill_seconds(),
-        seconds_decode: generator.decode_seconds(row),
+        prefill_seconds: generator.prefill_seconds(),
+        decode_seconds: generator.decode_seconds(row),
     });
     Ok(completions.collect())
 }

@@ -1,12 +1,12 @@
-//! [`Generator`] ─► [`TextStream`] ─► pieces of text, as they become final
+//! Streaming text: [`Generator`] ─► [`TextStream`] ─► pieces of text as soon as they are final.
 
 use text::{TextStream, Tokenizer};
 
+use super::generator::Generator;
+use super::output::{FinishReason, StepOutput};
 use crate::error::Result;
-use crate::generate::{FinishReason, StepOutput};
-use crate::generator::Generator;
 
-/// The text of a one-row [`Generator`], piece by piece; no piece is empty.
+/// Iterator over the text of a [`Generator`] with one row. No piece is empty.
 ///
 /// ```no_run
 /// use llama::{GenerationConfig, Generator, ModelSource, NoAdapter, TextGenerator};
@@ -25,47 +25,47 @@ use crate::generator::Generator;
 #[derive(Debug)]
 pub struct TextGenerator<'a> {
     generator: Generator<'a>,
-    text: TextStream<'a>,
+    stream: TextStream<'a>,
     tokens: usize,
     done: bool,
 }
 
 impl<'a> TextGenerator<'a> {
-    /// Gives the text of `generator` up to the first of `stop_strings`.
+    /// Streams the text of `generator` up to the first of `stop_strings`.
     ///
     /// # Panics
-    /// If the generator has more than one row.
+    /// If the generator has several rows.
     pub fn new(
         generator: Generator<'a>,
         tokenizer: &'a Tokenizer,
         stop_strings: &[String],
     ) -> Self {
-        assert_eq!(generator.batch(), 1, "a text has one row");
-        let text = TextStream::new(tokenizer, stop_strings);
-        Self { generator, text, tokens: 0, done: false }
+        assert_eq!(generator.batch(), 1, "the generator has several rows");
+        let stream = TextStream::new(tokenizer, stop_strings);
+        Self { generator, stream, tokens: 0, done: false }
     }
 
-    /// Why the text ended, once it has.
+    /// Why the text ended; `None` if it has not.
     pub fn finish_reason(&self) -> Option<FinishReason> {
         self.generator.finish_reason(0)
     }
 
-    /// Tokens so far, those of a stop string included.
+    /// Number of tokens so far, including those of a stop string.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Seconds of the pass over the prompt; 0 before the first piece.
-    pub fn seconds_prompt(&self) -> f64 {
+    /// Seconds of the prefill; 0 before the first token.
+    pub fn prefill_seconds(&self) -> f64 {
         self.generator.prefill_seconds()
     }
 
     /// Seconds from the first token to the latest.
-    pub fn seconds_decode(&self) -> f64 {
+    pub fn decode_seconds(&self) -> f64 {
         self.generator.decode_seconds(0)
     }
 
-    /// What the next token, or the end, makes certain.
+    /// Text that the next token, or the end, makes final; may be empty.
     fn step(&mut self) -> Result<String> {
         let Some(steps) = self.generator.next() else {
             self.done = true;
@@ -75,8 +75,8 @@ impl<'a> TextGenerator<'a> {
         match step {
             StepOutput::Token(token) => {
                 self.tokens += 1;
-                let piece = self.text.push(token)?;
-                if self.text.is_stopped() {
+                let piece = self.stream.push(token)?;
+                if self.stream.is_stopped() {
                     self.done = true;
                     self.generator.stop_row(0, FinishReason::Stop);
                 }
@@ -84,7 +84,7 @@ impl<'a> TextGenerator<'a> {
             }
             StepOutput::Finished(_reason) => {
                 self.done = true;
-                Ok(self.text.finish()?)
+                Ok(self.stream.finish()?)
             }
         }
     }

@@ -1,64 +1,71 @@
-//! The one seam: what an adapter may do to a frozen model while it runs.
+//! Adapter hooks: what an adapter can change in the forward pass of a frozen model.
 //!
 //! ```text
 //! hidden ─► norm ─► q k v ─► rotary ─┬─► attention to the text ────────┐
 //!             │       │              └─► attention to Adapter::prompts ─► + ─► output projection
-//!   Adapter::norm   Adapter::linear, in place of any linear layer
+//!   Adapter::norm   Adapter::linear, instead of any linear layer
 //! ```
 //!
-//! In GPT-2 the `+` is behind the output projection, see [`BranchPoint`](crate::BranchPoint): an adapter need
-//! not know.
+//! [`Adapter`] is a trait with three methods, each of which changes nothing by default:
 //!
-//! The model is never edited, wrapped or swapped: an adapter is a value handed to
-//! [`Llama::forward`](crate::Llama::forward), so several can be in use at once.
+//! - [`prompts`](Adapter::prompts): gated prompts that a layer's queries attend to in addition to the text
+//! - [`linear`](Adapter::linear): the output of a linear layer that the adapter changes
+//! - [`norm`](Adapter::norm): weights that replace those of a norm
+//!
+//! The model is never edited or wrapped. An adapter is an argument of
+//! [`Llama::forward`](crate::Llama::forward), so one model serves several adapters at the same time, and
+//! a program can implement the trait for its own methods.
+//!
+//! The first two hooks return data instead of computing the layer themselves. Attention knows its
+//! prompts before it starts and computes text and prompt in one fused operation, and adjacent linear
+//! layers that no adapter changes share one GEMM. A model without an adapter pays nothing for the hooks.
+//!
+//! Adding the prompt branch before the output projection equals PEFT's addition after it; with a biased
+//! projection PEFT adds the bias twice, this crate once. GPT-2 is the exception: PEFT's branch does not
+//! pass through the output projection, and adapters are trained that way.
+//! [`BranchPoint`](crate::config::BranchPoint) in the model's config says which of the two holds, and
+//! adapters need not know.
 
 use burn::tensor::Tensor;
 use kernels::GatedPrompt;
-use serde::{Deserialize, Serialize};
 
-use crate::linear::Linear;
-use crate::norm::{Norm, NormName, NormWeights};
+use super::linear::Linear;
+use super::norm::{Norm, NormName, NormWeights};
+use crate::config::LinearName;
 
-/// A linear layer of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LinearName {
-    /// Query projection.
-    Query,
-    /// Key projection.
-    Key,
-    /// Value projection.
-    Value,
-    /// Output projection of the attention.
-    Output,
-    /// Gate of the feed-forward, where it has one.
-    Gate,
-    /// Upward projection of the feed-forward.
-    Up,
-    /// Downward projection of the feed-forward.
-    Down,
-    /// Output head of the model. Its layer is the number of layers: it comes after all of them.
-    Head,
-}
-
-impl LinearName {
-    /// Those of a decoder layer, in the order of its pass.
-    pub const ALL_IN_LAYER: [Self; 7] =
-        [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
-}
-
-/// What joins a frozen model while it runs. Every method defaults to "nothing".
+/// Changes to the forward pass of a frozen model. By default every method changes nothing.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use llama::model::Linear;
+/// use llama::{Adapter, LinearName};
+///
+/// /// Scales the outputs of all value projections.
+/// struct ScaledValues(f64);
+///
+/// impl Adapter for ScaledValues {
+///     fn linear(
+///         &self,
+///         _layer: usize,
+///         name: LinearName,
+///         input: &Tensor<3>,
+///         linear: &Linear,
+///     ) -> Option<Tensor<3>> {
+///         (name == LinearName::Value).then(|| linear.forward(input.clone()) * self.0)
+///     }
+/// }
+/// ```
 pub trait Adapter {
-    /// Gated prompts that a layer's queries attend to, each beside the text and the others. What
-    /// they give is added to the attention's heads before the output projection, or to what that
-    /// gives, as the model's [`BranchPoint`](crate::BranchPoint) says.
+    /// Gated prompts of a layer. Queries attend to each of them separately, with its own softmax, in
+    /// addition to the text. The results are added to the attention heads before or after the output
+    /// projection, depending on the model's [`BranchPoint`](crate::config::BranchPoint).
     fn prompts(&self, layer: usize) -> &[GatedPrompt] {
         let _ = layer;
         &[]
     }
 
-    /// What a linear layer gives instead of its own product, where an adapter changes its input,
-    /// its output or both; `None` where it does not, so that several layers can be one product.
+    /// Output of a linear layer whose input or output the adapter changes; `None` where it changes
+    /// nothing, so that several layers can be computed as one GEMM.
     ///
     /// # Shapes
     /// - `input`: `[batch, seq, in]`
@@ -74,7 +81,7 @@ pub trait Adapter {
         None
     }
 
-    /// Weights that replace a norm's own.
+    /// Weights that replace those of a norm. Norms of single queries and keys have no hook.
     fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {
         let _ = (layer, name, norm);
         None
@@ -101,7 +108,7 @@ impl<A: Adapter + ?Sized> Adapter for &A {
     }
 }
 
-/// The base model alone.
+/// No adapter: the base model alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoAdapter;
 

@@ -1,12 +1,12 @@
-//! x ─► x Wᵀ (+ bias). The weight keeps Hugging Face's layout, `[out, in]`.
+//! x ─► x Wᵀ (+ bias). The weight has Hugging Face's layout, `[out, in]`.
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
 use kernels::{PackedWeight, linears};
 
-use crate::weight::Weight;
+use super::weight::Weight;
 
-/// A linear layer of the model.
+/// A linear layer.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[out, in]`, in the model's run-time precision.
@@ -16,7 +16,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// A layer of the given weight and bias.
+    /// A layer with the given weight and bias.
     pub fn new(weight: impl Into<Weight>, bias: Option<Tensor<1>>) -> Self {
         Self {
             weight: weight.into(),
@@ -24,13 +24,13 @@ impl Linear {
         }
     }
 
-    /// The product, computed in the weight's precision, or in f32 if it is quantized.
+    /// `input · Wᵀ + bias`, computed in the weight's precision, or in f32 if it is quantized.
     ///
     /// # Shapes
     /// - `input`: `[..., in]`, f32
     /// - output: `[..., out]`, f32
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let output = self.weight.product(input);
+        let output = self.weight.matmul_transposed(input);
         match &self.bias {
             Some(bias) => output + bias.val().unsqueeze(),
             None => output,
@@ -39,30 +39,32 @@ impl Linear {
 }
 
 impl Linear {
-    /// The product plus `residual`.
+    /// [`forward`](Self::forward) plus `residual`, in one operation where that is fused.
     ///
     /// # Shapes
     /// - `residual` and output: `[batch, seq, out]`
-    pub(crate) fn onto(&self, residual: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn forward_add(&self, residual: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
         let (Weight::Packed(weight), None) = (&self.weight, &self.bias) else {
             return residual + self.forward(input);
         };
         let dims = residual.dims();
-        linears(rows(input), Some(rows(residual)), &[weight]).reshape(dims)
+        linears(flatten_batch(input), Some(flatten_batch(residual)), &[weight]).reshape(dims)
     }
 
-    /// The products of several layers side by side, as one, where all of them are packed.
+    /// Concatenated outputs of several layers, computed as one GEMM; `None` unless all weights are
+    /// packed.
     ///
     /// # Shapes
     /// - `input`: `[batch, seq, in]`
-    /// - output: `[batch * seq, out of all]`
-    pub(crate) fn together(layers: &[&Self], input: &Tensor<3>) -> Option<Tensor<2>> {
+    /// - output: `[batch * seq, sum of all out]`
+    pub(crate) fn forward_concat(layers: &[&Self], input: &Tensor<3>) -> Option<Tensor<2>> {
         let packed = |layer: &&Self| match &layer.weight {
             Weight::Packed(weight) => Some(weight.clone()),
             _ => None,
         };
         let weights = layers.iter().map(packed).collect::<Option<Vec<PackedWeight>>>()?;
-        let output = linears(rows(input.clone()), None, &weights.iter().collect::<Vec<_>>());
+        let input = flatten_batch(input.clone());
+        let output = linears(input, None, &weights.iter().collect::<Vec<_>>());
         if layers.iter().all(|layer| layer.bias.is_none()) {
             return Some(output);
         }
@@ -75,7 +77,7 @@ impl Linear {
 }
 
 /// `[batch, seq, width] -> [batch * seq, width]`
-pub(crate) fn rows(hidden: Tensor<3>) -> Tensor<2> {
+pub(crate) fn flatten_batch(hidden: Tensor<3>) -> Tensor<2> {
     let [batch, seq, width] = hidden.dims();
     hidden.reshape([batch * seq, width])
 }

@@ -1,37 +1,34 @@
 //! tokens ─► embedding (+ positions) ─► layers ─► norm ─► hidden ─► head ─► logits
 
-use std::sync::Arc;
-
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kernels::{RotaryTable, Sequence, SequenceLayout, is_fused};
+use kernels::is_fused;
 
-use crate::attention::{ForwardContext, causal_mask};
-use crate::config::{LlamaConfig, PositionEmbedding};
+use super::adapter_hooks::Adapter;
+use super::forward_context::ForwardContext;
+use super::layer::Layer;
+use super::linear::Linear;
+use super::norm::{Norm, NormName};
+use super::weight::Weight;
+use crate::config::{LinearName, LlamaConfig};
 use crate::error::{Error, Result};
-use crate::layer::Layer;
-use crate::linear::Linear;
-use crate::norm::Norm;
-use crate::norm::NormName;
 use crate::precision::Precision;
-use crate::rotary::Rotary;
-use crate::seam::{Adapter, LinearName};
-use crate::state::KvCache;
-use crate::weight::Weight;
 
-/// A Llama-like language model. It holds weights and nothing else: caches, adapters and positions
-/// are values that a caller hands to [`forward`](Self::forward).
+/// A Llama-like language model.
+///
+/// It holds weights only. Caches, adapters and positions are arguments of
+/// [`forward`](Self::forward).
 #[derive(Module, Debug)]
 pub struct Llama {
     /// `[vocab, d_model]`
     pub embedding: Weight,
-    /// `[max_positions, d_model]`, where positions are learned.
+    /// `[max_positions, d_model]`, if positions are learned.
     pub positions: Option<Weight>,
-    /// From the first to the last.
+    /// From first to last.
     pub layers: Vec<Layer>,
-    /// After the last layer.
+    /// Final norm.
     pub norm: Norm,
-    /// `d_model -> vocab`; `None` where the embedding table serves.
+    /// `d_model -> vocab`; `None` if it is tied to the embedding.
     pub head: Option<Linear>,
     #[module(skip)]
     pub(crate) config: LlamaConfig,
@@ -40,54 +37,54 @@ pub struct Llama {
 }
 
 impl Llama {
-    /// Sizes and arithmetic.
+    /// Sizes and architecture.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
 
-    /// What the large matrices were asked to be kept in.
+    /// Precision of the large matrices that the model was loaded in.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Bytes of the large matrices, which are nearly all there is.
+    /// Bytes of all matrices, which are nearly all of the model's memory.
     pub fn weight_bytes(&self) -> usize {
         let layers = self.layers.iter().flat_map(Layer::linears);
         let linears = layers.chain(&self.head).map(|linear| linear.weight.bytes());
         self.embedding.bytes() + linears.sum::<usize>()
     }
 
-    /// The same model with every matrix a parameter, which can learn.
+    /// The model with every matrix as a trainable parameter, to train all weights.
     pub fn into_parameters(mut self) -> Self {
-        let learning = |weight: &mut Weight| {
+        let make_parameter = |weight: &mut Weight| {
             let frozen = std::mem::replace(weight, Tensor::zeros([0, 0], &weight.device()).into());
             *weight = frozen.into_parameter();
         };
-        learning(&mut self.embedding);
-        self.positions.iter_mut().for_each(learning);
+        make_parameter(&mut self.embedding);
+        self.positions.iter_mut().for_each(make_parameter);
         self.layers
             .iter_mut()
             .flat_map(Layer::linears_mut)
-            .for_each(|own| learning(&mut own.weight));
-        self.head.iter_mut().for_each(|head| learning(&mut head.weight));
+            .for_each(|linear| make_parameter(&mut linear.weight));
+        self.head.iter_mut().for_each(|head| make_parameter(&mut head.weight));
         self
     }
 
-    /// Where the weights live.
+    /// Device of the weights.
     pub fn device(&self) -> Device {
         self.embedding.device()
     }
 
-    /// Token ids as a tensor on the model's device.
+    /// Token ids as a tensor on the model's device, `[batch, seq]`.
     ///
     /// # Errors
     /// [`Error::TokenId`] for an id outside the vocabulary.
     ///
     /// # Panics
-    /// If the rows are not equally long, or there are none.
+    /// If there are no rows or they differ in length.
     pub fn tokens(&self, rows: &[Vec<u32>]) -> Result<Tensor<2, Int>> {
         let (batch, seq) = (rows.len(), rows[0].len());
-        assert!(rows.iter().all(|row| row.len() == seq), "rows of unequal length");
+        assert!(rows.iter().all(|row| row.len() == seq), "rows differ in length");
         let vocab_size = self.config.vocab_size;
         let ids = rows.iter().flatten().map(|&id| {
             if (id as usize) < vocab_size {
@@ -101,68 +98,31 @@ impl Llama {
         Ok(Tensor::from_data(TensorData::new(ids, [batch, seq]), &device))
     }
 
-    /// Whether attention and products are fused on this model's device: texts need no padding then
-    /// ([`pack`](Self::pack)).
+    /// Whether the model's device has fused kernels. [`pack`](Self::pack) then needs no padding.
     pub fn is_fused(&self) -> bool {
         is_fused(&self.device())
     }
 
-    /// Runs the model over new tokens and gives the normed hidden states behind its last layer.
+    /// Input of the first layer.
     ///
-    /// Without a `state` the tokens are a whole text; with one they continue what it has seen.
-    ///
-    /// # Shapes
-    /// - `tokens`: `[batch, seq]`
-    /// - output: `[batch, seq, d_model]`, f32
-    ///
-    /// # Errors
-    /// [`Error::TooLong`] if the text passes the model's context or the state's room.
-    pub fn forward(
-        &self,
-        tokens: Tensor<2, Int>,
-        mut state: Option<&mut KvCache>,
-        adapter: &dyn Adapter,
-    ) -> Result<Tensor<3>> {
-        let [batch, seq] = tokens.dims();
-        let pass = self.pass_after(batch, seq, state.as_deref())?;
-        let mut hidden = self.embed(tokens, &pass);
-        for (index, layer) in self.layers.iter().enumerate() {
-            let cache = state.as_mut().map(|state| state.layer(index));
-            hidden = layer.forward(index, hidden, &pass, cache, adapter);
-        }
-        if let Some(state) = state {
-            state.advance(seq);
-        }
-        Ok(self.final_norm(hidden, adapter))
-    }
-
-    /// What goes into the first layer.
-    ///
-    /// With [`pass`](Self::pass), [`layer`](Self::layer) and [`finish`](Self::finish) it makes up
-    /// [`forward`](Self::forward) without a state, for those who stop in between.
+    /// [`forward_context`](Self::forward_context), `embed`, [`layer`](Self::layer) and
+    /// [`final_norm`](Self::final_norm) together are [`forward`](Self::forward) without a cache, for
+    /// callers that stop between layers, such as activation checkpointing.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, d_model]`, f32
-    pub fn embed(&self, tokens: Tensor<2, Int>, pass: &ForwardContext) -> Tensor<3> {
+    pub fn embed(&self, tokens: Tensor<2, Int>, context: &ForwardContext) -> Tensor<3> {
         let [batch, seq] = tokens.dims();
         let flat = tokens.reshape([batch * seq]);
         let hidden = self.embedding.select(flat).reshape([batch, seq, self.config.d_model]);
-        match &pass.positions {
+        match &context.position_embeddings {
             Some(positions) => hidden + positions.clone(),
             None => hidden,
         }
     }
 
-    /// What all layers share while they run over whole texts.
-    ///
-    /// # Errors
-    /// [`Error::TooLong`] if `seq` passes the model's context.
-    pub fn forward_context(&self, batch: usize, seq: usize) -> Result<ForwardContext> {
-        self.pass_after(batch, seq, None)
-    }
-
-    /// One layer of a pass over whole texts.
+    /// One layer of a pass over whole sequences without a cache.
     ///
     /// # Shapes
     /// - `hidden` and output: `[batch, seq, d_model]`, f32
@@ -170,22 +130,22 @@ impl Llama {
         &self,
         index: usize,
         hidden: Tensor<3>,
-        pass: &ForwardContext,
+        context: &ForwardContext,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
-        self.layers[index].forward(index, hidden, pass, None, adapter)
+        self.layers[index].forward(index, hidden, context, None, adapter)
     }
 
-    /// The norm behind the last layer.
+    /// The norm after the last layer.
     ///
     /// # Shapes
     /// - `hidden` and output: `[batch, seq, d_model]`, f32
     pub fn final_norm(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
-        let instead = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
-        self.norm.forward(hidden, instead)
+        let weight_override = adapter.norm(self.layers.len(), NormName::Final, &self.norm);
+        self.norm.forward(hidden, weight_override)
     }
 
-    /// Norms of a layer; of the layer behind the last one, the final norm.
+    /// Norms of a layer. The final norm has the number of layers as its layer.
     pub fn norms(&self, layer: usize) -> Vec<(NormName, &Norm)> {
         match self.layers.get(layer) {
             Some(layer) => vec![
@@ -196,133 +156,22 @@ impl Llama {
         }
     }
 
-    /// Scores of every token of the vocabulary.
+    /// Logits of every token of the vocabulary.
     ///
     /// # Shapes
-    /// - `hidden`: `[batch, seq, d_model]`, as [`forward`](Self::forward) gives it, or any of its
+    /// - `hidden`: `[batch, seq, d_model]`, the output of [`forward`](Self::forward) or some of its
     ///   positions
     /// - output: `[batch, seq, vocab]`, f32
     pub fn logits(&self, hidden: Tensor<3>, adapter: &dyn Adapter) -> Tensor<3> {
         let layer = self.layers.len();
         let head = self.head();
-        let changed = adapter.linear(layer, LinearName::Head, &hidden, &head);
-        changed.unwrap_or_else(|| head.forward(hidden))
+        let adapted = adapter.linear(layer, LinearName::Head, &hidden, &head);
+        adapted.unwrap_or_else(|| head.forward(hidden))
     }
 
-    /// The output head; the embedding table, where that serves.
+    /// The output head; the embedding table if it is tied.
     pub fn head(&self) -> Linear {
         let tied = || Linear { weight: self.embedding.clone(), bias: None };
         self.head.clone().unwrap_or_else(tied)
-    }
-
-    /// Rotation, positions and masks of the next `seq` tokens.
-    fn pass_after(
-        &self,
-        batch: usize,
-        seq: usize,
-        state: Option<&KvCache>,
-    ) -> Result<ForwardContext> {
-        let positions = self.places(batch, seq, state)?;
-        if self.is_fused() {
-            let sequence = |row: usize| Sequence {
-                first_row: row * seq,
-                len: seq,
-                past: state.map_or(0, KvCache::len),
-                padding: state.map_or(0, |state| state.padding()[row]),
-            };
-            let sequences = (0..batch).map(sequence).collect::<Vec<_>>();
-            let rows = batch * seq;
-            let turns = self.turns(positions.iter().flatten().copied().cycle().take(rows));
-            let texts = SequenceLayout {
-                sequences: Arc::new(sequences),
-                token_rows: None,
-                rotary_table: turns,
-            };
-            return Ok(self.fused_context(texts, &positions));
-        }
-        let device = self.device().without_autodiff();
-        let (past, padding) = state.map_or((0, &[0][..]), |state| (state.len(), state.padding()));
-        let mask = |window| causal_mask(padding, past, seq, window, &device);
-        let rotary = self.config.positions == PositionEmbedding::Rotary;
-        Ok(ForwardContext {
-            texts: None,
-            rotation: rotary.then(|| Rotary::new(&self.config).at(&positions, &device)),
-            positions: self.positions.as_ref().map(|table| self.learned(table, &positions)),
-            mask: mask(self.config.sliding_window),
-            full_attention_mask: if self.config.full_attention_layers > 0 {
-                mask(None)
-            } else {
-                None
-            },
-            full_attention_layers: self.config.full_attention_layers,
-        })
-    }
-
-    /// A pass for fused attention; `positions` are those of all rows, or one list for each text.
-    pub(crate) fn fused_context(
-        &self,
-        texts: SequenceLayout,
-        positions: &[Vec<usize>],
-    ) -> ForwardContext {
-        ForwardContext {
-            texts: Some(texts),
-            rotation: None,
-            positions: self.positions.as_ref().map(|table| self.learned(table, positions)),
-            mask: None,
-            full_attention_mask: None,
-            full_attention_layers: 0,
-        }
-    }
-
-    /// The turns of rows at `positions`, where positions turn queries and keys.
-    pub(crate) fn turns(&self, positions: impl Iterator<Item = usize>) -> Option<Arc<RotaryTable>> {
-        let rotary = self.config.positions == PositionEmbedding::Rotary;
-        rotary.then(|| Arc::new(Rotary::new(&self.config).turns(positions)))
-    }
-
-    pub(crate) fn check_context_length(&self, seq: usize) -> Result<()> {
-        let room = self.config.max_positions;
-        if seq > room {
-            return Err(Error::SequenceTooLong {
-                asked: seq,
-                what: "the model's context",
-                capacity: room,
-            });
-        }
-        Ok(())
-    }
-
-    /// Embeddings of positions, `[batch or 1, seq, d_model]`.
-    fn learned(&self, table: &Weight, positions: &[Vec<usize>]) -> Tensor<3> {
-        // A row that has reached the end of the context waits for the others in its batch.
-        let last = self.config.max_positions - 1;
-        let ids = positions.iter().flatten().map(|&at| at.min(last) as i64).collect::<Vec<_>>();
-        let (rows, seq) = (positions.len(), positions[0].len());
-        let data = TensorData::new(ids, [rows * seq]);
-        let ids = Tensor::from_data(data, &self.device().without_autodiff());
-        table.select(ids).reshape([rows, seq, self.config.d_model])
-    }
-
-    /// Positions of the next `seq` tokens: one list for all rows, or one a row.
-    fn places(&self, batch: usize, seq: usize, state: Option<&KvCache>) -> Result<Vec<Vec<usize>>> {
-        let Some(state) = state else {
-            self.check_context_length(seq)?;
-            return Ok(vec![(0..seq).collect()]);
-        };
-        let past = state.len();
-        assert_eq!(state.padding().len(), batch, "the state was made for another batch");
-        if past + seq > state.capacity() {
-            return Err(Error::SequenceTooLong {
-                asked: past + seq,
-                what: "the decoding state",
-                capacity: state.capacity(),
-            });
-        }
-        let padding = state.padding();
-        let rows = if padding.iter().all(|&row| row == padding[0]) { 1 } else { batch };
-        let row = |&padding: &usize| {
-            (past..past + seq).map(|slot| slot.saturating_sub(padding)).collect::<Vec<_>>()
-        };
-        Ok(padding[..rows].iter().map(row).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! x ─► (minus its mean ─►) divided by its root mean square ─► × weight (─► + bias). Always in f32.
+//! RMS norm and layer norm, always in f32: x ─► (- mean ─►) / root mean square ─► × weight (─► + bias).
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
@@ -7,33 +7,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::NormKind;
 
-/// A norm of the model. The norms of single queries and keys are no part of the seam.
+/// A norm that adapters can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormName {
-    /// Before the attention.
+    /// Norm before the attention.
     Attention,
-    /// Before the feed-forward.
+    /// Norm before the feed-forward network.
     FeedForward,
-    /// Behind the last layer. Its layer is the number of layers.
+    /// Norm after the last layer. Its layer is the number of layers.
     Final,
 }
 
-/// What a norm multiplies by, and adds, instead of its own.
+/// Weight and bias that replace those of a norm.
 #[derive(Debug, Clone)]
 pub struct NormWeights {
     /// `[batch or 1, 1, d_model]`
     pub weight: Tensor<3>,
-    /// `[batch or 1, 1, d_model]`, for norms that have one.
+    /// `[batch or 1, 1, d_model]`, if the norm has a bias.
     pub bias: Option<Tensor<3>>,
 }
 
-/// Root-mean-square norm, or layer norm.
+/// RMS norm or layer norm.
 #[derive(Module, Debug)]
 pub struct Norm {
     /// `[d_model]`, f32.
     pub weight: Param<Tensor<1>>,
-    /// `[d_model]`, f32, in layer norms.
+    /// `[d_model]`, f32; only in layer norms.
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     kind: NormKind,
@@ -41,63 +41,63 @@ pub struct Norm {
 }
 
 impl Norm {
-    /// A norm with the given weight and bias, kept in f32.
+    /// A norm with the given weight and bias, converted to f32.
     pub fn new(kind: NormKind, weight: Tensor<1>, bias: Option<Tensor<1>>, epsilon: f64) -> Self {
-        let keep = |tensor: Tensor<1>| Param::from_tensor(tensor.cast(DType::F32));
-        Self { weight: keep(weight), bias: bias.map(keep), kind, epsilon }
+        let f32_parameter = |tensor: Tensor<1>| Param::from_tensor(tensor.cast(DType::F32));
+        Self { weight: f32_parameter(weight), bias: bias.map(f32_parameter), kind, epsilon }
     }
 
-    /// Its own weights, as an adapter's would be.
+    /// The norm's weights in the form of an override.
     pub fn weights(&self) -> NormWeights {
-        let (weight, bias) = self.own();
+        let (weight, bias) = self.own_weights();
         NormWeights { weight, bias }
     }
 
     /// Normalizes the last dimension.
     ///
-    /// `instead` replaces the norm's own weight and bias, where an adapter brings them.
+    /// `weight_override` replaces the norm's weight and bias.
     ///
     /// # Shapes
     /// - `hidden`: `[batch, seq, d_model]`, f32
     /// - output: the same
     ///
     /// Source: arXiv 1910.07467, arXiv 1607.06450.
-    pub fn forward(&self, hidden: Tensor<3>, instead: Option<NormWeights>) -> Tensor<3> {
-        match instead {
+    pub fn forward(&self, hidden: Tensor<3>, weight_override: Option<NormWeights>) -> Tensor<3> {
+        match weight_override {
             Some(NormWeights { weight, bias }) => {
                 let device = hidden.device().without_autodiff();
-                let unit = if self.kind == NormKind::Rms && is_fused(&device) {
-                    // The numbers of the norm's own operation, to the last bit.
+                let normalized = if self.kind == NormKind::Rms && is_fused(&device) {
+                    // The fused kernel, so that equal weights give bit-identical results.
                     let ones = Tensor::ones(self.weight.val().dims(), &device);
                     rms_norm(hidden, ones, self.epsilon)
                 } else {
-                    self.unit(hidden)
+                    self.normalize(hidden)
                 };
-                scaled(unit, weight, bias)
+                scale_and_shift(normalized, weight, bias)
             }
-            None => self.last_dimension(hidden),
+            None => self.forward_nd(hidden),
         }
     }
 
-    /// As [`forward`](Self::forward), for `[batch, heads, seq, head_dim]`: each head by itself.
-    pub(crate) fn heads(&self, heads: Tensor<4>) -> Tensor<4> {
-        self.last_dimension(heads)
+    /// As [`forward`](Self::forward), for `[batch, heads, seq, head_dim]`: each head separately.
+    pub(crate) fn forward_heads(&self, heads: Tensor<4>) -> Tensor<4> {
+        self.forward_nd(heads)
     }
 
-    fn last_dimension<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+    fn forward_nd<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         if self.kind == NormKind::Rms && self.bias.is_none() {
             return rms_norm(hidden, self.weight.val(), self.epsilon);
         }
-        let (weight, bias) = self.own();
-        scaled(self.unit(hidden), weight, bias)
+        let (weight, bias) = self.own_weights();
+        scale_and_shift(self.normalize(hidden), weight, bias)
     }
 
-    fn own<const D: usize>(&self) -> (Tensor<D>, Option<Tensor<D>>) {
+    fn own_weights<const D: usize>(&self) -> (Tensor<D>, Option<Tensor<D>>) {
         (self.weight.val().unsqueeze(), self.bias.as_ref().map(|bias| bias.val().unsqueeze()))
     }
 
-    /// The last dimension with a mean square of one.
-    fn unit<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+    /// Scales the last dimension to a mean square of one; layer norms subtract the mean first.
+    fn normalize<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         let hidden = match self.kind {
             NormKind::Rms => hidden,
             NormKind::Layer => hidden.clone() - hidden.mean_dim(D - 1),
@@ -107,12 +107,12 @@ impl Norm {
     }
 }
 
-fn scaled<const D: usize>(
-    unit: Tensor<D>,
+fn scale_and_shift<const D: usize>(
+    normalized: Tensor<D>,
     weight: Tensor<D>,
     bias: Option<Tensor<D>>,
 ) -> Tensor<D> {
-    let output = unit * weight;
+    let output = normalized * weight;
     match bias {
         Some(bias) => output + bias,
         None => output,
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_norm_takes_the_mean_away_and_adds_its_bias() {
+    fn layer_norm_subtracts_the_mean_and_adds_the_bias() {
         for device in testing::devices() {
             let weight = Tensor::from_floats([2.0, 1.0], &device);
             let bias = Tensor::from_floats([0.0, 0.5], &device);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn another_weight_replaces_its_own() {
+    fn weight_override_replaces_the_weights() {
         for device in testing::devices() {
             let norm = Norm::new(NormKind::Rms, Tensor::ones([2], &device), None, 1e-12);
             let hidden = Tensor::<3>::from_floats([[[1.0, -1.0]]], &device);

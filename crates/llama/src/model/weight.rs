@@ -1,4 +1,11 @@
-//! A large matrix of a model: packed for fused products, dense, or in blocks of few bits.
+//! A large matrix of a model: packed for the fused kernels, dense, or quantized.
+//!
+//! - On devices with fused kernels (CPUs), matrices are packed once at load, in panels that serve `x · Wᵀ`
+//!   and `dy · W` alike, in f32, bf16, f16, or 8 or 4 bits.
+//! - On other devices they are plain tensors in f32, bf16 or f16, or a [`QuantizedWeight`].
+//!
+//! Packed and quantized weights are frozen; training all weights of a model needs dense ones
+//! ([`Llama::into_parameters`](super::Llama::into_parameters)).
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -11,11 +18,11 @@ use crate::quantized::QuantizedWeight;
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "handles of tensors; a model has a few hundred")]
 pub enum Weight {
-    /// In f32, f16 or bf16. A parameter, which can learn.
+    /// In f32, f16 or bf16. A parameter, trainable on an autodiff device.
     Dense(Param<Tensor<2>>),
-    /// In any precision, laid out for the fused products of CPUs. Frozen: it is no parameter.
+    /// In any precision, packed for the fused kernels of CPUs. Frozen: not a parameter.
     Packed(PackedWeight),
-    /// In 8 or 4 bits, for other devices. Frozen as well.
+    /// In 8 or 4 bits, for other devices. Frozen: not a parameter.
     Quantized(QuantizedWeight),
 }
 
@@ -26,10 +33,10 @@ impl From<Tensor<2>> for Weight {
 }
 
 impl Weight {
-    /// A frozen matrix on a device, in the data's precision.
+    /// Uploads a matrix to a device, in the data's precision; packed if the device has fused kernels.
     ///
     /// # Panics
-    /// If the data is no matrix.
+    /// If the data is not a matrix.
     pub fn frozen(data: TensorData, device: &Device) -> Self {
         if is_fused(device) {
             return Self::Packed(PackedWeight::new(data, device));
@@ -38,30 +45,30 @@ impl Weight {
         Tensor::<2>::from_data(data, (device, dtype)).into()
     }
 
-    /// A frozen matrix in blocks of few bits on a device, as it is.
+    /// Uploads a matrix of quantized blocks to a device, without loss.
     ///
     /// # Panics
-    /// If the lengths do not fit the shape, or a number its width.
+    /// If lengths do not match the shape, or a value exceeds its bit width.
     pub fn from_blocks(blocks: QuantizedBlocks, device: &Device) -> Self {
         if !is_fused(device) {
             return Self::Quantized(QuantizedWeight::new(blocks, device));
         }
-        let (mins, zero) = match &blocks.offset {
-            BlockOffset::Zero(zero) => (None, *zero),
+        let (mins, zero_point) = match &blocks.offset {
+            BlockOffset::ZeroPoint(zero_point) => (None, *zero_point),
             BlockOffset::Mins(mins) => (Some(&mins[..]), 0),
         };
         let matrix = QuantizedMatrix {
             quants: &blocks.quants,
             scales: &blocks.scales,
             mins,
-            zero_point: zero,
+            zero_point,
             bits: blocks.bits.count(),
             block_len: blocks.block_len,
         };
         Self::Packed(PackedWeight::from_quantized(&matrix, blocks.shape, device))
     }
 
-    /// The same matrix as a parameter, which can learn; a quantized one in f32.
+    /// The matrix as a trainable parameter; a quantized one in f32.
     pub fn into_parameter(self) -> Self {
         match self {
             Self::Dense(_) => self,
@@ -78,7 +85,7 @@ impl Weight {
         }
     }
 
-    /// Where it lives.
+    /// Device of the matrix.
     pub fn device(&self) -> Device {
         match self {
             Self::Dense(tensor) => tensor.val().device(),
@@ -87,7 +94,7 @@ impl Weight {
         }
     }
 
-    /// Bytes that it holds.
+    /// Size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Dense(tensor) => {
@@ -100,7 +107,7 @@ impl Weight {
         }
     }
 
-    /// Bits of a number, without its share of a block's scale and minimum.
+    /// BitWidth per weight, without scales and minima of blocks.
     pub fn bits(&self) -> usize {
         match self {
             Self::Dense(tensor) => tensor.val().dtype().size() * 8,
@@ -109,19 +116,19 @@ impl Weight {
         }
     }
 
-    /// The whole matrix: a dense one as it is, any other in f32.
+    /// The whole matrix: dense weights in their precision, others in f32.
     pub fn to_dense(&self) -> Tensor<2> {
         match self {
             Self::Dense(tensor) => tensor.val(),
             Self::Packed(packed) => packed.to_dense(),
             Self::Quantized(quantized) => {
                 let [rows, _columns] = quantized.dims();
-                quantized.rows(0, rows)
+                quantized.dequantize_rows(0, rows)
             }
         }
     }
 
-    /// The given rows.
+    /// Selects rows.
     ///
     /// # Shapes
     /// - `rows`: `[n]`
@@ -134,13 +141,13 @@ impl Weight {
         }
     }
 
-    /// `input · selfᵀ` with all leading dimensions folded into rows: one large product instead of
-    /// one for each row of the batch.
+    /// `input · selfᵀ`. All leading dimensions of `input` are flattened into rows, so that a batch is
+    /// one GEMM.
     ///
     /// # Shapes
     /// - `input`: `[..., columns]`, f32
     /// - output: `[..., rows]`, f32
-    pub fn product<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+    pub fn matmul_transposed<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let mut dims = input.dims();
         let [d_out, d_in] = self.dims();
         let rows = dims.iter().product::<usize>() / d_in;
@@ -152,7 +159,7 @@ impl Weight {
                 input.cast(tensor.dtype()).matmul(tensor.transpose()).cast(DType::F32)
             }
             Self::Packed(packed) => linears(input, None, &[packed]),
-            Self::Quantized(quantized) => quantized.product(input),
+            Self::Quantized(quantized) => quantized.matmul_transposed(input),
         };
         output.reshape(dims)
     }

@@ -1,21 +1,21 @@
-//! Blocks on the host ─► packed words on a device.
+//! Quantized blocks on the host ─► packed words on a device.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use checkpoint::{Bits, BlockOffset, QuantizedBlocks};
+use checkpoint::{BitWidth, BlockOffset, QuantizedBlocks};
 use half::f16;
 
-use super::tensor::QuantizedWeight;
+use super::quantized_weight::QuantizedWeight;
 
 impl QuantizedWeight {
-    /// Packs blocks on a device.
+    /// Packs blocks and uploads them to a device.
     ///
-    /// Scales and minima are kept in f16 where that loses nothing, as in most of GGUF's types, and
-    /// the device has it; in f32 otherwise.
+    /// Scales and minima are f16 if that is exact, as for most of GGUF's types, and the device supports
+    /// it; otherwise f32.
     ///
     /// # Panics
-    /// If the lengths do not fit the shape, or a number its width.
+    /// If lengths do not match the shape, or a value exceeds its bit width.
     pub fn new(blocks: QuantizedBlocks, device: &Device) -> Self {
-        // Not every GPU can address bytes.
+        // Not every GPU supports 8-bit integers.
         let word = if device.supports_dtype(DType::U8) { DType::U8 } else { DType::U32 };
         Self::in_words(blocks, word, device)
     }
@@ -29,9 +29,9 @@ impl QuantizedWeight {
         assert_eq!(quants.len(), rows * columns, "quants");
         assert_eq!(scales.len(), blocks, "scales");
         let data = match word {
-            DType::U8 if bits == Bits::Eight => TensorData::new(quants, [rows, columns]),
-            DType::U8 => pack::<u8>(&quants, [rows, columns], bits),
-            DType::U32 => pack::<u32>(&quants, [rows, columns], bits),
+            DType::U8 if bits == BitWidth::Eight => TensorData::new(quants, [rows, columns]),
+            DType::U8 => pack_words::<u8>(&quants, [rows, columns], bits),
+            DType::U32 => pack_words::<u32>(&quants, [rows, columns], bits),
             other => unreachable!("words of {other:?}"),
         };
         let quants = Tensor::<2, Int>::from_data(data, (device, word));
@@ -43,33 +43,33 @@ impl QuantizedWeight {
             Tensor::<2>::from_data(data.convert_dtype(dtype), (device, dtype))
         };
         let scales = upload(scales);
-        let (mins, zero) = match offset {
-            BlockOffset::Zero(zero) => (None, zero),
+        let (mins, zero_point) = match offset {
+            BlockOffset::ZeroPoint(zero_point) => (None, zero_point),
             BlockOffset::Mins(mins) => {
                 assert_eq!(mins.len(), blocks, "minima");
                 (Some(upload(mins)), 0)
             }
         };
-        Self { quants, scales, mins, columns, bits: bits.count(), zero }
+        Self { quants, scales, mins, columns, bits: bits.count(), zero_point }
     }
 }
 
-/// Words of `W` from numbers of `bits` bits. With `n` numbers in a word, a row's first word holds
-/// its numbers `0, columns / n, 2 columns / n, ...`, from the lowest bits up: so a row is unpacked
-/// into `n` pieces that lie one behind the other.
-fn pack<W>(quants: &[u8], [rows, columns]: [usize; 2], bits: Bits) -> TensorData
+/// Packs values of `bits` bits into words of `W`. With `n` values per word, the first word of a row holds
+/// its values `0, columns / n, 2 columns / n, ...`, from the lowest bits up, so that unpacking a row is a
+/// concatenation of `n` slices.
+fn pack_words<W>(quants: &[u8], [rows, columns]: [usize; 2], bits: BitWidth) -> TensorData
 where
     W: Default + Copy + From<u8> + std::ops::Shl<usize, Output = W> + std::ops::BitOrAssign,
     W: burn::tensor::Element,
 {
-    assert!(quants.iter().all(|&quant| quant <= bits.largest()), "a number wider than its bits");
-    let in_a_word = size_of::<W>() * 8 / bits.count();
-    let words = columns / in_a_word;
+    assert!(quants.iter().all(|&quant| quant <= bits.max_quant()), "a value exceeds its bit width");
+    let values_per_word = size_of::<W>() * 8 / bits.count();
+    let words = columns / values_per_word;
     let mut packed = vec![W::default(); rows * words];
     for (row, packed) in quants.chunks_exact(columns).zip(packed.chunks_exact_mut(words)) {
-        for (place, piece) in row.chunks_exact(words).enumerate() {
+        for (lane, piece) in row.chunks_exact(words).enumerate() {
             for (word, &quant) in packed.iter_mut().zip(piece) {
-                *word |= W::from(quant) << (place * bits.count());
+                *word |= W::from(quant) << (lane * bits.count());
             }
         }
     }

@@ -1,198 +1,202 @@
-//! scores on a device ─► the best token, the likeliest chunks ─► what the host needs
+//! Scores on a device ─► argmax, top-k candidates, inverse-CDF sampling ─► what the host needs.
 //!
-//! A vocabulary has a hundred thousand scores, a draw needs a few. The device cuts each row into
-//! chunks of neighbors and gives those whose maxima are the highest: they hold the highest scores
-//! for sure, because a score that is left behind is at most the lowest maximum that came along.
-//! For rows that draw from the whole vocabulary it adds the chunks up, and gives the one in which
-//! the random number falls.
+//! A vocabulary has a hundred thousand scores, sampling needs a few. The device splits each row into
+//! chunks of adjacent tokens and returns the chunks with the highest maxima. They contain the highest
+//! scores: a score of any other chunk is at most the lowest maximum among those returned. For rows that
+//! sample from the whole vocabulary the device also sums the chunks' softmax weights and returns the
+//! chunk in which the inverse CDF of the random number is.
 //!
 //! Nothing is sorted on the device: Burn sorts a GPU's tensors on the host.
 
 use burn::tensor::{Int, Tensor};
 
-use crate::draw::{Scores, UnlistedTokens, pick};
+use super::candidates::{Candidates, UnlistedTokens, sample_cdf};
 
-/// Neighbors in a chunk.
-const WIDTH: usize = 32;
-/// Chunks of a group that are read.
-pub(crate) const READ: usize = 64;
-/// Groups of chunks where rows want a part of everything, which may take many tokens. More chunks
-/// in one group would do too, but devices find few of many much faster.
-pub(crate) const GROUPS: usize = 4;
+/// Tokens per chunk.
+const CHUNK_LEN: usize = 32;
+/// Chunks that are returned of each group.
+pub(super) const TOP_CHUNKS: usize = 64;
+/// Groups of chunks for rows with top-p, which may take many tokens. More chunks of a single group would
+/// do too, but devices select few of many much faster.
+pub(super) const TOP_P_GROUPS: usize = 4;
 
-/// What the rows of one batch ask of the device.
+/// What the rows of a batch need from the device.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
-    /// The likeliest chunks of how many groups; 0 for none. Chunk `i` is in group `i % groups`.
-    pub(crate) groups: usize,
-    /// All chunks, because a row wants more of the highest scores than the likeliest must hold.
-    pub(crate) whole: bool,
-    /// The sum of everything, and the chunk in which the random number falls.
-    pub(crate) mass: bool,
+pub(super) struct CandidateRequest {
+    /// Number of groups of which the top chunks are returned; 0 for none. Chunk `i` is in group
+    /// `i % groups`.
+    pub(super) groups: usize,
+    /// All chunks: a row wants more of the highest scores than the top chunks are sure to contain.
+    pub(super) all_chunks: bool,
+    /// The sum of all weights, and the chunk in which the inverse CDF of the random number is.
+    pub(super) inverse_cdf: bool,
 }
 
-/// What was read of one row.
-pub(crate) struct Reading<'a> {
-    /// The first of the highest scores.
-    pub(crate) best: u32,
-    /// Its score; NaN if any is.
-    pub(crate) highest: f32,
-    /// With [`Asked::mass`]: the sum of all weights, and what is left of the random number at the
-    /// start of the last chunk.
-    mass: Option<(f64, f64)>,
-    /// Chunks by their places; with [`Asked::mass`] the last is the one in which the number falls.
+/// What was read back of one row.
+pub(super) struct RowCandidates<'a> {
+    /// The first token with the highest score.
+    pub(super) argmax: u32,
+    /// Its score; NaN if any score is.
+    pub(super) max_score: f32,
+    /// With [`CandidateRequest::inverse_cdf`]: the sum of all weights, and the remainder of the random
+    /// number's target weight at the start of the last chunk.
+    inverse_cdf: Option<(f64, f64)>,
+    /// Chunks with their indices. With [`CandidateRequest::inverse_cdf`] the last one is that of the
+    /// inverse CDF.
     chunks: Vec<(usize, &'a [f32])>,
-    asked: Asked,
+    request: CandidateRequest,
     vocab: usize,
 }
 
-/// What the host needs of the scores, in the order of [`Reading::new`].
+/// What the host needs of the scores, in the order of [`RowCandidates::new`].
 ///
 /// # Shapes
 /// - `scores`: `[batch, vocab]`
-/// - `temperature`, `uniform`: `[batch, 1]`, 0 <= uniform < 1; for [`Asked::mass`]
-/// - output: `[batch, numbers]`
-pub(crate) fn shortlist(
-    asked: Asked,
+/// - `temperature`, `uniform`: `[batch, 1]`, 0 <= uniform < 1; for [`CandidateRequest::inverse_cdf`]
+/// - output: `[batch, values]`
+pub(super) fn top_candidates(
+    request: CandidateRequest,
     scores: Tensor<2>,
     temperature: &Tensor<2>,
     uniform: impl FnOnce() -> Tensor<2>,
 ) -> Tensor<2> {
     let [_batch, vocab] = scores.dims();
     let device = scores.device();
-    // Of equal scores the first; NaN counts as higher than all.
-    let (highest, best) = scores.clone().max_dim_with_indices(1);
-    let mut found = vec![best.float(), highest.clone()];
-    if asked.groups == 0 && !asked.mass {
-        return Tensor::cat(found, 1);
+    // The first of equal scores; NaN counts as the highest.
+    let (max_score, argmax) = scores.clone().max_dim_with_indices(1);
+    let mut values = vec![argmax.float(), max_score.clone()];
+    if request.groups == 0 && !request.inverse_cdf {
+        return Tensor::cat(values, 1);
     }
-    let chunks = chunked(scores);
+    let chunks = split_chunks(scores);
     let [batch, count, width] = chunks.dims();
-    let mut places = Vec::new();
-    if asked.groups > 0 {
-        places.push(likeliest(&chunks, asked));
+    let mut chunk_ids = Vec::new();
+    if request.groups > 0 {
+        chunk_ids.push(top_chunks(&chunks, request));
     }
-    if asked.mass {
-        // Where nothing scores more than minus infinity, all weights are 0.
-        let highest = highest.clamp_min(f32::MIN).unsqueeze_dim::<3>(2);
+    if request.inverse_cdf {
+        // If all scores are minus infinity, all weights are 0 instead of NaN.
+        let max_score = max_score.clamp_min(f32::MIN).unsqueeze_dim::<3>(2);
         let temperature = temperature.clone().unsqueeze_dim::<3>(2);
-        let weights = ((chunks.clone() - highest) / temperature).exp();
-        let fall = Fall::of(weights.sum_dim(2).squeeze_dim(2), uniform());
-        found.extend([fall.total, fall.left]);
-        // Where all weights are 0, it falls behind the vocabulary.
-        let last = (vocab - 1) / WIDTH;
-        places.push(fall.place.clamp_max(last as i64));
+        let weights = ((chunks.clone() - max_score) / temperature).exp();
+        let cdf_chunk = CdfChunk::new(weights.sum_dim(2).squeeze_dim(2), uniform());
+        values.extend([cdf_chunk.total, cdf_chunk.remaining]);
+        // If all weights are 0, the index is past the vocabulary.
+        let last = (vocab - 1) / CHUNK_LEN;
+        chunk_ids.push(cdf_chunk.chunk.clamp_max(last as i64));
     }
-    // Broken scores have no order, and so no place: whatever is read of them must be there.
-    let places = Tensor::cat(places, 1).clamp(0, count as i64 - 1); // [batch, read]
-    let [_batch, read] = places.dims();
+    // NaN has no order and may give any index: keep it in range, the host reports the NaN.
+    let chunk_ids = Tensor::cat(chunk_ids, 1).clamp(0, count as i64 - 1); // [batch, selected]
+    let [_batch, n_selected] = chunk_ids.dims();
     let starts = Tensor::<1, Int>::arange(0..batch as i64, &device) * count as i64;
-    let flat = (places.clone() + starts.unsqueeze_dim(1)).reshape([batch * read]);
-    let taken = chunks.reshape([batch * count, width]).select(0, flat);
-    found.extend([places.float(), taken.reshape([batch, read * width])]);
-    Tensor::cat(found, 1)
+    let flat = (chunk_ids.clone() + starts.unsqueeze_dim(1)).reshape([batch * n_selected]);
+    let selected = chunks.reshape([batch * count, width]).select(0, flat);
+    values.extend([chunk_ids.float(), selected.reshape([batch, n_selected * width])]);
+    Tensor::cat(values, 1)
 }
 
-/// `[batch, vocab] -> [batch, chunks, WIDTH]`, minus infinity behind the vocabulary.
-fn chunked(scores: Tensor<2>) -> Tensor<3> {
+/// `[batch, vocab] -> [batch, chunks, CHUNK_LEN]`, padded with minus infinity.
+fn split_chunks(scores: Tensor<2>) -> Tensor<3> {
     let [batch, vocab] = scores.dims();
-    let count = vocab.div_ceil(WIDTH * GROUPS) * GROUPS;
-    let missing = count * WIDTH - vocab;
+    let count = vocab.div_ceil(CHUNK_LEN * TOP_P_GROUPS) * TOP_P_GROUPS;
+    let missing = count * CHUNK_LEN - vocab;
     let scores = if missing == 0 {
         scores
     } else {
         let padding = Tensor::full([batch, missing], f32::NEG_INFINITY, &scores.device());
         Tensor::cat(vec![scores, padding], 1)
     };
-    scores.reshape([batch, count, WIDTH])
+    scores.reshape([batch, count, CHUNK_LEN])
 }
 
-/// The chunks with the highest maxima of each group, `[batch, read]`.
-fn likeliest(chunks: &Tensor<3>, asked: Asked) -> Tensor<2, Int> {
+/// Ids of the chunks with the highest maxima of each group, `[batch, selected]`.
+fn top_chunks(chunks: &Tensor<3>, request: CandidateRequest) -> Tensor<2, Int> {
     let [batch, count, _width] = chunks.dims();
-    let (device, groups) = (chunks.device(), asked.groups);
-    let upto = |end: usize| Tensor::<1, Int>::arange(0..end as i64, &device);
-    if asked.whole || count <= READ * groups {
-        return upto(count).unsqueeze::<2>().expand([batch, count]);
+    let (device, groups) = (chunks.device(), request.groups);
+    let range = |end: usize| Tensor::<1, Int>::arange(0..end as i64, &device);
+    if request.all_chunks || count <= TOP_CHUNKS * groups {
+        return range(count).unsqueeze::<2>().expand([batch, count]);
     }
-    // Not all devices find minus infinity among the highest.
+    // Not all devices select minus infinity.
     let maxima = chunks.clone().max_dim(2).clamp_min(f32::MIN);
     let grouped = maxima.reshape([batch, count / groups, groups]).swap_dims(1, 2);
-    let (_maxima, places) = grouped.topk_with_indices(READ, 2);
-    let places = places * groups as i64 + upto(groups).reshape([1, groups, 1]);
-    places.reshape([batch, groups * READ])
+    let (_maxima, ids_in_group) = grouped.topk_with_indices(TOP_CHUNKS, 2);
+    let chunk_ids = ids_in_group * groups as i64 + range(groups).reshape([1, groups, 1]);
+    chunk_ids.reshape([batch, groups * TOP_CHUNKS])
 }
 
-/// Where a row's random number falls.
-struct Fall {
+/// The chunk of each row in which the inverse CDF of its random number is.
+struct CdfChunk {
     /// `[batch, 1]`, sum of all weights.
     total: Tensor<2>,
-    /// `[batch, 1]`, the number in units of the weights, less those of the chunks before.
-    left: Tensor<2>,
-    /// `[batch, 1]`, the chunk.
-    place: Tensor<2, Int>,
+    /// `[batch, 1]`, target weight minus the weights of all earlier chunks.
+    remaining: Tensor<2>,
+    /// `[batch, 1]`
+    chunk: Tensor<2, Int>,
 }
 
-impl Fall {
+impl CdfChunk {
     /// # Shapes
     /// - `weights`: `[batch, chunks]`, sums of the chunks
     /// - `uniform`: `[batch, 1]`
-    fn of(weights: Tensor<2>, uniform: Tensor<2>) -> Self {
+    fn new(weights: Tensor<2>, uniform: Tensor<2>) -> Self {
         let [batch, count] = weights.dims();
-        let running = weights.cumsum(1);
-        let total = running.clone().narrow(1, count - 1, 1);
+        let cumulative = weights.cumsum(1);
+        let total = cumulative.clone().narrow(1, count - 1, 1);
         let target = total.clone() * uniform;
-        let ahead = running.clone().greater(target.clone().expand([batch, count]));
-        let place = ahead.clone().bool_not().int().sum_dim(1);
-        let before = running.mask_fill(ahead, 0.0).max_dim(1);
-        Self { total, left: target - before, place }
+        let exceeds_target = cumulative.clone().greater(target.clone().expand([batch, count]));
+        let chunk = exceeds_target.clone().bool_not().int().sum_dim(1);
+        let before = cumulative.mask_fill(exceeds_target, 0.0).max_dim(1);
+        Self { total, remaining: target - before, chunk }
     }
 }
 
-impl<'a> Reading<'a> {
-    pub(crate) fn new(found: &'a [f32], asked: Asked, vocab: usize) -> Self {
-        let (best, highest) = (found[0] as u32, found[1]);
-        // A row of nothing but minus infinity may have no best.
-        let best = if (best as usize) < vocab { best } else { 0 };
-        let found = &found[2..];
-        let mass = asked.mass.then(|| (f64::from(found[0]), f64::from(found[1])));
-        let found = if asked.mass { &found[2..] } else { found };
-        let (places, scores) = found.split_at(found.len() / (WIDTH + 1));
-        let places = places.iter().map(|place| *place as usize);
-        let chunks = places.zip(scores.chunks(WIDTH)).collect();
-        Self { best, highest, mass, chunks, asked, vocab }
+impl<'a> RowCandidates<'a> {
+    /// Parses a row of [`top_candidates`].
+    pub(super) fn new(values: &'a [f32], request: CandidateRequest, vocab: usize) -> Self {
+        let (argmax, max_score) = (values[0] as u32, values[1]);
+        // If all scores are minus infinity, a device may give no valid index.
+        let argmax = if (argmax as usize) < vocab { argmax } else { 0 };
+        let values = &values[2..];
+        let inverse_cdf = request.inverse_cdf.then(|| (f64::from(values[0]), f64::from(values[1])));
+        let values = if request.inverse_cdf { &values[2..] } else { values };
+        let (chunk_ids, scores) = values.split_at(values.len() / (CHUNK_LEN + 1));
+        let chunk_ids = chunk_ids.iter().map(|id| *id as usize);
+        let chunks = chunk_ids.zip(scores.chunks(CHUNK_LEN)).collect();
+        Self { argmax, max_score, inverse_cdf, chunks, request, vocab }
     }
 
-    /// The tokens of the likeliest chunks.
-    pub(crate) fn likeliest(&self) -> Scores {
-        let groups = self.asked.groups;
-        let count = self.chunks.len() - usize::from(self.mass.is_some());
+    /// The tokens of the top chunks, with bounds on all others.
+    pub(super) fn top_chunk_candidates(&self) -> Candidates {
+        let groups = self.request.groups;
+        let count = self.chunks.len() - usize::from(self.inverse_cdf.is_some());
         let mut chunks = self.chunks[..count].to_vec();
-        chunks.sort_unstable_by_key(|(place, _scores)| *place);
-        let rest = (count * WIDTH < self.vocab).then(|| {
+        chunks.sort_unstable_by_key(|(chunk, _scores)| *chunk);
+        let unlisted = (count * CHUNK_LEN < self.vocab).then(|| {
             let maximum = |scores: &[f32]| scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let lowest = |group: usize| {
-                let own = chunks.iter().filter(|(place, _scores)| place % groups == group);
-                own.map(|(_place, scores)| maximum(scores)).fold(f32::INFINITY, f32::min)
+                let in_group = chunks.iter().filter(|(chunk, _scores)| chunk % groups == group);
+                in_group.map(|(_chunk, scores)| maximum(scores)).fold(f32::INFINITY, f32::min)
             };
-            let bound = (0..groups).map(lowest).fold(f32::NEG_INFINITY, f32::max);
-            UnlistedTokens { bound, total: self.mass.map_or(0.0, |(total, _left)| total) }
+            let max_score = (0..groups).map(lowest).fold(f32::NEG_INFINITY, f32::max);
+            let total_weight = self.inverse_cdf.map_or(0.0, |(total, _remaining)| total);
+            UnlistedTokens { max_score, total_weight }
         });
-        Scores { tokens: listed(&chunks, self.vocab), rest }
+        Candidates { tokens: chunk_tokens(&chunks, self.vocab), unlisted }
     }
 
-    /// The token on which the random number falls, out of all.
-    pub(crate) fn fallen(&self, temperature: f64) -> Option<u32> {
-        let (_total, left) = self.mass?;
-        let tokens = listed(std::slice::from_ref(self.chunks.last()?), self.vocab);
-        Some(pick(&tokens, left, self.highest.max(f32::MIN), temperature))
+    /// The token that the random number samples from the whole vocabulary.
+    pub(super) fn sample_inverse_cdf(&self, temperature: f64) -> Option<u32> {
+        let (_total, remaining) = self.inverse_cdf?;
+        let tokens = chunk_tokens(std::slice::from_ref(self.chunks.last()?), self.vocab);
+        Some(sample_cdf(&tokens, remaining, self.max_score.max(f32::MIN), temperature))
     }
 }
 
-/// The tokens of some chunks.
-fn listed(chunks: &[(usize, &[f32])], vocab: usize) -> Vec<(u32, f32)> {
+/// Tokens of some chunks with their scores.
+fn chunk_tokens(chunks: &[(usize, &[f32])], vocab: usize) -> Vec<(u32, f32)> {
     let tokens = chunks
         .iter()
-        .flat_map(|(place, scores)| ((place * WIDTH) as u32..).zip(scores.iter().copied()));
+        .flat_map(|(chunk, scores)| ((chunk * CHUNK_LEN) as u32..).zip(scores.iter().copied()));
     tokens.filter(|(token, _score)| (*token as usize) < vocab).collect()
 }

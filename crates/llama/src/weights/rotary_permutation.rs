@@ -1,7 +1,8 @@
 //! Row order of query and key projections.
 //!
 //! A rotary embedding rotates pairs of a head's rows. Meta, lit-llama and llama.cpp interleave the pairs (rows
-//! 0 and 1, 2 and 3, ...); Hugging Face and this crate pair rows half a head apart.
+//! 0 and 1, 2 and 3, ...); Hugging Face and this crate pair rows half a head apart. The permutation depends
+//! on the layout of a model's weights, not on a file format, so it is here and not in `checkpoint`.
 
 /// Reorders the rows of every head from interleaved pairs to halves: `0 2 4 ... 1 3 5 ...`.
 ///

@@ -1,10 +1,9 @@
-//! Where each of the model's tensors lies in a file: under which name, in which rows, which way
-//! round.
+//! Where each of the model's tensors is in a file: its name there, its rows, whether it is transposed.
 //!
 //! ```text
-//! h.0.attn.c_attn.weight [in, 3 out] ─► turned ─► rows 0..out        ─► q_proj
-//!                                             ├─► rows out..2 out    ─► k_proj
-//!                                             └─► rows 2 out..3 out  ─► v_proj
+//! h.0.attn.c_attn.weight [in, 3 out] ─► transposed ─► rows 0..out        ─► q_proj
+//!                                                 ├─► rows out..2 out    ─► k_proj
+//!                                                 └─► rows 2 out..3 out  ─► v_proj
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,74 +12,75 @@ use std::ops::Range;
 use burn::tensor::{DType, TensorData};
 use checkpoint::TensorSpec;
 
-use super::expected::expected_tensors;
-use super::head::{EMBEDDING, HEAD};
-use crate::config::{Format, LlamaConfig, Names};
+use super::expected_tensors::expected_tensors;
+use super::tied_head::{EMBEDDING, HEAD};
+use crate::config::{LlamaConfig, NamingScheme, TensorNames};
 use crate::error::Result;
 
-/// Where the tensors of one model lie.
+/// Locations of a model's tensors in a file.
 #[derive(Debug)]
-pub(crate) struct Layout {
-    /// Shapes by our names; what is not ours keeps the file's name.
+pub(crate) struct TensorLayout {
+    /// Shapes by canonical name; unknown tensors keep the file's name.
     pub(crate) shapes: BTreeMap<String, Vec<usize>>,
-    places: BTreeMap<String, Place>,
+    locations: BTreeMap<String, TensorLocation>,
 }
 
-/// Where one tensor lies.
+/// Location of one tensor in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// The file's name for it.
+pub(crate) struct TensorLocation {
+    /// Name in the file.
     pub(crate) name: String,
-    /// Its rows, out of those of everything under that name.
+    /// Rows within the file's tensor, which may be fused.
     pub(crate) rows: Range<usize>,
     /// Whether the file holds it as `[in, out]`.
     pub(crate) transposed: bool,
 }
 
-impl Layout {
+impl TensorLayout {
     /// Finds the tensors of `config` among the shapes of a file.
     pub(crate) fn new(
         config: &LlamaConfig,
-        format: Format,
+        scheme: NamingScheme,
         found: &BTreeMap<String, Vec<usize>>,
     ) -> Self {
-        let names = config.architecture.names();
+        let names = &config.architecture.tensor_names;
         let specs = expected_tensors(config);
-        let mut layout = Self { shapes: BTreeMap::new(), places: BTreeMap::new() };
+        let mut layout = Self { shapes: BTreeMap::new(), locations: BTreeMap::new() };
         let mut used = BTreeSet::new();
-        for (full_name, parts) in stacks(names, format, &specs) {
-            let mut name = match format {
-                Format::HuggingFace => names.as_in(found, full_name),
-                Format::Gguf => full_name,
+        for (full_name, parts) in fused_tensors(names, scheme, &specs) {
+            let mut name = match scheme {
+                NamingScheme::HuggingFace => names.strip_absent_prefix(found, full_name),
+                NamingScheme::Gguf => full_name,
             };
-            // As in transformers, a tied model may be stored with its head alone.
+            // As in transformers, a tied model may be stored with its head instead of its embedding.
             if config.tied_head && parts[0].name == EMBEDDING && !found.contains_key(&name) {
-                let head = names.in_file(format, HEAD).filter(|head| found.contains_key(head));
+                let head = names.name_in(scheme, HEAD).filter(|head| found.contains_key(head));
                 name = head.unwrap_or(name);
             }
-            let transposed = names.is_transposed(format, &parts[0].name);
-            let shape = found.get(&name).map(|shape| turned(shape, transposed));
-            let rows_asked = parts.iter().map(|part| part.shape[0]).sum::<usize>();
+            let transposed = names.is_transposed(scheme, &parts[0].name);
+            let shape = found.get(&name).map(|shape| transposed_shape(shape, transposed));
+            let expected_rows = parts.iter().map(|part| part.shape[0]).sum::<usize>();
             let mut first = 0;
             for part in parts {
                 let rows = first..first + part.shape[0];
                 first = rows.end;
                 if let Some(shape) = &shape {
-                    let fits = shape.first() == Some(&rows_asked) && shape[1..] == part.shape[1..];
+                    let fits =
+                        shape.first() == Some(&expected_rows) && shape[1..] == part.shape[1..];
                     let shown = if fits { &part.shape } else { shape };
                     layout.shapes.insert(part.name.clone(), shown.clone());
                 }
-                let place = Place { name: name.clone(), rows, transposed };
-                layout.places.insert(part.name.clone(), place);
+                let location = TensorLocation { name: name.clone(), rows, transposed };
+                layout.locations.insert(part.name.clone(), location);
             }
             used.insert(name);
         }
         for (name, shape) in found {
-            if used.contains(name) || names.is_ignored(format, name) {
+            if used.contains(name) || names.is_ignored(scheme, name) {
                 continue;
             }
-            let name = match layout.places.get(name) {
-                Some(place) => format!("{name}, beside {}", place.name),
+            let name = match layout.locations.get(name) {
+                Some(location) => format!("{name}, a duplicate of {}", location.name),
                 None => name.clone(),
             };
             layout.shapes.insert(name, shape.clone());
@@ -88,28 +88,29 @@ impl Layout {
         layout
     }
 
-    pub(crate) fn place(&self, ours: &str) -> Option<&Place> {
-        self.places.get(ours)
+    pub(crate) fn location(&self, canonical: &str) -> Option<&TensorLocation> {
+        self.locations.get(canonical)
     }
 
-    /// What the file calls one of our tensors.
-    pub(crate) fn name_in_file(&self, ours: &str) -> String {
-        self.places.get(ours).map_or_else(|| ours.to_owned(), |place| place.name.clone())
+    /// A canonical tensor's name in the file.
+    pub(crate) fn name_in_file(&self, canonical: &str) -> String {
+        let location = self.locations.get(canonical);
+        location.map_or_else(|| canonical.to_owned(), |location| location.name.clone())
     }
 }
 
-impl Place {
-    /// Whether it is all that the file has under its name, as it lies there.
+impl TensorLocation {
+    /// Whether it is the whole of the file's tensor, not transposed.
     pub(crate) fn is_whole(&self, shape_in_file: &[usize]) -> bool {
         !self.transposed && shape_in_file.first() == Some(&self.rows.len())
     }
 
-    /// The tensor out of all that the file has under its name.
-    pub(crate) fn take(&self, data: TensorData) -> TensorData {
-        let shape = turned(data.shape(), self.transposed);
-        let data = if self.transposed { transposed(data) } else { data };
+    /// The tensor, extracted from the file's tensor.
+    pub(crate) fn extract(&self, data: TensorData) -> TensorData {
+        let shape = transposed_shape(data.shape(), self.transposed);
+        let data = if self.transposed { transpose(data) } else { data };
         let all = shape.first().copied().unwrap_or(0);
-        // Where the rows do not fit, the whole shows what is wrong.
+        // If the rows do not match, the whole tensor shows the mismatch.
         if self.rows.len() == all || self.rows.end > all {
             return data;
         }
@@ -120,57 +121,58 @@ impl Place {
     }
 }
 
-/// Tensors of ours as Hugging Face's files hold them: the way back of [`Layout`]. `read` gives a
-/// tensor by our name; only those of one name in the file are there beside the result.
+/// A model's tensors under their names in Hugging Face's files, fused and transposed as there: the
+/// inverse of [`TensorLayout`]. `read` gets a tensor by canonical name.
 pub(crate) fn to_huggingface(
     config: &LlamaConfig,
     precision: DType,
     read: impl Fn(&str) -> Result<TensorData>,
 ) -> Result<Vec<(String, TensorData)>> {
-    let (names, specs) = (config.architecture.names(), expected_tensors(config));
-    let stacked = stacks(names, Format::HuggingFace, &specs).into_iter().map(|(name, parts)| {
-        let rows = parts.iter().map(|part| part.shape[0]).sum::<usize>();
-        let shape = [&[rows], &parts[0].shape[1..]].concat();
-        let mut bytes = Vec::with_capacity(shape.iter().product::<usize>() * precision.size());
-        for part in &parts {
-            bytes.extend_from_slice(read(&part.name)?.convert_dtype(precision).as_bytes());
-        }
-        let data = TensorData::from_bytes_vec(bytes, shape, precision);
-        let turn = names.is_transposed(Format::HuggingFace, &parts[0].name);
-        Ok((name, if turn { transposed(data) } else { data }))
-    });
-    stacked.collect()
+    let (names, specs) = (&config.architecture.tensor_names, expected_tensors(config));
+    let fused =
+        fused_tensors(names, NamingScheme::HuggingFace, &specs).into_iter().map(|(name, parts)| {
+            let rows = parts.iter().map(|part| part.shape[0]).sum::<usize>();
+            let shape = [&[rows], &parts[0].shape[1..]].concat();
+            let mut bytes = Vec::with_capacity(shape.iter().product::<usize>() * precision.size());
+            for part in &parts {
+                bytes.extend_from_slice(read(&part.name)?.convert_dtype(precision).as_bytes());
+            }
+            let data = TensorData::from_bytes_vec(bytes, shape, precision);
+            let is_transposed = names.is_transposed(NamingScheme::HuggingFace, &parts[0].name);
+            Ok((name, if is_transposed { transpose(data) } else { data }))
+        });
+    fused.collect()
 }
 
-/// The tensors under each name of a file, in the order in which they are stacked there. A name
-/// that the family does not know stands for itself.
-fn stacks<'a>(
-    names: &Names,
-    format: Format,
+/// The canonical tensors of each tensor of a file, in the order of their rows. Names that the family does
+/// not list are unchanged.
+fn fused_tensors<'a>(
+    names: &TensorNames,
+    scheme: NamingScheme,
     specs: &'a [TensorSpec],
 ) -> Vec<(String, Vec<&'a TensorSpec>)> {
-    let mut stacks: Vec<(String, Vec<&TensorSpec>)> = Vec::new();
+    let mut fused: Vec<(String, Vec<&TensorSpec>)> = Vec::new();
     let mut index = BTreeMap::new();
     for spec in specs {
-        let name = names.in_file(format, &spec.name).unwrap_or_else(|| spec.name.clone());
+        let name = names.name_in(scheme, &spec.name).unwrap_or_else(|| spec.name.clone());
         let at = *index.entry(name.clone()).or_insert_with(|| {
-            stacks.push((name, Vec::new()));
-            stacks.len() - 1
+            fused.push((name, Vec::new()));
+            fused.len() - 1
         });
-        stacks[at].1.push(spec);
+        fused[at].1.push(spec);
     }
-    stacks
+    fused
 }
 
-/// Rows and columns change places; a vector has no other way round.
-fn turned(shape: &[usize], transposed: bool) -> Vec<usize> {
+/// Shape of a matrix after transposition; that of a vector is unchanged.
+fn transposed_shape(shape: &[usize], transposed: bool) -> Vec<usize> {
     match shape {
         [rows, columns] if transposed => vec![*columns, *rows],
         _ => shape.to_vec(),
     }
 }
 
-fn transposed(data: TensorData) -> TensorData {
+fn transpose(data: TensorData) -> TensorData {
     let [rows, columns] = data.shape()[..] else { return data };
     let size = data.dtype().size();
     let from = data.as_bytes();
@@ -231,7 +233,7 @@ mod tests {
     }
 
     fn report(found: &BTreeMap<String, Vec<usize>>) -> LoadReport {
-        let layout = Layout::new(&gpt2(), Format::HuggingFace, found);
+        let layout = TensorLayout::new(&gpt2(), NamingScheme::HuggingFace, found);
         compare(&gpt2(), &layout.shapes)
     }
 
@@ -243,18 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn a_tied_model_may_be_stored_with_its_head_alone() {
+    fn a_tied_model_may_be_stored_with_its_head_only() {
         let mut found = file("transformer.");
         let embedding = found.remove("transformer.wte.weight").unwrap();
         assert_eq!(report(&found).missing, [EMBEDDING]);
         found.insert(HEAD.into(), embedding);
         assert_eq!(report(&found), LoadReport::default());
-        let layout = Layout::new(&gpt2(), Format::HuggingFace, &found);
+        let layout = TensorLayout::new(&gpt2(), NamingScheme::HuggingFace, &found);
         assert_eq!(layout.name_in_file(EMBEDDING), HEAD);
     }
 
     #[test]
-    fn what_does_not_fit_is_told() {
+    fn mismatches_are_reported() {
         let mut found = file("");
         found.insert("h.0.attn.c_attn.weight".into(), vec![6, 2]);
         found.insert("h.1.ln_1.weight".into(), vec![2]);
@@ -264,10 +266,10 @@ mod tests {
     }
 
     #[test]
-    fn stacked_and_turned_tensors_come_apart_and_together_again() {
+    fn fused_and_transposed_tensors_round_trip() {
         let numbers = |range: Range<i32>| range.map(|x| x as f32).collect::<Vec<_>>();
-        let stack = TensorData::new(numbers(0..12), [2, 6]);
-        let layout = Layout::new(&gpt2(), Format::HuggingFace, &file("transformer."));
+        let fused = TensorData::new(numbers(0..12), [2, 6]);
+        let layout = TensorLayout::new(&gpt2(), NamingScheme::HuggingFace, &file("transformer."));
         let mut parts = BTreeMap::new();
         for spec in expected_tensors(&gpt2()) {
             let len = spec.shape.iter().product::<usize>();
@@ -279,14 +281,14 @@ mod tests {
             ("v", [4.0, 10.0, 5.0, 11.0]),
         ] {
             let name = format!("model.layers.0.self_attn.{name}_proj.weight");
-            let part = layout.place(&name).unwrap().take(stack.clone());
+            let part = layout.location(&name).unwrap().extract(fused.clone());
             assert_eq!(part, TensorData::new(expected.to_vec(), [2, 2]));
             parts.insert(name, part);
         }
         let read = |name: &str| Ok(parts[name].clone());
         let file = to_huggingface(&gpt2(), DType::F32, read).unwrap();
-        let (_, again) =
+        let (_, saved) =
             file.iter().find(|(name, _)| name == "transformer.h.0.attn.c_attn.weight").unwrap();
-        assert_eq!(*again, stack);
+        assert_eq!(*saved, fused);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the output head is the embedding table: what the config says, held against the weights.
+//! Whether the output head is tied to the embedding: the config compared with the weights.
 //!
 //! Source: transformers 5, `modeling_utils.py`, `tie_weights`.
 
@@ -10,8 +10,8 @@ use crate::error::Result;
 pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
 pub(super) const HEAD: &str = "lm_head.weight";
 
-/// The config with a head of its own where the weights have one that differs from the embedding,
-/// although the config calls them tied. Equal ones are one, as they are in PyTorch's files.
+/// The config with `tied_head` set to false if the weights contain a head that differs from the
+/// embedding. An equal copy of the embedding, as in PyTorch's files, stays tied.
 ///
 /// # Errors
 /// As [`TensorSource::read`].

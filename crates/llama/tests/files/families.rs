@@ -6,11 +6,9 @@ use std::path::Path;
 use burn::tensor::{DType, Tensor, TensorData};
 use checkpoint::folder::open_weights;
 use checkpoint::{TensorSource, WeightFiles};
+use llama::config::{Architecture, FeedForwardKind, RopeConfig, RopeScaling};
 use llama::weights::huggingface::{parse_config, save};
-use llama::{
-    Architecture, Error, FeedForwardKind, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
-    RopeConfig, RopeScaling,
-};
+use llama::{Error, Llama, LlamaConfig, ModelSource, NoAdapter, Precision};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};

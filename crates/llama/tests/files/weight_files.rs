@@ -211,14 +211,14 @@ fn weights_of_f64_are_read() {
 }
 
 #[test]
-fn quantised_weights_are_told_by_their_tensors_where_the_config_is_silent() {
+fn quantized_weights_are_told_by_their_tensors_where_the_config_is_silent() {
     let (folder, mut tensors) = model("llama-mha", false);
     let name = "model.layers.0.mlp.up_proj.SCB".to_owned();
     tensors.insert(name, TensorData::from([1.0_f32]));
     safetensors(&folder.path().join("model.safetensors"), &tensors);
     let source = ModelSource::open(folder.path()).unwrap();
     let error = source.load(Precision::F32, &flex()).unwrap_err();
-    assert!(matches!(error, Error::Checkpoint(checkpoint::Error::Quantised { .. })), "{error}");
+    assert!(matches!(error, Error::Checkpoint(checkpoint::Error::Quantized { .. })), "{error}");
 }
 
 #[test]

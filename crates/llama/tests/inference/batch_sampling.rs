@@ -1,10 +1,9 @@
 //! Choosing on a device: what the host would choose, one read-back a token, and a small one.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use llama::{
-    BatchSampler, Error, GenerationConfig, Generator, NoAdapter, Request, Sampler, SamplingConfig,
-    StepOutput, read_back_bytes, read_back_count,
-};
+use llama::read_back::{read_back_bytes, read_back_count};
+use llama::sampling::{BatchSampler, Sampler};
+use llama::{Error, GenerationConfig, Generator, NoAdapter, Request, SamplingConfig, StepOutput};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rand::{RngExt, SeedableRng};

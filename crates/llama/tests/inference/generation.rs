@@ -202,7 +202,7 @@ fn prompts_that_cannot_be_continued_are_refused() {
         sampling: SamplingConfig { top_p: 2.0, ..SamplingConfig::default() },
         ..greedy(1)
     };
-    assert!(matches!(refused(vec![1], config), Error::Sampling { name: "top_p", .. }));
+    assert!(matches!(refused(vec![1], config), Error::SamplingSetting { name: "top_p", .. }));
 }
 
 #[test]

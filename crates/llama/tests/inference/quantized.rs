@@ -6,11 +6,12 @@ use std::path::Path;
 use crate::tiny::{self, SeededWeights, model_with_precision};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use checkpoint::TensorSource;
-use checkpoint::{Bits, QuantisedBlocks};
+use checkpoint::{BitWidth, QuantizedBlocks};
+use llama::model::Weight;
 use llama::weights::{self, huggingface};
 use llama::{
     Error, GenerationConfig, KvCache, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
-    Result, Weight, generate,
+    Result, generate,
 };
 use testing::{assert_close, devices, flex};
 
@@ -51,14 +52,14 @@ fn dense(mut llama: Llama) -> Llama {
 }
 
 #[test]
-fn a_quantised_model_computes_as_the_dense_model_of_its_weights() {
+fn a_quantized_model_computes_as_the_dense_model_of_its_weights() {
     for device in devices() {
         for precision in QUANTISED {
             for config in configs() {
-                let quantised = model_with_precision(precision, config, &device);
-                assert_eq!(quantised.precision(), precision);
-                let expected = logits(&dense(quantised.clone()));
-                assert_close(&format!("{precision} logits"), logits(&quantised), expected, 1e-5);
+                let quantized = model_with_precision(precision, config, &device);
+                assert_eq!(quantized.precision(), precision);
+                let expected = logits(&dense(quantized.clone()));
+                assert_close(&format!("{precision} logits"), logits(&quantized), expected, 1e-5);
             }
         }
     }
@@ -83,7 +84,7 @@ fn fewer_bits_stay_near_the_model_in_f32() {
     let expected = logits(Precision::F32);
     for (precision, allowed) in [(Precision::Bits8, 0.01), (Precision::Bits4, 0.12)] {
         let off = size(logits(precision) - expected.clone()) / size(expected.clone());
-        // Bits are saved somewhere: no difference at all would mean that nothing was rounded.
+        // BitWidth are saved somewhere: no difference at all would mean that nothing was rounded.
         assert!(off > allowed / 100.0 && off < allowed, "{precision}: off by {off} of their size");
     }
 }
@@ -142,14 +143,14 @@ fn the_bytes_held_are_counted() {
 }
 
 #[test]
-fn a_quantised_model_is_not_saved() {
+fn a_quantized_model_is_not_saved() {
     let folder = tempfile::tempdir().unwrap();
     let llama = model_with_precision(Precision::Bits8, tiny::config(), &flex());
     let error = huggingface::save(&llama, folder.path(), DType::F32).unwrap_err();
     assert_eq!(
         error.to_string(),
         "model config: the precision of a model to save is q8, expected f32, f16 or bf16: Hugging \
-         Face's format has no such quantised weights"
+         Face's format has no such quantized weights"
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -157,12 +158,12 @@ fn a_quantised_model_is_not_saved() {
 /// Weights that are stored in blocks of `bits` already; `spoilt` has a scale that is no number.
 struct Stored {
     inner: SeededWeights,
-    bits: Bits,
+    bits: BitWidth,
     spoilt: Option<&'static str>,
 }
 
 impl Stored {
-    fn new(bits: Bits) -> Self {
+    fn new(bits: BitWidth) -> Self {
         Self { inner: SeededWeights::new(&tiny::config()), bits, spoilt: None }
     }
 
@@ -182,16 +183,16 @@ impl TensorSource for Stored {
 
     fn read(&self, name: &str) -> checkpoint::Result<TensorData> {
         match self.read_blocks(name)? {
-            Some(blocks) => Ok(TensorData::new(blocks.dequantise(), blocks.shape)),
+            Some(blocks) => Ok(TensorData::new(blocks.dequantize(), blocks.shape)),
             None => self.inner.read(name),
         }
     }
 
-    fn read_blocks(&self, name: &str) -> checkpoint::Result<Option<QuantisedBlocks>> {
+    fn read_blocks(&self, name: &str) -> checkpoint::Result<Option<QuantizedBlocks>> {
         let data = self.inner.read(name)?;
         let &[rows, columns] = &data.shape().to_vec()[..] else { return Ok(None) };
         let blocks =
-            QuantisedBlocks::quantise(data.as_slice().unwrap(), [rows, columns], self.bits);
+            QuantizedBlocks::quantize(data.as_slice().unwrap(), [rows, columns], self.bits);
         let mut blocks = blocks.expect("whole blocks");
         if self.spoilt == Some(name) {
             blocks.scales[3] = f32::INFINITY;
@@ -204,10 +205,10 @@ impl TensorSource for Stored {
 fn stored_blocks_are_kept_if_they_are_small_enough() {
     for device in devices() {
         for (stored, precision, bits) in [
-            (Bits::Four, Precision::Bits4, 4),
-            (Bits::Four, Precision::Bits8, 4),
-            (Bits::Eight, Precision::Bits8, 8),
-            (Bits::Eight, Precision::Bits4, 4),
+            (BitWidth::Four, Precision::Bits4, 4),
+            (BitWidth::Four, Precision::Bits8, 4),
+            (BitWidth::Eight, Precision::Bits8, 8),
+            (BitWidth::Eight, Precision::Bits4, 4),
         ] {
             let source = Stored::new(stored);
             let mut plain = source.load(Precision::F32, &device).unwrap();
@@ -225,7 +226,7 @@ fn stored_blocks_are_kept_if_they_are_small_enough() {
 #[test]
 fn a_scale_that_is_no_number_is_reported() {
     const NAME: &str = "model.layers.1.mlp.up_proj.weight";
-    let source = Stored { spoilt: Some(NAME), ..Stored::new(Bits::Eight) };
+    let source = Stored { spoilt: Some(NAME), ..Stored::new(BitWidth::Eight) };
     for precision in [Precision::F32, Precision::Bits8, Precision::Bits4] {
         let error = source.load(precision, &flex()).unwrap_err();
         let Error::Weights { report, .. } = error else { panic!("{error}") };

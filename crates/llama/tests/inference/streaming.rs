@@ -65,6 +65,6 @@ fn generated_text_is_the_tokens_decoded_and_ends_before_a_stop_string() {
         assert_eq!(text, cut(&expected, &stops));
         assert_eq!(stopped.finish_reason(), Some(FinishReason::Stop));
         assert!(stopped.tokens() < 60);
-        assert!(stopped.seconds_prompt() > 0.0 && stopped.seconds_decode() > 0.0);
+        assert!(stopped.prefill_seconds() > 0.0 && stopped.decode_seconds() > 0.0);
     }
 }

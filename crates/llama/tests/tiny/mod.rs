@@ -8,8 +8,9 @@ use std::path::Path;
 use burn::tensor::{Device, TensorData};
 use checkpoint::TensorSource;
 use llama::architecture::ARCHITECTURES;
+use llama::config::{Architecture, RopeConfig, RopeScaling};
 use llama::weights;
-use llama::{Architecture, Llama, LlamaConfig, Precision, RopeConfig, RopeScaling};
+use llama::{Llama, LlamaConfig, Precision};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

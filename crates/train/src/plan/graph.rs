@@ -29,7 +29,8 @@
 //! to the text is therefore a plain operation where it is composed, and only the query of its heads is
 //! kept. A fused one is kept as any other.
 
-use llama::{FeedForwardKind, LinearName, LlamaConfig, NormKind};
+use llama::config::{FeedForwardKind, NormKind};
+use llama::{LinearName, LlamaConfig};
 
 use super::learning::Learning;
 

@@ -2,7 +2,8 @@
 
 use adaption_prompt::{LoraConfig, V2Config, V2Scale};
 use kernels::cpu::simd::SimdLevel;
-use llama::{LinearName, LlamaConfig, ModelShape, Precision};
+use llama::config::ModelShape;
+use llama::{LinearName, LlamaConfig, Precision};
 
 use super::request::Workload;
 use crate::learner::FineTuningMethod;

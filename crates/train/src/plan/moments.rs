@@ -29,7 +29,8 @@
 //! | feed-forward, back | gradients of residual, product, gate and up: `t (d + 3 f)` |
 //! | attention, back | feed-forward's graph is gone; gradients of residual, heads, query, key and value: `t (d + 2 q + 2 kv)` |
 
-use llama::{LinearName, ModelShape, Precision};
+use llama::config::ModelShape;
+use llama::{LinearName, Precision};
 
 use super::MemoryPlan;
 use super::graph::{LayerActivations, PassDims};
@@ -38,7 +39,7 @@ use super::request::Workload;
 use super::weights::{F32, base, learned};
 use super::workspace;
 
-/// Weights of a quantised matrix that are unpacked at a time: `quantised::QuantisedWeight`'s own number.
+/// Weights of a quantised matrix that are unpacked at a time: `quantized::QuantizedWeight`'s own number.
 const AT_ONCE: f64 = (1 << 20) as f64;
 /// Bytes of one of them on its way: packed, as an integer, as f32.
 const UNPACKING: f64 = 6.0;

@@ -1,8 +1,9 @@
 //! sizes ─► bytes of the base and of what learns
 
 use adaption_prompt::{AdapterConfig, V2Scale};
+use llama::config::{ModelShape, NormKind};
 use llama::weights::expected_tensors;
-use llama::{LinearName, ModelShape, NormKind, Precision};
+use llama::{LinearName, Precision};
 
 use super::learning::Learning;
 use super::request::Workload;

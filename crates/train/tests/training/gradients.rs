@@ -1,7 +1,8 @@
 //! Who has gradients, and that every way to them gives the same.
 
 use burn::tensor::{Tensor, TensorData};
-use llama::{Linear, LinearName, Llama, Precision, Weight};
+use llama::model::{Linear, Weight};
+use llama::{LinearName, Llama, Precision};
 use testing::{Golden, count_params_with_gradient};
 use train::{ModuleGradients, checkpointed_adapter_backward, label_loss};
 

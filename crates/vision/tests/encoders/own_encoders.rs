@@ -87,7 +87,7 @@ fn what_is_part_of_a_program_is_the_same_as_in_a_folder() {
     for (config, weights) in [(quantised, weights), (&*config, &*packed.leak())] {
         let error =
             EncoderSource::from_embedded(config, weights, &settings).err().unwrap().to_string();
-        let expected = "the built-in encoder: the weights are quantised by";
+        let expected = "the built-in encoder: the weights are quantized by";
         assert!(error.starts_with(expected), "{error}");
     }
 }

@@ -1,21 +1,21 @@
-//! A config ─► names and shapes of its tensors.
+//! Names and shapes of the tensors of a config.
 
 use checkpoint::TensorSpec;
 
-use crate::config::{FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding};
+use crate::config::{LinearName, LlamaConfig, ModelShape, NormKind, PositionEmbedding};
 
 impl LlamaConfig {
-    /// Numbers in the model's weights; a tied head counts once.
+    /// Number of parameters; a tied head counts once.
     pub fn n_parameters(&self) -> usize {
         expected_tensors(self).iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum()
     }
 }
 
-/// The tensors that a model of this config has, in the order of its layers.
+/// The tensors of a model with this config, in the order of its layers, with canonical names (those of a
+/// Hugging Face Llama).
 pub fn expected_tensors(config: &LlamaConfig) -> Vec<TensorSpec> {
-    let LlamaConfig { d_model, d_ff, vocab_size, .. } = *config;
-    let query = config.n_heads * config.head_dim;
-    let kv = config.n_kv_heads * config.head_dim;
+    let shape = ModelShape::from(config);
+    let LlamaConfig { d_model, vocab_size, .. } = *config;
     let norm_bias = config.norm == NormKind::Layer;
     let mut specs = Vec::new();
     let mut add = |name: String, shape: &[usize]| {
@@ -32,19 +32,15 @@ pub fn expected_tensors(config: &LlamaConfig) -> Vec<TensorSpec> {
                 add(format!("model.layers.{layer}.{name}.bias"), &shape[..1]);
             }
         };
-        module("self_attn.q_proj", &[query, d_model], config.qkv_bias);
-        module("self_attn.k_proj", &[kv, d_model], config.qkv_bias);
-        module("self_attn.v_proj", &[kv, d_model], config.qkv_bias);
-        module("self_attn.o_proj", &[d_model, query], config.output_bias);
+        for name in LinearName::ALL_IN_LAYER {
+            if shape.has_linear(layer, name) {
+                module(name.module(), &shape.linear_shape(name), config.has_bias(name));
+            }
+        }
         if config.qk_norm {
             module("self_attn.q_norm", &[config.head_dim], norm_bias);
             module("self_attn.k_norm", &[config.head_dim], norm_bias);
         }
-        if config.feed_forward == FeedForwardKind::SwiGlu {
-            module("mlp.gate_proj", &[d_ff, d_model], config.mlp_bias);
-        }
-        module("mlp.up_proj", &[d_ff, d_model], config.mlp_bias);
-        module("mlp.down_proj", &[d_model, d_ff], config.mlp_bias);
         module("input_layernorm", &[d_model], norm_bias);
         module("post_attention_layernorm", &[d_model], norm_bias);
     }
