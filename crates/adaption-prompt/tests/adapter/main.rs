@@ -17,7 +17,7 @@ mod peft_lora;
 mod peft_suite;
 mod properties;
 mod rows;
-#[path = "../../../llama/tests/tiny/mod.rs"]
-mod seeded;
 mod tiny;
 mod zoo;
+
+use testing::tiny_model as seeded;

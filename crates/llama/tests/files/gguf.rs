@@ -1,6 +1,6 @@
-//! Parity: GGUF files against what gguf-py, SentencePiece and tokenizers read in them.
+//! Parity: GGUF files compared with gguf-py, SentencePiece and tokenizers.
 //!
-//! `tests/golden/README.md` tells how the files are made.
+//! See `tests/golden/README.md` for how the files are made.
 
 use burn::tensor::Device;
 use checkpoint::ByteSource;
@@ -39,7 +39,7 @@ fn every_block_type_equals_gguf_py() {
 }
 
 #[test]
-fn every_block_type_is_kept_to_the_bit() {
+fn every_block_type_is_kept_without_loss() {
     let file = open("quants.gguf");
     let mut kept = Vec::new();
     for (name, info) in file.tensors() {

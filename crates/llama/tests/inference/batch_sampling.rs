@@ -1,4 +1,4 @@
-//! Choosing on a device: what the host would choose, one read-back a token, and a small one.
+//! Sampling on a device: the same tokens as on the host, with one small read-back per token.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use llama::read_back::{read_back_bytes, read_back_count};
@@ -9,16 +9,16 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::tiny;
+use testing::tiny_model;
 
-/// More than is read of a row; not a whole number of chunks.
+/// More than the candidates of a row; not a whole number of chunks.
 const VOCAB: usize = 10_001;
 
 fn greedy() -> SamplingConfig {
     SamplingConfig::default()
 }
 
-fn drawing() -> SamplingConfig {
+fn stochastic() -> SamplingConfig {
     SamplingConfig { temperature: 0.8, seed: 3, ..greedy() }
 }
 
@@ -27,12 +27,12 @@ fn samplers(configs: &[SamplingConfig]) -> Vec<Sampler> {
     (0..).zip(configs).map(|row| sampler(row).unwrap()).collect()
 }
 
-fn put(rows: &[Vec<f32>], device: &Device) -> Tensor<2> {
+fn logits_tensor(rows: &[Vec<f32>], device: &Device) -> Tensor<2> {
     let data = TensorData::new(rows.concat(), [rows.len(), rows[0].len()]);
     Tensor::from_data(data, device)
 }
 
-/// Scores as a model gives them, a few far above the rest; some equal, some impossible.
+/// Logits like those of a model, a few far above the rest; some equal, some minus infinity.
 fn logits(seed: u64, vocab: usize, ties: bool) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let score = |_| {
@@ -48,23 +48,23 @@ fn logits(seed: u64, vocab: usize, ties: bool) -> Vec<f32> {
     (0..vocab).map(score).collect()
 }
 
-/// Lets the chooser and the samplers go on side by side.
+/// Compares a batch sampler with host samplers over several steps.
 fn compare(configs: &[SamplingConfig], vocab: usize, seed: u64, ties: bool, device: &Device) {
-    let mut alone = samplers(configs);
+    let mut host_samplers = samplers(configs);
     let prompt = [1, 5, 7, 8000, 99_999].map(|token| token % (vocab as u32 + 2));
-    for own in &mut alone {
-        own.observe(&prompt);
+    for sampler in &mut host_samplers {
+        sampler.observe(&prompt);
     }
-    let mut chooser = BatchSampler::new(alone.clone(), vocab, device);
+    let mut batch_sampler = BatchSampler::new(host_samplers.clone(), vocab, device);
     for step in 0..4 {
         let rows = (0..configs.len() as u64).map(|row| logits(seed + 10 * step + row, vocab, ties));
         let rows = rows.collect::<Vec<_>>();
         // The last row ends after two steps.
-        let wanted = (0..configs.len()).map(|row| step < 2 || row + 1 < configs.len() || row == 0);
-        let wanted = wanted.collect::<Vec<_>>();
-        let found = chooser.sample(put(&rows, device), &wanted).unwrap();
-        for row in (0..configs.len()).filter(|row| wanted[*row]) {
-            let expected = alone[row].sample(&rows[row]).unwrap();
+        let active = (0..configs.len()).map(|row| step < 2 || row + 1 < configs.len() || row == 0);
+        let active = active.collect::<Vec<_>>();
+        let found = batch_sampler.sample(logits_tensor(&rows, device), &active).unwrap();
+        for row in (0..configs.len()).filter(|row| active[*row]) {
+            let expected = host_samplers[row].sample(&rows[row]).unwrap();
             let config = &configs[row];
             assert_eq!(
                 found[row], expected,
@@ -92,14 +92,14 @@ fn any_config() -> impl Strategy<Value = SamplingConfig> {
 }
 
 #[test]
-fn a_device_chooses_what_the_host_chooses() {
+fn device_sampling_matches_host_sampling() {
     for device in testing::devices() {
         let cases = Config { cases: 48, failure_persistence: None, ..Config::default() };
         let configs = prop::collection::vec(any_config(), 1..4);
         let vocab = prop_oneof![Just(VOCAB), Just(1), 2_usize..9000, Just(32 * 65), Just(32 * 260)];
         let case = (configs, vocab, any::<u32>(), any::<bool>());
-        // Always the same cases: sums in f32 on a device and in f64 here may part a draw that falls
-        // right between two tokens.
+        // A fixed seed: sums are f32 on the device and f64 on the host, so a random number at the boundary
+        // of two tokens can give either.
         let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
         TestRunner::new_with_rng(cases, rng)
             .run(&case, |(configs, vocab, seed, ties)| {
@@ -111,42 +111,47 @@ fn a_device_chooses_what_the_host_chooses() {
 }
 
 #[test]
-fn of_equal_scores_the_first_is_the_best() {
+fn argmax_takes_the_first_of_equal_scores() {
     for device in testing::devices() {
         for (vocab, at) in [(3, 1), (VOCAB, 70), (VOCAB, 8998), (128_256, 100_001)] {
             let mut scores = vec![-1.0; vocab];
             scores[at..].fill(2.0);
-            let mut chooser = BatchSampler::new(samplers(&[greedy()]), vocab, &device);
-            let found = chooser.sample(put(&[scores], &device), &[true]).unwrap();
+            let mut batch_sampler = BatchSampler::new(samplers(&[greedy()]), vocab, &device);
+            let found = batch_sampler.sample(logits_tensor(&[scores], &device), &[true]).unwrap();
             assert_eq!(found, [at as u32]);
         }
     }
 }
 
 #[test]
-fn scores_of_minus_infinity_alone_choose_a_token_all_the_same() {
+fn all_minus_infinity_logits_still_give_a_token() {
     for device in testing::devices() {
-        let configs = [greedy(), drawing(), SamplingConfig { top_k: 4, ..drawing() }];
+        let configs = [greedy(), stochastic(), SamplingConfig { top_k: 4, ..stochastic() }];
         let rows = vec![vec![f32::NEG_INFINITY; VOCAB]; 3];
-        let mut alone = samplers(&configs);
-        let mut chooser = BatchSampler::new(alone.clone(), VOCAB, &device);
-        let found = chooser.sample(put(&rows, &device), &[true; 3]).unwrap();
-        let expected = alone.iter_mut().zip(&rows).map(|(own, row)| own.sample(row).unwrap());
+        let mut host_samplers = samplers(&configs);
+        let mut batch_sampler = BatchSampler::new(host_samplers.clone(), VOCAB, &device);
+        let found = batch_sampler.sample(logits_tensor(&rows, &device), &[true; 3]).unwrap();
+        let expected =
+            host_samplers.iter_mut().zip(&rows).map(|(sampler, row)| sampler.sample(row).unwrap());
         assert_eq!(found, expected.collect::<Vec<_>>());
     }
 }
 
 #[test]
-fn a_broken_models_logits_are_refused_in_rows_that_are_wanted() {
+fn non_finite_logits_are_errors_in_active_rows() {
     for device in testing::devices() {
-        for config in [greedy(), drawing(), SamplingConfig { top_k: 4, ..drawing() }] {
+        for config in [greedy(), stochastic(), SamplingConfig { top_k: 4, ..stochastic() }] {
             for broken in [f32::NAN, f32::INFINITY] {
                 let mut rows = vec![logits(1, VOCAB, false), logits(2, VOCAB, false)];
                 rows[1][4321] = broken;
                 let configs = [config.clone(), config.clone()];
-                let chooser = || BatchSampler::new(samplers(&configs), VOCAB, &device);
-                assert!(chooser().sample(put(&rows, &device), &[true, false]).is_ok());
-                let error = chooser().sample(put(&rows, &device), &[true, true]).unwrap_err();
+                let batch_sampler = || BatchSampler::new(samplers(&configs), VOCAB, &device);
+                assert!(
+                    batch_sampler().sample(logits_tensor(&rows, &device), &[true, false]).is_ok()
+                );
+                let error = batch_sampler()
+                    .sample(logits_tensor(&rows, &device), &[true, true])
+                    .unwrap_err();
                 let Error::NonFiniteLogits { found } = error else { panic!("{error}") };
                 assert!(found.is_nan() == broken.is_nan(), "{found}");
             }
@@ -154,53 +159,53 @@ fn a_broken_models_logits_are_refused_in_rows_that_are_wanted() {
     }
 }
 
-/// Settings of every kind.
+/// Sampling settings of every kind.
 fn mixed() -> [SamplingConfig; 5] {
     [
         greedy(),
-        SamplingConfig { top_k: 40, top_p: 0.95, ..drawing() },
-        SamplingConfig { top_p: 0.9, repetition_penalty: 1.3, ..drawing() },
+        SamplingConfig { top_k: 40, top_p: 0.95, ..stochastic() },
+        SamplingConfig { top_p: 0.9, repetition_penalty: 1.3, ..stochastic() },
         SamplingConfig { repetition_penalty: 1.1, ..greedy() },
-        drawing(),
+        stochastic(),
     ]
 }
 
 #[test]
-fn a_token_costs_one_read_back_of_a_few_numbers() {
+fn one_small_read_back_per_token() {
     for device in testing::devices() {
-        // As sharp as a model's, so that a part of the likeliest tokens reaches `top_p`.
+        // As peaked as a model's, so that the candidates reach `top_p`.
         let rows = (0..5).map(|row| logits(row, 49_152, false)).collect::<Vec<_>>();
-        let tensor = put(&rows, &device) * 100.0;
-        let mut chooser = BatchSampler::new(samplers(&mixed()), 49_152, &device);
+        let tensor = logits_tensor(&rows, &device) * 100.0;
+        let mut batch_sampler = BatchSampler::new(samplers(&mixed()), 49_152, &device);
         let before = (read_back_count(), read_back_bytes());
-        chooser.sample(tensor.clone(), &[true; 5]).unwrap();
+        batch_sampler.sample(tensor.clone(), &[true; 5]).unwrap();
         assert_eq!(read_back_count() - before.0, 1);
-        let drawing = read_back_bytes() - before.1;
-        assert!(drawing <= 5 * 4 * 9000, "{drawing} bytes");
+        let bytes = read_back_bytes() - before.1;
+        assert!(bytes <= 5 * 4 * 9000, "{bytes} bytes");
 
-        let top_k = SamplingConfig { top_k: 40, top_p: 0.95, ..self::drawing() };
-        let mut chooser = BatchSampler::new(samplers(&[greedy(), top_k]), 49_152, &device);
+        let top_k = SamplingConfig { top_k: 40, top_p: 0.95, ..stochastic() };
+        let mut batch_sampler = BatchSampler::new(samplers(&[greedy(), top_k]), 49_152, &device);
         let before = (read_back_count(), read_back_bytes());
-        chooser.sample(tensor.clone().narrow(0, 0, 2), &[true; 2]).unwrap();
+        batch_sampler.sample(tensor.clone().narrow(0, 0, 2), &[true; 2]).unwrap();
         assert_eq!(read_back_count() - before.0, 1);
-        let drawing = read_back_bytes() - before.1;
-        assert!(drawing <= 2 * 4 * 2200, "{drawing} bytes");
+        let bytes = read_back_bytes() - before.1;
+        assert!(bytes <= 2 * 4 * 2200, "{bytes} bytes");
 
-        let mut chooser = BatchSampler::new(samplers(&[greedy(), greedy()]), 49_152, &device);
+        let mut batch_sampler = BatchSampler::new(samplers(&[greedy(), greedy()]), 49_152, &device);
         let before = (read_back_count(), read_back_bytes());
-        chooser.sample(tensor.narrow(0, 0, 2), &[true; 2]).unwrap();
+        batch_sampler.sample(tensor.narrow(0, 0, 2), &[true; 2]).unwrap();
         assert_eq!(read_back_count() - before.0, 1);
         assert_eq!(read_back_bytes() - before.1, 2 * 4 * 2);
     }
 }
 
 #[test]
-fn generating_waits_for_the_device_once_a_token() {
+fn generation_reads_back_once_per_token() {
     for device in testing::devices() {
-        let llama = tiny::model(tiny::config(), &device);
+        let llama = tiny_model::model(tiny_model::config(), &device);
         for batch in [1, 3, 5] {
             let request = |(row, sampling): (usize, SamplingConfig)| Request {
-                prompt: tiny::tokens(row as u64, 3 + row),
+                prompt: tiny_model::tokens(row as u64, 3 + row),
                 config: GenerationConfig {
                     max_new_tokens: 4,
                     sampling,
@@ -209,7 +214,7 @@ fn generating_waits_for_the_device_once_a_token() {
             };
             let requests = mixed().into_iter().take(batch).enumerate().map(request).collect();
             let mut generator = Generator::from_requests(&llama, &NoAdapter, requests).unwrap();
-            // The first of them is the pass over the prompts.
+            // The first one is the prefill.
             for _token in 0..4 {
                 let before = read_back_count();
                 let steps = generator.next().unwrap().unwrap();
@@ -218,23 +223,23 @@ fn generating_waits_for_the_device_once_a_token() {
             }
             let before = read_back_count();
             generator.next().unwrap().unwrap();
-            assert_eq!(read_back_count() - before, 0, "the end needs no pass");
+            assert_eq!(read_back_count() - before, 0, "finishing needs no pass");
         }
     }
 }
 
 #[test]
-fn a_distribution_too_flat_for_what_was_read_costs_a_second_read_back() {
+fn flat_distributions_take_a_second_read_back() {
     for device in testing::devices() {
-        let config = SamplingConfig { top_p: 0.9, ..drawing() };
+        let config = SamplingConfig { top_p: 0.9, ..stochastic() };
         let flat = (0..VOCAB).map(|token| (token % 97) as f32 * 1e-3).collect::<Vec<_>>();
-        let mut alone = samplers(&[greedy(), config]);
-        let mut chooser = BatchSampler::new(alone.clone(), VOCAB, &device);
+        let mut host_samplers = samplers(&[greedy(), config]);
+        let mut batch_sampler = BatchSampler::new(host_samplers.clone(), VOCAB, &device);
         let before = read_back_count();
         let rows = [flat.clone(), flat.clone()];
-        let found = chooser.sample(put(&rows, &device), &[true, true]).unwrap();
+        let found = batch_sampler.sample(logits_tensor(&rows, &device), &[true, true]).unwrap();
         assert_eq!(read_back_count() - before, 2);
-        let expected = alone.iter_mut().map(|own| own.sample(&flat).unwrap());
+        let expected = host_samplers.iter_mut().map(|sampler| sampler.sample(&flat).unwrap());
         assert_eq!(found, expected.collect::<Vec<_>>());
     }
 }

@@ -1,4 +1,4 @@
-//! Invariants of decoding: the cache, the batch and the seed change nothing that they should not.
+//! Invariants of decoding: results do not depend on the cache or on the other rows of a batch.
 
 use burn::tensor::Tensor;
 use llama::{
@@ -6,19 +6,19 @@ use llama::{
     Request, SamplingConfig, StepOutput, generate,
 };
 
-use crate::tiny;
+use testing::tiny_model;
 
 fn greedy(max_new_tokens: usize) -> GenerationConfig {
     GenerationConfig { max_new_tokens, ..GenerationConfig::default() }
 }
 
-fn drawing(seed: u64) -> GenerationConfig {
+fn stochastic(seed: u64) -> GenerationConfig {
     let sampling =
         SamplingConfig { temperature: 1.0, top_k: 20, top_p: 0.9, repetition_penalty: 1.2, seed };
     GenerationConfig { sampling, ..greedy(12) }
 }
 
-/// Greedy continuation without a cache: the whole text through the model at every step.
+/// Greedy decoding without a cache: a pass over the whole sequence at every step.
 fn uncached(llama: &Llama, prompt: &[u32], new: usize) -> Vec<u32> {
     let mut text = prompt.to_vec();
     for _ in 0..new {
@@ -38,26 +38,26 @@ fn tokens_of(llama: &Llama, prompts: &[Vec<u32>], config: &GenerationConfig) -> 
 }
 
 fn prompts() -> Vec<Vec<u32>> {
-    [5, 1, 17, 9].map(|len| tiny::tokens(len as u64, len)).to_vec()
+    [5, 1, 17, 9].map(|len| tiny_model::tokens(len as u64, len)).to_vec()
 }
 
 #[test]
-fn cached_logits_are_the_uncached_ones() {
+fn cached_logits_equal_uncached_logits() {
     for device in testing::devices() {
-        for config in tiny::configs() {
-            let llama = tiny::model(config.clone(), &device);
-            let text = tiny::tokens(1, 24);
+        for config in tiny_model::configs() {
+            let llama = tiny_model::model(config.clone(), &device);
+            let text = tiny_model::tokens(1, 24);
             let whole = llama.tokens(std::slice::from_ref(&text)).unwrap();
             let expected =
                 llama.logits(llama.forward(whole, None, &NoAdapter).unwrap(), &NoAdapter);
 
-            let mut state = KvCache::new(&config, vec![0], 24, &device).unwrap();
-            // Pieces of one, several and one token: first pass, continuation, single steps.
+            let mut cache = KvCache::new(&config, vec![0], 24, &device).unwrap();
+            // Parts of one, several and one token: prefill, continuation, single steps.
             let parts = [&text[..1], &text[1..11], &text[11..12], &text[12..23], &text[23..]];
             let parts = parts.map(|part| {
                 let tokens = llama.tokens(&[part.to_vec()]).unwrap();
                 llama.logits(
-                    llama.forward(tokens, Some(&mut state), &NoAdapter).unwrap(),
+                    llama.forward(tokens, Some(&mut cache), &NoAdapter).unwrap(),
                     &NoAdapter,
                 )
             });
@@ -67,11 +67,11 @@ fn cached_logits_are_the_uncached_ones() {
 }
 
 #[test]
-fn cached_greedy_tokens_are_the_uncached_ones() {
+fn cached_greedy_tokens_equal_uncached_tokens() {
     for device in testing::devices() {
-        for config in tiny::configs() {
-            let llama = tiny::model(config, &device);
-            let prompt = tiny::tokens(2, 6);
+        for config in tiny_model::configs() {
+            let llama = tiny_model::model(config, &device);
+            let prompt = tiny_model::tokens(2, 6);
             let found = tokens_of(&llama, std::slice::from_ref(&prompt), &greedy(20));
             assert_eq!(found, [uncached(&llama, &prompt, 20)]);
         }
@@ -79,76 +79,77 @@ fn cached_greedy_tokens_are_the_uncached_ones() {
 }
 
 #[test]
-fn a_row_of_a_batch_is_that_row_alone() {
+fn a_row_of_a_batch_equals_the_row_alone() {
     for device in testing::devices() {
-        for config in tiny::configs() {
-            let llama = tiny::model(config, &device);
-            let together = tokens_of(&llama, &prompts(), &greedy(20));
-            for (prompt, together) in prompts().into_iter().zip(together) {
-                assert_eq!(tokens_of(&llama, &[prompt], &greedy(20)), [together]);
+        for config in tiny_model::configs() {
+            let llama = tiny_model::model(config, &device);
+            let batched = tokens_of(&llama, &prompts(), &greedy(20));
+            for (prompt, batched) in prompts().into_iter().zip(batched) {
+                assert_eq!(tokens_of(&llama, &[prompt], &greedy(20)), [batched]);
             }
         }
     }
 }
 
 #[test]
-fn rows_with_settings_of_their_own_draw_as_they_would_alone() {
+fn requests_in_a_batch_sample_as_they_would_alone() {
     for device in testing::devices() {
-        let llama = tiny::model(tiny::config(), &device);
+        let llama = tiny_model::model(tiny_model::config(), &device);
         let requests = (0..).zip(prompts()).map(|(seed, prompt)| Request {
             prompt,
-            config: GenerationConfig { max_new_tokens: 4 + seed as usize, ..drawing(seed) },
+            config: GenerationConfig { max_new_tokens: 4 + seed as usize, ..stochastic(seed) },
         });
         let requests = requests.collect::<Vec<_>>();
-        let mut together = vec![Vec::new(); requests.len()];
+        let mut batched = vec![Vec::new(); requests.len()];
         for steps in Generator::from_requests(&llama, &NoAdapter, requests.clone()).unwrap() {
-            for (tokens, step) in together.iter_mut().zip(steps.unwrap()) {
+            for (tokens, step) in batched.iter_mut().zip(steps.unwrap()) {
                 if let StepOutput::Token(token) = step {
                     tokens.push(token);
                 }
             }
         }
-        for (Request { prompt, config }, together) in requests.into_iter().zip(together) {
-            assert_eq!(together.len(), config.max_new_tokens);
-            assert_eq!(tokens_of(&llama, &[prompt], &config), [together]);
+        for (Request { prompt, config }, batched) in requests.into_iter().zip(batched) {
+            assert_eq!(batched.len(), config.max_new_tokens);
+            assert_eq!(tokens_of(&llama, &[prompt], &config), [batched]);
         }
     }
 }
 
 #[test]
-fn seeds_repeat_and_differ() {
+fn seeds_are_reproducible_and_differ() {
     for device in testing::devices() {
-        let llama = tiny::model(tiny::config(), &device);
-        let prompts = vec![tiny::tokens(3, 4); 2];
-        let first = tokens_of(&llama, &prompts, &drawing(5));
-        assert_eq!(first, tokens_of(&llama, &prompts, &drawing(5)));
-        assert_ne!(first, tokens_of(&llama, &prompts, &drawing(6)));
-        assert_ne!(first[0], first[1], "rows of one seed draw from streams of their own");
+        let llama = tiny_model::model(tiny_model::config(), &device);
+        let prompts = vec![tiny_model::tokens(3, 4); 2];
+        let first = tokens_of(&llama, &prompts, &stochastic(5));
+        assert_eq!(first, tokens_of(&llama, &prompts, &stochastic(5)));
+        assert_ne!(first, tokens_of(&llama, &prompts, &stochastic(6)));
+        assert_ne!(first[0], first[1], "rows of one seed sample from different streams");
     }
 }
 
 #[test]
 fn a_stop_token_ends_its_row_and_is_not_part_of_it() {
     for device in testing::devices() {
-        let llama = tiny::model(tiny::config(), &device);
-        let free = tokens_of(&llama, &prompts(), &greedy(20));
-        let stop = free[0][7];
+        let llama = tiny_model::model(tiny_model::config(), &device);
+        let unstopped = tokens_of(&llama, &prompts(), &greedy(20));
+        let stop = unstopped[0][7];
         let config = GenerationConfig { stop_tokens: vec![stop], ..greedy(20) };
         let stopped = generate(&llama, &NoAdapter, &prompts(), &config).unwrap();
-        for (free, stopped) in free.iter().zip(stopped) {
-            let end = free.iter().position(|&token| token == stop);
-            let finish = if end.is_some() { FinishReason::Stop } else { FinishReason::Length };
-            assert_eq!(stopped.tokens, free[..end.unwrap_or(free.len())]);
-            assert_eq!(stopped.finish_reason, finish);
+        for (unstopped, stopped) in unstopped.iter().zip(stopped) {
+            let end = unstopped.iter().position(|&token| token == stop);
+            let finish_reason =
+                if end.is_some() { FinishReason::Stop } else { FinishReason::Length };
+            assert_eq!(stopped.tokens, unstopped[..end.unwrap_or(unstopped.len())]);
+            assert_eq!(stopped.finish_reason, finish_reason);
         }
     }
 }
 
 #[test]
-fn each_step_tells_a_token_or_the_end() {
+fn each_step_gives_a_token_or_a_finish_reason() {
     let device = testing::flex();
-    let llama = tiny::model(tiny::config(), &device);
-    let prompt = tiny::tokens(4, 3);
+    let llama = tiny_model::model(tiny_model::config(), &device);
+    let prompt = tiny_model::tokens(4, 3);
     let expected = uncached(&llama, &prompt, 2);
     let mut generator = Generator::new(&llama, &NoAdapter, &[prompt], &greedy(2)).unwrap();
     assert_eq!(generator.next().unwrap().unwrap(), [StepOutput::Token(expected[0])]);
@@ -161,8 +162,8 @@ fn each_step_tells_a_token_or_the_end() {
 }
 
 #[test]
-fn a_row_that_the_caller_ends_stays_ended_and_leaves_the_others_alone() {
-    let llama = tiny::model(tiny::config(), &testing::flex());
+fn a_stopped_row_stays_stopped_and_leaves_others_unchanged() {
+    let llama = tiny_model::model(tiny_model::config(), &testing::flex());
     let expected = tokens_of(&llama, &prompts(), &greedy(6));
     let mut generator = Generator::new(&llama, &NoAdapter, &prompts(), &greedy(6)).unwrap();
     generator.next().unwrap().unwrap();
@@ -173,60 +174,63 @@ fn a_row_that_the_caller_ends_stays_ended_and_leaves_the_others_alone() {
 }
 
 #[test]
-fn the_context_cuts_each_row_at_its_own_end() {
+fn each_row_stops_at_the_context_length() {
     for device in testing::devices() {
-        let llama = tiny::model(tiny::config(), &device);
-        // 64 positions: room for 4, for 59 and for none.
-        let prompts = [60, 5, 64].map(|len| tiny::tokens(len as u64, len)).to_vec();
+        let llama = tiny_model::model(tiny_model::config(), &device);
+        // 64 positions: 4, 59 and 0 tokens are left.
+        let prompts = [60, 5, 64].map(|len| tiny_model::tokens(len as u64, len)).to_vec();
         let found = generate(&llama, &NoAdapter, &prompts, &greedy(100)).unwrap();
-        for ((prompt, completion), room) in prompts.iter().zip(found).zip([4, 59, 0]) {
-            assert_eq!(completion.tokens, uncached(&llama, prompt, room));
+        for ((prompt, completion), remaining) in prompts.iter().zip(found).zip([4, 59, 0]) {
+            assert_eq!(completion.tokens, uncached(&llama, prompt, remaining));
             assert_eq!(completion.finish_reason, FinishReason::Length);
         }
     }
 }
 
 #[test]
-fn prompts_that_cannot_be_continued_are_refused() {
-    let llama = tiny::model(tiny::config(), &testing::flex());
-    let refused = |prompt: Vec<u32>, config| {
+fn invalid_prompts_are_errors() {
+    let llama = tiny_model::model(tiny_model::config(), &testing::flex());
+    let generation_error = |prompt: Vec<u32>, config| {
         generate(&llama, &NoAdapter, &[vec![1], prompt], &config).unwrap_err()
     };
-    let error = refused(tiny::tokens(1, 65), greedy(1));
+    let error = generation_error(tiny_model::tokens(1, 65), greedy(1));
     assert_eq!(error.to_string(), "65 tokens do not fit: the model's context has room for 64");
-    let error = refused(Vec::new(), greedy(1));
+    let error = generation_error(Vec::new(), greedy(1));
     assert!(matches!(error, Error::EmptyPrompt { row: 1 }), "{error}");
-    let error = refused(vec![128], greedy(1));
+    let error = generation_error(vec![128], greedy(1));
     assert!(matches!(error, Error::TokenId { id: 128, .. }), "{error}");
     let config = GenerationConfig {
         sampling: SamplingConfig { top_p: 2.0, ..SamplingConfig::default() },
         ..greedy(1)
     };
-    assert!(matches!(refused(vec![1], config), Error::SamplingSetting { name: "top_p", .. }));
+    assert!(matches!(
+        generation_error(vec![1], config),
+        Error::SamplingSetting { name: "top_p", .. }
+    ));
 }
 
 #[test]
-fn an_empty_prompt_starts_with_the_token_for_it() {
-    let llama = tiny::model(tiny::config(), &testing::flex());
+fn an_empty_prompt_starts_with_bos() {
+    let llama = tiny_model::model(tiny_model::config(), &testing::flex());
     let config = GenerationConfig { bos: Some(1), ..greedy(5) };
     let found = tokens_of(&llama, &[Vec::new()], &config);
     assert_eq!(found, tokens_of(&llama, &[vec![1]], &greedy(5)));
 }
 
 #[test]
-fn nothing_asked_is_nothing_done() {
-    let llama = tiny::model(tiny::config(), &testing::flex());
+fn zero_new_tokens_and_no_prompts_give_nothing() {
+    let llama = tiny_model::model(tiny_model::config(), &testing::flex());
     assert_eq!(tokens_of(&llama, &[vec![1]], &greedy(0)), [[0; 0]]);
     assert!(generate(&llama, &NoAdapter, &[], &greedy(5)).unwrap().is_empty());
 }
 
 #[test]
-fn a_window_changes_what_is_said() {
-    // Guards the tests above: with weights too small, attention would not matter.
+fn a_sliding_window_changes_the_completion() {
+    // Guards the tests above: with smaller weights, attention would not affect the tokens.
     let device = testing::flex();
-    let said = |config: LlamaConfig| {
-        tokens_of(&tiny::model(config, &device), &[tiny::tokens(2, 6)], &greedy(20))
+    let generated = |config: LlamaConfig| {
+        tokens_of(&tiny_model::model(config, &device), &[tiny_model::tokens(2, 6)], &greedy(20))
     };
-    let [free, windowed] = tiny::windows();
-    assert_ne!(said(free), said(windowed));
+    let [full, windowed] = tiny_model::window_configs();
+    assert_ne!(generated(full), generated(windowed));
 }

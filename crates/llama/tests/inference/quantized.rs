@@ -1,9 +1,8 @@
-//! Models in 8 and 4 bits: what is kept, what is rounded, and that they compute as dense ones do.
+//! Quantized models: logits equal those of the dequantized model; stored blocks are kept.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::tiny::{self, SeededWeights, model_with_precision};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use checkpoint::TensorSource;
 use checkpoint::{BitWidth, QuantizedBlocks};
@@ -13,17 +12,18 @@ use llama::{
     Error, GenerationConfig, KvCache, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
     Result, generate,
 };
+use testing::tiny_model::{self, SeededWeights, model_with_precision};
 use testing::{assert_close, devices, flex};
 
-const QUANTISED: [Precision; 2] = [Precision::Bits8, Precision::Bits4];
+const QUANTIZED: [Precision; 2] = [Precision::Bits8, Precision::Bits4];
 
-/// With a head of its own, and with the embedding table as head.
+/// With a separate head and with a tied one.
 fn configs() -> [LlamaConfig; 2] {
-    [tiny::config(), LlamaConfig { tied_head: true, ..tiny::config() }]
+    [tiny_model::config(), LlamaConfig { tied_head: true, ..tiny_model::config() }]
 }
 
 fn logits(llama: &Llama) -> Tensor<3> {
-    let tokens = llama.tokens(&[tiny::tokens(1, 12), tiny::tokens(2, 12)]).unwrap();
+    let tokens = llama.tokens(&[tiny_model::tokens(1, 12), tiny_model::tokens(2, 12)]).unwrap();
     llama.logits(llama.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter)
 }
 
@@ -52,9 +52,9 @@ fn dense(mut llama: Llama) -> Llama {
 }
 
 #[test]
-fn a_quantized_model_computes_as_the_dense_model_of_its_weights() {
+fn quantized_logits_match_the_dequantized_model() {
     for device in devices() {
-        for precision in QUANTISED {
+        for precision in QUANTIZED {
             for config in configs() {
                 let quantized = model_with_precision(precision, config, &device);
                 assert_eq!(quantized.precision(), precision);
@@ -65,13 +65,13 @@ fn a_quantized_model_computes_as_the_dense_model_of_its_weights() {
     }
 }
 
-/// Root mean square of a tensor's numbers.
-fn size(tensor: Tensor<3>) -> f32 {
+/// Root mean square of a tensor.
+fn root_mean_square(tensor: Tensor<3>) -> f32 {
     testing::values(tensor.square().mean().sqrt())[0]
 }
 
 #[test]
-fn fewer_bits_stay_near_the_model_in_f32() {
+fn quantized_logits_are_close_to_f32() {
     let source = ModelSource::open(testing::golden_folder().join("../../assets/tiny-llama"));
     let source = source.unwrap();
     let tokenizer = source.tokenizer().unwrap();
@@ -83,96 +83,98 @@ fn fewer_bits_stay_near_the_model_in_f32() {
     };
     let expected = logits(Precision::F32);
     for (precision, allowed) in [(Precision::Bits8, 0.01), (Precision::Bits4, 0.12)] {
-        let off = size(logits(precision) - expected.clone()) / size(expected.clone());
-        // BitWidth are saved somewhere: no difference at all would mean that nothing was rounded.
-        assert!(off > allowed / 100.0 && off < allowed, "{precision}: off by {off} of their size");
+        let difference = root_mean_square(logits(precision) - expected.clone());
+        let relative_error = difference / root_mean_square(expected.clone());
+        // No difference at all would mean that nothing was quantized.
+        let in_range = relative_error > allowed / 100.0 && relative_error < allowed;
+        assert!(in_range, "{precision}: relative error {relative_error}");
     }
 }
 
 #[test]
-fn cached_logits_are_the_uncached_ones() {
+fn cached_logits_equal_uncached_logits() {
     for device in devices() {
-        for config in tiny::configs() {
+        for config in tiny_model::configs() {
             let llama = model_with_precision(Precision::Bits4, config.clone(), &device);
-            let text = tiny::tokens(1, 24);
-            let read = |part: &[u32], state: Option<&mut KvCache>| {
+            let text = tiny_model::tokens(1, 24);
+            let logits = |part: &[u32], cache: Option<&mut KvCache>| {
                 let tokens = llama.tokens(&[part.to_vec()]).unwrap();
-                llama.logits(llama.forward(tokens, state, &NoAdapter).unwrap(), &NoAdapter)
+                llama.logits(llama.forward(tokens, cache, &NoAdapter).unwrap(), &NoAdapter)
             };
-            let expected = read(&text, None);
-            let mut state = KvCache::new(&config, vec![0], 24, &device).unwrap();
+            let expected = logits(&text, None);
+            let mut cache = KvCache::new(&config, vec![0], 24, &device).unwrap();
             let parts = [&text[..1], &text[1..20], &text[20..21], &text[21..]];
-            let parts = parts.map(|part| read(part, Some(&mut state)));
+            let parts = parts.map(|part| logits(part, Some(&mut cache)));
             assert_close("logits", Tensor::cat(parts.to_vec(), 1), expected, 1e-4);
         }
     }
 }
 
 #[test]
-fn a_row_answers_alone_as_in_a_batch() {
-    let llama = model_with_precision(Precision::Bits4, tiny::config(), &flex());
+fn a_row_alone_equals_the_row_in_a_batch() {
+    let llama = model_with_precision(Precision::Bits4, tiny_model::config(), &flex());
     let config = GenerationConfig { max_new_tokens: 8, ..GenerationConfig::default() };
-    let prompts = [4, 9, 6].map(|len| tiny::tokens(len as u64, len)).to_vec();
-    let together = generate(&llama, &NoAdapter, &prompts, &config).unwrap();
-    for (prompt, expected) in prompts.into_iter().zip(together) {
+    let prompts = [4, 9, 6].map(|len| tiny_model::tokens(len as u64, len)).to_vec();
+    let batched = generate(&llama, &NoAdapter, &prompts, &config).unwrap();
+    for (prompt, expected) in prompts.into_iter().zip(batched) {
         let alone = generate(&llama, &NoAdapter, &[prompt], &config).unwrap();
         assert_eq!(alone[0].tokens, expected.tokens);
     }
 }
 
 #[test]
-fn the_bytes_held_are_counted() {
+fn weight_bytes_are_counted() {
     let device = flex();
-    let numbers = |config: &LlamaConfig| {
+    let n_weights = |config: &LlamaConfig| {
         let specs = weights::expected_tensors(config);
         let matrices = specs.iter().filter(|spec| spec.shape.len() > 1);
         matrices.map(|spec| spec.shape.iter().product::<usize>()).sum::<usize>()
     };
     for config in configs() {
-        let numbers = numbers(&config);
-        let held =
+        let n_weights = n_weights(&config);
+        let bytes =
             |precision| model_with_precision(precision, config.clone(), &device).weight_bytes();
-        assert_eq!(held(Precision::F32), numbers * 4);
-        assert_eq!(held(Precision::BF16), numbers * 2);
-        // Blocks of 32, where d_ff is the row of 16: scale and minimum are 4 bytes a block.
+        assert_eq!(bytes(Precision::F32), n_weights * 4);
+        assert_eq!(bytes(Precision::BF16), n_weights * 2);
+        // Blocks of 32, or of 16 where rows have d_ff weights; 4 bytes per block for scale and minimum.
         let down = config.n_layers * config.d_model * config.d_ff;
-        let scales = (numbers - down) / 32 * 4 + down / 16 * 4;
-        assert_eq!(held(Precision::Bits8), numbers + scales);
-        assert_eq!(held(Precision::Bits4), numbers / 2 + scales);
+        let scales = (n_weights - down) / 32 * 4 + down / 16 * 4;
+        assert_eq!(bytes(Precision::Bits8), n_weights + scales);
+        assert_eq!(bytes(Precision::Bits4), n_weights / 2 + scales);
     }
 }
 
 #[test]
-fn a_quantized_model_is_not_saved() {
+fn saving_a_quantized_model_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let llama = model_with_precision(Precision::Bits8, tiny::config(), &flex());
+    let llama = model_with_precision(Precision::Bits8, tiny_model::config(), &flex());
     let error = huggingface::save(&llama, folder.path(), DType::F32).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "model config: the precision of a model to save is q8, expected f32, f16 or bf16: Hugging \
-         Face's format has no such quantized weights"
+        "model config: the precision of a model to save is q8, expected f32, f16 or bf16: \
+         quantized weights cannot be saved in Hugging Face's format"
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Weights that are stored in blocks of `bits` already; `spoilt` has a scale that is no number.
-struct Stored {
+/// Weights stored in blocks of `bits`. `corrupt_tensor` has an infinite scale.
+struct PrequantizedSource {
     inner: SeededWeights,
     bits: BitWidth,
-    spoilt: Option<&'static str>,
+    corrupt_tensor: Option<&'static str>,
 }
 
-impl Stored {
+impl PrequantizedSource {
     fn new(bits: BitWidth) -> Self {
-        Self { inner: SeededWeights::new(&tiny::config()), bits, spoilt: None }
+        Self { inner: SeededWeights::new(&tiny_model::config()), bits, corrupt_tensor: None }
     }
 
     fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
-        weights::load(tiny::config(), self, precision, device)
+        weights::load(tiny_model::config(), self, precision, device)
     }
 }
 
-impl TensorSource for Stored {
+impl TensorSource for PrequantizedSource {
     fn path(&self) -> &Path {
         self.inner.path()
     }
@@ -194,7 +196,7 @@ impl TensorSource for Stored {
         let blocks =
             QuantizedBlocks::quantize(data.as_slice().unwrap(), [rows, columns], self.bits);
         let mut blocks = blocks.expect("whole blocks");
-        if self.spoilt == Some(name) {
+        if self.corrupt_tensor == Some(name) {
             blocks.scales[3] = f32::INFINITY;
         }
         Ok(Some(blocks))
@@ -202,7 +204,7 @@ impl TensorSource for Stored {
 }
 
 #[test]
-fn stored_blocks_are_kept_if_they_are_small_enough() {
+fn stored_blocks_are_kept_if_their_bit_width_fits() {
     for device in devices() {
         for (stored, precision, bits) in [
             (BitWidth::Four, Precision::Bits4, 4),
@@ -210,13 +212,13 @@ fn stored_blocks_are_kept_if_they_are_small_enough() {
             (BitWidth::Eight, Precision::Bits8, 8),
             (BitWidth::Eight, Precision::Bits4, 4),
         ] {
-            let source = Stored::new(stored);
-            let mut plain = source.load(Precision::F32, &device).unwrap();
+            let source = PrequantizedSource::new(stored);
+            let mut dense = source.load(Precision::F32, &device).unwrap();
             let mut found = source.load(precision, &device).unwrap();
-            for (found, plain) in matrices(&mut found).into_iter().zip(matrices(&mut plain)) {
+            for (found, dense) in matrices(&mut found).into_iter().zip(matrices(&mut dense)) {
                 assert!(!matches!(found, Weight::Dense(_)), "{found:?}");
                 assert_eq!(found.bits(), bits);
-                let same = testing::values(found.to_dense()) == testing::values(plain.to_dense());
+                let same = testing::values(found.to_dense()) == testing::values(dense.to_dense());
                 assert_eq!(same, stored.count() == bits, "{stored:?} as {precision}");
             }
         }
@@ -224,9 +226,12 @@ fn stored_blocks_are_kept_if_they_are_small_enough() {
 }
 
 #[test]
-fn a_scale_that_is_no_number_is_reported() {
+fn a_non_finite_scale_is_reported() {
     const NAME: &str = "model.layers.1.mlp.up_proj.weight";
-    let source = Stored { spoilt: Some(NAME), ..Stored::new(BitWidth::Eight) };
+    let source = PrequantizedSource {
+        corrupt_tensor: Some(NAME),
+        ..PrequantizedSource::new(BitWidth::Eight)
+    };
     for precision in [Precision::F32, Precision::Bits8, Precision::Bits4] {
         let error = source.load(precision, &flex()).unwrap_err();
         let Error::Weights { report, .. } = error else { panic!("{error}") };

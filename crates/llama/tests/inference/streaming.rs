@@ -1,4 +1,4 @@
-//! Streamed text of a generator.
+//! Streaming text of a generator.
 
 use std::sync::LazyLock;
 
@@ -7,9 +7,9 @@ use text::Tokenizer;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use crate::tiny;
+use testing::tiny_model;
 
-/// Bytes as tokens: most characters have several.
+/// A tokenizer whose tokens are bytes, so that characters have several.
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     let mut alphabet = ByteLevel::alphabet().into_iter().collect::<Vec<_>>();
     alphabet.sort_unstable();
@@ -22,21 +22,21 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     Tokenizer::new(inner, "bytes")
 });
 
-/// Text up to the first of `stops`, by the plain definition.
-fn cut(text: &str, stops: &[String]) -> String {
+/// Text up to the first of `stops`.
+fn truncate_at_stop(text: &str, stops: &[String]) -> String {
     let first = stops.iter().filter_map(|stop| text.find(stop)).min();
     text[..first.unwrap_or(text.len())].to_owned()
 }
 
 #[test]
-fn generated_text_is_the_tokens_decoded_and_ends_before_a_stop_string() {
+fn generated_text_equals_decoded_tokens_and_ends_before_a_stop_string() {
     for device in testing::devices() {
         let config = llama::LlamaConfig {
             vocab_size: TOKENIZER.vocab_size(),
             max_positions: 512,
-            ..tiny::config()
+            ..tiny_model::config()
         };
-        let llama = tiny::model(config, &device);
+        let llama = tiny_model::model(config, &device);
         let prompt = TOKENIZER.encode("Grüße").unwrap();
         let settings = GenerationConfig {
             max_new_tokens: 60,
@@ -52,17 +52,17 @@ fn generated_text_is_the_tokens_decoded_and_ends_before_a_stop_string() {
             .tokens;
         let expected = TOKENIZER.decode(&tokens).unwrap();
 
-        let mut free = TextGenerator::new(generator(), &TOKENIZER, &[]);
-        let text = free.by_ref().map(Result::unwrap).collect::<Vec<_>>();
+        let mut unstopped = TextGenerator::new(generator(), &TOKENIZER, &[]);
+        let text = unstopped.by_ref().map(Result::unwrap).collect::<Vec<_>>();
         assert!(text.iter().all(|piece| !piece.is_empty()));
         assert_eq!(text.concat(), expected);
-        assert_eq!(free.finish_reason(), Some(FinishReason::Length));
-        assert_eq!(free.tokens(), 60);
+        assert_eq!(unstopped.finish_reason(), Some(FinishReason::Length));
+        assert_eq!(unstopped.tokens(), 60);
 
         let stops = [expected.chars().skip(20).take(3).collect::<String>()];
         let mut stopped = TextGenerator::new(generator(), &TOKENIZER, &stops);
         let text = stopped.by_ref().map(Result::unwrap).collect::<String>();
-        assert_eq!(text, cut(&expected, &stops));
+        assert_eq!(text, truncate_at_stop(&expected, &stops));
         assert_eq!(stopped.finish_reason(), Some(FinishReason::Stop));
         assert!(stopped.tokens() < 60);
         assert!(stopped.prefill_seconds() > 0.0 && stopped.decode_seconds() > 0.0);

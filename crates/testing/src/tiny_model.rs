@@ -1,6 +1,7 @@
-//! A tiny Llama with weights large enough that every position and layer matters.
-
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+//! Tiny models of every family, with seeded weights that are large enough for every position and layer to
+//! affect the logits.
+//!
+//! For integration tests only: unit tests of `llama` are another build of that crate, with other types.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,22 +35,21 @@ pub fn config() -> LlamaConfig {
     }
 }
 
-/// The config as it is, and with a window of 8 positions.
-pub fn windows() -> [LlamaConfig; 2] {
+/// [`config`] without and with a sliding window of 8 positions.
+pub fn window_configs() -> [LlamaConfig; 2] {
     [config(), LlamaConfig { sliding_window: Some(8), ..config() }]
 }
 
-/// The same sizes in every family, with windows where a family has them.
+/// Configs of these sizes in every family, and [`window_configs`].
 pub fn configs() -> Vec<LlamaConfig> {
-    ARCHITECTURES.iter().map(|family| family_config(family)).chain(windows()).collect()
+    ARCHITECTURES.iter().map(|family| family_config(family)).chain(window_configs()).collect()
 }
 
-/// The same sizes in a family.
+/// A config of these sizes in one family, with a sliding window if the family has one.
 pub fn family_config(family: &Architecture) -> LlamaConfig {
-    let base = family.defaults();
-    let config = sized(base);
+    let config = with_tiny_sizes(family.defaults());
     match family.name {
-        // All heads have keys of their own, and the head is the embedding.
+        // Multi-head attention and a tied head.
         "gpt2" => LlamaConfig { n_kv_heads: config.n_heads, ..config },
         "mistral" => LlamaConfig { sliding_window: Some(8), ..config },
         "qwen2" => LlamaConfig { sliding_window: Some(6), full_attention_layers: 1, ..config },
@@ -58,7 +58,7 @@ pub fn family_config(family: &Architecture) -> LlamaConfig {
     }
 }
 
-fn sized(base: LlamaConfig) -> LlamaConfig {
+fn with_tiny_sizes(defaults: LlamaConfig) -> LlamaConfig {
     let LlamaConfig {
         n_layers,
         n_heads,
@@ -79,33 +79,41 @@ fn sized(base: LlamaConfig) -> LlamaConfig {
         d_ff,
         vocab_size,
         max_positions,
-        ..base
+        ..defaults
     }
 }
 
-/// The same model at every call.
+/// A model with [`SeededWeights`], in f32.
+///
+/// # Panics
+/// If the config is invalid.
 pub fn model(config: LlamaConfig, device: &Device) -> Llama {
     model_with_precision(Precision::F32, config, device)
 }
 
-/// The same with its matrices in `precision`.
+/// A model with [`SeededWeights`] in `precision`.
+///
+/// # Panics
+/// If the config is invalid or the device lacks the precision.
 pub fn model_with_precision(precision: Precision, config: LlamaConfig, device: &Device) -> Llama {
-    weights::load(config.clone(), &SeededWeights::new(&config), precision, device).unwrap()
+    let source = SeededWeights::new(&config);
+    weights::load(config, &source, precision, device).expect("a valid config")
 }
 
-/// `len` token ids of the vocabulary, fixed by `seed`.
+/// `len` random token ids.
 pub fn tokens(seed: u64, len: usize) -> Vec<u32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..len).map(|_| rng.random_range(0..VOCAB as u32)).collect()
 }
 
-/// Weights drawn evenly from -0.35 to 0.35, a standard deviation of 0.2.
+/// Weights from U(-0.35, 0.35), a standard deviation of 0.2; norms and biases are shifted by 1.
+#[derive(Debug)]
 pub struct SeededWeights {
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl SeededWeights {
-    /// The weights of a model of this config.
+    /// The weights of a model with this config.
     pub fn new(config: &LlamaConfig) -> Self {
         let specs = weights::expected_tensors(config);
         Self { shapes: specs.into_iter().map(|spec| (spec.name, spec.shape)).collect() }
@@ -123,7 +131,7 @@ impl TensorSource for SeededWeights {
 
     fn read(&self, name: &str) -> checkpoint::Result<TensorData> {
         let shape = self.shapes[name].clone();
-        let seed = self.shapes.keys().position(|key| key == name).unwrap();
+        let seed = self.shapes.keys().position(|key| key == name).expect("it is in shapes");
         let mut rng = ChaCha8Rng::seed_from_u64(seed as u64);
         let shift = if shape.len() == 1 { 1.0 } else { 0.0 };
         let values = (0..shape.iter().product::<usize>())
