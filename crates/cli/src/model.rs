@@ -56,7 +56,8 @@ pub struct ModelArgs {
 
 /// The choices of `--precision`.
 fn precisions() -> impl TypedValueParser<Value = Precision> {
-    PossibleValuesParser::new(Precision::ALL.map(|(_, name)| name)).try_map(|name| name.parse())
+    PossibleValuesParser::new(Precision::ALL.iter().map(|(_, name)| *name))
+        .try_map(|name| name.parse())
 }
 
 /// A loaded base model.

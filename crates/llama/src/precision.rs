@@ -31,7 +31,7 @@ pub enum Precision {
 
 impl Precision {
     /// All precisions, with the names of [`Display`](fmt::Display) and [`FromStr`].
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: &'static [(Self, &'static str)] = &[
         (Self::F32, "f32"),
         (Self::BF16, "bf16"),
         (Self::F16, "f16"),
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for (precision, name) in Precision::ALL {
+        for &(precision, name) in Precision::ALL {
             assert_eq!(precision.to_string(), name);
             assert_eq!(name.parse(), Ok(precision));
         }

@@ -271,7 +271,7 @@ fn check_v2(v2: &V2Data, sizes: &ModelShape) -> Result<()> {
     let linears = v2.linears.values().map(|own| len(&own.scale) + len(&own.bias));
     let norms = v2.norms.values().map(|own| own.weight.len());
     let present = linears.chain(norms).sum();
-    let rows = LinearName::ALL_IN_LAYER.into_iter().map(|name| sizes.linear_shape(name)[0]);
+    let rows = LinearName::ALL_IN_LAYER.iter().copied().map(|name| sizes.linear_shape(name)[0]);
     let of_layer = rows.fold(0_usize, usize::saturating_add);
     worth_it(present, of_layer.checked_mul(2).and_then(|own| own.checked_mul(sizes.n_layers)))
 }

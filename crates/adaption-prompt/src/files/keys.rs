@@ -59,7 +59,7 @@ pub(crate) fn linears_of_module(
 ) -> Option<(usize, Vec<LinearName>)> {
     let (layer, parts) = family.resolve_module(module)?;
     let linears = parts.into_iter().map(|part| {
-        let mut names = LinearName::ALL_IN_LAYER.into_iter();
+        let mut names = LinearName::ALL_IN_LAYER.iter().copied();
         names.find(|&name| part.split_once('.') == Some(self::module(name)))
     });
     Some((layer, linears.collect::<Option<_>>()?))
@@ -134,7 +134,7 @@ pub(crate) fn parse(name: &str) -> Option<(Option<&'static Architecture>, Option
         "post_attention_layernorm" => norm_part(NormName::FeedForward, last)?,
         _ => {
             let (place, last) = last.split_once('.')?;
-            let mut names = LinearName::ALL_IN_LAYER.into_iter();
+            let mut names = LinearName::ALL_IN_LAYER.iter().copied();
             linear_part(names.find(|&name| module(name) == (block, place))?, last)?
         }
     };
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn every_name_means_what_it_was_made_for() {
         let mut parts = Vec::new();
-        for name in LinearName::ALL_IN_LAYER {
+        for &name in LinearName::ALL_IN_LAYER {
             parts.extend([Part::Scale(name), Part::Bias(name), Part::LoraA(name)]);
             parts.push(Part::LoraB(name));
         }

@@ -90,7 +90,7 @@ impl Shape {
         let v2 = self.v2.map(|scale| {
             let mut data = V2Data { scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
             for layer in 0..=config.n_layers {
-                let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
+                let names = LinearName::ALL_IN_LAYER.iter().copied().chain([LinearName::Head]);
                 let some = names
                     .filter(|name| *name != LinearName::Value)
                     .filter(|&name| sizes.has_linear(layer, name));
@@ -168,7 +168,7 @@ fn effect(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec<f32>, Vec<
 fn tuned(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<f32>>> {
     let v2 = data.v2.as_ref()?;
     let mut all = BTreeMap::new();
-    let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
+    let names = LinearName::ALL_IN_LAYER.iter().copied().chain([LinearName::Head]);
     for (layer, name) in
         (0..=sizes.n_layers).flat_map(|layer| names.clone().map(move |n| (layer, n)))
     {

@@ -26,8 +26,8 @@ pub enum LinearName {
 
 impl LinearName {
     /// The linear layers of a decoder layer, in the order of the forward pass.
-    pub const ALL_IN_LAYER: [Self; 7] =
-        [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+    pub const ALL_IN_LAYER: &'static [Self] =
+        &[Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
 
     /// Name of the module within a layer of a Hugging Face Llama, such as `self_attn.q_proj`; that of
     /// the head within the model.

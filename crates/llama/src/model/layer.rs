@@ -62,7 +62,7 @@ impl Layer {
 
     /// All linear layers.
     pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
-        LinearName::ALL_IN_LAYER.into_iter().filter_map(|name| self.linear(name))
+        LinearName::ALL_IN_LAYER.iter().filter_map(|&name| self.linear(name))
     }
 
     /// All linear layers, mutable.

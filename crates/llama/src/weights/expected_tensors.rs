@@ -32,7 +32,7 @@ pub fn expected_tensors(config: &LlamaConfig) -> Vec<TensorSpec> {
                 add(format!("model.layers.{layer}.{name}.bias"), &shape[..1]);
             }
         };
-        for name in LinearName::ALL_IN_LAYER {
+        for &name in LinearName::ALL_IN_LAYER {
             if shape.has_linear(layer, name) {
                 module(name.module(), &shape.linear_shape(name), config.has_bias(name));
             }

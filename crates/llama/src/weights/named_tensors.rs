@@ -39,7 +39,7 @@ pub(super) fn named_tensors(llama: &Llama) -> BTreeMap<String, TensorRef<'_>> {
     let mut norms = vec![("model.norm".to_owned(), Some(&llama.norm))];
     for (index, layer) in llama.layers.iter().enumerate() {
         let prefix = format!("model.layers.{index}");
-        for name in LinearName::ALL_IN_LAYER {
+        for &name in LinearName::ALL_IN_LAYER {
             let Some(linear) = layer.linear(name) else { continue };
             let module = name.module();
             add(format!("{prefix}.{module}.weight"), TensorRef::Matrix(&linear.weight));
