@@ -16,10 +16,12 @@ use std::time::Instant;
 use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig, PromptInit};
 use burn::tensor::TensorData;
 use checkpoint::TensorSource;
-use checkpoint::{Bits, BlockOffset, QuantisedBlocks};
+use checkpoint::{BitWidth, BlockOffset, QuantizedBlocks};
 use clap::Parser;
+use llama::config::{RopeConfig, RopeScaling};
+use llama::config::{RopeConfig, RopeScaling};
 use llama::weights;
-use llama::{LlamaConfig, Precision, RopeConfig, RopeScaling};
+use llama::{LlamaConfig, Precision};
 use train::{Example, TrainLength, Trainer};
 
 /// Memory limit of the step.
@@ -162,7 +164,7 @@ impl TensorSource for RandomWeights {
         Ok(TensorData::new(vec![1.0_f32; shape.iter().product()], shape))
     }
 
-    fn read_blocks(&self, name: &str) -> checkpoint::Result<Option<QuantisedBlocks>> {
+    fn read_blocks(&self, name: &str) -> checkpoint::Result<Option<QuantizedBlocks>> {
         const BLOCK: usize = 32;
         let &[rows, columns] = &self.shapes[name][..] else { return Ok(None) };
         // Xorshift: fast, and random enough.
@@ -180,9 +182,9 @@ impl TensorSource for RandomWeights {
         // These values are exact in f16.
         let scale = |block: usize| (3 + block % 3) as f32 / 1024.0;
         let blocks = 0..rows * columns / BLOCK;
-        Ok(Some(QuantisedBlocks {
+        Ok(Some(QuantizedBlocks {
             shape: [rows, columns],
-            bits: Bits::Four,
+            bits: BitWidth::Four,
             block_len: BLOCK,
             quants,
             scales: blocks.clone().map(scale).collect(),

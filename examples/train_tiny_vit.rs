@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
-use llama::Linear;
+use llama::model::Linear;
 use train::{LearningRateSchedule, ModuleGradients, OptimizerConfig};
 use vision::{Encoder, EncoderConfig, EncoderFamily, EncoderSource, Preprocessing, RgbImage};
 

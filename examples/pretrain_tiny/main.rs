@@ -22,7 +22,8 @@ use burn::module::{Module, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamWConfig, AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::tensor::{DType, Int, Tensor, activation::log_softmax};
-use llama::{Llama, LlamaConfig, NoAdapter, RopeConfig, RopeScaling, weights};
+use llama::config::{RopeConfig, RopeScaling};
+use llama::{Llama, LlamaConfig, NoAdapter, weights};
 use train::LearningRateSchedule;
 
 use crate::dataset::{TokenWindows, read_documents, train_tokenizer, write_tokenizer_config};

@@ -90,7 +90,7 @@ fn quantized_weights_report_the_method_and_a_hint() {
     let quantization = json!({"quant_method": "gptq", "bits": 4});
     change_settings(&model.join("config.json"), &json!({"quantization_config": quantization}));
     let error = refused(&program, &model);
-    assert!(error.contains("quantised by GPTQ (4 bits), which is not read here"), "{error}");
+    assert!(error.contains("quantized by GPTQ (4 bits), which is not read here"), "{error}");
     assert!(error.contains("or a GGUF of it"), "{error}");
     assert!(!error.contains("damaged"), "{error}");
 }

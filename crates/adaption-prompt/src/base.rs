@@ -1,6 +1,8 @@
 //! What is known of the base model of an adapter.
 
-use llama::{Architecture, Fingerprint, LlamaConfig, ModelShape};
+use llama::LlamaConfig;
+use llama::config::{Architecture, ModelShape};
+use llama::fingerprint::Fingerprint;
 
 /// What is known of the base model.
 #[derive(Debug, Clone, PartialEq, Default)]

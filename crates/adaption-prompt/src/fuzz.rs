@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use llama::{Architecture, LinearName, LlamaConfig, NormName};
+use llama::config::Architecture;
+use llama::model::NormName;
+use llama::{LinearName, LlamaConfig};
 
 use crate::adapter::data::AdapterData;
 use crate::adapter::summary::AdapterSummary;

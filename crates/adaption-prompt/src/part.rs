@@ -17,9 +17,9 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use llama::{
-    Adapter, Architecture, LinearName, Llama, LlamaConfig, ModelShape, NormName, NormWeights,
-};
+use llama::config::{Architecture, ModelShape};
+use llama::model::{NormName, NormWeights};
+use llama::{Adapter, LinearName, Llama, LlamaConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

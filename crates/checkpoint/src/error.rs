@@ -80,9 +80,9 @@ pub enum Error {
         /// The supported types.
         expected: String,
     },
-    /// Weights in another program's quantisation format.
-    #[error("{path}: the weights are quantised by {method}, which is not read here")]
-    Quantised {
+    /// Weights in another program's quantization format.
+    #[error("{path}: the weights are quantized by {method}, which is not read here")]
+    Quantized {
         /// The model.
         path: PathBuf,
         /// Name of the method.
@@ -159,7 +159,7 @@ impl Diagnostic for Error {
                 "the file may be cut short or damaged: fetch or copy it again".into()
             }
             Self::Placeholder { found, .. } => found.hint().into(),
-            Self::TensorType { .. } | Self::Quantised { .. } => {
+            Self::TensorType { .. } | Self::Quantized { .. } => {
                 "the file is whole, but of another kind: take the model in f32, f16 or bf16 that it was \
                  made from, or a GGUF of it; either can be kept in 8 or 4 bits once it is loaded"
                     .into()

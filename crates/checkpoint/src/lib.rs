@@ -49,7 +49,7 @@ pub mod fuzz;
 pub mod gguf;
 mod load_report;
 mod placeholder;
-mod quantisation;
+mod quantization;
 mod safetensors;
 // Shared by the readers of configs in `text`, `llama` and `vision`.
 #[doc(hidden)]
@@ -58,7 +58,7 @@ mod tensor_source;
 pub mod torch;
 mod weight_files;
 
-pub use blocks::{Bits, BlockOffset, QuantisedBlocks};
+pub use blocks::{BitWidth, BlockOffset, QuantizedBlocks};
 pub use byte_source::ByteSource;
 pub use diagnostic::{Advice, Diagnostic};
 pub use element_type::ElementType;
@@ -68,7 +68,7 @@ pub use error::{Error, Result};
 pub use file_kind::FileKind;
 pub use load_report::{LoadReport, TensorSpec};
 pub use placeholder::Placeholder;
-pub use quantisation::{refuse_quantised_config, refuse_quantised_tensors};
+pub use quantization::{refuse_quantized_config, refuse_quantized_tensors};
 pub use safetensors::SafetensorsFile;
 pub use settings::UnusedSettings;
 pub use tensor_source::TensorSource;

@@ -56,7 +56,7 @@ impl SafetensorsFile {
                 ),
             }));
         }
-        // `SafeTensors::read_metadata` takes the whole file; deserialising the header validates it.
+        // `SafeTensors::read_metadata` takes the whole file; deserializing the header validates it.
         let head = bytes.read(8, header as usize)?;
         let metadata: Metadata = serde_json::from_slice(&head)
             .map_err(|error| broken(format!("bad header: {error}")))?;

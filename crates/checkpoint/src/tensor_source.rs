@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::TensorData;
 
-use crate::blocks::QuantisedBlocks;
+use crate::blocks::QuantizedBlocks;
 use crate::error::Result;
 
 /// A source of named tensors: one file, several shards, or a mapping of names on top of them.
@@ -35,7 +35,7 @@ pub trait TensorSource {
     ///
     /// # Errors
     /// [`Error::Read`](crate::Error::Read) or [`Error::Format`](crate::Error::Format).
-    fn read_blocks(&self, name: &str) -> Result<Option<QuantisedBlocks>> {
+    fn read_blocks(&self, name: &str) -> Result<Option<QuantizedBlocks>> {
         let _ = name;
         Ok(None)
     }

@@ -174,7 +174,7 @@ mod tests {
         let unknown = device::parse("tpu").with_context(|| "x".into()).unwrap_err();
         assert!(usage(unknown));
         let sampling =
-            || llama::Error::Sampling { name: "top_p", found: "2".into(), expected: "less" };
+            || llama::Error::SamplingSetting { name: "top_p", found: "2".into(), expected: "less" };
         assert!(usage(train::Error::from(sampling()).into()));
         assert!(!usage(Error::NoCache.into()));
         assert!(usage(Failure::as_usage(Error::NoCache)));

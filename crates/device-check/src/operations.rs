@@ -3,8 +3,8 @@
 
 use burn::tensor::activation::{log_softmax, silu, softmax as burn_softmax};
 use burn::tensor::{Device, Int, Tensor};
-use checkpoint::{Bits, QuantisedBlocks};
-use llama::quantised::QuantisedWeight;
+use checkpoint::{BitWidth, QuantizedBlocks};
+use llama::quantized::QuantizedWeight;
 
 use super::named_values::{NamedValues, random_tensor, random_values};
 use train::Result;
@@ -48,10 +48,10 @@ pub fn large_matmul(device: &Device) -> Result<Vec<NamedValues>> {
 /// Matmuls with weights in 8 and 4 bits, as in the precisions q8 and q4.
 pub fn quantized_matmul(device: &Device) -> Result<Vec<NamedValues>> {
     let mut results = Vec::new();
-    for (name, bits) in [("8 bits", Bits::Eight), ("4 bits", Bits::Four)] {
-        let blocks = QuantisedBlocks::quantise(&random_values(18, 48 * 64), [48, 64], bits);
-        let weight = QuantisedWeight::new(blocks.expect("rows of whole blocks"), device);
-        let output = weight.product(random_tensor(19, [5, 64], device));
+    for (name, bits) in [("8 bits", BitWidth::Eight), ("4 bits", BitWidth::Four)] {
+        let blocks = QuantizedBlocks::quantize(&random_values(18, 48 * 64), [48, 64], bits);
+        let weight = QuantizedWeight::new(blocks.expect("rows of whole blocks"), device);
+        let output = weight.matmul_transposed(random_tensor(19, [5, 64], device));
         results.push(NamedValues::from_tensor(name, output)?);
     }
     Ok(results)

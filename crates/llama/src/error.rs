@@ -1,67 +1,67 @@
-//! What can go wrong with a model's files, its tokenizer and its use.
+//! Errors of loading and running a model.
 
 use std::path::PathBuf;
 
 use checkpoint::LoadReport;
 use diagnostic::{Advice, Diagnostic};
 
-/// Result of this crate.
+/// [`Result`](std::result::Result) with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error that files, users or the network can cause.
+/// An error caused by files, settings, the device or the network.
 ///
-/// The text says what, where, expected and found; [`Diagnostic::advice`] says what to try.
+/// The message names the object, the expected and the found value; [`Diagnostic::advice`] suggests a fix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read or written, or violates its format.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::Error),
-    /// A tokenizer or a chat template.
+    /// An error of a tokenizer or chat template.
     #[error(transparent)]
     Text(#[from] text::Error),
-    /// A size or setting of the model that makes no sense.
+    /// An invalid or unsupported setting of a model's config.
     #[error("model config: {field} is {found}, expected {expected}")]
     Config {
         /// Name of the setting.
         field: String,
-        /// What the file has.
+        /// Its value.
         found: String,
-        /// What would do.
+        /// Valid values.
         expected: String,
     },
-    /// An architecture this crate does not know.
+    /// An unsupported architecture.
     #[error("{path}: architecture `{found}` is not supported (known: {known})")]
     Architecture {
-        /// The file that names it.
+        /// The config file.
         path: PathBuf,
         /// Its name.
         found: String,
-        /// The ones that work.
+        /// Supported architectures.
         known: String,
     },
-    /// The tensors do not match what the config asks for.
+    /// The tensors do not match the config.
     #[error("{path}: the weights do not fit the config\n{report}")]
     Weights {
         /// The model.
         path: PathBuf,
-        /// Everything that is missing, unexpected or of another shape.
+        /// All mismatches.
         report: Box<LoadReport>,
     },
-    /// More tokens than the model or the decoding state has room for.
+    /// More tokens than the model's context or the KV cache holds.
     #[error("{asked} tokens do not fit: {what} has room for {capacity}")]
     SequenceTooLong {
-        /// Tokens asked for.
+        /// Requested tokens.
         asked: usize,
-        /// What is too small.
+        /// What limits the length.
         what: &'static str,
-        /// Its size.
+        /// Its limit.
         capacity: usize,
     },
-    /// A prompt without a token, for a model that has no token to start a text with.
-    #[error("prompt {row} is empty, and the model has no token that starts a text")]
+    /// An empty prompt, for a model without a BOS token.
+    #[error("prompt {row} is empty, and the model has no BOS token to start from")]
     EmptyPrompt {
-        /// Its place in the batch, from 0.
+        /// Its index in the batch.
         row: usize,
     },
     /// A token id outside the vocabulary.
@@ -72,42 +72,42 @@ pub enum Error {
         /// Size of the vocabulary.
         vocab_size: usize,
     },
-    /// A sampling setting out of range.
+    /// A sampling setting that is out of range.
     #[error("{name} is {found}, expected {expected}")]
-    Sampling {
+    SamplingSetting {
         /// The setting.
         name: &'static str,
         /// Its value.
         found: String,
-        /// Its range.
+        /// Valid range.
         expected: &'static str,
     },
-    /// A model whose arithmetic breaks down.
-    #[error("the model gave {found} as the score of a token")]
+    /// A logit that is NaN or positive infinity.
+    #[error("a logit of the model is {found}")]
     NonFiniteLogits {
-        /// NaN or infinite.
+        /// The logit.
         found: f32,
     },
-    /// A device without arithmetic in the base's precision.
+    /// A precision that the device does not support.
     #[error("this device does not compute in {precision}")]
     Precision {
-        /// What was asked for.
+        /// The requested precision.
         precision: crate::precision::Precision,
     },
-    /// A device that gave no numbers.
-    #[error("the device could not compute: {reason}")]
+    /// A failure of the device.
+    #[error("the device failed: {reason}")]
     Device {
-        /// What it said.
+        /// Reason given by the backend.
         reason: String,
     },
-    /// The Hugging Face Hub could not deliver a file.
+    /// A file could not be downloaded from the Hugging Face Hub.
     #[error("{repo}: cannot fetch {file} from the Hugging Face Hub: {reason}")]
     Hub {
         /// Repository id.
         repo: String,
-        /// File in it.
+        /// File in the repository.
         file: String,
-        /// What the client said.
+        /// Reason given by the client.
         reason: String,
     },
 }
@@ -142,12 +142,12 @@ impl Diagnostic for Error {
             | Self::Architecture { .. }
             | Self::EmptyPrompt { .. }
             | Self::TokenId { .. }
-            | Self::Sampling { .. } => return None,
+            | Self::SamplingSetting { .. } => return None,
         };
         Some(advice)
     }
 
     fn is_usage(&self) -> bool {
-        matches!(self, Self::Sampling { .. })
+        matches!(self, Self::SamplingSetting { .. })
     }
 }

@@ -1,18 +1,18 @@
-//! Opens bytes as a file and uses everything there is: what the targets in `fuzz/` and the
-//! property tests call. Whatever the bytes are: an error or a value, never a panic.
+//! Entry points for fuzzing: open bytes as a file and read everything in it. Any bytes must give an error or
+//! a value, never a panic. The targets in `fuzz/` and `tests/corrupted.rs` call them.
 
 use std::path::Path;
 
 use checkpoint::fuzz::two_parts;
 use checkpoint::gguf::GgufFile;
 use checkpoint::torch::TorchFile;
-use checkpoint::{ByteSource, TensorSource, refuse_quantised_config};
+use checkpoint::{ByteSource, TensorSource, refuse_quantized_config};
 
 use crate::gguf::GgufSource;
 use crate::weights::huggingface;
 use crate::weights::meta::{InferredSizes, MetaSource, parse_params};
 
-/// What the bytes are called in messages.
+/// Name of the file in messages.
 const NAME: &str = "fuzz";
 
 /// A GGUF file, its tokenizer and its weights.
@@ -35,7 +35,7 @@ pub fn split_gguf(bytes: &[u8]) {
     }
 }
 
-/// A PyTorch file as the only shard of Meta's.
+/// A PyTorch file as a single shard of a Meta folder.
 pub fn meta_shard(bytes: &[u8]) {
     let Ok(file) = TorchFile::open(ByteSource::memory(NAME, bytes.to_vec())) else { return };
     if let Ok(source) = MetaSource::new(Path::new(NAME), vec![file]) {
@@ -48,10 +48,10 @@ pub fn configs(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let path = Path::new(NAME);
     let sizes = InferredSizes { vocab_size: 3, d_ff: 4, tied_head: false };
-    let _ = refuse_quantised_config(path, text);
+    let _ = refuse_quantized_config(path, text);
     let parsed = [huggingface::parse_config(path, text), parse_params(path, text, sizes)];
     for config in parsed.into_iter().flatten() {
-        config.validate().expect("parsed configs are checked");
+        config.validate().expect("parsed configs are valid");
     }
 }
 

@@ -1,7 +1,7 @@
-//! `owner/name` ─► the Hugging Face Hub's cache ─► a folder that [`ModelSource`] opens
+//! Downloads from the Hugging Face Hub: `owner/name` ─► cache ─► a folder that [`ModelSource`] opens.
 //!
-//! The cache is the one that Python's `huggingface_hub` uses. A model that lies in it completely
-//! is opened without a word to the network.
+//! The cache is that of Python's `huggingface_hub`. A model that is complete in the cache needs no network
+//! access.
 //!
 //! [`ModelSource`]: crate::ModelSource
 
@@ -15,18 +15,19 @@ use text::{OPTIONAL_FILES, TOKENIZER_FILES};
 
 use crate::error::{Error, Result};
 
-/// How far the download of a file has come.
+/// Progress of the download of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FetchProgress {
     /// Name in the repository.
     pub file: String,
-    /// Bytes on disk, those of an earlier attempt included.
+    /// Bytes on disk, including those of earlier attempts.
     pub done: u64,
     /// Bytes of the whole file.
     pub total: u64,
 }
 
-/// A way to the Hub, and the cache beside it.
+/// A client of the Hub with its cache.
 #[derive(Debug, Clone)]
 pub struct Hub {
     api: Api,
@@ -34,11 +35,11 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub at `endpoint`, such as `https://huggingface.co`, with the cache folder `cache`.
-    /// `token` opens private and gated repositories.
+    /// A client for `endpoint`, such as `https://huggingface.co`, with the cache folder `cache`.
+    /// `token` gives access to private and gated repositories.
     ///
     /// # Errors
-    /// [`Error::Hub`] if the client can't be built.
+    /// [`Error::Hub`] if the client cannot be created.
     pub fn new(
         endpoint: impl Into<String>,
         cache: impl Into<PathBuf>,
@@ -49,13 +50,13 @@ impl Hub {
         Self::build(builder, cache, token)
     }
 
-    /// The hub, the cache and the token that Hugging Face's own tools would use: `HF_ENDPOINT`,
-    /// `HF_HOME`, `HF_TOKEN`, and the token that `hf auth login` left.
+    /// A client with the endpoint, cache and token of Hugging Face's tools: `HF_ENDPOINT`, `HF_HOME`,
+    /// `HF_TOKEN`, and the token that `hf auth login` stored.
     ///
-    /// This is the one place of the crate that reads the environment, and only when called.
+    /// Nothing else in this crate reads environment variables.
     ///
     /// # Errors
-    /// [`Error::Hub`] if the client can't be built.
+    /// [`Error::Hub`] if the client cannot be created.
     pub fn from_env() -> Result<Self> {
         let cache = Cache::from_env();
         let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
@@ -70,20 +71,19 @@ impl Hub {
         Ok(Self { api, cache })
     }
 
-    /// Whether a text has the form that [`fetch`](Self::fetch) takes: `owner/name`, or
-    /// `owner/name/file.gguf`.
+    /// Whether `text` is an id for [`fetch`](Self::fetch): `owner/name` or `owner/name/file.gguf`.
     pub fn is_id(text: &str) -> bool {
         parse(text).is_some()
     }
 
-    /// Brings a model into the cache, unless it's there, and gives its path: the folder of
-    /// `owner/name`, or the file of `owner/name/file.gguf`.
+    /// Downloads a model, unless it is cached, and returns its path: the folder of `owner/name`, or
+    /// the file of `owner/name/file.gguf`.
     ///
-    /// `progress` hears about every piece of every download.
+    /// `progress` is called for every received chunk.
     ///
     /// # Errors
-    /// [`Error::Hub`] with the file that could not be had; [`checkpoint::Error::Format`] for a broken index of
-    /// shards.
+    /// [`Error::Hub`] with the file that could not be downloaded; [`checkpoint::Error::Format`] for an
+    /// invalid index of shards.
     pub fn fetch(&self, id: &str, progress: &mut dyn FnMut(&FetchProgress)) -> Result<PathBuf> {
         let Some((repo, file)) = parse(id) else {
             return Err(Error::Hub {
@@ -105,7 +105,7 @@ impl Hub {
     }
 }
 
-/// The repository and the file in it of an id.
+/// Repository and file of an id.
 fn parse(id: &str) -> Option<(&str, Option<&str>)> {
     let is_name = |name: &str| {
         !name.starts_with('.')
@@ -132,26 +132,27 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// All files of a model. The weights come last: where they are, everything else was asked for.
+    /// All files of a model. Weights come last: a cache that has them has everything else.
     fn folder(&mut self) -> Result<PathBuf> {
         if let Some(folder) = self.complete_folder() {
             return Ok(folder);
         }
         let config = self.file("config.json")?;
-        let folder = config.parent().expect("files lie in a folder").to_owned();
+        let folder = config.parent().expect("files are in a folder").to_owned();
         let mut files = self.tokenizer()?;
         for name in OPTIONAL_FILES {
             files.extend(self.optional(name)?);
         }
         files.extend(self.weights()?);
-        // Each file is asked for on its own; a push to the repository in between divides them.
+        // Files are requested one by one; a push in between gives files of different commits.
         if files.iter().any(|file| file.parent() != Some(&folder)) {
-            return Err(self.failed("all files", "the repository changed meanwhile: try again"));
+            return Err(self
+                .failed("all files", "the repository has changed during the download: try again"));
         }
         Ok(folder)
     }
 
-    /// The weights that [`open_weights`](checkpoint::folder::open_weights) would open, in one file or in shards.
+    /// The weights that [`open_weights`](checkpoint::folder::open_weights) opens: one file, or shards.
     fn weights(&mut self) -> Result<Vec<PathBuf>> {
         for name in WEIGHT_FILES {
             let Some(file) = self.optional(name)? else { continue };
@@ -161,11 +162,11 @@ impl Fetch<'_> {
             let shards = shard_names(&file)?;
             return shards.iter().map(|shard| self.file(shard)).collect();
         }
-        // Nothing of all that is there: the error is about the usual one.
+        // None of the files exists: the error names the most common one.
         self.file(WEIGHT_FILES[0]).map(|file| vec![file])
     }
 
-    /// The files of the tokenizer, in the first form that the repository has.
+    /// The tokenizer's files, in the first format that the repository has.
     fn tokenizer(&mut self) -> Result<Vec<PathBuf>> {
         for names in TOKENIZER_FILES {
             let mut files = Vec::new();
@@ -176,10 +177,11 @@ impl Fetch<'_> {
                 return Ok(files);
             }
         }
-        Err(self.failed("tokenizer.json", "not found (HTTP 404), nor a tokenizer of another form"))
+        Err(self
+            .failed("tokenizer.json", "not found (HTTP 404), and no tokenizer in another format"))
     }
 
-    /// A GGUF file with the other parts, where it is one of several.
+    /// A GGUF file, with its other parts if it is split.
     fn gguf(&mut self, name: &str) -> Result<PathBuf> {
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
         let Some(parts) = part_names(file) else { return self.file(name) };
@@ -191,7 +193,7 @@ impl Fetch<'_> {
         Ok(paths.swap_remove(0))
     }
 
-    /// The cached folder, if nothing is missing in it.
+    /// The cached folder, if it is complete.
     fn complete_folder(&self) -> Option<PathBuf> {
         let config = self.cached.get("config.json")?;
         let is_cached = |names: &&[&str]| names.iter().all(|name| self.cached.get(name).is_some());
@@ -204,14 +206,14 @@ impl Fetch<'_> {
         is_whole.then(|| config.parent().map(Path::to_owned))?
     }
 
-    /// A file that must be there.
+    /// A required file.
     fn file(&mut self, name: &str) -> Result<PathBuf> {
         self.get(name).map_err(|error| {
             let reason = match status(error) {
                 Ok(404) => "not found (HTTP 404): no such repository or file".into(),
                 Ok(401) => "HTTP 401: no such repository, or it needs a token".into(),
                 Ok(403) => {
-                    "HTTP 403: the token may not read it, or its licence was not accepted".into()
+                    "HTTP 403: the token has no access, or the license was not accepted".into()
                 }
                 Ok(status) => format!("HTTP {status}"),
                 Err(reason) => reason,
@@ -220,7 +222,7 @@ impl Fetch<'_> {
         })
     }
 
-    /// A file that not every model has.
+    /// An optional file.
     fn optional(&mut self, name: &str) -> Result<Option<PathBuf>> {
         match self.get(name) {
             Ok(path) => Ok(Some(path)),
@@ -237,7 +239,7 @@ impl Fetch<'_> {
             return Ok(path);
         }
         let state = FetchProgress { file: name.into(), done: 0, total: 0 };
-        self.remote.download_with_progress(name, Listener { tell: self.progress, state })
+        self.remote.download_with_progress(name, Listener { callback: self.progress, state })
     }
 
     fn failed(&self, file: &str, reason: impl Into<String>) -> Error {
@@ -245,7 +247,7 @@ impl Fetch<'_> {
     }
 }
 
-/// The HTTP status behind an error, or what went wrong before there was one.
+/// The HTTP status of an error, or the reason why there is none.
 fn status(error: ApiError) -> Result<u16, String> {
     match error {
         ApiError::RequestError(error) => {
@@ -257,7 +259,7 @@ fn status(error: ApiError) -> Result<u16, String> {
 }
 
 struct Listener<'a> {
-    tell: &'a mut dyn FnMut(&FetchProgress),
+    callback: &'a mut dyn FnMut(&FetchProgress),
     state: FetchProgress,
 }
 
@@ -269,7 +271,7 @@ impl hf_hub::api::Progress for Listener<'_> {
 
     fn update(&mut self, size: usize) {
         self.state.done += size as u64;
-        (self.tell)(&self.state);
+        (self.callback)(&self.state);
     }
 
     fn finish(&mut self) {}

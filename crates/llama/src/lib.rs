@@ -1,16 +1,22 @@
-//! A frozen Llama on Burn: config, weights, attention, cache, generation.
+//! Frozen Llama-like models on [Burn](burn): loading from every common file format, one forward pass with
+//! hooks for adapters, KV cache, sampling and generation.
 //!
 //! ```text
-//! folder, .gguf, bytes ─► ModelSource ─┬─► Llama ── forward(tokens, state, adapter) ─► hidden ─► logits
-//!                                      └─► text::Tokenizer                │
-//! prompts ─► Generator ─► Step ─► text::TextStream ─► text          DecodingState, the caller's
+//! folder, .gguf, bytes ─► ModelSource ─┬─► Llama ── forward(tokens, cache, adapter) ─► hidden ─► logits
+//!                                      └─► Tokenizer, ChatTemplate      │
+//! prompts ─► Generator ─► StepOutput ─► TextStream ─► text           KvCache, owned by the caller
 //! ```
 //!
-//! One forward serves every family of models; [`architecture`] knows how they differ.
+//! - [`ModelSource`] opens a model and loads its weights in a [`Precision`].
+//! - [`Llama`] holds weights only. One forward pass serves all families of models; [`architecture`] lists
+//!   them.
+//! - [`KvCache`] holds keys and values of past tokens, and belongs to the caller.
+//! - [`Adapter`] is what can change the forward pass of a frozen model: an argument of [`Llama::forward`].
+//!   This crate knows nothing else of adapters.
+//! - [`generate`], [`Generator`] and [`TextGenerator`] decode batches or stream text.
 //!
-//! The model holds weights and nothing else. What it has read is in a [`KvCache`] of the
-//! caller's; what joins it is an [`Adapter`], a value handed to [`Llama::forward`]: the one seam,
-//! and all that this crate knows of adapters.
+//! The root has the types that most programs need; [`model`], [`config`], [`weights`], [`sampling`] and the
+//! other modules have the rest.
 //!
 //! ```
 //! use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
@@ -24,68 +30,40 @@
 //!
 //! let prompts = [tokenizer.encode("The plural of cow is")?];
 //! let config = GenerationConfig { max_new_tokens: 4, ..GenerationConfig::new(&tokenizer) };
-//! let answers = generate(&llama, &NoAdapter, &prompts, &config)?;
-//! assert!(tokenizer.decode(&answers[0].tokens)?.starts_with(" cows"));
+//! let completions = generate(&llama, &NoAdapter, &prompts, &config)?;
+//! assert!(tokenizer.decode(&completions[0].tokens)?.starts_with(" cows"));
 //! # Ok(())
 //! # }
 //! ```
 
 pub mod architecture;
-pub mod attention;
-mod choose;
-mod config;
-mod draw;
+pub mod config;
 mod error;
-mod feed_forward;
-mod fingerprint;
+pub mod fingerprint;
 #[doc(hidden)]
 pub mod fuzz;
-mod generate;
-mod generator;
+pub mod generation;
 pub mod gguf;
 #[cfg(feature = "hub")]
 pub mod hub;
-mod laid_out;
-mod layer;
-mod linear;
-mod model;
-mod norm;
+pub mod model;
+mod model_source;
 mod precision;
-pub mod quantised;
-mod read_back;
-mod rotary;
-mod sample;
-mod seam;
-mod shortlist;
-mod source;
-mod state;
-mod stream;
-mod weight;
+pub mod quantized;
+pub mod read_back;
+pub mod sampling;
 pub mod weights;
 
-pub use attention::{ForwardContext, PromptKv};
-pub use choose::BatchSampler;
-pub use config::{
-    Architecture, BranchPoint, FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding,
-    RopeConfig, RopeScaling,
-};
+pub use config::{LinearName, LlamaConfig};
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
-pub use feed_forward::gelu;
-pub use fingerprint::{Fingerprint, ModelShape};
-pub use generate::{Completion, FinishReason, GenerationConfig, Request, StepOutput};
-pub use generator::{Generator, generate};
+pub use generation::{
+    Completion, FinishReason, GenerationConfig, Generator, Request, StepOutput, TextGenerator,
+    generate,
+};
 pub use kernels::GatedPrompt;
-pub use laid_out::{PackedBatch, PrefixSharing};
-pub use layer::Layer;
-pub use linear::Linear;
-pub use model::Llama;
-pub use norm::{Norm, NormName, NormWeights};
+pub use model::{Adapter, KvCache, Llama, NoAdapter};
+pub use model_source::ModelSource;
 pub use precision::{Precision, UnknownPrecision};
-pub use read_back::{read_back, read_back_bytes, read_back_count};
-pub use sample::{Sampler, SamplingConfig};
-pub use seam::{Adapter, LinearName, NoAdapter};
-pub use source::ModelSource;
-pub use state::KvCache;
-pub use stream::TextGenerator;
-pub use weight::Weight;
+pub use read_back::read_back;
+pub use sampling::SamplingConfig;

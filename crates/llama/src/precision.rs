@@ -1,4 +1,9 @@
-//! What the large matrices of a model are kept in.
+//! Precision of a model's large matrices.
+//!
+//! Activations, norms, softmax, loss, adapters and optimizer state are always f32. A [`Precision`] chooses
+//! what the large matrices are stored in: f32, bf16, f16, or quantized blocks of 8 or 4 bits
+//! ([`crate::quantized`]). A GGUF's blocks are kept as stored if their width allows (5 and 6 bits take 8);
+//! anything else is quantized while it is loaded.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,28 +11,27 @@ use std::str::FromStr;
 use burn::tensor::{DType, Device};
 use diagnostic::{Advice, Diagnostic};
 
-use checkpoint::Bits;
+use checkpoint::BitWidth;
 
-/// What a model's large matrices are kept in. Norms, biases and everything between the products
-/// are f32 always.
+/// Precision of a model's large matrices. Norms, biases and activations are always f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// 32 bits a weight.
+    /// 32-bit floating point.
     #[default]
     F32,
-    /// 16 bits, 8 of them the exponent.
+    /// bfloat16: 16 bits with an 8-bit exponent.
     BF16,
-    /// 16 bits, 5 of them the exponent.
+    /// IEEE half precision: 16 bits with a 5-bit exponent.
     F16,
-    /// At most 8 bits, and a scale and a minimum for each block; multiplied in f32.
+    /// Blocks of at most 8 bits per weight with scales; multiplied in f32.
     Bits8,
-    /// 4 bits, and a scale and a minimum for each block; multiplied in f32.
+    /// Blocks of 4 bits per weight with scales; multiplied in f32.
     Bits4,
 }
 
 impl Precision {
-    /// All of them with their names, as [`Display`](fmt::Display) and [`FromStr`] have them.
-    pub const ALL: [(Self, &'static str); 5] = [
+    /// All precisions, with the names of [`Display`](fmt::Display) and [`FromStr`].
+    pub const ALL: &'static [(Self, &'static str)] = &[
         (Self::F32, "f32"),
         (Self::BF16, "bf16"),
         (Self::F16, "f16"),
@@ -35,22 +39,22 @@ impl Precision {
         (Self::Bits4, "q4"),
     ];
 
-    /// The width of quantised weights; `None` for the others.
-    pub fn bits(self) -> Option<Bits> {
+    /// Bit width of quantized weights; `None` if they are not quantized.
+    pub fn bits(self) -> Option<BitWidth> {
         match self {
-            Self::Bits8 => Some(Bits::Eight),
-            Self::Bits4 => Some(Bits::Four),
+            Self::Bits8 => Some(BitWidth::Eight),
+            Self::Bits4 => Some(BitWidth::Four),
             Self::F32 | Self::BF16 | Self::F16 => None,
         }
     }
 
-    /// Whether a device computes in it. All do in f32, and unpack quantised weights to it.
+    /// Whether a device supports it. Every device supports f32 and quantized weights.
     pub fn is_supported(self, device: &Device) -> bool {
-        device.supports_dtype(self.dense())
+        device.supports_dtype(self.dense_dtype())
     }
 
-    /// The type of weights that are not quantised.
-    pub(crate) fn dense(self) -> DType {
+    /// Element type of weights that are not quantized.
+    pub(crate) fn dense_dtype(self) -> DType {
         match self {
             Self::BF16 => DType::BF16,
             Self::F16 => DType::F16,
@@ -61,16 +65,17 @@ impl Precision {
 
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, name) = Self::ALL.iter().find(|(known, _)| known == self).expect("all are listed");
+        let (_, name) =
+            Self::ALL.iter().find(|(known, _)| known == self).expect("ALL has every precision");
         f.write_str(name)
     }
 }
 
-/// A name that is no precision.
+/// A name that is not a precision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is no precision, expected f32, bf16, f16, q8 or q4")]
+#[error("`{found}` is not a precision, expected f32, bf16, f16, q8 or q4")]
 pub struct UnknownPrecision {
-    /// What was given.
+    /// The name.
     pub found: String,
 }
 
@@ -100,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_device_computes_in_f32_and_unpacks_blocks() {
+    fn every_device_supports_f32_and_quantized_weights() {
         for device in testing::devices() {
             for precision in [Precision::F32, Precision::Bits8, Precision::Bits4] {
                 assert!(precision.is_supported(&device), "{precision} on {device:?}");
@@ -109,12 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_they_are_written() {
-        for (precision, name) in Precision::ALL {
+    fn names_round_trip() {
+        for &(precision, name) in Precision::ALL {
             assert_eq!(precision.to_string(), name);
             assert_eq!(name.parse(), Ok(precision));
         }
         let error = "q5".parse::<Precision>().unwrap_err();
-        assert_eq!(error.to_string(), "`q5` is no precision, expected f32, bf16, f16, q8 or q4");
+        assert_eq!(error.to_string(), "`q5` is not a precision, expected f32, bf16, f16, q8 or q4");
     }
 }

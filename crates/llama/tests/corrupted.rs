@@ -15,17 +15,17 @@ fn gguf_files() {
 }
 
 #[test]
-fn layers_that_a_gguf_file_does_not_have_cost_nothing() {
+fn a_wrong_number_of_layers_allocates_nothing() {
     let mut bytes = golden("gguf/tiny-llama.gguf");
-    // Behind the key's text stand the value's type and the value.
+    // The value's type and the value follow the key.
     let key = b"llama.block_count";
-    let place = bytes.windows(key.len()).position(|part| part == key).unwrap() + key.len() + 4;
-    assert_eq!(bytes[place..place + 4], 3_u32.to_le_bytes());
-    bytes[place..place + 4].copy_from_slice(&4096_u32.to_le_bytes());
+    let offset = bytes.windows(key.len()).position(|part| part == key).unwrap() + key.len() + 4;
+    assert_eq!(bytes[offset..offset + 4], 3_u32.to_le_bytes());
+    bytes[offset..offset + 4].copy_from_slice(&4096_u32.to_le_bytes());
     check(&MEMORY, fuzz::gguf, &bytes, 16);
 }
 
-/// Both parts in one input.
+/// Both parts as one input.
 fn split_gguf(name: &str) -> Vec<u8> {
     let [first, second] = [1, 2].map(|n| golden(&format!("gguf/{name}-0000{n}-of-00002.gguf")));
     [&(first.len() as u32).to_le_bytes()[..], &first, &second].concat()

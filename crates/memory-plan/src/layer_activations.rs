@@ -29,7 +29,8 @@
 //! self-attention is therefore not tracked, and only the query of its heads is kept. A fused attention
 //! is kept like any other.
 
-use llama::{FeedForwardKind, LinearName, LlamaConfig, NormKind};
+use llama::config::{FeedForwardKind, NormKind};
+use llama::{LinearName, LlamaConfig};
 
 use crate::trainable_layers::TrainableLayers;
 

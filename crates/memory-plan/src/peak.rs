@@ -29,7 +29,8 @@
 //! | feed-forward, backward | gradients of residual, product, gate and up: `t (d + 3 f)` |
 //! | attention, backward | feed-forward's graph is freed; gradients of residual, heads, query, key and value: `t (d + 2 q + 2 kv)` |
 
-use llama::{LinearName, ModelShape, Precision};
+use llama::config::ModelShape;
+use llama::{LinearName, Precision};
 use train::Result;
 
 use crate::layer_activations::{LayerActivations, PassDims};

@@ -2,7 +2,8 @@
 
 use adaption_prompt::parts::{LinearCost, PartConfig};
 use kernels::cpu::simd::SimdLevel;
-use llama::{LinearName, LlamaConfig, ModelShape, Precision};
+use llama::config::ModelShape;
+use llama::{LinearName, LlamaConfig, Precision};
 use train::FineTuningMethod;
 
 use crate::workload::Workload;

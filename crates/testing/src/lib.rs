@@ -5,6 +5,7 @@
 pub mod gguf;
 mod golden;
 pub mod hostile;
+pub mod tiny_model;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor};

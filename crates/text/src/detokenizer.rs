@@ -1,6 +1,6 @@
 //! tokens, one at a time ─► text that never ends within a character
 //!
-//! The text of a token depends on its neighbours: the bytes of one character may span several tokens, and a
+//! The text of a token depends on its neighbors: the bytes of one character may span several tokens, and a
 //! leading space is dropped only at the start of a text. So a short window of tokens is decoded again at every
 //! step; the new text is what was not emitted before.
 

@@ -112,7 +112,7 @@ impl Tokenizer {
     }
 
     /// Token ids of a text, with the special tokens that the tokenizer adds, such as Llama's `<s>`. Special
-    /// tokens within the text are recognised.
+    /// tokens within the text are recognized.
     ///
     /// # Errors
     /// [`Error::Tokenizer`]

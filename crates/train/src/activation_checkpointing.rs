@@ -15,7 +15,8 @@
 use adaption_prompt::{AdapterWeights, ImageBatch};
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
-use llama::{Adapter, Llama, PackedBatch};
+use llama::model::PackedBatch;
+use llama::{Adapter, Llama};
 
 use crate::data::Batch;
 use crate::error::Result;

@@ -2,7 +2,8 @@
 
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 use kernels::cross_entropy;
-use llama::{Adapter, LinearName, Llama, Precision, Weight, read_back};
+use llama::model::Weight;
+use llama::{Adapter, LinearName, Llama, Precision, read_back};
 
 use crate::data::Batch;
 use crate::deterministic_sum::deterministic_sum;

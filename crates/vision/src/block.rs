@@ -3,7 +3,8 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::activation::{sigmoid, silu, softmax};
 use burn::tensor::{Device, Tensor};
-use llama::{Linear, Norm, NormKind, Weight, gelu};
+use llama::config::NormKind;
+use llama::model::{Linear, Norm, Weight, gelu};
 
 use crate::config::Activation;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
-use llama::{Linear, Norm};
+use llama::model::{Linear, Norm};
 
 use crate::block::{Block, layer_norm, zero_linear};
 use crate::config::{EncoderConfig, EncoderFamily};

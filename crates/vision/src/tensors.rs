@@ -9,7 +9,7 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 use checkpoint::TensorSpec;
-use llama::{Linear, Norm, Weight};
+use llama::model::{Linear, Norm, Weight};
 
 use crate::block::Block;
 use crate::config::{Activation, EncoderConfig};

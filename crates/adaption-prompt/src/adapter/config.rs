@@ -1,6 +1,6 @@
 //! Config of an adapter.
 
-use llama::ModelShape;
+use llama::config::ModelShape;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! An adapter in host memory: the common form of every file format.
 
-use llama::ModelShape;
+use llama::config::ModelShape;
 
 use crate::base::BaseInfo;
 use crate::part::{PartData, PromptShape};

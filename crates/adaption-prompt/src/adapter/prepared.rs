@@ -1,7 +1,8 @@
 //! An adapter, or a mix of several, prepared for forward passes of a model.
 
 use burn::tensor::Tensor;
-use llama::{Adapter, GatedPrompt, Linear, LinearName, Llama, Norm, NormName, NormWeights};
+use llama::model::{Linear, Norm, NormName, NormWeights};
+use llama::{Adapter, GatedPrompt, LinearName, Llama};
 
 use super::weights::AdapterWeights;
 use crate::image_features::{ImageBatch, ImageFeatures};

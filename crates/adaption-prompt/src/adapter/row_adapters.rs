@@ -1,7 +1,8 @@
 //! A batch in which each row has an adapter of its own, or none.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use llama::{Adapter, GatedPrompt, Linear, LinearName, Norm, NormName, NormWeights};
+use llama::model::{Linear, Norm, NormName, NormWeights};
+use llama::{Adapter, GatedPrompt, LinearName};
 
 use super::prepared::PreparedAdapter;
 use crate::projected_prompts::ProjectedPrompts;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use llama::{Llama, ModelShape};
+use llama::Llama;
+use llama::config::ModelShape;
 
 use super::config::AdapterConfig;
 use super::data::AdapterData;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use llama::{BranchPoint, LinearName, ModelShape};
+use llama::LinearName;
+use llama::config::{BranchPoint, ModelShape};
 
 use super::lit::{self, LitFormat};
 use super::locate::{is_model_file, not_an_adapter_error, resolve_path};
@@ -251,7 +252,7 @@ fn convert(
     }
     use_adapted_projection(&mut data, &mut losses);
     let joins_after_output =
-        |family: &llama::Architecture| family.defaults().branch == BranchPoint::AfterOutput;
+        |family: &llama::config::Architecture| family.defaults().branch == BranchPoint::AfterOutput;
     // Only PEFT has adapters of such families.
     if data.base.architecture.is_some_and(joins_after_output)
         && !matches!(format, Format::Peft | Format::PeftBin)

@@ -1,6 +1,6 @@
 //! Gates in the form that a format needs.
 
-use llama::ModelShape;
+use llama::config::ModelShape;
 
 use super::layers::check_expansion;
 use crate::error::Result;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use llama::{Fingerprint, Llama};
+use llama::Llama;
+use llama::fingerprint::Fingerprint;
 
 use super::format::{AdapterReadOptions, read, read_for_summary};
 use super::locate::resolve_path;

@@ -1,6 +1,6 @@
 //! Why an adapter is read: to be used, or to be summarized.
 
-use llama::ModelShape;
+use llama::config::ModelShape;
 
 /// Why an adapter is read.
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,10 @@
 //!
 //! A name addresses a module of the model. The suffixes belong to the parts of an adapter.
 
+use llama::LinearName;
 use llama::architecture::ARCHITECTURES;
-use llama::{Architecture, LinearName, NormName};
+use llama::config::Architecture;
+use llama::model::NormName;
 
 /// Prefix of every name: PEFT's wrapper modules around the model.
 pub(crate) const PEFT_PREFIX: &str = "base_model.model.";
@@ -64,7 +66,7 @@ pub(crate) fn parse_tensor_name(name: &str) -> Option<TensorAddress<'_>> {
         }
         _ => {
             let (module, suffix) = rest.split_once('.')?;
-            let mut names = LinearName::ALL_IN_LAYER.into_iter();
+            let mut names = LinearName::ALL_IN_LAYER.iter().copied();
             let name = names.find(|&name| module_path(name) == (block, module))?;
             Some(address(layer, ModuleName::Linear(name), suffix))
         }
@@ -129,7 +131,7 @@ pub(crate) fn linears_of_module(
 ) -> Option<(usize, Vec<LinearName>)> {
     let (layer, parts) = family.resolve_module(module)?;
     let linears = parts.into_iter().map(|part| {
-        let mut names = LinearName::ALL_IN_LAYER.into_iter();
+        let mut names = LinearName::ALL_IN_LAYER.iter().copied();
         names.find(|&name| part.split_once('.') == Some(module_path(name)))
     });
     Some((layer, linears.collect::<Option<_>>()?))
@@ -168,9 +170,9 @@ mod tests {
 
     #[test]
     fn tensor_names_round_trip() {
-        let linears = LinearName::ALL_IN_LAYER.map(ModuleName::Linear);
+        let linears = LinearName::ALL_IN_LAYER.iter().copied().map(ModuleName::Linear);
         let norms = [NormName::Attention, NormName::FeedForward].map(ModuleName::Norm);
-        for module in linears.into_iter().chain(norms) {
+        for module in linears.chain(norms) {
             let name = tensor_name(None, 12, module, "lora_A.weight");
             let suffix = "lora_A.weight";
             let expected = TensorAddress { family: None, layer: Some(12), module, suffix };

@@ -11,13 +11,15 @@ use adaption_prompt::{
     AdapterData, Advice, BaseInfo, Diagnostic, Error, Gate, GateActivation, PromptProjection,
     V2Scale,
 };
-use llama::{LinearName, LlamaConfig, ModelShape, NormName};
+use llama::config::ModelShape;
+use llama::model::NormName;
+use llama::{LinearName, LlamaConfig};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::seeded;
+use testing::tiny_model as seeded;
 
 /// Shape of an adapter; its values are drawn from `seed`.
 #[derive(Debug, Clone)]
@@ -91,7 +93,7 @@ impl AdapterShape {
         let v2 = self.v2.map(|scale| {
             let mut data = V2Data { scale, linears: BTreeMap::new(), norms: BTreeMap::new() };
             for layer in 0..=config.n_layers {
-                let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
+                let names = LinearName::ALL_IN_LAYER.iter().copied().chain([LinearName::Head]);
                 let some = names
                     .filter(|name| *name != LinearName::Value)
                     .filter(|&name| sizes.has_linear(layer, name));
@@ -170,7 +172,7 @@ fn effective_prompts(data: &AdapterData, n_heads: usize) -> BTreeMap<usize, (Vec
 fn v2_values(data: &AdapterData, sizes: &ModelShape) -> Option<BTreeMap<String, Vec<f32>>> {
     let v2 = data.v2.as_ref()?;
     let mut all = BTreeMap::new();
-    let names = LinearName::ALL_IN_LAYER.into_iter().chain([LinearName::Head]);
+    let names = LinearName::ALL_IN_LAYER.iter().copied().chain([LinearName::Head]);
     for (layer, name) in
         (0..=sizes.n_layers).flat_map(|layer| names.clone().map(move |n| (layer, n)))
     {
@@ -355,7 +357,7 @@ fn nothing_is_written_if_no_part_is_convertible() {
 fn lora_on_a_fused_linear_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = AdapterData { lora: Some(lora(3)), ..small(false) };
-    data.base.architecture = llama::Architecture::by_model_type("phi3");
+    data.base.architecture = llama::config::Architecture::by_model_type("phi3");
     let path = folder.path().join("x");
     let error =
         write(&data, &path, Format::Peft, GateActivation::Tanh, true).unwrap_err().to_string();

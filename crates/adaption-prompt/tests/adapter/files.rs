@@ -9,7 +9,8 @@ use adaption_prompt::{
 };
 use burn::tensor::{Tensor, TensorData};
 use checkpoint::{ByteSource, SafetensorsFile};
-use llama::{Llama, ModelShape, NoAdapter};
+use llama::config::ModelShape;
+use llama::{Llama, NoAdapter};
 use serde_json::Value;
 use testing::{Golden, assert_close, golden_folder};
 

@@ -10,7 +10,8 @@ use adaption_prompt::{
 };
 use burn::tensor::Tensor;
 use checkpoint::torch::{Value, to_bytes};
-use llama::{Llama, LlamaConfig, ModelShape, NoAdapter};
+use llama::config::ModelShape;
+use llama::{Llama, LlamaConfig, NoAdapter};
 use testing::{Golden, assert_close};
 
 use crate::fixtures::read_options;

@@ -9,7 +9,8 @@ use adaption_prompt::{
     RowAdapters,
 };
 use burn::tensor::{Device, Tensor};
-use llama::{Adapter, GenerationConfig, Llama, ModelShape, generate};
+use llama::config::ModelShape;
+use llama::{Adapter, GenerationConfig, Llama, generate};
 use testing::{Golden, assert_close, golden_folder};
 
 use crate::golden_models::open_base;

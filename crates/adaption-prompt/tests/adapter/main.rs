@@ -19,5 +19,3 @@ mod peft_lora;
 mod peft_suite;
 mod properties;
 mod row_adapters;
-#[path = "../../../llama/tests/tiny/mod.rs"]
-mod seeded;

@@ -5,7 +5,8 @@ use adaption_prompt::{
     LoraConfig, MixComponent, V2Config,
 };
 use burn::tensor::{Distribution, Tensor, activation::softmax};
-use llama::{Adapter, LinearName, Llama, NoAdapter, NormName};
+use llama::model::NormName;
+use llama::{Adapter, LinearName, Llama, NoAdapter};
 use testing::assert_close;
 
 use crate::fixtures::{

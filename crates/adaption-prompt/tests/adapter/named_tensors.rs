@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use adaption_prompt::{AdapterConfig, AdapterData, AdapterWeights, BaseInfo};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Gradients, Tensor};
-use llama::{LinearName, Llama, ModelShape, NormName};
+use llama::config::ModelShape;
+use llama::model::NormName;
+use llama::{LinearName, Llama};
 use testing::Golden;
 
 fn linear(layer: usize, name: LinearName) -> String {

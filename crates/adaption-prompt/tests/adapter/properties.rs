@@ -3,11 +3,12 @@
 use adaption_prompt::{AdaptedLayers, AdapterWeights, AdaptionPromptConfig, Gate, PromptInit};
 use burn::tensor::Tensor;
 use llama::architecture::ARCHITECTURES;
-use llama::{BranchPoint, KvCache, Llama, LlamaConfig, NoAdapter, PositionEmbedding};
+use llama::config::{BranchPoint, PositionEmbedding};
+use llama::{KvCache, Llama, LlamaConfig, NoAdapter};
 use proptest::prelude::*;
 use testing::assert_close;
 
-use crate::seeded;
+use testing::tiny_model as seeded;
 
 /// A small model of any family.
 fn config() -> impl Strategy<Value = LlamaConfig> {

@@ -1,20 +1,20 @@
-//! Block-quantised matrices on the host, one quant per byte.
+//! Block-quantized matrices on the host, one quant per byte.
 //!
-//! A weight is `scale * (quant - zero)` or `scale * quant + min`; 32 or 16 adjacent weights of a row share scale
+//! A weight is `scale * (quant - zero_point)` or `scale * quant + min`; 32 or 16 adjacent weights of a row share scale
 //! and minimum. All block types of GGUF are represented exactly.
 
-mod quantise;
+mod quantize;
 
-/// Bits of a quant.
+/// Bit width of a quant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Bits {
+pub enum BitWidth {
     /// 0 to 15.
     Four,
     /// 0 to 255.
     Eight,
 }
 
-impl Bits {
+impl BitWidth {
     /// Number of bits.
     pub fn count(self) -> usize {
         match self {
@@ -24,7 +24,7 @@ impl Bits {
     }
 
     /// Largest quant.
-    pub fn largest(self) -> u8 {
+    pub fn max_quant(self) -> u8 {
         match self {
             Self::Four => 15,
             Self::Eight => 255,
@@ -32,51 +32,51 @@ impl Bits {
     }
 }
 
-/// BlockOffset of the quants.
+/// Offset of the weights of a block.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BlockOffset {
-    /// `scale * (quant - zero)`
-    Zero(u8),
+    /// `scale * (quant - zero_point)`
+    ZeroPoint(u8),
     /// `scale * quant + min`, one minimum per block.
     Mins(Vec<f32>),
 }
 
 /// A matrix in blocks: `block_len` adjacent weights of a row share a scale and an offset.
 #[derive(Debug, Clone, PartialEq)]
-pub struct QuantisedBlocks {
+pub struct QuantizedBlocks {
     /// Rows and columns.
     pub shape: [usize; 2],
-    /// Bits of a packed quant.
-    pub bits: Bits,
+    /// BitWidth of a packed quant.
+    pub bits: BitWidth,
     /// Weights per block, 32 or 16; a divisor of the columns.
     pub block_len: usize,
     /// One per byte, in row-major order.
     pub quants: Vec<u8>,
     /// One per block.
     pub scales: Vec<f32>,
-    /// BlockOffset of the quants.
+    /// Offset of the weights of a block.
     pub offset: BlockOffset,
 }
 
-impl QuantisedBlocks {
+impl QuantizedBlocks {
     /// Whether every weight is finite.
     pub fn is_finite(&self) -> bool {
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
         let offset = match &self.offset {
-            BlockOffset::Zero(_) => true,
+            BlockOffset::ZeroPoint(_) => true,
             BlockOffset::Mins(mins) => finite(mins),
         };
         offset && finite(&self.scales)
     }
 
     /// The weights in row-major order.
-    pub fn dequantise(&self) -> Vec<f32> {
+    pub fn dequantize(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.quants.len()];
         let blocks = out.chunks_exact_mut(self.block_len).zip(self.quants.chunks(self.block_len));
         for (index, (out, quants)) in blocks.enumerate() {
             let scale = self.scales[index];
             let (zero, min) = match &self.offset {
-                BlockOffset::Zero(zero) => (f32::from(*zero), 0.0),
+                BlockOffset::ZeroPoint(zero_point) => (f32::from(*zero_point), 0.0),
                 BlockOffset::Mins(mins) => (0.0, mins[index]),
             };
             for (out, &quant) in out.iter_mut().zip(quants) {

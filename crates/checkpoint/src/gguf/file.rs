@@ -5,11 +5,11 @@ use std::path::Path;
 
 use burn::tensor::TensorData;
 
-use super::dequantise::{decode, unpack_blocks};
+use super::dequantize::{decode, unpack_blocks};
 use super::metadata::Metadata;
 use super::reader::{header, invalid};
 use super::tensor_info::{self, TensorInfo};
-use crate::blocks::QuantisedBlocks;
+use crate::blocks::QuantizedBlocks;
 use crate::byte_source::ByteSource;
 use crate::error::Result;
 
@@ -120,7 +120,7 @@ impl GgufFile {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_blocks(&self, name: &str) -> Result<Option<QuantisedBlocks>> {
+    pub fn read_blocks(&self, name: &str) -> Result<Option<QuantizedBlocks>> {
         let info = self.info(name)?;
         let &[rows, columns] = &info.shape[..] else { return Ok(None) };
         Ok(unpack_blocks(info.block_type, &self.read_bytes(info)?, [rows, columns]))

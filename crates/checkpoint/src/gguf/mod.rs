@@ -28,7 +28,7 @@
 mod block_type;
 #[cfg(test)]
 mod corrupted;
-mod dequantise;
+mod dequantize;
 mod file;
 mod metadata;
 mod reader;
@@ -38,7 +38,7 @@ mod tensor_info;
 mod value;
 
 pub use block_type::BlockType;
-pub use dequantise::{decode, unpack_blocks};
+pub use dequantize::{decode, unpack_blocks};
 pub use file::GgufFile;
 pub use metadata::Metadata;
 pub use split::{is_later_part, part_names};

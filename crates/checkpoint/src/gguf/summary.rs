@@ -12,7 +12,7 @@ const SHOWN_ELEMENTS: usize = 4;
 /// Number of shown characters of a string.
 const SHOWN_CHARACTERS: usize = 72;
 
-/// Summary of a file, for display and serialisation.
+/// Summary of a file, for display and serialization.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// Version of the format.
@@ -114,7 +114,7 @@ mod tests {
     use super::super::open;
 
     #[test]
-    fn a_file_is_summarised() {
+    fn a_file_is_summarized() {
         let mut fixture = Fixture::small();
         fixture.value("long list", &Value::Array((0..9).map(Value::Unsigned).collect()));
         fixture.value("long text", &Value::Text("é\n".repeat(40)));

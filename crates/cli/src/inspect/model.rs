@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use checkpoint::folder::open_weights;
 use checkpoint::{ByteSource, SafetensorsFile, TensorSource, WeightFiles};
 use indicatif::{HumanBytes, HumanCount};
+use llama::config::{PositionEmbedding, RopeScaling};
 use llama::weights::{self, HuggingFaceSource};
-use llama::{LlamaConfig, ModelSource, PositionEmbedding, RopeScaling};
+use llama::{LlamaConfig, ModelSource};
 use serde::Serialize;
 
 use super::lines::{write_chat_template, write_size};

@@ -1,36 +1,37 @@
-//! GPT-2 and DistilGPT2: learned positions, layer norms, a feed-forward without a gate, biases
-//! everywhere, a tied head.
+//! GPT-2 and DistilGPT2: learned positions, layer norms, a feed-forward network without a gate, biases in
+//! all layers, a tied head.
 //!
-//! Its matrices lie as `[in, out]` in Hugging Face's files, query, key and value in one. An adapter's
-//! branch joins behind the output projection: that is what PEFT trains and stores adapters for.
+//! Hugging Face's files hold matrices as `[in, out]`, and query, key and value as one. The branch of gated
+//! prompts is added after the output projection, as PEFT trains and stores its adapters.
 
 use checkpoint::settings::Fields;
 use serde_json::{Value, json};
 
 use super::require::require;
 use crate::config::{
-    Architecture, BranchPoint, FeedForwardKind, LlamaConfig, Names, NormKind, PositionEmbedding,
+    Architecture, BranchPoint, FeedForwardKind, LlamaConfig, NormKind, PositionEmbedding,
+    TensorNames,
 };
 use crate::error::{Error, Result};
 
 pub(super) static GPT2: Architecture = Architecture {
     name: "gpt2",
-    class: "GPT2LMHeadModel",
-    gguf: "gpt2",
+    class_name: "GPT2LMHeadModel",
+    gguf_name: "gpt2",
     multi_head_only: true,
     gguf_rotary_interleaved: false,
-    names: Names {
+    tensor_names: TensorNames {
         prefix: "transformer.",
-        layers: "h.",
-        attention: "attn",
+        layer_prefix: "h.",
+        attention_name: "attn",
         transposed: true,
-        whole: &[
+        global: &[
             ["model.embed_tokens", "transformer.wte", "token_embd"],
             ["model.embed_positions", "transformer.wpe", "position_embd"],
             ["model.norm", "transformer.ln_f", "output_norm"],
             ["lm_head", "lm_head", "output"],
         ],
-        layer: &[
+        per_layer: &[
             ["self_attn.q_proj", "attn.c_attn", "attn_qkv"],
             ["self_attn.k_proj", "attn.c_attn", "attn_qkv"],
             ["self_attn.v_proj", "attn.c_attn", "attn_qkv"],
@@ -40,10 +41,10 @@ pub(super) static GPT2: Architecture = Architecture {
             ["input_layernorm", "ln_1", "attn_norm"],
             ["post_attention_layernorm", "ln_2", "ffn_norm"],
         ],
-        // The causal mask, which older files hold.
+        // The causal mask in older files.
         ignored: &[".attn.bias", ".attn.masked_bias"],
     },
-    keys: &[&[
+    config_keys: &[&[
         "activation_function",
         "hidden_size",
         "layer_norm_epsilon",
@@ -60,17 +61,17 @@ pub(super) static GPT2: Architecture = Architecture {
         "tie_word_embeddings",
         "vocab_size",
     ]],
-    base,
+    defaults,
     read,
     write,
 };
 
-/// transformers' names of two activations.
+/// transformers' names of GELU and its tanh approximation.
 const GELU: &[&str] = &["gelu", "gelu_python"];
 const GELU_TANH: &[&str] =
     &["gelu_new", "gelu_accurate", "gelu_fast", "gelu_python_tanh", "gelu_pytorch_tanh"];
 
-fn base() -> LlamaConfig {
+fn defaults() -> LlamaConfig {
     LlamaConfig {
         architecture: &GPT2,
         max_positions: 1024,
@@ -87,7 +88,7 @@ fn base() -> LlamaConfig {
     }
 }
 
-fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
+fn read(json: &Fields<'_>, defaults: LlamaConfig) -> Result<LlamaConfig> {
     require(json, "scale_attn_weights", true)?;
     require(json, "scale_attn_by_inverse_layer_idx", false)?;
     let feed_forward = match json.optional::<String>("activation_function")?.as_deref() {
@@ -99,7 +100,7 @@ fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
             return Err(Error::config("activation_function", other, expected));
         }
     };
-    // transformers takes the other families' words too, and where a file has both, those.
+    // transformers also accepts the keys of other families, and prefers them.
     let size = |common: &str, own: &str| match json.optional::<usize>(common)? {
         Some(size) => Ok(Some(size)),
         None => json.optional::<usize>(own),
@@ -119,11 +120,11 @@ fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
         d_model,
         d_ff: json.optional("n_inner")?.unwrap_or_else(|| d_model.saturating_mul(4)),
         vocab_size: json.required("vocab_size")?,
-        max_positions: max_positions.unwrap_or(base.max_positions),
-        norm_eps: json.optional("layer_norm_epsilon")?.unwrap_or(base.norm_eps),
-        tied_head: json.optional("tie_word_embeddings")?.unwrap_or(base.tied_head),
+        max_positions: max_positions.unwrap_or(defaults.max_positions),
+        norm_eps: json.optional("layer_norm_epsilon")?.unwrap_or(defaults.norm_eps),
+        tied_head: json.optional("tie_word_embeddings")?.unwrap_or(defaults.tied_head),
         feed_forward,
-        ..base
+        ..defaults
     })
 }
 

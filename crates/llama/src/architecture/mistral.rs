@@ -1,32 +1,33 @@
-//! Mistral: a Llama whose tokens may look back through a window only.
+//! Mistral: a Llama with a sliding window.
 
 use checkpoint::settings::Fields;
 use serde_json::Value;
 
-use super::keys::SIZES;
-use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
+use super::llama_like::{
+    COMMON_KEYS, TENSOR_NAMES, check_uniform_layer_types, read_common, write_common,
+};
 use crate::config::{Architecture, LlamaConfig};
 use crate::error::Result;
 
 pub(super) static MISTRAL: Architecture = Architecture {
     name: "mistral",
-    class: "MistralForCausalLM",
-    // llama.cpp writes it as a Llama with a window.
-    gguf: "llama",
+    class_name: "MistralForCausalLM",
+    // llama.cpp writes it as a Llama with a sliding window.
+    gguf_name: "llama",
     multi_head_only: false,
     gguf_rotary_interleaved: true,
-    names: NAMES,
-    keys: &[SIZES, &["layer_types", "sliding_window"]],
-    base,
+    tensor_names: TENSOR_NAMES,
+    config_keys: &[COMMON_KEYS, &["layer_types", "sliding_window"]],
+    defaults,
     read,
     write,
 };
 
-/// What transformers takes for granted where a file is silent.
+/// transformers' defaults.
 const DEFAULT_WINDOW: usize = 4096;
 const DEFAULT_KV_HEADS: usize = 8;
 
-fn base() -> LlamaConfig {
+fn defaults() -> LlamaConfig {
     LlamaConfig {
         architecture: &MISTRAL,
         n_kv_heads: DEFAULT_KV_HEADS,
@@ -35,11 +36,11 @@ fn base() -> LlamaConfig {
     }
 }
 
-fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
-    let silent = (!json.has("sliding_window")).then_some(DEFAULT_WINDOW);
-    // Null is no window: the later models look back all the way.
-    let sliding_window = json.optional("sliding_window")?.or(silent);
-    let config = LlamaConfig { sliding_window, ..sizes(json, base)? };
+fn read(json: &Fields<'_>, defaults: LlamaConfig) -> Result<LlamaConfig> {
+    let default_window = (!json.has("sliding_window")).then_some(DEFAULT_WINDOW);
+    // Null means no window, as in later models.
+    let sliding_window = json.optional("sliding_window")?.or(default_window);
+    let config = LlamaConfig { sliding_window, ..read_common(json, defaults)? };
     check_uniform_layer_types(json, &config)?;
     Ok(config)
 }

@@ -1,22 +1,23 @@
-//! Phi-3: a Llama whose files hold query, key and value in one matrix, and gate and up in another;
-//! with a window where a file names one.
+//! Phi-3: a Llama whose files fuse query, key and value into one matrix and gate and up into another;
+//! with a sliding window if the file has one.
 
 use checkpoint::settings::Fields;
 use serde_json::Value;
 
-use super::keys::SIZES;
-use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
-use crate::config::{Architecture, LlamaConfig, Names};
+use super::llama_like::{
+    COMMON_KEYS, TENSOR_NAMES, check_uniform_layer_types, read_common, write_common,
+};
+use crate::config::{Architecture, LlamaConfig, TensorNames};
 use crate::error::Result;
 
 pub(super) static PHI3: Architecture = Architecture {
     name: "phi3",
-    class: "Phi3ForCausalLM",
-    gguf: "phi3",
+    class_name: "Phi3ForCausalLM",
+    gguf_name: "phi3",
     multi_head_only: false,
     gguf_rotary_interleaved: false,
-    names: Names {
-        layer: &[
+    tensor_names: TensorNames {
+        per_layer: &[
             ["self_attn.q_proj", "self_attn.qkv_proj", "attn_qkv"],
             ["self_attn.k_proj", "self_attn.qkv_proj", "attn_qkv"],
             ["self_attn.v_proj", "self_attn.qkv_proj", "attn_qkv"],
@@ -27,15 +28,15 @@ pub(super) static PHI3: Architecture = Architecture {
             ["input_layernorm", "input_layernorm", "attn_norm"],
             ["post_attention_layernorm", "post_attention_layernorm", "ffn_norm"],
         ],
-        ..NAMES
+        ..TENSOR_NAMES
     },
-    keys: &[SIZES, &["layer_types", "sliding_window"]],
-    base,
+    config_keys: &[COMMON_KEYS, &["layer_types", "sliding_window"]],
+    defaults,
     read,
     write,
 };
 
-fn base() -> LlamaConfig {
+fn defaults() -> LlamaConfig {
     LlamaConfig {
         architecture: &PHI3,
         max_positions: 4096,
@@ -44,9 +45,9 @@ fn base() -> LlamaConfig {
     }
 }
 
-fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
+fn read(json: &Fields<'_>, defaults: LlamaConfig) -> Result<LlamaConfig> {
     let sliding_window = json.optional("sliding_window")?;
-    let config = LlamaConfig { sliding_window, ..sizes(json, base)? };
+    let config = LlamaConfig { sliding_window, ..read_common(json, defaults)? };
     check_uniform_layer_types(json, &config)?;
     Ok(config)
 }
@@ -54,7 +55,7 @@ fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
 fn write(config: &LlamaConfig) -> Value {
     let mut json = write_common(config);
     json["sliding_window"] = config.sliding_window.into();
-    // transformers' default is a token that a small vocabulary does not have.
+    // transformers' default is a token id that may be outside a small vocabulary.
     json["pad_token_id"] = Value::Null;
     json
 }

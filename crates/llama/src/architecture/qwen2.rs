@@ -1,39 +1,31 @@
-//! Qwen2 and Qwen2.5: a Llama with biases on the query, key and value projections, and, where a file
-//! asks for it, a window in its upper layers.
+//! Qwen2 and Qwen2.5: a Llama with biases on the query, key and value projections and an optional sliding
+//! window in the upper layers.
 
 use checkpoint::settings::Fields;
 use serde_json::Value;
 
-use super::keys::SIZES;
-use super::llama::{NAMES, check_uniform_layer_types, sizes, write_common};
+use super::llama_like::{COMMON_KEYS, TENSOR_NAMES, read_common, write_common};
+use super::sliding_window::{SLIDING_WINDOW_KEYS, read_sliding_window, write_sliding_window};
 use crate::config::{Architecture, LlamaConfig};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 pub(super) static QWEN2: Architecture = Architecture {
     name: "qwen2",
-    class: "Qwen2ForCausalLM",
-    gguf: "qwen2",
+    class_name: "Qwen2ForCausalLM",
+    gguf_name: "qwen2",
     multi_head_only: false,
     gguf_rotary_interleaved: false,
-    names: NAMES,
-    keys: &[SIZES, WINDOW],
-    base,
+    tensor_names: TENSOR_NAMES,
+    config_keys: &[COMMON_KEYS, SLIDING_WINDOW_KEYS],
+    defaults,
     read,
     write,
 };
 
-/// Keys of a window.
-pub(super) const WINDOW: &[&str] =
-    &["layer_types", "max_window_layers", "sliding_window", "use_sliding_window"];
+/// transformers' default.
+const DEFAULT_KV_HEADS: usize = 32;
 
-/// What transformers takes for granted where a file is silent.
-pub(super) const DEFAULT_KV_HEADS: usize = 32;
-
-/// What transformers takes for granted where a file asks for a window and says no more.
-const DEFAULT_WINDOW: usize = 4096;
-const DEFAULT_FULL_LAYERS: usize = 28;
-
-fn base() -> LlamaConfig {
+fn defaults() -> LlamaConfig {
     LlamaConfig {
         architecture: &QWEN2,
         n_kv_heads: DEFAULT_KV_HEADS,
@@ -43,48 +35,12 @@ fn base() -> LlamaConfig {
     }
 }
 
-fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
-    window(json, sizes(json, base)?)
+fn read(json: &Fields<'_>, defaults: LlamaConfig) -> Result<LlamaConfig> {
+    read_sliding_window(json, read_common(json, defaults)?)
 }
 
 fn write(config: &LlamaConfig) -> Value {
     let mut json = write_common(config);
     write_sliding_window(config, &mut json);
     json
-}
-
-/// Reads the window of the Qwen families. Their lowest `max_window_layers` look back all the way.
-pub(super) fn window(json: &Fields<'_>, config: LlamaConfig) -> Result<LlamaConfig> {
-    let silent = (!json.has("sliding_window")).then_some(DEFAULT_WINDOW);
-    let asked = json.optional("use_sliding_window")?.unwrap_or(false);
-    let Some(window) = json.optional("sliding_window")?.or(silent).filter(|_| asked) else {
-        check_uniform_layer_types(json, &config)?;
-        return Ok(config);
-    };
-    let full_attention_layers = match json.optional::<Vec<String>>("layer_types")? {
-        None => json.optional("max_window_layers")?.unwrap_or(DEFAULT_FULL_LAYERS),
-        Some(kinds) => {
-            let full = kinds.iter().take_while(|kind| *kind == "full_attention").count();
-            let above = kinds[full..].iter().all(|kind| kind == "sliding_attention");
-            if kinds.len() != config.n_layers || !above {
-                let expected = "full_attention below, sliding_attention above, one for each layer";
-                return Err(Error::config("layer_types", kinds.join(" "), expected));
-            }
-            full
-        }
-    };
-    if full_attention_layers >= config.n_layers {
-        return Ok(config);
-    }
-    Ok(LlamaConfig { sliding_window: Some(window), full_attention_layers, ..config })
-}
-
-/// The way back of [`window`].
-pub(super) fn write_sliding_window(config: &LlamaConfig, json: &mut Value) {
-    json["use_sliding_window"] = config.sliding_window.is_some().into();
-    json["sliding_window"] = config.sliding_window.into();
-    json["max_window_layers"] = match config.sliding_window {
-        Some(_) => config.full_attention_layers.into(),
-        None => config.n_layers.into(),
-    };
 }

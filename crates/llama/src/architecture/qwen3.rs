@@ -1,31 +1,31 @@
-//! Qwen3: a Llama whose queries and keys are normed head by head before they are rotated.
+//! Qwen3: a Llama with a norm on each query and key head before the rotary embedding.
 
 use checkpoint::settings::Fields;
 use serde_json::Value;
 
-use super::keys::SIZES;
-use super::llama::{NAMES, sizes, write_common};
-use super::qwen2::{DEFAULT_KV_HEADS, WINDOW, window, write_sliding_window};
+use super::llama_like::{COMMON_KEYS, TENSOR_NAMES, read_common, write_common};
+use super::sliding_window::{SLIDING_WINDOW_KEYS, read_sliding_window, write_sliding_window};
 use crate::config::{Architecture, LlamaConfig};
 use crate::error::Result;
 
 pub(super) static QWEN3: Architecture = Architecture {
     name: "qwen3",
-    class: "Qwen3ForCausalLM",
-    gguf: "qwen3",
+    class_name: "Qwen3ForCausalLM",
+    gguf_name: "qwen3",
     multi_head_only: false,
     gguf_rotary_interleaved: false,
-    names: NAMES,
-    keys: &[SIZES, &["attention_bias"], WINDOW],
-    base,
+    tensor_names: TENSOR_NAMES,
+    config_keys: &[COMMON_KEYS, &["attention_bias"], SLIDING_WINDOW_KEYS],
+    defaults,
     read,
     write,
 };
 
-/// What transformers takes for granted where a file is silent; not what the sizes would give.
+/// transformers' defaults; the width of a head does not follow from the other sizes.
 const DEFAULT_HEAD_DIM: usize = 128;
+const DEFAULT_KV_HEADS: usize = 32;
 
-fn base() -> LlamaConfig {
+fn defaults() -> LlamaConfig {
     LlamaConfig {
         architecture: &QWEN3,
         n_kv_heads: DEFAULT_KV_HEADS,
@@ -35,15 +35,15 @@ fn base() -> LlamaConfig {
     }
 }
 
-fn read(json: &Fields<'_>, base: LlamaConfig) -> Result<LlamaConfig> {
+fn read(json: &Fields<'_>, defaults: LlamaConfig) -> Result<LlamaConfig> {
     let attention_bias = json.optional("attention_bias")?.unwrap_or(false);
     let config = LlamaConfig {
         head_dim: json.optional("head_dim")?.unwrap_or(DEFAULT_HEAD_DIM),
         qkv_bias: attention_bias,
         output_bias: attention_bias,
-        ..sizes(json, base)?
+        ..read_common(json, defaults)?
     };
-    window(json, config)
+    read_sliding_window(json, config)
 }
 
 fn write(config: &LlamaConfig) -> Value {

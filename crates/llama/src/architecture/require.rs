@@ -1,11 +1,11 @@
-//! Settings of a `config.json` with a single supported value.
+//! Settings of `config.json` with a single supported value.
 
 use checkpoint::settings::Fields;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// Rejects other values than this one; an absent field is fine.
+/// Rejects any value but this one; the field may be absent.
 ///
 /// # Errors
 /// [`Error::Config`]
@@ -19,7 +19,7 @@ where
     }
 }
 
-/// Rejects other activations than one of these names; an absent field is fine.
+/// Rejects any activation but these; the field may be absent.
 ///
 /// # Errors
 /// [`Error::Config`]

@@ -1,4 +1,4 @@
-//! Rotary embeddings as `config.json` describes them, in its old words and its new ones.
+//! The rotary embedding in `config.json`, with the keys of old and new versions of transformers.
 
 use checkpoint::settings::Fields;
 use serde_json::{Value, json};
@@ -9,12 +9,11 @@ use crate::error::{Error, Result};
 
 const DEFAULT_THETA: f64 = 10_000.0;
 
-/// Where a file may describe the rotary embedding, the one that counts first: what transformers
-/// takes of a file that has both.
-const OBJECTS: [&str; 2] = ["rope_scaling", "rope_parameters"];
+/// Objects that may describe the rotary embedding; transformers prefers the first.
+const ROPE_OBJECTS: [&str; 2] = ["rope_scaling", "rope_parameters"];
 
-/// Keys that are read in it.
-const KEYS: &[&str] = &[
+/// Keys of such an object that are read.
+const ROPE_KEYS: &[&str] = &[
     "factor",
     "high_freq_factor",
     "low_freq_factor",
@@ -25,21 +24,21 @@ const KEYS: &[&str] = &[
     "type",
 ];
 
-/// Reads `rope_theta` and `rope_scaling` of older files, `rope_parameters` of newer ones, as
-/// transformers does where a file has several:
+/// Reads `rope_theta` and `rope_scaling` of older files and `rope_parameters` of newer ones, with
+/// transformers' precedence:
 ///
-/// - a `rope_scaling` that is not empty stands in the place of all of `rope_parameters`;
-/// - the theta within it counts before the one beside it;
-/// - the `original_max_position_embeddings` beside it counts before the one within, and where there
-///   is neither, it is the model's context of `max_positions`.
+/// - a `rope_scaling` that is not empty replaces all of `rope_parameters`;
+/// - `rope_theta` within the object overrides the top-level one;
+/// - the top-level `original_max_position_embeddings` overrides the one within the object; the default
+///   is `max_positions`, the model's context.
 ///
 /// Source: `transformers`, `modeling_rope_utils.py`, `convert_rope_params_to_dict` and
 /// `standardize_rope_params`.
 pub(super) fn read(json: &Fields<'_>, max_positions: usize) -> Result<RopeConfig> {
     let theta = json.optional("rope_theta")?;
     require(json, "partial_rotary_factor", 1.0)?;
-    let original: Option<usize> = json.optional("original_max_position_embeddings")?;
-    let [scaling, parameters] = OBJECTS.map(|key| json.object(key));
+    let original_context: Option<usize> = json.optional("original_max_position_embeddings")?;
+    let [scaling, parameters] = ROPE_OBJECTS.map(|key| json.object(key));
     let Some(rope) = scaling?.or(parameters?) else {
         let theta = theta.unwrap_or(DEFAULT_THETA);
         return Ok(RopeConfig { theta, scaling: RopeScaling::None });
@@ -51,7 +50,7 @@ pub(super) fn read(json: &Fields<'_>, max_positions: usize) -> Result<RopeConfig
             return Err(Error::config(format!("rope {kind}"), "an object of its own", expected));
         }
     }
-    let need = |key: &str| {
+    let require_positive = |key: &str| {
         rope.optional(key)?.filter(|value: &f64| value.is_finite() && *value > 0.0).ok_or_else(
             || {
                 let field = format!("rope {key}");
@@ -59,16 +58,16 @@ pub(super) fn read(json: &Fields<'_>, max_positions: usize) -> Result<RopeConfig
             },
         )
     };
-    // Older files call it `type`; some have both.
+    // Older files name it `type`; some have both.
     let kind = rope.optional::<String>("rope_type")?.or(rope.optional("type")?);
     let scaling = match kind.as_deref() {
         None | Some("default") => RopeScaling::None,
-        Some("linear") => RopeScaling::Linear { factor: need("factor")? },
+        Some("linear") => RopeScaling::Linear { factor: require_positive("factor")? },
         Some("llama3") => RopeScaling::Llama3 {
-            factor: need("factor")?,
-            low_freq_factor: need("low_freq_factor")?,
-            high_freq_factor: need("high_freq_factor")?,
-            original_max_positions: original
+            factor: require_positive("factor")?,
+            low_freq_factor: require_positive("low_freq_factor")?,
+            high_freq_factor: require_positive("high_freq_factor")?,
+            original_max_positions: original_context
                 .or(rope.optional("original_max_position_embeddings")?)
                 .unwrap_or(max_positions),
         },
@@ -80,21 +79,21 @@ pub(super) fn read(json: &Fields<'_>, max_positions: usize) -> Result<RopeConfig
     Ok(RopeConfig { theta, scaling })
 }
 
-/// The settings of a rotary embedding that nothing here acts on.
+/// Settings of the rotary embedding that have no effect.
 pub(super) fn unused(json: &Value) -> Vec<String> {
     let object = |key: &str| json.get(key)?.as_object().filter(|object| !object.is_empty());
-    let [scaling, parameters] = OBJECTS.map(object);
+    let [scaling, parameters] = ROPE_OBJECTS.map(object);
     let (name, read) = match (scaling, parameters) {
         (Some(_), Some(_)) => return vec!["rope_parameters".into()],
         (Some(read), None) => ("rope_scaling", read),
         (None, Some(read)) => ("rope_parameters", read),
         (None, None) => return Vec::new(),
     };
-    let unused = read.keys().filter(|key| !KEYS.contains(&key.as_str()));
+    let unused = read.keys().filter(|key| !ROPE_KEYS.contains(&key.as_str()));
     unused.map(|key| format!("{name}.{key}")).collect()
 }
 
-/// `rope_theta` and `rope_scaling`: every version of transformers reads these.
+/// Writes `rope_theta` and `rope_scaling`, which every version of transformers reads.
 pub(super) fn write(rope: &RopeConfig, json: &mut Value) {
     json["rope_theta"] = rope.theta.into();
     json["rope_scaling"] = match &rope.scaling {
@@ -111,7 +110,7 @@ pub(super) fn write(rope: &RopeConfig, json: &mut Value) {
             "high_freq_factor": high_freq_factor,
             "original_max_position_embeddings": original_max_positions,
         }),
-        // There are no words for a table; reading the file again shows that it is missing.
+        // A table of divisors has no key; `to_json` reads the result back and reports the loss.
         RopeScaling::None | RopeScaling::PerFrequency { .. } => Value::Null,
     };
 }
@@ -123,15 +122,15 @@ mod tests {
     use super::*;
 
     fn parse(rope: Value) -> Result<RopeConfig> {
-        whole(&json!({"rope_scaling": rope}))
+        read_json(&json!({"rope_scaling": rope}))
     }
 
-    fn whole(json: &Value) -> Result<RopeConfig> {
+    fn read_json(json: &Value) -> Result<RopeConfig> {
         read(&Fields::new(Path::new("config.json"), json), 2048)
     }
 
     #[test]
-    fn the_kind_of_scaling_may_have_its_old_name_its_new_one_or_both() {
+    fn type_and_rope_type_are_both_accepted() {
         let linear = RopeScaling::Linear { factor: 2.0 };
         for rope in [
             json!({"type": "linear", "factor": 2.0}),
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn scaling_that_makes_no_sense_is_refused() {
+    fn invalid_scaling_is_an_error() {
         for rope in [
             json!({"type": "linear"}),
             json!({"type": "linear", "factor": 0.0}),
@@ -157,41 +156,41 @@ mod tests {
     }
 
     #[test]
-    fn scaling_stands_in_the_place_of_parameters() {
+    fn rope_scaling_replaces_rope_parameters() {
         let parameters = json!({"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5});
         let both = json!({
             "rope_scaling": {"type": "linear", "factor": 2.0}, "rope_parameters": parameters,
         });
         let scaling = RopeScaling::Linear { factor: 2.0 };
         // Its theta goes with it.
-        assert_eq!(whole(&both).unwrap(), RopeConfig { theta: DEFAULT_THETA, scaling });
+        assert_eq!(read_json(&both).unwrap(), RopeConfig { theta: DEFAULT_THETA, scaling });
         assert_eq!(unused(&both), ["rope_parameters"]);
         for nothing in [json!({}), Value::Null] {
             let both = json!({"rope_scaling": nothing, "rope_parameters": parameters});
             let scaling = RopeScaling::Linear { factor: 8.0 };
-            assert_eq!(whole(&both).unwrap(), RopeConfig { theta: 5e5, scaling });
+            assert_eq!(read_json(&both).unwrap(), RopeConfig { theta: 5e5, scaling });
         }
     }
 
     #[test]
-    fn theta_within_counts_before_theta_beside() {
+    fn nested_theta_overrides_top_level_theta() {
         let json = json!({"rope_theta": 1e6, "rope_parameters": {"rope_theta": 5e5}});
-        assert_eq!(whole(&json).unwrap().theta, 5e5);
+        assert_eq!(read_json(&json).unwrap().theta, 5e5);
         let json = json!({"rope_theta": 1e6, "rope_parameters": {"rope_type": "default"}});
-        assert_eq!(whole(&json).unwrap().theta, 1e6);
+        assert_eq!(read_json(&json).unwrap().theta, 1e6);
     }
 
     #[test]
-    fn the_original_context_beside_counts_before_the_one_within() {
-        let original = |beside: Value, within: Value| {
+    fn top_level_original_context_overrides_nested() {
+        let original = |top_level: Value, nested: Value| {
             let json = json!({
-                "original_max_position_embeddings": beside,
+                "original_max_position_embeddings": top_level,
                 "rope_scaling": {
                     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-                    "high_freq_factor": 4.0, "original_max_position_embeddings": within,
+                    "high_freq_factor": 4.0, "original_max_position_embeddings": nested,
                 },
             });
-            match whole(&json).unwrap().scaling {
+            match read_json(&json).unwrap().scaling {
                 RopeScaling::Llama3 { original_max_positions, .. } => original_max_positions,
                 other => panic!("{other:?}"),
             }
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_other_kinds_of_scaling_are_told() {
+    fn unused_rope_settings_are_reported() {
         let json = json!({"rope_scaling": {"type": "linear", "factor": 2.0, "beta_fast": 32}});
         assert_eq!(unused(&json), ["rope_scaling.beta_fast"]);
     }

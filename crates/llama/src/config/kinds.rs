@@ -1,30 +1,30 @@
-//! Kinds of a model's parts.
+//! Variants of a model's components.
 
 use serde::{Deserialize, Serialize};
 
-/// Kinds of norms.
+/// Kind of all norms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
-    /// Root mean square, with a weight.
+    /// RMS norm, with a weight.
     #[default]
     Rms,
-    /// Mean and variance, with a weight and a bias.
+    /// Layer norm, with a weight and a bias.
     Layer,
 }
 
-/// How a token's place in the text comes in.
+/// How the model encodes positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PositionEmbedding {
-    /// Queries and keys are rotated.
+    /// Rotary embedding of queries and keys.
     #[default]
     Rotary,
-    /// A vector for each position is added to the embedding.
+    /// A learned vector per position, added to the token embedding.
     Learned,
 }
 
-/// Kinds of feed-forwards.
+/// Kind of all feed-forward networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FeedForwardKind {
@@ -33,57 +33,57 @@ pub enum FeedForwardKind {
     SwiGlu,
     /// `down(gelu(up x))`.
     Gelu,
-    /// The same with gelu's approximation by tanh.
+    /// `down(gelu(up x))` with the tanh approximation of GELU.
     GeluTanh,
 }
 
-/// Where an adapter's gated heads join the attention.
+/// Where the branch of an adapter's gated prompts is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BranchPoint {
-    /// They are added to the model's heads, and pass through its output projection with them.
+    /// To the attention heads, before the output projection.
     #[default]
     BeforeOutput,
-    /// They are joined and added to what the output projection gives.
+    /// To the output of the output projection, without passing through it.
     AfterOutput,
 }
 
 /// Base and scaling of the rotary embedding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RopeConfig {
-    /// Base of the geometric series of wavelengths.
+    /// Base of the frequencies, `theta^(-2i / head_dim)`.
     pub theta: f64,
-    /// How the frequencies are stretched beyond the original context.
+    /// Scaling of the frequencies for contexts longer than the original one.
     pub scaling: RopeScaling,
 }
 
-/// Ways to stretch the rotary frequencies.
+/// Scaling of the rotary frequencies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RopeScaling {
-    /// As trained.
+    /// No scaling.
     None,
     /// Every frequency divided by `factor`.
     Linear {
-        /// Stretch, at least 1.
+        /// At least 1.
         factor: f64,
     },
-    /// Llama 3.1's rule: long wavelengths divided by `factor`, short ones kept, a ramp between.
+    /// Llama 3.1: low frequencies divided by `factor`, high ones kept, interpolation between.
     ///
     /// Source: `transformers`, `modeling_rope_utils.py`, `_compute_llama3_parameters`.
     Llama3 {
-        /// Stretch of the long wavelengths.
+        /// Divisor of the low frequencies.
         factor: f64,
-        /// Wavelengths above `original_max_positions / low_freq_factor` are stretched in full.
+        /// Wavelengths above `original_max_positions / low_freq_factor` are multiplied by `factor`.
         low_freq_factor: f64,
         /// Wavelengths below `original_max_positions / high_freq_factor` are kept.
         high_freq_factor: f64,
-        /// Context of the first training.
+        /// Context length of the original training.
         original_max_positions: usize,
     },
-    /// Frequencies divided by a factor each, as stored in a GGUF's `rope_freqs.weight`.
+    /// A divisor for each frequency, as in a GGUF's `rope_freqs.weight`.
     PerFrequency {
-        /// One divisor for each of the `head_dim / 2` frequencies.
+        /// `head_dim / 2` divisors.
         divisors: Vec<f32>,
     },
 }

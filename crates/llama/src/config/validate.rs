@@ -1,16 +1,16 @@
-//! Checks of a config.
+//! Validation of a config.
 
 use super::LlamaConfig;
 use super::kinds::{BranchPoint, PositionEmbedding, RopeScaling};
 use crate::error::{Error, Result};
 
 impl LlamaConfig {
-    /// Checks that the sizes fit together.
+    /// Checks that sizes are in range and consistent.
     ///
     /// # Errors
-    /// [`Error::Config`] names the field, what was found and what would do.
+    /// [`Error::Config`] for the first invalid field.
     pub fn validate(&self) -> Result<()> {
-        let positive = [
+        let bounds = [
             ("n_layers", self.n_layers, 1 << 12),
             ("n_heads", self.n_heads, 1 << 12),
             ("n_kv_heads", self.n_kv_heads, 1 << 12),
@@ -20,10 +20,10 @@ impl LlamaConfig {
             ("vocab_size", self.vocab_size, 1 << 24),
             ("max_positions", self.max_positions, 1 << 31),
         ];
-        for (field, value, most) in positive {
-            // Far beyond any model, and near enough for every product of them to fit.
-            if !(1..=most).contains(&value) {
-                return Err(Error::config(field, format!("{value}"), format!("1 to {most}")));
+        for (field, value, max) in bounds {
+            // Beyond any model, and small enough that products of sizes do not overflow.
+            if !(1..=max).contains(&value) {
+                return Err(Error::config(field, format!("{value}"), format!("1 to {max}")));
             }
         }
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {

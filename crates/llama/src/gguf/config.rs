@@ -1,18 +1,18 @@
-//! Metadata ─► [`LlamaConfig`].
+//! Metadata of a GGUF file ─► [`LlamaConfig`].
 
 use burn::tensor::DType;
 use checkpoint::gguf::GgufFile;
 
-use crate::config::{Architecture, Format, LlamaConfig, NormKind, RopeConfig, RopeScaling};
+use crate::config::{Architecture, LlamaConfig, NamingScheme, NormKind, RopeConfig, RopeScaling};
 use crate::error::{Error, Result};
 
-/// Divisors of the rotary frequencies: part of the config, not a weight.
+/// Divisors of the rotary frequencies; part of the config, not a weight.
 pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
-/// Base of the rotary embedding where a file names none.
+/// Base of the rotary embedding if the file has none.
 const DEFAULT_THETA: f64 = 10_000.0;
 
-/// Reads sizes and arithmetic of a model.
+/// Reads a model's config.
 ///
 /// # Errors
 /// [`Error::Architecture`] for an unknown architecture, [`Error::Config`] for unsupported settings,
@@ -21,23 +21,23 @@ pub fn parse_config(file: &GgufFile) -> Result<LlamaConfig> {
     let metadata = file.metadata();
     let name: &str = metadata.required("general.architecture")?;
     let architecture = Architecture::from_gguf_name(file.path(), name)?;
-    super::keys::check(metadata, name)?;
-    let base = architecture.defaults();
+    super::keys::check_supported(metadata, name)?;
+    let defaults = architecture.defaults();
     let size = |key: &str| metadata.required::<usize>(&format!("{name}.{key}"));
     let optional_size = |key: &str| metadata.optional::<usize>(&format!("{name}.{key}"));
     let n_experts = optional_size("expert_count")?.unwrap_or(0);
     if n_experts > 0 {
         let (field, found) = (format!("{name}.expert_count"), n_experts.to_string());
-        return Err(Error::config(field, found, "0: no mixture of experts"));
+        return Err(Error::config(field, found, "0: mixture of experts is not supported"));
     }
     let d_model = size("embedding_length")?;
     let n_heads = size("attention.head_count")?;
-    let rotated = optional_size("rope.dimension_count")?;
+    let rotary_dim = optional_size("rope.dimension_count")?;
     let head_dim = optional_size("attention.key_length")?
-        .or(rotated)
+        .or(rotary_dim)
         .unwrap_or_else(|| d_model / n_heads.max(1));
     for (key, found) in [
-        ("rope.dimension_count", rotated),
+        ("rope.dimension_count", rotary_dim),
         ("attention.value_length", optional_size("attention.value_length")?),
     ] {
         if let Some(found) = found.filter(|&found| found != head_dim) {
@@ -49,11 +49,11 @@ pub fn parse_config(file: &GgufFile) -> Result<LlamaConfig> {
         Some(size) => size,
         None => file.info("token_embd.weight")?.shape[0],
     };
-    let has = |ours: &str| {
-        let theirs = architecture.names().in_file(Format::Gguf, ours);
-        theirs.is_some_and(|name| file.tensors().contains_key(&name))
+    let has = |canonical: &str| {
+        let file_name = architecture.tensor_names.name_in(NamingScheme::Gguf, canonical);
+        file_name.is_some_and(|name| file.tensors().contains_key(&name))
     };
-    let norm_eps = match base.norm {
+    let norm_eps = match defaults.norm {
         NormKind::Rms => "attention.layer_norm_rms_epsilon",
         NormKind::Layer => "attention.layer_norm_epsilon",
     };
@@ -73,7 +73,7 @@ pub fn parse_config(file: &GgufFile) -> Result<LlamaConfig> {
         mlp_bias: has("model.layers.0.mlp.up_proj.bias"),
         tied_head: !has("lm_head.weight"),
         sliding_window: optional_size("attention.sliding_window")?.filter(|&window| window > 0),
-        ..base
+        ..defaults
     };
     config.validate()?;
     Ok(config)
@@ -102,7 +102,7 @@ fn rope(file: &GgufFile, name: &str) -> Result<RopeConfig> {
     }
     if scaling != RopeScaling::None {
         let found = kind.unwrap_or_default();
-        let expected = format!("none beside the tensor {ROPE_DIVISORS}");
+        let expected = format!("none together with the tensor {ROPE_DIVISORS}");
         return Err(Error::config(key("scaling.type"), found, expected));
     }
     let data = file.read(ROPE_DIVISORS)?.convert_dtype(DType::F32);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn every_size_is_found() {
+    fn every_size_is_read() {
         let config = config_of(&Fixture::model()).unwrap();
         let expected = LlamaConfig {
             n_layers: 2,
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_stand_in_for_absent_keys() {
+    fn absent_keys_have_defaults() {
         let mut fixture = Fixture::model();
         fixture.replace("llama.attention.key_length", None);
         fixture.replace("llama.attention.head_count_kv", None);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn present_tensors_switch_features_on() {
+    fn tensors_determine_biases_and_head() {
         let mut fixture = Fixture::model();
         fixture.floats("output.weight", &[10, 8]);
         fixture.floats("blk.0.attn_q.bias", &[16]);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn scaling_and_window_are_read() {
+    fn rope_scaling_and_sliding_window_are_read() {
         let mut fixture = Fixture::model();
         fixture.value("llama.rope.scaling.type", &Value::Text("linear".into()));
         fixture.value("llama.rope.scaling.factor", &Value::F32(4.0));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_arithmetic_here_is_refused() {
+    fn unsupported_settings_are_errors() {
         for (key, value, expected) in [
             ("general.architecture", Value::Text("bert".into()), "architecture `bert`"),
             ("llama.expert_count", Value::Unsigned(8), "llama.expert_count is 8"),

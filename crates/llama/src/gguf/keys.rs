@@ -1,7 +1,7 @@
-//! Every key of a GGUF's metadata: read, refused unless it says nothing, or harmless.
+//! Every key of a GGUF's metadata: read, unsupported or ignored.
 //!
-//! Keys of the architecture that stand in no table here are told as unused, so that a new one is a
-//! decision.
+//! Keys of the architecture that are in no table are reported as unused; add new keys to the table where
+//! they belong.
 //!
 //! Source: `llama.cpp`, `src/llama-arch.cpp` and `src/llama-model.cpp`.
 
@@ -10,8 +10,8 @@ use checkpoint::gguf::{GgufFile, Metadata, Value};
 
 use crate::error::{Error, Result};
 
-/// Keys behind the architecture's name that are read.
-const READ: &[&str] = &[
+/// Keys that are read, without the architecture's prefix.
+const READ_KEYS: &[&str] = &[
     "attention.head_count",
     "attention.head_count_kv",
     "attention.key_length",
@@ -31,9 +31,8 @@ const READ: &[&str] = &[
     "vocab_size",
 ];
 
-/// Keys behind the architecture's name that change the arithmetic in a way that is not known here,
-/// with the value that does not.
-const REFUSED: &[(&str, Option<f64>)] = &[
+/// Keys of unsupported features, with the value that disables the feature.
+const UNSUPPORTED_KEYS: &[(&str, Option<f64>)] = &[
     ("attention.causal", Some(1.0)),
     ("attention.clamp_kqv", Some(0.0)),
     ("attention.max_alibi_bias", Some(0.0)),
@@ -51,39 +50,40 @@ const REFUSED: &[(&str, Option<f64>)] = &[
     ("use_parallel_residual", Some(0.0)),
 ];
 
-/// Keys behind the architecture's name that change nothing of what is computed here.
-const HARMLESS: &[&str] =
+/// Keys without an effect.
+const IGNORED_KEYS: &[&str] =
     &["rope.scaling.finetuned", "rope.scaling.original_context_length", "tensor_data_layout"];
 
-/// Refuses what the arithmetic here does not know.
+/// Rejects unsupported keys.
 ///
 /// # Errors
 /// [`Error::Config`] for the first such key.
-pub(super) fn check(metadata: &Metadata, architecture: &str) -> Result<()> {
-    for (key, fine) in REFUSED {
+pub(super) fn check_supported(metadata: &Metadata, architecture: &str) -> Result<()> {
+    for (key, neutral) in UNSUPPORTED_KEYS {
         let key = format!("{architecture}.{key}");
         let Some(value) = metadata.get(&key) else { continue };
         let found = number(value);
-        if found.is_none() || found != *fine {
+        if found.is_none() || found != *neutral {
             let found = found.map_or(value.kind().to_owned(), |found| found.to_string());
-            let fine = fine.map_or("no such key".to_owned(), |fine| format!("none or {fine}"));
-            return Err(Error::config(key, found, fine));
+            let expected =
+                neutral.map_or("no such key".to_owned(), |value| format!("none or {value}"));
+            return Err(Error::config(key, found, expected));
         }
     }
     Ok(())
 }
 
-/// Settings of the architecture that nothing here acts on.
+/// Settings of the architecture that have no effect.
 pub fn unused_settings(file: &GgufFile) -> Option<UnusedSettings> {
     let metadata = file.metadata();
     let Some(Value::Text(architecture)) = metadata.get("general.architecture") else { return None };
     let keys = metadata.iter().map(|(key, _)| key);
     let unused = keys.filter(|key| {
-        let own = key.strip_prefix(architecture.as_str()).and_then(|key| key.strip_prefix('.'));
-        own.is_some_and(|key| {
-            !READ.contains(&key)
-                && !HARMLESS.contains(&key)
-                && !REFUSED.iter().any(|(refused, _)| *refused == key)
+        let suffix = key.strip_prefix(architecture.as_str()).and_then(|key| key.strip_prefix('.'));
+        suffix.is_some_and(|key| {
+            !READ_KEYS.contains(&key)
+                && !IGNORED_KEYS.contains(&key)
+                && !UNSUPPORTED_KEYS.iter().any(|(unsupported, _)| *unsupported == key)
         })
     });
     let name = metadata.path().file_name().unwrap_or_default().to_string_lossy();
@@ -109,8 +109,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arithmetic_of_other_architectures_is_refused_by_name() {
-        for (key, fine) in REFUSED {
+    fn unsupported_keys_are_errors() {
+        for (key, neutral) in UNSUPPORTED_KEYS {
             let key = format!("llama.{key}");
             let config = |value: Value| {
                 let mut fixture = Fixture::model();
@@ -119,14 +119,14 @@ mod tests {
             };
             let message = config(Value::F32(0.5)).unwrap_err().to_string();
             assert!(message.contains(&format!("{key} is 0.5, expected no")), "{message}");
-            if let Some(fine) = fine {
-                config(Value::F64(*fine)).unwrap();
+            if let Some(value) = neutral {
+                config(Value::F64(*value)).unwrap();
             }
         }
     }
 
     #[test]
-    fn unknown_keys_of_the_architecture_are_told() {
+    fn unknown_keys_of_the_architecture_are_reported() {
         let mut fixture = Fixture::model();
         assert_eq!(unused_settings(&open(&fixture)), None);
         fixture.value("llama.rope.scaling.finetuned", &Value::Bool(true));

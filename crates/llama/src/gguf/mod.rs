@@ -1,4 +1,4 @@
-//! GGUF files ─► config and weights of a model.
+//! Models in GGUF files: config, weights, unused settings.
 //!
 //! ```no_run
 //! use burn::tensor::Device;
@@ -24,7 +24,7 @@ pub use config::parse_config;
 pub use keys::unused_settings;
 pub use source::GgufSource;
 
-/// Opens a fixture as a file.
+/// Opens a fixture.
 #[cfg(test)]
 fn open(fixture: &testing::gguf::Fixture) -> checkpoint::gguf::GgufFile {
     let bytes = checkpoint::ByteSource::memory("test.gguf", fixture.bytes());

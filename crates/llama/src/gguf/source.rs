@@ -1,8 +1,7 @@
-//! llama.cpp's names and row order ─► Hugging Face's.
+//! A GGUF file as a [`TensorSource`]: llama.cpp's names and row order ─► canonical ones.
 //!
-//! Both rotate pairs of a head's rows. For a Llama llama.cpp pairs neighbours, Hugging Face rows
-//! half a head apart; whoever wrote the file interleaved the rows of Wq and Wk, and here they go
-//! back.
+//! llama.cpp's converter interleaves the rows of Wq and Wk for some families
+//! ([`deinterleave_rotary`]); reading reverses it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,25 +9,25 @@ use std::sync::Arc;
 
 use burn::tensor::TensorData;
 use checkpoint::gguf::{GgufFile, TensorInfo, decode, unpack_blocks};
-use checkpoint::{Error, QuantisedBlocks, Result, TensorSource};
+use checkpoint::{Error, QuantizedBlocks, Result, TensorSource};
 
 use super::config::{ROPE_DIVISORS, parse_config};
-use crate::config::Format;
+use crate::config::NamingScheme;
 use crate::error;
-use crate::weights::{Layout, deinterleave_rotary};
+use crate::weights::{TensorLayout, deinterleave_rotary};
 
-/// A GGUF file as the source of a Llama's weights.
+/// A model's weights in a GGUF file.
 #[derive(Debug)]
 pub struct GgufSource {
     file: Arc<GgufFile>,
     head_dim: usize,
     /// Whether the rows of Wq and Wk are interleaved.
     interleaved: bool,
-    layout: Layout,
+    layout: TensorLayout,
 }
 
 impl GgufSource {
-    /// Finds the tensors of the file's config in it. Unknown ones keep their names, so that
+    /// Finds the tensors of the file's config. Unknown tensors keep their names, so that
     /// [`load`](crate::weights::load) reports them.
     ///
     /// # Errors
@@ -36,17 +35,17 @@ impl GgufSource {
     pub fn new(file: impl Into<Arc<GgufFile>>) -> error::Result<Self> {
         let file = file.into();
         let config = parse_config(&file)?;
-        // The names of a layer's tensors take kilobytes: a header that lies must not cost them.
+        // Names of a layer's tensors take kilobytes: a wrong number of layers must not allocate them.
         let (n_layers, present) = (config.n_layers, file.tensors().len());
         if n_layers > present {
             let reason =
-                format!("the header says {n_layers} layers, the file has {present} tensors");
+                format!("the header has {n_layers} layers, but the file has {present} tensors");
             return Err(Error::format(file.path(), "GGUF", reason).into());
         }
         let tensors = file.tensors().iter().filter(|(name, _)| *name != ROPE_DIVISORS);
         let shapes = tensors.map(|(name, info)| (name.clone(), info.shape.clone())).collect();
-        let layout = Layout::new(&config, Format::Gguf, &shapes);
-        let interleaved = config.architecture.gguf_rotary_interleaved();
+        let layout = TensorLayout::new(&config, NamingScheme::Gguf, &shapes);
+        let interleaved = config.architecture.gguf_rotary_interleaved;
         Ok(Self { file, head_dim: config.head_dim, interleaved, layout })
     }
 }
@@ -61,31 +60,31 @@ impl TensorSource for GgufSource {
     }
 
     fn read(&self, name: &str) -> Result<TensorData> {
-        let place = self.layout.place(name);
-        let info = self.file.info(place.map_or(name, |place| &place.name))?;
+        let location = self.layout.location(name);
+        let info = self.file.info(location.map_or(name, |location| &location.name))?;
         let data = decode(info.block_type, self.read_bytes(info)?, info.shape.clone());
-        Ok(match place {
-            Some(place) => place.take(data),
+        Ok(match location {
+            Some(location) => location.extract(data),
             None => data,
         })
     }
 
-    fn read_blocks(&self, name: &str) -> Result<Option<QuantisedBlocks>> {
-        let place = self.layout.place(name);
-        let info = self.file.info(place.map_or(name, |place| &place.name))?;
+    fn read_blocks(&self, name: &str) -> Result<Option<QuantizedBlocks>> {
+        let location = self.layout.location(name);
+        let info = self.file.info(location.map_or(name, |location| &location.name))?;
         let &[rows, columns] = &info.shape[..] else { return Ok(None) };
-        // Plain numbers are large, and would be read to no use.
+        // Unquantized tensors are large, and have no blocks.
         if info.block_type.block_len() == 1 {
             return Ok(None);
         }
         let bytes = self.read_bytes(info)?;
-        // Rows are whole blocks: those of one of several tensors under a name are cut out.
-        let own = place.map_or(0..rows, |place| place.rows.clone());
+        // A row is whole blocks, so the rows of one part of a fused tensor can be extracted.
+        let part = location.map_or(0..rows, |location| location.rows.clone());
         let row_len = bytes.len() / rows.max(1);
-        let Some(own_bytes) = bytes.get(own.start * row_len..own.end * row_len) else {
+        let Some(part_bytes) = bytes.get(part.start * row_len..part.end * row_len) else {
             return Ok(None);
         };
-        Ok(unpack_blocks(info.block_type, own_bytes, [own.len(), columns]))
+        Ok(unpack_blocks(info.block_type, part_bytes, [part.len(), columns]))
     }
 
     fn name_in_file(&self, name: &str) -> String {
@@ -94,23 +93,23 @@ impl TensorSource for GgufSource {
 }
 
 impl GgufSource {
-    /// A tensor's bytes, its rows in Hugging Face's order.
+    /// A tensor's bytes, with rows in Hugging Face's order.
     fn read_bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
         let bytes = self.file.read_bytes(info)?;
         if self.interleaved && [".attn_q.", ".attn_k."].iter().any(|part| info.name.contains(part))
         {
-            return self.put_rows_back(info, &bytes);
+            return self.deinterleave(info, &bytes);
         }
         Ok(bytes)
     }
 
-    /// Rows are whole blocks, so their bytes move.
-    fn put_rows_back(&self, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>> {
+    /// Reorders rows as bytes, which is exact since a row is whole blocks.
+    fn deinterleave(&self, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>> {
         let rows = info.shape[0];
         let rows_are_whole = info.shape.len() > 1 || info.block_type.block_len() == 1;
-        let back = rows_are_whole
+        let deinterleaved = rows_are_whole
             .then(|| deinterleave_rotary(bytes, bytes.len() / rows.max(1), self.head_dim));
-        back.flatten().ok_or_else(|| Error::Format {
+        deinterleaved.flatten().ok_or_else(|| Error::Format {
             path: self.file.path().into(),
             format: "GGUF",
             reason: format!(
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_model_leaves_nothing_to_report() {
+    fn a_complete_model_has_a_clean_report() {
         let mut fixture = Fixture::model();
         assert_eq!(report(&fixture), LoadReport::default());
         fixture.floats("output.weight", &[10, 8]);
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_reported_by_their_own_name() {
+    fn unexpected_tensors_are_reported_with_the_files_names() {
         let mut fixture = Fixture::model();
         fixture.floats("blk.0.attn_q_norm.weight", &[4]);
         fixture.floats("blk.00.ffn_up.weight", &[12, 8]);
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_queries_and_keys_go_back() {
+    fn rows_of_queries_and_keys_are_deinterleaved() {
         let mut fixture = Fixture::model();
         for layer in 0..2 {
             for (name, rows) in [("q", 16), ("k", 8), ("v", 8)] {
@@ -180,9 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn one_name_is_one_tensor() {
+    fn a_second_tensor_of_the_same_name_is_unexpected() {
         let mut fixture = Fixture::model();
         fixture.floats("model.norm.weight", &[8]);
-        assert_eq!(report(&fixture).unexpected, ["model.norm.weight, beside output_norm.weight"]);
+        assert_eq!(
+            report(&fixture).unexpected,
+            ["model.norm.weight, a duplicate of output_norm.weight"]
+        );
     }
 }

@@ -1,20 +1,20 @@
-//! A model built into the program is the model in its folder.
+//! Models embedded in the program.
 
 use burn::tensor::DType;
 use llama::weights::huggingface;
 use llama::{Error, Llama, ModelSource, NoAdapter, Precision};
 
-use crate::tiny;
+use testing::tiny_model;
 
 fn leak(path: &std::path::Path) -> &'static [u8] {
     std::fs::read(path).unwrap().leak()
 }
 
 #[test]
-fn an_embedded_model_is_the_one_in_its_folder() {
+fn an_embedded_model_equals_the_model_in_its_folder() {
     for device in testing::devices() {
         let folder = tempfile::tempdir().unwrap();
-        let llama = tiny::model(tiny::config(), &device);
+        let llama = tiny_model::model(tiny_model::config(), &device);
         huggingface::save(&llama, folder.path(), DType::F32).unwrap();
         let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
         std::fs::write(folder.path().join("tokenizer.json"), inner.to_string(false).unwrap())
@@ -33,7 +33,7 @@ fn an_embedded_model_is_the_one_in_its_folder() {
         assert_eq!(embedded.tokenizer().unwrap().chat_template.as_deref(), Some("T"));
 
         let logits = |llama: &Llama| {
-            let tokens = llama.tokens(&[tiny::tokens(1, 9)]).unwrap();
+            let tokens = llama.tokens(&[tiny_model::tokens(1, 9)]).unwrap();
             llama.logits(llama.forward(tokens, None, &NoAdapter).unwrap(), &NoAdapter)
         };
         let expected = logits(&llama);
@@ -45,7 +45,7 @@ fn an_embedded_model_is_the_one_in_its_folder() {
 }
 
 #[test]
-fn broken_bytes_are_named_as_built_in() {
+fn errors_in_embedded_files_name_the_built_in_model() {
     let config = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4,
         "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 3}"#;
     let source = ModelSource::embedded(config, b"no weights", b"no tokenizer").unwrap();

@@ -1,4 +1,4 @@
-//! Families of models: what their files say, what is written back, and what is refused.
+//! Families of models: reading, writing and rejecting their configs and weights.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,19 +6,17 @@ use std::path::Path;
 use burn::tensor::{DType, Tensor, TensorData};
 use checkpoint::folder::open_weights;
 use checkpoint::{TensorSource, WeightFiles};
+use llama::config::{Architecture, FeedForwardKind, RopeConfig, RopeScaling};
 use llama::weights::huggingface::{parse_config, save};
-use llama::{
-    Architecture, Error, FeedForwardKind, Llama, LlamaConfig, ModelSource, NoAdapter, Precision,
-    RopeConfig, RopeScaling,
-};
+use llama::{Error, Llama, LlamaConfig, ModelSource, NoAdapter, Precision};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use testing::{flex, golden_folder};
 
-use crate::tiny;
+use testing::tiny_model;
 
-/// Bases that transformers has read, one or more of each family.
+/// Golden models that transformers has read, at least one per family.
 const CASES: [&str; 8] = [
     "llama-bias",
     "llama-headdim16",
@@ -34,7 +32,7 @@ fn read(text: &Value) -> llama::Result<LlamaConfig> {
     parse_config(Path::new("config.json"), &text.to_string())
 }
 
-/// A config of a family that has Llama's words, with some words added.
+/// A config of a family with Llama's keys, with further keys.
 fn like_llama(family: &str, more: Value) -> llama::Result<LlamaConfig> {
     let mut json = json!({
         "model_type": family, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 3,
@@ -66,16 +64,16 @@ fn logits(llama: &Llama) -> Tensor<3> {
 }
 
 #[test]
-fn every_family_is_written_as_it_was_read() {
+fn every_family_round_trips() {
     for case in CASES {
         let source = ModelSource::open(base(case)).unwrap();
         let llama = source.load(Precision::F32, &flex()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         save(&llama, folder.path(), DType::F32).unwrap();
 
-        let again = ModelSource::open(folder.path()).unwrap();
-        assert_eq!(again.config(), source.config(), "{case}");
-        // transformers reads the golden files: the same tensors under the same names.
+        let reopened = ModelSource::open(folder.path()).unwrap();
+        assert_eq!(reopened.config(), source.config(), "{case}");
+        // transformers reads the golden files: saved tensors must have the same names.
         let (ours, theirs) =
             (open_weights(folder.path()).unwrap(), open_weights(&base(case)).unwrap());
         assert_eq!(ours.shapes(), theirs.shapes(), "{case}");
@@ -86,8 +84,8 @@ fn every_family_is_written_as_it_was_read() {
 }
 
 #[test]
-fn every_family_may_be_random_and_goes_through_json() {
-    for config in tiny::configs() {
+fn every_family_has_random_init_and_serializes() {
+    for config in tiny_model::configs() {
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<LlamaConfig>(&text).unwrap(), config);
         let llama = llama::weights::random_init(config.clone(), &flex()).unwrap();
@@ -97,39 +95,45 @@ fn every_family_may_be_random_and_goes_through_json() {
 }
 
 #[test]
-fn what_a_family_has_no_words_for_is_not_written() {
-    let refused = |config: LlamaConfig, expected: &str| {
-        let llama = tiny::model(config, &flex());
+fn settings_that_a_config_json_cannot_express_are_errors() {
+    let save_error = |config: LlamaConfig, expected: &str| {
+        let llama = tiny_model::model(config, &flex());
         let folder = tempfile::tempdir().unwrap();
         let error = save(&llama, folder.path(), DType::F32).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{expected}");
     };
-    let llama = tiny::config();
-    refused(LlamaConfig { sliding_window: Some(4), ..llama.clone() }, "sliding_window is 4");
-    refused(LlamaConfig { qkv_bias: true, ..llama.clone() }, "output_bias is false, expected true");
+    let llama = tiny_model::config();
+    save_error(LlamaConfig { sliding_window: Some(4), ..llama.clone() }, "sliding_window is 4");
+    save_error(
+        LlamaConfig { qkv_bias: true, ..llama.clone() },
+        "output_bias is false, expected true",
+    );
     let scaling = RopeScaling::PerFrequency { divisors: vec![1.0; 4] };
     let rope = RopeConfig { theta: 10_000.0, scaling };
-    refused(LlamaConfig { rope, ..llama.clone() }, "expected {\"theta\":10000.0");
-    let qwen2 = tiny::family_config(Architecture::by_model_type("qwen2").unwrap());
-    refused(LlamaConfig { output_bias: true, ..qwen2 }, "all that a qwen2 config.json can say");
-    let gpt2 = tiny::family_config(Architecture::by_model_type("gpt2").unwrap());
-    refused(LlamaConfig { feed_forward: FeedForwardKind::SwiGlu, ..gpt2 }, "feed_forward is");
+    save_error(LlamaConfig { rope, ..llama.clone() }, "expected {\"theta\":10000.0");
+    let qwen2 = tiny_model::family_config(Architecture::by_model_type("qwen2").unwrap());
+    save_error(
+        LlamaConfig { output_bias: true, ..qwen2 },
+        "the only value that a qwen2 config.json can hold",
+    );
+    let gpt2 = tiny_model::family_config(Architecture::by_model_type("gpt2").unwrap());
+    save_error(LlamaConfig { feed_forward: FeedForwardKind::SwiGlu, ..gpt2 }, "feed_forward is");
 }
 
 #[test]
-fn mistrals_window_may_be_null_and_is_4096_where_nothing_is_said() {
+fn mistrals_window_is_4096_by_default_and_may_be_null() {
     let window = |more| like_llama("mistral", more).unwrap().sliding_window;
     assert_eq!(window(json!({"sliding_window": 16})), Some(16));
     assert_eq!(window(json!({"sliding_window": null})), None);
     assert_eq!(window(json!({})), Some(4096));
-    // Llama's code has none, even where a file mentions it.
+    // transformers' Llama has none, even if a file names it.
     let llama = like_llama("llama", json!({"sliding_window": 16})).unwrap();
     assert_eq!(llama.sliding_window, None);
 }
 
 #[test]
-fn qwens_window_is_in_the_upper_layers_where_it_is_asked_for() {
+fn qwens_window_is_in_the_upper_layers_if_enabled() {
     let window = |more: Value| {
         let config = like_llama("qwen2", more)?;
         Ok((0..3).map(|layer| config.window(layer)).collect::<Vec<_>>())
@@ -152,13 +156,13 @@ fn qwens_window_is_in_the_upper_layers_where_it_is_asked_for() {
 }
 
 #[test]
-fn qwen3s_heads_are_128_wide_where_nothing_is_said() {
+fn qwen3s_head_dim_is_128_by_default() {
     let config = like_llama("qwen3", json!({"head_dim": null})).unwrap();
     assert_eq!((config.head_dim, config.qk_norm), (128, true));
 }
 
 #[test]
-fn gpt2_takes_its_defaults_and_refuses_other_arithmetic() {
+fn gpt2_has_defaults_and_rejects_unsupported_settings() {
     let config = gpt2(json!({"n_inner": null})).unwrap();
     assert_eq!((config.d_ff, config.max_positions, config.tied_head), (32, 1024, true));
     assert_eq!(config.feed_forward, FeedForwardKind::GeluTanh);
@@ -178,15 +182,15 @@ fn gpt2_takes_its_defaults_and_refuses_other_arithmetic() {
 }
 
 #[test]
-fn an_unknown_family_is_answered_with_those_that_are_known() {
+fn an_unknown_family_is_an_error_that_lists_the_known_ones() {
     let error = like_llama("mamba", json!({})).unwrap_err().to_string();
     let known = "`mamba` is not supported (known: gpt2, llama, mistral, phi3, qwen2, qwen3)";
     assert!(error.contains(known), "{error}");
 }
 
-/// The older files of GPT-2: no prefix, and the causal mask among the weights.
+/// Older files of GPT-2 have no prefix and contain the causal mask.
 #[test]
-fn a_bare_gpt2_file_with_masks_in_it_loads() {
+fn gpt2_files_without_prefix_and_with_masks_load() {
     let theirs = open_weights(&base("gpt2")).unwrap();
     let bytes = |name: &String| theirs.read(name).unwrap().as_bytes().to_vec();
     let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = theirs
@@ -214,7 +218,7 @@ fn a_bare_gpt2_file_with_masks_in_it_loads() {
     let original = ModelSource::open(base("gpt2")).unwrap().load(Precision::F32, &flex()).unwrap();
     assert_eq!(testing::values(found), testing::values(logits(&original)));
 
-    // What is missing is told in the file's own words, and once.
+    // Missing tensors are reported once, with the file's name.
     tensors.remove("h.1.attn.c_attn.weight");
     write(&tensors);
     let error = source.load(Precision::F32, &flex()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Fetching from a hub that this test plays on 127.0.0.1.
+//! Downloads from a fake hub on 127.0.0.1.
 
 #![cfg(feature = "hub")]
 
@@ -13,14 +13,14 @@ use llama::hub::{FetchProgress, Hub};
 use llama::weights::huggingface;
 use llama::{Error, ModelSource, Precision};
 
-use crate::tiny;
+use testing::tiny_model;
 
-/// Answers `GET /{repo}/resolve/main/{file}` with ranges, as the hub does.
+/// Serves `GET /{repo}/resolve/main/{file}` with ranges, as the Hub does.
 struct FakeHub {
     endpoint: String,
     requests: Arc<Mutex<Vec<String>>>,
     files: Arc<Mutex<HashMap<String, Vec<u8>>>>,
-    /// Hang up half-way through the next download of weights.
+    /// Close the connection half-way through the next download of weights.
     cut: Arc<AtomicBool>,
 }
 
@@ -42,7 +42,7 @@ impl FakeHub {
         };
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                // A client that hangs up early is its own affair.
+                // Clients may close the connection early.
                 let _ = answer(stream.unwrap(), &files.lock().unwrap(), &requests, &cut);
             }
         });
@@ -104,10 +104,10 @@ fn answer(
     stream.write_all(&bytes[start..if is_cut { len / 2 } else { len }])
 }
 
-/// A model's files, as `owner/tiny` would have them.
+/// Files of a model.
 fn model_files() -> Vec<(&'static str, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
-    let llama = tiny::model(tiny::config(), &testing::flex());
+    let llama = tiny_model::model(tiny_model::config(), &testing::flex());
     huggingface::save(&llama, folder.path(), DType::F32).unwrap();
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
@@ -133,7 +133,7 @@ fn reason(error: Error) -> (String, String) {
 }
 
 #[test]
-fn a_repository_becomes_a_folder_that_loads() {
+fn a_fetched_repository_loads() {
     let server = FakeHub::start("owner/tiny", &model_files());
     let cache = tempfile::tempdir().unwrap();
     let token = Some("secret".to_owned());
@@ -143,7 +143,7 @@ fn a_repository_becomes_a_folder_that_loads() {
     assert!(folder.starts_with(cache.path()));
 
     let source = ModelSource::open(&folder).unwrap();
-    assert_eq!(*source.config(), tiny::config());
+    assert_eq!(*source.config(), tiny_model::config());
     source.load(Precision::F32, &testing::flex()).unwrap();
     let tokenizer = source.tokenizer().unwrap();
     assert_eq!(tokenizer.chat_template.as_deref(), Some("T"));
@@ -163,14 +163,14 @@ fn a_complete_model_in_the_cache_needs_no_network() {
     let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
     let first = hub.fetch("owner/tiny", &mut silent()).unwrap();
     let requests = server.requests();
-    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
-    assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), first);
+    let offline = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    assert_eq!(offline.fetch("owner/tiny", &mut silent()).unwrap(), first);
     assert_eq!(hub.fetch("owner/tiny", &mut silent()).unwrap(), first);
     assert_eq!(server.requests(), requests);
 }
 
 #[test]
-fn a_tokenizer_may_come_in_an_older_form() {
+fn tokenizers_in_older_formats_are_fetched() {
     let mut files = model_files();
     files.retain(|(name, _bytes)| *name != "tokenizer.json");
     let fetched = |files: &[(&'static str, Vec<u8>)]| {
@@ -178,23 +178,23 @@ fn a_tokenizer_may_come_in_an_older_form() {
         let cache = tempfile::tempdir().unwrap();
         let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
         let folder = hub.fetch("owner/tiny", &mut silent())?;
-        let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
-        assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
+        let offline = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+        assert_eq!(offline.fetch("owner/tiny", &mut silent()).unwrap(), folder);
         let names = std::fs::read_dir(folder).unwrap();
         Ok::<_, Error>(names.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>())
     };
     let (file, reason) = reason(fetched(&files).unwrap_err());
     assert_eq!(file, "tokenizer.json");
-    assert!(reason.contains("nor a tokenizer of another form"), "{reason}");
-    for form in [&["vocab.json", "merges.txt"][..], &["tokenizer.model"]] {
-        files.extend(form.iter().map(|name| (*name, b"{}".to_vec())));
+    assert!(reason.contains("and no tokenizer in another format"), "{reason}");
+    for format in [&["vocab.json", "merges.txt"][..], &["tokenizer.model"]] {
+        files.extend(format.iter().map(|name| (*name, b"{}".to_vec())));
         let names = fetched(&files).unwrap();
-        assert!(form.iter().all(|name| names.iter().any(|found| found == *name)), "{names:?}");
+        assert!(format.iter().all(|name| names.iter().any(|found| found == *name)), "{names:?}");
     }
 }
 
 #[test]
-fn shards_come_as_the_index_names_them() {
+fn shards_are_fetched_by_the_index() {
     let mut files = model_files();
     files.retain(|(name, _bytes)| *name != "model.safetensors");
     let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
@@ -213,12 +213,12 @@ fn shards_come_as_the_index_names_them() {
     let folder = hub.fetch("owner/tiny", &mut silent()).unwrap();
     assert_eq!(std::fs::read(folder.join("model-1.safetensors")).unwrap(), b"one");
     assert_eq!(std::fs::read(folder.join("model-2.safetensors")).unwrap(), b"two");
-    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
-    assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
+    let offline = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    assert_eq!(offline.fetch("owner/tiny", &mut silent()).unwrap(), folder);
 }
 
 #[test]
-fn a_repository_without_safetensors_gives_its_pickles() {
+fn pickles_are_fetched_without_safetensors() {
     let mut files = model_files();
     files.retain(|(name, _bytes)| *name != "model.safetensors");
     let index = br#"{"weight_map": {"a": "pytorch_model-1.bin", "b": "pytorch_model-2.bin"}}"#;
@@ -230,12 +230,12 @@ fn a_repository_without_safetensors_gives_its_pickles() {
     let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
     let folder = hub.fetch("owner/tiny", &mut silent()).unwrap();
     assert_eq!(std::fs::read(folder.join("pytorch_model-2.bin")).unwrap(), b"two");
-    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
-    assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
+    let offline = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    assert_eq!(offline.fetch("owner/tiny", &mut silent()).unwrap(), folder);
 }
 
 #[test]
-fn a_tokenizer_may_be_sentencepieces() {
+fn sentencepiece_tokenizers_are_fetched() {
     let mut files = model_files();
     files.retain(|(name, _bytes)| *name != "tokenizer.json");
     files.push(("tokenizer.model", b"pieces".to_vec()));
@@ -247,7 +247,7 @@ fn a_tokenizer_may_be_sentencepieces() {
 }
 
 #[test]
-fn a_part_of_a_gguf_comes_with_the_others() {
+fn all_parts_of_a_split_gguf_are_fetched() {
     let parts = ["sub/m-00001-of-00002.gguf", "sub/m-00002-of-00002.gguf"];
     let server = FakeHub::start("owner/tiny", &parts.map(|name| (name, name.into())));
     let cache = tempfile::tempdir().unwrap();
@@ -258,7 +258,7 @@ fn a_part_of_a_gguf_comes_with_the_others() {
 }
 
 #[test]
-fn a_download_that_was_cut_fails_and_goes_on_at_the_next_try() {
+fn an_interrupted_download_fails_and_resumes() {
     let files = model_files();
     let weights = files[1].1.clone();
     let server = FakeHub::start("owner/tiny", &files);
@@ -279,7 +279,7 @@ fn a_download_that_was_cut_fails_and_goes_on_at_the_next_try() {
 }
 
 #[test]
-fn one_file_comes_before_shards() {
+fn a_single_file_is_preferred_to_shards() {
     let mut files = model_files();
     let index = br#"{"weight_map": {"a": "model-1.safetensors"}}"#;
     files.push(("model.safetensors.index.json", index.to_vec()));
@@ -290,16 +290,16 @@ fn one_file_comes_before_shards() {
     let folder = hub.fetch("owner/tiny", &mut silent()).unwrap();
     assert!(folder.join("model.safetensors").exists());
     let requests = server.requests.lock().unwrap().clone();
-    let asked = |name: &str| requests.iter().any(|request| request.contains(name));
-    assert!(!asked("index.json") && !asked("model-1.safetensors"), "{requests:?}");
-    // Nor is an index asked for that lies in the cache without its shards.
+    let requested = |name: &str| requests.iter().any(|request| request.contains(name));
+    assert!(!requested("index.json") && !requested("model-1.safetensors"), "{requests:?}");
+    // An index in the cache without its shards is ignored too.
     std::fs::write(folder.join("model.safetensors.index.json"), index).unwrap();
-    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
-    assert_eq!(nobody.fetch("owner/tiny", &mut silent()).unwrap(), folder);
+    let offline = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    assert_eq!(offline.fetch("owner/tiny", &mut silent()).unwrap(), folder);
 }
 
 #[test]
-fn an_index_cannot_lead_out_of_the_cache() {
+fn an_index_cannot_name_files_outside_the_cache() {
     let mut files = model_files();
     files.retain(|(name, _bytes)| *name != "model.safetensors");
     files.push(("model.safetensors.index.json", br#"{"weight_map": {"a": "../../x"}}"#.to_vec()));
@@ -320,21 +320,21 @@ fn a_single_file_is_fetched_by_its_path() {
 }
 
 #[test]
-fn what_the_hub_refuses_is_told() {
+fn errors_of_the_hub_are_reported() {
     let server = FakeHub::start("owner/tiny", &[]);
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub::new(&server.endpoint, cache.path(), None).unwrap();
-    let refused = |id: &str| reason(hub.fetch(id, &mut silent()).unwrap_err());
+    let fetch_error = |id: &str| reason(hub.fetch(id, &mut silent()).unwrap_err());
     assert_eq!(
-        refused("owner/tiny"),
+        fetch_error("owner/tiny"),
         ("config.json".into(), "not found (HTTP 404): no such repository or file".into())
     );
     assert_eq!(
-        refused("private/model"),
+        fetch_error("private/model"),
         ("config.json".into(), "HTTP 401: no such repository, or it needs a token".into())
     );
-    assert_eq!(refused("just-a-name").1, "expected owner/name or owner/name/file.gguf");
-    let nobody = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
-    let (_file, reason) = reason(nobody.fetch("owner/tiny", &mut silent()).unwrap_err());
+    assert_eq!(fetch_error("just-a-name").1, "expected owner/name or owner/name/file.gguf");
+    let offline = Hub::new("http://127.0.0.1:9", cache.path(), None).unwrap();
+    let (_file, reason) = reason(offline.fetch("owner/tiny", &mut silent()).unwrap_err());
     assert!(reason.contains("127.0.0.1"), "{reason}");
 }

@@ -1,4 +1,4 @@
-//! What is read of a model's files, and what is written.
+//! Opening, loading and saving of a model's files.
 
 mod embedded;
 mod families;
@@ -6,7 +6,5 @@ mod gguf;
 mod hub;
 mod meta;
 mod not_a_model;
-#[path = "../tiny/mod.rs"]
-mod tiny;
 mod unused_settings;
 mod weight_files;

@@ -1,6 +1,6 @@
-//! Parity: a folder in Meta's layout against the same model elsewhere.
+//! Parity: Meta's folders compared with the same model in another format.
 //!
-//! `tests/golden/README.md` tells how the files are made.
+//! See `tests/golden/README.md` for how the files are made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn golden() -> PathBuf {
     golden_folder().join("meta")
 }
 
-/// The files of the golden folder that `keep` says, in a folder that can be changed.
+/// A copy of the golden files that `keep` selects.
 fn copy(keep: impl Fn(&str) -> bool) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(golden()).unwrap() {
@@ -45,7 +45,7 @@ fn two_shards_have_the_logits_of_the_whole_model() {
     check_logits(&golden());
 }
 
-/// The tensors of a shard, as they are to be written.
+/// The tensors of a shard.
 fn tensors(shard: &Path) -> Vec<(String, TensorData)> {
     let file = TorchFile::open(ByteSource::open(shard).unwrap()).unwrap();
     file.tensors().keys().map(|name| (name.clone(), file.read(name).unwrap())).collect()
@@ -56,7 +56,7 @@ fn write(shard: &Path, tensors: Vec<(String, TensorData)>) {
     fs::write(shard, to_bytes(&Value::Dict(entries.collect())).unwrap()).unwrap();
 }
 
-/// Llama 3 splits the embedding by rows, earlier ones by columns.
+/// Llama 3 splits the embedding by rows, earlier versions by columns.
 #[test]
 fn an_embedding_split_by_rows_is_the_same_model() {
     let folder = copy(|_| true);
@@ -99,7 +99,7 @@ fn missing_shards_are_named() {
 }
 
 #[test]
-fn shards_that_do_not_fit_together_are_named() {
+fn inconsistent_shards_are_errors() {
     let folder = copy(|_| true);
     let shard = folder.path().join("consolidated.01.pth");
     let mut other = tensors(&shard);

@@ -1,4 +1,4 @@
-//! Errors about paths without a model.
+//! Errors for paths without a model.
 
 use std::fs;
 
@@ -6,11 +6,11 @@ use burn::tensor::TensorData;
 use checkpoint::torch::{self, to_bytes};
 use llama::ModelSource;
 
-/// Its name and what is in it.
+/// Name and contents.
 type File<'a> = (&'a str, &'a [u8]);
 
-/// What is said of a folder with these files, or of the one in it that is named.
-fn told(files: &[File], given: &str) -> String {
+/// The error of opening a folder with these files, or the file `given` in it.
+fn open_error(files: &[File], given: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         fs::write(folder.path().join(name), bytes).unwrap();
@@ -25,7 +25,7 @@ fn torch_file(tensor: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_folder_that_is_no_model_is_told_for_what_it_is() {
+fn errors_say_what_a_folder_is() {
     let settings: (&str, &[u8]) =
         ("adapter_config.json", br#"{"base_model_name_or_path": "owner/base"}"#);
     let adapter = "this is an adapter, not a model";
@@ -41,13 +41,13 @@ fn a_folder_that_is_no_model_is_told_for_what_it_is() {
         (&[("tokenizer.json", b"{}")], "it has a tokenizer, tokenizer.json, and neither"),
         (&[("a.gguf", b"x"), ("b.gguf", b"x")], "give one of them: a.gguf, b.gguf"),
     ] {
-        let message = told(files, "");
+        let message = open_error(files, "");
         assert!(message.contains(expected), "{message}");
     }
 }
 
 #[test]
-fn a_folder_without_weights_is_told_the_same_with_a_config_and_without() {
+fn errors_of_folders_without_weights_do_not_depend_on_a_config() {
     let settings: (&str, &[u8]) =
         ("adapter_config.json", br#"{"base_model_name_or_path": "owner/base"}"#);
     let config = r#"{"model_type": "llama", "hidden_size": 4, "intermediate_size": 4,
@@ -77,13 +77,13 @@ fn a_folder_without_weights_is_told_the_same_with_a_config_and_without() {
 }
 
 #[test]
-fn weights_beside_the_settings_of_an_adapter_lack_a_config() {
+fn weights_with_an_adapter_config_lack_a_config_json() {
     let files: [(&str, &[u8]); 2] = [("adapter_config.json", b"{}"), ("model.safetensors", b"x")];
-    assert!(told(&files, "").contains("it has model.safetensors, and no config.json"));
+    assert!(open_error(&files, "").contains("it has model.safetensors, and no config.json"));
 }
 
 #[test]
-fn a_file_that_is_no_model_is_told_for_what_it_is() {
+fn errors_say_what_a_file_is() {
     let weights: (&str, &[u8]) = ("model.safetensors", b"\x02\0\0\0\0\0\0\0{}");
     let config: (&str, &[u8]) = ("config.json", b"{}");
     let [prompt, shard, other] =
@@ -101,7 +101,7 @@ fn a_file_that_is_no_model_is_told_for_what_it_is() {
         (&[("tokenizer.json", b"{}")], "tokenizer.json", "a tokenizer alone is no model"),
     ];
     for (files, given, expected) in cases {
-        let message = told(files, given);
+        let message = open_error(files, given);
         assert!(message.contains(expected), "{given}: {message}");
     }
 }

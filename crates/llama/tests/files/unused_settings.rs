@@ -1,4 +1,4 @@
-//! Settings of a model's files that are not used.
+//! Settings of a model's files that have no effect.
 
 use llama::ModelSource;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
-//! Parity: the forms in which a folder may have its weights, against the logits of one model.
+//! Parity: all formats of weight files compared with the logits of one model.
 //!
-//! `tests/golden/weight_files.py` holds transformers against the same forms of the same models.
+//! `tests/golden/weight_files.py` compares transformers with the same files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ const HEAD: &str = "lm_head.weight";
 
 type Tensors = BTreeMap<String, TensorData>;
 
-/// A folder with the config of a golden model, and its tensors.
+/// A folder with the config of a golden model, and the model's tensors.
 fn model(case: &str, tied: bool) -> (tempfile::TempDir, Tensors) {
     let base = golden_folder().join(case).join("base");
     let text = fs::read_to_string(base.join("config.json")).unwrap();
@@ -77,8 +77,7 @@ fn halves(tensors: &Tensors) -> [Tensors; 2] {
     [take(0), take(1)]
 }
 
-/// Holds the model of a folder against the logits of a golden one, and gives whether its head is
-/// the embedding.
+/// Compares the logits of a folder's model with a golden model. Returns whether its head is tied.
 fn check(what: &str, folder: &Path, case: &str) -> bool {
     let golden = Golden::open(&format!("{case}/golden.safetensors"));
     let device = flex();
@@ -92,11 +91,11 @@ fn check(what: &str, folder: &Path, case: &str) -> bool {
 }
 
 #[test]
-fn a_head_that_differs_from_the_embedding_is_not_tied_whatever_the_config_says() {
+fn a_head_that_differs_from_the_embedding_is_not_tied() {
     let (folder, tensors) = model("llama-mha", true);
     safetensors(&folder.path().join("model.safetensors"), &tensors);
     assert!(!check("own head", folder.path(), "llama-mha"));
-    // What is saved of it says so.
+    // Saving keeps the result.
     let llama = ModelSource::open(folder.path()).unwrap().load(Precision::F32, &flex()).unwrap();
     let copy = tempfile::tempdir().unwrap();
     save(&llama, copy.path(), DType::F32).unwrap();
@@ -111,12 +110,12 @@ fn a_head_that_equals_the_embedding_is_tied() {
     tensors.insert(HEAD.into(), tensors[EMBEDDING].clone());
     safetensors(&folder.path().join("model.safetensors"), &tensors);
     assert!(check("copy", folder.path(), "llama-gqa-tied"));
-    // The same numbers in another precision are the same.
+    // Equal values in another precision are tied too.
     let wide = tensors[EMBEDDING].iter::<f64>().collect::<Vec<_>>();
     tensors.insert(HEAD.into(), TensorData::new(wide, tensors[EMBEDDING].shape().clone()));
     safetensors(&folder.path().join("model.safetensors"), &tensors);
     assert!(check("wide copy", folder.path(), "llama-gqa-tied"));
-    // In one element.
+    // A difference in one element.
     let mut other = tensors[EMBEDDING].iter::<f32>().collect::<Vec<_>>();
     *other.last_mut().unwrap() += 1.0;
     tensors.insert(HEAD.into(), TensorData::new(other, tensors[EMBEDDING].shape().clone()));
@@ -125,7 +124,7 @@ fn a_head_that_equals_the_embedding_is_tied() {
 }
 
 #[test]
-fn a_tied_model_may_have_its_head_alone() {
+fn a_tied_model_may_be_stored_with_its_head_only() {
     let (folder, mut tensors) = model("llama-gqa-tied", true);
     let embedding = tensors.remove(EMBEDDING).unwrap();
     tensors.insert(HEAD.into(), embedding);
@@ -134,12 +133,12 @@ fn a_tied_model_may_have_its_head_alone() {
 }
 
 #[test]
-fn pickles_hold_the_same_model_in_one_file_or_several() {
+fn pickles_load_from_one_or_several_files() {
     let case = "llama-gqa-tied";
     let (folder, mut tensors) = model(case, true);
     shards(folder.path(), "pytorch_model", "bin", halves(&tensors).each_ref());
     assert!(check("two pickles", folder.path(), case));
-    // One file comes first, as in transformers, and may have the tied head too.
+    // A single file is preferred, as in transformers, and may contain the tied head.
     tensors.insert(HEAD.into(), tensors[EMBEDDING].clone());
     pickle(&folder.path().join("pytorch_model.bin"), &tensors);
     fs::remove_file(folder.path().join("pytorch_model-00001-of-00002.bin")).unwrap();
@@ -147,7 +146,7 @@ fn pickles_hold_the_same_model_in_one_file_or_several() {
 }
 
 #[test]
-fn safetensors_come_before_pickles() {
+fn safetensors_are_preferred_to_pickles() {
     let case = "llama-gqa-tied";
     let (folder, tensors) = model(case, true);
     fs::write(folder.path().join("pytorch_model.bin"), "not even a pickle").unwrap();
@@ -156,7 +155,7 @@ fn safetensors_come_before_pickles() {
 }
 
 #[test]
-fn a_shard_that_is_missing_is_named() {
+fn a_missing_shard_is_named() {
     let (folder, tensors) = model("llama-gqa-tied", true);
     shards(folder.path(), "pytorch_model", "bin", halves(&tensors).each_ref());
     fs::remove_file(folder.path().join("pytorch_model-00002-of-00002.bin")).unwrap();
@@ -172,7 +171,7 @@ fn a_shard_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_tensor_may_be_in_two_shards_if_it_is_the_same() {
+fn a_tensor_in_two_shards_must_be_equal() {
     let case = "llama-gqa-tied";
     for (stem, end) in [("model", "safetensors"), ("pytorch_model", "bin")] {
         let (folder, tensors) = model(case, true);
@@ -201,7 +200,7 @@ fn weights_of_f64_are_read() {
     }
     safetensors(&folder.path().join("model.safetensors"), &tensors);
     check("f64", folder.path(), case);
-    // Beyond f32.
+    // Outside the range of f32.
     let norm = tensors.get_mut("model.norm.weight").unwrap();
     *norm = TensorData::new(vec![1e300_f64; 32], [32]);
     safetensors(&folder.path().join("model.safetensors"), &tensors);
@@ -211,18 +210,18 @@ fn weights_of_f64_are_read() {
 }
 
 #[test]
-fn quantised_weights_are_told_by_their_tensors_where_the_config_is_silent() {
+fn quantized_weights_are_detected_by_their_tensors() {
     let (folder, mut tensors) = model("llama-mha", false);
     let name = "model.layers.0.mlp.up_proj.SCB".to_owned();
     tensors.insert(name, TensorData::from([1.0_f32]));
     safetensors(&folder.path().join("model.safetensors"), &tensors);
     let source = ModelSource::open(folder.path()).unwrap();
     let error = source.load(Precision::F32, &flex()).unwrap_err();
-    assert!(matches!(error, Error::Checkpoint(checkpoint::Error::Quantised { .. })), "{error}");
+    assert!(matches!(error, Error::Checkpoint(checkpoint::Error::Quantized { .. })), "{error}");
 }
 
 #[test]
-fn a_folder_of_the_hubs_cache_is_its_snapshot() {
+fn a_folder_of_the_hub_cache_resolves_to_its_snapshot() {
     let case = "llama-mha";
     let cache = tempfile::tempdir().unwrap();
     let folder = cache.path().join("models--owner--name");
@@ -244,27 +243,27 @@ fn a_folder_of_the_hubs_cache_is_its_snapshot() {
     fs::create_dir(folder.join("refs")).unwrap();
     fs::write(folder.join("refs/main"), "decaf\n").unwrap();
     assert_eq!(ModelSource::open(&folder).unwrap().path(), other);
-    // A name that leads elsewhere is none.
+    // A path is not a valid reference.
     fs::write(folder.join("refs/main"), "../snapshots/decaf").unwrap();
     assert!(ModelSource::open(&folder).is_err());
 }
 
 #[test]
-fn a_gguf_is_known_by_its_first_bytes_and_may_be_alone_in_its_folder() {
+fn a_gguf_is_detected_by_its_magic_and_as_the_only_file_of_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let gguf = golden_folder().join("gguf/tiny-llama.gguf");
-    let anyhow = folder.path().join("model");
-    fs::copy(&gguf, &anyhow).unwrap();
-    check("without an end", &anyhow, "llama-gqa-tied");
-    fs::rename(&anyhow, folder.path().join("some.gguf")).unwrap();
+    let unnamed = folder.path().join("model");
+    fs::copy(&gguf, &unnamed).unwrap();
+    check("without an extension", &unnamed, "llama-gqa-tied");
+    fs::rename(&unnamed, folder.path().join("some.gguf")).unwrap();
     check("folder", folder.path(), "llama-gqa-tied");
-    // As repositories of GGUFs have it.
+    // As in repositories of GGUFs.
     fs::write(folder.path().join("config.json"), r#"{"model_type": "llama"}"#).unwrap();
     check("folder with a config", folder.path(), "llama-gqa-tied");
 }
 
 #[test]
-fn parts_of_a_gguf_are_one_model() {
+fn a_split_gguf_is_one_model() {
     let golden = Golden::open("gguf/tiny-split.safetensors");
     let parts = [1, 2].map(|n| format!("tiny-split-0000{n}-of-00002.gguf"));
     let folder = tempfile::tempdir().unwrap();

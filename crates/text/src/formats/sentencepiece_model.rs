@@ -15,7 +15,7 @@ use crate::vocabulary::{TokenType, Vocabulary, invalid};
 /// Number of the BPE model type.
 const BPE: u64 = 2;
 
-/// A model, initialised with the defaults of its message description.
+/// A model, initialized with the defaults of its message description.
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent setting of the file")]
 struct Model<'a> {
     pieces: Vec<(&'a str, f32, TokenType)>,
@@ -117,7 +117,7 @@ impl<'a> Model<'a> {
         let cases = [
             (self.kind != BPE, "a model that is not BPE"),
             (self.space_behind, "the space at the end of words"),
-            (self.charsmap, "a table that normalises characters"),
+            (self.charsmap, "a table that normalizes characters"),
             (self.remove_extra_spaces, "removing extra spaces"),
             (!self.escape_spaces, "leaving spaces as they are"),
         ];
@@ -269,7 +269,7 @@ mod tests {
         assert!(message(&[], KEEP_SPACES).contains("a model that is not BPE is not supported"));
         assert!(message(BPE_MODEL, &[]).contains("removing extra spaces is not supported"));
         let charsmap = [KEEP_SPACES, &part(2, b"map")].concat();
-        assert!(message(BPE_MODEL, &charsmap).contains("a table that normalises characters"));
+        assert!(message(BPE_MODEL, &charsmap).contains("a table that normalizes characters"));
         let far = [BPE_MODEL, &[0xd0, 0x02, 9]].concat();
         assert!(message(&far, KEEP_SPACES).contains("eos_id is 9, but there are 6 tokens"));
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use llama::{Llama, PrefixSharing};
+use llama::Llama;
+use llama::model::PrefixSharing;
 
 use super::example::Example;
 

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig, LoraConfig, V2Config};
 use burn::tensor::Device;
-use llama::{Llama, ModelSource, NoAdapter, Precision, read_back_count};
+use llama::read_back::read_back_count;
+use llama::{Llama, ModelSource, NoAdapter, Precision};
 use text::Tokenizer;
 use train::eval::generate_responses;
 use train::{

@@ -2,7 +2,8 @@
 //! same gradients.
 
 use burn::tensor::{Tensor, TensorData};
-use llama::{Linear, LinearName, Llama, Precision, Weight};
+use llama::model::{Linear, Weight};
+use llama::{LinearName, Llama, Precision};
 use testing::{Golden, count_params_with_gradient};
 use train::activation_checkpointing::checkpointed_adapter_backward;
 use train::{ModuleGradients, label_loss};

@@ -78,13 +78,13 @@ fn embedded_encoder_equals_its_folder() {
     assert!(error.starts_with("the built-in encoder: no image encoder here"), "{error}");
     let error = EncoderSource::from_embedded(&config, &weights[..90], &settings).err().unwrap();
     assert!(error.to_string().starts_with("the built-in encoder: "), "{error}");
-    let quantised = r#"{"quantization_config": {"quant_method": "fp8"}}"#;
+    let quantized = r#"{"quantization_config": {"quant_method": "fp8"}}"#;
     let header = r#"{"a.qweight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}"#;
     let packed = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
-    for (config, weights) in [(quantised, weights), (&*config, &*packed.leak())] {
+    for (config, weights) in [(quantized, weights), (&*config, &*packed.leak())] {
         let error =
             EncoderSource::from_embedded(config, weights, &settings).err().unwrap().to_string();
-        let expected = "the built-in encoder: the weights are quantised by";
+        let expected = "the built-in encoder: the weights are quantized by";
         assert!(error.starts_with(expected), "{error}");
     }
 }

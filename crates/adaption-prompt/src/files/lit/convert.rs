@@ -1,6 +1,7 @@
 //! Adapters in the form that lit-llama's and litgpt's files can hold.
 
-use llama::{LinearName, ModelShape};
+use llama::LinearName;
+use llama::config::ModelShape;
 
 use crate::adapter::data::AdapterData;
 use crate::error::{Error, Result};
@@ -43,7 +44,7 @@ pub(in crate::files) fn convert(
 
 /// A file has every scale and bias of Adapter V2, in every layer.
 fn check_v2_expansion(v2: &V2Data, sizes: &ModelShape) -> Result<()> {
-    let rows = LinearName::ALL_IN_LAYER.into_iter().map(|name| sizes.linear_shape(name)[0]);
+    let rows = LinearName::ALL_IN_LAYER.iter().map(|&name| sizes.linear_shape(name)[0]);
     let per_layer = rows.fold(0_usize, usize::saturating_add);
     let expanded = per_layer.checked_mul(2).and_then(|own| own.checked_mul(sizes.n_layers));
     check_expansion(v2.n_parameters(), expanded)

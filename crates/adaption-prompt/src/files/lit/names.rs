@@ -1,6 +1,7 @@
 //! Tensor names of lit-llama and litgpt.
 
-use llama::{LinearName, NormName};
+use llama::LinearName;
+use llama::model::NormName;
 
 /// Program that writes a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

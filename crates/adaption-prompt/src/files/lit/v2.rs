@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use llama::{LinearName, ModelShape, NormName};
+use llama::LinearName;
+use llama::config::ModelShape;
+use llama::model::NormName;
 
 use super::names::{BIAS, FINAL_NORM, FUSED, HEAD, LAYERS, LINEARS, LitFormat, NORMS, SCALE};
 use crate::parts::{V2Data, V2LinearData, V2NormData, V2Scale};

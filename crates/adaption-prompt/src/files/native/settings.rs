@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use llama::{Fingerprint, ModelShape};
+use llama::config::ModelShape;
+use llama::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

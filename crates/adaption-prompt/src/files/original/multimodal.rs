@@ -14,8 +14,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use checkpoint::torch::Value;
+use llama::LinearName;
+use llama::model::NormName;
 use llama::weights::deinterleave_rotary;
-use llama::{LinearName, NormName};
 use vision::{EncoderInfo, FeatureSpec, HiddenState, TokenSelection};
 
 use super::{PROMPT_TABLE, gates, split_prompt_table};

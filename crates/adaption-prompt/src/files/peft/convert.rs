@@ -28,7 +28,7 @@ fn ends_at_last_layer(data: &AdapterData, prompts: &PromptData) -> bool {
 /// Whether each linear layer is a module of its own in transformers. PEFT's LoRA of a fused module is not
 /// the same as LoRA of its linear layers.
 fn has_unfused_linears(data: &AdapterData) -> bool {
-    !data.base.architecture.is_some_and(llama::Architecture::has_fused_linears)
+    !data.base.architecture.is_some_and(llama::config::Architecture::has_fused_linears)
 }
 
 /// Makes the adapter one that PEFT can compute.

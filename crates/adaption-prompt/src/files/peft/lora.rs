@@ -9,7 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use llama::{Architecture, LinearName, ModelShape};
+use llama::LinearName;
+use llama::config::{Architecture, ModelShape};
 use serde_json::{Map, Value};
 
 use super::module_patterns::PatternMap;

@@ -1,6 +1,7 @@
 //! Shape of an image condition.
 
-use llama::{LlamaConfig, ModelShape};
+use llama::LlamaConfig;
+use llama::config::ModelShape;
 use serde::{Deserialize, Serialize};
 use vision::EncoderInfo;
 

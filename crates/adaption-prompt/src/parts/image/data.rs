@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use llama::{Architecture, ModelShape};
+use llama::config::{Architecture, ModelShape};
 
 use super::config::ImageConfig;
 use crate::part::{PartData, PromptShape};

@@ -2,7 +2,7 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
-use llama::{Linear, Norm, Weight};
+use llama::model::{Linear, Norm, Weight};
 use vision::{Activation, Attention, Block, Mlp};
 
 use crate::error::Result;
@@ -91,7 +91,7 @@ pub(super) fn identity_norm(width: usize, device: &Device) -> Norm {
     /// PyTorch's.
     const EPSILON: f64 = 1e-5;
     let (weight, bias) = (Tensor::ones([width], device), Tensor::zeros([width], device));
-    Norm::new(llama::NormKind::Layer, weight, Some(bias), EPSILON)
+    Norm::new(llama::config::NormKind::Layer, weight, Some(bias), EPSILON)
 }
 
 /// A transformer block of zero matrices, with an MLP four times as wide.

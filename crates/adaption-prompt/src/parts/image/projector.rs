@@ -8,7 +8,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use llama::{Linear, Norm, gelu};
+use llama::model::{Linear, Norm, gelu};
 use vision::Block;
 
 use super::config::ImageProjectorConfig;

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use llama::{GatedPrompt, Llama, ModelShape, PromptKv};
+use llama::config::ModelShape;
+use llama::model::PromptKv;
+use llama::{GatedPrompt, Llama};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 

@@ -1,6 +1,7 @@
 //! Rank, scaling and target layers of LoRA.
 
-use llama::{LinearName, LlamaConfig, ModelShape};
+use llama::config::ModelShape;
+use llama::{LinearName, LlamaConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::adapted_layers::AdaptedLayers;

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use llama::{Architecture, LinearName, ModelShape};
+use llama::LinearName;
+use llama::config::{Architecture, ModelShape};
 use serde::{Deserialize, Serialize};
 
 use crate::part::{PartData, PartSettings, PartTensors, PromptShape};

@@ -5,7 +5,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use llama::{LinearName, Llama, ModelShape};
+use llama::config::ModelShape;
+use llama::{LinearName, Llama};
 use rand::RngExt;
 
 use super::config::LoraConfig;

@@ -1,6 +1,7 @@
 //! Shape and initialization of the adaption prompt.
 
-use llama::{LlamaConfig, ModelShape};
+use llama::LlamaConfig;
+use llama::config::ModelShape;
 use serde::{Deserialize, Serialize};
 
 use crate::adapted_layers::AdaptedLayers;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use llama::{Architecture, ModelShape};
+use llama::config::{Architecture, ModelShape};
 use serde::{Deserialize, Serialize};
 
 use super::config::PromptProjection;

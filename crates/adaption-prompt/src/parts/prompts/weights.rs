@@ -5,7 +5,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use llama::{GatedPrompt, Llama, ModelShape, NoAdapter, PromptKv, read_back};
+use llama::config::ModelShape;
+use llama::model::PromptKv;
+use llama::{GatedPrompt, Llama, NoAdapter, read_back};
 use rand_distr::{Distribution, StandardNormal};
 
 use super::config::{AdaptionPromptConfig, PromptInit, PromptProjection};

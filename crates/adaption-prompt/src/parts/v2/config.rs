@@ -1,6 +1,7 @@
 //! What Adapter V2 trains.
 
-use llama::{LinearName, LlamaConfig, ModelShape, NormKind};
+use llama::config::{ModelShape, NormKind};
+use llama::{LinearName, LlamaConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};

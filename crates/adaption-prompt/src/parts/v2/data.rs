@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use llama::{Architecture, LinearName, ModelShape, NormName};
+use llama::LinearName;
+use llama::config::{Architecture, ModelShape};
+use llama::model::NormName;
 use serde::{Deserialize, Serialize};
 
 use super::config::V2Scale;

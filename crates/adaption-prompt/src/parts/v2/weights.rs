@@ -10,7 +10,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use llama::{LinearName, Llama, ModelShape, Norm, NormName, NormWeights, read_back};
+use llama::config::ModelShape;
+use llama::model::{Norm, NormName, NormWeights};
+use llama::{LinearName, Llama, read_back};
 
 use super::config::{V2Config, V2Scale};
 use super::data::{

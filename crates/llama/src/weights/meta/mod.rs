@@ -1,4 +1,4 @@
-//! Meta's own folder: `params.json`, `consolidated.00.pth` and further shards, `tokenizer.model`.
+//! Meta's folders: `params.json`, `consolidated.00.pth` and further shards, `tokenizer.model`.
 
 mod params;
 mod shards;
@@ -14,11 +14,11 @@ pub use shards::MetaSource;
 use crate::config::LlamaConfig;
 use crate::error::Result;
 
-/// Reads the config of a folder, which takes the heads of its shards too.
+/// Opens a folder: reads its config, and the headers of its shards, which complete the config.
 ///
 /// # Errors
-/// [`checkpoint::Error::NotAModel`] where shards are missing, [`checkpoint::Error::Format`] for broken files or shards
-/// that do not fit together, [`Error::Config`], [`checkpoint::Error::Read`].
+/// [`checkpoint::Error::NotAModel`] if shards are missing, [`checkpoint::Error::Format`] for invalid or
+/// inconsistent shards, [`Error::Config`](crate::Error::Config), [`checkpoint::Error::Read`].
 pub fn open(folder: &Path) -> Result<(LlamaConfig, MetaSource)> {
     let path = folder.join(PARAMS_FILE);
     let text = files::read_text(&path)?;
@@ -27,17 +27,17 @@ pub fn open(folder: &Path) -> Result<(LlamaConfig, MetaSource)> {
         .map(|path| TorchFile::open(ByteSource::open(path)?))
         .collect::<checkpoint::Result<Vec<_>>>()?;
     let source = MetaSource::new(folder, files)?;
-    let config = parse_params(&path, &text, source.sizes())?;
+    let config = parse_params(&path, &text, source.inferred_sizes())?;
     let source = source.with_head_dim(&config)?;
     Ok((config, source))
 }
 
-/// Whether a folder has shards, be it not all of them.
+/// Whether a folder has any shard.
 pub(crate) fn has_shards(folder: &Path) -> Result<bool> {
     Ok(!numbered_shards(folder)?.is_empty())
 }
 
-/// The shards that are there, by number.
+/// The folder's shards, by number.
 fn numbered_shards(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
     let entries = std::fs::read_dir(folder).map_err(checkpoint::Error::read(folder))?;
     let number = |path: PathBuf| {
@@ -50,7 +50,7 @@ fn numbered_shards(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
     Ok(shards)
 }
 
-/// The shards by number, which must be all from 0.
+/// Paths of all shards in order; an error if one is missing.
 fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
     let shards = numbered_shards(folder)?;
     let missing = (0..=shards.len()).find(|&n| shards.get(n).is_none_or(|shard| shard.0 != n));

@@ -1,4 +1,4 @@
-//! `params.json` ─► the same in Hugging Face's words ─► [`LlamaConfig`].
+//! `params.json` ─► the same settings with Hugging Face's keys ─► [`LlamaConfig`].
 //!
 //! Source: `transformers`, `models/llama/convert_llama_weights_to_hf.py`.
 
@@ -11,14 +11,14 @@ use crate::config::LlamaConfig;
 use crate::error::Result;
 use crate::weights::huggingface;
 
-/// What `params.json` leaves to the weights.
+/// Sizes that `params.json` may omit, inferred from the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InferredSizes {
     /// Rows of the embedding table.
     pub vocab_size: usize,
-    /// Inner width of the feed-forward.
+    /// Inner width of the feed-forward network.
     pub d_ff: usize,
-    /// Whether there is no output head.
+    /// Whether the weights have no output head.
     pub tied_head: bool,
 }
 
@@ -28,14 +28,14 @@ struct ParamsJson {
     n_layers: usize,
     n_heads: usize,
     n_kv_heads: Option<usize>,
-    /// Mistral's files have it.
+    /// In Mistral's files.
     head_dim: Option<usize>,
-    /// As in Mistral's files, where Meta's have the rule below.
+    /// In Mistral's files; Meta's have the two settings below.
     hidden_dim: Option<usize>,
     multiple_of: Option<usize>,
     ffn_dim_multiplier: Option<f64>,
     norm_eps: Option<f64>,
-    /// -1 in Llama 1 and 2: as many as the tokenizer has.
+    /// -1 in Llama 1 and 2: the tokenizer's size.
     vocab_size: Option<i64>,
     rope_theta: Option<f64>,
     use_scaled_rope: Option<bool>,
@@ -44,10 +44,10 @@ struct ParamsJson {
     sliding_window: Option<usize>,
 }
 
-/// Reads `params.json`.
+/// Parses `params.json`.
 ///
 /// # Errors
-/// [`Error::Config`], or [`checkpoint::Error::Format`] for text that is no such JSON.
+/// [`Error::Config`](crate::Error::Config), or [`checkpoint::Error::Format`] for invalid JSON.
 pub fn parse_params(path: &Path, text: &str, sizes: InferredSizes) -> Result<LlamaConfig> {
     let params: ParamsJson = serde_json::from_str(text).map_err(|error| {
         checkpoint::Error::Format { path: path.into(), format: "JSON", reason: error.to_string() }
@@ -73,21 +73,21 @@ pub fn parse_params(path: &Path, text: &str, sizes: InferredSizes) -> Result<Lla
 }
 
 impl ParamsJson {
-    /// Two thirds of four times the width, stretched, and rounded up.
+    /// 8/3 of the width, times a factor, rounded up to a multiple.
     fn d_ff(&self) -> Option<usize> {
         if self.hidden_dim.is_some() {
             return self.hidden_dim;
         }
         let multiple = self.multiple_of.filter(|&multiple| multiple > 0)?;
         let two_thirds = self.dim.checked_mul(8)? / 3;
-        let stretched = match self.ffn_dim_multiplier {
+        let multiplied = match self.ffn_dim_multiplier {
             Some(factor) => (factor * two_thirds as f64) as usize,
             None => two_thirds,
         };
-        stretched.checked_next_multiple_of(multiple)
+        multiplied.checked_next_multiple_of(multiple)
     }
 
-    /// Meta's files do not say it; their generations differ in other numbers.
+    /// The context length, which Meta's files omit: inferred from settings that differ by generation.
     fn max_positions(&self) -> usize {
         match self.max_seq_len {
             Some(len) => len,
@@ -99,17 +99,17 @@ impl ParamsJson {
         }
     }
 
-    /// Llama 3.1's rule; Llama 3.2, whose models are smaller, stretches further.
+    /// Llama 3.1's scaling; the smaller models of Llama 3.2 have a larger factor.
     fn rope_scaling(&self) -> Value {
         /// Width of the largest Llama 3.2.
         const SMALL: usize = 3072;
         if self.use_scaled_rope != Some(true) {
             return Value::Null;
         }
-        let usual = if self.dim <= SMALL { 32.0 } else { 8.0 };
+        let default_factor = if self.dim <= SMALL { 32.0 } else { 8.0 };
         json!({
             "rope_type": "llama3",
-            "factor": self.rope_scaling_factor.unwrap_or(usual),
+            "factor": self.rope_scaling_factor.unwrap_or(default_factor),
             "low_freq_factor": 1.0,
             "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192,
@@ -131,7 +131,7 @@ mod tests {
     const PARAMS: &str = "params.json";
 
     #[test]
-    fn each_generation_has_its_numbers() {
+    fn each_llama_generation_parses() {
         let one = r#"{"dim": 4096, "multiple_of": 256, "n_heads": 32, "n_layers": 32,
             "norm_eps": 1e-06, "vocab_size": -1}"#;
         let config = parse(one).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_weights_say_what_the_file_does_not() {
+    fn missing_sizes_come_from_the_weights() {
         let bare = r#"{"dim": 8, "n_heads": 2, "n_layers": 1}"#;
         assert_eq!(parse(bare).unwrap().d_ff, 99);
         let mistral = r#"{"dim": 8, "n_heads": 2, "n_layers": 1, "head_dim": 6, "hidden_dim": 20,
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_params_are_errors() {
         assert!(parse("{}").unwrap_err().to_string().contains("missing field `dim`"));
         for bad in [
             r#"{"dim": 8, "n_heads": 0, "n_layers": 1}"#,

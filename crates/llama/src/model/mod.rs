@@ -1,0 +1,42 @@
+//! The model: one forward pass for all families.
+//!
+//! ```text
+//! tokens ─► embedding ─► layers ─► norm ─► hidden ─► head ─► logits
+//!                          │
+//!      norm ─► attention ─► + ─► norm ─► feed-forward ─► +
+//! ```
+//!
+//! The residual stream, norms and softmax are always f32; [`Weight`] is a matrix in the model's
+//! precision. All tensors of a [`Llama`] are on a device without autodiff: a plain tensor in a graph is
+//! a constant, so no weight can have a gradient, and layers below the first adapted one build no graph.
+
+mod activation;
+mod adapter_hooks;
+mod attention;
+mod causal_mask;
+mod feed_forward;
+mod forward;
+mod forward_context;
+mod kv_cache;
+mod layer;
+mod linear;
+mod llama;
+mod norm;
+mod pack;
+mod packed_batch;
+mod rotary;
+mod unfused_attention;
+mod weight;
+
+pub use activation::gelu;
+pub use adapter_hooks::{Adapter, NoAdapter};
+pub use attention::{Attention, PromptKv};
+pub use feed_forward::FeedForward;
+pub use forward_context::ForwardContext;
+pub use kv_cache::KvCache;
+pub use layer::Layer;
+pub use linear::Linear;
+pub use llama::Llama;
+pub use norm::{Norm, NormName, NormWeights};
+pub use packed_batch::{PackedBatch, PrefixSharing};
+pub use weight::Weight;

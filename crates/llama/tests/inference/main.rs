@@ -1,0 +1,7 @@
+//! Inference: generation, sampling, precisions, use of a device.
+
+mod batch_sampling;
+mod device_out_of_memory;
+mod generation;
+mod quantized;
+mod streaming;

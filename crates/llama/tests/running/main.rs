@@ -1,9 +1,0 @@
-//! A model at work: what it generates, in which precision, and what it asks of a device.
-
-mod choosing;
-mod device_out_of_memory;
-mod generation;
-mod quantised;
-mod streaming;
-#[path = "../tiny/mod.rs"]
-mod tiny;
