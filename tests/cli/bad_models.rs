@@ -74,9 +74,9 @@ fn a_file_that_was_never_fetched_is_told_as_such_wherever_it_is() {
             (POINTER, "a Git LFS pointer, not the file itself, which has 1528 bytes\nhint: fetch"),
             (
                 "<!DOCTYPE html><html>",
-                "a web page or a server's answer, not the file itself\nhint: ",
+                "a web page or a server response, not the file itself\nhint: ",
             ),
-            ("", "an empty file\nhint: its download may have broken off"),
+            ("", "an empty file\nhint: the download may be incomplete"),
         ] {
             std::fs::write(&path, bytes).unwrap();
             let error = refused(&program, &model);
@@ -101,7 +101,7 @@ fn quantised_weights_name_the_method_and_the_way_out() {
     config["quantization_config"] = serde_json::json!({"quant_method": "gptq", "bits": 4});
     std::fs::write(&path, config.to_string()).unwrap();
     let error = refused(&program, &model);
-    assert!(error.contains("quantized by GPTQ (4 bits), which is not read here"), "{error}");
+    assert!(error.contains("quantized by GPTQ (4 bits), which is not supported"), "{error}");
     assert!(error.contains("or a GGUF of it"), "{error}");
     assert!(!error.contains("damaged"), "{error}");
 }

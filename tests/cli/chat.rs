@@ -100,5 +100,5 @@ fn a_model_without_a_template_cannot_use_one() {
     }
     let words = ["chat", "--wording", "chat", "--model", &model];
     let error = program.run_with_input(&words, "hello\n").fails(1);
-    assert!(error.contains("this model was not made for chats"), "{error}");
+    assert!(error.contains("this is not a chat model"), "{error}");
 }

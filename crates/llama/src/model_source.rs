@@ -289,6 +289,8 @@ impl ModelSource {
 
 #[cfg(test)]
 mod tests {
+    use checkpoint::Error as FileError;
+
     use super::*;
     use crate::Error;
 
@@ -303,7 +305,7 @@ mod tests {
         let error_message = || ModelSource::open(folder.path()).unwrap_err().to_string();
         write("a.gguf", "x");
         write("b.gguf", "x");
-        let several = "it has several, give one of them: a.gguf, b.gguf";
+        let several = "it has several GGUF files, give one of them: a.gguf, b.gguf";
         assert!(error_message().ends_with(several), "{}", error_message());
         // A config with one key, as in repositories of GGUFs.
         write("config.json", r#"{"model_type": "llama"}"#);
@@ -340,11 +342,10 @@ mod tests {
         let source = ModelSource::open(folder.path()).unwrap();
         assert_eq!(source.config().head_dim, 2);
         let error = source.load(Precision::F32, &testing::flex()).unwrap_err();
-        use checkpoint::Error as File;
-        assert!(matches!(error, Error::Checkpoint(File::NotAModel { .. })), "{error}");
+        assert!(matches!(error, Error::Checkpoint(FileError::NotAModel { .. })), "{error}");
         let error = source.tokenizer().unwrap_err();
         assert!(
-            matches!(error, Error::Text(text::Error::Checkpoint(File::Read { .. }))),
+            matches!(error, Error::Text(text::Error::Checkpoint(FileError::Read { .. }))),
             "{error}"
         );
     }

@@ -35,7 +35,7 @@ mod chat_template;
 mod detokenizer;
 mod error;
 mod formats;
-// Entry points of `fuzz/` and of the property tests.
+// Entry points for `fuzz/` and the property tests.
 #[doc(hidden)]
 pub mod fuzz;
 // `llama` checks the generation settings in `config.json` with the same tables.

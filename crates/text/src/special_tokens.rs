@@ -61,7 +61,7 @@ impl SpecialTokens {
         }
         match extra {
             Some(Value::Array(list)) => {
-                tokens.extra = list.iter().filter_map(parse_special).collect()
+                tokens.extra = list.iter().filter_map(parse_special).collect();
             }
             // Additional names.
             Some(Value::Object(names)) => settings.extend(names),
