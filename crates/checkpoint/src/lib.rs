@@ -81,7 +81,7 @@ pub use error::{Error, Result};
 pub use file_kind::FileKind;
 pub use load_report::{LoadReport, TensorSpec};
 pub use placeholder::Placeholder;
-pub use quantization::{refuse_quantized_config, refuse_quantized_tensors};
+pub use quantization::{reject_quantized_config, reject_quantized_tensors};
 pub use safetensors::SafetensorsFile;
 pub use settings::UnusedSettings;
 pub use tensor_source::TensorSource;

@@ -10,7 +10,7 @@ use checkpoint::folder::{
 use checkpoint::gguf::{GgufFile, Value};
 use checkpoint::{
     ByteSource, FileKind, SafetensorsFile, TensorSource, UnusedSettings, WeightFiles, files,
-    refuse_quantized_config, refuse_quantized_tensors,
+    reject_quantized_config, reject_quantized_tensors,
 };
 use text::{Tokenizer, TokenizerFiles};
 
@@ -129,7 +129,7 @@ impl ModelSource {
 
     fn open_config(path: PathBuf, file: &Path) -> Result<Self> {
         let text = files::read_text(file)?;
-        refuse_quantized_config(&path, &text)?;
+        reject_quantized_config(&path, &text)?;
         let config = huggingface::parse_config(file, &text)?;
         Ok(Self::unresolved(path, config, Origin::Folder).with_resolved_head())
     }
@@ -162,7 +162,7 @@ impl ModelSource {
         tokenizer_json: &'static [u8],
     ) -> Result<Self> {
         let path = PathBuf::from(EMBEDDED);
-        refuse_quantized_config(&path, config_json)?;
+        reject_quantized_config(&path, config_json)?;
         let config = huggingface::parse_config(&path, config_json)?;
         let files = EmbeddedFiles {
             config: config_json,
@@ -229,7 +229,7 @@ impl ModelSource {
 
     fn weights(&self) -> Result<Box<dyn TensorSource>> {
         let huggingface_source = |files: WeightFiles| -> Result<Box<dyn TensorSource>> {
-            refuse_quantized_tensors(&self.path, files.shapes())?;
+            reject_quantized_tensors(&self.path, files.shapes())?;
             Ok(Box::new(HuggingFaceSource::new(files, &self.config)))
         };
         Ok(match &self.origin {

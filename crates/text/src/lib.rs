@@ -55,8 +55,14 @@ pub use chat_template::{ChatTemplate, Message};
 pub use detokenizer::Detokenizer;
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
+// The Hub client in `llama` downloads these files.
+#[doc(hidden)]
 pub use formats::TOKENIZER_FILES;
 pub use stop_strings::StopStrings;
 pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;
-pub use tokenizer_files::{OPTIONAL_FILES, TokenizerFiles};
+#[doc(hidden)]
+pub use tokenizer_files::OPTIONAL_FILES;
+pub use tokenizer_files::TokenizerFiles;
+/// The crate whose tokenizers [`Tokenizer::new`] wraps.
+pub use tokenizers;

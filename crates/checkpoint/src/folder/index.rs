@@ -10,7 +10,7 @@ use crate::files;
 
 /// Names of a folder's weight files, in order of preference. As in transformers, safetensors come before
 /// PyTorch files, and a single file before shards.
-pub const WEIGHT_FILES: [&str; 4] = [
+pub const WEIGHT_FILES: &[&str] = &[
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
