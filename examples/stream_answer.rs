@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<()> {
         print!("{}", piece?);
         std::io::stdout().flush()?;
     }
-    let speed = text.tokens() as f64 / (text.seconds_prompt() + text.seconds_decode());
+    let speed = text.tokens() as f64 / (text.prefill_seconds() + text.decode_seconds());
     println!("\n\n{} tokens, {speed:.0} per second", text.tokens());
     Ok(())
 }

@@ -19,7 +19,6 @@ use checkpoint::TensorSource;
 use checkpoint::{BitWidth, BlockOffset, QuantizedBlocks};
 use clap::Parser;
 use llama::config::{RopeConfig, RopeScaling};
-use llama::config::{RopeConfig, RopeScaling};
 use llama::weights;
 use llama::{LlamaConfig, Precision};
 use train::{Example, TrainLength, Trainer};

@@ -66,9 +66,9 @@ fn a_git_lfs_pointer_is_reported_as_one() {
             (POINTER, "a Git LFS pointer, not the file itself, which has 1528 bytes\nhint: fetch"),
             (
                 "<!DOCTYPE html><html>",
-                "a web page or a server's answer, not the file itself\nhint: ",
+                "a web page or a server response, not the file itself\nhint: ",
             ),
-            ("", "an empty file\nhint: its download may have broken off"),
+            ("", "an empty file\nhint: the download may be incomplete"),
         ] {
             std::fs::write(&path, bytes).unwrap();
             let error = refused(&program, &model);
@@ -90,7 +90,7 @@ fn quantized_weights_report_the_method_and_a_hint() {
     let quantization = json!({"quant_method": "gptq", "bits": 4});
     change_settings(&model.join("config.json"), &json!({"quantization_config": quantization}));
     let error = refused(&program, &model);
-    assert!(error.contains("quantized by GPTQ (4 bits), which is not read here"), "{error}");
+    assert!(error.contains("quantized by GPTQ (4 bits), which is not supported"), "{error}");
     assert!(error.contains("or a GGUF of it"), "{error}");
     assert!(!error.contains("damaged"), "{error}");
 }

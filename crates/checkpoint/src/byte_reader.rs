@@ -8,18 +8,18 @@ use crate::error::{Error, Result};
 /// Size of the window.
 const WINDOW: u64 = 256 << 10;
 /// Maximum length of a header. Vocabularies take up to about 20 MB.
-const LONGEST_HEADER: u64 = 256 << 20;
+const MAX_HEADER_LEN: u64 = 256 << 20;
 
 /// A position in a file.
 pub(crate) struct ByteReader<'a> {
     bytes: &'a ByteSource,
     format: &'static str,
     window: Vec<u8>,
-    /// BlockOffset of the window in the file.
+    /// Offset of the window in the file.
     start: u64,
-    /// BlockOffset in the window.
+    /// Offset in the window.
     at: usize,
-    /// BlockOffset of the first byte that was read.
+    /// Offset of the first byte that was read.
     first: u64,
     /// End of the part that may be read.
     end: u64,
@@ -71,9 +71,9 @@ impl<'a> ByteReader<'a> {
                      cut short, or a length is wrong"
                 )));
             }
-            if (offset - self.first).saturating_add(needed) > LONGEST_HEADER {
+            if (offset - self.first).saturating_add(needed) > MAX_HEADER_LEN {
                 return Err(self.invalid(format!(
-                    "{what} at byte {offset}: the header exceeds {LONGEST_HEADER} bytes"
+                    "{what} at byte {offset}: the header exceeds {MAX_HEADER_LEN} bytes"
                 )));
             }
             self.window = self.bytes.read(offset, needed.max(WINDOW).min(left) as usize)?;

@@ -6,7 +6,7 @@ use diagnostic::{Advice, Diagnostic};
 
 use crate::placeholder::Placeholder;
 
-/// Result of this crate.
+/// [`Result`](std::result::Result) with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of reading or writing a file.
@@ -43,7 +43,7 @@ pub enum Error {
         reason: String,
     },
     /// The path of an adapter where a base model was expected.
-    #[error("{path}: this is an adapter, not a model{}", made_for(.base.as_deref()))]
+    #[error("{path}: this is an adapter, not a model{}", base_model_suffix(.base.as_deref()))]
     AdapterAsModel {
         /// The given path.
         path: PathBuf,
@@ -81,7 +81,7 @@ pub enum Error {
         expected: String,
     },
     /// Weights in another program's quantization format.
-    #[error("{path}: the weights are quantized by {method}, which is not read here")]
+    #[error("{path}: the weights are quantized by {method}, which is not supported")]
     Quantized {
         /// The model.
         path: PathBuf,
@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// A value that has no representation in a PyTorch file that is read without running code.
     #[error(
-        "{what} cannot be written into a PyTorch file, which holds tensors, numbers, texts, lists \
+        "{what} cannot be written into a PyTorch file, which holds tensors, numbers, strings, lists \
          and dictionaries"
     )]
     UnsupportedPickleValue {
@@ -99,8 +99,8 @@ pub enum Error {
     },
 }
 
-/// End of the message about an adapter.
-fn made_for(base: Option<&str>) -> String {
+/// Suffix of the message about an adapter.
+fn base_model_suffix(base: Option<&str>) -> String {
     base.map_or(String::new(), |base| format!(" (it was made for `{}`)", base.escape_debug()))
 }
 
@@ -156,7 +156,7 @@ impl Diagnostic for Error {
             Self::NotAModel { .. } => Advice::GiveModel,
             Self::AdapterAsModel { .. } => Advice::UseAsAdapter,
             Self::Format { .. } => {
-                "the file may be cut short or damaged: fetch or copy it again".into()
+                "the file may be truncated or damaged: download or copy it again".into()
             }
             Self::Placeholder { found, .. } => found.hint().into(),
             Self::TensorType { .. } | Self::Quantized { .. } => {

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_known_by_its_first_bytes() {
+    fn formats_are_detected_by_their_first_bytes() {
         let kind =
             |bytes: &[u8]| FileKind::of(&ByteSource::memory("file", bytes.to_vec())).unwrap();
         assert_eq!(kind(b"GGUF\x03\0\0\0"), FileKind::Gguf);

@@ -33,7 +33,7 @@ pub fn read_text(path: &Path) -> Result<String> {
             bytes => {
                 let valid = &bytes[..error.utf8_error().valid_up_to()];
                 let line = valid.split(|&byte| byte == b'\n').count();
-                format!("line {line} has bytes that are none")
+                format!("line {line} is not UTF-8")
             }
         };
         Error::Format { path: path.into(), format: "UTF-8", reason }
@@ -124,7 +124,7 @@ mod tests {
         write(&ours, b"new").unwrap();
         assert_eq!(mode(&ours), mode(&plain));
         fs::set_permissions(&ours, fs::Permissions::from_mode(0o640)).unwrap();
-        // As a library with a temporary file of its own.
+        // Like a library that writes its own temporary file.
         let replace = |temporary: &Path| {
             let mut own = tempfile::NamedTempFile::new_in(folder.path())?;
             own.write_all(b"newer")?;
@@ -142,7 +142,7 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             read_text(&path).unwrap_err().to_string()
         };
-        assert!(message(b"one\ntwo \xe9\n").ends_with("line 2 has bytes that are none"));
+        assert!(message(b"one\ntwo \xe9\n").ends_with("line 2 is not UTF-8"));
         assert!(message(b"\xff\xfe{\0").contains("UTF-16"));
     }
 }

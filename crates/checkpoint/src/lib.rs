@@ -7,8 +7,21 @@
 //! ```
 //!
 //! A header is read once, tensors are read one at a time from their offset in the file: the peak memory
-//! is one tensor. Lengths and offsets of a file are validated against its size before anything is
-//! allocated. The crate knows no model architecture and no tokenizer.
+//! is one tensor. The crate knows no model architecture and no tokenizer.
+//!
+//! # Files are read, not memory-mapped
+//!
+//! A memory-mapped file that shrinks kills the process; a failed read is an error. Mapped pages also count
+//! as memory in addition to the weights that are made from them. The peak of loading is the model in its
+//! run-time precision plus one tensor.
+//!
+//! # Untrusted files
+//!
+//! Any file gives a value or an error, without a panic and without allocating memory for a wrong length:
+//! lengths and offsets are validated against the file size first. A pickle is a program that may call any
+//! Python function; here it is data, and a class in it is a name. `tests/corrupted.rs` of this crate, `text`
+//! and `llama` run every reader on thousands of mutated files and bound its memory; `fuzz/` does the same
+//! with `cargo fuzz`. Both call the `fuzz` modules of the crates.
 //!
 //! ```
 //! use checkpoint::torch::{Value, to_bytes};
@@ -43,7 +56,7 @@ mod error;
 mod file_kind;
 pub mod files;
 pub mod folder;
-// Entry points of `fuzz/` and of the property tests.
+// Entry points for `fuzz/` and the property tests.
 #[doc(hidden)]
 pub mod fuzz;
 pub mod gguf;
@@ -68,7 +81,7 @@ pub use error::{Error, Result};
 pub use file_kind::FileKind;
 pub use load_report::{LoadReport, TensorSpec};
 pub use placeholder::Placeholder;
-pub use quantization::{refuse_quantized_config, refuse_quantized_tensors};
+pub use quantization::{reject_quantized_config, reject_quantized_tensors};
 pub use safetensors::SafetensorsFile;
 pub use settings::UnusedSettings;
 pub use tensor_source::TensorSource;

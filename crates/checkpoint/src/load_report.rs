@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_report_names_all_that_is_wrong() {
+    fn one_report_lists_all_mismatches() {
         let wanted = [("a", [2, 3]), ("b", [4, 4]), ("c", [1, 1])]
             .map(|(name, shape)| TensorSpec { name: name.into(), shape: shape.to_vec() });
         let found = BTreeMap::from([

@@ -64,7 +64,7 @@ impl Placeholder {
                 "download it again, by the link to the file itself and not to the page about it; \
                  private and gated files need a token"
             }
-            Self::Empty => "its download may have broken off: fetch or copy it again",
+            Self::Empty => "the download may be incomplete: download or copy it again",
         }
     }
 }
@@ -78,7 +78,7 @@ impl fmt::Display for Placeholder {
             Self::LfsPointer { size: Some(size) } => {
                 write!(f, "a Git LFS pointer, not the file itself, which has {size} bytes")
             }
-            Self::WebPage => f.write_str("a web page or a server's answer, not the file itself"),
+            Self::WebPage => f.write_str("a web page or a server response, not the file itself"),
             Self::Empty => f.write_str("an empty file"),
         }
     }

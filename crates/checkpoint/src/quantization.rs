@@ -46,7 +46,7 @@ const SUFFIXES: [(&str, &str); 14] = [
 ///
 /// # Errors
 /// [`Error::Quantized`]. Invalid JSON is ignored: the parser of the config rejects it.
-pub fn refuse_quantized_config(path: &Path, text: &str) -> Result<()> {
+pub fn reject_quantized_config(path: &Path, text: &str) -> Result<()> {
     let Ok(json) = serde_json::from_str::<Value>(text) else { return Ok(()) };
     let settings = ["quantization_config", "compression_config"].map(|key| json.get(key));
     // An empty object has no effect.
@@ -81,7 +81,7 @@ fn method(fields: &serde_json::Map<String, Value>) -> Option<String> {
 ///
 /// # Errors
 /// [`Error::Quantized`]
-pub fn refuse_quantized_tensors(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) -> Result<()> {
+pub fn reject_quantized_tensors(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) -> Result<()> {
     let found = |(end, _): &&(&str, &str)| shapes.keys().any(|name| name.ends_with(end));
     match SUFFIXES.iter().find(found) {
         Some((_, method)) => Err(Error::Quantized { path: path.into(), method: (*method).into() }),
@@ -97,7 +97,7 @@ mod tests {
     fn a_config_names_or_disables_the_method() {
         let method = |settings: &str| {
             let text = format!(r#"{{"model_type": "llama", "quantization_config": {settings}}}"#);
-            match refuse_quantized_config(Path::new("model"), &text) {
+            match reject_quantized_config(Path::new("model"), &text) {
                 Err(Error::Quantized { method, .. }) => Some(method),
                 other => other.map(|()| None).unwrap(),
             }
@@ -124,7 +124,7 @@ mod tests {
     fn tensor_names_identify_the_method() {
         let method = |name: &str| {
             let shapes = BTreeMap::from([(format!("model.layers.0.mlp.up_proj{name}"), vec![1])]);
-            match refuse_quantized_tensors(Path::new("model"), &shapes) {
+            match reject_quantized_tensors(Path::new("model"), &shapes) {
                 Err(Error::Quantized { method, .. }) => Some(method),
                 other => other.map(|()| None).unwrap(),
             }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::file_kind::FileKind;
 
 /// Maximum length of a header, as in the format.
-const LONGEST_HEADER: u64 = 100_000_000;
+const MAX_HEADER_LEN: u64 = 100_000_000;
 
 /// One safetensors file.
 #[derive(Debug)]
@@ -37,29 +37,29 @@ impl SafetensorsFile {
     /// # Errors
     /// [`Error::Format`] for an invalid header, and for truncated or overlapping data.
     pub fn new(bytes: ByteSource) -> Result<Self> {
-        let broken = |reason: String| Error::Format {
+        let format_error = |reason: String| Error::Format {
             path: bytes.path().into(),
             format: "safetensors",
             reason,
         };
         if bytes.len() < 8 {
-            return Err(broken(format!("{} bytes are too few for a header", bytes.len())));
+            return Err(format_error(format!("{} bytes are too few for a header", bytes.len())));
         }
         let first = bytes.read(0, 8)?;
         let header = u64::from_le_bytes(first.try_into().expect("eight bytes were read"));
         let room = bytes.len() - 8;
-        if header > room || header > LONGEST_HEADER {
-            return Err(broken(match FileKind::of(&bytes)? {
+        if header > room || header > MAX_HEADER_LEN {
+            return Err(format_error(match FileKind::of(&bytes)? {
                 kind @ (FileKind::Gguf | FileKind::Torch) => format!("it is {kind}"),
                 _ => format!(
-                    "the header claims {header} bytes, the file has {room} behind its first 8"
+                    "the header claims {header} bytes, the file has {room} after the first 8"
                 ),
             }));
         }
         // `SafeTensors::read_metadata` takes the whole file; deserializing the header validates it.
         let head = bytes.read(8, header as usize)?;
         let metadata: Metadata = serde_json::from_slice(&head)
-            .map_err(|error| broken(format!("bad header: {error}")))?;
+            .map_err(|error| format_error(format!("bad header: {error}")))?;
         let data = header + 8;
         let mut shapes = BTreeMap::new();
         let mut locations = BTreeMap::new();
@@ -67,14 +67,14 @@ impl SafetensorsFile {
             let (start, end) = info.data_offsets;
             let last = data.saturating_add(end as u64);
             if last > bytes.len() {
-                return Err(broken(format!(
-                    "tensor {name} ends at byte {last}, the file at {}: it was cut short",
+                return Err(format_error(format!(
+                    "tensor {name} ends at byte {last}, the file at {}: it is truncated",
                     bytes.len()
                 )));
             }
             let Some(element) = element(info.dtype) else {
-                return Err(broken(format!(
-                    "tensor {name} holds {:?}, which is not known",
+                return Err(format_error(format!(
+                    "tensor {name} has the unknown type {:?}",
                     info.dtype
                 )));
             };
@@ -121,7 +121,7 @@ impl SafetensorsFile {
             return Err(Error::Format {
                 path: self.bytes.path().into(),
                 format: "safetensors",
-                reason: format!("no tensor is called {name}"),
+                reason: format!("there is no tensor {name}"),
             });
         };
         let Some(dtype) = location.element.dtype().filter(|_| location.element.is_supported())
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn other_files_are_rejected_with_the_reason() {
         let one = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-        assert!(reason(one, &[0; 3]).contains("it was cut short"));
+        assert!(reason(one, &[0; 3]).contains("it is truncated"));
         assert!(reason("{", &[]).contains("bad header"));
         let huge = r#"{"a":{"dtype":"F32","shape":[4611686018427387903],
             "data_offsets":[0,18446744073709551612]}}"#;

@@ -173,7 +173,7 @@ impl WeightFiles {
         file.ok_or_else(|| Error::Format {
             path: self.path.clone(),
             format: "set of weights",
-            reason: format!("no tensor is called {name}"),
+            reason: format!("there is no tensor {name}"),
         })
     }
 }

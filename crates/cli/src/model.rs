@@ -47,7 +47,8 @@ pub struct ModelArgs {
 
 /// The values of `--precision`.
 fn precision_parser() -> impl TypedValueParser<Value = Precision> {
-    PossibleValuesParser::new(Precision::ALL.map(|(_, name)| name)).try_map(|name| name.parse())
+    PossibleValuesParser::new(Precision::ALL.iter().map(|(_, name)| *name))
+        .try_map(|name| name.parse())
 }
 
 /// A loaded base model.

@@ -6,7 +6,7 @@ use std::path::Path;
 use checkpoint::fuzz::two_parts;
 use checkpoint::gguf::GgufFile;
 use checkpoint::torch::TorchFile;
-use checkpoint::{ByteSource, TensorSource, refuse_quantized_config};
+use checkpoint::{ByteSource, TensorSource, reject_quantized_config};
 
 use crate::gguf::GgufSource;
 use crate::weights::huggingface;
@@ -48,7 +48,7 @@ pub fn configs(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let path = Path::new(NAME);
     let sizes = InferredSizes { vocab_size: 3, d_ff: 4, tied_head: false };
-    let _ = refuse_quantized_config(path, text);
+    let _ = reject_quantized_config(path, text);
     let parsed = [huggingface::parse_config(path, text), parse_params(path, text, sizes)];
     for config in parsed.into_iter().flatten() {
         config.validate().expect("parsed configs are valid");

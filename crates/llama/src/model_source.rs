@@ -10,7 +10,7 @@ use checkpoint::folder::{
 use checkpoint::gguf::{GgufFile, Value};
 use checkpoint::{
     ByteSource, FileKind, SafetensorsFile, TensorSource, UnusedSettings, WeightFiles, files,
-    refuse_quantized_config, refuse_quantized_tensors,
+    reject_quantized_config, reject_quantized_tensors,
 };
 use text::{Tokenizer, TokenizerFiles};
 
@@ -129,7 +129,7 @@ impl ModelSource {
 
     fn open_config(path: PathBuf, file: &Path) -> Result<Self> {
         let text = files::read_text(file)?;
-        refuse_quantized_config(&path, &text)?;
+        reject_quantized_config(&path, &text)?;
         let config = huggingface::parse_config(file, &text)?;
         Ok(Self::unresolved(path, config, Origin::Folder).with_resolved_head())
     }
@@ -162,7 +162,7 @@ impl ModelSource {
         tokenizer_json: &'static [u8],
     ) -> Result<Self> {
         let path = PathBuf::from(EMBEDDED);
-        refuse_quantized_config(&path, config_json)?;
+        reject_quantized_config(&path, config_json)?;
         let config = huggingface::parse_config(&path, config_json)?;
         let files = EmbeddedFiles {
             config: config_json,
@@ -229,7 +229,7 @@ impl ModelSource {
 
     fn weights(&self) -> Result<Box<dyn TensorSource>> {
         let huggingface_source = |files: WeightFiles| -> Result<Box<dyn TensorSource>> {
-            refuse_quantized_tensors(&self.path, files.shapes())?;
+            reject_quantized_tensors(&self.path, files.shapes())?;
             Ok(Box::new(HuggingFaceSource::new(files, &self.config)))
         };
         Ok(match &self.origin {
@@ -288,6 +288,8 @@ impl ModelSource {
 
 #[cfg(test)]
 mod tests {
+    use checkpoint::Error as FileError;
+
     use super::*;
     use crate::Error;
 
@@ -302,7 +304,7 @@ mod tests {
         let error_message = || ModelSource::open(folder.path()).unwrap_err().to_string();
         write("a.gguf", "x");
         write("b.gguf", "x");
-        let several = "it has several, give one of them: a.gguf, b.gguf";
+        let several = "it has several GGUF files, give one of them: a.gguf, b.gguf";
         assert!(error_message().ends_with(several), "{}", error_message());
         // A config with one key, as in repositories of GGUFs.
         write("config.json", r#"{"model_type": "llama"}"#);
@@ -339,10 +341,10 @@ mod tests {
         let source = ModelSource::open(folder.path()).unwrap();
         assert_eq!(source.config().head_dim, 2);
         let error = source.load(Precision::F32, &testing::flex()).unwrap_err();
-        assert!(matches!(error, Error::Checkpoint(checkpoint::Error::NotAModel { .. })), "{error}");
+        assert!(matches!(error, Error::Checkpoint(FileError::NotAModel { .. })), "{error}");
         let error = source.tokenizer().unwrap_err();
         assert!(
-            matches!(error, Error::Text(text::Error::Checkpoint(checkpoint::Error::Read { .. }))),
+            matches!(error, Error::Text(text::Error::Checkpoint(FileError::Read { .. }))),
             "{error}"
         );
     }

@@ -74,6 +74,7 @@ impl fmt::Display for Precision {
 /// A name that is not a precision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is not a precision, expected f32, bf16, f16, q8 or q4")]
+#[non_exhaustive]
 pub struct UnknownPrecision {
     /// The name.
     pub found: String,

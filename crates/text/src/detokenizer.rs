@@ -173,20 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_that_becomes_no_character_does_not_take_others_along() {
+    fn an_invalid_byte_does_not_affect_other_characters() {
         let tokenizer = sentence_piece(&["▁a", "<0xC3>", "<0xA9>", "b"]);
         assert_eq!(pieces(&tokenizer, &[1, 2, 1, 3]), ["", "é", "", "\u{FFFD}b", ""]);
     }
 
     #[test]
-    fn the_certain_part_of_a_token_comes_at_once() {
+    fn the_final_part_of_a_token_is_emitted_at_once() {
         // In byte-level vocabularies `Ã` is byte C3 and `©` byte A9.
         let tokenizer = byte_level(&["aÃ", "©Ã", "©"]);
         assert_eq!(pieces(&tokenizer, &[0, 1, 1, 2]), ["a", "é", "é", "é", ""]);
     }
 
     #[test]
-    fn tokens_that_all_end_inside_a_character_keep_flowing() {
+    fn tokens_that_end_within_characters_are_emitted() {
         let tokenizer = byte_level(&["aÃ", "©Ã", "©"]);
         let tokens = [vec![0], vec![1; 200], vec![2]].concat();
         let pieces = pieces(&tokenizer, &tokens);
@@ -195,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn endless_broken_bytes_come_out_late_but_completely() {
+    fn invalid_bytes_are_emitted_late_but_completely() {
         let tokenizer = byte_level(&["Ã", "©", "a"]);
         let tokens = [vec![0; 100], vec![1, 2]].concat();
         assert_eq!(pieces(&tokenizer, &tokens).concat(), tokenizer.decode(&tokens).unwrap());
     }
 
     #[test]
-    fn a_character_without_an_end_comes_out_at_the_end() {
+    fn an_incomplete_character_is_emitted_at_the_end() {
         let tokenizer = byte_level(&["a", "Ã"]);
         assert_eq!(pieces(&tokenizer, &[0, 1]), ["a", "", "\u{FFFD}"]);
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use diagnostic::{Advice, Diagnostic};
 
-/// Result of this crate.
+/// [`Result`](std::result::Result) with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of a tokenizer or a chat template.

@@ -35,7 +35,7 @@ mod chat_template;
 mod detokenizer;
 mod error;
 mod formats;
-// Entry points of `fuzz/` and of the property tests.
+// Entry points for `fuzz/` and the property tests.
 #[doc(hidden)]
 pub mod fuzz;
 // `llama` checks the generation settings in `config.json` with the same tables.
@@ -55,8 +55,14 @@ pub use chat_template::{ChatTemplate, Message};
 pub use detokenizer::Detokenizer;
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
+// The Hub client in `llama` downloads these files.
+#[doc(hidden)]
 pub use formats::TOKENIZER_FILES;
 pub use stop_strings::StopStrings;
 pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;
-pub use tokenizer_files::{OPTIONAL_FILES, TokenizerFiles};
+#[doc(hidden)]
+pub use tokenizer_files::OPTIONAL_FILES;
+pub use tokenizer_files::TokenizerFiles;
+/// The crate whose tokenizers [`Tokenizer::new`] wraps.
+pub use tokenizers;

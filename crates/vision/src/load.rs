@@ -10,7 +10,7 @@ use checkpoint::files::read_text;
 use checkpoint::folder::{hub_cache_snapshot, open_weights};
 use checkpoint::{
     ByteSource, LoadReport, SafetensorsFile, TensorSource, WeightFile, WeightFiles,
-    refuse_quantized_config, refuse_quantized_tensors,
+    reject_quantized_config, reject_quantized_tensors,
 };
 use llama::model::Weight;
 
@@ -73,10 +73,10 @@ impl EncoderSource {
             return Err(Error::NotAnEncoder { path, reason });
         }
         let text = read_text(&file)?;
-        refuse_quantized_config(&path, &text)?;
+        reject_quantized_config(&path, &text)?;
         let (config, mut unknown_keys) = EncoderConfig::parse_with_unknown_keys(&file, &text)?;
         let tensors = open_weights(&path)?;
-        refuse_quantized_tensors(&path, tensors.shapes())?;
+        reject_quantized_tensors(&path, tensors.shapes())?;
         let (preprocessing, more) =
             Preprocessing::from_folder(&path, config.family, default_image_size(&config))?;
         unknown_keys.extend(more);
@@ -95,11 +95,11 @@ impl EncoderSource {
         preprocessing: &str,
     ) -> Result<Self> {
         let path = PathBuf::from(EMBEDDED_NAME);
-        refuse_quantized_config(&path, config)?;
+        reject_quantized_config(&path, config)?;
         let config = EncoderConfig::parse(&path, config)?;
         let file = SafetensorsFile::new(ByteSource::memory(&path, weights))?;
         let tensors = WeightFiles::new(&path, vec![file.into()])?;
-        refuse_quantized_tensors(&path, tensors.shapes())?;
+        reject_quantized_tensors(&path, tensors.shapes())?;
         let preprocessing = Preprocessing::parse(&path, preprocessing)?;
         Self::from_hugging_face(path, config, tensors, preprocessing)
     }

@@ -46,7 +46,7 @@ pub enum BlockOffset {
 pub struct QuantizedBlocks {
     /// Rows and columns.
     pub shape: [usize; 2],
-    /// BitWidth of a packed quant.
+    /// Bit width of a packed quant.
     pub bits: BitWidth,
     /// Weights per block, 32 or 16; a divisor of the columns.
     pub block_len: usize,

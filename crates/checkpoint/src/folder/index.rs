@@ -10,7 +10,7 @@ use crate::files;
 
 /// Names of a folder's weight files, in order of preference. As in transformers, safetensors come before
 /// PyTorch files, and a single file before shards.
-pub const WEIGHT_FILES: [&str; 4] = [
+pub const WEIGHT_FILES: &[&str] = &[
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -45,15 +45,15 @@ pub fn parse_index(path: &Path, text: &str) -> Result<BTreeSet<String>> {
         weight_map: BTreeMap<String, String>,
     }
     let parsed: Index = serde_json::from_str(text).map_err(|error| Error::json(path, &error))?;
-    let broken =
+    let format_error =
         |reason: String| Error::Format { path: path.into(), format: "index of weights", reason };
     let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
     let leads_out = |name: &str| name.contains(['/', '\\']) || name.starts_with('.');
     if let Some(name) = names.iter().find(|name| leads_out(name) || name.is_empty()) {
-        return Err(broken(format!("`{}` is not a file name", name.escape_debug())));
+        return Err(format_error(format!("`{}` is not a file name", name.escape_debug())));
     }
     if names.is_empty() {
-        return Err(broken("its weight_map names no file".into()));
+        return Err(format_error("its weight_map names no file".into()));
     }
     Ok(names)
 }

@@ -20,14 +20,14 @@ const ADAPTER_SETTINGS: [&str; 2] = ["adapter_config.json", "llama_adapter.json"
 const LITGPT_ADAPTER: &str = ".pth.adapter";
 /// Reason for litgpt's models.
 const LITGPT_MODEL: &str =
-    "it is litgpt's, whose models are not read: give the Hugging Face folder that it was made from";
+    "litgpt models are not supported: give the Hugging Face folder that it was converted from";
 /// Weight files of other frameworks, which are not supported.
 const UNSUPPORTED: [(&str, &str); 5] = [
-    ("tf_model.h5", "TensorFlow's"),
-    ("flax_model.msgpack", "Flax's"),
-    ("model.onnx", "ONNX's"),
-    ("rust_model.ot", "rust-bert's"),
-    ("consolidated.safetensors", "Mistral's own format's"),
+    ("tf_model.h5", "TensorFlow"),
+    ("flax_model.msgpack", "Flax"),
+    ("model.onnx", "ONNX"),
+    ("rust_model.ot", "rust-bert"),
+    ("consolidated.safetensors", "Mistral's original format"),
 ];
 /// Substrings of the tensor names of adapters, in all their formats.
 const ADAPTER_TENSORS: [&str; 7] = [
@@ -59,7 +59,7 @@ pub fn only_gguf(folder: &Path) -> Result<Option<PathBuf>> {
         [only] => Ok(Some(folder.join(only))),
         several => Err(Error::not_a_model(
             folder,
-            format!("it has several, give one of them: {}", several.join(", ")),
+            format!("it has several GGUF files, give one of them: {}", several.join(", ")),
         )),
     }
 }
@@ -85,13 +85,13 @@ pub fn folder_error(path: &Path) -> Error {
     }
     let reason = if has("lit_model.pth") {
         LITGPT_MODEL.into()
-    } else if let Some((name, whose)) = UNSUPPORTED.iter().find(|(name, _)| has(name)) {
-        format!("its weights are {whose} ({name}), which is not read")
+    } else if let Some((name, format)) = UNSUPPORTED.iter().find(|(name, _)| has(name)) {
+        format!("its weights are in an unsupported format: {format} ({name})")
     } else if !has("config.json") {
         without_config(&names)
     } else if let Some(part) = find(&is_shard) {
         format!(
-            "it has {part}, and no index of such parts ({} or {})",
+            "it has {part}, but no index of shards ({} or {})",
             WEIGHT_FILES[1], WEIGHT_FILES[3]
         )
     } else {
@@ -123,13 +123,13 @@ fn without_config(names: &[String]) -> String {
     if let Some(shard) = find(&|name| name.starts_with("consolidated.")) {
         format!("it has Meta's {shard} without {PARAMS_FILE}")
     } else if let Some(weights) = find(&is_weights) {
-        format!("it has {weights}, and no config.json")
+        format!("it has {weights}, but no config.json")
     } else if let Some(name) = find(&|name| name.starts_with("models--")) {
-        format!("it is a cache of models: give the folder of one, such as {name}")
+        format!("it is a cache of models: give the folder of a model, such as {name}")
     } else if has("snapshots") {
         "its snapshot has no config.json".into()
     } else if let Some(name) = find(&|name| name.starts_with("tokenizer.")) {
-        format!("it has a tokenizer, {name}, and neither config.json nor weights")
+        format!("it has a tokenizer, {name}, but no config.json and no weights")
     } else {
         "the folder has no config.json".into()
     }
@@ -141,12 +141,14 @@ pub fn file_error(path: &Path, kind: FileKind) -> Error {
     let is_weights = matches!(kind, FileKind::Safetensors | FileKind::Torch);
     if !is_weights {
         let reason = match &*name {
-            "config.json" | PARAMS_FILE => "a config alone is no model: give its folder",
+            "config.json" | PARAMS_FILE => "a config is not a model: give its folder",
             name if ADAPTER_SETTINGS.contains(&name) => return adapter(path, Some(path)),
-            _ if name.ends_with(".index.json") => "an index alone is no model: give its folder",
-            _ if name.starts_with("tokenizer") => "a tokenizer alone is no model: give its folder",
-            _ if name.ends_with(".safetensors") => "weights alone are no model: give their folder",
-            _ => "the file is of no kind that holds a model",
+            _ if name.ends_with(".index.json") => "an index is not a model: give its folder",
+            _ if name.starts_with("tokenizer") => "a tokenizer is not a model: give its folder",
+            _ if name.ends_with(".safetensors") => {
+                "weights without a config are not a model: give their folder"
+            }
+            _ => "unknown file format",
         };
         return Error::not_a_model(path, reason);
     }
@@ -159,13 +161,14 @@ pub fn file_error(path: &Path, kind: FileKind) -> Error {
         return adapter(path, None);
     }
     let reason = if any("tok_embeddings.weight") {
-        format!("it is a shard of Meta's: give its folder, with {PARAMS_FILE}")
+        format!("it is one of Meta's shards: give its folder, with {PARAMS_FILE}")
     } else if any("transformer.wte.weight") && any("attn.qkv.weight") {
         LITGPT_MODEL.into()
     } else if path.with_file_name("config.json").exists() {
-        "weights alone are no model: give their folder, which has a config.json".into()
+        "weights without a config are not a model: give their folder, which has a config.json"
+            .into()
     } else {
-        "weights alone are no model: give a folder with their config.json".into()
+        "weights without a config are not a model: give a folder with their config.json".into()
     };
     Error::not_a_model(path, reason)
 }

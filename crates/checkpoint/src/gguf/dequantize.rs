@@ -115,7 +115,7 @@ fn half(low: u8, high: u8) -> f32 {
 fn q8_0(block: &[u8; 34], quants: &mut [u8; SMALL], scales: &mut [Scale; 1]) {
     scales[0] = Scale::by(half(block[0], block[1]));
     for (quant, &q) in quants.iter_mut().zip(&block[2..]) {
-        // BlockOffset by 128.
+        // Offset by 128.
         *quant = q ^ 0x80;
     }
 }

@@ -14,7 +14,7 @@ use crate::byte_source::ByteSource;
 use crate::error::Result;
 
 /// Maximum number of tensors, and of metadata entries.
-const MOST_ENTRIES: u64 = 1 << 16;
+const MAX_ENTRIES: u64 = 1 << 16;
 /// Alignment of the tensors without `general.alignment`.
 const DEFAULT_ALIGNMENT: usize = 32;
 
@@ -64,8 +64,8 @@ impl GgufFile {
                 return Err(invalid(&bytes, format!("version {version}, expected 2 or 3")));
             }
         }
-        let n_tensors = reader.count(MOST_ENTRIES, "the number of tensors")?;
-        let n_values = reader.count(MOST_ENTRIES, "the number of metadata entries")?;
+        let n_tensors = reader.count(MAX_ENTRIES, "the number of tensors")?;
+        let n_values = reader.count(MAX_ENTRIES, "the number of metadata entries")?;
         let metadata = Metadata::read(&mut reader, bytes.path(), n_values)?;
         let mut tensors = tensor_info::read(&mut reader, n_tensors)?;
         let alignment = metadata.optional("general.alignment")?.unwrap_or(DEFAULT_ALIGNMENT);
@@ -133,7 +133,7 @@ impl GgufFile {
     pub fn info(&self, name: &str) -> Result<&TensorInfo> {
         self.tensors
             .get(name)
-            .ok_or_else(|| invalid(&self.parts[0], format!("no tensor is called {name}")))
+            .ok_or_else(|| invalid(&self.parts[0], format!("there is no tensor {name}")))
     }
 
     /// The bytes of one of the file's tensors, as stored.

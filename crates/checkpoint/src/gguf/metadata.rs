@@ -8,7 +8,7 @@ use crate::byte_reader::ByteReader;
 use crate::error::{Error, Result};
 
 /// Maximum length of a key in bytes, as in the format.
-const LONGEST_KEY: u64 = 65535;
+const MAX_KEY_LEN: u64 = 65535;
 
 /// Metadata of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,7 @@ impl Metadata {
     pub(super) fn read(reader: &mut ByteReader<'_>, path: &Path, len: usize) -> Result<Self> {
         let mut values = BTreeMap::new();
         for index in 0..len {
-            let key = reader.text(LONGEST_KEY, &format!("metadata key {index}"))?;
+            let key = reader.text(MAX_KEY_LEN, &format!("metadata key {index}"))?;
             let value = Value::read(reader, &key)?;
             if values.contains_key(&key) {
                 return Err(reader.fail(format!("metadata key {key} appears twice")));

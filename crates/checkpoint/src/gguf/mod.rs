@@ -6,7 +6,7 @@
 //!                                        types, offsets
 //! ```
 //!
-//! Every length is validated against the file size before anything is allocated; every tensor must lie
+//! Every length is validated against the file size before anything is allocated; every tensor must be
 //! within the file, aligned, and overlap no other.
 //!
 //! ```no_run

@@ -9,9 +9,9 @@ use crate::byte_source::ByteSource;
 use crate::error::Result;
 
 /// Maximum length of a name in bytes. The format specifies 64; some writers exceed it.
-const LONGEST_NAME: u64 = 256;
+const MAX_NAME_LEN: u64 = 256;
 /// Maximum number of dimensions.
-const MOST_DIMENSIONS: u32 = 4;
+const MAX_DIMENSIONS: u32 = 4;
 
 /// A tensor of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct TensorInfo {
     pub block_type: BlockType,
     /// Part of a split file, from 0.
     pub part: usize,
-    /// BlockOffset in its file.
+    /// Offset in its file.
     pub offset: u64,
     /// Bytes in the file.
     pub len_bytes: usize,
@@ -54,12 +54,12 @@ pub(super) fn read(
 }
 
 fn read_one(reader: &mut ByteReader<'_>, index: usize) -> Result<TensorInfo> {
-    let name = reader.text(LONGEST_NAME, &format!("the name of tensor {index}"))?;
+    let name = reader.text(MAX_NAME_LEN, &format!("the name of tensor {index}"))?;
     let what = format!("tensor {name}");
     let dimensions = reader.u32(&what)?;
-    if dimensions == 0 || dimensions > MOST_DIMENSIONS {
+    if dimensions == 0 || dimensions > MAX_DIMENSIONS {
         return Err(reader
-            .fail(format!("{what} has {dimensions} dimensions, expected 1 to {MOST_DIMENSIONS}")));
+            .fail(format!("{what} has {dimensions} dimensions, expected 1 to {MAX_DIMENSIONS}")));
     }
     let mut shape = Vec::new();
     for _ in 0..dimensions {
@@ -90,7 +90,7 @@ fn read_one(reader: &mut ByteReader<'_>, index: usize) -> Result<TensorInfo> {
     Ok(TensorInfo { name, shape, block_type, part: 0, offset, len_bytes })
 }
 
-/// Makes offsets absolute and checks that every tensor lies within the file, is aligned, and overlaps no other.
+/// Makes offsets absolute and checks that every tensor is within the file, is aligned, and overlaps no other.
 pub(super) fn resolve_offsets(
     infos: &mut BTreeMap<String, TensorInfo>,
     bytes: &ByteSource,
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_must_lie_in_the_file_and_apart() {
+    fn tensors_must_be_within_the_file_and_not_overlap() {
         let whole = Fixture::small().bytes();
         let short = whole[..whole.len() - 1].to_vec();
         let message_of_short = open(short).unwrap_err().to_string();

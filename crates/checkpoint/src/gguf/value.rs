@@ -4,11 +4,11 @@ use crate::byte_reader::ByteReader;
 use crate::error::Result;
 
 /// Maximum length of an array. The largest vocabularies have about 500,000 merges.
-const MOST_ELEMENTS: u64 = 1 << 22;
+const MAX_ELEMENTS: u64 = 1 << 22;
 /// Maximum length of a string in bytes.
-const LONGEST_TEXT: u64 = 16 << 20;
+const MAX_TEXT_LEN: u64 = 16 << 20;
 /// Maximum nesting of arrays.
-const DEEPEST: usize = 4;
+const MAX_DEPTH: usize = 4;
 
 /// A metadata value. The width of integers is not kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,10 +34,10 @@ impl Value {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Bool(_) => "true or false",
-            Self::Unsigned(_) | Self::Signed(_) => "a whole number",
+            Self::Unsigned(_) | Self::Signed(_) => "an integer",
             Self::F32(_) | Self::F64(_) => "a number",
-            Self::Text(_) => "a text",
-            Self::Array(_) => "a list",
+            Self::Text(_) => "a string",
+            Self::Array(_) => "an array",
         }
     }
 
@@ -63,7 +63,7 @@ impl Value {
                     return Err(reader.fail(format!("{key} is {other}, expected 0 or 1")));
                 }
             },
-            8 => Self::Text(reader.text(LONGEST_TEXT, key)?),
+            8 => Self::Text(reader.text(MAX_TEXT_LEN, key)?),
             9 => Self::read_array(reader, key, depth)?,
             10 => Self::Unsigned(reader.u64(key)?),
             11 => Self::Signed(i64::from_le_bytes(reader.array(key)?)),
@@ -75,11 +75,11 @@ impl Value {
     }
 
     fn read_array(reader: &mut ByteReader<'_>, key: &str, depth: usize) -> Result<Self> {
-        if depth == DEEPEST {
-            return Err(reader.fail(format!("{key}: arrays nested deeper than {DEEPEST}")));
+        if depth == MAX_DEPTH {
+            return Err(reader.fail(format!("{key}: arrays nested deeper than {MAX_DEPTH}")));
         }
         let kind = reader.u32(key)?;
-        let len = reader.count(MOST_ELEMENTS, &format!("the number of elements of {key}"))?;
+        let len = reader.count(MAX_ELEMENTS, &format!("the number of elements of {key}"))?;
         // Every element takes at least a byte.
         if len as u64 > reader.left() {
             let left = reader.left();
@@ -105,7 +105,7 @@ pub trait FromValue<'a>: Sized {
 }
 
 impl FromValue<'_> for usize {
-    const EXPECTED: &'static str = "a whole number, not negative";
+    const EXPECTED: &'static str = "an integer of at least 0";
 
     fn from_value(value: &Value) -> Option<Self> {
         match *value {
@@ -143,7 +143,7 @@ impl FromValue<'_> for bool {
 }
 
 impl<'a> FromValue<'a> for &'a str {
-    const EXPECTED: &'static str = "a text";
+    const EXPECTED: &'static str = "a string";
 
     fn from_value(value: &'a Value) -> Option<Self> {
         match value {
@@ -154,7 +154,7 @@ impl<'a> FromValue<'a> for &'a str {
 }
 
 impl<'a, T: FromValue<'a>> FromValue<'a> for Vec<T> {
-    const EXPECTED: &'static str = "a list of one kind";
+    const EXPECTED: &'static str = "an array of one type";
 
     fn from_value(value: &'a Value) -> Option<Self> {
         match value {

@@ -17,7 +17,7 @@ pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 /// Maximum compression ratio of deflate.
 const BEST_RATIO: u64 = 1032;
 /// Maximum length of an entry that is read as a string.
-const LONGEST_TEXT: u64 = 1 << 10;
+const MAX_TEXT_LEN: u64 = 1 << 10;
 
 /// Location of an entry.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ pub(super) fn entries(bytes: &ByteSource) -> Result<Entries> {
         return Err(invalid(bytes, "the archive has no data.pkl"));
     };
     if let Some(&order) = all.get(&format!("{folder}byteorder")) {
-        let len = order.len().min(LONGEST_TEXT) as usize;
+        let len = order.len().min(MAX_TEXT_LEN) as usize;
         let order = read(bytes, order, 0, len)?;
         if order.trim_ascii() != b"little" {
             let order = String::from_utf8_lossy(&order).into_owned();
@@ -104,7 +104,7 @@ fn all_entries(bytes: &ByteSource) -> Result<BTreeMap<String, Entry>> {
             other => {
                 return Err(invalid(
                     bytes,
-                    format!("entry {name} is packed by {other:?}, expected stored or deflated"),
+                    format!("entry {name} has compression {other:?}, expected stored or deflated"),
                 ));
             }
         };
@@ -122,7 +122,10 @@ pub(super) fn read(bytes: &ByteSource, entry: Entry, start: u64, len: usize) -> 
             let mut entry =
                 archive.by_index(index).map_err(|error| invalid_archive(bytes, &error))?;
             let failed = |error: std::io::Error| {
-                invalid(bytes, format!("entry {index} of the archive cannot be unpacked: {error}"))
+                invalid(
+                    bytes,
+                    format!("entry {index} of the archive cannot be decompressed: {error}"),
+                )
             };
             std::io::copy(&mut entry.by_ref().take(start), &mut std::io::sink()).map_err(failed)?;
             let mut out = Vec::new();

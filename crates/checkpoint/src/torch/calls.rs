@@ -4,7 +4,7 @@ use super::element;
 use super::node::{Id, Node, Object, Storage, TensorArgs, size};
 
 /// Maximum number of dimensions of a tensor.
-const MOST_DIMENSIONS: usize = 16;
+const MAX_DIMENSIONS: usize = 16;
 
 /// Result of a call.
 pub(super) enum CallResult {
@@ -70,7 +70,7 @@ fn tensor(nodes: &[Node], name: &str, arguments: &[Id]) -> Result<Option<TensorA
     else {
         return Err(invalid("arguments of other kinds"));
     };
-    if shape.len() != strides.len() || shape.len() > MOST_DIMENSIONS {
+    if shape.len() != strides.len() || shape.len() > MAX_DIMENSIONS {
         let (shape, strides) = (shape.len(), strides.len());
         return Err(invalid(&format!("{shape} dimensions and {strides} strides")));
     }

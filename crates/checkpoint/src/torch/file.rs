@@ -72,7 +72,7 @@ impl TorchFile {
                 return Err(invalid(&bytes, format!("tensor {name} {reason}")));
             }
             if tensors.insert(name.clone(), tensor.clone()).is_some() {
-                return Err(invalid(&bytes, format!("two tensors are called {name}")));
+                return Err(invalid(&bytes, format!("two tensors have the name {name}")));
             }
         }
         Ok(Self { bytes, root, tensors, storages })
@@ -105,7 +105,7 @@ impl TorchFile {
     /// name or its entry cannot be decompressed; [`Error::Read`].
     pub fn read(&self, name: &str) -> Result<TensorData> {
         let Some(tensor) = self.tensors.get(name) else {
-            return Err(invalid(&self.bytes, format!("no tensor is called {name}")));
+            return Err(invalid(&self.bytes, format!("there is no tensor {name}")));
         };
         let Some(dtype) = tensor.dtype.dtype() else {
             return Err(Error::tensor_type(

@@ -54,13 +54,13 @@ pub(super) fn storages(
 ) -> Result<BTreeMap<String, Entry>> {
     let names = pickle::read(reader)?;
     let Node::List(list) = names.root() else {
-        return Err(invalid(bytes, "the names of its storages are no list"));
+        return Err(invalid(bytes, "the names of its storages are not a list"));
     };
     let mut offset = reader.offset();
     let mut entries = BTreeMap::new();
     for &name in list {
         let Node::Text(name) = &names.nodes[name as usize] else {
-            return Err(invalid(bytes, "the name of a storage is no text"));
+            return Err(invalid(bytes, "the name of a storage is not a string"));
         };
         let Some(size) = sizes.get(name) else {
             return Err(invalid(bytes, format!("storage {name:?} belongs to no tensor")));

@@ -6,7 +6,7 @@ use crate::byte_reader::ByteReader;
 use crate::error::Result;
 
 /// Maximum length of the name of a module or class.
-pub(super) const LONGEST_NAME: usize = 1024;
+pub(super) const MAX_NAME_LEN: usize = 1024;
 
 /// The value of an instruction; `None` for those that operate on existing values.
 pub(super) fn read(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Option<Node>> {
@@ -29,15 +29,15 @@ pub(super) fn read(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Option
         O::BinUnicode | O::ShortBinUnicode | O::BinUnicode8 => {
             let text = String::from_utf8(sized(reader, opcode)?);
             Node::Text(text.map_err(|error| {
-                reader.fail(format!("a text is not UTF-8: {}", error.utf8_error()))
+                reader.fail(format!("a string is not UTF-8: {}", error.utf8_error()))
             })?)
         }
         O::BinBytes | O::ShortBinBytes | O::BinBytes8 | O::ByteArray8 => {
             Node::Bytes(sized(reader, opcode)?)
         }
         O::Global => {
-            let module = reader.line(LONGEST_NAME, "a module's name")?;
-            let name = reader.line(LONGEST_NAME, "a class's name")?;
+            let module = reader.line(MAX_NAME_LEN, "a module's name")?;
+            let name = reader.line(MAX_NAME_LEN, "a class's name")?;
             Node::Global(format!("{module}.{name}"))
         }
         _ => return Ok(None),
@@ -64,7 +64,7 @@ fn long(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Node> {
 /// Length-prefixed bytes; the opcode has the width of the length.
 fn sized(reader: &mut ByteReader<'_>, opcode: Opcode) -> Result<Vec<u8>> {
     use Opcode as O;
-    let what = "a text or bytes";
+    let what = "a string or bytes";
     let len = match opcode {
         O::ShortBinString | O::ShortBinUnicode | O::ShortBinBytes => {
             u64::from(reader.array::<1>(what)?[0])

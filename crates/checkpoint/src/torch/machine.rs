@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::calls::{self, CallResult};
-use super::literal::{self, LONGEST_NAME};
+use super::literal::{self, MAX_NAME_LEN};
 use super::node::{self, Id, Node, Storage};
 use super::opcode::Opcode;
 use crate::byte_reader::ByteReader;
@@ -85,7 +85,7 @@ impl<'r, 'b> Machine<'r, 'b> {
             O::BinGet | O::LongBinGet => {
                 let index = self.memo_index(opcode)?;
                 let Some(&id) = self.memo.get(&index) else {
-                    return Err(self.fail(format!("memo {index} is used before it is made")));
+                    return Err(self.fail(format!("memo {index} is used before it is set")));
                 };
                 self.stack.push(id);
             }
@@ -145,7 +145,7 @@ impl<'r, 'b> Machine<'r, 'b> {
     fn top(&self) -> Result<Id> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let top = self.stack.get(floor..).and_then(<[Id]>::last).copied();
-        top.ok_or_else(|| self.fail("an instruction finds no value to work on"))
+        top.ok_or_else(|| self.fail("an instruction has no operand"))
     }
 
     pub(super) fn pop(&mut self) -> Result<Id> {
@@ -155,7 +155,7 @@ impl<'r, 'b> Machine<'r, 'b> {
     }
 
     fn above_mark(&mut self) -> Result<Vec<Id>> {
-        let mark = self.marks.pop().ok_or_else(|| self.fail("an instruction finds no mark"))?;
+        let mark = self.marks.pop().ok_or_else(|| self.fail("an instruction has no mark"))?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -182,7 +182,7 @@ impl<'r, 'b> Machine<'r, 'b> {
         match &mut self.nodes[top as usize] {
             Node::Dict(entries) => entries.extend(new),
             Node::Object(object) => object.entries.extend(new),
-            _ => return Err(self.fail("entries for what is no dictionary")),
+            _ => return Err(self.fail("dictionary entries for another value")),
         }
         Ok(())
     }
@@ -190,11 +190,11 @@ impl<'r, 'b> Machine<'r, 'b> {
     fn joined(&self, module: Id, name: Id) -> Result<String> {
         match (self.node(module), self.node(name)) {
             (Node::Text(module), Node::Text(name))
-                if module.len().max(name.len()) <= LONGEST_NAME =>
+                if module.len().max(name.len()) <= MAX_NAME_LEN =>
             {
                 Ok(format!("{module}.{name}"))
             }
-            _ => Err(self.fail("a class whose name is no short text")),
+            _ => Err(self.fail("the name of a class is not a short string")),
         }
     }
 
@@ -214,7 +214,7 @@ impl<'r, 'b> Machine<'r, 'b> {
     }
 
     fn persistent(&mut self, id: Id) -> Result<()> {
-        let unknown = || self.fail("a persistent id that names no storage");
+        let unknown = || self.fail("a persistent id that is not a storage");
         let Node::List(parts) = self.node(id) else { return Err(unknown()) };
         let kind = parts.first().map(|&kind| self.node(kind));
         match (kind, &parts[..]) {
@@ -244,7 +244,7 @@ impl<'r, 'b> Machine<'r, 'b> {
     fn count_copies(&mut self, len: usize) -> Result<()> {
         self.copied += len;
         if self.copied > self.nodes.len() {
-            return Err(self.fail("the same entries are copied again and again"));
+            return Err(self.fail("the same entries are copied repeatedly"));
         }
         Ok(())
     }

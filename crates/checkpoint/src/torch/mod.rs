@@ -6,7 +6,7 @@
 //!
 //! A pickle is a program that builds values and may call any function of Python. Here no code is run: tensors,
 //! dictionaries and plain values are supported, everything else is an opaque object with a class name. Every length
-//! is validated against the file size before anything is allocated; every tensor must lie within its storage.
+//! is validated against the file size before anything is allocated; every tensor must be within its storage.
 //!
 //! ```
 //! use burn::tensor::TensorData;

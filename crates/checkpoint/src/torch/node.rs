@@ -35,7 +35,7 @@ pub(super) struct Storage {
     pub(super) key: Id,
     /// Number of elements, or of bytes for an untyped class.
     pub(super) len: u64,
-    /// BlockOffset in elements, for a view of another storage.
+    /// Offset in elements, for a view of another storage.
     pub(super) offset: u64,
 }
 

@@ -15,7 +15,7 @@ use crate::error::Result;
 pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Pickle> {
     let [first] = reader.array("the first opcode")?;
     if Opcode::of(first) != Some(Opcode::Proto) {
-        return Err(reader.fail("no pickle of protocol 2 or later begins here"));
+        return Err(reader.fail("not a pickle of protocol 2 or later"));
     }
     let [protocol] = reader.array("the protocol")?;
     if !(2..=5).contains(&protocol) {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn cyclic_values_are_rejected() {
-        assert!(reason(b"]q\0h\0a").contains("repeat each other without end"));
+        assert!(reason(b"]q\0h\0a").contains("repeat each other without limit"));
         let deep = [&[b']'; 300][..], &[b'a'; 299]].concat();
         assert!(reason(&deep).contains("nested more than"));
     }
@@ -92,10 +92,10 @@ mod tests {
     fn exponential_copies_are_rejected() {
         let doubled = (1..30_u8).flat_map(|n| [b'(', b'h', n - 1, b'h', n - 1, b't', b'q', n]);
         let bomb = [&b"K\x01q\0"[..], &doubled.collect::<Vec<_>>()].concat();
-        assert!(reason(&bomb).contains("repeat each other without end"));
+        assert!(reason(&bomb).contains("repeat each other without limit"));
         let pairs = b"ccollections\nOrderedDict\nq\0](K\x01K\x02\x86K\x03K\x04\x86e\x85q\x01R";
         let again = [&pairs[..], &b"h\0h\x01R".repeat(20)].concat();
-        assert!(reason(&again).contains("copied again and again"));
+        assert!(reason(&again).contains("copied repeatedly"));
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
             (b"Q", "finds no value"),
             (b"K\x01Q", "a persistent id that names no storage"),
             (b"X\xff\xff\xff\xffab", "takes 4294967295 bytes, the file has 3 left"),
-            (b"X\x02\0\0\0\xc3\x28", "a text is not UTF-8"),
+            (b"X\x02\0\0\0\xc3\x28", "a string is not UTF-8"),
             (b"I1\n", "opcode 0x49 is not supported"),
             (b"(K\x01K\x02\x93", "a class whose name is no short text"),
         ] {

@@ -15,7 +15,7 @@ pub(super) fn out_of_bounds(tensor: &TensorInfo, storage: u64, file: u64) -> Opt
     let bytes = elements.and_then(|n| n.checked_mul(size));
     let Some(bytes) = bytes.filter(|&bytes| bytes <= storage.max(file).saturating_add(SLACK))
     else {
-        return Some(format!("claims the shape {:?}, more than the file has", tensor.shape));
+        return Some(format!("has the shape {:?}, which exceeds the file", tensor.shape));
     };
     if bytes == 0 {
         return None;
@@ -130,7 +130,7 @@ mod tests {
         assert!(refused(bytes_of(&[2, 3], &[3, 1], 2)).contains("leaves its storage of 7 bytes"));
         assert!(refused(bytes_of(&[2], &[usize::MAX], 0)).contains("leaves its storage"));
         assert!(refused(bytes_of(&[2], &[1], u64::MAX)).contains("leaves its storage"));
-        assert!(refused(bytes_of(&[1 << 40], &[0], 0)).contains("more than the file has"));
-        assert!(refused(bytes_of(&[usize::MAX, 3], &[0, 0], 0)).contains("more than the file"));
+        assert!(refused(bytes_of(&[1 << 40], &[0], 0)).contains("which exceeds the file"));
+        assert!(refused(bytes_of(&[usize::MAX, 3], &[0, 0], 0)).contains("which exceeds the file"));
     }
 }

@@ -11,7 +11,7 @@ use crate::element_type::ElementType;
 use crate::error::Result;
 
 /// Maximum nesting.
-const DEEPEST: usize = 128;
+const MAX_DEPTH: usize = 128;
 /// Maximum ratio of the size of the tree to that of the nodes.
 const LARGEST: usize = 8;
 
@@ -24,7 +24,7 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// Strides in elements.
     pub(super) strides: Vec<usize>,
-    /// BlockOffset in the storage, in elements.
+    /// Offset in the storage, in elements.
     pub(super) offset: u64,
     /// Name of the storage in the file.
     pub(super) storage: String,
@@ -83,8 +83,8 @@ struct Tree<'a> {
 
 impl Tree<'_> {
     fn value(&mut self, id: Id, depth: usize) -> Result<Value<TensorInfo>> {
-        if depth > DEEPEST {
-            let reason = format!("values are nested more than {DEEPEST} deep");
+        if depth > MAX_DEPTH {
+            let reason = format!("values are nested more than {MAX_DEPTH} deep");
             return Err(invalid(self.bytes, reason));
         }
         let nodes = self.nodes;
@@ -144,7 +144,7 @@ impl Tree<'_> {
     fn tensor(&mut self, args: &TensorArgs) -> Result<TensorInfo> {
         let TensorArgs { storage, dtype, offset, shape, strides } = args;
         let Node::Text(key) = &self.nodes[storage.key as usize] else {
-            return Err(invalid(self.bytes, "a storage whose name is no text"));
+            return Err(invalid(self.bytes, "the name of a storage is not a string"));
         };
         let key = self.text(key)?;
         self.add_cost(shape.len())?;
@@ -155,7 +155,7 @@ impl Tree<'_> {
         let storage_size =
             self.storages.entry(key.clone()).or_insert(StorageSize { elements, size });
         if storage_size.size != size {
-            return Err(invalid(self.bytes, format!("storage {key:?} has numbers of two kinds")));
+            return Err(invalid(self.bytes, format!("storage {key:?} has two element types")));
         }
         storage_size.elements = storage_size.elements.max(elements);
         Ok(TensorInfo {
@@ -182,7 +182,7 @@ impl Tree<'_> {
     fn add_cost(&mut self, cost: usize) -> Result<()> {
         let left = self.left.checked_sub(cost);
         self.left =
-            left.ok_or_else(|| invalid(self.bytes, "its values repeat each other without end"))?;
+            left.ok_or_else(|| invalid(self.bytes, "its values repeat each other without limit"))?;
         Ok(())
     }
 }

@@ -38,8 +38,8 @@ pub fn to_bytes(value: &Value<TensorData>) -> Result<Vec<u8>> {
             .large_file(u32::try_from(bytes.len()).is_err());
         archive
             .start_file(format!("{FOLDER}/{name}"), options)
-            .expect("names are short and all different");
-        archive.write_all(bytes).expect("memory takes everything");
+            .expect("names are short and distinct");
+        archive.write_all(bytes).expect("writing to memory succeeds");
     };
     add("data.pkl", &pickle);
     add("byteorder", b"little");
@@ -47,7 +47,7 @@ pub fn to_bytes(value: &Value<TensorData>) -> Result<Vec<u8>> {
         add(&format!("data/{index}"), tensor.as_bytes());
     }
     add("version", VERSION);
-    Ok(archive.finish().expect("memory takes everything").into_inner())
+    Ok(archive.finish().expect("writing to memory succeeds").into_inner())
 }
 
 fn write<'a>(
@@ -85,8 +85,10 @@ fn write<'a>(
             tensor(data, tensors.len(), out)?;
             tensors.push(data);
         }
-        Value::Bytes(_) => return Err(refused("a run of bytes")),
-        Value::Object { class, .. } => return Err(refused(&format!("an object of class {class}"))),
+        Value::Bytes(_) => return Err(unsupported("bytes")),
+        Value::Object { class, .. } => {
+            return Err(unsupported(&format!("an object of class {class}")));
+        }
     }
     Ok(())
 }
@@ -96,7 +98,7 @@ fn tensor(data: &TensorData, index: usize, out: &mut Vec<u8>) -> Result<()> {
     use Opcode as O;
     let dtype = data.dtype();
     let Some(storage) = element::storage(dtype) else {
-        return Err(refused(&format!("a tensor of {dtype:?}")));
+        return Err(unsupported(&format!("a tensor of {dtype:?}")));
     };
     let shape = data.shape().to_vec();
     let elements: usize = shape.iter().product();
@@ -147,13 +149,13 @@ fn int(number: i64, out: &mut Vec<u8>) {
 }
 
 fn text(text: &str, out: &mut Vec<u8>) -> Result<()> {
-    let len = u32::try_from(text.len()).map_err(|_| refused("a text of more than 4 GiB"))?;
+    let len = u32::try_from(text.len()).map_err(|_| unsupported("a string of more than 4 GiB"))?;
     out.push(Opcode::BinUnicode as u8);
     out.extend(len.to_le_bytes());
     out.extend(text.as_bytes());
     Ok(())
 }
 
-fn refused(what: &str) -> Error {
+fn unsupported(what: &str) -> Error {
     Error::UnsupportedPickleValue { what: what.into() }
 }

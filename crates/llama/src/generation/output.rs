@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Why a completion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FinishReason {
     /// A stop token or a stop string.
     Stop,

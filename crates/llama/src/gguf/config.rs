@@ -188,8 +188,8 @@ mod tests {
             ("llama.attention.value_length", Value::Unsigned(8), "value_length is 8, expected 4"),
             ("llama.attention.head_count_kv", Value::Unsigned(3), "n_kv_heads is 3"),
             ("llama.attention.head_count", Value::Unsigned(0), "n_heads is 0"),
-            ("llama.block_count", Value::Text("2".into()), "block_count is a text"),
-            ("llama.context_length", Value::Array(vec![]), "context_length is a list"),
+            ("llama.block_count", Value::Text("2".into()), "block_count is a string"),
+            ("llama.context_length", Value::Array(vec![]), "context_length is an array"),
         ] {
             let mut fixture = Fixture::model();
             fixture.replace(key, Some(value));

@@ -34,11 +34,11 @@ fn errors_say_what_a_folder_is() {
         (&[][..], "the folder has no config.json"),
         (&[settings, ("adapter_model.safetensors", b"x")], &made_for),
         (&[("lit_model.pth.adapter", b"x")], adapter),
-        (&[("lit_model.pth", b"x")], "it is litgpt's, whose models"),
+        (&[("lit_model.pth", b"x")], "litgpt models are not supported"),
         (&[("consolidated.00.pth", b"x")], "consolidated.00.pth without params.json"),
-        (&[("model.safetensors", b"x")], "it has model.safetensors, and no config.json"),
-        (&[("models--a--b", b"x")], "give the folder of one, such as models--a--b"),
-        (&[("tokenizer.json", b"{}")], "it has a tokenizer, tokenizer.json, and neither"),
+        (&[("model.safetensors", b"x")], "it has model.safetensors, but no config.json"),
+        (&[("models--a--b", b"x")], "give the folder of a model, such as models--a--b"),
+        (&[("tokenizer.json", b"{}")], "it has a tokenizer, tokenizer.json, but no config.json"),
         (&[("a.gguf", b"x"), ("b.gguf", b"x")], "give one of them: a.gguf, b.gguf"),
     ] {
         let message = open_error(files, "");
@@ -66,9 +66,9 @@ fn errors_of_folders_without_weights_do_not_depend_on_a_config() {
     };
     for (files, expected) in [
         (&[settings][..], "F: this is an adapter, not a model (it was made for `owner/base`)"),
-        (&[("lit_model.pth", b"x")], "it is litgpt's, whose models"),
-        (&[("b.onnx", b"x"), ("model.onnx", b"x")], "its weights are ONNX's (model.onnx)"),
-        (&[("consolidated.safetensors", b"x")], "its weights are Mistral's own format's"),
+        (&[("lit_model.pth", b"x")], "litgpt models are not supported"),
+        (&[("b.onnx", b"x"), ("model.onnx", b"x")], "unsupported format: ONNX (model.onnx)"),
+        (&[("consolidated.safetensors", b"x")], "unsupported format: Mistral's original format"),
     ] {
         for message in loaded(files) {
             assert!(message.contains(expected), "{message}");
@@ -79,7 +79,7 @@ fn errors_of_folders_without_weights_do_not_depend_on_a_config() {
 #[test]
 fn weights_with_an_adapter_config_lack_a_config_json() {
     let files: [(&str, &[u8]); 2] = [("adapter_config.json", b"{}"), ("model.safetensors", b"x")];
-    assert!(open_error(&files, "").contains("it has model.safetensors, and no config.json"));
+    assert!(open_error(&files, "").contains("it has model.safetensors, but no config.json"));
 }
 
 #[test]
@@ -90,15 +90,15 @@ fn errors_say_what_a_file_is() {
         ["0.adaption_prompt", "tok_embeddings.weight", "w"].map(torch_file);
     let cases: [(&[File], &str, &str); 10] = [
         (&[], "none", "there is no such file or folder"),
-        (&[("notes.txt", b"dear diary")], "notes.txt", "of no kind that holds a model"),
+        (&[("notes.txt", b"dear diary")], "notes.txt", "unknown file format"),
         (&[("notes.txt", b"")], "notes.txt", "F/notes.txt: this is an empty file"),
-        (&[config], "config.json", "a config alone is no model: give its folder"),
+        (&[config], "config.json", "a config is not a model: give its folder"),
         (&[weights], "model.safetensors", "give a folder with their config.json"),
         (&[weights, config], "model.safetensors", "which has a config.json"),
         (&[("a.pth", &prompt)], "a.pth", "F/a.pth: this is an adapter, not a model"),
-        (&[("a.pth", &shard)], "a.pth", "a shard of Meta's: give its folder, with params.json"),
-        (&[("a.pth", &other)], "a.pth", "weights alone are no model"),
-        (&[("tokenizer.json", b"{}")], "tokenizer.json", "a tokenizer alone is no model"),
+        (&[("a.pth", &shard)], "a.pth", "one of Meta's shards: give its folder, with params.json"),
+        (&[("a.pth", &other)], "a.pth", "weights without a config are not a model"),
+        (&[("tokenizer.json", b"{}")], "tokenizer.json", "a tokenizer is not a model"),
     ];
     for (files, given, expected) in cases {
         let message = open_error(files, given);

@@ -166,7 +166,7 @@ fn a_missing_shard_is_named() {
     assert!(error.contains(expected), "{error}");
     fs::remove_file(folder.path().join("pytorch_model.bin.index.json")).unwrap();
     let error = source.load(Precision::F32, &flex()).unwrap_err().to_string();
-    let expected = "it has pytorch_model-00001-of-00002.bin, and no index of such parts";
+    let expected = "it has pytorch_model-00001-of-00002.bin, but no index of shards";
     assert!(error.contains(expected), "{error}");
 }
 

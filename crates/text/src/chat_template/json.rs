@@ -6,7 +6,7 @@ use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
 /// Maximum nesting.
-const DEEPEST: usize = 100;
+const MAX_DEPTH: usize = 100;
 
 /// Maximum indentation of a level.
 const WIDEST: i64 = 100;
@@ -44,7 +44,7 @@ pub(super) fn to_json(
         let pair = separators.try_iter()?.collect::<Vec<_>>();
         let texts = pair.iter().map(Value::as_str).collect::<Vec<_>>();
         let [Some(first), Some(second)] = texts[..] else {
-            return Err(invalid("separators are two texts"));
+            return Err(invalid("separators must be two strings"));
         };
         (item_separator, key_separator) = (first.into(), second.into());
     }
@@ -73,8 +73,8 @@ struct Writer {
 
 impl Writer {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        if depth > DEEPEST {
-            return Err(invalid(format!("nested deeper than {DEEPEST}")));
+        if depth > MAX_DEPTH {
+            return Err(invalid(format!("nested deeper than {MAX_DEPTH}")));
         }
         match value.kind() {
             ValueKind::None | ValueKind::Bool | ValueKind::Number => self.text += &scalar(value)?,
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_without_end_is_an_error() {
+    fn unlimited_nesting_is_an_error() {
         let source = "{% set ns = namespace(x=1) %}{% for i in range(1000) %}{% set ns.x = [ns.x] %}\
                       {% endfor %}{{ ns.x | tojson }}";
         let error = ChatTemplate::new(source).unwrap().render(&[], false).unwrap_err();

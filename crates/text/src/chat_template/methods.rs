@@ -5,7 +5,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
 /// Longest result of padding.
-const WIDEST: usize = 1 << 16;
+const MAX_WIDTH: usize = 1 << 16;
 
 /// Calls a method that the engine does not have.
 pub(super) fn call(
@@ -30,8 +30,8 @@ fn string_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Valu
     let padding = || {
         let (width, fill): (i64, Option<&str>) = from_args(args)?;
         let width = usize::try_from(width).unwrap_or(0);
-        if width > WIDEST {
-            return Err(invalid(format!("{method}: more than {WIDEST} characters")));
+        if width > MAX_WIDTH {
+            return Err(invalid(format!("{method}: more than {MAX_WIDTH} characters")));
         }
         let fill = fill.unwrap_or(" ");
         if fill.chars().count() != 1 {
@@ -105,9 +105,9 @@ fn split(text: &str, args: &[Value], from_the_right: bool) -> Result<Value, Erro
     named.assert_all_used()?;
     let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
     let separator = separator.filter(|separator| !separator.is_none());
-    let separator = separator
-        .as_ref()
-        .map(|separator| separator.as_str().ok_or_else(|| invalid("a text is split at a text")));
+    let separator = separator.as_ref().map(|separator| {
+        separator.as_str().ok_or_else(|| invalid("the separator must be a string"))
+    });
     let parts: Vec<&str> = match separator.transpose()? {
         Some("") => return Err(invalid("empty separator")),
         Some(separator) if from_the_right => {

@@ -92,7 +92,7 @@ impl ChatTemplate {
     /// [`Error::ChatTemplate`] without one and for an invalid one.
     pub fn from_tokenizer(tokenizer: &Tokenizer) -> Result<Self> {
         let source = tokenizer.chat_template.as_ref().ok_or_else(|| Error::ChatTemplate {
-            reason: "the tokenizer has none: this model was not made for chats".into(),
+            reason: "the tokenizer has no chat template: this is not a chat model".into(),
         })?;
         let mut tokens = tokenizer.special_tokens.clone();
         for name in ["bos_token", "eos_token"] {
@@ -145,7 +145,7 @@ fn strftime_now(format: &str) -> String {
 /// `string % values`: a tuple is several values, anything else is one.
 fn percent(text: &Value, values: &Value) -> Result<Value, minijinja::Error> {
     let Some(text) = text.as_str() else {
-        let reason = format!("% between {} and a text", text.kind());
+        let reason = format!("% of {} and a string", text.kind());
         return Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason));
     };
     let values =
@@ -198,7 +198,7 @@ mod tests {
         let found = render("{{ [1, 2] | tojson(separators=(';', '=')) }}", &[]).unwrap();
         assert_eq!(found, "[1;2]");
         let error = render("{{ [1] | tojson(separators=(';', '=', '')) }}", &[]).unwrap_err();
-        assert!(error.to_string().contains("separators are two texts"), "{error}");
+        assert!(error.to_string().contains("separators must be two strings"), "{error}");
     }
 
     #[test]
@@ -235,6 +235,6 @@ mod tests {
     fn a_tokenizer_without_a_template_is_an_error() {
         let inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
         let error = ChatTemplate::from_tokenizer(&Tokenizer::new(inner, "test")).unwrap_err();
-        assert!(error.to_string().contains("the tokenizer has none"), "{error}");
+        assert!(error.to_string().contains("the tokenizer has no chat template"), "{error}");
     }
 }

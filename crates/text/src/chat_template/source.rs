@@ -7,7 +7,7 @@
 pub(super) const PERCENT: &str = "__percent__";
 
 /// Maximum nesting, near the engine's own limit for expressions.
-const DEEPEST: usize = 50;
+const MAX_DEPTH: usize = 50;
 
 /// Rewrites the source of a template.
 pub(super) fn rewrite(source: &str) -> String {
@@ -81,7 +81,7 @@ fn string_len(code: &str) -> usize {
 
 /// Replaces `%` after or before a string literal with the filter; `%` of numbers is kept.
 fn replace_percent(code: &str, depth: usize) -> String {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return code.to_owned();
     }
     let mut text = String::with_capacity(code.len());

@@ -78,7 +78,7 @@ impl Tokenizer {
     pub fn from_meta_folder(folder: &Path) -> Result<Self> {
         let paths = [folder.join(MODEL_FILE), folder.join("..").join(MODEL_FILE)];
         let Some(path) = paths.iter().find(|path| path.exists()) else {
-            let reason = format!("{MODEL_FILE} is neither here nor in the folder above");
+            let reason = format!("{MODEL_FILE} is neither in this folder nor in its parent");
             return Err(invalid(folder, reason));
         };
         Self::from_model(path, &files::read(path)?)

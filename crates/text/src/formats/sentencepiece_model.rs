@@ -22,7 +22,7 @@ struct Model<'a> {
     kind: u64,
     /// Unknown, begin, end; negative for none.
     ids: [i32; 3],
-    space_behind: bool,
+    space_suffix: bool,
     charsmap: bool,
     add_space_prefix: bool,
     remove_extra_spaces: bool,
@@ -34,10 +34,10 @@ pub(super) fn tokenizer(path: &Path, bytes: &[u8], space: SpacePrefix) -> Result
     let model = Model::read(bytes).ok_or_else(|| checkpoint::Error::Format {
         path: path.into(),
         format: "SentencePiece",
-        reason: "the message is cut short, or a length in it is wrong".into(),
+        reason: "the message is truncated, or a length in it is wrong".into(),
     })?;
     if model.pieces.is_empty() {
-        return Err(invalid(path, "there are no tokens in it"));
+        return Err(invalid(path, "it has no tokens"));
     }
     if let Some(other) = model.unsupported() {
         return Err(invalid(path, format!("{other} is not supported")));
@@ -70,7 +70,7 @@ impl<'a> Model<'a> {
             pieces: Vec::new(),
             kind: 1,
             ids: [0, 1, 2],
-            space_behind: false,
+            space_suffix: false,
             charsmap: false,
             add_space_prefix: true,
             remove_extra_spaces: true,
@@ -91,7 +91,7 @@ impl<'a> Model<'a> {
         for field in Fields(bytes) {
             match field? {
                 (3, Wire::Varint(kind)) => self.kind = kind,
-                (24, Wire::Varint(flag)) => self.space_behind = flag != 0,
+                (24, Wire::Varint(flag)) => self.space_suffix = flag != 0,
                 (place @ 40..=42, Wire::Varint(id)) => self.ids[place as usize - 40] = id as i32,
                 _ => {}
             }
@@ -116,10 +116,10 @@ impl<'a> Model<'a> {
     fn unsupported(&self) -> Option<&'static str> {
         let cases = [
             (self.kind != BPE, "a model that is not BPE"),
-            (self.space_behind, "the space at the end of words"),
+            (self.space_suffix, "the space at the end of words"),
             (self.charsmap, "a table that normalizes characters"),
             (self.remove_extra_spaces, "removing extra spaces"),
-            (!self.escape_spaces, "leaving spaces as they are"),
+            (!self.escape_spaces, "unescaped spaces"),
         ];
         cases.into_iter().find_map(|(found, name)| found.then_some(name))
     }
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_space_in_front_of_each_part_or_of_the_text_alone() {
+    fn a_space_prefix_of_each_part_or_of_the_text() {
         let ids = |space| {
             let bytes = model(BPE_MODEL, KEEP_SPACES);
             let tokenizer = tokenizer(Path::new("tokenizer.model"), &bytes, space).unwrap();

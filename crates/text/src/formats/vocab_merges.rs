@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_file_is_named() {
+    fn other_files_are_errors() {
         let message = |merges: &str, class: &str| {
             tokenizer(folder(merges).path(), class).unwrap_err().to_string()
         };

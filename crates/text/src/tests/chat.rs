@@ -43,7 +43,7 @@ fn conversations_render_as_in_transformers() {
 #[derive(Deserialize)]
 struct Constructs {
     messages: Vec<Message>,
-    /// Stands before each of the expressions.
+    /// Precedes each expression.
     head: String,
     expressions: Vec<(String, String)>,
     templates: Vec<(String, String)>,

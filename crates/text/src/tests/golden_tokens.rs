@@ -115,5 +115,5 @@ fn the_tokenizer_may_be_in_the_parent_folder() {
     assert_eq!(Tokenizer::from_meta_folder(&folder).unwrap().vocab_size(), 320);
     fs::remove_file(path).unwrap();
     let message = Tokenizer::from_meta_folder(&folder).unwrap_err().to_string();
-    assert!(message.contains("tokenizer.model is neither here nor in the folder above"));
+    assert!(message.contains("tokenizer.model is neither in this folder nor in its parent"));
 }

@@ -49,7 +49,7 @@ fn pieces(tokens: &[u32]) -> Vec<String> {
     pieces
 }
 
-/// Text up to the first of `stops`, by the plain definition.
+/// Text up to the first of `stops`.
 fn before_stop(text: &str, stops: &[String]) -> String {
     let first = stops.iter().filter_map(|stop| text.find(stop)).min();
     text[..first.unwrap_or(text.len())].to_owned()
@@ -73,7 +73,7 @@ fn the_tokenizer_splits_characters() {
     let tokens = TOKENIZER.encode(LINES[1]).unwrap();
     let split =
         tokens.iter().filter(|&&token| TOKENIZER.decode(&[token]).unwrap().contains('\u{FFFD}'));
-    assert!(split.count() > 5, "the tests below would prove nothing");
+    assert!(split.count() > 5, "some characters are split");
 }
 
 #[test]
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn any_tokens_stream_to_what_they_decode_to(tokens in prop::collection::vec(0..400_u32, 0..120)) {
+    fn streamed_text_equals_decoded_text(tokens in prop::collection::vec(0..400_u32, 0..120)) {
         let tokens = tokens.into_iter().filter(|&id| TOKENIZER.token(id).is_some());
         let tokens = tokens.collect::<Vec<_>>();
         prop_assert_eq!(pieces(&tokens).concat(), TOKENIZER.decode(&tokens).unwrap());

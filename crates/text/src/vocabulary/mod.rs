@@ -12,7 +12,7 @@ use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
 use crate::error::{Error, Result};
 
 /// Longest token, in bytes. Those of real models stay below 1000.
-const LONGEST_TOKEN: usize = 4096;
+const MAX_TOKEN_LEN: usize = 4096;
 
 /// Type of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl<'a> Vocabulary<'a> {
         }
         let mut ids = Vocab::default();
         for (id, &token) in tokens.iter().enumerate() {
-            if token.len() > LONGEST_TOKEN {
+            if token.len() > MAX_TOKEN_LEN {
                 let reason = format!("token {id} has {} bytes, too many", token.len());
                 return Err(invalid(path, reason));
             }

@@ -88,7 +88,7 @@ pub(crate) fn build(
     Ok(inner)
 }
 
-/// ExampleSampler of merges with the same score.
+/// Order of merges with the same score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TieBreak {
     /// As in SentencePiece.

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn each_pre_tokenizer_splits_its_way() {
+    fn each_pre_tokenizer_has_its_pattern() {
         let text = "It's 1234  x\n\nFooBar";
         for (pre, expected) in [
             ("gpt-2", "It 's Ġ1234 Ġ Ġx Ċ Ċ FooBar"),

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn inconsistent_vocabularies_are_refused() {
+    fn inconsistent_vocabularies_are_errors() {
         let cases = [
             ("tokenizer.ggml.model", Value::Text("bert".into()), "kind `bert`"),
             ("tokenizer.ggml.eos_token_id", Value::Unsigned(6), "eos_token_id is 6"),
