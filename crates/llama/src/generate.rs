@@ -65,7 +65,7 @@ pub struct Request {
     pub config: GenerationConfig,
 }
 
-/// A finished row of [`generate`].
+/// A finished row of [`generate`](crate::generate).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// The new tokens, without the stop token.

@@ -201,7 +201,7 @@ impl ModelSource {
     /// # Errors
     /// [`checkpoint::Error::NotAModel`] or [`checkpoint::Error::AdapterAsModel`] if there are no weights,
     /// [`checkpoint::Error::Quantised`] and [`checkpoint::Error::TensorType`] for those in forms that are not read,
-    /// [`Error::Weights`] if they do not fit the config, [`checkpoint::Error::Format`] or [`checkpoint::Error::Read`].
+    /// [`crate::Error::Weights`] if they do not fit the config, [`checkpoint::Error::Format`] or [`checkpoint::Error::Read`].
     pub fn load(&self, precision: Precision, device: &Device) -> Result<Llama> {
         weights::load(self.config.clone(), &*self.weights()?, precision, device)
     }

@@ -18,7 +18,7 @@ use crate::error::Result;
 ///
 /// # Errors
 /// [`checkpoint::Error::NotAModel`] where shards are missing, [`checkpoint::Error::Format`] for broken files or shards
-/// that do not fit together, [`Error::Config`], [`checkpoint::Error::Read`].
+/// that do not fit together, [`crate::Error::Config`], [`checkpoint::Error::Read`].
 pub fn open(folder: &Path) -> Result<(LlamaConfig, MetaSource)> {
     let path = folder.join(PARAMS_FILE);
     let text = files::read_text(&path)?;

@@ -47,7 +47,7 @@ struct ParamsJson {
 /// Reads `params.json`.
 ///
 /// # Errors
-/// [`Error::Config`], or [`checkpoint::Error::Format`] for text that is no such JSON.
+/// [`crate::Error::Config`], or [`checkpoint::Error::Format`] for text that is no such JSON.
 pub fn parse_params(path: &Path, text: &str, sizes: WeightSizes) -> Result<LlamaConfig> {
     let params: ParamsJson = serde_json::from_str(text).map_err(|error| {
         checkpoint::Error::Format { path: path.into(), format: "JSON", reason: error.to_string() }
