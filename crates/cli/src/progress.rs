@@ -58,11 +58,9 @@ impl Progress {
                 self.fitted("held-out rows", eval);
             }
             Event::Resumed { step } => self.line(&format!("going on behind step {step}")),
-            Event::Evaluating { done, rows } => {
-                if self.terminal {
-                    let bar = self.bar(rows, "evaluating {wide_bar} {pos}/{len} rows");
-                    bar.set_position(done as u64);
-                }
+            Event::Evaluating { done, rows } if self.terminal => {
+                let bar = self.bar(rows, "evaluating {wide_bar} {pos}/{len} rows");
+                bar.set_position(done as u64);
             }
             Event::Evaluated { step, loss: LabelLoss { loss, .. }, exact_match } => {
                 self.clear();
