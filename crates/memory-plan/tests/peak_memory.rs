@@ -31,34 +31,45 @@ fn model(n_layers: usize, heads: [usize; 2], d_ff: usize, vocab_size: usize) -> 
     }
 }
 
-fn adaption_prompts(last: usize) -> FineTuningMethod {
+fn prompts(last: usize) -> FineTuningMethod {
     AdaptionPromptConfig { layers: AdaptedLayers::Last(last), ..Default::default() }.into()
 }
 
-/// A step on rows of `seq` tokens, the last `labels` of which are labels.
-fn training_workload(
+/// Training on sequences of `seq` tokens, the last `labels` of which are labels.
+fn train(
     config: LlamaConfig,
-    method: FineTuningMethod,
-    [batch, seq, labels]: [usize; 3],
-    recompute: bool,
+    method: impl Into<FineTuningMethod>,
+    [batch_size, seq_len, labels]: [usize; 3],
 ) -> Workload {
     Workload {
         config,
         precision: Precision::F32,
-        method,
-        kind: WorkloadKind::Train { labels, activation_checkpointing: recompute },
-        batch_size: batch,
-        seq_len: seq,
+        method: method.into(),
+        kind: WorkloadKind::Train { labels, activation_checkpointing: false },
+        batch_size,
+        seq_len,
         device: DeviceTraits::fused(),
     }
 }
 
-fn generation_workload(config: LlamaConfig, [batch, seq, new_tokens]: [usize; 3]) -> Workload {
-    let purpose = WorkloadKind::Generate { max_new_tokens: new_tokens };
-    Workload {
-        kind: purpose,
-        ..training_workload(config, adaption_prompts(1), [batch, seq, 1], false)
-    }
+/// Training with activation checkpointing.
+fn checkpointed(
+    config: LlamaConfig,
+    method: impl Into<FineTuningMethod>,
+    sizes: [usize; 3],
+) -> Workload {
+    let [_, _, labels] = sizes;
+    let kind = WorkloadKind::Train { labels, activation_checkpointing: true };
+    Workload { kind, ..train(config, method, sizes) }
+}
+
+fn generation(config: LlamaConfig, [batch, seq, max_new_tokens]: [usize; 3]) -> Workload {
+    let kind = WorkloadKind::Generate { max_new_tokens };
+    Workload { kind, ..train(config, prompts(1), [batch, seq, 1]) }
+}
+
+fn in_precision(precision: Precision, workload: Workload) -> Workload {
+    Workload { precision, ..workload }
 }
 
 /// The peak of a workload in bytes, measured on a new thread: the buffers that a thread keeps between
@@ -117,131 +128,64 @@ fn load(workload: &Workload, device: &Device) -> Llama {
     source.load(workload.precision, device).unwrap()
 }
 
+fn small() -> LlamaConfig {
+    model(3, [8, 8], 700, 512)
+}
+
 /// Training steps in which different parts are the largest.
 fn training_cases() -> Vec<(&'static str, Workload)> {
-    let small = || model(3, [8, 8], 700, 512);
-    let v2 = |v2: V2Config| FineTuningMethod::from(v2);
-    let both = AdapterConfig {
+    let six_layers = || model(6, [8, 8], 700, 512);
+    let small_ff = || model(3, [8, 8], 128, 512);
+    vec![
+        ("every layer", train(small(), prompts(3), [4, 128, 20])),
+        ("one layer", train(six_layers(), prompts(1), [4, 128, 20])),
+        ("grouped heads", train(model(3, [8, 2], 700, 512), prompts(3), [4, 128, 20])),
+        ("long rows, scores", train(small_ff(), prompts(3), [2, 512, 20])),
+        ("short rows, wide", train(model(3, [8, 8], 2400, 512), prompts(3), [16, 32, 8])),
+        ("weights", train(model(4, [16, 4], 1400, 2048), prompts(2), [1, 32, 8])),
+        ("logits", train(model(2, [8, 8], 300, 32_000), prompts(2), [2, 128, 100])),
+        ("checkpointed", checkpointed(six_layers(), prompts(6), [4, 128, 20])),
+        ("checkpointed scores", checkpointed(small_ff(), prompts(3), [2, 512, 20])),
+        ("checkpointed, one", checkpointed(model(4, [8, 8], 700, 512), prompts(1), [4, 128, 20])),
+    ]
+}
+
+/// Training steps of other methods and precisions.
+fn method_cases() -> Vec<(&'static str, Workload)> {
+    use Precision::{BF16, Bits4, Bits8};
+    let sizes = [4, 128, 20];
+    let prompts_and_v2 = || AdapterConfig {
         v2: Some(V2Config::paper()),
         ..AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() }.into()
     };
-    let with = |precision, workload: Workload| Workload { precision, ..workload };
+    let head = train(model(2, [8, 8], 700, 16_000), prompts(1), [2, 64, 20]);
     vec![
-        ("every layer", training_workload(small(), adaption_prompts(3), [4, 128, 20], false)),
-        (
-            "one layer",
-            training_workload(model(6, [8, 8], 700, 512), adaption_prompts(1), [4, 128, 20], false),
-        ),
-        (
-            "grouped heads",
-            training_workload(model(3, [8, 2], 700, 512), adaption_prompts(3), [4, 128, 20], false),
-        ),
-        (
-            "long rows, scores",
-            training_workload(model(3, [8, 8], 128, 512), adaption_prompts(3), [2, 512, 20], false),
-        ),
-        (
-            "short rows, wide",
-            training_workload(model(3, [8, 8], 2400, 512), adaption_prompts(3), [16, 32, 8], false),
-        ),
-        (
-            "weights",
-            training_workload(
-                model(4, [16, 4], 1400, 2048),
-                adaption_prompts(2),
-                [1, 32, 8],
-                false,
-            ),
-        ),
-        (
-            "logits",
-            training_workload(
-                model(2, [8, 8], 300, 32_000),
-                adaption_prompts(2),
-                [2, 128, 100],
-                false,
-            ),
-        ),
-        (
-            "recomputed",
-            training_workload(model(6, [8, 8], 700, 512), adaption_prompts(6), [4, 128, 20], true),
-        ),
-        (
-            "recomputed scores",
-            training_workload(model(3, [8, 8], 128, 512), adaption_prompts(3), [2, 512, 20], true),
-        ),
-        (
-            "recomputed, one",
-            training_workload(model(4, [8, 8], 700, 512), adaption_prompts(1), [4, 128, 20], true),
-        ),
-        ("v2", training_workload(small(), v2(V2Config::paper()), [4, 128, 20], false)),
-        (
-            "v2 on inputs",
-            training_workload(small(), v2(V2Config::input_scale()), [4, 128, 20], false),
-        ),
-        ("v2 with the head", training_workload(small(), v2(V2Config::lit()), [4, 128, 20], false)),
-        (
-            "prompts and v2",
-            training_workload(small(), FineTuningMethod::from(both.clone()), [4, 128, 20], false),
-        ),
-        (
-            "prompts and v2, recomputed",
-            training_workload(small(), FineTuningMethod::from(both), [4, 128, 20], true),
-        ),
-        ("lora", training_workload(small(), LoraConfig::default().into(), [4, 128, 20], false)),
-        (
-            "q8",
-            with(
-                Precision::Bits8,
-                training_workload(small(), adaption_prompts(3), [4, 128, 20], false),
-            ),
-        ),
-        (
-            "q4",
-            with(
-                Precision::Bits4,
-                training_workload(small(), adaption_prompts(2), [2, 256, 20], false),
-            ),
-        ),
-        (
-            "bf16",
-            with(
-                Precision::BF16,
-                training_workload(small(), adaption_prompts(3), [4, 128, 20], false),
-            ),
-        ),
-        (
-            "bf16 head",
-            with(
-                Precision::BF16,
-                training_workload(
-                    model(2, [8, 8], 700, 16_000),
-                    adaption_prompts(1),
-                    [2, 64, 20],
-                    false,
-                ),
-            ),
-        ),
-        ("whole model", training_workload(small(), FineTuningMethod::Full, [2, 64, 20], false)),
+        ("v2", train(small(), V2Config::paper(), sizes)),
+        ("v2 on inputs", train(small(), V2Config::input_scale(), sizes)),
+        ("v2 with the head", train(small(), V2Config::lit(), sizes)),
+        ("prompts and v2", train(small(), prompts_and_v2(), sizes)),
+        ("prompts and v2, checkpointed", checkpointed(small(), prompts_and_v2(), sizes)),
+        ("lora", train(small(), LoraConfig::default(), sizes)),
+        ("q8", in_precision(Bits8, train(small(), prompts(3), sizes))),
+        ("q4", in_precision(Bits4, train(small(), prompts(2), [2, 256, 20]))),
+        ("bf16", in_precision(BF16, train(small(), prompts(3), sizes))),
+        ("bf16 head", in_precision(BF16, head)),
+        ("whole model", train(small(), FineTuningMethod::Full, [2, 64, 20])),
     ]
 }
 
 /// Generations in which different parts are the largest.
 fn generation_cases() -> Vec<(&'static str, Workload)> {
-    let with = |precision, workload: Workload| Workload { precision, ..workload };
+    use Precision::{BF16, Bits8};
+    let head = generation(model(2, [8, 8], 700, 16_000), [2, 64, 8]);
+    let weights = generation(model(4, [8, 8], 1000, 2_000), [2, 64, 8]);
     vec![
-        ("answers, cache", generation_workload(model(4, [8, 8], 300, 512), [8, 128, 16])),
-        ("answers, long", generation_workload(model(2, [8, 2], 300, 512), [2, 1024, 8])),
-        ("answers, wide", generation_workload(model(2, [8, 8], 2400, 512), [2, 256, 8])),
-        ("answers, head", generation_workload(model(2, [8, 8], 300, 32_000), [8, 16, 8])),
-        (
-            "answers, bf16",
-            with(Precision::BF16, generation_workload(model(2, [8, 8], 700, 16_000), [2, 64, 8])),
-        ),
-        (
-            "answers, q8",
-            with(Precision::Bits8, generation_workload(model(4, [8, 8], 1000, 2_000), [2, 64, 8])),
-        ),
+        ("cache", generation(model(4, [8, 8], 300, 512), [8, 128, 16])),
+        ("long prompt", generation(model(2, [8, 2], 300, 512), [2, 1024, 8])),
+        ("wide", generation(model(2, [8, 8], 2400, 512), [2, 256, 8])),
+        ("head", generation(model(2, [8, 8], 300, 32_000), [8, 16, 8])),
+        ("bf16", in_precision(BF16, head)),
+        ("q8", in_precision(Bits8, weights)),
     ]
 }
 
@@ -251,10 +195,8 @@ fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
     static EXCLUSIVE: Mutex<()> = Mutex::new(());
     let _alone = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
     // Creates the threads and their buffers before the measurements.
-    peak_bytes(
-        &training_workload(model(1, [8, 8], 700, 512), adaption_prompts(1), [4, 128, 20], false),
-        device,
-    );
+    let warmup = train(model(1, [8, 8], 700, 512), prompts(1), [4, 128, 20]);
+    peak_bytes(&warmup, device);
     let mut failures = Vec::new();
     for (name, workload) in cases {
         let plan = MemoryPlan::new(&workload).unwrap();
@@ -275,7 +217,7 @@ fn check(cases: Vec<(&'static str, Workload)>, device: &Device) {
 
 #[test]
 fn training_peak_matches_the_plan() {
-    check(training_cases(), &testing::flex());
+    check([training_cases(), method_cases()].concat(), &testing::flex());
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl<S: RecordState> StateFormat<S> {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the type of `StateFormat::save`")]
 fn save_record<S: RecordState>(state: &S, _shape: &[usize]) -> Result<ParameterState> {
     let mut sink = StateSink::default();
     state.state_flatten("", &mut sink);
