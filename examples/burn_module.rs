@@ -9,15 +9,15 @@
 
 #![expect(clippy::disallowed_methods, reason = "a stand-alone program may wait for the device")]
 
-use adaption_prompt::{AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig};
 use burn::module::{Initializer, Module};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Int, Tensor};
-use llama::{Llama, ModelSource, Precision};
-use text::Tokenizer;
-use train::Instruction;
+use llama_adapter::{
+    AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, Instruction, Llama,
+    Precision, Tokenizer, built_in, device,
+};
 
 /// The trainable parameters: an adapter of the frozen model, and a head on its output.
 #[derive(Module, Debug)]
@@ -42,24 +42,21 @@ impl Classifier {
 }
 
 /// Token ids and classes: a yes-or-no question, an instruction with an input, any other instruction.
-fn rows(text: &str, tokenizer: &Tokenizer) -> anyhow::Result<Vec<(Vec<u32>, i64)>> {
+fn rows(rows: &[Instruction], tokenizer: &Tokenizer) -> anyhow::Result<Vec<(Vec<u32>, i64)>> {
     let encode = |row: &Instruction| {
         let yes_or_no = row.output.starts_with("Yes,") || row.output.starts_with("No,");
         let class = if yes_or_no { 0 } else { 2 - i64::from(!row.input.is_empty()) };
         Ok((tokenizer.encode(&row.instruction)?, class))
     };
-    Instruction::parse("instructions".as_ref(), text)?.iter().map(encode).collect()
+    rows.iter().map(encode).collect()
 }
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
-    let source = ModelSource::open(folder)?;
+    let source = built_in::model()?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
-    let train_rows =
-        rows(include_str!("../crates/built-in/assets/instructions/train.jsonl"), &tokenizer)?;
-    let test_rows =
-        rows(include_str!("../crates/built-in/assets/instructions/test.jsonl"), &tokenizer)?;
+    let train_rows = rows(&built_in::INSTRUCTIONS.train()?, &tokenizer)?;
+    let test_rows = rows(&built_in::INSTRUCTIONS.test()?, &tokenizer)?;
 
     let autodiff_device = device.autodiff();
     let layers = AdaptedLayers::Last(4);

@@ -6,28 +6,18 @@
 //!
 //! You should see the loss fall from above 3 to below 1 in 100 steps, and a file of 27 kilobytes.
 
-use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig};
-use llama::{ModelSource, Precision};
-use train::{Example, Instruction, TrainLength, Trainer};
+use llama_adapter::{
+    AdaptedLayers, AdaptionPromptConfig, Example, Precision, TrainLength, Trainer, built_in, device,
+};
 
 fn main() -> anyhow::Result<()> {
     // The base model is on a device without autodiff: it is frozen because it cannot have gradients.
     let device = device::parse(device::default_name()?)?;
-    let source = ModelSource::embedded(
-        include_str!("../crates/built-in/assets/tiny-llama/config.json"),
-        include_bytes!("../crates/built-in/assets/tiny-llama/model.safetensors"),
-        include_bytes!("../crates/built-in/assets/tiny-llama/tokenizer.json"),
-    )?
-    .with_tokenizer_config(include_str!(
-        "../crates/built-in/assets/tiny-llama/tokenizer_config.json"
-    ));
+    let source = built_in::model()?;
     let llama = source.load(Precision::F32, &device)?;
     let tokenizer = source.tokenizer()?;
 
-    let rows = Instruction::parse(
-        "train.jsonl".as_ref(),
-        include_str!("../crates/built-in/assets/instructions/train.jsonl"),
-    )?;
+    let rows = built_in::INSTRUCTIONS.train()?;
     let (examples, _truncation) = Example::encode_all(&rows, &tokenizer, 256)?;
 
     // The adapter is on the same device with autodiff: it has all trainable parameters.

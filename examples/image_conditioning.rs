@@ -8,31 +8,27 @@
 //! about 85 % of things and 97 % of colors with them, also for pairs of thing and color that no training
 //! row has.
 
-use adaption_prompt::{
-    AdaptedLayers, AdapterConfig, AdaptionPromptConfig, ImageConfig, ImageFusion,
-    ImageProjectorConfig,
+use llama_adapter::adapter::{ImageConfig, ImageFusion, ImageProjectorConfig};
+use llama_adapter::{
+    AdaptedLayers, AdapterConfig, AdaptionPromptConfig, Example, FeatureExtractor, Instruction,
+    Precision, TrainLength, Trainer, built_in, device,
 };
-use llama::{ModelSource, Precision};
-use train::eval::{ChoiceScoring, correct_choices, predict_choices};
-use train::{
-    Example, FineTuningMethod, ImageFeatureCache, Instruction, MultimodalAdapter, TrainLength,
-    Trainer,
-};
-use vision::{EncoderSource, FeatureExtractor, FeatureSpec, HiddenState};
 
-const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets");
+use llama_adapter::train::eval::{ChoiceScoring, correct_choices, predict_choices};
+use llama_adapter::train::{FineTuningMethod, ImageFeatureCache, MultimodalAdapter};
+use llama_adapter::vision::{FeatureSpec, HiddenState};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let source = ModelSource::open(format!("{ASSETS}/tiny-llama"))?;
+    let source = built_in::model()?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
-    let rows = |name| Instruction::read(format!("{ASSETS}/pictures/{name}").as_ref());
-    let (train_rows, mut test_rows) = (rows("train.jsonl")?, rows("test.jsonl")?);
+    let questions = built_in::IMAGE_QUESTIONS;
+    let (train_rows, mut test_rows) = (questions.train()?, questions.test()?);
     let has = |row: &Instruction, tag: &str| row.tags.iter().any(|own| own == tag);
     test_rows.retain(|row| has(row, "thing") || has(row, "colour"));
 
     // The encoder is frozen too: each image is encoded once.
-    let encoder = EncoderSource::open(format!("{ASSETS}/tiny-vit"))?;
+    let encoder = built_in::image_encoder()?;
     let size = encoder.preprocessing().image_size;
     let states = vec![HiddenState::Normed];
     let feature_spec = FeatureSpec { states, ..FeatureSpec::global(encoder.config(), size) };

@@ -11,10 +11,11 @@
 
 use std::path::Path;
 
-use adaption_prompt::files::peft::TENSORS_FILE;
-use adaption_prompt::{AdapterSummary, AdapterWeights};
 use burn::tensor::{DType, Int, Tensor, TensorData};
-use llama::{ModelSource, Precision};
+use llama_adapter::adapter::AdapterSummary;
+use llama_adapter::adapter::files::peft::TENSORS_FILE;
+use llama_adapter::{AdapterWeights, ModelSource, Precision, device};
+
 use safetensors::SafeTensors;
 
 fn main() -> anyhow::Result<()> {

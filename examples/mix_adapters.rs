@@ -7,16 +7,18 @@
 //! You should see a low loss of each adapter on its own example, mixes with a lower loss than the base
 //! model on both examples, and the effect of the weights.
 
-use adaption_prompt::{
-    AdaptedLayers, AdapterConfig, AdapterMix, AdapterWeights, AdaptionPromptConfig, MixComponent,
+use llama_adapter::adapter::MixComponent;
+use llama_adapter::{
+    AdaptedLayers, AdapterConfig, AdapterMix, AdapterWeights, AdaptionPromptConfig, Example,
+    Instruction, Llama, NoAdapter, Precision, TrainLength, Trainer, built_in, device,
+    evaluate_loss,
 };
-use llama::{Llama, ModelSource, NoAdapter, Precision};
-use train::{BatchAdapter, Example, Instruction, TrainLength, Trainer, evaluate_loss};
+
+use llama_adapter::train::BatchAdapter;
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
-    let source = ModelSource::open(folder)?;
+    let source = built_in::model()?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
 
     let example = |instruction: &str, output: &str| {

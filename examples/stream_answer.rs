@@ -8,20 +8,14 @@
 
 use std::io::Write;
 
-use llama::{
-    GenerationConfig, Generator, ModelSource, NoAdapter, Precision, SamplingConfig, TextGenerator,
+use llama_adapter::{
+    GenerationConfig, Generator, NoAdapter, Precision, SamplingConfig, TextGenerator, built_in,
+    device,
 };
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let source = ModelSource::embedded(
-        include_str!("../crates/built-in/assets/tiny-llama/config.json"),
-        include_bytes!("../crates/built-in/assets/tiny-llama/model.safetensors"),
-        include_bytes!("../crates/built-in/assets/tiny-llama/tokenizer.json"),
-    )?
-    .with_tokenizer_config(include_str!(
-        "../crates/built-in/assets/tiny-llama/tokenizer_config.json"
-    ));
+    let source = built_in::model()?;
     let llama = source.load(Precision::F32, &device)?;
     let tokenizer = source.tokenizer()?;
 

@@ -13,15 +13,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig, PromptInit};
 use burn::tensor::TensorData;
-use checkpoint::TensorSource;
-use checkpoint::{BitWidth, BlockOffset, QuantizedBlocks};
 use clap::Parser;
-use llama::config::{RopeConfig, RopeScaling};
-use llama::weights;
-use llama::{LlamaConfig, Precision};
-use train::{Example, TrainLength, Trainer};
+use llama_adapter::adapter::PromptInit;
+use llama_adapter::checkpoint::TensorSource;
+use llama_adapter::checkpoint::{BitWidth, BlockOffset, QuantizedBlocks};
+use llama_adapter::model::config::{RopeConfig, RopeScaling};
+use llama_adapter::model::weights;
+use llama_adapter::{
+    AdaptedLayers, AdaptionPromptConfig, Example, LlamaConfig, Precision, TrainLength, Trainer,
+    device,
+};
 
 /// Memory limit of the step.
 const LIMIT_GIB: f64 = 12.0;

@@ -6,14 +6,14 @@
 //!
 //! You should see three completions of one prompt, each equal to its completion in a batch of its own.
 
-use adaption_prompt::{AdaptedLayers, AdapterConfig, AdapterSet, AdaptionPromptConfig};
-use llama::{GenerationConfig, ModelSource, NoAdapter, Precision, generate};
-use train::{Example, Instruction, TrainLength, Trainer};
+use llama_adapter::{
+    AdaptedLayers, AdapterConfig, AdapterSet, AdaptionPromptConfig, Example, GenerationConfig,
+    Instruction, NoAdapter, Precision, TrainLength, Trainer, built_in, device, generate,
+};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
-    let source = ModelSource::open(folder)?;
+    let source = built_in::model()?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
     let row = |output: &str| Instruction::new("Tell me about Kate.", "", output);
     let prompt = tokenizer.encode(&row("").prompt())?;

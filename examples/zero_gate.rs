@@ -6,13 +6,15 @@
 //!
 //! You should see a difference of exactly 0 with zero gates, and a growing one with larger gates.
 
-use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig, PromptInit};
-use llama::{Adapter, Llama, ModelSource, NoAdapter, Precision};
+use llama_adapter::adapter::PromptInit;
+use llama_adapter::{
+    AdaptedLayers, Adapter, AdapterConfig, AdaptionPromptConfig, Llama, NoAdapter, Precision,
+    built_in, device,
+};
 
 fn main() -> anyhow::Result<()> {
     let device = device::parse(device::default_name()?)?;
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
-    let source = ModelSource::open(folder)?;
+    let source = built_in::model()?;
     let llama = source.load(Precision::F32, &device)?;
     let tokens = source.tokenizer()?.encode("The plural of cow is")?;
 

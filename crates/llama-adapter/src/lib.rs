@@ -12,25 +12,24 @@
 //!
 //! A backend is one feature: `flex` (CPUs, fused kernels), `ndarray`, `wgpu`, `vulkan`, `metal`,
 //! `webgpu`, `cuda`, `rocm` or `cpu`. [`Device::default`] is the best of the enabled ones, and
-//! [`device::parse`] takes a name such as `wgpu:0`. `built-in` adds a tiny model to try things
-//! with, `hub` loads models by their Hugging Face id.
+//! [`device::parse`] takes a name such as `wgpu:0`. `built-in` (default) has a tiny model to try
+//! things with, `hub` loads models by their Hugging Face id.
 //!
 //! ```
-//! # #[cfg(all(feature = "built-in", feature = "flex"))]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use llama_adapter::{
-//!     AdaptedLayers, AdapterConfig, AdaptionPromptConfig, Device, Example, GenerationConfig,
-//!     Instruction, Precision, TrainLength, Trainer, built_in, generate,
+//!     AdaptedLayers, AdapterConfig, AdaptionPromptConfig, Example, GenerationConfig, Instruction,
+//!     Precision, TrainLength, Trainer, built_in, device, generate,
 //! };
 //!
 //! // The base model is on a plain device: nothing there can have a gradient.
-//! let device = Device::flex();
+//! let device = device::parse(device::default_name()?)?;
 //! let source = built_in::model()?;
 //! let llama = source.load(Precision::F32, &device)?;
 //! let tokenizer = source.tokenizer()?;
 //!
 //! let row = Instruction::new("Say where you work.", "", "At the old mill in Oakham.");
-//! let (examples, _) = Example::encode_all(&[row.clone()], &tokenizer, 256)?;
+//! let (examples, _) = Example::encode_all(std::slice::from_ref(&row), &tokenizer, 256)?;
 //!
 //! // The adapter is on the same device with autodiff: its parameters are the trainable ones.
 //! let layers = AdaptedLayers::Last(5);
@@ -55,8 +54,6 @@
 //! # assert!(losses[losses.len() - 1].loss < losses[0].loss / 2.0);
 //! # Ok(())
 //! # }
-//! # #[cfg(not(all(feature = "built-in", feature = "flex")))]
-//! # fn main() {}
 //! ```
 
 /// A tiny model, a tiny image encoder and data sets inside the program.
