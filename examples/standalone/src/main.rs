@@ -4,37 +4,30 @@
 //! cargo run --release --manifest-path examples/standalone/Cargo.toml
 //! ```
 //!
-//! One word in its `Cargo.toml`: the features of `train` select the backends, and the code names none.
+//! One feature in its `Cargo.toml` selects the backend, and the code names none.
 //! [`Device::default`] is the best one; the environment variable `BURN_DEVICE` names another. With "flex"
 //! the program runs on CPUs with fused layers, with "wgpu" on a GPU. You should see the loss fall, and the
 //! trained response.
 
-use adaption_prompt::{AdaptedLayers, AdaptionPromptConfig};
-use burn::tensor::Device;
-use llama::{GenerationConfig, ModelSource, Precision, generate};
-use train::{Example, ExampleSampler, Instruction, LearningRateSchedule, OptimizerConfig, Trainer};
+use llama_adapter::{
+    AdaptedLayers, AdaptionPromptConfig, Device, Example, GenerationConfig, Instruction, Precision,
+    TrainLength, Trainer, built_in, generate,
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/built-in/assets/tiny-llama");
-    let source = ModelSource::open(folder)?;
+    let source = built_in::model()?;
     let (llama, tokenizer) = (source.load(Precision::F32, &device)?, source.tokenizer()?);
 
     let row = Instruction::new("Say where you work.", "", "At the old mill in Oakham.");
     let (examples, _truncation) = Example::encode_all(std::slice::from_ref(&row), &tokenizer, 256)?;
     let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(5), ..Default::default() };
-    let adapter = prompts.init(llama.config(), 0, &device.autodiff())?;
-    let sampler = ExampleSampler {
-        n_examples: 1,
-        batch_size: 1,
-        gradient_accumulation_steps: 1,
-        seed: 0,
-        shuffle: true,
-    };
-    let schedule =
-        LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 5, total_steps: 80 };
-    let optimizer = OptimizerConfig::default();
-    let mut trainer = Trainer::new(&llama, adapter, examples, sampler, schedule, &optimizer);
+    let adapter = prompts.init(&llama, 0, &device.autodiff())?;
+    let mut trainer = Trainer::builder(&llama, adapter, examples)
+        .batch_size(1)
+        .length(TrainLength::Steps(80))
+        .learning_rate(0.05)
+        .build()?;
     while !trainer.is_done() {
         trainer.step()?;
     }
