@@ -35,73 +35,69 @@ fn the_version_reports_the_build_and_the_cpu() {
 #[test]
 fn the_options_of_generate() {
     insta::assert_snapshot!(Program::new().run(&["generate", "-h"]).ok(), @r"
-    Answer prompts or an instruction, with or without an adapter
+    Generate responses to prompts or to an instruction, with or without an adapter
 
     Usage: llama-adapter generate [OPTIONS]
 
     Options:
-          --json  Write one line of JSON for each answer: text, tokens, finish (stop or length),
+          --json  Print one line of JSON per response: text, tokens, finish (stop or length),
                   prompt_tokens, seconds_prompt, seconds_decode
       -h, --help  Print help (see more with '--help')
 
     Adapters:
-          --adapter <[NAME=]PATH>  An adapter, or a mix of some: a folder, or a file of the original
-                                   release, lit-llama or litgpt. Without it the base model is used. May
-                                   be given several times; NAME is how to call it, by default the name
-                                   of the folder
-          --force                  Use adapters on a model they were not made for, if only their sizes
-                                   fit
-          --use <NAMES>            Which adapter answers, by its name, or `none`: one for all prompts,
-                                   or one for each, separated by commas [default: the first --adapter]
+          --adapter <[NAME=]PATH>  An adapter or a mix: a folder, or a file of the original release,
+                                   lit-llama or LitGPT. Without it the base model is used. Repeatable;
+                                   NAME defaults to the folder name
+          --force                  Use adapters on a different base model if the shapes match
+          --use <NAMES>            Adapter by name, or `none` for the base model: one for all prompts or
+                                   one per prompt, comma-separated [default: the first --adapter]
 
     Images:
-          --image <FILE>          An image that the adapter sees, JPEG, PNG or WebP: one for all
-                                  prompts, or, given several times, one for each
-          --image-encoder <PATH>  The frozen encoder that looks at images: a folder of a CLIP or a
-                                  DINOv2 as Hugging Face has them, a file in OpenAI's layout, or
-                                  tiny-vit, which is built in. With an adapter that sees images the
-                                  default is the one that it learned with, where it was then
+          --image <FILE>          Input image for a multimodal adapter (JPEG, PNG or WebP): one for all
+                                  prompts, or repeated, one per prompt
+          --image-encoder <PATH>  Frozen image encoder: a Hugging Face CLIP or DINOv2 folder, an OpenAI
+                                  CLIP checkpoint, or the built-in tiny-vit. For multimodal adapters the
+                                  default is the encoder used in training, at its recorded path
 
-    Request:
-      -p, --prompt <TEXT>       A text for the model. With an adapter it is put as an instruction;
-                                without one it goes through the model's chat template, or, if the model
-                                has none, is continued as it is. May be given several times
-      -i, --instruction <TEXT>  An instruction, put in the Alpaca wording that adapters are trained with
-          --input <TEXT>        What the instruction is about, if it needs something to work on
-          --raw                 Take the prompt exactly as it is, without any wording around it
+    Prompt:
+      -p, --prompt <TEXT>       Prompt. With an adapter it is formatted with the Alpaca template;
+                                without one, with the model's chat template, or used verbatim if there
+                                is none. Repeatable
+      -i, --instruction <TEXT>  Instruction, formatted with the Alpaca prompt template used in training
+          --input <TEXT>        Input field of the Alpaca template
+          --raw                 Use the prompt verbatim, without a prompt template
 
-    Answer:
-          --max-new-tokens <N>      Most tokens to write; a token is about three quarters of an English
+    Sampling:
+          --max-new-tokens <N>      Maximum number of new tokens; a token is about 3/4 of an English
                                     word [default: 256]
-          --temperature <T>         0 always takes the likeliest token; 1 draws as the model says; more
-                                    is wilder [default: 0]
-          --top-p <P>               Draw among the likeliest tokens that together have this probability,
-                                    0 < P <= 1 [default: 1]
-          --top-k <K>               Draw among this many of the likeliest tokens; 0 for all [default: 0]
-          --repetition-penalty <R>  Weaken tokens that were said already; 1 is off, 1.1 is a little
+          --temperature <T>         Sampling temperature: 0 is greedy decoding, 1 samples from the
+                                    model's distribution, higher values are more random [default: 0]
+          --top-p <P>               Nucleus sampling: sample from the smallest set of most likely tokens
+                                    with total probability P, 0 < P <= 1 [default: 1]
+          --top-k <K>               Sample from the K most likely tokens; 0 disables top-k [default: 0]
+          --repetition-penalty <R>  Penalty on tokens that occurred before; 1 is off, 1.1 is mild
                                     [default: 1]
-          --seed <S>                Start of the random numbers: the same seed gives the same answer
-                                    [default: 0]
-          --stop <TEXT>...          End the answer before this text; may be given several times
-          --ignore-eos              Go on behind the model's own tokens for the end of a text, up to
-                                    --max-new-tokens
+          --seed <S>                Random seed: the same seed gives the same output [default: 0]
+          --stop <TEXT>...          Stop string: generation stops before it; repeatable
+          --ignore-eos              Ignore end-of-sequence tokens and generate up to --max-new-tokens
 
     Base model:
-          --model <MODEL>          The base model: a Hugging Face folder or one of Meta's, a .gguf file,
-                                   the name of a fetched model (see `llama-adapter fetch`), or a Hugging
-                                   Face id such as owner/name. Default: the tiny model that is built in
-          --precision <PRECISION>  Precision that the base's matrices are kept in. bf16 and f16 take
-                                   half the memory, q8 and q4 (8 and 4 bits) about a quarter and a
-                                   sixth; on CPUs the fewer bits, the faster it answers. A GGUF's
-                                   matrices of so many bits or fewer are kept as they are stored. Sums,
-                                   norms, softmax and adapters are f32 always. Default: f32 on CPUs;
-                                   elsewhere what the file has, if the device computes in it [possible
-                                   values: f32, bf16, f16, q8, q4]
-          --device <DEVICE>        Where to compute: flex, ndarray, wgpu:0, cuda:1, ... among the
-                                   backends of this build. Default: the first of them. See
-                                   `llama-adapter devices`
-          --threads <N>            Threads that CPU backends compute with [default: one for each core]
-          --skip-device-check      Do not check first whether the device computes rightly. CPU backends
+          --model <MODEL>          The base model: a Hugging Face or Meta checkpoint folder, a .gguf
+                                   file, the name of a fetched model (see `llama-adapter fetch`), or a
+                                   Hugging Face Hub id such as owner/name. Default: the built-in tiny
+                                   model
+          --precision <PRECISION>  Storage precision of the base model's weight matrices. bf16 and f16
+                                   halve the memory; q8 and q4 (8- and 4-bit) take about 1/4 and 1/6. On
+                                   CPUs, fewer bits decode faster. GGUF matrices of at most this many
+                                   bits keep their stored quantization. Accumulation, norms, softmax and
+                                   adapters always use f32. Default: f32 on CPUs; elsewhere the file's
+                                   dtype if the device supports it [possible values: f32, bf16, f16, q8,
+                                   q4]
+          --device <DEVICE>        Device: flex, ndarray, wgpu:0, cuda:1, ..., depending on the backends
+                                   in this build. Default: the first backend. See `llama-adapter
+                                   devices`
+          --threads <N>            Number of threads for CPU backends [default: one per core]
+          --skip-device-check      Skip the numerical check of the device before the run. CPU backends
                                    are never checked
     ");
 }

@@ -93,41 +93,41 @@ fn the_table_of_one_device() {
     // The suggested bf16 total depends on the CPU.
     let text = text.lines().filter(|line| !line.contains("bf16")).map(|line| format!("{line}\n"));
     insta::assert_snapshot!(text.collect::<String>(), @r"
-    [golden]/mistral-sw8/base in f32
+    [golden]/mistral-sw8/base, precision f32
 
-    training: 2 rows of 4 tokens, 2 labels each
-                                    flex
-      weights                 122.88 KiB
-      adapter                   1.25 KiB
-      gradients                 1.25 KiB
-      optimizer                 2.51 KiB
-      activations               9.88 KiB
-      working set               8.00 KiB
-      total                   145.77 KiB
-      there is                136.72 KiB
+    training: batch size 2, sequence length 4, 2 label tokens each
+                                            flex
+      weights                         122.88 KiB
+      adapter                           1.25 KiB
+      gradients                         1.25 KiB
+      optimizer                         2.51 KiB
+      activations                       9.88 KiB
+      working set                       8.00 KiB
+      total                           145.77 KiB
+      available                       136.72 KiB
 
-      does not fit on flex; with one of these changes it takes
-      --seq 1                 136.30 KiB
-      --precision q8           61.64 KiB
-      --precision q4           46.39 KiB
-      --batch 1             (137.45 KiB)
-      (in brackets: still too much)
+      does not fit on flex; total with one of these changes:
+      --seq-len 1                     136.30 KiB
+      --precision q8                   61.64 KiB
+      --precision q4                   46.39 KiB
+      --batch-size 1                (137.45 KiB)
+      (in parentheses: still does not fit)
 
-    answering: 2 prompts of 4 tokens, 8 new tokens each
-                                    flex
-      weights                 122.88 KiB
-      adapter                   2.50 KiB
-      cache                    12.00 KiB
-      working set               6.50 KiB
-      total                   143.88 KiB
-      there is                136.72 KiB
+    generation: batch size 2, prompt length 4, 8 new tokens each
+                                            flex
+      weights                         122.88 KiB
+      adapter                           2.50 KiB
+      cache                            12.00 KiB
+      working set                       6.50 KiB
+      total                           143.88 KiB
+      available                       136.72 KiB
 
-      does not fit on flex; with one of these changes it takes
-      --batch 1               134.63 KiB
-      --precision q8           56.75 KiB
-      --precision q4           41.50 KiB
-      --seq 2               (140.63 KiB)
-      (in brackets: still too much)
+      does not fit on flex; total with one of these changes:
+      --batch-size 1                  134.63 KiB
+      --precision q8                   56.75 KiB
+      --precision q4                   41.50 KiB
+      --seq-len 2                   (140.63 KiB)
+      (in parentheses: still does not fit)
 
     flex: within 20 % of measured peaks.
     ");
