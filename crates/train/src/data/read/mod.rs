@@ -12,6 +12,7 @@
 
 mod caption_record;
 mod conversation_record;
+mod conversation_turn;
 mod instruction_record;
 mod json_records;
 mod read_options;
