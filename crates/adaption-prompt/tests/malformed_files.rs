@@ -185,7 +185,7 @@ fn refused(tensors: &[(&str, &[usize])]) -> String {
     torch_file(&path, tensors);
     let mut message = String::new();
     let peak = peak_memory(|| {
-        message = read(&path, &AdapterReadOptions::default()).unwrap_err().to_string()
+        message = read(&path, &AdapterReadOptions::default()).unwrap_err().to_string();
     });
     assert!(peak <= MAX_BYTES, "{peak} bytes");
     message

@@ -59,11 +59,9 @@ impl TrainingProgress {
                 self.length_counts("held-out rows", eval);
             }
             Event::Resumed { step } => self.print_line(&format!("resuming after step {step}")),
-            Event::Evaluating { done, rows } => {
-                if self.terminal {
-                    let bar = self.bar(rows, "evaluating {wide_bar} {pos}/{len} rows");
-                    bar.set_position(done as u64);
-                }
+            Event::Evaluating { done, rows } if self.terminal => {
+                let bar = self.bar(rows, "evaluating {wide_bar} {pos}/{len} rows");
+                bar.set_position(done as u64);
             }
             Event::Evaluated { step, loss: LabelLoss { loss, .. }, exact_match } => {
                 self.clear();

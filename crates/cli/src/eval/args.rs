@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
     #[command(flatten)]
-    data_args: DataArgs,
+    row_options: DataArgs,
     /// Task: loss and exact match of responses, or multiple choice on rows with `options` or a
     /// ScienceQA folder.
     #[arg(long, value_enum, default_value_t)]
@@ -104,13 +104,13 @@ impl Args {
             )
             .into());
         }
-        Ok(self.data_args.load_rows(&self.data, self.image_folder(), &self.split, &note)?)
+        Ok(self.row_options.load_rows(&self.data, self.image_folder(), &self.split, &note)?)
     }
 
     /// The rows of `--train-data`.
     pub fn train_rows(&self) -> Result<Vec<Instruction>> {
         let paths = &self.train_data;
-        Ok(self.data_args.load_rows(paths, self.image_folder(), "train", &note)?.rows)
+        Ok(self.row_options.load_rows(paths, self.image_folder(), "train", &note)?.rows)
     }
 
     /// The requested scoring, or the default of the task.

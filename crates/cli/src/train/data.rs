@@ -32,7 +32,7 @@ impl Args {
         const HELD_OUT: f64 = 0.1;
         let read = |paths: &[PathBuf], split| {
             let images = self.row_images.image_folder.as_deref();
-            self.data_args.load_rows(paths, images, split, notify)
+            self.row_options.load_rows(paths, images, split, notify)
         };
         let LoadedRows { rows, mut report } = match &self.data[..] {
             [] => LoadedRows { rows: built_in.train()?, report: RowReport::default() },

@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "FRACTION", help_heading = "Data")]
     eval_fraction: Option<f64>,
     #[command(flatten)]
-    data_args: DataArgs,
+    row_options: DataArgs,
     /// Maximum sequence length in tokens; longer outputs are truncated [default: 512, or the model's
     /// context].
     #[arg(long, value_name = "TOKENS", help_heading = "Data")]

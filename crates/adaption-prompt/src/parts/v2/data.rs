@@ -58,14 +58,15 @@ impl V2Data {
     }
 }
 
-fn len(values: &Option<Vec<f32>>) -> usize {
-    values.as_ref().map_or(0, Vec::len)
+fn len(values: Option<&Vec<f32>>) -> usize {
+    values.map_or(0, Vec::len)
 }
 
 impl PartData for V2Data {
     fn n_parameters(&self) -> usize {
-        let linears = self.linears.values().map(|own| len(&own.scale) + len(&own.bias));
-        let norms = self.norms.values().map(|own| own.weight.len() + len(&own.bias));
+        let linears =
+            self.linears.values().map(|own| len(own.scale.as_ref()) + len(own.bias.as_ref()));
+        let norms = self.norms.values().map(|own| own.weight.len() + len(own.bias.as_ref()));
         linears.chain(norms).sum()
     }
 
