@@ -64,7 +64,7 @@ impl Format {
         matches!(self, Self::LlamaAdapter | Self::Peft | Self::PeftBin)
     }
 
-    /// The parts that [`write`] can write in this format.
+    /// The parts that [`write()`] can write in this format.
     pub fn parts(self) -> &'static [PartKind] {
         match self {
             Self::LlamaAdapter => PartKind::ALL,
