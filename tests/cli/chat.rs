@@ -112,5 +112,5 @@ fn a_model_without_a_template_cannot_use_one() {
     }
     let args = ["chat", "--prompt-template", "chat", "--model", &model];
     let error = program.run_with_input(&args, "hello\n").fails(1);
-    assert!(error.contains("this model was not made for chats"), "{error}");
+    assert!(error.contains("this is not a chat model"), "{error}");
 }

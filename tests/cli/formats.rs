@@ -181,8 +181,8 @@ fn convert_requires_the_model_for_some_formats_and_checks_it() {
     let error = program.run(&["convert", &from, &to]).fails(1);
     assert_eq!(
         error,
-        "error: original needs the model's number of layers and heads, and the adapter's file does \
-         not say that\nhint: pass the base model with --model\n"
+        "error: original needs the model's number of layers and heads, which the adapter file does \
+         not contain\nhint: pass the base model with --model\n"
     );
     let error = program.run(&["convert", &file("lit-llama-v2.pth"), &to]).fails(1);
     assert!(error.starts_with("error: reading Adapter V2 needs the model's heads"), "{error}");

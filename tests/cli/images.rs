@@ -150,9 +150,9 @@ fn rows_with_a_broken_image_fail_the_run_or_are_skipped() {
     args.extend(["--image-encoder", &encoder, "--image-size", "28", "--output", text(&output)]);
     let error = program.run(&args).fails(2);
     assert!(error.starts_with("error: 3 of 4 images cannot be read\n"), "{error}");
-    assert!(error.contains("cut.jpg: cannot read the picture: the file is cut short"), "{error}");
-    assert!(error.contains("bad.png: cannot read the picture: it is neither JPEG"), "{error}");
-    assert!(error.contains("gone.png: cannot read the picture: No such file"), "{error}");
+    assert!(error.contains("cut.jpg: cannot read the image: the file is cut short"), "{error}");
+    assert!(error.contains("bad.png: cannot read the image: it is neither JPEG"), "{error}");
+    assert!(error.contains("gone.png: cannot read the image: No such file"), "{error}");
     assert!(error.contains("hint: --broken-images skip"), "{error}");
     assert!(!output.exists(), "the run was not started");
 
@@ -179,14 +179,17 @@ fn unsupported_image_options_are_usage_errors() {
     let refused = train(&["--image-projector", "queries"]);
     assert!(refused.contains("--image-encoder"), "{refused}");
     let refused = train(&["--image-encoder", &encoder, "--image-size", "50"]);
-    assert!(refused.contains("do not fit patches of 14: take a multiple"), "{refused}");
+    assert!(
+        refused.contains("the image size 50 is not a multiple of the patch size 14"),
+        "{refused}"
+    );
     let refused = train(&["--image-encoder", &encoder, "--image-feature-layers", "13"]);
     assert!(refused.contains("Layer(13), expected a layer from 0 to 12"), "{refused}");
     let refused = train(&["--image-encoder", &base]);
     assert!(refused.contains("no image encoder here: `model_type` is `llama`"), "{refused}");
     let early = ["--image-encoder", &encoder, "--image-size", "28", "--early-fusion-layers", "2"];
     let refused = train(&[&early[..], &["--adapter-layers", "5"]].concat());
-    assert!(refused.contains("below the first layer with a prompt"), "{refused}");
+    assert!(refused.contains("below the first adapted layer"), "{refused}");
 }
 
 #[test]

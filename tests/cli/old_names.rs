@@ -73,7 +73,9 @@ fn old_image_options_of_train_work() {
 #[test]
 fn old_options_of_plan_work() {
     let plan = |args: &[&str]| {
-        Program::new().run(&[&["plan", "--device", "flex", "--json"], args].concat()).json()
+        Program::new()
+            .run(&[&["plan", "--device", "flex", "--memory", "8GiB", "--json"], args].concat())
+            .json()
     };
     let old = ["--batch", "2", "--seq", "16", "--labels", "4", "--new-tokens", "3", "--recompute"];
     let new = ["--batch-size", "2", "--seq-len", "16", "--label-tokens", "4"];
@@ -130,5 +132,5 @@ fn old_names_are_not_in_the_help() {
     for old in ["--accumulate", "--clip", "--recompute", "--learn ", "--image-form", "--v2-form"] {
         assert!(!help.contains(old), "{old}");
     }
-    assert!(help.contains("[aliases: --lr]"), "{help}");
+    assert!(help.contains("[alias: --lr]"), "{help}");
 }

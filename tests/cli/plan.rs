@@ -142,7 +142,10 @@ fn invalid_plan_settings_are_usage_errors() {
     );
     assert!(fails(&["--seq-len", "1000000"]).contains("the model's context"));
     assert!(fails(&["--memory", "much"]).contains("8GiB"));
-    assert!(fails(&["--method", "full", "--precision", "q8"]).contains("f32: all of the model's"));
+    assert!(
+        fails(&["--method", "full", "--precision", "q8"])
+            .contains("f32: all weights of the model are trained")
+    );
     assert!(fails(&["--adapter-layers", "99"]).contains("the adapter has 99 adapted layers"));
     assert!(fails(&["--device", "tpu"]).contains("unknown device"));
 }

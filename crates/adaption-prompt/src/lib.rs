@@ -15,7 +15,8 @@
 //!
 //! ```
 //! use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig};
-//! use llama::{LlamaConfig, NoAdapter, RopeConfig, RopeScaling, weights};
+//! use llama::config::{RopeConfig, RopeScaling};
+//! use llama::{LlamaConfig, NoAdapter, weights};
 //!
 //! let device = device::parse("flex")?;
 //! let config = LlamaConfig {

@@ -30,7 +30,7 @@
 //!
 //! // The adapter is on the same device with autodiff.
 //! let config = AdaptionPromptConfig { layers: AdaptedLayers::Last(3), ..Default::default() };
-//! let adapter = config.init(llama.config(), 0, &device.autodiff())?;
+//! let adapter = config.init(&llama, 0, &device.autodiff())?;
 //! let mut trainer = Trainer::builder(&llama, adapter, examples)
 //!     .length(TrainLength::Steps(10))
 //!     .learning_rate(0.03)

@@ -166,7 +166,7 @@ mod tests {
         let a = file.read("a").unwrap();
         assert_eq!(a.as_slice::<f32>().unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(file.read("b").unwrap().as_slice::<f32>().unwrap(), [0.0, 1.0]);
-        assert!(file.read("c").unwrap_err().to_string().contains("no tensor is called c"));
+        assert!(file.read("c").unwrap_err().to_string().contains("there is no tensor c"));
     }
 
     #[test]

@@ -101,19 +101,19 @@ mod tests {
     #[test]
     fn instructions_without_operands_are_rejected() {
         for (instructions, expected) in [
-            (&b""[..], "finds no value"),
-            (b"(0", "finds no value"),
-            (b"t", "finds no mark"),
-            (b"(K\x01a", "finds no value"),
+            (&b""[..], "an instruction has no operand"),
+            (b"(0", "an instruction has no operand"),
+            (b"t", "an instruction has no mark"),
+            (b"(K\x01a", "an instruction has no operand"),
             (b"}(K\x01u", "a key has no value"),
-            (b"K\x01K\x02K\x03s", "entries for what is no dictionary"),
-            (b"h\x07", "memo 7 is used before it is made"),
-            (b"Q", "finds no value"),
-            (b"K\x01Q", "a persistent id that names no storage"),
+            (b"K\x01K\x02K\x03s", "dictionary entries for another value"),
+            (b"h\x07", "memo 7 is used before it is set"),
+            (b"Q", "an instruction has no operand"),
+            (b"K\x01Q", "a persistent id that is not a storage"),
             (b"X\xff\xff\xff\xffab", "takes 4294967295 bytes, the file has 3 left"),
             (b"X\x02\0\0\0\xc3\x28", "a string is not UTF-8"),
             (b"I1\n", "opcode 0x49 is not supported"),
-            (b"(K\x01K\x02\x93", "a class whose name is no short text"),
+            (b"(K\x01K\x02\x93", "the name of a class is not a short string"),
         ] {
             let message = reason(instructions);
             assert!(message.contains(expected), "{message}");
