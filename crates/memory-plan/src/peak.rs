@@ -47,7 +47,7 @@ const DEQUANT_BYTES: f64 = 6.0;
 /// f32 values per score of composed attention: one score, updated in place, and one byte of mask.
 const SCORES_AND_MASK: f64 = 1.25;
 /// The positions of a fused cache are padded to a multiple of this.
-const CACHE_ALIGNMENT: usize = 16;
+const CACHE_ALIGNMENT: usize = kernels::sizes::PANEL;
 
 impl MemoryPlan {
     /// Plans the memory of a workload.

@@ -11,7 +11,7 @@ use crate::workload::Workload;
 pub(super) const F32: f64 = 4.0;
 
 /// Rows of a panel; a packed matrix has whole panels.
-const PANEL_ROWS: usize = 16;
+const PANEL_ROWS: usize = kernels::sizes::PANEL;
 
 /// Bytes of the model in its precision. Vectors are f32. Each block of a quantized matrix has a scale and
 /// a minimum in f16; a matrix whose rows are not whole blocks stays f32.

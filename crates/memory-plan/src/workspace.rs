@@ -14,21 +14,22 @@
 //! | frozen matmul, backward, in bf16 | the gradient in bf16, of at most 1024 rows |
 //! | head and loss | logits of some rows, and the buffers of the head's backward pass |
 
+use kernels::sizes;
 use llama::LinearName;
 
 use crate::layer_activations::{LayerActivations, PassDims};
 use crate::trainable_layers::TrainableLayers;
 
 /// Rows of a panel.
-const PANEL_ROWS: f64 = 16.0;
+const PANEL_ROWS: f64 = sizes::PANEL as f64;
 /// Rows of a gradient that a matmul processes at a time.
-const GEMM_BACKWARD_ROWS: f64 = 1024.0;
+const GEMM_BACKWARD_ROWS: f64 = sizes::MAX_BF16_GEMM_ROWS as f64;
 /// Maximum number of logits in memory, and of their rows.
-const MAX_LOGITS: f64 = (6 << 20) as f64;
-const MAX_LABEL_ROWS: f64 = 512.0;
+const MAX_LOGITS: f64 = sizes::MAX_LOGITS as f64;
+const MAX_LABEL_ROWS: f64 = sizes::MAX_LOGIT_ROWS as f64;
 /// Minimum length of a chunk of a sequence, and maximum number of chunks, in attention's backward pass.
-const MIN_CHUNK_LEN: f64 = 512.0;
-const MAX_CHUNKS: f64 = 4.0;
+const MIN_CHUNK_LEN: f64 = sizes::MIN_ATTENTION_CHUNK as f64;
+const MAX_CHUNKS: f64 = sizes::MAX_ATTENTION_CHUNKS as f64;
 
 /// The free buffers of a thread, with the rules of `kernels`.
 #[derive(Debug, Default)]
