@@ -72,7 +72,8 @@ fn root_mean_square(tensor: Tensor<3>) -> f32 {
 
 #[test]
 fn quantized_logits_are_close_to_f32() {
-    let source = ModelSource::open(testing::golden_folder().join("../../assets/tiny-llama"));
+    let source =
+        ModelSource::open(testing::golden_folder().join("../../crates/built-in/assets/tiny-llama"));
     let source = source.unwrap();
     let tokenizer = source.tokenizer().unwrap();
     let tokens = tokenizer.encode("Ada lives in Oakham. She has a cat.").unwrap();

@@ -16,7 +16,7 @@ use train::{
 };
 
 fn asset(path: &str) -> std::path::PathBuf {
-    testing::golden_folder().join("../../assets").join(path)
+    testing::golden_folder().join("../../crates/built-in/assets").join(path)
 }
 
 /// The built-in model and its tokenizer.
