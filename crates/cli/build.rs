@@ -11,7 +11,7 @@ const SOURCES: [&str; 6] = [
     "crates/*/src/*",
     "crates/*/Cargo.toml",
     "crates/cli/build.rs",
-    "assets/*",
+    "crates/built-in/assets/*",
     "Cargo.toml",
     "Cargo.lock",
 ];
@@ -48,7 +48,7 @@ fn watch_sources() {
         watch(&folder.join("src"));
         watch(&folder.join("Cargo.toml"));
     }
-    for name in ["assets", "Cargo.toml", "Cargo.lock"] {
+    for name in ["crates/built-in/assets", "Cargo.toml", "Cargo.lock"] {
         watch(&Path::new("../..").join(name));
     }
 }
