@@ -2,7 +2,7 @@
 
 use checkpoint::fuzz;
 use peak_alloc::PeakAlloc;
-use testing::hostile::{corrupt, golden};
+use testing::hostile::{corrupt, golden, golden_ggufs, golden_split_gguf, golden_torch_files};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -21,20 +21,12 @@ fn safetensors_files() {
 
 #[test]
 fn gguf_files() {
-    let valid =
-        ["gguf/tiny-llama.gguf", "gguf/tiny-llama-spm.gguf", "gguf/quants.gguf"].map(golden);
-    corrupt(&MEMORY, fuzz::gguf, &valid, 1000, 64);
-}
-
-/// Both parts in one input.
-fn split_gguf(name: &str) -> Vec<u8> {
-    let [first, second] = [1, 2].map(|n| golden(&format!("gguf/{name}-0000{n}-of-00002.gguf")));
-    [&(first.len() as u32).to_le_bytes()[..], &first, &second].concat()
+    corrupt(&MEMORY, fuzz::gguf, &golden_ggufs(), 1000, 64);
 }
 
 #[test]
 fn gguf_files_in_parts() {
-    corrupt(&MEMORY, fuzz::split_gguf, &[split_gguf("tiny-split")], 1000, 64);
+    corrupt(&MEMORY, fuzz::split_gguf, &[golden_split_gguf()], 1000, 64);
 }
 
 #[test]
@@ -47,8 +39,5 @@ fn indexes_of_weights() {
 
 #[test]
 fn pytorch_files() {
-    let names = ["zip.pth", "legacy.pth", "protocol4.pth", "deflated.pth", "hostile.pth"];
-    let mut valid = names.map(|name| golden(&format!("torch/{name}"))).to_vec();
-    valid.push(golden("meta/consolidated.00.pth"));
-    corrupt(&MEMORY, fuzz::torch, &valid, 8000, 64);
+    corrupt(&MEMORY, fuzz::torch, &golden_torch_files(), 8000, 64);
 }

@@ -2,16 +2,16 @@
 
 use llama::fuzz;
 use peak_alloc::PeakAlloc;
-use testing::hostile::{check, corrupt, golden};
+use testing::hostile::{
+    check, corrupt, golden, golden_ggufs, golden_split_gguf, golden_torch_files,
+};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
 #[test]
 fn gguf_files() {
-    let valid =
-        ["gguf/tiny-llama.gguf", "gguf/tiny-llama-spm.gguf", "gguf/quants.gguf"].map(golden);
-    corrupt(&MEMORY, fuzz::gguf, &valid, 1000, 64);
+    corrupt(&MEMORY, fuzz::gguf, &golden_ggufs(), 1000, 64);
 }
 
 #[test]
@@ -25,23 +25,14 @@ fn a_wrong_number_of_layers_allocates_nothing() {
     check(&MEMORY, fuzz::gguf, &bytes, 16);
 }
 
-/// Both parts as one input.
-fn split_gguf(name: &str) -> Vec<u8> {
-    let [first, second] = [1, 2].map(|n| golden(&format!("gguf/{name}-0000{n}-of-00002.gguf")));
-    [&(first.len() as u32).to_le_bytes()[..], &first, &second].concat()
-}
-
 #[test]
 fn gguf_files_in_parts() {
-    corrupt(&MEMORY, fuzz::split_gguf, &[split_gguf("tiny-split")], 1000, 64);
+    corrupt(&MEMORY, fuzz::split_gguf, &[golden_split_gguf()], 1000, 64);
 }
 
 #[test]
 fn shards_of_meta() {
-    let names = ["zip.pth", "legacy.pth", "protocol4.pth", "deflated.pth", "hostile.pth"];
-    let mut valid = names.map(|name| golden(&format!("torch/{name}"))).to_vec();
-    valid.push(golden("meta/consolidated.00.pth"));
-    corrupt(&MEMORY, fuzz::meta_shard, &valid, 8000, 64);
+    corrupt(&MEMORY, fuzz::meta_shard, &golden_torch_files(), 8000, 64);
 }
 
 #[test]

@@ -131,6 +131,25 @@ pub fn golden(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Golden GGUF files: with both kinds of tokenizer, and with every block type.
+pub fn golden_ggufs() -> [Vec<u8>; 3] {
+    ["gguf/tiny-llama.gguf", "gguf/tiny-llama-spm.gguf", "gguf/quants.gguf"].map(golden)
+}
+
+/// Both files of the golden split GGUF as one input: the length of the first in four bytes, then both.
+pub fn golden_split_gguf() -> Vec<u8> {
+    let [first, second] = [1, 2].map(|n| golden(&format!("gguf/tiny-split-0000{n}-of-00002.gguf")));
+    [&(first.len() as u32).to_le_bytes()[..], &first, &second].concat()
+}
+
+/// Golden PyTorch files, one of them a shard of Meta's.
+pub fn golden_torch_files() -> Vec<Vec<u8>> {
+    let names = ["zip.pth", "legacy.pth", "protocol4.pth", "deflated.pth", "hostile.pth"];
+    let mut files = names.map(|name| golden(&format!("torch/{name}"))).to_vec();
+    files.push(golden("meta/consolidated.00.pth"));
+    files
+}
+
 /// Runs a reader over valid files, mutated ones and random bytes, see [`check`].
 ///
 /// # Panics

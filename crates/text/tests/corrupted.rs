@@ -1,7 +1,7 @@
 //! Corrupted files: valid files with mutations, and random bytes, see [`testing::hostile`].
 
 use peak_alloc::PeakAlloc;
-use testing::hostile::{corrupt, golden};
+use testing::hostile::{corrupt, golden, golden_ggufs};
 use text::fuzz;
 
 #[global_allocator]
@@ -15,9 +15,7 @@ fn tokenizer_models() {
 
 #[test]
 fn tokenizers_of_gguf_files() {
-    let valid =
-        ["gguf/tiny-llama.gguf", "gguf/tiny-llama-spm.gguf", "gguf/quants.gguf"].map(golden);
-    corrupt(&MEMORY, fuzz::gguf, &valid, 1000, 64);
+    corrupt(&MEMORY, fuzz::gguf, &golden_ggufs(), 1000, 64);
 }
 
 #[test]
