@@ -1,0 +1,1 @@
+//! Serving of one model with many adapters.
