@@ -8,7 +8,7 @@ use llama::{Adapter, GatedPrompt, LinearName, Llama};
 use super::modifiers::Modifiers;
 use super::weights::AdapterWeights;
 use crate::image_features::{ImageBatch, ImageFeatures};
-use crate::part::{PartWeights, PrepareContext};
+use crate::part::PrepareContext;
 use crate::projected_prompts::ProjectedPrompts;
 
 /// An adapter prepared for [`Llama::forward`], by [`AdapterWeights::prepare`] or
