@@ -4,7 +4,10 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use kernels::{AttentionDims, FusedKvCache, GatedPrompt, SequenceLayout};
+use kernels::{
+    AttentionDims, FusedKvCache, GatedPrompt, PackedPrompt, PromptTable, SequenceLayout,
+    cached_attention,
+};
 
 use super::adapter_hooks::Adapter;
 use super::forward_context::ForwardContext;
@@ -92,9 +95,9 @@ impl Attention {
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
         let (heads, after_output) = match (&context.layout, cache) {
-            (Some(layout), None) => self.forward_fused(layer, hidden, layout, None, adapter),
+            (Some(layout), None) => self.forward_fused(layer, hidden, layout, adapter),
             (Some(layout), Some((LayerCache::Fused(cache), _past))) => {
-                self.forward_fused(layer, hidden, layout, Some(cache), adapter)
+                self.forward_cached(layer, hidden, layout, cache, adapter)
             }
             (_, cache) => self.forward_unfused(layer, hidden, context, cache, adapter),
         };
@@ -115,7 +118,6 @@ impl Attention {
         layer: usize,
         hidden: Tensor<3>,
         layout: &SequenceLayout,
-        cache: Option<&mut FusedKvCache>,
         adapter: &dyn Adapter,
     ) -> (Tensor<3>, Option<Tensor<3>>) {
         let [batch, seq, _d_model] = hidden.dims();
@@ -138,13 +140,33 @@ impl Attention {
                 None => query,
             }
         });
-        let heads = kernels::attention(qkv, dims, layout, self.window, fused_prompt, cache);
+        let heads = kernels::attention(qkv, dims, layout, self.window, fused_prompt);
         let heads = heads.reshape([batch, seq, dims.heads * dims.head_dim]);
         match query.map(|query| merge_heads(prompt_branches(other_prompts, &query))) {
             None => (heads, None),
             Some(branch) if self.branch == BranchPoint::BeforeOutput => (heads + branch, None),
             after_output => (heads, after_output),
         }
+    }
+
+    /// As [`forward_fused`](Self::forward_fused), for sequences with a cache.
+    fn forward_cached(
+        &self,
+        layer: usize,
+        hidden: Tensor<3>,
+        layout: &SequenceLayout,
+        cache: &mut FusedKvCache,
+        adapter: &dyn Adapter,
+    ) -> (Tensor<3>, Option<Tensor<3>>) {
+        let [batch, seq, _d_model] = hidden.dims();
+        let dims = self.attention_dims();
+        let qkv = self.project_qkv(layer, hidden, adapter);
+        let prompts = prompt_table(adapter.prompts(layer), dims, batch);
+        let separate = self.branch == BranchPoint::AfterOutput && !prompts.prompts.is_empty();
+        let (heads, branch) =
+            cached_attention(qkv, dims, layout, self.window, &prompts, separate, cache);
+        let rows = |heads: Tensor<2>| heads.reshape([batch, seq, dims.heads * dims.head_dim]);
+        (rows(heads), branch.map(rows))
     }
 
     /// Concatenated queries, keys and values, normalized if the model does so,
@@ -235,6 +257,18 @@ fn merge_heads(heads: Tensor<4>) -> Tensor<3> {
 fn prompt_branches(prompts: &[GatedPrompt], query: &Tensor<4>) -> Tensor<4> {
     let branches = prompts.iter().map(|prompt| prompt.forward(query.clone()));
     branches.reduce(|sum, branch| sum + branch).expect("there is a prompt")
+}
+
+/// The packed prompts of each row of a batch.
+fn prompt_table(prompts: &[GatedPrompt], dims: AttentionDims, batch: usize) -> PromptTable {
+    let packed = prompts.iter().map(|prompt| PackedPrompt::new(prompt, dims)).collect::<Vec<_>>();
+    let mut table = PromptTable::default();
+    for row in 0..batch {
+        let first = table.prompts.len() as u32;
+        table.prompts.extend(packed.iter().map(|prompt| prompt[row.min(prompt.len() - 1)].clone()));
+        table.of_sequence.push(first..table.prompts.len() as u32);
+    }
+    table
 }
 
 fn apply_norm(norm: Option<&Norm>, heads: Tensor<4>) -> Tensor<4> {

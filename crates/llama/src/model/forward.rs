@@ -74,6 +74,7 @@ impl Llama {
             let layout = SequenceLayout {
                 sequences: Arc::new(sequences),
                 token_rows: None,
+                block_tables: cache.and_then(KvCache::block_tables),
                 rotary_table: self.rotary_table(flat_ids),
             };
             return Ok(self.fused_context(layout, &position_ids));

@@ -9,8 +9,10 @@
 //! row 1            -  -  x  y  z  .        (padding 2: token x has position id 0)
 //! ```
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor};
-use kernels::{FusedKvCache, is_fused};
+use kernels::{BLOCK_TOKENS, BlockTables, FusedKvCache, is_fused};
 
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
@@ -22,6 +24,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
+    /// The blocks of each row in a fused cache.
+    block_tables: Option<Arc<BlockTables>>,
     padding: Vec<usize>,
     len: usize,
     capacity: usize,
@@ -79,17 +83,27 @@ impl KvCache {
         device: &Device,
     ) -> Self {
         let shape = [padding.len(), config.n_kv_heads, capacity, config.head_dim];
+        let row_blocks = capacity.div_ceil(BLOCK_TOKENS);
         let layer = |_| {
             if is_fused(device) {
                 let dims = config.attention_dims();
-                LayerCache::Fused(FusedKvCache::new(dims, padding.len(), capacity))
+                LayerCache::Fused(FusedKvCache::new(dims, padding.len() * row_blocks))
             } else {
                 let zeros = || Tensor::zeros(shape, device);
                 LayerCache::Unfused(UnfusedCache { key: zeros(), value: zeros() })
             }
         };
         let layers = (0..config.n_layers).map(layer).collect();
-        Self { layers, padding, len: 0, capacity }
+        let block_tables = is_fused(device).then(|| {
+            let mut tables = BlockTables::new();
+            for row in 0..padding.len() {
+                let first = row * row_blocks;
+                let blocks = (first..first + row_blocks).map(|block| block as u32);
+                tables.push(&blocks.collect::<Vec<_>>());
+            }
+            Arc::new(tables)
+        });
+        Self { layers, block_tables, padding, len: 0, capacity }
     }
 
     /// Cache positions in use, padding included.
@@ -110,6 +124,11 @@ impl KvCache {
     /// Number of left-padding tokens of each row.
     pub fn padding(&self) -> &[usize] {
         &self.padding
+    }
+
+    /// The blocks of each row in a fused cache.
+    pub(crate) fn block_tables(&self) -> Option<Arc<BlockTables>> {
+        self.block_tables.clone()
     }
 
     /// A layer's cache and the number of cache positions in use.

@@ -66,6 +66,7 @@ impl Llama {
         });
         let layout = SequenceLayout {
             sequences: Arc::new(layout.collect()),
+            block_tables: None,
             rotary_table: self.rotary_table(position_ids.iter().copied()),
             token_rows: (tokens.len() < token_count).then(|| Arc::new(token_rows.concat())),
         };
