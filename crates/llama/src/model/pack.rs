@@ -66,9 +66,9 @@ impl Llama {
         });
         let layout = SequenceLayout {
             sequences: Arc::new(layout.collect()),
-            block_tables: None,
             rotary_table: self.rotary_table(position_ids.iter().copied()),
             token_rows: (tokens.len() < token_count).then(|| Arc::new(token_rows.concat())),
+            block_tables: None,
         };
         let tokens = self.tokens(&[tokens])?;
         Ok(PackedBatch { tokens, context: self.fused_context(layout, &[position_ids]), token_rows })
