@@ -3,8 +3,6 @@
 //! Random-weight models with open gates: prompts, V2, LoRA, mixes and the base, prompts of one token to several
 //! chunks, greedy and seeded, in a cache that is too small for all.
 
-mod world;
-
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -16,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use serve::{AdapterChoice, Answer, CacheSize, Engine, EngineConfig, EngineStats, PrefillChunk};
 use serve::{GenerationRequest, engine::BLOCK_TOKENS};
 
-use world::World;
+use crate::world::World;
 
 /// A request and the time before it is submitted.
 type Arrival = (Duration, GenerationRequest);
@@ -69,7 +67,7 @@ fn wait_until_idle(engine: &Engine) -> EngineStats {
     }
 }
 
-fn without_cache(answers: Vec<Answer>) -> Vec<Answer> {
+pub fn without_cache(answers: Vec<Answer>) -> Vec<Answer> {
     answers.into_iter().map(|answer| Answer { cached_tokens: 0, ..answer }).collect()
 }
 
