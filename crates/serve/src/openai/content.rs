@@ -10,7 +10,6 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::de::value::SeqAccessDeserializer;
 use text::Message;
-use vision::ImageLimits;
 
 use super::error::ApiError;
 use super::fields::List;
@@ -205,18 +204,15 @@ pub(crate) fn decode_image_url(
             "a data URL without `;base64,`, expected `data:image/png;base64,...`".into(),
         ));
     };
-    let limit = limits.image_bytes;
-    // Four characters are three bytes.
-    if base64.len() / 4 * 3 > limit {
-        let bytes = base64.len() / 4 * 3;
+    // Four characters are three bytes: a file that is too large is not decoded for its error.
+    let (bytes, limit) = (base64.len() as u64 / 4 * 3, limits.image.file_bytes);
+    if bytes > limit {
         return Err(invalid(format!("an image of {bytes} bytes, expected at most {limit}")));
     }
     let bytes = STANDARD
         .decode(base64)
         .map_err(|error| invalid(format!("an image URL that is not base64: {error}")))?;
-    let limits =
-        ImageLimits { max_side: limits.image_side, max_decode_bytes: limits.image_decode_bytes };
-    let image = vision::decode_image_within(Path::new("image"), &bytes, &limits)
+    let image = vision::decode_image_within(Path::new("image"), &bytes, &limits.image)
         .map_err(|error| invalid(error.to_string()))?;
     Ok(Arc::new(ImageInput::new(image)))
 }
@@ -224,6 +220,7 @@ pub(crate) fn decode_image_url(
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use vision::ImageLimits;
 
     use super::*;
 
@@ -291,11 +288,8 @@ mod tests {
 
     #[test]
     fn wrong_images_are_refused() {
-        let limits = RequestLimits {
-            image_side: 64,
-            image_bytes: 1 << 10,
-            ..RequestLimits::default()
-        };
+        let image = ImageLimits { side: 64, file_bytes: 1 << 10, ..ImageLimits::UNTRUSTED };
+        let limits = RequestLimits { image, ..RequestLimits::default() };
         let message = |url: &str| decode_image_url(url, &limits).unwrap_err().message;
         assert!(message("https://example.org/a.png").contains("begins with `https:`"));
         assert!(message("a.png").contains("expected `data:image/png;base64,...`"));
