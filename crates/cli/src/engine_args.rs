@@ -107,6 +107,7 @@ impl EngineArgs {
     ) -> Result<StartedEngine> {
         let adapters = self.adapter_sources()?;
         let prompt_templates = self.prompt_templates(&adapters)?;
+        let name = self.model_name()?;
         let base = self.model.load()?;
         let config = EngineConfig {
             max_rows: self.max_rows,
@@ -122,7 +123,7 @@ impl EngineArgs {
         let model = EngineModel {
             tokenizer: base.source.tokenizer()?,
             llama: base.llama,
-            name: self.model_name()?,
+            name,
             images: Some(Arc::new(images)),
         };
         let engine = Engine::start(model, adapters, config, observer)?;
