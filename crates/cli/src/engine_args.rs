@@ -50,12 +50,17 @@ pub struct EngineArgs {
     /// other than CPUs.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Engine")]
     cache_bytes: Option<u64>,
-    /// A question that the model may be able to answer.
-    pub fn example_question(&self) -> &'static str {
-        match self.model.model {
-            None => "Say what Ada does for a living.",
-            Some(_) => "Name the capital of France.",
-        }
+    /// Questions that the model may be able to answer: the built-in one knows its small world only.
+    pub fn examples(&self) -> Vec<String> {
+        let examples: &[&str] = match self.model.model {
+            None => &[
+                "Say what Ada does for a living.",
+                "Tell me whose pet Nutmeg is.",
+                "Write this list backwards. [needle, rake, hat]",
+            ],
+            Some(_) => &["What is the capital of France?", "How do I keep bread fresh?"],
+        };
+        examples.iter().map(|&example| example.to_owned()).collect()
     }
 
     /// Answers that are generated at the same time; more wait.
@@ -130,6 +135,7 @@ impl EngineArgs {
         let options = ServiceOptions {
             limits: settings.limits,
             prompt_templates,
+            examples: self.examples(),
             log_prompts: settings.log_prompts,
         };
         Ok(StartedEngine { service: Service::new(engine.handle(), options), engine })

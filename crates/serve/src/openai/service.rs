@@ -34,6 +34,8 @@ pub struct ServiceOptions {
     pub limits: RequestLimits,
     /// Prompt templates other than the defaults.
     pub prompt_templates: PromptTemplates,
+    /// Questions that the models may be able to answer, which the list of models has for its readers.
+    pub examples: Vec<String>,
     /// Whether log events contain the texts of prompts.
     pub log_prompts: bool,
 }
@@ -224,7 +226,9 @@ impl Service {
 /// Errors of the engine are about the prompt, where they name no other field.
 fn with_default_param(error: ApiError, param: &str) -> ApiError {
     match error {
-        ApiError { status: 400, param: None, .. } => ApiError { param: Some(param.into()), ..error },
+        ApiError { status: 400, param: None, .. } => {
+            ApiError { param: Some(param.into()), ..error }
+        }
         _ => error,
     }
 }
