@@ -77,7 +77,8 @@ fn allowed_path(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, ApiError> {
     });
     // What lies outside is not told apart from what does not exist.
     within.into_iter().next().ok_or_else(|| {
-        let message = format!("`{}` is not in a folder from which adapters may be loaded", path.display());
+        let message =
+            format!("`{}` is not in a folder from which adapters may be loaded", path.display());
         ApiError { param: Some("path".into()), ..ApiError::forbidden(message) }
     })
 }

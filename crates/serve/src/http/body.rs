@@ -39,7 +39,10 @@ pub(super) async fn read_json(state: &AppState, request: Request) -> Result<Json
     let bytes = hint.exact().unwrap_or(limit as u64);
     let units = bytes.div_ceil(BODY_UNIT as u64) as u32;
     let room = state.body_room().clone().try_acquire_many_owned(units).map_err(|_| {
-        ApiError::unavailable("overloaded", "the server is reading as many bodies as it has room for")
+        ApiError::unavailable(
+            "overloaded",
+            "the server is reading as many bodies as it has room for",
+        )
     })?;
     match timeout(options.body_time, Limited::new(body, limit).collect()).await {
         Ok(Ok(body)) => Ok(JsonBody { bytes: body.to_bytes(), _room: room }),
@@ -67,4 +70,3 @@ fn check_content(headers: &HeaderMap) -> Result<(), ApiError> {
         Some(_) => Err(wrong("compressed bodies are not supported")),
     }
 }
-

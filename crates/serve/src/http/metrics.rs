@@ -74,7 +74,11 @@ impl Metrics {
         all.register("requests", "HTTP requests by endpoint and status", requests.clone());
         all.register("finished", "Generations by what ended them", finished.clone());
         all.register("adapter_requests", "Generations by adapter", adapters.clone());
-        all.register("rejected", "Requests that were refused by code of the error", rejected.clone());
+        all.register(
+            "rejected",
+            "Requests that were refused by code of the error",
+            rejected.clone(),
+        );
         let mut seconds = |name, help, histogram: Histogram| {
             all.register_with_unit(name, help, Unit::Seconds, histogram.clone());
             histogram
@@ -168,7 +172,11 @@ impl Collector for EngineCollector {
         let gauges = [
             ("queue_depth", "Answers that wait for their turn", stats.queued),
             ("adapters", "Adapters that can be asked for", count),
-            ("adapters_loaded", "Prepared adapters in memory, mixes and images too", stats.adapters),
+            (
+                "adapters_loaded",
+                "Prepared adapters in memory, mixes and images too",
+                stats.adapters,
+            ),
             ("adapter_bytes", "Bytes of prepared adapters", stats.adapter_bytes),
             (
                 "cache_bytes",
@@ -212,12 +220,21 @@ impl Collector for EngineCollector {
                 stats.cached_prompt_tokens,
             ),
             ("generated_tokens", "New tokens", stats.generated_tokens),
-            ("preemptions", "Answers that lost their cache and were computed again", stats.preemptions),
+            (
+                "preemptions",
+                "Answers that lost their cache and were computed again",
+                stats.preemptions,
+            ),
             ("engine_errors", "Passes of the model that failed", stats.errors),
         ];
         for (name, help, value) in counters {
             let counter = ConstCounter::new(value);
-            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                counter.metric_type(),
+            )?)?;
         }
         Ok(())
     }

@@ -78,7 +78,8 @@ pub(super) const BODY_UNIT: usize = 1 << 10;
 impl AppState {
     pub(super) fn new(options: ServerOptions) -> Self {
         // Images and long texts keep a core busy: more at a time would only take more memory.
-        let conversions = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+        let conversions =
+            std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
         Self(Arc::new(Shared {
             body_room: Arc::new(Semaphore::new(options.max_bodies.div_ceil(BODY_UNIT))),
             options,

@@ -8,11 +8,11 @@ use text::Message;
 use super::content::{ChatMessage, Conversation, MAX_MESSAGES};
 use super::error::ApiError;
 use super::fields::{Asked, Count, Fields, List};
+use super::limits::RequestLimits;
 use super::logprobs::chat_logprobs;
 use super::parameters::Parameters;
 use super::reply::{ReplyHeader, finish_reason};
 use crate::engine::{ChoiceAnswer, Token};
-use super::limits::RequestLimits;
 
 /// The most likeliest tokens in place of each.
 const MAX_TOP_LOGPROBS: usize = 20;

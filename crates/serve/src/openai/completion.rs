@@ -161,8 +161,7 @@ pub(crate) fn delta(
     tokens: &[Token],
     offset: &mut usize,
 ) -> Value {
-    let logprobs =
-        header.logprobs.then(|| completion_logprobs(&header.tokenizer, tokens, offset));
+    let logprobs = header.logprobs.then(|| completion_logprobs(&header.tokenizer, tokens, offset));
     json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": null })
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use text::Message;
 
 use super::error::ApiError;
@@ -129,12 +129,7 @@ impl Conversation {
     }
 
     /// The text of parts; keeps the image.
-    fn take_parts(
-        &mut self,
-        path: &str,
-        role: Role,
-        parts: Vec<Part>,
-    ) -> Result<String, ApiError> {
+    fn take_parts(&mut self, path: &str, role: Role, parts: Vec<Part>) -> Result<String, ApiError> {
         let mut texts = Vec::new();
         for (i, part) in parts.into_iter().enumerate() {
             let invalid = |what: &str| {
@@ -243,8 +238,7 @@ mod tests {
             {"role": "user", "content": parts, "name": "Ada"},
             {"role": "assistant", "content": null},
         ]));
-        let expected =
-            [("system", "Be brief."), ("user", "one\ntwo"), ("assistant", "")];
+        let expected = [("system", "Be brief."), ("user", "one\ntwo"), ("assistant", "")];
         let expected = expected.map(|(role, content)| Message::new(role, content));
         assert_eq!(found.unwrap().messages, expected);
     }
@@ -266,7 +260,8 @@ mod tests {
     #[test]
     fn a_long_text_is_refused() {
         let limits = RequestLimits { prompt_bytes: 3, ..RequestLimits::default() };
-        let messages = json!([{"role": "user", "content": "ab"}, {"role": "user", "content": "cd"}]);
+        let messages =
+            json!([{"role": "user", "content": "ab"}, {"role": "user", "content": "cd"}]);
         let messages = serde_json::from_value::<Vec<ChatMessage>>(messages).unwrap();
         let error = Conversation::new(messages, &limits).unwrap_err();
         assert_eq!(error.message, "messages has 4 bytes of text, expected at most 3");

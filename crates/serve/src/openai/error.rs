@@ -50,10 +50,7 @@ impl ApiError {
 
     /// 401: no key, or an unknown one.
     pub fn unauthorized(message: impl Into<String>) -> Self {
-        Self {
-            code: Some("invalid_api_key"),
-            ..Self::new(401, "authentication_error", message)
-        }
+        Self { code: Some("invalid_api_key"), ..Self::new(401, "authentication_error", message) }
     }
 
     /// 403: the key does not allow this.
@@ -63,7 +60,10 @@ impl ApiError {
 
     /// 404: no model of this name.
     pub fn model_not_found(name: &str) -> Self {
-        let message = format!("the model `{}` does not exist: GET /v1/models lists the models", shortened(name.into()));
+        let message = format!(
+            "the model `{}` does not exist: GET /v1/models lists the models",
+            shortened(name.into())
+        );
         Self {
             code: Some("model_not_found"),
             param: Some("model".into()),

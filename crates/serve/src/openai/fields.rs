@@ -306,7 +306,10 @@ mod tests {
         assert!(message.starts_with(expected), "{message}");
         let (param, message) = failure(r#"{"count": -1}"#);
         assert_eq!(param.as_deref(), Some("count"));
-        assert!(message.contains("integer `-1`, expected a whole number of at least 0"), "{message}");
+        assert!(
+            message.contains("integer `-1`, expected a whole number of at least 0"),
+            "{message}"
+        );
         let (param, message) = failure(r#"{"stop": ["a", "b", "c"]}"#);
         assert_eq!(param.as_deref(), Some("stop"));
         assert!(message.contains("length 3, expected a list of at most 2 items"), "{message}");

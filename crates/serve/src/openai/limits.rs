@@ -15,10 +15,6 @@ pub struct RequestLimits {
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self {
-            prompt_bytes: 4 << 20,
-            image: ImageLimits::UNTRUSTED,
-            prompts: 64,
-        }
+        Self { prompt_bytes: 4 << 20, image: ImageLimits::UNTRUSTED, prompts: 64 }
     }
 }

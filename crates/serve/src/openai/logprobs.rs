@@ -100,8 +100,14 @@ mod tests {
         for list in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
             assert_eq!(found[list].as_array().unwrap().len(), tokens.len(), "{list}");
         }
-        assert_eq!((&found["token_logprobs"][0], &found["top_logprobs"][0]), (&Value::Null, &Value::Null));
-        assert_eq!((&found["text_offset"][0], &found["token_logprobs"][1]), (&json!(3), &json!(-0.5)));
+        assert_eq!(
+            (&found["token_logprobs"][0], &found["top_logprobs"][0]),
+            (&Value::Null, &Value::Null)
+        );
+        assert_eq!(
+            (&found["text_offset"][0], &found["token_logprobs"][1]),
+            (&json!(3), &json!(-0.5))
+        );
         assert!(found["top_logprobs"][1].as_object().unwrap().len() == 2);
     }
 }

@@ -184,7 +184,9 @@ impl Parameters {
     pub fn choices(&self, max_choices: usize) -> Result<usize, ApiError> {
         match self.n.map_or(1, |n| n.0) {
             n if (1..=max_choices).contains(&n) => Ok(n),
-            n => Err(ApiError::invalid_param("n", format!("n is {n}, expected 1 to {max_choices}"))),
+            n => {
+                Err(ApiError::invalid_param("n", format!("n is {n}, expected 1 to {max_choices}")))
+            }
         }
     }
 
@@ -210,7 +212,9 @@ impl Parameters {
                 ));
             }
             if !(-100.0..=100.0).contains(&bias) {
-                return wrong(format!("logit_bias: {bias} for token {token}, expected -100 to 100"));
+                return wrong(format!(
+                    "logit_bias: {bias} for token {token}, expected -100 to 100"
+                ));
             }
         }
         let config = SamplingConfig {

@@ -88,8 +88,12 @@ impl<'de> Deserialize<'de> for Prompts {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Prompts, A::Error> {
                 match seq.next_element()? {
                     None => Ok(Prompts::Texts(Vec::new())),
-                    Some(FirstPrompt::Text(text)) => Ok(Prompts::Texts(read_rest(text, seq, MAX_PROMPTS)?)),
-                    Some(FirstPrompt::Token(token)) => Ok(Prompts::Tokens(read_rest(token, seq, usize::MAX)?)),
+                    Some(FirstPrompt::Text(text)) => {
+                        Ok(Prompts::Texts(read_rest(text, seq, MAX_PROMPTS)?))
+                    }
+                    Some(FirstPrompt::Token(token)) => {
+                        Ok(Prompts::Tokens(read_rest(token, seq, usize::MAX)?))
+                    }
                     Some(FirstPrompt::Tokens(tokens)) => {
                         Ok(Prompts::TokenLists(read_rest(tokens, seq, MAX_PROMPTS)?))
                     }

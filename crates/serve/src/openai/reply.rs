@@ -98,10 +98,8 @@ impl Reply {
             Endpoint::Chat => "chatcmpl",
             Endpoint::Completion => "cmpl",
         };
-        let usage = Usage {
-            prompt: prompts.iter().map(|prompt| prompt.tokens).sum(),
-            ..Usage::default()
-        };
+        let usage =
+            Usage { prompt: prompts.iter().map(|prompt| prompt.tokens).sum(), ..Usage::default() };
         let mut echoes = Vec::new();
         let mut streams = Vec::new();
         for (i, ReplyPrompt { generation, echo, .. }) in prompts.into_iter().enumerate() {

@@ -224,7 +224,9 @@ impl Service {
 /// Errors of the engine are about the prompt, where they name no other field.
 fn with_default_param(error: ApiError, param: &str) -> ApiError {
     match error {
-        ApiError { status: 400, param: None, .. } => ApiError { param: Some(param.into()), ..error },
+        ApiError { status: 400, param: None, .. } => {
+            ApiError { param: Some(param.into()), ..error }
+        }
         _ => error,
     }
 }

@@ -133,7 +133,8 @@ mod tests {
     use crate::http::{Server, ServerOptions};
 
     async fn send(request: Request) -> (StatusCode, HeaderMap, String) {
-        let response = Server::new(ServerOptions::default()).router().oneshot(request).await.unwrap();
+        let response =
+            Server::new(ServerOptions::default()).router().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (head.status, head.headers, String::from_utf8(body.into()).unwrap())
@@ -152,7 +153,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_policy_allows_exactly_the_scripts_and_the_style_of_the_page() {
-        let (status, headers, html) = send(Request::get("/").body(String::new().into()).unwrap()).await;
+        let (status, headers, html) =
+            send(Request::get("/").body(String::new().into()).unwrap()).await;
         assert_eq!(status, StatusCode::OK);
         assert_eq!(headers[CONTENT_TYPE], "text/html; charset=utf-8");
         assert!(!html.contains("{{"), "a placeholder is left");
