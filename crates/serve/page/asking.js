@@ -25,7 +25,7 @@ async function run(asked, column) {
   let began = null;
   let saved = Date.now();
   try {
-    const end = await streamAnswer(request(answer.model, turns, column), controller.signal, (text) => {
+    const end = await streamAnswer(request(answer.model, turns, column), offer(answer.model)?.adapter, controller.signal, (text) => {
       began ??= performance.now();
       answer.text += text;
       speaker.follow(answer.text);

@@ -1,7 +1,7 @@
 // The image of a question.
 
 const LONGEST_SIDE = 1024;
-const KEEP_BELOW = 512 * 1024;
+const LARGEST_FILE = 512 * 1024;
 
 function setPicture(url) {
   picture = url;
@@ -15,13 +15,13 @@ async function takePicture(file) {
   if (get("attach").hidden) return tell("This model does not see images.");
   try {
     const bitmap = await createImageBitmap(file);
-    const scale = LONGEST_SIDE / Math.max(bitmap.width, bitmap.height);
-    if (file.size <= KEEP_BELOW && ["image/png", "image/jpeg", "image/webp"].includes(file.type)) {
+    const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
+    if (scale === 1 && file.size <= LARGEST_FILE && ["image/png", "image/jpeg", "image/webp"].includes(file.type)) {
       const reader = new FileReader();
       reader.onload = () => setPicture(reader.result);
       reader.readAsDataURL(file);
     } else {
-      const canvas = make("canvas", { width: Math.ceil(bitmap.width * Math.min(1, scale)), height: Math.ceil(bitmap.height * Math.min(1, scale)) });
+      const canvas = make("canvas", { width: Math.ceil(bitmap.width * scale), height: Math.ceil(bitmap.height * scale) });
       canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
       setPicture(canvas.toDataURL("image/jpeg", 0.9));
     }

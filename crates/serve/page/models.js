@@ -7,10 +7,12 @@ async function loadModels() {
     get("key").close();
   } catch (error) {
     if (error.status === 401) askForKey(sessionStorage.getItem(KEY) ? "The server did not accept this key." : "");
-    loadError = error.message;
+    // The server answers while its model is being loaded.
+    if (error.status === 503) setTimeout(loadModels, 1000);
+    loadError = error;
   }
   const ids = offered.map((model) => model.id);
-  const adapted = ids.find((id) => id.includes(":")) ?? ids[0];
+  const adapted = (offered.find((model) => model.adapter) ?? offered[0])?.id;
   const first = ids.includes(settings.models[0]) ? settings.models[0] : adapted;
   const other = first === ids[0] ? adapted : ids[0];
   settings.models = first ? [first, ids.includes(settings.models[1]) ? settings.models[1] : other] : settings.models;
@@ -38,7 +40,7 @@ function settingsChanged() {
   for (const range of document.querySelectorAll("#settings [type=range]")) {
     range.parentElement.querySelector("output").textContent = Number(range.value).toFixed(2);
   }
-  get("attach").hidden = !columns().some((id) => offer(id)?.sees_images);
+  get("attach").hidden = !columns().some((id) => offer(id)?.seesImages);
   if (get("attach").hidden) setPicture(null);
   questionChanged();
   keep(() => localStorage.setItem(SETTINGS, JSON.stringify(settings)));
@@ -73,7 +75,7 @@ function compare(on) {
 
 /** The request for an answer of `column` to the last of `turns`. */
 function request(model, turns, column) {
-  const body = { model, messages: messages(turns, column, settings.system, offer(model)?.sees_images) };
+  const body = { model, messages: messages(turns, column, settings.system, offer(model)?.seesImages) };
   for (const name of SAMPLING) if (settings[name] !== "") body[name] = Number(settings[name]);
   const stop = settings.stop.split("\n").filter(Boolean);
   if (stop.length) body.stop = stop;

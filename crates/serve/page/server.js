@@ -33,9 +33,16 @@ async function send(path, { body, signal, headers } = {}) {
   throw new ServerError(message ?? `The server answered with status ${response.status}.`, response.status);
 }
 
-/** The models on offer, the base first: `{ id, sees_images, context, examples }`. */
+/** The models on offer: the base model, then the same with each of its adapters. */
 async function models() {
-  return (await (await send("/v1/models")).json()).data;
+  const { data } = await (await send("/v1/models")).json();
+  return data.map(({ id, parent, sees_images, examples }) => ({
+    id,
+    adapter: parent ? id.slice(parent.length + 1) : null,
+    // Null until the adapter is loaded: it may.
+    seesImages: sees_images !== false,
+    examples: examples ?? [],
+  }));
 }
 
 async function asHtml(markdown) {
@@ -62,8 +69,7 @@ async function* serverEvents(response) {
 }
 
 /** Streams an answer: `receive` gets each piece of text. Returns why it ended, and how many tokens it has. */
-async function streamAnswer(request, signal, receive) {
-  const adapter = request.model.split(":")[1];
+async function streamAnswer(request, adapter, signal, receive) {
   const response = await send("/v1/chat/completions", {
     body: { ...request, stream: true, stream_options: { include_usage: true } },
     // Proxies in front of several servers send an adapter's requests to the same one.

@@ -22,13 +22,15 @@ function parse(text) {
 function savedConversations() {
   return Object.keys(localStorage)
     .filter((key) => key.startsWith(PREFIX))
-    .map((key) => parse(localStorage.getItem(key)))
-    .filter((conversation) => Array.isArray(conversation?.turns))
+    .map((key) => savedConversation(key.slice(PREFIX.length)))
+    .filter(Boolean)
     .sort((a, b) => b.changed - a.changed);
 }
 
+/** A saved conversation, or null. */
 function savedConversation(id) {
-  return parse(localStorage.getItem(PREFIX + id));
+  const saved = parse(localStorage.getItem(PREFIX + id));
+  return saved?.turns?.length ? saved : null;
 }
 
 /** Throws if the storage is full. */

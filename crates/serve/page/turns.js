@@ -79,17 +79,18 @@ function turnView(turn, index) {
 function emptyView() {
   if (!offered.length) {
     if (!loadError) return [];
+    if (loadError.status === 503) return [make("h2", {}, "Just a moment"), make("p", {}, loadError.message)];
     const again = make("button", { type: "button", className: "strong", onclick: loadModels }, "Try again");
-    return [make("h2", {}, "No model yet"), make("p", { className: "problem" }, loadError), again];
+    return [make("h2", {}, "No model yet"), make("p", { className: "problem" }, loadError.message), again];
   }
   const base = offered[0].id;
-  const adapters = offered.length - 1;
+  const adapters = offered.filter((model) => model.adapter).length;
   const served = adapters === 0 ? base : `${base} with ${adapters === 1 ? "one adapter" : `${adapters} adapters`}`;
   const view = [
     make("h2", {}, settings.compare ? "Two answers, side by side" : "What would you like to know?"),
     make("p", {}, `This server runs ${served}. `, adapters && !settings.compare ? "Compare shows the answers of two models side by side." : ""),
   ];
-  const examples = columns().map((id) => offer(id)?.examples).find((list) => list?.length) ?? [];
+  const examples = columns().map((id) => offer(id).examples).find((list) => list.length) ?? [];
   if (examples.length) {
     view.push(
       make("ul", {}, ...examples.map((text) => make("li", {}, make("button", { type: "button", onclick: () => { ask(text, null, []); question.focus(); } }, text)))),
