@@ -1,10 +1,7 @@
 //! `/v1/completions`: text or tokens ─► their continuation
 
-use std::fmt;
-
 use llama::FinishReason;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::MapAccess;
 use serde_json::{Value, json};
 use text::Tokenizer;
 
@@ -14,6 +11,7 @@ use super::fields::{Count, Fields};
 use super::limits::RequestLimits;
 use super::logprobs::completion_logprobs;
 use super::parameters::Parameters;
+use super::prompts::Prompts;
 use super::reply::{ReplyHeader, finish_reason};
 use crate::engine::{ChoiceAnswer, Token};
 
@@ -30,73 +28,6 @@ pub(crate) struct CompletionRequest {
     echo: Option<bool>,
     logprobs: Option<Count>,
     best_of: Option<Count>,
-}
-
-/// One prompt or several, as text or tokens.
-#[derive(Debug, Clone, PartialEq)]
-enum Prompts {
-    Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<u32>),
-    TokenLists(Vec<Vec<u32>>),
-}
-
-/// Lists are read one by one: of a list of prompts that is too long, only the first ones.
-const MAX_PROMPTS: usize = 2048;
-
-impl<'de> Deserialize<'de> for Prompts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// The first item of a list: it determines the kind of the others.
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a string, a token id, or a list of token ids")]
-        enum First {
-            Text(String),
-            Token(u32),
-            Tokens(Vec<u32>),
-        }
-
-        struct PromptsVisitor;
-
-        fn rest<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
-            first: T,
-            mut seq: A,
-            limit: usize,
-        ) -> Result<Vec<T>, A::Error> {
-            let mut items = vec![first];
-            while let Some(item) = seq.next_element()? {
-                if items.len() == limit {
-                    return Err(A::Error::custom(format!("more than {limit} prompts")));
-                }
-                items.push(item);
-            }
-            Ok(items)
-        }
-
-        impl<'de> Visitor<'de> for PromptsVisitor {
-            type Value = Prompts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, a list of strings, a list of token ids, or a list of these")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Prompts, E> {
-                Ok(Prompts::Text(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Prompts, A::Error> {
-                match seq.next_element()? {
-                    None => Ok(Prompts::Texts(Vec::new())),
-                    Some(First::Text(text)) => Ok(Prompts::Texts(rest(text, seq, MAX_PROMPTS)?)),
-                    Some(First::Token(token)) => Ok(Prompts::Tokens(rest(token, seq, usize::MAX)?)),
-                    Some(First::Tokens(tokens)) => {
-                        Ok(Prompts::TokenLists(rest(tokens, seq, MAX_PROMPTS)?))
-                    }
-                }
-            }
-        }
-
-        deserializer.deserialize_any(PromptsVisitor)
-    }
 }
 
 impl Fields for CompletionRequest {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::error::{LoadError, RequestError, SubmitError};
+
 /// The longest message in bytes: a message may quote a value of the request.
 const MAX_MESSAGE_BYTES: usize = 500;
 
@@ -101,6 +103,44 @@ impl ApiError {
     pub fn to_json(&self) -> Value {
         let Self { message, kind, param, code, .. } = self;
         json!({ "error": { "message": message, "type": kind, "param": param, "code": code } })
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        let message = error.to_string();
+        match error {
+            SubmitError::QueueFull { retry_after } => {
+                Self::busy("queue_full", format!("{message}: try again later"), retry_after)
+            }
+            SubmitError::Draining => Self::unavailable("shutting_down", message),
+            SubmitError::TooLong { .. } | SubmitError::LargerThanCache { .. } => {
+                Self { code: Some("context_length_exceeded"), ..Self::invalid(message) }
+            }
+            SubmitError::UnknownAdapter(name) => Self::model_not_found(&name),
+            SubmitError::NotMultimodal(_) => Self::invalid_param("messages", message),
+            SubmitError::Request { field, .. } => Self::invalid_param(field, message),
+            SubmitError::Invalid(_) => Self::invalid(message),
+            SubmitError::Stopped => Self::unavailable("engine_stopped", message),
+        }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        let message = error.to_string();
+        match error {
+            RequestError::Adapter { name, source } if matches!(*source, LoadError::Unknown(_)) => {
+                Self::model_not_found(&name)
+            }
+            RequestError::Adapter { .. } => {
+                Self { code: Some("adapter_unavailable"), ..Self::internal(message) }
+            }
+            RequestError::NotMultimodal(_) => Self::invalid_param("messages", message),
+            RequestError::TimedOut { .. } => Self::http(408, "request_timeout", message),
+            RequestError::Aborted => Self::unavailable("shutting_down", message),
+            RequestError::Model(_) | RequestError::Internal { .. } => Self::internal(message),
+        }
     }
 }
 

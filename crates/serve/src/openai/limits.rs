@@ -11,8 +11,6 @@ pub struct RequestLimits {
     pub image: ImageLimits,
     /// Prompts of a completion request.
     pub prompts: usize,
-    /// Answers to a prompt.
-    pub choices: usize,
 }
 
 impl Default for RequestLimits {
@@ -21,7 +19,6 @@ impl Default for RequestLimits {
             prompt_bytes: 4 << 20,
             image: ImageLimits::UNTRUSTED,
             prompts: 64,
-            choices: 16,
         }
     }
 }
