@@ -23,7 +23,8 @@ from serving import client, load, report, servers, soak
 NAME = "base"
 CONTEXT = 2560
 MAX_ROWS = 33
-PRECISIONS = {"f32": "F32", "bf16": "F16", "q8": "Q8_0", "q4": "Q4_0"}  # ours, and llama.cpp's nearest
+# Ours, and llama.cpp's formats with as many bits.
+FORMATS = {"f32": ["F32"], "bf16": ["BF16", "F16"], "f16": ["F16"], "q8": ["Q8_0"], "q4": ["Q4_0"]}
 
 
 def arguments():
@@ -38,7 +39,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=machine.cores(), metavar="N", help="[default: all cores]")
     parser.add_argument("--llama-server", type=Path, metavar="FILE", help="llama.cpp's own server")
     parser.add_argument("--llama-cpp-python", type=Path, metavar="FILE", help="a Python with llama-cpp-python[server]")
-    parser.add_argument("--ggufs", type=Path, metavar="DIR", help="where F32.gguf, F16.gguf, ... of llama.cpp lie")
+    parser.add_argument("--ggufs", type=Path, metavar="DIR", help="models for llama.cpp: F32.gguf, BF16.gguf, F16.gguf, ...")
     parser.add_argument("--results", type=Path, default=environment.BENCH / "results", metavar="DIR")
     return parser.parse_args()
 
@@ -56,7 +57,7 @@ def model(args, program):
 
 def never_end(server):
     """How each server is told to go on after the end-of-sequence tokens of SmolLM2 (0 and 2)."""
-    if server.name == "llama-cpp-python":
+    if server.name.startswith("llama-cpp-python"):
         return {"logit_bias": {"0": -100, "2": -100}}
     return {"ignore_eos": True}
 
@@ -79,17 +80,18 @@ def start_all(args, program, model, work, precision):
     threads, most = args.threads, max(map(int, args.clients.split(",")))
     options = ["--precision", precision, "--threads", threads, "--max-rows", MAX_ROWS, "--cache-bytes", "2GiB"]
     yield servers.ours(program, work / f"ours-{precision}.log", model=model, name=NAME, adapters=adapters, options=options), adapters
-    if not args.ggufs:
-        return
-    gguf = args.ggufs / f"{PRECISIONS[precision]}.gguf"
-    if not gguf.exists():
-        say(f"no {gguf}: no llama.cpp beside {precision}")
-        return
-    given = {"model": gguf, "context": CONTEXT, "threads": threads}
-    if args.llama_server:
-        yield servers.llama_server(args.llama_server, work / f"llama-{precision}.log", rows=most + 1, **given), ()
-    if args.llama_cpp_python:
-        yield servers.llama_cpp_python(args.llama_cpp_python, work / f"python-{precision}.log", **given), ()
+    for kind in FORMATS[precision]:
+        gguf = args.ggufs and args.ggufs / f"{kind}.gguf"
+        if not gguf or not gguf.exists():
+            continue
+        given = {"model": gguf, "context": CONTEXT, "threads": threads}
+        if args.llama_server:
+            log = work / f"llama-server-{kind}.log"
+            yield servers.llama_server(args.llama_server, log, name=f"llama-server {kind}", rows=most + 1, **given), ()
+        if args.llama_cpp_python:
+            log = work / f"llama-cpp-python-{kind}.log"
+            name = f"llama-cpp-python {kind}"
+            yield servers.llama_cpp_python(args.llama_cpp_python, log, name=name, **given), ()
 
 
 async def measure_precision(args, program, model, work, precision, sides, save):

@@ -80,22 +80,22 @@ def ours(program, log, *, model=None, name="base", adapters=(), options=(), key=
     return Server("llama-adapter", command, port, log, ready="/health/ready", key=key)
 
 
-def llama_server(program, log, *, model, rows, context, threads):
+def llama_server(program, log, *, name, model, rows, context, threads):
     """llama.cpp's own server, with as many sequences in a batch as there are clients."""
     port = free_port()
     command = [program, "--host", "127.0.0.1", "--port", port, "--model", model, "--parallel", rows,
                "--ctx-size", rows * context, "--threads", threads, "--threads-batch", threads, "--no-webui"]
-    return Server("llama.cpp", command, port, log, ready="/health")
+    return Server(name, command, port, log, ready="/health")
 
 
-def llama_cpp_python(python, log, *, model, context, threads):
+def llama_cpp_python(python, log, *, name, model, context, threads):
     """The server of llama.cpp's Python package, which answers one request at a time."""
     port = free_port()
     command = [python, "-m", "llama_cpp.server", "--host", "127.0.0.1", "--port", port, "--model", model,
                "--n_ctx", context, "--n_threads", threads, "--n_threads_batch", threads,
                # Without it, a new request ends the one that is being answered.
                "--interrupt_requests", "false"]
-    return Server("llama-cpp-python", command, port, log, ready="/v1/models")
+    return Server(name, command, port, log, ready="/v1/models")
 
 
 def make_adapters(program, folder, count, *, model=None, prompt_len=10):
