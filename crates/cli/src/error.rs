@@ -75,6 +75,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// An address that cannot be listened on.
+    #[cfg(feature = "serve")]
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: std::net::SocketAddr,
+        #[source]
+        source: io::Error,
+    },
     /// An error of the terminal, of threads or of another part of the system.
     #[error("{message}")]
     System {
@@ -179,6 +187,15 @@ impl Diagnostic for Error {
             Self::PathNotFound { .. } | Self::UnknownFileKind { .. } => {
                 "`inspect` takes a model folder, a .gguf file, an adapter folder, a .safetensors or \
                  .pth file, or the name of a fetched model"
+                    .into()
+            }
+            #[cfg(feature = "serve")]
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another program listens there: stop it, or choose another port with --listen".into()
+            }
+            #[cfg(feature = "serve")]
+            Self::Listen { .. } => {
+                "--listen takes an address of this machine, and ports from 1024 on need no rights"
                     .into()
             }
             Self::InvalidUtf8 { .. } => {

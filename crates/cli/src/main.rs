@@ -14,6 +14,8 @@ mod data_args;
 mod defaults;
 mod device_check;
 mod devices;
+#[cfg(feature = "serve")]
+mod engine_args;
 mod error;
 mod eval;
 mod failure;
@@ -29,6 +31,7 @@ mod known_models;
 mod list;
 mod logits;
 mod man;
+mod memory_size;
 mod method;
 mod mix;
 mod model;
@@ -41,6 +44,8 @@ mod prompt_template;
 mod response;
 mod sample_responses;
 mod sampling;
+#[cfg(feature = "serve")]
+mod serve;
 mod text_table;
 mod train;
 mod transfer_progress;
@@ -73,6 +78,8 @@ enum Command {
     Eval(eval::Args),
     Generate(generate::Args),
     Chat(chat::Args),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     List(list::Args),
     Mix(mix::Args),
     Convert(convert::Args),
@@ -101,6 +108,8 @@ fn run(command: &Command) -> Result {
         Command::Eval(args) => eval::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args),
         Command::List(args) => list::run(args),
         Command::Mix(args) => mix::run(args),
         Command::Convert(args) => convert::run(args),
