@@ -181,3 +181,136 @@ pub async fn answer_batch<E: From<ApiError>>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::fake::{FakeAnswer, FakeModel};
+    use crate::engine::{Engine, EngineConfig};
+    use crate::openai::ServiceOptions;
+
+    fn service(config: EngineConfig) -> (Engine, Service) {
+        let tokenizer = built_in::model().unwrap().tokenizer().unwrap();
+        let fake = FakeModel::new(tokenizer, FakeAnswer::echo());
+        let engine = Engine::start_fake(fake, config, Arc::new(())).unwrap();
+        let service = Service::new(engine.handle(), ServiceOptions::default());
+        (engine, service)
+    }
+
+    fn line(name: &str, body: &Value) -> BatchRequest {
+        let line = json!({ "custom_id": name, "method": "POST", "url": "/v1/completions", "body": body });
+        BatchRequest::parse(line.to_string().as_bytes()).unwrap()
+    }
+
+    /// Waits on this thread, as a runtime does.
+    fn block_on<F: Future>(future: F) -> F::Output {
+        struct Unpark(std::thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Arc::new(Unpark(std::thread::current())).into();
+        let mut context = std::task::Context::from_waker(&waker);
+        let mut future = std::pin::pin!(future.fuse());
+        loop {
+            match future.as_mut().poll(&mut context) {
+                std::task::Poll::Ready(output) => return output,
+                std::task::Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    fn answer_all(
+        service: &Service,
+        requests: Vec<BatchRequest>,
+        concurrency: usize,
+    ) -> Result<Vec<BatchResponse>, ApiError> {
+        let mut responses = Vec::new();
+        let requests = requests.into_iter().map(Ok);
+        block_on(answer_batch(service, requests, concurrency, |response| {
+            responses.push(response);
+            Ok(())
+        }))?;
+        responses.sort_by(|a, b| a.custom_id.cmp(&b.custom_id));
+        Ok(responses)
+    }
+
+    #[test]
+    fn each_request_has_a_response_as_over_http() {
+        let (_engine, service) = service(EngineConfig::default());
+        let body = json!({ "model": "base", "prompt": "Ada lives", "max_tokens": 40 });
+        let responses = answer_all(&service, vec![line("a", &body), line("b", &body)], 2).unwrap();
+        let names = responses.iter().map(|own| own.custom_id.as_str()).collect::<Vec<_>>();
+        assert_eq!(names, ["a", "b"]);
+        for response in &responses {
+            assert!(response.is_success() && response.completion_tokens() > 0, "{response:?}");
+            assert_eq!(response.error, None);
+            let body = &response.response.as_ref().unwrap().body;
+            assert_eq!(body["object"], "text_completion");
+            assert_eq!(body["choices"][0]["text"], "Ada lives");
+        }
+        assert_ne!(responses[0].id, responses[1].id);
+    }
+
+    #[test]
+    fn a_wrong_body_is_a_response_and_the_others_are_answered() {
+        let (_engine, service) = service(EngineConfig::default());
+        let good = json!({ "model": "base", "prompt": "Ada" });
+        let unknown = json!({ "model": "none", "prompt": "Ada" });
+        let stream = json!({ "model": "base", "prompt": "Ada", "stream": true });
+        let requests = vec![line("a", &unknown), line("b", &stream), line("c", &json!(1)), line("d", &good)];
+        let responses = answer_all(&service, requests, 4).unwrap();
+        let statuses = responses.iter().map(|own| own.response.as_ref().unwrap().status_code);
+        assert_eq!(statuses.collect::<Vec<_>>(), [404, 400, 400, 200]);
+        assert_eq!(responses[1].response.as_ref().unwrap().body["error"]["param"], "stream");
+    }
+
+    #[test]
+    fn a_full_queue_is_waited_for() {
+        let config = EngineConfig { max_rows: 1, max_queue: 1, ..EngineConfig::default() };
+        let (_engine, service) = service(config);
+        let body = json!({ "model": "base", "prompt": "Ada lives in Oakham" });
+        let requests = (0..20).map(|i| line(&format!("{i:02}"), &body)).collect();
+        let responses = answer_all(&service, requests, 8).unwrap();
+        assert_eq!(responses.len(), 20);
+        assert!(responses.iter().all(BatchResponse::is_success));
+    }
+
+    #[test]
+    fn what_can_never_fit_into_the_queue_is_a_response() {
+        let config = EngineConfig { max_rows: 1, max_queue: 1, ..EngineConfig::default() };
+        let (_engine, service) = service(config);
+        let body = json!({ "model": "base", "prompt": ["a", "b", "c", "d"] });
+        let responses = answer_all(&service, vec![line("a", &body)], 8).unwrap();
+        assert_eq!(responses[0].response.as_ref().unwrap().status_code, 429);
+    }
+
+    #[test]
+    fn an_engine_that_ends_ends_the_batch() {
+        let (engine, service) = service(EngineConfig::default());
+        engine.drain(std::time::Duration::ZERO);
+        let body = json!({ "model": "base", "prompt": "Ada" });
+        let error = answer_all(&service, vec![line("a", &body)], 8).unwrap_err();
+        assert_eq!(error.status, 503);
+    }
+
+    #[test]
+    fn lines_of_another_format_are_refused() {
+        let error = |line: &str| BatchRequest::parse(line.as_bytes()).unwrap_err().to_string();
+        assert!(error("[]").starts_with("expected {\"custom_id\", "));
+        assert!(error("{").contains("EOF"));
+        assert!(error(r#"{"custom_id": "a", "method": "POST", "url": "/v1/completions"}"#).contains("`body`"));
+        let with = |name: &str, method: &str, url: &str| {
+            json!({ "custom_id": name, "method": method, "url": url, "body": {} }).to_string()
+        };
+        assert_eq!(error(&with("", "POST", "/v1/completions")), "custom_id is empty");
+        assert_eq!(error(&with("a", "GET", "/v1/completions")), "method is `GET`, expected POST");
+        assert!(error(&with("a", "POST", "/v1/embeddings")).contains("expected /v1/chat/completions"));
+    }
+}
