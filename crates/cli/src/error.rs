@@ -21,10 +21,13 @@ pub enum Error {
     /// Failed lines of a chat; the error of each has been reported.
     #[error("{failed} of {lines} lines failed")]
     LinesFailed { failed: usize, lines: usize },
-    /// A line of a batch, or of its results, in another format.
+    /// A line of a batch in another format.
     #[error("{path}: line {line}: {reason}")]
     InvalidBatchLine { path: PathBuf, line: usize, reason: String },
-    /// A result of a batch that is in use.
+    /// A file for the results of a batch that holds something else.
+    #[error("{path}: line {line}: not the result of a batch: {reason}")]
+    NotBatchResults { path: PathBuf, line: usize, reason: String },
+    /// A file for the results of a batch that is in use.
     #[error("{path}: another batch is writing to it")]
     BatchLocked { path: PathBuf },
     /// Results of requests that the batch does not have.
@@ -207,7 +210,9 @@ impl Diagnostic for Error {
                     .into()
             }
             Self::BatchLocked { .. } => "wait for it, or name another file for the results".into(),
-            Self::OtherBatch { .. } => "name another file for the results".into(),
+            Self::OtherBatch { .. } | Self::NotBatchResults { .. } => {
+                "name another file for the results; this one was left as it is".into()
+            }
             Self::RequestsFailed { .. } => "--retry-errors asks them again".into(),
             Self::BatchStopped { .. } => {
                 "the same command goes on with the requests that have no result".into()

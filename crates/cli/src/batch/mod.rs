@@ -6,7 +6,7 @@ mod progress;
 
 use std::path::PathBuf;
 
-use serve::openai::{ApiError, answer_batch};
+use serve::openai::{ApiError, BatchRequest, answer_batch};
 
 use crate::engine_args::EngineArgs;
 use crate::error::Error;
@@ -77,10 +77,11 @@ fn answer(args: &Args, responses: &mut Responses, total: usize) -> Result {
         BatchProgress::new(args.quiet, total, answered.len(), responses.failed());
     interrupt::install_handler()?;
     let guard = InterruptGuard::begin();
-    let requests = Requests::open(&args.input)?
-        .take_while(|_| !guard.interrupted())
-        .filter(|request| request.as_ref().map_or(true, |request| !answered.contains(request.custom_id())))
-        ;
+    let is_open = |request: &Result<BatchRequest, Error>| match request {
+        Ok(request) => !answered.contains(request.custom_id()),
+        Err(_) => true,
+    };
+    let requests = Requests::open(&args.input)?.filter(is_open).take_while(|_| !guard.interrupted());
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(Error::system("cannot start the runtime"))?;
     let mut done = answered.len();

@@ -101,10 +101,10 @@ fn for_each_line(
         if line.last() != Some(&b'\n') {
             break;
         }
-        let response = serde_json::from_slice(&line).map_err(|error| Error::InvalidBatchLine {
+        let response = serde_json::from_slice(&line).map_err(|error| Error::NotBatchResults {
             path: path.into(),
             line: number,
-            reason: format!("not the result of a batch: {error}"),
+            reason: error.to_string(),
         })?;
         f(&line, response).map_err(Error::file(path, "write"))?;
     }
