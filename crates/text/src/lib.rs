@@ -48,6 +48,7 @@ mod strftime;
 #[cfg(test)]
 mod tests;
 mod text_stream;
+mod token_bytes;
 mod tokenizer;
 mod tokenizer_files;
 mod vocabulary;

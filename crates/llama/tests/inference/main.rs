@@ -4,4 +4,5 @@ mod batch_sampling;
 mod device_out_of_memory;
 mod generation;
 mod quantized;
+mod sample_rows;
 mod streaming;

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Wake,
     /// Read and add an adapter.
     Load(AdapterSource, oneshot::Sender<Result<AdapterInfo, LoadError>>),
+    /// An adapter was removed.
+    Unloaded,
     /// End when all requests are complete, and fail those that are not after this time.
     Drain(Duration, mpsc::Sender<DrainReport>),
     /// Fail all requests and end.

@@ -111,7 +111,7 @@ impl EngineHandle {
         receiver
     }
 
-    /// Removes an adapter. Running requests keep it to their end; waiting ones fail.
+    /// Removes an adapter. Requests that have it already keep it to their end.
     ///
     /// # Errors
     /// [`LoadError::Unknown`]
@@ -119,8 +119,8 @@ impl EngineHandle {
         if !self.shared.registry.remove(name) {
             return Err(LoadError::Unknown(name.into()));
         }
-        // The engine finds that it is gone and drops what it has of it.
-        Wake(self.commands.clone()).now();
+        // An engine that has ended has dropped it already.
+        let _ = self.commands.send(Command::Unloaded);
         Ok(())
     }
 

@@ -15,14 +15,28 @@
 //! None of this changes an answer.
 
 pub(crate) mod adapters;
+mod answer_text;
+mod blocks;
+mod budget;
 mod commands;
 mod config;
+#[doc(hidden)]
+pub mod fake;
 mod handle;
+mod logprobs;
 mod observer;
+mod prefix;
 mod request;
+mod row;
+mod scheduler;
+mod start;
 mod stats;
+mod step_model;
+mod worker;
 
+use std::any::Any;
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use llama::Llama;
@@ -58,7 +72,8 @@ pub struct EngineModel {
 #[derive(Debug)]
 pub struct Engine {
     handle: EngineHandle,
-    thread: Option<std::thread::JoinHandle<()>>,
+    /// The engine's, then the loader's.
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// How a [drain](Engine::drain) ended.
@@ -89,9 +104,16 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let _ = self.handle.commands.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            // A panic of the engine's thread was reported to its requests.
+        for thread in self.threads.drain(..) {
+            // What a panic did to requests was told to them.
             let _ = thread.join();
         }
     }
+}
+
+/// The message of a panic.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it panicked".into())
 }

@@ -1,6 +1,7 @@
 //! The adapters that can be asked for, by name, whether they are in memory or not.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::source::{AdapterInfo, AdapterLocation, AdapterSource};
@@ -10,6 +11,7 @@ use crate::error::LoadError;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Mutex<BTreeMap<String, Entry>>,
+    count: AtomicU64,
 }
 
 /// One adapter.
@@ -17,6 +19,8 @@ pub(crate) struct Registry {
 pub(crate) struct Entry {
     pub(crate) source: AdapterSource,
     pub(crate) facts: Facts,
+    /// Unique: a later adapter of the same name has another.
+    pub(crate) number: u64,
 }
 
 /// What became known by loading it.
@@ -43,7 +47,8 @@ impl Registry {
         if entries.contains_key(&source.name) {
             return Err(LoadError::NameTaken(source.name));
         }
-        entries.insert(source.name.clone(), Entry { source, facts });
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        entries.insert(source.name.clone(), Entry { source, facts, number });
         Ok(())
     }
 

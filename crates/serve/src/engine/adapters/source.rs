@@ -70,8 +70,8 @@ pub struct AdapterInfo {
 
 /// Image encoders for the adapters with an image condition.
 pub trait ImageEncoders: Send + Sync {
-    /// The encoder whose features the adapter's image conditions were trained with. It is called once for
-    /// each adapter that is loaded.
+    /// The encoder whose features all of these image conditions were trained with. It is called for each
+    /// new image.
     ///
     /// # Errors
     /// If there is none.
