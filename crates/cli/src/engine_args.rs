@@ -50,6 +50,14 @@ pub struct EngineArgs {
     /// other than CPUs.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Engine")]
     cache_bytes: Option<u64>,
+    /// A question that the model may be able to answer.
+    pub fn example_question(&self) -> &'static str {
+        match self.model.model {
+            None => "Say what Ada does for a living.",
+            Some(_) => "Name the capital of France.",
+        }
+    }
+
     /// Answers that are generated at the same time; more wait.
     #[arg(long, value_name = "N", default_value_t = EngineConfig::default().max_rows, help_heading = "Engine")]
     max_rows: usize,
@@ -99,6 +107,7 @@ impl EngineArgs {
     ) -> Result<StartedEngine> {
         let adapters = self.adapter_sources()?;
         let prompt_templates = self.prompt_templates(&adapters)?;
+        let name = self.model_name()?;
         let base = self.model.load()?;
         let config = EngineConfig {
             max_rows: self.max_rows,
@@ -114,7 +123,7 @@ impl EngineArgs {
         let model = EngineModel {
             tokenizer: base.source.tokenizer()?,
             llama: base.llama,
-            name: self.model_name()?,
+            name,
             images: Some(Arc::new(images)),
         };
         let engine = Engine::start(model, adapters, config, observer)?;
@@ -129,6 +138,14 @@ impl EngineArgs {
     /// The model as messages call it.
     pub fn model_label(&self) -> String {
         self.model.name().map_or_else(|| "the built-in model".into(), Into::into)
+    }
+
+    /// A question that the model may be able to answer.
+    pub fn example_question(&self) -> &'static str {
+        match self.model.model {
+            None => "Say what Ada does for a living.",
+            Some(_) => "Name the capital of France.",
+        }
     }
 
     /// Answers that are generated at the same time.

@@ -106,8 +106,8 @@ pub fn run(args: &Args) -> Result {
         log_prompts: args.log_prompts,
     };
     let StartedEngine { engine, service } = args.engine.start_with(settings, server.observer())?;
+    server.set_service(service.clone());
     args.tell_ready(address, &keys, &service);
-    server.set_service(service);
     shutdown.wait(&runtime);
     args.tell("stopping: running requests end first; once more to stop at once");
     let report = server.shut_down(&engine, Duration::from_secs(args.drain_seconds));
@@ -163,9 +163,10 @@ impl Args {
         let header =
             if keys.is_empty() { "" } else { " -H 'Authorization: Bearer KEY'" };
         let last = models.last().unwrap_or(name);
+        let question = self.engine.example_question();
         note(&format!(
             "try      curl {url}/v1/chat/completions -H 'Content-Type: application/json'{header} -d \
-             '{{\"model\": \"{last}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Name a fruit.\"}}]}}'"
+             '{{\"model\": \"{last}\", \"messages\": [{{\"role\": \"user\", \"content\": \"{question}\"}}]}}'"
         ));
         note("ready");
     }
