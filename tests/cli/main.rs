@@ -1,6 +1,7 @@
 //! Tests of the program from outside: exit codes, texts, JSON.
 
 mod adapter_files;
+mod batch;
 mod chat;
 mod damaged_models;
 mod data;

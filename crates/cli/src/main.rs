@@ -4,6 +4,8 @@
 //! notes and errors go to stderr. Exit codes: 0 for success, 2 for wrong usage, 1 for other errors.
 
 mod adapters;
+#[cfg(feature = "serve")]
+mod batch;
 mod cache;
 mod chat;
 mod choice;
@@ -79,6 +81,8 @@ enum Command {
     Generate(generate::Args),
     Chat(chat::Args),
     #[cfg(feature = "serve")]
+    Batch(batch::Args),
+    #[cfg(feature = "serve")]
     Serve(serve::Args),
     List(list::Args),
     Mix(mix::Args),
@@ -108,6 +112,8 @@ fn run(command: &Command) -> Result {
         Command::Eval(args) => eval::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
+        #[cfg(feature = "serve")]
+        Command::Batch(args) => batch::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),
         Command::List(args) => list::run(args),

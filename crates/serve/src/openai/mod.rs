@@ -8,6 +8,7 @@
 //! The fields are those of OpenAI's reference, and vLLM's for sampling. A field whose feature is not built is
 //! an error if it asks for anything; an unknown field is ignored.
 
+mod batch;
 mod chat;
 mod completion;
 mod content;
@@ -21,6 +22,7 @@ mod prompts;
 mod reply;
 mod service;
 
+pub use batch::{BatchError, BatchRequest, BatchResponse, HttpResponse, answer_batch};
 pub use error::ApiError;
 pub use limits::RequestLimits;
 pub use reply::Reply;
