@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::program::{Outcome, Program};
 
 fn request(name: &str, body: &Value) -> String {
-    let request = json!({ "custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body });
+    let request =
+        json!({ "custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body });
     format!("{request}\n")
 }
 
@@ -21,8 +22,17 @@ fn question(text: &str) -> Value {
 
 /// A batch of four questions, `a` to `d`.
 fn questions() -> String {
-    let texts = ["Say what Ada does for a living.", "Tell me whose pet Nutmeg is.", "Who is Tess?", "Who is Ada?"];
-    ["a", "b", "c", "d"].iter().zip(texts).map(|(name, text)| request(name, &question(text))).collect()
+    let texts = [
+        "Say what Ada does for a living.",
+        "Tell me whose pet Nutmeg is.",
+        "Who is Tess?",
+        "Who is Ada?",
+    ];
+    ["a", "b", "c", "d"]
+        .iter()
+        .zip(texts)
+        .map(|(name, text)| request(name, &question(text)))
+        .collect()
 }
 
 struct Batch(Program);
@@ -89,7 +99,10 @@ fn a_second_run_answers_only_what_is_missing() {
     assert!(batch.text().starts_with(&kept), "{}", batch.text());
     let again = batch.responses();
     assert_eq!(again[1], all[1]);
-    assert_eq!(again.iter().map(content).collect::<Vec<_>>(), all.iter().map(content).collect::<Vec<_>>());
+    assert_eq!(
+        again.iter().map(content).collect::<Vec<_>>(),
+        all.iter().map(content).collect::<Vec<_>>()
+    );
     assert_ne!(again[2]["id"], all[2]["id"]);
 
     let complete = batch.text();
@@ -111,7 +124,8 @@ fn failed_requests_have_a_response_and_are_asked_again_on_request() {
     batch.run(&[]).fails(1);
     assert_eq!(batch.responses()[4]["id"], failed["id"], "left as it is");
     // The same names, with a good request in place of the wrong one.
-    fs::write(batch.0.path("in.jsonl"), questions() + &request("x", &question("Who is Tess?"))).unwrap();
+    fs::write(batch.0.path("in.jsonl"), questions() + &request("x", &question("Who is Tess?")))
+        .unwrap();
     let before = batch.responses();
     batch.run(&["--retry-errors"]).ok();
     let after = batch.responses();
@@ -175,7 +189,8 @@ fn progress_is_lines_where_there_is_no_terminal() {
 #[cfg(unix)]
 #[test]
 fn after_ctrl_c_the_running_requests_are_answered_and_the_others_left() {
-    let many = (0..400).map(|n| request(&n.to_string(), &question("Who is Ada?"))).collect::<String>();
+    let many =
+        (0..400).map(|n| request(&n.to_string(), &question("Who is Ada?"))).collect::<String>();
     let batch = Batch::new(&many);
     let (input, output) = (batch.0.path("in.jsonl"), batch.0.path("out.jsonl"));
     let args = ["batch", &input, &output, "--concurrency", "4", "--quiet", "--cache-bytes", "8MiB"];

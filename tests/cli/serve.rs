@@ -71,7 +71,8 @@ impl Drop for Server {
 }
 
 fn serve(program: &Program, more: &[&str]) -> Command {
-    let listen: &[&str] = if more.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
+    let listen: &[&str] =
+        if more.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
     let mut command = program.command(&[&["serve"], listen, more].concat());
     for name in ["LLAMA_ADAPTER_API_KEY", "LLAMA_ADAPTER_API_KEYS", "LLAMA_ADAPTER_LOG"] {
         command.env_remove(name);
@@ -102,7 +103,10 @@ fn without_options_the_built_in_model_and_its_adapter_answer() {
     let (status, body) = server.request("POST", "/v1/chat/completions", "", &ask);
     assert_eq!(status, 200, "{body}");
     let answer = serde_json::from_str::<Value>(&body).unwrap();
-    assert_eq!(answer["choices"][0]["message"]["content"].as_str().unwrap().trim(), "Ada is a farmer.");
+    assert_eq!(
+        answer["choices"][0]["message"]["content"].as_str().unwrap().trim(),
+        "Ada is a farmer."
+    );
     for (path, expected) in [("/health/ready", "ok"), ("/", "<"), ("/metrics", "llama_adapter_")] {
         let (status, body) = server.request("GET", path, "", &Value::Null);
         assert!(status == 200 && body.contains(expected), "{path}: {status} {body}");
@@ -120,8 +124,22 @@ fn keys_names_and_logs_can_be_chosen() {
     let keys = program.path("keys");
     std::fs::write(&keys, "# keys\nalpha\nadmin omega\n").unwrap();
     let options = [
-        "--api-key-file", &keys, "--served-name", "mine", "--log", "json", "--log-prompts", "--no-page",
-        "--cache-bytes", "1MiB", "--max-rows", "2", "--prefill-chunk", "64", "--prompt-template", "raw",
+        "--api-key-file",
+        &keys,
+        "--served-name",
+        "mine",
+        "--log",
+        "json",
+        "--log-prompts",
+        "--no-page",
+        "--cache-bytes",
+        "1MiB",
+        "--max-rows",
+        "2",
+        "--prefill-chunk",
+        "64",
+        "--prompt-template",
+        "raw",
     ];
     let server = Server::start(serve(&program, &options));
     for line in server.first_lines.lines() {
@@ -153,8 +171,14 @@ fn addresses_that_others_reach_need_a_key() {
         crate::program::run_to_end(command, "")
     };
     let error = refused(&["--listen", "0.0.0.0:0"]).fails(2);
-    assert!(error.starts_with("error: without an API key, everyone who reaches 0.0.0.0:0"), "{error}");
-    assert!(error.contains("hint: pass --api-key-file or set LLAMA_ADAPTER_API_KEYS; --insecure"), "{error}");
+    assert!(
+        error.starts_with("error: without an API key, everyone who reaches 0.0.0.0:0"),
+        "{error}"
+    );
+    assert!(
+        error.contains("hint: pass --api-key-file or set LLAMA_ADAPTER_API_KEYS; --insecure"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl Args {
         let header =
             if keys.is_empty() { "" } else { " -H 'Authorization: Bearer KEY'" };
         let last = models.last().unwrap_or(name);
-        let question = self.engine.example_question();
+        let question = &self.engine.examples()[0];
         note(&format!(
             "try      curl {url}/v1/chat/completions -H 'Content-Type: application/json'{header} -d \
              '{{\"model\": \"{last}\", \"messages\": [{{\"role\": \"user\", \"content\": \"{question}\"}}]}}'"

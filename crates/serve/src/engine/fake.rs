@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use llama::sampling::Sampler;
+use llama::sampling::{Choice, Logprobs};
 use text::Tokenizer;
 
 use super::BLOCK_TOKENS;
 use super::adapters::{AdapterLoader, AdapterLocation, AdapterSource, Loaded};
-use super::logprobs::token_logprob;
 use super::request::{ImageInput, Token};
 use super::step_model::{CacheSpec, PassRow, RowOutput, StepModel};
 use crate::error::LoadError;
@@ -203,7 +202,9 @@ impl FakeStepModel {
         let failure = self.model.failure.filter(fails).map(|(_, failure)| failure);
         let targets = (0..row.targets.len()).map(|index| {
             let logits = self.logits(&text[..=row.past + index], row);
-            token_logprob(&logits, row.targets[index], row.top.unwrap_or(0))
+            let token = row.targets[index];
+            let logprobs = Some(Logprobs::new(&logits, token, row.top.unwrap_or(0)));
+            Token::from(Choice { token, logprobs })
         });
         let targets = targets.collect();
         let mut next = None;
@@ -212,7 +213,8 @@ impl FakeStepModel {
             if failure == Some(FakeFailure::NotANumber) {
                 logits[0] = f32::NAN;
             }
-            next = row.sampler.as_deref_mut().map(|own| draw(own, &logits, row.top)).transpose()?;
+            let draw = row.sampler.as_deref_mut().map(|own| own.choose(&logits, row.top));
+            next = draw.transpose()?.map(Token::from);
         }
         match failure {
             Some(FakeFailure::Device) => {
@@ -222,15 +224,6 @@ impl FakeStepModel {
             _ => Ok(RowOutput { next, targets }),
         }
     }
-}
-
-/// Draws a token, with its log-probability if it is asked for.
-fn draw(sampler: &mut Sampler, logits: &[f32], top: Option<usize>) -> llama::Result<Token> {
-    let id = sampler.sample(logits)?;
-    Ok(match top {
-        Some(top) => token_logprob(logits, id, top),
-        None => Token { id, logprob: None, top: Vec::new() },
-    })
 }
 
 impl StepModel for FakeStepModel {

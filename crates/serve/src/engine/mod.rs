@@ -23,7 +23,6 @@ mod config;
 #[doc(hidden)]
 pub mod fake;
 mod handle;
-mod logprobs;
 mod observer;
 mod prefix;
 mod request;
@@ -32,6 +31,8 @@ mod scheduler;
 mod start;
 mod stats;
 mod step_model;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::any::Any;

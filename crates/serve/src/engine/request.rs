@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use image::RgbImage;
+use llama::sampling::{Choice, Logprobs};
 use llama::{FinishReason, SamplingConfig};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -113,6 +114,16 @@ pub struct Token {
     pub logprob: Option<f32>,
     /// The likeliest tokens with theirs, the likeliest first.
     pub top: Vec<(u32, f32)>,
+}
+
+impl From<Choice> for Token {
+    fn from(choice: Choice) -> Self {
+        let Choice { token: id, logprobs } = choice;
+        match logprobs {
+            Some(Logprobs { token, top }) => Self { id, logprob: Some(token), top },
+            None => Self { id, logprob: None, top: Vec::new() },
+        }
+    }
 }
 
 /// What happens to a request, in this order: `Started`, `Prompt` if asked for, then for each choice any

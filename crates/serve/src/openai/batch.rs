@@ -203,7 +203,8 @@ mod tests {
     }
 
     fn line(name: &str, body: &Value) -> BatchRequest {
-        let line = json!({ "custom_id": name, "method": "POST", "url": "/v1/completions", "body": body });
+        let line =
+            json!({ "custom_id": name, "method": "POST", "url": "/v1/completions", "body": body });
         BatchRequest::parse(line.to_string().as_bytes()).unwrap()
     }
 
@@ -264,7 +265,8 @@ mod tests {
         let good = json!({ "model": "base", "prompt": "Ada" });
         let unknown = json!({ "model": "none", "prompt": "Ada" });
         let stream = json!({ "model": "base", "prompt": "Ada", "stream": true });
-        let requests = vec![line("a", &unknown), line("b", &stream), line("c", &json!(1)), line("d", &good)];
+        let requests =
+            vec![line("a", &unknown), line("b", &stream), line("c", &json!(1)), line("d", &good)];
         let responses = answer_all(&service, requests, 4).unwrap();
         let statuses = responses.iter().map(|own| own.response.as_ref().unwrap().status_code);
         assert_eq!(statuses.collect::<Vec<_>>(), [404, 400, 400, 200]);
@@ -305,12 +307,17 @@ mod tests {
         let error = |line: &str| BatchRequest::parse(line.as_bytes()).unwrap_err().to_string();
         assert!(error("[]").starts_with("expected {\"custom_id\", "));
         assert!(error("{").contains("EOF"));
-        assert!(error(r#"{"custom_id": "a", "method": "POST", "url": "/v1/completions"}"#).contains("`body`"));
+        assert!(
+            error(r#"{"custom_id": "a", "method": "POST", "url": "/v1/completions"}"#)
+                .contains("`body`")
+        );
         let with = |name: &str, method: &str, url: &str| {
             json!({ "custom_id": name, "method": method, "url": url, "body": {} }).to_string()
         };
         assert_eq!(error(&with("", "POST", "/v1/completions")), "custom_id is empty");
         assert_eq!(error(&with("a", "GET", "/v1/completions")), "method is `GET`, expected POST");
-        assert!(error(&with("a", "POST", "/v1/embeddings")).contains("expected /v1/chat/completions"));
+        assert!(
+            error(&with("a", "POST", "/v1/embeddings")).contains("expected /v1/chat/completions")
+        );
     }
 }

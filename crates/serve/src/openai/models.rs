@@ -115,6 +115,7 @@ impl Service {
             "context": model.context,
             "prompt_template": self.prompt_template(adapter.map(|adapter| adapter.name.as_str())),
             "sees_images": sees_images,
+            "examples": self.options().examples,
         })
     }
 

@@ -34,6 +34,8 @@ pub struct ServiceOptions {
     pub limits: RequestLimits,
     /// Prompt templates other than the defaults.
     pub prompt_templates: PromptTemplates,
+    /// Questions that the models may be able to answer, which the list of models has for its readers.
+    pub examples: Vec<String>,
     /// Whether log events contain the texts of prompts.
     pub log_prompts: bool,
 }

@@ -103,9 +103,12 @@ async fn another_prompt_template_can_be_set_for_a_model() {
 #[tokio::test]
 async fn models_are_named_with_their_adapters() {
     let server = Fixture::new("a hill");
-    for (model, expected) in
-        [("tiny", "a hill"), ("base", "a hill"), ("tiny:loud", "THE OLD WELL"), ("base:loud", "THE OLD WELL")]
-    {
+    for (model, expected) in [
+        ("tiny", "a hill"),
+        ("base", "a hill"),
+        ("tiny:loud", "THE OLD WELL"),
+        ("base:loud", "THE OLD WELL"),
+    ] {
         let answer = server.chat(request(json!({"model": model}))).await.json();
         assert_eq!((text(&answer, 0), &answer["model"]), (expected, &json!(model)));
     }
@@ -301,11 +304,12 @@ async fn values_out_of_range_are_refused_by_name() {
         ("messages", json!([{"role": "user", "content": 7}])),
         ("adapters", json!([{"name": "loud", "weight": "heavy"}])),
     ] {
-        let (status, _, param, message) =
-            server.chat(request(json!({field: value}))).await.error();
+        let (status, _, param, message) = server.chat(request(json!({field: value}))).await.error();
         assert_eq!((status, param.as_str()), (400, Some(field)), "{field} {value}: {message}");
     }
-    for (field, value) in [("top_k", json!(-1)), ("seed", json!(-1)), ("logit_bias", json!({"3": -100}))] {
+    for (field, value) in
+        [("top_k", json!(-1)), ("seed", json!(-1)), ("logit_bias", json!({"3": -100}))]
+    {
         server.chat(request(json!({field: value}))).await.json();
     }
 }

@@ -55,7 +55,8 @@ async fn several_prompts_have_their_choices_in_order() {
     let more = json!({"n": 2});
     let answer = server.complete(request(json!(["The hill", "A cow"]), more)).await.json();
     let found = answer["choices"].as_array().unwrap().iter();
-    let found = found.map(|choice| (choice["index"].as_u64().unwrap(), choice["text"].as_str().unwrap()));
+    let found =
+        found.map(|choice| (choice["index"].as_u64().unwrap(), choice["text"].as_str().unwrap()));
     let expected = [(0, "The hill"), (1, "The hill"), (2, "A cow"), (3, "A cow")];
     assert_eq!(found.collect::<Vec<_>>(), expected);
 }

@@ -249,4 +249,3 @@ pub fn slow(answer: &str) -> Setup {
 pub fn long_answer() -> String {
     "The hill. ".repeat(60).trim_end().to_owned()
 }
-

@@ -12,12 +12,44 @@ use crate::fixture::{Answered, Fixture, Setup};
 
 /// Fields that the server knows, and some that it does not.
 const FIELDS: [&str; 38] = [
-    "model", "messages", "prompt", "n", "max_tokens", "max_completion_tokens", "temperature",
-    "top_p", "top_k", "min_p", "stop", "stop_token_ids", "ignore_eos", "seed", "stream",
-    "stream_options", "logprobs", "top_logprobs", "echo", "best_of", "suffix", "logit_bias",
-    "frequency_penalty", "presence_penalty", "repetition_penalty", "adapters", "response_format",
-    "tools", "tool_choice", "modalities", "audio", "user", "role", "content", "image_url", "url",
-    "type", "text",
+    "model",
+    "messages",
+    "prompt",
+    "n",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "stop",
+    "stop_token_ids",
+    "ignore_eos",
+    "seed",
+    "stream",
+    "stream_options",
+    "logprobs",
+    "top_logprobs",
+    "echo",
+    "best_of",
+    "suffix",
+    "logit_bias",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "adapters",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "modalities",
+    "audio",
+    "user",
+    "role",
+    "content",
+    "image_url",
+    "url",
+    "type",
+    "text",
 ];
 
 fn number() -> impl Strategy<Value = Value> {
@@ -26,7 +58,8 @@ fn number() -> impl Strategy<Value = Value> {
         any::<u64>().prop_map(Value::from),
         any::<f64>().prop_map(|x| Number::from_f64(x).map_or(Value::Null, Value::Number)),
         (-3_i64..30).prop_map(Value::from),
-        prop::sample::select(vec![0.0, -0.0, 1e308, -1e308, 5e-324, 0.5, 1.0]).prop_map(Value::from),
+        prop::sample::select(vec![0.0, -0.0, 1e308, -1e308, 5e-324, 0.5, 1.0])
+            .prop_map(Value::from),
     ]
 }
 
@@ -35,9 +68,23 @@ fn text() -> impl Strategy<Value = String> {
         any::<String>(),
         "[a-z ]{0,40}",
         prop::sample::select(vec![
-            "tiny", "base", "tiny:loud", "tiny:seeing", "user", "assistant", "system", "text", "image_url",
-            "data:image/png;base64,", "http://169.254.169.254/", "<|begin|>", "json_object", "none",
-            "\u{0}", "\u{202e}", "",
+            "tiny",
+            "base",
+            "tiny:loud",
+            "tiny:seeing",
+            "user",
+            "assistant",
+            "system",
+            "text",
+            "image_url",
+            "data:image/png;base64,",
+            "http://169.254.169.254/",
+            "<|begin|>",
+            "json_object",
+            "none",
+            "\u{0}",
+            "\u{202e}",
+            "",
         ])
         .prop_map(str::to_owned),
         Just("The old well ".repeat(400)),
@@ -53,7 +100,8 @@ fn value() -> impl Strategy<Value = Value> {
         text().prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 24, 6, |inner| {
-        let key = prop_oneof![prop::sample::select(FIELDS.to_vec()).prop_map(str::to_owned), text()];
+        let key =
+            prop_oneof![prop::sample::select(FIELDS.to_vec()).prop_map(str::to_owned), text()];
         prop_oneof![
             vec(inner.clone(), 0..6).prop_map(Value::from),
             btree_map(key, inner, 0..6)
@@ -70,25 +118,28 @@ fn png() -> impl Strategy<Value = Vec<u8>> {
     let file = bytes.into_inner();
     let sizes = [[0, 0, 0, 16], [0x7f, 0xff, 0xff, 0xff], [0, 0, 0x10, 0], [0; 4]];
     let damage = vec((0..file.len(), any::<u8>()), 0..4);
-    (damage, prop::sample::select(sizes.to_vec()), 0..file.len()).prop_map(move |(damage, size, cut)| {
-        let mut file = file.clone();
-        file[16..20].copy_from_slice(&size);
-        file[20..24].copy_from_slice(&size);
-        for (at, byte) in damage {
-            file[at] = byte;
-        }
-        if cut % 3 == 0 {
-            file.truncate(cut);
-        }
-        file
-    })
+    (damage, prop::sample::select(sizes.to_vec()), 0..file.len()).prop_map(
+        move |(damage, size, cut)| {
+            let mut file = file.clone();
+            file[16..20].copy_from_slice(&size);
+            file[20..24].copy_from_slice(&size);
+            for (at, byte) in damage {
+                file[at] = byte;
+            }
+            if cut % 3 == 0 {
+                file.truncate(cut);
+            }
+            file
+        },
+    )
 }
 
 /// An image part's URL.
 fn image_url() -> impl Strategy<Value = String> {
     prop_oneof![
         png().prop_map(|file| format!("data:image/png;base64,{}", STANDARD.encode(file))),
-        vec(any::<u8>(), 0..200).prop_map(|file| format!("data:image/webp;base64,{}", STANDARD.encode(file))),
+        vec(any::<u8>(), 0..200)
+            .prop_map(|file| format!("data:image/webp;base64,{}", STANDARD.encode(file))),
         "data:image/png;base64,[A-Za-z0-9+/=]{0,80}",
         text(),
     ]
@@ -160,7 +211,8 @@ fn no_body_makes_the_server_fail() {
         server()
     };
     let paths = ["/v1/chat/completions", "/v1/completions"];
-    let mut runner = TestRunner::new(Config { cases: 5_000, failure_persistence: None, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: 5_000, failure_persistence: None, ..Config::default() });
     let statuses = std::cell::RefCell::new(std::collections::BTreeMap::<u16, usize>::new());
     runner
         .run(&body(), |body| {

@@ -17,7 +17,11 @@ async fn a_body_beyond_the_limit_is_refused() {
     let refused = server.post("/v1/chat/completions", &body).await.refused();
     assert_eq!((refused.0, refused.1.as_str()), (413, "request_too_large"));
     // Without a length in front.
-    let pieces = body.into_bytes().chunks(100).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect::<Vec<_>>();
+    let pieces = body
+        .into_bytes()
+        .chunks(100)
+        .map(|piece| Ok::<_, std::io::Error>(piece.to_vec()))
+        .collect::<Vec<_>>();
     let stream = Body::from_stream(futures_util::stream::iter(pieces));
     let headers = [("content-type", "application/json")];
     let refused = server.request(Method::POST, "/v1/completions", &headers, stream).await;

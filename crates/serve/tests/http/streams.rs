@@ -103,7 +103,8 @@ async fn a_completion_streams_too() {
         assert_eq!(text, " cows are here.");
     }
     let own = chunks.iter().map(|chunk| &chunk["choices"][0]).filter(|own| own["index"] == 0);
-    let offsets = own.flat_map(|own| own["logprobs"]["text_offset"].as_array().cloned().unwrap_or_default());
+    let offsets =
+        own.flat_map(|own| own["logprobs"]["text_offset"].as_array().cloned().unwrap_or_default());
     let offsets = offsets.map(|offset| offset.as_u64().unwrap()).collect::<Vec<_>>();
     assert!(offsets[0] == 0 && offsets.is_sorted() && offsets.len() > 2, "{offsets:?}");
 }

@@ -12,6 +12,8 @@ mod registry;
 mod source;
 mod stamp;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use instance::Instance;
 pub(crate) use load::{AdapterLoader, Job, Loaded, Loading, Outcome};
