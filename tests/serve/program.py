@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-PROGRAM = TARGET / "debug" / "llama-adapter"
+PROGRAM = os.environ.get("LLAMA_ADAPTER", TARGET / "debug" / "llama-adapter")
 
 
 class Server:
@@ -27,16 +26,14 @@ class Server:
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.log = []
         self.url = None
-        # Loading the model takes a while in a debug build.
-        while self.url is None:
-            readable, _, _ = select.select([self.process.stderr], [], [], 300)
-            line = self.process.stderr.readline() if readable else ""
-            if not line:
-                self.process.kill()
-                raise RuntimeError("the server did not start:\n" + "".join(self.log))
+        for line in self.process.stderr:
             self.log.append(line)
             if found := re.search(r"http://127\.0\.0\.1:\d+", line):
                 self.url = found[0]
+            if line.rstrip().endswith("ready"):
+                break
+        else:
+            raise RuntimeError("the server did not start:\n" + "".join(self.log))
         self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True)
         self.reader.start()
 

@@ -20,6 +20,12 @@ async function run(asked, column) {
   running.set(answer, controller);
   const speaker = new Speaker(get("spoken"), answer.model, turns.at(-1).answers.length === 1);
   const update = () => keepingPlace(() => views.get(answer)?.update(running.has(answer)));
+  let scheduled = false;
+  const updateSoon = () => {
+    // A fast model has many tokens for each frame.
+    if (!scheduled) requestAnimationFrame(() => ((scheduled = false), update()));
+    scheduled = true;
+  };
   runningChanged();
   update();
   let began = null;
@@ -29,7 +35,7 @@ async function run(asked, column) {
       began ??= performance.now();
       answer.text += text;
       speaker.follow(answer.text);
-      update();
+      updateSoon();
       if (Date.now() - saved > 1000) {
         saved = Date.now();
         keep(() => save(asked));
