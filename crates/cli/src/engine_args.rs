@@ -50,6 +50,89 @@ pub struct EngineArgs {
     /// other than CPUs.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Engine")]
     cache_bytes: Option<u64>,
+    /// Answers that are generated at the same time; more wait.
+    #[arg(long, value_name = "N", default_value_t = EngineConfig::default().max_rows, help_heading = "Engine")]
+    max_rows: usize,
+    /// Tokens of prompts that are read between two tokens of the running answers: a number, or auto,
+    /// which keeps the running answers at more than half of their speed.
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = parse_chunk, help_heading = "Engine")]
+    prefill_chunk: PrefillChunk,
+    /// Memory for prepared adapters. The least recently used ones are dropped, and loaded again on
+    /// request.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1GiB", help_heading = "Engine")]
+    adapter_bytes: u64,
+
+    #[command(flatten)]
+    encoder: EncoderArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// A running engine and OpenAI's API over it.
+pub struct StartedEngine {
+    pub engine: Engine,
+    pub service: Service,
+}
+
+/// Settings of a server that a batch has no options for.
+#[derive(Default)]
+pub struct RequestSettings {
+    /// Requests that may wait.
+    pub max_queue: Option<usize>,
+    /// Time for a request.
+    pub request_time: Option<Duration>,
+    pub limits: RequestLimits,
+    pub log_prompts: bool,
+}
+
+impl EngineArgs {
+    /// Loads the model and its adapters and starts the engine.
+    pub fn start(&self) -> Result<StartedEngine> {
+        self.start_with(RequestSettings::default(), Arc::new(()))
+    }
+
+    /// As [`start`](Self::start), with a server's settings.
+    pub fn start_with(
+        &self,
+        settings: RequestSettings,
+        observer: Arc<dyn Observer>,
+    ) -> Result<StartedEngine> {
+        let adapters = self.adapter_sources()?;
+        let prompt_templates = self.prompt_templates(&adapters)?;
+        let name = self.model_name()?;
+        let base = self.model.load()?;
+        let config = EngineConfig {
+            max_rows: self.max_rows,
+            cache: self.cache_size(&base)?,
+            prefill_chunk: self.prefill_chunk,
+            max_queue: settings.max_queue.unwrap_or(EngineConfig::default().max_queue),
+            adapter_bytes: to_usize(self.adapter_bytes),
+            request_time: settings.request_time,
+            threads: self.model.threads.map(Into::into),
+            ..EngineConfig::default()
+        };
+        let images = Encoders { encoder: self.encoder.clone(), device: base.device.clone() };
+        let model = EngineModel {
+            tokenizer: base.source.tokenizer()?,
+            llama: base.llama,
+            name,
+            images: Some(Arc::new(images)),
+        };
+        let engine = Engine::start(model, adapters, config, observer)?;
+        let options = ServiceOptions {
+            limits: settings.limits,
+            prompt_templates,
+            examples: self.examples(),
+            log_prompts: settings.log_prompts,
+        };
+        Ok(StartedEngine { service: Service::new(engine.handle(), options), engine })
+    }
+
+    /// The model as messages call it.
+    pub fn model_label(&self) -> String {
+        self.model.name().map_or_else(|| "the built-in model".into(), Into::into)
+    }
+
     /// Questions that the model may be able to answer: the built-in one knows its small world only.
     pub fn examples(&self) -> Vec<String> {
         let examples: &[&str] = match self.model.model {

@@ -73,24 +73,29 @@ pub fn run(args: &Args) -> Result {
 fn answer(args: &Args, responses: &mut Responses, total: usize) -> Result {
     let engine = args.engine.start()?;
     let answered = responses.answered().clone();
-    let mut progress =
-        BatchProgress::new(args.quiet, total, answered.len(), responses.failed());
+    let mut progress = BatchProgress::new(args.quiet, total, answered.len(), responses.failed());
     interrupt::install_handler()?;
     let guard = InterruptGuard::begin();
     let is_open = |request: &Result<BatchRequest, Error>| match request {
         Ok(request) => !answered.contains(request.custom_id()),
         Err(_) => true,
     };
-    let requests = Requests::open(&args.input)?.filter(is_open).take_while(|_| !guard.interrupted());
+    let requests =
+        Requests::open(&args.input)?.filter(is_open).take_while(|_| !guard.interrupted());
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(Error::system("cannot start the runtime"))?;
     let mut done = answered.len();
-    runtime.block_on(answer_batch(&engine.service, requests, args.concurrency.into(), |response| {
-        done += 1;
-        responses.append(&response)?;
-        progress.show(&response);
-        Ok(())
-    }))?;
+    runtime.block_on(answer_batch(
+        &engine.service,
+        requests,
+        args.concurrency.into(),
+        |response| {
+            done += 1;
+            responses.append(&response)?;
+            progress.show(&response);
+            Ok(())
+        },
+    ))?;
     drop(progress);
     if guard.interrupted() {
         note(&format!("stopped after {done} of {total} requests; the same command continues"));

@@ -39,7 +39,13 @@ impl Responses {
             keep_successes(path)?;
             file = options.open(path).map_err(Error::file(path, "write"))?;
             let found = Found::read(path, &file)?;
-            return Ok(Self { path: path.into(), file, answered: found.answered, failed: 0, _lock: lock });
+            return Ok(Self {
+                path: path.into(),
+                file,
+                answered: found.answered,
+                failed: 0,
+                _lock: lock,
+            });
         }
         file.set_len(found.whole).map_err(Error::file(path, "write"))?;
         let Found { answered, failed, .. } = found;

@@ -47,7 +47,8 @@ impl AccessArgs {
             let found = ApiKeys::parse(&text).with_context(|| path.display().to_string())?;
             if found.is_empty() {
                 let message = format!("{}: no API key", path.display());
-                let hint = "put a key on a line of its own, such as the output of `openssl rand -hex 32`";
+                let hint =
+                    "put a key on a line of its own, such as the output of `openssl rand -hex 32`";
                 return Err(Error::usage_with_hint(message, hint).into());
             }
             keys.extend(found);

@@ -147,7 +147,8 @@ impl Args {
         let url = format!("http://{address}");
         let engine = service.engine();
         let name = &engine.model().name;
-        let adapters = engine.adapters().into_iter().map(|adapter| format!("{name}:{}", adapter.name));
+        let adapters =
+            engine.adapters().into_iter().map(|adapter| format!("{name}:{}", adapter.name));
         let models = [name.clone()].into_iter().chain(adapters).collect::<Vec<_>>();
         let cache = describe_cache(service);
         let rows = self.engine.max_rows();
@@ -160,8 +161,7 @@ impl Args {
         if !self.access.no_page {
             note(&format!("page     {url}/"));
         }
-        let header =
-            if keys.is_empty() { "" } else { " -H 'Authorization: Bearer KEY'" };
+        let header = if keys.is_empty() { "" } else { " -H 'Authorization: Bearer KEY'" };
         let last = models.last().unwrap_or(name);
         let question = &self.engine.examples()[0];
         note(&format!(
