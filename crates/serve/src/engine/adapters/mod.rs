@@ -16,7 +16,7 @@ mod store;
 mod tests;
 
 pub(crate) use instance::Instance;
-pub(crate) use load::{AdapterLoader, Job, Loaded, Loading, Outcome};
+pub(crate) use load::{AdapterLoader, Job, Loaded, Loading};
 pub(crate) use registry::Registry;
 pub use source::{AdapterInfo, AdapterLocation, AdapterSource, ImageEncoders};
 pub(crate) use store::{AdapterKey, AdapterStore};
