@@ -32,7 +32,8 @@ fn start(model: FakeModel, config: EngineConfig) -> Engine {
 }
 
 fn request(engine: &Engine, text: &str) -> GenerationRequest {
-    let tokenizer = &engine.handle().model().tokenizer;
+    let handle = engine.handle();
+    let tokenizer = &handle.model().tokenizer;
     let stop_tokens = tokenizer.eos.clone();
     let prompt = tokenizer.encode(text).unwrap();
     GenerationRequest { stop_tokens, ..GenerationRequest::new(prompt) }
