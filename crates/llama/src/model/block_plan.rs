@@ -69,7 +69,7 @@ impl BlockPlan {
             }
             let members = rows.iter().map(|&row| sequences[row]).collect::<Vec<_>>();
             let slots = members.iter().flat_map(|sequence| {
-                (0..total).map(|position| {
+                (0..total).map(move |position| {
                     if position < sequence.len() {
                         slot_of(sequence, position, blocks)
                     } else {

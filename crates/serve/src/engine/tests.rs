@@ -32,8 +32,7 @@ fn start(model: FakeModel, config: EngineConfig) -> Engine {
 }
 
 fn request(engine: &Engine, text: &str) -> GenerationRequest {
-    let handle = engine.handle();
-    let tokenizer = &handle.model().tokenizer;
+    let tokenizer = Arc::clone(&engine.handle().model().tokenizer);
     let stop_tokens = tokenizer.eos.clone();
     let prompt = tokenizer.encode(text).unwrap();
     GenerationRequest { stop_tokens, ..GenerationRequest::new(prompt) }
