@@ -20,7 +20,7 @@ function listConversations() {
         {},
         make("button", { type: "button", className: "open", title: item.title, "aria-current": item.id === conversation.id, onclick: () => open(item.id) }, item.title),
         iconButton("export", `Export “${item.title}”`, () => exportConversations("conversation", [item.id])),
-        iconButton("delete", `Delete “${item.title}”`, () => remove([item.id], "Delete this conversation?")),
+        iconButton("delete", `Delete “${item.title}”`, () => remove([item.id], "Delete this conversation?", "It is kept only in this browser and cannot be restored.")),
       ),
     ),
   );
@@ -32,8 +32,8 @@ function exportConversations(name, ids) {
   download(`llama-adapter-${name}.json`, { exported: new Date().toISOString(), conversations: list });
 }
 
-async function remove(ids, heading) {
-  if (!(await confirmed(heading, "It is kept only in this browser and cannot be restored."))) return;
+async function remove(ids, heading, text) {
+  if (!(await confirmed(heading, text))) return;
   for (const id of ids) {
     deleted.add(id);
     forget(id);
@@ -58,7 +58,10 @@ function open(id) {
 
 get("new").onclick = () => start(newConversation());
 get("export-all").onclick = () => exportConversations("conversations");
-get("delete-all").onclick = () => remove(savedConversations().map(({ id }) => id), "Delete all conversations?");
+get("delete-all").onclick = () => {
+  const ids = savedConversations().map(({ id }) => id);
+  remove(ids, "Delete all conversations?", "They are kept only in this browser and cannot be restored.");
+};
 // Another tab has saved or deleted something.
 window.addEventListener("storage", listConversations);
 window.addEventListener("pagehide", stopAll);
