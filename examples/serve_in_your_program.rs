@@ -50,7 +50,11 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn answer(engine: &EngineHandle, adapter: &AdapterChoice, question: &str) -> anyhow::Result<String> {
+fn answer(
+    engine: &EngineHandle,
+    adapter: &AdapterChoice,
+    question: &str,
+) -> anyhow::Result<String> {
     let tokenizer = &engine.model().tokenizer;
     let prompt = tokenizer.encode(&Instruction::new(question, "", "").prompt())?;
     let mut generation = engine.submit(GenerationRequest {

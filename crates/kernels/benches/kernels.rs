@@ -107,6 +107,7 @@ fn adapted_attention(criterion: &mut Criterion) {
     let layout = SequenceLayout {
         sequences: Arc::new((0..batch).map(sequence).collect()),
         token_rows: None,
+        block_tables: None,
         rotary_table: Some(Arc::new(rotary_table)),
     };
     let prompt = GatedPrompt {
@@ -117,7 +118,7 @@ fn adapted_attention(criterion: &mut Criterion) {
     };
     let qkv = random([TOKENS, (heads + 2 * kv_heads) * head_dim]);
     bench_forward_and_backward(criterion, "attention", "fused", &qkv, |qkv| {
-        attention(qkv, HEADS, &layout, None, Some(&prompt), None).sum()
+        attention(qkv, HEADS, &layout, None, Some(&prompt)).sum()
     });
     // Without the rotary embedding, which would take additional time.
     bench_forward_and_backward(criterion, "attention", "plain", &qkv, |qkv| {

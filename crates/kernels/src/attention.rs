@@ -7,7 +7,9 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::attention_params::{AttentionDims, AttentionParams, KvBuffers, SequenceLayout};
 use crate::backend;
-use crate::sizes::PANEL;
+use crate::cpu::attention::{PackedPrompt, PromptTable, PromptView};
+use crate::cpu::simd::{SimdLevel, dispatch};
+use crate::sizes::BLOCK_TOKENS;
 
 /// Prompt K/V with a gate: a layer's queries attend to the prompt in addition to the text. The
 /// softmax covers the prompt alone, and the result is multiplied by the gate.
@@ -63,26 +65,64 @@ impl GatedPrompt {
     }
 }
 
-/// Rotated keys, and values, of one layer for a batch of sequences.
+/// Rotated keys, and values, of one layer, in blocks of [`BLOCK_TOKENS`] tokens. Which blocks a
+/// sequence has is up to the caller, see [`SequenceLayout::block_tables`].
 #[derive(Debug, Clone)]
 pub struct FusedKvCache(KvBuffers);
 
 impl FusedKvCache {
-    /// An empty cache for `capacity` tokens of each sequence.
-    pub fn new(heads: AttentionDims, batch: usize, capacity: usize) -> Self {
-        let positions = capacity.next_multiple_of(PANEL);
-        let len = batch * heads.kv_heads * positions * heads.head_dim;
-        Self(KvBuffers { keys: vec![0.0; len], values: vec![0.0; len], capacity })
+    /// A cache of empty blocks. The system provides their memory when they are first written to.
+    pub fn new(heads: AttentionDims, blocks: usize) -> Self {
+        let len = blocks * heads.kv_heads * BLOCK_TOKENS * heads.head_dim;
+        Self(KvBuffers { keys: vec![0.0; len], values: vec![0.0; len] })
+    }
+
+    /// Bytes of a block.
+    pub fn block_bytes(heads: AttentionDims) -> usize {
+        2 * heads.kv_heads * BLOCK_TOKENS * heads.head_dim * size_of::<f32>()
     }
 }
 
-/// Causal grouped-query attention of a packed batch, plus the gated attention to a prompt.
+impl PackedPrompt {
+    /// Packs a prompt for layers with these heads; one for each batch of the prompt's tensors.
+    ///
+    /// # Panics
+    /// If shapes do not match.
+    pub fn new(prompt: &GatedPrompt, heads: AttentionDims) -> Vec<Self> {
+        let GatedPrompt { key, value, gate, lens } = prompt;
+        let [batches, _kv_heads, len, _head_dim] = key.dims();
+        let gate = gate.clone().expand([batches, heads.heads, 1, 1]);
+        let [key, value, gate] = [key.clone(), value.clone(), gate].map(to_host);
+        let view = PromptView {
+            key: &key,
+            value: &value,
+            gate: &gate,
+            batches,
+            len,
+            lens: lens.as_deref(),
+        };
+        view.check_shapes(heads);
+        let level = SimdLevel::best();
+        (0..batches)
+            .map(|batch| dispatch!(level, simd => Self::pack(simd, heads, &view, batch)))
+            .collect()
+    }
+}
+
+/// Values in host memory.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tensor is in host memory: reading it does not wait"
+)]
+fn to_host(tensor: Tensor<4>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("prompts are f32")
+}
+
+/// Causal grouped-query attention of whole sequences in a packed batch, plus the gated attention to
+/// a prompt.
 ///
 /// Queries and keys are rotated by `layout.rotary_table`. With a `window`, a token attends to that
-/// many positions, its own included. With a `cache`, the sequences continue the cached ones, and
-/// their keys and values are appended.
-///
-/// Gradients go to `qkv` and to the tensors of the prompt; with a cache there are no gradients.
+/// many positions, its own included. Gradients go to `qkv` and to the tensors of the prompt.
 ///
 /// # Shapes
 /// - `qkv`: `[rows, (heads + 2 kv_heads) head_dim]`, f32, not rotated; each row holds query heads,
@@ -90,7 +130,7 @@ impl FusedKvCache {
 /// - output: `[rows, heads * head_dim]`
 ///
 /// # Panics
-/// If the device is not fused, shapes do not match, or sequences that share rows have a cache.
+/// If the device is not fused, shapes do not match, or sequences have a past.
 ///
 /// Source: arXiv 2305.13245 (grouped queries); arXiv 2205.14135 (online softmax); arXiv 2303.16199,
 /// equations 5 to 8 (gated prompt).
@@ -100,7 +140,6 @@ pub fn attention(
     layout: &SequenceLayout,
     window: Option<usize>,
     prompt: Option<&GatedPrompt>,
-    cache: Option<&mut FusedKvCache>,
 ) -> Tensor<2> {
     let params = Arc::new(AttentionParams {
         heads,
@@ -113,5 +152,42 @@ pub fn attention(
         let gate = gate.clone().expand([batches, heads.heads, 1, 1]);
         (key.clone(), value.clone(), gate.reshape([batches, heads.heads]))
     });
-    backend::attention(qkv, prompt, params, cache.map(|FusedKvCache(buffers)| buffers))
+    backend::attention(qkv, prompt, params)
+}
+
+/// As [`attention`], of sequences that continue those in a cache: their keys and values are
+/// appended. There are no gradients.
+///
+/// A token's output does not depend on the other sequences of the pass, nor on how its sequence is
+/// divided into passes and blocks: all its sums are in the same order, bit for bit.
+///
+/// Returns the attention heads; with `separate_branch` what the prompts add is not added to them but
+/// returned by itself, for models that add it after the output projection.
+///
+/// # Shapes
+/// - `qkv`: as for [`attention`]
+/// - output: `[rows, heads * head_dim]`, both
+///
+/// # Panics
+/// If the device is not fused, shapes do not match, sequences share rows, the layout has no block
+/// tables, a sequence has too few blocks, or two sequences write to the same block.
+pub fn cached_attention(
+    qkv: Tensor<2>,
+    heads: AttentionDims,
+    layout: &SequenceLayout,
+    window: Option<usize>,
+    prompts: &PromptTable,
+    separate_branch: bool,
+    cache: &mut FusedKvCache,
+) -> (Tensor<2>, Option<Tensor<2>>) {
+    let [rows, _width] = qkv.dims();
+    let params =
+        Arc::new(AttentionParams { heads, layout: layout.clone(), window, prompt_lens: None });
+    let outputs = backend::cached_attention(qkv, params, prompts, separate_branch, &mut cache.0);
+    if separate_branch {
+        let branch = outputs.clone().narrow(0, rows, rows);
+        (outputs.narrow(0, 0, rows), Some(branch))
+    } else {
+        (outputs, None)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-pub use crate::cpu::attention::{AttentionDims, Sequence};
+pub use crate::cpu::attention::{AttentionDims, BlockTables, Sequence};
 
 /// Cosines and sines of the rotary embedding, shared by all layers of a pass.
 #[derive(Debug)]
@@ -44,6 +44,9 @@ pub struct SequenceLayout {
     /// Such sequences have no cache. Sequences that share rows must have equal prompts: the output
     /// of a shared row is computed for the first sequence that has it.
     pub token_rows: Option<Arc<Vec<usize>>>,
+    /// The blocks of each sequence, exactly where there is a cache. All layers of a cache have the
+    /// same blocks.
+    pub block_tables: Option<Arc<BlockTables>>,
     /// The rotary embedding of queries and keys; `None` if they are not rotated or already rotated.
     pub rotary_table: Option<Arc<RotaryTable>>,
 }
@@ -63,5 +66,4 @@ pub struct AttentionParams {
 pub struct KvBuffers {
     pub(crate) keys: Vec<f32>,
     pub(crate) values: Vec<f32>,
-    pub(crate) capacity: usize,
 }

@@ -9,7 +9,7 @@ mod fused;
 #[path = "fused_stub.rs"]
 mod fused;
 
-pub(crate) use fused::{attention, cross_entropy, linears, rms_norm, swiglu};
+pub(crate) use fused::{attention, cached_attention, cross_entropy, linears, rms_norm, swiglu};
 
 /// Returns whether a device has the fused operations.
 ///

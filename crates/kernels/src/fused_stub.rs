@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use crate::attention_params::{AttentionParams, KvBuffers};
+use crate::cpu::attention::PromptTable;
 use crate::cpu::packed_matrix::PackedMatrix;
 
 const UNAVAILABLE: &str = "no device of this build has fused operations";
@@ -34,7 +35,16 @@ pub(crate) fn attention(
     _qkv: Tensor<2>,
     _prompt: Option<(Tensor<4>, Tensor<4>, Tensor<2>)>,
     _params: Arc<AttentionParams>,
-    _cache: Option<&mut KvBuffers>,
+) -> Tensor<2> {
+    unreachable!("{UNAVAILABLE}")
+}
+
+pub(crate) fn cached_attention(
+    _qkv: Tensor<2>,
+    _params: Arc<AttentionParams>,
+    _prompts: &PromptTable,
+    _separate_branch: bool,
+    _cache: &mut KvBuffers,
 ) -> Tensor<2> {
     unreachable!("{UNAVAILABLE}")
 }

@@ -7,7 +7,7 @@
 //!
 //! [`is_fused`] returns whether a device has the fused operations. [`rms_norm`], [`swiglu`] and
 //! [`GatedPrompt::forward`] run on every device, composed of tensor operations where they are not
-//! fused; [`linears`], [`attention`] and [`cross_entropy`] need a fused device.
+//! fused; [`linears`], [`attention`], [`cached_attention`] and [`cross_entropy`] need a fused device.
 //!
 //! Weights are frozen: a [`PackedWeight`] is packed once, into panels that the forward and the
 //! backward pass both read, and has no gradient.
@@ -40,9 +40,11 @@ pub mod sizes;
 mod weight;
 
 pub use allocator::keep_freed_memory;
-pub use attention::{FusedKvCache, GatedPrompt, attention};
-pub use attention_params::{AttentionDims, RotaryTable, Sequence, SequenceLayout};
+pub use attention::{FusedKvCache, GatedPrompt, attention, cached_attention};
+pub use attention_params::{AttentionDims, BlockTables, RotaryTable, Sequence, SequenceLayout};
 pub use backend::{is_fused, warn_if_kernels_are_missing};
+pub use cpu::attention::{PackedPrompt, PromptTable};
 pub use cpu::simd::SimdLevel;
 pub use row_ops::{rms_norm, swiglu};
+pub use sizes::BLOCK_TOKENS;
 pub use weight::{PackedWeight, QuantizedMatrix, cross_entropy, linears};

@@ -6,6 +6,9 @@
 /// Rows of a weight in one panel, and keys in one panel of a KV cache.
 pub const PANEL: usize = 16;
 
+/// Positions of a block of a KV cache.
+pub const BLOCK_TOKENS: usize = 32;
+
 /// Rows of the batch that a GEMM in bf16 processes at a time; bounds its workspace.
 pub const MAX_BF16_GEMM_ROWS: usize = 1024;
 

@@ -46,8 +46,8 @@ const DEQUANT_CHUNK: f64 = (1 << 20) as f64;
 const DEQUANT_BYTES: f64 = 6.0;
 /// f32 values per score of composed attention: one score, updated in place, and one byte of mask.
 const SCORES_AND_MASK: f64 = 1.25;
-/// The positions of a fused cache are padded to a multiple of this.
-const CACHE_ALIGNMENT: usize = kernels::sizes::PANEL;
+/// The positions of a fused cache are padded to whole blocks.
+const CACHE_ALIGNMENT: usize = kernels::BLOCK_TOKENS;
 
 impl MemoryPlan {
     /// Plans the memory of a workload.

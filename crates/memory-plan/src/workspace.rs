@@ -20,6 +20,8 @@ use llama::LinearName;
 use crate::layer_activations::{LayerActivations, PassDims};
 use crate::trainable_layers::TrainableLayers;
 
+/// Positions of a block of keys and values.
+const BLOCK_TOKENS: f64 = sizes::BLOCK_TOKENS as f64;
 /// Rows of a panel.
 const PANEL_ROWS: f64 = sizes::PANEL as f64;
 /// Rows of a gradient that a matmul processes at a time.
@@ -85,7 +87,7 @@ fn n_chunks(seq: f64) -> f64 {
 
 /// Keys and values of whole sequences.
 fn kv_panels(dims: &PassDims) -> f64 {
-    2.0 * dims.batch * round_up_to_panel(dims.seq) * dims.kv
+    2.0 * dims.batch * (dims.seq / BLOCK_TOKENS).ceil() * BLOCK_TOKENS * dims.kv
 }
 
 /// The buffers of each call of a layer's backward pass.

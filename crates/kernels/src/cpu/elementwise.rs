@@ -106,12 +106,3 @@ pub(super) fn add_scaled<S: Simd>(simd: S, from: &[f32], factor: f32, to: &mut [
         *to += factor * from;
     }
 }
-
-/// `values *= factor`, for a slice of whole vectors.
-#[inline(always)]
-pub(super) fn scale_vectors<S: Simd>(simd: S, values: &mut [f32], factor: f32) {
-    let factor = simd.splat(factor);
-    for vector in values.chunks_exact_mut(S::LANES) {
-        simd.write(vector, simd.mul(simd.read(vector), factor));
-    }
-}

@@ -7,9 +7,10 @@ use burn::backend::tensor::FloatTensor;
 
 use super::shared_rows;
 use super::tensors::{as_slice, contiguous, dims, from_vec, from_vec_like};
-use crate::attention_params::{AttentionParams, KvBuffers};
+use crate::attention_params::{AttentionParams, KvBuffers, SequenceLayout};
 use crate::cpu::attention::{
-    self, AttentionInputs, KvCacheView, PromptGradients, PromptView, Rotation,
+    self, AttentionInputs, AttentionOutputs, KvCacheView, PromptGradients, PromptTable, PromptView,
+    Prompts, Rotation,
 };
 use crate::cpu::simd::SimdLevel;
 use crate::cpu::workspace;
@@ -19,23 +20,13 @@ type FlexFloat = FloatTensor<Flex>;
 /// Keys, values and gates of a prompt, contiguous.
 pub(super) type PromptTensors = [FlexFloat; 3];
 
-/// What an attention keeps in addition to its output.
-pub(super) enum AttentionMode<'a> {
-    /// Nothing.
-    Inference,
-    /// Log-sum-exps, for the backward pass.
-    Training,
-    /// Keys and values, for later tokens.
-    Cached(&'a mut KvBuffers),
-}
-
-/// The attention heads, and for [`AttentionMode::Training`] the log-sum-exp of each head of each
-/// token.
+/// The attention heads, and with `with_lse` the log-sum-exp of each head of each token, which the
+/// backward pass needs.
 pub(super) fn attention_forward(
     qkv: &FlexFloat,
     prompt: Option<&PromptTensors>,
     params: &AttentionParams,
-    mode: AttentionMode,
+    with_lse: bool,
 ) -> (FlexFloat, Vec<f32>) {
     let _span = tracing::trace_span!("attention").entered();
     let [n, _width] = dims(qkv);
@@ -43,24 +34,18 @@ pub(super) fn attention_forward(
     let tokens = token_rows.map_or(n, Vec::len);
     let width = params.heads.heads * params.heads.head_dim;
     let mut out = vec![0.0; n * width];
-    let mut lse = match mode {
-        AttentionMode::Training => vec![0.0; tokens * params.heads.heads],
-        AttentionMode::Inference | AttentionMode::Cached(_) => Vec::new(),
-    };
-    let cache = match mode {
-        AttentionMode::Cached(KvBuffers { keys, values, capacity }) => {
-            assert!(token_rows.is_none(), "sequences with a cache cannot share rows");
-            Some(KvCacheView { keys, values, capacity: *capacity })
-        }
-        AttentionMode::Inference | AttentionMode::Training => None,
-    };
+    let mut lse = if with_lse { vec![0.0; tokens * params.heads.heads] } else { Vec::new() };
     shared_rows::with_expanded_rows(params, as_slice(qkv), |qkv, rotation| {
-        let inputs = attention_inputs(qkv, rotation, prompt, params);
-        let lse = (!lse.is_empty()).then_some(&mut lse[..]);
+        let inputs = attention_inputs(qkv, rotation, stacked_prompts(prompt, params), params);
+        let mut forward = |heads: &mut [f32]| {
+            let lse = with_lse.then_some(&mut lse[..]);
+            let outputs = AttentionOutputs { heads, branch: None, lse };
+            attention::forward(SimdLevel::best(), &inputs, None, outputs);
+        };
         match token_rows {
-            None => attention::forward(SimdLevel::best(), &inputs, cache, &mut out, lse),
+            None => forward(&mut out),
             Some(rows) => workspace::with_buffer(tokens * width, |token_out| {
-                attention::forward(SimdLevel::best(), &inputs, cache, token_out, lse);
+                forward(token_out);
                 shared_rows::scatter_first_rows(rows, token_out, &mut out);
             }),
         }
@@ -68,11 +53,38 @@ pub(super) fn attention_forward(
     (from_vec(out, [n, width]), lse)
 }
 
+/// The attention heads of sequences with a cache, and below them, with `separate_branch`, what the
+/// prompts add.
+pub(super) fn cached_attention_forward(
+    qkv: &FlexFloat,
+    params: &AttentionParams,
+    prompts: &PromptTable,
+    separate_branch: bool,
+    KvBuffers { keys, values }: &mut KvBuffers,
+) -> FlexFloat {
+    let _span = tracing::trace_span!("attention").entered();
+    let SequenceLayout { token_rows, block_tables, rotary_table, .. } = &params.layout;
+    assert!(token_rows.is_none(), "sequences with a cache cannot share rows");
+    let tables =
+        block_tables.as_ref().expect("the layout of sequences with a cache has their blocks");
+    let [n, _width] = dims(qkv);
+    let width = params.heads.heads * params.heads.head_dim;
+    let rows = if separate_branch { 2 * n } else { n };
+    let mut out = vec![0.0; rows * width];
+    let (heads, branch) = out.split_at_mut(n * width);
+    let outputs = AttentionOutputs { heads, branch: separate_branch.then_some(branch), lse: None };
+    let rotation = rotary_table.as_ref().map(|table| Rotation { cos: &table.cos, sin: &table.sin });
+    let inputs = attention_inputs(as_slice(qkv), rotation, Prompts::Listed(prompts), params);
+    let cache = KvCacheView { keys, values, tables };
+    attention::forward(SimdLevel::best(), &inputs, Some(cache), outputs);
+    from_vec(out, [rows, width])
+}
+
 /// The arguments as the kernel takes them.
 fn attention_inputs<'a>(
     qkv: &'a [f32],
     rotation: Option<Rotation<'a>>,
-    prompt: Option<&'a PromptTensors>,
+    prompts: Prompts<'a>,
     params: &'a AttentionParams,
 ) -> AttentionInputs<'a> {
     AttentionInputs {
@@ -81,18 +93,25 @@ fn attention_inputs<'a>(
         rotation,
         sequences: &params.layout.sequences,
         window: params.window,
-        prompt: prompt.map(|[key, value, gate]| {
-            let [batches, _kv_heads, len, _head_dim] = dims(key);
-            PromptView {
-                key: as_slice(key),
-                value: as_slice(value),
-                gate: as_slice(gate),
-                batches,
-                len,
-                lens: params.prompt_lens.as_deref(),
-            }
-        }),
+        prompts,
     }
+}
+
+/// A prompt with gradients.
+fn stacked_prompts<'a>(
+    prompt: Option<&'a PromptTensors>,
+    params: &'a AttentionParams,
+) -> Prompts<'a> {
+    let Some([key, value, gate]) = prompt else { return Prompts::None };
+    let [batches, _kv_heads, len, _head_dim] = dims(key);
+    Prompts::Stacked(PromptView {
+        key: as_slice(key),
+        value: as_slice(value),
+        gate: as_slice(gate),
+        batches,
+        len,
+        lens: params.prompt_lens.as_deref(),
+    })
 }
 
 /// State for the backward pass of an attention.
@@ -112,7 +131,7 @@ impl SavedAttention {
         prompt: Option<PromptTensors>,
         params: Arc<AttentionParams>,
     ) -> Self {
-        let (out, lse) = attention_forward(&qkv, prompt.as_ref(), &params, AttentionMode::Training);
+        let (out, lse) = attention_forward(&qkv, prompt.as_ref(), &params, true);
         Self { qkv, prompt, out, lse: Arc::new(lse), params }
     }
 
@@ -138,7 +157,8 @@ impl SavedAttention {
         let gradients =
             d_prompt.as_mut().map(|[key, value, gate]| PromptGradients { key, value, gate });
         shared_rows::with_expanded_rows(&self.params, as_slice(&self.qkv), |qkv, rotation| {
-            let inputs = attention_inputs(qkv, rotation, self.prompt.as_ref(), &self.params);
+            let prompts = stacked_prompts(self.prompt.as_ref(), &self.params);
+            let inputs = attention_inputs(qkv, rotation, prompts, &self.params);
             let backward = |out: &[f32], d_out: &[f32], d_qkv: Option<&mut [f32]>| {
                 let level = SimdLevel::best();
                 attention::backward(level, &inputs, out, &self.lse, d_out, d_qkv, gradients);

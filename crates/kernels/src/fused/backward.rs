@@ -14,6 +14,7 @@ use super::ops::{KernelOps, OptionalPrompt, OptionalResidual, cross_entropy_forw
 use super::tensors::{as_slice, contiguous, dims, from_vec, from_vec_like};
 use crate::attention_params::{AttentionParams, KvBuffers};
 use crate::cpu;
+use crate::cpu::attention::PromptTable;
 use crate::cpu::packed_matrix::PackedMatrix;
 use crate::cpu::simd::SimdLevel;
 
@@ -166,7 +167,7 @@ where
     }
 }
 
-/// Attention without a cache; computes the state only if a parent is tracked.
+/// Attention; computes the state only if a parent is tracked.
 fn record_attention<C: CheckpointStrategy, const N: usize>(
     nodes: [NodeGuard; N],
     qkv: FlexFloat,
@@ -183,7 +184,7 @@ fn record_attention<C: CheckpointStrategy, const N: usize>(
             let prompt = prompt.map_or(OptionalPrompt::None, |[key, value, gate]| {
                 OptionalPrompt::Some { key, value, gate }
             });
-            prepared.finish(Flex::attention(qkv, prompt, params, None))
+            prepared.finish(Flex::attention(qkv, prompt, params))
         }
     }
 }
@@ -233,23 +234,26 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         qkv: FloatTensor<Self>,
         prompt: OptionalPrompt<Self>,
         params: Arc<AttentionParams>,
-        cache: Option<&mut KvBuffers>,
     ) -> FloatTensor<Self> {
         let qkv_node = qkv.node();
         let qkv = contiguous(qkv.into_primitive());
         let OptionalPrompt::Some { key, value, gate } = prompt else {
-            if cache.is_some() {
-                return Self::from_inner(Flex::attention(qkv, OptionalPrompt::None, params, cache));
-            }
             return record_attention::<C, _>([qkv_node], qkv, None, params);
         };
         let nodes = [qkv_node, key.node(), value.node(), gate.node()];
-        let [key, value, gate] = [key, value, gate].map(|x| contiguous(x.into_primitive()));
-        if cache.is_some() {
-            let prompt = OptionalPrompt::Some { key, value, gate };
-            return Self::from_inner(Flex::attention(qkv, prompt, params, cache));
-        }
-        record_attention::<C, _>(nodes, qkv, Some([key, value, gate]), params)
+        let prompt = [key, value, gate].map(|x| contiguous(x.into_primitive()));
+        record_attention::<C, _>(nodes, qkv, Some(prompt), params)
+    }
+
+    fn cached_attention(
+        qkv: FloatTensor<Self>,
+        params: Arc<AttentionParams>,
+        prompts: &PromptTable,
+        separate_branch: bool,
+        cache: &mut KvBuffers,
+    ) -> FloatTensor<Self> {
+        let qkv = qkv.into_primitive();
+        Self::from_inner(Flex::cached_attention(qkv, params, prompts, separate_branch, cache))
     }
 
     fn cross_entropy(

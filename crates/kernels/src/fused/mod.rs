@@ -19,6 +19,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use crate::attention_params::{AttentionParams, KvBuffers};
+use crate::cpu::attention::PromptTable;
 use crate::cpu::packed_matrix::PackedMatrix;
 use ops::{KernelOps, OptionalPrompt, OptionalResidual};
 
@@ -48,7 +49,6 @@ pub(crate) fn attention(
     qkv: Tensor<2>,
     prompt: Option<(Tensor<4>, Tensor<4>, Tensor<2>)>,
     params: Arc<AttentionParams>,
-    cache: Option<&mut KvBuffers>,
 ) -> Tensor<2> {
     let prompt = match prompt {
         Some((key, value, gate)) => OptionalPrompt::Some {
@@ -59,7 +59,25 @@ pub(crate) fn attention(
         None => OptionalPrompt::None,
     };
     let qkv = qkv.into_dispatch();
-    Tensor::from_dispatch(<Dispatch as KernelOps>::attention(qkv, prompt, params, cache))
+    Tensor::from_dispatch(<Dispatch as KernelOps>::attention(qkv, prompt, params))
+}
+
+/// Heads, and below them the prompts' part if it is separate.
+pub(crate) fn cached_attention(
+    qkv: Tensor<2>,
+    params: Arc<AttentionParams>,
+    prompts: &PromptTable,
+    separate_branch: bool,
+    cache: &mut KvBuffers,
+) -> Tensor<2> {
+    let qkv = qkv.into_dispatch();
+    Tensor::from_dispatch(<Dispatch as KernelOps>::cached_attention(
+        qkv,
+        params,
+        prompts,
+        separate_branch,
+        cache,
+    ))
 }
 
 pub(crate) fn cross_entropy(

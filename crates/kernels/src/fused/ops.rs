@@ -5,10 +5,11 @@ use std::sync::Arc;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType, Flex, backend_extension};
 
-use super::attention::{AttentionMode, attention_forward};
+use super::attention::{attention_forward, cached_attention_forward};
 use super::tensors::{as_slice, contiguous, dims, from_vec, from_vec_like};
 use crate::attention_params::{AttentionParams, KvBuffers};
 use crate::cpu;
+use crate::cpu::attention::PromptTable;
 use crate::cpu::packed_matrix::PackedMatrix;
 use crate::cpu::simd::SimdLevel;
 
@@ -43,13 +44,21 @@ pub trait KernelOps: Backend {
     /// `silu(gate) * up` of rows that hold both.
     fn swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// Attention of a packed batch, with an optional gated prompt. With a cache there are no
-    /// gradients.
+    /// Attention of whole sequences in a packed batch, with an optional gated prompt.
     fn attention(
         qkv: FloatTensor<Self>,
         #[extension_type] prompt: OptionalPrompt<Self>,
         params: Arc<AttentionParams>,
-        cache: Option<&mut KvBuffers>,
+    ) -> FloatTensor<Self>;
+
+    /// Attention of sequences with a cache, without gradients: heads, `[rows, heads head_dim]`, and
+    /// below them, with `separate_branch`, as many rows of what the prompts add.
+    fn cached_attention(
+        qkv: FloatTensor<Self>,
+        params: Arc<AttentionParams>,
+        prompts: &PromptTable,
+        separate_branch: bool,
+        cache: &mut KvBuffers,
     ) -> FloatTensor<Self>;
 
     /// Output head and summed cross-entropy.
@@ -110,14 +119,22 @@ impl KernelOps for Flex {
         qkv: FloatTensor<Self>,
         prompt: OptionalPrompt<Self>,
         params: Arc<AttentionParams>,
-        cache: Option<&mut KvBuffers>,
     ) -> FloatTensor<Self> {
         let prompt = match prompt {
             OptionalPrompt::Some { key, value, gate } => Some([key, value, gate].map(contiguous)),
             OptionalPrompt::None => None,
         };
-        let mode = cache.map_or(AttentionMode::Inference, AttentionMode::Cached);
-        attention_forward(&contiguous(qkv), prompt.as_ref(), &params, mode).0
+        attention_forward(&contiguous(qkv), prompt.as_ref(), &params, false).0
+    }
+
+    fn cached_attention(
+        qkv: FloatTensor<Self>,
+        params: Arc<AttentionParams>,
+        prompts: &PromptTable,
+        separate_branch: bool,
+        cache: &mut KvBuffers,
+    ) -> FloatTensor<Self> {
+        cached_attention_forward(&contiguous(qkv), &params, prompts, separate_branch, cache)
     }
 
     fn cross_entropy(

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use kernels::{
-    AttentionDims, FusedKvCache, GatedPrompt, RotaryTable, Sequence, SequenceLayout, attention,
+    AttentionDims, BlockTables, FusedKvCache, GatedPrompt, PromptTable, RotaryTable, Sequence,
+    SequenceLayout, attention, cached_attention,
 };
 use testing::{assert_close, flex};
 
@@ -28,6 +29,7 @@ fn layout(past: usize) -> SequenceLayout {
     SequenceLayout {
         sequences: Arc::new(sequences.to_vec()),
         token_rows: None,
+        block_tables: None,
         rotary_table: Some(Arc::new(RotaryTable::new(cos, sin))),
     }
 }
@@ -89,7 +91,7 @@ fn attention_with_a_prompt_shared_by_all_sequences() {
         [random([rows + 6, WIDTH])],
         |[all]| {
             let (qkv, prompt_rows) = split(all);
-            attention(qkv, HEADS, &layout, None, Some(&prompt(prompt_rows, &gate)), None)
+            attention(qkv, HEADS, &layout, None, Some(&prompt(prompt_rows, &gate)))
         },
         |[all]| {
             let (qkv, prompt_rows) = split(all);
@@ -103,14 +105,8 @@ fn attention_with_a_prompt_shared_by_all_sequences() {
         "gates",
         [gate.clone()],
         |[gate]| {
-            attention(
-                qkv.clone(),
-                HEADS,
-                &layout,
-                None,
-                Some(&prompt(prompt_rows.clone(), &gate)),
-                None,
-            )
+            let prompt = prompt(prompt_rows.clone(), &gate);
+            attention(qkv.clone(), HEADS, &layout, None, Some(&prompt))
         },
         |[gate]| plain_attention(qkv.clone(), &layout, &prompt(prompt_rows.clone(), &gate)),
     );
@@ -119,14 +115,8 @@ fn attention_with_a_prompt_shared_by_all_sequences() {
         [random([1])],
         |[gate]| {
             let gate = gate.expand([4]);
-            attention(
-                qkv.clone(),
-                HEADS,
-                &layout,
-                None,
-                Some(&prompt(prompt_rows.clone(), &gate)),
-                None,
-            )
+            let prompt = prompt(prompt_rows.clone(), &gate);
+            attention(qkv.clone(), HEADS, &layout, None, Some(&prompt))
         },
         |[gate]| {
             plain_attention(qkv.clone(), &layout, &prompt(prompt_rows.clone(), &gate.expand([4])))
@@ -139,17 +129,26 @@ fn cached_decoding_matches_one_pass() {
     let whole = SequenceLayout {
         sequences: Arc::new(vec![Sequence { first_row: 0, len: 5, past: 0, padding: 0 }]),
         token_rows: None,
+        block_tables: None,
         rotary_table: None,
     };
     let qkv = random([5, WIDTH]);
-    let expected = attention(qkv.clone(), HEADS, &whole, None, None, None);
-    let mut cache = FusedKvCache::new(HEADS, 1, 5);
+    let expected = attention(qkv.clone(), HEADS, &whole, None, None);
+    let mut cache = FusedKvCache::new(HEADS, 3);
+    let mut tables = BlockTables::new();
+    tables.push(&[2]);
+    let tables = Arc::new(tables);
     let parts = [(0, 3), (3, 1), (4, 1)].map(|(past, len)| {
-        let sequences = Arc::new(vec![Sequence { first_row: 0, len, past, padding: 0 }]);
-        let layout = SequenceLayout { sequences, token_rows: None, rotary_table: None };
-        attention(qkv.clone().narrow(0, past, len), HEADS, &layout, None, None, Some(&mut cache))
+        let layout = SequenceLayout {
+            sequences: Arc::new(vec![Sequence { first_row: 0, len, past, padding: 0 }]),
+            block_tables: Some(tables.clone()),
+            ..whole.clone()
+        };
+        let qkv = qkv.clone().narrow(0, past, len);
+        let prompts = PromptTable::default();
+        cached_attention(qkv, HEADS, &layout, None, &prompts, false, &mut cache).0
     });
-    assert_close("cached", Tensor::cat(parts.to_vec(), 0), expected, 1e-5);
+    assert_close("cached", Tensor::cat(parts.to_vec(), 0), expected, 0.0);
 }
 
 #[test]
@@ -169,11 +168,13 @@ fn sequences_with_a_shared_prefix_match_separate_sequences() {
     let shared = SequenceLayout {
         sequences: sequences.clone(),
         token_rows: rows,
+        block_tables: None,
         rotary_table: rotary_table(&positions),
     };
     let separate = SequenceLayout {
         sequences,
         token_rows: None,
+        block_tables: None,
         rotary_table: rotary_table(&token_positions),
     };
     let select = |rows: &[usize]| {
@@ -192,18 +193,18 @@ fn sequences_with_a_shared_prefix_match_separate_sequences() {
         [random([6, WIDTH]), random([7, 16]).pad((0, WIDTH - 16, 0, 0), 0.0)],
         |[qkv, prompt_rows]| {
             let prompt_rows = prompt(prompt_rows.narrow(1, 0, 16));
-            attention(qkv, HEADS, &shared, None, Some(&prompt_rows), None)
+            attention(qkv, HEADS, &shared, None, Some(&prompt_rows))
         },
         |[qkv, prompt_rows]| {
             let prompt_rows = prompt(prompt_rows.narrow(1, 0, 16));
             let each = qkv.select(0, select(&tokens));
-            let out = attention(each, HEADS, &separate, None, Some(&prompt_rows), None);
+            let out = attention(each, HEADS, &separate, None, Some(&prompt_rows));
             out.select(0, select(&[0, 1, 2, 3, 4, 8]))
         },
     );
     // Without a prompt, and without gradients.
     let qkv = random([6, WIDTH]);
-    let found = attention(qkv.clone(), HEADS, &shared, None, None, None);
-    let each = attention(qkv.select(0, select(&tokens)), HEADS, &separate, None, None, None);
+    let found = attention(qkv.clone(), HEADS, &shared, None, None);
+    let each = attention(qkv.select(0, select(&tokens)), HEADS, &separate, None, None);
     assert_close("without a prompt", found, each.select(0, select(&[0, 1, 2, 3, 4, 8])), 0.0);
 }

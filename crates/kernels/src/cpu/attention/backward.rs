@@ -17,10 +17,11 @@ use crate::cpu::threads::{SharedSlice, parallel_for_if_worth};
 use super::buffers::{with_buffer_groups, with_buffers};
 use super::chunking::Chunking;
 use super::group_shape::GroupShape;
-use super::inputs::{AttentionDims, AttentionInputs, PromptGradients, Sequence};
+use super::inputs::{AttentionDims, AttentionInputs, Sequence};
 use super::kv_chunk::KvChunk;
 use super::mask::AttentionMask;
 use super::prompt_backward::PromptBackward;
+use super::prompts::{PromptGradients, Prompts};
 use super::query_gradients::{BackwardInputs, QueryGradients, write_query_gradients};
 use super::reduce::{reduce_prompt_gradients, reduce_query_gradients};
 use super::shape_checks::expect_len;
@@ -37,8 +38,8 @@ use super::shape_checks::expect_len;
 /// - `d_prompt`: as the prompt
 ///
 /// # Panics
-/// If shapes do not match, sequences share rows or have a past, or `d_prompt` is requested without
-/// a prompt.
+/// If shapes do not match, sequences share rows or have a past, prompts are listed, or `d_prompt` is
+/// requested without a prompt.
 pub fn backward(
     level: SimdLevel,
     inputs: &AttentionInputs,
@@ -88,7 +89,7 @@ pub fn backward_simd<S: Simd>(
         .collect();
     let scores: usize = inputs.sequences.iter().map(|s| s.len * s.len).sum();
     let multiply_adds = 3 * scores * heads * head_dim;
-    let prompt_partial_len = match (inputs.prompt, &d_prompt) {
+    let prompt_partial_len = match (inputs.prompts.stacked(), &d_prompt) {
         (Some(prompt), Some(_)) => PromptBackward::partial_len(shape, prompt.len),
         _ => 0,
     };
@@ -143,10 +144,12 @@ fn check_backward_shapes(
     if let Some(d_qkv) = d_qkv {
         expect_len("the gradient of qkv", d_qkv, inputs.qkv.len());
     }
+    let listed = matches!(inputs.prompts, Prompts::Listed(_));
+    assert!(!listed, "no gradients for listed prompts");
     let past = inputs.sequences.iter().map(|sequence| sequence.past).max().unwrap_or(0);
     assert!(past == 0, "no gradients for sequences with a past ({past} tokens)");
     if let Some(gradients) = d_prompt {
-        let prompt = inputs.prompt.expect("the gradient of the prompt needs a prompt");
+        let prompt = inputs.prompts.stacked().expect("the gradient of the prompt needs a prompt");
         expect_len("the gradient of the prompt's keys", gradients.key, prompt.key.len());
         expect_len("the gradient of the prompt's values", gradients.value, prompt.value.len());
         expect_len("the gradient of the prompt's gates", gradients.gate, prompt.gate.len());
@@ -185,10 +188,11 @@ impl BackwardTask<'_> {
         let positions = if d_qkv.is_some() { chunk.len() } else { 0 };
         let rows = shape.queries().min(len) * shape.group;
         let head = inputs
-            .prompt
+            .prompts
+            .stacked()
             .map(|prompt| prompt.head(inputs.heads, prompt.batch(index), kv_head))
             .filter(|head| head.len > 0);
-        let max_len = inputs.prompt.map_or(0, |prompt| prompt.len);
+        let max_len = inputs.prompts.stacked().map_or(0, |prompt| prompt.len);
         with_buffer_groups(
             KvChunk::buffers(shape, positions),
             QueryGradients::buffers(shape, rows),

@@ -1,166 +1,209 @@
-//! Attention with one new token per sequence: few rows and many keys. Chunks of the keys are tasks,
-//! so that all threads read them. Each chunk has a partial result, and the partial results are
-//! merged in order.
+//! Attention with one new token per sequence: few rows and many keys. Segments of the positions are
+//! divided among tasks, so that all threads read them. Each segment has its own sums, which are
+//! combined in order.
 
 use std::ops::Range;
 
 use crate::cpu::simd::Simd;
 use crate::cpu::threads::{SharedSlice, parallel_for_if_worth};
-use crate::sizes::PANEL;
+use crate::sizes::{BLOCK_TOKENS, PANEL};
 
 use super::buffers::with_buffers;
 use super::group_shape::GroupShape;
-use super::inputs::{AttentionDims, AttentionInputs, PromptHead};
+use super::inputs::{AttentionDims, AttentionInputs, Sequence};
 use super::key_panels::pad_rows;
 use super::kv_span::{KeyValueView, KvSpan};
 use super::mask::AttentionMask;
+use super::online_softmax::{OnlineSoftmax, SCORE_STRIDE, SEGMENT};
+use super::outputs::SharedOutputs;
+use super::packed_prompts::PackedPrompts;
+use super::query_block::blocks_of;
 use super::small_batch;
 use super::softmax::{MASKED_SCORE, row_max, softmax_weights};
 
-/// Positions of a chunk of keys.
-const KEY_CHUNK: usize = 512;
-/// Elements at the start of each row of a partial result: largest score and sum of weights, in a
-/// cache line.
-const PARTIAL_HEADER: usize = 16;
+/// Panels of a block.
+const BLOCK_PANELS: usize = BLOCK_TOKENS / PANEL;
+/// Segments of one task.
+const SEGMENTS_PER_TASK: usize = 3;
 
-/// Attention of sequences with at most one new token each; `stores` has its key and value already.
+/// Attention of the sequences with exactly one new token; `stores` has its key and value already.
 pub fn decode<S: Simd>(
     simd: S,
     inputs: &AttentionInputs,
     spans: &[KvSpan],
     stores: [&[f32]; 2],
-    multiply_adds: usize,
-    out: &mut [f32],
-    mut lse: Option<&mut [f32]>,
+    prompts: PackedPrompts,
+    outputs: &SharedOutputs,
 ) {
     let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     let shape = GroupShape::new::<S>(inputs.heads);
     let GroupShape { width, group, .. } = shape;
-    let visible = |index: usize| {
-        let sequence = &inputs.sequences[index];
-        if sequence.len == 0 {
-            0..0
-        } else {
-            AttentionMask::causal(sequence, 0, inputs.window).visible_positions(0)
-        }
-    };
-    let active_prompt = |index: usize, kv_head: usize| {
-        let prompt = inputs.prompt?;
-        prompt.active_head(inputs.heads, prompt.batch(index), kv_head)
-    };
-    let max_chunks = (0..spans.len()).map(|index| chunk_count(&visible(index))).max().unwrap_or(0);
-    let row_len = PARTIAL_HEADER + width;
-    let partial = group * row_len;
-    // The prompt's partial result, then one for each chunk.
-    let partials = (1 + max_chunks) * partial;
-    let longest = KEY_CHUNK.max(inputs.prompt.map_or(0, |prompt| prompt.len));
-    let score_stride = longest.next_multiple_of(PANEL) + PANEL;
-    let value_buffer_len = if width == head_dim { 0 } else { longest * width };
-    with_buffers([spans.len() * kv_heads * partials], |[buffer]| {
+    let (sequences, records) = plan(inputs, prompts);
+    let tasks: Vec<(&DecodeSequence, usize)> = sequences
+        .iter()
+        .flat_map(|sequence| {
+            (0..sequence.segments.len())
+                .step_by(SEGMENTS_PER_TASK)
+                .map(move |first| (sequence, first))
+        })
+        .collect();
+    let multiply_adds: usize =
+        sequences.iter().map(|sequence| 2 * sequence.visible.len() * heads * head_dim).sum();
+    let record_len = record_len(shape);
+    with_buffers([records * kv_heads * record_len], |[buffer]| {
         let shared = SharedSlice::new(buffer);
-        parallel_for_if_worth(multiply_adds, spans.len() * kv_heads * max_chunks, |task| {
-            let (head, chunk) = (task / max_chunks, task % max_chunks);
-            let (index, kv_head) = (head / kv_heads, head % kv_heads);
-            let positions = chunk_positions(&visible(index), chunk);
-            if positions.is_empty() {
-                return;
-            }
-            let lens = [group * head_dim, group * score_stride, value_buffer_len];
+        parallel_for_if_worth(multiply_adds, tasks.len() * kv_heads, |task| {
+            let ((sequence, first), kv_head) = (tasks[task / kv_heads], task % kv_heads);
+            let &DecodeSequence { index, ref visible, ref segments, .. } = sequence;
+            let record = |number: usize| {
+                let start = sequence.record(kv_heads, kv_head, number) * record_len;
+                // SAFETY: each task accesses the records of its segments, and the task of the first
+                // segment also those of the prompts.
+                record_sums(shape, unsafe { shared.slice_mut(start, record_len) })
+            };
+            let values_len = if width == head_dim { 0 } else { BLOCK_TOKENS * width };
+            let lens = [group * head_dim, group * SCORE_STRIDE, values_len];
             with_buffers(lens, |[query, scores, values]| {
-                let row = inputs.sequences[index].first_row;
-                let partial_at = |number: usize| {
-                    let start = head * partials + number * partial;
-                    // SAFETY: each task accesses the partial result of its chunk, and the task of
-                    // the first chunk also the prompt's.
-                    unsafe { shared.slice_mut(start, partial) }
-                };
-                let key_values = spans[index].key_values(stores, kv_head, head_dim);
-                inputs.load_queries(simd, row, kv_head, query);
-                let mut heads = DecodeGroup { shape, query, scores, score_stride, values };
-                heads.attend(simd, key_values, positions, partial_at(1 + chunk));
-                if chunk == 0
-                    && let Some(prompt) = active_prompt(index, kv_head)
-                {
-                    heads.attend_prompt(simd, prompt, partial_at(0));
+                inputs.load_queries(simd, inputs.sequences[index].first_row, kv_head, query);
+                let mut heads = DecodeGroup { shape, query, scores, values };
+                let source = KeyValueView::new(stores, spans[index].of_head(inputs.heads, kv_head));
+                let end = segments.len().min(first + SEGMENTS_PER_TASK);
+                for number in first..end {
+                    let segment = segments.start + number;
+                    heads.attend(simd, source, visible, segment, &mut record(number));
+                }
+                if first > 0 {
+                    return;
+                }
+                let mut number = segments.len();
+                for prompt in 0..prompts.count(index) {
+                    let head = prompts.head(inputs.heads, [index, prompt, kv_head]);
+                    for segment in 0..head.len.div_ceil(SEGMENT) {
+                        if head.is_active() {
+                            let mut sums = record(number);
+                            heads.attend(simd, head.key_values, &(0..head.len), segment, &mut sums);
+                        }
+                        number += 1;
+                    }
                 }
             });
         });
-        for (head, partials) in buffer.chunks_exact_mut(partials).enumerate() {
-            let (index, kv_head) = (head / kv_heads, head % kv_heads);
-            let count = chunk_count(&visible(index));
-            if count == 0 {
-                continue;
-            }
-            let (prompt_partial, partials) = partials.split_at_mut(partial);
+        let combined = records * kv_heads * group * width;
+        parallel_for_if_worth(combined, sequences.len() * kv_heads, |task| {
+            let (sequence, kv_head) = (&sequences[task / kv_heads], task % kv_heads);
+            let DecodeSequence { index, ref segments, .. } = *sequence;
             let first = inputs.sequences[index].first_row * heads + kv_head * group;
-            let prompt = active_prompt(index, kv_head);
-            for i in 0..group {
-                let at = first + i;
-                let out = &mut out[at * head_dim..][..head_dim];
-                let rows = &mut partials[i * row_len..];
-                let rows = rows.chunks_mut(partial).take(count);
-                let (max, total) = simd.vectorize(
-                    #[inline(always)]
-                    || merge_partials(rows.map(|row| row.split_at_mut(PARTIAL_HEADER)), out),
-                );
-                if let Some(lse) = &mut lse {
-                    lse[at] = max + total.ln();
-                }
-                // A zero gate changes no bit, not even the sign of a zero.
-                if let Some(PromptHead { gate, .. }) = prompt
-                    && gate[i] != 0.0
-                {
-                    let (header, sums) = prompt_partial[i * row_len..].split_at(PARTIAL_HEADER);
-                    let factor = gate[i] / header[1];
-                    for (out, sum) in out.iter_mut().zip(sums) {
-                        *out += factor * sum;
+            with_buffers(OnlineSoftmax::buffers(shape, group), |sums| {
+                let mut sums = OnlineSoftmax::new(sums);
+                let combine = |records: Range<usize>, sums: &mut OnlineSoftmax| {
+                    sums.reset();
+                    for number in records {
+                        let start = sequence.record(kv_heads, kv_head, number) * record_len;
+                        // SAFETY: each task accesses the records of one KV head of one sequence.
+                        let record =
+                            record_sums(shape, unsafe { shared.slice_mut(start, record_len) });
+                        simd.vectorize(
+                            #[inline(always)]
+                            || sums.combine(simd, &record, width),
+                        );
                     }
+                };
+                combine(0..segments.len(), &mut sums);
+                simd.vectorize(
+                    #[inline(always)]
+                    || {
+                        for row in 0..group {
+                            // SAFETY: each task accesses its own heads of its own row.
+                            unsafe { outputs.write_text(simd, first + row, &sums, row, width) };
+                        }
+                    },
+                );
+                let mut number = segments.len();
+                for prompt in 0..prompts.count(index) {
+                    let head = prompts.head(inputs.heads, [index, prompt, kv_head]);
+                    let end = number + head.len.div_ceil(SEGMENT);
+                    if head.is_active() {
+                        combine(number..end, &mut sums);
+                        simd.vectorize(
+                            #[inline(always)]
+                            || {
+                                for (row, &gate) in head.gate.iter().enumerate() {
+                                    let at = first + row;
+                                    // SAFETY: as above.
+                                    unsafe {
+                                        outputs.add_prompt(simd, at, gate, &sums, row, width);
+                                    }
+                                }
+                            },
+                        );
+                    }
+                    number = end;
                 }
-            }
-        }
+            });
+        });
     });
 }
 
-/// Number of chunks that have visible positions.
-fn chunk_count(visible: &Range<usize>) -> usize {
-    if visible.is_empty() {
-        0
-    } else {
-        (visible.end - 1) / KEY_CHUNK - visible.start / KEY_CHUNK + 1
+/// A sequence with one new token.
+#[derive(Debug)]
+struct DecodeSequence {
+    /// Index of the sequence.
+    index: usize,
+    /// The positions that the token attends to.
+    visible: Range<usize>,
+    /// The segments that these positions are in.
+    segments: Range<usize>,
+    /// Number of records of the sequences before it, for each KV head.
+    first_record: usize,
+    /// Number of records of a KV head: one for each segment of the text, then of each prompt.
+    records: usize,
+}
+
+impl DecodeSequence {
+    /// The index of a record among those of all sequences.
+    fn record(&self, kv_heads: usize, kv_head: usize, number: usize) -> usize {
+        self.first_record * kv_heads + kv_head * self.records + number
     }
 }
 
-/// The visible positions of a chunk.
-fn chunk_positions(visible: &Range<usize>, chunk: usize) -> Range<usize> {
-    let start = (visible.start / KEY_CHUNK + chunk) * KEY_CHUNK;
-    start.max(visible.start)..visible.end.min(start + KEY_CHUNK)
+/// The sequences with one new token, and the number of records of each KV head.
+fn plan(inputs: &AttentionInputs, prompts: PackedPrompts) -> (Vec<DecodeSequence>, usize) {
+    let mut first_record = 0;
+    let sequences = inputs.sequences.iter().enumerate();
+    let sequences = sequences
+        .filter(|(_, sequence)| is_decoded(sequence))
+        .map(|(index, sequence)| {
+            let visible = AttentionMask::causal(sequence, 0, inputs.window).visible_positions(0);
+            let segments = visible.start / SEGMENT..visible.end.div_ceil(SEGMENT);
+            let prompt_records = (0..prompts.count(index))
+                .map(|prompt| prompts.head(inputs.heads, [index, prompt, 0]).len.div_ceil(SEGMENT));
+            let records = segments.len() + prompt_records.sum::<usize>();
+            first_record += records;
+            let first_record = first_record - records;
+            DecodeSequence { index, visible, segments, first_record, records }
+        })
+        .collect();
+    (sequences, first_record)
 }
 
-/// Writes the weighted mean of all chunks' values to `out`; returns the largest score and the sum
-/// of weights.
-#[inline(always)]
-fn merge_partials<'a>(
-    rows: impl Iterator<Item = (&'a mut [f32], &'a mut [f32])>,
-    out: &mut [f32],
-) -> (f32, f32) {
-    let (mut max, mut total) = (MASKED_SCORE, 0.0);
-    for (number, (header, sums)) in rows.enumerate() {
-        let new_max = header[0].max(max);
-        let [before, now] = [max, header[0]].map(|max| (max - new_max).exp());
-        (max, total) = (new_max, before * total + now * header[1]);
-        if number == 0 {
-            out.copy_from_slice(&sums[..out.len()]);
-        } else {
-            for (out, sum) in out.iter_mut().zip(&*sums) {
-                *out = before * *out + now * sum;
-            }
-        }
-    }
-    let factor = total.recip();
-    for out in out {
-        *out *= factor;
-    }
-    (max, total)
+/// Whether a sequence has exactly one new token.
+pub fn is_decoded(sequence: &Sequence) -> bool {
+    sequence.len == 1
+}
+
+/// Elements of a record: maxima and denominators of a group, each in whole cache lines, then sums
+/// of values.
+fn record_len(shape: GroupShape) -> usize {
+    2 * shape.group.next_multiple_of(PANEL) + shape.group * shape.width
+}
+
+/// The sums in a record.
+fn record_sums(shape: GroupShape, record: &mut [f32]) -> OnlineSoftmax<'_> {
+    let header = shape.group.next_multiple_of(PANEL);
+    let (maxima, rest) = record.split_at_mut(header);
+    let (denominators, values) = rest.split_at_mut(header);
+    let [maxima, denominators] = [maxima, denominators].map(|header| &mut header[..shape.group]);
+    OnlineSoftmax { maxima, denominators, values }
 }
 
 /// The query heads of one token that share keys, and buffers for their attention.
@@ -168,89 +211,66 @@ struct DecodeGroup<'a> {
     shape: GroupShape,
     /// Rotated and scaled, `[group, head_dim]`.
     query: &'a [f32],
-    /// `[group, score_stride]`
+    /// `[group, SCORE_STRIDE]`
     scores: &'a mut [f32],
-    score_stride: usize,
-    /// Buffer for values padded to whole vectors, if heads are not whole vectors.
+    /// Buffer for the values of a block, padded to whole vectors, if heads are not whole vectors.
     values: &'a mut [f32],
 }
 
 impl DecodeGroup<'_> {
-    /// Attention to a range of positions.
+    /// Attention to the visible positions of a segment.
     fn attend<S: Simd>(
         &mut self,
         simd: S,
-        key_values: KeyValueView,
-        positions: Range<usize>,
-        partial: &mut [f32],
-    ) {
-        let head_dim = self.shape.head_dim;
-        let start = positions.start / PANEL * PANEL;
-        let end = positions.end.next_multiple_of(PANEL);
-        let panels = &key_values.keys[start * head_dim..end * head_dim];
-        let values = &key_values.values[positions.start * head_dim..positions.end * head_dim];
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                let Self { query, scores, score_stride, .. } = self;
-                small_batch::scores(simd, query, head_dim, panels, scores, *score_stride);
-                let visible = positions.start - start..positions.end - start;
-                self.softmax_and_sum(simd, visible, values, partial);
-            },
-        );
-    }
-
-    /// Attention to the prompt.
-    fn attend_prompt<S: Simd>(&mut self, simd: S, prompt: PromptHead, partial: &mut [f32]) {
-        let head_dim = self.shape.head_dim;
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                let Self { query, scores, score_stride, .. } = self;
-                small_batch::unpacked_scores(
-                    simd,
-                    query,
-                    head_dim,
-                    prompt.key,
-                    scores,
-                    *score_stride,
-                );
-                self.softmax_and_sum(simd, 0..prompt.len, prompt.value, partial);
-            },
-        );
-    }
-
-    /// Softmax of the scores in `visible`, and the weighted sum of the `values` at these positions.
-    #[inline(always)]
-    fn softmax_and_sum<S: Simd>(
-        &mut self,
-        simd: S,
-        visible: Range<usize>,
-        values: &[f32],
-        partial: &mut [f32],
+        source: KeyValueView,
+        visible: &Range<usize>,
+        segment: usize,
+        sums: &mut OnlineSoftmax,
     ) {
         let GroupShape { head_dim, width, group } = self.shape;
-        let score_stride = self.score_stride;
-        let row_len = PARTIAL_HEADER + width;
-        for i in 0..group {
-            let row = &mut self.scores[i * score_stride..][..score_stride];
-            let max = row_max(simd, row, visible.clone(), MASKED_SCORE);
-            let total = softmax_weights(simd, row, visible.clone(), visible.clone(), max);
-            let to = &mut partial[i * row_len..];
-            (to[0], to[1]) = (max, total);
+        let start = segment * SEGMENT;
+        let positions = visible.start.max(start)..visible.end.min(start + SEGMENT);
+        let first_panel = positions.start / PANEL;
+        let count = positions.end.div_ceil(PANEL) - first_panel;
+        let mut panels = [&[][..]; SEGMENT / PANEL];
+        for (panel, to) in (first_panel..).zip(&mut panels[..count]) {
+            let keys = source.block_keys(panel / BLOCK_PANELS);
+            *to = &keys[panel % BLOCK_PANELS * PANEL * head_dim..][..PANEL * head_dim];
         }
-        let values = if width == head_dim {
-            values
-        } else {
-            pad_rows(values, head_dim, width, self.values);
-            &*self.values
-        };
-        small_batch::weighted_sum(
-            simd,
-            [group, visible.len(), width],
-            (&self.scores[visible.start..], score_stride),
-            values,
-            (&mut partial[PARTIAL_HEADER..], row_len),
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let Self { query, scores, values: padded, .. } = self;
+                let to = &mut scores[first_panel * PANEL - start..];
+                small_batch::scores(simd, query, head_dim, &panels[..count], to, SCORE_STRIDE);
+                let visible = positions.start - start..positions.end - start;
+                for i in 0..group {
+                    let row = &mut scores[i * SCORE_STRIDE..][..SCORE_STRIDE];
+                    let max = row_max(simd, row, visible.clone(), MASKED_SCORE);
+                    sums.maxima[i] = max;
+                    sums.denominators[i] =
+                        softmax_weights(simd, row, visible.clone(), visible.clone(), max);
+                }
+                sums.values.fill(0.0);
+                for (block, positions) in blocks_of(&positions) {
+                    let values = source.block_values(block);
+                    let values = &values[positions.start % BLOCK_TOKENS * head_dim..];
+                    let values = &values[..positions.len() * head_dim];
+                    let values = if width == head_dim {
+                        values
+                    } else {
+                        pad_rows(values, head_dim, width, padded);
+                        &**padded
+                    };
+                    small_batch::add_weighted_sum(
+                        simd,
+                        [group, positions.len(), width],
+                        (&scores[positions.start - start..], SCORE_STRIDE),
+                        values,
+                        sums.values,
+                    );
+                }
+            },
         );
     }
 }

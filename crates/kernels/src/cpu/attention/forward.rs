@@ -1,44 +1,41 @@
 //! The forward pass: new keys and values are stored, then every block of queries is a task.
 
-use crate::cpu::elementwise::{add_scaled, scale_into};
 use crate::cpu::simd::{Simd, SimdLevel, dispatch};
 use crate::cpu::threads::{SharedSlice, parallel_for_if_worth};
-use crate::sizes::PANEL;
+use crate::sizes::{BLOCK_TOKENS, PANEL};
 
 use super::buffers::{with_buffer_groups, with_buffers};
-use super::decode::decode;
+use super::decode::{decode, is_decoded};
 use super::group_shape::GroupShape;
-use super::inputs::{AttentionDims, AttentionInputs, KvCacheView, PromptView, Sequence};
+use super::inputs::{AttentionDims, AttentionInputs, KvCacheView, Sequence};
 use super::key_panels::{append_kv, pack_key_panels};
 use super::kv_span::{KeyValueView, KvSpan};
 use super::mask::AttentionMask;
-use super::query_block::{OnlineSoftmax, QueryBlock};
+use super::online_softmax::OnlineSoftmax;
+use super::outputs::{AttentionOutputs, SharedOutputs};
+use super::packed_prompts::PackedPrompts;
+use super::prompts::{PromptView, Prompts};
+use super::query_block::QueryBlock;
 use super::shape_checks::expect_len;
 
 /// Multiply-adds that take as long as storing one element in a panel.
 const STORE_COST: usize = 8;
 
-/// Causal attention of every sequence, plus the gated attention to the prompt.
+/// Causal attention of every sequence, plus the gated attention to its prompts.
 ///
-/// Appends the rotated keys, and the values, of the new tokens to the cache. Writes the log-sum-exp
-/// of each token's causal scores, without the prompt's, to `lse`: [`backward`](super::backward())
-/// needs it. Rows of no sequence become zero.
-///
-/// # Shapes
-/// - `out`: `[rows, heads head_dim]`
-/// - `lse`: `[rows, heads]`
+/// Appends the rotated keys, and the values, of the new tokens to the cache. Outputs of rows of no
+/// sequence become zero.
 ///
 /// # Panics
-/// If shapes do not match, sequences share rows, or a sequence has a past without a cache or
-/// exceeds the cache's capacity.
+/// If shapes do not match, sequences share rows or blocks that they write to, a sequence has a past
+/// without a cache, or exceeds its blocks.
 pub fn forward(
     level: SimdLevel,
     inputs: &AttentionInputs,
     cache: Option<KvCacheView>,
-    out: &mut [f32],
-    lse: Option<&mut [f32]>,
+    outputs: AttentionOutputs,
 ) {
-    dispatch!(level, simd => forward_simd(simd, inputs, cache, out, lse));
+    dispatch!(level, simd => forward_simd(simd, inputs, cache, outputs));
 }
 
 /// [`forward`] for one instruction set.
@@ -46,53 +43,45 @@ pub fn forward_simd<S: Simd>(
     simd: S,
     inputs: &AttentionInputs,
     cache: Option<KvCacheView>,
-    out: &mut [f32],
-    mut lse: Option<&mut [f32]>,
+    mut outputs: AttentionOutputs,
 ) {
     inputs.check_shapes();
     let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
+    let AttentionOutputs { heads: out, branch, lse } = &mut outputs;
     expect_len("the output", out, inputs.rows() * heads * head_dim);
+    if let Some(branch) = branch {
+        expect_len("the prompts' output", branch, inputs.rows() * heads * head_dim);
+        branch.fill(0.0);
+    }
     if let Some(lse) = &lse {
         expect_len("log-sum-exps", lse, inputs.rows() * heads);
     }
     if inputs.has_gaps() {
         out.fill(0.0);
-        if let Some(lse) = &mut lse {
+        if let Some(lse) = lse {
             lse.fill(0.0);
         }
     }
-    for &Sequence { past, len, .. } in inputs.sequences {
-        if let Some(KvCacheView { capacity, .. }) = cache {
-            assert!(
-                past <= capacity && len <= capacity - past,
-                "{past} + {len} tokens exceed the cache's capacity of {capacity}",
-            );
-        } else {
-            assert!(past == 0, "a past of {past} tokens without a cache");
-        }
+    if let Some(cache) = cache {
+        inputs.check_cache(&cache);
+        let KvCacheView { keys, values, tables } = cache;
+        let spans = (0..tables.len()).map(|sequence| KvSpan::Table(tables.of(sequence)));
+        let spans = spans.collect::<Vec<_>>();
+        return store_and_attend(simd, inputs, &spans, [keys, values], outputs);
     }
-    let capacity = cache.as_ref().map(KvCacheView::padded_capacity);
     let mut end = 0;
-    let spans: Vec<KvSpan> = inputs
+    let spans: Vec<_> = inputs
         .sequences
         .iter()
-        .map(|sequence| {
-            let positions = capacity.unwrap_or(sequence.len.next_multiple_of(PANEL));
+        .map(|&Sequence { past, len, .. }| {
+            assert!(past == 0, "a past of {past} tokens without a cache");
+            let positions = len.next_multiple_of(BLOCK_TOKENS);
             let start = end;
             end += kv_heads * positions * head_dim;
-            KvSpan { start, positions }
+            KvSpan::Contiguous { start, positions }
         })
         .collect();
-    match cache {
-        Some(KvCacheView { keys, values, .. }) => {
-            expect_len("the cache's keys", keys, end);
-            expect_len("the cache's values", values, end);
-            store_and_attend(simd, inputs, &spans, [keys, values], out, lse);
-        }
-        None => with_buffers([end, end], |stores| {
-            store_and_attend(simd, inputs, &spans, stores, out, lse);
-        }),
-    }
+    with_buffers([end, end], |stores| store_and_attend(simd, inputs, &spans, stores, outputs));
 }
 
 /// Stores the new keys and values in `keys` and `values`, and computes attention.
@@ -101,139 +90,131 @@ fn store_and_attend<S: Simd>(
     inputs: &AttentionInputs,
     spans: &[KvSpan],
     [keys, values]: [&mut [f32]; 2],
-    out: &mut [f32],
-    lse: Option<&mut [f32]>,
+    outputs: AttentionOutputs,
 ) {
-    let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
-    let multiply_adds: usize =
-        inputs.sequences.iter().map(|s| 2 * s.len * (s.past + s.len) * heads * head_dim).sum();
+    let AttentionDims { kv_heads, head_dim, .. } = inputs.heads;
     let [shared_keys, shared_values] = [&mut *keys, &mut *values].map(SharedSlice::new);
     let new: usize = inputs.sequences.iter().map(|sequence| sequence.len).sum();
     let store_cost = STORE_COST * new * kv_heads * head_dim;
     parallel_for_if_worth(store_cost, spans.len() * kv_heads, |task| {
         let (index, kv_head) = (task / kv_heads, task % kv_heads);
-        let (start, len) = spans[index].of_head(kv_head, head_dim);
-        // SAFETY: each task accesses one KV head of one sequence.
-        let [keys, values] =
-            [&shared_keys, &shared_values].map(|shared| unsafe { shared.slice_mut(start, len) });
+        let blocks = spans[index].of_head(inputs.heads, kv_head);
+        let block = |block: usize| {
+            let start = blocks.start_of(block);
+            // SAFETY: each task accesses one KV head of the blocks that its sequence writes to, one
+            // block at a time. No other sequence writes to them.
+            [&shared_keys, &shared_values]
+                .map(|shared| unsafe { shared.slice_mut(start, blocks.len) })
+        };
         let sequence = &inputs.sequences[index];
         with_buffers([PANEL * head_dim], |[buffer]| {
-            append_kv(simd, inputs, sequence, kv_head, buffer, keys, values);
+            append_kv(simd, inputs, sequence, kv_head, buffer, block);
         });
     });
     let stores = [&*keys, &*values];
-    if inputs.sequences.iter().all(|sequence| sequence.len <= 1) {
-        return decode(simd, inputs, spans, stores, multiply_adds, out, lse);
-    }
-    let panels_len =
-        inputs.prompt.map_or(0, |prompt| prompt_panels_len(inputs.heads, &prompt, prompt.batches));
-    with_buffers([panels_len], |[panels]| {
-        if let Some(prompt) = inputs.prompt {
-            let len = prompt_panels_len(inputs.heads, &prompt, 1) / kv_heads;
-            let shared = SharedSlice::new(panels);
-            let cost = STORE_COST * prompt.key.len();
-            parallel_for_if_worth(cost, prompt.batches * kv_heads, |task| {
-                // SAFETY: each task accesses the panels of one KV head of one batch.
-                let panels = unsafe { shared.slice_mut(task * len, len) };
-                let prompt = prompt.head(inputs.heads, task / kv_heads, task % kv_heads);
-                pack_key_panels(simd, prompt.key, head_dim, head_dim, 0, panels);
-            });
-        }
-        prefill(simd, inputs, spans, stores, panels, multiply_adds, out, lse);
+    let outputs = SharedOutputs::new(outputs, head_dim);
+    with_packed_prompts(simd, inputs, |prompts| {
+        decode(simd, inputs, spans, stores, prompts, &outputs);
+        prefill(simd, inputs, spans, stores, prompts, &outputs);
     });
 }
 
-/// Elements of the panels of prompt keys for this number of batches.
-fn prompt_panels_len(heads: AttentionDims, prompt: &PromptView, batches: usize) -> usize {
-    batches * heads.kv_heads * prompt.len.next_multiple_of(PANEL) * heads.head_dim
+/// Calls `work` with the prompts, their keys in panels.
+fn with_packed_prompts<S: Simd>(
+    simd: S,
+    inputs: &AttentionInputs,
+    work: impl FnOnce(PackedPrompts),
+) {
+    let AttentionDims { kv_heads, head_dim, .. } = inputs.heads;
+    let prompt = match inputs.prompts {
+        Prompts::None => return work(PackedPrompts::None),
+        Prompts::Listed(table) => return work(PackedPrompts::Listed(table)),
+        Prompts::Stacked(prompt) => prompt,
+    };
+    let PromptView { batches, len, key, .. } = prompt;
+    let head_len = len.next_multiple_of(PANEL) * head_dim;
+    with_buffers([batches * kv_heads * head_len], |[panels]| {
+        let shared = SharedSlice::new(panels);
+        parallel_for_if_worth(STORE_COST * key.len(), batches * kv_heads, |task| {
+            // SAFETY: each task accesses the panels of one KV head of one batch.
+            let panels = unsafe { shared.slice_mut(task * head_len, head_len) };
+            let prompt = prompt.head(inputs.heads, task / kv_heads, task % kv_heads);
+            pack_key_panels(simd, prompt.key, head_dim, head_dim, 0, panels);
+        });
+        work(PackedPrompts::Stacked { prompt, key_panels: panels });
+    });
 }
 
-/// Attention of sequences with several new tokens; `stores` has their keys and values already.
-#[expect(clippy::too_many_arguments, reason = "all of them are used by the tasks")]
+/// Attention of the sequences with several new tokens; `stores` has their keys and values already.
 fn prefill<S: Simd>(
     simd: S,
     inputs: &AttentionInputs,
     spans: &[KvSpan],
     stores: [&[f32]; 2],
-    prompt_panels: &[f32],
-    multiply_adds: usize,
-    out: &mut [f32],
-    lse: Option<&mut [f32]>,
+    prompts: PackedPrompts,
+    outputs: &SharedOutputs,
 ) {
     let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     let shape = GroupShape::new::<S>(inputs.heads);
     let GroupShape { width, group, .. } = shape;
+    let sequences = inputs.sequences.iter().enumerate();
+    let sequences = sequences.filter(|(_, sequence)| !is_decoded(sequence)).collect::<Vec<_>>();
     // Last blocks first: they attend to the most positions.
-    let tasks: Vec<(usize, usize)> = inputs
-        .sequences
+    let tasks: Vec<(usize, usize)> = sequences
         .iter()
-        .enumerate()
-        .flat_map(|(index, sequence)| {
+        .flat_map(|&(index, sequence)| {
             (0..sequence.len).step_by(shape.queries()).rev().map(move |query| (index, query))
         })
         .collect();
-    let out = SharedSlice::new(out);
-    let lse = lse.map(SharedSlice::new);
+    let multiply_adds: usize =
+        sequences.iter().map(|(_, s)| 2 * s.len * (s.past + s.len) * heads * head_dim).sum();
     parallel_for_if_worth(multiply_adds, tasks.len() * kv_heads, |task| {
         let ((index, first), kv_head) = (tasks[task / kv_heads], task % kv_heads);
         let sequence = &inputs.sequences[index];
-        let queries = (sequence.len - first).min(shape.queries());
-        let rows = queries * group;
-        // SAFETY: each task accesses its own heads of its own rows.
-        let row_out = |i: usize| unsafe {
-            let row = (sequence.first_row + first + i / group) * heads;
-            let at = row + kv_head * group + i % group;
-            let lse = lse.as_ref().map(|lse| &mut lse.slice_mut(at, 1)[0]);
-            (out.slice_mut(at * head_dim, head_dim), lse)
-        };
-        let prompt = inputs.prompt.and_then(|prompt| {
-            let batch = prompt.batch(index);
-            let head = prompt.active_head(inputs.heads, batch, kv_head)?;
-            let len = prompt.len.next_multiple_of(PANEL) * head_dim;
-            let keys = &prompt_panels[(batch * kv_heads + kv_head) * len..][..len];
-            let key_values = KeyValueView { keys, values: head.value };
-            Some((key_values, head.gate, AttentionMask::All(head.len)))
-        });
-        let prompt_rows = if prompt.is_some() { rows } else { 0 };
+        let first_row = sequence.first_row + first;
+        let rows = (sequence.len - first).min(shape.queries()) * group;
+        let output = |row: usize| (first_row + row / group) * heads + kv_head * group + row % group;
         let [scores, values] = QueryBlock::buffers(shape);
-        let lens = [rows * head_dim, scores, values];
-        let [text, prompt_lens] =
-            [rows, prompt_rows].map(|rows| OnlineSoftmax::buffers(shape, rows));
+        let sums = OnlineSoftmax::buffers(shape, rows);
         with_buffer_groups(
-            lens,
-            text,
-            prompt_lens,
-            |[query, scores, values], text, prompt_sums| {
-                inputs.load_queries(simd, sequence.first_row + first, kv_head, query);
-                let mut block = QueryBlock { shape, query, scores, values };
-                let [mut text_softmax, mut prompt_softmax] =
-                    [text, prompt_sums].map(OnlineSoftmax::new);
+            [rows * head_dim, scores, values],
+            sums,
+            sums,
+            |[query, scores, values], sums, segment_sums| {
+                inputs.load_queries(simd, first_row, kv_head, query);
+                let segment_sums = OnlineSoftmax::new(segment_sums);
+                let mut block = QueryBlock { shape, query, scores, values, segment_sums };
+                let mut sums = OnlineSoftmax::new(sums);
                 let mask = AttentionMask::causal(sequence, first, inputs.window);
-                let key_values = spans[index].key_values(stores, kv_head, head_dim);
-                block.attend(simd, mask, key_values, &mut text_softmax);
-                if let Some((key_values, _, mask)) = prompt {
-                    block.attend(simd, mask, key_values, &mut prompt_softmax);
-                }
+                let source = KeyValueView::new(stores, spans[index].of_head(inputs.heads, kv_head));
+                block.attend(simd, mask, source, &mut sums);
                 simd.vectorize(
                     #[inline(always)]
                     || {
-                        for i in 0..rows {
-                            let ((out, lse), total) = (row_out(i), text_softmax.denominators[i]);
-                            let values = &text_softmax.values[i * width..][..head_dim];
-                            scale_into(simd, values, total.recip(), out);
-                            if let Some(lse) = lse {
-                                *lse = text_softmax.maxima[i] + total.ln();
-                            }
-                            let gate = prompt.map_or(0.0, |(_, gate, _)| gate[i % group]);
-                            // A zero gate changes no bit, not even the sign of a zero.
-                            if gate != 0.0 {
-                                let values = &prompt_softmax.values[i * width..][..head_dim];
-                                let factor = gate / prompt_softmax.denominators[i];
-                                add_scaled(simd, values, factor, out);
-                            }
+                        for row in 0..rows {
+                            // SAFETY: each task accesses its own heads of its own rows.
+                            unsafe { outputs.write_text(simd, output(row), &sums, row, width) };
                         }
                     },
                 );
+                for prompt in 0..prompts.count(index) {
+                    let prompt = prompts.head(inputs.heads, [index, prompt, kv_head]);
+                    if !prompt.is_active() {
+                        continue;
+                    }
+                    let mask = AttentionMask::All(prompt.len);
+                    block.attend(simd, mask, prompt.key_values, &mut sums);
+                    simd.vectorize(
+                        #[inline(always)]
+                        || {
+                            for row in 0..rows {
+                                let (at, gate) = (output(row), prompt.gate[row % group]);
+                                // SAFETY: as above.
+                                unsafe { outputs.add_prompt(simd, at, gate, &sums, row, width) };
+                            }
+                        },
+                    );
+                }
             },
         );
     });

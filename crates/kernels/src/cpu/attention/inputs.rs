@@ -1,8 +1,9 @@
 //! The arguments of attention.
 
 use crate::cpu::simd::Simd;
-use crate::sizes::PANEL;
 
+use super::block_tables::BlockTables;
+use super::prompts::Prompts;
 use super::rotary::{CosSin, rotate};
 
 /// Number and width of attention heads.
@@ -66,104 +67,15 @@ impl<'a> Rotation<'a> {
     }
 }
 
-/// Prompt K/V and gates: all tokens of a sequence also attend to the prompt.
-#[derive(Debug, Clone, Copy)]
-pub struct PromptView<'a> {
-    /// `[batches, kv_heads, len, head_dim]`, not rotated.
-    pub key: &'a [f32],
-    /// `[batches, kv_heads, len, head_dim]`
-    pub value: &'a [f32],
-    /// Factors of the prompt branch, `[batches, heads]`.
-    pub gate: &'a [f32],
-    /// 1, shared by all sequences, or the number of sequences.
-    pub batches: usize,
-    /// Prompt tokens.
-    pub len: usize,
-    /// Valid prompt tokens of each batch, `[batches]`, if some are fewer than `len`. An empty
-    /// prompt adds nothing.
-    pub lens: Option<&'a [usize]>,
-}
-
-/// The prompt of one sequence and one KV head.
-#[derive(Debug, Clone, Copy)]
-pub struct PromptHead<'a> {
-    /// Valid tokens, `[len, head_dim]`.
-    pub key: &'a [f32],
-    /// Valid tokens, `[len, head_dim]`.
-    pub value: &'a [f32],
-    /// `[group]`
-    pub gate: &'a [f32],
-    /// Valid tokens.
-    pub len: usize,
-}
-
-impl<'a> PromptView<'a> {
-    /// The batch of a sequence.
-    pub(super) fn batch(&self, sequence: usize) -> usize {
-        if self.batches == 1 { 0 } else { sequence }
-    }
-
-    /// The prompt of a batch and a KV head.
-    pub(super) fn head(
-        &self,
-        heads: AttentionDims,
-        batch: usize,
-        kv_head: usize,
-    ) -> PromptHead<'a> {
-        let AttentionDims { kv_heads, head_dim, .. } = heads;
-        let group = heads.group_size();
-        let len = self.lens.map_or(self.len, |lens| lens[batch]);
-        let start = (batch * kv_heads + kv_head) * self.len * head_dim;
-        PromptHead {
-            key: &self.key[start..][..len * head_dim],
-            value: &self.value[start..][..len * head_dim],
-            gate: &self.gate[batch * heads.heads + kv_head * group..][..group],
-            len,
-        }
-    }
-
-    /// As [`PromptView::head`]; `None` if it adds nothing.
-    pub(super) fn active_head(
-        &self,
-        heads: AttentionDims,
-        batch: usize,
-        kv_head: usize,
-    ) -> Option<PromptHead<'a>> {
-        let head = self.head(heads, batch, kv_head);
-        (head.len > 0 && head.gate.iter().any(|gate| *gate != 0.0)).then_some(head)
-    }
-}
-
-/// Gradients of a [`PromptView`], of the same shapes.
-#[derive(Debug)]
-pub struct PromptGradients<'a> {
-    /// `[batches, kv_heads, len, head_dim]`
-    pub key: &'a mut [f32],
-    /// `[batches, kv_heads, len, head_dim]`
-    pub value: &'a mut [f32],
-    /// `[batches, heads]`
-    pub gate: &'a mut [f32],
-}
-
-/// Rotated keys, and values, of every sequence, owned by the caller.
-///
-/// Those of sequence `s` and KV head `g` start at `(s * kv_heads + g) * capacity * head_dim`, where
-/// `capacity` is [`KvCacheView::padded_capacity`].
+/// Rotated keys, and values, of every sequence, in blocks of 32 positions, owned by the caller.
 #[derive(Debug)]
 pub struct KvCacheView<'a> {
-    /// Panels of 16 positions: `[sequences, kv_heads, positions / 16, head_dim, 16]`.
+    /// Panels of 16 positions: `[blocks, kv_heads, 2, head_dim, 16]`.
     pub keys: &'a mut [f32],
-    /// `[sequences, kv_heads, positions, head_dim]`
+    /// `[blocks, kv_heads, 32, head_dim]`
     pub values: &'a mut [f32],
-    /// Maximum number of tokens of a sequence.
-    pub capacity: usize,
-}
-
-impl KvCacheView<'_> {
-    /// `capacity`, rounded up to whole panels.
-    pub fn padded_capacity(&self) -> usize {
-        self.capacity.next_multiple_of(PANEL)
-    }
+    /// The blocks of each sequence.
+    pub tables: &'a BlockTables,
 }
 
 /// The inputs of attention.
@@ -180,8 +92,8 @@ pub struct AttentionInputs<'a> {
     pub sequences: &'a [Sequence],
     /// Number of positions that a token attends to, its own included; unlimited if `None`.
     pub window: Option<usize>,
-    /// The gated prompt.
-    pub prompt: Option<PromptView<'a>>,
+    /// The gated prompts.
+    pub prompts: Prompts<'a>,
 }
 
 impl<'a> AttentionInputs<'a> {

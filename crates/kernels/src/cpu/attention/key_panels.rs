@@ -2,7 +2,7 @@
 //! vectors.
 
 use crate::cpu::simd::Simd;
-use crate::sizes::PANEL;
+use crate::sizes::{BLOCK_TOKENS, PANEL};
 
 use super::inputs::{AttentionInputs, Sequence};
 use super::rotary::rotate;
@@ -51,16 +51,15 @@ pub fn pack_key_panels<S: Simd>(
     assert!(done == count, "{count} rows do not fit into the panels");
 }
 
-/// Appends the rotated keys and the values of a sequence's new tokens; `keys` and `values` are
-/// those of one KV head at all positions, `buffer` has room for 16 keys.
-pub fn append_kv<S: Simd>(
+/// Appends the rotated keys and the values of a sequence's new tokens. `block` returns the keys and
+/// values of one KV head in a block of the sequence; `buffer` has room for 16 keys.
+pub fn append_kv<'b, S: Simd>(
     simd: S,
     inputs: &AttentionInputs,
     sequence: &Sequence,
     kv_head: usize,
     buffer: &mut [f32],
-    keys: &mut [f32],
-    values: &mut [f32],
+    block: impl Fn(usize) -> [&'b mut [f32]; 2],
 ) {
     let head_dim = inputs.heads.head_dim;
     let Sequence { first_row, len, past, .. } = *sequence;
@@ -78,11 +77,13 @@ pub fn append_kv<S: Simd>(
                 }
             },
         );
-        let panel = &mut keys[position / PANEL * PANEL * head_dim..][..PANEL * head_dim];
+        let [keys, values] = block(position / BLOCK_TOKENS);
+        let in_block = position % BLOCK_TOKENS;
+        let panel = &mut keys[in_block / PANEL * PANEL * head_dim..][..PANEL * head_dim];
         pack_key_panels(simd, rows, head_dim, head_dim, position, panel);
-        for i in 0..count {
-            let value = inputs.value(first_row + done + i, kv_head);
-            values[(position + i) * head_dim..][..head_dim].copy_from_slice(value);
+        let values = values[in_block * head_dim..].chunks_exact_mut(head_dim);
+        for (i, to) in values.take(count).enumerate() {
+            to.copy_from_slice(inputs.value(first_row + done + i, kv_head));
         }
         done += count;
     }

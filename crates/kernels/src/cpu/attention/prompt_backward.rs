@@ -4,9 +4,9 @@ use crate::cpu::simd::Simd;
 use crate::sizes::PANEL;
 
 use super::group_shape::GroupShape;
-use super::inputs::PromptHead;
 use super::key_panels::{pack_key_panels, pad_rows};
 use super::matmul::{MatrixView, MatrixViewMut, matmul, score_tile_positions, scores};
+use super::prompts::PromptHead;
 use super::query_gradients::QueryGradients;
 use super::softmax::{MASKED_SCORE, row_max, softmax_weights};
 

@@ -1,21 +1,17 @@
-//! Attention of a block of queries, a block of keys at a time.
+//! Attention of a block of queries, a segment of positions at a time.
 
-use crate::cpu::elementwise::scale_vectors;
+use std::ops::Range;
+
 use crate::cpu::simd::Simd;
-use crate::sizes::PANEL;
+use crate::sizes::{BLOCK_TOKENS, PANEL};
 
 use super::group_shape::GroupShape;
 use super::key_panels::pad_rows;
 use super::kv_span::KeyValueView;
 use super::mask::AttentionMask;
 use super::matmul::{MatrixView, MatrixViewMut, matmul, score_tile_positions, scores};
+use super::online_softmax::{OnlineSoftmax, SCORE_STRIDE, SEGMENT};
 use super::softmax::{MASKED_SCORE, row_max, softmax_weights};
-
-/// Positions of a block of keys.
-const KEY_BLOCK: usize = 192;
-/// Elements from a row of scores to the next: not a power of two, which would map all rows to the
-/// same cache sets.
-const SCORE_STRIDE: usize = KEY_BLOCK + PANEL;
 
 /// A block of queries, and the buffers for its attention.
 #[derive(Debug)]
@@ -27,35 +23,23 @@ pub struct QueryBlock<'a> {
     pub scores: &'a mut [f32],
     /// Buffer for values padded to whole vectors, if heads are not whole vectors.
     pub values: &'a mut [f32],
+    /// Buffer for the sums over a segment.
+    pub segment_sums: OnlineSoftmax<'a>,
 }
 
-/// Sums of the online softmax for the queries of a block.
-#[derive(Debug)]
-pub struct OnlineSoftmax<'a> {
-    /// Largest score of each row, `[queries, group]`.
-    pub maxima: &'a mut [f32],
-    /// Sum of the weights `e^(score - maximum)` of each row, `[queries, group]`.
-    pub denominators: &'a mut [f32],
-    /// Sums of weighted values, to be divided by the denominators: `[queries, group, width]`.
-    pub values: &'a mut [f32],
-}
-
-impl<'a> OnlineSoftmax<'a> {
-    /// Lengths of the buffers for `rows` rows.
-    pub fn buffers(shape: GroupShape, rows: usize) -> [usize; 3] {
-        [rows, rows, rows * shape.width]
-    }
-
-    /// Sums in the given buffers.
-    pub fn new([maxima, denominators, values]: [&'a mut [f32]; 3]) -> Self {
-        Self { maxima, denominators, values }
-    }
+/// The positions of a segment that queries of a block attend to.
+#[derive(Debug, Clone)]
+struct Segment {
+    /// Start of the segment.
+    start: usize,
+    /// The positions.
+    positions: Range<usize>,
 }
 
 impl QueryBlock<'_> {
     /// Lengths of the buffers for scores and values.
     pub fn buffers(shape: GroupShape) -> [usize; 2] {
-        let values = if shape.width == shape.head_dim { 0 } else { KEY_BLOCK * shape.width };
+        let values = if shape.width == shape.head_dim { 0 } else { SEGMENT * shape.width };
         [shape.queries() * shape.group * SCORE_STRIDE, values]
     }
 
@@ -67,75 +51,19 @@ impl QueryBlock<'_> {
         source: KeyValueView,
         sums: &mut OnlineSoftmax,
     ) {
-        let GroupShape { head_dim, width, group } = self.shape;
-        sums.values.fill(0.0);
-        sums.maxima.fill(MASKED_SCORE);
-        sums.denominators.fill(0.0);
+        sums.reset();
         let queries = self.queries();
         let visible = mask.visible_positions_of(0..queries);
-        let mut start = visible.start / PANEL * PANEL;
-        while start < visible.end {
-            let end = visible.end.min(start + KEY_BLOCK);
-            self.compute_scores(simd, mask, source.keys, start, end);
-            let mut values = MatrixView::new(&source.values[start * head_dim..], head_dim);
-            if width != head_dim {
-                let rows = &values.elements[..(end - start) * head_dim];
-                pad_rows(rows, head_dim, width, self.values);
-                values = MatrixView::new(self.values, width);
-            }
+        for start in (visible.start / SEGMENT * SEGMENT..visible.end).step_by(SEGMENT) {
+            let positions = visible.start.max(start)..visible.end.min(start + SEGMENT);
+            let segment = Segment { start, positions };
+            self.compute_scores(simd, mask, source, &segment);
+            self.pad_values(source, &segment);
             let step = self.shape.queries_per_tile::<S>();
             for first in (0..queries).step_by(step) {
                 let strip = first..queries.min(first + step);
-                let positions = mask.visible_positions_of(strip.clone());
-                let positions = positions.start.max(start)..positions.end.min(end);
-                if positions.is_empty() {
-                    continue;
-                }
-                let positions = positions.start - start..positions.end - start;
-                let rows = strip.start * group..strip.end * group;
-                let weights = &mut self.scores[rows.start * SCORE_STRIDE..rows.end * SCORE_STRIDE];
-                let maxima = &mut sums.maxima[rows.clone()];
-                let denominators = &mut sums.denominators[rows.clone()];
-                let sums = &mut sums.values[rows.start * width..rows.end * width];
-                simd.vectorize(
-                    #[inline(always)]
-                    || {
-                        let visible = |row: usize| {
-                            let visible = mask.visible_positions(strip.start + row / group);
-                            let [from, to] = [visible.start, visible.end]
-                                .map(|position| position.clamp(start, end) - start);
-                            from..to
-                        };
-                        // All maxima first, then all weights: the exponentials of a row do not wait
-                        // for its maximum.
-                        for row in 0..rows.len() {
-                            let scores = &mut weights[row * SCORE_STRIDE..][..SCORE_STRIDE];
-                            let max = row_max(simd, scores, visible(row), maxima[row]);
-                            if denominators[row] != 0.0 && max != maxima[row] {
-                                let factor = (maxima[row] - max).exp();
-                                denominators[row] *= factor;
-                                scale_vectors(simd, &mut sums[row * width..][..width], factor);
-                            }
-                            maxima[row] = max;
-                        }
-                        for row in 0..rows.len() {
-                            let scores = &mut weights[row * SCORE_STRIDE..][..SCORE_STRIDE];
-                            let (visible, max) = (visible(row), maxima[row]);
-                            denominators[row] +=
-                                softmax_weights(simd, scores, visible, positions.clone(), max);
-                        }
-                    },
-                );
-                let first_value = positions.start * values.row_stride;
-                matmul(
-                    simd,
-                    [rows.len(), positions.len(), width],
-                    MatrixView::new(&weights[positions.start..], SCORE_STRIDE),
-                    MatrixView { elements: &values.elements[first_value..], ..values },
-                    MatrixViewMut { elements: sums, row_stride: width, accumulate: true },
-                );
+                self.attend_segment(simd, mask, source, &segment, strip, sums);
             }
-            start += KEY_BLOCK;
         }
     }
 
@@ -143,32 +71,36 @@ impl QueryBlock<'_> {
         self.query.len() / (self.shape.group * self.shape.head_dim)
     }
 
-    /// Computes the scores of the positions `start..end`, for the queries that attend to them.
+    /// Computes the scores of a segment, for the queries that attend to it.
     fn compute_scores<S: Simd>(
         &mut self,
         simd: S,
         mask: AttentionMask,
-        keys: &[f32],
-        start: usize,
-        end: usize,
+        source: KeyValueView,
+        segment: &Segment,
     ) {
         let GroupShape { head_dim, group, .. } = self.shape;
         let queries = self.queries();
         let step = self.shape.queries_per_tile::<S>();
-        let end = end.next_multiple_of(PANEL);
-        for position in (start..end).step_by(score_tile_positions::<S>()) {
-            let positions = position..end.min(position + score_tile_positions::<S>());
+        let Segment { start, ref positions } = *segment;
+        // A tile is in one block.
+        let tile = score_tile_positions::<S>();
+        let end = positions.end.next_multiple_of(PANEL);
+        for position in (positions.start / tile * tile..end).step_by(tile) {
+            let positions = position..end.min(position + tile);
             let query_range = mask.queries_attending_to(positions.clone(), queries);
             let (first, last) = (query_range.start / step * step, query_range.end);
             if first >= last {
                 continue;
             }
+            let keys = source.block_keys(position / BLOCK_TOKENS);
+            let keys = &keys[position % BLOCK_TOKENS * head_dim..][..positions.len() * head_dim];
             scores(
                 simd,
                 (last - first) * group,
                 head_dim,
                 MatrixView::new(&self.query[first * group * head_dim..], head_dim),
-                &keys[positions.start * head_dim..positions.end * head_dim],
+                keys,
                 MatrixViewMut {
                     elements: &mut self.scores[first * group * SCORE_STRIDE + position - start..],
                     row_stride: SCORE_STRIDE,
@@ -177,4 +109,96 @@ impl QueryBlock<'_> {
             );
         }
     }
+
+    /// Copies the values of a segment into rows of whole vectors, if heads are not whole vectors.
+    fn pad_values(&mut self, source: KeyValueView, segment: &Segment) {
+        let GroupShape { head_dim, width, .. } = self.shape;
+        if width == head_dim {
+            return;
+        }
+        for (block, positions) in blocks_of(&segment.positions) {
+            let values = &source.block_values(block)[positions.start % BLOCK_TOKENS * head_dim..];
+            let values = &values[..positions.len() * head_dim];
+            let to = &mut self.values[(positions.start - segment.start) * width..];
+            pad_rows(values, head_dim, width, to);
+        }
+    }
+
+    /// Adds the attention of some queries to a segment.
+    fn attend_segment<S: Simd>(
+        &mut self,
+        simd: S,
+        mask: AttentionMask,
+        source: KeyValueView,
+        segment: &Segment,
+        strip: Range<usize>,
+        sums: &mut OnlineSoftmax,
+    ) {
+        let GroupShape { head_dim, width, group } = self.shape;
+        let Segment { start, positions: ref segment_positions } = *segment;
+        let clamp = |visible: Range<usize>| {
+            let [from, to] = [visible.start, visible.end].map(|position| {
+                position.clamp(segment_positions.start, segment_positions.end) - start
+            });
+            from..to
+        };
+        let positions = clamp(mask.visible_positions_of(strip.clone()));
+        if positions.is_empty() {
+            return;
+        }
+        let rows = strip.start * group..strip.end * group;
+        let weights = &mut self.scores[rows.start * SCORE_STRIDE..rows.end * SCORE_STRIDE];
+        let segment_sums = self.segment_sums.rows(0..rows.len(), width);
+        segment_sums.values.fill(0.0);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let visible = |row: usize| clamp(mask.visible_positions(strip.start + row / group));
+                // All maxima first, then all weights: the exponentials of a row do not wait for its
+                // maximum.
+                for row in 0..rows.len() {
+                    let scores = &mut weights[row * SCORE_STRIDE..][..SCORE_STRIDE];
+                    segment_sums.maxima[row] = row_max(simd, scores, visible(row), MASKED_SCORE);
+                }
+                for row in 0..rows.len() {
+                    let scores = &mut weights[row * SCORE_STRIDE..][..SCORE_STRIDE];
+                    let max = segment_sums.maxima[row];
+                    segment_sums.denominators[row] =
+                        softmax_weights(simd, scores, visible(row), positions.clone(), max);
+                }
+            },
+        );
+        for (block, positions) in blocks_of(&(start + positions.start..start + positions.end)) {
+            let values = if width == head_dim {
+                &source.block_values(block)[positions.start % BLOCK_TOKENS * head_dim..]
+            } else {
+                &self.values[(positions.start - start) * width..]
+            };
+            matmul(
+                simd,
+                [rows.len(), positions.len(), width],
+                MatrixView::new(&weights[positions.start - start..], SCORE_STRIDE),
+                MatrixView::new(values, width),
+                MatrixViewMut {
+                    elements: segment_sums.values,
+                    row_stride: width,
+                    accumulate: true,
+                },
+            );
+        }
+        let mut sums = sums.rows(rows, width);
+        simd.vectorize(
+            #[inline(always)]
+            || sums.combine(simd, &segment_sums, width),
+        );
+    }
+}
+
+/// The blocks that a range of positions is in, with their part of it.
+pub fn blocks_of(positions: &Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let Range { start, end } = *positions;
+    (start / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS)).map(move |block| {
+        let first = block * BLOCK_TOKENS;
+        (block, start.max(first)..end.min(first + BLOCK_TOKENS))
+    })
 }

@@ -6,9 +6,10 @@ use crate::cpu::threads::{self, SharedSlice};
 use super::buffers::with_buffers;
 use super::chunking::Chunking;
 use super::group_shape::GroupShape;
-use super::inputs::{AttentionDims, AttentionInputs, PromptGradients, Sequence};
+use super::inputs::{AttentionDims, AttentionInputs, Sequence};
 use super::mask::AttentionMask;
 use super::prompt_backward::PromptBackward;
+use super::prompts::PromptGradients;
 use super::query_gradients::write_query_gradients;
 
 /// Writes the gradients of the queries of sequences with several chunks.
@@ -61,7 +62,7 @@ pub fn reduce_prompt_gradients(
 ) {
     let AttentionDims { heads, kv_heads, head_dim } = inputs.heads;
     let GroupShape { width, group, .. } = shape;
-    let Some(prompt) = inputs.prompt else { return };
+    let Some(prompt) = inputs.prompts.stacked() else { return };
     let PromptGradients { key, value, gate } = gradients;
     key.fill(0.0);
     value.fill(0.0);

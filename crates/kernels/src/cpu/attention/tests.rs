@@ -1,5 +1,6 @@
 //! Attention at all levels and in many shapes, compared with an implementation in f64.
 
+mod any_cut;
 mod attention_case;
 mod invariants;
 mod portable16;

@@ -1,14 +1,17 @@
 //! Attention inputs that own their data, and the kernels' outputs for them.
 
 use super::super::backward::{backward, backward_simd};
+use super::super::block_tables::BlockTables;
 use super::super::forward::{forward, forward_simd};
-use super::super::inputs::{
-    AttentionDims, AttentionInputs, KvCacheView, PromptGradients, PromptView, Rotation, Sequence,
-};
+use super::super::inputs::{AttentionDims, AttentionInputs, KvCacheView, Rotation, Sequence};
+use super::super::outputs::AttentionOutputs;
+use super::super::packed_prompts::{PackedPrompt, PromptTable};
+use super::super::prompts::{PromptGradients, PromptView, Prompts};
 use super::super::query_gradients::BackwardInputs;
 use super::portable16::Portable16;
 use crate::cpu::simd::SimdLevel;
 use crate::cpu::test_numbers::{self, largest};
+use crate::sizes::BLOCK_TOKENS;
 
 /// The vectors that a kernel runs on.
 #[derive(Debug, Clone, Copy)]
@@ -34,12 +37,11 @@ impl TestLevel {
         self,
         inputs: &AttentionInputs,
         cache: Option<KvCacheView>,
-        out: &mut [f32],
-        lse: Option<&mut [f32]>,
+        outputs: AttentionOutputs,
     ) {
         match self {
-            Self::Processor(level) => forward(level, inputs, cache, out, lse),
-            Self::Portable16 => forward_simd(Portable16, inputs, cache, out, lse),
+            Self::Processor(level) => forward(level, inputs, cache, outputs),
+            Self::Portable16 => forward_simd(Portable16, inputs, cache, outputs),
         }
     }
 
@@ -77,6 +79,7 @@ pub struct CaseShape {
 }
 
 /// Attention inputs that own their data.
+#[derive(Clone)]
 pub struct AttentionCase {
     pub heads: AttentionDims,
     pub sequences: Vec<Sequence>,
@@ -87,12 +90,26 @@ pub struct AttentionCase {
     pub d_out: Vec<f32>,
 }
 
+#[derive(Clone)]
 pub struct OwnedPrompt {
     pub key: Vec<f32>,
     pub value: Vec<f32>,
     pub gate: Vec<f32>,
     pub lens: Vec<usize>,
     pub len: usize,
+}
+
+impl OwnedPrompt {
+    pub fn view(&self) -> PromptView<'_> {
+        PromptView {
+            key: &self.key,
+            value: &self.value,
+            gate: &self.gate,
+            batches: self.lens.len(),
+            len: self.len,
+            lens: Some(&self.lens),
+        }
+    }
 }
 
 /// All outputs and gradients.
@@ -151,14 +168,24 @@ impl AttentionCase {
             rotation: self.rotation.as_ref().map(|[cos, sin]| Rotation { cos, sin }),
             sequences: &self.sequences,
             window: self.window,
-            prompt: self.prompt.as_ref().map(|prompt| PromptView {
-                key: &prompt.key,
-                value: &prompt.value,
-                gate: &prompt.gate,
-                batches: prompt.lens.len(),
-                len: prompt.len,
-                lens: Some(&prompt.lens),
-            }),
+            prompts: self
+                .prompt
+                .as_ref()
+                .map_or(Prompts::None, |prompt| Prompts::Stacked(prompt.view())),
+        }
+    }
+
+    /// The prompts as the forward pass with a cache takes them.
+    pub fn prompt_table(&self) -> PromptTable {
+        let Some(prompt) = &self.prompt else { return PromptTable::default() };
+        let batches = prompt.lens.len();
+        let pack = |batch| PackedPrompt::pack(Portable16, self.heads, &prompt.view(), batch);
+        let batch = |sequence| if batches == 1 { 0 } else { sequence as u32 };
+        PromptTable {
+            prompts: (0..batches).map(pack).collect(),
+            of_sequence: (0..self.sequences.len())
+                .map(|sequence| batch(sequence)..batch(sequence) + 1)
+                .collect(),
         }
     }
 
@@ -172,7 +199,8 @@ impl AttentionCase {
         let rows = self.rows() * self.heads.heads;
         let mut found = [rows * self.heads.head_dim, rows].map(|len| vec![f32::NAN; len]);
         let [out, lse] = &mut found;
-        level.forward(&self.inputs(), None, out, Some(lse));
+        let outputs = AttentionOutputs { heads: out, branch: None, lse: Some(lse) };
+        level.forward(&self.inputs(), None, outputs);
         found
     }
 
@@ -209,9 +237,16 @@ impl AttentionCase {
     ) -> [Vec<f32>; 2] {
         let AttentionDims { heads, kv_heads, head_dim } = self.heads;
         let longest = self.sequences.iter().map(|sequence| sequence.len).max().unwrap_or(0);
-        let capacity = longest + spare;
-        let size = self.sequences.len() * kv_heads * capacity.next_multiple_of(16) * head_dim;
+        let blocks = (longest + spare).div_ceil(BLOCK_TOKENS);
+        let size = self.sequences.len() * blocks * kv_heads * BLOCK_TOKENS * head_dim;
         let (mut keys, mut values) = (vec![f32::NAN; size], vec![f32::NAN; size]);
+        // Blocks of all sequences alternate, the last come first.
+        let mut tables = BlockTables::new();
+        for sequence in 0..self.sequences.len() {
+            let table = (0..blocks).rev().map(|block| block * self.sequences.len() + sequence);
+            tables.push(&table.map(|block| block as u32).collect::<Vec<_>>());
+        }
+        let prompts = self.prompt_table();
         let rows = self.rows() * heads;
         let mut found = [rows * head_dim, rows].map(|len| vec![0.0; len]);
         let mut past = 0;
@@ -223,11 +258,16 @@ impl AttentionCase {
                 now.len = piece.min(whole.len - now.past);
             }
             past += piece;
-            let inputs = AttentionInputs { sequences: &sequences, ..self.inputs() };
+            let inputs = AttentionInputs {
+                sequences: &sequences,
+                prompts: Prompts::Listed(&prompts),
+                ..self.inputs()
+            };
             let mut now = [rows * head_dim, rows].map(|len| vec![f32::NAN; len]);
             let [out, lse] = &mut now;
-            let cache = KvCacheView { keys: &mut keys, values: &mut values, capacity };
-            level.forward(&inputs, Some(cache), out, Some(lse));
+            let cache = KvCacheView { keys: &mut keys, values: &mut values, tables: &tables };
+            let outputs = AttentionOutputs { heads: out, branch: None, lse: Some(lse) };
+            level.forward(&inputs, Some(cache), outputs);
             for (all, now) in found.iter_mut().zip(&now) {
                 // Rows of other pieces are zero.
                 all.iter_mut().zip(now).for_each(|(all, now)| *all += now);

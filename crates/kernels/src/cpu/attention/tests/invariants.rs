@@ -1,6 +1,7 @@
 //! Properties that hold bit for bit, and arguments that panic.
 
-use super::super::inputs::{AttentionDims, PromptGradients};
+use super::super::inputs::AttentionDims;
+use super::super::prompts::PromptGradients;
 use super::super::query_gradients::BackwardInputs;
 use super::attention_case::{AttentionCase, CaseShape, TestLevel};
 use super::{HEADS, case_shape};

@@ -61,7 +61,8 @@ pub fn reference(inputs: &AttentionInputs, d_out: Option<&[f32]>) -> Reference {
     let scale = 1.0 / (head_dim as f64).sqrt();
     let qkv = to_f64(inputs.qkv);
     let head_of = |row: usize, head: usize| &qkv[row * qkv_width + head * head_dim..][..head_dim];
-    let prompt = inputs.prompt.map(|p| (p, to_f64(p.key), to_f64(p.value), to_f64(p.gate)));
+    let prompt =
+        inputs.prompts.stacked().map(|p| (p, to_f64(p.key), to_f64(p.value), to_f64(p.gate)));
     let mut found = Reference {
         out: vec![0.0; rows * heads * head_dim],
         lse: vec![0.0; rows * heads],
