@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use kernels::{BLOCK_TOKENS, BlockTables, FusedKvCache, is_fused};
 
 use super::layer_cache::{LayerCache, RowCache};
