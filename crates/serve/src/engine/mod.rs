@@ -23,6 +23,7 @@ mod config;
 #[doc(hidden)]
 pub mod fake;
 mod handle;
+mod model;
 mod observer;
 mod prefix;
 mod request;
@@ -54,8 +55,7 @@ pub use request::{
 };
 pub use stats::{EngineState, EngineStats};
 
-/// Tokens of a block of the cache.
-pub const BLOCK_TOKENS: usize = 32;
+pub use kernels::BLOCK_TOKENS;
 
 /// The model that an engine runs.
 pub struct EngineModel {

@@ -54,11 +54,7 @@ impl LlamaStepModel {
         rows: &mut [Row<'_, '_>],
         shape: Option<FixedShape>,
     ) -> llama::Result<Outputs> {
-        let sequence = |row: &Row<'_, '_>| {
-            let PassRow { tokens, past, blocks, .. } = **row;
-            PagedSequence { tokens, past, blocks }
-        };
-        let sequences = rows.iter().map(sequence).collect::<Vec<_>>();
+        let sequences = rows.iter().map(|row| sequence(row)).collect::<Vec<_>>();
         let adapters = PassAdapters::new(rows, shape);
         let cache = &mut self.cache;
         let output = self.llama.forward_paged(&sequences, shape, cache, adapters.of_pass())?;
@@ -147,6 +143,10 @@ impl LlamaStepModel {
     }
 }
 
+fn sequence<'a>(row: &PassRow<'a, PreparedAdapter>) -> PagedSequence<'a> {
+    PagedSequence { tokens: row.tokens, past: row.past, blocks: row.blocks }
+}
+
 impl StepModel for LlamaStepModel {
     type Adapter = PreparedAdapter;
 
@@ -186,7 +186,10 @@ impl StepModel for LlamaStepModel {
 enum PassAdapters {
     Packed(PackedAdapters),
     /// In a pass of fixed shape, the adapter of each of its rows.
-    Rows { pass: RowAdapters, rows: Vec<Option<PreparedAdapter>> },
+    Rows {
+        pass: RowAdapters,
+        rows: Vec<Option<PreparedAdapter>>,
+    },
 }
 
 impl PassAdapters {

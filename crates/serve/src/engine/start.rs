@@ -4,19 +4,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use llama::model::BlockCache;
 use text::Tokenizer;
 
-use super::adapters::{AdapterLoader, AdapterSource, AdapterStore, Loading, Registry};
+use super::adapters::{AdapterLoader, AdapterSource, AdapterStore, LlamaLoader, Loading, Registry};
 use super::commands::Wake;
-use super::config::EngineConfig;
+use super::config::{EngineConfig, PrefillChunk};
 use super::fake::{FakeLoader, FakeModel, FakeStepModel};
 use super::handle::{EngineHandle, ModelInfo, Shared};
+use super::model::{FixedPasses, LlamaStepModel};
 use super::observer::Observer;
 use super::scheduler::Scheduler;
 use super::stats::{EngineState, Stats, set};
 use super::step_model::StepModel;
 use super::worker::Worker;
-use super::{BLOCK_TOKENS, Engine};
+use super::{BLOCK_TOKENS, Engine, EngineModel};
 use crate::engine::blocks::RESERVED_BLOCKS;
 use crate::error::StartError;
 
@@ -35,7 +37,73 @@ struct Parts<L> {
     observer: Arc<dyn Observer>,
 }
 
+/// Tokens of a prompt's pass on devices that are not fused.
+const DEFAULT_FIXED_CHUNK: usize = 128;
+
 impl Engine {
+    /// Starts an engine: loads the adapters as far as they fit, and makes the cache.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use serve::{Engine, EngineConfig, EngineModel, GenerationRequest};
+    /// # let device = testing::flex();
+    ///
+    /// let source = built_in::model()?;
+    /// let model = EngineModel {
+    ///     llama: source.load(llama::Precision::F32, &device)?,
+    ///     tokenizer: source.tokenizer()?,
+    ///     name: built_in::MODEL_NAME.into(),
+    ///     images: None,
+    /// };
+    /// let engine = Engine::start(model, Vec::new(), EngineConfig::default(), Arc::new(()))?;
+    ///
+    /// let handle = engine.handle();
+    /// let prompt = handle.model().tokenizer.encode("The plural of cow is")?;
+    /// let request = GenerationRequest { max_new_tokens: 4, ..GenerationRequest::new(prompt) };
+    /// let answer = handle.submit(request)?.blocking_answer()?;
+    /// assert!(answer.choices[0].text.starts_with(" cows"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn start(
+        model: EngineModel,
+        adapters: Vec<AdapterSource>,
+        config: EngineConfig,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, StartError> {
+        config.validate()?;
+        let EngineModel { llama, tokenizer, name, images } = model;
+        let block_bytes = BlockCache::block_bytes(llama.config());
+        let blocks = config.cache_blocks(block_bytes)?;
+        let fixed = (!llama.is_fused()).then(|| FixedPasses {
+            rows: config.max_rows,
+            chunk: fixed_chunk(config.prefill_chunk),
+        });
+        let fingerprint = llama.fingerprint()?;
+        let parts = Parts {
+            info: ModelInfo {
+                name,
+                tokenizer: Arc::new(tokenizer),
+                context: llama.config().max_positions,
+                vocab_size: llama.config().vocab_size,
+                cache_tokens: cache_tokens(blocks),
+                max_choices: config.max_choices,
+                has_image_encoders: images.is_some(),
+                fingerprint: fingerprint.norms.clone(),
+            },
+            loader: LlamaLoader { llama: llama.clone(), fingerprint, images },
+            // Other devices are used by one thread at a time.
+            loads_beside: fixed.is_none(),
+            block_bytes,
+            sources: adapters,
+            config,
+            observer,
+        };
+        Self::start_parts(parts, move || Ok(LlamaStepModel::new(llama, blocks, fixed)))
+    }
+
     /// Starts an engine on a fake model.
     #[doc(hidden)]
     pub fn start_fake(
@@ -147,6 +215,14 @@ impl Engine {
                 Err(StartError::ThreadPool { reason: "the engine's thread panicked".into() })
             }
         }
+    }
+}
+
+/// Tokens of a chunk in whole blocks, because a chunk's blocks are shared.
+fn fixed_chunk(chunk: PrefillChunk) -> usize {
+    match chunk {
+        PrefillChunk::Auto { .. } => DEFAULT_FIXED_CHUNK,
+        PrefillChunk::Tokens(tokens) => tokens.clamp(1, 1 << 16).next_multiple_of(BLOCK_TOKENS),
     }
 }
 

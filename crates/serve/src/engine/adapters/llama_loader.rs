@@ -30,9 +30,7 @@ impl AdapterLoader for LlamaLoader {
         let Self { llama, fingerprint, .. } = self;
         let device = llama.device();
         let weights = match &source.location {
-            AdapterLocation::Path(path) => {
-                AnyAdapter::load_for(path, llama, &device, fingerprint)?
-            }
+            AdapterLocation::Path(path) => AnyAdapter::load_for(path, llama, &device, fingerprint)?,
             AdapterLocation::Data(data) => {
                 let path = Path::new(&source.name);
                 let known = data.base.fingerprint.as_ref();
@@ -97,9 +95,11 @@ fn weighted_sum(parts: &[(AnyAdapter, f64)]) -> AnyAdapter {
                 weight: *weight,
                 adapter: adapter.clone(),
             }),
-            AnyAdapter::Mix(mix) => components.extend(mix.components.iter().map(|own| {
-                MixComponent { weight: own.weight * weight, ..own.clone() }
-            })),
+            AnyAdapter::Mix(mix) => components.extend(
+                mix.components
+                    .iter()
+                    .map(|own| MixComponent { weight: own.weight * weight, ..own.clone() }),
+            ),
         }
     }
     AdapterMix { components }.into()

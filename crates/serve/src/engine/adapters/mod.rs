@@ -7,6 +7,7 @@
 //! ```
 
 mod instance;
+mod llama_loader;
 mod load;
 mod registry;
 mod source;
@@ -16,6 +17,7 @@ mod store;
 mod tests;
 
 pub(crate) use instance::Instance;
+pub(crate) use llama_loader::LlamaLoader;
 pub(crate) use load::{AdapterLoader, Job, Loaded, Loading};
 pub(crate) use registry::Registry;
 pub use source::{AdapterInfo, AdapterLocation, AdapterSource, ImageEncoders};
