@@ -7,10 +7,14 @@
 //!                      each with its own adapter, sampling and stop rules
 //! ```
 //!
-//! [`engine`] is the whole of it for a program that generates: no HTTP, no runtime, no output.
+//! [`engine`] is the whole of it for a program that generates: no HTTP, no runtime, no output. [`openai`] is
+//! OpenAI's API over it, and `http` (a feature) serves that.
 
 pub mod engine;
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod openai;
 
 pub use diagnostic::{Advice, Diagnostic};
 pub use engine::{
