@@ -233,7 +233,7 @@ mod tests {
         concurrency: usize,
     ) -> Result<Vec<BatchResponse>, ApiError> {
         let mut responses = Vec::new();
-        let requests = requests.into_iter().map(Ok);
+        let requests = requests.into_iter().map(Ok::<_, ApiError>);
         block_on(answer_batch(service, requests, concurrency, |response| {
             responses.push(response);
             Ok(())

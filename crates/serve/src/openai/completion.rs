@@ -86,7 +86,7 @@ impl CompletionRequest {
         let failed = |error: text::Error| wrong(error.to_string());
         let texts = texts.into_iter().map(|text| {
             let tokens = tokenizer.encode(&text).map_err(failed)?;
-            Ok(EncodedPrompt { tokens, echo: echo.then_some(text) })
+            Ok::<_, ApiError>(EncodedPrompt { tokens, echo: echo.then_some(text) })
         });
         let lists = lists.into_iter().map(|tokens| {
             let text = echo.then(|| tokenizer.decode(&tokens)).transpose().map_err(failed)?;
