@@ -13,6 +13,7 @@ use checkpoint::files::{self, FileLock};
 use serve::openai::BatchResponse;
 
 use crate::error::Error;
+use crate::failure::Result;
 
 /// The results of a batch. Only one run at a time may have it.
 pub struct Responses {
@@ -25,11 +26,11 @@ pub struct Responses {
 
 impl Responses {
     /// Opens or creates the file. With `retry`, the lines of failed requests are removed.
-    pub fn open(path: &Path, retry: bool) -> Result<Self, Error> {
+    pub fn open(path: &Path, retry: bool) -> Result<Self> {
         let mut lock = OsString::from(path);
         lock.push(".lock");
         let Some(lock) = files::try_lock(lock.as_ref())? else {
-            return Err(Error::BatchLocked { path: path.into() });
+            return Err(Error::BatchLocked { path: path.into() }.into());
         };
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
@@ -118,7 +119,7 @@ fn for_each_line(
 }
 
 /// Replaces the file by one without the failed responses.
-fn keep_successes(path: &Path) -> Result<(), Error> {
+fn keep_successes(path: &Path) -> Result {
     let old = File::open(path).map_err(Error::file(path, "read"))?;
     let mut failure = None;
     let written = files::write_with(path, |temporary| {
@@ -132,7 +133,7 @@ fn keep_successes(path: &Path) -> Result<(), Error> {
         })
     });
     match failure {
-        Some(error) => Err(error),
+        Some(error) => Err(error.into()),
         None => Ok(written?),
     }
 }

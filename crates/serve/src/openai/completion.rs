@@ -92,7 +92,7 @@ impl CompletionRequest {
             let text = echo.then(|| tokenizer.decode(&tokens)).transpose().map_err(failed)?;
             Ok(EncodedPrompt { tokens, echo: text })
         });
-        let prompts = texts.chain(lists).collect::<Result<Vec<_>, _>>()?;
+        let prompts = texts.chain(lists).collect::<Result<Vec<_>, ApiError>>()?;
         if prompts.iter().any(|prompt| prompt.tokens.is_empty()) {
             return Err(wrong("an empty prompt, expected at least one token".into()));
         }
