@@ -32,6 +32,13 @@ assets:
     cp target/tiny-world/train.jsonl target/tiny-world/test.jsonl crates/built-in/assets/instructions/
     cargo run --release --example pretrain_tiny -- target/tiny-world crates/built-in/assets/tiny-llama
 
+# Regenerates the built-in adapter: training with the program's defaults.
+adapter:
+    cargo run --release -- train --output target/instructions-adapter
+    mkdir -p crates/built-in/assets/instructions-adapter
+    cp target/instructions-adapter/adapter_config.json target/instructions-adapter/adapter_model.safetensors \
+        target/instructions-adapter/llama_adapter.json crates/built-in/assets/instructions-adapter/
+
 # Regenerates the built-in image encoder and the questions about images from a seed.
 pictures:
     cargo run --release --example tiny_images -- --out target/tiny-pictures

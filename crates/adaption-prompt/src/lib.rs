@@ -58,6 +58,7 @@ pub mod files;
 pub mod fuzz;
 mod gate;
 mod image_features;
+mod packed_prompts;
 mod param;
 mod part;
 pub mod parts;

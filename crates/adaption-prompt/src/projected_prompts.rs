@@ -30,6 +30,11 @@ impl ProjectedPrompts {
         self.layers.get(&layer).map_or(&[], Vec::as_slice)
     }
 
+    /// The layers that have prompts, in ascending order.
+    pub fn layers(&self) -> impl Iterator<Item = (usize, &[GatedPrompt])> {
+        self.layers.iter().map(|(&layer, branches)| (layer, &branches[..]))
+    }
+
     /// Size of all tensors in bytes.
     pub fn bytes(&self) -> usize {
         let branches = self.layers.values().flatten();

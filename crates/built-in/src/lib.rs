@@ -1,4 +1,4 @@
-//! A model, an image encoder and data sets inside the program: nothing to download.
+//! A model, an adapter, an image encoder and data sets inside the program: nothing to download.
 //!
 //! The model is a Llama of 1.4 million parameters that was trained on a small world of towns and
 //! people, but not on instructions. Examples, tests and the program's defaults use it.
@@ -25,6 +25,7 @@
 
 use std::path::Path;
 
+use adaption_prompt::AdapterData;
 use llama::ModelSource;
 use train::Instruction;
 use vision::EncoderSource;
@@ -62,6 +63,22 @@ pub fn image_encoder() -> vision::Result<EncoderSource> {
         include_str!("../assets/tiny-vit/config.json"),
         include_bytes!("../assets/tiny-vit/model.safetensors"),
         include_str!("../assets/tiny-vit/preprocessor_config.json"),
+    )
+}
+
+/// The adapter's name.
+pub const ADAPTER_NAME: &str = "instructions";
+
+/// An adapter for the built-in model, trained on [`INSTRUCTIONS`] with the program's defaults.
+///
+/// # Errors
+///
+/// None with the files of this crate; the type is that of every other adapter.
+pub fn adapter() -> adaption_prompt::Result<AdapterData> {
+    adaption_prompt::files::read_embedded(
+        include_str!("../assets/instructions-adapter/adapter_config.json"),
+        include_str!("../assets/instructions-adapter/llama_adapter.json"),
+        include_bytes!("../assets/instructions-adapter/adapter_model.safetensors"),
     )
 }
 
@@ -108,5 +125,52 @@ impl Dataset {
 
     fn parse(&self, file: &str, rows: &str) -> train::Result<Vec<Instruction>> {
         Instruction::parse(&Path::new("built-in").join(self.name).join(file), rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adaption_prompt::{AdapterWeights, AnyAdapter, files};
+    use llama::{GenerationConfig, Precision, generate};
+
+    use super::*;
+
+    fn adapter_folder() -> std::path::PathBuf {
+        testing::golden_folder().join("../../crates/built-in/assets/instructions-adapter")
+    }
+
+    #[test]
+    fn the_embedded_adapter_is_that_of_its_folder() {
+        let data = adapter().unwrap();
+        assert_eq!(data, files::read_folder(&adapter_folder()).unwrap());
+        assert_eq!(data.base.name.as_deref(), Some(MODEL_NAME));
+    }
+
+    #[test]
+    fn the_adapter_is_for_the_built_in_model() {
+        let llama = model().unwrap().load(Precision::F32, &testing::flex()).unwrap();
+        let loaded = AnyAdapter::load(&adapter_folder(), &llama, &testing::flex());
+        assert!(loaded.is_ok(), "{}", loaded.unwrap_err());
+    }
+
+    #[test]
+    fn the_adapter_answers_held_out_instructions() {
+        let device = testing::flex();
+        let source = model().unwrap();
+        let (llama, tokenizer) =
+            (source.load(Precision::F32, &device).unwrap(), source.tokenizer().unwrap());
+        let data = adapter().unwrap();
+        let path = Path::new("built-in");
+        let weights =
+            AdapterWeights::from_data(&data, &llama.config().into(), path, &device).unwrap();
+        let rows = INSTRUCTIONS.test().unwrap();
+        let rows = &rows[..20];
+        let prompts = rows.iter().map(|row| tokenizer.encode(&row.prompt()).unwrap());
+        let config = GenerationConfig { max_new_tokens: 40, ..GenerationConfig::new(&tokenizer) };
+        let prompts = prompts.collect::<Vec<_>>();
+        let responses = generate(&llama, &weights.prepare(&llama), &prompts, &config).unwrap();
+        let texts = responses.iter().map(|own| tokenizer.decode(&own.tokens).unwrap());
+        let correct = texts.zip(rows).filter(|(text, row)| text.trim() == row.output.trim());
+        assert!(correct.count() >= 15);
     }
 }

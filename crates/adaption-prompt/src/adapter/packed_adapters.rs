@@ -1,12 +1,15 @@
 //! A packed pass of several sequences, each with an adapter of its own, or none.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Tensor;
 use llama::model::{Linear, Norm, NormName, NormWeights};
-use llama::{Adapter, LinearName};
+use llama::{Adapter, LinearName, PromptTable};
 
 use super::modifiers::Modifiers;
 use super::prepared::PreparedAdapter;
 use super::row_groups::RowGroups;
+use crate::packed_prompts::PackedPrompts;
 
 /// The adapters of a packed pass, whose sequences follow each other without padding:
 /// `[1, rows of all sequences, width]`. Each row's result is, bit for bit, that of a pass of its sequence
@@ -16,6 +19,8 @@ use super::row_groups::RowGroups;
 /// adapters modify is multiplied once with all rows; only the changes are computed once per adapter.
 #[derive(Debug, Clone)]
 pub struct PackedAdapters {
+    /// Prompts by layer.
+    prompts: BTreeMap<usize, PromptTable>,
     /// The modifiers of each sequence.
     sequences: Vec<Modifiers>,
     rows: RowGroups,
@@ -31,9 +36,18 @@ impl PackedAdapters {
     pub fn new(sequences: &[(Option<&PreparedAdapter>, usize)]) -> Self {
         let none = PreparedAdapter::default();
         let adapters = sequences.iter().map(|(adapter, _)| adapter.unwrap_or(&none));
+        let prompts = adapters.clone().map(|own| {
+            own.packed_prompts().expect("the adapters are prepared for inference on a fused device")
+        });
+        let prompts = prompts.collect::<Vec<_>>();
         let modifiers = adapters.map(|own| own.modifiers.clone()).collect::<Vec<_>>();
         let rows = modifiers.iter().zip(sequences).map(|(own, (_, rows))| (own, *rows));
-        Self { rows: RowGroups::new(rows), sequences: modifiers, is_selection: false }
+        Self {
+            prompts: PackedPrompts::tables(&prompts),
+            rows: RowGroups::new(rows),
+            sequences: modifiers,
+            is_selection: false,
+        }
     }
 
     /// The adapters of selected rows, for the final norm and the output head: one row of each given
@@ -46,11 +60,15 @@ impl PackedAdapters {
         let sequences = sequences.iter().map(|&own| self.sequences[own].clone());
         let sequences = sequences.collect::<Vec<_>>();
         let rows = RowGroups::new(sequences.iter().map(|own| (own, 1)));
-        Self { rows, sequences, is_selection: true }
+        Self { prompts: BTreeMap::new(), rows, sequences, is_selection: true }
     }
 }
 
 impl Adapter for PackedAdapters {
+    fn prompt_table(&self, layer: usize) -> Option<&PromptTable> {
+        self.prompts.get(&layer)
+    }
+
     /// # Panics
     /// If the number of rows is not that of all sequences.
     fn linear(

@@ -3,12 +3,13 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use llama::model::{Linear, Norm, NormName, NormWeights};
-use llama::{Adapter, GatedPrompt, LinearName, Llama};
+use llama::{Adapter, GatedPrompt, LinearName, Llama, PromptTable};
 
 use super::modifiers::Modifiers;
 use super::weights::AdapterWeights;
 use crate::image_features::{ImageBatch, ImageFeatures};
-use crate::part::{PartWeights, PrepareContext};
+use crate::packed_prompts::PackedPrompts;
+use crate::part::PrepareContext;
 use crate::projected_prompts::ProjectedPrompts;
 
 /// An adapter prepared for [`Llama::forward`], by [`AdapterWeights::prepare`] or
@@ -16,6 +17,8 @@ use crate::projected_prompts::ProjectedPrompts;
 #[derive(Debug, Clone, Default)]
 pub struct PreparedAdapter {
     pub(super) prompts: ProjectedPrompts,
+    /// The prompts in the form of the kernels, for inference with the same prompts in every row.
+    packed_prompts: Option<PackedPrompts>,
     pub(super) modifiers: Modifiers,
 }
 
@@ -64,7 +67,7 @@ impl AdapterWeights {
         };
         let prompts = self.parts().into_iter().map(|(_, part)| part.prompts(&context));
         let prompts = prompts.reduce(ProjectedPrompts::merged_with).unwrap_or_default();
-        PreparedAdapter { prompts, modifiers }
+        PreparedAdapter { prompts, packed_prompts: None, modifiers }
     }
 
     /// Whether a parameter is on an autodiff device.
@@ -76,34 +79,51 @@ impl AdapterWeights {
 impl PreparedAdapter {
     /// The same adapter with its effect multiplied by `weight`.
     pub(super) fn scaled(self, weight: f64) -> Self {
-        Self { prompts: self.prompts.scaled(weight), modifiers: self.modifiers.scaled(weight) }
+        Self {
+            prompts: self.prompts.scaled(weight),
+            packed_prompts: None,
+            modifiers: self.modifiers.scaled(weight),
+        }
     }
 
     /// The sum of the effects of both.
     pub(super) fn merged_with(self, other: Self) -> Self {
         Self {
             prompts: self.prompts.merged_with(other.prompts),
+            packed_prompts: None,
             modifiers: self.modifiers.merged_with(other.modifiers),
         }
     }
 
-    /// The same adapter with its matrices packed, on a fused device without autodiff.
+    /// The same adapter with its prompts and matrices packed, on a fused device without autodiff.
     pub(super) fn packed(self, llama: &Llama, is_tracked: bool) -> Self {
         if is_tracked || !llama.is_fused() {
             return self;
         }
-        Self { modifiers: self.modifiers.packed(), ..self }
+        let packed_prompts = PackedPrompts::new(&self.prompts, llama);
+        Self { packed_prompts, modifiers: self.modifiers.packed(), ..self }
+    }
+
+    /// The packed prompts; `None` if there are prompts and they are not packed.
+    pub(super) fn packed_prompts(&self) -> Option<PackedPrompts> {
+        let none = || self.prompts.layers().next().is_none().then(PackedPrompts::default);
+        self.packed_prompts.clone().or_else(none)
     }
 
     /// Size in memory, in bytes: prompts, scales, biases, norms and matrices, in all forms that are kept.
     pub fn bytes(&self) -> usize {
-        self.prompts.bytes() + self.modifiers.bytes()
+        let packed = self.packed_prompts.as_ref().map_or(0, PackedPrompts::bytes);
+        self.prompts.bytes() + packed + self.modifiers.bytes()
     }
 }
 
 impl Adapter for PreparedAdapter {
     fn prompts(&self, layer: usize) -> &[GatedPrompt] {
         self.prompts.layer(layer)
+    }
+
+    fn prompt_table(&self, layer: usize) -> Option<&PromptTable> {
+        self.packed_prompts.as_ref()?.layer(layer)
     }
 
     fn linear(

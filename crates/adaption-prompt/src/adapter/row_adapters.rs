@@ -1,11 +1,14 @@
 //! A batch in which each row has an adapter of its own, or none.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Tensor;
 use llama::model::{Linear, Norm, NormName, NormWeights};
-use llama::{Adapter, GatedPrompt, LinearName};
+use llama::{Adapter, GatedPrompt, LinearName, PromptTable};
 
 use super::prepared::PreparedAdapter;
 use super::row_groups::RowGroups;
+use crate::packed_prompts::PackedPrompts;
 use crate::projected_prompts::ProjectedPrompts;
 
 /// The adapter of each row of a batch. Each row's result is that of a batch of this row alone.
@@ -15,6 +18,8 @@ use crate::projected_prompts::ProjectedPrompts;
 #[derive(Debug, Clone)]
 pub struct RowAdapters {
     prompts: ProjectedPrompts,
+    /// The prompts by layer in the form of the kernels; empty if not all of them are packed.
+    tables: BTreeMap<usize, PromptTable>,
     groups: RowGroups,
 }
 
@@ -24,8 +29,10 @@ impl RowAdapters {
         let none = PreparedAdapter::default();
         let rows = rows.iter().map(|row| row.unwrap_or(&none)).collect::<Vec<_>>();
         let prompts = rows.iter().map(|row| &row.prompts).collect::<Vec<_>>();
+        let packed = rows.iter().map(|row| row.packed_prompts()).collect::<Option<Vec<_>>>();
         Self {
             prompts: ProjectedPrompts::stack_rows(&prompts),
+            tables: packed.map_or_else(BTreeMap::new, |packed| PackedPrompts::tables(&packed)),
             groups: RowGroups::new(rows.iter().map(|row| (&row.modifiers, 1))),
         }
     }
@@ -34,6 +41,10 @@ impl RowAdapters {
 impl Adapter for RowAdapters {
     fn prompts(&self, layer: usize) -> &[GatedPrompt] {
         self.prompts.layer(layer)
+    }
+
+    fn prompt_table(&self, layer: usize) -> Option<&PromptTable> {
+        self.tables.get(&layer)
     }
 
     /// # Panics

@@ -6,17 +6,19 @@ use adaption_prompt::parts::ImageCondition;
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, AnyAdapter, BaseInfo,
     Error, Gate, GateActivation, ImageBatch, ImageConfig, ImageFusion, ImageProjectorConfig,
-    RowAdapters,
+    PackedAdapters, RowAdapters,
 };
 use burn::tensor::{Device, Tensor};
 use llama::config::ModelShape;
-use llama::{Adapter, GenerationConfig, Llama, generate};
+use llama::{Adapter, GenerationConfig, Llama, NoAdapter, generate};
 use testing::{Golden, assert_close, golden_folder};
 
+use crate::fixtures::logits as logits_of;
 use crate::golden_models::open_base;
 use crate::methods::check_golden;
 use crate::mixing::mix;
 use crate::named_tensors;
+use crate::packed_adapters::paged_logits;
 use crate::parity::{LOGITS, logits};
 
 /// The image of each row of the golden files.
@@ -228,7 +230,7 @@ fn fresh_multimodal_adapter_equals_the_base_bit_for_bit() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, _open) = open("llama-gqa-tied", kind, &device);
-            let base = logits(&llama, &golden, "input_ids", &llama::NoAdapter);
+            let base = logits(&llama, &golden, "input_ids", &NoAdapter);
             let fresh = config(kind).init(&llama, 3, &device).unwrap();
             let again = config(kind).init(&llama, 3, &device).unwrap();
             let data = |own: &AdapterWeights| own.to_data(BaseInfo::default()).unwrap();
@@ -371,4 +373,32 @@ fn mixes_add_image_conditions() {
     let mix: AnyAdapter = mix.into();
     let found = logits(&llama, &golden, "input_ids", &mix.prepare_with_images(&llama, &batch));
     assert_close("a mix of one adapter with itself", found, expected, 1e-4);
+}
+
+#[test]
+fn sequences_of_a_packed_pass_have_images_of_their_own() {
+    for kind in KINDS {
+        let (llama, golden, adapter) = open("llama-gqa-tied", kind, &testing::flex());
+        let ImageBatch { features, .. } = image_batch(&golden, &[], &testing::flex());
+        let image = |index| ImageBatch::single(features.clone().narrow(0, index, 1));
+        let images = [0, 1].map(|index| adapter.prepare_with_images(&llama, &image(index)));
+        let (none, text) = (adapter.prepare(&llama), [5_u32, 11, 2, 60]);
+        let rows = [Some(&images[0]), Some(&none), None, Some(&images[1])];
+        let rows = rows.map(|own| (own, &text[..]));
+        let found = paged_logits(&llama, &rows, &[&|len| 0..len]);
+        for ((own, text), found) in rows.into_iter().zip(found) {
+            let adapter = own.map_or(&NoAdapter as &dyn Adapter, |own| own);
+            let alone = logits_of(&llama, &[text.to_vec()], adapter);
+            assert_close(kind, found, alone, 5e-5);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "the adapters are prepared for inference on a fused device")]
+fn an_adapter_for_rows_of_different_images_is_for_no_packed_pass() {
+    let (llama, golden, adapter) = open("llama-gqa-tied", "global", &testing::flex());
+    let prepared =
+        adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &testing::flex()));
+    let _ = PackedAdapters::new(&[(Some(&prepared), 1)]);
 }

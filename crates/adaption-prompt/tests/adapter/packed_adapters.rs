@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use adaption_prompt::{AnyAdapter, PackedAdapters, PreparedAdapter};
 use burn::tensor::{Tensor, TensorData};
-use llama::model::{Linear, Norm, NormName};
-use llama::{Adapter, LinearName, Llama, NoAdapter};
+use llama::model::{Linear, Norm, NormName, PagedSequence};
+use llama::{Adapter, BlockCache, LinearName, Llama, NoAdapter};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use testing::assert_close;
 
-use crate::fixtures::{adapter_configs, perturbed_adapters};
+use crate::fixtures::{adapter_configs, logits, perturbed_adapters};
 use crate::golden_models::open_base;
 use crate::mixing::mix;
 
@@ -97,6 +97,61 @@ fn hidden(rows: usize, width: usize) -> Tensor<3> {
     let value = |at: usize| ((at * 7919) % 1009) as f32 / 504.5 - 1.0;
     let values = (0..rows * width).map(value).collect::<Vec<_>>();
     Tensor::from_data(TensorData::new(values, [1, rows, width]), &testing::flex())
+}
+
+/// Logits of every token of some sequences, computed in one packed pass for each of the given cuts.
+///
+/// # Shapes
+/// - each: `[1, tokens, vocab]`
+pub fn paged_logits(
+    llama: &Llama,
+    sequences: &[(Option<&PreparedAdapter>, &[u32])],
+    cuts: &[&dyn Fn(usize) -> Range<usize>],
+) -> Vec<Tensor<3>> {
+    let mut cache = BlockCache::new(llama.config(), sequences.len(), &llama.device());
+    let mut logits = vec![Vec::new(); sequences.len()];
+    for cut in cuts {
+        let ranges = sequences.iter().map(|(_, tokens)| cut(tokens.len())).collect::<Vec<_>>();
+        let present = (0..sequences.len()).filter(|&own| !ranges[own].is_empty());
+        let present = present.collect::<Vec<_>>();
+        let blocks = present.iter().map(|&own| [own as u32]).collect::<Vec<_>>();
+        let pass = present.iter().zip(&blocks).map(|(&own, blocks)| PagedSequence {
+            tokens: &sequences[own].1[ranges[own].clone()],
+            past: ranges[own].start,
+            blocks,
+        });
+        let adapters = present.iter().map(|&own| (sequences[own].0, ranges[own].len()));
+        let adapters = PackedAdapters::new(&adapters.collect::<Vec<_>>());
+        let output = llama.forward_paged(&pass.collect::<Vec<_>>(), None, &mut cache, &adapters);
+        let output = output.unwrap();
+        for (index, &own) in present.iter().enumerate() {
+            let tokens = (0..ranges[own].len()).map(|token| (index, token)).collect::<Vec<_>>();
+            let selected = adapters.selecting(&vec![index; tokens.len()]);
+            let hidden = llama.final_norm(output.select(&tokens), &selected);
+            logits[own].push(llama.logits(hidden, &selected).swap_dims(0, 1));
+        }
+    }
+    logits.into_iter().map(|parts| Tensor::cat(parts, 1)).collect()
+}
+
+#[test]
+fn logits_of_packed_passes_equal_those_of_each_sequence_alone() {
+    for_random_passes(|llama, prepared, sequences| {
+        let tokens = |index: usize, len: usize| {
+            (0..len).map(|at| (1 + (index * 31 + at * 17) % 120) as u32).collect::<Vec<_>>()
+        };
+        let texts = sequences.iter().enumerate().map(|(index, (_, len))| tokens(index, *len));
+        let texts = texts.collect::<Vec<_>>();
+        let adapters = sequences.iter().map(|(own, _)| own.map(|own| &prepared[own]));
+        let rows = adapters.zip(&texts).map(|(own, text)| (own, &text[..])).collect::<Vec<_>>();
+        // All but the last token of each sequence, then the last ones: prompts and decoded tokens.
+        let found = paged_logits(llama, &rows, &[&|len| 0..len - 1, &|len| len - 1..len]);
+        for ((found, text), (own, _)) in found.into_iter().zip(&texts).zip(sequences) {
+            let text = std::slice::from_ref(text);
+            let alone = logits(llama, text, adapter_or_base(*own, prepared));
+            assert_close(&format!("adapter {own:?}"), found, alone, 5e-5);
+        }
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use kernels::{AttentionDims, FusedKvCache, GatedPrompt, SequenceLayout};
+use kernels::{AttentionDims, FusedKvCache, GatedPrompt, PackedPrompt, SequenceLayout};
 
 use super::adapter_hooks::Adapter;
 use super::forward_context::ForwardContext;
@@ -77,6 +77,12 @@ impl Attention {
             heads.reshape([dims.iter().product::<usize>()]).reshape(dims)
         });
         PromptKv { key, value }
+    }
+
+    /// The prompt of each batch entry as fused attention with a cache reads it, see
+    /// [`Adapter::prompt_table`]. Its tensors are on a fused device without autodiff.
+    pub fn pack_prompt(&self, prompt: &GatedPrompt) -> Vec<PackedPrompt> {
+        PackedPrompt::new(prompt, self.attention_dims())
     }
 
     /// `residual` plus the attention's output for `hidden`.
