@@ -131,7 +131,7 @@ class Files(Parsed):
         volumes = {volume["name"] for volume in self.pod["volumes"]}
         mounts = {mount["mountPath"]: mount["name"] for mount in self.server["volumeMounts"]}
         self.assertEqual(set(mounts.values()), volumes)
-        for option in ("model", "adapter-root", "api-key-file"):
+        for option in ("model", "api-key-file"):
             path = options(self.server["args"])[option]
             self.assertTrue(any(path.startswith(mount + "/") for mount in mounts), path)
 
@@ -173,7 +173,8 @@ class Program(Parsed):
 
     def test_the_program_has_the_options(self):
         lists = [self.server["args"]] + [replica["command"] for replica in self.replicas]
-        commented = re.findall(r"# - (--\S+)", (DEPLOY / "compose.yaml").read_text())
+        files = (DEPLOY / "compose.yaml").read_text() + (KUBERNETES / "deployment.yaml").read_text()
+        commented = re.findall(r"# - (--\S+)", files)
         for name in {name for args in lists for name in options(args)} | {OPTION.match(text)[1] for text in commented}:
             self.assertRegex(self.help, rf"--{name}\b")
 
