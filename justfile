@@ -54,6 +54,10 @@ deny:
 bench *args:
     python3 bench/run.py {{args}}
 
+# Ten minutes of mixed load with faults against the server; see bench/README.md.
+soak *args:
+    python3 bench/serve.py --soak 600 {{args}}
+
 # Compares each kernel with unfused tensor operations.
 bench-kernels *args:
     cargo bench --workspace --features ndarray,wgpu --bench kernels -- {{args}}

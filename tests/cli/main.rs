@@ -1,6 +1,7 @@
 //! Tests of the program from outside: exit codes, texts, JSON.
 
 mod adapter_files;
+mod batch;
 mod chat;
 mod damaged_models;
 mod data;
@@ -17,6 +18,7 @@ mod model_files;
 mod old_names;
 mod plan;
 mod program;
+mod serve;
 mod shell;
 mod training;
 mod training_refused;

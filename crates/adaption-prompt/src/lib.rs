@@ -4,8 +4,8 @@
 //! AdapterConfig ─init─► AdapterWeights ─prepare─► PreparedAdapter ─┬─► Llama::forward
 //!                         │      ▲      AdapterMix ─► weighted sum │
 //!                       save    load    RowAdapters ─► one per row │
-//!                     files of many     AdapterSet ─► by name ─────┘
-//!                        formats
+//!                     files of many     PackedAdapters, the same ──┤
+//!                        formats        AdapterSet ─► by name ─────┘
 //! ```
 //!
 //! An adapter consists of [`parts`]: the adaption prompt, Adapter V2, LoRA, an image condition. The base model
@@ -70,6 +70,7 @@ pub use adapted_layers::AdaptedLayers;
 pub use adapter::config::AdapterConfig;
 pub use adapter::data::AdapterData;
 pub use adapter::mix::{AdapterMix, AnyAdapter, MixComponent};
+pub use adapter::packed_adapters::PackedAdapters;
 pub use adapter::prepared::PreparedAdapter;
 pub use adapter::row_adapters::RowAdapters;
 pub use adapter::set::{AdapterSet, AdapterStatus};

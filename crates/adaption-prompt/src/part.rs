@@ -134,23 +134,50 @@ pub(crate) trait PartWeights {
         false
     }
 
-    /// Output of a linear layer that the part modifies. `inner` is the layer with the modifications of
-    /// the parts that come later in the list.
-    fn wrap_linear(
+    /// Whether the part changes the input of a linear layer, and not only its output.
+    fn modifies_input(&self, layer: usize, name: LinearName) -> bool {
+        let _ = (layer, name);
+        false
+    }
+
+    /// Input of a linear layer that the part modifies, for the layer and the parts that come later in the
+    /// list.
+    fn linear_input(&self, layer: usize, name: LinearName, input: Tensor<3>) -> Tensor<3> {
+        let _ = (layer, name);
+        input
+    }
+
+    /// Output of a linear layer that the part modifies. `input` is what
+    /// [`linear_input`](Self::linear_input) took, `output` the layer's output with the modifications of the
+    /// parts that come later in the list.
+    fn linear_output(
         &self,
         layer: usize,
         name: LinearName,
         input: Tensor<3>,
-        inner: &dyn Fn(Tensor<3>) -> Tensor<3>,
+        output: Tensor<3>,
     ) -> Tensor<3> {
-        let _ = (layer, name);
-        inner(input)
+        let _ = (layer, name, input);
+        output
     }
 
     /// Weights that replace those of a norm.
     fn norm(&self, layer: usize, name: NormName) -> Option<NormWeights> {
         let _ = (layer, name);
         None
+    }
+
+    /// The same part with its matrices packed for inference. Its device is fused, without autodiff.
+    fn packed(&self) -> Self
+    where
+        Self: Sized + Clone,
+    {
+        self.clone()
+    }
+
+    /// Size of the packed matrices in bytes.
+    fn packed_bytes(&self) -> usize {
+        0
     }
 }
 

@@ -30,6 +30,15 @@ impl ProjectedPrompts {
         self.layers.get(&layer).map_or(&[], Vec::as_slice)
     }
 
+    /// Size of all tensors in bytes.
+    pub fn bytes(&self) -> usize {
+        let branches = self.layers.values().flatten();
+        let numbers = branches.map(|GatedPrompt { key, value, gate, .. }| {
+            [key, value, gate].map(|own| own.dims().iter().product::<usize>()).iter().sum::<usize>()
+        });
+        numbers.sum::<usize>() * size_of::<f32>()
+    }
+
     /// The same prompts with every gate multiplied by `weight`.
     pub fn scaled(mut self, weight: f64) -> Self {
         for branch in self.layers.values_mut().flatten() {

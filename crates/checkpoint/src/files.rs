@@ -1,6 +1,6 @@
-//! Reading whole files, and writing them atomically.
+//! Reading whole files, writing them atomically, and locking them.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -66,6 +66,25 @@ pub fn write_with(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> Re
     written().map_err(|source| Error::Write { path: path.into(), source })
 }
 
+/// A lock file that this process holds. It is unlocked when this is dropped, or when the process ends.
+#[derive(Debug)]
+pub struct FileLock(#[expect(dead_code, reason = "held open")] Option<File>);
+
+/// Creates and locks a file; `None` if another process has locked it. On a file system without locks,
+/// everybody gets it. The file stays when it is unlocked, because another process may be about to lock it.
+///
+/// # Errors
+/// [`Error::Write`]
+pub fn try_lock(path: &Path) -> Result<Option<FileLock>> {
+    let file = OpenOptions::new().create(true).write(true).truncate(false).open(path);
+    let file = file.map_err(|source| Error::Write { path: path.into(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(FileLock(Some(file)))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(_)) => Ok(Some(FileLock(None))),
+    }
+}
+
 /// An empty file with a unique name in the same folder. It is removed when dropped.
 fn temporary_file(path: &Path) -> io::Result<TempPath> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -111,6 +130,17 @@ mod tests {
             }
         });
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_locked_file_is_free_when_the_lock_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = try_lock(&path).unwrap();
+        assert!(held.is_some());
+        assert!(try_lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(try_lock(&path).unwrap().is_some());
     }
 
     #[cfg(unix)]

@@ -21,6 +21,24 @@ pub enum Error {
     /// Failed lines of a chat; the error of each has been reported.
     #[error("{failed} of {lines} lines failed")]
     LinesFailed { failed: usize, lines: usize },
+    /// A line of a batch in another format.
+    #[error("{path}: line {line}: {reason}")]
+    InvalidBatchLine { path: PathBuf, line: usize, reason: String },
+    /// A file for the results of a batch that holds something else.
+    #[error("{path}: line {line}: not the result of a batch: {reason}")]
+    NotBatchResults { path: PathBuf, line: usize, reason: String },
+    /// A file for the results of a batch that is in use.
+    #[error("{path}: another batch is writing to it")]
+    BatchLocked { path: PathBuf },
+    /// Results of requests that the batch does not have.
+    #[error("{path}: it has a result for `{}`, which is not in {input}", .custom_id.escape_debug())]
+    OtherBatch { path: PathBuf, input: PathBuf, custom_id: String },
+    /// Requests of a batch that failed; their errors are in its results.
+    #[error("{failed} of {requests} requests failed: see {path}")]
+    RequestsFailed { failed: usize, requests: usize, path: PathBuf },
+    /// The engine accepts no more requests of a batch.
+    #[error("the batch was stopped: {reason}")]
+    BatchStopped { reason: String },
     /// A name of no model.
     #[error("model `{name}` not found: no such folder or file{more}")]
     NoSuchModel { name: String, more: &'static str },
@@ -57,6 +75,14 @@ pub enum Error {
     File {
         path: PathBuf,
         action: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// An address that cannot be listened on.
+    #[cfg(feature = "serve")]
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: std::net::SocketAddr,
         #[source]
         source: io::Error,
     },
@@ -166,8 +192,30 @@ impl Diagnostic for Error {
                  .pth file, or the name of a fetched model"
                     .into()
             }
+            #[cfg(feature = "serve")]
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another program listens there: stop it, or choose another port with --listen".into()
+            }
+            #[cfg(feature = "serve")]
+            Self::Listen { .. } => {
+                "--listen takes an address of this machine, and ports from 1024 on need no rights"
+                    .into()
+            }
             Self::InvalidUtf8 { .. } => {
                 "convert the input to UTF-8, for example with iconv -t UTF-8".into()
+            }
+            Self::InvalidBatchLine { .. } => {
+                "a line of a batch is {\"custom_id\": \"a\", \"method\": \"POST\", \"url\": \
+                 \"/v1/chat/completions\", \"body\": {...}}; nothing was computed"
+                    .into()
+            }
+            Self::BatchLocked { .. } => "wait for it, or name another file for the results".into(),
+            Self::OtherBatch { .. } | Self::NotBatchResults { .. } => {
+                "name another file for the results; this one was left as it is".into()
+            }
+            Self::RequestsFailed { .. } => "--retry-errors asks them again".into(),
+            Self::BatchStopped { .. } => {
+                "the same command goes on with the requests that have no result".into()
             }
             Self::System { .. } | Self::LinesFailed { .. } => return None,
         };

@@ -64,6 +64,12 @@ impl Failure {
         Self { usage: true, ..error.into() }
     }
 
+    /// The error without its contexts, for a library that tells its user.
+    #[cfg(feature = "serve")]
+    pub fn into_diagnostic(self) -> Box<dyn Diagnostic + Send + Sync> {
+        self.error
+    }
+
     /// Whether stdout is closed or full; further work is useless.
     pub fn is_output_error(&self) -> bool {
         matches!(self.cause().downcast_ref(), Some(OutputError::Closed | OutputError::Write(_)))

@@ -4,8 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use adaption_prompt::{AdapterSet, PreparedAdapter, RowAdapters};
-use text::{Message, Tokenizer};
-use train::data::template::alpaca;
+use text::{Message, PromptTemplate, Tokenizer, alpaca};
 
 use crate::adapters::{AdapterArgs, NO_ADAPTER};
 use crate::error::Error;
@@ -14,7 +13,6 @@ use crate::image_args::EncoderArgs;
 use crate::image_features::ImageConditioner;
 use crate::model::{BaseModel, ModelArgs};
 use crate::output;
-use crate::prompt_template::PromptTemplate;
 use crate::response::ResponseGenerator;
 use crate::sampling::SamplingArgs;
 

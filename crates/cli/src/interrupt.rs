@@ -1,4 +1,4 @@
-//! Ctrl-C stops a response while one is generated; at any other time it ends the program.
+//! Ctrl-C stops a response or a batch while there is one; at any other time it ends the program.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -19,13 +19,18 @@ pub fn install_handler() -> Result {
     ctrlc::set_handler(|| {
         let interrupted =
             STATE.compare_exchange(GENERATING, INTERRUPTED, Ordering::SeqCst, Ordering::SeqCst);
-        // No response to stop, or a second Ctrl-C before the first had an effect.
+        // Nothing to stop, or a second Ctrl-C before the first had an effect.
         if interrupted.is_err() {
-            std::process::exit(EXIT_CODE);
+            exit();
         }
     })
     .map_err(Error::system("cannot install the Ctrl-C handler"))?;
     Ok(())
+}
+
+/// Ends the program as Ctrl-C does.
+pub fn exit() -> ! {
+    std::process::exit(EXIT_CODE)
 }
 
 /// While it lives, Ctrl-C sets a flag instead of ending the program.

@@ -4,6 +4,8 @@
 //! notes and errors go to stderr. Exit codes: 0 for success, 2 for wrong usage, 1 for other errors.
 
 mod adapters;
+#[cfg(feature = "serve")]
+mod batch;
 mod cache;
 mod chat;
 mod choice;
@@ -14,6 +16,8 @@ mod data_args;
 mod defaults;
 mod device_check;
 mod devices;
+#[cfg(feature = "serve")]
+mod engine_args;
 mod error;
 mod eval;
 mod failure;
@@ -29,6 +33,7 @@ mod known_models;
 mod list;
 mod logits;
 mod man;
+mod memory_size;
 mod method;
 mod mix;
 mod model;
@@ -41,6 +46,8 @@ mod prompt_template;
 mod response;
 mod sample_responses;
 mod sampling;
+#[cfg(feature = "serve")]
+mod serve;
 mod text_table;
 mod train;
 mod transfer_progress;
@@ -73,6 +80,10 @@ enum Command {
     Eval(eval::Args),
     Generate(generate::Args),
     Chat(chat::Args),
+    #[cfg(feature = "serve")]
+    Batch(batch::Args),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     List(list::Args),
     Mix(mix::Args),
     Convert(convert::Args),
@@ -101,6 +112,10 @@ fn run(command: &Command) -> Result {
         Command::Eval(args) => eval::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
+        #[cfg(feature = "serve")]
+        Command::Batch(args) => batch::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args),
         Command::List(args) => list::run(args),
         Command::Mix(args) => mix::run(args),
         Command::Convert(args) => convert::run(args),

@@ -46,6 +46,7 @@ impl SamplingArgs {
             top_k: self.top_k,
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
+            ..SamplingConfig::default()
         };
         config.validate()?;
         Ok(config)

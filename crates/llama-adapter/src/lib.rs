@@ -8,12 +8,13 @@
 //!
 //! The root has the types that most programs need. Everything else is in the modules, one per
 //! crate: [`model`], [`adapter`], [`train`], [`text`], [`vision`], [`checkpoint`], [`device`],
-//! [`device_check`] and [`memory_plan`]. [`burn`] is the version that all of them use.
+//! [`device_check`], [`memory_plan`] and [`serve`]. [`burn`] is the version that all of them use.
 //!
 //! A backend is one feature: `flex` (CPUs, fused kernels), `ndarray`, `wgpu`, `vulkan`, `metal`,
 //! `webgpu`, `cuda`, `rocm` or `cpu`. [`Device::default`] is the best of the enabled ones, and
 //! [`device::parse`] takes a name such as `wgpu:0`. `built-in` (default) has a tiny model to try
-//! things with, `hub` loads models by their Hugging Face id.
+//! things with, `serve` (default) has the engine of the server, `hub` loads models by their Hugging
+//! Face id.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -68,6 +69,9 @@ pub use device;
 pub use device_check;
 /// Memory that a run needs, computed from the model's config.
 pub use memory_plan;
+/// An engine that serves many requests with many adapters over one model.
+#[cfg(feature = "serve")]
+pub use serve;
 /// Tokenizers, chat templates, detokenizing streams.
 pub use text;
 /// Data, training, evaluation.

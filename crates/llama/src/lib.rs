@@ -10,7 +10,8 @@
 //! - [`ModelSource`] opens a model and loads its weights in a [`Precision`].
 //! - [`Llama`] holds weights only. One forward pass serves all families of models; [`architecture`] lists
 //!   them.
-//! - [`KvCache`] holds keys and values of past tokens, and belongs to the caller.
+//! - [`KvCache`] holds keys and values of past tokens, and belongs to the caller. [`BlockCache`] holds those
+//!   of sequences that come and go, in blocks that the caller hands out ([`Llama::forward_paged`]).
 //! - [`Adapter`] is what can change the forward pass of a frozen model: an argument of [`Llama::forward`].
 //!   This crate knows nothing else of adapters.
 //! - [`generate`], [`Generator`] and [`TextGenerator`] decode batches or stream text.
@@ -61,8 +62,8 @@ pub use generation::{
     Completion, FinishReason, GenerationConfig, Generator, Request, StepOutput, TextGenerator,
     generate,
 };
-pub use kernels::GatedPrompt;
-pub use model::{Adapter, KvCache, Llama, NoAdapter};
+pub use kernels::{GatedPrompt, PackedPrompt, PromptTable};
+pub use model::{Adapter, BlockCache, KvCache, Llama, NoAdapter};
 pub use model_source::ModelSource;
 pub use precision::{Precision, UnknownPrecision};
 pub use read_back::read_back;

@@ -1,8 +1,8 @@
-//! Text ◄─► tokens: tokenizers of every file format, special tokens, streaming detokenization, stop strings
-//! and chat templates.
+//! Text ◄─► tokens: tokenizers of every file format, special tokens, streaming detokenization, stop strings,
+//! chat templates and prompt templates.
 //!
 //! ```text
-//! messages ─► ChatTemplate ─► prompt ─► Tokenizer ─► token ids
+//! messages ─► PromptTemplate ─► prompt ─► Tokenizer ─► token ids
 //! token ids, one at a time ─► Detokenizer ─► StopStrings ─► pieces of text      (together: TextStream)
 //! ```
 //!
@@ -38,6 +38,7 @@ mod formats;
 // Entry points for `fuzz/` and the property tests.
 #[doc(hidden)]
 pub mod fuzz;
+mod prompt_template;
 // `llama` checks the generation settings in `config.json` with the same tables.
 #[doc(hidden)]
 pub mod settings;
@@ -47,6 +48,7 @@ mod strftime;
 #[cfg(test)]
 mod tests;
 mod text_stream;
+mod token_bytes;
 mod tokenizer;
 mod tokenizer_files;
 mod vocabulary;
@@ -58,6 +60,7 @@ pub use error::{Error, Result};
 // The Hub client in `llama` downloads these files.
 #[doc(hidden)]
 pub use formats::TOKENIZER_FILES;
+pub use prompt_template::{PromptTemplate, alpaca};
 pub use stop_strings::StopStrings;
 pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;

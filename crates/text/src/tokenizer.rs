@@ -80,6 +80,10 @@ impl Tokenizer {
         Ok(())
     }
 
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     pub(crate) fn inner_mut(&mut self) -> &mut tokenizers::Tokenizer {
         &mut self.inner
     }

@@ -6,16 +6,13 @@ use std::io::Cursor;
 use std::path::Path;
 
 use checkpoint::Placeholder;
-use image::{ImageError, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
 
 use crate::error::{Error, Result};
+use crate::image_limits::ImageLimits;
 
-/// Maximum width and height in pixels.
-const MAX_SIDE: u32 = 16_384;
 /// Maximum ratio of the longer side to the shorter side.
 const MAX_ASPECT_RATIO: u64 = 100;
-/// Maximum memory of the decoder in bytes.
-const MAX_DECODE_BYTES: u64 = 1 << 30;
 
 /// Reads a JPEG, PNG or WebP file. The format is detected by content.
 ///
@@ -24,7 +21,7 @@ const MAX_DECODE_BYTES: u64 = 1 << 30;
 ///
 /// # Errors
 /// [`Error::UnreadableImage`] for other formats, damaged files and aspect ratios above 100;
-/// [`Error::ImageTooLarge`] above 16,384 pixels per side.
+/// [`Error::ImageTooLarge`] and [`Error::ImageBytes`] beyond [`ImageLimits::LOCAL`].
 pub fn read_image(path: &Path) -> Result<RgbImage> {
     let bytes = std::fs::read(path)
         .map_err(|error| Error::UnreadableImage { path: path.into(), reason: error.to_string() })?;
@@ -36,6 +33,19 @@ pub fn read_image(path: &Path) -> Result<RgbImage> {
 /// # Errors
 /// As [`read_image`].
 pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
+    decode_image_within(name, bytes, &ImageLimits::LOCAL)
+}
+
+/// As [`decode_image`], with other limits.
+///
+/// # Errors
+/// As [`read_image`], beyond `limits`.
+pub fn decode_image_within(name: &Path, bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage> {
+    let too_many_bytes =
+        |what, found, max| Error::ImageBytes { path: name.into(), what, found, max };
+    if bytes.len() as u64 > limits.file_bytes {
+        return Err(too_many_bytes("file", bytes.len() as u64, limits.file_bytes));
+    }
     let unreadable = |reason: String| Error::UnreadableImage { path: name.into(), reason };
     if let Some(found) = Placeholder::of(bytes) {
         return Err(unreadable(format!("it is {found}: {}", found.hint())));
@@ -51,10 +61,18 @@ pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
         return Err(unreadable("the file is cut short: the end of the image is missing".into()));
     }
     // The size is in the header: nothing is allocated for an image that is too large.
-    let (width, height) =
-        reader(bytes)?.into_dimensions().map_err(|error| unreadable(one_line(&error)))?;
-    if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(Error::ImageTooLarge { path: name.into(), width, height, max_side: MAX_SIDE });
+    let mut reader = reader(bytes)?;
+    let mut decoder_limits = Limits::default();
+    decoder_limits.max_alloc = Some(limits.decoded_bytes);
+    reader.limits(decoder_limits);
+    let decoder = reader.into_decoder().map_err(|error| unreadable(one_line(&error)))?;
+    let (width, height) = decoder.dimensions();
+    let max_side = limits.side;
+    if width > max_side || height > max_side {
+        return Err(Error::ImageTooLarge { path: name.into(), width, height, max_side });
+    }
+    if decoder.total_bytes() > limits.decoded_bytes {
+        return Err(too_many_bytes("decoded image", decoder.total_bytes(), limits.decoded_bytes));
     }
     // The center crop of such an image would show almost nothing of it.
     if u64::from(width.max(height)) > MAX_ASPECT_RATIO * u64::from(width.min(height)) {
@@ -62,11 +80,8 @@ pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
         let reason = format!("it is {width} x {height} pixels, the aspect ratio exceeds {ratio}");
         return Err(unreadable(reason));
     }
-    let mut reader = reader(bytes)?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_DECODE_BYTES);
-    reader.limits(limits);
-    let image = reader.decode().map_err(|error| unreadable(one_line(&error)))?;
+    let image =
+        DynamicImage::from_decoder(decoder).map_err(|error| unreadable(one_line(&error)))?;
     Ok(image.into_rgb8())
 }
 
@@ -123,7 +138,7 @@ fn one_line(error: &ImageError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
+    use image::{ImageFormat, Rgba, RgbaImage};
 
     use super::*;
 
@@ -223,16 +238,57 @@ mod tests {
         );
     }
 
-    #[test]
-    fn oversized_image_is_refused_before_decoding() {
-        // The header of a PNG, with a width of 100,000.
+    /// A PNG whose header says that it has another size.
+    fn png_of_announced_size(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = encoded(&RgbaImage::new(1, 1), ImageFormat::Png);
-        bytes[16..20].copy_from_slice(&100_000_u32.to_be_bytes());
+        bytes[16..20].copy_from_slice(&width.to_be_bytes());
+        bytes[20..24].copy_from_slice(&height.to_be_bytes());
         // The checksum of the header.
         let sum = crc32(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&sum.to_be_bytes());
-        let error = decode_image(Path::new("a.png"), &bytes).unwrap_err();
+        bytes
+    }
+
+    fn decode_untrusted(bytes: &[u8]) -> Result<RgbImage> {
+        decode_image_within(Path::new("upload"), bytes, &ImageLimits::UNTRUSTED)
+    }
+
+    #[test]
+    fn oversized_image_is_refused_before_decoding() {
+        let error = decode_image(Path::new("a.png"), &png_of_announced_size(100_000, 1));
+        let error = error.unwrap_err();
         assert!(matches!(error, Error::ImageTooLarge { width: 100_000, height: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn an_upload_that_announces_a_huge_image_is_refused_before_decoding() {
+        for side in [4_097, 60_000] {
+            let error = decode_untrusted(&png_of_announced_size(side, side)).unwrap_err();
+            assert!(matches!(error, Error::ImageTooLarge { max_side: 4_096, .. }), "{error}");
+        }
+        // Within the limits of local files only decoding shows that pixels are missing.
+        let error = decode_image(Path::new("a.png"), &png_of_announced_size(4_097, 4_097));
+        assert!(matches!(error, Err(Error::UnreadableImage { .. })));
+    }
+
+    #[test]
+    fn a_small_file_of_a_large_image_is_refused_by_its_decoded_size() {
+        let bomb = encoded(&RgbaImage::new(1_000, 1_000), ImageFormat::Png);
+        assert!(bomb.len() < 50_000, "{}", bomb.len());
+        let limits = ImageLimits { decoded_bytes: 1 << 20, ..ImageLimits::UNTRUSTED };
+        let error = decode_image_within(Path::new("upload"), &bomb, &limits).unwrap_err();
+        let expected = "upload: the decoded image has 4000000 bytes, the maximum is 1048576";
+        assert_eq!(error.to_string(), expected);
+        assert!(decode_untrusted(&bomb).is_ok());
+    }
+
+    #[test]
+    fn a_file_above_the_size_limit_is_refused() {
+        let limits = ImageLimits { file_bytes: 60, ..ImageLimits::UNTRUSTED };
+        let image = encoded(&RgbaImage::new(1, 1), ImageFormat::Png);
+        let error = decode_image_within(Path::new("upload"), &image, &limits).unwrap_err();
+        let expected = format!("upload: the file has {} bytes, the maximum is 60", image.len());
+        assert_eq!(error.to_string(), expected);
     }
 
     /// The CRC-32 of PNG.

@@ -68,6 +68,18 @@ pub enum Error {
         /// Maximum of both.
         max_side: u32,
     },
+    /// An image of more bytes than the maximum.
+    #[error("{path}: the {what} has {found} bytes, the maximum is {max}")]
+    ImageBytes {
+        /// The file.
+        path: PathBuf,
+        /// `file` or `decoded image`.
+        what: &'static str,
+        /// Its size in bytes.
+        found: u64,
+        /// The maximum in bytes.
+        max: u64,
+    },
     /// Features that the encoder does not have.
     #[error("image features: {found}, expected {expected}")]
     FeatureSpec {
@@ -116,7 +128,7 @@ impl Diagnostic for Error {
                 "config.json and the weights may belong to different encoders".into()
             }
             Self::UnreadableImage { .. } => "supported formats are JPEG, PNG and WebP".into(),
-            Self::ImageTooLarge { .. } => "make it smaller".into(),
+            Self::ImageTooLarge { .. } | Self::ImageBytes { .. } => "make it smaller".into(),
             Self::EncoderMismatch { .. } => Advice::GiveEncoder,
             Self::Config { .. } | Self::FeatureSpec { .. } | Self::ImageSize { .. } => return None,
         };

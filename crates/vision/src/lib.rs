@@ -41,6 +41,7 @@ mod error;
 mod feature_extractor;
 mod feature_spec;
 mod hugging_face_config;
+mod image_limits;
 mod init;
 mod load;
 mod openai_config;
@@ -56,7 +57,7 @@ mod tensors;
 #[doc(hidden)]
 pub use block::{Attention, Block, BlockConfig, Mlp};
 pub use config::{Activation, EncoderConfig, EncoderFamily};
-pub use decode::{decode_image, read_image};
+pub use decode::{decode_image, decode_image_within, read_image};
 pub use diagnostic::{Advice, Diagnostic};
 pub use encoder::{Encoder, EncoderOutput, class_token};
 pub use encoder_info::EncoderInfo;
@@ -65,5 +66,6 @@ pub use feature_extractor::FeatureExtractor;
 pub use feature_spec::{FeatureSpec, HiddenState, TokenSelection};
 /// An image in memory; a type of the `image` crate, re-exported for callers without that dependency.
 pub use image::RgbImage;
+pub use image_limits::ImageLimits;
 pub use load::EncoderSource;
 pub use preprocess::Preprocessing;

@@ -35,7 +35,7 @@ impl AdapterMix {
     /// # Panics
     /// If a component was made for a model of other sizes.
     pub fn prepare(&self, llama: &Llama) -> PreparedAdapter {
-        self.combine(|adapter| adapter.prepare(llama))
+        self.combine(llama, |adapter| adapter.prepare_layers(llama, None, |_| true))
     }
 
     /// Prepares the mix for a batch with images, as [`AdapterWeights::prepare_with_images`]. Components
@@ -44,13 +44,21 @@ impl AdapterMix {
     /// # Panics
     /// As [`AdapterWeights::prepare_with_images`].
     pub fn prepare_with_images(&self, llama: &Llama, batch: &ImageBatch) -> PreparedAdapter {
-        self.combine(|adapter| adapter.prepare_with_images(llama, batch))
+        self.combine(llama, |adapter| {
+            adapter.prepare_layers(llama, adapter.image_features(batch).as_ref(), |_| true)
+        })
     }
 
-    fn combine(&self, prepare: impl Fn(&AdapterWeights) -> PreparedAdapter) -> PreparedAdapter {
+    fn combine(
+        &self,
+        llama: &Llama,
+        prepare: impl Fn(&AdapterWeights) -> PreparedAdapter,
+    ) -> PreparedAdapter {
         let components = self.components.iter();
+        let is_tracked = components.clone().any(|own| own.adapter.is_tracked());
         let components = components.map(|own| prepare(&own.adapter).scaled(own.weight));
-        components.reduce(PreparedAdapter::merged_with).unwrap_or_default()
+        let mix = components.reduce(PreparedAdapter::merged_with).unwrap_or_default();
+        mix.packed(llama, is_tracked)
     }
 }
 

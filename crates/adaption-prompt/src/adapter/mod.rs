@@ -5,8 +5,11 @@
 pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod mix;
+mod modifiers;
+pub(crate) mod packed_adapters;
 pub(crate) mod prepared;
 pub(crate) mod row_adapters;
+mod row_groups;
 pub(crate) mod set;
 pub(crate) mod summary;
 pub(crate) mod weights;

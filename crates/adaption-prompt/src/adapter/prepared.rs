@@ -1,9 +1,11 @@
 //! An adapter, or a mix of several, prepared for forward passes of a model.
 
-use burn::tensor::Tensor;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
 use llama::model::{Linear, Norm, NormName, NormWeights};
 use llama::{Adapter, GatedPrompt, LinearName, Llama};
 
+use super::modifiers::Modifiers;
 use super::weights::AdapterWeights;
 use crate::image_features::{ImageBatch, ImageFeatures};
 use crate::part::{PartWeights, PrepareContext};
@@ -14,15 +16,14 @@ use crate::projected_prompts::ProjectedPrompts;
 #[derive(Debug, Clone, Default)]
 pub struct PreparedAdapter {
     pub(super) prompts: ProjectedPrompts,
-    pub(super) modifiers: Vec<WeightedModifiers>,
+    pub(super) modifiers: Modifiers,
 }
 
-/// The parts of one adapter that modify linear layers and norms, and the adapter's weight in a mix.
-#[derive(Debug, Clone)]
-pub(super) struct WeightedModifiers {
-    weight: f64,
-    parts: AdapterWeights,
-}
+// Servers prepare an adapter in one thread and use it in another.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<PreparedAdapter>();
+};
 
 impl AdapterWeights {
     /// Prepares the adapter for forward passes: prompts become keys and values.
@@ -33,7 +34,7 @@ impl AdapterWeights {
     /// # Panics
     /// If the adapter was made for a model of other sizes.
     pub fn prepare(&self, llama: &Llama) -> PreparedAdapter {
-        self.prepare_layers(llama, None, |_| true)
+        self.prepare_layers(llama, None, |_| true).packed(llama, self.is_tracked())
     }
 
     /// As [`prepare`](Self::prepare), for a batch with images. A row without an image gets exactly what
@@ -42,54 +43,61 @@ impl AdapterWeights {
     /// # Panics
     /// If the adapter was made for a model of other sizes, or for features of another width.
     pub fn prepare_with_images(&self, llama: &Llama, batch: &ImageBatch) -> PreparedAdapter {
-        self.prepare_layers(llama, self.image_features(batch).as_ref(), |_| true)
+        let images = self.image_features(batch);
+        self.prepare_layers(llama, images.as_ref(), |_| true).packed(llama, self.is_tracked())
     }
 
-    /// As [`prepare_with_images`](Self::prepare_with_images), with the prompts of some layers only.
+    /// As [`prepare_with_images`](Self::prepare_with_images), with the prompts of some layers only and
+    /// without the packed forms for inference.
     pub fn prepare_layers(
         &self,
         llama: &Llama,
         image_features: Option<&ImageFeatures>,
         includes_layer: impl Fn(usize) -> bool,
     ) -> PreparedAdapter {
-        let parts = self.modifiers();
-        let modifiers = if parts.parts().is_empty() {
-            Vec::new()
-        } else {
-            vec![WeightedModifiers { weight: 1.0, parts }]
-        };
-        let modifiers_only = PreparedAdapter { prompts: ProjectedPrompts::default(), modifiers };
+        let modifiers = Modifiers::new(self.modifiers());
         let context = PrepareContext {
             llama,
-            modifiers: &modifiers_only,
+            modifiers: &modifiers,
             images: image_features,
             includes_layer: &includes_layer,
         };
         let prompts = self.parts().into_iter().map(|(_, part)| part.prompts(&context));
         let prompts = prompts.reduce(ProjectedPrompts::merged_with).unwrap_or_default();
-        PreparedAdapter { prompts, ..modifiers_only }
+        PreparedAdapter { prompts, modifiers }
+    }
+
+    /// Whether a parameter is on an autodiff device.
+    pub(super) fn is_tracked(&self) -> bool {
+        self.devices().iter().any(Device::is_autodiff)
     }
 }
 
 impl PreparedAdapter {
     /// The same adapter with its effect multiplied by `weight`.
     pub(super) fn scaled(self, weight: f64) -> Self {
-        let scale =
-            |own: WeightedModifiers| WeightedModifiers { weight: own.weight * weight, ..own };
-        Self {
-            prompts: self.prompts.scaled(weight),
-            modifiers: self.modifiers.into_iter().map(scale).collect(),
-        }
+        Self { prompts: self.prompts.scaled(weight), modifiers: self.modifiers.scaled(weight) }
     }
 
     /// The sum of the effects of both.
-    pub(super) fn merged_with(mut self, other: Self) -> Self {
-        self.modifiers.extend(other.modifiers);
-        Self { prompts: self.prompts.merged_with(other.prompts), modifiers: self.modifiers }
+    pub(super) fn merged_with(self, other: Self) -> Self {
+        Self {
+            prompts: self.prompts.merged_with(other.prompts),
+            modifiers: self.modifiers.merged_with(other.modifiers),
+        }
     }
 
-    pub(super) fn modifies_linear(&self, layer: usize, name: LinearName) -> bool {
-        self.modifiers.iter().any(|own| own.modifies_linear(layer, name))
+    /// The same adapter with its matrices packed, on a fused device without autodiff.
+    pub(super) fn packed(self, llama: &Llama, is_tracked: bool) -> Self {
+        if is_tracked || !llama.is_fused() {
+            return self;
+        }
+        Self { modifiers: self.modifiers.packed(), ..self }
+    }
+
+    /// Size in memory, in bytes: prompts, scales, biases, norms and matrices, in all forms that are kept.
+    pub fn bytes(&self) -> usize {
+        self.prompts.bytes() + self.modifiers.bytes()
     }
 }
 
@@ -105,89 +113,10 @@ impl Adapter for PreparedAdapter {
         input: &Tensor<3>,
         linear: &Linear,
     ) -> Option<Tensor<3>> {
-        let modifiers = || self.modifiers.iter().filter(|own| own.modifies_linear(layer, name));
-        match (modifiers().next(), modifiers().nth(1)) {
-            (None, _) => None,
-            (Some(single), None) if single.weight == 1.0 => {
-                Some(single.linear(layer, name, input.clone(), linear))
-            }
-            _ => {
-                let base = linear.forward(input.clone());
-                Some(modifiers().fold(base.clone(), |sum, own| {
-                    let modified = own.linear(layer, name, input.clone(), linear);
-                    sum + (modified - base.clone()) * own.weight
-                }))
-            }
-        }
+        self.modifiers.linear(layer, name, input, linear)
     }
 
     fn norm(&self, layer: usize, name: NormName, norm: &Norm) -> Option<NormWeights> {
-        let weights = self.modifiers.iter().filter_map(|own| {
-            let weights = own.norm(layer, name)?;
-            Some((own.weight, weights))
-        });
-        let weights = weights.collect::<Vec<_>>();
-        match &weights[..] {
-            [] => None,
-            [(weight, single)] if *weight == 1.0 => {
-                // If only the weight was trained, the norm keeps its bias.
-                let bias = single.bias.clone().or_else(|| norm.weights().bias);
-                Some(NormWeights { bias, ..single.clone() })
-            }
-            several => Some(mix_norm_weights(several, norm)),
-        }
-    }
-}
-
-/// The base's norm weights plus the weighted differences of all others from them.
-fn mix_norm_weights(others: &[(f64, NormWeights)], norm: &Norm) -> NormWeights {
-    let NormWeights { weight: base, bias: base_bias } = norm.weights();
-    let mix = |base: Tensor<3>, field: &dyn Fn(&NormWeights) -> Option<Tensor<3>>| {
-        others.iter().fold(base.clone(), |sum, (weight, other)| match field(other) {
-            Some(own) => sum + (own - base.clone()) * *weight,
-            None => sum,
-        })
-    };
-    NormWeights {
-        weight: mix(base, &|own| Some(own.weight.clone())),
-        bias: base_bias.map(|base| mix(base, &|own| own.bias.clone())),
-    }
-}
-
-impl WeightedModifiers {
-    fn modifies_linear(&self, layer: usize, name: LinearName) -> bool {
-        self.parts.parts().into_iter().any(|(_, part)| part.modifies_linear(layer, name))
-    }
-
-    fn linear(
-        &self,
-        layer: usize,
-        name: LinearName,
-        input: Tensor<3>,
-        linear: &Linear,
-    ) -> Tensor<3> {
-        let parts = self.parts.parts().into_iter().map(|(_, part)| part);
-        let parts = parts.filter(|part| part.modifies_linear(layer, name)).collect::<Vec<_>>();
-        nest(&parts, layer, name, input, linear)
-    }
-
-    fn norm(&self, layer: usize, name: NormName) -> Option<NormWeights> {
-        self.parts.parts().into_iter().find_map(|(_, part)| part.norm(layer, name))
-    }
-}
-
-/// The linear layer with the modifications of some parts, the first outermost.
-fn nest(
-    parts: &[&dyn PartWeights],
-    layer: usize,
-    name: LinearName,
-    input: Tensor<3>,
-    linear: &Linear,
-) -> Tensor<3> {
-    match parts.split_first() {
-        None => linear.forward(input),
-        Some((part, rest)) => {
-            part.wrap_linear(layer, name, input, &|input| nest(rest, layer, name, input, linear))
-        }
+        self.modifiers.norm(layer, name, norm)
     }
 }

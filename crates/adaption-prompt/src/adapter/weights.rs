@@ -85,6 +85,11 @@ macro_rules! define {
                 Self { $($field: self.$field.or(other.$field),)+ }
             }
 
+            /// The same parts, with matrices packed for inference.
+            pub(crate) fn packed(&self) -> Self {
+                Self { $($field: self.$field.as_ref().map(PartWeights::packed),)+ }
+            }
+
             /// The parts that modify linear layers or norms.
             pub(crate) fn modifiers(&self) -> Self {
                 Self { $($field: self.$field.clone().filter(PartWeights::modifies_layers),)+ }

@@ -1,5 +1,6 @@
 //! Adapters on a device from and to files, with a check of the base model.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -16,6 +17,17 @@ use crate::adapter::summary::AdapterSummary;
 use crate::adapter::weights::AdapterWeights;
 use crate::base::BaseInfo;
 use crate::error::{Error, Result};
+
+/// What an adapter's fingerprint of its base is compared with.
+#[derive(Clone, Copy)]
+enum BaseCheck<'a> {
+    /// The model's fingerprint, computed if it is needed.
+    Model,
+    /// A known fingerprint of the model.
+    Fingerprint(&'a Fingerprint),
+    /// Nothing.
+    None,
+}
 
 /// Everything that is known of a loaded model.
 fn base_info(llama: &Llama, name: &str) -> Result<BaseInfo> {
@@ -68,7 +80,21 @@ impl AnyAdapter {
     /// As [`read`] and [`AdapterWeights::from_data`]; [`Error::BaseMismatch`] if the fingerprint of the
     /// model is not that of the adapter's base.
     pub fn load(folder: &Path, llama: &Llama, device: &Device) -> Result<Self> {
-        Self::load_with(folder, llama, device, true)
+        Self::load_with(folder, llama, device, BaseCheck::Model)
+    }
+
+    /// As [`load`](Self::load), with the model's fingerprint: programs that load many adapters compute it
+    /// once.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_for(
+        folder: &Path,
+        llama: &Llama,
+        device: &Device,
+        fingerprint: &Fingerprint,
+    ) -> Result<Self> {
+        Self::load_with(folder, llama, device, BaseCheck::Fingerprint(fingerprint))
     }
 
     /// As [`load`](Self::load), for any model of the same sizes.
@@ -76,18 +102,22 @@ impl AnyAdapter {
     /// # Errors
     /// As [`load`](Self::load), except [`Error::BaseMismatch`].
     pub fn load_unchecked(folder: &Path, llama: &Llama, device: &Device) -> Result<Self> {
-        Self::load_with(folder, llama, device, false)
+        Self::load_with(folder, llama, device, BaseCheck::None)
     }
 
-    fn load_with(path: &Path, llama: &Llama, device: &Device, check_base: bool) -> Result<Self> {
+    fn load_with(path: &Path, llama: &Llama, device: &Device, check: BaseCheck) -> Result<Self> {
         let folder = &resolve_path(path);
         // Computed once for all components of a mix, and only if a file has a fingerprint.
-        let mut fingerprint: Option<Fingerprint> = None;
+        let mut fingerprint = match check {
+            BaseCheck::Fingerprint(known) => Some(Cow::Borrowed(known)),
+            BaseCheck::Model | BaseCheck::None => None,
+        };
+        let is_checked = !matches!(check, BaseCheck::None);
         let mut weights = |data: AdapterData, folder: &Path| {
-            if let (true, Some(expected)) = (check_base, &data.base.fingerprint) {
+            if let (true, Some(expected)) = (is_checked, &data.base.fingerprint) {
                 let actual = match fingerprint.take() {
                     Some(known) => known,
-                    None => llama.fingerprint()?,
+                    None => Cow::Owned(llama.fingerprint()?),
                 };
                 let differences = expected.differences(fingerprint.insert(actual));
                 if !differences.is_empty() {

@@ -21,4 +21,4 @@ mod torch_file;
 
 pub use format::{AdapterReadOptions, Format, read, unknown_settings, write};
 pub use locate::resolve_path;
-pub use native::{SETTINGS_FILE, read_folder, read_mix, write_mix};
+pub use native::{SETTINGS_FILE, read_embedded, read_folder, read_mix, write_mix};

@@ -202,6 +202,11 @@ fn adapter_of_another_model_is_refused_unless_forced() {
         assert_eq!(base.as_deref(), Some("their/base"));
         assert!(differences[0].starts_with("hash of the norms"), "{error}");
         assert!(AdapterWeights::load(path, &alike, &device).is_err());
+        // With a fingerprint that is known, the loaded one is not computed.
+        let [known, unlike] = [&own, &alike].map(|llama| llama.fingerprint().unwrap());
+        assert!(AnyAdapter::load_for(path, &alike, &device, &known).is_ok(), "{name}");
+        let refused = AnyAdapter::load_for(path, &own, &device, &unlike);
+        assert!(matches!(refused, Err(Error::BaseMismatch { .. })), "{name}");
         let mut adapters = AdapterSet::new(&alike);
         assert!(matches!(adapters.load("it", path), Err(Error::BaseMismatch { .. })), "{name}");
         assert!(adapters.statuses().is_empty());

@@ -14,6 +14,7 @@ mod malformed_folders;
 mod methods;
 mod mixing;
 mod named_tensors;
+mod packed_adapters;
 mod parity;
 mod peft_lora;
 mod peft_suite;

@@ -6,6 +6,8 @@ mod session;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use text::PromptTemplate;
+
 use crate::adapters::AdapterArgs;
 use crate::error::Error;
 use crate::failure::{Failure, Result};
@@ -14,7 +16,7 @@ use crate::image_features::ImageConditioner;
 use crate::interrupt;
 use crate::model::ModelArgs;
 use crate::output::note;
-use crate::prompt_template::PromptTemplate;
+use crate::prompt_template::PromptTemplateChoice;
 use crate::response::ResponseGenerator;
 use crate::sampling::SamplingArgs;
 
@@ -31,7 +33,7 @@ pub struct Args {
     /// Prompt template of each turn. Default: alpaca with an adapter; otherwise chat if the model has
     /// a chat template, else raw. Only chat includes earlier turns.
     #[arg(long, alias = "wording", value_enum, value_name = "TEMPLATE")]
-    prompt_template: Option<PromptTemplate>,
+    prompt_template: Option<PromptTemplateChoice>,
     /// System prompt, for chat templates that support one.
     #[arg(long, alias = "system", value_name = "TEXT", allow_hyphen_values = true)]
     system_prompt: Option<String>,
@@ -60,7 +62,7 @@ pub fn run(args: &Args) -> Result {
         config: args.sampling.config(&tokenizer)?,
         stop: &args.sampling.stop,
     };
-    let template = args.prompt_template.unwrap_or(default_template);
+    let template = args.prompt_template.map_or(default_template, PromptTemplate::from);
     if args.system_prompt.is_some() && !template.is_multi_turn() {
         return Err(Error::usage_with_hint(
             "--system-prompt requires a chat template",

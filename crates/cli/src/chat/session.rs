@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSet, AdapterStatus, PreparedAdapter};
+use text::PromptTemplate;
 
 use crate::adapters::NO_ADAPTER;
 use crate::conversation::Conversation;
@@ -11,7 +12,6 @@ use crate::failure::Result;
 use crate::image_features::ImageConditioner;
 use crate::interrupt::InterruptGuard;
 use crate::output::{note, print};
-use crate::prompt_template::PromptTemplate;
 use crate::response::ResponseGenerator;
 
 const HELP: &str = "\
@@ -67,8 +67,8 @@ impl<'a> ChatSession<'a> {
     /// Sets the system prompt and clears the conversation.
     pub fn set_system(&mut self, text: &str) {
         self.conversation.reset();
-        self.conversation.set_system(text);
         if self.template.is_multi_turn() {
+            self.conversation.set_system(text);
             note("(system prompt set; conversation cleared)");
         } else {
             note("(ignored: a system prompt needs a chat template)");

@@ -1,7 +1,6 @@
 //! `llama-adapter plan`: model, method and batch ─► estimated memory on each device, and changes that
 //! make it fit
 
-mod memory_size;
 mod report;
 mod table;
 
@@ -12,6 +11,7 @@ use train::{FineTuningMethod, TrainConfig};
 
 use crate::defaults::prompt_config;
 use crate::failure::Result;
+use crate::memory_size::{available_memory, parse_size};
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
 use crate::output;
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, alias = "recompute", help_heading = "Workload")]
     activation_checkpointing: bool,
     /// Available memory, such as 8GiB or 500MB [default on CPUs: the system's available memory].
-    #[arg(long, value_name = "SIZE", value_parser = memory_size::parse_size, help_heading = "Workload")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Workload")]
     memory: Option<u64>,
 
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result {
         unreachable!("one workload of each kind")
     };
     let devices = names.into_iter().map(|name| {
-        let memory = args.memory.or_else(|| memory_size::available_memory(&name));
+        let memory = args.memory.or_else(|| available_memory(&name));
         let backend = device::backend(&name).expect("devices have backends");
         let device = device_traits(backend);
         let estimate = |workload: &Workload| {

@@ -8,7 +8,8 @@
 //!
 //! [`Adapter`] is a trait with three methods, each of which changes nothing by default:
 //!
-//! - [`prompts`](Adapter::prompts): gated prompts that a layer's queries attend to in addition to the text
+//! - [`prompts`](Adapter::prompts): gated prompts that a layer's queries attend to in addition to the text;
+//!   [`prompt_table`](Adapter::prompt_table) has them ready for a kernel
 //! - [`linear`](Adapter::linear): the output of a linear layer that the adapter changes
 //! - [`norm`](Adapter::norm): weights that replace those of a norm
 //!
@@ -27,7 +28,7 @@
 //! adapters need not know.
 
 use burn::tensor::Tensor;
-use kernels::GatedPrompt;
+use kernels::{GatedPrompt, PromptTable};
 
 use super::linear::Linear;
 use super::norm::{Norm, NormName, NormWeights};
@@ -64,6 +65,16 @@ pub trait Adapter {
         &[]
     }
 
+    /// The prompts of a layer as the fused attention with a cache reads them, for adapters that have packed
+    /// them before; `None`: [`prompts`](Self::prompts) are packed for each pass.
+    ///
+    /// A table without ranges of prompts, [`PromptTable::of_sequence`], is one for every sequence: each of
+    /// them attends to all its prompts.
+    fn prompt_table(&self, layer: usize) -> Option<&PromptTable> {
+        let _ = layer;
+        None
+    }
+
     /// Output of a linear layer whose input or output the adapter changes; `None` where it changes
     /// nothing, so that several layers can be computed as one GEMM.
     ///
@@ -91,6 +102,10 @@ pub trait Adapter {
 impl<A: Adapter + ?Sized> Adapter for &A {
     fn prompts(&self, layer: usize) -> &[GatedPrompt] {
         (**self).prompts(layer)
+    }
+
+    fn prompt_table(&self, layer: usize) -> Option<&PromptTable> {
+        (**self).prompt_table(layer)
     }
 
     fn linear(

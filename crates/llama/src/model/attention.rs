@@ -8,9 +8,10 @@ use kernels::{AttentionDims, FusedKvCache, GatedPrompt, SequenceLayout};
 
 use super::adapter_hooks::Adapter;
 use super::forward_context::ForwardContext;
-use super::kv_cache::LayerCache;
+use super::layer_cache::LayerCache;
 use super::linear::{Linear, flatten_batch};
 use super::norm::Norm;
+use super::prompt_table::prompt_table;
 use super::rotary::RotaryTensors;
 use super::unfused_attention::grouped_query_attention;
 use crate::config::{BranchPoint, LinearName};
@@ -88,13 +89,13 @@ impl Attention {
         residual: Tensor<3>,
         hidden: Tensor<3>,
         context: &ForwardContext,
-        cache: Option<(&mut LayerCache, usize)>,
+        cache: Option<&mut LayerCache>,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
         let (heads, after_output) = match (&context.layout, cache) {
-            (Some(layout), None) => self.forward_fused(layer, hidden, layout, None, adapter),
-            (Some(layout), Some((LayerCache::Fused(cache), _past))) => {
-                self.forward_fused(layer, hidden, layout, Some(cache), adapter)
+            (Some(layout), None) => self.forward_fused(layer, hidden, layout, adapter),
+            (Some(layout), Some(LayerCache::Fused(cache))) => {
+                self.forward_fused_cached(layer, hidden, layout, cache, adapter)
             }
             (_, cache) => self.forward_unfused(layer, hidden, context, cache, adapter),
         };
@@ -115,7 +116,6 @@ impl Attention {
         layer: usize,
         hidden: Tensor<3>,
         layout: &SequenceLayout,
-        cache: Option<&mut FusedKvCache>,
         adapter: &dyn Adapter,
     ) -> (Tensor<3>, Option<Tensor<3>>) {
         let [batch, seq, _d_model] = hidden.dims();
@@ -138,13 +138,42 @@ impl Attention {
                 None => query,
             }
         });
-        let heads = kernels::attention(qkv, dims, layout, self.window, fused_prompt, cache);
+        let heads = kernels::attention(qkv, dims, layout, self.window, fused_prompt);
         let heads = heads.reshape([batch, seq, dims.heads * dims.head_dim]);
         match query.map(|query| merge_heads(prompt_branches(other_prompts, &query))) {
             None => (heads, None),
             Some(branch) if self.branch == BranchPoint::BeforeOutput => (heads + branch, None),
             after_output => (heads, after_output),
         }
+    }
+
+    /// As [`forward_fused`](Self::forward_fused), for sequences whose keys and values are in a cache, with
+    /// all prompts in the one operation.
+    fn forward_fused_cached(
+        &self,
+        layer: usize,
+        hidden: Tensor<3>,
+        layout: &SequenceLayout,
+        cache: &mut FusedKvCache,
+        adapter: &dyn Adapter,
+    ) -> (Tensor<3>, Option<Tensor<3>>) {
+        let [batch, seq, _d_model] = hidden.dims();
+        let dims = self.attention_dims();
+        let qkv = self.project_qkv(layer, hidden, adapter);
+        let prompts = prompt_table(adapter, layer, layout.sequences.len(), dims);
+        let separate_branch =
+            self.branch == BranchPoint::AfterOutput && !prompts.prompts.is_empty();
+        let (heads, branch) = kernels::cached_attention(
+            qkv,
+            dims,
+            layout,
+            self.window,
+            &prompts,
+            separate_branch,
+            cache,
+        );
+        let shape = [batch, seq, dims.heads * dims.head_dim];
+        (heads.reshape(shape), branch.map(|branch| branch.reshape(shape)))
     }
 
     /// Concatenated queries, keys and values, normalized if the model does so,
@@ -181,7 +210,7 @@ impl Attention {
         layer: usize,
         hidden: Tensor<3>,
         context: &ForwardContext,
-        cache: Option<(&mut LayerCache, usize)>,
+        cache: Option<&mut LayerCache>,
         adapter: &dyn Adapter,
     ) -> (Tensor<3>, Option<Tensor<3>>) {
         let project = |name, linear: &Linear| {
@@ -192,12 +221,20 @@ impl Attention {
         let key = apply_norm(self.key_norm.as_ref(), project(LinearName::Key, &self.key));
         let (query, key) = (context.rotate(query), context.rotate(key));
         let value = project(LinearName::Value, &self.value);
-        let (key, value) = match cache {
-            Some((LayerCache::Unfused(cache), past)) => cache.append(past, key, value),
-            Some((LayerCache::Fused(_), _)) => unreachable!("a fused cache has a fused context"),
-            None => (key, value),
+        let in_rows = |key, value| {
+            grouped_query_attention(query.clone(), key, value, context.masks.of(layer))
         };
-        let heads = grouped_query_attention(query.clone(), key, value, context.mask(layer));
+        let heads = match (cache, &context.block_plan) {
+            (None, None) => in_rows(key, value),
+            (Some(LayerCache::Rows(rows)), None) => {
+                let (key, value) = rows.append(context.past, key, value);
+                in_rows(key, value)
+            }
+            (Some(LayerCache::Blocks(blocks)), Some(plan)) => {
+                plan.attend(layer, query.clone(), key, value, blocks)
+            }
+            _ => unreachable!("the context belongs to another cache"),
+        };
         let prompts = adapter.prompts(layer);
         if prompts.is_empty() {
             return (merge_heads(heads), None);

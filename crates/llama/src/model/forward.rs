@@ -6,11 +6,11 @@ use burn::tensor::{Int, Tensor, TensorData};
 use kernels::{RotaryTable, Sequence, SequenceLayout};
 
 use super::adapter_hooks::Adapter;
-use super::causal_mask::causal_mask;
+use super::causal_mask::{LayerMasks, causal_mask};
 use super::forward_context::ForwardContext;
 use super::kv_cache::KvCache;
 use super::llama::Llama;
-use super::rotary::RotaryEmbedding;
+use super::rotary::{RotaryEmbedding, RotaryTensors};
 use crate::config::PositionEmbedding;
 use crate::error::{Error, Result};
 
@@ -75,21 +75,20 @@ impl Llama {
                 sequences: Arc::new(sequences),
                 token_rows: None,
                 rotary_table: self.rotary_table(flat_ids),
+                block_tables: cache.and_then(KvCache::block_tables),
             };
             return Ok(self.fused_context(layout, &position_ids));
         }
         let device = self.device().without_autodiff();
         let (past, padding) = cache.map_or((0, &[0][..]), |cache| (cache.len(), cache.padding()));
         let mask = |window| causal_mask(padding, past, seq, window, &device);
-        let config = self.config();
-        let rotary = config.positions == PositionEmbedding::Rotary;
         Ok(ForwardContext {
             layout: None,
-            rotary: rotary.then(|| RotaryEmbedding::new(config).tensors(&position_ids, &device)),
+            rotary: self.rotary_tensors(&position_ids),
             position_embeddings: self.position_embeddings(&position_ids),
-            mask: mask(config.sliding_window),
-            full_attention_mask: if config.full_attention_layers > 0 { mask(None) } else { None },
-            full_attention_layers: config.full_attention_layers,
+            masks: LayerMasks::new(self.config(), mask),
+            past,
+            block_plan: None,
         })
     }
 
@@ -103,9 +102,9 @@ impl Llama {
             layout: Some(layout),
             rotary: None,
             position_embeddings: self.position_embeddings(position_ids),
-            mask: None,
-            full_attention_mask: None,
-            full_attention_layers: 0,
+            masks: LayerMasks::default(),
+            past: 0,
+            block_plan: None,
         }
     }
 
@@ -116,6 +115,14 @@ impl Llama {
     ) -> Option<Arc<RotaryTable>> {
         let rotary = self.config().positions == PositionEmbedding::Rotary;
         rotary.then(|| Arc::new(RotaryEmbedding::new(self.config()).table(position_ids)))
+    }
+
+    /// Rotary embedding of positions as tensors, one list for all rows or one per row; `None` if the model
+    /// has none.
+    pub(super) fn rotary_tensors(&self, position_ids: &[Vec<usize>]) -> Option<RotaryTensors> {
+        let rotary = self.config().positions == PositionEmbedding::Rotary;
+        let device = self.device().without_autodiff();
+        rotary.then(|| RotaryEmbedding::new(self.config()).tensors(position_ids, &device))
     }
 
     pub(super) fn check_context_length(&self, seq: usize) -> Result<()> {
@@ -131,7 +138,7 @@ impl Llama {
     }
 
     /// Learned embeddings of positions, `[batch or 1, seq, d_model]`.
-    fn position_embeddings(&self, position_ids: &[Vec<usize>]) -> Option<Tensor<3>> {
+    pub(super) fn position_embeddings(&self, position_ids: &[Vec<usize>]) -> Option<Tensor<3>> {
         let table = self.positions.as_ref()?;
         // A finished row at the end of the context stays in the batch while others decode.
         let last = self.config().max_positions - 1;

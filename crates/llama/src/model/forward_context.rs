@@ -1,25 +1,28 @@
 //! What all layers of one forward pass share: sequence layout, rotary embedding, masks.
 
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 use kernels::SequenceLayout;
 
+use super::block_plan::BlockPlan;
+use super::causal_mask::LayerMasks;
 use super::rotary::RotaryTensors;
 
 /// What all layers of one forward pass share.
 #[derive(Debug, Clone)]
 pub struct ForwardContext {
-    /// The sequences, if attention is fused; `rotary` and masks are `None` then.
+    /// The sequences, if attention is fused; there are no tensors of rotary
+    /// embedding and masks then.
     pub(super) layout: Option<SequenceLayout>,
     /// `None` if positions are learned.
     pub(super) rotary: Option<RotaryTensors>,
     /// Learned embeddings of the positions, `[batch or 1, seq, d_model]`.
     pub(super) position_embeddings: Option<Tensor<3>>,
-    /// `[batch or 1, 1, seq, past + seq]`, true where attention is masked; `None`: plain causal.
-    pub(super) mask: Option<Tensor<4, Bool>>,
-    /// The same for layers without a sliding window.
-    pub(super) full_attention_mask: Option<Tensor<4, Bool>>,
-    /// Number of such layers, which are the lowest ones.
-    pub(super) full_attention_layers: usize,
+    /// Masks of sequences in rows, `[batch or 1, 1, seq, past + seq]`.
+    pub(super) masks: LayerMasks,
+    /// Positions of rows before the new tokens.
+    pub(super) past: usize,
+    /// Attention to blocks, where it is not fused.
+    pub(super) block_plan: Option<BlockPlan>,
 }
 
 impl ForwardContext {
@@ -27,14 +30,6 @@ impl ForwardContext {
         match &self.rotary {
             Some(rotary) => rotary.apply(heads),
             None => heads,
-        }
-    }
-
-    pub(super) fn mask(&self, layer: usize) -> Option<Tensor<4, Bool>> {
-        if layer < self.full_attention_layers {
-            self.full_attention_mask.clone()
-        } else {
-            self.mask.clone()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! KV cache: keys and values of past tokens, owned by the caller.
+//! KV cache of a batch: keys and values of past tokens, owned by the caller.
 //!
 //! The model keeps no state between calls. A caller that decodes creates a [`KvCache`] for its batch
 //! and passes it to every [`Llama::forward`](crate::Llama::forward); dropping it drops the context.
@@ -9,9 +9,12 @@
 //! row 1            -  -  x  y  z  .        (padding 2: token x has position id 0)
 //! ```
 
-use burn::tensor::{Device, Tensor};
-use kernels::{FusedKvCache, is_fused};
+use std::sync::Arc;
 
+use burn::tensor::{Device, Tensor};
+use kernels::{BLOCK_TOKENS, BlockTables, FusedKvCache, is_fused};
+
+use super::layer_cache::{LayerCache, RowCache};
 use crate::config::LlamaConfig;
 use crate::error::{Error, Result};
 
@@ -22,26 +25,11 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
+    /// Blocks of each row, on devices with fused kernels.
+    block_tables: Option<Arc<BlockTables>>,
     padding: Vec<usize>,
     len: usize,
     capacity: usize,
-}
-
-/// Keys and values of one layer.
-#[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "tensor handles; a cache has one per layer")]
-pub(crate) enum LayerCache {
-    /// In the layout of the fused attention kernel.
-    Fused(FusedKvCache),
-    /// As tensors.
-    Unfused(UnfusedCache),
-}
-
-/// Keys and values of one layer, `[batch, kv_heads, capacity, head_dim]`.
-#[derive(Debug, Clone)]
-pub(crate) struct UnfusedCache {
-    key: Tensor<4>,
-    value: Tensor<4>,
 }
 
 impl KvCache {
@@ -78,18 +66,28 @@ impl KvCache {
         capacity: usize,
         device: &Device,
     ) -> Self {
-        let shape = [padding.len(), config.n_kv_heads, capacity, config.head_dim];
+        let batch = padding.len();
+        let blocks_of_row = capacity.div_ceil(BLOCK_TOKENS);
+        let fused = is_fused(device);
         let layer = |_| {
-            if is_fused(device) {
+            if fused {
                 let dims = config.attention_dims();
-                LayerCache::Fused(FusedKvCache::new(dims, padding.len(), capacity))
+                LayerCache::Fused(FusedKvCache::new(dims, batch * blocks_of_row))
             } else {
-                let zeros = || Tensor::zeros(shape, device);
-                LayerCache::Unfused(UnfusedCache { key: zeros(), value: zeros() })
+                let shape = [batch, config.n_kv_heads, capacity, config.head_dim];
+                LayerCache::Rows(RowCache::new(shape, device))
             }
         };
         let layers = (0..config.n_layers).map(layer).collect();
-        Self { layers, padding, len: 0, capacity }
+        let block_tables = fused.then(|| {
+            let mut tables = BlockTables::default();
+            for row in 0..batch {
+                let blocks = row * blocks_of_row..(row + 1) * blocks_of_row;
+                tables.push(&blocks.map(|block| block as u32).collect::<Vec<_>>());
+            }
+            Arc::new(tables)
+        });
+        Self { layers, block_tables, padding, len: 0, capacity }
     }
 
     /// Cache positions in use, padding included.
@@ -112,34 +110,16 @@ impl KvCache {
         &self.padding
     }
 
-    /// A layer's cache and the number of cache positions in use.
-    pub(crate) fn layer_mut(&mut self, index: usize) -> (&mut LayerCache, usize) {
-        (&mut self.layers[index], self.len)
+    /// Blocks of each row, on devices with fused kernels.
+    pub(crate) fn block_tables(&self) -> Option<Arc<BlockTables>> {
+        self.block_tables.clone()
+    }
+
+    pub(crate) fn layer_mut(&mut self, index: usize) -> &mut LayerCache {
+        &mut self.layers[index]
     }
 
     pub(crate) fn advance(&mut self, seq: usize) {
         self.len += seq;
-    }
-}
-
-impl UnfusedCache {
-    /// Writes keys and values of new tokens after the first `past` positions and returns all keys
-    /// and values up to the last new one.
-    pub(crate) fn append(
-        &mut self,
-        past: usize,
-        key: Tensor<4>,
-        value: Tensor<4>,
-    ) -> (Tensor<4>, Tensor<4>) {
-        let [_batch, _kv_heads, seq, _head_dim] = key.dims();
-        let write = |cache: &mut Tensor<4>, new: Tensor<4>| {
-            // In place: the closure holds the only handle during the assignment.
-            cache.inplace(|cache| {
-                let [batch, kv_heads, _capacity, head_dim] = cache.dims();
-                cache.slice_assign([0..batch, 0..kv_heads, past..past + seq, 0..head_dim], new)
-            });
-            cache.clone().narrow(2, 0, past + seq)
-        };
-        (write(&mut self.key, key), write(&mut self.value, value))
     }
 }

@@ -7,7 +7,7 @@ use super::adapter_hooks::Adapter;
 use super::attention::Attention;
 use super::feed_forward::FeedForward;
 use super::forward_context::ForwardContext;
-use super::kv_cache::LayerCache;
+use super::layer_cache::LayerCache;
 use super::linear::Linear;
 use super::norm::{Norm, NormName};
 use crate::config::LinearName;
@@ -33,7 +33,7 @@ impl Layer {
         index: usize,
         hidden: Tensor<3>,
         context: &ForwardContext,
-        cache: Option<(&mut LayerCache, usize)>,
+        cache: Option<&mut LayerCache>,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
         let weight_override = adapter.norm(index, NormName::Attention, &self.attention_norm);

@@ -36,6 +36,12 @@ pub struct Llama {
     pub(crate) precision: Precision,
 }
 
+/// One model serves several threads.
+const _: fn() = || {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Llama>();
+};
+
 impl Llama {
     /// Sizes and architecture.
     pub fn config(&self) -> &LlamaConfig {

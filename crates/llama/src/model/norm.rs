@@ -22,9 +22,9 @@ pub enum NormName {
 /// Weight and bias that replace those of a norm.
 #[derive(Debug, Clone)]
 pub struct NormWeights {
-    /// `[batch or 1, 1, d_model]`
+    /// `[batch or 1, seq or 1, d_model]`
     pub weight: Tensor<3>,
-    /// `[batch or 1, 1, d_model]`, if the norm has a bias.
+    /// `[batch or 1, seq or 1, d_model]`, if the norm has a bias.
     pub bias: Option<Tensor<3>>,
 }
 

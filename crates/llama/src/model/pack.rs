@@ -68,6 +68,7 @@ impl Llama {
             sequences: Arc::new(layout.collect()),
             rotary_table: self.rotary_table(position_ids.iter().copied()),
             token_rows: (tokens.len() < token_count).then(|| Arc::new(token_rows.concat())),
+            block_tables: None,
         };
         let tokens = self.tokens(&[tokens])?;
         Ok(PackedBatch { tokens, context: self.fused_context(layout, &[position_ids]), token_rows })

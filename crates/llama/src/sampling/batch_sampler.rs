@@ -2,8 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::candidates::Candidates;
-use super::repetition_penalty::BatchPenalty;
+use super::batch_penalty::BatchPenalty;
 use super::sampler::Sampler;
 use super::top_candidates::{
     CandidateRequest, RowCandidates, TOP_CHUNKS, TOP_P_GROUPS, top_candidates,
@@ -41,10 +40,12 @@ enum CandidateScope {
     Argmax,
     /// A number of the highest scores.
     TopK(usize),
-    /// The highest scores whose probabilities reach `top_p`.
+    /// The highest scores whose probabilities reach `top_p`, or `min_p` of the highest.
     TopP,
     /// All scores.
     FullVocab,
+    /// All logits: the row has a bias or penalties that only the host applies.
+    Logits,
 }
 
 impl BatchSampler {
@@ -55,7 +56,7 @@ impl BatchSampler {
     pub fn new(samplers: Vec<Sampler>, vocab: usize, device: &Device) -> Self {
         assert!(!samplers.is_empty() && vocab > 0, "no rows or no tokens");
         let temperature = |sampler: &Sampler| {
-            if sampler.is_greedy() { 1.0 } else { sampler.config().temperature }
+            if sampler.config().is_greedy() { 1.0 } else { sampler.config().temperature }
         };
         let temperature = column_tensor(samplers.iter().map(temperature), device);
         let penalty = |sampler: &Sampler| sampler.config().repetition_penalty;
@@ -72,8 +73,8 @@ impl BatchSampler {
     /// It reads back once for all rows: 2 values per row if all rows are greedy, otherwise about 2000
     /// per row, or 8000 if a row has `top_p` without `top_k`; a `top_k` of 64 or more reads the whole
     /// vocabulary. A second read-back of a row's whole vocabulary follows if the candidates do not
-    /// determine the token: they do not reach `top_p` because the distribution is very flat, or equal
-    /// scores leave `top_k` undecided.
+    /// determine the token: they do not reach `top_p` because the distribution is very flat, equal
+    /// scores leave `top_k` undecided, or the row has a bias or a frequency or presence penalty.
     ///
     /// # Shapes
     /// - `logits`: `[batch, vocab]`, f32
@@ -90,22 +91,18 @@ impl BatchSampler {
         assert_eq!(active.len(), batch, "rows of another batch");
         let device = logits.device();
         let scores = match &self.penalty {
-            Some(penalty) => penalty.apply(logits),
-            None => logits,
+            Some(penalty) => penalty.apply(logits.clone()),
+            None => logits.clone(),
         };
         let rows = self.samplers.iter_mut().zip(active);
         let uniforms = rows
-            .map(
-                |(sampler, active)| {
-                    if *active && !sampler.is_greedy() { sampler.next_uniform() } else { 0.0 }
-                },
-            )
+            .map(|(sampler, active)| if *active { sampler.next_uniform() } else { 0.0 })
             .collect::<Vec<_>>();
         let request = self.candidate_request(active);
         // Uploaded only if the device needs it, which greedy rows do not.
         let uniform =
             || column_tensor(uniforms.iter().map(|uniform| f32_below_one(*uniform)), &device);
-        let values = top_candidates(request, scores.clone(), &self.temperature, uniform);
+        let values = top_candidates(request, scores, &self.temperature, uniform);
         let values = read_back(values)?;
         let values = values.iter::<f32>().collect::<Vec<_>>();
         let mut tokens = vec![0; batch];
@@ -125,13 +122,13 @@ impl BatchSampler {
             }
         }
         if !incomplete_rows.is_empty() {
-            for (row, token) in self.sample_full_vocab(&incomplete_rows, scores, &uniforms)? {
+            for (row, token) in self.sample_on_host(&incomplete_rows, logits, &uniforms)? {
                 tokens[row] = token;
             }
         }
         let rows = self.samplers.iter_mut().enumerate().filter(|(row, _)| active[*row]);
         for (row, sampler) in rows {
-            sampler.observe(&[tokens[row]]);
+            sampler.record(tokens[row]);
         }
         if let Some(penalty) = &mut self.penalty {
             penalty.record(&tokens, &device);
@@ -140,11 +137,12 @@ impl BatchSampler {
     }
 
     fn candidate_scope(&self, row: usize) -> CandidateScope {
-        let sampler = &self.samplers[row];
-        match (sampler.config().top_k, sampler.config().top_p) {
-            _ if sampler.is_greedy() => CandidateScope::Argmax,
-            (top_k, _) if top_k > 0 && top_k < self.vocab => CandidateScope::TopK(top_k),
-            (_, top_p) if top_p < 1.0 => CandidateScope::TopP,
+        let config = self.samplers[row].config();
+        match config.top_k {
+            _ if config.has_bias_or_counts() => CandidateScope::Logits,
+            _ if config.is_greedy() => CandidateScope::Argmax,
+            top_k if top_k > 0 && top_k < self.vocab => CandidateScope::TopK(top_k),
+            _ if config.top_p < 1.0 || config.min_p > 0.0 => CandidateScope::TopP,
             _ => CandidateScope::FullVocab,
         }
     }
@@ -175,23 +173,22 @@ impl BatchSampler {
             CandidateScope::FullVocab => {
                 candidates.sample_inverse_cdf(f64::from(sampler.config().temperature))
             }
+            CandidateScope::Logits => None,
         }
     }
 
-    /// Tokens of rows whose candidates did not determine them, after a read-back of all their scores.
-    fn sample_full_vocab(
+    /// Tokens of rows whose candidates did not determine them, after a read-back of all their logits.
+    fn sample_on_host(
         &self,
         rows: &[usize],
-        scores: Tensor<2>,
+        logits: Tensor<2>,
         uniforms: &[f64],
     ) -> Result<Vec<(usize, u32)>> {
         let ids = rows.iter().map(|row| *row as i64).collect::<Vec<_>>();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows.len()]), &scores.device());
-        let values = read_back(scores.select(0, ids))?.iter::<f32>().collect::<Vec<_>>();
-        let sample = |(&row, scores): (&usize, &[f32])| {
-            let candidates = Candidates::full_vocab(scores);
-            let token = self.samplers[row].sample_candidates(candidates, uniforms[row]);
-            (row, token.expect("no token is unlisted"))
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows.len()]), &logits.device());
+        let values = read_back(logits.select(0, ids))?.iter::<f32>().collect::<Vec<_>>();
+        let sample = |(&row, logits): (&usize, &[f32])| {
+            (row, self.samplers[row].token(logits, uniforms[row]))
         };
         Ok(rows.iter().zip(values.chunks(self.vocab)).map(sample).collect())
     }

@@ -1,8 +1,10 @@
-//! Candidate tokens ─► top-k ─► top-p ─► a sampled token.
+//! Candidate tokens ─► top-k ─► top-p ─► min-p ─► a sampled token.
 //!
 //! The order of the filters is that of Hugging Face. The candidates may be a part of the vocabulary
 //! together with bounds on the rest. If the result could be a token that is not listed, sampling returns
 //! `None` instead of an approximation.
+
+use super::config::SamplingConfig;
 
 /// Scores of candidate tokens, and bounds on the tokens that are not listed.
 #[derive(Debug, Clone)]
@@ -67,25 +69,18 @@ impl Candidates {
 
     /// Samples with a random number, 0 <= uniform < 1; `None` if the result could be a token that is
     /// not listed.
-    pub(super) fn sample(
-        mut self,
-        temperature: f64,
-        top_k: usize,
-        top_p: f64,
-        uniform: f64,
-    ) -> Option<u32> {
-        self.keep_top_k(top_k)?;
+    pub(super) fn sample(mut self, config: &SamplingConfig, uniform: f64) -> Option<u32> {
+        let temperature = f64::from(config.temperature);
+        self.keep_top_k(config.top_k)?;
         let scores = self.tokens.iter().map(|(_token, score)| *score);
         let max_score = scores.fold(f32::MIN, f32::max);
-        self.keep_top_p(top_p, |score| softmax_weight(score, max_score, temperature))?;
+        let weight = |score| softmax_weight(score, max_score, temperature);
+        self.keep_top_p(f64::from(config.top_p), weight)?;
+        self.keep_min_p(f64::from(config.min_p), weight)?;
         if self.unlisted.is_some() {
             return None;
         }
-        let weights = self
-            .tokens
-            .iter()
-            .map(|(_token, score)| softmax_weight(*score, max_score, temperature));
-        let total = weights.sum::<f64>();
+        let total = self.tokens.iter().map(|(_token, score)| weight(*score)).sum::<f64>();
         Some(sample_cdf(&self.tokens, uniform * total, max_score, temperature))
     }
 
@@ -150,6 +145,18 @@ impl Candidates {
         self.tokens.sort_unstable_by_key(|(token, _score)| *token);
         Some(())
     }
+
+    /// Keeps tokens whose weight is at least `min_p`, where that of the likeliest is 1.
+    fn keep_min_p(&mut self, min_p: f64, weight: impl Fn(f32) -> f64) -> Option<()> {
+        if min_p == 0.0 {
+            return Some(());
+        }
+        if self.unlisted.take().is_some_and(|unlisted| weight(unlisted.max_score) >= min_p) {
+            return None;
+        }
+        self.tokens.retain(|(_token, score)| weight(*score) >= min_p);
+        Some(())
+    }
 }
 
 #[cfg(test)]
@@ -162,24 +169,41 @@ mod tests {
         Candidates { tokens: vec![(1, 0.3_f32.ln()), (7, 0.4_f32.ln())], unlisted: Some(unlisted) }
     }
 
+    fn sample(candidates: Candidates, top_k: usize, top_p: f32, uniform: f64) -> Option<u32> {
+        let config = SamplingConfig { temperature: 1.0, top_k, top_p, ..SamplingConfig::default() };
+        candidates.sample(&config, uniform)
+    }
+
     #[test]
     fn samples_when_unlisted_tokens_cannot_change_the_result() {
-        assert_eq!(two_of_four().sample(1.0, 1, 1.0, 0.5), Some(7));
-        assert_eq!(two_of_four().sample(1.0, 2, 1.0, 0.4), Some(1));
-        assert_eq!(two_of_four().sample(1.0, 2, 1.0, 0.5), Some(7));
-        assert_eq!(two_of_four().sample(1.0, 0, 0.6, 0.4), Some(1));
-        assert_eq!(two_of_four().sample(1.0, 0, 0.3, 0.0), Some(7));
+        assert_eq!(sample(two_of_four(), 1, 1.0, 0.5), Some(7));
+        assert_eq!(sample(two_of_four(), 2, 1.0, 0.4), Some(1));
+        assert_eq!(sample(two_of_four(), 2, 1.0, 0.5), Some(7));
+        assert_eq!(sample(two_of_four(), 0, 0.6, 0.4), Some(1));
+        assert_eq!(sample(two_of_four(), 0, 0.3, 0.0), Some(7));
     }
 
     #[test]
     fn returns_none_when_an_unlisted_token_could_be_sampled() {
         for (top_k, top_p) in [(0, 1.0), (3, 1.0), (0, 0.8), (4, 0.3)] {
-            assert_eq!(two_of_four().sample(1.0, top_k, top_p, 0.0), None, "{top_k} {top_p}");
+            assert_eq!(sample(two_of_four(), top_k, top_p, 0.0), None, "{top_k} {top_p}");
         }
         let mut tied = two_of_four();
         tied.unlisted = Some(UnlistedTokens { max_score: 0.3_f32.ln(), total_weight: 1.0 / 0.3 });
-        assert_eq!(tied.clone().sample(1.0, 1, 1.0, 0.0), Some(7));
-        assert_eq!(tied.sample(1.0, 2, 1.0, 0.0), None);
+        assert_eq!(sample(tied.clone(), 1, 1.0, 0.0), Some(7));
+        assert_eq!(sample(tied, 2, 1.0, 0.0), None);
+    }
+
+    #[test]
+    fn min_p_needs_the_unlisted_tokens_only_where_they_may_be_as_likely() {
+        let sample = |min_p, uniform| {
+            let config = SamplingConfig { temperature: 1.0, min_p, ..SamplingConfig::default() };
+            two_of_four().sample(&config, uniform)
+        };
+        // Relative to the likeliest: 0.75, and at most 0.5 for unlisted tokens.
+        assert_eq!(sample(0.6, 0.4), Some(1));
+        assert_eq!(sample(0.8, 0.0), Some(7));
+        assert_eq!(sample(0.4, 0.0), None);
     }
 
     #[test]

@@ -1,61 +1,13 @@
-//! Sampling settings and random numbers of one row, and sampling from logits on the host.
-
-use std::collections::HashSet;
+//! Random numbers and seen tokens of one row, and sampling from logits on the host.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use super::candidates::{Candidates, argmax};
-use super::repetition_penalty;
+use super::config::SamplingConfig;
+use super::logprobs::Logprobs;
+use super::penalties::SeenTokens;
 use crate::error::{Error, Result};
-
-/// Sampling settings.
-///
-/// The default is greedy decoding: always the token with the highest logit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SamplingConfig {
-    /// Divides the logits, at least 0. 0 is greedy, 1 samples from the model's distribution, higher
-    /// values are more random.
-    pub temperature: f32,
-    /// Samples from the smallest set of the likeliest tokens whose probabilities sum to at least this,
-    /// 0 < p <= 1; 1 is off.
-    pub top_p: f32,
-    /// Samples from this many of the likeliest tokens; 0 is off.
-    pub top_k: usize,
-    /// Divides the logits of tokens that are already in the prompt or the completion, 0.01 to 100;
-    /// 1 is off.
-    pub repetition_penalty: f32,
-    /// Random seed.
-    pub seed: u64,
-}
-
-impl Default for SamplingConfig {
-    fn default() -> Self {
-        Self { temperature: 0.0, top_p: 1.0, top_k: 0, repetition_penalty: 1.0, seed: 0 }
-    }
-}
-
-impl SamplingConfig {
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// [`Error::SamplingSetting`] for the first setting that is out of range.
-    pub fn validate(&self) -> Result<()> {
-        let check = |name, value: f32, in_range: bool, expected| {
-            if value.is_finite() && in_range {
-                return Ok(());
-            }
-            Err(Error::SamplingSetting { name, found: value.to_string(), expected })
-        };
-        let Self { temperature, top_p, repetition_penalty, .. } = *self;
-        check("temperature", temperature, temperature >= 0.0, "at least 0")?;
-        check("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1")?;
-        let in_range = (0.01..=100.0).contains(&repetition_penalty);
-        check("repetition_penalty", repetition_penalty, in_range, "0.01 to 100")
-    }
-}
 
 /// Samples the tokens of one row.
 ///
@@ -70,7 +22,16 @@ impl SamplingConfig {
 pub struct Sampler {
     config: SamplingConfig,
     rng: ChaCha8Rng,
-    seen: HashSet<u32>,
+    seen: SeenTokens,
+}
+
+/// A token, with its log-probabilities if they were asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub token: u32,
+    /// Of the model's own distribution, which the sampling settings do not change.
+    pub logprobs: Option<Logprobs>,
 }
 
 impl Sampler {
@@ -83,17 +44,15 @@ impl Sampler {
         config.validate()?;
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         rng.set_stream(stream);
-        Ok(Self { config, rng, seen: HashSet::new() })
+        Ok(Self { config, rng, seen: SeenTokens::default() })
     }
 
-    /// Adds tokens to those that the repetition penalty applies to.
+    /// Adds tokens of the prompt to those that the repetition penalty applies to.
     pub fn observe(&mut self, tokens: &[u32]) {
-        if self.config.repetition_penalty != 1.0 {
-            self.seen.extend(tokens);
-        }
+        self.seen.observe(tokens, &self.config);
     }
 
-    /// Samples a token and [observes](Self::observe) it.
+    /// Samples a token, to which the penalties apply from then on.
     ///
     /// `logits` holds one value per token of the vocabulary. Greedy decoding takes the lowest id of equal
     /// maxima.
@@ -104,53 +63,73 @@ impl Sampler {
     /// # Panics
     /// If `logits` is empty.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
-        if let Some(bad) = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY) {
-            return Err(Error::NonFiniteLogits { found: *bad });
+        Ok(self.choose(logits, None)?.token)
+    }
+
+    /// As [`sample`](Self::sample), with log-probabilities of the token and of the `top` likeliest ones
+    /// if `top` is given.
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample).
+    ///
+    /// # Panics
+    /// If `logits` is empty.
+    pub fn choose(&mut self, logits: &[f32], top: Option<usize>) -> Result<Choice> {
+        check_logits(logits)?;
+        let uniform = self.next_uniform();
+        let token = self.token(logits, uniform);
+        self.record(token);
+        Ok(Choice { token, logprobs: top.map(|top| Logprobs::new(logits, token, top)) })
+    }
+
+    /// The token that a random number samples from a row's logits.
+    pub(super) fn token(&self, logits: &[f32], uniform: f64) -> u32 {
+        let scores = self.seen.scores(logits, &self.config);
+        if self.config.is_greedy() {
+            return argmax(&scores);
         }
-        let scores = self.apply_repetition_penalty(logits);
-        let token = if self.is_greedy() {
-            argmax(&scores)
-        } else {
-            let uniform = self.next_uniform();
-            let candidates = Candidates::full_vocab(&scores);
-            self.sample_candidates(candidates, uniform).expect("no token is unlisted")
-        };
-        self.observe(&[token]);
-        Ok(token)
+        let candidates = Candidates::full_vocab(&scores);
+        self.sample_candidates(candidates, uniform).expect("no token is unlisted")
+    }
+
+    /// Samples with a random number; `None` if the result could be a token that is not listed.
+    pub(super) fn sample_candidates(&self, candidates: Candidates, uniform: f64) -> Option<u32> {
+        candidates.sample(&self.config, uniform)
+    }
+
+    /// The next random number, 0 <= u < 1. Each sampled token takes one, and greedy rows take none: 0.
+    pub(super) fn next_uniform(&mut self) -> f64 {
+        if self.config.is_greedy() { 0.0 } else { self.rng.random() }
+    }
+
+    /// Adds a sampled token to those that the penalties apply to.
+    pub(super) fn record(&mut self, token: u32) {
+        self.seen.record(token, &self.config);
     }
 
     pub(super) fn config(&self) -> &SamplingConfig {
         &self.config
     }
 
-    /// Whether decoding is greedy, without random numbers.
-    pub(super) fn is_greedy(&self) -> bool {
-        self.config.temperature == 0.0
-    }
-
-    /// The next random number, 0 <= u < 1. Each sampled token takes one.
-    pub(super) fn next_uniform(&mut self) -> f64 {
-        self.rng.random()
-    }
-
     /// Tokens that the repetition penalty applies to.
     pub(super) fn seen_tokens(&self) -> impl Iterator<Item = u32> {
-        self.seen.iter().copied()
+        self.seen.all()
     }
+}
 
-    /// Samples with a random number; `None` if the result could be a token that is not listed.
-    pub(super) fn sample_candidates(&self, candidates: Candidates, uniform: f64) -> Option<u32> {
-        let SamplingConfig { temperature, top_p, top_k, .. } = self.config;
-        candidates.sample(f64::from(temperature), top_k, f64::from(top_p), uniform)
-    }
-
-    fn apply_repetition_penalty(&self, logits: &[f32]) -> Vec<f32> {
-        repetition_penalty::apply(logits, self.seen_tokens(), self.config.repetition_penalty)
+/// # Errors
+/// [`Error::NonFiniteLogits`] if a logit is NaN or positive infinity.
+pub(super) fn check_logits(logits: &[f32]) -> Result<()> {
+    match logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY) {
+        Some(bad) => Err(Error::NonFiniteLogits { found: *bad }),
+        None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn sampler(config: SamplingConfig) -> Sampler {
@@ -235,13 +214,69 @@ mod tests {
     }
 
     #[test]
-    fn repetition_penalty_applies_to_prompt_and_completion_tokens() {
-        let config = SamplingConfig { repetition_penalty: 2.0, ..SamplingConfig::default() };
-        let mut sampler = sampler(config);
-        sampler.observe(&[0, 0, 99]);
-        assert_eq!(sampler.apply_repetition_penalty(&[3.0, -1.0]), [1.5, -1.0]);
-        assert_eq!(sampler.sample(&[3.0, 2.0, -5.0]).unwrap(), 1);
-        assert_eq!(sampler.apply_repetition_penalty(&[3.0, -1.0]), [1.5, -2.0]);
+    fn min_p_samples_from_tokens_nearly_as_likely_as_the_likeliest() {
+        // 0.2 is half of 0.4, 0.1 a quarter.
+        let config = SamplingConfig { min_p: 0.45, ..stochastic() };
+        let expected = [4.0 / 9.0, 3.0 / 9.0, 2.0 / 9.0, 0.0];
+        assert_frequencies(&frequencies(config, &four_logits()), &expected);
+    }
+
+    #[test]
+    fn penalties_apply_to_sampled_tokens() {
+        let mut repetition =
+            sampler(SamplingConfig { repetition_penalty: 2.0, ..SamplingConfig::default() });
+        repetition.observe(&[0]);
+        assert_eq!(repetition.sample(&[3.0, 2.0, -5.0]).unwrap(), 1);
+        let mut frequency =
+            sampler(SamplingConfig { frequency_penalty: 1.0, ..SamplingConfig::default() });
+        frequency.observe(&[0]);
+        let tokens = [(); 4].map(|()| frequency.sample(&[3.0, 2.5, 1.0]).unwrap());
+        assert_eq!(tokens, [0, 1, 0, 1], "the prompt has no effect");
+    }
+
+    #[test]
+    fn a_bias_can_ban_and_force_tokens() {
+        let config = |bias| SamplingConfig { logit_bias: BTreeMap::from(bias), ..stochastic() };
+        assert_frequencies(
+            &frequencies(config([(0, -100.0)]), &four_logits()),
+            &[0.0, 3.0 / 6.0, 2.0 / 6.0, 1.0 / 6.0],
+        );
+        assert_frequencies(
+            &frequencies(config([(3, 100.0)]), &four_logits()),
+            &[0.0, 0.0, 0.0, 1.0],
+        );
+    }
+
+    #[test]
+    fn logprobs_are_those_of_the_model_whatever_the_settings() {
+        let config = SamplingConfig {
+            temperature: 0.1,
+            top_k: 1,
+            logit_bias: BTreeMap::from([(2, 100.0)]),
+            ..stochastic()
+        };
+        let choice = sampler(config).choose(&four_logits(), Some(1)).unwrap();
+        let Choice { token, logprobs: Some(logprobs) } = choice else { panic!("{choice:?}") };
+        assert_eq!((token, logprobs.top[0].0), (2, 0));
+        let values = [logprobs.token, logprobs.top[0].1];
+        testing::assert_values_close(
+            "logprobs",
+            &values,
+            &[0.2_f32.ln(), 0.4_f32.ln()],
+            &[2],
+            1e-6,
+        );
+    }
+
+    #[test]
+    fn asking_for_logprobs_changes_no_token() {
+        let (mut plain, mut with_logprobs) = (sampler(stochastic()), sampler(stochastic()));
+        for _ in 0..32 {
+            let expected = plain.choose(&four_logits(), None).unwrap();
+            assert_eq!(expected.logprobs, None);
+            let found = with_logprobs.choose(&four_logits(), Some(3)).unwrap();
+            assert_eq!(found.token, expected.token);
+        }
     }
 
     #[test]
@@ -252,24 +287,6 @@ mod tests {
         };
         assert_eq!(row(3), row(3));
         assert_ne!(row(0), row(1));
-    }
-
-    #[test]
-    fn out_of_range_settings_are_errors() {
-        let message = |config: SamplingConfig| config.validate().unwrap_err().to_string();
-        let base = SamplingConfig::default;
-        assert_eq!(
-            message(SamplingConfig { temperature: -1.0, ..base() }),
-            "temperature is -1, expected at least 0"
-        );
-        assert_eq!(
-            message(SamplingConfig { top_p: 0.0, ..base() }),
-            "top_p is 0, expected above 0 and at most 1"
-        );
-        assert_eq!(
-            message(SamplingConfig { repetition_penalty: f32::NAN, ..base() }),
-            "repetition_penalty is NaN, expected 0.01 to 100"
-        );
     }
 
     #[test]

@@ -79,16 +79,36 @@ fn any_config() -> impl Strategy<Value = SamplingConfig> {
         prop_oneof![Just(0.0_f32), Just(1.0), 0.2_f32..2.0],
         prop_oneof![Just(1.0_f32), 0.01_f32..1.0],
         prop_oneof![Just(0_usize), 1_usize..60, 60_usize..70, 70_usize..11_000],
+        prop_oneof![4 => Just(0.0_f32), 1 => 0.0_f32..1.0],
         prop_oneof![Just(1.0_f32), 0.5_f32..2.0],
+        prop_oneof![8 => Just(0.0_f32), 1 => -2.0_f32..2.0],
+        prop_oneof![8 => Just(0.0_f32), 1 => -2.0_f32..2.0],
+        prop_oneof![8 => Just(Vec::new()), 1 => prop::collection::vec((0..9000_u32, -9.0_f32..9.0), 1..99)],
         any::<u64>(),
     )
-        .prop_map(|(temperature, top_p, top_k, repetition_penalty, seed)| SamplingConfig {
-            temperature,
-            top_p,
-            top_k,
-            repetition_penalty,
-            seed,
-        })
+        .prop_map(
+            |(
+                temperature,
+                top_p,
+                top_k,
+                min_p,
+                repetition_penalty,
+                frequency_penalty,
+                presence_penalty,
+                logit_bias,
+                seed,
+            )| SamplingConfig {
+                temperature,
+                top_p,
+                top_k,
+                min_p,
+                repetition_penalty,
+                frequency_penalty,
+                presence_penalty,
+                logit_bias: logit_bias.into_iter().collect(),
+                seed,
+            },
+        )
 }
 
 #[test]

@@ -13,8 +13,14 @@ fn greedy(max_new_tokens: usize) -> GenerationConfig {
 }
 
 fn stochastic(seed: u64) -> GenerationConfig {
-    let sampling =
-        SamplingConfig { temperature: 1.0, top_k: 20, top_p: 0.9, repetition_penalty: 1.2, seed };
+    let sampling = SamplingConfig {
+        temperature: 1.0,
+        top_k: 20,
+        top_p: 0.9,
+        repetition_penalty: 1.2,
+        seed,
+        ..SamplingConfig::default()
+    };
     GenerationConfig { sampling, ..greedy(12) }
 }
 

@@ -1,6 +1,7 @@
 //! A row of instruction data.
 
 use serde::{Deserialize, Serialize};
+use text::alpaca;
 
 /// The format of a record, for hints.
 pub(crate) const FORMAT_HINT: &str = "a row is {\"instruction\": \"...\", \"input\": \"...\", \
@@ -44,6 +45,11 @@ impl Instruction {
             options: Vec::new(),
             tags: Vec::new(),
         }
+    }
+
+    /// The prompt: instruction and input in the [`alpaca`] template.
+    pub fn prompt(&self) -> String {
+        alpaca(&self.instruction, &self.input)
     }
 }
 

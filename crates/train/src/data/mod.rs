@@ -14,7 +14,6 @@ mod instruction;
 pub(crate) mod read;
 mod shorten;
 mod split;
-pub mod template;
 
 pub use batch::Batch;
 pub(crate) use batch_prefetcher::BatchPrefetcher;

@@ -8,11 +8,12 @@
 //! run.lock                                          locked while a run uses the folder; empty
 //! ```
 
-use std::fs::{DirEntry, File, OpenOptions, TryLockError};
+use std::fs::{DirEntry, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::files::SETTINGS_FILE;
+use checkpoint::files::{self, FileLock};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,15 +23,14 @@ use crate::error::{Error, Result};
 
 /// File of the log in the folder of a run.
 pub const METRICS_FILE: &str = "metrics.jsonl";
-/// The locked file. It is not deleted at the end, because another run may be about to lock it.
+/// The locked file.
 const LOCK_FILE: &str = "run.lock";
 
 /// The folder of a run.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     folder: PathBuf,
-    /// Unlocked when it is closed; the system closes it when the process ends.
-    _lock: Option<File>,
+    _lock: FileLock,
 }
 
 impl RunFolder {
@@ -103,7 +103,7 @@ impl RunFolder {
 
     /// Empties the log.
     pub fn clear_log(&self) -> Result<()> {
-        checkpoint::files::write(&self.metrics(), b"")?;
+        files::write(&self.metrics(), b"")?;
         Ok(())
     }
 
@@ -118,21 +118,15 @@ impl RunFolder {
                 .is_ok_and(|entry| entry["step"].as_u64().is_some_and(|at| at <= step as u64))
         });
         let kept = kept.map(|line| format!("{line}\n")).collect::<String>();
-        checkpoint::files::write(&path, kept.as_bytes())?;
+        files::write(&path, kept.as_bytes())?;
         Ok(())
     }
 }
 
-/// Locks the lock file of a folder; `None` on a file system without locks.
-fn lock(folder: &Path) -> Result<Option<File>> {
-    let path = folder.join(LOCK_FILE);
-    let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
-    let file = file.map_err(|source| checkpoint::Error::Write { path, source })?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(Error::OutputLocked { path: folder.into() }),
-        Err(TryLockError::Error(_)) => Ok(None),
-    }
+/// Locks the lock file of a folder.
+fn lock(folder: &Path) -> Result<FileLock> {
+    let lock = files::try_lock(&folder.join(LOCK_FILE))?;
+    lock.ok_or_else(|| Error::OutputLocked { path: folder.into() })
 }
 
 #[cfg(test)]

@@ -12,13 +12,13 @@ use checkpoint::{ByteSource, SafetensorsFile};
 use self::assemble::assemble;
 pub use self::settings::SETTINGS_FILE;
 use self::settings::{MixComponentSettings, Settings};
-use super::peft::{self, CONFIG_FILE, PICKLE_FILE, PeftMethod, TENSORS_FILE};
+use super::peft::{self, CONFIG_FILE, PICKLE_FILE, PeftConfig, PeftMethod, TENSORS_FILE};
 use super::read_purpose::ReadPurpose;
 use super::torch_file;
 use crate::adapter::data::AdapterData;
 use crate::base::BaseInfo;
 use crate::error::{Error, Result};
-use crate::tensors::host_tensor::{read_safetensors, to_safetensors};
+use crate::tensors::host_tensor::{HostTensors, read_safetensors, to_safetensors};
 
 /// Reads the folder of a single adapter, this program's or PEFT's, without its base model.
 ///
@@ -38,13 +38,9 @@ pub(crate) fn read_folder_with(folder: &Path, purpose: ReadPurpose<'_>) -> Resul
     if native.as_ref().is_some_and(|settings| settings.mix.is_some()) {
         return Err(is_mix_error(folder));
     }
-    let missing = |file: &str| Error::NotAnAdapter {
-        path: folder.into(),
-        reason: format!("{file} is missing"),
-    };
     let config = peft::read_config(folder)?;
     if native.is_none() && config.is_none() {
-        return Err(missing(CONFIG_FILE));
+        return Err(missing_file(folder, CONFIG_FILE));
     }
     let (path, pickle) = (folder.join(TENSORS_FILE), folder.join(PICKLE_FILE));
     let (path, tensors) = if path.exists() {
@@ -54,9 +50,37 @@ pub(crate) fn read_folder_with(folder: &Path, purpose: ReadPurpose<'_>) -> Resul
         let tensors = torch_file::read_peft(&pickle)?;
         (pickle, tensors)
     } else {
-        return Err(missing(TENSORS_FILE));
+        return Err(missing_file(folder, TENSORS_FILE));
     };
-    let mismatch = |problems| Error::TensorMismatch { path: path.clone(), problems };
+    assemble_files(folder, native, config, tensors, &path, purpose)
+}
+
+/// Reads an adapter that is part of a program, from the contents of the files that
+/// [`AdapterWeights::save`](crate::AdapterWeights::save) writes: `adapter_config.json`,
+/// `llama_adapter.json` and `adapter_model.safetensors`.
+///
+/// # Errors
+/// [`Error::ConfigFile`], [`Error::File`] or [`Error::TensorMismatch`], as [`read_folder`].
+pub fn read_embedded(config: &str, settings: &str, tensors: &'static [u8]) -> Result<AdapterData> {
+    let folder = Path::new("the built-in adapter");
+    let settings = Settings::parse(&folder.join(SETTINGS_FILE), settings)?;
+    let config = peft::parse_config(&folder.join(CONFIG_FILE), config)?;
+    let path = folder.join(TENSORS_FILE);
+    let file = SafetensorsFile::new(ByteSource::memory(&path, tensors))?;
+    let tensors = read_safetensors(&file, &path)?;
+    assemble_files(folder, Some(settings), Some(config), tensors, &path, ReadPurpose::Load(None))
+}
+
+/// The adapter of a folder's parsed files; `path` is the tensors' file.
+fn assemble_files(
+    folder: &Path,
+    native: Option<Settings>,
+    config: Option<PeftConfig>,
+    tensors: HostTensors,
+    path: &Path,
+    purpose: ReadPurpose<'_>,
+) -> Result<AdapterData> {
+    let mismatch = |problems| Error::TensorMismatch { path: path.into(), problems };
     let mut tensors = peft::normalize_lora_names(tensors).map_err(mismatch)?;
     let mut n_layers = purpose.shapes().map(|shapes| shapes.n_layers);
 
@@ -88,11 +112,17 @@ pub(crate) fn read_folder_with(folder: &Path, purpose: ReadPurpose<'_>) -> Resul
                 settings.lora = Some(normalized.settings);
                 n_layers = normalized.n_layers.or(n_layers);
             }
-            PeftMethod::LlamaAdapter if !is_native => return Err(missing(SETTINGS_FILE)),
+            PeftMethod::LlamaAdapter if !is_native => {
+                return Err(missing_file(folder, SETTINGS_FILE));
+            }
             PeftMethod::LlamaAdapter => {}
         }
     }
-    assemble(base, settings, n_layers, tensors, &path)
+    assemble(base, settings, n_layers, tensors, path)
+}
+
+fn missing_file(folder: &Path, file: &str) -> Error {
+    Error::NotAnAdapter { path: folder.into(), reason: format!("{file} is missing") }
 }
 
 /// Writes the folder of a single adapter.

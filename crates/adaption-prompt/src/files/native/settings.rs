@@ -136,10 +136,14 @@ impl Settings {
         if !path.exists() {
             return Ok(None);
         }
-        let text = checkpoint::files::read_text(&path)?;
-        let invalid = |reason: String| Error::ConfigFile { path: path.clone(), reason };
+        Self::parse(&path, &checkpoint::files::read_text(&path)?).map(Some)
+    }
+
+    /// Parses the text of the file.
+    pub fn parse(path: &Path, text: &str) -> Result<Self> {
+        let invalid = |reason: String| Error::ConfigFile { path: path.into(), reason };
         let settings: Self =
-            serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
         if settings.format != VERSION {
             let found = settings.format;
             return Err(invalid(format!("the format is {found}, this program reads {VERSION}")));
@@ -150,7 +154,7 @@ impl Settings {
         }
         let n_layers = settings.base_info().sizes.map(|sizes| sizes.n_layers);
         settings.check_parts(n_layers).map_err(invalid)?;
-        Ok(Some(settings))
+        Ok(settings)
     }
 
     /// Writes the file into a folder.

@@ -134,6 +134,11 @@ pub(super) fn read_config(folder: &Path) -> Result<Option<PeftConfig>> {
     read_json_object(&path)?.map(|config| parse(&path, &config)).transpose()
 }
 
+/// Parses the text of a config.
+pub(super) fn parse_config(path: &Path, text: &str) -> Result<PeftConfig> {
+    parse(path, &parse_json_object(path, text)?)
+}
+
 /// Unknown settings of a folder's config.
 pub(super) fn unknown_settings(folder: &Path) -> Result<Vec<String>> {
     let config = read_json_object(&folder.join(CONFIG_FILE))?;
@@ -144,10 +149,13 @@ fn read_json_object(path: &Path) -> Result<Option<Map<String, Value>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = checkpoint::files::read_text(path)?;
+    parse_json_object(path, &checkpoint::files::read_text(path)?).map(Some)
+}
+
+fn parse_json_object(path: &Path, text: &str) -> Result<Map<String, Value>> {
     let invalid = |reason: String| Error::ConfigFile { path: path.into(), reason };
-    match serde_json::from_str(&text) {
-        Ok(Value::Object(config)) => Ok(Some(config)),
+    match serde_json::from_str(text) {
+        Ok(Value::Object(config)) => Ok(config),
         Ok(_) => Err(invalid("not an adapter config: expected an object".into())),
         Err(error) => Err(invalid(format!("not valid JSON: {error}"))),
     }

@@ -6,6 +6,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use llama::config::ModelShape;
+use llama::model::Weight;
 use llama::{LinearName, Llama};
 use rand::RngExt;
 
@@ -47,6 +48,17 @@ pub struct LoraPair {
     pub a: Param<Tensor<2>>,
     /// `[out, rank]`
     pub b: Param<Tensor<2>>,
+    /// The same matrices, packed for inference.
+    #[module(skip)]
+    packed: Option<PackedPair>,
+}
+
+/// The matrices of a pair in the form of the kernels, which compute each row of a product by itself: the
+/// result for a row does not depend on the other rows.
+#[derive(Debug, Clone)]
+struct PackedPair {
+    a: Weight,
+    b: Weight,
 }
 
 impl LoraConfig {
@@ -89,8 +101,25 @@ impl LoraPair {
             name,
             a: param::from_values(a, [rank, d_in], device),
             b: param::from_values(b, [d_out, rank], device),
+            packed: None,
         }
     }
+
+    /// The same pair, packed. Its device is fused, without autodiff.
+    fn packed(&self) -> Self {
+        let packed = PackedPair { a: pack(&self.a), b: pack(&self.b) };
+        Self { packed: Some(packed), ..self.clone() }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "fused devices have tensors in host memory: reading does not wait"
+)]
+fn pack(matrix: &Param<Tensor<2>>) -> Weight {
+    let matrix = matrix.val();
+    let device = matrix.device();
+    Weight::frozen(matrix.into_data(), &device)
 }
 
 impl Lora {
@@ -113,7 +142,10 @@ impl Lora {
     fn delta(&self, pair: &LoraPair, input: Tensor<3>) -> Tensor<3> {
         let [batch, seq, d_in] = input.dims();
         let rows = input.reshape([batch * seq, d_in]);
-        let output = rows.matmul(pair.a.val().transpose()).matmul(pair.b.val().transpose());
+        let output = match &pair.packed {
+            Some(PackedPair { a, b }) => b.matmul_transposed(a.matmul_transposed(rows)),
+            None => rows.matmul(pair.a.val().transpose()).matmul(pair.b.val().transpose()),
+        };
         let [_rows, d_out] = output.dims();
         output.reshape([batch, seq, d_out]) * (self.config.alpha / self.config.rank as f64)
     }
@@ -132,17 +164,29 @@ impl PartWeights for Lora {
         self.pair(layer, name).is_some()
     }
 
-    fn wrap_linear(
+    fn linear_output(
         &self,
         layer: usize,
         name: LinearName,
         input: Tensor<3>,
-        inner: &dyn Fn(Tensor<3>) -> Tensor<3>,
+        output: Tensor<3>,
     ) -> Tensor<3> {
         match self.pair(layer, name) {
-            Some(pair) => inner(input.clone()) + self.delta(pair, input),
-            None => inner(input),
+            Some(pair) => output + self.delta(pair, input),
+            None => output,
         }
+    }
+
+    fn packed(&self) -> Self {
+        let pack =
+            |own: &LoraLayer| LoraLayer { pairs: own.pairs.iter().map(LoraPair::packed).collect() };
+        Self { layers: self.layers.iter().map(pack).collect(), config: self.config.clone() }
+    }
+
+    fn packed_bytes(&self) -> usize {
+        let pairs = self.layers.iter().flat_map(|own| &own.pairs);
+        let packed = pairs.filter_map(|pair| pair.packed.as_ref());
+        packed.map(|PackedPair { a, b }| a.bytes() + b.bytes()).sum()
     }
 }
 

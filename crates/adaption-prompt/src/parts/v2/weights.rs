@@ -118,6 +118,12 @@ impl AdapterV2 {
     fn linear(&self, layer: usize, name: LinearName) -> Option<&V2Linear> {
         self.layers.get(layer)?.linears.iter().find(|linear| linear.name == name)
     }
+
+    /// The scale of a linear layer if the adapter's scales are of this kind, `[1, 1, out or in]`.
+    fn scale(&self, kind: V2Scale, layer: usize, name: LinearName) -> Option<Tensor<3>> {
+        let scale = self.linear(layer, name)?.scale.as_ref()?;
+        (self.config.scale == kind).then(|| scale.val().unsqueeze())
+    }
 }
 
 impl PartWeights for AdapterV2 {
@@ -133,23 +139,32 @@ impl PartWeights for AdapterV2 {
         self.linear(layer, name).is_some()
     }
 
-    fn wrap_linear(
+    fn modifies_input(&self, layer: usize, name: LinearName) -> bool {
+        self.scale(V2Scale::Input, layer, name).is_some()
+    }
+
+    fn linear_input(&self, layer: usize, name: LinearName, input: Tensor<3>) -> Tensor<3> {
+        match self.scale(V2Scale::Input, layer, name) {
+            Some(scale) => input * scale,
+            None => input,
+        }
+    }
+
+    fn linear_output(
         &self,
         layer: usize,
         name: LinearName,
-        input: Tensor<3>,
-        inner: &dyn Fn(Tensor<3>) -> Tensor<3>,
+        _input: Tensor<3>,
+        output: Tensor<3>,
     ) -> Tensor<3> {
-        let Some(own) = self.linear(layer, name) else { return inner(input) };
-        let scale = own.scale.as_ref().map(|scale| scale.val().unsqueeze::<3>());
-        let add_bias = |output: Tensor<3>| match &own.bias {
+        let bias = self.linear(layer, name).and_then(|own| own.bias.as_ref());
+        let output = match bias {
             Some(bias) => output + bias.val().unsqueeze(),
             None => output,
         };
-        match (self.config.scale, scale) {
-            (V2Scale::Output, Some(scale)) => add_bias(inner(input)) * scale,
-            (V2Scale::Input, Some(scale)) => add_bias(inner(input * scale)),
-            _ => add_bias(inner(input)),
+        match self.scale(V2Scale::Output, layer, name) {
+            Some(scale) => output * scale,
+            None => output,
         }
     }
 

@@ -1,23 +1,7 @@
-//! Repetition penalty: positive logits of seen tokens are divided by it, negative ones multiplied.
-//!
-//! The same rule on the host ([`apply`]) and on a device ([`BatchPenalty`]); `tests/inference` compares
-//! the two.
-//!
-//! Source: arXiv 1909.05858, section 4.1; negative logits as in `transformers`'
-//! `RepetitionPenaltyLogitsProcessor`.
+//! Repetition penalties of a batch on a device, by the rule of [`penalties`](super::penalties);
+//! `tests/inference` compares the two.
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
-
-/// Logits of one row after the penalty of the `seen` tokens.
-pub(super) fn apply(logits: &[f32], seen: impl Iterator<Item = u32>, penalty: f32) -> Vec<f32> {
-    let mut scores = logits.to_vec();
-    for token in seen {
-        if let Some(score) = scores.get_mut(token as usize) {
-            *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
-        }
-    }
-    scores
-}
 
 /// Repetition penalties of a batch on a device.
 #[derive(Debug, Clone)]
