@@ -119,7 +119,9 @@ def test_two_models_answer_side_by_side(server, tab):
     models = [tab.page.input_value("#model-0"), tab.page.input_value("#model-1")]
     assert sorted(models) == sorted(model_ids(server)[:2])
     assert tab.texts(".answer h3") == models
-    assert [text.strip() for text in tab.texts(".text")] == [answer_of(server, model, QUESTION) for model in models]
+    saved = json.loads(tab.page.evaluate("Object.entries(localStorage).find(([key]) => key.includes('conversation'))[1]"))
+    texts = [answer["text"].strip() for answer in saved["turns"][0]["answers"]]
+    assert texts == [answer_of(server, model, QUESTION) for model in models]
     left, right = (box.bounding_box() for box in tab.page.locator(".answer").all())
     assert left["y"] == right["y"] and left["x"] + left["width"] <= right["x"]
 
