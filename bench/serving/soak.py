@@ -251,7 +251,7 @@ async def run(program, folder, log, seconds, *, model=None, seed=1):
     keys.write_text(f"{USER_KEY}\nadmin {ADMIN_KEY}\n")
     # Few rows and a small cache, so that requests wait, are refused and are preempted.
     options = ["--max-rows", MAX_ROWS, "--max-queue", MAX_QUEUE, "--api-key-file", keys, "--adapter-root", folder]
-    options += ["--cache-bytes", "256MiB" if model else "3MiB"]
+    options += ["--cache-bytes", "256MiB" if model else "1536KiB"]
     server = servers.ours(program, log, model=model, adapters=adapters, options=options)
     try:
         await server.wait_until_ready()
