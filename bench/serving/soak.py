@@ -20,7 +20,7 @@ MAX_ROWS, MAX_QUEUE = 8, 16
 USER_KEY, ADMIN_KEY = "soak-user", "soak-admin"
 GIVE_BACK_SECONDS = 30
 # Growth of the resident memory over the last third that still counts as flat.
-FLAT_SHARE, FLAT_BYTES = 0.02, 2 << 20
+FLAT_SHARE, FLAT_BYTES = 0.02, 4 << 20
 GAUGES = ("llama_adapter_queue_depth", "llama_adapter_rows", 'llama_adapter_cache_blocks{state="used"}')
 
 BAD_BODIES = [
