@@ -11,7 +11,7 @@ from program import ROOT, Server
 
 TEXT = (ROOT / "docs" / "serving.md").read_text()
 ADDRESS = "http://127.0.0.1:8080"
-ADAPTER = ROOT / "crates" / "built-in" / "assets" / "adapter"
+ADAPTER = ROOT / "crates" / "built-in" / "assets" / "instructions-adapter"
 
 
 def blocks(language):
