@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Unexpected, Visitor};
 
 use super::error::ApiError;
-use super::fields::{Asked, Count, Fields, List, Number, Strings};
+use super::fields::Fields;
+use super::values::{Asked, Count, List, Number, Strings};
 
 /// The most stop strings; OpenAI allows 4.
 const MAX_STOP_STRINGS: usize = 16;

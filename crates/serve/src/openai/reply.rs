@@ -153,6 +153,7 @@ impl Reply {
         if self.running > 0 {
             return Err(crate::RequestError::Aborted.into());
         }
+        self.log_end();
         let mut choices = Vec::new();
         for (answer, echo) in answers.iter().zip(&self.echoes) {
             for choice in &answer.choices {
@@ -204,6 +205,7 @@ impl Reply {
                     if self.running > 0 {
                         return Some(Err(crate::RequestError::Aborted.into()));
                     }
+                    self.log_end();
                     if self.header.include_usage {
                         let mut chunk = self.envelope(json!([]));
                         chunk["usage"] = self.usage.to_json();
@@ -212,6 +214,12 @@ impl Reply {
                 }
             }
         }
+    }
+
+    fn log_end(&self) {
+        let Usage { prompt, cached, completion } = self.usage;
+        let (reply, model) = (&self.id, &self.header.model);
+        tracing::info!(reply, model, prompt, cached, completion, "answered");
     }
 
     /// Cancels what still runs.
