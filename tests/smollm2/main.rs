@@ -232,3 +232,46 @@ fn twenty_steps_on_real_instructions_lower_the_held_out_loss() {
     let (llama, _tokenizer) = &*MODEL;
     AdapterWeights::load(&output, llama, &llama.device()).unwrap();
 }
+
+/// The cache holds about three of the rows: most of them are preempted and computed again.
+#[cfg(feature = "serve")]
+#[test]
+fn requests_in_one_batch_have_the_tokens_of_a_generator() {
+    use serve::{CacheSize, Engine, EngineConfig, EngineModel, GenerationRequest};
+
+    let (llama, tokenizer) = &*MODEL;
+    let model = EngineModel {
+        llama: llama.clone(),
+        tokenizer: tokenizer.clone(),
+        name: NAME.into(),
+        images: None,
+    };
+    let config =
+        EngineConfig { max_rows: 6, cache: CacheSize::Blocks(9), ..EngineConfig::default() };
+    let engine = Engine::start(model, Vec::new(), config, std::sync::Arc::new(())).unwrap();
+    let prompts = ["The capital of France is", "Once upon a time", "def add(a, b):", "2, 4, 6,"];
+    let request = |(index, prompt): (usize, &&str)| GenerationRequest {
+        max_new_tokens: 60,
+        sampling: llama::SamplingConfig {
+            temperature: if index % 2 == 0 { 0.0 } else { 0.8 },
+            seed: index as u64,
+            ..Default::default()
+        },
+        ..GenerationRequest::new(tokenizer.encode(prompt).unwrap())
+    };
+    let requests = prompts.iter().enumerate().map(request).collect::<Vec<_>>();
+    let submit = |request: &GenerationRequest| engine.handle().submit(request.clone()).unwrap();
+    let running = requests.iter().map(submit).collect::<Vec<_>>();
+    for (request, generation) in requests.iter().zip(running) {
+        let config = GenerationConfig {
+            max_new_tokens: 60,
+            sampling: request.sampling.clone(),
+            ..GenerationConfig::default()
+        };
+        let prompts = std::slice::from_ref(&request.prompt);
+        let expected = generate(llama, &NoAdapter, prompts, &config).unwrap();
+        let found = generation.blocking_answer().unwrap().token_ids();
+        assert_eq!(found[0], expected[0].tokens, "{request:?}");
+    }
+    assert!(engine.handle().stats().preemptions > 0);
+}

@@ -62,44 +62,51 @@ impl ProjectedPrompts {
 
     /// Prompts of a batch from the prompts of its rows.
     ///
-    /// Shorter prompts are padded and masked. A row without a prompt gets a gate of 0.
+    /// Prompts of different lengths are branches of their own, since a softmax over padding may round
+    /// differently: a row's result must not depend on the prompts of the others. A row without a prompt gets
+    /// a gate of 0.
     pub fn stack_rows(rows: &[&Self]) -> Self {
         let layers: BTreeSet<usize> =
             rows.iter().flat_map(|row| row.layers.keys()).copied().collect();
         let stacked = layers.into_iter().map(|layer| {
             let rows = rows.iter().map(|row| row.layer(layer)).collect::<Vec<_>>();
             let n_branches = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-            let branch = |branch| {
-                stack_branches(&rows.iter().map(|row| row.get(branch)).collect::<Vec<_>>())
-            };
-            (layer, (0..n_branches).map(branch).collect())
+            let branches = (0..n_branches).flat_map(|branch| {
+                let rows = rows.iter().map(|row| row.get(branch)).collect::<Vec<_>>();
+                let lens = rows.iter().flatten().map(|row| len(row)).collect::<BTreeSet<_>>();
+                let of_len = move |own: usize| {
+                    let rows = rows.iter().map(|row| row.filter(|row| len(row) == own));
+                    stack_branches(&rows.collect::<Vec<_>>())
+                };
+                lens.into_iter().map(of_len)
+            });
+            (layer, branches.collect())
         });
         Self { layers: stacked.collect() }
     }
 }
 
-/// One branch for a batch of rows. Some rows may have none.
+/// Prompt tokens.
+fn len(branch: &GatedPrompt) -> usize {
+    let [_rows, _kv_heads, prompt, _head_dim] = branch.key.dims();
+    prompt
+}
+
+/// One branch for a batch of rows with prompts of one length. Some rows may have none.
 fn stack_branches(rows: &[Option<&GatedPrompt>]) -> GatedPrompt {
     let present = rows.iter().flatten();
     let first = present.clone().next().expect("at least one row has the branch");
-    let [_one, kv_heads, _prompt, head_dim] = first.key.dims();
+    let [_one, kv_heads, prompt, head_dim] = first.key.dims();
     let device = &first.key.device();
-    let length = |row: &GatedPrompt| {
-        let [_one, _kv_heads, prompt, _head_dim] = row.key.dims();
-        prompt
-    };
     let heads = |row: &GatedPrompt| {
         let [_one, gates, _, _] = row.gate.dims();
         gates
     };
-    let longest = present.clone().map(|row| length(row)).max().unwrap_or(0);
-    let gates = present.clone().map(|row| heads(row)).max().unwrap_or(1);
-    let zeros = |prompt| Tensor::<4>::zeros([1, kv_heads, prompt, head_dim], device);
-    let padded = |own: &dyn Fn(&GatedPrompt) -> Tensor<4>| {
+    let gates = present.map(|row| heads(row)).max().unwrap_or(1);
+    let stacked = |own: &dyn Fn(&GatedPrompt) -> Tensor<4>| {
         let rows = rows.iter().map(|row| match row {
-            Some(row) if length(row) == longest => own(row),
-            Some(row) => Tensor::cat(vec![own(row), zeros(longest - length(row))], 2),
-            None => zeros(longest),
+            Some(row) => own(row),
+            None => Tensor::zeros([1, kv_heads, prompt, head_dim], device),
         });
         Tensor::cat(rows.collect(), 0)
     };
@@ -107,11 +114,10 @@ fn stack_branches(rows: &[Option<&GatedPrompt>]) -> GatedPrompt {
         Some(row) => row.gate.clone().expand([1, gates, 1, 1]),
         None => Tensor::zeros([1, gates, 1, 1], device),
     });
-    let lengths = rows.iter().map(|row| row.map_or(longest, length)).collect::<Vec<_>>();
     GatedPrompt {
-        key: padded(&|prompt| prompt.key.clone()),
-        value: padded(&|prompt| prompt.value.clone()),
+        key: stacked(&|prompt| prompt.key.clone()),
+        value: stacked(&|prompt| prompt.value.clone()),
         gate: Tensor::cat(gate.collect(), 0),
-        lens: lengths.iter().any(|&length| length < longest).then_some(lengths),
+        lens: None,
     }
 }

@@ -53,6 +53,7 @@ fn every_crate_forwards_the_backend_features_to_the_kernels() {
         "device-check",
         "device",
         "built-in",
+        "serve",
         "llama-adapter",
         "cli",
     ] {

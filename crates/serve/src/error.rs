@@ -90,7 +90,9 @@ pub enum SubmitError {
     #[error("the engine has stopped")]
     Stopped,
     /// The prompt does not leave room for a token in the model's context.
-    #[error("the prompt has {asked} tokens, and the model's context has room for {context}")]
+    #[error(
+        "the prompt of {asked} tokens leaves no room for an answer: the model's context has {context} tokens"
+    )]
     TooLong {
         /// Tokens of the prompt.
         asked: usize,
@@ -98,7 +100,9 @@ pub enum SubmitError {
         context: usize,
     },
     /// The prompt does not leave room for a token in the whole cache.
-    #[error("the prompt has {asked} tokens, and the cache has room for {capacity}")]
+    #[error(
+        "the prompt of {asked} tokens leaves no room for an answer: the cache has {capacity} tokens"
+    )]
     LargerThanCache {
         /// Tokens of the prompt.
         asked: usize,

@@ -3,12 +3,15 @@
 //! ```text
 //! rows ─► in the order of the groups ─► one product with the layer ─► each group's change ─► in their order
 //! ```
+//!
+//! A row's result does not depend on the adapters of the other rows.
 
+use std::cell::LazyCell;
 use std::iter::repeat_n;
 use std::slice;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use llama::model::{Linear, Norm, NormName, NormWeights};
+use llama::model::{Linear, Norm, NormName, NormWeights, Weight};
 use llama::{Adapter, LinearName};
 
 use super::modifiers::{LinearChange, Modifiers};
@@ -73,6 +76,22 @@ impl RowGroups {
         if !self.groups.iter().any(|group| group.modifiers.modifies_linear(layer, name)) {
             return None;
         }
+        let outputs = match linear.weight {
+            Weight::Packed(_) => self.linear_of_groups(layer, name, input, linear),
+            _ => self.linear_of_all_rows(layer, name, &input, linear),
+        };
+        Some(self.ungrouped(outputs))
+    }
+
+    /// Output of each group. Each row of a product with a packed matrix is computed by itself, so a group's
+    /// change is computed for its own rows.
+    fn linear_of_groups(
+        &self,
+        layer: usize,
+        name: LinearName,
+        input: Tensor<3>,
+        linear: &Linear,
+    ) -> Vec<Tensor<3>> {
         let input = select_rows(input, &self.order);
         let inputs = input.clone().split_with_sizes(self.sizes().collect(), 0);
         let changes = self.groups.iter().zip(&inputs);
@@ -100,8 +119,37 @@ impl RowGroups {
                 None => products.remove(0),
             }
         });
-        let outputs = outputs.collect();
-        Some(self.ungrouped(outputs))
+        outputs.collect()
+    }
+
+    /// As [`linear_of_groups`](Self::linear_of_groups), with each group's change computed for all rows. On
+    /// other devices a product may depend on the number of its rows, and a row's result must not depend on
+    /// how many other rows have its adapter.
+    fn linear_of_all_rows(
+        &self,
+        layer: usize,
+        name: LinearName,
+        input: &Tensor<3>,
+        linear: &Linear,
+    ) -> Vec<Tensor<3>> {
+        let base = LazyCell::new(|| linear.forward(input.clone()));
+        let mut first = 0;
+        let outputs = self.groups.iter().map(|group| {
+            let output = match group.modifiers.linear_change(layer, name, input) {
+                None => LazyCell::force(&base).clone(),
+                Some(change) if change.keeps_input() => change.output(slice::from_ref(&base)),
+                Some(change) => {
+                    let inputs = change.layer_inputs().iter();
+                    let products = inputs.map(|own| linear.forward(own.clone()));
+                    let products = products.collect::<Vec<_>>();
+                    change.output(&products)
+                }
+            };
+            let rows = &self.order[first..][..group.rows];
+            first += group.rows;
+            select_rows(output, rows)
+        });
+        outputs.collect()
     }
 
     /// Weights of a norm by row, `[batch, 1, d_model]`; `None` if no row's adapter replaces them.
@@ -137,14 +185,15 @@ impl RowGroups {
     }
 }
 
-/// The rows in another order.
-fn select_rows(rows: Tensor<3>, order: &[usize]) -> Tensor<3> {
-    if order.is_sorted() {
-        return rows;
+/// The given rows, in their order.
+fn select_rows(from: Tensor<3>, rows: &[usize]) -> Tensor<3> {
+    let [count, _seq, _width] = from.dims();
+    if rows.iter().copied().eq(0..count) {
+        return from;
     }
-    let device = rows.device().without_autodiff();
-    let order = order.iter().map(|&row| row as i64).collect::<Vec<_>>();
-    let count = order.len();
-    let order: Tensor<1, Int> = Tensor::from_data(TensorData::new(order, [count]), &device);
-    rows.select(0, order)
+    let device = from.device().without_autodiff();
+    let rows = rows.iter().map(|&row| row as i64).collect::<Vec<_>>();
+    let count = rows.len();
+    let rows: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, [count]), &device);
+    from.select(0, rows)
 }

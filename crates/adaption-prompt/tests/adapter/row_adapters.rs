@@ -120,6 +120,33 @@ fn rows_sharing_an_adapter_equal_the_adapter() {
 }
 
 #[test]
+fn a_row_does_not_depend_on_the_adapters_of_the_others() {
+    for device in testing::devices() {
+        for case in BASES {
+            let llama = open_base(case, &device);
+            let prepared = prepared(&llama);
+            let texts = (0..5).map(|row| vec![3 + row, 14, 15, 92, 65, 35]).collect::<Vec<_>>();
+            let first_row = |adapters: &[Option<&PreparedAdapter>]| {
+                let (adapters, padding) = (RowAdapters::new(adapters), vec![0; adapters.len()]);
+                let mut cache = KvCache::new(llama.config(), padding, 8, &device).unwrap();
+                let tokens = llama.tokens(&texts).unwrap();
+                let hidden = llama.forward(tokens, Some(&mut cache), &adapters).unwrap();
+                llama.logits(hidden, &adapters).narrow(0, 0, 1).into_data()
+            };
+            for (index, own) in prepared.iter().enumerate() {
+                let own = Some(own);
+                let alone = first_row(&[own, None, None, None, None]);
+                let other = |offset: usize| Some(&prepared[(index + offset) % prepared.len()]);
+                for others in [[own, None, own, None], [other(1), other(3), own, other(7)]] {
+                    let found = first_row(&[&[own], &others[..]].concat());
+                    assert_eq!(found, alone, "{device:?}, {case}, adapter {index}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn inactive_and_disabled_adapters_serve_rows() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let mut adapters = AdapterSet::new(&llama);

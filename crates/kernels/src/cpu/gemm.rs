@@ -8,7 +8,8 @@
 //! Both directions run the same loops and differ in what is packed into the panels, see
 //! `rhs_panels.rs`. Each weight is read from memory once, whatever the number of rows. Batches of
 //! up to four rows are multiplied in another way, see `small_batch_gemm.rs`; weights in bf16 too on
-//! some processors, see `bf16`.
+//! some processors, see `bf16`. In `x · Wᵀ` all of them add up the elements of a row in the same
+//! order: a row of the output depends on that row of the input alone, bit for bit.
 
 use super::bf16::Bf16Kernel;
 use super::concat::{OffsetWeight, offset_weights, panel_groups};

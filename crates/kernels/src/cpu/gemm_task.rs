@@ -7,8 +7,9 @@ use super::simd::Simd;
 use super::threads::SharedSlice;
 use crate::sizes::PANEL;
 
-/// Block of the inner dimension: 16 KiB of a panel, half of the L1 cache.
-const INNER_BLOCK: usize = 256;
+/// Block of the inner dimension: 16 KiB of a panel, half of the L1 cache. The sum of each block
+/// starts from zero and is added to the output.
+pub(super) const INNER_BLOCK: usize = 256;
 /// Elements of a panel in one block of the inner dimension.
 const PANEL_BLOCK_LEN: usize = INNER_BLOCK * PANEL;
 /// Rows that are processed at a time: with a block of the inner dimension, a part of the L2 cache.

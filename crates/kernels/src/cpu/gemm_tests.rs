@@ -135,6 +135,59 @@ fn results_do_not_depend_on_the_number_of_threads() {
     assert_eq!(run(1), run(3));
 }
 
+#[test]
+fn a_row_of_a_product_does_not_depend_on_the_others() {
+    for kind in WEIGHT_KINDS {
+        for [rows, columns] in [[1536, 576], [576, 1536]] {
+            check_rows(&[packed(kind, 1, [rows, columns])], &[2, 3, 4, 5, 13, 33], false);
+        }
+        for [rows, columns] in [[65, 320], [33, 96], [17, 32], [100, 672]] {
+            // Two weights side by side, the first with an incomplete panel.
+            let weights = [packed(kind, 1, [rows, columns]), packed(kind, 2, [7, columns])];
+            for accumulate in [false, true] {
+                check_rows(&weights, &(1..=40).collect::<Vec<_>>(), accumulate);
+            }
+        }
+    }
+    for columns in [1, 13, 17, 31, 33, 257, 700] {
+        for format in [DenseFormat::F32, DenseFormat::Bf16, DenseFormat::F16] {
+            let weights = [packed(WeightKind::Dense(format), 3, [13, columns])];
+            check_rows(&weights, &(1..=40).collect::<Vec<_>>(), false);
+        }
+    }
+}
+
+/// Compares every row of products of several rows with the row alone.
+fn check_rows(weights: &[PackedMatrix], batches: &[usize], accumulate: bool) {
+    let weights = weights.iter().collect::<Vec<_>>();
+    let [_rows, columns] = weights[0].dims();
+    let width = weights.iter().map(|weight| weight.dims()[0]).sum::<usize>();
+    let most = batches.iter().copied().max().expect("there are batches");
+    let (input, before) = (pseudo_random(5, most * columns), pseudo_random(6, most * width));
+    let pools = [1, 2].map(|threads| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool")
+    });
+    for level in SimdLevel::available() {
+        let multiply = |first: usize, n: usize, threads: usize| {
+            let mut out = before[first * width..][..n * width].to_vec();
+            let input = &input[first * columns..][..n * columns];
+            pools[threads - 1].install(|| gemm(level, input, &weights, &mut out, accumulate));
+            out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let alone = (0..most).flat_map(|row| multiply(row, 1, 1)).collect::<Vec<_>>();
+        for &n in batches {
+            for threads in [1, 2] {
+                let found = multiply(most - n, n, threads);
+                let dims = weights[0].dims();
+                assert!(
+                    found == alone[(most - n) * width..],
+                    "{level:?}, {dims:?}, {n} rows, {threads} threads",
+                );
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(1), ..ProptestConfig::with_cases(64) })]
 

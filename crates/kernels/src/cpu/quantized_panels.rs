@@ -128,6 +128,21 @@ impl QuantizedPanels {
         size_of_val(self.quants.as_slice()) + self.scales.bytes() + mins
     }
 
+    /// The block of the `LANES` rows that have index `at` in the scales.
+    ///
+    /// # Panics
+    /// If the index is out of bounds.
+    #[inline(always)]
+    pub fn block<S: Simd>(&self, simd: S, at: usize) -> BlockVectors<S> {
+        let scale = self.scales.load(simd, at);
+        let min = match &self.mins {
+            Some(mins) => mins.load(simd, at),
+            // Exact: the zero point is a power of two.
+            None => simd.mul(scale, simd.splat(-self.zero_point)),
+        };
+        BlockVectors { simd, scale, min }
+    }
+
     /// Writes one row in f32; `columns` is the number of columns of the matrix.
     pub fn read_row(&self, panel: usize, lane: usize, columns: usize, to: &mut [f32]) {
         let per_byte = 8 / self.bits;
@@ -158,36 +173,28 @@ impl QuantizedPanels {
         let per_byte = 8 / self.bits;
         let quants = &self.quants.as_slice()[(panel * columns + from) / per_byte * PANEL..];
         let quants = &quants[..out.len() / per_byte];
-        let zero_point = simd.splat(self.zero_point);
         let first_block = panel * (columns / self.block_len) + from / self.block_len;
         let bytes = self.block_len / per_byte * PANEL;
         let blocks = out.chunks_mut(self.block_len * PANEL).zip(quants.chunks(bytes));
-        for (block, (out, quants)) in blocks.enumerate() {
+        for (number, (out, quants)) in blocks.enumerate() {
             for lane in (0..PANEL).step_by(S::LANES) {
-                let at = (first_block + block) * PANEL + lane;
-                let scale = self.scales.load(simd, at);
-                let min = match &self.mins {
-                    Some(mins) => mins.load(simd, at),
-                    None => simd.splat(0.0),
-                };
+                let at = (first_block + number) * PANEL + lane;
+                let block = self.block(simd, at);
                 if per_byte == 1 {
                     for (out, quants) in out.chunks_exact_mut(PANEL).zip(quants.chunks_exact(PANEL))
                     {
                         // SAFETY: the chunk has 16 bytes, of which LANES are read from `lane` on,
                         // which is 0 or LANES.
                         let quant = unsafe { simd.load_u8(quants.as_ptr().add(lane)) };
-                        let value = dequantize(simd, quant, zero_point, scale, min);
-                        simd.write(&mut out[lane..], value);
+                        simd.write(&mut out[lane..], block.dequantize(quant));
                     }
                 } else {
                     let pairs = out.chunks_exact_mut(2 * PANEL).zip(quants.chunks_exact(PANEL));
                     for (out, quants) in pairs {
                         // SAFETY: as for 8 bits.
                         let (low, high) = unsafe { simd.load_nibbles(quants.as_ptr().add(lane)) };
-                        let low = dequantize(simd, low, zero_point, scale, min);
-                        simd.write(&mut out[lane..], low);
-                        let high = dequantize(simd, high, zero_point, scale, min);
-                        simd.write(&mut out[PANEL + lane..], high);
+                        simd.write(&mut out[lane..], block.dequantize(low));
+                        simd.write(&mut out[PANEL + lane..], block.dequantize(high));
                     }
                 }
             }
@@ -195,8 +202,18 @@ impl QuantizedPanels {
     }
 }
 
-/// `(quant - zero_point) * scale + min`
-#[inline(always)]
-fn dequantize<S: Simd>(simd: S, quant: S::F, zero_point: S::F, scale: S::F, min: S::F) -> S::F {
-    simd.add(simd.mul(simd.sub(quant, zero_point), scale), min)
+/// Scales and minima of `LANES` neighboring rows in one block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BlockVectors<S: Simd> {
+    simd: S,
+    scale: S::F,
+    min: S::F,
+}
+
+impl<S: Simd> BlockVectors<S> {
+    /// `quant * scale + min`
+    #[inline(always)]
+    pub fn dequantize(self, quant: S::F) -> S::F {
+        self.simd.mul_add(quant, self.scale, self.min)
+    }
 }

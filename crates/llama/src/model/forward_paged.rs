@@ -66,7 +66,7 @@ impl PagedSequence<'_> {
 
 impl PagedOutput {
     /// Hidden states of single tokens, each given by its sequence and its index among the sequence's new
-    /// tokens: the input of [`Llama::final_norm`] and [`Llama::logits`].
+    /// tokens. They are the input of [`Llama::final_norm`], whose output is the input of [`Llama::logits`].
     ///
     /// In a pass of [`FixedShape`] the number of rows is a multiple of its `sequences`. Those behind the
     /// selected tokens mean nothing.
@@ -102,6 +102,29 @@ impl Llama {
     /// [`prompt_table`](Adapter::prompt_table) that belong to the sequences in their order. On other devices
     /// it gets `[sequences, tokens, d_model]` of `shape`, padding included; without a shape, the number of
     /// sequences and their longest.
+    ///
+    /// ```
+    /// use llama::model::PagedSequence;
+    /// use llama::{BlockCache, NoAdapter};
+    /// # let device = testing::flex();
+    /// # let config = serde_json::json!({
+    /// #     "model_type": "llama", "hidden_size": 8, "intermediate_size": 8,
+    /// #     "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16,
+    /// # });
+    /// # let path = std::path::Path::new("config.json");
+    /// # let config = llama::weights::huggingface::parse_config(path, &config.to_string())?;
+    /// # let llama = llama::weights::random_init(config, &device)?;
+    /// let mut cache = BlockCache::new(llama.config(), 8, &device);
+    /// let sequences = [
+    ///     PagedSequence { tokens: &[1, 2, 3], past: 0, blocks: &[5] },
+    ///     PagedSequence { tokens: &[4], past: 0, blocks: &[2] },
+    /// ];
+    /// let output = llama.forward_paged(&sequences, None, &mut cache, &NoAdapter)?;
+    /// // The next token of both.
+    /// let hidden = llama.final_norm(output.select(&[(0, 2), (1, 0)]), &NoAdapter);
+    /// assert_eq!(llama.logits(hidden, &NoAdapter).dims(), [2, 1, 16]);
+    /// # Ok::<(), llama::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::TokenId`](crate::Error::TokenId), or

@@ -137,7 +137,9 @@ impl LlamaStepModel {
         // Rows of padding have the first one's adapter.
         let mut sequences = picked.iter().map(|(index, _)| *index).collect::<Vec<_>>();
         sequences.resize(rows, sequences[0]);
-        let logits = self.llama.logits(hidden, &*adapters.selecting(&sequences));
+        let adapter = adapters.selecting(&sequences);
+        let hidden = self.llama.final_norm(hidden, &*adapter);
+        let logits = self.llama.logits(hidden, &*adapter);
         let logits: Tensor<2> = logits.squeeze_dim(1);
         sample_rows(logits.narrow(0, 0, picked.len()), samplings)
     }

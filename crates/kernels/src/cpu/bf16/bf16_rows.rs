@@ -73,6 +73,22 @@ pub fn with_bf16_rows(
     });
 }
 
+/// Rounds elements to bf16, and back to f32.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn round_elements(kernel: Bf16Kernel, from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "the slices differ in length");
+    kernel.vectorize(
+        #[inline(always)]
+        || {
+            for (to, &value) in to.iter_mut().zip(from) {
+                *to = f32::from_bits(u32::from(round_to_bf16(value)) << 16);
+            }
+        },
+    );
+}
+
 /// Rounds up to 16 elements and pads them with zeros.
 #[inline(always)]
 fn round_to_panel(from: &[f32], to: &mut [u16]) {

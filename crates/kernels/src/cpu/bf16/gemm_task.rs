@@ -25,17 +25,18 @@ pub struct Bf16GemmTask<'a> {
     pub accumulate: bool,
 }
 
-impl Bf16GemmTask<'_> {
-    /// Blocks that are processed at a time: about equally many each time.
-    fn blocks_per_pass(&self) -> usize {
-        let passes = self.lhs.blocks.div_ceil(MAX_INNER_BLOCKS);
-        self.lhs.blocks.div_ceil(passes)
-    }
+/// Blocks of the inner dimension that are processed at a time, of `blocks`: about equally many each
+/// time.
+pub fn blocks_per_pass(blocks: usize) -> usize {
+    let passes = blocks.div_ceil(MAX_INNER_BLOCKS);
+    blocks.div_ceil(passes)
+}
 
+impl Bf16GemmTask<'_> {
     /// Elements of the workspace.
     pub fn workspace_len(&self) -> usize {
         let [first, last] = self.panels;
-        (last - first) * self.blocks_per_pass() * BLOCK_LEN
+        (last - first) * blocks_per_pass(self.lhs.blocks) * BLOCK_LEN
     }
 
     /// Overwrites the task's columns of the output, or adds to them.
@@ -46,8 +47,9 @@ impl Bf16GemmTask<'_> {
     pub fn run<T: TileKernel>(&self, tiles: &mut T, workspace: &mut [u16], out: &SharedSlice<f32>) {
         let Bf16Rows { elements, rows, blocks } = self.lhs;
         let [first, last] = self.panels;
-        for from in (0..blocks).step_by(self.blocks_per_pass()) {
-            let end = blocks.min(from + self.blocks_per_pass());
+        let blocks_per_pass = blocks_per_pass(blocks);
+        for from in (0..blocks).step_by(blocks_per_pass) {
+            let end = blocks.min(from + blocks_per_pass);
             let panel_len = (end - from) * BLOCK_LEN;
             let rhs = &mut workspace[..(last - first) * panel_len];
             self.rhs.pack(tiles, self.panels, [from, end], rhs);

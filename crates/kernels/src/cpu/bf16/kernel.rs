@@ -5,6 +5,8 @@ use super::super::packed_matrix::PackedData;
 #[cfg(target_arch = "x86_64")]
 use super::super::simd::Avx512Bf16;
 use super::super::simd::SimdLevel;
+#[cfg(target_arch = "x86_64")]
+use super::{gemm_task::blocks_per_pass, tile_kernel::INNER_BLOCK};
 
 /// The instructions that multiply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,19 @@ pub enum Bf16Kernel {
     Avx512Bf16,
     /// AMX.
     #[cfg(target_arch = "x86_64")]
+    Amx,
+}
+
+/// The order in which the elements of a row are multiplied and added, in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SumOrder {
+    /// As in a GEMM in f32.
+    Plain,
+    /// The second element of each pair before the first; sums of `inner_block` elements from zero,
+    /// added in order.
+    Pairs { inner_block: usize },
+    /// In each block of 32, the first elements of all pairs, and the second ones, both from zero;
+    /// their sum is added to the total.
     Amx,
 }
 
@@ -34,6 +49,21 @@ impl Bf16Kernel {
             .iter()
             .all(|weight| matches!(weight.weight.data, PackedData::Bf16(_)))
             .then_some(kernel)
+    }
+
+    /// The order of its sums over rows of `columns` elements.
+    pub fn sum_order(self, columns: usize) -> SumOrder {
+        match self {
+            #[cfg(test)]
+            Self::Reference => SumOrder::Plain,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => {
+                let blocks = blocks_per_pass(columns.div_ceil(INNER_BLOCK));
+                SumOrder::Pairs { inner_block: blocks * INNER_BLOCK }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => SumOrder::Amx,
+        }
     }
 
     /// Runs `work`, compiled for the vector instructions of the kernel.

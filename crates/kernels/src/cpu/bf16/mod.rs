@@ -5,8 +5,8 @@
 //! a task's part of W ─► [panel][pair of the inner dimension][16][2] ────┴► tiles ─► out, f32
 //! ```
 //!
-//! The inputs are rounded to bf16, as the weights already are. Sums are f32 and run over the inner
-//! dimension from first to last, whatever the number of threads. Both directions run the same loops
+//! The inputs are rounded to bf16, as the weights already are. Sums are f32, in an order that
+//! depends on the instructions alone, see `SumOrder`. Both directions run the same loops
 //! and differ in what is packed into the panels, see `vnni_panels.rs`.
 
 #[cfg(target_arch = "x86_64")]
@@ -33,7 +33,8 @@ use bf16_rows::with_bf16_rows;
 use gemm_task::Bf16GemmTask;
 use vnni_panels::VnniPanels;
 
-pub(super) use kernel::Bf16Kernel;
+pub(super) use bf16_rows::round_elements;
+pub(super) use kernel::{Bf16Kernel, SumOrder};
 
 /// Maximum number of panels of a task: with a few hundred of the inner dimension they fill the L2
 /// cache.

@@ -48,7 +48,8 @@ impl SimdLevel {
         levels
     }
 
-    /// Whether GEMM with weights in bf16 and more than four rows rounds its inputs to bf16.
+    /// Whether GEMM with weights in bf16 rounds its inputs to bf16; that of gradients only with more
+    /// than four rows.
     pub fn rounds_inputs_to_bf16(self) -> bool {
         self >= Self::Avx512Bf16
     }

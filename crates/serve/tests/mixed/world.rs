@@ -13,7 +13,7 @@ use llama::config::Architecture;
 use llama::{LinearName, Llama, LlamaConfig, Precision};
 use rand::RngExt;
 use rand::rngs::StdRng;
-use serve::{AdapterChoice, AdapterSource, Engine, EngineConfig, EngineModel};
+use serve::{AdapterChoice, AdapterSource, Engine, EngineConfig, EngineModel, ImageEncoders};
 use testing::tiny_model;
 use text::Tokenizer;
 
@@ -22,6 +22,7 @@ pub struct World {
     pub llama: Llama,
     pub tokenizer: Tokenizer,
     pub adapters: Vec<(String, AdapterWeights)>,
+    pub images: Option<Arc<dyn ImageEncoders>>,
 }
 
 /// Tokens of the model's context.
@@ -49,7 +50,7 @@ impl World {
             (name.to_owned(), adapter.map(&mut Perturb(index as u32)))
         };
         let adapters = adapter_configs().into_iter().enumerate().map(open).collect();
-        Self { llama, tokenizer, adapters }
+        Self { llama, tokenizer, adapters, images: None }
     }
 
     /// An engine with all adapters.
@@ -58,7 +59,7 @@ impl World {
             llama: self.llama.clone(),
             tokenizer: self.tokenizer.clone(),
             name: "random".into(),
-            images: None,
+            images: self.images.clone(),
         };
         let source = |(name, adapter): &(String, AdapterWeights)| {
             let base = BaseInfo::from_config(self.llama.config(), None);
@@ -140,7 +141,7 @@ fn adapter_configs() -> Vec<(&'static str, AdapterConfig)> {
 }
 
 /// Moves every parameter away from its initial value, which changes nothing.
-struct Perturb(u32);
+pub struct Perturb(pub u32);
 
 impl ModuleMapper for Perturb {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
