@@ -1,6 +1,6 @@
 //! One task of a GEMM in f32: some columns of the output, for all rows.
 
-use super::microkernel::{LhsPtr, OutPtr, RhsPtr, microkernel};
+use super::microkernel::{LhsPtr, OutMode, OutPtr, RhsPtr, microkernel};
 use super::panels::with_panel_vectors;
 use super::rhs_panels::RhsPanels;
 use super::simd::Simd;
@@ -96,7 +96,7 @@ impl GemmTask<'_> {
                 ptr: out.ptr_at(at),
                 row_stride: self.out_width,
                 vector_stride: S::LANES,
-                accumulate,
+                mode: if accumulate { OutMode::Add } else { OutMode::Overwrite },
             };
             // SAFETY: the left matrix has `rows` rows from `row` on, each with `depth` elements
             // from `from` on. The panel has `depth` rows of 16, and the next panel starts
@@ -118,7 +118,7 @@ impl GemmTask<'_> {
                 ptr: sums.as_mut_ptr().cast(),
                 row_stride: PANEL,
                 vector_stride: S::LANES,
-                accumulate: false,
+                mode: OutMode::Overwrite,
             };
             // SAFETY: as above; the output is the local array with `ROW_BLOCK` rows of 16.
             unsafe {

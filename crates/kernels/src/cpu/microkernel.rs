@@ -40,8 +40,19 @@ pub struct OutPtr {
     pub row_stride: usize,
     /// Elements from the first vector of a row to the second.
     pub vector_stride: usize,
-    /// Whether to add to the output instead of overwriting it.
-    pub accumulate: bool,
+    /// What becomes of the output's values.
+    pub mode: OutMode,
+}
+
+/// What becomes of the values that an output has before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutMode {
+    /// They are overwritten.
+    Overwrite,
+    /// The sums are added to them.
+    Add,
+    /// They are the first terms of the sums.
+    Continue,
 }
 
 /// Multiplies `rows` rows of length `depth` by `V` vectors of columns.
@@ -95,6 +106,13 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
     // SAFETY: the caller guarantees that all elements are valid.
     unsafe {
         let mut sums = [[simd.splat(0.0); V]; R];
+        if out.mode == OutMode::Continue {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = simd.load(out.ptr.add(r * out.row_stride + v * out.vector_stride));
+                }
+            }
+        }
         let (mut a, mut b) = (lhs.ptr, rhs.ptr);
         for _ in 0..depth {
             let columns: [S::F; V] =
@@ -111,7 +129,8 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
         for (r, sums) in sums.into_iter().enumerate() {
             for (v, sum) in sums.into_iter().enumerate() {
                 let to = out.ptr.add(r * out.row_stride + v * out.vector_stride);
-                let sum = if out.accumulate { simd.add(simd.load(to), sum) } else { sum };
+                let add = out.mode == OutMode::Add;
+                let sum = if add { simd.add(simd.load(to), sum) } else { sum };
                 simd.store(to, sum);
             }
         }

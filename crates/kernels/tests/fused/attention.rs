@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use kernels::{
-    AttentionDims, BlockTables, FusedKvCache, GatedPrompt, PromptTable, RotaryTable, Sequence,
-    SequenceLayout, attention, cached_attention,
+    AttentionDims, BlockTables, FusedKvCache, GatedPrompt, PackedPrompt, PromptTable, RotaryTable,
+    Sequence, SequenceLayout, attention, cached_attention,
 };
 use testing::{assert_close, flex};
 
@@ -69,6 +69,21 @@ fn plain_attention(qkv: Tensor<2>, layout: &SequenceLayout, prompt: &GatedPrompt
         out.swap_dims(1, 2).reshape([len, heads * head_dim])
     });
     Tensor::cat(outputs.collect(), 0)
+}
+
+/// The rotated queries of the first sequence, `[1, heads, 5, head_dim]`.
+fn plain_queries(qkv: &Tensor<2>, layout: &SequenceLayout) -> Tensor<4> {
+    let table = layout.rotary_table.as_ref().unwrap();
+    let angles = |half: &[f32]| {
+        let half = TensorData::new(half[..5 * 4].to_vec(), [1, 1, 5, 4]);
+        Tensor::<4>::from_data(half, &flex())
+    };
+    let (cos, sin) = (angles(table.cos()), angles(table.sin()));
+    let query = qkv.clone().narrow(0, 0, 5).narrow(1, 0, 32).reshape([1, 5, 4, 8]);
+    let query = query.swap_dims(1, 2);
+    let (a, b) = (query.clone().narrow(3, 0, 4), query.narrow(3, 4, 4));
+    let first = a.clone() * cos.clone() - b.clone() * sin.clone();
+    Tensor::cat(vec![first, b * cos + a * sin], 3)
 }
 
 #[test]
@@ -149,6 +164,43 @@ fn cached_decoding_matches_one_pass() {
         cached_attention(qkv, HEADS, &layout, None, &prompts, false, &mut cache).0
     });
     assert_close("cached", Tensor::cat(parts.to_vec(), 0), expected, 0.0);
+}
+
+#[test]
+fn prompts_of_cached_sequences_are_added_or_returned_separately() {
+    let prompts = [3, 2].map(|len| GatedPrompt {
+        key: random([1, 2, len, 8]),
+        value: random([1, 2, len, 8]),
+        gate: random([1, 4, 1, 1]),
+        lens: None,
+    });
+    let table = PromptTable {
+        prompts: prompts.iter().flat_map(|prompt| PackedPrompt::new(prompt, HEADS)).collect(),
+        // The first sequence has both, the second none.
+        of_sequence: vec![0..2, 2..2],
+    };
+    let mut tables = BlockTables::new();
+    tables.push(&[1]);
+    tables.push(&[0]);
+    let layout = SequenceLayout { block_tables: Some(Arc::new(tables)), ..layout(0) };
+    let qkv = random([7, WIDTH]);
+    let run = |table: &PromptTable, separate: bool| {
+        let mut cache = FusedKvCache::new(HEADS, 2);
+        cached_attention(qkv.clone(), HEADS, &layout, None, table, separate, &mut cache)
+    };
+    let (text, nothing) = run(&PromptTable::default(), false);
+    assert!(nothing.is_none());
+    let (sum, _none) = run(&table, false);
+    let (heads, branch) = run(&table, true);
+    let branch = branch.expect("a separate branch");
+    assert_close("heads", heads.clone(), text, 0.0);
+    assert_close("sum", sum, heads + branch.clone(), 1e-6);
+    let [first, second] = [(0, 5), (5, 2)].map(|(from, len)| branch.clone().narrow(0, from, len));
+    assert_close("no prompts", second, Tensor::zeros([2, 32], &flex()), 0.0);
+    let query = plain_queries(&qkv, &layout);
+    let expected = prompts.iter().map(|prompt| prompt.forward(query.clone()));
+    let expected = expected.reduce(|sum, branch| sum + branch).expect("two prompts");
+    assert_close("branch", first, expected.swap_dims(1, 2).reshape([5, 32]), 1e-5);
 }
 
 #[test]

@@ -17,7 +17,6 @@ use super::mask::AttentionMask;
 use super::online_softmax::{OnlineSoftmax, SCORE_STRIDE, SEGMENT};
 use super::outputs::SharedOutputs;
 use super::packed_prompts::PackedPrompts;
-use super::query_block::blocks_of;
 use super::small_batch;
 use super::softmax::{MASKED_SCORE, row_max, softmax_weights};
 
@@ -61,7 +60,7 @@ pub fn decode<S: Simd>(
                 // segment also those of the prompts.
                 record_sums(shape, unsafe { shared.slice_mut(start, record_len) })
             };
-            let values_len = if width == head_dim { 0 } else { BLOCK_TOKENS * width };
+            let values_len = if width == head_dim { 0 } else { SEGMENT * width };
             let lens = [group * head_dim, group * SCORE_STRIDE, values_len];
             with_buffers(lens, |[query, scores, values]| {
                 inputs.load_queries(simd, inputs.sequences[index].first_row, kv_head, query);
@@ -213,7 +212,7 @@ struct DecodeGroup<'a> {
     query: &'a [f32],
     /// `[group, SCORE_STRIDE]`
     scores: &'a mut [f32],
-    /// Buffer for the values of a block, padded to whole vectors, if heads are not whole vectors.
+    /// Buffer for values padded to whole vectors, if heads are not whole vectors.
     values: &'a mut [f32],
 }
 
@@ -252,17 +251,14 @@ impl DecodeGroup<'_> {
                         softmax_weights(simd, row, visible.clone(), visible.clone(), max);
                 }
                 sums.values.fill(0.0);
-                for (block, positions) in blocks_of(&positions) {
-                    let values = source.block_values(block);
-                    let values = &values[positions.start % BLOCK_TOKENS * head_dim..];
-                    let values = &values[..positions.len() * head_dim];
+                for (positions, values) in source.value_runs(positions) {
                     let values = if width == head_dim {
                         values
                     } else {
                         pad_rows(values, head_dim, width, padded);
                         &**padded
                     };
-                    small_batch::add_weighted_sum(
+                    small_batch::continue_weighted_sum(
                         simd,
                         [group, positions.len(), width],
                         (&scores[positions.start - start..], SCORE_STRIDE),

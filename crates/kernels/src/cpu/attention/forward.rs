@@ -182,12 +182,11 @@ fn prefill<S: Simd>(
             sums,
             |[query, scores, values], sums, segment_sums| {
                 inputs.load_queries(simd, first_row, kv_head, query);
-                let segment_sums = OnlineSoftmax::new(segment_sums);
-                let mut block = QueryBlock { shape, query, scores, values, segment_sums };
-                let mut sums = OnlineSoftmax::new(sums);
+                let mut block = QueryBlock { shape, query, scores, values };
+                let [mut sums, mut segment_sums] = [sums, segment_sums].map(OnlineSoftmax::new);
                 let mask = AttentionMask::causal(sequence, first, inputs.window);
                 let source = KeyValueView::new(stores, spans[index].of_head(inputs.heads, kv_head));
-                block.attend(simd, mask, source, &mut sums);
+                block.attend(simd, mask, source, &mut sums, &mut segment_sums);
                 simd.vectorize(
                     #[inline(always)]
                     || {
@@ -203,7 +202,7 @@ fn prefill<S: Simd>(
                         continue;
                     }
                     let mask = AttentionMask::All(prompt.len);
-                    block.attend(simd, mask, prompt.key_values, &mut sums);
+                    block.attend(simd, mask, prompt.key_values, &mut sums, &mut segment_sums);
                     simd.vectorize(
                         #[inline(always)]
                         || {

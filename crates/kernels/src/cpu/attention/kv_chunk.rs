@@ -10,7 +10,7 @@ use super::group_shape::GroupShape;
 use super::inputs::{AttentionInputs, Sequence};
 use super::key_panels::pack_key_panels;
 use super::mask::AttentionMask;
-use super::matmul::{MatrixView, MatrixViewMut, matmul, score_tile_positions, scores};
+use super::matmul::{MatrixView, MatrixViewMut, OutMode, matmul, score_tile_positions, scores};
 use super::query_gradients::QueryGradients;
 use super::rotary::{rotate, rotate_backward};
 use super::softmax::softmax_weights_backward;
@@ -130,7 +130,8 @@ impl<'a> KvChunk<'a> {
                 let row = query_range.start * group;
                 let lhs = MatrixView::new(&lhs[row * width..], width);
                 let elements = &mut out[row * SCORE_STRIDE + position..];
-                let out = MatrixViewMut { elements, row_stride: SCORE_STRIDE, accumulate: false };
+                let out =
+                    MatrixViewMut { elements, row_stride: SCORE_STRIDE, mode: OutMode::Overwrite };
                 scores(simd, query_range.len() * group, head_dim, lhs, rhs, out);
             }
         }
@@ -160,7 +161,7 @@ impl<'a> KvChunk<'a> {
                 let lhs = MatrixView::transposed(lhs, SCORE_STRIDE);
                 let rhs = MatrixView::new(&rhs[row * width..], width);
                 let elements = &mut out[(start + first) * width..];
-                let out = MatrixViewMut { elements, row_stride: width, accumulate: true };
+                let out = MatrixViewMut { elements, row_stride: width, mode: OutMode::Add };
                 matmul(simd, [end - first, query_range.len() * group, width], lhs, rhs, out);
             }
         }
@@ -189,7 +190,7 @@ impl<'a> KvChunk<'a> {
                 [(last - first) * group, visible.len(), width],
                 MatrixView::new(lhs, SCORE_STRIDE),
                 MatrixView::new(rhs, width),
-                MatrixViewMut { elements, row_stride: width, accumulate: true },
+                MatrixViewMut { elements, row_stride: width, mode: OutMode::Add },
             );
         }
     }

@@ -5,6 +5,8 @@
 //!                        values  [32 positions][head_dim]
 //! ```
 
+use std::ops::Range;
+
 use crate::sizes::BLOCK_TOKENS;
 
 use super::inputs::AttentionDims;
@@ -83,16 +85,31 @@ impl<'a> KeyValueView<'a> {
 
     /// The keys of a block: panels of 16 positions, `[2, head_dim, 16]`.
     pub fn block_keys(self, block: usize) -> &'a [f32] {
-        self.part(self.keys, block)
-    }
-
-    /// The values of a block, `[32, head_dim]`.
-    pub fn block_values(self, block: usize) -> &'a [f32] {
-        self.part(self.values, block)
-    }
-
-    fn part(self, store: &'a [f32], block: usize) -> &'a [f32] {
         let start = self.blocks.start_of(block);
-        &store[start..store.len().min(start + self.blocks.len)]
+        &self.keys[start..self.keys.len().min(start + self.blocks.len)]
+    }
+
+    /// The values of a range of positions, `[positions, head_dim]`, as far as they follow one
+    /// another at a time.
+    pub fn value_runs(
+        self,
+        positions: Range<usize>,
+    ) -> impl Iterator<Item = (Range<usize>, &'a [f32])> {
+        let Self { values, blocks, .. } = self;
+        let head_dim = blocks.len / BLOCK_TOKENS;
+        let Range { mut start, end } = positions;
+        std::iter::from_fn(move || {
+            let first = start;
+            if first >= end {
+                return None;
+            }
+            let block = first / BLOCK_TOKENS;
+            start = match blocks.table {
+                Some(_) => end.min((block + 1) * BLOCK_TOKENS),
+                None => end,
+            };
+            let at = blocks.start_of(block) + first % BLOCK_TOKENS * head_dim;
+            Some((first..start, &values[at..at + (start - first) * head_dim]))
+        })
     }
 }

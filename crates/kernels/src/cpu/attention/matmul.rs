@@ -1,6 +1,8 @@
 //! Matrix multiplication in slices. Bounds are checked once per multiplication.
 
 use crate::cpu::microkernel::{LhsPtr, OutPtr, RhsPtr, microkernel};
+
+pub use crate::cpu::microkernel::OutMode;
 use crate::cpu::simd::Simd;
 use crate::sizes::PANEL;
 
@@ -43,8 +45,8 @@ pub struct MatrixViewMut<'a> {
     pub elements: &'a mut [f32],
     /// Elements from a row to the next.
     pub row_stride: usize,
-    /// Whether to add to the elements instead of overwriting them.
-    pub accumulate: bool,
+    /// What becomes of the elements' values.
+    pub mode: OutMode,
 }
 
 /// `out[r][c] (+)= Σ_k lhs[r][k] rhs[k][c]` for `columns` columns.
@@ -81,7 +83,7 @@ pub fn matmul<S: Simd>(
                     ptr: to.wrapping_add(column),
                     row_stride: out.row_stride,
                     vector_stride: S::LANES,
-                    accumulate: out.accumulate,
+                    mode: out.mode,
                 };
                 // SAFETY: `check_bounds` has checked the last element of all three matrices, and
                 // `out` is borrowed mutably.
@@ -135,7 +137,7 @@ pub fn scores<S: Simd>(
                 ptr: to,
                 row_stride: out.row_stride,
                 vector_stride: S::LANES,
-                accumulate: out.accumulate,
+                mode: out.mode,
             };
             // SAFETY: `check_bounds` has checked the last element of `query` and of `out`, which is
             // borrowed mutably. The second vector is in the same panel with 8 lanes, and in the

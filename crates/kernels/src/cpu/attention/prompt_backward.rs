@@ -5,7 +5,7 @@ use crate::sizes::PANEL;
 
 use super::group_shape::GroupShape;
 use super::key_panels::{pack_key_panels, pad_rows};
-use super::matmul::{MatrixView, MatrixViewMut, matmul, score_tile_positions, scores};
+use super::matmul::{MatrixView, MatrixViewMut, OutMode, matmul, score_tile_positions, scores};
 use super::prompts::PromptHead;
 use super::query_gradients::QueryGradients;
 use super::softmax::{MASKED_SCORE, row_max, softmax_weights};
@@ -83,7 +83,7 @@ impl<'a> PromptBackward<'a> {
                 (&*queries.d_out, &self.value_panels[panels.clone()], &mut *self.d_scores),
             ] {
                 let elements = &mut out[position..];
-                let out = MatrixViewMut { elements, row_stride: stride, accumulate: false };
+                let out = MatrixViewMut { elements, row_stride: stride, mode: OutMode::Overwrite };
                 scores(simd, rows, head_dim, MatrixView::new(lhs, width), rhs, out);
             }
         }
@@ -121,7 +121,7 @@ impl<'a> PromptBackward<'a> {
                     [len, rows, width],
                     MatrixView::transposed(lhs, stride),
                     MatrixView::new(rhs, width),
-                    MatrixViewMut { elements: out, row_stride: width, accumulate: true },
+                    MatrixViewMut { elements: out, row_stride: width, mode: OutMode::Add },
                 );
             }
         }
@@ -131,7 +131,7 @@ impl<'a> PromptBackward<'a> {
                 [rows, len, width],
                 MatrixView::new(self.d_scores, stride),
                 MatrixView::new(self.keys, width),
-                MatrixViewMut { elements: queries.d_query, row_stride: width, accumulate: true },
+                MatrixViewMut { elements: queries.d_query, row_stride: width, mode: OutMode::Add },
             );
         }
     }

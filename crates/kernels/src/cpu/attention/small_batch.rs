@@ -152,10 +152,10 @@ unsafe fn rank1_update<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-/// `out[r][c] += Σ_k weights[r][k] values[k][c]` for `width` columns, whole vectors. Rows of
-/// `weights` are `weight_stride` apart.
+/// `out[r][c] += Σ_k weights[r][k] values[k][c]` for `width` columns, whole vectors; what `out` has
+/// before is the first term of the sum. Rows of `weights` are `weight_stride` apart.
 #[inline(always)]
-pub fn add_weighted_sum<S: Simd>(
+pub fn continue_weighted_sum<S: Simd>(
     simd: S,
     [rows, positions, width]: [usize; 3],
     (weights, weight_stride): (&[f32], usize),
@@ -188,14 +188,18 @@ pub fn add_weighted_sum<S: Simd>(
                             let values = values.as_ptr().add(column);
                             let out = out.add(column);
                             let mut sums = [[simd.splat(0.0); $V]; R];
+                            for (r, sums) in sums.iter_mut().enumerate() {
+                                for (v, sum) in sums.iter_mut().enumerate() {
+                                    *sum = simd.load(out.add(r * width + v * S::LANES));
+                                }
+                            }
                             for k in 0..positions {
                                 let value = values.add(k * width);
                                 rank1_update(simd, weights.add(k), weight_stride, value, &mut sums);
                             }
                             for (r, sums) in sums.into_iter().enumerate() {
                                 for (v, sum) in sums.into_iter().enumerate() {
-                                    let to = out.add(r * width + v * S::LANES);
-                                    simd.store(to, simd.add(simd.load(to), sum));
+                                    simd.store(out.add(r * width + v * S::LANES), sum);
                                 }
                             }
                         }

@@ -1,10 +1,13 @@
 //! Properties that hold bit for bit, and arguments that panic.
 
-use super::super::inputs::AttentionDims;
+use super::super::block_tables::BlockTables;
+use super::super::inputs::{AttentionDims, KvCacheView};
+use super::super::outputs::AttentionOutputs;
 use super::super::prompts::PromptGradients;
 use super::super::query_gradients::BackwardInputs;
 use super::attention_case::{AttentionCase, CaseShape, TestLevel};
 use super::{HEADS, case_shape};
+use crate::sizes::BLOCK_TOKENS;
 
 #[test]
 fn zero_gates_change_no_bit() {
@@ -129,4 +132,45 @@ fn a_rotary_table_of_the_wrong_length_panics() {
     let mut case = AttentionCase::new(&case_shape(HEADS, &[(4, 0)]), 6);
     case.rotation.as_mut().unwrap()[0].pop();
     case.forward(TestLevel::best());
+}
+
+/// Runs a case with a cache of two blocks.
+fn forward_with_blocks(case: &AttentionCase, blocks: &[&[u32]]) {
+    let mut tables = BlockTables::new();
+    blocks.iter().for_each(|blocks| tables.push(blocks));
+    let size = 2 * HEADS.kv_heads * BLOCK_TOKENS * HEADS.head_dim;
+    let (mut keys, mut values) = (vec![0.0; size], vec![0.0; size]);
+    let cache = KvCacheView { keys: &mut keys, values: &mut values, tables: &tables };
+    let mut out = vec![0.0; case.rows() * HEADS.heads * HEADS.head_dim];
+    let outputs = AttentionOutputs { heads: &mut out, branch: None, lse: None };
+    TestLevel::best().forward(&case.inputs(), Some(cache), outputs);
+}
+
+#[test]
+fn sequences_may_share_blocks_of_their_past() {
+    let mut case = AttentionCase::new(&case_shape(HEADS, &[(4, 0), (3, 0)]), 6);
+    case.sequences[1].past = 32;
+    forward_with_blocks(&case, &[&[0], &[0, 1]]);
+}
+
+#[test]
+#[should_panic(expected = "two sequences write to block 1")]
+fn sequences_that_write_to_the_same_block_panic() {
+    let case = AttentionCase::new(&case_shape(HEADS, &[(4, 0), (3, 0)]), 6);
+    forward_with_blocks(&case, &[&[1], &[1]]);
+}
+
+#[test]
+#[should_panic(expected = "30 + 3 tokens exceed the sequence's 1 blocks of 32")]
+fn a_sequence_that_exceeds_its_blocks_panics() {
+    let mut case = AttentionCase::new(&case_shape(HEADS, &[(3, 0)]), 6);
+    case.sequences[0].past = 30;
+    forward_with_blocks(&case, &[&[1]]);
+}
+
+#[test]
+#[should_panic(expected = "block 2 of a cache of 2 blocks")]
+fn a_block_that_the_cache_lacks_panics() {
+    let case = AttentionCase::new(&case_shape(HEADS, &[(3, 0)]), 6);
+    forward_with_blocks(&case, &[&[2]]);
 }
