@@ -101,8 +101,9 @@ def llama_cpp_python(python, log, *, name, model, context, threads):
 def make_adapters(program, folder, count, *, model=None, prompt_len=10):
     """Adapters with random prompts in every layer and open gates, in PEFT's format."""
     command = [program, "inspect", "--json"] + ([model] if model else [])
-    described = json.loads(subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout)
-    layers, width = described["layers"], described["d_model"]
+    found = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+    config = json.loads(found)["config"]
+    layers, width = config["n_layers"], config["d_model"]
     made = []
     for n in range(count):
         random_numbers = random.Random(SEED + n)

@@ -20,7 +20,7 @@ MAX_ROWS, MAX_QUEUE = 8, 16
 USER_KEY, ADMIN_KEY = "soak-user", "soak-admin"
 GIVE_BACK_SECONDS = 30
 # Growth of the resident memory over the last third that still counts as flat.
-FLAT_SHARE, FLAT_BYTES = 0.02, 2 << 20
+FLAT_SHARE, FLAT_BYTES = 0.02, 4 << 20
 GAUGES = ("llama_adapter_queue_depth", "llama_adapter_rows", 'llama_adapter_cache_blocks{state="used"}')
 
 BAD_BODIES = [
@@ -251,7 +251,7 @@ async def run(program, folder, log, seconds, *, model=None, seed=1):
     keys.write_text(f"{USER_KEY}\nadmin {ADMIN_KEY}\n")
     # Few rows and a small cache, so that requests wait, are refused and are preempted.
     options = ["--max-rows", MAX_ROWS, "--max-queue", MAX_QUEUE, "--api-key-file", keys, "--adapter-root", folder]
-    options += ["--cache-bytes", "256MiB" if model else "3MiB"]
+    options += ["--cache-bytes", "256MiB" if model else "1536KiB"]
     server = servers.ours(program, log, model=model, adapters=adapters, options=options)
     try:
         await server.wait_until_ready()

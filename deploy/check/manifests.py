@@ -170,6 +170,7 @@ class Program(Parsed):
     @classmethod
     def tearDownClass(cls):
         cls.real.stop()
+        cls.log.close()
 
     def test_the_program_has_the_options(self):
         lists = [self.server["args"]] + [replica["command"] for replica in self.replicas]

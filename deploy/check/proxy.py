@@ -55,7 +55,7 @@ class Proxy:
 
     def request(self, path="/v1/chat/completions", adapter=None, body=b"{}", **headers):
         """Status, headers and parsed body of an answer."""
-        headers |= {"x-adapter": adapter} if adapter else {}
+        headers |= {"Content-Type": "application/json"} | ({"x-adapter": adapter} if adapter else {})
         connection, answer = self.open(path, headers, body)
         text = answer.read()
         connection.close()
@@ -175,6 +175,7 @@ class WithServers(unittest.TestCase):
         self.proxy.stop()
         for replica in self.replicas:
             replica.stop()
+        self.log.close()
 
     def ask(self, adapter, **more):
         _, _, models = self.proxy.request("/v1/models", body=None)
