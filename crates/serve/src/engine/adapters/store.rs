@@ -339,8 +339,12 @@ impl<L: AdapterLoader> Named<L> {
         if self.checked.elapsed() < believed {
             return true;
         }
-        self.checked = Instant::now();
-        self.stamp == Stamp::of(&entry.source.location)
+        // Files that have changed are not looked at again later: the loader, too, must find that out.
+        let is_unchanged = self.stamp == Stamp::of(&entry.source.location);
+        if is_unchanged {
+            self.checked = Instant::now();
+        }
+        is_unchanged
     }
 }
 

@@ -58,6 +58,11 @@ struct Bench {
 impl Bench {
     /// A store for this many adapters, of 100 bytes each.
     fn new(room: usize) -> Self {
+        Self::believing(room, Duration::ZERO)
+    }
+
+    /// A store that believes a look at files for a while.
+    fn believing(room: usize, believed: Duration) -> Self {
         let tokenizer = testing::golden_folder().join("../../crates/built-in/assets/tiny-llama");
         let shared = Arc::new(Shared {
             model: ModelInfo {
@@ -76,7 +81,7 @@ impl Bench {
             max_places: 1,
             finished_per_kilosecond: AtomicU64::new(0),
         });
-        let store = AdapterStore::new(Arc::clone(&shared), 100 * room, Duration::ZERO);
+        let store = AdapterStore::new(Arc::clone(&shared), 100 * room, believed);
         let folder = tempfile::tempdir().unwrap();
         Self { store: Arc::new(store), shared, loader: Numbers::default(), folder }
     }
@@ -181,6 +186,16 @@ fn changed_files_are_loaded_as_another_adapter() {
     let after = bench.get(named("a")).unwrap();
     assert_eq!((before.prepared, after.prepared), (1.0, 22.0));
     assert_ne!(before.id, after.id);
+}
+
+#[test]
+fn a_change_that_a_request_found_is_loaded_for_it() {
+    let believed = Duration::from_millis(50);
+    let mut bench = Bench::believing(3, believed);
+    bench.add("a", "1").unwrap();
+    bench.write("a", "22");
+    std::thread::sleep(2 * believed);
+    assert_eq!(bench.get(named("a")).unwrap().prepared, 22.0);
 }
 
 #[test]
