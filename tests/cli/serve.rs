@@ -23,7 +23,7 @@ impl Server {
         let mut child = command.spawn().expect("the program starts");
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr"));
         let mut first_lines = String::new();
-        while !first_lines.contains("ready\n") {
+        while !first_lines.ends_with("ready\n") && !first_lines.contains("\"message\":\"ready\"") {
             let read = stderr.read_line(&mut first_lines).expect("UTF-8");
             assert!(read > 0, "the server ended: {first_lines}");
         }
