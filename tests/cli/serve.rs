@@ -23,7 +23,7 @@ impl Server {
         let mut child = command.spawn().expect("the program starts");
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr"));
         let mut first_lines = String::new();
-        while !first_lines.contains("ready\n") {
+        while !first_lines.ends_with("ready\n") && !first_lines.contains("\"message\":\"ready\"") {
             let read = stderr.read_line(&mut first_lines).expect("UTF-8");
             assert!(read > 0, "the server ended: {first_lines}");
         }
@@ -219,6 +219,7 @@ fn wrong_options_are_refused() {
         ("--max-rows", "0", "max_rows is 0"),
         ("--prefill-chunk", "0", "expected auto or a number"),
         ("--prompt-template", "poem", "expected alpaca, chat or raw"),
+        ("--prompt-template", "chat", "the model has no chat template"),
         ("--prompt-template", "other=chat", "no --adapter is called `other`"),
         ("--max-connections", "0", "at least 1"),
         ("--request-seconds", "0", "1.."),

@@ -1,7 +1,6 @@
 //! Options of the engine of `serve` and `batch` ─► a running engine
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use serve::{
     AdapterSource, CacheSize, Engine, EngineConfig, EngineModel, ImageEncoders, Observer,
     PrefillChunk,
 };
+use text::Tokenizer;
 use vision::FeatureExtractor;
 
 use crate::adapters::parse_named_path;
@@ -111,13 +111,11 @@ impl EngineArgs {
             threads: self.model.threads.map(Into::into),
             ..EngineConfig::default()
         };
+        let tokenizer = base.source.tokenizer()?;
+        self.check_chat_template(&tokenizer)?;
         let images = Encoders { encoder: self.encoder.clone(), device: base.device.clone() };
-        let model = EngineModel {
-            tokenizer: base.source.tokenizer()?,
-            llama: base.llama,
-            name,
-            images: Some(Arc::new(images)),
-        };
+        let model =
+            EngineModel { tokenizer, llama: base.llama, name, images: Some(Arc::new(images)) };
         let engine = Engine::start(model, adapters, config, observer)?;
         let options = ServiceOptions {
             limits: settings.limits,
@@ -194,6 +192,18 @@ impl EngineArgs {
             }
         }
         Ok(templates)
+    }
+
+    /// Refuses a template that would fail in every request.
+    fn check_chat_template(&self, tokenizer: &Tokenizer) -> Result<(), Error> {
+        let asked = self.prompt_template.iter().any(|own| own.1 == PromptTemplateChoice::Chat);
+        if asked && tokenizer.chat_template.is_none() {
+            return Err(Error::usage_with_hint(
+                "--prompt-template chat: the model has no chat template",
+                "use alpaca or raw",
+            ));
+        }
+        Ok(())
     }
 
     /// The cache of `--cache-bytes`, or one for full rows that leaves half of the memory.

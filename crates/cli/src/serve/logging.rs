@@ -27,7 +27,8 @@ pub fn install(format: LogFormat) -> Result {
     let subscriber = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match format {
         LogFormat::Text => subscriber.with_target(false).with_ansi(false).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        // A request is the only span: once a line is enough.
+        LogFormat::Json => subscriber.json().flatten_event(true).with_span_list(false).try_init(),
     };
     Ok(installed.map_err(Error::system("the log is already written elsewhere"))?)
 }

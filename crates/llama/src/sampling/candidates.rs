@@ -148,13 +148,15 @@ impl Candidates {
 
     /// Keeps tokens whose weight is at least `min_p`, where that of the likeliest is 1.
     fn keep_min_p(&mut self, min_p: f64, weight: impl Fn(f32) -> f64) -> Option<()> {
-        if min_p == 0.0 {
+        let is_kept = |score| weight(score) >= min_p;
+        // Without a likeliest token, all scores are minus infinity.
+        if min_p == 0.0 || !self.tokens.iter().any(|(_token, score)| is_kept(*score)) {
             return Some(());
         }
-        if self.unlisted.take().is_some_and(|unlisted| weight(unlisted.max_score) >= min_p) {
+        if self.unlisted.take().is_some_and(|unlisted| is_kept(unlisted.max_score)) {
             return None;
         }
-        self.tokens.retain(|(_token, score)| weight(*score) >= min_p);
+        self.tokens.retain(|(_token, score)| is_kept(*score));
         Some(())
     }
 }

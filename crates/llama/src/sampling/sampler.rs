@@ -222,6 +222,12 @@ mod tests {
     }
 
     #[test]
+    fn impossible_tokens_still_give_a_token() {
+        let config = SamplingConfig { min_p: 0.5, top_p: 0.5, ..stochastic() };
+        assert_eq!(sampler(config).sample(&[f32::NEG_INFINITY; 3]).unwrap(), 2);
+    }
+
+    #[test]
     fn penalties_apply_to_sampled_tokens() {
         let mut repetition =
             sampler(SamplingConfig { repetition_penalty: 2.0, ..SamplingConfig::default() });

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path as UrlPath, Request, State};
 use axum::response::Response;
 use serde::Deserialize;
@@ -47,8 +48,9 @@ pub(super) async fn load(
 /// `DELETE /admin/adapters/{name}`.
 pub(super) async fn unload(
     State(state): State<AppState>,
-    UrlPath(name): UrlPath<String>,
+    name: Result<UrlPath<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
+    let UrlPath(name) = name.map_err(|error| ApiError::invalid(error.body_text()))?;
     state.service()?.engine().unload_adapter(&name).map_err(load_failed)?;
     tracing::info!(adapter = name, "adapter unloaded");
     Ok(json_response(&json!({ "name": name, "object": "adapter", "deleted": true })))

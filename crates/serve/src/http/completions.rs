@@ -89,10 +89,7 @@ fn events(
                     tracing::warn!(code = error.code, "the stream failed");
                     (format!("data: {}\n\n", error.to_json()), true)
                 }
-                Ok(None) => {
-                    tracing::info!("the stream is complete");
-                    ("data: [DONE]\n\n".to_owned(), true)
-                }
+                Ok(None) => ("data: [DONE]\n\n".to_owned(), true),
             };
             if last {
                 guard.answered();

@@ -7,11 +7,12 @@ use text::Message;
 
 use super::content::{ChatMessage, Conversation, MAX_MESSAGES};
 use super::error::ApiError;
-use super::fields::{Asked, Count, Fields, List};
+use super::fields::Fields;
 use super::limits::RequestLimits;
 use super::logprobs::chat_logprobs;
 use super::parameters::Parameters;
 use super::reply::{ReplyHeader, finish_reason};
+use super::values::{Asked, Count, List};
 use crate::engine::{ChoiceAnswer, Token};
 
 /// The most likeliest tokens in place of each.

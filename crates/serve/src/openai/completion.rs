@@ -7,12 +7,13 @@ use text::Tokenizer;
 
 use super::content::check_prompt_bytes;
 use super::error::ApiError;
-use super::fields::{Count, Fields};
+use super::fields::Fields;
 use super::limits::RequestLimits;
 use super::logprobs::completion_logprobs;
 use super::parameters::Parameters;
 use super::prompts::Prompts;
 use super::reply::{ReplyHeader, finish_reason};
+use super::values::Count;
 use crate::engine::{ChoiceAnswer, Token};
 
 /// The most likeliest tokens in place of each.

@@ -12,8 +12,8 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use text::Message;
 
 use super::error::ApiError;
-use super::fields::List;
 use super::limits::RequestLimits;
+use super::values::List;
 use crate::engine::ImageInput;
 
 /// The most messages of a request.

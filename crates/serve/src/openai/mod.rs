@@ -21,6 +21,7 @@ mod parameters;
 mod prompts;
 mod reply;
 mod service;
+mod values;
 
 pub use batch::{BatchError, BatchRequest, BatchResponse, HttpResponse, answer_batch};
 pub use error::ApiError;

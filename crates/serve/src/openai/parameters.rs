@@ -1,14 +1,16 @@
 //! The fields that chat and completion requests share ─► sampling, stopping, streaming
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use llama::SamplingConfig;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Unexpected, Visitor};
 
 use super::error::ApiError;
-use super::fields::{Asked, Count, Fields, List, Number, Strings};
+use super::fields::Fields;
+use super::values::{Asked, Count, List, Number, Strings};
 
 /// The most stop strings; OpenAI allows 4.
 const MAX_STOP_STRINGS: usize = 16;
@@ -86,10 +88,14 @@ impl<'de> Deserialize<'de> for LogitBias {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogitBias, A::Error> {
                 let mut biases = BTreeMap::new();
-                while let Some((token, bias)) = map.next_entry::<u32, Number>()? {
+                // As text: a key that is no number would be an error of JSON.
+                while let Some((token, bias)) = map.next_entry::<Cow<'de, str>, Number>()? {
                     if biases.len() == MAX_BIASES {
                         return Err(A::Error::invalid_length(MAX_BIASES + 1, &self));
                     }
+                    let token = token
+                        .parse()
+                        .map_err(|_| A::Error::invalid_value(Unexpected::Str(&token), &self))?;
                     biases.insert(token, bias.0 as f32);
                 }
                 Ok(LogitBias(biases))

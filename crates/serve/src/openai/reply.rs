@@ -59,9 +59,18 @@ pub struct Reply {
     running: usize,
     /// Chunks that are ready.
     chunks: VecDeque<Value>,
-    /// Position of the next token in each choice's text.
-    offsets: Vec<usize>,
+    /// What a stream has told of each choice.
+    streamed: Vec<StreamedChoice>,
     ended: bool,
+}
+
+/// What a stream has told of a choice.
+#[derive(Debug, Clone, Default)]
+struct StreamedChoice {
+    /// Whether its first chunk, which has no text, was sent.
+    begun: bool,
+    /// Position of its next token in its text, in characters.
+    offset: usize,
 }
 
 /// Numbers of tokens of a response.
@@ -116,7 +125,7 @@ impl Reply {
             usage,
             running,
             chunks: VecDeque::new(),
-            offsets: vec![0; running],
+            streamed: vec![StreamedChoice::default(); running],
             ended: false,
         }
     }
@@ -144,6 +153,7 @@ impl Reply {
         if self.running > 0 {
             return Err(crate::RequestError::Aborted.into());
         }
+        self.log_end();
         let mut choices = Vec::new();
         for (answer, echo) in answers.iter().zip(&self.echoes) {
             for choice in &answer.choices {
@@ -195,6 +205,7 @@ impl Reply {
                     if self.running > 0 {
                         return Some(Err(crate::RequestError::Aborted.into()));
                     }
+                    self.log_end();
                     if self.header.include_usage {
                         let mut chunk = self.envelope(json!([]));
                         chunk["usage"] = self.usage.to_json();
@@ -203,6 +214,12 @@ impl Reply {
                 }
             }
         }
+    }
+
+    fn log_end(&self) {
+        let Usage { prompt, cached, completion } = self.usage;
+        let (reply, model) = (&self.id, &self.header.model);
+        tracing::info!(reply, model, prompt, cached, completion, "answered");
     }
 
     /// Cancels what still runs.
@@ -226,37 +243,42 @@ impl Reply {
     /// Adds the chunks of an event.
     fn push_chunks(&mut self, prompt: usize, event: Event) {
         self.count(&event);
-        let first = prompt * self.choices;
-        let is_chat = self.header.endpoint == Endpoint::Chat;
         match event {
-            Event::Started { .. } if is_chat => {
-                for index in first..first + self.choices {
-                    self.push_choice(chat::first_delta(index));
-                }
-            }
             Event::Text { choice, text, tokens } => {
                 let tokens = if self.header.logprobs { &tokens[..] } else { &[] };
                 if text.is_empty() && tokens.is_empty() {
                     return;
                 }
-                let index = first + choice;
-                let choice = if is_chat {
-                    chat::delta(&self.header, index, &text, tokens)
-                } else {
-                    completion::delta(&self.header, index, &text, tokens, &mut self.offsets[index])
+                let index = self.begin_choice(prompt, choice);
+                let offset = &mut self.streamed[index].offset;
+                let choice = match self.header.endpoint {
+                    Endpoint::Chat => chat::delta(&self.header, index, &text, tokens),
+                    Endpoint::Completion => {
+                        completion::delta(&self.header, index, &text, tokens, offset)
+                    }
                 };
                 self.push_choice(choice);
             }
             Event::Finished { choice, reason, .. } => {
-                let index = first + choice;
-                self.push_choice(if is_chat {
-                    chat::last_delta(index, reason)
-                } else {
-                    completion::last_delta(index, reason)
+                let index = self.begin_choice(prompt, choice);
+                self.push_choice(match self.header.endpoint {
+                    Endpoint::Chat => chat::last_delta(index, reason),
+                    Endpoint::Completion => completion::last_delta(index, reason),
                 });
             }
             _ => {}
         }
+    }
+
+    /// The index of a prompt's choice. Adds the first chunk of a chat's choice, once there is more to tell: a
+    /// request that fails before that has sent nothing.
+    fn begin_choice(&mut self, prompt: usize, choice: usize) -> usize {
+        let index = prompt * self.choices + choice;
+        let begun = std::mem::replace(&mut self.streamed[index].begun, true);
+        if !begun && self.header.endpoint == Endpoint::Chat {
+            self.push_choice(chat::first_delta(index));
+        }
+        index
     }
 
     fn push_choice(&mut self, choice: Value) {
