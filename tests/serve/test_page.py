@@ -122,6 +122,8 @@ def test_two_models_answer_side_by_side(server, tab):
     saved = json.loads(tab.page.evaluate("Object.entries(localStorage).find(([key]) => key.includes('conversation'))[1]"))
     texts = [answer["text"].strip() for answer in saved["turns"][0]["answers"]]
     assert texts == [answer_of(server, model, QUESTION) for model in models]
+    # Further down, the shorter answer moves along to stay in view.
+    tab.page.evaluate("document.getElementById('scroll').scrollTop = 0")
     left, right = (box.bounding_box() for box in tab.page.locator(".answer").all())
     assert left["y"] == right["y"] and left["x"] + left["width"] <= right["x"]
 

@@ -128,7 +128,9 @@ const REASONS = { length: "reached the limit", stopped: "stopped" };
 function facts({ reason, tokens, seconds }) {
   const parts = [];
   if (tokens != null) parts.push(tokens === 1 ? "1 token" : `${tokens} tokens`);
-  if (tokens > 1 && seconds > 0) parts.push(`${(tokens / seconds).toPrecision(tokens / seconds < 10 ? 2 : 3)} tokens/s`);
+  // Short answers may arrive at once: that is no speed.
+  const speed = tokens / seconds;
+  if (tokens >= 10 && seconds >= 0.1) parts.push(`${speed < 10 ? speed.toFixed(1) : Math.round(speed)} tokens/s`);
   if (REASONS[reason]) parts.push(REASONS[reason]);
   return parts.join(" · ");
 }
