@@ -80,6 +80,8 @@ pub fn run(args: &Args) -> Result {
     logging::install(args.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // Each thread that has converted a large request keeps some of its memory.
+        .max_blocking_threads(4)
         .thread_name("http")
         .enable_all()
         .build()
