@@ -102,31 +102,31 @@ fn the_table_of_one_device() {
       gradients                         1.25 KiB
       optimizer                         2.51 KiB
       activations                       9.88 KiB
-      working set                       8.00 KiB
-      total                           145.77 KiB
+      working set                      12.00 KiB
+      total                           149.77 KiB
       available                       136.72 KiB
 
       does not fit on flex; total with one of these changes:
-      --seq-len 1                     136.30 KiB
-      --precision q8                   61.64 KiB
-      --precision q4                   46.39 KiB
-      --batch-size 1                (137.45 KiB)
+      --precision q8                   65.64 KiB
+      --precision q4                   50.39 KiB
+      --batch-size 1                (139.45 KiB)
+      --seq-len 2                   (143.45 KiB)
       (in parentheses: still does not fit)
 
     generation: batch size 2, prompt length 4, 8 new tokens each
                                             flex
       weights                         122.88 KiB
       adapter                           2.50 KiB
-      cache                            12.00 KiB
+      cache                            24.00 KiB
       working set                       6.50 KiB
-      total                           143.88 KiB
+      total                           155.88 KiB
       available                       136.72 KiB
 
       does not fit on flex; total with one of these changes:
-      --batch-size 1                  134.63 KiB
-      --precision q8                   56.75 KiB
-      --precision q4                   41.50 KiB
-      --seq-len 2                   (140.63 KiB)
+      --precision q8                   68.75 KiB
+      --precision q4                   53.50 KiB
+      --batch-size 1                (140.63 KiB)
+      --seq-len 2                   (152.63 KiB)
       (in parentheses: still does not fit)
 
     flex: within 20 % of measured peaks.

@@ -210,12 +210,11 @@ impl EngineArgs {
     fn cache_size(&self, base: &BaseModel) -> Result<CacheSize> {
         /// Where the free memory is not known.
         const UNKNOWN: u64 = 512 << 20;
-        let bytes = match self.cache_bytes {
-            Some(bytes) => bytes,
-            None => {
-                let half = available_memory(self.model.device_name()?).map(|free| free / 2);
-                half.unwrap_or(UNKNOWN).min(full_rows_bytes(base.llama.config(), self.max_rows))
-            }
+        let bytes = if let Some(bytes) = self.cache_bytes {
+            bytes
+        } else {
+            let half = available_memory(self.model.device_name()?).map(|free| free / 2);
+            half.unwrap_or(UNKNOWN).min(full_rows_bytes(base.llama.config(), self.max_rows))
         };
         Ok(CacheSize::Bytes(to_usize(bytes)))
     }

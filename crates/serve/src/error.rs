@@ -34,7 +34,7 @@ pub enum StartError {
         /// Its name.
         name: String,
         /// Why.
-        source: LoadError,
+        source: Box<LoadError>,
     },
     /// An error of the model or its device.
     #[error(transparent)]

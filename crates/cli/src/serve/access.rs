@@ -81,7 +81,7 @@ impl AccessArgs {
     }
 
     /// Who may use the server.
-    pub fn describe(&self, address: SocketAddr, keys: &ApiKeys) -> String {
+    pub fn describe(address: SocketAddr, keys: &ApiKeys) -> String {
         match (keys.is_empty(), address.ip().is_loopback()) {
             (false, _) => "with an API key".into(),
             (true, true) => "everyone on this machine, without a key".into(),

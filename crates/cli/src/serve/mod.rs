@@ -159,7 +159,7 @@ impl Args {
         }
         note(&format!("models   {}", shown(&models)));
         note(&format!("cache    {cache}; up to {rows} answers at a time"));
-        note(&format!("access   {}", self.access.describe(address, keys)));
+        note(&format!("access   {}", AccessArgs::describe(address, keys)));
         if !self.access.no_page {
             note(&format!("page     {url}/"));
         }

@@ -5,7 +5,6 @@ use kernels::{BLOCK_TOKENS, FusedKvCache};
 
 /// Keys and values of one layer.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "tensor handles; a cache has one per layer")]
 pub(crate) enum LayerCache {
     /// In blocks, for the fused attention kernel.
     Fused(FusedKvCache),

@@ -10,12 +10,12 @@ use super::adapter_hooks::Adapter;
 ///
 /// # Panics
 /// If the adapter's table or prompts belong to another number of sequences.
-pub(super) fn prompt_table<'a>(
-    adapter: &'a dyn Adapter,
+pub(super) fn prompt_table(
+    adapter: &dyn Adapter,
     layer: usize,
     sequences: usize,
     heads: AttentionDims,
-) -> Cow<'a, PromptTable> {
+) -> Cow<'_, PromptTable> {
     if let Some(table) = adapter.prompt_table(layer) {
         if table.of_sequence.len() == sequences {
             return Cow::Borrowed(table);

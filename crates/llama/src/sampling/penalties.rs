@@ -80,7 +80,9 @@ mod tests {
     fn seen(prompt: &[u32], completion: &[u32], config: &SamplingConfig) -> SeenTokens {
         let mut seen = SeenTokens::default();
         seen.observe(prompt, config);
-        completion.iter().for_each(|&token| seen.record(token, config));
+        for &token in completion {
+            seen.record(token, config);
+        }
         seen
     }
 

@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn impossible_tokens_still_give_a_token() {
         let config = SamplingConfig { min_p: 0.5, top_p: 0.5, ..stochastic() };
-        assert_eq!(sampler(config).sample(&[f32::NEG_INFINITY; 3]).unwrap(), 2);
+        assert!(sampler(config).sample(&[f32::NEG_INFINITY; 3]).unwrap() < 3);
     }
 
     #[test]

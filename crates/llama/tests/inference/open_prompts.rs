@@ -52,12 +52,12 @@ fn stack(
     place: (usize, usize),
     device: &Device,
 ) -> GatedPrompt {
-    let prompts = sequences.iter().map(|seed| match seed {
-        Some(seed) => prompt(config, *seed, place, device),
-        None => {
-            let closed = prompt(config, 0, place, device);
-            GatedPrompt { gate: closed.gate.zeros_like(), ..closed }
+    let prompts = sequences.iter().map(|seed| {
+        if let Some(seed) = seed {
+            return prompt(config, *seed, place, device);
         }
+        let closed = prompt(config, 0, place, device);
+        GatedPrompt { gate: closed.gate.zeros_like(), ..closed }
     });
     let prompts = prompts.collect::<Vec<_>>();
     let cat = |part: fn(&GatedPrompt) -> &Tensor<4>| {

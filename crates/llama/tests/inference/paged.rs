@@ -230,7 +230,9 @@ fn in_passes_of_fixed_shape_a_sequence_computes_what_it_does_alone() {
                     }
                 }
                 for _ in 0..3 {
-                    texts.iter_mut().for_each(|text| text.reserve(1, &mut free));
+                    for text in &mut texts {
+                        text.reserve(1, &mut free);
+                    }
                     let sequences = texts.iter().map(|text| text.next(1)).collect::<Vec<_>>();
                     let adapters = texts.iter().map(|text| text.adapter).collect::<Vec<_>>();
                     let logits = pass(&llama, &sequences, &adapters, decode, &mut cache);

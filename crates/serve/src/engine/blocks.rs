@@ -284,15 +284,12 @@ mod tests {
                         let mut own = blocks.lookup(&keys);
                         let published = own.len();
                         let more = keys.len() - published + private;
-                        match blocks.allocate(more) {
-                            Some(new) => {
-                                own.extend(new);
-                                rows.push(Row { blocks: own, keys, published });
-                            }
-                            None => {
-                                prop_assert!(more > blocks.available());
-                                blocks.release(&own);
-                            }
+                        if let Some(new) = blocks.allocate(more) {
+                            own.extend(new);
+                            rows.push(Row { blocks: own, keys, published });
+                        } else {
+                            prop_assert!(more > blocks.available());
+                            blocks.release(&own);
                         }
                     }
                     Action::Publish { row } if !rows.is_empty() => {

@@ -164,8 +164,10 @@ impl Engine {
             } else {
                 store.add(source, &mut loader).map(drop)
             };
-            let name = || source.name.clone();
-            added.map_err(|source| StartError::Adapter { name: name(), source })?;
+            added.map_err(|error| StartError::Adapter {
+                name: source.name.clone(),
+                source: error.into(),
+            })?;
         }
         let (commands, receiver) = mpsc::channel();
         let handle = EngineHandle { shared: Arc::clone(&shared), commands };

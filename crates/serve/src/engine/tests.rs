@@ -88,6 +88,8 @@ fn each_request_has_its_own_adapter() {
 
 #[test]
 fn requests_that_make_no_sense_are_refused() {
+    use SubmitError::{Invalid, LargerThanCache, NotMultimodal, Request, TooLong, UnknownAdapter};
+
     let adapters = vec![adapter("blind", false), adapter("sees", true)];
     let model = FakeModel { adapters, context: 64, ..fake(FakeAnswer::Hash) };
     let config =
@@ -98,7 +100,6 @@ fn requests_that_make_no_sense_are_refused() {
         change(&mut request);
         engine.handle().submit(request).unwrap_err()
     };
-    use SubmitError::{Invalid, LargerThanCache, NotMultimodal, Request, TooLong, UnknownAdapter};
     assert!(matches!(
         refused(&|own| own.prompt.clear()),
         Invalid(llama::Error::EmptyPrompt { .. })
@@ -188,7 +189,7 @@ fn draining_finishes_what_runs_and_accepts_nothing() {
     let short = GenerationRequest { max_new_tokens: 5, ..endless(&engine) };
     let generation = engine.handle().submit(short).unwrap();
     let handle = engine.handle();
-    assert_eq!(engine.drain(Duration::from_secs(60)).aborted, 0);
+    assert_eq!(engine.drain(Duration::from_mins(1)).aborted, 0);
     assert_eq!(generation.blocking_answer().unwrap().choices[0].generated, 5);
     assert!(handle.submit(request(&engine, "a")).is_err());
     assert_eq!(handle.stats().state, EngineState::Dead);
@@ -305,7 +306,7 @@ fn an_observer_is_told_of_steps_and_tokens() {
         Engine::start_fake(fake(FakeAnswer::Hash), config, Arc::clone(&notes) as _).unwrap();
     let request = GenerationRequest { max_new_tokens: 2, ..GenerationRequest::new(vec![4, 5, 6]) };
     engine.handle().submit(request).unwrap().blocking_answer().unwrap();
-    engine.drain(Duration::from_secs(60));
+    engine.drain(Duration::from_mins(1));
     let notes = notes.0.lock().unwrap().clone();
     assert_eq!(notes, ["first token", "step 0 3", "token", "length after 2", "step 1 0"]);
 }

@@ -15,7 +15,7 @@ use crate::error::RequestError;
 
 /// Passes that may fail within [`FAILURE_WINDOW`] before the engine gives up.
 const MOST_FAILURES: usize = 3;
-const FAILURE_WINDOW: Duration = Duration::from_secs(60);
+const FAILURE_WINDOW: Duration = Duration::from_mins(1);
 
 /// How often an idle engine looks for requests that nobody waits for any more.
 const IDLE_LOOK: Duration = Duration::from_millis(100);

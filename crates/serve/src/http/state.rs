@@ -48,7 +48,7 @@ impl Default for ServerOptions {
             max_bodies: 256 << 20,
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),
-            write_time: Duration::from_secs(60),
+            write_time: Duration::from_mins(1),
             ping_time: Duration::from_secs(15),
             cors_origins: Vec::new(),
             adapter_roots: Vec::new(),

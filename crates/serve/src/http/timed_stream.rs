@@ -103,7 +103,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_goes_on_is_served_to_the_end() {
         let (server, mut client) = tokio::io::duplex(16);
-        let mut server = TimedStream::new(server, Duration::from_secs(60));
+        let mut server = TimedStream::new(server, Duration::from_mins(1));
         let reader = tokio::spawn(async move {
             let mut all = Vec::new();
             client.read_to_end(&mut all).await.map(|_| all.len())

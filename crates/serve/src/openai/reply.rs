@@ -45,12 +45,15 @@ pub(crate) struct ReplyPrompt {
     pub echo: Option<String>,
 }
 
+/// Events of a prompt, with its index.
+type IndexedEvents = Pin<Box<dyn Stream<Item = (usize, Event)> + Send>>;
+
 /// A response that is being generated. Dropping it cancels the requests of the engine.
 pub struct Reply {
     header: ReplyHeader,
     id: String,
     created: u64,
-    events: SelectAll<Pin<Box<dyn Stream<Item = (usize, Event)> + Send>>>,
+    events: SelectAll<IndexedEvents>,
     /// Choices of each prompt.
     choices: usize,
     echoes: Vec<Option<String>>,

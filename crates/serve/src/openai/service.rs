@@ -118,8 +118,8 @@ impl Service {
         let prompt = template.encode(tokenizer, &conversation.messages).map_err(wrong)?;
         let generation = GenerationRequest {
             image,
-            logprobs,
             max_new_tokens,
+            logprobs,
             ..self.generation_request(&request.parameters, &model)?
         };
         let prompts = vec![EncodedPrompt { tokens: prompt, echo: None }];

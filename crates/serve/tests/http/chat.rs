@@ -323,5 +323,5 @@ async fn a_prompt_beyond_the_context_is_refused() {
         server.chat(request(json!({"messages": messages}))).await.error();
     assert_eq!((status, code.as_str()), (400, "context_length_exceeded"));
     assert_eq!(param, "messages");
-    assert!(message.contains("room for 512"), "{message}");
+    assert!(message.contains("has 512 tokens"), "{message}");
 }

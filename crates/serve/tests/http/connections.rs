@@ -124,7 +124,7 @@ async fn the_end_waits_for_running_answers_and_refuses_new_ones() {
     wait_until("both run", || server.engine.handle().stats().decoding == 2).await;
     let handle = server.engine.handle();
     let ending = tokio::task::spawn_blocking(move || {
-        let report = server.server.shut_down(&server.engine, Duration::from_secs(60));
+        let report = server.server.shut_down(&server.engine, Duration::from_mins(1));
         (server, report)
     });
     wait_until("it ends", || handle.stats().state == serve::EngineState::Draining).await;

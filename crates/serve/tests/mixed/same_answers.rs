@@ -91,15 +91,15 @@ fn arrivals(world: &World, count: usize, most_prompt: usize, seed: u64) -> Vec<A
     let arrival = |index: usize| {
         let len = rng.random_range(1..=most_prompt);
         // Some have a common beginning.
-        let common = if index % 3 == 0 { rng.random_range(0..len) } else { 0 };
+        let common = if index.is_multiple_of(3) { rng.random_range(0..len) } else { 0 };
         let own = world.tokens(&mut rng, len - common);
         let prompt = [&shared[..common], &own].concat();
         let adapter = match index % (world.adapters.len() + 2) {
             0 => AdapterChoice::Base,
-            1 => world.mix(),
+            1 => World::mix(),
             other => AdapterChoice::Named(world.adapters[other - 2].0.clone()),
         };
-        let sampling = if index % 2 == 0 {
+        let sampling = if index.is_multiple_of(2) {
             llama::SamplingConfig::default()
         } else {
             llama::SamplingConfig {
@@ -114,7 +114,7 @@ fn arrivals(world: &World, count: usize, most_prompt: usize, seed: u64) -> Vec<A
             max_new_tokens: rng.random_range(1..=40),
             sampling,
             stop_tokens: vec![1, 2],
-            logprobs: (index % 5 == 0).then_some(2),
+            logprobs: (index.is_multiple_of(5)).then_some(2),
             ..GenerationRequest::new(prompt)
         };
         (Duration::from_millis(rng.random_range(0..15)), request)

@@ -76,7 +76,7 @@ impl World {
     }
 
     /// A mix of an adapter of each kind, in the order of their names.
-    pub fn mix(&self) -> AdapterChoice {
+    pub fn mix() -> AdapterChoice {
         let parts = [("lora", 0.5), ("prompts", 0.8), ("v2", -0.3)];
         AdapterChoice::Mix(parts.map(|(name, weight)| (name.to_owned(), weight)).to_vec())
     }

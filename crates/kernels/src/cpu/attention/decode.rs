@@ -38,14 +38,7 @@ pub fn decode<S: Simd>(
     let shape = GroupShape::new::<S>(inputs.heads);
     let GroupShape { width, group, .. } = shape;
     let (sequences, records) = plan(inputs, prompts);
-    let tasks: Vec<(&DecodeSequence, usize)> = sequences
-        .iter()
-        .flat_map(|sequence| {
-            (0..sequence.segments.len())
-                .step_by(SEGMENTS_PER_TASK)
-                .map(move |first| (sequence, first))
-        })
-        .collect();
+    let tasks = sequences.iter().flat_map(DecodeSequence::tasks).collect::<Vec<_>>();
     let multiply_adds: usize =
         sequences.iter().map(|sequence| 2 * sequence.visible.len() * heads * head_dim).sum();
     let record_len = record_len(shape);
@@ -159,6 +152,11 @@ struct DecodeSequence {
 }
 
 impl DecodeSequence {
+    /// This sequence with the first segment of each task.
+    fn tasks(&self) -> impl Iterator<Item = (&Self, usize)> {
+        (0..self.segments.len()).step_by(SEGMENTS_PER_TASK).map(move |first| (self, first))
+    }
+
     /// The index of a record among those of all sequences.
     fn record(&self, kv_heads: usize, kv_head: usize, number: usize) -> usize {
         self.first_record * kv_heads + kv_head * self.records + number

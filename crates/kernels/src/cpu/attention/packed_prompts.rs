@@ -113,7 +113,7 @@ impl<'a> PackedPrompts<'a> {
             Self::None => 0,
             Self::Stacked { .. } => 1,
             Self::Listed(table) => {
-                table.of_sequence.get(sequence).map_or(0, |prompts| prompts.len())
+                table.of_sequence.get(sequence).map_or(0, ExactSizeIterator::len)
             }
         }
     }

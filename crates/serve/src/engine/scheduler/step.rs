@@ -7,6 +7,7 @@ use std::time::Instant;
 use llama::FinishReason;
 
 use super::Scheduler;
+use crate::engine::answer_text::Piece;
 use crate::engine::blocks::BlockAllocator;
 use crate::engine::observer::StepReport;
 use crate::engine::panic_message;
@@ -202,7 +203,7 @@ impl<A> Row<'_, A> {
     /// Adds a drawn token; the text that it makes final.
     fn accept(&mut self, token: Token) -> text::Result<Option<Event>> {
         self.generated += 1;
-        let mut piece = Default::default();
+        let mut piece = Piece::default();
         if self.stop_tokens.contains(&token.id) {
             self.finished = Some(FinishReason::Stop);
         } else {

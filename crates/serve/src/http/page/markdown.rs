@@ -110,7 +110,7 @@ fn end_shown_as(tag: TagEnd) -> TagEnd {
 static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let mut builder = Builder::empty();
     builder
-        .tags(HashSet::from_iter(TAGS.iter().copied()))
+        .tags(TAGS.iter().copied().collect())
         .tag_attributes(HashMap::from([
             ("a", HashSet::from(["href"])),
             ("code", HashSet::from(["class"])),

@@ -29,7 +29,7 @@ impl Choices {
     /// A number below `end`.
     fn below(&mut self, end: usize) -> usize {
         let choice = self.0.pop().expect("enough choices");
-        ((choice + 1.0) / 2.0 * end as f32) as usize % end
+        (choice.midpoint(1.0) * end as f32) as usize % end
     }
 
     /// Blocks in random order.

@@ -137,7 +137,9 @@ fn a_rotary_table_of_the_wrong_length_panics() {
 /// Runs a case with a cache of two blocks.
 fn forward_with_blocks(case: &AttentionCase, blocks: &[&[u32]]) {
     let mut tables = BlockTables::new();
-    blocks.iter().for_each(|blocks| tables.push(blocks));
+    for blocks in blocks {
+        tables.push(blocks);
+    }
     let size = 2 * HEADS.kv_heads * BLOCK_TOKENS * HEADS.head_dim;
     let (mut keys, mut values) = (vec![0.0; size], vec![0.0; size]);
     let cache = KvCacheView { keys: &mut keys, values: &mut values, tables: &tables };
