@@ -49,6 +49,8 @@ class Tab:
 
     def __init__(self, context, url):
         self.page = context.new_page()
+        # A loaded machine is slow.
+        self.page.set_default_timeout(60_000)
         self.url = url
         self.errors = []
         self.page.on("console", lambda message: message.type in ("error", "warning") and self.errors.append(message.text))
