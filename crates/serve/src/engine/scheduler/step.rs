@@ -31,8 +31,8 @@ impl<M: StepModel> Scheduler<'_, M> {
         let preempted = self.make_room();
         self.admit();
         self.end_empty_answers();
-        let plan = self.plan();
         let decoding = self.running.iter().filter(|row| row.is_decoding()).count();
+        let plan = self.plan(decoding);
         let computed = plan.iter().sum::<usize>();
         if computed == 0 {
             return Ok(());
@@ -53,9 +53,9 @@ impl<M: StepModel> Scheduler<'_, M> {
         Ok(())
     }
 
-    /// Tokens that each running row computes in this step, in order.
-    fn plan(&self) -> Vec<usize> {
-        let decoding = self.running.iter().filter(|row| row.is_decoding()).count();
+    /// Tokens that each running row computes in this step, in order; `decoding` of them wait for their next
+    /// token.
+    fn plan(&self, decoding: usize) -> Vec<usize> {
         let mut budget = self.budget.tokens(decoding);
         let mut chunk_is_free = true;
         let tokens = |row: &Row<'_, M::Adapter>| match self.spec.fixed_chunk {
