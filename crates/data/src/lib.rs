@@ -1,0 +1,1 @@
+//! Rows of data files of every shape: JSON, tables, Parquet, compressed, mixed, streamed.

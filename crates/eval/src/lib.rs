@@ -1,0 +1,1 @@
+//! Scores of answers and of choices, their intervals, and task files of lm-evaluation-harness.
