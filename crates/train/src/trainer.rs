@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use llama::{Llama, read_back};
 
 use crate::activation_checkpointing::checkpointed_adapter_backward;
-use crate::data::{Batch, BatchPrefetcher, Example, ExampleSampler};
+use crate::data::{Batch, BatchPrefetcher, ExampleSampler, ExampleStore};
 use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
 use crate::loss::{label_loss, loss_scale};
@@ -26,7 +26,7 @@ use crate::trainable::TrainableWeights;
 /// order of examples is a function of the seed and the step.
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
-    pub(crate) examples: Arc<[Example]>,
+    pub(crate) examples: ExampleStore,
     pub(crate) trainable: TrainableWeights,
     pub(crate) optimizer: ParameterOptimizer,
     pub(crate) completed_steps: usize,
@@ -97,14 +97,15 @@ impl Trainer<'_> {
     /// synchronize with the device.
     ///
     /// # Errors
-    /// [`Error::Model`] if a batch is longer than the model's context, or the device fails.
+    /// [`Error::Model`] if a batch is longer than the model's context, or the device fails; as
+    /// [`ExampleStore::get`] if an example cannot be read.
     pub fn step(&mut self) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
         let prefetcher = self.prefetcher.get_or_insert_with(|| {
             let groups = self.example_groups.clone();
             BatchPrefetcher::new(self.examples.clone(), self.sampler, self.completed_steps, groups)
         });
-        let batches = prefetcher.next_step();
+        let batches = prefetcher.next_step()?;
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
         let mut gradients = ModuleGradients::empty(&self.trainable);
         let mut loss: Option<Tensor<1>> = None;

@@ -6,7 +6,7 @@ use burn::optim::Optimizer;
 use llama::Llama;
 
 use crate::config::{TrainConfig, TrainLength};
-use crate::data::{Example, group_by_image};
+use crate::data::{ExampleStore, group_by_image};
 use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
 use crate::optim::{LearningRateSchedule, ParameterOptimizer};
@@ -18,7 +18,7 @@ use crate::trainer::Trainer;
 pub struct TrainerBuilder<'a> {
     llama: &'a Llama,
     trainable: TrainableWeights,
-    examples: Arc<[Example]>,
+    examples: ExampleStore,
     image_features: Option<&'a ImageFeatureCache>,
     config: TrainConfig,
     schedule: Option<LearningRateSchedule>,
@@ -47,7 +47,7 @@ impl<'a> Trainer<'a> {
     pub fn builder(
         llama: &'a Llama,
         trainable: impl Into<TrainableWeights>,
-        examples: impl Into<Arc<[Example]>>,
+        examples: impl Into<ExampleStore>,
     ) -> TrainerBuilder<'a> {
         TrainerBuilder {
             llama,
@@ -171,7 +171,7 @@ impl<'a> TrainerBuilder<'a> {
             });
         }
         let example_groups = if config.group_by_image {
-            group_by_image(examples.iter().map(|example| example.image.as_deref())).into()
+            group_by_image(examples.images()?.iter().map(Option::as_deref)).into()
         } else {
             Arc::default()
         };

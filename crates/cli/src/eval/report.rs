@@ -5,7 +5,7 @@ use serde::Serialize;
 use text::Tokenizer;
 use train::data::{RowCounts, RowReport, TruncationCounts};
 use train::eval::{Accuracy, exact_match, generate_responses};
-use train::{BatchAdapter, Example, Instruction, evaluate_loss};
+use train::{BatchAdapter, Example, ExampleStore, Instruction, evaluate_loss};
 
 use super::args::Args;
 use super::evaluated_adapters::EvaluatedAdapter;
@@ -64,6 +64,7 @@ impl EvalReport {
             ));
         }
         let labels = examples.iter().map(Example::n_labels).sum();
+        let examples = ExampleStore::from(examples);
         let scores =
             |adapter: &dyn BatchAdapter| scores(args, base, &tokenizer, &examples, rows, adapter);
         let base_scores = scores(&NoAdapter).with_context(|| "evaluating the base model".into())?;
@@ -104,7 +105,7 @@ fn scores(
     args: &Args,
     base: &BaseModel,
     tokenizer: &Tokenizer,
-    examples: &[Example],
+    examples: &ExampleStore,
     rows: &[Instruction],
     adapter: &dyn BatchAdapter,
 ) -> Result<Scores> {

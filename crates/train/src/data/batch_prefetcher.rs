@@ -5,21 +5,22 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use super::batch::Batch;
-use super::example::Example;
 use super::example_sampler::ExampleSampler;
+use super::example_store::ExampleStore;
+use crate::error::Result;
 
 /// Steps that are built ahead of the current one.
 const PREFETCH_STEPS: usize = 2;
 
 /// The batches of one step after another, without end. Dropping it ends its thread.
 pub(crate) struct BatchPrefetcher {
-    receiver: Receiver<Vec<Batch>>,
+    receiver: Receiver<Result<Vec<Batch>>>,
 }
 
 impl BatchPrefetcher {
     /// Starts at `step`; `groups` as in [`ExampleSampler::steps_from`].
     pub fn new(
-        examples: Arc<[Example]>,
+        examples: ExampleStore,
         sampler: ExampleSampler,
         step: usize,
         groups: Arc<[usize]>,
@@ -27,11 +28,11 @@ impl BatchPrefetcher {
         let (sender, receiver) = sync_channel(PREFETCH_STEPS);
         thread::spawn(move || {
             for indices in sampler.steps_from(step, &groups) {
-                let batch = |rows: &Vec<usize>| {
-                    Batch::new(&rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>())
-                };
-                if sender.send(indices.iter().map(batch).collect()).is_err() {
-                    // The receiver was dropped.
+                let batch = |rows: &Vec<usize>| Ok(Batch::new(&examples.select(rows)?));
+                let batches = indices.iter().map(batch).collect::<Result<Vec<_>>>();
+                let has_failed = batches.is_err();
+                // A failed send: the receiver was dropped.
+                if sender.send(batches).is_err() || has_failed {
                     return;
                 }
             }
@@ -39,9 +40,12 @@ impl BatchPrefetcher {
         Self { receiver }
     }
 
-    /// The batches of the next step; waits until they are built.
-    pub fn next_step(&mut self) -> Vec<Batch> {
-        self.receiver.recv().expect("the thread runs as long as the receiver exists")
+    /// The batches of the next step; waits until they are built. Ends with the first error.
+    ///
+    /// # Errors
+    /// As [`ExampleStore::get`].
+    pub fn next_step(&mut self) -> Result<Vec<Batch>> {
+        self.receiver.recv().expect("the thread runs until the receiver is dropped or an error")
     }
 }
 
@@ -52,7 +56,7 @@ mod tests {
     #[test]
     fn steps_are_in_order_from_any_start() {
         let examples = (0..7_u32).map(|id| Example::with_labels_from(vec![id, id + 1], 1));
-        let examples: Arc<[Example]> = examples.collect();
+        let examples = examples.collect::<ExampleStore>();
         let sampler = ExampleSampler {
             n_examples: 7,
             batch_size: 2,
@@ -62,14 +66,13 @@ mod tests {
         };
         for start in [0, 3] {
             let mut prefetcher =
-                BatchPrefetcher::new(Arc::clone(&examples), sampler, start, Arc::default());
+                BatchPrefetcher::new(examples.clone(), sampler, start, Arc::default());
             for step in start..start + 5 {
                 let expected = sampler.step_batches(step);
-                let batches = prefetcher.next_step();
+                let batches = prefetcher.next_step().unwrap();
                 assert_eq!(batches.len(), expected.len());
                 for (batch, expected) in batches.iter().zip(expected) {
-                    let expected = expected.iter().map(|&row| &examples[row]).collect::<Vec<_>>();
-                    assert_eq!(*batch, Batch::new(&expected));
+                    assert_eq!(*batch, Batch::new(&examples.select(&expected).unwrap()));
                 }
             }
         }

@@ -5,7 +5,7 @@ use llama::{GenerationConfig, Generator, Llama, Request, StepOutput, read_back};
 use serde::{Deserialize, Serialize};
 use text::Tokenizer;
 
-use crate::data::{Batch, Example, Instruction};
+use crate::data::{Batch, ExampleStore, Instruction};
 use crate::error::Result;
 use crate::images::BatchAdapter;
 use crate::loss::label_loss;
@@ -32,20 +32,21 @@ impl LabelLoss {
 /// `progress` receives the number of examples evaluated since its last call.
 ///
 /// # Errors
-/// As [`label_loss`].
+/// As [`label_loss`] and [`ExampleStore::get`].
 pub fn evaluate_loss(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
-    examples: &[Example],
+    examples: impl Into<ExampleStore>,
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<LabelLoss> {
+    let examples = examples.into();
     // Sorting by length reduces padding; the sum does not depend on the order of batches.
-    let mut order = examples.iter().collect::<Vec<_>>();
-    order.sort_by_key(|example| example.tokens.len());
+    let mut order = (0..examples.len()).collect::<Vec<_>>();
+    order.sort_by_key(|&index| examples.n_tokens(index));
     let (mut labels, mut losses) = (0, Vec::new());
     for rows in order.chunks(batch_size.max(1)) {
-        let batch = Batch::new(rows);
+        let batch = Batch::new(&examples.select(rows)?);
         labels += batch.n_labels();
         losses.push(label_loss(llama, &*adapter.for_batch(&batch), &batch)?);
         progress(rows.len());

@@ -12,7 +12,7 @@ use super::progress::RunProgress;
 use super::run_folder::RunFolder;
 use super::run_record::{RunRecord, hash_rows};
 use crate::config::TrainConfig;
-use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
+use crate::data::{Example, ExampleStore, Instruction, RunRowCounts, TruncationCounts};
 use crate::error::{Error, Result};
 use crate::eval::{Accuracy, LabelLoss, evaluate_loss, exact_match, generate_responses};
 use crate::images::{BatchAdapter, ImageFeatureCache};
@@ -67,6 +67,7 @@ impl TrainingRun<'_> {
             rows => Example::encode_all(rows, self.tokenizer, max_len)?,
         };
 
+        let (train, eval) = (ExampleStore::from(train), ExampleStore::from(eval));
         let trainable = self.init_trainable()?;
         let trainable_parameters = trainable.n_trainable_parameters();
         let mut trainer = Trainer::builder(llama, trainable, train)
@@ -199,7 +200,7 @@ impl TrainingRun<'_> {
         &self,
         llama: &Llama,
         adapter: &dyn BatchAdapter,
-        examples: &[Example],
+        examples: &ExampleStore,
         step: usize,
         with_exact_match: bool,
         folder: &RunFolder,
