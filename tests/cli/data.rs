@@ -85,9 +85,9 @@ fn eval_counts_the_skipped_rows() {
 #[test]
 fn a_binary_data_file_is_reported_with_a_hint() {
     let program = Program::new();
-    let args = train_args(&program, "rows.jsonl.gz", b"\x1f\x8b\x08\0and more");
+    let args = train_args(&program, "rows.jsonl.xz", b"\xfd7zXZ\0and more");
     let error = run(&program, &args, &[]).fails(1);
-    assert!(error.contains("rows.jsonl.gz: this is a gzip archive, not rows of data\n"), "{error}");
+    assert!(error.contains("rows.jsonl.xz: this is an xz archive, not rows of data\n"), "{error}");
     assert!(error.ends_with("hint: unpack it first\n"), "{error}");
 }
 

@@ -36,6 +36,8 @@ pub enum Advice {
     ReduceMemory,
     /// Check the data and the maximum sequence length.
     CheckSequenceLength,
+    /// Name the format of the data.
+    ForceFormat,
     /// Use a lower learning rate or gradient clipping.
     LowerLearningRate,
     /// Use a new or empty output folder.
@@ -131,6 +133,7 @@ impl fmt::Display for Advice {
                 "probably out of memory: try a smaller batch, shorter sequences or a lower precision"
             }
             Self::CheckSequenceLength => "check the data and the maximum sequence length",
+            Self::ForceFormat => "name the format: a plain text has none that can be found",
             Self::LowerLearningRate => {
                 "the last checkpoint is kept; try a lower learning rate or a maximum gradient norm"
             }

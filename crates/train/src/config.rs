@@ -146,7 +146,15 @@ impl TrainConfig {
     /// Which examples each step takes.
     pub fn sampler(&self, n_examples: usize) -> ExampleSampler {
         let Self { batch_size, gradient_accumulation_steps, seed, shuffle, .. } = *self;
-        ExampleSampler { n_examples, batch_size, gradient_accumulation_steps, seed, shuffle }
+        let mixture = None;
+        ExampleSampler {
+            n_examples,
+            batch_size,
+            gradient_accumulation_steps,
+            seed,
+            shuffle,
+            mixture,
+        }
     }
 
     /// The learning rate of each step.

@@ -103,7 +103,12 @@ impl Trainer<'_> {
         let _span = tracing::trace_span!("step").entered();
         let prefetcher = self.prefetcher.get_or_insert_with(|| {
             let groups = self.example_groups.clone();
-            BatchPrefetcher::new(self.examples.clone(), self.sampler, self.completed_steps, groups)
+            BatchPrefetcher::new(
+                self.examples.clone(),
+                self.sampler.clone(),
+                self.completed_steps,
+                groups,
+            )
         });
         let batches = prefetcher.next_step()?;
         let labels: usize = batches.iter().map(Batch::n_labels).sum();

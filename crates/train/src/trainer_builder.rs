@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use ::data::Mixture;
 use burn::optim::Optimizer;
 use llama::Llama;
 
 use crate::config::{TrainConfig, TrainLength};
-use crate::data::{ExampleStore, group_by_image};
+use crate::data::{ExampleSampler, ExampleStore, group_by_image};
 use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
 use crate::optim::{LearningRateSchedule, ParameterOptimizer};
@@ -23,6 +24,7 @@ pub struct TrainerBuilder<'a> {
     config: TrainConfig,
     schedule: Option<LearningRateSchedule>,
     optimizer: Option<ParameterOptimizer>,
+    mixture: Option<Mixture>,
 }
 
 impl<'a> Trainer<'a> {
@@ -57,6 +59,7 @@ impl<'a> Trainer<'a> {
             config: TrainConfig::default(),
             schedule: None,
             optimizer: None,
+            mixture: None,
         }
     }
 }
@@ -148,6 +151,12 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// The shares of several sources in each epoch. Default: each epoch takes every example once.
+    pub fn mixture(mut self, mixture: impl Into<Option<Mixture>>) -> Self {
+        self.mixture = mixture.into();
+        self
+    }
+
     /// Whether to use [activation checkpointing](crate::activation_checkpointing): less memory, and
     /// about a third more time. Default: false. Always on with a quantized base, never for
     /// [`TrainableWeights::Full`].
@@ -161,7 +170,16 @@ impl<'a> TrainerBuilder<'a> {
     /// # Errors
     /// [`Error::Config`] for a setting out of range, [`Error::NoRows`] without examples.
     pub fn build(self) -> Result<Trainer<'a>> {
-        let Self { llama, trainable, examples, image_features, config, schedule, optimizer } = self;
+        let Self {
+            llama,
+            trainable,
+            examples,
+            image_features,
+            config,
+            schedule,
+            optimizer,
+            mixture,
+        } = self;
         config.validate()?;
         if examples.is_empty() {
             return Err(Error::NoRows {
@@ -181,7 +199,10 @@ impl<'a> TrainerBuilder<'a> {
             trainable,
             optimizer: optimizer.with_max_gradient_norm(config.optimizer.max_gradient_norm),
             completed_steps: 0,
-            sampler: config.sampler(examples.len()),
+            sampler: ExampleSampler {
+                mixture: mixture.map(Arc::new),
+                ..config.sampler(examples.len())
+            },
             schedule: schedule.unwrap_or_else(|| config.schedule(examples.len())),
             activation_checkpointing: config.activation_checkpointing
                 || llama.precision().bits().is_some(),

@@ -63,10 +63,11 @@ mod tests {
             gradient_accumulation_steps: 2,
             seed: 1,
             shuffle: true,
+            mixture: None,
         };
         for start in [0, 3] {
             let mut prefetcher =
-                BatchPrefetcher::new(examples.clone(), sampler, start, Arc::default());
+                BatchPrefetcher::new(examples.clone(), sampler.clone(), start, Arc::default());
             for step in start..start + 5 {
                 let expected = sampler.step_batches(step);
                 let batches = prefetcher.next_step().unwrap();

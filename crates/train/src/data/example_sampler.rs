@@ -1,13 +1,15 @@
 //! Which examples each step takes: a pure function of the seed and the step.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use ::data::Mixture;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// The examples of each step of a training run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExampleSampler {
     /// Examples of an epoch.
     pub n_examples: usize,
@@ -19,6 +21,8 @@ pub struct ExampleSampler {
     pub seed: u64,
     /// Whether each epoch is shuffled; otherwise every epoch keeps the order of the examples.
     pub shuffle: bool,
+    /// The shares of several sources in each epoch; `None`: each epoch takes every example once.
+    pub mixture: Option<Arc<Mixture>>,
 }
 
 impl ExampleSampler {
@@ -30,7 +34,7 @@ impl ExampleSampler {
     /// Indices of the examples of one step, batch by batch. Each epoch takes every example once, in
     /// a new order if `shuffle` is set.
     pub fn step_batches(&self, step: usize) -> Vec<Vec<usize>> {
-        self.steps_from(step, &[]).next().expect("there is always another epoch")
+        self.clone().steps_from(step, &[]).next().expect("there is always another epoch")
     }
 
     /// The batches of `step` and of all steps after it, without end. Shuffles once per epoch.
@@ -56,8 +60,11 @@ impl ExampleSampler {
         epochs.skip(within)
     }
 
-    /// All examples in the order of an epoch.
+    /// The examples of an epoch in order.
     fn epoch_order(&self, epoch: usize) -> Vec<usize> {
+        if let Some(mixture) = &self.mixture {
+            return mixture.epoch_order(self.seed, epoch, self.shuffle);
+        }
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         // One stream per epoch, so that no epoch depends on the ones before.
         rng.set_stream(epoch as u64 + 1);
@@ -94,6 +101,7 @@ mod tests {
             gradient_accumulation_steps: 1,
             seed: 3,
             shuffle: true,
+            mixture: None,
         }
     }
 

@@ -4,18 +4,32 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::example::Example;
+use super::token_file::TokenFile;
 use crate::error::Result;
 
-/// Examples by index, in memory. A clone shares them.
-#[derive(Debug, Clone, Default)]
-pub struct ExampleStore {
-    examples: Arc<[Example]>,
+/// Examples by index. A clone shares them.
+#[derive(Debug, Clone)]
+pub struct ExampleStore(Storage);
+
+#[derive(Debug, Clone)]
+enum Storage {
+    Memory(Arc<[Example]>),
+    File(Arc<TokenFile>),
+}
+
+impl Default for ExampleStore {
+    fn default() -> Self {
+        Vec::new().into()
+    }
 }
 
 impl ExampleStore {
     /// Number of examples.
     pub fn len(&self) -> usize {
-        self.examples.len()
+        match &self.0 {
+            Storage::Memory(examples) => examples.len(),
+            Storage::File(file) => file.len(),
+        }
     }
 
     /// Whether there are no examples.
@@ -26,12 +40,15 @@ impl ExampleStore {
     /// An example.
     ///
     /// # Errors
-    /// None yet.
+    /// [`Error::Read`](crate::Error::Read) if the file of the examples cannot be read or is damaged.
     ///
     /// # Panics
     /// If there is no such example.
     pub fn get(&self, index: usize) -> Result<Cow<'_, Example>> {
-        Ok(Cow::Borrowed(&self.examples[index]))
+        match &self.0 {
+            Storage::Memory(examples) => Ok(Cow::Borrowed(&examples[index])),
+            Storage::File(file) => file.get(index).map(Cow::Owned),
+        }
     }
 
     /// Some examples, in this order.
@@ -47,7 +64,18 @@ impl ExampleStore {
     /// # Panics
     /// If there is no such example.
     pub fn n_tokens(&self, index: usize) -> usize {
-        self.examples[index].tokens.len()
+        match &self.0 {
+            Storage::Memory(examples) => examples[index].tokens.len(),
+            Storage::File(file) => file.n_tokens(index),
+        }
+    }
+
+    /// The row that an example is made of, if the examples are in a file; otherwise its index.
+    pub(crate) fn row(&self, index: usize) -> usize {
+        match &self.0 {
+            Storage::Memory(_) => index,
+            Storage::File(file) => file.row(index),
+        }
     }
 
     /// The image of each example, by name.
@@ -66,19 +94,19 @@ impl ExampleStore {
 
 impl From<Vec<Example>> for ExampleStore {
     fn from(examples: Vec<Example>) -> Self {
-        Self { examples: examples.into() }
+        Self(Storage::Memory(examples.into()))
     }
 }
 
 impl From<Arc<[Example]>> for ExampleStore {
     fn from(examples: Arc<[Example]>) -> Self {
-        Self { examples }
+        Self(Storage::Memory(examples))
     }
 }
 
 impl From<&[Example]> for ExampleStore {
     fn from(examples: &[Example]) -> Self {
-        Self { examples: examples.into() }
+        Self(Storage::Memory(examples.into()))
     }
 }
 
@@ -96,6 +124,12 @@ impl From<&Self> for ExampleStore {
 
 impl FromIterator<Example> for ExampleStore {
     fn from_iter<I: IntoIterator<Item = Example>>(examples: I) -> Self {
-        Self { examples: examples.into_iter().collect() }
+        Self(Storage::Memory(examples.into_iter().collect()))
+    }
+}
+
+impl From<TokenFile> for ExampleStore {
+    fn from(file: TokenFile) -> Self {
+        Self(Storage::File(Arc::new(file)))
     }
 }

@@ -1,7 +1,7 @@
 //! Training data: rows of data files, token sequences, batches.
 //!
 //! ```text
-//! file ─► read ─► Instruction ─► Example ─► ExampleSampler ─► Batch
+//! file ─► ::data ─► record ─► read ─► Instruction ─► Example ─► ExampleSampler ─► Batch
 //! ```
 
 mod batch;
@@ -13,8 +13,11 @@ mod image_groups;
 mod image_ref;
 mod instruction;
 pub(crate) mod read;
-mod shorten;
+mod row_store;
 mod split;
+mod spool;
+mod token_cache;
+mod token_file;
 
 pub use batch::Batch;
 pub(crate) use batch_prefetcher::BatchPrefetcher;
@@ -28,7 +31,8 @@ pub(crate) use instruction::FORMAT_HINT;
 pub use instruction::Instruction;
 pub use read::{
     DropReason, EmptyOutputPolicy, LoadedRows, Occurrences, ReadOptions, RowAdjustment, RowCounts,
-    RowReport, RunRowCounts, SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows,
+    RowReport, RunRowCounts, SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows, stream_rows,
 };
-pub(crate) use shorten::{ellipsize, first_chars, join_first};
+pub use row_store::{RowStore, RowStoreBuilder};
 pub use split::split_rows;
+pub(crate) use token_cache::{EncodedRows, ExampleEncoder};

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use ::data::names::ellipsize;
 use serde::Serialize;
 
-use crate::data::{Instruction, ellipsize};
+use crate::data::Instruction;
 
 /// Answers that have their own row and column.
 const MAX_CLASSES: usize = 12;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::TrainConfig;
-use crate::data::Instruction;
+use crate::data::RowStore;
 use crate::error::{Error, Result};
 
 /// File of the settings in the folder of a run.
@@ -34,9 +34,10 @@ pub(crate) struct RunRecord<'a> {
 }
 
 /// FNV-1a over all texts of the rows, as a hexadecimal number. Not cryptographic.
-pub(super) fn hash_rows(groups: &[&[Instruction]]) -> String {
+pub(super) fn hash_rows(groups: &[&RowStore]) -> Result<String> {
     let mut hash = FnvHasher::default();
-    for row in groups.iter().copied().flatten() {
+    for row in groups.iter().flat_map(|rows| rows.iter()) {
+        let row = row?;
         for text in [&row.instruction, &row.input, &row.output] {
             hash.write(text.as_bytes());
             // Separates the fields: no UTF-8 text contains this byte.
@@ -47,7 +48,7 @@ pub(super) fn hash_rows(groups: &[&[Instruction]]) -> String {
             hash.write_u8(0xfe);
         }
     }
-    format!("{:016x}", hash.finish())
+    Ok(format!("{:016x}", hash.finish()))
 }
 
 /// Writes the settings of a run.

@@ -12,7 +12,9 @@ use super::progress::RunProgress;
 use super::run_folder::RunFolder;
 use super::run_record::{RunRecord, hash_rows};
 use crate::config::TrainConfig;
-use crate::data::{Example, ExampleStore, Instruction, RunRowCounts, TruncationCounts};
+use crate::data::{
+    EncodedRows, Example, ExampleEncoder, ExampleStore, Instruction, RowStore, RunRowCounts,
+};
 use crate::error::{Error, Result};
 use crate::eval::{Accuracy, LabelLoss, evaluate_loss, exact_match, generate_responses};
 use crate::images::{BatchAdapter, ImageFeatureCache};
@@ -34,9 +36,11 @@ pub struct TrainingRun<'a> {
     /// The model's name in files.
     pub model_name: &'a str,
     /// Training rows.
-    pub train_rows: &'a [Instruction],
+    pub train_rows: &'a RowStore,
     /// Held-out rows, disjoint from the training rows; may be empty.
-    pub eval_rows: &'a [Instruction],
+    pub eval_rows: &'a RowStore,
+    /// The folder in which the tokens of many rows are kept for the next run; `None`: they are not kept.
+    pub token_cache: Option<&'a Path>,
     /// Features of the rows' images. Rows with a missing image are treated as rows without one.
     pub image_features: Option<&'a ImageFeatureCache>,
     /// Hyperparameters.
@@ -61,18 +65,21 @@ impl TrainingRun<'_> {
         config.validate()?;
         config.method.validate(llama)?;
         let max_len = config.max_len.min(llama.config().max_positions);
-        let (train, train_counts) = Example::encode_all(self.train_rows, self.tokenizer, max_len)?;
-        let (eval, eval_counts) = match self.eval_rows {
-            [] => (Vec::new(), TruncationCounts::default()),
-            rows => Example::encode_all(rows, self.tokenizer, max_len)?,
-        };
+        let encode = |row: &Instruction| Example::encode(row, self.tokenizer);
+        let key = || Ok(self.tokenizer.to_json()?);
+        let encoder =
+            ExampleEncoder { encode: &encode, key: &key, max_len, cache: self.token_cache };
+        let EncodedRows { examples: train, counts: train_counts, mixture } =
+            encoder.encode_all(self.train_rows)?;
+        let EncodedRows { examples: eval, counts: eval_counts, .. } =
+            encoder.encode_all(self.eval_rows)?;
 
-        let (train, eval) = (ExampleStore::from(train), ExampleStore::from(eval));
         let trainable = self.init_trainable()?;
         let trainable_parameters = trainable.n_trainable_parameters();
         let mut trainer = Trainer::builder(llama, trainable, train)
             .config(config)
             .image_features(self.image_features)
+            .mixture(mixture)
             .build()?;
         let (total_steps, steps_per_epoch) = (trainer.total_steps(), trainer.steps_per_epoch());
         observer(Event::Prepared {
@@ -85,13 +92,13 @@ impl TrainingRun<'_> {
 
         let mut progress = RunProgress::default();
         let folder = if resume {
-            let folder = RunFolder::open_for_resume(self.output, &self.record())?;
+            let folder = RunFolder::open_for_resume(self.output, &self.record()?)?;
             progress = trainer.load_checkpoint(&folder.checkpoint())?;
             folder.truncate_log_after(trainer.completed_steps())?;
             observer(Event::Resumed { step: trainer.completed_steps() });
             folder
         } else {
-            let folder = RunFolder::create(self.output, &self.record())?;
+            let folder = RunFolder::create(self.output, &self.record()?)?;
             // The run can be resumed from here on.
             trainer
                 .save_checkpoint(&folder.checkpoint(), &progress)
@@ -156,23 +163,25 @@ impl TrainingRun<'_> {
     }
 
     /// The content of `run.json`.
-    fn record(&self) -> RunRecord<'_> {
-        RunRecord {
+    fn record(&self) -> Result<RunRecord<'_>> {
+        Ok(RunRecord {
             about: self.metadata,
             model: self.model_name,
             precision: format!("{:?}", self.llama.precision()),
             train_rows: self.train_rows.len(),
             eval_rows: self.eval_rows.len(),
-            data_hash: hash_rows(&[self.train_rows, self.eval_rows]),
+            data_hash: hash_rows(&[self.train_rows, self.eval_rows])?,
             config: self.config,
-        }
+        })
     }
 
     /// The trainable weights before the first step.
     fn init_trainable(&self) -> Result<TrainableWeights> {
         let Self { llama, config, .. } = *self;
-        let statistics =
-            self.image_features.and_then(|features| features.feature_statistics(self.train_rows));
+        let statistics = match self.image_features {
+            Some(features) => features.feature_statistics_of(self.train_rows)?,
+            None => None,
+        };
         let statistics = statistics.as_ref();
         let mut trainable = match &config.initial_adapter {
             Some(path) => config.method.init_from_adapter(path, llama, config.seed, statistics)?,
@@ -208,7 +217,7 @@ impl TrainingRun<'_> {
     ) -> Result<(LabelLoss, Option<Accuracy>)> {
         let Self { tokenizer, config, .. } = *self;
         let count = config.exact_match_rows.min(self.eval_rows.len());
-        let exact_match_rows = if with_exact_match { &self.eval_rows[..count] } else { &[] };
+        let exact_match_rows = self.eval_rows.first(if with_exact_match { count } else { 0 })?;
         let rows = examples.len() + exact_match_rows.len();
         let mut done = 0;
         let mut progress = |more: usize| {
@@ -217,7 +226,7 @@ impl TrainingRun<'_> {
         };
         let batch_size = config.batch_size.max(8);
         let loss = evaluate_loss(llama, adapter, examples, batch_size, &mut progress)?;
-        let accuracy = match exact_match_rows {
+        let accuracy = match &exact_match_rows[..] {
             [] => None,
             rows => {
                 let batch_size = batch_size.saturating_mul(4);
