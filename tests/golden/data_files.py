@@ -88,6 +88,19 @@ def make(out):
         assert pyarrow.parquet.read_table(path).equals(table), name
     with open(os.path.join(folder, "rows.json"), "w", encoding="utf-8") as file:
         json.dump([as_json(row) for row in table.to_pylist()], file, ensure_ascii=False, separators=(",", ":"))
+    chats = pyarrow.table({
+        "messages": pyarrow.array([
+            [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "你好"}],
+            [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+        ], type=pyarrow.list_(TURN)),
+    })
+    pyarrow.parquet.write_table(chats, os.path.join(folder, "chats.parquet"), compression="zstd")
+    instructions = pyarrow.table({
+        "instruction": ["Name a color.", "Say nothing.", "Nenne eine Stadt."],
+        "input": [None, "", "Österreich"],
+        "output": ["Red.", "", "Wien."],
+    })
+    pyarrow.parquet.write_table(instructions, os.path.join(folder, "instructions.parquet"))
     image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     images = pyarrow.table({
         "image": pyarrow.array([{"bytes": PNG, "path": "a.png"}, None], type=image),

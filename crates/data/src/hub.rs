@@ -107,9 +107,10 @@ impl Hub {
             return Ok(files);
         }
         let (revision, names) = self.list(source)?;
-        let names = match revision == PARQUET_BRANCH {
-            true => converted_files(names, source, split)?,
-            false => own_files(names, source, split)?,
+        let names = if revision == PARQUET_BRANCH {
+            converted_files(names, source, split)?
+        } else {
+            own_files(names, source, split)?
         };
         let repo = Repo::with_revision(source.repo.clone(), RepoType::Dataset, revision);
         let (remote, cached) = (self.api.repo(repo.clone()), self.cache.repo(repo));
@@ -129,8 +130,8 @@ impl Hub {
     fn list(&self, source: &HubSource) -> Result<(String, Vec<String>)> {
         let list = |revision: &str| {
             let repo = Repo::with_revision(source.repo.clone(), RepoType::Dataset, revision.into());
-            let mut names = self.api.repo(repo).info()?.siblings.into_iter();
-            let mut names = names.by_ref().map(|file| file.rfilename).collect::<Vec<_>>();
+            let files = self.api.repo(repo).info()?.siblings.into_iter();
+            let mut names = files.map(|file| file.rfilename).collect::<Vec<_>>();
             names.retain(|name| is_data_file(name));
             names.sort_unstable();
             Ok::<_, ApiError>((revision.to_owned(), names))

@@ -36,6 +36,9 @@ mod error;
 mod file_kind;
 mod folder;
 mod format;
+// Entry points for `fuzz/` and the property tests.
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod input;
