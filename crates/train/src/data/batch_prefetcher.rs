@@ -51,6 +51,7 @@ impl BatchPrefetcher {
 
 #[cfg(test)]
 mod tests {
+    use super::super::example::Example;
     use super::*;
 
     #[test]

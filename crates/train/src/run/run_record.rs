@@ -29,6 +29,9 @@ pub(crate) struct RunRecord<'a> {
     pub eval_rows: usize,
     /// Detects different data of the same size.
     pub data_hash: String,
+    /// The weights of the sources, if the rows are a mixture.
+    #[serde(rename = "data_weights", skip_serializing_if = "<[f64]>::is_empty")]
+    pub weights: &'a [f64],
     #[serde(flatten)]
     pub config: &'a TrainConfig,
 }

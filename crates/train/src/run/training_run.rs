@@ -170,6 +170,7 @@ impl TrainingRun<'_> {
             precision: format!("{:?}", self.llama.precision()),
             train_rows: self.train_rows.len(),
             eval_rows: self.eval_rows.len(),
+            weights: self.train_rows.weights(),
             data_hash: hash_rows(&[self.train_rows, self.eval_rows])?,
             config: self.config,
         })
