@@ -90,7 +90,9 @@ fn train_prints_the_summary_and_writes_the_folder() {
     );
     let events =
         log(&output).iter().map(|e| e["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(events, ["eval", "step", "step", "step", "eval"]);
+    let expected =
+        ["start", "gates", "eval", "step", "gates", "step", "gates", "step", "gates", "eval"];
+    assert_eq!(events, expected);
     let run: Value =
         serde_json::from_str(&std::fs::read_to_string(output.join("run.json")).unwrap()).unwrap();
     assert_eq!(run["length"]["steps"], 3);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use adaption_prompt::LayerGates;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{RunRowCounts, TruncationCounts};
@@ -9,7 +10,7 @@ use crate::eval::{Accuracy, LabelLoss};
 use crate::trainer::StepReport;
 
 /// An event of a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The rows were tokenized.
@@ -48,6 +49,13 @@ pub enum Event {
     },
     /// A step is complete.
     Stepped(StepReport, Throughput),
+    /// The gates after a step, at most a hundred times in a run. Methods without gates have none.
+    Gates {
+        /// Completed steps.
+        step: usize,
+        /// From the lowest adapted layer to the highest.
+        layers: Vec<LayerGates>,
+    },
     /// A checkpoint was saved.
     Saved {
         /// Completed steps.

@@ -2,6 +2,7 @@
 
 mod events;
 mod log;
+mod process_memory;
 mod progress;
 mod run_folder;
 mod run_record;

@@ -23,6 +23,9 @@ use crate::trainer::Trainer;
 /// keep the device busy.
 const MAX_PENDING_REPORTS: usize = 16;
 const MAX_REPORT_DELAY: Duration = Duration::from_secs(1);
+/// Gates are read from the device and logged at this many steps, which depend on nothing but the number of
+/// steps: a resumed run has the same log.
+const MAX_GATE_ENTRIES: usize = 100;
 
 /// The inputs of a training run.
 #[derive(Debug, Clone, Copy)]
@@ -97,14 +100,26 @@ impl TrainingRun<'_> {
                 .inspect_err(|_| folder.discard())?;
             folder
         };
-        if progress.base_eval.is_none() && !eval.is_empty() {
+        if progress.base_eval.is_none() && trainer.completed_steps() == 0 {
             folder.clear_log()?;
+            folder.log(&LogEntry::Start {
+                step: 0,
+                total_steps,
+                steps_per_epoch,
+                trainable_parameters,
+                train: train_counts,
+                eval: eval_counts,
+            })?;
+            log_gates(&trainer, &folder, observer)?;
+        }
+        if progress.base_eval.is_none() && !eval.is_empty() {
             let base = self.evaluate(llama, &NoAdapter, &eval, 0, true, &folder, observer)?;
             progress.base_eval = Some(base);
             trainer.save_checkpoint(&folder.checkpoint(), &progress)?;
         }
 
         let seconds_before_resume = progress.seconds;
+        let gates_every = total_steps.div_ceil(MAX_GATE_ENTRIES).max(1);
         let mut start = Instant::now();
         while !trainer.is_done() {
             trainer.step()?;
@@ -113,7 +128,9 @@ impl TrainingRun<'_> {
             let epoch_ended = step.is_multiple_of(steps_per_epoch) || trainer.is_done();
             let report_due = trainer.pending_reports() >= MAX_PENDING_REPORTS
                 || start.elapsed() >= MAX_REPORT_DELAY;
-            if !(report_due || checkpoint_due || epoch_ended) {
+            let gates_due = trainer.trainable.prompts().is_some()
+                && (step.is_multiple_of(gates_every) || trainer.is_done());
+            if !(report_due || gates_due || checkpoint_due || epoch_ended) {
                 continue;
             }
             let reports = trainer.reports()?;
@@ -123,6 +140,9 @@ impl TrainingRun<'_> {
                 progress.record_step(&report, seconds, steps_per_epoch);
                 folder.log(&LogEntry::from_step(&report, seconds))?;
                 observer(Event::Stepped(report, progress.throughput(&report, total_steps)));
+            }
+            if gates_due {
+                log_gates(&trainer, &folder, observer)?;
             }
             // A checkpoint must not contain NaN.
             if (checkpoint_due || epoch_ended) && !trainer.trainable().is_finite()? {
@@ -237,4 +257,19 @@ impl TrainingRun<'_> {
         observer(Event::Evaluated { step, loss, exact_match: accuracy });
         Ok((loss, accuracy))
     }
+}
+
+/// Logs how far the gates are open, if the method has gates.
+fn log_gates(
+    trainer: &Trainer,
+    folder: &RunFolder,
+    observer: &mut dyn FnMut(Event),
+) -> Result<()> {
+    let trainable = trainer.trainable();
+    if let Some(prompts) = trainable.prompts() {
+        let (step, layers) = (trainer.completed_steps(), prompts.effective_gates()?);
+        folder.log(&LogEntry::Gates { step, layers: layers.clone() })?;
+        observer(Event::Gates { step, layers });
+    }
+    Ok(())
 }
