@@ -9,6 +9,7 @@ mod batch;
 mod cache;
 mod chat;
 mod choice;
+mod compare;
 mod completions;
 mod conversation;
 mod convert;
@@ -43,11 +44,13 @@ mod plan;
 mod profile;
 mod progress;
 mod prompt_template;
+mod report;
 mod response;
 mod sample_responses;
 mod sampling;
 #[cfg(feature = "serve")]
 mod serve;
+mod terminal;
 mod text_table;
 mod train;
 mod transfer_progress;
@@ -78,6 +81,8 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Eval(eval::Args),
+    Report(report::Args),
+    Compare(compare::Args),
     Generate(generate::Args),
     Chat(chat::Args),
     #[cfg(feature = "serve")]
@@ -110,6 +115,8 @@ fn run(command: &Command) -> Result {
     match command {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         #[cfg(feature = "serve")]

@@ -19,6 +19,8 @@ pub struct TrainingProgress {
     last_line: Option<Instant>,
     total: usize,
     steps_per_epoch: usize,
+    /// Takes the lines, and there is no bar.
+    lines: Option<Box<dyn Fn(&str)>>,
 }
 
 /// Minimum time between two lines about steps.
@@ -34,7 +36,13 @@ impl TrainingProgress {
             last_line: None,
             total: 0,
             steps_per_epoch: 1,
+            lines: None,
         }
+    }
+
+    /// Gives its lines to `lines`, without those about steps: somebody else shows them.
+    pub fn with_lines(lines: impl Fn(&str) + 'static) -> Self {
+        Self { terminal: false, lines: Some(Box::new(lines)), ..Self::new(false) }
     }
 
     /// Shows one event.
@@ -77,7 +85,7 @@ impl TrainingProgress {
                     loss.exp()
                 ));
             }
-            Event::Stepped(report, throughput) => {
+            Event::Stepped(report, throughput) if self.lines.is_none() => {
                 let remaining = throughput.steps_left as f64 * throughput.seconds_per_step;
                 let remaining = Duration::try_from_secs_f64(remaining).unwrap_or(Duration::MAX);
                 let message = format!(
@@ -128,9 +136,10 @@ impl TrainingProgress {
 
     /// Prints a line above the bar.
     fn print_line(&self, text: &str) {
-        match &self.bar {
-            Some((_, bar)) => bar.suspend(|| note(text)),
-            None => note(text),
+        match (&self.lines, &self.bar) {
+            (Some(lines), _) => lines(text),
+            (None, Some((_, bar))) => bar.suspend(|| note(text)),
+            (None, None) => note(text),
         }
     }
 

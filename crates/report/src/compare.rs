@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::format::{format_bytes, format_count, format_number, format_seconds};
 use crate::page;
 use crate::plot::of_run::{curve, held_out, label_rate, openness};
 use crate::plot::{Drawing, Ink, Line, LinePlot, LineStyle, Plot};
@@ -107,6 +108,16 @@ impl Comparison {
         Self { runs: rows.collect(), differences: differences(runs), curves }
     }
 
+    /// The results as texts: of each the name and the value of every run. Results that no run has are left out.
+    pub fn result_rows(&self) -> Vec<Vec<String>> {
+        const NONE: &str = "–";
+        let rows = RESULTS.iter().map(|(name, value)| {
+            let cells = self.runs.iter().map(|run| value(run).unwrap_or_else(|| NONE.into()));
+            std::iter::once((*name).to_owned()).chain(cells).collect::<Vec<_>>()
+        });
+        rows.filter(|row| row[1..].iter().any(|cell| cell != NONE)).collect()
+    }
+
     /// The curves of all runs, of each kind in one plot.
     pub fn plots(&self) -> Vec<Plot> {
         type Pick = fn(&Curves) -> &Vec<Point>;
@@ -154,6 +165,27 @@ impl Comparison {
         plots.filter(|plot| !is_empty(plot)).collect()
     }
 }
+
+/// Name and text of a result.
+type ResultText = (&'static str, fn(&RunRow) -> Option<String>);
+
+const RESULTS: &[ResultText] = &[
+    ("model", |run| run.model.clone()),
+    ("steps", |run| {
+        let total = run.total_steps.filter(|total| *total != run.steps);
+        Some(total.map_or(run.steps.to_string(), |total| format!("{} of {total}", run.steps)))
+    }),
+    ("training loss", |run| run.train_loss.map(format_number)),
+    ("held-out loss before", |run| run.eval_loss_before.map(format_number)),
+    ("held-out loss", |run| run.eval_loss.map(format_number)),
+    ("best held-out loss", |run| run.best_eval_loss.map(format_number)),
+    ("exact match", |run| run.exact_match.map(|fraction| format!("{:.1} %", 100.0 * fraction))),
+    ("mean absolute gate", |run| run.mean_gate.map(format_number)),
+    ("label tokens/s", |run| run.label_tokens_per_second.map(format_number)),
+    ("time of steps", |run| Some(format_seconds(run.train_seconds))),
+    ("peak memory", |run| run.peak_memory.map(format_bytes)),
+    ("trainable parameters", |run| run.trainable_parameters.map(format_count)),
+];
 
 impl Curves {
     fn new(run: &Run) -> Self {

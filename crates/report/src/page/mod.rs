@@ -11,7 +11,6 @@ use serde::Serialize;
 use crate::compare::Comparison;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::format::{format_bytes, format_count, format_number, format_seconds};
 use crate::plot::{Ink, Plot, Size, Table, Use, of_run};
 use crate::run::{Run, Sample};
 use facts::{Fact, Status, Tile, config_facts, data_facts, status, tiles};
@@ -150,47 +149,13 @@ fn run_page(run: &Run, plots: Vec<Plot>) -> String {
 
 /// The page of a comparison.
 pub(crate) fn comparison_page(comparison: &Comparison) -> String {
-    let number = |value: Option<f64>| value.map_or("–".into(), format_number);
-    let rows = comparison.runs.iter().map(|run| {
-        let steps = match run.total_steps {
-            Some(total) if total != run.steps => format!("{} of {total}", run.steps),
-            _ => run.steps.to_string(),
-        };
-        vec![
-            run.run.clone(),
-            steps,
-            number(run.train_loss),
-            number(run.eval_loss_before),
-            number(run.eval_loss),
-            number(run.best_eval_loss),
-            run.exact_match.map_or("–".into(), |match_| format!("{:.1} %", 100.0 * match_)),
-            number(run.mean_gate),
-            number(run.label_tokens_per_second),
-            format_seconds(run.train_seconds),
-            run.peak_memory.map_or("–".into(), format_bytes),
-            run.trainable_parameters.map_or("–".into(), format_count),
-        ]
-    });
-    let columns = [
-        "run",
-        "steps",
-        "train loss",
-        "held-out before",
-        "held-out after",
-        "best",
-        "exact match",
-        "mean gate",
-        "label tokens/s",
-        "time of steps",
-        "peak memory",
-        "parameters",
-    ];
-    let results = Table { columns: columns.map(str::to_owned).into(), rows: rows.collect() };
-    let names = comparison.runs.iter().map(|run| run.run.clone());
+    let names = || comparison.runs.iter().map(|run| run.run.clone());
+    let columns = |first: &str| std::iter::once(first.to_owned()).chain(names()).collect();
+    let results = Table { columns: columns("result"), rows: comparison.result_rows() };
     let setting =
         |row: &crate::SettingRow| std::iter::once(row.key.clone()).chain(row.texts()).collect();
     let settings = Table {
-        columns: std::iter::once("setting".to_owned()).chain(names).collect(),
+        columns: columns("setting"),
         rows: comparison.differences.iter().map(setting).collect(),
     };
     let figures = comparison.plots().into_iter().map(|plot| Figure::new(plot, true));

@@ -260,11 +260,7 @@ impl TrainingRun<'_> {
 }
 
 /// Logs how far the gates are open, if the method has gates.
-fn log_gates(
-    trainer: &Trainer,
-    folder: &RunFolder,
-    observer: &mut dyn FnMut(Event),
-) -> Result<()> {
+fn log_gates(trainer: &Trainer, folder: &RunFolder, observer: &mut dyn FnMut(Event)) -> Result<()> {
     let trainable = trainer.trainable();
     if let Some(prompts) = trainable.prompts() {
         let (step, layers) = (trainer.completed_steps(), prompts.effective_gates()?);
