@@ -48,6 +48,7 @@ mod sample_responses;
 mod sampling;
 #[cfg(feature = "serve")]
 mod serve;
+mod terminal_plot;
 mod text_table;
 mod train;
 mod transfer_progress;

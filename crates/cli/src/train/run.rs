@@ -5,18 +5,25 @@ use train::{FineTuningMethod, TrainingRun};
 
 use super::Args;
 use super::data::TrainingData;
+use super::option_names::with_option_names;
 use crate::defaults::built_in_dataset;
 use crate::defaults::require_data;
+use crate::error::Error;
 use crate::failure::{Failure, Result};
+use crate::interrupt::{self, InterruptGuard, StopSignals};
 use crate::output::{self, note};
 use crate::output_path::next_output_folder;
 use crate::profile::Profiler;
 use crate::progress::TrainingProgress;
 use crate::sample_responses::print_sample_responses;
 
-/// Trains, prints sample responses and the summary.
+/// Trains, prints sample responses and the summary; or does what --dry-run or `--learning-rate find` say.
 pub fn run(args: &Args) -> Result {
     args.method.validate()?;
+    if args.resume && args.finds_learning_rate() {
+        return Err(Error::usage("--learning-rate find cannot be used with --resume").into());
+    }
+    interrupt::install_handler(StopSignals::CtrlCOrTerminate)?;
     if args.data.is_empty() {
         require_data(&args.model)?;
     }
@@ -58,12 +65,31 @@ pub fn run(args: &Args) -> Result {
         config: &config,
         output: &output,
         metadata: &metadata,
+        stop: Some(interrupt::flag()),
     };
+    if args.dry_run {
+        return args.dry_run(&run);
+    }
+    if args.finds_learning_rate() {
+        return args.find_learning_rate(&run);
+    }
     let profiler = args.profile.then(Profiler::start).transpose()?;
     let mut progress = TrainingProgress::new(args.quiet);
+    let guard = InterruptGuard::begin();
     let result = run.run(args.resume, &mut |event| progress.show(event));
+    drop(guard);
     progress.clear();
-    let mut summary = result?;
+    let mut summary = match result {
+        Err(stopped @ train::Error::Interrupted { .. }) => {
+            let output = output.display();
+            note(&format!(
+                "{stopped}; everything is saved: the same command with --output {output} --resume \
+                 continues"
+            ));
+            interrupt::exit();
+        }
+        other => other.map_err(with_option_names)?,
+    };
     summary.rows.counts.add_report(&report);
     if let Some(profiler) = profiler {
         note(&format!("\n{}", profiler.finish(&output.join("trace.json"))?));

@@ -18,6 +18,12 @@ pub(crate) enum LogEntry {
         processed_tokens: usize,
         seconds: f64,
     },
+    /// A step with a NaN or infinite loss or gradient; JSON has no such numbers.
+    Skipped {
+        step: usize,
+        learning_rate: f64,
+        labels: usize,
+    },
     Eval {
         step: usize,
         loss: f64,
@@ -31,6 +37,9 @@ impl LogEntry {
     pub fn from_step(report: &StepReport, seconds: f64) -> Self {
         let StepReport { step, loss, learning_rate, gradient_norm, labels, processed_tokens } =
             *report;
+        if report.is_skipped() {
+            return Self::Skipped { step, learning_rate, labels };
+        }
         Self::Step { step, loss, learning_rate, gradient_norm, labels, processed_tokens, seconds }
     }
 }
