@@ -63,6 +63,7 @@ fn train_prints_the_summary_and_writes_the_folder() {
             "trainable_parameters",
             "seconds",
             "label_tokens_per_second",
+            "skipped_steps",
             "rows"
         ]
     );
@@ -236,7 +237,12 @@ fn a_diverging_run_stops_and_keeps_the_checkpoint() {
     args.extend(["--checkpoint-every", "1", "--quiet"]);
     let error = program.run(&args).fails(1);
     assert!(error.contains("training has diverged"), "{error}");
-    assert!(error.contains("\nhint: the last checkpoint is kept; try a lower --learning-rate or --max-gradient-norm"), "{error}");
+    assert!(error.contains("and 10 steps in a row were skipped: training has diverged"), "{error}");
+    let hint =
+        "\nhint: the last checkpoint is kept; try --learning-rate 1e-2 or --max-gradient-norm 1";
+    assert!(error.contains(hint), "{error}");
+    let skipped = log(&output).iter().filter(|entry| entry["event"] == "skipped").count();
+    assert_eq!(skipped, 10);
     // The checkpoint is of an earlier step and finite.
     for name in ["checkpoint.safetensors", "adapter_model.safetensors"] {
         let file = SafetensorsFile::new(ByteSource::open(output.join(name)).unwrap()).unwrap();

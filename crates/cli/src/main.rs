@@ -13,6 +13,7 @@ mod compare;
 mod completions;
 mod conversation;
 mod convert;
+mod dashboard;
 mod data_args;
 mod defaults;
 mod device_check;
@@ -51,6 +52,7 @@ mod sampling;
 #[cfg(feature = "serve")]
 mod serve;
 mod terminal;
+mod terminal_plot;
 mod text_table;
 mod train;
 mod transfer_progress;

@@ -85,6 +85,29 @@ impl TrainingProgress {
                     loss.exp()
                 ));
             }
+            Event::Skipped { report, in_a_row } => {
+                let row = if in_a_row > 1 {
+                    format!(", as {} before it", in_a_row - 1)
+                } else {
+                    String::new()
+                };
+                self.print_line(&format!(
+                    "step {} was skipped{row}: its loss or a gradient is not finite",
+                    report.step
+                ));
+            }
+            Event::Tested { step, steps, learning_rate, loss } => {
+                let message = format!("lr {learning_rate:.2e}  loss {loss:.4}");
+                if self.terminal {
+                    let bar = self.bar(steps, "{wide_bar} {pos}/{len}  {msg}");
+                    bar.set_message(message);
+                    bar.set_position(step as u64);
+                } else {
+                    (self.total, self.steps_per_epoch) = (steps, steps);
+                    self.print_step(step, &message);
+                }
+            }
+            Event::Stepped(report, throughput) => {
             Event::Stepped(report, throughput) if self.lines.is_none() => {
                 let remaining = throughput.steps_left as f64 * throughput.seconds_per_step;
                 let remaining = Duration::try_from_secs_f64(remaining).unwrap_or(Duration::MAX);
@@ -163,7 +186,8 @@ impl TrainingProgress {
     }
 }
 
-fn format_duration(duration: Duration) -> String {
+/// A duration in its largest units.
+pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 {
         format!("{seconds} s")

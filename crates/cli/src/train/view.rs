@@ -2,13 +2,25 @@
 
 use train::Event;
 
+use super::Args;
 use crate::dashboard::Dashboard;
+use crate::failure::Result;
 use crate::progress::TrainingProgress;
 
 /// What shows the events of a run.
 pub(super) enum TrainingView {
     Lines(TrainingProgress),
     Dashboard(Dashboard),
+}
+
+impl Args {
+    /// The view of a run with this title.
+    pub(super) fn view(&self, title: &str) -> Result<TrainingView> {
+        Ok(match self.tui {
+            true => TrainingView::Dashboard(Dashboard::start(title.to_owned())?),
+            false => TrainingView::Lines(TrainingProgress::new(self.quiet)),
+        })
+    }
 }
 
 impl TrainingView {

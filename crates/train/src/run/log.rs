@@ -38,6 +38,12 @@ pub(crate) enum LogEntry {
         step: usize,
         layers: Vec<LayerGates>,
     },
+    /// A step with a NaN or infinite loss or gradient; JSON has no such numbers.
+    Skipped {
+        step: usize,
+        learning_rate: f64,
+        labels: usize,
+    },
     Eval {
         step: usize,
         loss: f64,
@@ -51,6 +57,9 @@ impl LogEntry {
     pub fn from_step(report: &StepReport, seconds: f64) -> Self {
         let StepReport { step, loss, learning_rate, gradient_norm, labels, processed_tokens } =
             *report;
+        if report.is_skipped() {
+            return Self::Skipped { step, learning_rate, labels };
+        }
         let memory = resident_bytes();
         Self::Step {
             step,
