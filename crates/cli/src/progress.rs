@@ -107,7 +107,6 @@ impl TrainingProgress {
                     self.print_step(step, &message);
                 }
             }
-            Event::Stepped(report, throughput) => {
             Event::Stepped(report, throughput) if self.lines.is_none() => {
                 let remaining = throughput.steps_left as f64 * throughput.seconds_per_step;
                 let remaining = Duration::try_from_secs_f64(remaining).unwrap_or(Duration::MAX);

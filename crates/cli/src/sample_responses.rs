@@ -49,11 +49,8 @@ pub fn sample_responses(
 /// Prints rows and responses to stderr.
 pub fn print_samples(samples: &[Sample]) {
     for Sample { instruction, input, image, before, after, .. } in samples {
-        let input = if input.is_empty() {
-            String::new()
-        } else {
-            format!(" [{}]", truncate_line(input))
-        };
+        let input =
+            if input.is_empty() { String::new() } else { format!(" [{}]", truncate_line(input)) };
         let image = image.as_ref().map_or(String::new(), |image| format!(" ({image})"));
         note(&format!("\n  {}{input}{image}", truncate_line(instruction)));
         note(&format!("    base:    {}", truncate_line(before)));

@@ -84,7 +84,8 @@ fn numbers_line(state: &State) -> String {
 }
 
 fn draw_loss(frame: &mut Frame, state: &State, area: Rect) {
-    let end = |points: &[(f64, f64)]| points.last().map_or(String::new(), |end| format_number(end.1));
+    let end =
+        |points: &[(f64, f64)]| points.last().map_or(String::new(), |end| format_number(end.1));
     let train = smooth(&state.train);
     let title = Line::from(vec![
         Span::raw(" loss "),
@@ -140,7 +141,10 @@ mod tests {
     fn a_run_that_has_not_begun_is_being_prepared() {
         let text = picture(&State::new("tiny-llama → adapters/a".into()), 80, 24);
         assert!(text.starts_with("tiny-llama → adapters/a"), "{text}");
-        assert!(text.contains("preparing") && text.contains("q or Ctrl-C saves and stops"), "{text}");
+        assert!(
+            text.contains("preparing") && text.contains("q or Ctrl-C saves and stops"),
+            "{text}"
+        );
     }
 
     #[test]

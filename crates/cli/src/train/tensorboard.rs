@@ -52,7 +52,8 @@ impl TensorBoard {
                 ],
             )?,
             Event::Evaluated { step, loss, exact_match } => {
-                let mut values = vec![("eval/loss", loss.loss), ("eval/perplexity", loss.perplexity())];
+                let mut values =
+                    vec![("eval/loss", loss.loss), ("eval/perplexity", loss.perplexity())];
                 values.extend(exact_match.map(|found| ("eval/exact_match", found.fraction())));
                 self.file()?.scalars(*step, values)?;
             }
