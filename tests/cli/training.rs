@@ -85,8 +85,11 @@ fn train_prints_the_summary_and_writes_the_folder() {
             "checkpoint.safetensors",
             "llama_adapter.json",
             "metrics.jsonl",
+            "plots",
+            "report.html",
             "run.json",
-            "run.lock"
+            "run.lock",
+            "samples.json"
         ]
     );
     let events =

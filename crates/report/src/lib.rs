@@ -38,7 +38,9 @@ pub use compare::{Comparison, RunRow, SettingRow, write_comparison};
 pub use error::{Error, Result};
 pub use format::{format_bytes, format_count, format_number, format_seconds};
 pub use page::{PLOTS_FOLDER, REPORT_FILE, write_report};
-pub use plot::{Drawing, Ink, Line, LinePlot, LineStyle, Plot, Size};
+pub use plot::{
+    Drawing, FinalGates, GateGrid, GateMap, Ink, Line, LinePlot, LineStyle, Plot, Size, Table,
+};
 pub use run::{
     Eval, GateEntry, LayerGates, METRICS_FILE, Metrics, RUN_FILE, RowCounts, Run, SAMPLES_FILE,
     Sample, Start, Step, write_samples,

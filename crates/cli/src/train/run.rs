@@ -114,7 +114,9 @@ pub fn run(args: &Args) -> Result {
     if !args.quiet {
         print_samples(&samples);
     }
-    if let Err(error) = report::write_samples(&output, &samples) {
+    if !samples.is_empty()
+        && let Err(error) = report::write_samples(&output, &samples)
+    {
         note(&format!("the responses were not saved: {error}"));
     }
     write_report(&output, args.quiet);
