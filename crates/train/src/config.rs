@@ -60,10 +60,37 @@ pub struct TrainConfig {
     pub checkpoint_every: usize,
     /// Number of held-out rows that are answered before and after training for the exact match.
     pub exact_match_rows: usize,
+    /// Minutes after which a checkpoint is saved, in addition to those of `checkpoint_every`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_minutes: Option<f64>,
+    /// How many checkpoints are kept, the latest included.
+    #[serde(rename = "keep", default = "default_kept", skip_serializing_if = "is_default_kept")]
+    pub kept_checkpoints: usize,
+    /// Consecutive steps with a NaN or infinite loss or gradient after which the run ends.
+    #[serde(default = "default_max_skipped", skip_serializing_if = "is_default_max_skipped")]
+    pub max_skipped_steps: usize,
 }
 
 fn default_true() -> bool {
     true
+}
+
+fn default_kept() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_default_kept(kept: &usize) -> bool {
+    *kept == default_kept()
+}
+
+fn default_max_skipped() -> usize {
+    10
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_default_max_skipped(steps: &usize) -> bool {
+    *steps == default_max_skipped()
 }
 
 /// Length of a training.
@@ -96,6 +123,9 @@ impl Default for TrainConfig {
             group_by_image: false,
             checkpoint_every: 50,
             exact_match_rows: 128,
+            checkpoint_minutes: None,
+            kept_checkpoints: default_kept(),
+            max_skipped_steps: default_max_skipped(),
         }
     }
 }
@@ -113,6 +143,8 @@ impl TrainConfig {
             ("the length of the training", length),
             ("the maximum length", self.max_len),
             ("the checkpoint interval", self.checkpoint_every),
+            ("the number of kept checkpoints", self.kept_checkpoints),
+            ("the maximum number of skipped steps", self.max_skipped_steps),
         ] {
             if value == 0 {
                 return Err(Error::Config { field, found: "0".into(), expected: "at least 1" });
@@ -126,6 +158,7 @@ impl TrainConfig {
         let not_negative = |x: f64| x.is_finite() && x >= 0.0;
         let positive = |x: f64| x.is_finite() && x > 0.0;
         let max_norm = max_gradient_norm.unwrap_or(1.0);
+        let minutes = self.checkpoint_minutes.unwrap_or(1.0);
         let warmup_is_valid = (0.0..=1.0).contains(&self.warmup_ratio);
         for (field, value, is_valid, expected) in [
             ("the learning rate", self.learning_rate, positive(self.learning_rate), "above 0"),
@@ -135,6 +168,7 @@ impl TrainConfig {
             ("epsilon", epsilon, positive(epsilon), "above 0"),
             ("weight decay", weight_decay, not_negative(weight_decay), "at least 0"),
             ("the maximum gradient norm", max_norm, positive(max_norm), "above 0"),
+            ("the checkpoint interval in minutes", minutes, positive(minutes), "above 0"),
         ] {
             if !is_valid {
                 return Err(Error::Config { field, found: value.to_string(), expected });

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::optim::Optimizer;
 use burn::tensor::{Device, Tensor};
+use llama::read_back;
 
 use super::erased_optimizer::{ErasedOptimizer, WithStates};
 use super::module_gradients::{ModuleGradients, ParamGradient};
@@ -57,7 +58,9 @@ impl ParameterOptimizer {
         Self { max_gradient_norm: norm, ..self }
     }
 
-    /// One step. Does not synchronize with the device.
+    /// One step. If the norm is NaN or infinite, the step is skipped: parameters and state stay.
+    ///
+    /// AdamW does not synchronize with the device; other optimizers read the norm from it.
     ///
     /// # Shapes
     /// - `norm`: `[1]`, the [norm](ModuleGradients::norm) of `gradients`
@@ -71,9 +74,17 @@ impl ParameterOptimizer {
         norm: &Tensor<1>,
         learning_rate: f64,
     ) -> M {
+        self.optimizer.resize(gradients.parameters.len());
+        let apply = norm.clone().is_finite();
+        if !self.optimizer.skips_on_device() {
+            // A device that fails here fails at the next step too, which reports it.
+            let norm = read_back(norm.clone()).ok();
+            if !norm.is_some_and(|norm| norm.iter::<f32>().all(f32::is_finite)) {
+                return module;
+            }
+        }
         // 1 if the norm is within the limit.
         let scale = self.max_gradient_norm.map(|max| norm.clone().clamp_min(max).recip() * max);
-        self.optimizer.resize(gradients.parameters.len());
         let mut parameters = gradients.parameters.into_iter().enumerate();
         map_parameters(module, &mut |value| {
             let (index, parameter) = parameters.next().expect("one entry per parameter");
@@ -86,7 +97,7 @@ impl ParameterOptimizer {
                 Some(scale) => gradient * scale.clone(),
                 None => gradient,
             };
-            self.optimizer.step(index, learning_rate, value, gradient)
+            self.optimizer.step(index, learning_rate, value, gradient, &apply)
         })
     }
 

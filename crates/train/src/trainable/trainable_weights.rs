@@ -125,6 +125,11 @@ impl TrainableWeights {
         }
     }
 
+    /// The gated prompts; `None` for a method without them.
+    pub fn prompts(&self) -> Option<&AdaptionPrompt> {
+        self.adapter()?.prompts.as_ref()
+    }
+
     /// Number of parameters.
     pub fn n_parameters(&self) -> usize {
         self.num_params()
