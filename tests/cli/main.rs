@@ -7,6 +7,7 @@ mod damaged_models;
 mod data;
 mod devices;
 mod errors;
+mod eval;
 mod fetch;
 mod formats;
 mod generate;

@@ -36,6 +36,13 @@ impl Accuracy {
         self.correct as f64 / self.rows.max(1) as f64
     }
 
+    /// The standard error of the fraction, for independent rows; `None` with fewer than two rows.
+    pub fn standard_error(&self) -> Option<f64> {
+        let fraction = self.fraction();
+        let degrees = self.rows.checked_sub(1).filter(|&degrees| degrees > 0)?;
+        Some((fraction * (1.0 - fraction) / degrees as f64).sqrt())
+    }
+
     /// The 95 % Wilson score interval of the fraction, for independent rows. 0 to 1 without rows.
     ///
     /// Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference,
@@ -119,6 +126,14 @@ mod tests {
     fn zero_rows_give_the_widest_interval() {
         let none = Accuracy::from_correct(&[]);
         assert_eq!((none.fraction(), none.wilson_interval()), (0.0, (0.0, 1.0)));
+    }
+
+    #[test]
+    fn the_standard_error_is_that_of_a_mean() {
+        // Two of three: squares 2 / 3, standard error sqrt(2 / 3 / 2 / 3).
+        let error = Accuracy { correct: 2, rows: 3 }.standard_error().unwrap();
+        assert!((error - 1.0 / 3.0).abs() < 1e-12);
+        assert_eq!(Accuracy { correct: 1, rows: 1 }.standard_error(), None);
     }
 
     /// The names and accuracies of tags; all rows are correct but those whose first tag is `far`.

@@ -82,7 +82,10 @@ mod tests {
 
     #[test]
     fn case_articles_and_punctuation_do_not_count() {
-        assert_eq!(normalize(" The  well-known\tan-Answer, A.\u{1f}x "), ["wellknown", "ananswer", "x"]);
+        assert_eq!(
+            normalize(" The  well-known\tan-Answer, A.\u{1f}x "),
+            ["wellknown", "ananswer", "x"]
+        );
         assert_eq!(normalize("the—end"), ["—end"]);
         assert_eq!(token_f1("Größe", "größe!"), 1.0);
     }

@@ -105,7 +105,10 @@ mod tests {
     fn lists_and_lines_give_the_same_documents() {
         let lines = read("\u{feff}{\"a\": 1}\n\n{\"b\": [2]}\n", None).unwrap();
         assert_eq!(lines, read(r#"[{"a": 1}, {"b": [2]}]"#, None).unwrap());
-        assert_eq!(lines, read(r#"{"x": 0, "rows": [{"a": 1}, {"b": [2]}]}"#, Some("rows")).unwrap());
+        assert_eq!(
+            lines,
+            read(r#"{"x": 0, "rows": [{"a": 1}, {"b": [2]}]}"#, Some("rows")).unwrap()
+        );
     }
 
     #[test]
@@ -137,7 +140,10 @@ mod tests {
         let task = folder.path().join("task.yaml");
         assert_eq!(files.read("test", &task).unwrap().len(), 1);
         let error = files.read("train", &task).unwrap_err().to_string();
-        assert!(error.ends_with("in the split `train`: `data_files` has `empty`, `test`"), "{error}");
+        assert!(
+            error.ends_with("in the split `train`: `data_files` has `empty`, `test`"),
+            "{error}"
+        );
         assert!(files.read("empty", &task).unwrap_err().to_string().ends_with("files are empty"));
     }
 }

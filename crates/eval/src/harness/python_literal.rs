@@ -73,7 +73,10 @@ impl Parser<'_> {
                     let mut code = |digits: usize| {
                         let hex = chars.by_ref().take(digits).collect::<String>();
                         let complete = hex.len() == digits;
-                        u32::from_str_radix(&hex, 16).ok().filter(|_| complete).and_then(char::from_u32)
+                        u32::from_str_radix(&hex, 16)
+                            .ok()
+                            .filter(|_| complete)
+                            .and_then(char::from_u32)
                     };
                     match escape {
                         '\n' => {}
@@ -128,7 +131,10 @@ mod tests {
 
     #[test]
     fn lists_and_tuples_of_texts_are_read() {
-        assert_eq!(parse(r#" ['a', "it's", 'b\n\'\x41é\u00e9'] "#), Some(json!(["a", "it's", "b\n'Aéé"])));
+        assert_eq!(
+            parse(r#" ['a', "it's", 'b\n\'\x41é\u00e9'] "#),
+            Some(json!(["a", "it's", "b\n'Aéé"]))
+        );
         assert_eq!(parse("('a', 'b',)"), Some(json!(["a", "b"])));
         assert_eq!(parse("[]"), Some(json!([])));
         assert_eq!(parse("['a' 'b']"), Some(json!(["ab"])));
@@ -144,8 +150,21 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         for text in [
-            "", "[", "[1", "['a]", "['a', , 'b']", "[a]", "{'a': 1}", "[1] 2", "nan", "[inf]",
-            "['a'; 'b']", r"'\x4'", r"'\ud800'", "[1 2]", "'a\nb'",
+            "",
+            "[",
+            "[1",
+            "['a]",
+            "['a', , 'b']",
+            "[a]",
+            "{'a': 1}",
+            "[1] 2",
+            "nan",
+            "[inf]",
+            "['a'; 'b']",
+            r"'\x4'",
+            r"'\ud800'",
+            "[1 2]",
+            "'a\nb'",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

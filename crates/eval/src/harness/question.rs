@@ -69,9 +69,12 @@ impl ChoiceQuestion {
                     TaskMetric::AccBytes => choice.len() as f64,
                 }
         };
-        (1..self.choices.len()).fold(0, |best, index| {
-            if score(index) > score(best) { index } else { best }
-        })
+        (1..self.choices.len()).fold(
+            0,
+            |best, index| {
+                if score(index) > score(best) { index } else { best }
+            },
+        )
     }
 
     /// Whether a choice is right.
@@ -101,7 +104,8 @@ mod tests {
     fn each_metric_divides_by_its_own_length() {
         // Per character -2, -3, -1.5; per byte -2, -1.5, -1.
         let question = question(&["a", "ä", "äb"], Target::Index(0));
-        let predicted = TaskMetric::ALL.map(|metric| question.predicted(metric, &[-2.0, -3.0, -3.0]));
+        let predicted =
+            TaskMetric::ALL.map(|metric| question.predicted(metric, &[-2.0, -3.0, -3.0]));
         assert_eq!(predicted, [0, 2, 2]);
         assert_eq!(question.predicted(TaskMetric::AccBytes, &[-2.0, -3.0, -4.6]), 1);
     }

@@ -449,7 +449,10 @@ doc_to_target: label
             ("unsafe_code: true", "`unsafe_code` is not supported: it runs code"),
             ("output_type: generate_until", "`output_type` is not supported: it is generate_until"),
             ("task: [a, b]", "`task` is not supported: it is a group of tasks"),
-            ("dataset_path: allenai/ai2_arc", "`dataset_path` is not supported: it is allenai/ai2_arc"),
+            (
+                "dataset_path: allenai/ai2_arc",
+                "`dataset_path` is not supported: it is allenai/ai2_arc",
+            ),
             (
                 "dataset_kwargs: {data_files: 'https://a.b/c.json'}",
                 "`dataset_kwargs.data_files` is not supported: https://a.b/c.json is not local",
@@ -478,8 +481,13 @@ doc_to_target: label
         );
         assert_eq!(error("doc_to_text: 7"), "task.yaml: `doc_to_text` is 7, expected a text");
         assert_eq!(error("doc_to_text:"), "task.yaml: `doc_to_text` is missing, expected a text");
-        assert!(error("doc_to_choice: [1, 2]").ends_with("expected a field, a template or a list of texts"));
-        assert!(error("num_fewshot: -1").ends_with("`num_fewshot` is -1, expected a number from 0"));
+        assert!(
+            error("doc_to_choice: [1, 2]")
+                .ends_with("expected a field, a template or a list of texts")
+        );
+        assert!(
+            error("num_fewshot: -1").ends_with("`num_fewshot` is -1, expected a number from 0")
+        );
     }
 
     #[test]

@@ -116,14 +116,15 @@ impl Task {
         let of = NumberedDocument { document, number };
         let turns =
             Turns { templates: &self.templates, settings: &self.settings.turn, keys: QUESTION };
-        let mut context = match self.templates.value("description", &self.settings.description, of)? {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => text,
-            other => {
-                let reason = format!("{other} is not a text");
-                return Err(self.templates.refuse("description", of, reason));
-            }
-        };
+        let mut context =
+            match self.templates.value("description", &self.settings.description, of)? {
+                serde_json::Value::Null => String::new(),
+                serde_json::Value::String(text) => text,
+                other => {
+                    let reason = format!("{other} is not a text");
+                    return Err(self.templates.refuse("description", of, reason));
+                }
+            };
         context += &self.examples_for(document)?;
         context += &turns.question(of)?;
         let choices = turns.choices(of)?;

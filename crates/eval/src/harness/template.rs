@@ -69,9 +69,10 @@ impl Templates {
         if self.fields.contains(source) {
             return Ok(of.document.get(source).cloned().unwrap_or_default());
         }
-        let rendered = self.environment.get_template(key).and_then(|template| {
-            template.render(Jinja::from_serialize(of.document))
-        });
+        let rendered = self
+            .environment
+            .get_template(key)
+            .and_then(|template| template.render(Jinja::from_serialize(of.document)));
         match rendered {
             Ok(text) => Ok(Value::String(text)),
             Err(error) => Err(self.refuse(key, of, describe(&error))),
@@ -113,12 +114,7 @@ impl Templates {
     }
 
     /// An error of a document.
-    pub(super) fn refuse(
-        &self,
-        key: &'static str,
-        of: NumberedDocument,
-        reason: String,
-    ) -> Error {
+    pub(super) fn refuse(&self, key: &'static str, of: NumberedDocument, reason: String) -> Error {
         // Values may be of any length.
         let mut reason = reason;
         if let Some((end, _)) = reason.char_indices().nth(300) {
@@ -226,7 +222,10 @@ mod tests {
         assert_eq!(text("question").unwrap(), " Why? ");
         assert_eq!(text("questions").unwrap(), "questions");
         assert_eq!(text("Q: {{question.strip()}}\nA:\n").unwrap(), "Q: Why?\nA:\n");
-        assert_eq!(text("{% for o in options %}{{loop.index}}. {{o}}\n{% endfor %}").unwrap(), "1. a\n2. it's\n3. ü\n");
+        assert_eq!(
+            text("{% for o in options %}{{loop.index}}. {{o}}\n{% endfor %}").unwrap(),
+            "1. a\n2. it's\n3. ü\n"
+        );
     }
 
     #[test]
@@ -244,7 +243,8 @@ mod tests {
 
     #[test]
     fn regular_expressions_are_pythons() {
-        let replaced = text(r#"{{'a1 b2 $'|regex_replace('([a-z])(\\d)', '\\2\\g<1>$')}}"#).unwrap();
+        let replaced =
+            text(r#"{{'a1 b2 $'|regex_replace('([a-z])(\\d)', '\\2\\g<1>$')}}"#).unwrap();
         assert_eq!(replaced, "1a$ 2b$ $");
         assert_eq!(text("{{'aaa'|regex_replace('a', 'b', count=2)}}").unwrap(), "bba");
         assert!(text("{{'a'|regex_replace('(', '')}}").is_err());
@@ -253,7 +253,10 @@ mod tests {
     #[test]
     fn errors_name_the_setting_and_the_document() {
         let error = text("{{missing}}").unwrap_err().to_string();
-        assert!(error.starts_with("task.yaml: `doc_to_text` of document 3: undefined value"), "{error}");
+        assert!(
+            error.starts_with("task.yaml: `doc_to_text` of document 3: undefined value"),
+            "{error}"
+        );
         let error = text("n").unwrap_err().to_string();
         assert_eq!(error, "task.yaml: `doc_to_text` of document 3: null is not a text");
         let error = text("{% if %}").unwrap_err().to_string();

@@ -123,9 +123,10 @@ mod tests {
     fn what_is_not_a_mapping_is_refused() {
         assert!(error(&[("task.yaml", "- a\n")]).ends_with("a list instead of settings"));
         assert!(error(&[("task.yaml", "a: [")]).contains("not a task file: "));
-        assert!(error(&[("task.yaml", "include: 7")]).ends_with(
-            "`include` is 7, expected the name of a file or a list of names"
-        ));
+        assert!(
+            error(&[("task.yaml", "include: 7")])
+                .ends_with("`include` is 7, expected the name of a file or a list of names")
+        );
         assert!(error(&[("task.yaml", "include: no.yaml")]).contains("no.yaml: cannot read"));
     }
 }

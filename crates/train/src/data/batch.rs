@@ -36,9 +36,13 @@ impl Batch {
         }
     }
 
-    /// The row of each label, in the order of the labels.
-    pub(crate) fn label_rows(&self) -> impl Iterator<Item = usize> {
-        self.label_positions.iter().map(|(row, _position)| *row)
+    /// Number of labels of each row; labels are in the order of their rows.
+    pub(crate) fn label_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.tokens.len()];
+        for (row, _position) in &self.label_positions {
+            counts[*row] += 1;
+        }
+        counts
     }
 
     /// The image name of each row.

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use eval::Accuracy;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{RunRowCounts, TruncationCounts};
-use crate::eval::{Accuracy, LabelLoss};
+use crate::eval::LabelLoss;
 use crate::trainer::StepReport;
 
 /// An event of a run.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use eval::Accuracy;
 use llama::{Llama, NoAdapter};
 use text::Tokenizer;
 
@@ -14,7 +15,7 @@ use super::run_record::{RunRecord, hash_rows};
 use crate::config::TrainConfig;
 use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
 use crate::error::{Error, Result};
-use crate::eval::{Accuracy, LabelLoss, evaluate_loss, exact_match, generate_responses};
+use crate::eval::{LabelLoss, evaluate_loss, exact_match, generate_responses};
 use crate::images::{BatchAdapter, ImageFeatureCache};
 use crate::trainable::TrainableWeights;
 use crate::trainer::Trainer;
