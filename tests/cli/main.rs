@@ -5,6 +5,7 @@ mod batch;
 mod chat;
 mod damaged_models;
 mod data;
+mod data_command;
 mod devices;
 mod errors;
 mod eval;

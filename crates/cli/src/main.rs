@@ -12,6 +12,7 @@ mod choice;
 mod completions;
 mod conversation;
 mod convert;
+mod data;
 mod data_args;
 mod defaults;
 mod device_check;
@@ -78,6 +79,7 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Eval(eval::Args),
+    Data(data::Args),
     Generate(generate::Args),
     Chat(chat::Args),
     #[cfg(feature = "serve")]
@@ -110,6 +112,7 @@ fn run(command: &Command) -> Result {
     match command {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Data(args) => data::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         #[cfg(feature = "serve")]

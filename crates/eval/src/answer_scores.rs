@@ -112,17 +112,17 @@ impl AnswerScores {
     }
 
     /// How much larger each metric is than that of another model on the same rows, with the interval of
-    /// the paired difference.
+    /// the paired difference. There is none of losses over other labels, as of models with other prompts.
     ///
     /// # Panics
-    /// If the other model has other rows.
+    /// If the other model has another number of rows.
     pub fn difference_from(
         &self,
         other: &Self,
         bootstrap: &Bootstrap,
         clusters: &[usize],
     ) -> AnswerMetrics<Option<Estimate>> {
-        assert_eq!(self.labels, other.labels, "both models have the same rows");
+        assert_eq!(self.losses.len(), other.losses.len(), "both models have the same rows");
         let subtract = |own: &[f64], other: &[f64]| -> Vec<f64> {
             own.iter().zip(other).map(|(own, other)| own - other).collect()
         };
@@ -133,7 +133,9 @@ impl AnswerScores {
             token_f1: subtract(&own.token_f1, &other.token_f1),
         });
         let losses = subtract(&self.losses, &other.losses);
-        Self { losses, labels: self.labels.clone(), responses }.summary(bootstrap, clusters)
+        let same_labels = self.labels == other.labels;
+        let labels = if same_labels { self.labels.clone() } else { vec![0; losses.len()] };
+        Self { losses, labels, responses }.summary(bootstrap, clusters)
     }
 }
 
@@ -176,6 +178,14 @@ mod tests {
         let found = second.difference_from(&first, &Bootstrap::default(), &[0, 1]);
         assert_eq!(found.loss, Some(Estimate { mean: -1.0, interval: (-1.0, -1.0) }));
         assert_eq!(found.exact_match.map(|gain| gain.mean), Some(0.5));
+    }
+
+    #[test]
+    fn losses_over_other_labels_are_not_compared() {
+        let first = scores(&[4.0, 1.0], &[2, 1], &["a b", "d"]);
+        let second = scores(&[4.0, 1.0], &[3, 1], &["a b", "c"]);
+        let found = second.difference_from(&first, &Bootstrap::default(), &[0, 1]);
+        assert_eq!((found.loss, found.exact_match.map(|gain| gain.mean)), (None, Some(0.5)));
     }
 
     #[test]
