@@ -32,12 +32,18 @@ fn the_report_counts_lengths_cuts_and_duplicates() {
     let duplicates = &found["duplicates"];
     assert_eq!((&duplicates["same"], &duplicates["similar"]), (&json!(1), &json!(0)));
     let first = &duplicates["first"][0];
-    assert_eq!((&first["row"], &first["of"], &first["kind"]), (&json!(3), &json!(1), &json!("same")));
+    assert_eq!(
+        (&first["row"], &first["of"], &first["kind"]),
+        (&json!(3), &json!(1), &json!("same"))
+    );
     assert_eq!(found["held_out"], Value::Null);
 
     let text = program.run(&["data", &rows, "--max-len", "64"]).ok();
     assert!(text.contains("\n3 rows\ntokens: "), "{text}");
-    assert!(text.contains("at most 64 tokens: 2 rows complete, 1 cut at the end, 0 dropped"), "{text}");
+    assert!(
+        text.contains("at most 64 tokens: 2 rows complete, 1 cut at the end, 0 dropped"),
+        "{text}"
+    );
     assert!(text.contains("duplicates: 1 rows are the same as an earlier row"), "{text}");
 }
 
@@ -63,7 +69,8 @@ fn rows_that_occur_in_the_held_out_data_are_found() {
     let program = Program::new();
     let rows = rows(&program);
     let held_out = program.path("held-out.jsonl");
-    let row = json!({"instruction": "Say what Ada does for a living.", "output": "She is a farmer."});
+    let row =
+        json!({"instruction": "Say what Ada does for a living.", "output": "She is a farmer."});
     std::fs::write(&held_out, row.to_string()).expect("written");
     let args = ["data", &rows, "--eval-data", &held_out];
     let found = program.run(&[&args[..], &["--json"]].concat()).json();
@@ -71,7 +78,10 @@ fn rows_that_occur_in_the_held_out_data_are_found() {
     assert_eq!((&leaks["same"], &leaks["same_prompt"]), (&json!(0), &json!(2)));
     assert_eq!((&leaks["first"][1]["row"], &leaks["first"][1]["of"]), (&json!(3), &json!(1)));
     let text = program.run(&args).ok();
-    assert!(text.contains("held-out: 0 rows are the same as a held-out row, 2 have its prompt"), "{text}");
+    assert!(
+        text.contains("held-out: 0 rows are the same as a held-out row, 2 have its prompt"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import tempfile
 
 os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -30,8 +31,10 @@ TEXTS = [
 
 
 def make(out):
-    write(os.path.join(out, "harness", "texts.json"), [text_scores(*pair) for pair in TEXTS])
     folder = os.path.join(out, "harness")
+    if out != HERE:
+        shutil.copytree(os.path.join(HERE, "harness"), folder)
+    write(os.path.join(folder, "texts.json"), [text_scores(*pair) for pair in TEXTS])
     write_documents(folder)
     write(os.path.join(folder, "scores.json"), harness_scores(folder))
 

@@ -77,7 +77,7 @@ impl AnswerScores {
     pub fn add_responses(&mut self, expected: &[impl AsRef<str>], responses: &[impl AsRef<str>]) {
         assert_eq!(expected.len(), self.losses.len(), "one expected response per row");
         assert_eq!(responses.len(), self.losses.len(), "one response per row");
-        let score = |score: fn(&str, &str) -> f64| {
+        let score = |score: fn(&str, &str) -> f64| -> Vec<f64> {
             let pairs = expected.iter().zip(responses);
             pairs.map(|(expected, response)| score(expected.as_ref(), response.as_ref())).collect()
         };

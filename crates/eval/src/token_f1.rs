@@ -24,7 +24,7 @@ pub fn token_f1(reference: &str, response: &str) -> f64 {
         *left.entry(word).or_default() += 1;
     }
     let common = response.iter().filter(|word| match left.get_mut(word.as_str()) {
-        Some(count @ 1..) => {
+        Some(count) if *count > 0 => {
             *count -= 1;
             true
         }

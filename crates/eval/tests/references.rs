@@ -100,7 +100,8 @@ fn the_number_of_examples_can_be_replaced() {
 
 #[test]
 fn a_question_is_not_its_own_example() {
-    for question in task("delimiters").questions().unwrap() {
+    // These two would be their own examples, because they are the first ones.
+    for question in &task("delimiters").questions().unwrap()[..2] {
         let (_, own) = question.context.rsplit_once("\n\n").unwrap();
         assert_eq!(question.context.matches(own).count(), 1, "{}", question.context);
     }

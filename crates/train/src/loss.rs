@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 use kernels::cross_entropy;
 use llama::model::Weight;
-use llama::{Adapter, LinearName, Llama, Precision, read_back};
+use llama::{Adapter, LinearName, Llama, Precision};
 
 use crate::data::Batch;
 use crate::deterministic_sum::deterministic_sum;

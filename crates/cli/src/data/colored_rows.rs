@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn trained_tokens_have_other_colors() {
         let shown = show("Ada is a farmer.", 3, true);
-        assert!(shown.starts_with("\x1b[39mAda\x1b[90m is\x1b[39m a\x1b[1;36m farmer"), "{shown:?}");
+        assert!(
+            shown.starts_with("\x1b[39mAda\x1b[90m is\x1b[39m a\x1b[1;36m farmer"),
+            "{shown:?}"
+        );
         assert!(shown.ends_with("<|end|>\x1b[0m"), "{shown:?}");
     }
 

@@ -104,7 +104,11 @@ impl DataReport {
             text += &show_example(example, tokenizer, args.is_colored())?;
             text += "\n\n";
         }
-        let images = if self.images > 0 { format!(", {} with an image", self.images) } else { String::new() };
+        let images = if self.images > 0 {
+            format!(", {} with an image", self.images)
+        } else {
+            String::new()
+        };
         let _ = writeln!(text, "{} rows{images}", self.rows);
         for (name, summary) in [("tokens", &self.tokens), ("labels", &self.labels)] {
             if let Some(summary) = summary {

@@ -167,7 +167,11 @@ fn hash(texts: &[&str]) -> u128 {
 mod tests {
     use super::*;
 
-    fn kind(finder: &mut DuplicateFinder, prompt: &str, response: &str) -> Option<(DuplicateKind, usize)> {
+    fn kind(
+        finder: &mut DuplicateFinder,
+        prompt: &str,
+        response: &str,
+    ) -> Option<(DuplicateKind, usize)> {
         finder.add(prompt, response).map(|found| (found.kind, found.of))
     }
 

@@ -26,7 +26,8 @@ impl MinHash {
         let text = normalize(text);
         let starts = text.char_indices().map(|(start, _)| start).collect::<Vec<_>>();
         let mut signature = [u32::MAX; HASHES];
-        let parts = starts.len().saturating_sub(PART_CHARS - 1).max(usize::from(!starts.is_empty()));
+        let parts =
+            starts.len().saturating_sub(PART_CHARS - 1).max(usize::from(!starts.is_empty()));
         for part in 0..parts {
             let end = starts.get(part + PART_CHARS).copied().unwrap_or(text.len());
             let hash = hash_bytes(text[starts[part]..end].as_bytes());
@@ -117,7 +118,8 @@ mod tests {
             "Llamas are social animals and live with others as a herd.".into(),
         ] {
             let numbers = |text: &str| MinHash::new(text).unwrap().numbers();
-            let (found, expected) = (similarity(&numbers(text), &numbers(&other)), jaccard(text, &other));
+            let (found, expected) =
+                (similarity(&numbers(text), &numbers(&other)), jaccard(text, &other));
             assert!((found - expected).abs() < 0.15, "{other}: {found}, not {expected}");
         }
     }

@@ -261,8 +261,9 @@ fn metrics(keys: &mut Keys) -> Result<Vec<TaskMetric>> {
     };
     let mut metrics = Vec::new();
     for entry in entries {
-        let Value::Mapping(settings) = entry else {
-            return Err(keys.mismatch("metric_list", &entry, "a list of metrics"));
+        let settings = match entry {
+            Value::Mapping(settings) => settings,
+            other => return Err(keys.mismatch("metric_list", &other, "a list of metrics")),
         };
         let mut entry = Keys { path: keys.path, settings, prefix: "metric_list." };
         let name = entry.required_text("metric")?;

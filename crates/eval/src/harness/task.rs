@@ -68,7 +68,8 @@ impl Task {
         let fields = documents::fields(&documents);
         documents::complete(&mut documents, &fields);
         let mut examples = read_examples(&settings, path)?;
-        documents::complete(&mut examples, &documents::fields(&examples));
+        let example_fields = documents::fields(&examples);
+        documents::complete(&mut examples, &example_fields);
         let mut templates = Templates::new(path, fields);
         templates.add("description", &settings.description)?;
         Turns::compile(&mut templates, &settings.turn, QUESTION)?;

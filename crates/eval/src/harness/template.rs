@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use fancy_regex::Regex;
-use minijinja::value::Kwargs;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value as Jinja};
 use minijinja_contrib::pycompat;
 use serde_json::Value;
@@ -35,7 +36,8 @@ impl Templates {
     pub(super) fn new(path: &Path, fields: BTreeSet<String>) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_keep_trailing_newline(true);
+        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
+        environment.set_syntax(syntax.expect("the default delimiters"));
         environment.set_unknown_method_callback(pycompat::unknown_method_callback);
         environment.add_filter("regex_replace", regex_replace);
         Self { environment, fields, path: path.into() }
@@ -72,7 +74,7 @@ impl Templates {
         let rendered = self
             .environment
             .get_template(key)
-            .and_then(|template| template.render(Jinja::from_serialize(of.document)));
+            .and_then(|template| template.render(Jinja::from(Serde(of.document))));
         match rendered {
             Ok(text) => Ok(Value::String(text)),
             Err(error) => Err(self.refuse(key, of, describe(&error))),
@@ -114,9 +116,13 @@ impl Templates {
     }
 
     /// An error of a document.
-    pub(super) fn refuse(&self, key: &'static str, of: NumberedDocument, reason: String) -> Error {
+    pub(super) fn refuse(
+        &self,
+        key: &'static str,
+        of: NumberedDocument,
+        mut reason: String,
+    ) -> Error {
         // Values may be of any length.
-        let mut reason = reason;
         if let Some((end, _)) = reason.char_indices().nth(300) {
             reason.truncate(end);
             reason += "...";

@@ -25,9 +25,10 @@ fn load_within(path: &Path, including: &mut Vec<PathBuf>) -> Result<Mapping> {
         return Err(not_a_task(format!("it has {size} bytes, at most {MAX_BYTES} are read")));
     }
     let text = std::fs::read_to_string(&real_path).map_err(Error::read(path))?;
-    let value = serde_norway::from_str(&text).map_err(|error| not_a_task(error.to_string()))?;
-    let Value::Mapping(mut own) = value else {
-        return Err(not_a_task(format!("{} instead of settings", describe(&value))));
+    let mut own = match serde_norway::from_str(&text) {
+        Ok(Value::Mapping(settings)) => settings,
+        Ok(other) => return Err(not_a_task(format!("{} instead of settings", describe(&other)))),
+        Err(error) => return Err(not_a_task(error.to_string())),
     };
     let Some(includes) = own.remove("include") else { return Ok(own) };
     including.push(real_path);
