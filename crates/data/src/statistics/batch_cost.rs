@@ -25,7 +25,7 @@ impl BatchCost {
     /// use data::statistics::BatchCost;
     ///
     /// let mut cost = BatchCost::default();
-    /// cost.add(vec![&[1, 2, 3, 4], &[1, 2, 5]]);
+    /// cost.add(vec![&[1, 2, 3, 4][..], &[1, 2, 5]]);
     /// assert_eq!((cost.tokens, cost.padding, cost.shared), (7, 1, 2));
     /// assert_eq!(cost.padding_fraction(), 1.0 / 8.0);
     /// ```
@@ -63,7 +63,7 @@ mod tests {
     fn a_shared_prefix_counts_once_per_further_row() {
         let mut cost = BatchCost::default();
         // As a tree: 7 8, below it 9 and 5 9; then 8 9 alone; the first row again.
-        cost.add(vec![&[7, 8, 9], &[7, 8, 5, 9], &[8, 9], &[7, 8, 9]]);
+        cost.add(vec![&[7, 8, 9][..], &[7, 8, 5, 9], &[8, 9], &[7, 8, 9]]);
         assert_eq!((cost.tokens, cost.tokens - cost.shared), (12, 7));
         assert_eq!(cost.padding, 4);
     }
@@ -71,8 +71,8 @@ mod tests {
     #[test]
     fn batches_do_not_share_with_each_other() {
         let mut cost = BatchCost::default();
-        cost.add(vec![&[1, 2]]);
-        cost.add(vec![&[1, 2]]);
+        cost.add(vec![&[1, 2][..]]);
+        cost.add(vec![&[1, 2][..]]);
         assert_eq!((cost.batches, cost.shared, cost.padding), (2, 0, 0));
     }
 

@@ -199,7 +199,8 @@ mod tests {
     #[test]
     fn similar_rows_are_found_and_others_are_not() {
         let text = |number: usize, word: &str| {
-            let words = (0..40).map(|at| format!("w{}", (at * 37 + number * 1009) % 997));
+            let words = (0..40)
+                .map(|at| format!("w{}", (at * at * 37 + number * 1009 + at * number * 13) % 9973));
             words.collect::<Vec<_>>().join(" ") + " " + word
         };
         let mut finder = DuplicateFinder::new(0.8);
