@@ -106,8 +106,11 @@ fn train_prints_the_summary_and_writes_the_folder() {
     let found = program.run(&["eval", "--data", &few, "--adapter", name, "--json"]).json();
     let counts = ["cut", "left_out", "changes", "unused_fields"];
     let own = ["rows", "labels", "base", "adapter", "adapters"];
-    assert_eq!(keys(&found), [&own[..], &counts].concat());
-    assert_eq!(keys(&found["adapter"]), ["loss", "perplexity", "exact_match"]);
+    let intervals = ["differences", "clusters", "resamples", "seed"];
+    assert_eq!(keys(&found), [&own[..], &intervals, &counts].concat());
+    let scores = ["loss", "perplexity", "exact_match", "rouge_l", "token_f1"];
+    assert_eq!(keys(&found["adapter"]), [&scores[..], &["intervals"]].concat());
+    assert_eq!(keys(&found["adapter"]["intervals"]), scores);
     let close = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-4;
     assert!(close(&found["base"]["loss"], &line["eval_loss_before"]), "{found} {line}");
     assert!(close(&found["adapter"]["loss"], &line["eval_loss"]), "{found} {line}");

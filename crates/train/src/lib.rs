@@ -65,9 +65,9 @@ pub use data::{Batch, Example, ExampleSampler, Instruction, ReadOptions, read_ro
 // Parameter groups of an adapter.
 pub use adaption_prompt::PartKind;
 // Errors of this crate implement it.
+pub use self::eval::{LabelLoss, evaluate_loss};
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
-pub use eval::{LabelLoss, evaluate_loss};
 pub use images::{BatchAdapter, ImageFeatureCache, MultimodalAdapter};
 pub use loss::label_loss;
 pub use optim::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};

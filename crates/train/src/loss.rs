@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 use kernels::cross_entropy;
 use llama::model::Weight;
-use llama::{Adapter, LinearName, Llama, Precision, read_back};
+use llama::{Adapter, LinearName, Llama, Precision};
 
 use crate::data::Batch;
 use crate::deterministic_sum::deterministic_sum;
@@ -48,23 +48,35 @@ pub(crate) fn loss_from_hidden(
     LabeledHidden::new(llama, batch, token_rows, hidden).loss(llama, adapter)
 }
 
-/// Sum of the log-likelihoods of each sequence's labels, in nats.
+/// The loss of each sequence: the sum of the negative log-likelihoods of its labels, in nats.
+///
+/// The output head runs for one sequence at a time, so that the logits of a batch need no more memory
+/// than those of its longest one.
+///
+/// # Shapes
+/// - output: `[sequences]`
 ///
 /// # Errors
-/// As [`label_loss`]; [`Error::Model`](crate::Error::Model) if the device fails.
-pub(crate) fn sequence_log_likelihoods(
+/// As [`label_loss`].
+pub(crate) fn sequence_losses(
     llama: &Llama,
     adapter: &dyn Adapter,
     batch: &Batch,
-) -> Result<Vec<f64>> {
-    let labeled = LabeledHidden::forward(llama, adapter, batch)?;
-    let logits = llama.logits(labeled.hidden.clone(), adapter);
-    let log_likelihoods = read_back(labeled.log_likelihoods(logits))?;
-    let mut sums = vec![0.0; batch.tokens.len()];
-    for (row, value) in batch.label_rows().zip(log_likelihoods.iter::<f32>()) {
-        sums[row] += f64::from(value);
-    }
-    Ok(sums)
+) -> Result<Tensor<1>> {
+    let LabeledHidden { hidden, labels } = LabeledHidden::forward(llama, adapter, batch)?;
+    let mut first = 0;
+    let losses = batch.label_counts().into_iter().map(|count| {
+        if count == 0 {
+            return Tensor::zeros([1], &hidden.device());
+        }
+        let own = LabeledHidden {
+            hidden: hidden.clone().narrow(1, first, count),
+            labels: labels.clone().narrow(0, first, count),
+        };
+        first += count;
+        own.loss(llama, adapter)
+    });
+    Ok(Tensor::cat(losses.collect(), 0))
 }
 
 /// The hidden states that predict labels.

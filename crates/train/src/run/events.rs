@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use adaption_prompt::LayerGates;
+use eval::Accuracy;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{RunRowCounts, TruncationCounts};
-use crate::eval::{Accuracy, LabelLoss};
+use crate::eval::LabelLoss;
 use crate::trainer::StepReport;
 
 /// An event of a run.

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use eval::Accuracy;
 use serde::{Deserialize, Serialize};
 
 use super::events::{RunSummary, Throughput};
 use crate::data::RunRowCounts;
-use crate::eval::{Accuracy, LabelLoss};
+use crate::eval::LabelLoss;
 use crate::trainer::StepReport;
 
 /// The result of an evaluation: loss, and exact match if requested.
