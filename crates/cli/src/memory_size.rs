@@ -30,8 +30,19 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// Available bytes of a CPU device; `None` for GPUs and where the system does not report it.
 pub fn available_memory(device: &str) -> Option<u64> {
     let is_cpu = device::backend(device).is_some_and(|backend| !backend.indexed);
-    let text = is_cpu.then(|| std::fs::read_to_string("/proc/meminfo").ok())??;
-    parse_available(&text)
+    is_cpu.then(available_host_memory)?
+}
+
+/// Available bytes of the host's memory; `None` where the system does not report it.
+///
+/// In a container: no more than its limit leaves.
+pub fn available_host_memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let system = parse_available(&read("/proc/meminfo")?)?;
+    let number = |path| read(path)?.trim().parse::<u64>().ok();
+    let limit = number("/sys/fs/cgroup/memory.max");
+    let used = number("/sys/fs/cgroup/memory.current").unwrap_or(0);
+    Some(limit.map_or(system, |limit| system.min(limit.saturating_sub(used))))
 }
 
 /// Parses `/proc/meminfo`: the memory that is available without swapping.

@@ -8,6 +8,7 @@ use llama::{Adapter, LinearName, Llama, Precision, read_back};
 use crate::data::Batch;
 use crate::deterministic_sum::deterministic_sum;
 use crate::error::Result;
+use crate::prefix_cache::PassInput;
 
 /// Sum of the negative log-likelihoods of a batch's labels, in nats.
 ///
@@ -19,7 +20,12 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    Ok(LabeledHidden::forward(llama, adapter, batch)?.loss(llama, adapter))
+    Ok(label_loss_from(llama, adapter, PassInput::embed(llama, batch)?))
+}
+
+/// As [`label_loss`], from the input of the pass.
+pub(crate) fn label_loss_from(llama: &Llama, adapter: &dyn Adapter, input: PassInput) -> Tensor<1> {
+    LabeledHidden::forward(llama, adapter, input).loss(llama, adapter)
 }
 
 /// The factor of a loss before its backward pass; gradients are divided by it after the pass.
@@ -57,7 +63,7 @@ pub(crate) fn sequence_log_likelihoods(
     adapter: &dyn Adapter,
     batch: &Batch,
 ) -> Result<Vec<f64>> {
-    let labeled = LabeledHidden::forward(llama, adapter, batch)?;
+    let labeled = LabeledHidden::forward(llama, adapter, PassInput::embed(llama, batch)?);
     let logits = llama.logits(labeled.hidden.clone(), adapter);
     let log_likelihoods = read_back(labeled.log_likelihoods(logits))?;
     let mut sums = vec![0.0; batch.tokens.len()];
@@ -77,10 +83,13 @@ struct LabeledHidden {
 
 impl LabeledHidden {
     /// A forward pass without the output head.
-    fn forward(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Self> {
-        let packed = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
-        let hidden = llama.forward_packed(&packed, adapter);
-        Ok(Self::new(llama, batch, &packed.token_rows, hidden))
+    fn forward(llama: &Llama, adapter: &dyn Adapter, input: PassInput) -> Self {
+        let PassInput { batch, packed, layer, mut hidden } = input;
+        for index in layer..llama.layers.len() {
+            hidden = llama.layer(index, hidden, &packed.context, adapter);
+        }
+        let hidden = llama.final_norm(hidden, adapter);
+        Self::new(llama, batch, &packed.token_rows, hidden)
     }
 
     fn new(llama: &Llama, batch: &Batch, token_rows: &[Vec<usize>], hidden: Tensor<3>) -> Self {

@@ -2,6 +2,7 @@
 //!
 //! [`Args`] ─► rows and image features (`data`) and settings (`config`) ─► a training run (`run`)
 
+mod cache_args;
 mod config;
 mod data;
 mod run;
@@ -16,7 +17,9 @@ use crate::image_args::{EncoderArgs, RowImageArgs};
 use crate::image_conditioning::ImageConditioningArgs;
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
+use cache_args::CacheArgs;
 
+pub use cache_args::PrecisionName;
 pub use run::run;
 
 /// Fine-tune a model on instructions and save the adapter in a folder.
@@ -106,6 +109,8 @@ pub struct Args {
     /// memory, more time. Always on with --precision q8 and q4.
     #[arg(long, alias = "recompute", help_heading = "Training")]
     activation_checkpointing: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Do not shuffle; every epoch uses the file's order.
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,

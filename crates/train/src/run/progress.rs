@@ -27,6 +27,9 @@ pub(crate) struct RunProgress {
     labels: usize,
     train_seconds: f64,
     pub seconds: f64,
+    /// What the frozen-prefix cache could use of the memory when the run was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_spare_bytes: Option<u64>,
 }
 
 impl RunProgress {

@@ -5,6 +5,7 @@
 //! run.json                                          settings, to repeat and to resume the run
 //! metrics.jsonl                                     one line per step and evaluation
 //! checkpoint.safetensors                            state to resume from
+//! prefix_cache.bin                                  hidden states below the adapted layers, until the run ends
 //! run.lock                                          locked while a run uses the folder; empty
 //! ```
 
@@ -23,6 +24,8 @@ use crate::error::{Error, Result};
 
 /// File of the log in the folder of a run.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+/// File of a frozen-prefix cache on disk.
+pub(crate) const PREFIX_CACHE_FILE: &str = "prefix_cache.bin";
 /// The locked file.
 const LOCK_FILE: &str = "run.lock";
 

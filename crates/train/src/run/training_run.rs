@@ -9,7 +9,7 @@ use text::Tokenizer;
 use super::events::{Event, RunSummary};
 use super::log::LogEntry;
 use super::progress::RunProgress;
-use super::run_folder::RunFolder;
+use super::run_folder::{PREFIX_CACHE_FILE, RunFolder};
 use super::run_record::{RunRecord, hash_rows};
 use crate::config::TrainConfig;
 use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
@@ -72,6 +72,7 @@ impl TrainingRun<'_> {
         let mut trainer = Trainer::builder(llama, trainable, train)
             .config(config)
             .image_features(self.image_features)
+            .prefix_cache_file(self.output.join(PREFIX_CACHE_FILE))
             .build()?;
         let (total_steps, steps_per_epoch) = (trainer.total_steps(), trainer.steps_per_epoch());
         observer(Event::Prepared {
@@ -82,10 +83,12 @@ impl TrainingRun<'_> {
             trainable_parameters,
         });
 
-        let mut progress = RunProgress::default();
+        let cache_spare_bytes = trainer.prefix_cache.spare_bytes();
+        let mut progress = RunProgress { cache_spare_bytes, ..RunProgress::default() };
         let folder = if resume {
             let folder = RunFolder::open_for_resume(self.output, &self.record())?;
             progress = trainer.load_checkpoint(&folder.checkpoint())?;
+            trainer.resume_prefix_cache(progress.cache_spare_bytes);
             folder.truncate_log_after(trainer.completed_steps())?;
             observer(Event::Resumed { step: trainer.completed_steps() });
             folder
@@ -97,6 +100,7 @@ impl TrainingRun<'_> {
                 .inspect_err(|_| folder.discard())?;
             folder
         };
+        observer(Event::PrefixCache(trainer.prefix_cache()));
         if progress.base_eval.is_none() && !eval.is_empty() {
             folder.clear_log()?;
             let base = self.evaluate(llama, &NoAdapter, &eval, 0, true, &folder, observer)?;
@@ -148,6 +152,7 @@ impl TrainingRun<'_> {
             }
             start = Instant::now();
         }
+        trainer.prefix_cache.remove_file();
         let seconds = seconds_before_resume + begin.elapsed().as_secs_f64();
         let rows = RunRowCounts::from_truncation(train_counts, eval_counts);
         let steps = trainer.completed_steps();
