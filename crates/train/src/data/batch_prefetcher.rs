@@ -52,8 +52,7 @@ mod tests {
 
     #[test]
     fn steps_are_in_order_from_any_start() {
-        let examples =
-            (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1, image: None });
+        let examples = (0..7_u32).map(|id| Example::with_labels_from(vec![id, id + 1], 1));
         let examples: Arc<[Example]> = examples.collect();
         let sampler = ExampleSampler {
             n_examples: 7,
