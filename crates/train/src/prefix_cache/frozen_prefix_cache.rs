@@ -231,7 +231,7 @@ mod tests {
     fn examples() -> Vec<Example> {
         let tokens =
             |row: u64| [testing::tiny_model::tokens(9, 5), testing::tiny_model::tokens(row, 6)];
-        let example = |row| Example { tokens: tokens(row).concat(), labels_from: 7, image: None };
+        let example = |row| Example::with_labels_from(tokens(row).concat(), 7);
         (0..4).map(example).collect()
     }
 

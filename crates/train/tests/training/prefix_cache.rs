@@ -37,11 +37,7 @@ fn examples() -> Vec<Example> {
     let example = |row: u32| {
         let prefix = (0..9).map(|i| row % 2 * 40 + i * 3 + 1);
         let own = (0..3 + row % 6).map(|i| (row * 31 + i * 17) % 127 + 1);
-        Example {
-            tokens: prefix.chain(own).collect(),
-            labels_from: 9 + row as usize % 3,
-            image: None,
-        }
+        Example::with_labels_from(prefix.chain(own).collect(), 9 + row as usize % 3)
     };
     (0..11).map(example).collect()
 }
