@@ -283,3 +283,39 @@ fn long_rows_are_truncated_and_counted() {
     );
     outcome.json();
 }
+
+/// Two epochs over a few rows.
+fn train_twice(program: &Program, name: &str, more: &[&str]) -> (String, Vec<u8>) {
+    let few = write_eval_rows(program.folder());
+    let output = program.folder().join(name);
+    let args = ["train", "--data", &few, "--eval-fraction", "0", "--exact-match-rows", "0"];
+    let rest = ["--epochs", "2", "--batch-size", "2", "--output", output.to_str().unwrap()];
+    let outcome = program.run(&[&args[..], &rest, more].concat());
+    let stderr = outcome.stderr.clone();
+    outcome.json();
+    let is_cache = |file: std::io::Result<std::fs::DirEntry>| {
+        file.unwrap().file_name().to_string_lossy().contains("cache")
+    };
+    assert!(!std::fs::read_dir(&output).unwrap().any(is_cache), "a finished run keeps no cache");
+    (stderr, adapter(&output))
+}
+
+#[test]
+fn the_frozen_prefix_cache_is_reported_and_changes_no_byte_of_the_adapter() {
+    let program = Program::new();
+    let (said, expected) = train_twice(&program, "off", &["--cache", "off"]);
+    assert!(said.contains("frozen-prefix cache: off, it is disabled\n"), "{said}");
+    let (said, found) = train_twice(&program, "default", &[]);
+    assert!(said.contains("frozen-prefix cache: 2 layers run once for all rows, "), "{said}");
+    assert!(said.contains(" in f32 in memory\n"), "{said}");
+    assert_eq!(found, expected);
+    let (said, found) = train_twice(&program, "disk", &["--cache", "disk"]);
+    assert!(said.contains(" in f32 on disk\n"), "{said}");
+    assert_eq!(found, expected);
+    let part = ["--cache-bytes", "64KiB", "--cache-precision", "bf16"];
+    let (said, found) = train_twice(&program, "part", &part);
+    assert!(said.contains(" of 4 rows, ") && said.contains(" in bf16 in memory\n"), "{said}");
+    assert_ne!(found, expected);
+    let (said, _) = train_twice(&program, "v2", &["--method", "v2"]);
+    assert!(said.contains("frozen-prefix cache: off, no layer below"), "{said}");
+}

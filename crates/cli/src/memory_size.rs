@@ -32,9 +32,13 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// Available bytes of a CPU device, within the limit of the container if there is one; `None` for GPUs
 /// and where the system does not report it.
 pub fn available_memory(device: &str) -> Option<u64> {
-    if !device::backend(device).is_some_and(|backend| !backend.indexed) {
-        return None;
-    }
+    let is_cpu = device::backend(device).is_some_and(|backend| !backend.indexed);
+    is_cpu.then(available_host_memory)?
+}
+
+/// Available bytes of the host's memory, within the limit of the container if there is one; `None` where the
+/// system does not report it.
+pub fn available_host_memory() -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory();
     let limit = (system.total_memory() > 0).then(|| system.cgroup_limits()).flatten();

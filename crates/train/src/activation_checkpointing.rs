@@ -22,6 +22,7 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::loss::{loss_from_hidden, loss_scale};
 use crate::optim::ModuleGradients;
+use crate::prefix_cache::PassInput;
 
 /// An adapter that [`checkpointed_backward`] runs layer by layer.
 pub struct LayerwiseAdapter<'a> {
@@ -51,14 +52,26 @@ pub fn checkpointed_backward(
     adapter: &LayerwiseAdapter,
     accumulate: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
-    let PackedBatch { tokens, context, token_rows } =
-        llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
+    let input = PassInput::embed(llama, batch)?;
+    Ok(checkpointed_backward_from(llama, input, labels, scale, adapter, accumulate))
+}
+
+/// As [`checkpointed_backward`], from the input of the pass, at most that of the first adapted layer.
+fn checkpointed_backward_from(
+    llama: &Llama,
+    input: PassInput,
+    labels: usize,
+    scale: f64,
+    adapter: &LayerwiseAdapter,
+    accumulate: &mut dyn FnMut(usize, &mut Gradients),
+) -> Tensor<1> {
+    let PassInput { batch, packed, layer, mut hidden } = input;
+    let PackedBatch { context, token_rows, .. } = packed;
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 
     let mut inputs = Vec::with_capacity(n_layers.saturating_sub(first_layer));
-    let mut hidden = llama.embed(tokens, &context);
-    for index in 0..n_layers {
+    for index in layer..n_layers {
         if index >= first_layer {
             inputs.push(hidden.clone());
         }
@@ -88,7 +101,7 @@ pub fn checkpointed_backward(
         }
         output_gradient = leaf_gradient(&input, &mut gradients);
     }
-    Ok(value)
+    value
 }
 
 /// As [`checkpointed_backward`], for all parts of an adapter: adds its gradients to `gradients`.
@@ -106,6 +119,20 @@ pub fn checkpointed_adapter_backward(
     labels: usize,
     gradients: &mut ModuleGradients,
 ) -> Result<Tensor<1>> {
+    let input = PassInput::embed(llama, batch)?;
+    Ok(checkpointed_adapter_backward_from(llama, adapter, input, images, labels, gradients))
+}
+
+/// As [`checkpointed_adapter_backward`], from the input of the pass, at most that of the first adapted
+/// layer.
+pub(crate) fn checkpointed_adapter_backward_from(
+    llama: &Llama,
+    adapter: &AdapterWeights,
+    input: PassInput,
+    images: Option<&ImageBatch>,
+    labels: usize,
+    gradients: &mut ModuleGradients,
+) -> Tensor<1> {
     let image_features = images.and_then(|images| adapter.image_features(images));
     let plain =
         image_features.as_ref().map(|features| features.with_tokens(features.tokens().inner()));
@@ -131,7 +158,7 @@ pub fn checkpointed_adapter_backward(
             });
         }
     };
-    let loss = checkpointed_backward(llama, batch, labels, scale, &layerwise, &mut accumulate)?;
+    let loss = checkpointed_backward_from(llama, input, labels, scale, &layerwise, &mut accumulate);
     if let (Some(features), Some(gradient)) = (image_features, token_gradient)
         && features.tokens().device().is_autodiff()
     {
@@ -139,7 +166,7 @@ pub fn checkpointed_adapter_backward(
             (features.tokens() * Tensor::from_inner(gradient)).sum().backward();
         gradients.accumulate(adapter, &mut image_gradients, scale);
     }
-    Ok(loss)
+    loss
 }
 
 fn leaf_gradient(leaf: &Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::ExampleSampler;
 use crate::error::{Error, Result};
 use crate::optim::{LearningRateSchedule, OptimizerConfig};
+use crate::prefix_cache::PrefixCacheConfig;
 use crate::trainable::FineTuningMethod;
 
 /// Hyperparameters of a training run: with the model and the data they determine its result.
@@ -48,6 +49,9 @@ pub struct TrainConfig {
     /// Whether to use activation checkpointing; a quantized base always uses it.
     #[serde(rename = "recompute")]
     pub activation_checkpointing: bool,
+    /// Whether the hidden states below the first adapted layer are computed once for all epochs.
+    #[serde(default, skip_serializing_if = "PrefixCacheConfig::is_default")]
+    pub prefix_cache: PrefixCacheConfig,
     /// Random seed of the initialization and of the order of examples.
     pub seed: u64,
     /// Whether each epoch shuffles the examples; otherwise all epochs keep the order of the data.
@@ -118,6 +122,7 @@ impl Default for TrainConfig {
             length: TrainLength::Epochs(3),
             max_len: 512,
             activation_checkpointing: false,
+            prefix_cache: PrefixCacheConfig::default(),
             seed: 0,
             shuffle: true,
             group_by_image: false,

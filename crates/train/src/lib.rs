@@ -55,6 +55,7 @@ pub mod images;
 mod json;
 mod loss;
 mod optim;
+mod prefix_cache;
 pub mod run;
 mod trainable;
 mod trainer;
@@ -71,6 +72,10 @@ pub use error::{Error, Result};
 pub use images::{BatchAdapter, ImageFeatureCache, MultimodalAdapter};
 pub use loss::label_loss;
 pub use optim::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
+pub use prefix_cache::{
+    CacheOffReason, CachePrecision, CachedPrefix, PrefixCacheConfig, PrefixCacheDecision,
+    PrefixCacheMode,
+};
 pub use run::{Event, RunSummary, TrainingRun};
 pub use trainable::{FineTuningMethod, TrainableWeights};
 pub use trainer::{StepReport, Trainer};

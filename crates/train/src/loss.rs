@@ -8,6 +8,7 @@ use llama::{Adapter, LinearName, Llama, Precision};
 use crate::data::Batch;
 use crate::deterministic_sum::deterministic_sum;
 use crate::error::Result;
+use crate::prefix_cache::PassInput;
 
 /// Sum of the negative log-likelihoods of a batch's labels, in nats.
 ///
@@ -19,7 +20,12 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    Ok(LabeledHidden::forward(llama, adapter, batch)?.loss(llama, adapter))
+    Ok(label_loss_from(llama, adapter, PassInput::embed(llama, batch)?))
+}
+
+/// As [`label_loss`], from the input of the pass.
+pub(crate) fn label_loss_from(llama: &Llama, adapter: &dyn Adapter, input: PassInput) -> Tensor<1> {
+    LabeledHidden::forward(llama, adapter, input).loss(llama, adapter)
 }
 
 /// The factor of a loss before its backward pass; gradients are divided by it after the pass.
@@ -63,7 +69,8 @@ pub(crate) fn sequence_losses(
     adapter: &dyn Adapter,
     batch: &Batch,
 ) -> Result<Tensor<1>> {
-    let LabeledHidden { hidden, labels } = LabeledHidden::forward(llama, adapter, batch)?;
+    let LabeledHidden { hidden, labels } = 
+        LabeledHidden::forward(llama, adapter, PassInput::embed(llama, batch)?);
     let mut first = 0;
     let losses = batch.label_counts().into_iter().map(|count| {
         if count == 0 {
@@ -89,10 +96,13 @@ struct LabeledHidden {
 
 impl LabeledHidden {
     /// A forward pass without the output head.
-    fn forward(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Self> {
-        let packed = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
-        let hidden = llama.forward_packed(&packed, adapter);
-        Ok(Self::new(llama, batch, &packed.token_rows, hidden))
+    fn forward(llama: &Llama, adapter: &dyn Adapter, input: PassInput) -> Self {
+        let PassInput { batch, packed, layer, mut hidden } = input;
+        for index in layer..llama.layers.len() {
+            hidden = llama.layer(index, hidden, &packed.context, adapter);
+        }
+        let hidden = llama.final_norm(hidden, adapter);
+        Self::new(llama, batch, &packed.token_rows, hidden)
     }
 
     fn new(llama: &Llama, batch: &Batch, token_rows: &[Vec<usize>], hidden: Tensor<3>) -> Self {

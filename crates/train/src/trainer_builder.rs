@@ -1,5 +1,6 @@
 //! Settings ─► [`Trainer`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::optim::Optimizer;
@@ -10,8 +11,9 @@ use crate::data::{Example, group_by_image};
 use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
 use crate::optim::{LearningRateSchedule, ParameterOptimizer};
+use crate::prefix_cache::{FrozenPrefixCache, PrefixCacheConfig, PrefixFacts};
 use crate::trainable::TrainableWeights;
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, input_lens};
 
 /// Settings of a [`Trainer`]. The defaults are those of [`TrainConfig`].
 #[must_use]
@@ -23,6 +25,7 @@ pub struct TrainerBuilder<'a> {
     config: TrainConfig,
     schedule: Option<LearningRateSchedule>,
     optimizer: Option<ParameterOptimizer>,
+    prefix_cache_file: Option<PathBuf>,
 }
 
 impl<'a> Trainer<'a> {
@@ -57,13 +60,15 @@ impl<'a> Trainer<'a> {
             config: TrainConfig::default(),
             schedule: None,
             optimizer: None,
+            prefix_cache_file: None,
         }
     }
 }
 
 impl<'a> TrainerBuilder<'a> {
     /// Sets everything that a config determines: batch size, gradient accumulation, length, learning
-    /// rate, AdamW, gradient clipping, seed, order of examples and activation checkpointing.
+    /// rate, AdamW, gradient clipping, seed, order of examples, activation checkpointing and the
+    /// frozen-prefix cache.
     pub fn config(mut self, config: &TrainConfig) -> Self {
         self.config = config.clone();
         (self.schedule, self.optimizer) = (None, None);
@@ -156,12 +161,39 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// Settings of the frozen-prefix cache: the hidden states below the first adapted layer are computed
+    /// once for all epochs. Default: off, because no limit of its size is known.
+    ///
+    /// On devices with fused kernels a cache in f32 changes no bit of the result; on others the result
+    /// differs by rounding.
+    pub fn prefix_cache(mut self, config: PrefixCacheConfig) -> Self {
+        self.config.prefix_cache = config;
+        self
+    }
+
+    /// The file of a frozen-prefix cache on disk. It is created by the first step; one that holds
+    /// something else, or is damaged, is replaced.
+    pub fn prefix_cache_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.prefix_cache_file = Some(path.into());
+        self
+    }
+
     /// A trainer before its first step.
     ///
     /// # Errors
-    /// [`Error::Config`] for a setting out of range, [`Error::NoRows`] without examples.
+    /// [`Error::Config`] for a setting out of range or a cache on disk without a file,
+    /// [`Error::NoRows`] without examples.
     pub fn build(self) -> Result<Trainer<'a>> {
-        let Self { llama, trainable, examples, image_features, config, schedule, optimizer } = self;
+        let Self {
+            llama,
+            trainable,
+            examples,
+            image_features,
+            config,
+            schedule,
+            optimizer,
+            prefix_cache_file,
+        } = self;
         config.validate()?;
         if examples.is_empty() {
             return Err(Error::NoRows {
@@ -176,17 +208,29 @@ impl<'a> TrainerBuilder<'a> {
             Arc::default()
         };
         let optimizer = optimizer.unwrap_or_else(|| config.optimizer.init());
+        let sampler = config.sampler(examples.len());
+        let schedule = schedule.unwrap_or_else(|| config.schedule(examples.len()));
+        let facts = PrefixFacts {
+            first_layer: trainable.first_layer(),
+            d_model: llama.config().d_model,
+            repeats_examples: schedule.total_steps > sampler.steps_per_epoch(),
+            noisy_embeddings: false,
+        };
+        let lens = input_lens(&examples);
+        let prefix_cache =
+            FrozenPrefixCache::new(facts, config.prefix_cache, prefix_cache_file, lens)?;
         Ok(Trainer {
             llama,
             trainable,
             optimizer: optimizer.with_max_gradient_norm(config.optimizer.max_gradient_norm),
             completed_steps: 0,
-            sampler: config.sampler(examples.len()),
-            schedule: schedule.unwrap_or_else(|| config.schedule(examples.len())),
+            sampler,
+            schedule,
             activation_checkpointing: config.activation_checkpointing
                 || llama.precision().bits().is_some(),
             image_features,
             example_groups,
+            prefix_cache,
             prefetcher: None,
             pending: Vec::new(),
             examples,

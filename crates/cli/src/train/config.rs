@@ -45,6 +45,7 @@ impl Args {
         config.seed = self.seed.unwrap_or(config.seed);
         config.activation_checkpointing = self.activation_checkpointing
             || self.model.precision.is_some_and(|precision| precision.bits().is_some());
+        config.prefix_cache = self.cache.config();
         config.optimizer.weight_decay = self.weight_decay.unwrap_or(config.optimizer.weight_decay);
         config.optimizer.max_gradient_norm =
             self.max_gradient_norm.or(config.optimizer.max_gradient_norm);

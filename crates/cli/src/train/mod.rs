@@ -3,6 +3,7 @@
 //! [`Args`] ─► rows and image features (`data`) and settings (`config`) ─► a training run (`run`), its
 //! estimate (`dry_run`) or a learning-rate range test (`learning_rate`)
 
+mod cache_args;
 mod config;
 mod data;
 mod dry_run;
@@ -22,8 +23,10 @@ use crate::image_args::{EncoderArgs, RowImageArgs};
 use crate::image_conditioning::ImageConditioningArgs;
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
+use cache_args::CacheArgs;
 use learning_rate::LearningRateChoice;
 
+pub use cache_args::PrecisionName;
 pub use run::run;
 
 /// Fine-tune a model on instructions and save the adapter in a folder.
@@ -118,6 +121,8 @@ pub struct Args {
     /// memory, more time. Always on with --precision q8 and q4.
     #[arg(long, alias = "recompute", help_heading = "Training")]
     activation_checkpointing: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Do not shuffle; every epoch uses the file's order.
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,

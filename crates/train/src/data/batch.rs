@@ -15,6 +15,8 @@ pub struct Batch {
     pub tokens: Vec<Vec<u32>>,
     /// Image name of each row, if the row has an image.
     pub images: Vec<Option<Arc<str>>>,
+    /// The index of each row's example in the data, if the rows are those of a training.
+    pub(crate) example_indices: Vec<usize>,
     /// Row and position of each label.
     label_positions: Vec<(usize, usize)>,
 }
@@ -33,6 +35,7 @@ impl Batch {
             tokens: examples.iter().map(|example| example.tokens.clone()).collect(),
             images: examples.iter().map(|example| example.image.clone()).collect(),
             label_positions: label_positions.collect(),
+            example_indices: Vec::new(),
         }
     }
 
@@ -43,6 +46,11 @@ impl Batch {
             counts[*row] += 1;
         }
         counts
+    }
+
+    /// The same batch, of the examples with these indices.
+    pub(crate) fn with_example_indices(self, indices: &[usize]) -> Self {
+        Self { example_indices: indices.to_vec(), ..self }
     }
 
     /// The image name of each row.

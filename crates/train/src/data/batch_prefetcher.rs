@@ -29,6 +29,7 @@ impl BatchPrefetcher {
             for indices in sampler.steps_from(step, &groups) {
                 let batch = |rows: &Vec<usize>| {
                     Batch::new(&rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>())
+                        .with_example_indices(rows)
                 };
                 if sender.send(indices.iter().map(batch).collect()).is_err() {
                     // The receiver was dropped.

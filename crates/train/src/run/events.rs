@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{RunRowCounts, TruncationCounts};
 use crate::eval::LabelLoss;
+use crate::prefix_cache::PrefixCacheDecision;
 use crate::trainer::StepReport;
 
 /// An event of a run.
@@ -32,6 +33,8 @@ pub enum Event {
         /// Completed steps.
         step: usize,
     },
+    /// It was decided whether the hidden states below the first adapted layer are cached.
+    PrefixCache(PrefixCacheDecision),
     /// Some held-out rows were evaluated.
     Evaluating {
         /// Evaluated rows.

@@ -4,6 +4,7 @@ mod devices;
 mod gradients;
 mod images;
 mod methods;
+mod prefix_cache;
 #[path = "../../../adaption-prompt/tests/adapter/golden_models.rs"]
 mod tiny;
 
