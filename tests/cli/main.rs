@@ -21,4 +21,5 @@ mod program;
 mod serve;
 mod shell;
 mod training;
+mod training_options;
 mod training_refused;

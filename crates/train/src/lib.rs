@@ -54,6 +54,7 @@ pub mod eval;
 pub mod images;
 mod json;
 mod loss;
+mod moving_average;
 mod optim;
 pub mod run;
 mod trainable;
@@ -70,7 +71,10 @@ pub use error::{Error, Result};
 pub use eval::{LabelLoss, evaluate_loss};
 pub use images::{BatchAdapter, ImageFeatureCache, MultimodalAdapter};
 pub use loss::label_loss;
-pub use optim::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
+pub use optim::{
+    GroupLearningRates, LearningRateDecay, LearningRateSchedule, ModuleGradients, OptimizerConfig,
+    ParameterOptimizer,
+};
 pub use run::{Event, RunSummary, TrainingRun};
 pub use trainable::{FineTuningMethod, TrainableWeights};
 pub use trainer::{StepReport, Trainer};

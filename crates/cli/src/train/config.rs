@@ -1,6 +1,6 @@
 //! Options of `train` and defaults ─► [`TrainConfig`]
 
-use train::{TrainConfig, TrainLength};
+use train::{GroupLearningRates, TrainConfig, TrainLength};
 
 use super::Args;
 use crate::defaults;
@@ -31,6 +31,15 @@ impl Args {
             config.length = TrainLength::Steps(steps);
         }
         config.learning_rate = self.learning_rate.unwrap_or(config.learning_rate);
+        let decay = self.schedule.map(Into::into);
+        config.decay = decay.unwrap_or(config.decay);
+        config.group_learning_rates =
+            GroupLearningRates { gates: self.lr_gate, parts: self.lr_part.iter().copied().collect() };
+        config.batch_tokens = self.batch_tokens;
+        config.ema_decay = self.ema;
+        config.noise_alpha = self.noise;
+        config.early_stop = self.early_stop;
+        config.keep_best = self.keep_best;
         config.warmup_ratio = self.warmup_ratio.unwrap_or(config.warmup_ratio);
         config.shuffle = !self.no_shuffle;
         config.group_by_image = self.group_by_image;

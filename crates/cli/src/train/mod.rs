@@ -5,6 +5,7 @@
 mod config;
 mod data;
 mod run;
+mod schedule;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use crate::image_args::{EncoderArgs, RowImageArgs};
 use crate::image_conditioning::ImageConditioningArgs;
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
+use schedule::ScheduleChoice;
 
 pub use run::run;
 
@@ -80,6 +82,14 @@ pub struct Args {
     /// Batch size [default: 8].
     #[arg(long, value_name = "B", help_heading = "Training")]
     batch_size: Option<usize>,
+    /// Tokens per batch, padding included: batches of similar length, instead of --batch-size.
+    #[arg(
+        long,
+        value_name = "TOKENS",
+        conflicts_with_all = ["batch_size", "group_by_image"],
+        help_heading = "Training"
+    )]
+    batch_tokens: Option<usize>,
     /// Gradient accumulation steps: micro-batches per optimizer step [default: 1].
     #[arg(long, alias = "accumulate", value_name = "N", help_heading = "Training")]
     gradient_accumulation_steps: Option<usize>,
@@ -93,6 +103,22 @@ pub struct Args {
     /// the built-in model 3e-2, 1e-2, 1e-2 and 1e-3].
     #[arg(long, visible_alias = "lr", value_name = "X", help_heading = "Training")]
     learning_rate: Option<f64>,
+    /// Peak learning rate of the gates [default: that of --learning-rate].
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    lr_gate: Option<f64>,
+    /// Peak learning rates of parts of the adapter, such as `lora=1e-3` [default: that of
+    /// --learning-rate].
+    #[arg(
+        long,
+        value_name = "PART=X",
+        value_parser = parse_part_learning_rate,
+        value_delimiter = ',',
+        help_heading = "Training"
+    )]
+    lr_part: Vec<(PartKind, f64)>,
+    /// Learning-rate schedule after the warmup [default: cosine].
+    #[arg(long, value_enum, value_name = "NAME", help_heading = "Training")]
+    schedule: Option<ScheduleChoice>,
     /// Warmup ratio: fraction of steps with linear learning-rate warmup [default: 0.1].
     #[arg(long, alias = "warmup", value_name = "RATIO", help_heading = "Training")]
     warmup_ratio: Option<f64>,
@@ -106,6 +132,20 @@ pub struct Args {
     /// memory, more time. Always on with --precision q8 and q4.
     #[arg(long, alias = "recompute", help_heading = "Training")]
     activation_checkpointing: bool,
+    /// Exponential moving average of the weights with this decay, such as 0.99; evaluated and saved
+    /// instead of the latest weights [default: off].
+    #[arg(long, value_name = "DECAY", help_heading = "Training")]
+    ema: Option<f64>,
+    /// NEFTune: uniform noise on the token embeddings in training, of strength ALPHA, such as 5
+    /// [default: off].
+    #[arg(long, value_name = "ALPHA", help_heading = "Training")]
+    noise: Option<f64>,
+    /// Stop after N evaluations without a lower held-out loss [default: off].
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    early_stop: Option<usize>,
+    /// Keep the adapter with the lowest held-out loss, instead of the last one.
+    #[arg(long, help_heading = "Training")]
+    keep_best: bool,
     /// Do not shuffle; every epoch uses the file's order.
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,
@@ -132,6 +172,18 @@ pub struct Args {
     /// Print only errors and the final JSON summary.
     #[arg(long, help_heading = "Output")]
     quiet: bool,
+}
+
+/// A value of `--lr-part`: `lora=1e-3`.
+fn parse_part_learning_rate(text: &str) -> Result<(PartKind, f64), String> {
+    let expected = || {
+        let parts = PartKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        format!("expected PART=X, with one of the parts {parts}")
+    };
+    let (part, rate) = text.split_once('=').ok_or_else(expected)?;
+    let part = part.trim().parse().map_err(|_| expected())?;
+    let rate = rate.trim().parse().map_err(|_| format!("`{rate}` is not a number"))?;
+    Ok((part, rate))
 }
 
 /// The values of `--trainable`.

@@ -5,6 +5,7 @@ use burn::optim::Optimizer;
 use burn::tensor::{Device, Tensor};
 
 use super::erased_optimizer::{ErasedOptimizer, WithStates};
+use super::group_learning_rates::GroupLearningRates;
 use super::module_gradients::{ModuleGradients, ParamGradient};
 use super::parameter_state::{ParameterInfo, ParameterState, StateFormat};
 use crate::error::Result;
@@ -40,6 +41,8 @@ use crate::trainable::map_parameters;
 pub struct ParameterOptimizer {
     optimizer: Box<dyn ErasedOptimizer>,
     max_gradient_norm: Option<f64>,
+    /// Learning rates of groups, as factors of the learning rate of a step.
+    group_factors: GroupLearningRates,
 }
 
 impl ParameterOptimizer {
@@ -49,12 +52,22 @@ impl ParameterOptimizer {
     }
 
     pub(super) fn from_erased(optimizer: Box<dyn ErasedOptimizer>) -> Self {
-        Self { optimizer, max_gradient_norm: None }
+        Self { optimizer, max_gradient_norm: None, group_factors: GroupLearningRates::default() }
     }
 
     /// Scales gradients down if the norm of all gradients together exceeds `norm`.
     pub fn with_max_gradient_norm(self, norm: Option<f64>) -> Self {
         Self { max_gradient_norm: norm, ..self }
+    }
+
+    /// Gives the groups of [`TrainableWeights`](crate::TrainableWeights) learning rates of their own,
+    /// at a peak of `peak` for all others.
+    pub(crate) fn with_group_learning_rates(self, rates: &GroupLearningRates, peak: f64) -> Self {
+        let factor = |rate: f64| rate / peak;
+        let parts = rates.parts.iter().map(|(&part, &rate)| (part, factor(rate)));
+        let group_factors =
+            GroupLearningRates { gates: rates.gates.map(factor), parts: parts.collect() };
+        Self { group_factors, ..self }
     }
 
     /// One step. Does not synchronize with the device.
@@ -86,7 +99,8 @@ impl ParameterOptimizer {
                 Some(scale) => gradient * scale.clone(),
                 None => gradient,
             };
-            self.optimizer.step(index, learning_rate, value, gradient)
+            let factor = self.group_factors.of(&name).unwrap_or(1.0);
+            self.optimizer.step(index, learning_rate * factor, value, gradient)
         })
     }
 
