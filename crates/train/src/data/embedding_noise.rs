@@ -35,7 +35,7 @@ impl EmbeddingNoise {
     /// The values of one row, token by token.
     fn row(self, step: usize, example: usize, tokens: usize, d_model: usize) -> Vec<f32> {
         /// Separates these numbers from those of the shuffling.
-        const SEED_OFFSET: u64 = 0x6e6f_6973_65;
+        const SEED_OFFSET: u64 = 0x6e_6f69_7365;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed.wrapping_add(SEED_OFFSET));
         rng.set_stream(((step as u64) << 32) ^ example as u64);
         let len = tokens * d_model;

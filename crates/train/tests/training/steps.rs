@@ -223,6 +223,23 @@ fn the_moving_average_is_the_decayed_mean_of_the_weights_after_each_step() {
     }
 }
 
+/// Largest change of the gates, of the prompts, and of LoRA's matrices.
+fn changes(before: &AdapterWeights, after: &AdapterWeights) -> [f32; 3] {
+    let of = |adapter: &AdapterWeights| {
+        let prompts = adapter.prompts.as_ref().unwrap();
+        let gates = prompts.layers.iter().flat_map(|own| testing::values(own.gate.val()));
+        let texts = prompts.layers.iter().flat_map(|own| testing::values(own.prompt.val()));
+        let pairs = adapter.lora.as_ref().unwrap().layers.iter().flat_map(|own| &own.pairs);
+        let matrices = pairs.flat_map(|pair| testing::values(pair.b.val()));
+        [gates.collect::<Vec<_>>(), texts.collect(), matrices.collect()]
+    };
+    let (before, after) = (of(before), of(after));
+    std::array::from_fn(|group| {
+        let pairs = before[group].iter().zip(&after[group]);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    })
+}
+
 #[test]
 fn a_group_has_its_own_learning_rate() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
@@ -241,22 +258,6 @@ fn a_group_has_its_own_learning_rate() {
         reports(&mut trainer, 1);
         adapter(&trainer)
     };
-    /// Largest change of the gates, of the prompts, and of LoRA's matrices.
-    fn changes(before: &AdapterWeights, after: &AdapterWeights) -> [f32; 3] {
-        let of = |adapter: &AdapterWeights| {
-            let prompts = adapter.prompts.as_ref().unwrap();
-            let gates = prompts.layers.iter().flat_map(|own| testing::values(own.gate.val()));
-            let texts = prompts.layers.iter().flat_map(|own| testing::values(own.prompt.val()));
-            let pairs = adapter.lora.as_ref().unwrap().layers.iter().flat_map(|own| &own.pairs);
-            let matrices = pairs.flat_map(|pair| testing::values(pair.b.val()));
-            [gates.collect::<Vec<_>>(), texts.collect(), matrices.collect()]
-        };
-        let (before, after) = (of(before), of(after));
-        std::array::from_fn(|group| {
-            let pairs = before[group].iter().zip(&after[group]);
-            pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-        })
-    }
     let start = start.valid();
     // AdamW's first step changes a parameter by its learning rate, and by a little weight decay.
     let near = |change: f32, rate: f32| (change / rate - 1.0).abs() < 0.1;
