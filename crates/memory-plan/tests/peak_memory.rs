@@ -96,7 +96,7 @@ fn measure_here(workload: &Workload, device: &Device) -> usize {
         WorkloadKind::Train { labels, activation_checkpointing } => {
             let labels_from = workload.seq_len - labels;
             let examples =
-                rows.into_iter().map(|tokens| Example { tokens, labels_from, image: None });
+                rows.into_iter().map(|tokens| Example::with_labels_from(tokens, labels_from));
             let examples = examples.collect::<Vec<_>>();
             let trainable = workload.method.init(&llama, 0).unwrap();
             let mut trainer = Trainer::builder(&llama, trainable, examples)

@@ -30,8 +30,7 @@ impl Batch {
     pub fn new(examples: &[&Example]) -> Self {
         assert!(!examples.is_empty(), "no examples");
         let label_positions = examples.iter().enumerate().flat_map(|(row, example)| {
-            let positions = example.labels_from.max(1)..example.tokens.len();
-            positions.map(move |position| (row, position))
+            example.label_positions().map(move |position| (row, position))
         });
         Self {
             tokens: examples.iter().map(|example| example.tokens.clone()).collect(),
@@ -110,17 +109,24 @@ impl Batch {
 mod tests {
     use super::*;
 
-    fn example(tokens: &[u32], labels_from: usize) -> Example {
-        Example { tokens: tokens.to_vec(), labels_from, image: None }
-    }
-
     #[test]
     fn labels_are_predicted_from_the_position_before() {
-        let batch = Batch::new(&[&example(&[5, 6, 7], 1), &example(&[8, 9], 1)]);
+        let example = |tokens: &[u32]| Example::with_labels_from(tokens.to_vec(), 1);
+        let batch = Batch::new(&[&example(&[5, 6, 7]), &example(&[8, 9])]);
         let (positions, labels) = batch.label_tensors(&[vec![0, 1], vec![2]], &testing::flex());
         assert_eq!(batch.inputs(), [&[5, 6][..], &[8]]);
         assert_eq!(testing::int_values(positions), [0, 1, 2]);
         assert_eq!(testing::int_values(labels), [6, 7, 9]);
         assert_eq!(batch.n_labels(), 3);
+    }
+
+    #[test]
+    fn tokens_between_the_spans_are_no_labels() {
+        let tokens = (10..20).collect();
+        let example = Example { tokens, label_spans: vec![2..4, 7..8], image: None };
+        let batch = Batch::new(&[&example]);
+        let (positions, labels) = batch.label_tensors(&[(0..9).collect()], &testing::flex());
+        assert_eq!(testing::int_values(positions), [1, 2, 6]);
+        assert_eq!(testing::int_values(labels), [12, 13, 17]);
     }
 }

@@ -56,8 +56,7 @@ mod tests {
 
     #[test]
     fn steps_are_in_order_from_any_start() {
-        let examples =
-            (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1, image: None });
+        let examples = (0..7_u32).map(|id| Example::with_labels_from(vec![id, id + 1], 1));
         let examples: Arc<[Example]> = examples.collect();
         let sampler = ExampleSampler {
             batching: Batching::Examples { n_examples: 7, batch_size: 2 },

@@ -101,11 +101,8 @@ fn one_seed_gives_the_same_loss_curve_on_every_device() {
 
 #[test]
 fn steps_do_not_synchronize_and_reports_synchronize_once() {
-    let rows = (0..6_u32).map(|row| Example {
-        tokens: (0..5 + row % 3).map(|at| row * 7 + at + 1).collect(),
-        labels_from: 2,
-        image: None,
-    });
+    let tokens = |row: u32| (0..5 + row % 3).map(|at| row * 7 + at + 1).collect();
+    let rows = (0..6).map(|row| Example::with_labels_from(tokens(row), 2));
     let rows = rows.collect::<Vec<_>>();
     for device in testing::devices() {
         let (llama, _tokenizer) = built_in(&device);

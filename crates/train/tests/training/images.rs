@@ -78,10 +78,10 @@ fn multimodal_configs(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)>
 
 /// Examples with images, some of them with the same one, and without.
 fn examples() -> Vec<Example> {
-    let row = |row: u32| Example {
-        tokens: (0..7 + row % 4).map(|i| (row / 2 * 31 + i * 17) % 127 + 1).collect(),
-        labels_from: 2 + row as usize % 3,
-        image: (row % 4 != 3).then(|| Arc::from(photo(PHOTOS[row as usize / 2 % 3]))),
+    let row = |row: u32| {
+        let tokens = (0..7 + row % 4).map(|i| (row / 2 * 31 + i * 17) % 127 + 1).collect();
+        let image = (row % 4 != 3).then(|| Arc::from(photo(PHOTOS[row as usize / 2 % 3])));
+        Example { image, ..Example::with_labels_from(tokens, 2 + row as usize % 3) }
     };
     (0..10).map(row).collect()
 }

@@ -31,10 +31,9 @@ use train::{
 fn golden_batch(golden: &Golden) -> Batch {
     let labels = golden.int_rows("labels");
     let rows = golden.int_rows("input_ids").into_iter().zip(labels);
-    let examples = rows.map(|(tokens, labels)| Example {
-        tokens: tokens.into_iter().map(|id| u32::try_from(id).unwrap()).collect(),
-        labels_from: labels.iter().position(|&label| label >= 0).unwrap(),
-        image: None,
+    let examples = rows.map(|(tokens, labels)| {
+        let tokens = tokens.into_iter().map(|id| u32::try_from(id).unwrap()).collect();
+        Example::with_labels_from(tokens, labels.iter().position(|&label| label >= 0).unwrap())
     });
     Batch::new(&examples.collect::<Vec<_>>().iter().collect::<Vec<_>>())
 }
@@ -42,10 +41,9 @@ fn golden_batch(golden: &Golden) -> Batch {
 /// Synthetic examples of different lengths.
 fn examples(count: u32) -> Vec<Example> {
     (0..count)
-        .map(|row| Example {
-            tokens: (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect(),
-            labels_from: 2 + row as usize % 3,
-            image: None,
+        .map(|row| {
+            let tokens = (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect();
+            Example::with_labels_from(tokens, 2 + row as usize % 3)
         })
         .collect()
 }
