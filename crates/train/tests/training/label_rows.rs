@@ -75,8 +75,7 @@ fn full_loss(llama: &Llama, adapter: &dyn Adapter, examples: &[Example]) -> Tens
     let [batch, seq, vocab] = logits.dims();
     let scores = log_softmax(logits.reshape([batch * seq, vocab]), 1).reshape([batch * seq * vocab]);
     let labels = examples.iter().zip(&packed.token_rows).flat_map(|(example, rows)| {
-        let positions = example.labels_from..example.tokens.len();
-        positions.map(|at| (rows[at - 1] * vocab) as i64 + i64::from(example.tokens[at]))
+        example.label_positions().map(|at| (rows[at - 1] * vocab) as i64 + i64::from(example.tokens[at]))
     });
     let labels = labels.collect::<Vec<_>>();
     let count = labels.len();

@@ -110,7 +110,7 @@ fn alpaca_lengths(count: usize) -> Vec<Example> {
         let output = (45.0 * (0.95 * normal()).exp()) as usize;
         let len = (prompt + output.max(2)).min(512);
         let tokens = (0..len as u32).map(|at| (row * 31 + at * 17) % 127 + 1).collect();
-        Example { tokens, labels_from: prompt.min(len - 1), image: None }
+        Example::with_labels_from(tokens, prompt.min(len - 1))
     };
     (0..count as u32).map(&mut example).collect()
 }
