@@ -77,12 +77,6 @@ impl TrainingProgress {
                     loss.exp()
                 ));
             }
-            Event::StoppedEarly { step, best_step } => {
-                self.clear();
-                self.print_line(&format!(
-                    "stopped after step {step}: the held-out loss was lowest at step {best_step}"
-                ));
-            }
             Event::Stepped(report, throughput) => {
                 let remaining = throughput.steps_left as f64 * throughput.seconds_per_step;
                 let remaining = Duration::try_from_secs_f64(remaining).unwrap_or(Duration::MAX);

@@ -67,12 +67,6 @@ pub struct TrainConfig {
     /// the latest weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema_decay: Option<f64>,
-    /// Evaluations without a lower held-out loss after which the training stops.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub early_stop: Option<usize>,
-    /// Whether to keep the adapter with the lowest held-out loss, instead of the last one.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub keep_best: bool,
     /// Random seed of the initialization, the order of examples and the noise.
     pub seed: u64,
     /// Whether each epoch shuffles the examples; otherwise all epochs keep the order of the data.
@@ -121,8 +115,6 @@ impl Default for TrainConfig {
             activation_checkpointing: false,
             noise_alpha: None,
             ema_decay: None,
-            early_stop: None,
-            keep_best: false,
             seed: 0,
             shuffle: true,
             group_by_image: false,
@@ -146,7 +138,6 @@ impl TrainConfig {
             ("the maximum length", self.max_len),
             ("the checkpoint interval", self.checkpoint_every),
             ("the number of tokens of a batch", self.batch_tokens.unwrap_or(1)),
-            ("the number of evaluations without improvement", self.early_stop.unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(Error::Config { field, found: "0".into(), expected: "at least 1" });
@@ -268,8 +259,6 @@ mod tests {
             batch_tokens: Some(4096),
             noise_alpha: Some(5.0),
             ema_decay: Some(0.99),
-            early_stop: Some(2),
-            keep_best: true,
             ..TrainConfig::default()
         };
         let json = serde_json::to_value(&config).unwrap();

@@ -132,20 +132,10 @@ pub struct Args {
     /// memory, more time. Always on with --precision q8 and q4.
     #[arg(long, alias = "recompute", help_heading = "Training")]
     activation_checkpointing: bool,
-    /// Exponential moving average of the weights with this decay, such as 0.99; evaluated and saved
-    /// instead of the latest weights [default: off].
-    #[arg(long, value_name = "DECAY", help_heading = "Training")]
-    ema: Option<f64>,
     /// NEFTune: uniform noise on the token embeddings in training, of strength ALPHA, such as 5
     /// [default: off].
     #[arg(long, value_name = "ALPHA", help_heading = "Training")]
     noise: Option<f64>,
-    /// Stop after N evaluations without a lower held-out loss [default: off].
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    early_stop: Option<usize>,
-    /// Keep the adapter with the lowest held-out loss, instead of the last one.
-    #[arg(long, help_heading = "Training")]
-    keep_best: bool,
     /// Do not shuffle; every epoch uses the file's order.
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::eval::{Accuracy, LabelLoss};
 use crate::trainer::StepReport;
 
 /// A line of `metrics.jsonl`.
@@ -33,15 +32,5 @@ impl LogEntry {
         let StepReport { step, loss, learning_rate, gradient_norm, labels, processed_tokens } =
             *report;
         Self::Step { step, loss, learning_rate, gradient_norm, labels, processed_tokens, seconds }
-    }
-
-    /// The entry of an evaluation.
-    pub fn from_eval(step: usize, loss: LabelLoss, exact_match: Option<Accuracy>) -> Self {
-        Self::Eval {
-            step,
-            loss: loss.loss,
-            perplexity: loss.perplexity(),
-            exact_match: exact_match.map(|accuracy| accuracy.fraction()),
-        }
     }
 }

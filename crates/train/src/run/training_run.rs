@@ -60,7 +60,6 @@ impl TrainingRun<'_> {
         let begin = Instant::now();
         config.validate()?;
         config.method.validate(llama)?;
-        self.check_eval_rows()?;
         let max_len = config.max_len.min(llama.config().max_positions);
         let (train, train_counts) = Example::encode_all(self.train_rows, self.tokenizer, max_len)?;
         let (eval, eval_counts) = match self.eval_rows {
@@ -107,7 +106,7 @@ impl TrainingRun<'_> {
 
         let seconds_before_resume = progress.seconds;
         let mut start = Instant::now();
-        while !trainer.is_done() && !progress.stopped_early {
+        while !trainer.is_done() {
             trainer.step()?;
             let step = trainer.completed_steps();
             let checkpoint_due = step.is_multiple_of(config.checkpoint_every);
@@ -129,76 +128,30 @@ impl TrainingRun<'_> {
             if (checkpoint_due || epoch_ended) && !trainer.trainable().is_finite()? {
                 return Err(Error::Diverged { what: "adapter or model", value: f64::NAN, step });
             }
-            let mut is_best = false;
             if epoch_ended && !eval.is_empty() {
-                // Which adapter is the last one is known after the evaluation only.
-                let with_exact_match =
-                    trainer.is_done() && !config.keep_best && config.early_stop.is_none();
-                let latest = trainer.averaged().with_adapter(
+                let is_last = trainer.is_done();
+                let latest = trainer.trainable().with_adapter(
                     llama,
                     self.image_features,
                     |llama, adapter| {
-                        let with = with_exact_match;
-                        self.evaluate(llama, adapter, &eval, step, with, &folder, observer)
+                        self.evaluate(llama, adapter, &eval, step, is_last, &folder, observer)
                     },
                 )?;
                 progress.latest_eval = Some(latest);
-                is_best = progress.record_eval(step, latest.0);
-                let since = progress.evaluations_since_best();
-                progress.stopped_early =
-                    !trainer.is_done() && config.early_stop.is_some_and(|limit| since >= limit);
             }
             if epoch_ended || checkpoint_due {
                 progress.seconds = seconds_before_resume + begin.elapsed().as_secs_f64();
                 let Self { output, tokenizer, model_name, .. } = *self;
-                // Until the first evaluation every checkpoint is the best.
-                if !config.keep_best || is_best || progress.best_eval.is_none() {
-                    trainer.averaged().save(output, llama, tokenizer, model_name)?;
-                }
+                trainer.trainable().save(output, llama, tokenizer, model_name)?;
                 trainer.save_checkpoint(&folder.checkpoint(), &progress)?;
                 observer(Event::Saved { step });
             }
             start = Instant::now();
         }
-        let steps = trainer.completed_steps();
-        if let Some(best) = progress.best_eval
-            && progress.stopped_early
-        {
-            observer(Event::StoppedEarly { step: steps, best_step: best.step });
-        }
-        if let Some((latest, None)) = progress.latest_eval
-            && config.exact_match_rows > 0
-        {
-            // The adapter in the folder is the result: the best one or the last one.
-            let best = progress.best_eval.filter(|_| config.keep_best);
-            let (step, loss) = best.map_or((steps, latest), |best| (best.step, best.loss));
-            let accuracy = self.load_trained()?.with_adapter(
-                llama,
-                self.image_features,
-                |llama, adapter| self.exact_match(llama, adapter, &mut |_| {}),
-            )?;
-            folder.log(&LogEntry::from_eval(step, loss, accuracy))?;
-            observer(Event::Evaluated { step, loss, exact_match: accuracy });
-            progress.latest_eval = Some((loss, accuracy));
-            trainer.save_checkpoint(&folder.checkpoint(), &progress)?;
-        }
         let seconds = seconds_before_resume + begin.elapsed().as_secs_f64();
         let rows = RunRowCounts::from_truncation(train_counts, eval_counts);
-        let keep_best = config.keep_best;
-        Ok(progress.summary(self.output, steps, keep_best, trainable_parameters, seconds, rows))
-    }
-
-    /// Checks that there are held-out rows if the config needs them.
-    fn check_eval_rows(&self) -> Result<()> {
-        let TrainConfig { early_stop, keep_best, .. } = *self.config;
-        if !self.eval_rows.is_empty() || (early_stop.is_none() && !keep_best) {
-            return Ok(());
-        }
-        let (field, found) = match early_stop {
-            Some(evaluations) => ("the early stop", format!("after {evaluations} evaluations")),
-            None => ("the adapter to keep", "the best".into()),
-        };
-        Err(Error::Config { field, found, expected: "none: there are no held-out rows" })
+        let steps = trainer.completed_steps();
+        Ok(progress.summary(self.output, steps, trainable_parameters, seconds, rows))
     }
 
     /// The content of `run.json`.
@@ -252,51 +205,36 @@ impl TrainingRun<'_> {
         folder: &RunFolder,
         observer: &mut dyn FnMut(Event),
     ) -> Result<(LabelLoss, Option<Accuracy>)> {
-        let exact_match_rows = if with_exact_match { self.exact_match_rows() } else { &[] };
+        let Self { tokenizer, config, .. } = *self;
+        let count = config.exact_match_rows.min(self.eval_rows.len());
+        let exact_match_rows = if with_exact_match { &self.eval_rows[..count] } else { &[] };
         let rows = examples.len() + exact_match_rows.len();
         let mut done = 0;
         let mut progress = |more: usize| {
             done += more;
             observer(Event::Evaluating { done, rows });
         };
-        let batch_size = self.eval_batch_size();
+        let batch_size = config.batch_size.max(8);
         let loss = evaluate_loss(llama, adapter, examples, batch_size, &mut progress)?;
         let accuracy = match exact_match_rows {
             [] => None,
-            _ => self.exact_match(llama, adapter, &mut progress)?,
+            rows => {
+                let batch_size = batch_size.saturating_mul(4);
+                let responses =
+                    generate_responses(llama, adapter, tokenizer, rows, batch_size, &mut progress)?;
+                Some(Accuracy::from_correct(&exact_match(rows, &responses)))
+            }
         };
         if !loss.loss.is_finite() {
             return Err(Error::Diverged { what: "held-out loss", value: loss.loss, step });
         }
-        folder.log(&LogEntry::from_eval(step, loss, accuracy))?;
+        folder.log(&LogEntry::Eval {
+            step,
+            loss: loss.loss,
+            perplexity: loss.perplexity(),
+            exact_match: accuracy.map(|accuracy| accuracy.fraction()),
+        })?;
         observer(Event::Evaluated { step, loss, exact_match: accuracy });
         Ok((loss, accuracy))
-    }
-
-    /// Rows of a batch in evaluations.
-    fn eval_batch_size(&self) -> usize {
-        self.config.batch_size.max(8)
-    }
-
-    /// The held-out rows that are answered.
-    fn exact_match_rows(&self) -> &[Instruction] {
-        &self.eval_rows[..self.config.exact_match_rows.min(self.eval_rows.len())]
-    }
-
-    /// Exact match of an adapter; `None` without rows to answer.
-    fn exact_match(
-        &self,
-        llama: &Llama,
-        adapter: &dyn BatchAdapter,
-        progress: &mut dyn FnMut(usize),
-    ) -> Result<Option<Accuracy>> {
-        let rows = self.exact_match_rows();
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let batch_size = self.eval_batch_size().saturating_mul(4);
-        let responses =
-            generate_responses(llama, adapter, self.tokenizer, rows, batch_size, progress)?;
-        Ok(Some(Accuracy::from_correct(&exact_match(rows, &responses))))
     }
 }

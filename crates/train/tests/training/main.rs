@@ -2,7 +2,6 @@
 
 mod devices;
 mod gradients;
-mod held_out;
 mod images;
 mod label_rows;
 mod methods;
