@@ -125,7 +125,8 @@ impl TrainableLayers<'_> {
         let input = if is_tracked { tokens * d } else { 0.0 };
         let mut graph = LayerActivations { input, ..LayerActivations::default() };
         let normed = is_tracked || norms;
-        graph.attention += self.norm(dims, is_tracked) + linears(&[Query, Key, Value], normed, tokens);
+        graph.attention +=
+            self.norm(dims, is_tracked) + linears(&[Query, Key, Value], normed, tokens);
         graph.keeps_scores = normed || trains(&[Query, Key, Value]);
         let joined = graph.keeps_scores || prompts;
         graph.attention += if self.fused {

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Batching, ExampleSampler, TokenBatches};
 use crate::error::{Error, Result};
-use crate::optim::{
-    GroupLearningRates, LearningRateDecay, LearningRateSchedule, OptimizerConfig,
-};
+use crate::optim::{GroupLearningRates, LearningRateDecay, LearningRateSchedule, OptimizerConfig};
 use crate::trainable::FineTuningMethod;
 
 /// Hyperparameters of a training run: with the model and the data they determine its result.
@@ -240,8 +238,18 @@ mod tests {
         let defaults = serde_json::to_value(TrainConfig::default()).unwrap();
         let names = defaults.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>();
         let older = [
-            "method", "optimizer", "learning_rate", "warmup", "batch_size", "accumulate", "length",
-            "max_len", "recompute", "seed", "checkpoint_every", "exact_match_rows",
+            "method",
+            "optimizer",
+            "learning_rate",
+            "warmup",
+            "batch_size",
+            "accumulate",
+            "length",
+            "max_len",
+            "recompute",
+            "seed",
+            "checkpoint_every",
+            "exact_match_rows",
         ];
         assert!(names.iter().all(|name| older.contains(name)), "{names:?}");
         let read: TrainConfig = serde_json::from_value(defaults).unwrap();

@@ -33,8 +33,10 @@ impl Args {
         config.learning_rate = self.learning_rate.unwrap_or(config.learning_rate);
         let decay = self.schedule.map(Into::into);
         config.decay = decay.unwrap_or(config.decay);
-        config.group_learning_rates =
-            GroupLearningRates { gates: self.lr_gate, parts: self.lr_part.iter().copied().collect() };
+        config.group_learning_rates = GroupLearningRates {
+            gates: self.lr_gate,
+            parts: self.lr_part.iter().copied().collect(),
+        };
         config.batch_tokens = self.batch_tokens;
         config.noise_alpha = self.noise;
         config.warmup_ratio = self.warmup_ratio.unwrap_or(config.warmup_ratio);

@@ -66,8 +66,13 @@ mod tests {
         };
         let noise = EmbeddingNoise { alpha: 5.0, seed: 1 };
         for (start, noise) in [(0, None), (3, None), (2, Some(noise))] {
-            let mut prefetcher =
-                BatchPrefetcher::new(examples.clone(), sampler.clone(), start, Arc::default(), noise);
+            let mut prefetcher = BatchPrefetcher::new(
+                examples.clone(),
+                sampler.clone(),
+                start,
+                Arc::default(),
+                noise,
+            );
             for step in start..start + 5 {
                 let expected = sampler.step_batches(step);
                 let batches = prefetcher.next_step();

@@ -69,7 +69,10 @@ mod tests {
 
     #[test]
     fn a_length_class_is_at_most_a_thirtysecond_of_a_length_wide() {
-        assert_eq!([1, 64, 65, 66, 127, 129, 250].map(length_class), [1, 64, 66, 66, 128, 132, 252]);
+        assert_eq!(
+            [1, 64, 65, 66, 127, 129, 250].map(length_class),
+            [1, 64, 66, 66, 128, 132, 252]
+        );
         for length in 1..5_000 {
             let class = length_class(length);
             assert!(class >= length && (class - length) * 32 < length.max(32), "{length}: {class}");

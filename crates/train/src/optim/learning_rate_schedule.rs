@@ -78,8 +78,12 @@ mod tests {
 
     /// Learning rates of a schedule with a peak of 0.8, four warmup steps and twenty steps.
     fn check(decay: LearningRateDecay, expected: &[(usize, f64)]) {
-        let schedule =
-            LearningRateSchedule { peak_learning_rate: 0.8, warmup_steps: 4, total_steps: 20, decay };
+        let schedule = LearningRateSchedule {
+            peak_learning_rate: 0.8,
+            warmup_steps: 4,
+            total_steps: 20,
+            decay,
+        };
         let warmup = [(0, 0.2), (1, 0.4), (3, 0.8)];
         for &(step, expected) in warmup.iter().chain(expected) {
             let rate = schedule.learning_rate(step);

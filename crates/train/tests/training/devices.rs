@@ -11,8 +11,8 @@ use llama::{Llama, ModelSource, NoAdapter, Precision};
 use text::Tokenizer;
 use train::eval::generate_responses;
 use train::{
-    Example, FineTuningMethod, Instruction, LearningRateDecay, LearningRateSchedule, TrainableWeights, Trainer,
-    TrainerBuilder, evaluate_loss,
+    Example, FineTuningMethod, Instruction, LearningRateDecay, LearningRateSchedule,
+    TrainableWeights, Trainer, TrainerBuilder, evaluate_loss,
 };
 
 fn asset(path: &str) -> std::path::PathBuf {

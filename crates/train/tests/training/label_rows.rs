@@ -28,7 +28,8 @@ pub fn opened<M: Module>(module: M) -> M {
             let count = shape.iter().product::<usize>();
             let change = (0..count).map(|i| 0.2 * ((i * 7 + self.0 * 13) as f32).sin());
             let change = TensorData::new(change.collect::<Vec<_>>(), shape);
-            let value = value.inner() + Tensor::from_data(change, &device.clone().without_autodiff());
+            let value =
+                value.inner() + Tensor::from_data(change, &device.clone().without_autodiff());
             Param::from_tensor(if device.is_autodiff() { value.autodiff() } else { value })
         }
     }
@@ -45,14 +46,10 @@ fn open_adapters(llama: &Llama, device: &Device) -> Vec<(&'static str, AdapterWe
     };
     let shape = ModelShape::from(llama.config());
     let every_linear = LinearName::ALL_IN_LAYER.iter().copied();
-    let every_linear =
-        every_linear.filter(|&name| shape.has_linear(0, name)).collect::<Vec<_>>();
+    let every_linear = every_linear.filter(|&name| shape.has_linear(0, name)).collect::<Vec<_>>();
     let lora = || LoraConfig { rank: 2, linears: every_linear.clone(), ..Default::default() };
-    let all = AdapterConfig {
-        v2: Some(V2Config::input_scale()),
-        lora: Some(lora()),
-        ..prompts().into()
-    };
+    let all =
+        AdapterConfig { v2: Some(V2Config::input_scale()), lora: Some(lora()), ..prompts().into() };
     let configs: [(&str, AdapterConfig); 4] = [
         ("prompts", prompts().into()),
         ("v2", V2Config::paper().into()),
@@ -73,9 +70,12 @@ fn full_loss(llama: &Llama, adapter: &dyn Adapter, examples: &[Example]) -> Tens
     }
     let logits = llama.logits(llama.final_norm(hidden, adapter), adapter);
     let [batch, seq, vocab] = logits.dims();
-    let scores = log_softmax(logits.reshape([batch * seq, vocab]), 1).reshape([batch * seq * vocab]);
+    let scores =
+        log_softmax(logits.reshape([batch * seq, vocab]), 1).reshape([batch * seq * vocab]);
     let labels = examples.iter().zip(&packed.token_rows).flat_map(|(example, rows)| {
-        example.label_positions().map(|at| (rows[at - 1] * vocab) as i64 + i64::from(example.tokens[at]))
+        example
+            .label_positions()
+            .map(|at| (rows[at - 1] * vocab) as i64 + i64::from(example.tokens[at]))
     });
     let labels = labels.collect::<Vec<_>>();
     let count = labels.len();
@@ -142,7 +142,12 @@ fn the_loss_at_label_rows_equals_the_computation_of_every_row() {
 
                 let mut actual = ModuleGradients::empty(&adapter);
                 let loss = checkpointed_adapter_backward(
-                    &llama, &adapter, &batch, None, labels, &mut actual,
+                    &llama,
+                    &adapter,
+                    &batch,
+                    None,
+                    labels,
+                    &mut actual,
                 );
                 let what = format!("{what}, checkpointed");
                 let loss = loss.unwrap();

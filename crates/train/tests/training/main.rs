@@ -22,8 +22,8 @@ use testing::{Golden, assert_close, assert_values_close};
 use tiny::{CASES, golden_prompt_config, open_adapter, open_base};
 use train::run::CHECKPOINT_FILE;
 use train::{
-    Batch, Error, Example, LearningRateDecay, LearningRateSchedule, ModuleGradients, OptimizerConfig, StepReport,
-    TrainLength, Trainer, TrainerBuilder, evaluate_loss, label_loss,
+    Batch, Error, Example, LearningRateDecay, LearningRateSchedule, ModuleGradients,
+    OptimizerConfig, StepReport, TrainLength, Trainer, TrainerBuilder, evaluate_loss, label_loss,
 };
 
 /// The two rows of the golden file.

@@ -13,8 +13,8 @@ use testing::count_params_with_gradient;
 use text::Tokenizer;
 use train::run::CHECKPOINT_FILE;
 use train::{
-    Batch, Example, FineTuningMethod, ModuleGradients, TrainableWeights,
-    Trainer, evaluate_loss, label_loss,
+    Batch, Example, FineTuningMethod, ModuleGradients, TrainableWeights, Trainer, evaluate_loss,
+    label_loss,
 };
 
 const CASE: &str = "llama-gqa-tied";
