@@ -1,7 +1,8 @@
 //! The checkpoint of a trainer: everything that an interrupted run needs to continue, in one file.
 //!
 //! `checkpoint.safetensors` holds the weights, their moving average if there is one, and the optimizer
-//! state in f32, and the progress as JSON in its metadata. The file is renamed into place: an interruption leaves the old file or the new one.
+//! state in f32, and the progress as JSON in its metadata. The file is renamed into place: an
+//! interruption leaves the old file or the new one.
 
 use std::collections::BTreeMap;
 use std::path::Path;

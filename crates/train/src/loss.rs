@@ -83,7 +83,7 @@ impl LabeledHidden {
         let device = llama.device().without_autodiff();
         let (rows, labels) = batch.label_tensors(&packed.token_rows, &device);
         let hidden = embed(llama, batch, &packed);
-        Ok(Self { hidden: llama.forward_from(0, hidden, &packed.context, rows, adapter), labels })
+        Ok(Self { hidden: llama.forward_from(0, hidden, &packed.context, &rows, adapter), labels })
     }
 
     /// Sum of the negative log-likelihoods, `[1]`.

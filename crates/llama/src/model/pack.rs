@@ -24,11 +24,11 @@ impl Llama {
         first: usize,
         hidden: Tensor<3>,
         context: &ForwardContext,
-        rows: Tensor<1, Int>,
+        rows: &Tensor<1, Int>,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
         let hidden = (first..self.layers.len()).fold(hidden, |hidden, index| {
-            self.layer_for_rows(index, hidden, context, &rows, adapter)
+            self.layer_for_rows(index, hidden, context, rows, adapter)
         });
         self.final_norm(hidden, adapter)
     }
