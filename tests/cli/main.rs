@@ -25,4 +25,5 @@ mod serve;
 mod shell;
 mod training;
 mod training_interrupted;
+mod training_options;
 mod training_refused;

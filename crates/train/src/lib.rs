@@ -54,6 +54,7 @@ pub mod eval;
 pub mod images;
 mod json;
 mod loss;
+mod moving_average;
 mod optim;
 mod prefix_cache;
 pub mod run;
@@ -71,7 +72,10 @@ pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
 pub use images::{BatchAdapter, ImageFeatureCache, MultimodalAdapter};
 pub use loss::label_loss;
-pub use optim::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
+pub use optim::{
+    GroupLearningRates, LearningRateDecay, LearningRateSchedule, ModuleGradients, OptimizerConfig,
+    ParameterOptimizer,
+};
 pub use prefix_cache::{
     CacheOffReason, CachePrecision, CachedPrefix, PrefixCacheConfig, PrefixCacheDecision,
     PrefixCacheMode,

@@ -13,26 +13,30 @@ use burn::tensor::Tensor;
 use llama::{Llama, read_back};
 
 use crate::activation_checkpointing::checkpointed_adapter_backward_from;
-use crate::data::{Batch, BatchPrefetcher, Example, ExampleSampler};
+use crate::data::{Batch, BatchPrefetcher, EmbeddingNoise, Example, ExampleSampler};
 use crate::error::Result;
 use crate::images::ImageFeatureCache;
 use crate::loss::{label_loss_from, loss_scale};
+use crate::moving_average::MovingAverage;
 use crate::optim::{LearningRateSchedule, ModuleGradients, ParameterOptimizer};
 use crate::prefix_cache::{FrozenPrefixCache, PassInput, PrefixCacheDecision};
 use crate::trainable::TrainableWeights;
 
 /// Trains step by step; made by [`Trainer::builder`].
 ///
-/// Its state is the trainable weights, the optimizer state and the number of completed steps. The
-/// order of examples is a function of the seed and the step.
+/// Its state is the trainable weights, their moving average if there is one, the optimizer state and
+/// the number of completed steps. The order of examples and the noise are functions of the seed and the
+/// step.
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
     pub(crate) examples: Arc<[Example]>,
     pub(crate) trainable: TrainableWeights,
+    pub(crate) average: Option<MovingAverage>,
     pub(crate) optimizer: ParameterOptimizer,
     pub(crate) completed_steps: usize,
     pub(crate) sampler: ExampleSampler,
     pub(crate) schedule: LearningRateSchedule,
+    pub(crate) noise: Option<EmbeddingNoise>,
     pub(crate) activation_checkpointing: bool,
     pub(crate) image_features: Option<&'a ImageFeatureCache>,
     /// The group of each example, if examples about the same image are consecutive; or empty.
@@ -110,6 +114,11 @@ impl Trainer<'_> {
         self.trainable.valid()
     }
 
+    /// The moving average of the weights, or the current weights if there is none; without autodiff.
+    pub fn averaged(&self) -> TrainableWeights {
+        self.average.as_ref().map_or_else(|| self.trainable(), |average| average.weights.clone())
+    }
+
     /// One step: the gradients of its batches, weighted by their labels, then the optimizer. Does not
     /// synchronize with the device, except to store hidden states in the frozen-prefix cache.
     ///
@@ -130,8 +139,13 @@ impl Trainer<'_> {
     pub fn step_with_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
         let prefetcher = self.prefetcher.get_or_insert_with(|| {
-            let groups = self.example_groups.clone();
-            BatchPrefetcher::new(self.examples.clone(), self.sampler, self.completed_steps, groups)
+            BatchPrefetcher::new(
+                self.examples.clone(),
+                self.sampler.clone(),
+                self.completed_steps,
+                self.example_groups.clone(),
+                self.noise,
+            )
         });
         let batches = prefetcher.next_step();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
@@ -155,6 +169,9 @@ impl Trainer<'_> {
         let trainable = self.trainable.clone();
         self.trainable = self.optimizer.step(trainable, gradients, &norm, learning_rate);
         self.completed_steps += 1;
+        if let Some(average) = &mut self.average {
+            average.update(&self.trainable, self.completed_steps);
+        }
         let processed_tokens =
             batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
         let report = StepReport {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::schedule;
 use crate::tiny::open_base;
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate,
@@ -254,11 +255,7 @@ fn builder<'a>(
         .batch_size(3)
         .seed(5)
         .max_gradient_norm(Some(1.0))
-        .schedule(LearningRateSchedule {
-            peak_learning_rate: 0.05,
-            warmup_steps: 1,
-            total_steps: 12,
-        })
+        .schedule(schedule(0.05, 12))
         .image_features(image_features)
 }
 

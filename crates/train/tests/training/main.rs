@@ -3,8 +3,10 @@
 mod devices;
 mod gradients;
 mod images;
+mod label_rows;
 mod methods;
 mod prefix_cache;
+mod steps;
 #[path = "../../../adaption-prompt/tests/adapter/golden_models.rs"]
 mod tiny;
 
@@ -21,9 +23,9 @@ use testing::{Golden, assert_close, assert_values_close};
 use tiny::{CASES, golden_prompt_config, open_adapter, open_base};
 use train::run::CHECKPOINT_FILE;
 use train::{
-    Batch, Error, Example, LearningRateSchedule, ModuleGradients, OptimizerConfig,
-    ParameterOptimizer, StepReport, TrainLength, Trainer, TrainerBuilder, evaluate_loss,
-    label_loss,
+    Batch, Error, Example, LearningRateDecay, LearningRateSchedule, ModuleGradients,
+    OptimizerConfig, ParameterOptimizer, StepReport, TrainLength, Trainer, TrainerBuilder,
+    evaluate_loss, label_loss,
 };
 
 /// The two rows of the golden file.
@@ -51,6 +53,12 @@ fn mean_loss(llama: &Llama, adapter: &AdapterWeights, batch: &Batch) -> Tensor<1
     label_loss(llama, &adapter.prepare(llama), batch).unwrap() / batch.n_labels() as f64
 }
 
+/// One warmup step, then a cosine.
+fn schedule(peak_learning_rate: f64, total_steps: usize) -> LearningRateSchedule {
+    let decay = LearningRateDecay::Cosine;
+    LearningRateSchedule { peak_learning_rate, warmup_steps: 1, total_steps, decay }
+}
+
 fn builder<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> TrainerBuilder<'a> {
     let device = llama.device().autodiff();
     let adapter = golden_prompt_config().init(llama, 3, &device).unwrap();
@@ -59,7 +67,7 @@ fn builder<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> Tr
         .gradient_accumulation_steps(2)
         .seed(5)
         .max_gradient_norm(Some(0.5))
-        .schedule(LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps })
+        .schedule(schedule(0.05, total_steps))
 }
 
 fn trainer<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> Trainer<'a> {
