@@ -54,7 +54,7 @@ pub(crate) fn sequence_losses(
     adapter: &dyn Adapter,
     batch: &Batch,
 ) -> Result<Tensor<1>> {
-    let LabeledHidden { hidden, labels } = 
+    let LabeledHidden { hidden, labels } =
         LabeledHidden::forward(llama, adapter, PassInput::embed(llama, batch)?);
     let mut first = 0;
     let losses = batch.label_counts().into_iter().map(|count| {

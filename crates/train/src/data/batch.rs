@@ -52,6 +52,11 @@ impl Batch {
         counts
     }
 
+    /// The same batch, with noise on its token embeddings.
+    pub(crate) fn with_noise(self, noise: Option<BatchNoise>) -> Self {
+        Self { noise, ..self }
+    }
+
     /// The same batch, of the examples with these indices.
     pub(crate) fn with_example_indices(self, indices: &[usize]) -> Self {
         Self { example_indices: indices.to_vec(), ..self }

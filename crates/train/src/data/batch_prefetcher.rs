@@ -30,10 +30,9 @@ impl BatchPrefetcher {
         thread::spawn(move || {
             for (step, batches) in (step..).zip(sampler.steps_from(step, &groups)) {
                 let batch = |rows: &Vec<usize>| {
-                    let batch =
-                        Batch::new(&rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>())
-                            .with_example_indices(rows);
-                    Batch { noise: noise.map(|noise| noise.of_batch(step, rows)), ..batch }
+                    Batch::new(&rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>())
+                        .with_example_indices(rows)
+                        .with_noise(noise.map(|noise| noise.of_batch(step, rows)))
                 };
                 if sender.send(batches.iter().map(batch).collect()).is_err() {
                     // The receiver was dropped.
@@ -81,7 +80,10 @@ mod tests {
                 for (batch, rows) in batches.iter().zip(expected) {
                     let expected = rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>();
                     let noise = noise.map(|noise| noise.of_batch(step, &rows));
-                    assert_eq!(*batch, Batch { noise, ..Batch::new(&expected) });
+                    assert_eq!(
+                        *batch,
+                        Batch::new(&expected).with_example_indices(&rows).with_noise(noise)
+                    );
                 }
             }
         }

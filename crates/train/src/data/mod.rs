@@ -31,6 +31,6 @@ pub use read::{
     DropReason, EmptyOutputPolicy, LoadedRows, Occurrences, ReadOptions, RowAdjustment, RowCounts,
     RowReport, RunRowCounts, SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows,
 };
-pub(crate) use shorten::{ellipsize, first_chars, join_first};
+pub(crate) use shorten::{first_chars, join_first};
 pub use split::split_rows;
 pub use token_batches::TokenBatches;

@@ -14,7 +14,7 @@ use super::run_record::{RunRecord, hash_rows};
 use super::session::Session;
 use crate::config::TrainConfig;
 use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::images::ImageFeatureCache;
 use crate::trainable::TrainableWeights;
 use crate::trainer::Trainer;
@@ -71,7 +71,8 @@ impl<'a> TrainingRun<'a> {
         let prepared = self.prepare(observer)?;
         let PreparedRun { mut trainer, eval, train_counts, eval_counts, .. } = prepared;
         let cache_spare_bytes = trainer.prefix_cache.spare_bytes();
-        let mut progress = RunProgress { cache_spare_bytes, ..RunProgress::default() };
+        let mut progress = RunProgress::default();
+        progress.cache_spare_bytes = cache_spare_bytes;
         let folder = if resume {
             RunFolder::open_for_resume(self.output, &self.record())?
         } else {

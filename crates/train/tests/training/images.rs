@@ -16,8 +16,8 @@ use testing::{assert_values_close, golden_folder};
 use train::activation_checkpointing::checkpointed_adapter_backward;
 use train::{
     Batch, BatchAdapter, CacheOffReason, Example, FineTuningMethod, ImageFeatureCache, Instruction,
-    LearningRateSchedule, ModuleGradients, MultimodalAdapter, PartKind, PrefixCacheConfig,
-    PrefixCacheDecision, TrainableWeights, Trainer, TrainerBuilder, label_loss,
+    ModuleGradients, MultimodalAdapter, PartKind, PrefixCacheConfig, PrefixCacheDecision,
+    TrainableWeights, Trainer, TrainerBuilder, label_loss,
 };
 use vision::{EncoderSource, FeatureExtractor, FeatureSpec, read_image};
 
