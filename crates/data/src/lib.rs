@@ -49,6 +49,7 @@ mod parquet_file;
 mod record;
 mod rejects;
 mod source;
+pub mod statistics;
 mod table;
 mod text;
 mod value_scanner;

@@ -39,7 +39,10 @@ pub enum Advice {
     /// Name the format of the data.
     ForceFormat,
     /// Use a lower learning rate or gradient clipping.
-    LowerLearningRate,
+    LowerLearningRate {
+        /// A learning rate to try, such as `3e-3`.
+        suggested: String,
+    },
     /// Use a new or empty output folder.
     OtherOutput,
     /// Wait for the other run or stop it, or use another output folder.
@@ -48,6 +51,8 @@ pub enum Advice {
     OtherOutputOrResume,
     /// Start a new run.
     StartNewRun,
+    /// Resume the run: everything is saved.
+    ResumeRun,
     /// Resume with the original settings, or start a new run from the adapter of this one.
     ResumeWithSameSettings {
         /// Folder of the run, if it contains an adapter.
@@ -134,8 +139,12 @@ impl fmt::Display for Advice {
             }
             Self::CheckSequenceLength => "check the data and the maximum sequence length",
             Self::ForceFormat => "name the format: a plain text has none that can be found",
-            Self::LowerLearningRate => {
-                "the last checkpoint is kept; try a lower learning rate or a maximum gradient norm"
+            Self::LowerLearningRate { suggested } => {
+                return write!(
+                    f,
+                    "the last checkpoint is kept; try the learning rate {suggested}, or a maximum \
+                     gradient norm"
+                );
             }
             Self::OtherOutput => "choose a new or empty folder",
             Self::WaitOrOtherOutput => "wait for it or stop it, or choose another folder",
@@ -143,6 +152,7 @@ impl fmt::Display for Advice {
                 "choose a new or empty folder, or resume the interrupted run"
             }
             Self::StartNewRun => "start a new run in a new or empty folder",
+            Self::ResumeRun => "everything is saved: resume the run to continue",
             Self::ResumeWithSameSettings { adapter_folder: Some(folder) } => {
                 return write!(
                     f,

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use super::batch::Batch;
+use super::embedding_noise::EmbeddingNoise;
 use super::example_sampler::ExampleSampler;
 use super::example_store::ExampleStore;
 use crate::error::Result;
@@ -18,18 +19,22 @@ pub(crate) struct BatchPrefetcher {
 }
 
 impl BatchPrefetcher {
-    /// Starts at `step`; `groups` as in [`ExampleSampler::steps_from`].
+    /// Starts at `step`; `groups` as in [`ExampleSampler::epoch_steps`].
     pub fn new(
         examples: ExampleStore,
         sampler: ExampleSampler,
         step: usize,
         groups: Arc<[usize]>,
+        noise: Option<EmbeddingNoise>,
     ) -> Self {
         let (sender, receiver) = sync_channel(PREFETCH_STEPS);
         thread::spawn(move || {
-            for indices in sampler.steps_from(step, &groups) {
-                let batch = |rows: &Vec<usize>| Ok(Batch::new(&examples.select(rows)?));
-                let batches = indices.iter().map(batch).collect::<Result<Vec<_>>>();
+            for (step, batches) in (step..).zip(sampler.steps_from(step, &groups)) {
+                let batch = |rows: &Vec<usize>| {
+                    let batch = Batch::new(&examples.select(rows)?).with_example_indices(rows);
+                    Ok(batch.with_noise(noise.map(|noise| noise.of_batch(step, rows))))
+                };
+                let batches = batches.iter().map(batch).collect::<Result<Vec<_>>>();
                 let has_failed = batches.is_err();
                 // A failed send: the receiver was dropped.
                 if sender.send(batches).is_err() || has_failed {
@@ -52,6 +57,7 @@ impl BatchPrefetcher {
 #[cfg(test)]
 mod tests {
     use super::super::example::Example;
+    use super::super::example_sampler::Batching;
     use super::*;
 
     #[test]
@@ -59,22 +65,32 @@ mod tests {
         let examples = (0..7_u32).map(|id| Example::with_labels_from(vec![id, id + 1], 1));
         let examples = examples.collect::<ExampleStore>();
         let sampler = ExampleSampler {
-            n_examples: 7,
-            batch_size: 2,
+            batching: Batching::Examples { n_examples: 7, batch_size: 2 },
             gradient_accumulation_steps: 2,
             seed: 1,
             shuffle: true,
             mixture: None,
         };
-        for start in [0, 3] {
-            let mut prefetcher =
-                BatchPrefetcher::new(examples.clone(), sampler.clone(), start, Arc::default());
+        let noise = EmbeddingNoise { alpha: 5.0, seed: 1 };
+        for (start, noise) in [(0, None), (3, None), (2, Some(noise))] {
+            let mut prefetcher = BatchPrefetcher::new(
+                examples.clone(),
+                sampler.clone(),
+                start,
+                Arc::default(),
+                noise,
+            );
             for step in start..start + 5 {
                 let expected = sampler.step_batches(step);
                 let batches = prefetcher.next_step().unwrap();
                 assert_eq!(batches.len(), expected.len());
-                for (batch, expected) in batches.iter().zip(expected) {
-                    assert_eq!(*batch, Batch::new(&examples.select(&expected).unwrap()));
+                for (batch, rows) in batches.iter().zip(expected) {
+                    let expected = examples.select(&rows).unwrap();
+                    let noise = noise.map(|noise| noise.of_batch(step, &rows));
+                    assert_eq!(
+                        *batch,
+                        Batch::new(&expected).with_example_indices(&rows).with_noise(noise)
+                    );
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 mod batch;
 mod batch_prefetcher;
+mod embedding_noise;
 mod example;
 mod example_sampler;
 mod example_store;
@@ -18,11 +19,13 @@ mod split;
 mod spool;
 mod token_cache;
 mod token_file;
+mod token_batches;
 
 pub use batch::Batch;
 pub(crate) use batch_prefetcher::BatchPrefetcher;
+pub(crate) use embedding_noise::EmbeddingNoise;
 pub use example::{Example, TruncationCounts};
-pub use example_sampler::ExampleSampler;
+pub use example_sampler::{Batching, ExampleSampler};
 pub use example_store::ExampleStore;
 pub(crate) use image_groups::group_by_image;
 pub use image_ref::ImageRef;
@@ -35,4 +38,5 @@ pub use read::{
 };
 pub use row_store::{RowStore, RowStoreBuilder};
 pub use split::split_rows;
+pub use token_batches::TokenBatches;
 pub(crate) use token_cache::{EncodedRows, ExampleEncoder};
