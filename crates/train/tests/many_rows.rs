@@ -64,6 +64,7 @@ fn a_hundred_thousand_rows_train_within_300_mib_beyond_the_model() {
             config: &config,
             output: &output.join(name),
             metadata: &json!({}),
+            stop: None,
         };
         training_run.run(false, &mut |_event| {}).unwrap()
     };

@@ -17,9 +17,9 @@ pub(crate) mod read;
 mod row_store;
 mod split;
 mod spool;
+mod token_batches;
 mod token_cache;
 mod token_file;
-mod token_batches;
 
 pub use batch::Batch;
 pub(crate) use batch_prefetcher::BatchPrefetcher;

@@ -176,7 +176,12 @@ impl FrozenPrefixCache {
 
     /// Loads the states of a cached example; computes and stores those of its chunk first if they are
     /// missing or damaged.
-    fn load_states(&mut self, llama: &Llama, examples: &ExampleStore, example: usize) -> Result<()> {
+    fn load_states(
+        &mut self,
+        llama: &Llama,
+        examples: &ExampleStore,
+        example: usize,
+    ) -> Result<()> {
         self.open(llama, examples)?;
         if !self.store.read(example, &mut self.bytes)? {
             self.compute_chunk(llama, examples, example)?;
@@ -201,7 +206,12 @@ impl FrozenPrefixCache {
     }
 
     /// Computes and stores the states of the chunk of an example.
-    fn compute_chunk(&mut self, llama: &Llama, examples: &ExampleStore, example: usize) -> Result<()> {
+    fn compute_chunk(
+        &mut self,
+        llama: &Llama,
+        examples: &ExampleStore,
+        example: usize,
+    ) -> Result<()> {
         let Ok(cached) = &self.cached else { return Ok(()) };
         let chunk = cached.chunk_of(example).collect::<Vec<_>>();
         let batch = Batch::new(&examples.select(&chunk)?);

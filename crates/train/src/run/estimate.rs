@@ -54,7 +54,7 @@ impl TrainingRun<'_> {
     /// The errors with which [`run`](Self::run) would refuse to start.
     pub fn estimate(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<RunEstimate> {
         if resume {
-            check_resume(self.output, &self.record())?;
+            check_resume(self.output, &self.record()?)?;
         } else {
             check_empty(self.output)?;
         }
