@@ -62,12 +62,13 @@ fn main() -> anyhow::Result<()> {
 
     let trainable = trainer.trainable();
     let adapter = trainable.adapter().expect("an adapter was trained");
+    let encoder = RowEncoder::alpaca(&tokenizer)?;
     let predict = |image_features| {
         let adapter = MultimodalAdapter::new(&llama, adapter.clone(), image_features);
         predict_choices(
             &llama,
             &adapter,
-            &tokenizer,
+            &encoder,
             &test_rows,
             ChoiceScoring::Likelihood,
             16,

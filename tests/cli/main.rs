@@ -18,6 +18,7 @@ mod model_files;
 mod old_names;
 mod plan;
 mod program;
+mod prompts;
 mod serve;
 mod shell;
 mod training;

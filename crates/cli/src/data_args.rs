@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use train::data::{EmptyOutputPolicy, LoadedRows};
+use train::data::{ConversationRows, EmptyOutputPolicy, LoadedRows};
 use train::{ReadOptions, read_rows};
 
 use crate::choice::choice;
@@ -35,17 +35,19 @@ impl DataArgs {
         paths: &[PathBuf],
         images: Option<&Path>,
         split: &str,
+        conversations: ConversationRows,
         notify: &dyn Fn(&str),
     ) -> train::Result<LoadedRows> {
         let options = ReadOptions {
             image_folder: images,
             split: Some(split),
             empty_outputs: self.empty_outputs.into(),
+            conversations,
         };
         let mut all = LoadedRows::default();
         for path in paths {
             let LoadedRows { rows, report } = read_rows(path, &options)?;
-            for line in report.messages() {
+            for line in report.describe_kinds().into_iter().chain(report.messages()) {
                 notify(&format!("{}: {line}", path.display()));
             }
             all.rows.extend(rows);

@@ -49,6 +49,7 @@ mod sampling;
 #[cfg(feature = "serve")]
 mod serve;
 mod text_table;
+mod tokenize;
 mod train;
 mod transfer_progress;
 mod version;
@@ -88,6 +89,7 @@ enum Command {
     Mix(mix::Args),
     Convert(convert::Args),
     Inspect(inspect::Args),
+    Tokenize(tokenize::Args),
     Plan(plan::Args),
     Fetch(fetch::Args),
     Logits(logits::Args),
@@ -120,6 +122,7 @@ fn run(command: &Command) -> Result {
         Command::Mix(args) => mix::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Logits(args) => logits::run(args),

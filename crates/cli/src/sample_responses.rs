@@ -2,7 +2,7 @@
 
 use llama::NoAdapter;
 use text::Tokenizer;
-use train::data::ImageRef;
+use train::data::{ImageRef, RowEncoder};
 use train::eval::generate_responses;
 use train::{BatchAdapter, Instruction, TrainingRun};
 
@@ -19,8 +19,9 @@ pub fn print_sample_responses(
     const SAMPLES: usize = 3;
     let rows = if run.eval_rows.is_empty() { run.train_rows } else { run.eval_rows };
     let rows = select_rows(rows, SAMPLES);
+    let encoder = RowEncoder::new(tokenizer, &run.config.prompt, run.config.loss_on)?;
     let respond = |llama: &llama::Llama, adapter: &dyn BatchAdapter| {
-        generate_responses(llama, adapter, tokenizer, &rows, SAMPLES, &mut |_| {})
+        generate_responses(llama, adapter, &encoder, &rows, SAMPLES, &mut |_| {})
     };
     let before = respond(&base.llama, &NoAdapter)?;
     let after = run.load_trained()?.with_adapter(&base.llama, run.image_features, respond)?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use adaption_prompt::PartKind;
 use serde::{Deserialize, Serialize};
+use text::{LossOn, PromptFormat};
 
 use crate::data::ExampleSampler;
 use crate::error::{Error, Result};
@@ -48,6 +49,12 @@ pub struct TrainConfig {
     /// Whether to use activation checkpointing; a quantized base always uses it.
     #[serde(rename = "recompute")]
     pub activation_checkpointing: bool,
+    /// How rows become prompts; the adapter's folder stores it.
+    #[serde(default, skip_serializing_if = "PromptFormat::is_default")]
+    pub prompt: PromptFormat,
+    /// Which tokens of a row are labels.
+    #[serde(default, skip_serializing_if = "is_default_loss")]
+    pub loss_on: LossOn,
     /// Random seed of the initialization and of the order of examples.
     pub seed: u64,
     /// Whether each epoch shuffles the examples; otherwise all epochs keep the order of the data.
@@ -64,6 +71,11 @@ pub struct TrainConfig {
 
 fn default_true() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "has the signature that serde calls")]
+fn is_default_loss(loss_on: &LossOn) -> bool {
+    *loss_on == LossOn::default()
 }
 
 /// Length of a training.
@@ -91,6 +103,8 @@ impl Default for TrainConfig {
             length: TrainLength::Epochs(3),
             max_len: 512,
             activation_checkpointing: false,
+            prompt: PromptFormat::default(),
+            loss_on: LossOn::default(),
             seed: 0,
             shuffle: true,
             group_by_image: false,
@@ -172,6 +186,13 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         TrainConfig::default().validate().unwrap();
+    }
+
+    #[test]
+    fn the_defaults_of_the_prompt_are_not_written() {
+        let json = serde_json::to_string(&TrainConfig::default()).unwrap();
+        assert!(!json.contains("\"prompt\"") && !json.contains("loss_on"), "{json}");
+        assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), TrainConfig::default());
     }
 
     #[test]

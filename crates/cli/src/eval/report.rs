@@ -2,8 +2,8 @@
 
 use llama::NoAdapter;
 use serde::Serialize;
-use text::Tokenizer;
-use train::data::{RowCounts, RowReport, TruncationCounts};
+use text::{LossOn, PromptFormat};
+use train::data::{RowCounts, RowEncoder, RowReport, TruncationCounts};
 use train::eval::{Accuracy, exact_match, generate_responses};
 use train::{BatchAdapter, Example, Instruction, evaluate_loss};
 
@@ -45,6 +45,7 @@ impl EvalReport {
     pub fn evaluate(
         args: &Args,
         base: &BaseModel,
+        prompt: &PromptFormat,
         rows: &[Instruction],
         report: &RowReport,
         adapters: &[EvaluatedAdapter],
@@ -52,7 +53,8 @@ impl EvalReport {
         let tokenizer = base.source.tokenizer()?;
         let context = base.llama.config().max_positions;
         let max_len = args.max_len.unwrap_or(context).min(context);
-        let (examples, truncation) = Example::encode_all(rows, &tokenizer, max_len)?;
+        let encoder = RowEncoder::new(&tokenizer, prompt, LossOn::All)?;
+        let (examples, truncation) = encoder.encode_all(rows, max_len)?;
         let mut counts = RowCounts::default();
         counts.add_report(report);
         counts.add_truncation(truncation);
@@ -64,12 +66,19 @@ impl EvalReport {
             ));
         }
         let labels = examples.iter().map(Example::n_labels).sum();
-        let scores =
-            |adapter: &dyn BatchAdapter| scores(args, base, &tokenizer, &examples, rows, adapter);
-        let base_scores = scores(&NoAdapter).with_context(|| "evaluating the base model".into())?;
+        let scores = |adapter: &dyn BatchAdapter, own: &PromptFormat| {
+            if own == prompt {
+                return scores(args, base, &encoder, &examples, rows, adapter);
+            }
+            let encoder = RowEncoder::new(&tokenizer, own, LossOn::All)?;
+            let (examples, _) = encoder.encode_all(rows, max_len)?;
+            scores(args, base, &encoder, &examples, rows, adapter)
+        };
+        let base_scores =
+            scores(&NoAdapter, prompt).with_context(|| "evaluating the base model".into())?;
         let mut named_scores = Vec::new();
-        for EvaluatedAdapter { name, adapter } in adapters {
-            let scores = scores(adapter);
+        for EvaluatedAdapter { name, adapter, prompt } in adapters {
+            let scores = scores(adapter, prompt);
             let scores = scores.with_context(|| format!("evaluating the adapter {name}"))?;
             named_scores.push(NamedScores { name: name.clone(), scores });
         }
@@ -103,7 +112,7 @@ impl EvalReport {
 fn scores(
     args: &Args,
     base: &BaseModel,
-    tokenizer: &Tokenizer,
+    encoder: &RowEncoder,
     examples: &[Example],
     rows: &[Instruction],
     adapter: &dyn BatchAdapter,
@@ -114,7 +123,7 @@ fn scores(
     let exact_match = if args.no_exact_match {
         None
     } else {
-        let responses = generate_responses(llama, adapter, tokenizer, rows, batch, &mut |_| {})?;
+        let responses = generate_responses(llama, adapter, encoder, rows, batch, &mut |_| {})?;
         Some(Accuracy::from_correct(&exact_match(rows, &responses)).fraction())
     };
     Ok(Scores { loss: loss.loss, perplexity: loss.perplexity(), exact_match })

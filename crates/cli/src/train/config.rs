@@ -34,6 +34,7 @@ impl Args {
         config.warmup_ratio = self.warmup_ratio.unwrap_or(config.warmup_ratio);
         config.shuffle = !self.no_shuffle;
         config.group_by_image = self.group_by_image;
+        config.loss_on = self.prompt.loss_on();
         config.initial_adapter.clone_from(&self.from_adapter);
         config.trainable_groups = (!self.trainable.is_empty()).then(|| self.trainable.clone());
         config.seed = self.seed.unwrap_or(config.seed);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSummary, ImageConfig};
-use train::data::{LoadedRows, RowReport, split_rows};
+use train::data::{ConversationRows, LoadedRows, RowReport, split_rows};
 use train::{FineTuningMethod, ImageFeatureCache, Instruction, TrainConfig};
 
 use super::Args;
@@ -26,13 +26,14 @@ impl Args {
     pub(super) fn rows(
         &self,
         built_in: &built_in::Dataset,
+        conversations: ConversationRows,
         notify: &dyn Fn(&str),
     ) -> Result<TrainingData> {
         /// Default of `--eval-fraction`.
         const HELD_OUT: f64 = 0.1;
         let read = |paths: &[PathBuf], split| {
             let images = self.row_images.image_folder.as_deref();
-            self.row_options.load_rows(paths, images, split, notify)
+            self.row_options.load_rows(paths, images, split, conversations, notify)
         };
         let LoadedRows { rows, mut report } = match &self.data[..] {
             [] => LoadedRows { rows: built_in.train()?, report: RowReport::default() },

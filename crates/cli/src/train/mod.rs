@@ -4,6 +4,7 @@
 
 mod config;
 mod data;
+mod prompt;
 mod run;
 
 use std::path::PathBuf;
@@ -17,7 +18,10 @@ use crate::image_conditioning::ImageConditioningArgs;
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
 
+pub use prompt::rows_for;
 pub use run::run;
+
+use prompt::PromptArgs;
 
 /// Fine-tune a model on instructions and save the adapter in a folder.
 ///
@@ -30,8 +34,8 @@ pub struct Args {
     model: ModelArgs,
 
     /// Training data: JSON or JSON Lines with `instruction`, `input`, `output` and optionally
-    /// `image`, or conversations; tables (CSV, TSV) with the same columns or `url` and `caption`; a
-    /// ScienceQA folder.
+    /// `image`; conversations, preference pairs or plain `text`; tables (CSV, TSV) with the same columns
+    /// or `url` and `caption`; a ScienceQA folder.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
     data: Vec<PathBuf>,
     /// Held-out data, evaluated before the first step and after each epoch.
@@ -50,6 +54,9 @@ pub struct Args {
     /// 128].
     #[arg(long, value_name = "ROWS", help_heading = "Data")]
     exact_match_rows: Option<usize>,
+
+    #[command(flatten)]
+    prompt: PromptArgs,
 
     #[command(flatten)]
     method: MethodArgs,

@@ -1,7 +1,7 @@
 //! Training data: rows of data files, token sequences, batches.
 //!
 //! ```text
-//! file ─► read ─► Instruction ─► Example ─► ExampleSampler ─► Batch
+//! file ─► read ─► Instruction ─► RowEncoder ─► Example ─► ExampleSampler ─► Batch
 //! ```
 
 mod batch;
@@ -12,8 +12,10 @@ mod image_groups;
 mod image_ref;
 mod instruction;
 pub(crate) mod read;
+mod row_encoder;
 mod shorten;
 mod split;
+mod turn;
 
 pub use batch::Batch;
 pub(crate) use batch_prefetcher::BatchPrefetcher;
@@ -25,8 +27,12 @@ pub(crate) use image_ref::{image_ref_to_path, is_data_url, path_to_image_ref};
 pub(crate) use instruction::FORMAT_HINT;
 pub use instruction::Instruction;
 pub use read::{
-    DropReason, EmptyOutputPolicy, LoadedRows, Occurrences, ReadOptions, RowAdjustment, RowCounts,
-    RowReport, RunRowCounts, SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows,
+    ConversationRows, DropReason, EmptyOutputPolicy, LoadedRows, Occurrences, ReadOptions,
+    RecordKind, RowAdjustment, RowCounts, RowReport, RunRowCounts, SCIENCE_QA_TAGS, ScienceQa,
+    parse_rows, read_rows,
 };
+pub use row_encoder::RowEncoder;
 pub(crate) use shorten::{ellipsize, first_chars, join_first};
 pub use split::split_rows;
+pub(crate) use turn::history_line;
+pub use turn::{RowContext, Turn};

@@ -3,9 +3,8 @@
 use burn::tensor::Tensor;
 use llama::{GenerationConfig, Generator, Llama, Request, StepOutput, read_back};
 use serde::{Deserialize, Serialize};
-use text::Tokenizer;
 
-use crate::data::{Batch, Example, Instruction};
+use crate::data::{Batch, Example, Instruction, RowEncoder};
 use crate::error::Result;
 use crate::images::BatchAdapter;
 use crate::loss::label_loss;
@@ -70,22 +69,24 @@ pub fn evaluate_loss(
 pub fn generate_responses(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
-    tokenizer: &Tokenizer,
+    encoder: &RowEncoder,
     rows: &[Instruction],
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>> {
     /// Tokens that a response may exceed the expected output by.
     const EXTRA_TOKENS: usize = 8;
+    let (tokenizer, stop_tokens) = (encoder.tokenizer(), encoder.stop_tokens());
     let mut order = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
-        let prompt = tokenizer.encode(&row.prompt())?;
+        let prompt = encoder.prompt(row)?;
         if prompt.len() >= llama.config().max_positions {
             progress(1);
             continue;
         }
         let config = GenerationConfig {
             max_new_tokens: tokenizer.encode(&row.output)?.len() + EXTRA_TOKENS,
+            stop_tokens: stop_tokens.clone(),
             ..GenerationConfig::new(tokenizer)
         };
         order.push((index, Request { prompt, config }));

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::TrainConfig;
-use crate::data::Instruction;
+use crate::data::{Instruction, RowContext, Turn};
 use crate::error::{Error, Result};
 
 /// File of the settings in the folder of a run.
@@ -45,6 +45,19 @@ pub(super) fn hash_rows(groups: &[&[Instruction]]) -> String {
         if let Some(image) = &row.image {
             hash.write(image.as_bytes());
             hash.write_u8(0xfe);
+        }
+        match &row.context {
+            RowContext::Instruction => {}
+            RowContext::Nothing => hash.write_u8(0xfd),
+            RowContext::Turns(turns) => {
+                for Turn { message, train } in turns {
+                    for text in [&message.role, &message.content] {
+                        hash.write(text.as_bytes());
+                        hash.write_u8(0xff);
+                    }
+                    hash.write_u8(if *train { 0xfc } else { 0xfb });
+                }
+            }
         }
     }
     format!("{:016x}", hash.finish())
@@ -92,5 +105,30 @@ fn diff_settings(key_path: &str, saved: &Value, current: &Value, differences: &m
         }
         _ if saved == current => {}
         _ => differences.push(format!("{key_path}: then {saved}, now {current}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_old_rows_is_unchanged_and_every_turn_counts() {
+        let row = Instruction::new("a", "b", "c");
+        // Computed before rows had turns.
+        assert_eq!(hash_rows(&[std::slice::from_ref(&row)]), "3ab336ed30c133fc");
+        let turns = |train| vec![Turn { train, ..Turn::new("user", "a") }];
+        let rows = [
+            row,
+            Instruction::text("a"),
+            Instruction::new("", "", "a"),
+            Instruction::conversation(turns(true), "c"),
+            Instruction::conversation(turns(false), "c"),
+            Instruction::conversation(vec![Turn::new("tool", "a")], "c"),
+        ];
+        let hashes = rows.map(|row| hash_rows(&[&[row]]));
+        for (index, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..index].contains(hash), "{index}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::progress::RunProgress;
 use super::run_folder::RunFolder;
 use super::run_record::{RunRecord, hash_rows};
 use crate::config::TrainConfig;
-use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
+use crate::data::{Example, Instruction, RowEncoder, RunRowCounts, TruncationCounts};
 use crate::error::{Error, Result};
 use crate::eval::{Accuracy, LabelLoss, evaluate_loss, exact_match, generate_responses};
 use crate::images::{BatchAdapter, ImageFeatureCache};
@@ -61,10 +61,11 @@ impl TrainingRun<'_> {
         config.validate()?;
         config.method.validate(llama)?;
         let max_len = config.max_len.min(llama.config().max_positions);
-        let (train, train_counts) = Example::encode_all(self.train_rows, self.tokenizer, max_len)?;
+        let encoder = RowEncoder::new(self.tokenizer, &config.prompt, config.loss_on)?;
+        let (train, train_counts) = encoder.encode_all(self.train_rows, max_len)?;
         let (eval, eval_counts) = match self.eval_rows {
             [] => (Vec::new(), TruncationCounts::default()),
-            rows => Example::encode_all(rows, self.tokenizer, max_len)?,
+            rows => encoder.encode_all(rows, max_len)?,
         };
 
         let trainable = self.init_trainable()?;
@@ -142,7 +143,8 @@ impl TrainingRun<'_> {
             if epoch_ended || checkpoint_due {
                 progress.seconds = seconds_before_resume + begin.elapsed().as_secs_f64();
                 let Self { output, tokenizer, model_name, .. } = *self;
-                trainer.trainable().save(output, llama, tokenizer, model_name)?;
+                let trained = trainer.trainable();
+                trained.save_with_prompt(output, llama, tokenizer, model_name, &config.prompt)?;
                 trainer.save_checkpoint(&folder.checkpoint(), &progress)?;
                 observer(Event::Saved { step });
             }
@@ -220,8 +222,9 @@ impl TrainingRun<'_> {
             [] => None,
             rows => {
                 let batch_size = batch_size.saturating_mul(4);
+                let encoder = RowEncoder::new(tokenizer, &config.prompt, config.loss_on)?;
                 let responses =
-                    generate_responses(llama, adapter, tokenizer, rows, batch_size, &mut progress)?;
+                    generate_responses(llama, adapter, &encoder, rows, batch_size, &mut progress)?;
                 Some(Accuracy::from_correct(&exact_match(rows, &responses)))
             }
         };

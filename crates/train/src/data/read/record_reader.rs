@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 use super::json_records::{json_records, list_records};
 use super::read_options::{LoadedRows, ReadOptions};
 use super::record_fields::{RecordFields, field_names, name_list};
-use super::record_kind::{RecordKind, describe_unknown_record};
+use super::record_kind::{RecordKind, describe_unknown_record, turn_field};
 use super::record_origin::RecordOrigin;
 use super::table::{self, Table};
-use super::{caption_record, conversation_record, instruction_record};
+use super::{
+    caption_record, conversation_record, instruction_record, preference_record, text_record,
+};
 use crate::data::FORMAT_HINT;
 use crate::error::{Error, Result};
 
@@ -73,7 +75,7 @@ impl RecordReader<'_> {
             let values = columns.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
             // A prompt column alone makes no rows.
             match RecordKind::detect(&values) {
-                Some(RecordKind::Caption) => true,
+                Some(RecordKind::Caption | RecordKind::Preference | RecordKind::Text) => true,
                 Some(RecordKind::Instruction) => {
                     columns.iter().any(|name| instruction_record::OUTPUT_FIELDS.contains(name))
                 }
@@ -100,28 +102,34 @@ impl RecordReader<'_> {
         format_hint: &'static str,
     ) -> Result<()> {
         let Self { path, options, loaded } = self;
-        let ReadOptions { image_folder, empty_outputs, .. } = **options;
+        let options: &ReadOptions = options;
+        let image_folder = options.image_folder;
         let mut origin = RecordOrigin { path, location, format_hint, image_folder };
         let Value::Object(values) = &value else {
             return Err(origin.error("expected an object"));
         };
-        let kind = RecordKind::detect(values);
-        if let Some(RecordKind::Conversation(_) | RecordKind::PromptCompletion) = kind {
+        let Some(kind) = RecordKind::detect(values) else {
+            return Err(origin.error(describe_unknown_record(values)));
+        };
+        if kind.is_conversation() {
             origin.format_hint = conversation_record::FORMAT_HINT;
         }
+        loaded.report.count_kind(kind);
         let mut fields = RecordFields::new(&origin, values, &mut loaded.report);
         let rows = match kind {
-            Some(RecordKind::Conversation(name)) => {
-                conversation_record::conversation_rows(name, empty_outputs, &mut fields)?
+            RecordKind::Conversation => {
+                let (name, _) = turn_field(values).expect("a conversation has a field with turns");
+                conversation_record::conversation_rows(name, options, &mut fields)?
             }
-            Some(RecordKind::PromptCompletion) => {
-                conversation_record::prompt_completion_rows(empty_outputs, &mut fields)?
+            RecordKind::PromptCompletion => {
+                conversation_record::prompt_completion_rows(options, &mut fields)?
             }
-            Some(RecordKind::Instruction) => {
-                instruction_record::instruction_rows(empty_outputs, &mut fields)?
+            RecordKind::Instruction => instruction_record::instruction_rows(options, &mut fields)?,
+            RecordKind::Preference | RecordKind::PreferenceTurns => {
+                preference_record::preference_rows(options, &mut fields)?
             }
-            Some(RecordKind::Caption) => caption_record::caption_rows(&mut fields)?,
-            None => return Err(origin.error(describe_unknown_record(values))),
+            RecordKind::Caption => caption_record::caption_rows(&mut fields)?,
+            RecordKind::Text => text_record::text_rows(&mut fields)?,
         };
         fields.report_unused();
         loaded.rows.extend(rows);
