@@ -14,6 +14,7 @@ use llama_adapter::{
     Precision, TrainLength, Trainer, built_in, device,
 };
 
+use llama_adapter::train::data::RowEncoder;
 use llama_adapter::train::eval::{ChoiceScoring, correct_choices, predict_choices};
 use llama_adapter::train::{FineTuningMethod, ImageFeatureCache, MultimodalAdapter};
 use llama_adapter::vision::{FeatureSpec, HiddenState};

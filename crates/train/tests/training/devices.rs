@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use llama::read_back::read_back_count;
 use llama::{Llama, ModelSource, NoAdapter, Precision};
 use text::Tokenizer;
+use train::data::RowEncoder;
 use train::eval::generate_responses;
 use train::{
     Example, FineTuningMethod, Instruction, LearningRateSchedule, TrainableWeights, Trainer,

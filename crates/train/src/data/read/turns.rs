@@ -13,7 +13,7 @@
 use super::read_options::{ConversationRows, EmptyOutputPolicy, ReadOptions};
 use super::record_fields::RecordFields;
 use super::row_report::{DropReason, RowAdjustment};
-use crate::data::{Instruction, RowContext, history_line};
+use crate::data::{Instruction, history_line};
 use crate::error::Result;
 
 /// The role of a turn.
@@ -238,15 +238,13 @@ fn whole_row(
     let response = turns.pop()?;
     let output = if response.is_blank() { String::new() } else { response.text };
     turns.retain(|turn| turn.role != Role::System || !turn.is_blank());
-    let row = match &mut turns[..] {
-        [question] if question.role == Role::User => {
-            let Turn { text, input, .. } = std::mem::replace(question, Turn::new(Role::User, ""));
-            Instruction::new(text, input, output)
-        }
-        _ => {
-            let turns = turns.into_iter().map(Turn::into_context).collect();
-            Instruction::conversation(turns, output)
-        }
+    let is_question = matches!(&turns[..], [turn] if turn.role == Role::User);
+    let row = if is_question {
+        let Turn { text, input, .. } = turns.remove(0);
+        Instruction::new(text, input, output)
+    } else {
+        let turns = turns.into_iter().map(Turn::into_context).collect();
+        Instruction::conversation(turns, output)
     };
     Some(Instruction {
         image: shared.image.clone(),
@@ -324,6 +322,7 @@ mod tests {
     use super::super::row_report::RowReport;
     use super::Role::{Assistant, System, Tool, User};
     use super::*;
+    use crate::data::RowContext;
 
     fn read_all(
         turns: Vec<Turn>,
