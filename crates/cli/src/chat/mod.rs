@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::failure::{Failure, Result};
 use crate::image_args::EncoderArgs;
 use crate::image_features::ImageConditioner;
-use crate::interrupt;
+use crate::interrupt::{self, StopSignals};
 use crate::model::ModelArgs;
 use crate::output::note;
 use crate::prompt_template::{PromptFormats, parse_template};
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result {
     let stops_at_end = !args.sampling.ignore_eos;
     let mut session =
         ChatSession::new(generator, adapters, formats, stops_at_end, image_conditioner)?;
-    interrupt::install_handler()?;
+    interrupt::install_handler(StopSignals::CtrlC)?;
     let mut lines = LineSource::open()?;
     if lines.is_interactive() {
         note(&format!("{} (/help lists the commands)", base.source.path().display()));

@@ -2,7 +2,8 @@
 
 use adaption_prompt::files::read_prompt_format;
 use text::{LossOn, PromptFormat, PromptTemplate};
-use train::data::{ConversationRows, RecordKind, RowContext};
+use train::Instruction;
+use train::data::{ConversationRows, RecordKind, RowContext, RowReport};
 
 use super::Args;
 use super::data::TrainingData;
@@ -43,6 +44,49 @@ impl PromptArgs {
     pub fn loss_on(&self) -> LossOn {
         self.loss_on.map_or_else(LossOn::default, LossOn::from)
     }
+
+    /// The format that the options name, over that of an adapter.
+    pub fn chosen(&self, stored: Option<PromptFormat>) -> Option<PromptFormat> {
+        let format = match (&self.prompt_template, stored) {
+            (None, None) => return None,
+            (None, Some(stored)) => stored,
+            (Some(template), stored) => PromptFormat {
+                template: template.clone(),
+                system: stored.and_then(|stored| stored.system),
+            },
+        };
+        let system = self.system.clone().or(format.system);
+        Some(PromptFormat { system, ..format })
+    }
+
+    /// Reads rows in the form that the template needs. Without a chosen format, that is the model's chat
+    /// template for conversations, if the model has one, and Alpaca's otherwise.
+    ///
+    /// `read` gets the form, and whether to say nothing. `contents` has the report and the rows.
+    pub fn read_rows<T>(
+        &self,
+        chosen: Option<PromptFormat>,
+        has_chat_template: impl FnOnce() -> Result<bool>,
+        read: &dyn Fn(ConversationRows, bool) -> Result<T>,
+        contents: &dyn Fn(&T) -> (&RowReport, bool),
+    ) -> Result<(T, PromptFormat)> {
+        if let Some(format) = chosen {
+            return Ok((read(rows_for(&format.template), false)?, format));
+        }
+        let format = |template| PromptFormat { template, system: self.system.clone() };
+        if !has_chat_template()? {
+            let data = read(ConversationRows::PerResponse, false)?;
+            return Ok((data, format(PromptTemplate::Alpaca)));
+        }
+        let data = read(ConversationRows::Whole, false)?;
+        let (report, has_turns) = contents(&data);
+        if report.kinds.keys().copied().any(RecordKind::is_conversation) {
+            return Ok((data, format(PromptTemplate::Chat)));
+        }
+        // Instructions with a history.
+        let data = if has_turns { read(ConversationRows::PerResponse, true)? } else { data };
+        Ok((data, format(PromptTemplate::Alpaca)))
+    }
 }
 
 impl Args {
@@ -52,46 +96,31 @@ impl Args {
         built_in: &built_in::Dataset,
         notify: &dyn Fn(&str),
     ) -> Result<(TrainingData, PromptFormat)> {
-        if let Some(format) = self.chosen_prompt_format()? {
-            let data = self.rows(built_in, rows_for(&format.template), notify)?;
-            return Ok((data, format));
-        }
-        let system = self.prompt.system.clone();
-        let format = |template| PromptFormat { template, system };
-        if self.data.is_empty() || !self.model.has_chat_template()? {
-            let data = self.rows(built_in, ConversationRows::PerResponse, notify)?;
-            return Ok((data, format(PromptTemplate::Alpaca)));
-        }
-        let data = self.rows(built_in, ConversationRows::Whole, notify)?;
-        if data.report.kinds.keys().copied().any(RecordKind::is_conversation) {
-            notify("prompt template: the model's own chat template, because of the conversations");
-            return Ok((data, format(PromptTemplate::Chat)));
-        }
-        // Instructions with a history.
-        let mut rows = data.train_rows.iter().chain(&data.eval_rows);
-        let data = if rows.any(|row| matches!(row.context, RowContext::Turns(_))) {
-            self.rows(built_in, ConversationRows::PerResponse, &|_| {})?
-        } else {
-            data
-        };
-        Ok((data, format(PromptTemplate::Alpaca)))
-    }
-
-    /// The format of the options, or of the adapter in `--from-adapter`.
-    fn chosen_prompt_format(&self) -> Result<Option<PromptFormat>> {
         let stored = self.from_adapter.as_deref().map(read_prompt_format).transpose()?;
-        let stored = stored.map(Option::unwrap_or_default);
-        let format = match (&self.prompt.prompt_template, stored) {
-            (None, None) => return Ok(None),
-            (None, Some(stored)) => stored,
-            (Some(template), stored) => PromptFormat {
-                template: template.clone(),
-                system: stored.and_then(|stored| stored.system),
+        let chosen = self.prompt.chosen(stored.map(Option::unwrap_or_default));
+        let is_default = chosen.is_none();
+        let (data, format) = self.prompt.read_rows(
+            chosen,
+            || Ok(!self.data.is_empty() && self.model.has_chat_template()?),
+            &|form, quiet| {
+                let say_nothing = |_: &str| {};
+                let notify = if quiet { &say_nothing as &dyn Fn(&str) } else { notify };
+                self.rows(built_in, form, notify)
             },
-        };
-        let system = self.prompt.system.clone().or(format.system);
-        Ok(Some(PromptFormat { system, ..format }))
+            &|data: &TrainingData| {
+                (&data.report, has_turns(&data.train_rows) || has_turns(&data.eval_rows))
+            },
+        )?;
+        if is_default && format.template == PromptTemplate::Chat {
+            notify("prompt template: the model's own chat template, because of the conversations");
+        }
+        Ok((data, format))
     }
+}
+
+/// Whether any row has turns before its output.
+pub fn has_turns(rows: &[Instruction]) -> bool {
+    rows.iter().any(|row| matches!(row.context, RowContext::Turns(_)))
 }
 
 /// What becomes a row for a template.
