@@ -27,8 +27,8 @@ use crate::train::rows_for;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Evaluation data: JSON or JSON Lines with `instruction`, `input`, `output` and optionally
-    /// `image` and `options`, or conversations; tables (CSV, TSV) with the same columns or `url` and
-    /// `caption`; a ScienceQA folder.
+    /// `image` and `options`, or conversations; tables (CSV, TSV, Parquet) with the same columns or `url`
+    /// and `caption`; a folder of such files; a ScienceQA folder; hub:owner/name[@revision][:split].
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub struct Args {
     /// Print the confusion matrix of the last adapter for each tag.
     #[arg(long, alias = "confusion")]
     pub confusion_matrix: bool,
-    /// ScienceQA split.
+    /// Split of folders and data sets.
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
     /// Evaluate only the first N rows [default: all].

@@ -4,7 +4,7 @@ use adaption_prompt::{AdapterSet, AdapterStatus};
 use llama::Llama;
 use text::{PromptFormat, PromptTemplate};
 use train::data::RowReport;
-use train::{ImageFeatureCache, Instruction, MultimodalAdapter};
+use train::{ImageFeatureCache, Instruction, MultimodalAdapter, RowStore};
 use vision::EncoderInfo;
 
 use super::args::Args;
@@ -64,7 +64,8 @@ impl ImageFeatureSets {
             };
             set_indices.push(match extractor {
                 Some(extractor) => {
-                    let groups = &mut [&mut *rows];
+                    let mut store = RowStore::from(std::mem::take(rows));
+                    let groups = &mut [&mut store];
                     let features = args.row_images.encode_images(
                         &extractor,
                         groups,
@@ -72,6 +73,7 @@ impl ImageFeatureSets {
                         &base.device,
                         &note,
                     )?;
+                    *rows = store.to_vec()?;
                     sets.push((info, features));
                     Some(sets.len() - 1)
                 }
@@ -79,7 +81,7 @@ impl ImageFeatureSets {
             });
         }
         if sets.is_empty() {
-            warn_ignored_images(rows, &note);
+            warn_ignored_images(&rows.as_slice().into(), &note)?;
         }
         Ok(Self { sets, set_indices })
     }

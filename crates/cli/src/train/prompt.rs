@@ -2,8 +2,8 @@
 
 use adaption_prompt::files::read_prompt_format;
 use text::{LossOn, PromptFormat, PromptTemplate};
-use train::Instruction;
 use train::data::{ConversationRows, RecordKind, RowContext, RowReport};
+use train::{Instruction, RowStore};
 
 use super::Args;
 use super::data::TrainingData;
@@ -108,7 +108,7 @@ impl Args {
                 self.rows(built_in, form, notify)
             },
             &|data: &TrainingData| {
-                (&data.report, has_turns(&data.train_rows) || has_turns(&data.eval_rows))
+                (&data.report, stores_turns(&data.train_rows) || stores_turns(&data.eval_rows))
             },
         )?;
         if is_default && format.template == PromptTemplate::Chat {
@@ -121,6 +121,11 @@ impl Args {
 /// Whether any row has turns before its output.
 pub fn has_turns(rows: &[Instruction]) -> bool {
     rows.iter().any(|row| matches!(row.context, RowContext::Turns(_)))
+}
+
+/// As [`has_turns`]. A row that cannot be read is an error when it is trained on.
+fn stores_turns(rows: &RowStore) -> bool {
+    rows.iter().any(|row| row.is_ok_and(|row| matches!(row.context, RowContext::Turns(_))))
 }
 
 /// What becomes a row for a template.

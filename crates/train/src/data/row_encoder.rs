@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use ::data::names::ellipsize;
 use text::{LabeledTokens, LossOn, Message, PromptEncoder, PromptFormat, Tokenizer};
 
 use super::example::{Example, TruncationCounts};
 use super::instruction::Instruction;
-use super::shorten::ellipsize;
 use super::turn::RowContext;
 use crate::error::{Error, Result};
 

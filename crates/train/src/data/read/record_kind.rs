@@ -1,9 +1,10 @@
 //! The field names of a record ─► the kind of record.
 
+use ::data::names::field_names;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::record_fields::{field_names, first_present};
+use super::record_fields::first_present;
 use super::{
     caption_record, conversation_record, instruction_record, preference_record, text_record,
 };
