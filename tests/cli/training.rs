@@ -236,7 +236,8 @@ fn a_diverging_run_stops_and_keeps_the_checkpoint() {
     let error = program.run(&args).fails(1);
     assert!(error.contains("training has diverged"), "{error}");
     assert!(error.contains("and 10 steps in a row were skipped: training has diverged"), "{error}");
-    let hint = "\nhint: the last checkpoint is kept; try --learning-rate 1e-2 or --max-gradient-norm 1";
+    let hint =
+        "\nhint: the last checkpoint is kept; try --learning-rate 1e-2 or --max-gradient-norm 1";
     assert!(error.contains(hint), "{error}");
     let skipped = log(&output).iter().filter(|entry| entry["event"] == "skipped").count();
     assert_eq!(skipped, 10);

@@ -239,7 +239,11 @@ fn the_learning_rate_finder_suggests_a_rate_and_leaves_the_folder_free() {
     let output = program.folder().join("run");
     let args = short_train_args(output.to_str().unwrap(), &[&few, "--max-steps", "2"]);
     let outcome = program.run(&[&args[..], &["--lr", "find"]].concat());
-    assert!(outcome.stderr.contains("the loss falls fastest at --learning-rate "), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("the loss falls fastest at --learning-rate "),
+        "{}",
+        outcome.stderr
+    );
     assert!(outcome.stderr.contains(" │") && outcome.stderr.contains(" └─"), "{}", outcome.stderr);
     let line = outcome.json();
     assert_eq!(keys(&line), ["output", "suggested", "diverged", "steps"]);

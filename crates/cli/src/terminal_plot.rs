@@ -11,7 +11,8 @@ pub fn plot(points: &[(f64, f64)], x_label: &dyn Fn(f64) -> String) -> String {
         let values = || points.iter().map(values);
         Some((values().reduce(f64::min)?, values().reduce(f64::max)?))
     };
-    let (Some((left, right)), Some((bottom, top))) = (range(&|point| point.0), range(&|point| point.1))
+    let (Some((left, right)), Some((bottom, top))) =
+        (range(&|point| point.0), range(&|point| point.1))
     else {
         return String::new();
     };
@@ -41,9 +42,9 @@ pub fn plot(points: &[(f64, f64)], x_label: &dyn Fn(f64) -> String) -> String {
             row if row + 1 == height => &labels[1],
             _ => "",
         };
-        let cells = cells.iter().map(|&bits| {
-            char::from_u32(0x2800 + u32::from(bits)).expect("a braille character")
-        });
+        let cells = cells
+            .iter()
+            .map(|&bits| char::from_u32(0x2800 + u32::from(bits)).expect("a braille character"));
         text += &format!("{label:>margin$} │{}\n", cells.collect::<String>());
     }
     let (from, to) = (x_label(left), x_label(right));

@@ -146,14 +146,13 @@ fn interrupted_run_process() {
         let _ = stdin().read_line(&mut String::new());
     };
     let resume = Path::new(&folder).join("run.json").exists();
-    let result = run_with(folder.as_ref(), kind, &kind.config(), resume, None, &mut |event| {
-        match event {
+    let result =
+        run_with(folder.as_ref(), kind, &kind.config(), resume, None, &mut |event| match event {
             Event::Evaluating { .. } if stop == Some(0) => wait(),
             Event::Stepped(report, _) if stop == Some(report.step) => wait(),
             Event::Stepped(..) => say(STEPPED),
             _ => {}
-        }
-    });
+        });
     result.unwrap();
 }
 
@@ -293,7 +292,8 @@ fn a_run_that_is_told_to_stop_saves_its_state_and_can_be_resumed() {
     run(&uninterrupted, false, &mut |_| {}).unwrap();
     // In the first evaluation; at a step without a checkpoint; in the evaluation after the last step.
     for stop_at in [0, 3, STEPS] {
-        let (path, stop) = (folder.path().join(format!("stopped-{stop_at}")), AtomicBool::new(false));
+        let (path, stop) =
+            (folder.path().join(format!("stopped-{stop_at}")), AtomicBool::new(false));
         let mut steps = 0;
         let config = Kind::Text.config();
         let error = run_with(&path, Kind::Text, &config, false, Some(&stop), &mut |event| {

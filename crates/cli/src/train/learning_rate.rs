@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use serde_json::json;
-use train::run::{CURVE_FILE, LearningRateTest};
 use train::TrainingRun;
+use train::run::{CURVE_FILE, LearningRateTest};
 
 use super::Args;
 use crate::failure::Result;
@@ -56,10 +56,11 @@ impl Args {
         }
         drop(guard);
         if !self.quiet {
-            let points = curve.points.iter().map(|point| {
-                (point.learning_rate.log10(), point.smoothed_loss)
-            });
-            note(&plot(&points.collect::<Vec<_>>(), &|log_rate| format!("{:.0e}", 10_f64.powf(log_rate))));
+            let points =
+                curve.points.iter().map(|point| (point.learning_rate.log10(), point.smoothed_loss));
+            note(&plot(&points.collect::<Vec<_>>(), &|log_rate| {
+                format!("{:.0e}", 10_f64.powf(log_rate))
+            }));
             let file = run.output.join(CURVE_FILE);
             let suggestion = match curve.suggested {
                 Some(rate) => format!("the loss falls fastest at --learning-rate {rate:e}"),

@@ -99,7 +99,8 @@ mod tests {
         let mut found = Vec::new();
         keys("", &serde_json::to_value(TrainConfig::default()).unwrap(), &mut found);
         // The command line does not set these.
-        let fixed = ["optimizer.beta_1", "optimizer.beta_2", "optimizer.epsilon", "checkpoint_every"];
+        let fixed =
+            ["optimizer.beta_1", "optimizer.beta_2", "optimizer.epsilon", "checkpoint_every"];
         found.retain(|key| !fixed.contains(&key.as_str()));
         assert!(found.len() > 15, "{found:?}");
         for key in found {

@@ -51,11 +51,7 @@ impl TrainingRun<'_> {
     ///
     /// # Errors
     /// The errors with which [`run`](Self::run) would refuse to start.
-    pub fn estimate(
-        &self,
-        resume: bool,
-        observer: &mut dyn FnMut(Event),
-    ) -> Result<RunEstimate> {
+    pub fn estimate(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<RunEstimate> {
         if resume {
             check_resume(self.output, &self.record())?;
         } else {

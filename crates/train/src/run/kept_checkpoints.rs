@@ -107,7 +107,10 @@ mod tests {
         }
         assert_eq!(kept.steps(), [5, 15, 100]);
         let text = |name: &str| std::fs::read_to_string(kept.path(15).join(name)).unwrap();
-        assert_eq!((text("adapter"), text(CHECKPOINT_FILE)), ("adapter 15".into(), "state 15".into()));
+        assert_eq!(
+            (text("adapter"), text(CHECKPOINT_FILE)),
+            ("adapter 15".into(), "state 15".into())
+        );
     }
 
     #[test]

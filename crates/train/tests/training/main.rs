@@ -21,7 +21,8 @@ use tiny::{CASES, golden_prompt_config, open_adapter, open_base};
 use train::run::CHECKPOINT_FILE;
 use train::{
     Batch, Error, Example, LearningRateSchedule, ModuleGradients, OptimizerConfig,
-    ParameterOptimizer, StepReport, TrainLength, Trainer, TrainerBuilder, evaluate_loss, label_loss,
+    ParameterOptimizer, StepReport, TrainLength, Trainer, TrainerBuilder, evaluate_loss,
+    label_loss,
 };
 
 /// The two rows of the golden file.
@@ -337,7 +338,11 @@ fn steps_with_a_nan_loss_are_skipped_and_reported() {
 
 /// The prompts of an adapter after three optimizer steps, one of which may have an infinite norm; checks that
 /// this one changes nothing.
-fn prompts_after_steps(llama: &Llama, optimizer: &ParameterOptimizer, bad: Option<usize>) -> Vec<f32> {
+fn prompts_after_steps(
+    llama: &Llama,
+    optimizer: &ParameterOptimizer,
+    bad: Option<usize>,
+) -> Vec<f32> {
     let values = |adapter: &AdapterWeights| {
         let layers = &adapter.prompts.as_ref().unwrap().layers;
         let prompts = layers.iter().map(|layer| testing::values(layer.prompt.val().inner()));
