@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
+use adaption_prompt::LayerGates;
+use eval::Accuracy;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{RunRowCounts, TruncationCounts};
-use crate::eval::{Accuracy, LabelLoss};
+use crate::eval::LabelLoss;
+use crate::prefix_cache::PrefixCacheDecision;
 use crate::trainer::StepReport;
 
 /// An event of a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The rows were tokenized.
@@ -30,6 +33,8 @@ pub enum Event {
         /// Completed steps.
         step: usize,
     },
+    /// It was decided whether the hidden states below the first adapted layer are cached.
+    PrefixCache(PrefixCacheDecision),
     /// Some held-out rows were evaluated.
     Evaluating {
         /// Evaluated rows.
@@ -48,6 +53,13 @@ pub enum Event {
     },
     /// A step is complete.
     Stepped(StepReport, Throughput),
+    /// The gates after a step, at most a hundred times in a run. Methods without gates have none.
+    Gates {
+        /// Completed steps.
+        step: usize,
+        /// From the lowest adapted layer to the highest.
+        layers: Vec<LayerGates>,
+    },
     /// A step was skipped, because its loss or a gradient is NaN or infinite.
     Skipped {
         /// The step; it counts as a completed one.

@@ -7,6 +7,7 @@ mod kept_checkpoints;
 mod learning_rate_curve;
 mod learning_rate_test;
 mod log;
+mod process_memory;
 mod progress;
 mod run_folder;
 mod run_record;

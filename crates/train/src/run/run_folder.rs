@@ -7,6 +7,7 @@
 //! checkpoint.safetensors                            state to resume from
 //! checkpoints/step-50/                              earlier adapters and states, if they are kept
 //! learning_rates.json  learning_rates.csv           a learning-rate range test
+//! prefix_cache.bin                                  hidden states below the adapted layers, until the run ends
 //! run.lock                                          locked while a run uses the folder; empty
 //! ```
 //!
@@ -30,6 +31,8 @@ use crate::error::{Error, Result};
 
 /// File of the log in the folder of a run.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+/// File of a frozen-prefix cache on disk.
+pub(crate) const PREFIX_CACHE_FILE: &str = "prefix_cache.bin";
 /// The locked file.
 const LOCK_FILE: &str = "run.lock";
 
@@ -89,15 +92,26 @@ impl RunFolder {
         self.folder.join(METRICS_FILE)
     }
 
+    /// Whether nothing has been logged.
+    pub fn is_log_empty(&self) -> bool {
+        std::fs::metadata(self.metrics()).map_or(true, |file| file.len() == 0)
+    }
+
     /// Appends a line to the log.
-    pub fn log(&self, entry: &impl Serialize) -> Result<()> {
+    pub fn log<T: Serialize>(&self, entry: &T) -> Result<()> {
+        self.log_all(std::slice::from_ref(entry))
+    }
+
+    /// Appends lines to the log: all of them, also if the run is killed.
+    pub fn log_all<T: Serialize>(&self, entries: &[T]) -> Result<()> {
         let path = self.metrics();
-        let line = serde_json::to_string(entry).expect("plain JSON");
+        let line = |entry| serde_json::to_string(entry).expect("plain JSON") + "\n";
+        let lines = entries.iter().map(line).collect::<String>();
         OpenOptions::new()
             .create(true)
             .append(true)
             .open(&path)
-            .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
+            .and_then(|mut file| file.write_all(lines.as_bytes()))
             .map_err(|source| checkpoint::Error::Write { path, source })?;
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use adaption_prompt::{AdaptionPrompt, LayerGates};
 use llama::{Llama, NoAdapter};
 
 use super::events::{Event, RunSummary};
@@ -13,7 +14,7 @@ use super::log::LogEntry;
 use super::progress::RunProgress;
 use super::run_folder::RunFolder;
 use super::training_run::TrainingRun;
-use crate::data::{Example, RunRowCounts};
+use crate::data::{Example, RunRowCounts, TruncationCounts};
 use crate::error::{Error, Result};
 use crate::images::BatchAdapter;
 use crate::trainer::{StepReport, Trainer};
@@ -22,6 +23,9 @@ use crate::trainer::{StepReport, Trainer};
 /// keep the device busy.
 const MAX_PENDING_REPORTS: usize = 16;
 const MAX_REPORT_DELAY: Duration = Duration::from_secs(1);
+/// The gates are logged at this many steps, which depend on nothing but the number of steps: the log of a
+/// resumed run is that of an uninterrupted one.
+const MAX_GATE_ENTRIES: usize = 100;
 
 /// A run in progress.
 pub(super) struct Session<'a, 'o> {
@@ -65,6 +69,36 @@ impl<'a, 'o> Session<'a, 'o> {
         }
     }
 
+    /// Begins the log with the size of the run and the gates before the first step.
+    pub fn log_start(
+        &mut self,
+        train: TruncationCounts,
+        eval: TruncationCounts,
+        trainable_parameters: usize,
+    ) -> Result<()> {
+        let step = self.trainer.completed_steps();
+        if step > 0 || !self.folder.is_log_empty() {
+            return Ok(());
+        }
+        let start = LogEntry::Start {
+            step,
+            total_steps: self.trainer.total_steps(),
+            steps_per_epoch: self.trainer.steps_per_epoch(),
+            trainable_parameters,
+            train,
+            eval,
+        };
+        match self.gates()? {
+            None => self.folder.log(&start),
+            Some(layers) => {
+                let gates = LogEntry::Gates { step, layers: layers.clone() };
+                self.folder.log_all(&[start, gates])?;
+                (self.observer)(Event::Gates { step, layers });
+                Ok(())
+            }
+        }
+    }
+
     /// Performs the remaining steps and evaluations.
     pub fn run_to_end(&mut self) -> Result<()> {
         self.evaluate_if_due()?;
@@ -73,11 +107,16 @@ impl<'a, 'o> Session<'a, 'o> {
             self.check_stop()?;
             self.trainer.step()?;
             let save_due = self.is_epoch_end() || self.is_checkpoint_due();
+            let gates_due = self.are_gates_due();
             if save_due
+                || gates_due
                 || self.trainer.pending_reports() >= MAX_PENDING_REPORTS
                 || self.reported_at.elapsed() >= MAX_REPORT_DELAY
             {
                 self.report()?;
+            }
+            if gates_due {
+                self.log_gates()?;
             }
             if save_due {
                 self.save()?;
@@ -86,6 +125,7 @@ impl<'a, 'o> Session<'a, 'o> {
                 self.reported_at = Instant::now();
             }
         }
+        self.trainer.prefix_cache.remove_file();
         Ok(())
     }
 
@@ -112,6 +152,30 @@ impl<'a, 'o> Session<'a, 'o> {
         let minutes = self.saved_at.elapsed().as_secs_f64() / 60.0;
         self.trainer.completed_steps().is_multiple_of(config.checkpoint_every)
             || config.checkpoint_minutes.is_some_and(|limit| minutes >= limit)
+    }
+
+    /// Whether the gates after this step are logged.
+    fn are_gates_due(&self) -> bool {
+        let every = self.trainer.total_steps().div_ceil(MAX_GATE_ENTRIES).max(1);
+        let is_step =
+            self.trainer.completed_steps().is_multiple_of(every) || self.trainer.is_done();
+        is_step && self.trainer.trainable.prompts().is_some()
+    }
+
+    /// The gates now; `None` for a method without gates.
+    fn gates(&self) -> Result<Option<Vec<LayerGates>>> {
+        let trainable = self.trainer.trainable();
+        Ok(trainable.prompts().map(AdaptionPrompt::effective_gates).transpose()?)
+    }
+
+    fn log_gates(&mut self) -> Result<()> {
+        if let Some(layers) = self.gates()? {
+            let step = self.trainer.completed_steps();
+            self.folder.log(&LogEntry::Gates { step, layers: layers.clone() })?;
+            (self.observer)(Event::Gates { step, layers });
+        }
+        self.reported_at = Instant::now();
+        Ok(())
     }
 
     /// Saves the state and ends the run if it was told to stop.
