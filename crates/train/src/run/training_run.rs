@@ -16,6 +16,7 @@ use crate::config::TrainConfig;
 use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
 use crate::error::Result;
 use crate::images::ImageFeatureCache;
+use crate::prefix_cache::PrefixCacheMode;
 use crate::trainable::TrainableWeights;
 use crate::trainer::Trainer;
 
@@ -41,7 +42,7 @@ pub struct TrainingRun<'a> {
     /// Further content of `run.json`, such as file names. It may change when the run is resumed.
     pub metadata: &'a serde_json::Value,
     /// If another thread or a signal handler sets it, the run saves its state and ends with
-    /// [`Error::Interrupted`] after the current step or the current batch of an evaluation.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) after the current step or the current batch of an evaluation.
     pub stop: Option<&'a AtomicBool>,
 }
 
@@ -55,6 +56,8 @@ pub(super) struct PreparedRun<'a> {
     pub trainable_parameters: usize,
     /// Tokens of the longest training example.
     pub longest: usize,
+    /// Mean number of labels of a training example.
+    pub labels_per_row: f64,
 }
 
 impl<'a> TrainingRun<'a> {
@@ -64,8 +67,9 @@ impl<'a> TrainingRun<'a> {
     /// as without the interruption. `observer` receives the events.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if the run was told to [stop](Self::stop), [`Error::Diverged`], and any other
-    /// [`Error`]; the folder always keeps the latest checkpoint.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) if the run was told to [stop](Self::stop),
+    /// [`Error::Diverged`](crate::Error::Diverged), and any other [`Error`](crate::Error); the folder always
+    /// keeps the latest checkpoint.
     pub fn run(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<RunSummary> {
         let begin = Instant::now();
         let prepared = self.prepare(observer)?;
@@ -112,6 +116,8 @@ impl<'a> TrainingRun<'a> {
         // Batches of similar length have less padding.
         eval.sort_by_key(|example| example.tokens.len());
         let longest = train.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
+        let labels: usize = train.iter().map(Example::n_labels).sum();
+        let labels_per_row = labels as f64 / train.len() as f64;
         let trainable = self.init_trainable()?;
         let trainable_parameters = trainable.n_trainable_parameters();
         let trainer = Trainer::builder(llama, trainable, train)
@@ -126,7 +132,24 @@ impl<'a> TrainingRun<'a> {
             steps_per_epoch: trainer.steps_per_epoch(),
             trainable_parameters,
         });
-        Ok(PreparedRun { trainer, eval, train_counts, eval_counts, trainable_parameters, longest })
+        Ok(PreparedRun {
+            trainer,
+            eval,
+            train_counts,
+            eval_counts,
+            trainable_parameters,
+            longest,
+            labels_per_row,
+        })
+    }
+
+    /// The settings for steps that are thrown away: no cache that would be a file in the output folder.
+    pub(super) fn config_without_files(&self) -> TrainConfig {
+        let mut config = self.config.clone();
+        if config.prefix_cache.mode == PrefixCacheMode::Disk {
+            config.prefix_cache.mode = PrefixCacheMode::Off;
+        }
+        config
     }
 
     /// Whether the run was told to stop.
