@@ -32,6 +32,7 @@ impl BatchingCost {
             gradient_accumulation_steps: 1,
             seed,
             shuffle: true,
+            mixture: None,
         };
         let mut cost = BatchCost::default();
         // Step by step, so that only one batch is collected at a time.
