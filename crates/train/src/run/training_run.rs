@@ -211,7 +211,7 @@ impl<'a> TrainingRun<'a> {
 fn mean_labels(examples: &ExampleStore) -> Result<f64> {
     const COUNTED: usize = 256;
     let every = examples.len().div_ceil(COUNTED).max(1);
-    let (mut labels, mut count) = (0, 0);
+    let (mut labels, mut count) = (0_usize, 0_u32);
     for index in (0..examples.len()).step_by(every) {
         labels += examples.get(index)?.n_labels();
         count += 1;
