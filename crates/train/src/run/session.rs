@@ -228,9 +228,10 @@ impl<'a, 'o> Session<'a, 'o> {
         if in_a_row < self.run.config.max_skipped_steps {
             return Ok(());
         }
-        let (what, value) = match report.loss.is_finite() {
-            true => ("gradient", report.gradient_norm),
-            false => ("loss", report.loss),
+        let (what, value) = if report.loss.is_finite() {
+            ("gradient", report.gradient_norm)
+        } else {
+            ("loss", report.loss)
         };
         Err(Error::Diverged {
             what,
