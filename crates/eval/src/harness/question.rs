@@ -112,10 +112,10 @@ mod tests {
 
     #[test]
     fn the_first_of_equal_choices_wins() {
-        let question = question(&["a", "b", "c"], Target::Index(1));
-        assert_eq!(question.predicted(TaskMetric::Acc, &[-2.0, -1.0, -1.0]), 1);
+        let equal = question(&["a", "b", "c"], Target::Index(1));
+        assert_eq!(equal.predicted(TaskMetric::Acc, &[-2.0, -1.0, -1.0]), 1);
         // An empty choice has no length: the quotient is negative infinity, and never chosen.
-        let empty = super::tests::question(&["", "b"], Target::Index(1));
+        let empty = question(&["", "b"], Target::Index(1));
         assert_eq!(empty.predicted(TaskMetric::AccNorm, &[-1.0, -9.0]), 1);
     }
 
