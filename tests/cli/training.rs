@@ -63,6 +63,7 @@ fn train_prints_the_summary_and_writes_the_folder() {
             "trainable_parameters",
             "seconds",
             "label_tokens_per_second",
+            "skipped_steps",
             "rows"
         ]
     );
@@ -84,13 +85,18 @@ fn train_prints_the_summary_and_writes_the_folder() {
             "checkpoint.safetensors",
             "llama_adapter.json",
             "metrics.jsonl",
+            "plots",
+            "report.html",
             "run.json",
-            "run.lock"
+            "run.lock",
+            "samples.json"
         ]
     );
     let events =
         log(&output).iter().map(|e| e["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(events, ["eval", "step", "step", "step", "eval"]);
+    let expected =
+        ["start", "gates", "eval", "step", "gates", "step", "gates", "step", "gates", "eval"];
+    assert_eq!(events, expected);
     let run: Value =
         serde_json::from_str(&std::fs::read_to_string(output.join("run.json")).unwrap()).unwrap();
     assert_eq!(run["length"]["steps"], 3);
@@ -237,7 +243,12 @@ fn a_diverging_run_stops_and_keeps_the_checkpoint() {
     args.extend(["--checkpoint-every", "1", "--quiet"]);
     let error = program.run(&args).fails(1);
     assert!(error.contains("training has diverged"), "{error}");
-    assert!(error.contains("\nhint: the last checkpoint is kept; try a lower --learning-rate or --max-gradient-norm"), "{error}");
+    assert!(error.contains("and 10 steps in a row were skipped: training has diverged"), "{error}");
+    let hint =
+        "\nhint: the last checkpoint is kept; try --learning-rate 1e-2 or --max-gradient-norm 1";
+    assert!(error.contains(hint), "{error}");
+    let skipped = log(&output).iter().filter(|entry| entry["event"] == "skipped").count();
+    assert_eq!(skipped, 10);
     // The checkpoint is of an earlier step and finite.
     for name in ["checkpoint.safetensors", "adapter_model.safetensors"] {
         let file = SafetensorsFile::new(ByteSource::open(output.join(name)).unwrap()).unwrap();
@@ -271,4 +282,40 @@ fn long_rows_are_truncated_and_counted() {
         outcome.stderr
     );
     outcome.json();
+}
+
+/// Two epochs over a few rows.
+fn train_twice(program: &Program, name: &str, more: &[&str]) -> (String, Vec<u8>) {
+    let few = write_eval_rows(program.folder());
+    let output = program.folder().join(name);
+    let args = ["train", "--data", &few, "--eval-fraction", "0", "--exact-match-rows", "0"];
+    let rest = ["--epochs", "2", "--batch-size", "2", "--output", output.to_str().unwrap()];
+    let outcome = program.run(&[&args[..], &rest, more].concat());
+    let stderr = outcome.stderr.clone();
+    outcome.json();
+    let is_cache = |file: std::io::Result<std::fs::DirEntry>| {
+        file.unwrap().file_name().to_string_lossy().contains("cache")
+    };
+    assert!(!std::fs::read_dir(&output).unwrap().any(is_cache), "a finished run keeps no cache");
+    (stderr, adapter(&output))
+}
+
+#[test]
+fn the_frozen_prefix_cache_is_reported_and_changes_no_byte_of_the_adapter() {
+    let program = Program::new();
+    let (said, expected) = train_twice(&program, "off", &["--cache", "off"]);
+    assert!(said.contains("frozen-prefix cache: off, it is disabled\n"), "{said}");
+    let (said, found) = train_twice(&program, "default", &[]);
+    assert!(said.contains("frozen-prefix cache: 2 layers run once for all rows, "), "{said}");
+    assert!(said.contains(" in f32 in memory\n"), "{said}");
+    assert_eq!(found, expected);
+    let (said, found) = train_twice(&program, "disk", &["--cache", "disk"]);
+    assert!(said.contains(" in f32 on disk\n"), "{said}");
+    assert_eq!(found, expected);
+    let part = ["--cache-bytes", "64KiB", "--cache-precision", "bf16"];
+    let (said, found) = train_twice(&program, "part", &part);
+    assert!(said.contains(" of 4 rows, ") && said.contains(" in bf16 in memory\n"), "{said}");
+    assert_ne!(found, expected);
+    let (said, _) = train_twice(&program, "v2", &["--method", "v2"]);
+    assert!(said.contains("frozen-prefix cache: off, no layer below"), "{said}");
 }

@@ -3,9 +3,9 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use train::data::TruncationCounts;
-use train::{Event, LabelLoss};
+use train::{CachedPrefix, Event, LabelLoss, PrefixCacheDecision};
 
 use crate::output::note;
 
@@ -19,6 +19,8 @@ pub struct TrainingProgress {
     last_line: Option<Instant>,
     total: usize,
     steps_per_epoch: usize,
+    /// Takes the lines, and there is no bar.
+    lines: Option<Box<dyn Fn(&str)>>,
 }
 
 /// Minimum time between two lines about steps.
@@ -34,7 +36,13 @@ impl TrainingProgress {
             last_line: None,
             total: 0,
             steps_per_epoch: 1,
+            lines: None,
         }
+    }
+
+    /// Gives its lines to `lines`, without those about steps: somebody else shows them.
+    pub fn with_lines(lines: impl Fn(&str) + 'static) -> Self {
+        Self { terminal: false, lines: Some(Box::new(lines)), ..Self::new(false) }
     }
 
     /// Shows one event.
@@ -59,6 +67,7 @@ impl TrainingProgress {
                 self.length_counts("held-out rows", eval);
             }
             Event::Resumed { step } => self.print_line(&format!("resuming after step {step}")),
+            Event::PrefixCache(decision) => self.print_line(&describe_cache(decision)),
             Event::Evaluating { done, rows } if self.terminal => {
                 let bar = self.bar(rows, "evaluating {wide_bar} {pos}/{len} rows");
                 bar.set_position(done as u64);
@@ -77,7 +86,29 @@ impl TrainingProgress {
                     loss.exp()
                 ));
             }
-            Event::Stepped(report, throughput) => {
+            Event::Skipped { report, in_a_row } => {
+                let row = if in_a_row > 1 {
+                    format!(", as {} before it", in_a_row - 1)
+                } else {
+                    String::new()
+                };
+                self.print_line(&format!(
+                    "step {} was skipped{row}: its loss or a gradient is not finite",
+                    report.step
+                ));
+            }
+            Event::Tested { step, steps, learning_rate, loss } => {
+                let message = format!("lr {learning_rate:.2e}  loss {loss:.4}");
+                if self.terminal {
+                    let bar = self.bar(steps, "{wide_bar} {pos}/{len}  {msg}");
+                    bar.set_message(message);
+                    bar.set_position(step as u64);
+                } else {
+                    (self.total, self.steps_per_epoch) = (steps, steps);
+                    self.print_step(step, &message);
+                }
+            }
+            Event::Stepped(report, throughput) if self.lines.is_none() => {
                 let remaining = throughput.steps_left as f64 * throughput.seconds_per_step;
                 let remaining = Duration::try_from_secs_f64(remaining).unwrap_or(Duration::MAX);
                 let message = format!(
@@ -128,9 +159,10 @@ impl TrainingProgress {
 
     /// Prints a line above the bar.
     fn print_line(&self, text: &str) {
-        match &self.bar {
-            Some((_, bar)) => bar.suspend(|| note(text)),
-            None => note(text),
+        match (&self.lines, &self.bar) {
+            (Some(lines), _) => lines(text),
+            (None, Some((_, bar))) => bar.suspend(|| note(text)),
+            (None, None) => note(text),
         }
     }
 
@@ -154,7 +186,27 @@ impl TrainingProgress {
     }
 }
 
-fn format_duration(duration: Duration) -> String {
+/// Whether the frozen-prefix cache is on, in words.
+fn describe_cache(decision: PrefixCacheDecision) -> String {
+    let cached = match decision {
+        PrefixCacheDecision::On(cached) => cached,
+        PrefixCacheDecision::Off(reason) => return format!("frozen-prefix cache: off, {reason}"),
+    };
+    let CachedPrefix { layers, examples, all_examples, bytes, precision, on_disk, .. } = cached;
+    let rows = match all_examples - examples {
+        0 => "all rows".into(),
+        _ => format!("{examples} of {all_examples} rows"),
+    };
+    let place = if on_disk { "on disk" } else { "in memory" };
+    format!(
+        "frozen-prefix cache: {layers} layers run once for {rows}, {} in {} {place}",
+        HumanBytes(bytes),
+        precision.name()
+    )
+}
+
+/// A duration in its largest units.
+pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 {
         format!("{seconds} s")

@@ -3,7 +3,7 @@
 use data::statistics::BatchCost;
 use serde::Serialize;
 use train::Example;
-use train::data::ExampleSampler;
+use train::data::{Batching, ExampleSampler};
 
 /// A way to batch rows, and its cost in an epoch.
 #[derive(Debug, Serialize)]
@@ -28,8 +28,7 @@ impl BatchingCost {
 
     fn of_size(examples: &[Example], batch_size: usize, seed: u64) -> Self {
         let sampler = ExampleSampler {
-            n_examples: examples.len(),
-            batch_size,
+            batching: Batching::Examples { n_examples: examples.len(), batch_size },
             gradient_accumulation_steps: 1,
             seed,
             shuffle: true,
