@@ -40,6 +40,10 @@ pub struct Args {
     /// Batch size whose padding is computed.
     #[arg(long, value_name = "B", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     pub batch_size: u16,
+    /// Tokens of a batch of similar rows whose padding is computed [default: as many as --batch-size rows
+    /// have on average].
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: Option<u32>,
     /// Random seed of the order of rows in batches.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
