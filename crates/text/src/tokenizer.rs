@@ -88,13 +88,21 @@ impl Tokenizer {
         &mut self.inner
     }
 
+    /// The content of a `tokenizer.json`, without the names of special tokens.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`]
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(false).map_err(|error| self.failed(&error))
+    }
+
     /// Writes `tokenizer.json`, `tokenizer_config.json` and `generation_config.json` into a
     /// folder, as [`from_folder`](Self::from_folder) reads them.
     ///
     /// # Errors
     /// [`Error::Tokenizer`], [`checkpoint::Error::Write`].
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let json = self.inner.to_string(false).map_err(|error| self.failed(&error))?;
+        let json = self.to_json()?;
         files::write(&folder.join("tokenizer.json"), json.as_bytes())?;
         let mut settings = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast",

@@ -230,7 +230,7 @@ impl TrainConfig {
             Some(budget) => Batching::Tokens(TokenBatches::new(lengths, budget)),
             None => Batching::Examples { n_examples: lengths.len(), batch_size },
         };
-        ExampleSampler { batching, gradient_accumulation_steps, seed, shuffle }
+        ExampleSampler { batching, gradient_accumulation_steps, seed, shuffle, mixture: None }
     }
 
     /// The learning rate of each step.

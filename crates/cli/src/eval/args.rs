@@ -24,8 +24,8 @@ use crate::output::note;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Evaluation data: JSON or JSON Lines with `instruction`, `input`, `output` and optionally
-    /// `image` and `options`, or conversations; tables (CSV, TSV) with the same columns or `url` and
-    /// `caption`; a ScienceQA folder.
+    /// `image` and `options`, or conversations; tables (CSV, TSV, Parquet) with the same columns or `url`
+    /// and `caption`; a folder of such files; a ScienceQA folder; hub:owner/name[@revision][:split].
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub struct Args {
     /// Print the confusion matrix of the last adapter for each tag.
     #[arg(long, alias = "confusion")]
     pub confusion_matrix: bool,
-    /// ScienceQA split.
+    /// Split of folders and data sets.
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
     /// Evaluate only the first N rows [default: all].
@@ -128,7 +128,7 @@ impl Args {
             )
             .into());
         }
-        Ok(self.row_options.load_rows(&self.data, self.image_folder(), &self.split, &note)?)
+        self.row_options.load_rows(&self.data, self.image_folder(), &self.split, &note)
     }
 
     /// The rows of `--train-data`.

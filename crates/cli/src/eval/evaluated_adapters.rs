@@ -3,7 +3,7 @@
 use adaption_prompt::{AdapterSet, AdapterStatus};
 use llama::Llama;
 use train::data::RowReport;
-use train::{ImageFeatureCache, Instruction, MultimodalAdapter};
+use train::{ImageFeatureCache, Instruction, MultimodalAdapter, RowStore};
 use vision::EncoderInfo;
 
 use super::args::Args;
@@ -61,7 +61,8 @@ impl ImageFeatureSets {
             };
             set_indices.push(match extractor {
                 Some(extractor) => {
-                    let groups = &mut [&mut *rows];
+                    let mut store = RowStore::from(std::mem::take(rows));
+                    let groups = &mut [&mut store];
                     let features = args.row_images.encode_images(
                         &extractor,
                         groups,
@@ -69,6 +70,7 @@ impl ImageFeatureSets {
                         &base.device,
                         &note,
                     )?;
+                    *rows = store.to_vec()?;
                     sets.push((info, features));
                     Some(sets.len() - 1)
                 }
@@ -76,7 +78,7 @@ impl ImageFeatureSets {
             });
         }
         if sets.is_empty() {
-            warn_ignored_images(rows, &note);
+            warn_ignored_images(&rows.as_slice().into(), &note)?;
         }
         Ok(Self { sets, set_indices })
     }

@@ -42,8 +42,9 @@ pub struct Args {
     model: ModelArgs,
 
     /// Training data: JSON or JSON Lines with `instruction`, `input`, `output` and optionally
-    /// `image`, or conversations; tables (CSV, TSV) with the same columns or `url` and `caption`; a
-    /// ScienceQA folder.
+    /// `image`, or conversations; tables (CSV, TSV, Parquet) with the same columns or `url` and `caption`;
+    /// a folder of such files; a ScienceQA folder; a data set of the Hugging Face Hub as
+    /// hub:owner/name[@revision][:split]. With a weight, FILE=0.7, each epoch takes that share from it.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
     data: Vec<PathBuf>,
     /// Held-out data, evaluated before the first step and after each epoch.

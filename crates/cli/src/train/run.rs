@@ -9,6 +9,7 @@ use super::Args;
 use super::data::TrainingData;
 use super::option_names::with_option_names;
 use super::tensorboard::TensorBoard;
+use crate::cache::cache_folder;
 use crate::defaults::built_in_dataset;
 use crate::defaults::require_data;
 use crate::error::Error;
@@ -60,12 +61,14 @@ pub fn run(args: &Args) -> Result {
         "data": args.data.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         "eval_data": args.eval_data.as_ref().map(|path| path.to_string_lossy()),
     });
+    let token_cache = cache_folder().ok().map(|folder| folder.join("tokens"));
     let run = TrainingRun {
         llama: &base.llama,
         tokenizer: &tokenizer,
         model_name,
         train_rows: &train_rows,
         eval_rows: &eval_rows,
+        token_cache: token_cache.as_deref(),
         image_features: image_features.as_ref(),
         config: &config,
         output: &output,

@@ -93,19 +93,8 @@ impl Example {
         let mut examples = Vec::with_capacity(rows.len());
         let mut counts = TruncationCounts::default();
         for row in rows {
-            let mut example = Self::encode(row, tokenizer)?;
-            let is_complete = example.tokens.len() <= max_len;
-            example.truncate(max_len);
-            if example.label_spans.is_empty() {
-                counts.dropped += 1;
-                continue;
-            }
-            if is_complete {
-                counts.complete += 1;
-            } else {
-                counts.truncated += 1;
-            }
-            examples.push(example);
+            let example = Self::encode(row, tokenizer)?;
+            examples.extend(counts.count(example, max_len));
         }
         if examples.is_empty() {
             return Err(Error::NoRows {
@@ -115,6 +104,21 @@ impl Example {
             });
         }
         Ok((examples, counts))
+    }
+}
+
+impl TruncationCounts {
+    /// Truncates an example to `max_len` tokens and counts it; `None` if no label is left.
+    pub fn count(&mut self, mut example: Example, max_len: usize) -> Option<Example> {
+        let is_complete = example.tokens.len() <= max_len;
+        example.truncate(max_len);
+        let counter = match () {
+            () if example.label_spans.is_empty() => &mut self.dropped,
+            () if is_complete => &mut self.complete,
+            () => &mut self.truncated,
+        };
+        *counter += 1;
+        (!example.label_spans.is_empty()).then_some(example)
     }
 }
 

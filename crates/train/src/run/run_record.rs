@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::TrainConfig;
-use crate::data::Instruction;
+use crate::data::RowStore;
 use crate::error::{Error, Result};
 
 /// File of the settings in the folder of a run.
@@ -53,14 +53,18 @@ pub(crate) struct RunRecord<'a> {
     pub eval_rows: usize,
     /// Detects different data of the same size.
     pub data_hash: String,
+    /// The weights of the sources, if the rows are a mixture.
+    #[serde(rename = "data_weights", skip_serializing_if = "<[f64]>::is_empty")]
+    pub weights: &'a [f64],
     #[serde(flatten)]
     pub config: &'a TrainConfig,
 }
 
 /// FNV-1a over all texts of the rows, as a hexadecimal number. Not cryptographic.
-pub(super) fn hash_rows(groups: &[&[Instruction]]) -> String {
+pub(super) fn hash_rows(groups: &[&RowStore]) -> Result<String> {
     let mut hash = FnvHasher::default();
-    for row in groups.iter().copied().flatten() {
+    for row in groups.iter().flat_map(|rows| rows.iter()) {
+        let row = row?;
         for text in [&row.instruction, &row.input, &row.output] {
             hash.write(text.as_bytes());
             // Separates the fields: no UTF-8 text contains this byte.
@@ -71,7 +75,7 @@ pub(super) fn hash_rows(groups: &[&[Instruction]]) -> String {
             hash.write_u8(0xfe);
         }
     }
-    format!("{:016x}", hash.finish())
+    Ok(format!("{:016x}", hash.finish()))
 }
 
 /// Writes the settings of a run.

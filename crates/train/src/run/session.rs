@@ -14,7 +14,7 @@ use super::log::LogEntry;
 use super::progress::RunProgress;
 use super::run_folder::RunFolder;
 use super::training_run::TrainingRun;
-use crate::data::{Example, RunRowCounts, TruncationCounts};
+use crate::data::{ExampleStore, RunRowCounts, TruncationCounts};
 use crate::error::{Error, Result};
 use crate::images::BatchAdapter;
 use crate::trainer::{StepReport, Trainer};
@@ -31,7 +31,7 @@ const MAX_GATE_ENTRIES: usize = 100;
 pub(super) struct Session<'a, 'o> {
     run: &'o TrainingRun<'a>,
     trainer: Trainer<'a>,
-    eval: Vec<Example>,
+    eval: ExampleStore,
     folder: RunFolder,
     progress: RunProgress,
     observer: &'o mut dyn FnMut(Event),
@@ -47,7 +47,7 @@ impl<'a, 'o> Session<'a, 'o> {
     pub fn new(
         run: &'o TrainingRun<'a>,
         trainer: Trainer<'a>,
-        eval: Vec<Example>,
+        eval: ExampleStore,
         folder: RunFolder,
         progress: RunProgress,
         begin: Instant,

@@ -13,7 +13,10 @@ use super::run_folder::{PREFIX_CACHE_FILE, RunFolder};
 use super::run_record::{RunRecord, hash_rows};
 use super::session::Session;
 use crate::config::TrainConfig;
-use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
+use crate::data::{
+    EncodedRows, Example, ExampleEncoder, ExampleStore, Instruction, RowStore, RunRowCounts,
+    TruncationCounts,
+};
 use crate::error::Result;
 use crate::images::ImageFeatureCache;
 use crate::trainable::TrainableWeights;
@@ -29,9 +32,11 @@ pub struct TrainingRun<'a> {
     /// The model's name in files.
     pub model_name: &'a str,
     /// Training rows.
-    pub train_rows: &'a [Instruction],
+    pub train_rows: &'a RowStore,
     /// Held-out rows, disjoint from the training rows; may be empty.
-    pub eval_rows: &'a [Instruction],
+    pub eval_rows: &'a RowStore,
+    /// The folder in which the tokens of many rows are kept for the next run; `None`: they are not kept.
+    pub token_cache: Option<&'a Path>,
     /// Features of the rows' images. Rows with a missing image are treated as rows without one.
     pub image_features: Option<&'a ImageFeatureCache>,
     /// Hyperparameters.
@@ -48,8 +53,8 @@ pub struct TrainingRun<'a> {
 /// A run before its first step.
 pub(super) struct PreparedRun<'a> {
     pub trainer: Trainer<'a>,
-    /// Held-out examples, the shortest first.
-    pub eval: Vec<Example>,
+    /// Held-out examples.
+    pub eval: ExampleStore,
     pub train_counts: TruncationCounts,
     pub eval_counts: TruncationCounts,
     pub trainable_parameters: usize,
@@ -74,9 +79,9 @@ impl<'a> TrainingRun<'a> {
         let mut progress = RunProgress::default();
         progress.cache_spare_bytes = cache_spare_bytes;
         let folder = if resume {
-            RunFolder::open_for_resume(self.output, &self.record())?
+            RunFolder::open_for_resume(self.output, &self.record()?)?
         } else {
-            RunFolder::create(self.output, &self.record())?
+            RunFolder::create(self.output, &self.record()?)?
         };
         // A resumed run may have been killed before its first checkpoint.
         if folder.has_checkpoint() {
@@ -104,19 +109,21 @@ impl<'a> TrainingRun<'a> {
         config.validate()?;
         config.method.validate(llama)?;
         let max_len = config.max_len.min(llama.config().max_positions);
-        let (train, train_counts) = Example::encode_all(self.train_rows, self.tokenizer, max_len)?;
-        let (mut eval, eval_counts) = match self.eval_rows {
-            [] => (Vec::new(), TruncationCounts::default()),
-            rows => Example::encode_all(rows, self.tokenizer, max_len)?,
-        };
-        // Batches of similar length have less padding.
-        eval.sort_by_key(|example| example.tokens.len());
-        let longest = train.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
+        let encode = |row: &Instruction| Example::encode(row, self.tokenizer);
+        let key = || Ok(self.tokenizer.to_json()?);
+        let encoder =
+            ExampleEncoder { encode: &encode, key: &key, max_len, cache: self.token_cache };
+        let EncodedRows { examples: train, counts: train_counts, mixture } =
+            encoder.encode_all(self.train_rows)?;
+        let EncodedRows { examples: eval, counts: eval_counts, .. } =
+            encoder.encode_all(self.eval_rows)?;
+        let longest = (0..train.len()).map(|index| train.n_tokens(index)).max().unwrap_or(0);
         let trainable = self.init_trainable()?;
         let trainable_parameters = trainable.n_trainable_parameters();
         let trainer = Trainer::builder(llama, trainable, train)
             .config(config)
             .image_features(self.image_features)
+            .mixture(mixture)
             .prefix_cache_file(self.output.join(PREFIX_CACHE_FILE))
             .build()?;
         observer(Event::Prepared {
@@ -135,23 +142,26 @@ impl<'a> TrainingRun<'a> {
     }
 
     /// The content of `run.json`.
-    pub(super) fn record(&self) -> RunRecord<'_> {
-        RunRecord {
+    pub(super) fn record(&self) -> Result<RunRecord<'_>> {
+        Ok(RunRecord {
             about: self.metadata,
             model: self.model_name,
             precision: format!("{:?}", self.llama.precision()),
             train_rows: self.train_rows.len(),
             eval_rows: self.eval_rows.len(),
-            data_hash: hash_rows(&[self.train_rows, self.eval_rows]),
+            weights: self.train_rows.weights(),
+            data_hash: hash_rows(&[self.train_rows, self.eval_rows])?,
             config: self.config,
-        }
+        })
     }
 
     /// The trainable weights before the first step.
     fn init_trainable(&self) -> Result<TrainableWeights> {
         let Self { llama, config, .. } = *self;
-        let statistics =
-            self.image_features.and_then(|features| features.feature_statistics(self.train_rows));
+        let statistics = match self.image_features {
+            Some(features) => features.feature_statistics_of(self.train_rows)?,
+            None => None,
+        };
         let statistics = statistics.as_ref();
         let mut trainable = match &config.initial_adapter {
             Some(path) => config.method.init_from_adapter(path, llama, config.seed, statistics)?,

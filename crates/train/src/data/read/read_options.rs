@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ::data::{Columns, FileFormat, RejectFile};
+
 use super::row_report::RowReport;
 use crate::data::Instruction;
 
@@ -17,9 +19,15 @@ pub struct LoadedRows {
 /// How data is read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOptions<'a> {
+    /// The format of the files; `None`: found by their content.
+    pub format: Option<FileFormat>,
+    /// Other names of the fields.
+    pub columns: Option<&'a Columns>,
+    /// Where invalid records go; `None`: the first one is an error.
+    pub rejects: Option<&'a RejectFile>,
     /// The folder that relative image paths are relative to; `None`: the folder of the data.
     pub image_folder: Option<&'a Path>,
-    /// The split of a ScienceQA folder; `None`: `train`. Ignored for files.
+    /// The split of a folder; `None`: `train`. Ignored for files.
     pub split: Option<&'a str>,
     /// What to do with rows whose output is empty.
     pub empty_outputs: EmptyOutputPolicy,

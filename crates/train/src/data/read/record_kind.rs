@@ -1,8 +1,9 @@
 //! The field names of a record ─► the kind of record.
 
+use ::data::names::field_names;
 use serde_json::{Map, Value};
 
-use super::record_fields::{field_names, first_present};
+use super::record_fields::first_present;
 use super::{caption_record, conversation_record, instruction_record};
 
 /// The kind of a record.

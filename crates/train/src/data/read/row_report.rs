@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{first_chars, join_first};
+use ::data::names::{first_chars, join_first};
 
 /// Why a row was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub enum DropReason {
     TooLong,
     /// The image cannot be read.
     BrokenImage,
+    /// The record cannot be parsed, or its fields are not those of a row.
+    InvalidRecord,
 }
 
 impl DropReason {
@@ -39,6 +41,7 @@ impl DropReason {
             Self::NoAnswer => "there is no answer",
             Self::TooLong => "the prompt alone is too long",
             Self::BrokenImage => "the image cannot be read",
+            Self::InvalidRecord => "the record is invalid",
         }
     }
 }
@@ -129,6 +132,8 @@ pub struct RowReport {
     /// Fields that were read under another name, such as `question as instruction`, each with its
     /// number of records.
     pub aliases: BTreeMap<String, usize>,
+    /// Formats of the files, each with its number of files.
+    pub formats: BTreeMap<String, usize>,
 }
 
 impl RowReport {
@@ -146,6 +151,22 @@ impl RowReport {
 
     pub(crate) fn count_unused_field(&mut self, name: &str) {
         count_name(&mut self.unused_fields, name);
+    }
+
+    pub(crate) fn count_file(&mut self, format: &str) {
+        count_name(&mut self.formats, format);
+    }
+
+    /// The formats that were recognized, such as `JSON Lines`; `None` without files.
+    pub fn describe_formats(&self) -> Option<String> {
+        match (self.formats.len(), self.formats.iter().next()) {
+            (1, Some((format, 1))) => Some(format.clone()),
+            (0, _) => None,
+            _ => {
+                let files = self.formats.values().sum::<usize>();
+                Some(format!("{files} files: {}", format_counts(&self.formats)))
+            }
+        }
     }
 
     pub(crate) fn count_alias(&mut self, alias: &str) {
@@ -185,6 +206,9 @@ impl RowReport {
         merge_counts(&mut self.adjustments, other.adjustments);
         for (name, more) in other.unused_fields {
             *self.unused_fields.entry(name).or_default() += more;
+        }
+        for (format, more) in other.formats {
+            *self.formats.entry(format).or_default() += more;
         }
         for (alias, more) in other.aliases {
             *self.aliases.entry(alias).or_default() += more;
