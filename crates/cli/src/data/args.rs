@@ -8,8 +8,8 @@ use llama::ModelSource;
 use train::Instruction;
 use train::data::LoadedRows;
 
-use crate::data_args::DataArgs;
-use crate::failure::Result;
+use crate::data_args::{DataArgs, RowRequest, finish_rejects};
+use crate::failure::{Failure, Result};
 use crate::model::ModelArgs;
 use crate::output::note;
 
@@ -84,17 +84,22 @@ impl Args {
             .open_source()
     }
 
-    /// The rows of FILE.
-    pub fn rows(&self) -> Result<LoadedRows> {
-        Ok(self.row_options.load_rows(&self.data, None, &self.split, &note)?)
-    }
-
-    /// The rows of `--eval-data`, if it is given.
-    pub fn held_out_rows(&self) -> Result<Option<Vec<Instruction>>> {
-        if self.eval_data.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(self.row_options.load_rows(&self.eval_data, None, "val", &note)?.rows))
+    /// The rows of FILE, and those of `--eval-data` if it is given.
+    pub fn rows(&self) -> Result<(LoadedRows, Option<Vec<Instruction>>)> {
+        let rejects = self.row_options.reject_file()?;
+        let read = |sources: &[PathBuf], split| {
+            let rejects = rejects.as_ref();
+            let request = RowRequest { images: None, split, rejects, notify: &note };
+            let (rows, report) = self.row_options.stream_rows(sources, request)?;
+            Ok::<_, Failure>(LoadedRows { rows: rows.to_vec()?, report })
+        };
+        let rows = read(&self.data, &self.split)?;
+        let held_out = match &self.eval_data[..] {
+            [] => None,
+            sources => Some(read(sources, "val")?.rows),
+        };
+        finish_rejects(rejects.as_ref(), &note)?;
+        Ok((rows, held_out))
     }
 
     /// The maximum sequence length for a model with this context.

@@ -42,8 +42,13 @@ impl BatchingCost {
 
     /// The cost of the first epoch of a training.
     fn of(name: String, examples: &[Example], batching: Batching, seed: u64) -> Self {
-        let sampler =
-            ExampleSampler { batching, gradient_accumulation_steps: 1, seed, shuffle: true };
+        let sampler = ExampleSampler {
+            batching,
+            gradient_accumulation_steps: 1,
+            seed,
+            shuffle: true,
+            mixture: None,
+        };
         let mut cost = BatchCost::default();
         for batch in sampler.epoch_steps(0, &[]).into_iter().flatten() {
             cost.add(batch.iter().map(|&index| examples[index].tokens.as_slice()).collect());

@@ -18,8 +18,7 @@ use report::DataReport;
 pub fn run(args: &Args) -> Result {
     let source = args.model_source()?;
     let tokenizer = source.tokenizer()?;
-    let LoadedRows { rows, report } = args.rows()?;
-    let held_out = args.held_out_rows()?;
+    let (LoadedRows { rows, report }, held_out) = args.rows()?;
     let max_len = args.max_len(source.config().max_positions);
     let report = DataReport::new(args, &tokenizer, &rows, held_out.as_deref(), &report, max_len)?;
     if args.json {
