@@ -34,8 +34,7 @@ impl BatchingCost {
             shuffle: true,
         };
         let mut cost = BatchCost::default();
-        // Step by step, so that only one batch is collected at a time.
-        for batch in (0..sampler.steps_per_epoch()).flat_map(|step| sampler.step_batches(step)) {
+        for batch in sampler.epoch_steps(0, &[]).into_iter().flatten() {
             cost.add(batch.iter().map(|&index| examples[index].tokens.as_slice()).collect());
         }
         Self {

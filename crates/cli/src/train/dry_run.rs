@@ -57,7 +57,11 @@ impl Args {
 /// The training steps of a run, with its longest row in each place of a batch.
 fn workload(run: &TrainingRun, estimate: &RunEstimate, device: &str) -> Workload {
     let config = run.config;
-    let rows = config.batch_size * config.gradient_accumulation_steps;
+    let batch_size = match config.batch_tokens {
+        Some(tokens) => (tokens / estimate.longest_example.max(1)).max(1),
+        None => config.batch_size,
+    };
+    let rows = batch_size * config.gradient_accumulation_steps;
     let labels = (estimate.labels_per_step / rows as f64).ceil() as usize;
     Workload {
         config: run.llama.config().clone(),
@@ -67,7 +71,7 @@ fn workload(run: &TrainingRun, estimate: &RunEstimate, device: &str) -> Workload
             labels: labels.clamp(1, estimate.longest_example),
             activation_checkpointing: config.activation_checkpointing,
         },
-        batch_size: config.batch_size,
+        batch_size,
         seq_len: estimate.longest_example,
         device: device_traits(device::backend(device).expect("devices have backends")),
     }

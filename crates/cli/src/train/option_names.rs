@@ -3,7 +3,7 @@
 use train::Error;
 
 /// Keys and their options. A key stands for all keys below it, too; the longest one counts.
-const OPTIONS: [(&str, &str); 38] = [
+const OPTIONS: [(&str, &str); 46] = [
     ("model", "--model"),
     ("precision", "--precision"),
     ("train_rows", "rows of --data"),
@@ -31,12 +31,20 @@ const OPTIONS: [(&str, &str); 38] = [
     ("optimizer.clip", "--max-gradient-norm"),
     ("learning_rate", "--learning-rate"),
     ("warmup", "--warmup-ratio"),
+    ("schedule", "--schedule"),
+    ("group_learning_rates.gates", "--lr-gate"),
+    ("group_learning_rates.parts", "--lr-part"),
     ("batch_size", "--batch-size"),
+    ("batch_tokens", "--batch-tokens"),
     ("accumulate", "--gradient-accumulation-steps"),
     ("length.epochs", "--epochs"),
     ("length.steps", "--max-steps"),
     ("max_len", "--max-len"),
     ("recompute", "--activation-checkpointing"),
+    ("noise_alpha", "--noise"),
+    ("ema_decay", "--ema"),
+    ("early_stop", "--early-stop"),
+    ("keep_best", "--keep-best"),
     ("seed", "--seed"),
     ("shuffle", "--no-shuffle"),
     ("pictures_together", "--group-by-image"),

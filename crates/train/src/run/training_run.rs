@@ -14,7 +14,7 @@ use super::run_record::{RunRecord, hash_rows};
 use super::session::Session;
 use crate::config::TrainConfig;
 use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
 use crate::trainable::TrainableWeights;
 use crate::trainer::Trainer;
@@ -103,6 +103,7 @@ impl<'a> TrainingRun<'a> {
         let Self { llama, config, .. } = *self;
         config.validate()?;
         config.method.validate(llama)?;
+        self.check_eval_rows()?;
         let max_len = config.max_len.min(llama.config().max_positions);
         let (train, train_counts) = Example::encode_all(self.train_rows, self.tokenizer, max_len)?;
         let (mut eval, eval_counts) = match self.eval_rows {
@@ -127,6 +128,19 @@ impl<'a> TrainingRun<'a> {
             trainable_parameters,
         });
         Ok(PreparedRun { trainer, eval, train_counts, eval_counts, trainable_parameters, longest })
+    }
+
+    /// Checks that there are held-out rows if the config needs them.
+    fn check_eval_rows(&self) -> Result<()> {
+        let TrainConfig { early_stop, keep_best, .. } = *self.config;
+        if !self.eval_rows.is_empty() || (early_stop.is_none() && !keep_best) {
+            return Ok(());
+        }
+        let (field, found) = match early_stop {
+            Some(evaluations) => ("the early stop", format!("after {evaluations} evaluations")),
+            None => ("the adapter to keep", "the best".into()),
+        };
+        Err(Error::Config { field, found, expected: "none: there are no held-out rows" })
     }
 
     /// Whether the run was told to stop.
