@@ -59,7 +59,7 @@ impl Args {
 fn workload(run: &TrainingRun, estimate: &RunEstimate, device: &str) -> Workload {
     let config = run.config;
     let labels = estimate.labels_per_row.ceil() as usize;
-    let rows = config.batch_tokens.map(|tokens| (tokens / estimate.longest_example).max(1));
+    let rows = config.batch_tokens.map(|tokens| (tokens / estimate.longest_example.max(1)).max(1));
     Workload {
         config: run.llama.config().clone(),
         precision: run.llama.precision(),

@@ -17,7 +17,7 @@ use crate::data::{
     EncodedRows, ExampleEncoder, ExampleStore, Instruction, RowEncoder, RowStore, RunRowCounts,
     TruncationCounts,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
 use crate::prefix_cache::PrefixCacheMode;
 use crate::trainable::TrainableWeights;
@@ -112,6 +112,7 @@ impl<'a> TrainingRun<'a> {
         let Self { llama, config, .. } = *self;
         config.validate()?;
         config.method.validate(llama)?;
+        self.check_eval_rows()?;
         let max_len = config.max_len.min(llama.config().max_positions);
         let row_encoder = RowEncoder::new(self.tokenizer, &config.prompt, config.loss_on)?;
         let encode = |row: &Instruction| row_encoder.encode(row);
@@ -157,6 +158,19 @@ impl<'a> TrainingRun<'a> {
             config.prefix_cache.mode = PrefixCacheMode::Off;
         }
         config
+    }
+
+    /// Checks that there are held-out rows if the config needs them.
+    fn check_eval_rows(&self) -> Result<()> {
+        let TrainConfig { early_stop, keep_best, .. } = *self.config;
+        if !self.eval_rows.is_empty() || (early_stop.is_none() && !keep_best) {
+            return Ok(());
+        }
+        let (field, found) = match early_stop {
+            Some(evaluations) => ("the early stop", format!("after {evaluations} evaluations")),
+            None => ("the adapter to keep", "the best".into()),
+        };
+        Err(Error::Config { field, found, expected: "none: there are no held-out rows" })
     }
 
     /// Whether the run was told to stop.
