@@ -39,7 +39,7 @@ pub fn available_memory(device: &str) -> Option<u64> {
 pub fn available_host_memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let system = parse_available(&read("/proc/meminfo")?)?;
-    let number = |path| read(path)?.trim().parse::<u64>().ok();
+    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
     let limit = number("/sys/fs/cgroup/memory.max");
     let used = number("/sys/fs/cgroup/memory.current").unwrap_or(0);
     Some(limit.map_or(system, |limit| system.min(limit.saturating_sub(used))))
