@@ -80,6 +80,10 @@ fn an_adapter_folder() {
     layer  gate min  gate max  gate mean  prompt rms
         1   -0.1827   -0.1827    -0.1827      1.0549
         2   -0.3997   -0.3997    -0.3997      0.9085
+
+    layer     gate
+        1  -0.1827                                  ▐███████████████████████████
+        2  -0.3997  ████████████████████████████████████████████████████████████
     ");
     let report = json("llama-gqa-tied/adapter");
     let expected = [

@@ -63,6 +63,7 @@ fn train_prints_the_summary_and_writes_the_folder() {
             "trainable_parameters",
             "seconds",
             "label_tokens_per_second",
+            "skipped_steps",
             "rows"
         ]
     );
@@ -84,13 +85,18 @@ fn train_prints_the_summary_and_writes_the_folder() {
             "checkpoint.safetensors",
             "llama_adapter.json",
             "metrics.jsonl",
+            "plots",
+            "report.html",
             "run.json",
-            "run.lock"
+            "run.lock",
+            "samples.json"
         ]
     );
     let events =
         log(&output).iter().map(|e| e["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(events, ["eval", "step", "step", "step", "eval"]);
+    let expected =
+        ["start", "gates", "eval", "step", "gates", "step", "gates", "step", "gates", "eval"];
+    assert_eq!(events, expected);
     let run: Value =
         serde_json::from_str(&std::fs::read_to_string(output.join("run.json")).unwrap()).unwrap();
     assert_eq!(run["length"]["steps"], 3);
@@ -100,8 +106,11 @@ fn train_prints_the_summary_and_writes_the_folder() {
     let found = program.run(&["eval", "--data", &few, "--adapter", name, "--json"]).json();
     let counts = ["cut", "left_out", "changes", "unused_fields"];
     let own = ["rows", "labels", "base", "adapter", "adapters"];
-    assert_eq!(keys(&found), [&own[..], &counts].concat());
-    assert_eq!(keys(&found["adapter"]), ["loss", "perplexity", "exact_match"]);
+    let intervals = ["differences", "clusters", "resamples", "seed"];
+    assert_eq!(keys(&found), [&own[..], &intervals, &counts].concat());
+    let scores = ["loss", "perplexity", "exact_match", "rouge_l", "token_f1"];
+    assert_eq!(keys(&found["adapter"]), [&scores[..], &["intervals"]].concat());
+    assert_eq!(keys(&found["adapter"]["intervals"]), scores);
     let close = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-4;
     assert!(close(&found["base"]["loss"], &line["eval_loss_before"]), "{found} {line}");
     assert!(close(&found["adapter"]["loss"], &line["eval_loss"]), "{found} {line}");
@@ -234,7 +243,12 @@ fn a_diverging_run_stops_and_keeps_the_checkpoint() {
     args.extend(["--checkpoint-every", "1", "--quiet"]);
     let error = program.run(&args).fails(1);
     assert!(error.contains("training has diverged"), "{error}");
-    assert!(error.contains("\nhint: the last checkpoint is kept; try a lower --learning-rate or --max-gradient-norm"), "{error}");
+    assert!(error.contains("and 10 steps in a row were skipped: training has diverged"), "{error}");
+    let hint =
+        "\nhint: the last checkpoint is kept; try --learning-rate 1e-2 or --max-gradient-norm 1";
+    assert!(error.contains(hint), "{error}");
+    let skipped = log(&output).iter().filter(|entry| entry["event"] == "skipped").count();
+    assert_eq!(skipped, 10);
     // The checkpoint is of an earlier step and finite.
     for name in ["checkpoint.safetensors", "adapter_model.safetensors"] {
         let file = SafetensorsFile::new(ByteSource::open(output.join(name)).unwrap()).unwrap();

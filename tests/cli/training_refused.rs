@@ -20,7 +20,7 @@ fn a_folder_with_another_run_in_it_is_left_alone() {
 
     other.push("--resume");
     let error = program.run(&other).fails(1);
-    assert!(error.contains("seed: then 0, now 9"), "{error}");
+    assert!(error.contains("\n  --seed: then 0, now 9"), "{error}");
     let hint =
         format!("for other settings start a new run with --from-adapter {} and", output.display());
     assert!(error.contains(&hint), "{error}");
@@ -43,7 +43,7 @@ fn another_precision_is_another_run() {
     let args = short_train_args(output.to_str().unwrap(), &[&few, "--max-steps", "1", "--quiet"]);
     program.run(&args).ok();
     let error = program.run(&[&args[..], &["--resume", "--precision", "bf16"]].concat()).fails(1);
-    assert!(error.contains("precision: then \"F32\", now \"BF16\""), "{error}");
+    assert!(error.contains("--precision: then \"F32\", now \"BF16\""), "{error}");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_longer_run_is_another_run_and_says_why() {
     program.run(&short_train_args(output, &[&few, "--max-steps", "1", "--quiet"])).ok();
     let longer = short_train_args(output, &[&few, "--max-steps", "2", "--quiet", "--resume"]);
     let error = program.run(&longer).fails(1);
-    assert!(error.contains("\n  length.steps: then 1, now 2\n  (the length determines"), "{error}");
+    assert!(error.contains("\n  --max-steps: then 1, now 2\n  (the length determines"), "{error}");
     // The hint works.
     let next = program.folder().join("next");
     let args = short_train_args(next.to_str().unwrap(), &[&few, "--max-steps", "2", "--quiet"]);

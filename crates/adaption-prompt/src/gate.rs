@@ -44,6 +44,16 @@ impl GateActivation {
     }
 }
 
+/// The gates of one layer as they act: after the activation, times the factor.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LayerGates {
+    /// Layer index.
+    pub layer: usize,
+    /// One value, or one per head.
+    pub gates: Vec<f32>,
+}
+
 /// Gates after the activation, `[gates] -> [1, gates, 1, 1]`.
 pub(crate) fn activate_gates(gate: &Tensor<1>, activation: GateActivation) -> Tensor<4> {
     let [gates] = gate.dims();

@@ -80,7 +80,7 @@ pub use adapter::weights::AdapterWeights;
 pub use base::BaseInfo;
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
-pub use gate::{Gate, GateActivation};
+pub use gate::{Gate, GateActivation, LayerGates};
 pub use image_features::{ImageBatch, ImageFeatures};
 pub use parts::{
     AdaptionPrompt, AdaptionPromptConfig, ImageConfig, ImageFusion, ImageProjectorConfig,

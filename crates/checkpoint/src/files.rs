@@ -1,5 +1,6 @@
 //! Reading whole files, writing them atomically, and locking them.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
@@ -85,11 +86,32 @@ pub fn try_lock(path: &Path) -> Result<Option<FileLock>> {
     }
 }
 
+/// The names of temporary files begin and end with these.
+const TEMPORARY: (&str, &str) = (".writing-", ".tmp");
+
+/// Whether a file or folder of this name is temporary: a process was killed while it was writing it.
+pub fn is_temporary(name: &OsStr) -> bool {
+    let (prefix, suffix) = TEMPORARY;
+    name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix))
+}
+
+/// Removes the [temporary](is_temporary) files and folders of killed processes from a folder. Nobody may be
+/// writing into the folder.
+pub fn remove_temporary(folder: &Path) {
+    // What cannot be removed does no harm.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_temporary(&entry.file_name()) {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
 /// An empty file with a unique name in the same folder. It is removed when dropped.
 fn temporary_file(path: &Path) -> io::Result<TempPath> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-").suffix(".tmp");
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     // The default permissions of temporary files are for the owner only.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -110,6 +132,19 @@ mod tests {
         assert!(matches!(write(&path, b"new"), Err(Error::Write { .. })));
         assert_eq!(fs::read_to_string(path.join("inside")).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_of_killed_writers_are_removed_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let killed = temporary_file(&folder.path().join("file")).unwrap().keep().unwrap();
+        fs::create_dir(folder.path().join(".writing-folder.tmp")).unwrap();
+        for name in ["file", ".writing-notes", "notes.tmp"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_temporary(folder.path());
+        assert!(!killed.exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]

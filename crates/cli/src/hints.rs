@@ -30,8 +30,11 @@ pub fn hint_text(advice: &Advice) -> String {
              f16 or q8; `llama-adapter plan` estimates the memory"
         }
         Advice::CheckSequenceLength => "check the data file and --max-len",
-        Advice::LowerLearningRate => {
-            "the last checkpoint is kept; try a lower --learning-rate or --max-gradient-norm"
+        Advice::LowerLearningRate { suggested } => {
+            return format!(
+                "the last checkpoint is kept; try --learning-rate {suggested} or --max-gradient-norm \
+                 1; `--learning-rate find` measures a good one"
+            );
         }
         Advice::OtherOutput => "choose a new or empty --output",
         Advice::WaitOrOtherOutput => "wait for it or stop it, or choose another --output",
@@ -39,6 +42,7 @@ pub fn hint_text(advice: &Advice) -> String {
             "choose a new or empty --output; --resume continues an interrupted run"
         }
         Advice::StartNewRun => "start a new run without --resume in a new or empty --output",
+        Advice::ResumeRun => "everything is saved: the same command with --resume continues",
         Advice::ResumeWithSameSettings { adapter_folder: Some(folder) } => {
             return format!(
                 "resume with the settings in run.json; for other settings start a new run with \

@@ -9,9 +9,12 @@ mod batch;
 mod cache;
 mod chat;
 mod choice;
+mod compare;
 mod completions;
 mod conversation;
 mod convert;
+mod dashboard;
+mod data;
 mod data_args;
 mod defaults;
 mod device_check;
@@ -43,11 +46,14 @@ mod plan;
 mod profile;
 mod progress;
 mod prompt_template;
+mod report;
 mod response;
 mod sample_responses;
 mod sampling;
 #[cfg(feature = "serve")]
 mod serve;
+mod terminal;
+mod terminal_plot;
 mod text_table;
 mod train;
 mod transfer_progress;
@@ -78,6 +84,9 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Eval(eval::Args),
+    Report(report::Args),
+    Compare(compare::Args),
+    Data(data::Args),
     Generate(generate::Args),
     Chat(chat::Args),
     #[cfg(feature = "serve")]
@@ -110,6 +119,9 @@ fn run(command: &Command) -> Result {
     match command {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Data(args) => data::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         #[cfg(feature = "serve")]

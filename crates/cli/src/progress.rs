@@ -19,6 +19,8 @@ pub struct TrainingProgress {
     last_line: Option<Instant>,
     total: usize,
     steps_per_epoch: usize,
+    /// Takes the lines, and there is no bar.
+    lines: Option<Box<dyn Fn(&str)>>,
 }
 
 /// Minimum time between two lines about steps.
@@ -34,7 +36,13 @@ impl TrainingProgress {
             last_line: None,
             total: 0,
             steps_per_epoch: 1,
+            lines: None,
         }
+    }
+
+    /// Gives its lines to `lines`, without those about steps: somebody else shows them.
+    pub fn with_lines(lines: impl Fn(&str) + 'static) -> Self {
+        Self { terminal: false, lines: Some(Box::new(lines)), ..Self::new(false) }
     }
 
     /// Shows one event.
@@ -78,7 +86,29 @@ impl TrainingProgress {
                     loss.exp()
                 ));
             }
-            Event::Stepped(report, throughput) => {
+            Event::Skipped { report, in_a_row } => {
+                let row = if in_a_row > 1 {
+                    format!(", as {} before it", in_a_row - 1)
+                } else {
+                    String::new()
+                };
+                self.print_line(&format!(
+                    "step {} was skipped{row}: its loss or a gradient is not finite",
+                    report.step
+                ));
+            }
+            Event::Tested { step, steps, learning_rate, loss } => {
+                let message = format!("lr {learning_rate:.2e}  loss {loss:.4}");
+                if self.terminal {
+                    let bar = self.bar(steps, "{wide_bar} {pos}/{len}  {msg}");
+                    bar.set_message(message);
+                    bar.set_position(step as u64);
+                } else {
+                    (self.total, self.steps_per_epoch) = (steps, steps);
+                    self.print_step(step, &message);
+                }
+            }
+            Event::Stepped(report, throughput) if self.lines.is_none() => {
                 let remaining = throughput.steps_left as f64 * throughput.seconds_per_step;
                 let remaining = Duration::try_from_secs_f64(remaining).unwrap_or(Duration::MAX);
                 let message = format!(
@@ -129,9 +159,10 @@ impl TrainingProgress {
 
     /// Prints a line above the bar.
     fn print_line(&self, text: &str) {
-        match &self.bar {
-            Some((_, bar)) => bar.suspend(|| note(text)),
-            None => note(text),
+        match (&self.lines, &self.bar) {
+            (Some(lines), _) => lines(text),
+            (None, Some((_, bar))) => bar.suspend(|| note(text)),
+            (None, None) => note(text),
         }
     }
 
@@ -174,7 +205,8 @@ fn describe_cache(decision: PrefixCacheDecision) -> String {
     )
 }
 
-fn format_duration(duration: Duration) -> String {
+/// A duration in its largest units.
+pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 {
         format!("{seconds} s")

@@ -1,6 +1,7 @@
 //! a trained adapter ─► some held-out rows with the responses of the base and the adapted model
 
 use llama::NoAdapter;
+use report::Sample;
 use text::Tokenizer;
 use train::data::ImageRef;
 use train::eval::generate_responses;
@@ -10,33 +11,51 @@ use crate::failure::Result;
 use crate::model::BaseModel;
 use crate::output::note;
 
-/// Prints three held-out rows with the responses of the base and the adapted model to stderr.
-pub fn print_sample_responses(
+/// Rows that are answered at the same time.
+const BATCH_SIZE: usize = 8;
+
+/// Some held-out rows with the responses of the base and the adapted model.
+pub fn sample_responses(
     base: &BaseModel,
     tokenizer: &Tokenizer,
     run: &TrainingRun,
-) -> Result {
-    const SAMPLES: usize = 3;
+    count: usize,
+) -> Result<Vec<Sample>> {
     let rows = if run.eval_rows.is_empty() { run.train_rows } else { run.eval_rows };
-    let rows = select_rows(rows, SAMPLES);
+    let rows = select_rows(rows, count);
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let respond = |llama: &llama::Llama, adapter: &dyn BatchAdapter| {
-        generate_responses(llama, adapter, tokenizer, &rows, SAMPLES, &mut |_| {})
+        generate_responses(llama, adapter, tokenizer, &rows, BATCH_SIZE, &mut |_| {})
     };
     let before = respond(&base.llama, &NoAdapter)?;
     let after = run.load_trained()?.with_adapter(&base.llama, run.image_features, respond)?;
-    for ((row, before), after) in rows.iter().zip(before).zip(after) {
-        let input = if row.input.is_empty() {
-            String::new()
-        } else {
-            format!(" [{}]", truncate_line(&row.input))
-        };
+    let responses = rows.into_iter().zip(before).zip(after);
+    let samples = responses.map(|((row, before), after)| {
         let image = row.image.as_deref().and_then(|image| ImageRef::parse(image).ok());
-        let input = input + &image.map_or(String::new(), |image| format!(" ({image})"));
-        note(&format!("\n  {}{input}", truncate_line(&row.instruction)));
-        note(&format!("    base:    {}", truncate_line(&before)));
-        note(&format!("    adapted: {}", truncate_line(&after)));
+        Sample {
+            instruction: row.instruction,
+            input: row.input,
+            image: image.map(|image| image.to_string()),
+            expected: row.output,
+            before,
+            after,
+        }
+    });
+    Ok(samples.collect())
+}
+
+/// Prints rows and responses to stderr.
+pub fn print_samples(samples: &[Sample]) {
+    for Sample { instruction, input, image, before, after, .. } in samples {
+        let input =
+            if input.is_empty() { String::new() } else { format!(" [{}]", truncate_line(input)) };
+        let image = image.as_ref().map_or(String::new(), |image| format!(" ({image})"));
+        note(&format!("\n  {}{input}{image}", truncate_line(instruction)));
+        note(&format!("    base:    {}", truncate_line(before)));
+        note(&format!("    adapted: {}", truncate_line(after)));
     }
-    Ok(())
 }
 
 /// Selects rows at equal distances, since neighbors are often alike, and with different first tags

@@ -37,7 +37,10 @@ pub enum Advice {
     /// Check the data and the maximum sequence length.
     CheckSequenceLength,
     /// Use a lower learning rate or gradient clipping.
-    LowerLearningRate,
+    LowerLearningRate {
+        /// A learning rate to try, such as `3e-3`.
+        suggested: String,
+    },
     /// Use a new or empty output folder.
     OtherOutput,
     /// Wait for the other run or stop it, or use another output folder.
@@ -46,6 +49,8 @@ pub enum Advice {
     OtherOutputOrResume,
     /// Start a new run.
     StartNewRun,
+    /// Resume the run: everything is saved.
+    ResumeRun,
     /// Resume with the original settings, or start a new run from the adapter of this one.
     ResumeWithSameSettings {
         /// Folder of the run, if it contains an adapter.
@@ -131,8 +136,12 @@ impl fmt::Display for Advice {
                 "probably out of memory: try a smaller batch, shorter sequences or a lower precision"
             }
             Self::CheckSequenceLength => "check the data and the maximum sequence length",
-            Self::LowerLearningRate => {
-                "the last checkpoint is kept; try a lower learning rate or a maximum gradient norm"
+            Self::LowerLearningRate { suggested } => {
+                return write!(
+                    f,
+                    "the last checkpoint is kept; try the learning rate {suggested}, or a maximum \
+                     gradient norm"
+                );
             }
             Self::OtherOutput => "choose a new or empty folder",
             Self::WaitOrOtherOutput => "wait for it or stop it, or choose another folder",
@@ -140,6 +149,7 @@ impl fmt::Display for Advice {
                 "choose a new or empty folder, or resume the interrupted run"
             }
             Self::StartNewRun => "start a new run in a new or empty folder",
+            Self::ResumeRun => "everything is saved: resume the run to continue",
             Self::ResumeWithSameSettings { adapter_folder: Some(folder) } => {
                 return write!(
                     f,

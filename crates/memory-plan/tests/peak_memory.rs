@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use llama::{GenerationConfig, Llama, LlamaConfig, NoAdapter, Precision, generate, weights};
 use memory_plan::{DeviceTraits, MemoryPlan, Workload, WorkloadKind};
 use peak_alloc::PeakAlloc;
-use train::{Example, FineTuningMethod, LearningRateSchedule, Trainer};
+use train::{Example, FineTuningMethod, LearningRateDecay, LearningRateSchedule, Trainer};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -105,6 +105,7 @@ fn measure_here(workload: &Workload, device: &Device) -> usize {
                     peak_learning_rate: 1e-2,
                     warmup_steps: 1,
                     total_steps: 2,
+                    decay: LearningRateDecay::Cosine,
                 })
                 .activation_checkpointing(activation_checkpointing)
                 .build()

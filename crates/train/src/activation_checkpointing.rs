@@ -3,6 +3,7 @@
 //! ```text
 //! forward, without autodiff:   tokens ─► layers, each adapted layer's input is kept ─► last hidden
 //! head, with autodiff:         last hidden ─► norm ─► head ─► loss ─► gradient of the last hidden
+//!                              (at the rows of labels only)
 //! backward, layer by layer:    kept input ─► layer again, with autodiff ─► × gradient ─► backward
 //!                              ─► gradients of the layer's adapter, and of its input
 //! ```
@@ -15,12 +16,11 @@
 use adaption_prompt::{AdapterWeights, ImageBatch};
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
-use llama::model::PackedBatch;
 use llama::{Adapter, Llama};
 
 use crate::data::Batch;
 use crate::error::Result;
-use crate::loss::{loss_from_hidden, loss_scale};
+use crate::loss::{LabeledHidden, loss_scale};
 use crate::optim::ModuleGradients;
 use crate::prefix_cache::PassInput;
 
@@ -66,7 +66,11 @@ fn checkpointed_backward_from(
     accumulate: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Tensor<1> {
     let PassInput { batch, packed, layer, mut hidden } = input;
-    let PackedBatch { context, token_rows, .. } = packed;
+    let (label_rows, label_ids) =
+        batch.label_tensors(&packed.token_rows, &llama.device().without_autodiff());
+    let forward = |index, hidden, adapter: &dyn Adapter| {
+        llama.layer_for_rows(index, hidden, &packed.context, &label_rows, adapter)
+    };
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 
@@ -75,14 +79,14 @@ fn checkpointed_backward_from(
         if index >= first_layer {
             inputs.push(hidden.clone());
         }
-        hidden = llama.layer(index, hidden, &context, adapter.without_autodiff);
+        hidden = forward(index, hidden, adapter.without_autodiff);
     }
 
     let head_adapter = (adapter.layer)(n_layers);
     let tracked = hidden.autodiff().require_grad();
     let normed = llama.final_norm(tracked.clone(), &*head_adapter);
-    let loss =
-        loss_from_hidden(llama, &*head_adapter, batch, &token_rows, normed) / labels.max(1) as f64;
+    let labeled = LabeledHidden { hidden: normed, labels: label_ids };
+    let loss = labeled.loss(llama, &*head_adapter) / labels.max(1) as f64;
     let value = loss.clone().inner();
     let mut gradients = (loss * scale).backward();
     accumulate(n_layers, &mut gradients);
@@ -92,7 +96,7 @@ fn checkpointed_backward_from(
         let layer_adapter = (adapter.layer)(index);
         // The input of the first adapted layer needs no gradient.
         let input = if index == first_layer { input } else { input.autodiff().require_grad() };
-        let output = llama.layer(index, input.clone(), &context, &*layer_adapter);
+        let output = forward(index, input.clone(), &*layer_adapter);
         // The gradient of this sum with respect to the output is the factor itself.
         let mut gradients = (output * Tensor::from_inner(output_gradient)).sum().backward();
         accumulate(index, &mut gradients);

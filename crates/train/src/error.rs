@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use diagnostic::{Advice, Diagnostic};
 
+use crate::run::SettingDifference;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -89,8 +91,8 @@ pub enum Error {
     SettingsMismatch {
         /// The file with the settings.
         path: PathBuf,
-        /// Each different setting with its saved and its current value.
-        differences: Vec<String>,
+        /// The settings that differ.
+        differences: Vec<SettingDifference>,
         /// Whether the length of the training differs.
         length_differs: bool,
         /// Whether the run has saved an adapter.
@@ -104,8 +106,27 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// The loss or a gradient is NaN or infinite.
-    #[error("the {what} became {value} in step {step}: training has diverged")]
+    /// The folder of a run disappeared while the run was using it.
+    #[error("{path}: the folder was removed or replaced while the run was using it")]
+    OutputRemoved {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A run that was asked to stop. Its state is saved.
+    #[error("{path}: stopped after step {step} of {total_steps}")]
+    Interrupted {
+        /// The folder.
+        path: PathBuf,
+        /// Completed steps.
+        step: usize,
+        /// Steps of the whole run.
+        total_steps: usize,
+    },
+    /// The loss, a gradient or the weights are NaN or infinite.
+    #[error(
+        "the {what} became {value} in step {step}{}: training has diverged",
+        skipped_in_a_row(*.skipped)
+    )]
     Diverged {
         /// The quantity: loss, gradient, or weights.
         what: &'static str,
@@ -113,6 +134,10 @@ pub enum Error {
         value: f64,
         /// The step, counted from 1; 0: before the first step.
         step: usize,
+        /// Number of consecutive steps, from this one on, that were skipped.
+        skipped: usize,
+        /// A learning rate to try instead, unless the learning rate is not at fault.
+        suggested_learning_rate: Option<f64>,
     },
     /// An image with a remote URL.
     #[error("{path}, {location}: the image {url} is not a local file")]
@@ -182,6 +207,14 @@ pub enum Error {
     Adapter(#[from] adaption_prompt::Error),
 }
 
+/// The part of a message about steps that were skipped in a row.
+fn skipped_in_a_row(skipped: usize) -> String {
+    match skipped {
+        0 | 1 => String::new(),
+        n => format!(", and {n} steps in a row were skipped"),
+    }
+}
+
 impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
@@ -200,7 +233,14 @@ impl Diagnostic for Error {
             }
             Self::OutputIsFile { .. } => Advice::OtherOutput,
             Self::OutputLocked { .. } => Advice::WaitOrOtherOutput,
-            Self::Diverged { .. } => Advice::LowerLearningRate,
+            Self::OutputRemoved { .. } => {
+                "start again in another folder, or put the folder back and resume the run".into()
+            }
+            Self::Interrupted { .. } => Advice::ResumeRun,
+            Self::Diverged { suggested_learning_rate: Some(rate), .. } => {
+                Advice::LowerLearningRate { suggested: format!("{rate:e}") }
+            }
+            Self::Diverged { .. } => Advice::WiderPrecision,
             Self::NoRows { .. } => Advice::CheckSequenceLength,
             Self::Image { .. } => "an image is a path, or data:image/png;base64,...".into(),
             Self::Model(error) => return error.advice(),

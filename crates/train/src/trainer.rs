@@ -13,26 +13,30 @@ use burn::tensor::Tensor;
 use llama::{Llama, read_back};
 
 use crate::activation_checkpointing::checkpointed_adapter_backward_from;
-use crate::data::{Batch, BatchPrefetcher, Example, ExampleSampler};
-use crate::error::{Error, Result};
+use crate::data::{Batch, BatchPrefetcher, EmbeddingNoise, Example, ExampleSampler};
+use crate::error::Result;
 use crate::images::ImageFeatureCache;
 use crate::loss::{label_loss_from, loss_scale};
+use crate::moving_average::MovingAverage;
 use crate::optim::{LearningRateSchedule, ModuleGradients, ParameterOptimizer};
 use crate::prefix_cache::{FrozenPrefixCache, PassInput, PrefixCacheDecision};
 use crate::trainable::TrainableWeights;
 
 /// Trains step by step; made by [`Trainer::builder`].
 ///
-/// Its state is the trainable weights, the optimizer state and the number of completed steps. The
-/// order of examples is a function of the seed and the step.
+/// Its state is the trainable weights, their moving average if there is one, the optimizer state and
+/// the number of completed steps. The order of examples and the noise are functions of the seed and the
+/// step.
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
     pub(crate) examples: Arc<[Example]>,
     pub(crate) trainable: TrainableWeights,
+    pub(crate) average: Option<MovingAverage>,
     pub(crate) optimizer: ParameterOptimizer,
     pub(crate) completed_steps: usize,
     pub(crate) sampler: ExampleSampler,
     pub(crate) schedule: LearningRateSchedule,
+    pub(crate) noise: Option<EmbeddingNoise>,
     pub(crate) activation_checkpointing: bool,
     pub(crate) image_features: Option<&'a ImageFeatureCache>,
     /// The group of each example, if examples about the same image are consecutive; or empty.
@@ -49,16 +53,26 @@ pub struct Trainer<'a> {
 pub struct StepReport {
     /// Completed steps, this one included.
     pub step: usize,
-    /// Mean loss of a label before the step, in nats.
+    /// Mean loss of a label before the step, in nats. NaN or infinite: see
+    /// [`is_skipped`](Self::is_skipped).
     pub loss: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Norm of all gradients together, before clipping.
+    /// Norm of all gradients together, before clipping. NaN or infinite: see
+    /// [`is_skipped`](Self::is_skipped).
     pub gradient_norm: f64,
     /// Number of labels.
     pub labels: usize,
     /// Number of tokens that the model processed, padding included.
     pub processed_tokens: usize,
+}
+
+impl StepReport {
+    /// Whether the step was skipped, because its loss or a gradient is NaN or infinite: the weights and
+    /// the optimizer state are those before the step.
+    pub fn is_skipped(&self) -> bool {
+        !(self.loss.is_finite() && self.gradient_norm.is_finite())
+    }
 }
 
 /// The number of tokens that the model gets of each example.
@@ -100,17 +114,38 @@ impl Trainer<'_> {
         self.trainable.valid()
     }
 
+    /// The moving average of the weights, or the current weights if there is none; without autodiff.
+    pub fn averaged(&self) -> TrainableWeights {
+        self.average.as_ref().map_or_else(|| self.trainable(), |average| average.weights.clone())
+    }
+
     /// One step: the gradients of its batches, weighted by their labels, then the optimizer. Does not
     /// synchronize with the device, except to store hidden states in the frozen-prefix cache.
     ///
+    /// A step whose loss or gradient is NaN or infinite is [skipped](StepReport::is_skipped). It counts
+    /// as a step.
+    ///
     /// # Errors
-    /// [`Error::Model`] if a batch is longer than the model's context, or the device fails;
-    /// [`Error::Read`] and [`Error::File`] of a frozen-prefix cache on disk.
+    /// [`Error::Model`](crate::Error::Model) if a batch is longer than the model's context, or the device fails;
+    /// [`Error::Read`](crate::Error::Read) and [`Error::File`](crate::Error::File) of a frozen-prefix cache on disk.
     pub fn step(&mut self) -> Result<()> {
+        self.step_with_learning_rate(self.schedule.learning_rate(self.completed_steps))
+    }
+
+    /// As [`step`](Self::step), with another learning rate than that of the schedule.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_with_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
         let prefetcher = self.prefetcher.get_or_insert_with(|| {
-            let groups = self.example_groups.clone();
-            BatchPrefetcher::new(self.examples.clone(), self.sampler, self.completed_steps, groups)
+            BatchPrefetcher::new(
+                self.examples.clone(),
+                self.sampler.clone(),
+                self.completed_steps,
+                self.example_groups.clone(),
+                self.noise,
+            )
         });
         let batches = prefetcher.next_step();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
@@ -129,11 +164,14 @@ impl Trainer<'_> {
         }
         let loss = loss.expect("a step has a batch");
         let _span = tracing::trace_span!("optimizer").entered();
-        let norm = gradients.norm();
-        let learning_rate = self.schedule.learning_rate(self.completed_steps);
+        // The optimizer skips a step whose norm is not finite; so a bad loss makes a bad norm.
+        let norm = gradients.norm().mask_fill(loss.clone().is_finite().bool_not(), f32::NAN);
         let trainable = self.trainable.clone();
         self.trainable = self.optimizer.step(trainable, gradients, &norm, learning_rate);
         self.completed_steps += 1;
+        if let Some(average) = &mut self.average {
+            average.update(&self.trainable, self.completed_steps);
+        }
         let processed_tokens =
             batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
         let report = StepReport {
@@ -153,11 +191,11 @@ impl Trainer<'_> {
         self.pending.len()
     }
 
-    /// The reports of all steps since the last call. Synchronizes with the device once.
+    /// The reports of all steps since the last call, [skipped](StepReport::is_skipped) ones included.
+    /// Synchronizes with the device once.
     ///
     /// # Errors
-    /// [`Error::Diverged`] names the first step whose loss or gradient is NaN or infinite. The weights
-    /// are unusable then; return to a checkpoint. [`Error::Model`] if the device fails.
+    /// [`Error::Model`](crate::Error::Model) if the device fails.
     pub fn reports(&mut self) -> Result<Vec<StepReport>> {
         let pending = std::mem::take(&mut self.pending);
         if pending.is_empty() {
@@ -166,16 +204,13 @@ impl Trainer<'_> {
         let values = pending.iter().flat_map(|step| [step.loss.clone(), step.norm.clone()]);
         let values = read_back(Tensor::cat(values.collect(), 0))?;
         let values = values.iter::<f32>().map(f64::from).collect::<Vec<_>>();
-        let reports = pending.into_iter().zip(values.chunks(2)).map(|(step, values)| {
-            let report = StepReport { loss: values[0], gradient_norm: values[1], ..step.report };
-            for (what, value) in [("loss", report.loss), ("gradient", report.gradient_norm)] {
-                if !value.is_finite() {
-                    return Err(Error::Diverged { what, value, step: report.step });
-                }
-            }
-            Ok(report)
+        let reports = pending.into_iter().zip(values.chunks(2));
+        let reports = reports.map(|(step, values)| StepReport {
+            loss: values[0],
+            gradient_norm: values[1],
+            ..step.report
         });
-        reports.collect()
+        Ok(reports.collect())
     }
 
     /// Whether hidden states below the first adapted layer are cached.

@@ -11,7 +11,7 @@ use serve::openai::{ApiError, BatchRequest, answer_batch};
 use crate::engine_args::EngineArgs;
 use crate::error::Error;
 use crate::failure::Result;
-use crate::interrupt::{self, InterruptGuard};
+use crate::interrupt::{self, InterruptGuard, StopSignals};
 use crate::output::note;
 
 use input::Requests;
@@ -74,7 +74,7 @@ fn answer(args: &Args, responses: &mut Responses, total: usize) -> Result {
     let engine = args.engine.start()?;
     let answered = responses.answered().clone();
     let mut progress = BatchProgress::new(args.quiet, total, answered.len(), responses.failed());
-    interrupt::install_handler()?;
+    interrupt::install_handler(StopSignals::CtrlCOrTerminate)?;
     let guard = InterruptGuard::begin();
     let is_open = |request: &Result<BatchRequest, Error>| match request {
         Ok(request) => !answered.contains(request.custom_id()),

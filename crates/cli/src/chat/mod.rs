@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::failure::{Failure, Result};
 use crate::image_args::EncoderArgs;
 use crate::image_features::ImageConditioner;
-use crate::interrupt;
+use crate::interrupt::{self, StopSignals};
 use crate::model::ModelArgs;
 use crate::output::note;
 use crate::prompt_template::PromptTemplateChoice;
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result {
     }
     let image_conditioner = ImageConditioner::new(&args.encoder, &base);
     let mut session = ChatSession::new(generator, adapters, template, image_conditioner);
-    interrupt::install_handler()?;
+    interrupt::install_handler(StopSignals::CtrlC)?;
     let mut lines = LineSource::open()?;
     if lines.is_interactive() {
         note(&format!("{} (/help lists the commands)", base.source.path().display()));

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::failure::Result;
+use crate::terminal::{Paint, gate_bars};
 
 #[derive(Debug, Serialize)]
 pub struct AdapterReport {
@@ -82,6 +83,13 @@ impl AdapterReport {
             GateStats { min, max, mean }
         });
         Ok(Self { path: path.into(), format: format.name(), bytes, summary, gates })
+    }
+
+    /// The gates as a drawing; `None` for an adapter without prompts.
+    pub fn gate_bars(&self, paint: Paint) -> Option<String> {
+        let prompts = self.summary.prompts.as_ref()?;
+        let layers = prompts.layers.iter().map(|own| (own.layer, own.gates.as_slice()));
+        Some(gate_bars(&layers.collect::<Vec<_>>(), paint))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::failure::Result;
 use crate::known_models::KnownModel;
 use crate::output;
+use crate::terminal::Paint;
 use crate::warnings::warn_unknown_settings;
 
 use adapter::{AdapterReport, MixReport};
@@ -30,7 +31,8 @@ use tensors::FileReport;
 
 /// Show the contents of a model, an adapter or a weight file.
 ///
-/// Config, tensor shapes, dtypes and memory of a model; config and gate statistics of an adapter.
+/// Config, tensor shapes, dtypes and memory of a model; config and gates of an adapter, which are also
+/// drawn: a bar for each layer, a column for each head.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Model folder, .gguf file, adapter folder or file, .safetensors or .pth file, or the name of a
@@ -71,7 +73,12 @@ pub fn run(args: &Args) -> Result {
         InspectReport::Mix(report) => report,
         InspectReport::Safetensors(report) | InspectReport::Torch(report) => report,
     };
-    Ok(output::print(&text.to_string())?)
+    let gates = match &report {
+        InspectReport::Adapter(report) => report.gate_bars(Paint::stdout()),
+        _ => None,
+    };
+    let gates = gates.map_or(String::new(), |bars| format!("\n{bars}"));
+    Ok(output::print(&format!("{text}{gates}"))?)
 }
 
 fn inspect(path: &Path) -> Result<InspectReport> {

@@ -160,7 +160,7 @@ fn devices(model: &ModelArgs) -> Result<Vec<String>> {
 }
 
 /// The properties of a backend that the memory depends on.
-fn device_traits(backend: &Backend) -> DeviceTraits {
+pub fn device_traits(backend: &Backend) -> DeviceTraits {
     if backend.fused {
         return DeviceTraits::fused();
     }

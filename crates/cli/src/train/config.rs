@@ -1,8 +1,9 @@
 //! Options of `train` and defaults ─► [`TrainConfig`]
 
-use train::{TrainConfig, TrainLength};
+use train::{GroupLearningRates, TrainConfig, TrainLength};
 
 use super::Args;
+use super::learning_rate::LearningRateChoice;
 use crate::defaults;
 
 impl Args {
@@ -24,13 +25,26 @@ impl Args {
         set(&mut config.max_len, self.max_len);
         set(&mut config.checkpoint_every, self.checkpoint_every);
         set(&mut config.exact_match_rows, self.exact_match_rows);
+        set(&mut config.kept_checkpoints, self.keep);
+        set(&mut config.max_skipped_steps, self.max_skipped_steps);
+        config.checkpoint_minutes = self.checkpoint_minutes;
         if let Some(epochs) = self.epochs {
             config.length = TrainLength::Epochs(epochs);
         }
         if let Some(steps) = self.max_steps {
             config.length = TrainLength::Steps(steps);
         }
-        config.learning_rate = self.learning_rate.unwrap_or(config.learning_rate);
+        if let Some(LearningRateChoice::Rate(rate)) = self.learning_rate {
+            config.learning_rate = rate;
+        }
+        let decay = self.schedule.map(Into::into);
+        config.decay = decay.unwrap_or(config.decay);
+        config.group_learning_rates = GroupLearningRates {
+            gates: self.lr_gate,
+            parts: self.lr_part.iter().copied().collect(),
+        };
+        config.batch_tokens = self.batch_tokens;
+        config.noise_alpha = self.noise;
         config.warmup_ratio = self.warmup_ratio.unwrap_or(config.warmup_ratio);
         config.shuffle = !self.no_shuffle;
         config.group_by_image = self.group_by_image;

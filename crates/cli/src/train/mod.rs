@@ -1,11 +1,18 @@
 //! `llama-adapter train`: a model and rows ─► an adapter
 //!
-//! [`Args`] ─► rows and image features (`data`) and settings (`config`) ─► a training run (`run`)
+//! [`Args`] ─► rows and image features (`data`) and settings (`config`) ─► a training run (`run`), its
+//! estimate (`dry_run`) or a learning-rate range test (`learning_rate`)
 
 mod cache_args;
 mod config;
 mod data;
+mod dry_run;
+mod learning_rate;
+mod option_names;
 mod run;
+mod schedule;
+mod tensorboard;
+mod view;
 
 use std::path::PathBuf;
 
@@ -18,6 +25,8 @@ use crate::image_conditioning::ImageConditioningArgs;
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
 use cache_args::CacheArgs;
+use learning_rate::LearningRateChoice;
+use schedule::ScheduleChoice;
 
 pub use cache_args::PrecisionName;
 pub use run::run;
@@ -83,6 +92,14 @@ pub struct Args {
     /// Batch size [default: 8].
     #[arg(long, value_name = "B", help_heading = "Training")]
     batch_size: Option<usize>,
+    /// Tokens per batch, padding included: batches of similar length, instead of --batch-size.
+    #[arg(
+        long,
+        value_name = "TOKENS",
+        conflicts_with_all = ["batch_size", "group_by_image"],
+        help_heading = "Training"
+    )]
+    batch_tokens: Option<usize>,
     /// Gradient accumulation steps: micro-batches per optimizer step [default: 1].
     #[arg(long, alias = "accumulate", value_name = "N", help_heading = "Training")]
     gradient_accumulation_steps: Option<usize>,
@@ -93,9 +110,26 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Training")]
     max_steps: Option<usize>,
     /// Peak learning rate [default: 1e-2 for prompts, 3e-3 with v2, 1e-3 for lora, 1e-4 for full; for
-    /// the built-in model 3e-2, 1e-2, 1e-2 and 1e-3].
+    /// the built-in model 3e-2, 1e-2, 1e-2 and 1e-3]. `find` measures the loss over a range of rates,
+    /// suggests one, and writes the curve into --output; nothing is trained.
     #[arg(long, visible_alias = "lr", value_name = "X", help_heading = "Training")]
-    learning_rate: Option<f64>,
+    learning_rate: Option<LearningRateChoice>,
+    /// Peak learning rate of the gates [default: that of --learning-rate].
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    lr_gate: Option<f64>,
+    /// Peak learning rates of parts of the adapter, such as `lora=1e-3` [default: that of
+    /// --learning-rate].
+    #[arg(
+        long,
+        value_name = "PART=X",
+        value_parser = parse_part_learning_rate,
+        value_delimiter = ',',
+        help_heading = "Training"
+    )]
+    lr_part: Vec<(PartKind, f64)>,
+    /// Learning-rate schedule after the warmup [default: cosine].
+    #[arg(long, value_enum, value_name = "NAME", help_heading = "Training")]
+    schedule: Option<ScheduleChoice>,
     /// Warmup ratio: fraction of steps with linear learning-rate warmup [default: 0.1].
     #[arg(long, alias = "warmup", value_name = "RATIO", help_heading = "Training")]
     warmup_ratio: Option<f64>,
@@ -105,12 +139,20 @@ pub struct Args {
     /// Maximum global gradient norm (gradient clipping) [default: off].
     #[arg(long, aliases = ["clip", "max-grad-norm"], value_name = "NORM", help_heading = "Training")]
     max_gradient_norm: Option<f64>,
+    /// Stop after N consecutive steps with a NaN or infinite loss or gradient. Such steps are skipped
+    /// and counted [default: 10].
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    max_skipped_steps: Option<usize>,
     /// Activation checkpointing: recompute each layer's activations in the backward pass; less
     /// memory, more time. Always on with --precision q8 and q4.
     #[arg(long, alias = "recompute", help_heading = "Training")]
     activation_checkpointing: bool,
     #[command(flatten)]
     cache: CacheArgs,
+    /// NEFTune: uniform noise on the token embeddings in training, of strength ALPHA, such as 5
+    /// [default: off].
+    #[arg(long, value_name = "ALPHA", help_heading = "Training")]
+    noise: Option<f64>,
     /// Do not shuffle; every epoch uses the file's order.
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,
@@ -123,20 +165,53 @@ pub struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     output: Option<PathBuf>,
     /// Resume the interrupted run in --output. Settings must be unchanged, including the number of
-    /// steps, because the learning-rate schedule depends on it. To continue with other settings,
-    /// start a new run with --from-adapter.
+    /// steps, because the learning-rate schedule depends on it; only the options of checkpoints may
+    /// differ. To continue with other settings, start a new run with --from-adapter.
     #[arg(long, requires = "output", help_heading = "Output")]
     resume: bool,
-    /// Save a checkpoint every N steps [default: 50].
+    /// Save a checkpoint every N steps, and after each epoch [default: 50].
     #[arg(long, value_name = "N", help_heading = "Output")]
     checkpoint_every: Option<usize>,
+    /// Save a checkpoint when the last one is M minutes old, too.
+    #[arg(long, value_name = "M", help_heading = "Output")]
+    checkpoint_minutes: Option<f64>,
+    /// Keep the last N checkpoints with their adapters, in checkpoints/ in --output [default: 1, only
+    /// the latest, in --output itself].
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    keep: Option<usize>,
+    /// Load the model and the data, perform a few steps, and print steps, memory and time of the run.
+    /// Nothing is written.
+    #[arg(long, help_heading = "Output")]
+    dry_run: bool,
     /// Print a time profile at the end and write a trace to trace.json in --output (chrome://tracing,
     /// Perfetto). Accurate on CPUs only: GPU work is asynchronous.
     #[arg(long, help_heading = "Output")]
     profile: bool,
+    /// Held-out rows that are answered before and after training, printed and kept for the report; 0
+    /// for none [default: 3, or 0 with --quiet].
+    #[arg(long, value_name = "ROWS", help_heading = "Output")]
+    samples: Option<usize>,
+    /// Write events for TensorBoard to tensorboard/ in --output: losses, learning rate, speed, gates.
+    #[arg(long, help_heading = "Output")]
+    tensorboard: bool,
+    /// Show the run on the whole terminal: loss, gates, speed and log. q or Ctrl-C saves and stops.
+    #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
+    tui: bool,
     /// Print only errors and the final JSON summary.
     #[arg(long, help_heading = "Output")]
     quiet: bool,
+}
+
+/// A value of `--lr-part`: `lora=1e-3`.
+fn parse_part_learning_rate(text: &str) -> Result<(PartKind, f64), String> {
+    let expected = || {
+        let parts = PartKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        format!("expected PART=X, with one of the parts {parts}")
+    };
+    let (part, rate) = text.split_once('=').ok_or_else(expected)?;
+    let part = part.trim().parse().map_err(|_| expected())?;
+    let rate = rate.trim().parse().map_err(|_| format!("`{rate}` is not a number"))?;
+    Ok((part, rate))
 }
 
 /// The values of `--trainable`.

@@ -1,22 +1,34 @@
 //! A training run from the options to the summary.
 
+use std::path::Path;
+
 use serde_json::json;
 use train::{FineTuningMethod, TrainingRun};
 
 use super::Args;
 use super::data::TrainingData;
+use super::option_names::with_option_names;
+use super::tensorboard::TensorBoard;
 use crate::defaults::built_in_dataset;
 use crate::defaults::require_data;
+use crate::error::Error;
 use crate::failure::{Failure, Result};
+use crate::interrupt::{self, InterruptGuard, StopSignals};
 use crate::output::{self, note};
 use crate::output_path::next_output_folder;
 use crate::profile::Profiler;
-use crate::progress::TrainingProgress;
-use crate::sample_responses::print_sample_responses;
+use crate::sample_responses::{print_samples, sample_responses};
 
-/// Trains, prints sample responses and the summary.
+/// Default of `--samples`.
+const SAMPLES: usize = 3;
+
+/// Trains, prints sample responses and the summary; or does what --dry-run or `--learning-rate find` say.
 pub fn run(args: &Args) -> Result {
     args.method.validate()?;
+    if args.resume && args.finds_learning_rate() {
+        return Err(Error::usage("--learning-rate find cannot be used with --resume").into());
+    }
+    interrupt::install_handler(StopSignals::CtrlCOrTerminate)?;
     if args.data.is_empty() {
         require_data(&args.model)?;
     }
@@ -58,18 +70,57 @@ pub fn run(args: &Args) -> Result {
         config: &config,
         output: &output,
         metadata: &metadata,
+        stop: Some(interrupt::flag()),
     };
+    if args.dry_run {
+        return args.dry_run(&run);
+    }
+    if args.finds_learning_rate() {
+        return args.find_learning_rate(&run);
+    }
     let profiler = args.profile.then(Profiler::start).transpose()?;
-    let mut progress = TrainingProgress::new(args.quiet);
-    let result = run.run(args.resume, &mut |event| progress.show(event));
-    progress.clear();
-    let mut summary = result?;
+    let mut tensorboard = args.tensorboard.then(|| TensorBoard::new(&output));
+    let mut view = args.view(&format!("{model_name} → {}", output.display()))?;
+    let guard = InterruptGuard::begin();
+    let result = run.run(args.resume, &mut |event| {
+        if let Some(board) = &mut tensorboard {
+            board.add(&event);
+        }
+        view.show(event);
+    });
+    drop(guard);
+    view.clear();
+    if let Some(error) = tensorboard.and_then(TensorBoard::into_error) {
+        note(&format!("--tensorboard: {error}"));
+    }
+    let mut summary = match result {
+        Err(stopped @ train::Error::Interrupted { .. }) => {
+            write_report(&output, args.quiet);
+            let output = output.display();
+            note(&format!(
+                "{stopped}; everything is saved: the same command with --output {output} --resume \
+                 continues"
+            ));
+            interrupt::exit();
+        }
+        other => other.map_err(with_option_names)?,
+    };
     summary.rows.counts.add_report(&report);
     if let Some(profiler) = profiler {
         note(&format!("\n{}", profiler.finish(&output.join("trace.json"))?));
     }
+    let count = args.samples.unwrap_or(if args.quiet { 0 } else { SAMPLES });
+    let samples = sample_responses(&base, &tokenizer, &run, count)?;
     if !args.quiet {
-        print_sample_responses(&base, &tokenizer, &run)?;
+        print_samples(&samples);
+    }
+    if !samples.is_empty()
+        && let Err(error) = report::write_samples(&output, &samples)
+    {
+        note(&format!("the responses were not saved: {error}"));
+    }
+    write_report(&output, args.quiet);
+    if !args.quiet {
         // The program as it was called: when run through cargo it is not on the search path.
         let program = std::env::args_os().next().unwrap_or_else(|| "llama-adapter".into());
         let program = program.to_string_lossy();
@@ -85,4 +136,13 @@ pub fn run(args: &Args) -> Result {
         note(&format!("  {program} chat{options}\n"));
     }
     Ok(output::json(&summary)?)
+}
+
+/// Writes the page about a run. The adapter is what counts: an error is a note.
+fn write_report(output: &Path, quiet: bool) {
+    match crate::report::write(output) {
+        Ok(page) if !quiet => note(&format!("\nReport: {}", page.display())),
+        Ok(_page) => {}
+        Err(error) => note(&format!("the report was not written: {error}")),
+    }
 }

@@ -6,10 +6,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use llama::Llama;
 use llama::model::PrefixSharing;
 
+use super::embedding_noise::BatchNoise;
 use super::example::Example;
 
 /// Token sequences of one forward pass, of any lengths; [`Llama::pack`] packs or pads them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Token ids of each row.
     pub tokens: Vec<Vec<u32>>,
@@ -19,6 +20,8 @@ pub struct Batch {
     pub(crate) example_indices: Vec<usize>,
     /// Row and position of each label.
     label_positions: Vec<(usize, usize)>,
+    /// Noise on the token embeddings, in training.
+    pub(crate) noise: Option<BatchNoise>,
 }
 
 impl Batch {
@@ -36,7 +39,22 @@ impl Batch {
             images: examples.iter().map(|example| example.image.clone()).collect(),
             label_positions: label_positions.collect(),
             example_indices: Vec::new(),
+            noise: None,
         }
+    }
+
+    /// Number of labels of each row; labels are in the order of their rows.
+    pub(crate) fn label_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.tokens.len()];
+        for (row, _position) in &self.label_positions {
+            counts[*row] += 1;
+        }
+        counts
+    }
+
+    /// The same batch, with noise on its token embeddings.
+    pub(crate) fn with_noise(self, noise: Option<BatchNoise>) -> Self {
+        Self { noise, ..self }
     }
 
     /// The same batch, of the examples with these indices.
@@ -44,18 +62,17 @@ impl Batch {
         Self { example_indices: indices.to_vec(), ..self }
     }
 
-    /// The row of each label, in the order of the labels.
-    pub(crate) fn label_rows(&self) -> impl Iterator<Item = usize> {
-        self.label_positions.iter().map(|(row, _position)| *row)
-    }
-
     /// The image name of each row.
     pub fn image_names(&self) -> Vec<Option<&str>> {
         self.images.iter().map(|image| image.as_deref()).collect()
     }
 
-    /// Which rows may share a common prefix: those with the same image.
+    /// Which rows may share a common prefix: those with the same image, or none if each has its own
+    /// noise.
     pub(crate) fn prefix_sharing(&self) -> PrefixSharing {
+        if self.noise.is_some() {
+            return PrefixSharing::Groups((0..self.tokens.len()).collect());
+        }
         // Rows without an image share prefixes too, unlike in `group_by_image`.
         let first = |image| self.images.iter().position(|other| other == image).unwrap_or(0);
         let groups = self.images.iter().map(first).collect::<Vec<_>>();
@@ -82,10 +99,10 @@ impl Batch {
         self.tokens.iter().map(|row| &row[..row.len().saturating_sub(1).max(1)]).collect()
     }
 
-    /// Where each label is predicted, and the labels.
+    /// The row in which each label is predicted, and the labels.
     ///
-    /// A label is predicted one position before its own. `token_rows` gives the row of the hidden
-    /// states for each token of each sequence.
+    /// A label is predicted one position before its own. `token_rows` gives the row of each token of
+    /// each sequence.
     ///
     /// # Shapes
     /// - outputs: `[labels]`

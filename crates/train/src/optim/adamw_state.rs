@@ -1,20 +1,36 @@
 //! The form of AdamW's state in checkpoints: `{parameter}.moment_1` and `{parameter}.moment_2`.
 //!
 //! AdamW does not use Burn's own names, so that checkpoints stay readable for all versions of this
-//! crate. Its time is the number of steps, because every trainable parameter takes part in every step.
+//! crate. Its time is the number of steps, because every trainable parameter takes part in every step; a
+//! skipped step counts too, so that nothing has to be read from the device.
 
 use burn::optim::{AdamWState, AdaptiveMomentumState};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use llama::read_back;
 
-use super::parameter_state::{ParameterInfo, ParameterState, StateFormat, StateTensor};
+use super::parameter_state::{ParameterInfo, ParameterState, StateFormat, StateTensor, select};
 use crate::error::Result;
 
 const MOMENT_1: &str = "moment_1";
 const MOMENT_2: &str = "moment_2";
 
 /// The form of AdamW's state.
-pub(super) const ADAMW_STATE: StateFormat<AdamWState<1>> = StateFormat { save, load };
+pub(super) const ADAMW_STATE: StateFormat<AdamWState<1>> =
+    StateFormat { save, load, select: Some(select_state) };
+
+fn select_state(
+    flag: &Tensor<1, Bool>,
+    new: AdamWState<1>,
+    old: Option<AdamWState<1>>,
+) -> AdamWState<1> {
+    let AdaptiveMomentumState { time, moment_1, moment_2, .. } = new.momentum;
+    let (old_1, old_2) = match old {
+        Some(AdamWState { momentum, .. }) => (momentum.moment_1, momentum.moment_2),
+        None => (moment_1.zeros_like(), moment_2.zeros_like()),
+    };
+    let (moment_1, moment_2) = (select(flag, moment_1, old_1), select(flag, moment_2, old_2));
+    AdamWState::new(AdaptiveMomentumState::new(time, moment_1, moment_2))
+}
 
 fn save(state: &AdamWState<1>, shape: &[usize]) -> Result<ParameterState> {
     let AdamWState { momentum, .. } = state;

@@ -1,9 +1,9 @@
 //! Any Burn optimizer, with the states of all parameters, behind one object-safe trait.
 
 use burn::optim::Optimizer;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 
-use super::parameter_state::{ParameterInfo, ParameterState, StateFormat};
+use super::parameter_state::{ParameterInfo, ParameterState, StateFormat, select};
 use crate::error::Result;
 
 /// An optimizer with the state of each parameter, by index.
@@ -11,13 +11,18 @@ pub(super) trait ErasedOptimizer: Send + Sync {
     /// Adds empty states or drops states.
     fn resize(&mut self, n_parameters: usize);
 
-    /// The new value of a parameter.
+    /// Whether [`step`](Self::step) can skip a step on the device.
+    fn skips_on_device(&self) -> bool;
+
+    /// The new value of a parameter. If `apply` of shape `[1]` is false, the value and the state stay;
+    /// `apply` is ignored by an optimizer that cannot skip on the device.
     fn step(
         &mut self,
         index: usize,
         learning_rate: f64,
         value: Tensor<1>,
         gradient: Tensor<1>,
+        apply: &Tensor<1, Bool>,
     ) -> Tensor<1>;
 
     /// The state of a parameter of this shape; empty before the first step.
@@ -59,17 +64,28 @@ impl<O: Optimizer> ErasedOptimizer for WithStates<O> {
         self.states.resize(n_parameters, None);
     }
 
+    fn skips_on_device(&self) -> bool {
+        self.format.select.is_some()
+    }
+
     fn step(
         &mut self,
         index: usize,
         learning_rate: f64,
         value: Tensor<1>,
         gradient: Tensor<1>,
+        apply: &Tensor<1, Bool>,
     ) -> Tensor<1> {
-        let state = self.states[index].take();
-        let (value, state) = self.optimizer.step(learning_rate, value, gradient, state);
-        self.states[index] = state;
-        value
+        let old_state = self.states[index].take();
+        let Some(select_state) = self.format.select else {
+            let (value, state) = self.optimizer.step(learning_rate, value, gradient, old_state);
+            self.states[index] = state;
+            return value;
+        };
+        let (old_value, kept_state) = (value.clone(), old_state.clone());
+        let (value, state) = self.optimizer.step(learning_rate, value, gradient, old_state);
+        self.states[index] = state.map(|state| select_state(apply, state, kept_state));
+        select(apply, value, old_value)
     }
 
     fn state(&self, index: usize, shape: &[usize]) -> Result<ParameterState> {

@@ -3,8 +3,10 @@
 use burn::module::Module;
 use burn::optim::Optimizer;
 use burn::tensor::{Device, Tensor};
+use llama::read_back;
 
 use super::erased_optimizer::{ErasedOptimizer, WithStates};
+use super::group_learning_rates::GroupLearningRates;
 use super::module_gradients::{ModuleGradients, ParamGradient};
 use super::parameter_state::{ParameterInfo, ParameterState, StateFormat};
 use crate::error::Result;
@@ -40,6 +42,8 @@ use crate::trainable::map_parameters;
 pub struct ParameterOptimizer {
     optimizer: Box<dyn ErasedOptimizer>,
     max_gradient_norm: Option<f64>,
+    /// Learning rates of groups, as factors of the learning rate of a step.
+    group_factors: GroupLearningRates,
 }
 
 impl ParameterOptimizer {
@@ -49,7 +53,7 @@ impl ParameterOptimizer {
     }
 
     pub(super) fn from_erased(optimizer: Box<dyn ErasedOptimizer>) -> Self {
-        Self { optimizer, max_gradient_norm: None }
+        Self { optimizer, max_gradient_norm: None, group_factors: GroupLearningRates::default() }
     }
 
     /// Scales gradients down if the norm of all gradients together exceeds `norm`.
@@ -57,7 +61,19 @@ impl ParameterOptimizer {
         Self { max_gradient_norm: norm, ..self }
     }
 
-    /// One step. Does not synchronize with the device.
+    /// Gives the groups of [`TrainableWeights`](crate::TrainableWeights) learning rates of their own,
+    /// at a peak of `peak` for all others.
+    pub(crate) fn with_group_learning_rates(self, rates: &GroupLearningRates, peak: f64) -> Self {
+        let factor = |rate: f64| rate / peak;
+        let parts = rates.parts.iter().map(|(&part, &rate)| (part, factor(rate)));
+        let group_factors =
+            GroupLearningRates { gates: rates.gates.map(factor), parts: parts.collect() };
+        Self { group_factors, ..self }
+    }
+
+    /// One step. If the norm is NaN or infinite, the step is skipped: parameters and state stay.
+    ///
+    /// AdamW does not synchronize with the device; other optimizers read the norm from it.
     ///
     /// # Shapes
     /// - `norm`: `[1]`, the [norm](ModuleGradients::norm) of `gradients`
@@ -71,9 +87,17 @@ impl ParameterOptimizer {
         norm: &Tensor<1>,
         learning_rate: f64,
     ) -> M {
+        self.optimizer.resize(gradients.parameters.len());
+        let apply = norm.clone().is_finite();
+        if !self.optimizer.skips_on_device() {
+            // A device that fails here fails at the next step too, which reports it.
+            let norm = read_back(norm.clone()).ok();
+            if !norm.is_some_and(|norm| norm.iter::<f32>().all(f32::is_finite)) {
+                return module;
+            }
+        }
         // 1 if the norm is within the limit.
         let scale = self.max_gradient_norm.map(|max| norm.clone().clamp_min(max).recip() * max);
-        self.optimizer.resize(gradients.parameters.len());
         let mut parameters = gradients.parameters.into_iter().enumerate();
         map_parameters(module, &mut |value| {
             let (index, parameter) = parameters.next().expect("one entry per parameter");
@@ -86,7 +110,8 @@ impl ParameterOptimizer {
                 Some(scale) => gradient * scale.clone(),
                 None => gradient,
             };
-            self.optimizer.step(index, learning_rate, value, gradient)
+            let factor = self.group_factors.of(&name).unwrap_or(1.0);
+            self.optimizer.step(index, learning_rate * factor, value, gradient, &apply)
         })
     }
 

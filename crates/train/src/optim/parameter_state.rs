@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::optim::{RecordState, StateSink, StateSource};
-use burn::tensor::{DType, Device, TensorData};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use serde_json::Value;
 
 use crate::error::Result;
@@ -30,12 +30,17 @@ pub(crate) struct ParameterInfo<'a> {
     pub step: usize,
 }
 
-/// How states of type `S` are saved and loaded.
+/// The state after a step: the new one if the flag of shape `[1]` is true, otherwise the old one.
+pub(super) type SelectState<S> = fn(&Tensor<1, Bool>, S, Option<S>) -> S;
+
+/// How states of type `S` are saved, loaded, and left as they were by a skipped step.
 pub(super) struct StateFormat<S> {
     /// The saved form of the state of a parameter of this shape.
     pub save: fn(&S, &[usize]) -> Result<ParameterState>,
     /// The state, or why it does not belong to the optimizer.
     pub load: fn(ParameterState, &ParameterInfo, &Device) -> Result<S, String>,
+    /// Skips a step on the device; `None` if only the host can decide whether a step is applied.
+    pub select: Option<SelectState<S>>,
 }
 
 impl<S> Clone for StateFormat<S> {
@@ -49,8 +54,18 @@ impl<S> Copy for StateFormat<S> {}
 impl<S: RecordState> StateFormat<S> {
     /// Burn's own names for the fields of a state.
     pub fn record() -> Self {
-        Self { save: save_record, load: load_record }
+        Self { save: save_record, load: load_record, select: None }
     }
+}
+
+/// `new` if the flag is true, otherwise `old`; of the same shape, whatever that is.
+pub(super) fn select<const D: usize>(
+    flag: &Tensor<1, Bool>,
+    new: Tensor<D>,
+    old: Tensor<D>,
+) -> Tensor<D> {
+    let flag = flag.clone().reshape([1; D]).expand(new.dims());
+    old.mask_where(flag, new)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the type of `StateFormat::save`")]

@@ -6,6 +6,7 @@ use llama::{Llama, NoAdapter};
 
 use crate::data::Batch;
 use crate::error::Result;
+use crate::loss::embed;
 
 /// A batch, and the input of the first layer of its pass.
 #[derive(Debug, Clone)]
@@ -27,7 +28,7 @@ impl<'a> PassInput<'a> {
     /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
     pub fn embed(llama: &Llama, batch: &'a Batch) -> Result<Self> {
         let packed = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
-        let hidden = llama.embed(packed.tokens.clone(), &packed.context);
+        let hidden = embed(llama, batch, &packed);
         Ok(Self { batch, packed, layer: 0, hidden })
     }
 }

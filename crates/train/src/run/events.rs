@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
+use adaption_prompt::LayerGates;
+use eval::Accuracy;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{RunRowCounts, TruncationCounts};
-use crate::eval::{Accuracy, LabelLoss};
+use crate::eval::LabelLoss;
 use crate::prefix_cache::PrefixCacheDecision;
 use crate::trainer::StepReport;
 
 /// An event of a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The rows were tokenized.
@@ -51,6 +53,31 @@ pub enum Event {
     },
     /// A step is complete.
     Stepped(StepReport, Throughput),
+    /// The gates after a step, at most a hundred times in a run. Methods without gates have none.
+    Gates {
+        /// Completed steps.
+        step: usize,
+        /// From the lowest adapted layer to the highest.
+        layers: Vec<LayerGates>,
+    },
+    /// A step was skipped, because its loss or a gradient is NaN or infinite.
+    Skipped {
+        /// The step; it counts as a completed one.
+        report: StepReport,
+        /// Number of skipped steps in a row, this one included.
+        in_a_row: usize,
+    },
+    /// A step of a learning-rate range test is complete.
+    Tested {
+        /// Completed steps.
+        step: usize,
+        /// Steps of the test, unless the loss diverges before.
+        steps: usize,
+        /// Learning rate of the step.
+        learning_rate: f64,
+        /// Loss of the step; NaN or infinite if it diverged.
+        loss: f64,
+    },
     /// A checkpoint was saved.
     Saved {
         /// Completed steps.
@@ -95,6 +122,9 @@ pub struct RunSummary {
     pub seconds: f64,
     /// Labels per second of training.
     pub label_tokens_per_second: f64,
+    /// Number of steps that were skipped, because the loss or a gradient was NaN or infinite.
+    #[serde(default)]
+    pub skipped_steps: usize,
     /// How many rows were used, truncated and dropped.
     #[serde(default)]
     pub rows: RunRowCounts,

@@ -1,13 +1,25 @@
 //! The entries of `metrics.jsonl`.
 
+use adaption_prompt::LayerGates;
 use serde::Serialize;
 
+use super::process_memory::resident_bytes;
+use crate::data::TruncationCounts;
 use crate::trainer::StepReport;
 
 /// A line of `metrics.jsonl`.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum LogEntry {
+    /// Before the first step.
+    Start {
+        step: usize,
+        total_steps: usize,
+        steps_per_epoch: usize,
+        trainable_parameters: usize,
+        train: TruncationCounts,
+        eval: TruncationCounts,
+    },
     Step {
         step: usize,
         loss: f64,
@@ -17,6 +29,20 @@ pub(crate) enum LogEntry {
         #[serde(rename = "slots")]
         processed_tokens: usize,
         seconds: f64,
+        /// Resident memory of the process in bytes, where the system tells it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        memory: Option<u64>,
+    },
+    /// How far the gates are open after a step; step 0 is before training.
+    Gates {
+        step: usize,
+        layers: Vec<LayerGates>,
+    },
+    /// A step with a NaN or infinite loss or gradient; JSON has no such numbers.
+    Skipped {
+        step: usize,
+        learning_rate: f64,
+        labels: usize,
     },
     Eval {
         step: usize,
@@ -31,6 +57,19 @@ impl LogEntry {
     pub fn from_step(report: &StepReport, seconds: f64) -> Self {
         let StepReport { step, loss, learning_rate, gradient_norm, labels, processed_tokens } =
             *report;
-        Self::Step { step, loss, learning_rate, gradient_norm, labels, processed_tokens, seconds }
+        if report.is_skipped() {
+            return Self::Skipped { step, learning_rate, labels };
+        }
+        let memory = resident_bytes();
+        Self::Step {
+            step,
+            loss,
+            learning_rate,
+            gradient_norm,
+            labels,
+            processed_tokens,
+            seconds,
+            memory,
+        }
     }
 }

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
+use eval::Accuracy;
 use serde::{Deserialize, Serialize};
 
 use super::events::{RunSummary, Throughput};
 use crate::data::RunRowCounts;
-use crate::eval::{Accuracy, LabelLoss};
+use crate::eval::LabelLoss;
 use crate::trainer::StepReport;
 
 /// The result of an evaluation: loss, and exact match if requested.
-type Evaluation = (LabelLoss, Option<Accuracy>);
+pub(super) type Evaluation = (LabelLoss, Option<Accuracy>);
 
 /// The progress of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -27,22 +28,56 @@ pub(crate) struct RunProgress {
     labels: usize,
     train_seconds: f64,
     pub seconds: f64,
+    /// The step whose weights were evaluated last; the base model's evaluation is step 0.
+    #[serde(default)]
+    evaluated_step: Option<usize>,
+    #[serde(default)]
+    skipped_steps: usize,
+    /// The skipped steps since the last good one.
+    #[serde(default)]
+    skipped_in_a_row: usize,
     /// What the frozen-prefix cache could use of the memory when the run was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_spare_bytes: Option<u64>,
 }
 
 impl RunProgress {
+    /// Adds an evaluation of the weights after a step.
+    pub fn record_evaluation(&mut self, step: usize, evaluation: Evaluation) {
+        match step {
+            0 => self.base_eval = Some(evaluation),
+            _ => self.latest_eval = Some(evaluation),
+        }
+        self.evaluated_step = Some(step);
+    }
+
+    /// Whether the weights after a step have been evaluated.
+    pub fn is_evaluated(&self, step: usize) -> bool {
+        // Checkpoints of earlier versions do not have the step.
+        self.evaluated_step == Some(step) || (step == 0 && self.base_eval.is_some())
+    }
+
+    /// Number of skipped steps since the last good one.
+    pub fn skipped_in_a_row(&self) -> usize {
+        self.skipped_in_a_row
+    }
+
     /// Adds a step that took `seconds`.
     pub fn record_step(&mut self, report: &StepReport, seconds: f64, steps_per_epoch: usize) {
         /// Limits the size of checkpoints.
         const MAX_STEPS: usize = 1000;
+        self.train_seconds += seconds;
+        if report.is_skipped() {
+            self.skipped_steps += 1;
+            self.skipped_in_a_row += 1;
+            return;
+        }
+        self.skipped_in_a_row = 0;
         self.recent_losses.push(LabelLoss { labels: report.labels, loss: report.loss });
         if self.recent_losses.len() > steps_per_epoch.min(MAX_STEPS) {
             self.recent_losses.remove(0);
         }
         self.labels += report.labels;
-        self.train_seconds += seconds;
     }
 
     /// The throughput up to a step of `total_steps`.
@@ -82,6 +117,7 @@ impl RunProgress {
             trainable_parameters,
             seconds,
             label_tokens_per_second: self.label_tokens_per_second(),
+            skipped_steps: self.skipped_steps,
             rows,
         }
     }

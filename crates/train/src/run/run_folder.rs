@@ -5,11 +5,16 @@
 //! run.json                                          settings, to repeat and to resume the run
 //! metrics.jsonl                                     one line per step and evaluation
 //! checkpoint.safetensors                            state to resume from
+//! checkpoints/step-50/                              earlier adapters and states, if they are kept
+//! learning_rates.json  learning_rates.csv           a learning-rate range test
 //! prefix_cache.bin                                  hidden states below the adapted layers, until the run ends
 //! run.lock                                          locked while a run uses the folder; empty
 //! ```
+//!
+//! A folder whose run has no first checkpoint yet counts as empty: nothing is lost if it is used again.
 
-use std::fs::{DirEntry, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +23,8 @@ use checkpoint::files::{self, FileLock};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::kept_checkpoints::KeptCheckpoints;
+use super::learning_rate_curve::{CURVE_CSV_FILE, CURVE_FILE};
 use super::run_record::{self, RUN_FILE};
 use crate::checkpoint::CHECKPOINT_FILE;
 use crate::error::{Error, Result};
@@ -39,40 +46,30 @@ pub(crate) struct RunFolder {
 impl RunFolder {
     /// Creates the folder of a new run and writes its settings. A non-empty folder is left untouched.
     pub fn create(folder: &Path, record: &impl Serialize) -> Result<Self> {
-        if folder.exists() && !folder.is_dir() {
-            return Err(Error::OutputIsFile { path: folder.into() });
-        }
-        let write_error = |source| checkpoint::Error::Write { path: folder.into(), source };
-        std::fs::create_dir_all(folder).map_err(write_error)?;
-        let is_lock = |entry: &DirEntry| entry.file_name() == LOCK_FILE;
-        let check_empty = || {
-            let mut entries = std::fs::read_dir(folder).map_err(write_error)?;
-            if entries.all(|entry| entry.is_ok_and(|entry| is_lock(&entry))) {
-                return Ok(());
-            }
-            let is_run = folder.join(RUN_FILE).exists();
-            let contents = if is_run { "holds another run" } else { "holds files" };
-            Err(Error::OutputNotEmpty { path: folder.into(), contents })
-        };
+        let run = Self::lock_empty(folder)?;
+        run_record::write(folder, record)?;
+        Ok(run)
+    }
+
+    /// Creates and locks a folder without a run in it.
+    pub fn lock_empty(folder: &Path) -> Result<Self> {
         // Before locking, to leave a foreign folder untouched, and again after it, because another
         // run may have started in between.
-        check_empty()?;
+        check_empty(folder)?;
+        std::fs::create_dir_all(folder).map_err(write_error(folder))?;
         let run = Self { folder: folder.into(), _lock: lock(folder)? };
-        check_empty()?;
-        run_record::write(folder, record)?;
+        check_empty(folder)?;
+        files::remove_temporary(folder);
         Ok(run)
     }
 
     /// Opens the folder of an interrupted run and checks that its settings are equal.
     pub fn open_for_resume(folder: &Path, record: &impl Serialize) -> Result<Self> {
-        for needed in [RUN_FILE, CHECKPOINT_FILE] {
-            if !folder.join(needed).exists() {
-                let reason = format!("it has no {needed}");
-                return Err(Error::NothingToResume { path: folder.into(), reason });
-            }
-        }
+        check_resumable(folder)?;
         let run = Self { folder: folder.into(), _lock: lock(folder)? };
         run_record::check(folder, record, folder.join(SETTINGS_FILE).exists())?;
+        files::remove_temporary(folder);
+        KeptCheckpoints::of(folder).remove_temporary();
         Ok(run)
     }
 
@@ -81,21 +78,50 @@ impl RunFolder {
         self.folder.join(CHECKPOINT_FILE)
     }
 
+    /// Whether the run was killed before its first checkpoint.
+    pub fn has_checkpoint(&self) -> bool {
+        self.checkpoint().exists()
+    }
+
+    /// The earlier checkpoints.
+    pub fn kept_checkpoints(&self) -> KeptCheckpoints {
+        KeptCheckpoints::of(&self.folder)
+    }
+
     fn metrics(&self) -> PathBuf {
         self.folder.join(METRICS_FILE)
     }
 
+    /// Whether nothing has been logged.
+    pub fn is_log_empty(&self) -> bool {
+        std::fs::metadata(self.metrics()).map_or(true, |file| file.len() == 0)
+    }
+
     /// Appends a line to the log.
-    pub fn log(&self, entry: &impl Serialize) -> Result<()> {
+    pub fn log<T: Serialize>(&self, entry: &T) -> Result<()> {
+        self.log_all(std::slice::from_ref(entry))
+    }
+
+    /// Appends lines to the log: all of them, also if the run is killed.
+    pub fn log_all<T: Serialize>(&self, entries: &[T]) -> Result<()> {
         let path = self.metrics();
-        let line = serde_json::to_string(entry).expect("plain JSON");
+        let line = |entry| serde_json::to_string(entry).expect("plain JSON") + "\n";
+        let lines = entries.iter().map(line).collect::<String>();
         OpenOptions::new()
             .create(true)
             .append(true)
             .open(&path)
-            .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
+            .and_then(|mut file| file.write_all(lines.as_bytes()))
             .map_err(|source| checkpoint::Error::Write { path, source })?;
         Ok(())
+    }
+
+    /// Checks that the folder is still that of this run, before something is written into it.
+    pub fn check_present(&self) -> Result<()> {
+        if self.folder.join(LOCK_FILE).exists() && self.folder.join(RUN_FILE).exists() {
+            return Ok(());
+        }
+        Err(Error::OutputRemoved { path: self.folder.clone() })
     }
 
     /// Removes the settings: a run without a first checkpoint cannot be resumed.
@@ -104,26 +130,68 @@ impl RunFolder {
         let _ = std::fs::remove_file(self.folder.join(RUN_FILE));
     }
 
-    /// Empties the log.
-    pub fn clear_log(&self) -> Result<()> {
-        files::write(&self.metrics(), b"")?;
-        Ok(())
-    }
-
-    /// Removes the log entries after a step, because the resumed run repeats those steps.
-    pub fn truncate_log_after(&self, step: usize) -> Result<()> {
+    /// Removes the log entries after a checkpoint, because the resumed run repeats what they are about:
+    /// later steps, and the evaluation of this step unless the checkpoint is `evaluated`.
+    pub fn truncate_log_after(&self, step: usize, evaluated: bool) -> Result<()> {
         let path = self.metrics();
         let Ok(text) = std::fs::read_to_string(&path) else {
             return Ok(());
         };
-        let kept = text.lines().filter(|line| {
-            serde_json::from_str::<Value>(line)
-                .is_ok_and(|entry| entry["step"].as_u64().is_some_and(|at| at <= step as u64))
-        });
+        let is_kept = |entry: Value| {
+            entry["step"].as_u64().is_some_and(|at| match (at as usize).cmp(&step) {
+                std::cmp::Ordering::Less => true,
+                std::cmp::Ordering::Equal => evaluated || entry["event"] != "eval",
+                std::cmp::Ordering::Greater => false,
+            })
+        };
+        // A killed run may leave the start of a line.
+        let kept = text.lines().filter(|line| serde_json::from_str(line).is_ok_and(is_kept));
         let kept = kept.map(|line| format!("{line}\n")).collect::<String>();
         files::write(&path, kept.as_bytes())?;
         Ok(())
     }
+}
+
+fn write_error(path: &Path) -> impl Fn(std::io::Error) -> checkpoint::Error {
+    move |source| checkpoint::Error::Write { path: path.into(), source }
+}
+
+/// Checks that a new run may use a folder: it does not exist, or has no files of value.
+pub(super) fn check_empty(folder: &Path) -> Result<()> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(Error::OutputIsFile { path: folder.into() });
+    }
+    if !folder.exists() {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(folder).map_err(write_error(folder))?;
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+    let names = names.collect::<std::io::Result<Vec<_>>>().map_err(write_error(folder))?;
+    let is_run = names.iter().any(|name| name == RUN_FILE);
+    let is_worthless = |name: &OsStr| {
+        let files = [LOCK_FILE, RUN_FILE, CURVE_FILE, CURVE_CSV_FILE];
+        files.iter().any(|file| name == *file) || files::is_temporary(name)
+    };
+    if names.iter().all(|name| is_worthless(name)) {
+        return Ok(());
+    }
+    let contents = if is_run { "holds another run" } else { "holds files" };
+    Err(Error::OutputNotEmpty { path: folder.into(), contents })
+}
+
+/// Checks that a folder has a run, which may have been killed before its first checkpoint.
+fn check_resumable(folder: &Path) -> Result<()> {
+    if folder.join(RUN_FILE).exists() {
+        return Ok(());
+    }
+    let reason = format!("it has no {RUN_FILE}");
+    Err(Error::NothingToResume { path: folder.into(), reason })
+}
+
+/// Checks that a run with these settings could be resumed, without a change of its folder.
+pub(super) fn check_resume(folder: &Path, record: &impl Serialize) -> Result<()> {
+    check_resumable(folder)?;
+    run_record::check(folder, record, folder.join(SETTINGS_FILE).exists())
 }
 
 /// Locks the lock file of a folder.
@@ -229,11 +297,54 @@ mod tests {
     }
 
     #[test]
-    fn resume_needs_a_checkpoint() {
+    fn a_run_killed_before_its_first_checkpoint_can_be_resumed_and_restarted() {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        drop(RunFolder::create(path, &json!({"seed": 1})).unwrap());
+        std::fs::write(path.join(".writing-abc.tmp"), "half").unwrap();
+        let resumed = RunFolder::open_for_resume(path, &json!({"seed": 1})).unwrap();
+        assert!(!resumed.has_checkpoint());
+        assert!(!path.join(".writing-abc.tmp").exists());
+        drop(resumed);
+        drop(RunFolder::create(path, &json!({"seed": 2})).unwrap());
+        RunFolder::open_for_resume(path, &json!({"seed": 2})).unwrap();
+    }
+
+    #[test]
+    fn a_run_killed_while_it_wrote_its_settings_can_be_restarted() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [LOCK_FILE, ".writing-abc.tmp"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
         RunFolder::create(folder.path(), &json!({})).unwrap();
-        let error = RunFolder::open_for_resume(folder.path(), &json!({})).unwrap_err();
-        assert!(error.to_string().ends_with("it has no checkpoint.safetensors"), "{error}");
+    }
+
+    #[test]
+    fn a_run_with_a_checkpoint_is_not_restarted() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(RunFolder::create(folder.path(), &json!({})).unwrap());
+        std::fs::write(folder.path().join(CHECKPOINT_FILE), "").unwrap();
+        let error = RunFolder::create(folder.path(), &json!({})).unwrap_err();
+        assert!(error.to_string().ends_with("holds another run already"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_cannot_change_the_result_may_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = |steps: usize| json!({"checkpoint_every": steps, "keep": steps, "seed": 1});
+        drop(RunFolder::create(folder.path(), &settings(3)).unwrap());
+        RunFolder::open_for_resume(folder.path(), &settings(7)).unwrap();
+    }
+
+    #[test]
+    fn a_removed_folder_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let run = RunFolder::create(&path, &json!({})).unwrap();
+        run.check_present().unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        let error = run.check_present().unwrap_err();
+        assert!(matches!(error, Error::OutputRemoved { .. }), "{error}");
     }
 
     #[test]
@@ -243,8 +354,22 @@ mod tests {
         for step in 1..=3 {
             output.log(&json!({"step": step})).unwrap();
         }
-        output.truncate_log_after(2).unwrap();
+        output.truncate_log_after(2, true).unwrap();
         let text = std::fs::read_to_string(folder.path().join(METRICS_FILE)).unwrap();
         assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n");
+    }
+
+    #[test]
+    fn a_repeated_evaluation_is_logged_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = RunFolder::create(folder.path(), &json!({})).unwrap();
+        for event in ["step", "eval"] {
+            output.log(&json!({"event": event, "step": 2})).unwrap();
+        }
+        let log = || std::fs::read_to_string(folder.path().join(METRICS_FILE)).unwrap();
+        output.truncate_log_after(2, true).unwrap();
+        assert_eq!(log().lines().count(), 2);
+        output.truncate_log_after(2, false).unwrap();
+        assert_eq!(log(), "{\"event\":\"step\",\"step\":2}\n");
     }
 }

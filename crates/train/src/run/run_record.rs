@@ -1,5 +1,6 @@
 //! `run.json`: the settings of a run, which must be equal when it is resumed.
 
+use std::fmt;
 use std::hash::Hasher;
 use std::path::Path;
 
@@ -14,8 +15,31 @@ use crate::error::{Error, Result};
 /// File of the settings in the folder of a run.
 pub const RUN_FILE: &str = "run.json";
 
-/// The key whose value may change when a run is resumed.
-const METADATA_KEY: &str = "about";
+/// The keys whose values may change when a run is resumed, because its result does not depend on them.
+const FREE_KEYS: [&str; 5] =
+    ["about", "checkpoint_every", "checkpoint_minutes", "keep", "max_skipped_steps"];
+
+/// A setting of a run that differs from the one that the run was started with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettingDifference {
+    /// The key in `run.json`, such as `optimizer.clip`.
+    pub name: String,
+    /// The value that the run was started with; null if it had none.
+    pub saved: Value,
+    /// The value now; null if there is none.
+    pub current: Value,
+}
+
+impl fmt::Display for SettingDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Value| match value {
+            Value::Null => "none".to_owned(),
+            value => value.to_string(),
+        };
+        let Self { name, saved, current } = self;
+        write!(f, "{name}: then {}, now {}", text(saved), text(current))
+    }
+}
 
 /// The content of `run.json`.
 #[derive(Serialize)]
@@ -75,22 +99,34 @@ pub(super) fn check(folder: &Path, record: &impl Serialize, has_adapter: bool) -
     if differences.is_empty() {
         return Ok(());
     }
-    let length_differs = differences.iter().any(|difference| difference.starts_with("length"));
+    let length_differs = differences.iter().any(|setting| setting.name.starts_with("length"));
     Err(Error::SettingsMismatch { path, differences, length_differs, has_adapter })
 }
 
 /// Lists the leaves in which two settings differ.
-fn diff_settings(key_path: &str, saved: &Value, current: &Value, differences: &mut Vec<String>) {
+fn diff_settings(
+    key_path: &str,
+    saved: &Value,
+    current: &Value,
+    differences: &mut Vec<SettingDifference>,
+) {
     match (saved, current) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            for key in keys.filter(|key| *key != METADATA_KEY) {
-                let key_path =
-                    if key_path.is_empty() { key.clone() } else { format!("{key_path}.{key}") };
+            for key in keys {
+                let key_path = match key_path {
+                    "" if FREE_KEYS.contains(&key.as_str()) => continue,
+                    "" => key.clone(),
+                    path => format!("{path}.{key}"),
+                };
                 diff_settings(&key_path, &saved[key], &current[key], differences);
             }
         }
         _ if saved == current => {}
-        _ => differences.push(format!("{key_path}: then {saved}, now {current}")),
+        _ => differences.push(SettingDifference {
+            name: key_path.to_owned(),
+            saved: saved.clone(),
+            current: current.clone(),
+        }),
     }
 }

@@ -1,28 +1,23 @@
-//! evaluation ─► step, step, ... checkpoint ─► evaluation ─► adapter and summary
+//! The inputs of a training run, and what is prepared from them: tokenized rows and a trainer.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use llama::{Llama, NoAdapter};
+use llama::Llama;
 use text::Tokenizer;
 
 use super::events::{Event, RunSummary};
-use super::log::LogEntry;
 use super::progress::RunProgress;
 use super::run_folder::{PREFIX_CACHE_FILE, RunFolder};
 use super::run_record::{RunRecord, hash_rows};
+use super::session::Session;
 use crate::config::TrainConfig;
 use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
-use crate::error::{Error, Result};
-use crate::eval::{Accuracy, LabelLoss, evaluate_loss, exact_match, generate_responses};
-use crate::images::{BatchAdapter, ImageFeatureCache};
+use crate::error::Result;
+use crate::images::ImageFeatureCache;
 use crate::trainable::TrainableWeights;
 use crate::trainer::Trainer;
-
-/// Limits after which losses are read from the device: often enough to show progress, rarely enough to
-/// keep the device busy.
-const MAX_PENDING_REPORTS: usize = 16;
-const MAX_REPORT_DELAY: Duration = Duration::from_secs(1);
 
 /// The inputs of a training run.
 #[derive(Debug, Clone, Copy)]
@@ -45,122 +40,102 @@ pub struct TrainingRun<'a> {
     pub output: &'a Path,
     /// Further content of `run.json`, such as file names. It may change when the run is resumed.
     pub metadata: &'a serde_json::Value,
+    /// If another thread or a signal handler sets it, the run saves its state and ends with
+    /// [`Error::Interrupted`] after the current step or the current batch of an evaluation.
+    pub stop: Option<&'a AtomicBool>,
 }
 
-impl TrainingRun<'_> {
+/// A run before its first step.
+pub(super) struct PreparedRun<'a> {
+    pub trainer: Trainer<'a>,
+    /// Held-out examples, the shortest first.
+    pub eval: Vec<Example>,
+    pub train_counts: TruncationCounts,
+    pub eval_counts: TruncationCounts,
+    pub trainable_parameters: usize,
+    /// Tokens of the longest training example.
+    pub longest: usize,
+}
+
+impl<'a> TrainingRun<'a> {
     /// Trains, and saves the adapter or the model into the output folder.
     ///
     /// `resume` continues an interrupted run from its checkpoint; the result is bit for bit the same
     /// as without the interruption. `observer` receives the events.
     ///
     /// # Errors
+    /// [`Error::Interrupted`] if the run was told to [stop](Self::stop), [`Error::Diverged`], and any other
     /// [`Error`]; the folder always keeps the latest checkpoint.
     pub fn run(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<RunSummary> {
-        let Self { llama, config, .. } = *self;
         let begin = Instant::now();
+        let prepared = self.prepare(observer)?;
+        let PreparedRun { mut trainer, eval, train_counts, eval_counts, .. } = prepared;
+        let cache_spare_bytes = trainer.prefix_cache.spare_bytes();
+        let mut progress = RunProgress::default();
+        progress.cache_spare_bytes = cache_spare_bytes;
+        let folder = if resume {
+            RunFolder::open_for_resume(self.output, &self.record())?
+        } else {
+            RunFolder::create(self.output, &self.record())?
+        };
+        // A resumed run may have been killed before its first checkpoint.
+        if folder.has_checkpoint() {
+            progress = trainer.load_checkpoint(&folder.checkpoint())?;
+            trainer.resume_prefix_cache(progress.cache_spare_bytes);
+            let step = trainer.completed_steps();
+            folder.truncate_log_after(step, progress.is_evaluated(step))?;
+            observer(Event::Resumed { step });
+        } else {
+            trainer
+                .save_checkpoint(&folder.checkpoint(), &progress)
+                .inspect_err(|_| folder.discard())?;
+        }
+        observer(Event::PrefixCache(trainer.prefix_cache()));
+        let mut session = Session::new(self, trainer, eval, folder, progress, begin, observer);
+        session.log_start(train_counts, eval_counts, prepared.trainable_parameters)?;
+        session.run_to_end()?;
+        let rows = RunRowCounts::from_truncation(train_counts, eval_counts);
+        Ok(session.summary(prepared.trainable_parameters, rows))
+    }
+
+    /// Tokenizes the rows and makes the trainer.
+    pub(super) fn prepare(&self, observer: &mut dyn FnMut(Event)) -> Result<PreparedRun<'a>> {
+        let Self { llama, config, .. } = *self;
         config.validate()?;
         config.method.validate(llama)?;
         let max_len = config.max_len.min(llama.config().max_positions);
         let (train, train_counts) = Example::encode_all(self.train_rows, self.tokenizer, max_len)?;
-        let (eval, eval_counts) = match self.eval_rows {
+        let (mut eval, eval_counts) = match self.eval_rows {
             [] => (Vec::new(), TruncationCounts::default()),
             rows => Example::encode_all(rows, self.tokenizer, max_len)?,
         };
-
+        // Batches of similar length have less padding.
+        eval.sort_by_key(|example| example.tokens.len());
+        let longest = train.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
         let trainable = self.init_trainable()?;
         let trainable_parameters = trainable.n_trainable_parameters();
-        let mut trainer = Trainer::builder(llama, trainable, train)
+        let trainer = Trainer::builder(llama, trainable, train)
             .config(config)
             .image_features(self.image_features)
             .prefix_cache_file(self.output.join(PREFIX_CACHE_FILE))
             .build()?;
-        let (total_steps, steps_per_epoch) = (trainer.total_steps(), trainer.steps_per_epoch());
         observer(Event::Prepared {
             train: train_counts,
             eval: eval_counts,
-            total_steps,
-            steps_per_epoch,
+            total_steps: trainer.total_steps(),
+            steps_per_epoch: trainer.steps_per_epoch(),
             trainable_parameters,
         });
+        Ok(PreparedRun { trainer, eval, train_counts, eval_counts, trainable_parameters, longest })
+    }
 
-        let cache_spare_bytes = trainer.prefix_cache.spare_bytes();
-        let mut progress = RunProgress { cache_spare_bytes, ..RunProgress::default() };
-        let folder = if resume {
-            let folder = RunFolder::open_for_resume(self.output, &self.record())?;
-            progress = trainer.load_checkpoint(&folder.checkpoint())?;
-            trainer.resume_prefix_cache(progress.cache_spare_bytes);
-            folder.truncate_log_after(trainer.completed_steps())?;
-            observer(Event::Resumed { step: trainer.completed_steps() });
-            folder
-        } else {
-            let folder = RunFolder::create(self.output, &self.record())?;
-            // The run can be resumed from here on.
-            trainer
-                .save_checkpoint(&folder.checkpoint(), &progress)
-                .inspect_err(|_| folder.discard())?;
-            folder
-        };
-        observer(Event::PrefixCache(trainer.prefix_cache()));
-        if progress.base_eval.is_none() && !eval.is_empty() {
-            folder.clear_log()?;
-            let base = self.evaluate(llama, &NoAdapter, &eval, 0, true, &folder, observer)?;
-            progress.base_eval = Some(base);
-            trainer.save_checkpoint(&folder.checkpoint(), &progress)?;
-        }
-
-        let seconds_before_resume = progress.seconds;
-        let mut start = Instant::now();
-        while !trainer.is_done() {
-            trainer.step()?;
-            let step = trainer.completed_steps();
-            let checkpoint_due = step.is_multiple_of(config.checkpoint_every);
-            let epoch_ended = step.is_multiple_of(steps_per_epoch) || trainer.is_done();
-            let report_due = trainer.pending_reports() >= MAX_PENDING_REPORTS
-                || start.elapsed() >= MAX_REPORT_DELAY;
-            if !(report_due || checkpoint_due || epoch_ended) {
-                continue;
-            }
-            let reports = trainer.reports()?;
-            // The device runs the steps as one queue; only their mean duration is known.
-            let seconds = start.elapsed().as_secs_f64() / reports.len() as f64;
-            for report in reports {
-                progress.record_step(&report, seconds, steps_per_epoch);
-                folder.log(&LogEntry::from_step(&report, seconds))?;
-                observer(Event::Stepped(report, progress.throughput(&report, total_steps)));
-            }
-            // A checkpoint must not contain NaN.
-            if (checkpoint_due || epoch_ended) && !trainer.trainable().is_finite()? {
-                return Err(Error::Diverged { what: "adapter or model", value: f64::NAN, step });
-            }
-            if epoch_ended && !eval.is_empty() {
-                let is_last = trainer.is_done();
-                let latest = trainer.trainable().with_adapter(
-                    llama,
-                    self.image_features,
-                    |llama, adapter| {
-                        self.evaluate(llama, adapter, &eval, step, is_last, &folder, observer)
-                    },
-                )?;
-                progress.latest_eval = Some(latest);
-            }
-            if epoch_ended || checkpoint_due {
-                progress.seconds = seconds_before_resume + begin.elapsed().as_secs_f64();
-                let Self { output, tokenizer, model_name, .. } = *self;
-                trainer.trainable().save(output, llama, tokenizer, model_name)?;
-                trainer.save_checkpoint(&folder.checkpoint(), &progress)?;
-                observer(Event::Saved { step });
-            }
-            start = Instant::now();
-        }
-        trainer.prefix_cache.remove_file();
-        let seconds = seconds_before_resume + begin.elapsed().as_secs_f64();
-        let rows = RunRowCounts::from_truncation(train_counts, eval_counts);
-        let steps = trainer.completed_steps();
-        Ok(progress.summary(self.output, steps, trainable_parameters, seconds, rows))
+    /// Whether the run was told to stop.
+    pub(super) fn stop_requested(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::SeqCst))
     }
 
     /// The content of `run.json`.
-    fn record(&self) -> RunRecord<'_> {
+    pub(super) fn record(&self) -> RunRecord<'_> {
         RunRecord {
             about: self.metadata,
             model: self.model_name,
@@ -197,49 +172,5 @@ impl TrainingRun<'_> {
     /// As [`TrainableWeights::load`].
     pub fn load_trained(&self) -> Result<TrainableWeights> {
         TrainableWeights::load(self.output, &self.config.method, self.llama)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what is evaluated, and where the results go")]
-    fn evaluate(
-        &self,
-        llama: &Llama,
-        adapter: &dyn BatchAdapter,
-        examples: &[Example],
-        step: usize,
-        with_exact_match: bool,
-        folder: &RunFolder,
-        observer: &mut dyn FnMut(Event),
-    ) -> Result<(LabelLoss, Option<Accuracy>)> {
-        let Self { tokenizer, config, .. } = *self;
-        let count = config.exact_match_rows.min(self.eval_rows.len());
-        let exact_match_rows = if with_exact_match { &self.eval_rows[..count] } else { &[] };
-        let rows = examples.len() + exact_match_rows.len();
-        let mut done = 0;
-        let mut progress = |more: usize| {
-            done += more;
-            observer(Event::Evaluating { done, rows });
-        };
-        let batch_size = config.batch_size.max(8);
-        let loss = evaluate_loss(llama, adapter, examples, batch_size, &mut progress)?;
-        let accuracy = match exact_match_rows {
-            [] => None,
-            rows => {
-                let batch_size = batch_size.saturating_mul(4);
-                let responses =
-                    generate_responses(llama, adapter, tokenizer, rows, batch_size, &mut progress)?;
-                Some(Accuracy::from_correct(&exact_match(rows, &responses)))
-            }
-        };
-        if !loss.loss.is_finite() {
-            return Err(Error::Diverged { what: "held-out loss", value: loss.loss, step });
-        }
-        folder.log(&LogEntry::Eval {
-            step,
-            loss: loss.loss,
-            perplexity: loss.perplexity(),
-            exact_match: accuracy.map(|accuracy| accuracy.fraction()),
-        })?;
-        observer(Event::Evaluated { step, loss, exact_match: accuracy });
-        Ok((loss, accuracy))
     }
 }

@@ -125,6 +125,11 @@ impl TrainableWeights {
         }
     }
 
+    /// The gated prompts; `None` for a method without them.
+    pub fn prompts(&self) -> Option<&AdaptionPrompt> {
+        self.adapter()?.prompts.as_ref()
+    }
+
     /// The lowest layer that these weights modify: below it a pass is that of the base model.
     pub fn first_layer(&self) -> usize {
         match self {

@@ -11,8 +11,8 @@ use llama::{Llama, ModelSource, NoAdapter, Precision};
 use text::Tokenizer;
 use train::eval::generate_responses;
 use train::{
-    Example, FineTuningMethod, Instruction, LearningRateSchedule, TrainableWeights, Trainer,
-    TrainerBuilder, evaluate_loss,
+    Example, FineTuningMethod, Instruction, LearningRateDecay, LearningRateSchedule,
+    TrainableWeights, Trainer, TrainerBuilder, evaluate_loss,
 };
 
 fn asset(path: &str) -> std::path::PathBuf {
@@ -37,7 +37,12 @@ fn builder<'a>(
     total_steps: usize,
 ) -> TrainerBuilder<'a> {
     // The default learning rate of the built-in model.
-    let schedule = LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 3, total_steps };
+    let schedule = LearningRateSchedule {
+        peak_learning_rate: 0.03,
+        warmup_steps: 3,
+        total_steps,
+        decay: LearningRateDecay::Cosine,
+    };
     Trainer::builder(llama, method.init(llama, 0).unwrap(), examples).schedule(schedule)
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::schedule;
 use crate::tiny::open_base;
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate,
@@ -15,8 +16,8 @@ use testing::{assert_values_close, golden_folder};
 use train::activation_checkpointing::checkpointed_adapter_backward;
 use train::{
     Batch, BatchAdapter, CacheOffReason, Example, FineTuningMethod, ImageFeatureCache, Instruction,
-    LearningRateSchedule, ModuleGradients, MultimodalAdapter, PartKind, PrefixCacheConfig,
-    PrefixCacheDecision, TrainableWeights, Trainer, TrainerBuilder, label_loss,
+    ModuleGradients, MultimodalAdapter, PartKind, PrefixCacheConfig, PrefixCacheDecision,
+    TrainableWeights, Trainer, TrainerBuilder, label_loss,
 };
 use vision::{EncoderSource, FeatureExtractor, FeatureSpec, read_image};
 
@@ -254,11 +255,7 @@ fn builder<'a>(
         .batch_size(3)
         .seed(5)
         .max_gradient_norm(Some(1.0))
-        .schedule(LearningRateSchedule {
-            peak_learning_rate: 0.05,
-            warmup_steps: 1,
-            total_steps: 12,
-        })
+        .schedule(schedule(0.05, 12))
         .image_features(image_features)
 }
 

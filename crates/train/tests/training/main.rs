@@ -3,8 +3,10 @@
 mod devices;
 mod gradients;
 mod images;
+mod label_rows;
 mod methods;
 mod prefix_cache;
+mod steps;
 #[path = "../../../adaption-prompt/tests/adapter/golden_models.rs"]
 mod tiny;
 
@@ -21,8 +23,9 @@ use testing::{Golden, assert_close, assert_values_close};
 use tiny::{CASES, golden_prompt_config, open_adapter, open_base};
 use train::run::CHECKPOINT_FILE;
 use train::{
-    Batch, Error, Example, LearningRateSchedule, ModuleGradients, OptimizerConfig, StepReport,
-    TrainLength, Trainer, TrainerBuilder, evaluate_loss, label_loss,
+    Batch, Error, Example, LearningRateDecay, LearningRateSchedule, ModuleGradients,
+    OptimizerConfig, ParameterOptimizer, StepReport, TrainLength, Trainer, TrainerBuilder,
+    evaluate_loss, label_loss,
 };
 
 /// The two rows of the golden file.
@@ -50,6 +53,12 @@ fn mean_loss(llama: &Llama, adapter: &AdapterWeights, batch: &Batch) -> Tensor<1
     label_loss(llama, &adapter.prepare(llama), batch).unwrap() / batch.n_labels() as f64
 }
 
+/// One warmup step, then a cosine.
+fn schedule(peak_learning_rate: f64, total_steps: usize) -> LearningRateSchedule {
+    let decay = LearningRateDecay::Cosine;
+    LearningRateSchedule { peak_learning_rate, warmup_steps: 1, total_steps, decay }
+}
+
 fn builder<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> TrainerBuilder<'a> {
     let device = llama.device().autodiff();
     let adapter = golden_prompt_config().init(llama, 3, &device).unwrap();
@@ -58,7 +67,7 @@ fn builder<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> Tr
         .gradient_accumulation_steps(2)
         .seed(5)
         .max_gradient_norm(Some(0.5))
-        .schedule(LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps })
+        .schedule(schedule(0.05, total_steps))
 }
 
 fn trainer<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> Trainer<'a> {
@@ -314,7 +323,7 @@ fn a_damaged_checkpoint_is_rejected() {
 }
 
 #[test]
-fn a_nan_loss_is_reported_with_its_step() {
+fn steps_with_a_nan_loss_are_skipped_and_reported() {
     let llama = open_base("llama-mha", &testing::flex());
     let examples = examples(11);
     let device = llama.device().autodiff();
@@ -328,11 +337,57 @@ fn a_nan_loss_is_reported_with_its_step() {
         .warmup_ratio(0.0)
         .build()
         .unwrap();
-    trainer.step().unwrap();
-    trainer.step().unwrap();
-    let error = trainer.reports().unwrap_err();
-    assert!(matches!(error, Error::Diverged { what: "loss", step: 1, .. }), "{error}");
-    assert!(!trainer.trainable().is_finite().unwrap());
+    let before = adapter_values(&trainer);
+    let skipped = reports(&mut trainer, 2);
+    assert!(skipped.iter().all(|report| report.is_skipped() && report.loss.is_nan()));
+    assert_eq!(adapter_values(&trainer), before);
+}
+
+/// The prompts of an adapter after three optimizer steps, one of which may have an infinite norm; checks that
+/// this one changes nothing.
+fn prompts_after_steps(
+    llama: &Llama,
+    optimizer: &ParameterOptimizer,
+    bad: Option<usize>,
+) -> Vec<f32> {
+    let values = |adapter: &AdapterWeights| {
+        let layers = &adapter.prompts.as_ref().unwrap().layers;
+        let prompts = layers.iter().map(|layer| testing::values(layer.prompt.val().inner()));
+        prompts.flatten().collect::<Vec<f32>>()
+    };
+    let batch = Batch::new(&examples(3).iter().collect::<Vec<_>>());
+    let prompts = golden_prompt_config().init(llama, 3, &llama.device().autodiff()).unwrap();
+    let (mut optimizer, mut adapter) = (optimizer.clone(), AdapterWeights::from(prompts));
+    for layer in &mut adapter.prompts.as_mut().unwrap().layers {
+        layer.gate = Param::from_tensor(layer.gate.val().inner().ones_like().autodiff());
+    }
+    for step in 0..3 {
+        let gradients =
+            ModuleGradients::from_grads(&adapter, mean_loss(llama, &adapter, &batch).backward());
+        let norm = gradients.norm();
+        let norm = if bad == Some(step) { norm * f32::INFINITY } else { norm };
+        let before = values(&adapter);
+        adapter = optimizer.step(adapter, gradients, &norm, 1e-2);
+        assert_eq!(values(&adapter) == before, bad == Some(step), "step {step}");
+    }
+    values(&adapter)
+}
+
+#[test]
+fn a_step_with_infinite_gradients_changes_nothing_and_training_goes_on() {
+    // Burn's own optimizers decide on the host, AdamW on the device.
+    let optimizers =
+        [OptimizerConfig::default().init(), ParameterOptimizer::new(LambConfig::new().build())];
+    for device in testing::devices() {
+        let llama = open_base("llama-mha", &device);
+        for optimizer in &optimizers {
+            for bad in [0, 1] {
+                let values = prompts_after_steps(&llama, optimizer, Some(bad));
+                assert!(values.iter().all(|value| value.is_finite()));
+                assert_ne!(values, prompts_after_steps(&llama, optimizer, None));
+            }
+        }
+    }
 }
 
 #[test]

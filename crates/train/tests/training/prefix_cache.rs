@@ -9,8 +9,9 @@ use burn::tensor::Tensor;
 use llama::{Llama, Precision};
 use train::run::CHECKPOINT_FILE;
 use train::{
-    CacheOffReason, CachePrecision, CachedPrefix, Example, FineTuningMethod, LearningRateSchedule,
-    PrefixCacheConfig, PrefixCacheDecision, PrefixCacheMode, StepReport, Trainer, TrainerBuilder,
+    CacheOffReason, CachePrecision, CachedPrefix, Example, FineTuningMethod, LearningRateDecay,
+    LearningRateSchedule, PrefixCacheConfig, PrefixCacheDecision, PrefixCacheMode, StepReport,
+    Trainer, TrainerBuilder,
 };
 
 use crate::tiny::{CASES, golden_prompt_config, open_base, open_base_in};
@@ -61,6 +62,7 @@ fn builder(llama: &Llama, cache: PrefixCacheConfig) -> TrainerBuilder<'_> {
             peak_learning_rate: 0.05,
             warmup_steps: 1,
             total_steps: STEPS,
+            decay: LearningRateDecay::Cosine,
         })
         .prefix_cache(cache)
 }
@@ -207,8 +209,12 @@ fn a_damaged_or_foreign_file_is_computed_again() {
 fn a_cache_that_saves_nothing_is_off_and_says_why() {
     let llama = open_base("llama-gqa-tied", &testing::flex());
     let decision = |method: FineTuningMethod, cache: PrefixCacheConfig, total_steps| {
-        let schedule =
-            LearningRateSchedule { peak_learning_rate: 0.01, warmup_steps: 0, total_steps };
+        let schedule = LearningRateSchedule {
+            peak_learning_rate: 0.01,
+            warmup_steps: 0,
+            total_steps,
+            decay: LearningRateDecay::Cosine,
+        };
         let trainer = Trainer::builder(&llama, method.init(&llama, 0).unwrap(), examples())
             .schedule(schedule)
             .prefix_cache(cache)

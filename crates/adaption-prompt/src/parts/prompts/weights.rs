@@ -17,7 +17,7 @@ use super::data::{
 use super::summary::PromptSummary;
 use crate::adapted_layers::AdaptedLayers;
 use crate::error::Result;
-use crate::gate::{GateActivation, activate_gates};
+use crate::gate::{GateActivation, LayerGates, activate_gates};
 use crate::param;
 use crate::part::{AssembleContext, Part, PartTensors, PartWeights, PrepareContext, PromptShape};
 use crate::projected_prompts::ProjectedPrompts;
@@ -118,6 +118,31 @@ impl AdaptionPrompt {
     /// Indices of the adapted layers in the model, in ascending order.
     pub fn indices(&self) -> &[usize] {
         &self.indices
+    }
+
+    /// The gates of each layer as they act, in one transfer from the device.
+    ///
+    /// # Errors
+    /// [`llama::Error::Device`]
+    pub fn effective_gates(&self) -> Result<Vec<LayerGates>> {
+        let activated = self.layers.iter().map(|own| {
+            let gate = own.gate_multiplier(self.config.activation);
+            let [_batch, gates, _seq, _head_dim] = gate.dims();
+            gate.reshape([gates])
+        });
+        let activated = activated.collect::<Vec<_>>();
+        let counts = activated.iter().map(|gate| gate.dims()[0]).collect::<Vec<_>>();
+        if counts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let values = read_back(Tensor::cat(activated, 0))?;
+        let mut values = values.iter::<f32>();
+        let layers = self.indices.iter().zip(counts);
+        let layers = layers.map(|(&layer, count)| {
+            let gates = values.by_ref().take(count).collect();
+            LayerGates { layer, gates }
+        });
+        Ok(layers.collect())
     }
 
     /// The same prompts with the embeddings of some tokens as their values. The tokens are repeated if
