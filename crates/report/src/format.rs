@@ -24,9 +24,10 @@ pub fn format_number(value: f64) -> String {
 /// Removes the zeros at the end of the fraction, also before an exponent.
 fn trim_zeros(text: &str) -> String {
     let (digits, exponent) = text.split_at(text.find('e').unwrap_or(text.len()));
-    let digits = match digits.contains('.') {
-        true => digits.trim_end_matches('0').trim_end_matches('.'),
-        false => digits,
+    let digits = if digits.contains('.') {
+        digits.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        digits
     };
     format!("{digits}{exponent}")
 }
