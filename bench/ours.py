@@ -15,7 +15,7 @@ from process import Failed
 # Small enough to leave prompts as they were drawn, and gates at zero but for 1e-30.
 NO_LEARNING = 1e-30
 NEEDED = {
-    "train": ("--precision", "--threads", "--no-shuffle", "--checkpoint-every", "--max-steps"),
+    "train": ("--precision", "--threads", "--no-shuffle", "--checkpoint-every", "--max-steps", "--cache"),
     "generate": ("--precision", "--threads", "--ignore-eos", "--json", "--raw"),
 }
 
@@ -35,16 +35,17 @@ class Ours:
                 raise Failed(f"{self.program}: `{verb}` has no {', '.join(missing)}",
                              hint="build it from the tree that bench/ belongs to")
 
-    def train(self, *, model, rows, batch, steps, precision, layers, adapter_len, learning_rate, max_len=None, keep=None):
+    def train(self, *, model, rows, batch, steps, precision, layers, adapter_len, learning_rate, max_len=None, cache="off",
+              keep=None):
         """Steps of AdamW on the rows in their order, as the program's log tells them, and the peak memory.
 
-        `keep` is a folder for the adapter."""
+        `cache` is the place of the frozen-prefix cache, `keep` a folder for the adapter."""
         with tempfile.TemporaryDirectory(dir=self.work) as scratch:
             output = keep or Path(scratch) / "run"
             command = [self.program, "train", "--model", model, "--data", rows, "--eval-fraction", 0,
                        "--exact-match-rows", 0, "--adapter-len", adapter_len, "--adapter-layers", layers,
                        "--batch-size", batch, "--max-steps", steps, "--lr", learning_rate, "--warmup", 0,
-                       "--no-shuffle", "--precision", precision, "--threads", self.threads,
+                       "--no-shuffle", "--precision", precision, "--threads", self.threads, "--cache", cache,
                        # Every step is waited for and timed on its own; the writing is not in its time.
                        "--checkpoint-every", 1, "--quiet", "--output", output]
             if max_len:

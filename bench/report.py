@@ -6,6 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 
+import epochs
 import generation
 import loading
 import training
@@ -131,6 +132,23 @@ def curves_part(groups):
     return text
 
 
+def epochs_part(groups):
+    rows, ratios = [], []
+    for group in groups:
+        for one in group.sides:
+            rows.append([group.config, one.name, len(one.runs), cell(one, "first_seconds"), cell(one, "second_seconds"),
+                         cell(one, "speedup"), cell(one, "label_tokens_per_second"), cell(one, "peak_bytes", MIB)])
+        for ours, theirs in pairs(group, epochs.PAIRS):
+            ratios.append([group.config, f"{ours.name} / {theirs.name}",
+                           ranged(ratio(ours, theirs, "label_tokens_per_second"), "×"),
+                           ranged(ratio(ours, theirs, "peak_bytes"), "×"), loss_difference(ours, theirs)])
+    text = "## Epochs\n\nTwo epochs over the same rows. The first one fills the cache; the label tokens are those of the second.\n\n"
+    text += table(["configuration", "side", "runs", "first epoch, s", "second epoch, s", "first / second", "label tokens/s",
+                   "peak memory, MiB"], rows)
+    return text + "\n" + table(["configuration", "ratio", "label tokens/s", "peak memory", "largest difference of losses"],
+                               ratios)
+
+
 def generation_part(groups):
     short, long = (f"prompt_{length}_per_second" for length in generation.PROMPT_LENGTHS)
     rows, ratios = [], []
@@ -209,7 +227,7 @@ def scaling_part(groups):
     return text
 
 
-PARTS = {"training": training_part, "curves": curves_part, "generation": generation_part, "loading": loading_part,
+PARTS = {"training": training_part, "curves": curves_part, "epochs": epochs_part, "generation": generation_part, "loading": loading_part,
          "scaling": scaling_part}
 
 

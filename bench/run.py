@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import environment
+import epochs
 import generation
 import loading
 import machine
@@ -21,7 +22,7 @@ from ours import Ours
 from process import Failed, say
 from theirs import Theirs
 
-PARTS = {"training": training.groups, "curves": training.curves, "generation": generation.groups,
+PARTS = {"training": training.groups, "curves": training.curves, "epochs": epochs.groups, "generation": generation.groups,
          "loading": loading.groups, "scaling": scaling.groups}
 
 

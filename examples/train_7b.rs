@@ -91,12 +91,9 @@ fn main() -> anyhow::Result<()> {
     };
     let adapter = adapter.init(&llama, 0, &device.autodiff())?;
     let examples = (0..args.rows)
-        .map(|row| Example {
-            tokens: (0..args.tokens)
-                .map(|at| ((row * 7919 + at * 104_729) % 32000) as u32)
-                .collect(),
-            labels_from: 1,
-            image: None,
+        .map(|row| {
+            let tokens = (0..args.tokens).map(|at| ((row * 7919 + at * 104_729) % 32000) as u32);
+            Example::with_labels_from(tokens.collect(), 1)
         })
         .collect::<Vec<_>>();
     let mut trainer = Trainer::builder(&llama, adapter, examples)

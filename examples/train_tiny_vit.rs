@@ -22,7 +22,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
 use llama::model::Linear;
-use train::{LearningRateSchedule, ModuleGradients, OptimizerConfig};
+use train::{LearningRateDecay, LearningRateSchedule, ModuleGradients, OptimizerConfig};
 use vision::{Encoder, EncoderConfig, EncoderFamily, EncoderSource, Preprocessing, RgbImage};
 
 use crate::drawing::{Color, Labels, SIDE, Thing, image_at};
@@ -43,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         peak_learning_rate: 3e-3,
         warmup_steps: STEPS / 20,
         total_steps: STEPS,
+        decay: LearningRateDecay::Cosine,
     };
     let settings =
         OptimizerConfig { max_gradient_norm: Some(1.0), weight_decay: 0.1, ..Default::default() };

@@ -24,7 +24,7 @@ use burn::optim::{AdamWConfig, AdjustLrFn, GradientsParams, ModuleOptimizer, Muo
 use burn::tensor::{DType, Int, Tensor, activation::log_softmax};
 use llama::config::{RopeConfig, RopeScaling};
 use llama::{Llama, LlamaConfig, NoAdapter, weights};
-use train::LearningRateSchedule;
+use train::{LearningRateDecay, LearningRateSchedule};
 
 use crate::dataset::{TokenWindows, read_documents, train_tokenizer, write_tokenizer_config};
 
@@ -53,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         peak_learning_rate: 5e-3,
         warmup_steps: STEPS / 50,
         total_steps: STEPS,
+        decay: LearningRateDecay::Cosine,
     };
     let mut optimizer = optimizer();
     let begin = Instant::now();

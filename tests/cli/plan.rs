@@ -46,6 +46,20 @@ fn a_plan_has_all_components_and_their_total() {
 }
 
 #[test]
+fn the_plan_has_the_size_of_the_frozen_prefix_cache() {
+    let args = ["--device", "flex", "--seq-len", "64", "--adapter-layers", "2"];
+    let cache = |more: &[&str]| json(&[&args[..], more].concat())["prefix_cache"].clone();
+    let [full, half] = [cache(&["--rows", "10"]), cache(&["--cache-precision", "bf16"])];
+    assert_eq!(keys(&full), ["layers", "bytes_per_token", "bytes_per_row", "rows", "bytes"]);
+    let number = |cache: &Value, key: &str| cache[key].as_u64().unwrap();
+    assert!(number(&full, "layers") > 0);
+    assert_eq!(number(&full, "bytes_per_token"), 2 * number(&half, "bytes_per_token"));
+    assert_eq!(number(&full, "bytes"), 10 * number(&full, "bytes_per_row"));
+    assert_eq!(half["bytes"], Value::Null);
+    assert_eq!(cache(&["--method", "full"]), Value::Null);
+}
+
+#[test]
 fn suggested_changes_make_the_workload_fit() {
     let args = ["--device", "flex", "--batch", "64", "--seq", "128"];
     let total = |args: &[&str]| json(args)["devices"][0]["training"]["total"].as_u64().unwrap();

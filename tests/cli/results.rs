@@ -18,8 +18,10 @@ fn write_run(program: &Program, name: &str, learning_rate: f64, end: f64) -> Str
     ];
     for step in 1..=4 {
         let loss = 4.0 + (end - 4.0) * f64::from(step) / 4.0;
-        lines.push(json!({"event": "step", "step": step, "loss": loss, "learning_rate": learning_rate,
-            "gradient_norm": 0.5, "labels": 20, "slots": 90, "seconds": 0.5, "memory": 3 << 20}));
+        lines.push(
+            json!({"event": "step", "step": step, "loss": loss, "learning_rate": learning_rate,
+            "gradient_norm": 0.5, "labels": 20, "slots": 90, "seconds": 0.5, "memory": 3 << 20}),
+        );
         let gates = [0.1 * f64::from(step), -0.05 * f64::from(step)];
         let layers = json!([{"layer": 2, "gates": gates}]);
         lines.push(json!({"event": "gates", "step": step, "layers": layers}));
@@ -97,7 +99,10 @@ fn runs_are_compared_in_a_table() {
     settings that differ
       learning_rate  0.01  0.02
     ");
-    assert!(curves.contains("━ fast 1\n") && curves.contains("\nHow far the gates opened\n"), "{curves}");
+    assert!(
+        curves.contains("━ fast 1\n") && curves.contains("\nHow far the gates opened\n"),
+        "{curves}"
+    );
     assert!(!text.contains('\u{1b}'), "no colors in a pipe");
 }
 
@@ -170,7 +175,8 @@ fn a_run_without_gates_and_without_held_out_rows_has_a_report() {
     let program = Program::new();
     let output = program.folder().join("run");
     let name = output.to_str().unwrap();
-    let args = ["--method", "lora", "--eval-fraction", "0", "--max-steps", "2", "--batch-size", "2"];
+    let args =
+        ["--method", "lora", "--eval-fraction", "0", "--max-steps", "2", "--batch-size", "2"];
     program.run(&[&["train", "--quiet", "--output", name][..], &args].concat()).json();
     assert!(log(&output).iter().all(|entry| entry["event"] != "gates"));
     assert!(svg_names(&output).contains(&"loss.svg".to_owned()));

@@ -106,8 +106,11 @@ fn train_prints_the_summary_and_writes_the_folder() {
     let found = program.run(&["eval", "--data", &few, "--adapter", name, "--json"]).json();
     let counts = ["cut", "left_out", "changes", "unused_fields"];
     let own = ["rows", "labels", "base", "adapter", "adapters"];
-    assert_eq!(keys(&found), [&own[..], &counts].concat());
-    assert_eq!(keys(&found["adapter"]), ["loss", "perplexity", "exact_match"]);
+    let intervals = ["differences", "clusters", "resamples", "seed"];
+    assert_eq!(keys(&found), [&own[..], &intervals, &counts].concat());
+    let scores = ["loss", "perplexity", "exact_match", "rouge_l", "token_f1"];
+    assert_eq!(keys(&found["adapter"]), [&scores[..], &["intervals"]].concat());
+    assert_eq!(keys(&found["adapter"]["intervals"]), scores);
     let close = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-4;
     assert!(close(&found["base"]["loss"], &line["eval_loss_before"]), "{found} {line}");
     assert!(close(&found["adapter"]["loss"], &line["eval_loss"]), "{found} {line}");
@@ -279,4 +282,40 @@ fn long_rows_are_truncated_and_counted() {
         outcome.stderr
     );
     outcome.json();
+}
+
+/// Two epochs over a few rows.
+fn train_twice(program: &Program, name: &str, more: &[&str]) -> (String, Vec<u8>) {
+    let few = write_eval_rows(program.folder());
+    let output = program.folder().join(name);
+    let args = ["train", "--data", &few, "--eval-fraction", "0", "--exact-match-rows", "0"];
+    let rest = ["--epochs", "2", "--batch-size", "2", "--output", output.to_str().unwrap()];
+    let outcome = program.run(&[&args[..], &rest, more].concat());
+    let stderr = outcome.stderr.clone();
+    outcome.json();
+    let is_cache = |file: std::io::Result<std::fs::DirEntry>| {
+        file.unwrap().file_name().to_string_lossy().contains("cache")
+    };
+    assert!(!std::fs::read_dir(&output).unwrap().any(is_cache), "a finished run keeps no cache");
+    (stderr, adapter(&output))
+}
+
+#[test]
+fn the_frozen_prefix_cache_is_reported_and_changes_no_byte_of_the_adapter() {
+    let program = Program::new();
+    let (said, expected) = train_twice(&program, "off", &["--cache", "off"]);
+    assert!(said.contains("frozen-prefix cache: off, it is disabled\n"), "{said}");
+    let (said, found) = train_twice(&program, "default", &[]);
+    assert!(said.contains("frozen-prefix cache: 2 layers run once for all rows, "), "{said}");
+    assert!(said.contains(" in f32 in memory\n"), "{said}");
+    assert_eq!(found, expected);
+    let (said, found) = train_twice(&program, "disk", &["--cache", "disk"]);
+    assert!(said.contains(" in f32 on disk\n"), "{said}");
+    assert_eq!(found, expected);
+    let part = ["--cache-bytes", "64KiB", "--cache-precision", "bf16"];
+    let (said, found) = train_twice(&program, "part", &part);
+    assert!(said.contains(" of 4 rows, ") && said.contains(" in bf16 in memory\n"), "{said}");
+    assert_ne!(found, expected);
+    let (said, _) = train_twice(&program, "v2", &["--method", "v2"]);
+    assert!(said.contains("frozen-prefix cache: off, no layer below"), "{said}");
 }

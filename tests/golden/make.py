@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["tiny", "kinds", "lora", "files", "gguf", "weights", "torch", "formats", "vision", "images", "smollm2", "all"])
+    parser.add_argument("what", choices=["tiny", "kinds", "lora", "files", "gguf", "weights", "torch", "formats", "vision", "images", "smollm2", "harness", "all"])
     parser.add_argument("--out", default=HERE, help="folder to write to (default: this one)")
     parser.add_argument("--smollm2-gguf", metavar="FILE", help="SmolLM2-135M-Instruct.Q4_1.gguf, for smollm2 and all")
     parser.add_argument("--dinov2", metavar="FOLDER", help="DINOv2-small of bench/images/prepare.py, for its real weights")
@@ -60,6 +60,9 @@ def main():
     if args.what in ("images", "all"):
         import images
         images.make(args.out)
+    if args.what in ("harness", "all"):
+        import harness
+        harness.make(args.out)
     if args.what in ("smollm2", "all"):
         import smollm2
         smollm2.make(args.out, args.smollm2_gguf, args.keep_hf)

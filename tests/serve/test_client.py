@@ -241,8 +241,9 @@ def test_an_echoed_prompt_has_log_probabilities_but_for_its_first_token(client, 
     assert begin == "<|begin|>" and "".join(tokens) == choice.text
     assert choice.logprobs.token_logprobs[0] is None
     assert all(value <= 0 for value in choice.logprobs.token_logprobs[1:])
-    first, *_ = offsets = choice.logprobs.text_offset[1:]
-    assert [choice.text[offset - first :][: len(token)] for offset, token in zip(offsets, tokens)] == tokens
+    first, *offsets = choice.logprobs.text_offset
+    assert first == 0
+    assert [choice.text[offset:][: len(token)] for offset, token in zip(offsets, tokens)] == tokens
 
 
 # --- Errors

@@ -169,7 +169,7 @@ fn perplexity_equals_transformers_to_a_thousandth() {
     // All tokens of a window but the first are labels.
     let windows = tokens
         .chunks(golden["window"].as_u64().unwrap() as usize)
-        .map(|window| Example { tokens: window.to_vec(), labels_from: 1, image: None })
+        .map(|window| Example::with_labels_from(window.to_vec(), 1))
         .collect::<Vec<_>>();
     let found = evaluate_loss(llama, &NoAdapter, &windows, 1, &mut |_| {}).unwrap();
     assert_eq!(found.labels, golden["predicted_tokens"].as_u64().unwrap() as usize);

@@ -14,6 +14,7 @@ mod completions;
 mod conversation;
 mod convert;
 mod dashboard;
+mod data;
 mod data_args;
 mod defaults;
 mod device_check;
@@ -85,6 +86,7 @@ enum Command {
     Eval(eval::Args),
     Report(report::Args),
     Compare(compare::Args),
+    Data(data::Args),
     Generate(generate::Args),
     Chat(chat::Args),
     #[cfg(feature = "serve")]
@@ -119,6 +121,7 @@ fn run(command: &Command) -> Result {
         Command::Eval(args) => eval::run(args),
         Command::Report(args) => report::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Data(args) => data::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         #[cfg(feature = "serve")]

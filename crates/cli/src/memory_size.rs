@@ -1,5 +1,7 @@
 //! Memory sizes: `8GiB` ─► bytes, and the memory that the system has available.
 
+use sysinfo::System;
+
 /// Units, longest names first.
 const UNITS: [(&str, u64); 12] = [
     ("KIB", 1 << 10),
@@ -27,18 +29,28 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Available bytes of a CPU device; `None` for GPUs and where the system does not report it.
+/// Available bytes of a CPU device, within the limit of the container if there is one; `None` for GPUs
+/// and where the system does not report it.
 pub fn available_memory(device: &str) -> Option<u64> {
     let is_cpu = device::backend(device).is_some_and(|backend| !backend.indexed);
-    let text = is_cpu.then(|| std::fs::read_to_string("/proc/meminfo").ok())??;
-    parse_available(&text)
+    is_cpu.then(available_host_memory)?
 }
 
-/// Parses `/proc/meminfo`: the memory that is available without swapping.
-fn parse_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?;
-    Some(kib << 10)
+/// Available bytes of the host's memory, within the limit of the container if there is one; `None` where the
+/// system does not report it.
+pub fn available_host_memory() -> Option<u64> {
+    let mut system = System::new();
+    system.refresh_memory();
+    let limit = (system.total_memory() > 0).then(|| system.cgroup_limits()).flatten();
+    let in_container = limit.map(|limit| limit.total_memory.saturating_sub(limit.rss));
+    within_limit(system.available_memory(), in_container)
+}
+
+/// What the system can give without swapping, and what the container may take beyond its programs: the
+/// file cache counts toward its limit but makes room.
+fn within_limit(system: u64, in_container: Option<u64>) -> Option<u64> {
+    let available = in_container.map_or(system, |container| container.min(system));
+    (available > 0).then_some(available)
 }
 
 #[cfg(test)]
@@ -63,9 +75,16 @@ mod tests {
     }
 
     #[test]
-    fn available_memory_is_found_among_the_others() {
-        let text = "MemTotal:  100 kB\nMemFree: 7 kB\nMemAvailable:   50 kB\n";
-        assert_eq!(parse_available(text), Some(50 << 10));
-        assert_eq!(parse_available("MemFree: 7 kB\n"), None);
+    fn the_limit_of_a_container_counts_if_it_is_lower() {
+        assert_eq!(within_limit(50, Some(20)), Some(20));
+        assert_eq!(within_limit(50, Some(80)), Some(50));
+        assert_eq!(within_limit(50, None), Some(50));
+        assert_eq!(within_limit(0, None), None);
+    }
+
+    #[test]
+    fn memory_is_known_for_cpus_only() {
+        assert!(available_memory("flex").is_some_and(|bytes| bytes > 1 << 20));
+        assert_eq!(available_memory("wgpu"), None);
     }
 }

@@ -3,9 +3,9 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use train::data::TruncationCounts;
-use train::{Event, LabelLoss};
+use train::{CachedPrefix, Event, LabelLoss, PrefixCacheDecision};
 
 use crate::output::note;
 
@@ -67,6 +67,7 @@ impl TrainingProgress {
                 self.length_counts("held-out rows", eval);
             }
             Event::Resumed { step } => self.print_line(&format!("resuming after step {step}")),
+            Event::PrefixCache(decision) => self.print_line(&describe_cache(decision)),
             Event::Evaluating { done, rows } if self.terminal => {
                 let bar = self.bar(rows, "evaluating {wide_bar} {pos}/{len} rows");
                 bar.set_position(done as u64);
@@ -183,6 +184,25 @@ impl TrainingProgress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Whether the frozen-prefix cache is on, in words.
+fn describe_cache(decision: PrefixCacheDecision) -> String {
+    let cached = match decision {
+        PrefixCacheDecision::On(cached) => cached,
+        PrefixCacheDecision::Off(reason) => return format!("frozen-prefix cache: off, {reason}"),
+    };
+    let CachedPrefix { layers, examples, all_examples, bytes, precision, on_disk, .. } = cached;
+    let rows = match all_examples - examples {
+        0 => "all rows".into(),
+        _ => format!("{examples} of {all_examples} rows"),
+    };
+    let place = if on_disk { "on disk" } else { "in memory" };
+    format!(
+        "frozen-prefix cache: {layers} layers run once for {rows}, {} in {} {place}",
+        HumanBytes(bytes),
+        precision.name()
+    )
 }
 
 /// A duration in its largest units.

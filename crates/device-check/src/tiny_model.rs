@@ -113,7 +113,7 @@ fn adapter_step(llama: &Llama) -> Result<Vec<NamedValues>> {
     };
     let adapter = AdapterConfig::from(prompts).init(llama, 1, &device.autodiff())?;
     let examples = [(9, 3), (6, 2), (4, 1)].iter().zip(TOKENS).map(|(&(len, labels_from), row)| {
-        Example { tokens: row[..len].to_vec(), labels_from, image: None }
+        Example::with_labels_from(row[..len].to_vec(), labels_from)
     });
     let examples = examples.collect::<Vec<_>>();
     let batch = Batch::new(&examples.iter().collect::<Vec<_>>());

@@ -67,6 +67,8 @@ pub use checkpoint;
 pub use device;
 /// Whether a device computes correctly.
 pub use device_check;
+/// Scores of answers and of choices, their intervals, task files of lm-evaluation-harness.
+pub use eval;
 /// Memory that a run needs, computed from the model's config.
 pub use memory_plan;
 /// An engine that serves many requests with many adapters over one model.

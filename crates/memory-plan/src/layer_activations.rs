@@ -27,7 +27,8 @@
 //!
 //! The graph begins at the first trainable parameter. In the first adapted layer of prompts, composed
 //! self-attention is therefore not tracked, and only the query of its heads is kept. A fused attention
-//! is kept like any other.
+//! is kept like any other. The feed-forward network of the last layer keeps values of the labels' rows
+//! only.
 
 use llama::config::{FeedForwardKind, NormKind};
 use llama::{LinearName, LlamaConfig};
@@ -113,9 +114,9 @@ impl TrainableLayers<'_> {
         let &PassDims { n_tokens: tokens, d, q, f, .. } = dims;
         let trains =
             |names: &[LinearName]| names.iter().any(|name| self.trains_linear(layer, *name));
-        let linears = |names: &[LinearName], tracked| {
-            self.linear_activations(layer, names, tracked, tokens)
-                + tokens * self.shared_input_width(layer, names)
+        let linears = |names: &[LinearName], tracked, rows| {
+            self.linear_activations(layer, names, tracked, rows)
+                + rows * self.shared_input_width(layer, names)
         };
         let prompts = self.prompt_layers.contains(&layer);
         let norms = self.trains_norms();
@@ -124,7 +125,8 @@ impl TrainableLayers<'_> {
         let input = if is_tracked { tokens * d } else { 0.0 };
         let mut graph = LayerActivations { input, ..LayerActivations::default() };
         let normed = is_tracked || norms;
-        graph.attention += self.norm(dims, is_tracked) + linears(&[Query, Key, Value], normed);
+        graph.attention +=
+            self.norm(dims, is_tracked) + linears(&[Query, Key, Value], normed, tokens);
         graph.keeps_scores = normed || trains(&[Query, Key, Value]);
         let joined = graph.keeps_scores || prompts;
         graph.attention += if self.fused {
@@ -132,24 +134,26 @@ impl TrainableLayers<'_> {
         } else {
             self.composed_attention(dims, graph.keeps_scores, prompts)
         };
-        graph.attention += linears(&[Output], joined);
+        graph.attention += linears(&[Output], joined, tokens);
         if self.fused && joined && self.shared_input_width(layer, &[Output]) > 0.0 {
             // The attention keeps the heads already.
             graph.attention -= tokens * q;
         }
         let hidden = is_tracked || joined || trains(&[Output]);
 
-        graph.feed_forward += self.norm(dims, hidden);
+        let dims = self.feed_forward_dims(layer, dims);
+        let rows = dims.n_tokens;
+        graph.feed_forward += self.norm(&dims, hidden);
         if hidden {
-            graph.feed_forward += tokens * d;
+            graph.feed_forward += rows * d;
         }
         let unit = hidden || norms;
-        graph.feed_forward += linears(&[Gate, Up], unit);
+        graph.feed_forward += linears(&[Gate, Up], unit, rows);
         let inner = unit || trains(&[Gate, Up]);
         if inner {
-            graph.feed_forward += tokens * f * self.activation_width();
+            graph.feed_forward += rows * f * self.activation_width();
         }
-        graph.feed_forward += linears(&[Down], inner);
+        graph.feed_forward += linears(&[Down], inner, rows);
         graph.backward_matmuls =
             BackwardMatmuls { qkv: normed, output: joined, gate_and_up: unit, down: inner };
         graph
@@ -259,7 +263,9 @@ mod tests {
         assert_eq!(first.attention, 32.0 * (32.0 + 32.0 + 4.0 * 31.0));
         assert_eq!(first.input, 0.0);
         assert!(second.keeps_scores && second.attention > first.attention + 3.0 * dims.n_scores());
-        assert_eq!(second.feed_forward, 32.0 * (3.0 + 32.0 + 4.0 * 48.0));
+        assert_eq!(first.feed_forward, 32.0 * (3.0 + 32.0 + 4.0 * 48.0));
+        // One label in each of two sequences.
+        assert_eq!(second.feed_forward, 2.0 * (3.0 + 32.0 + 4.0 * 48.0));
     }
 
     #[test]
@@ -273,7 +279,7 @@ mod tests {
         let attention = 32.0 * (32.0 + 2.0 * 16.0 + 32.0 + 4.0) + 2.0 * 10.0 * 16.0;
         assert_eq!((first.attention, second.attention), (attention, attention));
         assert_eq!((first.input, second.input), (0.0, 32.0 * 32.0));
-        assert_eq!(second.feed_forward, 32.0 * (32.0 + 2.0 * 48.0));
+        assert_eq!(first.feed_forward, 32.0 * (32.0 + 2.0 * 48.0));
     }
 
     #[test]

@@ -36,6 +36,7 @@
 mod layer_activations;
 mod memory_plan;
 mod peak;
+mod prefix_cache;
 mod savings;
 mod trainable_layers;
 mod weight_bytes;
@@ -43,5 +44,6 @@ mod workload;
 mod workspace;
 
 pub use memory_plan::MemoryPlan;
+pub use prefix_cache::PrefixCachePlan;
 pub use savings::{MemorySaving, SettingChange, memory_savings};
 pub use workload::{DeviceTraits, Workload, WorkloadKind};

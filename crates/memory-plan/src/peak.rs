@@ -6,7 +6,8 @@
 //! generation      prefill through each layer ─► head ─► decode one token at a time
 //! ```
 //!
-//! What they hold in addition to the graph, in values (`t` tokens, `l` labels). With composed layers, on
+//! What they hold in addition to the graph, in values (`t` tokens, `l` labels). The feed-forward network
+//! of the last layer has `l` rows in training. With composed layers, on
 //! backends that reuse the buffer of an input for an output:
 //!
 //! | point, composed | held |
@@ -14,7 +15,7 @@
 //! | layer without gradients, attention | hidden, normed, query, heads, key and value, both repeated: `t (2 d + 4 q + 2 kv)`, and the scores that exist at a time |
 //! | layer without gradients, feed-forward | hidden, normed, gate, its sigmoid, up: `t (2 d + 3 f)` |
 //! | head and loss | shifted logits, their exponentials or gradient, one product more: `3 l vocab` |
-//! | final norm, backward | gradient, and the temporary gradients of its two factors: `3 t d` |
+//! | final norm, backward | gradient, and the temporary gradients of its two factors: `3 l d` |
 //! | feed-forward, backward | gradients of residual and of both branches: `t (d + 2 f)` |
 //! | attention, backward | feed-forward's graph is freed; gradients of quotients and of exponentials: `2 t heads s`, of residual and heads: `t (d + q)` |
 //!
@@ -25,7 +26,7 @@
 //! | layer without gradients, attention | hidden, normed, query, key and value: `t (2 d + q + 2 kv)`; hidden, these, heads: `t (d + 2 q + 2 kv)` |
 //! | layer without gradients, feed-forward | hidden, normed, gate and up, their product: `t (2 d + 3 f)` |
 //! | head and loss | the labels' rows: `l d`; the graph keeps their gradient |
-//! | final norm, backward | its two gradients: `2 t d` |
+//! | final norm, backward | its two gradients: `2 l d` |
 //! | feed-forward, backward | gradients of residual, product, gate and up: `t (d + 3 f)` |
 //! | attention, backward | feed-forward's graph is freed; gradients of residual, heads, query, key and value: `t (d + 2 q + 2 kv)` |
 
@@ -148,24 +149,24 @@ impl<'a> PeakEstimator<'a> {
 
     /// Values that the whole graph keeps, and the peak including them.
     fn full_graph(&self, labels: f64) -> (f64, f64) {
-        let PassDims { n_tokens: tokens, d, .. } = self.dims;
+        let PassDims { d, .. } = self.dims;
         let n_layers = self.workload.config.n_layers;
-        let graphs = (self.trainable.first_layer()..n_layers)
-            .map(|layer| self.trainable.layer(layer, &self.dims));
-        let graphs = graphs.collect::<Vec<_>>();
-        let layers = graphs.iter().map(LayerActivations::total).sum::<f64>();
-        let last_norm = tokens * d + self.final_norm();
+        let mut peak = self.inference_attention(false).max(self.inference_feed_forward());
+        let mut layers = 0.0;
+        for layer in self.trainable.first_layer()..n_layers {
+            let graph = self.trainable.layer(layer, &self.dims);
+            layers += graph.total();
+            let candidates = [
+                layers + self.feed_forward_backward(layer),
+                layers - graph.feed_forward + self.attention_backward(&graph),
+            ];
+            peak = peak.max(maximum(&candidates));
+        }
+        let last_norm = labels * d + self.final_norm();
         let kept = layers + last_norm + self.head_graph(labels);
-        let top = graphs.last().copied().unwrap_or_default();
-        let candidates = [
-            kept + self.loss(labels),
-            layers + last_norm + self.final_norm_backward(),
-            layers + self.feed_forward_backward(n_layers - 1),
-            layers - top.feed_forward + self.attention_backward(&top),
-            self.inference_attention(false),
-            self.inference_feed_forward(),
-        ];
-        (kept, maximum(&candidates))
+        let candidates =
+            [kept + self.loss(labels), layers + last_norm + self.final_norm_backward()];
+        (kept, peak.max(maximum(&candidates)))
     }
 
     /// The same with activation checkpointing.
@@ -175,7 +176,7 @@ impl<'a> PeakEstimator<'a> {
         let hidden = tokens * d;
         let inputs = (n_layers - first) as f64 * hidden;
         // The input of the final norm stays until the end.
-        let kept_inputs = inputs + hidden;
+        let kept_inputs = inputs + labels * d;
         let head = self.final_norm() + self.head_graph(labels);
         let plain = maximum(&[self.inference_attention(false), self.inference_feed_forward()]);
         let (mut kept, mut peak) = (kept_inputs + head, 0.0_f64);
@@ -186,7 +187,8 @@ impl<'a> PeakEstimator<'a> {
         for layer in first..n_layers {
             let graph = self.trainable.layer(layer, &self.dims);
             // The inputs still kept, the output gradient, and its product with the output.
-            let remaining = (layer - first + 1) as f64 * hidden + 2.0 * hidden;
+            let output = self.trainable.feed_forward_dims(layer, &self.dims).n_tokens * d;
+            let remaining = (layer - first + 1) as f64 * hidden + 2.0 * output;
             let layer_graph = graph.attention + graph.feed_forward;
             kept = kept.max(remaining + layer_graph);
             let plain = if graph.keeps_scores { 0.0 } else { self.inference_attention(false) };
@@ -202,13 +204,13 @@ impl<'a> PeakEstimator<'a> {
 
     /// Values that the final norm keeps in addition to its input.
     fn final_norm(&self) -> f64 {
-        self.trainable.norm(&self.dims, true)
+        self.trainable.norm(&self.trainable.label_dims(&self.dims), true)
     }
 
     fn final_norm_backward(&self) -> f64 {
-        let PassDims { n_tokens: tokens, d, .. } = self.dims;
+        let PassDims { n_tokens: rows, d, .. } = self.trainable.label_dims(&self.dims);
         let frozen = self.trainable.fused_norms() && !self.trainable.trains_norms();
-        tokens * d * if frozen { 2.0 } else { 3.0 }
+        rows * d * if frozen { 2.0 } else { 3.0 }
     }
 
     /// Values that head and loss keep: the shifted logits and the head's trainable part; if fused, the
@@ -236,15 +238,16 @@ impl<'a> PeakEstimator<'a> {
     }
 
     fn feed_forward_backward(&self, layer: usize) -> f64 {
-        let PassDims { n_tokens: tokens, d, f, .. } = self.dims;
+        let PassDims { n_tokens: rows, d, f, .. } =
+            self.trainable.feed_forward_dims(layer, &self.dims);
         // After a trainable scale or bias the gradient differs from the residual's.
         let is_trained = self.trainable.trains_linear(layer, LinearName::Down);
-        let residual = tokens * (d + if is_trained { d } else { 0.0 });
+        let residual = rows * (d + if is_trained { d } else { 0.0 });
         if self.trainable.fused_swiglu() {
-            return residual + tokens * 3.0 * f;
+            return residual + rows * 3.0 * f;
         }
-        let scratch = self.matmul_scratch(LinearName::Down, tokens);
-        residual + (tokens * 2.0 * f).max(tokens * f + scratch)
+        let scratch = self.matmul_scratch(LinearName::Down, rows);
+        residual + (rows * 2.0 * f).max(rows * f + scratch)
     }
 
     fn attention_backward(&self, graph: &LayerActivations) -> f64 {

@@ -6,7 +6,8 @@ use llama::config::ModelShape;
 use llama::{LinearName, LlamaConfig, Precision};
 use train::FineTuningMethod;
 
-use crate::workload::Workload;
+use crate::layer_activations::PassDims;
+use crate::workload::{Workload, WorkloadKind};
 
 /// What is trainable in each layer, and therefore kept by its graph.
 pub(super) struct TrainableLayers<'a> {
@@ -18,6 +19,8 @@ pub(super) struct TrainableLayers<'a> {
     pub full: bool,
     /// Whether operations are fused.
     pub fused: bool,
+    /// Labels of a batch.
+    labels: f64,
     precision: Precision,
 }
 
@@ -39,6 +42,10 @@ impl<'a> TrainableLayers<'a> {
             prompt_layers: prompts.map_or(Vec::new(), |prompts| prompts.layers),
             full: workload.method == FineTuningMethod::Full,
             fused: workload.device.fused,
+            labels: match workload.kind {
+                WorkloadKind::Train { labels, .. } => (labels * workload.batch_size) as f64,
+                WorkloadKind::Generate { .. } => 0.0,
+            },
             precision: workload.precision,
         }
     }
@@ -58,6 +65,17 @@ impl<'a> TrainableLayers<'a> {
         let everywhere = self.full.then_some(0);
         let parts = self.parts.iter().filter_map(|part| part.first_layer(&self.sizes));
         everywhere.into_iter().chain(parts).min().unwrap_or(0)
+    }
+
+    /// Dimensions of a layer's feed-forward network in training: the last layer's runs for the labels'
+    /// rows only.
+    pub fn feed_forward_dims(&self, layer: usize, dims: &PassDims) -> PassDims {
+        if layer + 1 < self.config.n_layers { *dims } else { self.label_dims(dims) }
+    }
+
+    /// Dimensions of what runs for the labels' rows only.
+    pub fn label_dims(&self, dims: &PassDims) -> PassDims {
+        PassDims { n_tokens: self.labels.min(dims.n_tokens), ..*dims }
     }
 
     /// Whether the weights of norms are trainable.

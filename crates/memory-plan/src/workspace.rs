@@ -98,12 +98,13 @@ fn layer_backward(
     layer: usize,
 ) -> Vec<Vec<f64>> {
     let &PassDims { n_tokens: tokens, d, q, kv, f, .. } = dims;
+    let PassDims { n_tokens: rows, .. } = trainable.feed_forward_dims(layer, dims);
     let is_trained = |name| trainable.trains_linear(layer, name);
     let is_split =
         !trainable.fused_swiglu() || is_trained(LinearName::Gate) || is_trained(LinearName::Up);
     let gate_and_up = if is_split { f } else { 2.0 * f };
-    let matmul = |has_backward: bool, d_out| {
-        (has_backward && !trainable.full).then(|| gemm_backward(trainable, tokens, d_out))
+    let matmul = |has_backward: bool, d_out, rows| {
+        (has_backward && !trainable.full).then(|| gemm_backward(trainable, rows, d_out))
     };
     let chunks = n_chunks(dims.seq);
     let query_gradients =
@@ -113,11 +114,11 @@ fn layer_backward(
         .output
         .then(|| vec![query_gradients + prompt_gradients(trainable, dims, chunks, layer)]);
     let calls = [
-        matmul(graph.backward_matmuls.down, d),
-        matmul(graph.backward_matmuls.gate_and_up, gate_and_up),
-        matmul(graph.backward_matmuls.output, d),
+        matmul(graph.backward_matmuls.down, d, rows),
+        matmul(graph.backward_matmuls.gate_and_up, gate_and_up, rows),
+        matmul(graph.backward_matmuls.output, d, tokens),
         attention,
-        matmul(graph.backward_matmuls.qkv, q + 2.0 * kv),
+        matmul(graph.backward_matmuls.qkv, q + 2.0 * kv, tokens),
     ];
     calls.into_iter().flatten().collect()
 }

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use llama::{GenerationConfig, Llama, LlamaConfig, NoAdapter, Precision, generate, weights};
 use memory_plan::{DeviceTraits, MemoryPlan, Workload, WorkloadKind};
 use peak_alloc::PeakAlloc;
-use train::{Example, FineTuningMethod, LearningRateSchedule, Trainer};
+use train::{Example, FineTuningMethod, LearningRateDecay, LearningRateSchedule, Trainer};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -96,7 +96,7 @@ fn measure_here(workload: &Workload, device: &Device) -> usize {
         WorkloadKind::Train { labels, activation_checkpointing } => {
             let labels_from = workload.seq_len - labels;
             let examples =
-                rows.into_iter().map(|tokens| Example { tokens, labels_from, image: None });
+                rows.into_iter().map(|tokens| Example::with_labels_from(tokens, labels_from));
             let examples = examples.collect::<Vec<_>>();
             let trainable = workload.method.init(&llama, 0).unwrap();
             let mut trainer = Trainer::builder(&llama, trainable, examples)
@@ -105,6 +105,7 @@ fn measure_here(workload: &Workload, device: &Device) -> usize {
                     peak_learning_rate: 1e-2,
                     warmup_steps: 1,
                     total_steps: 2,
+                    decay: LearningRateDecay::Cosine,
                 })
                 .activation_checkpointing(activation_checkpointing)
                 .build()

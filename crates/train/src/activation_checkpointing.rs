@@ -3,6 +3,7 @@
 //! ```text
 //! forward, without autodiff:   tokens ─► layers, each adapted layer's input is kept ─► last hidden
 //! head, with autodiff:         last hidden ─► norm ─► head ─► loss ─► gradient of the last hidden
+//!                              (at the rows of labels only)
 //! backward, layer by layer:    kept input ─► layer again, with autodiff ─► × gradient ─► backward
 //!                              ─► gradients of the layer's adapter, and of its input
 //! ```
@@ -15,13 +16,13 @@
 use adaption_prompt::{AdapterWeights, ImageBatch};
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
-use llama::model::PackedBatch;
 use llama::{Adapter, Llama};
 
 use crate::data::Batch;
 use crate::error::Result;
-use crate::loss::{loss_from_hidden, loss_scale};
+use crate::loss::{LabeledHidden, loss_scale};
 use crate::optim::ModuleGradients;
+use crate::prefix_cache::PassInput;
 
 /// An adapter that [`checkpointed_backward`] runs layer by layer.
 pub struct LayerwiseAdapter<'a> {
@@ -51,25 +52,41 @@ pub fn checkpointed_backward(
     adapter: &LayerwiseAdapter,
     accumulate: &mut dyn FnMut(usize, &mut Gradients),
 ) -> Result<Tensor<1>> {
-    let PackedBatch { tokens, context, token_rows } =
-        llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
+    let input = PassInput::embed(llama, batch)?;
+    Ok(checkpointed_backward_from(llama, input, labels, scale, adapter, accumulate))
+}
+
+/// As [`checkpointed_backward`], from the input of the pass, at most that of the first adapted layer.
+fn checkpointed_backward_from(
+    llama: &Llama,
+    input: PassInput,
+    labels: usize,
+    scale: f64,
+    adapter: &LayerwiseAdapter,
+    accumulate: &mut dyn FnMut(usize, &mut Gradients),
+) -> Tensor<1> {
+    let PassInput { batch, packed, layer, mut hidden } = input;
+    let (label_rows, label_ids) =
+        batch.label_tensors(&packed.token_rows, &llama.device().without_autodiff());
+    let forward = |index, hidden, adapter: &dyn Adapter| {
+        llama.layer_for_rows(index, hidden, &packed.context, &label_rows, adapter)
+    };
     let n_layers = llama.layers.len();
     let first_layer = adapter.first_layer;
 
     let mut inputs = Vec::with_capacity(n_layers.saturating_sub(first_layer));
-    let mut hidden = llama.embed(tokens, &context);
-    for index in 0..n_layers {
+    for index in layer..n_layers {
         if index >= first_layer {
             inputs.push(hidden.clone());
         }
-        hidden = llama.layer(index, hidden, &context, adapter.without_autodiff);
+        hidden = forward(index, hidden, adapter.without_autodiff);
     }
 
     let head_adapter = (adapter.layer)(n_layers);
     let tracked = hidden.autodiff().require_grad();
     let normed = llama.final_norm(tracked.clone(), &*head_adapter);
-    let loss =
-        loss_from_hidden(llama, &*head_adapter, batch, &token_rows, normed) / labels.max(1) as f64;
+    let labeled = LabeledHidden { hidden: normed, labels: label_ids };
+    let loss = labeled.loss(llama, &*head_adapter) / labels.max(1) as f64;
     let value = loss.clone().inner();
     let mut gradients = (loss * scale).backward();
     accumulate(n_layers, &mut gradients);
@@ -79,7 +96,7 @@ pub fn checkpointed_backward(
         let layer_adapter = (adapter.layer)(index);
         // The input of the first adapted layer needs no gradient.
         let input = if index == first_layer { input } else { input.autodiff().require_grad() };
-        let output = llama.layer(index, input.clone(), &context, &*layer_adapter);
+        let output = forward(index, input.clone(), &*layer_adapter);
         // The gradient of this sum with respect to the output is the factor itself.
         let mut gradients = (output * Tensor::from_inner(output_gradient)).sum().backward();
         accumulate(index, &mut gradients);
@@ -88,7 +105,7 @@ pub fn checkpointed_backward(
         }
         output_gradient = leaf_gradient(&input, &mut gradients);
     }
-    Ok(value)
+    value
 }
 
 /// As [`checkpointed_backward`], for all parts of an adapter: adds its gradients to `gradients`.
@@ -106,6 +123,20 @@ pub fn checkpointed_adapter_backward(
     labels: usize,
     gradients: &mut ModuleGradients,
 ) -> Result<Tensor<1>> {
+    let input = PassInput::embed(llama, batch)?;
+    Ok(checkpointed_adapter_backward_from(llama, adapter, input, images, labels, gradients))
+}
+
+/// As [`checkpointed_adapter_backward`], from the input of the pass, at most that of the first adapted
+/// layer.
+pub(crate) fn checkpointed_adapter_backward_from(
+    llama: &Llama,
+    adapter: &AdapterWeights,
+    input: PassInput,
+    images: Option<&ImageBatch>,
+    labels: usize,
+    gradients: &mut ModuleGradients,
+) -> Tensor<1> {
     let image_features = images.and_then(|images| adapter.image_features(images));
     let plain =
         image_features.as_ref().map(|features| features.with_tokens(features.tokens().inner()));
@@ -131,7 +162,7 @@ pub fn checkpointed_adapter_backward(
             });
         }
     };
-    let loss = checkpointed_backward(llama, batch, labels, scale, &layerwise, &mut accumulate)?;
+    let loss = checkpointed_backward_from(llama, input, labels, scale, &layerwise, &mut accumulate);
     if let (Some(features), Some(gradient)) = (image_features, token_gradient)
         && features.tokens().device().is_autodiff()
     {
@@ -139,7 +170,7 @@ pub fn checkpointed_adapter_backward(
             (features.tokens() * Tensor::from_inner(gradient)).sum().backward();
         gradients.accumulate(adapter, &mut image_gradients, scale);
     }
-    Ok(loss)
+    loss
 }
 
 fn leaf_gradient(leaf: &Tensor<3>, gradients: &mut Gradients) -> Tensor<3> {

@@ -1,7 +1,8 @@
 //! The checkpoint of a trainer: everything that an interrupted run needs to continue, in one file.
 //!
-//! `checkpoint.safetensors` holds the weights and the optimizer state in f32, and the progress as JSON
-//! in its metadata. The file is renamed into place: an interruption leaves the old file or the new one.
+//! `checkpoint.safetensors` holds the weights, their moving average if there is one, and the optimizer
+//! state in f32, and the progress as JSON in its metadata. The file is renamed into place: an
+//! interruption leaves the old file or the new one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,13 +16,20 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::optim::{ParameterInfo, ParameterState, StateTensor};
-use crate::trainable::{ParameterVisitor, flatten, map_parameters, visit_parameters};
+use crate::trainable::{
+    ParameterVisitor, TrainableWeights, flatten, map_parameters, visit_parameters,
+};
 use crate::trainer::Trainer;
 
 /// Name of the file in the folder of a run.
 pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
 
 const METADATA_KEY: &str = "progress";
+
+/// Name of the moving average of a parameter.
+fn average_name(parameter: &str) -> String {
+    format!("ema.{parameter}")
+}
 
 impl Trainer<'_> {
     /// Saves the trainer's state, together with the caller's progress.
@@ -44,6 +52,14 @@ impl Trainer<'_> {
             let data = read_back(value)?;
             tensors.push((name, StateTensor { shape, data }));
             tensors.extend(state);
+        }
+        if let Some(average) = &self.average {
+            let mut parameters = CollectParameters(Vec::new());
+            visit_parameters(&average.weights, &mut parameters);
+            for Parameter { name, shape, value, .. } in parameters.0 {
+                let data = read_back(value)?;
+                tensors.push((average_name(&name), StateTensor { shape, data }));
+            }
         }
         let views = tensors.iter().map(|(name, StateTensor { shape, data })| {
             let view = TensorView::new(Dtype::F32, shape.clone(), data.as_bytes())
@@ -93,17 +109,24 @@ impl Trainer<'_> {
         let parameters = parameters.0;
         let device = self.llama.device().without_autodiff();
         let mut optimizer = self.optimizer.without_states(parameters.len());
-        let mut values = Vec::new();
-        for (index, Parameter { name, shape, is_trainable, .. }) in parameters.iter().enumerate() {
-            let view = file.tensor(name).map_err(|error| invalid(error.to_string()))?;
-            let StateTensor { shape: actual, data } = read(name, view)?;
-            if actual != *shape {
-                let reason = format!("{name} has the shape {actual:?}, expected {shape:?}");
+        let (mut values, mut averages) = (Vec::new(), Vec::new());
+        // The values of a parameter, or of its moving average.
+        let values_of = |tensor: &str, shape: &[usize]| -> Result<Tensor<1>> {
+            let view = file.tensor(tensor).map_err(|error| invalid(error.to_string()))?;
+            let StateTensor { shape: actual, data } = read(tensor, view)?;
+            if actual != shape {
+                let reason = format!("{tensor} has the shape {actual:?}, expected {shape:?}");
                 return Err(invalid(reason));
             }
             let count = data.num_elements();
             let data = TensorData::from_bytes(data.into_bytes(), [count], DType::F32);
-            values.push(Tensor::<1>::from_data(data, &device));
+            Ok(Tensor::from_data(data, &device))
+        };
+        for (index, Parameter { name, shape, is_trainable, .. }) in parameters.iter().enumerate() {
+            values.push(values_of(name, shape)?);
+            if self.average.is_some() {
+                averages.push(values_of(&average_name(name), shape)?);
+            }
             if step == 0 || !is_trainable {
                 continue;
             }
@@ -117,14 +140,20 @@ impl Trainer<'_> {
             let parameter = ParameterInfo { name, shape, step };
             optimizer.set_state(index, state, &parameter, &device).map_err(invalid)?;
         }
-        let mut values = values.into_iter();
-        self.trainable = map_parameters(self.trainable.clone(), &mut |_old| {
-            values.next().expect("one value per parameter")
-        });
+        self.trainable = with_values(self.trainable.clone(), values);
+        if let Some(average) = &mut self.average {
+            average.weights = with_values(average.weights.clone(), averages);
+        }
         self.optimizer = optimizer;
         self.resume_from_step(step);
         Ok(caller)
     }
+}
+
+/// The weights with other values, one for each parameter.
+fn with_values(weights: TrainableWeights, values: Vec<Tensor<1>>) -> TrainableWeights {
+    let mut values = values.into_iter();
+    map_parameters(weights, &mut |_old| values.next().expect("one value per parameter"))
 }
 
 /// The entries whose keys begin with `{name}.`, by the rest of the key.

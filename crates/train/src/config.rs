@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use adaption_prompt::PartKind;
 use serde::{Deserialize, Serialize};
 
-use crate::data::ExampleSampler;
+use crate::data::{Batching, ExampleSampler, TokenBatches};
 use crate::error::{Error, Result};
-use crate::optim::{LearningRateSchedule, OptimizerConfig};
+use crate::optim::{GroupLearningRates, LearningRateDecay, LearningRateSchedule, OptimizerConfig};
+use crate::prefix_cache::PrefixCacheConfig;
 use crate::trainable::FineTuningMethod;
 
 /// Hyperparameters of a training run: with the model and the data they determine its result.
@@ -36,8 +37,18 @@ pub struct TrainConfig {
     /// Fraction of all steps in which the learning rate warms up, 0 to 1.
     #[serde(rename = "warmup")]
     pub warmup_ratio: f64,
+    /// The course of the learning rate after the warmup.
+    #[serde(rename = "schedule", default, skip_serializing_if = "LearningRateDecay::is_default")]
+    pub decay: LearningRateDecay,
+    /// Learning rates of parameter groups.
+    #[serde(default, skip_serializing_if = "GroupLearningRates::is_empty")]
+    pub group_learning_rates: GroupLearningRates,
     /// Examples of a batch.
     pub batch_size: usize,
+    /// Tokens of a batch, padding included: batches of similar length, instead of `batch_size`
+    /// examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<usize>,
     /// Batches of a step.
     #[serde(rename = "accumulate")]
     pub gradient_accumulation_steps: usize,
@@ -48,7 +59,17 @@ pub struct TrainConfig {
     /// Whether to use activation checkpointing; a quantized base always uses it.
     #[serde(rename = "recompute")]
     pub activation_checkpointing: bool,
-    /// Random seed of the initialization and of the order of examples.
+    /// Whether the hidden states below the first adapted layer are computed once for all epochs.
+    #[serde(default, skip_serializing_if = "PrefixCacheConfig::is_default")]
+    pub prefix_cache: PrefixCacheConfig,
+    /// NEFTune's alpha: the strength of noise on the token embeddings in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_alpha: Option<f64>,
+    /// Decay of an exponential moving average of the weights, which is evaluated and saved instead of
+    /// the latest weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
+    /// Random seed of the initialization, the order of examples and the noise.
     pub seed: u64,
     /// Whether each epoch shuffles the examples; otherwise all epochs keep the order of the data.
     #[serde(default = "default_true", skip_serializing_if = "Clone::clone")]
@@ -113,11 +134,17 @@ impl Default for TrainConfig {
             optimizer: OptimizerConfig::default(),
             learning_rate: 1e-2,
             warmup_ratio: 0.1,
+            decay: LearningRateDecay::default(),
+            group_learning_rates: GroupLearningRates::default(),
             batch_size: 8,
+            batch_tokens: None,
             gradient_accumulation_steps: 1,
             length: TrainLength::Epochs(3),
             max_len: 512,
             activation_checkpointing: false,
+            prefix_cache: PrefixCacheConfig::default(),
+            noise_alpha: None,
+            ema_decay: None,
             seed: 0,
             shuffle: true,
             group_by_image: false,
@@ -145,10 +172,18 @@ impl TrainConfig {
             ("the checkpoint interval", self.checkpoint_every),
             ("the number of kept checkpoints", self.kept_checkpoints),
             ("the maximum number of skipped steps", self.max_skipped_steps),
+            ("the number of tokens of a batch", self.batch_tokens.unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(Error::Config { field, found: "0".into(), expected: "at least 1" });
             }
+        }
+        if let (Some(tokens), true) = (self.batch_tokens, self.group_by_image) {
+            return Err(Error::Config {
+                field: "the number of tokens of a batch",
+                found: tokens.to_string(),
+                expected: "none: rows about the same image are consecutive",
+            });
         }
         let OptimizerConfig { beta_1, beta_2, epsilon, weight_decay, max_gradient_norm } =
             self.optimizer;
@@ -160,6 +195,12 @@ impl TrainConfig {
         let max_norm = max_gradient_norm.unwrap_or(1.0);
         let minutes = self.checkpoint_minutes.unwrap_or(1.0);
         let warmup_is_valid = (0.0..=1.0).contains(&self.warmup_ratio);
+        let noise_alpha = self.noise_alpha.unwrap_or(1.0);
+        let ema_decay = self.ema_decay.unwrap_or(0.5);
+        let ema_is_valid = ema_decay > 0.0 && ema_decay < 1.0;
+        let group_rates = self.group_learning_rates.values();
+        let group_rates = group_rates
+            .map(|rate| ("the learning rate of a group", rate, not_negative(rate), "at least 0"));
         for (field, value, is_valid, expected) in [
             ("the learning rate", self.learning_rate, positive(self.learning_rate), "above 0"),
             ("the warmup ratio", self.warmup_ratio, warmup_is_valid, "0 to 1"),
@@ -169,7 +210,12 @@ impl TrainConfig {
             ("weight decay", weight_decay, not_negative(weight_decay), "at least 0"),
             ("the maximum gradient norm", max_norm, positive(max_norm), "above 0"),
             ("the checkpoint interval in minutes", minutes, positive(minutes), "above 0"),
-        ] {
+            ("the strength of the noise", noise_alpha, positive(noise_alpha), "above 0"),
+            ("the decay of the moving average", ema_decay, ema_is_valid, "between 0 and 1"),
+        ]
+        .into_iter()
+        .chain(group_rates)
+        {
             if !is_valid {
                 return Err(Error::Config { field, found: value.to_string(), expected });
             }
@@ -177,24 +223,27 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Which examples each step takes.
-    pub fn sampler(&self, n_examples: usize) -> ExampleSampler {
+    /// Which examples each step takes. `lengths` are those of the examples, in tokens.
+    pub fn sampler(&self, lengths: impl ExactSizeIterator<Item = usize>) -> ExampleSampler {
         let Self { batch_size, gradient_accumulation_steps, seed, shuffle, .. } = *self;
-        ExampleSampler { n_examples, batch_size, gradient_accumulation_steps, seed, shuffle }
+        let batching = match self.batch_tokens {
+            Some(budget) => Batching::Tokens(TokenBatches::new(lengths, budget)),
+            None => Batching::Examples { n_examples: lengths.len(), batch_size },
+        };
+        ExampleSampler { batching, gradient_accumulation_steps, seed, shuffle }
     }
 
     /// The learning rate of each step.
-    pub fn schedule(&self, n_examples: usize) -> LearningRateSchedule {
+    pub fn schedule(&self, steps_per_epoch: usize) -> LearningRateSchedule {
         let total_steps = match self.length {
-            TrainLength::Epochs(epochs) => {
-                epochs.saturating_mul(self.sampler(n_examples).steps_per_epoch())
-            }
+            TrainLength::Epochs(epochs) => epochs.saturating_mul(steps_per_epoch),
             TrainLength::Steps(steps) => steps,
         };
         LearningRateSchedule {
             peak_learning_rate: self.learning_rate,
             warmup_steps: (self.warmup_ratio * total_steps as f64).round() as usize,
             total_steps,
+            decay: self.decay,
         }
     }
 }
@@ -215,6 +264,54 @@ mod tests {
         assert_eq!(message(rate), "the learning rate is NaN, expected above 0");
         let batch = TrainConfig { batch_size: 0, ..Default::default() };
         assert_eq!(message(batch), "the batch size is 0, expected at least 1");
+        let decay = TrainConfig { ema_decay: Some(1.0), ..Default::default() };
+        let expected = "the decay of the moving average is 1, expected between 0 and 1";
+        assert_eq!(message(decay), expected);
+        let gates = GroupLearningRates { gates: Some(-0.5), ..Default::default() };
+        let gates = TrainConfig { group_learning_rates: gates, ..Default::default() };
+        assert_eq!(message(gates), "the learning rate of a group is -0.5, expected at least 0");
+    }
+
+    #[test]
+    fn settings_of_older_runs_are_those_of_the_defaults() {
+        let defaults = serde_json::to_value(TrainConfig::default()).unwrap();
+        let names = defaults.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>();
+        let older = [
+            "method",
+            "optimizer",
+            "learning_rate",
+            "warmup",
+            "batch_size",
+            "accumulate",
+            "length",
+            "max_len",
+            "recompute",
+            "seed",
+            "checkpoint_every",
+            "exact_match_rows",
+        ];
+        assert!(names.iter().all(|name| older.contains(name)), "{names:?}");
+        let read: TrainConfig = serde_json::from_value(defaults).unwrap();
+        assert_eq!(read, TrainConfig::default());
+    }
+
+    #[test]
+    fn new_settings_survive_a_round_trip() {
+        let config = TrainConfig {
+            decay: LearningRateDecay::Wsd,
+            group_learning_rates: GroupLearningRates {
+                gates: Some(0.3),
+                parts: [(PartKind::Lora, 1e-3)].into(),
+            },
+            batch_tokens: Some(4096),
+            noise_alpha: Some(5.0),
+            ema_decay: Some(0.99),
+            ..TrainConfig::default()
+        };
+        let json = serde_json::to_value(&config).unwrap();
+        assert_eq!(json["group_learning_rates"]["parts"]["lora"], 1e-3);
+        assert_eq!(json["schedule"], "wsd");
+        assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);
     }
 
     #[test]
@@ -227,7 +324,9 @@ mod tests {
             ..Default::default()
         };
         // Thirteen rows make three steps of at most six rows.
-        let LearningRateSchedule { warmup_steps, total_steps, .. } = config.schedule(13);
+        let steps_per_epoch = config.sampler([9; 13].into_iter()).steps_per_epoch();
+        let LearningRateSchedule { warmup_steps, total_steps, .. } =
+            config.schedule(steps_per_epoch);
         assert_eq!((warmup_steps, total_steps), (3, 12));
     }
 }

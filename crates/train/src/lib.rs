@@ -54,7 +54,9 @@ pub mod eval;
 pub mod images;
 mod json;
 mod loss;
+mod moving_average;
 mod optim;
+mod prefix_cache;
 pub mod run;
 mod trainable;
 mod trainer;
@@ -65,12 +67,19 @@ pub use data::{Batch, Example, ExampleSampler, Instruction, ReadOptions, read_ro
 // Parameter groups of an adapter.
 pub use adaption_prompt::PartKind;
 // Errors of this crate implement it.
+pub use self::eval::{LabelLoss, evaluate_loss};
 pub use diagnostic::{Advice, Diagnostic};
 pub use error::{Error, Result};
-pub use eval::{LabelLoss, evaluate_loss};
 pub use images::{BatchAdapter, ImageFeatureCache, MultimodalAdapter};
 pub use loss::label_loss;
-pub use optim::{LearningRateSchedule, ModuleGradients, OptimizerConfig, ParameterOptimizer};
+pub use optim::{
+    GroupLearningRates, LearningRateDecay, LearningRateSchedule, ModuleGradients, OptimizerConfig,
+    ParameterOptimizer,
+};
+pub use prefix_cache::{
+    CacheOffReason, CachePrecision, CachedPrefix, PrefixCacheConfig, PrefixCacheDecision,
+    PrefixCacheMode,
+};
 pub use run::{Event, RunSummary, TrainingRun};
 pub use trainable::{FineTuningMethod, TrainableWeights};
 pub use trainer::{StepReport, Trainer};

@@ -1,17 +1,19 @@
-//! Hidden states ─► those of labels ─► output head ─► cross-entropy.
+//! Hidden states at the rows of labels ─► output head ─► cross-entropy.
 
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 use kernels::cross_entropy;
-use llama::model::Weight;
-use llama::{Adapter, LinearName, Llama, Precision, read_back};
+use llama::model::{PackedBatch, Weight};
+use llama::{Adapter, LinearName, Llama, Precision};
 
 use crate::data::Batch;
 use crate::deterministic_sum::deterministic_sum;
 use crate::error::Result;
+use crate::prefix_cache::PassInput;
 
 /// Sum of the negative log-likelihoods of a batch's labels, in nats.
 ///
-/// The output head runs at the positions of labels only.
+/// The last layer's feed-forward network, the final norm and the output head run at the rows of
+/// labels only.
 ///
 /// # Shapes
 /// - output: `[1]`
@@ -19,7 +21,12 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn label_loss(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Tensor<1>> {
-    Ok(LabeledHidden::forward(llama, adapter, batch)?.loss(llama, adapter))
+    Ok(label_loss_from(llama, adapter, PassInput::embed(llama, batch)?))
+}
+
+/// As [`label_loss`], from the input of the pass.
+pub(crate) fn label_loss_from(llama: &Llama, adapter: &dyn Adapter, input: PassInput) -> Tensor<1> {
+    LabeledHidden::forward(llama, adapter, input).loss(llama, adapter)
 }
 
 /// The factor of a loss before its backward pass; gradients are divided by it after the pass.
@@ -32,67 +39,74 @@ pub(crate) fn loss_scale(llama: &Llama) -> f64 {
     if llama.precision() == Precision::F16 { 1024.0 } else { 1.0 }
 }
 
-/// As [`label_loss`], from the final hidden states of a packed batch. `token_rows` gives the row of
-/// each token of each sequence.
+/// The loss of each sequence: the sum of the negative log-likelihoods of its labels, in nats.
+///
+/// The output head runs for one sequence at a time, so that the logits of a batch need no more memory
+/// than those of its longest one.
 ///
 /// # Shapes
-/// - `hidden`: `[1, all tokens, d_model]` or `[sequences, longest, d_model]`
-/// - output: `[1]`
-pub(crate) fn loss_from_hidden(
-    llama: &Llama,
-    adapter: &dyn Adapter,
-    batch: &Batch,
-    token_rows: &[Vec<usize>],
-    hidden: Tensor<3>,
-) -> Tensor<1> {
-    LabeledHidden::new(llama, batch, token_rows, hidden).loss(llama, adapter)
-}
-
-/// Sum of the log-likelihoods of each sequence's labels, in nats.
+/// - output: `[sequences]`
 ///
 /// # Errors
-/// As [`label_loss`]; [`Error::Model`](crate::Error::Model) if the device fails.
-pub(crate) fn sequence_log_likelihoods(
+/// As [`label_loss`].
+pub(crate) fn sequence_losses(
     llama: &Llama,
     adapter: &dyn Adapter,
     batch: &Batch,
-) -> Result<Vec<f64>> {
-    let labeled = LabeledHidden::forward(llama, adapter, batch)?;
-    let logits = llama.logits(labeled.hidden.clone(), adapter);
-    let log_likelihoods = read_back(labeled.log_likelihoods(logits))?;
-    let mut sums = vec![0.0; batch.tokens.len()];
-    for (row, value) in batch.label_rows().zip(log_likelihoods.iter::<f32>()) {
-        sums[row] += f64::from(value);
+) -> Result<Tensor<1>> {
+    let LabeledHidden { hidden, labels } =
+        LabeledHidden::forward(llama, adapter, PassInput::embed(llama, batch)?);
+    let mut first = 0;
+    let losses = batch.label_counts().into_iter().map(|count| {
+        if count == 0 {
+            return Tensor::zeros([1], &hidden.device());
+        }
+        let own = LabeledHidden {
+            hidden: hidden.clone().narrow(1, first, count),
+            labels: labels.clone().narrow(0, first, count),
+        };
+        first += count;
+        own.loss(llama, adapter)
+    });
+    Ok(Tensor::cat(losses.collect(), 0))
+}
+
+/// Input of the first layer, with the noise of a training batch.
+///
+/// # Shapes
+/// - output: `[batch, seq, d_model]`
+pub(crate) fn embed(llama: &Llama, batch: &Batch, packed: &PackedBatch) -> Tensor<3> {
+    let hidden = llama.embed(packed.tokens.clone(), &packed.context);
+    match &batch.noise {
+        Some(noise) => {
+            let device = llama.device().without_autodiff();
+            let shape = hidden.dims();
+            hidden + noise.tensor(&packed.token_rows, shape, &device)
+        }
+        None => hidden,
     }
-    Ok(sums)
 }
 
 /// The hidden states that predict labels.
-struct LabeledHidden {
-    /// `[1, labels, d_model]`
-    hidden: Tensor<3>,
+pub(crate) struct LabeledHidden {
+    /// After the final norm, `[1, labels, d_model]`.
+    pub hidden: Tensor<3>,
     /// `[labels]`
-    labels: Tensor<1, Int>,
+    pub labels: Tensor<1, Int>,
 }
 
 impl LabeledHidden {
     /// A forward pass without the output head.
-    fn forward(llama: &Llama, adapter: &dyn Adapter, batch: &Batch) -> Result<Self> {
-        let packed = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
-        let hidden = llama.forward_packed(&packed, adapter);
-        Ok(Self::new(llama, batch, &packed.token_rows, hidden))
-    }
-
-    fn new(llama: &Llama, batch: &Batch, token_rows: &[Vec<usize>], hidden: Tensor<3>) -> Self {
-        let [rows, seq, d_model] = hidden.dims();
-        let (positions, labels) =
-            batch.label_tensors(token_rows, &llama.device().without_autodiff());
-        let hidden = hidden.reshape([1, rows * seq, d_model]).select(1, positions);
+    fn forward(llama: &Llama, adapter: &dyn Adapter, input: PassInput) -> Self {
+        let PassInput { batch, packed, layer, hidden } = input;
+        let device = llama.device().without_autodiff();
+        let (rows, labels) = batch.label_tensors(&packed.token_rows, &device);
+        let hidden = llama.forward_from(layer, hidden, &packed.context, &rows, adapter);
         Self { hidden, labels }
     }
 
     /// Sum of the negative log-likelihoods, `[1]`.
-    fn loss(self, llama: &Llama, adapter: &dyn Adapter) -> Tensor<1> {
+    pub fn loss(self, llama: &Llama, adapter: &dyn Adapter) -> Tensor<1> {
         let head = llama.head();
         let adapted_logits =
             adapter.linear(llama.layers.len(), LinearName::Head, &self.hidden, &head);

@@ -12,30 +12,36 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use llama::{Llama, read_back};
 
-use crate::activation_checkpointing::checkpointed_adapter_backward;
-use crate::data::{Batch, BatchPrefetcher, Example, ExampleSampler};
+use crate::activation_checkpointing::checkpointed_adapter_backward_from;
+use crate::data::{Batch, BatchPrefetcher, EmbeddingNoise, Example, ExampleSampler};
 use crate::error::Result;
 use crate::images::ImageFeatureCache;
-use crate::loss::{label_loss, loss_scale};
+use crate::loss::{label_loss_from, loss_scale};
+use crate::moving_average::MovingAverage;
 use crate::optim::{LearningRateSchedule, ModuleGradients, ParameterOptimizer};
+use crate::prefix_cache::{FrozenPrefixCache, PassInput, PrefixCacheDecision};
 use crate::trainable::TrainableWeights;
 
 /// Trains step by step; made by [`Trainer::builder`].
 ///
-/// Its state is the trainable weights, the optimizer state and the number of completed steps. The
-/// order of examples is a function of the seed and the step.
+/// Its state is the trainable weights, their moving average if there is one, the optimizer state and
+/// the number of completed steps. The order of examples and the noise are functions of the seed and the
+/// step.
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
     pub(crate) examples: Arc<[Example]>,
     pub(crate) trainable: TrainableWeights,
+    pub(crate) average: Option<MovingAverage>,
     pub(crate) optimizer: ParameterOptimizer,
     pub(crate) completed_steps: usize,
     pub(crate) sampler: ExampleSampler,
     pub(crate) schedule: LearningRateSchedule,
+    pub(crate) noise: Option<EmbeddingNoise>,
     pub(crate) activation_checkpointing: bool,
     pub(crate) image_features: Option<&'a ImageFeatureCache>,
     /// The group of each example, if examples about the same image are consecutive; or empty.
     pub(crate) example_groups: Arc<[usize]>,
+    pub(crate) prefix_cache: FrozenPrefixCache,
     /// Started by the first step.
     pub(crate) prefetcher: Option<BatchPrefetcher>,
     pub(crate) pending: Vec<PendingReport>,
@@ -67,6 +73,11 @@ impl StepReport {
     pub fn is_skipped(&self) -> bool {
         !(self.loss.is_finite() && self.gradient_norm.is_finite())
     }
+}
+
+/// The number of tokens that the model gets of each example.
+pub(crate) fn input_lens(examples: &[Example]) -> impl ExactSizeIterator<Item = usize> {
+    examples.iter().map(|example| example.tokens.len().saturating_sub(1).max(1))
 }
 
 /// A step whose loss and norm are still on the device.
@@ -103,14 +114,20 @@ impl Trainer<'_> {
         self.trainable.valid()
     }
 
+    /// The moving average of the weights, or the current weights if there is none; without autodiff.
+    pub fn averaged(&self) -> TrainableWeights {
+        self.average.as_ref().map_or_else(|| self.trainable(), |average| average.weights.clone())
+    }
+
     /// One step: the gradients of its batches, weighted by their labels, then the optimizer. Does not
-    /// synchronize with the device.
+    /// synchronize with the device, except to store hidden states in the frozen-prefix cache.
     ///
     /// A step whose loss or gradient is NaN or infinite is [skipped](StepReport::is_skipped). It counts
     /// as a step.
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) if a batch is longer than the model's context, or the device fails.
+    /// [`Error::Model`](crate::Error::Model) if a batch is longer than the model's context, or the device fails;
+    /// [`Error::Read`](crate::Error::Read) and [`Error::File`](crate::Error::File) of a frozen-prefix cache on disk.
     pub fn step(&mut self) -> Result<()> {
         self.step_with_learning_rate(self.schedule.learning_rate(self.completed_steps))
     }
@@ -122,15 +139,21 @@ impl Trainer<'_> {
     pub fn step_with_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
         let prefetcher = self.prefetcher.get_or_insert_with(|| {
-            let groups = self.example_groups.clone();
-            BatchPrefetcher::new(self.examples.clone(), self.sampler, self.completed_steps, groups)
+            BatchPrefetcher::new(
+                self.examples.clone(),
+                self.sampler.clone(),
+                self.completed_steps,
+                self.example_groups.clone(),
+                self.noise,
+            )
         });
         let batches = prefetcher.next_step();
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
         let mut gradients = ModuleGradients::empty(&self.trainable);
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
-            let batch_loss = self.accumulate_gradients(batch, labels, &mut gradients)?;
+            let input = self.prefix_cache.pass_input(self.llama, &self.examples, batch)?;
+            let batch_loss = self.accumulate_gradients(input, labels, &mut gradients)?;
             loss = Some(match loss {
                 Some(loss) => loss + batch_loss,
                 None => batch_loss,
@@ -146,6 +169,9 @@ impl Trainer<'_> {
         let trainable = self.trainable.clone();
         self.trainable = self.optimizer.step(trainable, gradients, &norm, learning_rate);
         self.completed_steps += 1;
+        if let Some(average) = &mut self.average {
+            average.update(&self.trainable, self.completed_steps);
+        }
         let processed_tokens =
             batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
         let report = StepReport {
@@ -187,6 +213,20 @@ impl Trainer<'_> {
         Ok(reports.collect())
     }
 
+    /// Whether hidden states below the first adapted layer are cached.
+    pub fn prefix_cache(&self) -> PrefixCacheDecision {
+        self.prefix_cache.decision()
+    }
+
+    /// Continues a training whose frozen-prefix cache could use this many bytes of memory.
+    ///
+    /// Where cached and computed states are the same bits, what this machine can spare now counts.
+    pub(crate) fn resume_prefix_cache(&mut self, spare_bytes: Option<u64>) {
+        if !self.prefix_cache.is_exact(self.llama) {
+            self.prefix_cache.set_spare_bytes(spare_bytes, input_lens(&self.examples));
+        }
+    }
+
     /// Continues after some number of completed steps.
     pub(crate) fn resume_from_step(&mut self, completed_steps: usize) {
         self.completed_steps = completed_steps;
@@ -198,24 +238,26 @@ impl Trainer<'_> {
     /// step, so that the sum over batches is the mean over labels.
     fn accumulate_gradients(
         &self,
-        batch: &Batch,
+        input: PassInput,
         labels: usize,
         gradients: &mut ModuleGradients,
     ) -> Result<Tensor<1>> {
-        let llama = self.llama;
+        let (llama, batch) = (self.llama, input.batch);
         if let (true, TrainableWeights::Adapter(adapter)) =
             (self.activation_checkpointing, &self.trainable)
         {
             let images =
                 self.image_features.and_then(|cache| cache.image_batch(&batch.image_names()));
             let images = images.as_ref();
-            return checkpointed_adapter_backward(llama, adapter, batch, images, labels, gradients);
+            return Ok(checkpointed_adapter_backward_from(
+                llama, adapter, input, images, labels, gradients,
+            ));
         }
         let scale = loss_scale(llama);
         let forward = tracing::trace_span!("forward").entered();
         let sum = self.trainable.with_adapter(llama, self.image_features, |llama, adapter| {
-            label_loss(llama, &*adapter.for_batch(batch), batch)
-        })?;
+            label_loss_from(llama, &*adapter.for_batch(batch), input)
+        });
         drop(forward);
         let _span = tracing::trace_span!("backward").entered();
         let loss = sum / labels.max(1) as f64;

@@ -1,17 +1,22 @@
 //! Settings ─► [`Trainer`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::optim::Optimizer;
 use llama::Llama;
 
 use crate::config::{TrainConfig, TrainLength};
-use crate::data::{Example, group_by_image};
+use crate::data::{EmbeddingNoise, Example, group_by_image};
 use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
-use crate::optim::{LearningRateSchedule, ParameterOptimizer};
+use crate::moving_average::MovingAverage;
+use crate::optim::{
+    GroupLearningRates, LearningRateDecay, LearningRateSchedule, ParameterOptimizer,
+};
+use crate::prefix_cache::{FrozenPrefixCache, PrefixCacheConfig, PrefixFacts};
 use crate::trainable::TrainableWeights;
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, input_lens};
 
 /// Settings of a [`Trainer`]. The defaults are those of [`TrainConfig`].
 #[must_use]
@@ -23,6 +28,7 @@ pub struct TrainerBuilder<'a> {
     config: TrainConfig,
     schedule: Option<LearningRateSchedule>,
     optimizer: Option<ParameterOptimizer>,
+    prefix_cache_file: Option<PathBuf>,
 }
 
 impl<'a> Trainer<'a> {
@@ -57,13 +63,15 @@ impl<'a> Trainer<'a> {
             config: TrainConfig::default(),
             schedule: None,
             optimizer: None,
+            prefix_cache_file: None,
         }
     }
 }
 
 impl<'a> TrainerBuilder<'a> {
-    /// Sets everything that a config determines: batch size, gradient accumulation, length, learning
-    /// rate, AdamW, gradient clipping, seed, order of examples and activation checkpointing.
+    /// Sets everything that a config determines: batches, gradient accumulation, length, learning
+    /// rates, AdamW, gradient clipping, moving average, noise, seed, order of examples, activation
+    /// checkpointing and the frozen-prefix cache.
     pub fn config(mut self, config: &TrainConfig) -> Self {
         self.config = config.clone();
         (self.schedule, self.optimizer) = (None, None);
@@ -73,6 +81,13 @@ impl<'a> TrainerBuilder<'a> {
     /// Examples of a batch. Default: 8.
     pub fn batch_size(mut self, examples: usize) -> Self {
         self.config.batch_size = examples;
+        self
+    }
+
+    /// Batches of similar length with at most some number of tokens, padding included, instead of
+    /// batches of [`batch_size`](Self::batch_size) examples. Default: none.
+    pub fn batch_tokens(mut self, tokens: Option<usize>) -> Self {
+        self.config.batch_tokens = tokens;
         self
     }
 
@@ -100,8 +115,21 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// The course of the learning rate after the warmup. Default: cosine.
+    pub fn decay(mut self, decay: LearningRateDecay) -> Self {
+        self.config.decay = decay;
+        self
+    }
+
+    /// Learning rates of parameter groups. Default: none.
+    pub fn group_learning_rates(mut self, rates: GroupLearningRates) -> Self {
+        self.config.group_learning_rates = rates;
+        self
+    }
+
     /// Learning rate and number of steps, instead of [`length`](Self::length),
-    /// [`learning_rate`](Self::learning_rate) and [`warmup_ratio`](Self::warmup_ratio).
+    /// [`learning_rate`](Self::learning_rate), [`warmup_ratio`](Self::warmup_ratio) and
+    /// [`decay`](Self::decay).
     pub fn schedule(mut self, schedule: LearningRateSchedule) -> Self {
         self.schedule = Some(schedule);
         self
@@ -123,7 +151,21 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
-    /// Random seed of the order of examples. Default: 0.
+    /// Decay of an exponential moving average of the weights, see
+    /// [`Trainer::averaged`](Trainer::averaged). Default: none.
+    pub fn ema_decay(mut self, decay: Option<f64>) -> Self {
+        self.config.ema_decay = decay;
+        self
+    }
+
+    /// NEFTune's alpha: the strength of noise on the token embeddings. Rows share no prefix then.
+    /// Default: none.
+    pub fn noise_alpha(mut self, alpha: Option<f64>) -> Self {
+        self.config.noise_alpha = alpha;
+        self
+    }
+
+    /// Random seed of the order of examples and of the noise. Default: 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
         self
@@ -156,12 +198,40 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// Settings of the frozen-prefix cache: the hidden states below the first adapted layer are computed
+    /// once for all epochs. Default: off, because no limit of its size is known.
+    ///
+    /// On devices with fused kernels a cache in f32 changes no bit of the result; on others the result
+    /// differs by rounding.
+    pub fn prefix_cache(mut self, config: PrefixCacheConfig) -> Self {
+        self.config.prefix_cache = config;
+        self
+    }
+
+    /// The file of a frozen-prefix cache on disk. It is created by the first step; one that holds
+    /// something else, or is damaged, is replaced.
+    pub fn prefix_cache_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.prefix_cache_file = Some(path.into());
+        self
+    }
+
     /// A trainer before its first step.
     ///
     /// # Errors
-    /// [`Error::Config`] for a setting out of range, [`Error::NoRows`] without examples.
+    /// [`Error::Config`] for a setting out of range, a learning rate of a group that is not trained or a
+    /// cache on disk without a file,
+    /// [`Error::NoRows`] without examples.
     pub fn build(self) -> Result<Trainer<'a>> {
-        let Self { llama, trainable, examples, image_features, config, schedule, optimizer } = self;
+        let Self {
+            llama,
+            trainable,
+            examples,
+            image_features,
+            config,
+            schedule,
+            optimizer,
+            prefix_cache_file,
+        } = self;
         config.validate()?;
         if examples.is_empty() {
             return Err(Error::NoRows {
@@ -175,18 +245,37 @@ impl<'a> TrainerBuilder<'a> {
         } else {
             Arc::default()
         };
-        let optimizer = optimizer.unwrap_or_else(|| config.optimizer.init());
+        config.group_learning_rates.check(&trainable)?;
+        let sampler = config.sampler(examples.iter().map(|example| example.tokens.len()));
+        let schedule = schedule.unwrap_or_else(|| config.schedule(sampler.steps_per_epoch()));
+        let optimizer = optimizer
+            .unwrap_or_else(|| config.optimizer.init())
+            .with_max_gradient_norm(config.optimizer.max_gradient_norm)
+            .with_group_learning_rates(&config.group_learning_rates, schedule.peak_learning_rate);
+        let seed = config.seed;
+        let facts = PrefixFacts {
+            first_layer: trainable.first_layer(),
+            d_model: llama.config().d_model,
+            repeats_examples: schedule.total_steps > sampler.steps_per_epoch(),
+            noisy_embeddings: config.noise_alpha.is_some(),
+        };
+        let lens = input_lens(&examples);
+        let prefix_cache =
+            FrozenPrefixCache::new(facts, config.prefix_cache, prefix_cache_file, lens)?;
         Ok(Trainer {
             llama,
+            average: config.ema_decay.map(|decay| MovingAverage::new(decay, &trainable)),
             trainable,
-            optimizer: optimizer.with_max_gradient_norm(config.optimizer.max_gradient_norm),
+            optimizer,
             completed_steps: 0,
-            sampler: config.sampler(examples.len()),
-            schedule: schedule.unwrap_or_else(|| config.schedule(examples.len())),
+            sampler,
+            schedule,
+            noise: config.noise_alpha.map(|alpha| EmbeddingNoise { alpha, seed }),
             activation_checkpointing: config.activation_checkpointing
                 || llama.precision().bits().is_some(),
             image_features,
             example_groups,
+            prefix_cache,
             prefetcher: None,
             pending: Vec::new(),
             examples,

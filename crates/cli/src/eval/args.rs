@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use train::Instruction;
 use train::data::{LoadedRows, ScienceQa};
-use train::eval::ChoiceScoring;
+use train::eval::{ChoiceScoring, ResponseLimit};
 
 use crate::adapters::AdapterArgs;
 use crate::choice::choice;
@@ -16,11 +15,12 @@ use crate::image_args::{EncoderArgs, RowImageArgs};
 use crate::model::ModelArgs;
 use crate::output::note;
 
-/// Evaluate a model: loss, perplexity and exact match on instructions, or multiple-choice accuracy.
+/// Evaluate a model: loss and quality of responses, multiple-choice accuracy, or a task file of
+/// lm-evaluation-harness.
 ///
 /// With --adapter, the adapted model is compared with the base model; several adapters are compared
-/// with each other. Without --data, the built-in held-out instructions are used, or the built-in image
-/// questions for multimodal adapters.
+/// with each other. Every score has a 95 % confidence interval. Without --data, the built-in held-out
+/// instructions are used, or the built-in image questions for multimodal adapters.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Evaluation data: JSON or JSON Lines with `instruction`, `input`, `output` and optionally
@@ -30,10 +30,14 @@ pub struct Args {
     pub data: Vec<PathBuf>,
     #[command(flatten)]
     row_options: DataArgs,
-    /// Task: loss and exact match of responses, or multiple choice on rows with `options` or a
-    /// ScienceQA folder.
-    #[arg(long, value_enum, default_value_t)]
+    /// Task: loss, exact match, ROUGE-L and token F1 of responses (answers), multiple choice on rows
+    /// with `options` (multiple-choice) or on a ScienceQA folder (scienceqa), or a multiple-choice task
+    /// file of lm-evaluation-harness, which names its data itself.
+    #[arg(long, value_name = "TASK|FILE.yaml", default_value = "answers", value_parser = parse_task)]
     pub task: Task,
+    /// Examples before each question of a task file [default: its num_fewshot].
+    #[arg(long, value_name = "N")]
+    pub num_fewshot: Option<usize>,
     /// Choice scoring: the option with the highest likelihood, or the option parsed from the generated
     /// response [default: likelihood; scienceqa: generation].
     #[arg(long, alias = "choose-by", value_enum, value_name = "SCORING")]
@@ -50,9 +54,19 @@ pub struct Args {
     /// Evaluate only the first N rows [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_rows: Option<u32>,
-    /// Skip generation and exact match, which take most of the time.
-    #[arg(long)]
+    /// Skip generation, which takes most of the time, and the scores of responses: exact match,
+    /// ROUGE-L and token F1.
+    #[arg(long, visible_alias = "no-generation")]
     pub no_exact_match: bool,
+    /// Maximum number of generated tokens per response [default: 32 and twice the expected ones].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_new_tokens: Option<u32>,
+    /// Resamples of the rows for the confidence intervals of responses.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub resamples: u32,
+    /// Random seed of the resamples.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
     /// Batch size.
     #[arg(long, value_name = "B", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     pub batch_size: u16,
@@ -73,14 +87,24 @@ pub struct Args {
 }
 
 /// The values of `--task`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    #[default]
     Answers,
-    #[value(alias = "choices")]
     MultipleChoice,
-    #[value(name = "scienceqa")]
     ScienceQa,
+    /// A task file of lm-evaluation-harness.
+    File(PathBuf),
+}
+
+fn parse_task(text: &str) -> Result<Task, String> {
+    let is_yaml = Path::new(text).extension().is_some_and(|e| e == "yaml" || e == "yml");
+    match text {
+        "answers" => Ok(Task::Answers),
+        "multiple-choice" | "choices" => Ok(Task::MultipleChoice),
+        "scienceqa" => Ok(Task::ScienceQa),
+        path if is_yaml || Path::new(path).is_file() => Ok(Task::File(path.into())),
+        _ => Err("expected answers, multiple-choice, scienceqa, or a .yaml file".into()),
+    }
 }
 
 choice! {
@@ -115,11 +139,22 @@ impl Args {
 
     /// The requested scoring, or the default of the task.
     pub fn choice_scoring(&self) -> ChoiceScoring {
-        match (self.choice_scoring, self.task) {
+        match (self.choice_scoring, &self.task) {
             (Some(choice), _) => choice.into(),
             (None, Task::ScienceQa) => ChoiceScoring::Answer,
             (None, _) => ChoiceScoring::Likelihood,
         }
+    }
+
+    /// How long a response may become.
+    pub fn response_limit(&self) -> ResponseLimit {
+        let tokens = self.max_new_tokens.map(|tokens| ResponseLimit::Tokens(tokens as usize));
+        tokens.unwrap_or(ResponseLimit::Overlap)
+    }
+
+    /// The number of rows to evaluate at most.
+    pub fn row_limit(&self) -> usize {
+        self.max_rows.map_or(usize::MAX, |max| max as usize)
     }
 
     fn image_folder(&self) -> Option<&Path> {

@@ -36,6 +36,11 @@ pub fn any_multimodal(adapters: &AdapterSet) -> Result<bool> {
 }
 
 impl ImageFeatureSets {
+    /// For rows without images.
+    pub fn without_images(adapters: &AdapterSet) -> Self {
+        Self { sets: Vec::new(), set_indices: vec![None; adapters.statuses().len()] }
+    }
+
     /// Encodes the rows' images with the encoder of each adapter.
     pub fn encode(
         args: &Args,

@@ -1,14 +1,21 @@
-//! `llama-adapter eval`: rows ─► metrics of the base model and of adapters
+//! `llama-adapter eval`: rows, or a task file ─► metrics of the base model and of adapters
 
+mod answer_table;
 mod args;
 mod evaluated_adapters;
 mod multiple_choice;
+mod progress_bar;
 mod report;
+mod task_file;
 
+use std::path::Path;
+
+use ::eval::harness;
 use train::data::LoadedRows;
 
 use crate::defaults::built_in_dataset;
 use crate::defaults::require_data;
+use crate::error::Error;
 use crate::failure::Result;
 use crate::output;
 
@@ -17,9 +24,17 @@ use args::Task;
 use evaluated_adapters::{ImageFeatureSets, any_multimodal};
 use multiple_choice::MultipleChoiceReport;
 use report::EvalReport;
+use task_file::TaskFileReport;
 
 /// Evaluates and prints the results.
 pub fn run(args: &Args) -> Result {
+    if let Task::File(path) = &args.task {
+        return run_task_file(args, path);
+    }
+    if args.num_fewshot.is_some() {
+        let hint = "pass the file with --task";
+        return Err(Error::usage_with_hint("--num-fewshot needs a task file", hint).into());
+    }
     if args.data.is_empty() {
         require_data(&args.model)?;
     }
@@ -31,7 +46,7 @@ pub fn run(args: &Args) -> Result {
     if args.data.is_empty() {
         rows = built_in_dataset(any_multimodal(&adapters)?).test()?;
     }
-    rows.truncate(args.max_rows.map_or(usize::MAX, |max| max as usize));
+    rows.truncate(args.row_limit());
     let features = ImageFeatureSets::encode(args, &adapters, &mut rows, &mut report, &base)?;
     let adapters = features.evaluated_adapters(&adapters, &base.llama)?;
     let text = match args.task {
@@ -42,7 +57,7 @@ pub fn run(args: &Args) -> Result {
             }
             report.table()
         }
-        Task::MultipleChoice | Task::ScienceQa => {
+        _ => {
             let report = MultipleChoiceReport::evaluate(
                 args,
                 &base,
@@ -58,4 +73,24 @@ pub fn run(args: &Args) -> Result {
         }
     };
     Ok(output::print(&text)?)
+}
+
+/// Evaluates a task file of lm-evaluation-harness and prints the results.
+fn run_task_file(args: &Args, path: &Path) -> Result {
+    if !args.data.is_empty() {
+        let hint = "set `dataset_kwargs.data_files` in the task file";
+        return Err(Error::usage_with_hint("a task file names its own data", hint).into());
+    }
+    let task = harness::Task::load(path, args.num_fewshot)?;
+    let mut questions = task.questions()?;
+    questions.truncate(args.row_limit());
+    let base = args.model.load()?;
+    let adapters = args.adapters.load(&base)?;
+    let features = ImageFeatureSets::without_images(&adapters);
+    let adapters = features.evaluated_adapters(&adapters, &base.llama)?;
+    let report = TaskFileReport::evaluate(args, &base, &task, &questions, &adapters)?;
+    if args.json {
+        return Ok(output::json(&report)?);
+    }
+    Ok(output::print(&report.table())?)
 }

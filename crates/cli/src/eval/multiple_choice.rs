@@ -1,17 +1,18 @@
 //! `--task multiple-choice` and `scienceqa`: accuracy of the base model and of each adapter.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use ::eval::{
+    Accuracy, ChoiceRow, ConfusionMatrix, PairedDifference, accuracy_by_tag, compared_pairs,
+    global_majority_baseline, majority_baseline,
+};
 use llama::NoAdapter;
 use serde::Serialize;
-use train::data::{RowCounts, RowReport};
-use train::eval::{
-    Accuracy, ChoiceScoring, ConfusionMatrix, PairedDifference, accuracy_by_tag, clusters_by_image,
-    correct_choices, global_majority_baseline, majority_baseline, predict_choices,
-};
+use train::data::{RowCounts, RowReport, SCIENCE_QA_TAGS};
+use train::eval::{ChoiceScoring, clusters_by_image, correct_choices, predict_choices};
 use train::{BatchAdapter, Instruction};
 
 use super::args::Args;
 use super::evaluated_adapters::EvaluatedAdapter;
+use super::progress_bar::progress_bar;
 use crate::error::Error;
 use crate::failure::Result;
 use crate::model::BaseModel;
@@ -91,9 +92,10 @@ impl MultipleChoiceReport {
         let tokenizer = base.source.tokenizer()?;
         let mut models = Vec::new();
         if !train_rows.is_empty() {
-            let overall = global_majority_baseline(train_rows, rows);
+            let (train_rows, rows_to_answer) = (choice_rows(train_rows), choice_rows(rows));
+            let overall = global_majority_baseline(&train_rows, &rows_to_answer);
             models.push(ModelResult::new(OVERALL_BASELINE.0, rows, overall, None));
-            let per_question = majority_baseline(train_rows, rows);
+            let per_question = majority_baseline(&train_rows, &rows_to_answer);
             models.push(ModelResult::new(PER_QUESTION_BASELINE.0, rows, per_question, None));
         }
         let mut evaluate = |name: &str, adapter: &dyn BatchAdapter| -> Result {
@@ -117,13 +119,16 @@ impl MultipleChoiceReport {
             evaluate(name, adapter)?;
         }
         let clusters = clusters_by_image(rows);
-        // Each model is compared with the one before it, except for the baselines.
-        let pairs =
-            models.windows(2).filter(|pair| pair.iter().all(|model| !model.confusion.is_empty()));
-        let differences = pairs.map(|pair| PairwiseDifference {
-            first: pair[0].name.clone(),
-            second: pair[1].name.clone(),
-            difference: PairedDifference::new(&pair[0].by_row, &pair[1].by_row, &clusters),
+        // Baselines are not compared.
+        let compared = models.iter().filter(|model| !model.confusion.is_empty());
+        let compared = compared.collect::<Vec<_>>();
+        let differences = compared_pairs(compared.len()).into_iter().map(|(first, second)| {
+            let (first, second) = (compared[first], compared[second]);
+            PairwiseDifference {
+                first: first.name.clone(),
+                second: second.name.clone(),
+                difference: PairedDifference::new(&first.by_row, &second.by_row, &clusters),
+            }
         });
         let differences = differences.collect();
         let mut images = rows.iter().filter_map(|row| row.image.as_deref()).collect::<Vec<_>>();
@@ -182,10 +187,14 @@ impl MultipleChoiceReport {
     }
 }
 
-fn progress_bar(name: &str, rows: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} rows, {eta} left")
-        .expect("a valid template");
-    ProgressBar::new(rows as u64).with_style(style).with_message(name.to_owned())
+/// What the baselines know of rows.
+fn choice_rows(rows: &[Instruction]) -> Vec<ChoiceRow<'_>> {
+    let rows = rows.iter().map(|row| ChoiceRow {
+        question: &row.instruction,
+        tags: &row.tags,
+        answer: &row.output,
+    });
+    rows.collect()
 }
 
 impl ModelResult {
@@ -196,7 +205,8 @@ impl ModelResult {
         by_row: Vec<bool>,
         predicted: Option<&[Option<usize>]>,
     ) -> Self {
-        let by_tag = accuracy_by_tag(rows, &by_row);
+        let tags = rows.iter().map(|row| row.tags.as_slice());
+        let by_tag = accuracy_by_tag(tags, &by_row, &SCIENCE_QA_TAGS);
         let tags = by_tag.iter().map(|(tag, _)| tag.as_str()).collect::<Vec<_>>();
         // Without tags there is one confusion matrix of all rows.
         let tags = if tags.is_empty() { vec![None] } else { tags.into_iter().map(Some).collect() };

@@ -1,14 +1,20 @@
-//! `--task answers`: loss, perplexity and exact match of the base model and of each adapter.
+//! `--task answers`: loss and the quality of responses, of the base model and of each adapter.
 
+use std::collections::HashSet;
+
+use ::eval::{AnswerMetrics, AnswerScores, Bootstrap, Estimate, compared_pairs};
 use llama::NoAdapter;
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use text::Tokenizer;
 use train::data::{RowCounts, RowReport, TruncationCounts};
-use train::eval::{Accuracy, exact_match, generate_responses};
-use train::{BatchAdapter, Example, Instruction, evaluate_loss};
+use train::eval::{clusters_by_image, evaluate_row_losses, generate_responses_within};
+use train::{BatchAdapter, Example, Instruction};
 
+use super::answer_table::AnswerTable;
 use super::args::Args;
 use super::evaluated_adapters::EvaluatedAdapter;
+use super::progress_bar::progress_bar;
 use crate::failure::{ErrorContext, Result};
 use crate::model::BaseModel;
 use crate::output::note;
@@ -22,6 +28,11 @@ pub struct EvalReport {
     /// The first adapter.
     adapter: Option<Scores>,
     adapters: Vec<NamedScores>,
+    differences: Vec<Difference>,
+    /// Independent groups of rows: those with the same image are one.
+    clusters: usize,
+    resamples: u32,
+    seed: u64,
     #[serde(flatten)]
     counts: RowCounts,
 }
@@ -33,11 +44,29 @@ struct NamedScores {
     scores: Scores,
 }
 
-#[derive(Clone, Copy, Serialize)]
+/// The metrics of a model; in JSON also the perplexity, and the intervals apart.
+#[derive(Clone, Copy)]
 struct Scores {
-    loss: f64,
-    perplexity: f64,
-    exact_match: Option<f64>,
+    metrics: AnswerMetrics<Option<Estimate>>,
+}
+
+/// The metrics of the second model minus those of the first.
+#[derive(Serialize)]
+struct Difference {
+    first: String,
+    second: String,
+    #[serde(flatten)]
+    metrics: AnswerMetrics<Option<Estimate>>,
+}
+
+/// The rows that are evaluated, with their tokens.
+struct EvaluatedRows<'a> {
+    rows: &'a [Instruction],
+    /// Rows with a label within the maximum length, and their indices.
+    examples: Vec<Example>,
+    example_rows: Vec<usize>,
+    /// Number of labels of each row.
+    labels: Vec<usize>,
 }
 
 impl EvalReport {
@@ -52,7 +81,7 @@ impl EvalReport {
         let tokenizer = base.source.tokenizer()?;
         let context = base.llama.config().max_positions;
         let max_len = args.max_len.unwrap_or(context).min(context);
-        let (examples, truncation) = Example::encode_all(rows, &tokenizer, max_len)?;
+        let (rows, truncation) = EvaluatedRows::encode(rows, &tokenizer, max_len)?;
         let mut counts = RowCounts::default();
         counts.add_report(report);
         counts.add_truncation(truncation);
@@ -63,59 +92,162 @@ impl EvalReport {
                  are excluded from the loss because the prompt leaves no room for a response"
             ));
         }
-        let labels = examples.iter().map(Example::n_labels).sum();
-        let scores =
-            |adapter: &dyn BatchAdapter| scores(args, base, &tokenizer, &examples, rows, adapter);
-        let base_scores = scores(&NoAdapter).with_context(|| "evaluating the base model".into())?;
+        let clusters = clusters_by_image(rows.rows);
+        let bootstrap = Bootstrap::new(args.resamples, args.seed);
+        let mut models = Vec::new();
+        let mut evaluate = |name: &str, adapter: &dyn BatchAdapter| -> Result<Scores> {
+            let scores = rows.answer_scores(args, base, &tokenizer, name, adapter)?;
+            let summary = Scores { metrics: scores.summary(&bootstrap, &clusters) };
+            models.push((name.to_owned(), scores));
+            Ok(summary)
+        };
+        let base_scores =
+            evaluate("base", &NoAdapter).with_context(|| "evaluating the base model".into())?;
         let mut named_scores = Vec::new();
         for EvaluatedAdapter { name, adapter } in adapters {
-            let scores = scores(adapter);
+            let scores = evaluate(name, adapter);
             let scores = scores.with_context(|| format!("evaluating the adapter {name}"))?;
             named_scores.push(NamedScores { name: name.clone(), scores });
         }
+        let differences = compared_pairs(models.len()).into_iter().map(|(first, second)| {
+            let ((first, before), (second, after)) = (&models[first], &models[second]);
+            Difference {
+                first: first.clone(),
+                second: second.clone(),
+                metrics: after.difference_from(before, &bootstrap, &clusters),
+            }
+        });
         Ok(Self {
-            rows: rows.len(),
-            labels,
+            rows: rows.rows.len(),
+            labels: rows.labels.iter().sum(),
             base: base_scores,
             adapter: named_scores.first().map(|first| first.scores),
+            differences: differences.collect(),
             adapters: named_scores,
+            clusters: clusters.iter().collect::<HashSet<_>>().len(),
+            resamples: args.resamples,
+            seed: args.seed,
             counts,
         })
     }
 
-    /// The results as a table.
+    /// The results as a table: the scores of each model and the differences, each with its interval.
     pub fn table(&self) -> String {
         let adapters = self.adapters.iter().map(|named| (named.name.as_str(), &named.scores));
-        let lines = [("base", &self.base)].into_iter().chain(adapters);
-        let width = lines.clone().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(10);
-        let mut text = format!(
-            "{} rows, {} label tokens\n{:width$}{:>10}{:>14}{:>14}\n",
-            self.rows, self.labels, "", "loss", "perplexity", "exact match"
-        );
-        for (name, Scores { loss, perplexity, exact_match }) in lines {
-            let share = exact_match.map_or("-".into(), |share| format!("{:.1} %", share * 100.0));
-            text += &format!("{name:width$}{loss:>10.4}{perplexity:>14.3}{share:>14}\n");
+        let mut table = AnswerTable::default();
+        for (name, scores) in [("base", &self.base)].into_iter().chain(adapters) {
+            table.push_scores(name, &scores.metrics, scores.perplexity());
         }
-        text
+        for Difference { first, second, metrics } in &self.differences {
+            table.push_difference(&format!("{second} - {first}"), metrics);
+        }
+        format!("{} rows, {} label tokens\n{}", self.rows, self.labels, table.text())
     }
 }
 
-fn scores(
-    args: &Args,
-    base: &BaseModel,
-    tokenizer: &Tokenizer,
-    examples: &[Example],
-    rows: &[Instruction],
-    adapter: &dyn BatchAdapter,
-) -> Result<Scores> {
-    let BaseModel { llama, .. } = base;
-    let batch = usize::from(args.batch_size);
-    let loss = evaluate_loss(llama, adapter, examples, batch, &mut |_| {})?;
-    let exact_match = if args.no_exact_match {
-        None
-    } else {
-        let responses = generate_responses(llama, adapter, tokenizer, rows, batch, &mut |_| {})?;
-        Some(Accuracy::from_correct(&exact_match(rows, &responses)).fraction())
-    };
-    Ok(Scores { loss: loss.loss, perplexity: loss.perplexity(), exact_match })
+impl Scores {
+    fn perplexity(&self) -> Option<Estimate> {
+        self.metrics.loss.map(|loss| Estimate {
+            mean: loss.mean.exp(),
+            interval: (loss.interval.0.exp(), loss.interval.1.exp()),
+        })
+    }
+}
+
+impl Serialize for Scores {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let AnswerMetrics { loss, exact_match, rouge_l, token_f1 } = self.metrics;
+        let metrics = [
+            ("loss", loss),
+            ("perplexity", self.perplexity()),
+            ("exact_match", exact_match),
+            ("rouge_l", rouge_l),
+            ("token_f1", token_f1),
+        ];
+        let mut map = serializer.serialize_map(None)?;
+        for (name, estimate) in metrics {
+            map.serialize_entry(name, &estimate.map(|estimate| estimate.mean))?;
+        }
+        // 95 % confidence intervals.
+        let intervals = metrics.map(|(name, estimate)| {
+            let interval = estimate.map(|estimate| vec![estimate.interval.0, estimate.interval.1]);
+            (name.to_owned(), interval.into())
+        });
+        map.serialize_entry("intervals", &serde_json::Map::from_iter(intervals))?;
+        map.end()
+    }
+}
+
+impl<'a> EvaluatedRows<'a> {
+    fn encode(
+        rows: &'a [Instruction],
+        tokenizer: &Tokenizer,
+        max_len: usize,
+    ) -> Result<(Self, TruncationCounts)> {
+        let mut counts = TruncationCounts::default();
+        let (mut examples, mut example_rows) = (Vec::new(), Vec::new());
+        let mut labels = vec![0; rows.len()];
+        for (index, row) in rows.iter().enumerate() {
+            let mut example = Example::encode(row, tokenizer)?;
+            let is_complete = example.tokens.len() <= max_len;
+            example.truncate(max_len);
+            let count = match example.n_labels() {
+                0 => &mut counts.dropped,
+                _ if is_complete => &mut counts.complete,
+                _ => &mut counts.truncated,
+            };
+            *count += 1;
+            if example.n_labels() > 0 {
+                labels[index] = example.n_labels();
+                examples.push(example);
+                example_rows.push(index);
+            }
+        }
+        if examples.is_empty() {
+            return Err(train::Error::NoRows {
+                name: "data".into(),
+                purpose: "evaluate",
+                reason: format!("no prompt leaves room for an answer in {max_len} tokens"),
+            }
+            .into());
+        }
+        Ok((Self { rows, examples, example_rows, labels }, counts))
+    }
+
+    /// The scores of one model.
+    fn answer_scores(
+        &self,
+        args: &Args,
+        base: &BaseModel,
+        tokenizer: &Tokenizer,
+        name: &str,
+        adapter: &dyn BatchAdapter,
+    ) -> Result<AnswerScores> {
+        let (llama, batch) = (&base.llama, usize::from(args.batch_size));
+        let passes = if args.no_exact_match { 1 } else { 2 };
+        let bar = progress_bar(name, self.rows.len() * passes);
+        let mut progress = |more: usize| bar.inc(more as u64);
+        let losses = evaluate_row_losses(llama, adapter, &self.examples, batch, &mut progress)?;
+        let mut by_row = vec![0.0; self.rows.len()];
+        for (&row, loss) in self.example_rows.iter().zip(losses) {
+            by_row[row] = loss;
+        }
+        let mut scores = AnswerScores::new(by_row, self.labels.clone());
+        if !args.no_exact_match {
+            let limit = args.response_limit();
+            let responses = generate_responses_within(
+                limit,
+                llama,
+                adapter,
+                tokenizer,
+                self.rows,
+                batch,
+                &mut progress,
+            )?;
+            let expected = self.rows.iter().map(|row| row.output.as_str()).collect::<Vec<_>>();
+            scores.add_responses(&expected, &responses);
+        }
+        bar.finish_and_clear();
+        Ok(scores)
+    }
 }

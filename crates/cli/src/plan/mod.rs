@@ -6,8 +6,8 @@ mod table;
 
 use device::{BACKENDS, Backend};
 use llama::{LlamaConfig, Precision};
-use memory_plan::{DeviceTraits, Workload, WorkloadKind};
-use train::{FineTuningMethod, TrainConfig};
+use memory_plan::{DeviceTraits, PrefixCachePlan, Workload, WorkloadKind};
+use train::{CachePrecision, FineTuningMethod, TrainConfig};
 
 use crate::defaults::prompt_config;
 use crate::failure::Result;
@@ -15,8 +15,9 @@ use crate::memory_size::{available_memory, parse_size};
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
 use crate::output;
+use crate::train::PrecisionName;
 
-use report::{DevicePlan, MemoryEstimate, PlanReport};
+use report::{CacheEstimate, DevicePlan, MemoryEstimate, PlanReport};
 
 /// Estimate the memory of training and generation, and suggest changes if it does not fit.
 ///
@@ -44,6 +45,12 @@ pub struct Args {
     /// Activation checkpointing. Always on with --precision q8 and q4.
     #[arg(long, alias = "recompute", help_heading = "Workload")]
     activation_checkpointing: bool,
+    /// Training rows, for the size of the frozen-prefix cache.
+    #[arg(long, value_name = "N", help_heading = "Workload")]
+    rows: Option<u64>,
+    /// Precision of the frozen-prefix cache [default: f32].
+    #[arg(long, value_enum, value_name = "PRECISION", help_heading = "Workload")]
+    cache_precision: Option<PrecisionName>,
     /// Available memory, such as 8GiB or 500MB [default on CPUs: the system's available memory].
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Workload")]
     memory: Option<u64>,
@@ -91,6 +98,8 @@ pub fn run(args: &Args) -> Result {
         labels,
         new_tokens,
         recompute: training.uses_activation_checkpointing(),
+        prefix_cache: PrefixCachePlan::new(&training, args.cache_precision())
+            .map(|plan| CacheEstimate::new(plan, args.rows)),
         devices: devices.collect::<Result<_>>()?,
     };
     if args.json {
@@ -100,6 +109,10 @@ pub fn run(args: &Args) -> Result {
 }
 
 impl Args {
+    fn cache_precision(&self) -> CachePrecision {
+        self.cache_precision.map_or(CachePrecision::F32, CachePrecision::from)
+    }
+
     /// A training step and the generation of a response, on a device that is not yet chosen.
     fn workloads(&self, config: &LlamaConfig) -> (Workload, Workload) {
         /// The default of `generate`.

@@ -1,6 +1,8 @@
 //! The results of `plan`: estimates and suggested changes for each device.
 
-use memory_plan::{MemoryPlan, MemorySaving, SettingChange, Workload, memory_savings};
+use memory_plan::{
+    MemoryPlan, MemorySaving, PrefixCachePlan, SettingChange, Workload, memory_savings,
+};
 use serde::{Serialize, Serializer};
 
 use crate::failure::{Failure, Result};
@@ -15,7 +17,28 @@ pub struct PlanReport {
     pub labels: usize,
     pub new_tokens: usize,
     pub recompute: bool,
+    /// `None` if the first layer is adapted.
+    pub prefix_cache: Option<CacheEstimate>,
     pub devices: Vec<DevicePlan>,
+}
+
+/// The size of the frozen-prefix cache.
+#[derive(Debug, Serialize)]
+pub struct CacheEstimate {
+    #[serde(flatten)]
+    pub plan: PrefixCachePlan,
+    /// Number of training rows, if given.
+    pub rows: Option<u64>,
+    /// Bytes of that many rows.
+    pub bytes: Option<u64>,
+}
+
+impl CacheEstimate {
+    /// The size for some rows of the workload's length.
+    pub fn new(plan: PrefixCachePlan, rows: Option<u64>) -> Self {
+        let bytes = rows.map(|rows| rows.saturating_mul(plan.bytes_per_row));
+        Self { plan, rows, bytes }
+    }
 }
 
 /// The estimates of one device.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use indicatif::HumanBytes;
+use memory_plan::PrefixCachePlan;
 
 use super::report::{DevicePlan, MemoryEstimate, PlanReport, SuggestedChange};
 
@@ -26,6 +27,19 @@ impl fmt::Display for PlanReport {
              each{checkpointing}"
         )?;
         self.table(f, |device| &device.training)?;
+        if let Some(cache) = &self.prefix_cache {
+            let PrefixCachePlan { layers, bytes_per_token, bytes_per_row, .. } = cache.plan;
+            let [token, row] = [bytes_per_token, bytes_per_row].map(HumanBytes);
+            write!(
+                f,
+                "\n  frozen-prefix cache below layer {layers}, in host memory or on disk: {token} per \
+                 token, {row} per row"
+            )?;
+            match cache.rows.zip(cache.bytes) {
+                Some((rows, bytes)) => writeln!(f, ", {} for {rows} rows", HumanBytes(bytes))?,
+                None => writeln!(f)?,
+            }
+        }
         writeln!(
             f,
             "\ngeneration: batch size {batch}, prompt length {seq}, {new_tokens} new tokens each"

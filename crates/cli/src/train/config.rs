@@ -1,6 +1,6 @@
 //! Options of `train` and defaults ─► [`TrainConfig`]
 
-use train::{TrainConfig, TrainLength};
+use train::{GroupLearningRates, TrainConfig, TrainLength};
 
 use super::Args;
 use super::learning_rate::LearningRateChoice;
@@ -37,6 +37,14 @@ impl Args {
         if let Some(LearningRateChoice::Rate(rate)) = self.learning_rate {
             config.learning_rate = rate;
         }
+        let decay = self.schedule.map(Into::into);
+        config.decay = decay.unwrap_or(config.decay);
+        config.group_learning_rates = GroupLearningRates {
+            gates: self.lr_gate,
+            parts: self.lr_part.iter().copied().collect(),
+        };
+        config.batch_tokens = self.batch_tokens;
+        config.noise_alpha = self.noise;
         config.warmup_ratio = self.warmup_ratio.unwrap_or(config.warmup_ratio);
         config.shuffle = !self.no_shuffle;
         config.group_by_image = self.group_by_image;
@@ -45,6 +53,7 @@ impl Args {
         config.seed = self.seed.unwrap_or(config.seed);
         config.activation_checkpointing = self.activation_checkpointing
             || self.model.precision.is_some_and(|precision| precision.bits().is_some());
+        config.prefix_cache = self.cache.config();
         config.optimizer.weight_decay = self.weight_decay.unwrap_or(config.optimizer.weight_decay);
         config.optimizer.max_gradient_norm =
             self.max_gradient_norm.or(config.optimizer.max_gradient_norm);

@@ -3,12 +3,14 @@
 //! [`Args`] ─► rows and image features (`data`) and settings (`config`) ─► a training run (`run`), its
 //! estimate (`dry_run`) or a learning-rate range test (`learning_rate`)
 
+mod cache_args;
 mod config;
 mod data;
 mod dry_run;
 mod learning_rate;
 mod option_names;
 mod run;
+mod schedule;
 mod tensorboard;
 mod view;
 
@@ -22,8 +24,11 @@ use crate::image_args::{EncoderArgs, RowImageArgs};
 use crate::image_conditioning::ImageConditioningArgs;
 use crate::method::MethodArgs;
 use crate::model::ModelArgs;
+use cache_args::CacheArgs;
 use learning_rate::LearningRateChoice;
+use schedule::ScheduleChoice;
 
+pub use cache_args::PrecisionName;
 pub use run::run;
 
 /// Fine-tune a model on instructions and save the adapter in a folder.
@@ -87,6 +92,14 @@ pub struct Args {
     /// Batch size [default: 8].
     #[arg(long, value_name = "B", help_heading = "Training")]
     batch_size: Option<usize>,
+    /// Tokens per batch, padding included: batches of similar length, instead of --batch-size.
+    #[arg(
+        long,
+        value_name = "TOKENS",
+        conflicts_with_all = ["batch_size", "group_by_image"],
+        help_heading = "Training"
+    )]
+    batch_tokens: Option<usize>,
     /// Gradient accumulation steps: micro-batches per optimizer step [default: 1].
     #[arg(long, alias = "accumulate", value_name = "N", help_heading = "Training")]
     gradient_accumulation_steps: Option<usize>,
@@ -101,6 +114,22 @@ pub struct Args {
     /// suggests one, and writes the curve into --output; nothing is trained.
     #[arg(long, visible_alias = "lr", value_name = "X", help_heading = "Training")]
     learning_rate: Option<LearningRateChoice>,
+    /// Peak learning rate of the gates [default: that of --learning-rate].
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    lr_gate: Option<f64>,
+    /// Peak learning rates of parts of the adapter, such as `lora=1e-3` [default: that of
+    /// --learning-rate].
+    #[arg(
+        long,
+        value_name = "PART=X",
+        value_parser = parse_part_learning_rate,
+        value_delimiter = ',',
+        help_heading = "Training"
+    )]
+    lr_part: Vec<(PartKind, f64)>,
+    /// Learning-rate schedule after the warmup [default: cosine].
+    #[arg(long, value_enum, value_name = "NAME", help_heading = "Training")]
+    schedule: Option<ScheduleChoice>,
     /// Warmup ratio: fraction of steps with linear learning-rate warmup [default: 0.1].
     #[arg(long, alias = "warmup", value_name = "RATIO", help_heading = "Training")]
     warmup_ratio: Option<f64>,
@@ -118,6 +147,12 @@ pub struct Args {
     /// memory, more time. Always on with --precision q8 and q4.
     #[arg(long, alias = "recompute", help_heading = "Training")]
     activation_checkpointing: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// NEFTune: uniform noise on the token embeddings in training, of strength ALPHA, such as 5
+    /// [default: off].
+    #[arg(long, value_name = "ALPHA", help_heading = "Training")]
+    noise: Option<f64>,
     /// Do not shuffle; every epoch uses the file's order.
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,
@@ -165,6 +200,18 @@ pub struct Args {
     /// Print only errors and the final JSON summary.
     #[arg(long, help_heading = "Output")]
     quiet: bool,
+}
+
+/// A value of `--lr-part`: `lora=1e-3`.
+fn parse_part_learning_rate(text: &str) -> Result<(PartKind, f64), String> {
+    let expected = || {
+        let parts = PartKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        format!("expected PART=X, with one of the parts {parts}")
+    };
+    let (part, rate) = text.split_once('=').ok_or_else(expected)?;
+    let part = part.trim().parse().map_err(|_| expected())?;
+    let rate = rate.trim().parse().map_err(|_| format!("`{rate}` is not a number"))?;
+    Ok((part, rate))
 }
 
 /// The values of `--trainable`.

@@ -36,9 +36,38 @@ impl Layer {
         cache: Option<&mut LayerCache>,
         adapter: &dyn Adapter,
     ) -> Tensor<3> {
+        let hidden = self.forward_attention(index, hidden, context, cache, adapter);
+        self.forward_feed_forward(index, hidden, adapter)
+    }
+
+    /// The first half: `hidden` plus the attention's output.
+    ///
+    /// # Shapes
+    /// - `hidden` and output: `[batch, seq, d_model]`
+    pub(super) fn forward_attention(
+        &self,
+        index: usize,
+        hidden: Tensor<3>,
+        context: &ForwardContext,
+        cache: Option<&mut LayerCache>,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
         let weight_override = adapter.norm(index, NormName::Attention, &self.attention_norm);
         let normed = self.attention_norm.forward(hidden.clone(), weight_override);
-        let hidden = self.attention.forward(index, hidden, normed, context, cache, adapter);
+        self.attention.forward(index, hidden, normed, context, cache, adapter)
+    }
+
+    /// The second half: `hidden` plus the feed-forward network's output. Each row is computed from
+    /// itself alone.
+    ///
+    /// # Shapes
+    /// - `hidden` and output: `[batch, seq, d_model]`
+    pub(super) fn forward_feed_forward(
+        &self,
+        index: usize,
+        hidden: Tensor<3>,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
         let weight_override = adapter.norm(index, NormName::FeedForward, &self.feed_forward_norm);
         let normed = self.feed_forward_norm.forward(hidden.clone(), weight_override);
         self.feed_forward.forward(index, hidden, normed, adapter)

@@ -6,8 +6,9 @@
 //!      norm ─► attention ─► + ─► norm ─► feed-forward ─► +
 //! ```
 //!
-//! [`Llama::forward`] runs a batch of whole or continued sequences, [`Llama::forward_packed`] whole ones of
-//! any lengths, and [`Llama::forward_paged`] parts of sequences whose keys and values are in blocks.
+//! [`Llama::forward`] runs a batch of whole or continued sequences, [`Llama::forward_from`] whole ones of
+//! any lengths that [`Llama::pack`] packs, and [`Llama::forward_paged`] parts of sequences whose keys and
+//! values are in blocks.
 //!
 //! The residual stream, norms and softmax are always f32; [`Weight`] is a matrix in the model's
 //! precision. All tensors of a [`Llama`] are on a device without autodiff: a plain tensor in a graph is

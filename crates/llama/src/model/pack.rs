@@ -2,26 +2,60 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use kernels::{Sequence, SequenceLayout};
 
 use super::adapter_hooks::Adapter;
+use super::forward_context::ForwardContext;
 use super::llama::Llama;
 use super::packed_batch::{PackedBatch, PrefixSharing, PrefixTree};
 use crate::error::Result;
 
 impl Llama {
-    /// Runs the model on a packed batch and returns the hidden states after the final norm.
+    /// Runs the layers from `first` on, on a packed batch, and returns the hidden states of some rows
+    /// after the final norm.
     ///
     /// # Shapes
-    /// - output: `[1, rows, d_model]` or `[sequences, longest, d_model]`, as
-    ///   [`PackedBatch::tokens`]; f32
-    pub fn forward_packed(&self, batch: &PackedBatch, adapter: &dyn Adapter) -> Tensor<3> {
-        let mut hidden = self.embed(batch.tokens.clone(), &batch.context);
-        for index in 0..self.layers.len() {
-            hidden = self.layer(index, hidden, &batch.context, adapter);
-        }
+    /// - `hidden`: the input of the layer `first`, `[batch, seq, d_model]`, f32
+    /// - `rows`: `[rows]`, as in [`PackedBatch::token_rows`]; at least one
+    /// - output: `[1, rows, d_model]`, f32
+    pub fn forward_from(
+        &self,
+        first: usize,
+        hidden: Tensor<3>,
+        context: &ForwardContext,
+        rows: &Tensor<1, Int>,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
+        let hidden = (first..self.layers.len()).fold(hidden, |hidden, index| {
+            self.layer_for_rows(index, hidden, context, rows, adapter)
+        });
         self.final_norm(hidden, adapter)
+    }
+
+    /// One layer of a pass that needs only some rows of the last layer's output. The last layer's
+    /// feed-forward network runs for these rows only: it computes each row from itself alone.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, seq, d_model]`, f32
+    /// - `rows`: `[rows]`, indices of `batch * seq` rows; at least one
+    /// - output: `[1, rows, d_model]` after the last layer, else as `hidden`
+    pub fn layer_for_rows(
+        &self,
+        index: usize,
+        hidden: Tensor<3>,
+        context: &ForwardContext,
+        rows: &Tensor<1, Int>,
+        adapter: &dyn Adapter,
+    ) -> Tensor<3> {
+        let layer = &self.layers[index];
+        if index + 1 < self.layers.len() {
+            return layer.forward(index, hidden, context, None, adapter);
+        }
+        let hidden = layer.forward_attention(index, hidden, context, None, adapter);
+        let [batch, seq, d_model] = hidden.dims();
+        let hidden = hidden.reshape([1, batch * seq, d_model]).select(1, rows.clone());
+        layer.forward_feed_forward(index, hidden, adapter)
     }
 
     /// Packs whole sequences of any lengths for one pass.

@@ -52,6 +52,7 @@ pub(super) async fn unload(
 ) -> Result<Response, ApiError> {
     let UrlPath(name) = name.map_err(|error| ApiError::invalid(error.body_text()))?;
     state.service()?.engine().unload_adapter(&name).map_err(load_failed)?;
+    state.metrics().forget_adapter(&name);
     tracing::info!(adapter = name, "adapter unloaded");
     Ok(json_response(&json!({ "name": name, "object": "adapter", "deleted": true })))
 }

@@ -122,6 +122,11 @@ impl Metrics {
         self.rejected.get_or_create(&RejectLabels { why }).inc();
     }
 
+    /// Drops the count of an adapter that was unloaded: names are endless.
+    pub(super) fn forget_adapter(&self, name: &str) {
+        self.adapters.remove(&AdapterLabels { adapter: name.to_owned() });
+    }
+
     /// The metrics as text.
     fn to_text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();

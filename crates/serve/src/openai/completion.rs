@@ -9,7 +9,7 @@ use super::content::check_prompt_bytes;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::limits::RequestLimits;
-use super::logprobs::completion_logprobs;
+use super::logprobs::{TextOffset, completion_logprobs};
 use super::parameters::Parameters;
 use super::prompts::Prompts;
 use super::reply::{ReplyHeader, finish_reason};
@@ -144,7 +144,9 @@ pub(crate) fn choice(
     let (prompt_text, prompt_tokens) = prompt.unwrap_or_default();
     let logprobs = header.logprobs.then(|| {
         let tokens = [prompt_tokens, &answer.tokens].concat();
-        completion_logprobs(&header.tokenizer, &tokens, &mut 0)
+        let mut offset =
+            prompt.map_or_else(TextOffset::default, |(text, _)| TextOffset::with_prompt(text));
+        completion_logprobs(&header.tokenizer, &tokens, &mut offset)
     });
     json!({
         "index": index,
@@ -160,7 +162,7 @@ pub(crate) fn delta(
     index: usize,
     text: &str,
     tokens: &[Token],
-    offset: &mut usize,
+    offset: &mut TextOffset,
 ) -> Value {
     let logprobs = header.logprobs.then(|| completion_logprobs(&header.tokenizer, tokens, offset));
     json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": null })

@@ -27,19 +27,17 @@ pub(crate) fn chat_logprobs(tokenizer: &Tokenizer, tokens: &[Token]) -> Value {
     json!({ "content": content.collect::<Value>(), "refusal": null })
 }
 
-/// A completion's form: four lists of the same length. `offset` is the position of the first token in the
-/// choice's text, in characters, and becomes that of the next.
+/// A completion's form: four lists of the same length.
 pub(crate) fn completion_logprobs(
     tokenizer: &Tokenizer,
     tokens: &[Token],
-    offset: &mut usize,
+    offset: &mut TextOffset,
 ) -> Value {
     let text = |id: u32| String::from_utf8_lossy(&token_bytes(tokenizer, id)).into_owned();
     let (mut texts, mut logprobs, mut top, mut offsets) = (vec![], vec![], vec![], vec![]);
     for token in tokens {
         let own = text(token.id);
-        offsets.push(*offset);
-        *offset += own.chars().count();
+        offsets.push(offset.advance(&token_bytes(tokenizer, token.id)));
         // The first token of a prompt has no probability.
         let likeliest = token.logprob.map(|logprob| {
             // The token itself is there even if it is not among the likeliest.
@@ -55,6 +53,44 @@ pub(crate) fn completion_logprobs(
     json!({
         "tokens": texts, "token_logprobs": logprobs, "top_logprobs": top, "text_offset": offsets,
     })
+}
+
+/// The position of the next token in a choice's text, in characters.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TextOffset {
+    /// Characters of the text whose first byte was passed.
+    begun: usize,
+    /// The prompt that the text begins with, until its first token.
+    prompt: Option<String>,
+}
+
+impl TextOffset {
+    /// For a text that begins with its prompt, as the tokens do.
+    pub(crate) fn with_prompt(prompt: &str) -> Self {
+        Self { begun: 0, prompt: Some(prompt.to_owned()) }
+    }
+
+    /// The offset of a token with these bytes; moves past it.
+    fn advance(&mut self, bytes: &[u8]) -> usize {
+        let bytes = match self.prompt.take() {
+            Some(prompt) if !prompt.as_bytes().starts_with(bytes) => {
+                // Tokenizers add a token or a space to the beginning of a prompt.
+                let rest = bytes.strip_prefix(b" ").unwrap_or_default();
+                let rest = if prompt.as_bytes().starts_with(rest) { rest } else { &[] };
+                if rest.is_empty() {
+                    self.prompt = Some(prompt);
+                }
+                rest
+            }
+            _ => bytes,
+        };
+        let continues = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+        // A token may begin within a character.
+        let within = bytes.first().is_some_and(continues) && self.begun > 0;
+        let offset = self.begun - usize::from(within);
+        self.begun += bytes.iter().filter(|byte| !continues(byte)).count();
+        offset
+    }
 }
 
 /// The bytes of a token; none for ids without one.
@@ -94,9 +130,7 @@ mod tests {
         let tokenizer = tokenizer();
         let mut tokens = tokens(&tokenizer, "The hill");
         tokens[0].logprob = None;
-        let mut offset = 3;
-        let found = completion_logprobs(&tokenizer, &tokens, &mut offset);
-        assert_eq!(offset, 3 + "The hill".len());
+        let found = completion_logprobs(&tokenizer, &tokens, &mut TextOffset::default());
         for list in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
             assert_eq!(found[list].as_array().unwrap().len(), tokens.len(), "{list}");
         }
@@ -106,8 +140,29 @@ mod tests {
         );
         assert_eq!(
             (&found["text_offset"][0], &found["token_logprobs"][1]),
-            (&json!(3), &json!(-0.5))
+            (&json!(0), &json!(-0.5))
         );
         assert!(found["top_logprobs"][1].as_object().unwrap().len() == 2);
+    }
+
+    fn offsets(prompt: Option<&str>, tokens: &[&[u8]]) -> Vec<usize> {
+        let mut offset = prompt.map_or_else(TextOffset::default, TextOffset::with_prompt);
+        tokens.iter().map(|token| offset.advance(token)).collect()
+    }
+
+    #[test]
+    fn offsets_count_characters_even_where_tokens_split_them() {
+        let whole = "a\u{e9}\u{1f642}b".as_bytes();
+        assert_eq!(
+            offsets(None, &[&whole[..2], &whole[2..4], &whole[4..7], &whole[7..]]),
+            [0, 1, 2, 3]
+        );
+    }
+
+    #[test]
+    fn what_a_tokenizer_adds_before_a_prompt_has_no_length() {
+        assert_eq!(offsets(Some("The hill"), &[b"<s>", b" The", b" hill", b" is"]), [0, 0, 3, 8]);
+        assert_eq!(offsets(Some("<s>The"), &[b"<s>", b"The", b"."]), [0, 3, 6]);
+        assert_eq!(offsets(Some("The"), &[b"<s>", b" ", b"The", b"."]), [0, 0, 0, 3]);
     }
 }

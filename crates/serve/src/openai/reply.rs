@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use text::Tokenizer;
 
 use super::error::ApiError;
+use super::logprobs::TextOffset;
 use super::{chat, completion};
 use crate::engine::{Answer, Event, Generation};
 
@@ -73,7 +74,7 @@ struct StreamedChoice {
     /// Whether its first chunk, which has no text, was sent.
     begun: bool,
     /// Position of its next token in its text, in characters.
-    offset: usize,
+    offset: TextOffset,
 }
 
 /// Numbers of tokens of a response.

@@ -64,10 +64,13 @@ async fn an_adapter_is_loaded_used_and_unloaded() {
 
     let ask = request(json!({"model": "tiny:new"}));
     admin(&server, Method::POST, "/v1/chat/completions", ask.clone()).await.json();
+    server.wait_until_idle().await;
+    assert!(server.get("/metrics").await.text().contains("adapter=\"new\""));
     let deleted = admin(&server, Method::DELETE, "/admin/adapters/new", Value::Null).await.json();
     assert_eq!(deleted, json!({"name": "new", "object": "adapter", "deleted": true}));
     let refused = admin(&server, Method::POST, "/v1/chat/completions", ask).await.refused();
     assert_eq!(refused.1, "model_not_found");
+    assert!(!server.get("/metrics").await.text().contains("adapter=\"new\""));
 }
 
 #[tokio::test]

@@ -26,6 +26,19 @@ async fn a_connection_serves_several_requests() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_too_much_reads_why_it_is_refused() {
+    let mut setup = Setup::new(FakeAnswer::text("a hill"));
+    setup.server.max_body = 1000;
+    let server = setup.start();
+    let (address, _serving) = server.listen().await;
+    // More than the buffers of a connection hold.
+    let body = request(json!({"user": "a".repeat(8 << 20)}));
+    let response = exchange(address, &raw_chat(&body)).await;
+    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
+    assert!(response.contains("larger than 1000 bytes"), "{response}");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_frees_its_row() {
     let server = slow(&long_answer()).start();
     let (address, _serving) = server.listen().await;

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use super::batch::Batch;
+use super::embedding_noise::EmbeddingNoise;
 use super::example::Example;
 use super::example_sampler::ExampleSampler;
 
@@ -17,20 +18,23 @@ pub(crate) struct BatchPrefetcher {
 }
 
 impl BatchPrefetcher {
-    /// Starts at `step`; `groups` as in [`ExampleSampler::steps_from`].
+    /// Starts at `step`; `groups` as in [`ExampleSampler::epoch_steps`].
     pub fn new(
         examples: Arc<[Example]>,
         sampler: ExampleSampler,
         step: usize,
         groups: Arc<[usize]>,
+        noise: Option<EmbeddingNoise>,
     ) -> Self {
         let (sender, receiver) = sync_channel(PREFETCH_STEPS);
         thread::spawn(move || {
-            for indices in sampler.steps_from(step, &groups) {
+            for (step, batches) in (step..).zip(sampler.steps_from(step, &groups)) {
                 let batch = |rows: &Vec<usize>| {
                     Batch::new(&rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>())
+                        .with_example_indices(rows)
+                        .with_noise(noise.map(|noise| noise.of_batch(step, rows)))
                 };
-                if sender.send(indices.iter().map(batch).collect()).is_err() {
+                if sender.send(batches.iter().map(batch).collect()).is_err() {
                     // The receiver was dropped.
                     return;
                 }
@@ -47,30 +51,39 @@ impl BatchPrefetcher {
 
 #[cfg(test)]
 mod tests {
+    use super::super::example_sampler::Batching;
     use super::*;
 
     #[test]
     fn steps_are_in_order_from_any_start() {
-        let examples =
-            (0..7_u32).map(|id| Example { tokens: vec![id, id + 1], labels_from: 1, image: None });
+        let examples = (0..7_u32).map(|id| Example::with_labels_from(vec![id, id + 1], 1));
         let examples: Arc<[Example]> = examples.collect();
         let sampler = ExampleSampler {
-            n_examples: 7,
-            batch_size: 2,
+            batching: Batching::Examples { n_examples: 7, batch_size: 2 },
             gradient_accumulation_steps: 2,
             seed: 1,
             shuffle: true,
         };
-        for start in [0, 3] {
-            let mut prefetcher =
-                BatchPrefetcher::new(Arc::clone(&examples), sampler, start, Arc::default());
+        let noise = EmbeddingNoise { alpha: 5.0, seed: 1 };
+        for (start, noise) in [(0, None), (3, None), (2, Some(noise))] {
+            let mut prefetcher = BatchPrefetcher::new(
+                examples.clone(),
+                sampler.clone(),
+                start,
+                Arc::default(),
+                noise,
+            );
             for step in start..start + 5 {
                 let expected = sampler.step_batches(step);
                 let batches = prefetcher.next_step();
                 assert_eq!(batches.len(), expected.len());
-                for (batch, expected) in batches.iter().zip(expected) {
-                    let expected = expected.iter().map(|&row| &examples[row]).collect::<Vec<_>>();
-                    assert_eq!(*batch, Batch::new(&expected));
+                for (batch, rows) in batches.iter().zip(expected) {
+                    let expected = rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>();
+                    let noise = noise.map(|noise| noise.of_batch(step, &rows));
+                    assert_eq!(
+                        *batch,
+                        Batch::new(&expected).with_example_indices(&rows).with_noise(noise)
+                    );
                 }
             }
         }

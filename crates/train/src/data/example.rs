@@ -1,5 +1,6 @@
-//! Instruction ─► token ids, and the position of the first label.
+//! Row ─► token ids, and which of them are labels.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,14 +9,14 @@ use text::Tokenizer;
 use super::instruction::Instruction;
 use crate::error::{Error, Result};
 
-/// A tokenized row: `encode(prompt + output)` and an end token. The label mask covers the tokens of
-/// the prompt.
+/// A tokenized row, and the spans of its tokens that the model learns to predict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// Token ids of the prompt, the output and the end.
+    /// Token ids.
     pub tokens: Vec<u32>,
-    /// Position of the first label; all tokens from it on are labels.
-    pub labels_from: usize,
+    /// Positions of the labels: ranges in ascending order that do not overlap and end within the
+    /// tokens. The first token is never a label, because nothing precedes it.
+    pub label_spans: Vec<Range<usize>>,
     /// Name of the image that the row is about, if any.
     pub image: Option<Arc<str>>,
 }
@@ -32,6 +33,13 @@ pub struct TruncationCounts {
 }
 
 impl Example {
+    /// An example without an image whose tokens from position `from` on are labels.
+    pub fn with_labels_from(tokens: Vec<u32>, from: usize) -> Self {
+        let labels = from.max(1)..tokens.len();
+        let label_spans = if labels.is_empty() { Vec::new() } else { vec![labels] };
+        Self { tokens, label_spans, image: None }
+    }
+
     /// Tokenizes one row.
     ///
     /// # Errors
@@ -47,16 +55,33 @@ impl Example {
         tokens.push(eos);
         // Tokens may merge across the end of the prompt, so that the whole row is no longer than it.
         let labels_from = labels_from.min(tokens.len() - 1);
-        Ok(Self { tokens, labels_from, image: row.image.as_deref().map(Arc::from) })
+        let image = row.image.as_deref().map(Arc::from);
+        Ok(Self { image, ..Self::with_labels_from(tokens, labels_from) })
+    }
+
+    /// Positions of the labels, ascending.
+    pub fn label_positions(&self) -> impl Iterator<Item = usize> + '_ {
+        self.label_spans.iter().flat_map(|span| span.start.max(1)..span.end.min(self.tokens.len()))
     }
 
     /// Number of labels of the row.
     pub fn n_labels(&self) -> usize {
-        self.tokens.len() - self.labels_from.max(1)
+        let len =
+            |span: &Range<usize>| span.end.min(self.tokens.len()).saturating_sub(span.start.max(1));
+        self.label_spans.iter().map(len).sum()
     }
 
-    /// Tokenizes rows to at most `max_len` tokens each. A longer row loses the end of its output; a
-    /// row whose prompt leaves no space for a label is dropped.
+    /// Removes the tokens from position `max_len` on, with their labels.
+    pub fn truncate(&mut self, max_len: usize) {
+        self.tokens.truncate(max_len);
+        self.label_spans.retain(|span| span.start < max_len);
+        if let Some(last) = self.label_spans.last_mut() {
+            last.end = last.end.min(max_len);
+        }
+    }
+
+    /// Tokenizes rows to at most `max_len` tokens each. A longer row loses its end; a row that has no
+    /// label within this length is dropped.
     ///
     /// # Errors
     /// As [`encode`](Self::encode), or [`Error::NoRows`] if all rows are dropped.
@@ -69,15 +94,16 @@ impl Example {
         let mut counts = TruncationCounts::default();
         for row in rows {
             let mut example = Self::encode(row, tokenizer)?;
-            if example.labels_from >= max_len {
+            let is_complete = example.tokens.len() <= max_len;
+            example.truncate(max_len);
+            if example.label_spans.is_empty() {
                 counts.dropped += 1;
                 continue;
             }
-            if example.tokens.len() > max_len {
-                example.tokens.truncate(max_len);
-                counts.truncated += 1;
-            } else {
+            if is_complete {
                 counts.complete += 1;
+            } else {
+                counts.truncated += 1;
             }
             examples.push(example);
         }
@@ -89,5 +115,37 @@ impl Example {
             });
         }
         Ok((examples, counts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_token_is_never_a_label() {
+        let example = Example::with_labels_from(vec![5, 6, 7], 0);
+        assert_eq!(example.label_spans, [1..3]);
+        let example = Example { label_spans: vec![0..1, 2..3], ..example };
+        assert_eq!(example.label_positions().collect::<Vec<_>>(), [2]);
+        assert_eq!(example.n_labels(), 1);
+        assert!(Example::with_labels_from(vec![5], 0).label_spans.is_empty());
+    }
+
+    #[test]
+    fn truncation_cuts_the_last_span_and_removes_those_after_it() {
+        let tokens = (0..10).collect::<Vec<_>>();
+        let example = Example { tokens, label_spans: vec![1..3, 5..8, 9..10], image: None };
+        let spans = |max_len| {
+            let mut example = example.clone();
+            example.truncate(max_len);
+            assert_eq!(example.label_positions().count(), example.n_labels());
+            example.label_spans
+        };
+        assert_eq!(spans(20), [1..3, 5..8, 9..10]);
+        assert_eq!(spans(9), [1..3, 5..8]);
+        assert_eq!(spans(6), [1..3, 5..6]);
+        assert_eq!(spans(5), [1..3]);
+        assert!(spans(1).is_empty());
     }
 }

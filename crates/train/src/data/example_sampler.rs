@@ -6,67 +6,107 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::token_batches::TokenBatches;
+
 /// The examples of each step of a training run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExampleSampler {
-    /// Examples of an epoch.
-    pub n_examples: usize,
-    /// Examples of a batch.
-    pub batch_size: usize,
+    /// How an epoch is divided into batches.
+    pub batching: Batching,
     /// Batches of a step.
     pub gradient_accumulation_steps: usize,
     /// Random seed of the shuffling.
     pub seed: u64,
-    /// Whether each epoch is shuffled; otherwise every epoch keeps the order of the examples.
+    /// Whether each epoch is shuffled. Otherwise every epoch keeps the order of the examples, or
+    /// begins with the longest if batches are of similar length.
     pub shuffle: bool,
+}
+
+/// How an epoch is divided into batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Batching {
+    /// By number of examples.
+    Examples {
+        /// Examples of an epoch.
+        n_examples: usize,
+        /// Examples of a batch.
+        batch_size: usize,
+    },
+    /// By number of tokens.
+    Tokens(TokenBatches),
+}
+
+impl Batching {
+    /// Examples of an epoch.
+    pub fn n_examples(&self) -> usize {
+        match self {
+            Self::Examples { n_examples, .. } => *n_examples,
+            Self::Tokens(batches) => batches.n_examples(),
+        }
+    }
+
+    /// Batches of an epoch; the last one may be smaller than the others.
+    pub fn n_batches(&self) -> usize {
+        match self {
+            Self::Examples { n_examples, batch_size } => n_examples.div_ceil(*batch_size),
+            Self::Tokens(batches) => batches.n_batches(),
+        }
+    }
 }
 
 impl ExampleSampler {
     /// Steps of an epoch; the last one may be smaller than the others.
     pub fn steps_per_epoch(&self) -> usize {
-        self.n_examples.div_ceil(self.batch_size.saturating_mul(self.gradient_accumulation_steps))
+        self.batching.n_batches().div_ceil(self.gradient_accumulation_steps)
     }
 
     /// Indices of the examples of one step, batch by batch. Each epoch takes every example once, in
     /// a new order if `shuffle` is set.
     pub fn step_batches(&self, step: usize) -> Vec<Vec<usize>> {
-        self.steps_from(step, &[]).next().expect("there is always another epoch")
+        self.clone().steps_from(step, &[]).next().expect("there is always another epoch")
     }
 
-    /// The batches of `step` and of all steps after it, without end. Shuffles once per epoch.
+    /// Indices of the examples of each step of an epoch, batch by batch: a function of the seed, the
+    /// number of the epoch and the lengths of the examples.
     ///
     /// `groups` has one number per example: examples with the same number are consecutive, at the
-    /// position of the first of them. An empty slice makes no groups.
+    /// position of the first of them. An empty slice makes no groups. Batches of similar length ignore
+    /// it.
+    pub fn epoch_steps(&self, epoch: usize, groups: &[usize]) -> Vec<Vec<Vec<usize>>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        // One stream per epoch, so that no epoch depends on the ones before.
+        rng.set_stream(epoch as u64 + 1);
+        let _ = rng.next_u32();
+        let mut order = (0..self.batching.n_examples()).collect::<Vec<_>>();
+        if self.shuffle {
+            order.shuffle(&mut rng);
+        }
+        let batches = match &self.batching {
+            Batching::Examples { batch_size, .. } => {
+                let order = group_together(order, groups);
+                order.chunks(*batch_size).map(<[usize]>::to_vec).collect()
+            }
+            Batching::Tokens(batches) => {
+                let mut batches = batches.divide(order);
+                if self.shuffle {
+                    batches.shuffle(&mut rng);
+                }
+                batches
+            }
+        };
+        batches.chunks(self.gradient_accumulation_steps).map(<[Vec<usize>]>::to_vec).collect()
+    }
+
+    /// The batches of `step` and of all steps after it, without end. Plans one epoch at a time;
+    /// `groups` as in [`epoch_steps`](Self::epoch_steps).
     pub(crate) fn steps_from(
         self,
         step: usize,
         groups: &[usize],
     ) -> impl Iterator<Item = Vec<Vec<usize>>> {
         let steps = self.steps_per_epoch();
-        let size = self.batch_size.saturating_mul(self.gradient_accumulation_steps);
         let (first, within) = (step / steps, step % steps);
-        let epochs = (first..).flat_map(move |epoch| {
-            let order = group_together(self.epoch_order(epoch), groups);
-            (0..steps).map(move |step| {
-                let start = step.saturating_mul(size).min(order.len());
-                let step_examples = &order[start..order.len().min(start.saturating_add(size))];
-                step_examples.chunks(self.batch_size).map(<[usize]>::to_vec).collect()
-            })
-        });
-        epochs.skip(within)
-    }
-
-    /// All examples in the order of an epoch.
-    fn epoch_order(&self, epoch: usize) -> Vec<usize> {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        // One stream per epoch, so that no epoch depends on the ones before.
-        rng.set_stream(epoch as u64 + 1);
-        let _ = rng.next_u32();
-        let mut order = (0..self.n_examples).collect::<Vec<_>>();
-        if self.shuffle {
-            order.shuffle(&mut rng);
-        }
-        order
+        (first..).flat_map(move |epoch| self.epoch_steps(epoch, groups)).skip(within)
     }
 }
 
@@ -89,12 +129,18 @@ mod tests {
 
     fn sampler(n_examples: usize, batch_size: usize) -> ExampleSampler {
         ExampleSampler {
-            n_examples,
-            batch_size,
+            batching: Batching::Examples { n_examples, batch_size },
             gradient_accumulation_steps: 1,
             seed: 3,
             shuffle: true,
         }
+    }
+
+    /// Forty examples of 5 to 24 tokens in batches of at most 60.
+    fn token_sampler() -> ExampleSampler {
+        let lengths = (0..40).map(|example| 5 + example * 7 % 20);
+        let batching = Batching::Tokens(TokenBatches::new(lengths, 60));
+        ExampleSampler { batching, gradient_accumulation_steps: 2, ..sampler(0, 1) }
     }
 
     #[test]
@@ -142,5 +188,50 @@ mod tests {
         sorted.sort_unstable();
         assert_eq!(sorted, (0..10).collect::<Vec<_>>());
         assert_eq!(sampler.step_batches(2), [first[8..10].to_vec()]);
+    }
+
+    #[test]
+    fn an_epoch_of_token_batches_visits_every_example_once_and_the_next_forms_other_batches() {
+        let sampler = token_sampler();
+        let (first, second) = (sampler.epoch_steps(0, &[]), sampler.epoch_steps(1, &[]));
+        let visited = |epoch: &[Vec<Vec<usize>>]| {
+            let mut examples = epoch.concat().concat();
+            examples.sort_unstable();
+            examples
+        };
+        for epoch in [&first, &second] {
+            assert_eq!(visited(epoch), (0..40).collect::<Vec<_>>());
+            assert_eq!(epoch.len(), sampler.steps_per_epoch());
+        }
+        let batches = |epoch: &[Vec<Vec<usize>>]| {
+            let mut batches = epoch.concat();
+            batches.iter_mut().for_each(|batch| batch.sort_unstable());
+            batches.sort();
+            batches
+        };
+        assert_ne!(batches(&first), batches(&second), "the same examples are together");
+    }
+
+    #[test]
+    fn a_step_in_the_middle_of_an_epoch_of_token_batches_does_not_depend_on_the_start() {
+        let sampler = token_sampler();
+        let per_epoch = sampler.steps_per_epoch();
+        let all = sampler.clone().steps_from(0, &[]).take(3 * per_epoch).collect::<Vec<_>>();
+        for start in [1, per_epoch - 1, per_epoch + 2] {
+            let mut resumed = sampler.clone().steps_from(start, &[]);
+            assert_eq!(resumed.next().as_ref(), Some(&all[start]), "step {start}");
+            assert_eq!(sampler.step_batches(start), all[start]);
+        }
+        let other_seed = ExampleSampler { seed: 4, ..sampler };
+        assert_ne!(other_seed.epoch_steps(0, &[]), all[..per_epoch]);
+    }
+
+    #[test]
+    fn without_shuffling_an_epoch_of_token_batches_begins_with_the_longest() {
+        let lengths = [3, 9, 4, 8];
+        let batching = Batching::Tokens(TokenBatches::new(lengths, 10));
+        let sampler = ExampleSampler { batching, shuffle: false, ..sampler(0, 1) };
+        let steps = sampler.epoch_steps(1, &[]).concat();
+        assert_eq!(steps, [vec![1], vec![3], vec![2, 0]]);
     }
 }

@@ -6,6 +6,7 @@
 
 mod batch;
 mod batch_prefetcher;
+mod embedding_noise;
 mod example;
 mod example_sampler;
 mod image_groups;
@@ -14,11 +15,13 @@ mod instruction;
 pub(crate) mod read;
 mod shorten;
 mod split;
+mod token_batches;
 
 pub use batch::Batch;
 pub(crate) use batch_prefetcher::BatchPrefetcher;
+pub(crate) use embedding_noise::EmbeddingNoise;
 pub use example::{Example, TruncationCounts};
-pub use example_sampler::ExampleSampler;
+pub use example_sampler::{Batching, ExampleSampler};
 pub(crate) use image_groups::group_by_image;
 pub use image_ref::ImageRef;
 pub(crate) use image_ref::{image_ref_to_path, is_data_url, path_to_image_ref};
@@ -28,5 +31,6 @@ pub use read::{
     DropReason, EmptyOutputPolicy, LoadedRows, Occurrences, ReadOptions, RowAdjustment, RowCounts,
     RowReport, RunRowCounts, SCIENCE_QA_TAGS, ScienceQa, parse_rows, read_rows,
 };
-pub(crate) use shorten::{ellipsize, first_chars, join_first};
+pub(crate) use shorten::{first_chars, join_first};
 pub use split::split_rows;
+pub use token_batches::TokenBatches;

@@ -1,5 +1,6 @@
 //! Loss, perplexity and exact match on held-out rows.
 
+use ::eval::is_exact_match;
 use burn::tensor::Tensor;
 use llama::{GenerationConfig, Generator, Llama, Request, StepOutput, read_back};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use text::Tokenizer;
 use crate::data::{Batch, Example, Instruction};
 use crate::error::Result;
 use crate::images::BatchAdapter;
-use crate::loss::label_loss;
+use crate::loss::sequence_losses;
 
 /// Mean loss over labels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,7 +33,7 @@ impl LabelLoss {
 /// `progress` receives the number of examples evaluated since its last call.
 ///
 /// # Errors
-/// As [`label_loss`].
+/// As [`label_loss`](crate::label_loss).
 pub fn evaluate_loss(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
@@ -40,33 +41,72 @@ pub fn evaluate_loss(
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<LabelLoss> {
-    // Sorting by length reduces padding; the sum does not depend on the order of batches.
-    let mut order = examples.iter().collect::<Vec<_>>();
-    order.sort_by_key(|example| example.tokens.len());
-    let (mut labels, mut losses) = (0, Vec::new());
-    for rows in order.chunks(batch_size.max(1)) {
-        let batch = Batch::new(rows);
-        labels += batch.n_labels();
-        losses.push(label_loss(llama, &*adapter.for_batch(&batch), &batch)?);
-        progress(rows.len());
-    }
-    // One synchronization, and a sum in f64.
-    let sum = if losses.is_empty() {
-        0.0
-    } else {
-        read_back(Tensor::cat(losses, 0))?.iter::<f32>().map(f64::from).sum()
-    };
-    Ok(LabelLoss { labels, loss: sum / labels.max(1) as f64 })
+    let losses = evaluate_row_losses(llama, adapter, examples, batch_size, progress)?;
+    let labels = examples.iter().map(Example::n_labels).sum::<usize>();
+    Ok(LabelLoss { labels, loss: losses.iter().sum::<f64>() / labels.max(1) as f64 })
 }
 
-/// Responses to the prompts of some rows, by greedy decoding, one per row.
+/// The loss of each example: the sum of the negative log-likelihoods of its labels, in nats.
 ///
-/// A response ends a few tokens after the length of the expected output, where it can no longer
-/// match. A prompt that fills the model's context gets an empty response. `progress` receives the
-/// number of rows answered since its last call.
+/// `progress` receives the number of examples evaluated since its last call.
 ///
 /// # Errors
-/// [`Error::Model`](crate::Error::Model) if the tokenizer or the device fails.
+/// As [`label_loss`](crate::label_loss).
+pub fn evaluate_row_losses(
+    llama: &Llama,
+    adapter: &dyn BatchAdapter,
+    examples: &[Example],
+    batch_size: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<f64>> {
+    if examples.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Batches of similar length need less padding.
+    let mut order = (0..examples.len()).collect::<Vec<_>>();
+    order.sort_by_key(|&index| examples[index].tokens.len());
+    let mut losses = Vec::new();
+    for rows in order.chunks(batch_size.max(1)) {
+        let batch = Batch::new(&rows.iter().map(|&index| &examples[index]).collect::<Vec<_>>());
+        losses.push(sequence_losses(llama, &*adapter.for_batch(&batch), &batch)?);
+        progress(rows.len());
+    }
+    // One synchronization.
+    let losses = read_back(Tensor::cat(losses, 0))?;
+    let mut by_example = vec![0.0; examples.len()];
+    for (index, loss) in order.into_iter().zip(losses.iter::<f32>()) {
+        by_example[index] = f64::from(loss);
+    }
+    Ok(by_example)
+}
+
+/// How long a generated response may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseLimit {
+    /// A few tokens more than the expected output. A longer response is no exact match and names no
+    /// other option, so that nothing else is worth generating for them.
+    ExactMatch,
+    /// Twice the expected output and 32 tokens, so that a response that is too long is scored as such.
+    Overlap,
+    /// This number of tokens for every row.
+    Tokens(usize),
+}
+
+impl ResponseLimit {
+    fn max_new_tokens(self, expected: usize) -> usize {
+        match self {
+            Self::ExactMatch => expected + 8,
+            Self::Overlap => 2 * expected + 32,
+            Self::Tokens(tokens) => tokens,
+        }
+    }
+}
+
+/// Responses to the prompts of some rows, by greedy decoding, one per row, as long as
+/// [`ResponseLimit::ExactMatch`] allows.
+///
+/// # Errors
+/// As [`generate_responses_within`].
 pub fn generate_responses(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
@@ -75,8 +115,26 @@ pub fn generate_responses(
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>> {
-    /// Tokens that a response may exceed the expected output by.
-    const EXTRA_TOKENS: usize = 8;
+    let limit = ResponseLimit::ExactMatch;
+    generate_responses_within(limit, llama, adapter, tokenizer, rows, batch_size, progress)
+}
+
+/// Responses to the prompts of some rows, by greedy decoding, one per row.
+///
+/// A response ends at an end token or at `limit`. A prompt that fills the model's context gets an
+/// empty response. `progress` receives the number of rows answered since its last call.
+///
+/// # Errors
+/// [`Error::Model`](crate::Error::Model) if the tokenizer or the device fails.
+pub fn generate_responses_within(
+    limit: ResponseLimit,
+    llama: &Llama,
+    adapter: &dyn BatchAdapter,
+    tokenizer: &Tokenizer,
+    rows: &[Instruction],
+    batch_size: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<String>> {
     let mut order = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
         let prompt = tokenizer.encode(&row.prompt())?;
@@ -85,7 +143,7 @@ pub fn generate_responses(
             continue;
         }
         let config = GenerationConfig {
-            max_new_tokens: tokenizer.encode(&row.output)?.len() + EXTRA_TOKENS,
+            max_new_tokens: limit.max_new_tokens(tokenizer.encode(&row.output)?.len()),
             ..GenerationConfig::new(tokenizer)
         };
         order.push((index, Request { prompt, config }));
@@ -115,7 +173,7 @@ pub fn generate_responses(
 /// Which responses equal the expected output, apart from surrounding whitespace.
 pub fn exact_match(rows: &[Instruction], responses: &[String]) -> Vec<bool> {
     let pairs = rows.iter().zip(responses);
-    pairs.map(|(row, response)| row.output.trim() == response.trim()).collect()
+    pairs.map(|(row, response)| is_exact_match(&row.output, response)).collect()
 }
 
 #[cfg(test)]

@@ -1,17 +1,15 @@
-//! Evaluation: loss, exact match and multiple choice on held-out rows, and comparisons of models.
+//! Evaluation: what needs the model. Losses of rows, responses, predicted choices, likelihoods of
+//! continuations. The scores themselves are in the crate [`eval`](::eval).
 
-mod accuracy;
-mod confusion_matrix;
+mod clusters;
+mod continuations;
 mod evaluate;
-mod majority_baseline;
 mod multiple_choice;
-mod paired_difference;
-mod parse_choice;
 
-pub use accuracy::{Accuracy, accuracy_by_tag};
-pub use confusion_matrix::ConfusionMatrix;
-pub use evaluate::{LabelLoss, evaluate_loss, exact_match, generate_responses};
-pub use majority_baseline::{global_majority_baseline, majority_baseline};
+pub use clusters::clusters_by_image;
+pub use continuations::{Continuation, continuation_log_likelihoods};
+pub use evaluate::{
+    LabelLoss, ResponseLimit, evaluate_loss, evaluate_row_losses, exact_match, generate_responses,
+    generate_responses_within,
+};
 pub use multiple_choice::{ChoiceScoring, correct_choices, predict_choices};
-pub use paired_difference::{PairedDifference, clusters_by_image};
-pub use parse_choice::parse_choice;

@@ -1,15 +1,15 @@
 //! Multiple choice: the option that a model predicts.
 
-use llama::Llama;
+use ::eval::parse_choice;
+use llama::{Llama, read_back};
 use serde::{Deserialize, Serialize};
 use text::Tokenizer;
 
 use super::evaluate::generate_responses;
-use super::parse_choice::parse_choice;
 use crate::data::{Batch, Example, Instruction};
 use crate::error::Result;
 use crate::images::BatchAdapter;
-use crate::loss::sequence_log_likelihoods;
+use crate::loss::sequence_losses;
 
 /// How the predicted option is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ fn most_likely_options(
     let mut order = (0..rows.len()).collect::<Vec<_>>();
     order.sort_by_key(|&row| &rows[row].image);
     let mut predicted = vec![None; rows.len()];
-    let mut best = vec![f64::NEG_INFINITY; rows.len()];
+    let mut best = vec![f32::NEG_INFINITY; rows.len()];
     for chunk in order.chunks(batch_size.max(1)) {
         let mut examples = Vec::new();
         for &row in chunk {
@@ -78,8 +78,9 @@ fn most_likely_options(
             let sequences = examples.iter().map(|(_, _, example)| example).collect::<Vec<_>>();
             let batch = Batch::new(&sequences);
             let adapter = adapter.for_batch(&batch);
-            let scores = sequence_log_likelihoods(llama, &*adapter, &batch)?;
-            for ((row, option, _), score) in examples.iter().zip(scores) {
+            let losses = read_back(sequence_losses(llama, &*adapter, &batch)?)?;
+            for ((row, option, _), loss) in examples.iter().zip(losses.iter::<f32>()) {
+                let score = -loss;
                 // The first of equal options wins.
                 if score > best[*row] {
                     (best[*row], predicted[*row]) = (score, Some(*option));

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use llama::read_back;
 
 use super::erased_optimizer::{ErasedOptimizer, WithStates};
+use super::group_learning_rates::GroupLearningRates;
 use super::module_gradients::{ModuleGradients, ParamGradient};
 use super::parameter_state::{ParameterInfo, ParameterState, StateFormat};
 use crate::error::Result;
@@ -41,6 +42,8 @@ use crate::trainable::map_parameters;
 pub struct ParameterOptimizer {
     optimizer: Box<dyn ErasedOptimizer>,
     max_gradient_norm: Option<f64>,
+    /// Learning rates of groups, as factors of the learning rate of a step.
+    group_factors: GroupLearningRates,
 }
 
 impl ParameterOptimizer {
@@ -50,12 +53,22 @@ impl ParameterOptimizer {
     }
 
     pub(super) fn from_erased(optimizer: Box<dyn ErasedOptimizer>) -> Self {
-        Self { optimizer, max_gradient_norm: None }
+        Self { optimizer, max_gradient_norm: None, group_factors: GroupLearningRates::default() }
     }
 
     /// Scales gradients down if the norm of all gradients together exceeds `norm`.
     pub fn with_max_gradient_norm(self, norm: Option<f64>) -> Self {
         Self { max_gradient_norm: norm, ..self }
+    }
+
+    /// Gives the groups of [`TrainableWeights`](crate::TrainableWeights) learning rates of their own,
+    /// at a peak of `peak` for all others.
+    pub(crate) fn with_group_learning_rates(self, rates: &GroupLearningRates, peak: f64) -> Self {
+        let factor = |rate: f64| rate / peak;
+        let parts = rates.parts.iter().map(|(&part, &rate)| (part, factor(rate)));
+        let group_factors =
+            GroupLearningRates { gates: rates.gates.map(factor), parts: parts.collect() };
+        Self { group_factors, ..self }
     }
 
     /// One step. If the norm is NaN or infinite, the step is skipped: parameters and state stay.
@@ -97,7 +110,8 @@ impl ParameterOptimizer {
                 Some(scale) => gradient * scale.clone(),
                 None => gradient,
             };
-            self.optimizer.step(index, learning_rate, value, gradient, &apply)
+            let factor = self.group_factors.of(&name).unwrap_or(1.0);
+            self.optimizer.step(index, learning_rate * factor, value, gradient, &apply)
         })
     }
 

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use adaption_prompt::LayerGates;
+use eval::Accuracy;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{RunRowCounts, TruncationCounts};
-use crate::eval::{Accuracy, LabelLoss};
+use crate::eval::LabelLoss;
+use crate::prefix_cache::PrefixCacheDecision;
 use crate::trainer::StepReport;
 
 /// An event of a run.
@@ -31,6 +33,8 @@ pub enum Event {
         /// Completed steps.
         step: usize,
     },
+    /// It was decided whether the hidden states below the first adapted layer are cached.
+    PrefixCache(PrefixCacheDecision),
     /// Some held-out rows were evaluated.
     Evaluating {
         /// Evaluated rows.

@@ -1,5 +1,6 @@
 //! The evaluation of a run: the loss on the held-out rows, and the exact match on some of them.
 
+use eval::Accuracy;
 use llama::Llama;
 
 use super::events::Event;
@@ -7,7 +8,7 @@ use super::progress::Evaluation;
 use super::training_run::TrainingRun;
 use crate::data::Example;
 use crate::error::Result;
-use crate::eval::{Accuracy, LabelLoss, evaluate_loss, exact_match, generate_responses};
+use crate::eval::{LabelLoss, evaluate_loss, exact_match, generate_responses};
 use crate::images::BatchAdapter;
 
 /// Batches of an evaluation between two checks of the stop flag.

@@ -100,7 +100,7 @@ mod tests {
     fn the_last_checkpoints_and_the_best_are_kept() {
         let run = tempfile::tempdir().unwrap();
         let kept = KeptCheckpoints::of(run.path());
-        assert_eq!(kept.steps(), []);
+        assert!(kept.steps().is_empty());
         for step in [5, 10, 15, 100] {
             keep(&kept, step);
             kept.prune(step, 2, Some(5));

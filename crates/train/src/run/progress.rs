@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use eval::Accuracy;
 use serde::{Deserialize, Serialize};
 
 use super::events::{RunSummary, Throughput};
 use crate::data::RunRowCounts;
-use crate::eval::{Accuracy, LabelLoss};
+use crate::eval::LabelLoss;
 use crate::trainer::StepReport;
 
 /// The result of an evaluation: loss, and exact match if requested.
@@ -35,6 +36,9 @@ pub(crate) struct RunProgress {
     /// The skipped steps since the last good one.
     #[serde(default)]
     skipped_in_a_row: usize,
+    /// What the frozen-prefix cache could use of the memory when the run was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_spare_bytes: Option<u64>,
 }
 
 impl RunProgress {

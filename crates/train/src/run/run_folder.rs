@@ -7,6 +7,7 @@
 //! checkpoint.safetensors                            state to resume from
 //! checkpoints/step-50/                              earlier adapters and states, if they are kept
 //! learning_rates.json  learning_rates.csv           a learning-rate range test
+//! prefix_cache.bin                                  hidden states below the adapted layers, until the run ends
 //! run.lock                                          locked while a run uses the folder; empty
 //! ```
 //!
@@ -30,6 +31,8 @@ use crate::error::{Error, Result};
 
 /// File of the log in the folder of a run.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+/// File of a frozen-prefix cache on disk.
+pub(crate) const PREFIX_CACHE_FILE: &str = "prefix_cache.bin";
 /// The locked file.
 const LOCK_FILE: &str = "run.lock";
 

@@ -125,6 +125,7 @@ impl<'a, 'o> Session<'a, 'o> {
                 self.reported_at = Instant::now();
             }
         }
+        self.trainer.prefix_cache.remove_file();
         Ok(())
     }
 

@@ -9,12 +9,12 @@ use text::Tokenizer;
 
 use super::events::{Event, RunSummary};
 use super::progress::RunProgress;
-use super::run_folder::RunFolder;
+use super::run_folder::{PREFIX_CACHE_FILE, RunFolder};
 use super::run_record::{RunRecord, hash_rows};
 use super::session::Session;
 use crate::config::TrainConfig;
 use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::images::ImageFeatureCache;
 use crate::trainable::TrainableWeights;
 use crate::trainer::Trainer;
@@ -70,7 +70,9 @@ impl<'a> TrainingRun<'a> {
         let begin = Instant::now();
         let prepared = self.prepare(observer)?;
         let PreparedRun { mut trainer, eval, train_counts, eval_counts, .. } = prepared;
+        let cache_spare_bytes = trainer.prefix_cache.spare_bytes();
         let mut progress = RunProgress::default();
+        progress.cache_spare_bytes = cache_spare_bytes;
         let folder = if resume {
             RunFolder::open_for_resume(self.output, &self.record())?
         } else {
@@ -79,6 +81,7 @@ impl<'a> TrainingRun<'a> {
         // A resumed run may have been killed before its first checkpoint.
         if folder.has_checkpoint() {
             progress = trainer.load_checkpoint(&folder.checkpoint())?;
+            trainer.resume_prefix_cache(progress.cache_spare_bytes);
             let step = trainer.completed_steps();
             folder.truncate_log_after(step, progress.is_evaluated(step))?;
             observer(Event::Resumed { step });
@@ -87,6 +90,7 @@ impl<'a> TrainingRun<'a> {
                 .save_checkpoint(&folder.checkpoint(), &progress)
                 .inspect_err(|_| folder.discard())?;
         }
+        observer(Event::PrefixCache(trainer.prefix_cache()));
         let mut session = Session::new(self, trainer, eval, folder, progress, begin, observer);
         session.log_start(train_counts, eval_counts, prepared.trainable_parameters)?;
         session.run_to_end()?;
@@ -113,6 +117,7 @@ impl<'a> TrainingRun<'a> {
         let trainer = Trainer::builder(llama, trainable, train)
             .config(config)
             .image_features(self.image_features)
+            .prefix_cache_file(self.output.join(PREFIX_CACHE_FILE))
             .build()?;
         observer(Event::Prepared {
             train: train_counts,

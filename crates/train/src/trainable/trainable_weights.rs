@@ -130,6 +130,14 @@ impl TrainableWeights {
         self.adapter()?.prompts.as_ref()
     }
 
+    /// The lowest layer that these weights modify: below it a pass is that of the base model.
+    pub fn first_layer(&self) -> usize {
+        match self {
+            Self::Adapter(adapter) => adapter.first_layer(),
+            Self::Full(_) => 0,
+        }
+    }
+
     /// Number of parameters.
     pub fn n_parameters(&self) -> usize {
         self.num_params()

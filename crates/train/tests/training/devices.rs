@@ -11,8 +11,8 @@ use llama::{Llama, ModelSource, NoAdapter, Precision};
 use text::Tokenizer;
 use train::eval::generate_responses;
 use train::{
-    Example, FineTuningMethod, Instruction, LearningRateSchedule, TrainableWeights, Trainer,
-    TrainerBuilder, evaluate_loss,
+    Example, FineTuningMethod, Instruction, LearningRateDecay, LearningRateSchedule,
+    TrainableWeights, Trainer, TrainerBuilder, evaluate_loss,
 };
 
 fn asset(path: &str) -> std::path::PathBuf {
@@ -37,7 +37,12 @@ fn builder<'a>(
     total_steps: usize,
 ) -> TrainerBuilder<'a> {
     // The default learning rate of the built-in model.
-    let schedule = LearningRateSchedule { peak_learning_rate: 0.03, warmup_steps: 3, total_steps };
+    let schedule = LearningRateSchedule {
+        peak_learning_rate: 0.03,
+        warmup_steps: 3,
+        total_steps,
+        decay: LearningRateDecay::Cosine,
+    };
     Trainer::builder(llama, method.init(llama, 0).unwrap(), examples).schedule(schedule)
 }
 
@@ -96,11 +101,8 @@ fn one_seed_gives_the_same_loss_curve_on_every_device() {
 
 #[test]
 fn steps_do_not_synchronize_and_reports_synchronize_once() {
-    let rows = (0..6_u32).map(|row| Example {
-        tokens: (0..5 + row % 3).map(|at| row * 7 + at + 1).collect(),
-        labels_from: 2,
-        image: None,
-    });
+    let tokens = |row: u32| (0..5 + row % 3).map(|at| row * 7 + at + 1).collect();
+    let rows = (0..6).map(|row| Example::with_labels_from(tokens(row), 2));
     let rows = rows.collect::<Vec<_>>();
     for device in testing::devices() {
         let (llama, _tokenizer) = built_in(&device);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::schedule;
 use crate::tiny::open_base;
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate,
@@ -14,9 +15,9 @@ use llama::Llama;
 use testing::{assert_values_close, golden_folder};
 use train::activation_checkpointing::checkpointed_adapter_backward;
 use train::{
-    Batch, BatchAdapter, Example, FineTuningMethod, ImageFeatureCache, Instruction,
-    LearningRateSchedule, ModuleGradients, MultimodalAdapter, PartKind, TrainableWeights, Trainer,
-    TrainerBuilder, label_loss,
+    Batch, BatchAdapter, CacheOffReason, Example, FineTuningMethod, ImageFeatureCache, Instruction,
+    ModuleGradients, MultimodalAdapter, PartKind, PrefixCacheConfig, PrefixCacheDecision,
+    TrainableWeights, Trainer, TrainerBuilder, label_loss,
 };
 use vision::{EncoderSource, FeatureExtractor, FeatureSpec, read_image};
 
@@ -77,10 +78,10 @@ fn multimodal_configs(llama: &Llama) -> Vec<(&'static str, bool, AdapterConfig)>
 
 /// Examples with images, some of them with the same one, and without.
 fn examples() -> Vec<Example> {
-    let row = |row: u32| Example {
-        tokens: (0..7 + row % 4).map(|i| (row / 2 * 31 + i * 17) % 127 + 1).collect(),
-        labels_from: 2 + row as usize % 3,
-        image: (row % 4 != 3).then(|| Arc::from(photo(PHOTOS[row as usize / 2 % 3]))),
+    let row = |row: u32| {
+        let tokens = (0..7 + row % 4).map(|i| (row / 2 * 31 + i * 17) % 127 + 1).collect();
+        let image = (row % 4 != 3).then(|| Arc::from(photo(PHOTOS[row as usize / 2 % 3])));
+        Example { image, ..Example::with_labels_from(tokens, 2 + row as usize % 3) }
     };
     (0..10).map(row).collect()
 }
@@ -254,11 +255,7 @@ fn builder<'a>(
         .batch_size(3)
         .seed(5)
         .max_gradient_norm(Some(1.0))
-        .schedule(LearningRateSchedule {
-            peak_learning_rate: 0.05,
-            warmup_steps: 1,
-            total_steps: 12,
-        })
+        .schedule(schedule(0.05, 12))
         .image_features(image_features)
 }
 
@@ -386,5 +383,35 @@ fn training_with_images_resumes_bit_for_bit() {
                 "{name} {groups:?}"
             );
         }
+    }
+}
+
+#[test]
+fn the_frozen_prefix_cache_is_exact_with_images_and_off_where_they_change_the_first_layer() {
+    let llama = open_base(CASE, &testing::flex());
+    let examples = examples();
+    for (name, is_global, config) in multimodal_configs(&llama) {
+        let features = image_features(&llama, is_global);
+        let builder = || {
+            let adapter = with_open_gates(&config, &llama);
+            builder(&llama, adapter.into(), &examples, &features).group_by_image(true)
+        };
+        // Six of the ten examples fit, for example.
+        let cache = PrefixCacheConfig { max_bytes: Some(6 << 10), ..Default::default() };
+        let mut cached = builder().prefix_cache(cache).build().unwrap();
+        match cached.prefix_cache() {
+            PrefixCacheDecision::On(cached) => {
+                assert_eq!((name, cached.layers), ("global", 1));
+                assert!((1..10).contains(&cached.examples), "{cached:?}");
+            }
+            // V2 adapts every layer, and early fusion the first one.
+            PrefixCacheDecision::Off(reason) => {
+                assert!(["queries", "early"].contains(&name), "{name}");
+                assert_eq!(reason, CacheOffReason::NothingFrozen);
+            }
+        }
+        let data = |adapter: AdapterWeights| adapter.to_data(BaseInfo::default()).unwrap();
+        let expected = data(train_to_end(&mut builder().build().unwrap()));
+        assert_eq!(data(train_to_end(&mut cached)), expected, "{name}");
     }
 }

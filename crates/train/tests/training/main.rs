@@ -3,7 +3,10 @@
 mod devices;
 mod gradients;
 mod images;
+mod label_rows;
 mod methods;
+mod prefix_cache;
+mod steps;
 #[path = "../../../adaption-prompt/tests/adapter/golden_models.rs"]
 mod tiny;
 
@@ -20,19 +23,18 @@ use testing::{Golden, assert_close, assert_values_close};
 use tiny::{CASES, golden_prompt_config, open_adapter, open_base};
 use train::run::CHECKPOINT_FILE;
 use train::{
-    Batch, Error, Example, LearningRateSchedule, ModuleGradients, OptimizerConfig,
-    ParameterOptimizer, StepReport, TrainLength, Trainer, TrainerBuilder, evaluate_loss,
-    label_loss,
+    Batch, Error, Example, LearningRateDecay, LearningRateSchedule, ModuleGradients,
+    OptimizerConfig, ParameterOptimizer, StepReport, TrainLength, Trainer, TrainerBuilder,
+    evaluate_loss, label_loss,
 };
 
 /// The two rows of the golden file.
 fn golden_batch(golden: &Golden) -> Batch {
     let labels = golden.int_rows("labels");
     let rows = golden.int_rows("input_ids").into_iter().zip(labels);
-    let examples = rows.map(|(tokens, labels)| Example {
-        tokens: tokens.into_iter().map(|id| u32::try_from(id).unwrap()).collect(),
-        labels_from: labels.iter().position(|&label| label >= 0).unwrap(),
-        image: None,
+    let examples = rows.map(|(tokens, labels)| {
+        let tokens = tokens.into_iter().map(|id| u32::try_from(id).unwrap()).collect();
+        Example::with_labels_from(tokens, labels.iter().position(|&label| label >= 0).unwrap())
     });
     Batch::new(&examples.collect::<Vec<_>>().iter().collect::<Vec<_>>())
 }
@@ -40,16 +42,21 @@ fn golden_batch(golden: &Golden) -> Batch {
 /// Synthetic examples of different lengths.
 fn examples(count: u32) -> Vec<Example> {
     (0..count)
-        .map(|row| Example {
-            tokens: (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect(),
-            labels_from: 2 + row as usize % 3,
-            image: None,
+        .map(|row| {
+            let tokens = (0..6 + row % 5).map(|i| (row * 31 + i * 17) % 127 + 1).collect();
+            Example::with_labels_from(tokens, 2 + row as usize % 3)
         })
         .collect()
 }
 
 fn mean_loss(llama: &Llama, adapter: &AdapterWeights, batch: &Batch) -> Tensor<1> {
     label_loss(llama, &adapter.prepare(llama), batch).unwrap() / batch.n_labels() as f64
+}
+
+/// One warmup step, then a cosine.
+fn schedule(peak_learning_rate: f64, total_steps: usize) -> LearningRateSchedule {
+    let decay = LearningRateDecay::Cosine;
+    LearningRateSchedule { peak_learning_rate, warmup_steps: 1, total_steps, decay }
 }
 
 fn builder<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> TrainerBuilder<'a> {
@@ -60,7 +67,7 @@ fn builder<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> Tr
         .gradient_accumulation_steps(2)
         .seed(5)
         .max_gradient_norm(Some(0.5))
-        .schedule(LearningRateSchedule { peak_learning_rate: 0.05, warmup_steps: 1, total_steps })
+        .schedule(schedule(0.05, total_steps))
 }
 
 fn trainer<'a>(llama: &'a Llama, examples: &[Example], total_steps: usize) -> Trainer<'a> {

@@ -1,7 +1,7 @@
 //! All methods use the same trainer: prompts, Adapter V2, both, LoRA, the whole model.
 
-use crate::examples;
 use crate::tiny::{self, open_base};
+use crate::{examples, schedule};
 use adaption_prompt::{
     AdaptedLayers, AdapterConfig, AdapterWeights, AdaptionPromptConfig, BaseInfo, Gate,
     GateActivation, LoraConfig, V2Config, V2Scale,
@@ -13,8 +13,8 @@ use testing::count_params_with_gradient;
 use text::Tokenizer;
 use train::run::CHECKPOINT_FILE;
 use train::{
-    Batch, Example, FineTuningMethod, LearningRateSchedule, ModuleGradients, TrainableWeights,
-    Trainer, evaluate_loss, label_loss,
+    Batch, Example, FineTuningMethod, ModuleGradients, TrainableWeights, Trainer, evaluate_loss,
+    label_loss,
 };
 
 const CASE: &str = "llama-gqa-tied";
@@ -54,7 +54,7 @@ fn trainer<'a>(
         .gradient_accumulation_steps(2)
         .seed(5)
         .max_gradient_norm(Some(1.0))
-        .schedule(LearningRateSchedule { peak_learning_rate: 0.02, warmup_steps: 1, total_steps })
+        .schedule(schedule(0.02, total_steps))
         .build()
         .unwrap()
 }
@@ -73,7 +73,7 @@ fn loss(trainable: &TrainableWeights, llama: &Llama, examples: &[Example]) -> f6
 }
 
 /// The values of all parameters of a module, in the order of its fields.
-fn parameter_values(module: &impl Module) -> Vec<TensorData> {
+pub fn parameter_values(module: &impl Module) -> Vec<TensorData> {
     struct Collect(Vec<TensorData>);
     impl ModuleVisitor for Collect {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

@@ -5,8 +5,6 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::data::{Instruction, ellipsize};
-
 /// Answers that have their own row and column.
 const MAX_CLASSES: usize = 12;
 
@@ -19,7 +17,7 @@ const MAX_LABEL_CHARS: usize = 16;
 /// columns:
 ///
 /// ```
-/// use train::eval::ConfusionMatrix;
+/// use eval::ConfusionMatrix;
 ///
 /// let pairs = [("yes", Some("yes")), ("yes", Some("no")), ("no", None)];
 /// assert_eq!(
@@ -70,19 +68,6 @@ impl ConfusionMatrix {
         }
         Self { answers, counts }
     }
-
-    /// Counts rows by their output and the predicted option, as
-    /// [`predict_choices`](super::predict_choices) returns it.
-    ///
-    /// # Panics
-    /// If `rows` and `predicted` differ in length.
-    pub fn from_choices(rows: &[Instruction], predicted: &[Option<usize>]) -> Self {
-        assert_eq!(rows.len(), predicted.len(), "one prediction per row");
-        Self::from_pairs(rows.iter().zip(predicted).map(|(row, predicted)| {
-            let predicted = predicted.and_then(|index| row.options.get(index));
-            (row.output.as_str(), predicted.map(String::as_str))
-        }))
-    }
 }
 
 impl fmt::Display for ConfusionMatrix {
@@ -123,7 +108,10 @@ fn short_label(answer: &str) -> String {
     let letter = label.strip_prefix("The answer is (").and_then(|rest| rest.strip_suffix(")."));
     match letter {
         Some(letter) => format!("({letter})"),
-        None => ellipsize(&label, MAX_LABEL_CHARS).into_owned(),
+        None => match label.char_indices().nth(MAX_LABEL_CHARS) {
+            Some((end, _)) => format!("{}...", &label[..end]),
+            None => label,
+        },
     }
 }
 
@@ -164,16 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_counted_by_option() {
-        let options = ["The answer is (A).", "The answer is (B)."].map(String::from);
-        let row = Instruction {
-            options: options.to_vec(),
-            ..Instruction::new("a", "", "The answer is (B).")
-        };
-        let matrix = ConfusionMatrix::from_choices(
-            &[row.clone(), row.clone(), row],
-            &[Some(0), Some(9), None],
-        );
+    fn an_option_letter_stands_for_its_answer() {
+        let [a, b] = ["The answer is (A).", "The answer is (B)."];
+        let matrix = ConfusionMatrix::from_pairs([(b, Some(a)), (b, None), (b, None)]);
         assert_eq!(
             matrix.to_string(),
             "wanted  (B)  (A)  other\n(B)       0    1      2\n(A)       0    0      0\n"

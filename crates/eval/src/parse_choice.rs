@@ -11,7 +11,7 @@
 /// 3. The only option whose text, without its letter, occurs in the response as whole words.
 ///
 /// ```
-/// use train::eval::parse_choice;
+/// use eval::parse_choice;
 ///
 /// let options = ["The answer is (A).", "The answer is (B)."].map(String::from);
 /// assert_eq!(parse_choice("The answer is B. A cow is larger.", &options), Some(1));

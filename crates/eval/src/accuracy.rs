@@ -2,15 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Instruction, SCIENCE_QA_TAGS};
-
 /// 95 % of a normal distribution is within this many standard deviations of the mean.
 pub(crate) const Z95: f64 = 1.959_963_984_540_054;
 
 /// The number of correct answers.
 ///
 /// ```
-/// use train::eval::Accuracy;
+/// use eval::Accuracy;
 ///
 /// let accuracy = Accuracy::from_correct(&[true, true, false, true]);
 /// assert_eq!(accuracy.fraction(), 0.75);
@@ -38,6 +36,13 @@ impl Accuracy {
         self.correct as f64 / self.rows.max(1) as f64
     }
 
+    /// The standard error of the fraction, for independent rows; `None` with fewer than two rows.
+    pub fn standard_error(&self) -> Option<f64> {
+        let fraction = self.fraction();
+        let degrees = self.rows.checked_sub(1).filter(|&degrees| degrees > 0)?;
+        Some((fraction * (1.0 - fraction) / degrees as f64).sqrt())
+    }
+
     /// The 95 % Wilson score interval of the fraction, for independent rows. 0 to 1 without rows.
     ///
     /// Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference,
@@ -58,16 +63,20 @@ impl Accuracy {
     }
 }
 
-/// The accuracy of each tag's rows, in the order in which tags first occur; if all tags are
-/// ScienceQA's, in the order of its tables.
+/// The accuracy of each tag's rows, in the order in which tags first occur; if all tags are in
+/// `table_order`, in that order.
 ///
 /// # Panics
-/// If `rows` and `correct` differ in length.
-pub fn accuracy_by_tag(rows: &[Instruction], correct: &[bool]) -> Vec<(String, Accuracy)> {
-    assert_eq!(rows.len(), correct.len(), "one result per row");
+/// If there are not as many `tags` as results.
+pub fn accuracy_by_tag<'a>(
+    tags: impl ExactSizeIterator<Item = &'a [String]>,
+    correct: &[bool],
+    table_order: &[&str],
+) -> Vec<(String, Accuracy)> {
+    assert_eq!(tags.len(), correct.len(), "one result per row");
     let mut groups: Vec<(String, Accuracy)> = Vec::new();
-    for (row, &correct) in rows.iter().zip(correct) {
-        for tag in &row.tags {
+    for (tags, &correct) in tags.zip(correct) {
+        for tag in tags {
             let at = groups.iter().position(|(name, _)| name == tag).unwrap_or_else(|| {
                 groups.push((tag.clone(), Accuracy::default()));
                 groups.len() - 1
@@ -77,7 +86,7 @@ pub fn accuracy_by_tag(rows: &[Instruction], correct: &[bool]) -> Vec<(String, A
             accuracy.correct += usize::from(correct);
         }
     }
-    let table_index = |tag: &str| SCIENCE_QA_TAGS.iter().position(|known| *known == tag);
+    let table_index = |tag: &str| table_order.iter().position(|known| *known == tag);
     if groups.iter().all(|(tag, _)| table_index(tag).is_some()) {
         groups.sort_by_key(|(tag, _)| table_index(tag));
     }
@@ -119,15 +128,25 @@ mod tests {
         assert_eq!((none.fraction(), none.wilson_interval()), (0.0, (0.0, 1.0)));
     }
 
-    fn tagged(tags: &[&str]) -> Instruction {
-        let tags = tags.iter().map(|&tag| tag.into()).collect();
-        Instruction { tags, ..Instruction::new("a", "", "b") }
+    #[test]
+    fn the_standard_error_is_that_of_a_mean() {
+        // Two of three: squares 2 / 3, standard error sqrt(2 / 3 / 2 / 3).
+        let error = Accuracy { correct: 2, rows: 3 }.standard_error().unwrap();
+        assert!((error - 1.0 / 3.0).abs() < 1e-12);
+        assert_eq!(Accuracy { correct: 1, rows: 1 }.standard_error(), None);
+    }
+
+    /// The names and accuracies of tags; all rows are correct but those whose first tag is `far`.
+    fn by_tag(rows: &[&[&str]], table_order: &[&str]) -> Vec<(String, Accuracy)> {
+        let owned = |tags: &&[&str]| tags.iter().map(|&tag| tag.to_owned()).collect::<Vec<_>>();
+        let tags = rows.iter().map(owned).collect::<Vec<_>>();
+        let correct = rows.iter().map(|tags| tags.first() != Some(&"far")).collect::<Vec<_>>();
+        accuracy_by_tag(tags.iter().map(Vec::as_slice), &correct, table_order)
     }
 
     #[test]
     fn a_row_counts_for_each_of_its_tags() {
-        let rows = [tagged(&["dark", "far"]), tagged(&["bright", "far"]), tagged(&[])];
-        let accuracies = accuracy_by_tag(&rows, &[true, false, true]);
+        let accuracies = by_tag(&[&["dark", "far"], &["far", "bright"], &[]], &[]);
         let expected = [("dark", 1, 1), ("far", 1, 2), ("bright", 0, 1)];
         assert_eq!(
             accuracies,
@@ -136,19 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn science_qa_tags_keep_the_order_of_its_tables() {
-        let names = |rows: &[Instruction]| {
-            accuracy_by_tag(rows, &vec![true; rows.len()])
-                .into_iter()
-                .map(|(tag, _)| tag)
-                .collect::<Vec<_>>()
+    fn known_tags_keep_the_order_of_their_table() {
+        let names = |rows: &[&[&str]]| {
+            let groups = by_tag(rows, &["NAT", "LAN", "IMG", "NO"]);
+            groups.into_iter().map(|(tag, _)| tag).collect::<Vec<_>>()
         };
-        let rows = [tagged(&["LAN", "NO", "G7-12"]), tagged(&["NAT", "TXT", "IMG", "G1-6"])];
-        assert_eq!(names(&rows), ["NAT", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12"]);
+        assert_eq!(names(&[&["LAN", "NO"], &["NAT", "IMG"]]), ["NAT", "LAN", "IMG", "NO"]);
         // Other data may use one of these names with another meaning.
-        assert_eq!(
-            names(&[tagged(&["YES"]), tagged(&["NO"]), tagged(&["LAN"])]),
-            ["YES", "NO", "LAN"]
-        );
+        assert_eq!(names(&[&["YES"], &["NO"], &["LAN"]]), ["YES", "NO", "LAN"]);
     }
 }

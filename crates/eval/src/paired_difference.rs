@@ -8,12 +8,11 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::accuracy::Z95;
-use crate::data::{Instruction, group_by_image};
 
 /// How much more accurate the second of two models is than the first, on the same rows.
 ///
 /// ```
-/// use train::eval::PairedDifference;
+/// use eval::PairedDifference;
 ///
 /// let first = [true, false, false, true];
 /// let second = [true, true, false, true];
@@ -74,12 +73,6 @@ impl PairedDifference {
     pub fn is_significant(&self) -> bool {
         self.interval.0 > 0.0 || self.interval.1 < 0.0
     }
-}
-
-/// The clusters of rows for [`PairedDifference::new`]: one per image; a row without an image is its
-/// own cluster.
-pub fn clusters_by_image(rows: &[Instruction]) -> Vec<usize> {
-    group_by_image(rows.iter().map(|row| row.image.as_deref()))
 }
 
 #[cfg(test)]
@@ -154,15 +147,5 @@ mod tests {
             (difference.mean, difference.interval, difference.is_significant()),
             (0.0, (0.0, 0.0), false)
         );
-    }
-
-    #[test]
-    fn a_row_without_an_image_is_its_own_cluster() {
-        let row = |image: Option<&str>| Instruction {
-            image: image.map(String::from),
-            ..Instruction::new("a", "", "b")
-        };
-        let rows = [row(Some("a")), row(None), row(Some("b")), row(Some("a")), row(None)];
-        assert_eq!(clusters_by_image(&rows), [0, 1, 2, 0, 4]);
     }
 }
