@@ -21,10 +21,12 @@ fn config() -> impl Strategy<Value = LlamaConfig> {
         let (n_layers, d_model, d_ff) = sizes;
         let (sliding_window, full_attention_layers) = window;
         let base = ARCHITECTURES[family].defaults();
-        let (n_heads, head_dim) = (n_kv_heads * group, 2 * half);
-        let d_model = match base.branch {
-            BranchPoint::BeforeOutput => d_model,
-            BranchPoint::AfterOutput => n_heads * head_dim,
+        let n_heads = n_kv_heads * group;
+        let (head_dim, d_model) = match base.branch {
+            BranchPoint::BeforeOutput => (2 * half, d_model),
+            // At least 4 elements: a layer norm of two that are nearly equal is 1 or -1, depending
+            // on their rounding.
+            BranchPoint::AfterOutput => (2 * half.max(2), n_heads * 2 * half.max(2)),
         };
         LlamaConfig {
             n_layers,

@@ -20,6 +20,7 @@ pub mod norm;
 pub mod packed_matrix;
 mod panel_dots;
 mod panels;
+mod quantized_dots;
 mod quantized_panels;
 mod rhs_panels;
 pub mod simd;

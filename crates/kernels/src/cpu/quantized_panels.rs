@@ -128,19 +128,18 @@ impl QuantizedPanels {
         size_of_val(self.quants.as_slice()) + self.scales.bytes() + mins
     }
 
-    /// The block of the `LANES` rows that have index `at` in the scales.
+    /// What is added to the products of `LANES` elements with their `scales`; `at` is the index of
+    /// their block and first row.
     ///
     /// # Panics
     /// If the index is out of bounds.
     #[inline(always)]
-    pub fn block<S: Simd>(&self, simd: S, at: usize) -> BlockVectors<S> {
-        let scale = self.scales.load(simd, at);
-        let min = match &self.mins {
+    pub fn offsets<S: Simd>(&self, simd: S, at: usize, scales: S::F) -> S::F {
+        match &self.mins {
             Some(mins) => mins.load(simd, at),
             // Exact: the zero point is a power of two.
-            None => simd.mul(scale, simd.splat(-self.zero_point)),
-        };
-        BlockVectors { simd, scale, min }
+            None => simd.mul(scales, simd.splat(-self.zero_point)),
+        }
     }
 
     /// Writes one row in f32; `columns` is the number of columns of the matrix.
@@ -179,22 +178,25 @@ impl QuantizedPanels {
         for (number, (out, quants)) in blocks.enumerate() {
             for lane in (0..PANEL).step_by(S::LANES) {
                 let at = (first_block + number) * PANEL + lane;
-                let block = self.block(simd, at);
+                let scale = self.scales.load(simd, at);
+                let offset = self.offsets(simd, at, scale);
                 if per_byte == 1 {
                     for (out, quants) in out.chunks_exact_mut(PANEL).zip(quants.chunks_exact(PANEL))
                     {
                         // SAFETY: the chunk has 16 bytes, of which LANES are read from `lane` on,
                         // which is 0 or LANES.
                         let quant = unsafe { simd.load_u8(quants.as_ptr().add(lane)) };
-                        simd.write(&mut out[lane..], block.dequantize(quant));
+                        simd.write(&mut out[lane..], dequantize(simd, quant, scale, offset));
                     }
                 } else {
                     let pairs = out.chunks_exact_mut(2 * PANEL).zip(quants.chunks_exact(PANEL));
                     for (out, quants) in pairs {
                         // SAFETY: as for 8 bits.
                         let (low, high) = unsafe { simd.load_nibbles(quants.as_ptr().add(lane)) };
-                        simd.write(&mut out[lane..], block.dequantize(low));
-                        simd.write(&mut out[PANEL + lane..], block.dequantize(high));
+                        let low = dequantize(simd, low, scale, offset);
+                        simd.write(&mut out[lane..], low);
+                        let high = dequantize(simd, high, scale, offset);
+                        simd.write(&mut out[PANEL + lane..], high);
                     }
                 }
             }
@@ -202,18 +204,8 @@ impl QuantizedPanels {
     }
 }
 
-/// Scales and minima of `LANES` neighboring rows in one block.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BlockVectors<S: Simd> {
-    simd: S,
-    scale: S::F,
-    min: S::F,
-}
-
-impl<S: Simd> BlockVectors<S> {
-    /// `quant * scale + min`
-    #[inline(always)]
-    pub fn dequantize(self, quant: S::F) -> S::F {
-        self.simd.mul_add(quant, self.scale, self.min)
-    }
+/// `quant * scale + offset`
+#[inline(always)]
+pub(super) fn dequantize<S: Simd>(simd: S, quant: S::F, scale: S::F, offset: S::F) -> S::F {
+    simd.mul_add(quant, scale, offset)
 }

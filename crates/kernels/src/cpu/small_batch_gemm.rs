@@ -8,8 +8,9 @@
 use super::bf16::{Bf16Kernel, SumOrder, round_elements};
 use super::concat::{OffsetWeight, panel_groups};
 use super::packed_matrix::PackedData;
-use super::panel_dots::{AmxPanels, DensePanels, PairedPanels, PanelDots, Sums};
-use super::panels::with_panel_vectors;
+use super::panel_dots::{AmxPanels, DensePanels, PairedPanels, PanelDots, Sums, zeros};
+use super::panels::{for_each_panel_tile, max_panels, with_panel_vectors};
+use super::quantized_dots::QuantizedDots;
 use super::simd::{Simd, SimdLevel, dispatch};
 use super::threads::{self, SharedSlice};
 use super::workspace;
@@ -91,66 +92,53 @@ impl SmallBatchTask<'_> {
             std::array::from_fn(|r| &self.input[r * self.columns..][..self.columns]);
         with_panel_vectors!(S, V => match &self.weight.weight.data {
             PackedData::F32(elements) => {
-                self.multiply::<S, R, V>(simd, rows, &DensePanels(elements.as_slice()), out);
+                self.multiply::<S, R, V, _>(simd, rows, &DensePanels(elements.as_slice()), out);
             }
             PackedData::Bf16(elements) => {
                 let elements = elements.as_slice();
                 match self.order {
                     SumOrder::Plain => {
-                        self.multiply::<S, R, V>(simd, rows, &DensePanels(elements), out);
+                        self.multiply::<S, R, V, _>(simd, rows, &DensePanels(elements), out);
                     }
                     SumOrder::Pairs { inner_block } => {
                         let panels = PairedPanels { elements, inner_block };
-                        self.multiply::<S, R, V>(simd, rows, &panels, out);
+                        self.multiply::<S, R, V, _>(simd, rows, &panels, out);
                     }
                     SumOrder::Amx => {
-                        self.multiply::<S, R, V>(simd, rows, &AmxPanels(elements), out);
+                        self.multiply::<S, R, V, _>(simd, rows, &AmxPanels(elements), out);
                     }
                 }
             }
             PackedData::F16(elements) => {
-                self.multiply::<S, R, V>(simd, rows, &DensePanels(elements.as_slice()), out);
+                self.multiply::<S, R, V, _>(simd, rows, &DensePanels(elements.as_slice()), out);
+            }
+            PackedData::Quantized(panels) if panels.bits == 8 => {
+                self.multiply::<S, R, V, _>(simd, rows, &QuantizedDots::<8>(panels), out);
             }
             PackedData::Quantized(panels) => {
-                self.multiply::<S, R, V>(simd, rows, panels, out);
+                self.multiply::<S, R, V, _>(simd, rows, &QuantizedDots::<4>(panels), out);
             }
         });
     }
 
     /// Multiplies the rows by all panels of the task.
     #[inline(always)]
-    fn multiply<S: Simd, const R: usize, const V: usize>(
+    fn multiply<S: Simd, const R: usize, const V: usize, D: PanelDots>(
         &self,
         simd: S,
         rows: [&[f32]; R],
-        panels: &impl PanelDots,
+        panels: &D,
         out: &SharedSlice<f32>,
     ) {
-        let [mut panel, last] = self.panels;
-        macro_rules! panels_at_a_time {
-            ($($P:literal)*) => {
-                $(
-                    while last - panel >= $P {
-                        let before = self.accumulate.then(|| self.read(simd, panel, out));
-                        let sums = panels.dot::<S, $P, R, V>(simd, rows, panel, before);
-                        self.write(simd, panel, &sums, out);
-                        panel += $P;
-                    }
-                )*
-            };
-        }
-        // Sums, elements and rows must fit into 32 registers with 16 lanes, 16 with 8 lanes.
-        match (S::LANES == PANEL, R) {
-            (true, 1 | 2) | (false, 1) => {
-                panels_at_a_time!(4 2 1);
-            }
-            (true, _) | (false, 2) => {
-                panels_at_a_time!(2 1);
-            }
-            (false, _) => {
-                panels_at_a_time!(1);
-            }
-        }
+        let [first, end] = self.panels;
+        for_each_panel_tile!(max_panels::<S>(R * D::SUMS + D::FACTORS), panel in [first, end], P => {
+            let before = self.accumulate.then(
+                #[inline(always)]
+                || self.read(simd, panel, out),
+            );
+            let sums = panels.dot::<S, P, R, V>(simd, rows, panel, before);
+            self.write(simd, panel, &sums, out);
+        });
     }
 
     /// Where a row of a panel is in the output, and how many of its columns exist.
@@ -169,15 +157,19 @@ impl SmallBatchTask<'_> {
         panel: usize,
         out: &SharedSlice<f32>,
     ) -> Sums<S::F, P, R, V> {
-        std::array::from_fn(|p| {
-            std::array::from_fn(|r| {
+        let mut sums = zeros(simd);
+        for (p, sums) in sums.iter_mut().enumerate() {
+            for (r, sums) in sums.iter_mut().enumerate() {
                 let (at, own_columns) = self.output(panel + p, r);
                 let mut lanes = [0.0; PANEL];
                 // SAFETY: no other task accesses these columns of these rows.
                 lanes[..own_columns].copy_from_slice(unsafe { out.slice_mut(at, own_columns) });
-                std::array::from_fn(|v| simd.read(&lanes[v * S::LANES..]))
-            })
-        })
+                for (sum, lanes) in sums.iter_mut().zip(lanes.chunks_exact(S::LANES)) {
+                    *sum = simd.read(lanes);
+                }
+            }
+        }
+        sums
     }
 
     /// Writes the sums of `P` panels to the output.

@@ -2,7 +2,7 @@
 //! with many rows, in `matmul`. With so few rows, several panels or columns are processed at a time:
 //! an addition waits for the previous one of the same sum.
 
-use crate::cpu::panels::with_panel_vectors;
+use crate::cpu::panels::{for_each_panel_tile, max_panels, with_panel_vectors};
 use crate::cpu::simd::Simd;
 use crate::sizes::PANEL;
 
@@ -59,40 +59,18 @@ pub fn scores<S: Simd>(
     assert!(whole, "the keys are not panels of {head_dim} x {PANEL}");
     for_each_row_tile!(rows, row, R => {
         let query = query[row * head_dim..][..R * head_dim].as_ptr();
-        let mut done = 0;
-        macro_rules! panels_at_a_time {
-            ($($P:literal)*) => {
-                $(
-                    while panels.len() - done >= $P {
-                        let out = out[row * out_stride + done * PANEL..].as_mut_ptr();
-                        let panels: [&[f32]; $P] = std::array::from_fn(|i| panels[done + i]);
-                        let panels = panels.map(<[f32]>::as_ptr);
-                        // SAFETY: `query` has `R` rows, the panels have `head_dim` rows of 16, and
-                        // `out` has `R` rows of these panels: it has the last element of all rows.
-                        unsafe {
-                            with_panel_vectors!(S, V => {
-                                score_panels::<S, R, $P, V>(
-                                    simd, head_dim, query, panels, out, out_stride,
-                                );
-                            });
-                        }
-                        done += $P;
-                    }
-                )*
-            };
-        }
-        // Sums, keys and a query must fit into 32 registers with 16 lanes, 16 with 8 lanes.
-        match (S::LANES == PANEL, R) {
-            (true, 1 | 2) | (false, 1) => {
-                panels_at_a_time!(4 2 1);
+        for_each_panel_tile!(max_panels::<S>(R), panel in [0, panels.len()], P => {
+            let out = out[row * out_stride + panel * PANEL..].as_mut_ptr();
+            let panels: [&[f32]; P] = std::array::from_fn(|i| panels[panel + i]);
+            let panels = panels.map(<[f32]>::as_ptr);
+            // SAFETY: `query` has `R` rows, the panels have `head_dim` rows of 16, and `out` has
+            // `R` rows of these panels: it has the last element of all rows.
+            unsafe {
+                with_panel_vectors!(S, V => {
+                    score_panels::<S, R, P, V>(simd, head_dim, query, panels, out, out_stride);
+                });
             }
-            (true, _) | (false, 2) => {
-                panels_at_a_time!(2 1);
-            }
-            (false, _) => {
-                panels_at_a_time!(1);
-            }
-        }
+        });
     });
 }
 

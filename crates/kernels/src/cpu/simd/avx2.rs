@@ -3,13 +3,13 @@
 #![expect(clippy::cast_ptr_alignment, reason = "the unaligned loads take any address")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtss_f32, _mm_loadl_epi64,
-    _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_epi8,
-    _mm_srli_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
-    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    __m128i, __m256, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadl_epi64, _mm_loadu_si128,
+    _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32,
+    _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
+    _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use half::{bf16, f16};
@@ -94,13 +94,10 @@ impl Simd for Avx2 {
     unsafe fn load_nibbles(self, from: *const u8) -> (__m256, __m256) {
         // SAFETY: see the comment on the `impl`.
         unsafe {
-            let bytes = _mm_loadl_epi64(from.cast::<__m128i>());
-            let mask = _mm_set1_epi8(15);
-            let low = _mm_and_si128(bytes, mask);
-            let high = _mm_and_si128(_mm_srli_epi16::<4>(bytes), mask);
+            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast::<__m128i>()));
             (
-                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(low)),
-                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15))),
+                _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes)),
             )
         }
     }

@@ -3,12 +3,12 @@
 #![expect(clippy::cast_ptr_alignment, reason = "the unaligned loads take any address")]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, __m512, _mm_and_si128, _mm_loadu_si128, _mm_set1_epi8, _mm_srli_epi16,
-    _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_castsi512_ps, _mm512_cvtepi32_ps,
-    _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32,
-    _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    __m128i, __m256i, __m512, _mm_loadu_si128, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32,
+    _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_reduce_add_ps,
+    _mm512_reduce_max_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_ps, _mm512_slli_epi32,
+    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use half::{bf16, f16};
@@ -96,13 +96,16 @@ impl Simd for Avx512 {
     unsafe fn load_nibbles(self, from: *const u8) -> (__m512, __m512) {
         // SAFETY: see the comment on the `impl`.
         unsafe {
-            let bytes = _mm_loadu_si128(from.cast::<__m128i>());
-            let mask = _mm_set1_epi8(15);
-            let low = _mm_and_si128(bytes, mask);
-            let high = _mm_and_si128(_mm_srli_epi16::<4>(bytes), mask);
+            let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast::<__m128i>()));
+            // A permutation looks only at the low four bits of an index: with this table it
+            // converts them.
+            let table = _mm512_setr_ps(
+                0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0,
+                15.0,
+            );
             (
-                _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(low)),
-                _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(high)),
+                _mm512_permutexvar_ps(bytes, table),
+                _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(bytes), table),
             )
         }
     }
