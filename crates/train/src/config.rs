@@ -76,6 +76,12 @@ pub struct TrainConfig {
     /// the latest weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema_decay: Option<f64>,
+    /// Evaluations without a lower held-out loss after which the training stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stop: Option<usize>,
+    /// Whether to keep the adapter with the lowest held-out loss, instead of the last one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_best: bool,
     /// Random seed of the initialization, the order of examples and the noise.
     pub seed: u64,
     /// Whether each epoch shuffles the examples; otherwise all epochs keep the order of the data.
@@ -159,6 +165,8 @@ impl Default for TrainConfig {
             prefix_cache: PrefixCacheConfig::default(),
             noise_alpha: None,
             ema_decay: None,
+            early_stop: None,
+            keep_best: false,
             seed: 0,
             shuffle: true,
             group_by_image: false,
@@ -187,6 +195,7 @@ impl TrainConfig {
             ("the number of kept checkpoints", self.kept_checkpoints),
             ("the maximum number of skipped steps", self.max_skipped_steps),
             ("the number of tokens of a batch", self.batch_tokens.unwrap_or(1)),
+            ("the number of evaluations without improvement", self.early_stop.unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(Error::Config { field, found: "0".into(), expected: "at least 1" });
@@ -327,6 +336,8 @@ mod tests {
             batch_tokens: Some(4096),
             noise_alpha: Some(5.0),
             ema_decay: Some(0.99),
+            early_stop: Some(2),
+            keep_best: true,
             ..TrainConfig::default()
         };
         let json = serde_json::to_value(&config).unwrap();

@@ -74,6 +74,10 @@ impl DataReport {
         counts.add_report(report);
         counts.add_truncation(truncation);
         let labels = examples.iter().map(Example::n_labels).collect();
+        let batch_size = usize::from(args.batch_size);
+        let total = examples.iter().map(|example| example.tokens.len()).sum::<usize>();
+        let average = (total * batch_size).div_ceil(examples.len().max(1)).max(1);
+        let batch_tokens = args.batch_tokens.map_or(average, |tokens| tokens as usize);
         Ok(Self {
             rows: rows.len(),
             images: rows.iter().filter(|row| row.image.is_some()).count(),
@@ -84,7 +88,7 @@ impl DataReport {
             duplicates: DuplicateCounts::among(rows, args.similarity),
             held_out: held_out
                 .map(|held_out| DuplicateCounts::between(rows, held_out, args.similarity)),
-            batching: BatchingCost::of_all(&examples, args.batch_size.into(), args.seed),
+            batching: BatchingCost::of_all(&examples, batch_size, batch_tokens, args.seed),
             counts,
             shown: examples.into_iter().take(args.rows).collect(),
         })

@@ -44,7 +44,10 @@ impl Args {
             parts: self.lr_part.iter().copied().collect(),
         };
         config.batch_tokens = self.batch_tokens;
+        config.ema_decay = self.ema;
         config.noise_alpha = self.noise;
+        config.early_stop = self.early_stop;
+        config.keep_best = self.keep_best;
         config.warmup_ratio = self.warmup_ratio.unwrap_or(config.warmup_ratio);
         config.shuffle = !self.no_shuffle;
         config.group_by_image = self.group_by_image;

@@ -156,6 +156,16 @@ pub struct Args {
     activation_checkpointing: bool,
     #[command(flatten)]
     cache: CacheArgs,
+    /// Exponential moving average of the weights with this decay, such as 0.99; evaluated and saved
+    /// instead of the latest weights [default: off].
+    #[arg(long, value_name = "DECAY", help_heading = "Training")]
+    ema: Option<f64>,
+    /// Stop after N evaluations without a lower held-out loss [default: off].
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    early_stop: Option<usize>,
+    /// Keep the adapter with the lowest held-out loss, instead of the last one.
+    #[arg(long, help_heading = "Training")]
+    keep_best: bool,
     /// NEFTune: uniform noise on the token embeddings in training, of strength ALPHA, such as 5
     /// [default: off].
     #[arg(long, value_name = "ALPHA", help_heading = "Training")]

@@ -27,10 +27,8 @@ impl TrainingRun<'_> {
         observer: &mut dyn FnMut(Event),
     ) -> Result<Option<Evaluation>> {
         let Self { tokenizer, config, .. } = *self;
-        let count = match with_exact_match {
-            true => config.exact_match_rows.min(self.eval_rows.len()),
-            false => 0,
-        };
+        let answered = config.exact_match_rows.min(self.eval_rows.len());
+        let count = if with_exact_match { answered } else { 0 };
         let rows = examples.len() + count;
         let mut done = 0;
         let mut progress = |more: usize| {
