@@ -82,19 +82,19 @@ fn runs_are_compared_in_a_table() {
     let text = program.run(&["compare", &slow, &fast]).ok();
     let (tables, curves) = text.split_once("\nHeld-out loss\n").expect("curves after the tables");
     insta::assert_snapshot!(tables, @r"
-                            slow     fast
-    model                   tiny     tiny
-    steps                      4        4
-    training loss              2        1
-    held-out loss before       4        4
-    held-out loss              2        1
-    best held-out loss         2        1
-    exact match           50.0 %   50.0 %
-    mean absolute gate       0.3      0.3
-    label tokens/s            40       40
-    time of steps          2.0 s    2.0 s
-    peak memory         3.00 MiB 3.00 MiB
-    trainable parameters     322      322
+                              slow      fast
+    model                     tiny      tiny
+    steps                        4         4
+    training loss                2         1
+    held-out loss before         4         4
+    held-out loss                2         1
+    best held-out loss           2         1
+    exact match             50.0 %    50.0 %
+    mean absolute gate         0.3       0.3
+    label tokens/s              40        40
+    time of steps            2.0 s     2.0 s
+    peak memory           3.00 MiB  3.00 MiB
+    trainable parameters       322       322
 
     settings that differ
       learning_rate  0.01  0.02

@@ -36,8 +36,10 @@ def main():
         import lora
         lora.make(args.out)
     if args.what in ("files", "all"):
+        import chat_masks
         import chat_templates
         import model_files
+        chat_masks.make(args.out)
         chat_templates.make(args.out)
         model_files.make(args.out)
     if args.what in ("gguf", "all"):

@@ -54,7 +54,7 @@ fn text(comparison: &Comparison, paint: Paint) -> String {
                 .collect::<Vec<_>>()
         });
         let differences = differences.collect::<Vec<_>>();
-        text += &if differences.is_empty() { "  none\n".into() } else { table(&differences) };
+        text += &if differences.is_empty() { "  none\n".to_owned() } else { table(&differences) };
     }
     for plot in comparison.plots().into_iter().take(3) {
         let Drawing::Lines(lines) = &plot.drawing else { continue };

@@ -6,7 +6,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use data::{Columns, FileFormat, RejectFile, Source, WeightedSource};
 use train::ReadOptions;
 use train::data::{
-    EmptyOutputPolicy, LoadedRows, RowReport, RowStore, RowStoreBuilder, stream_rows,
+    ConversationRows, EmptyOutputPolicy, LoadedRows, RowReport, RowStore, RowStoreBuilder,
+    stream_rows,
 };
 
 use crate::cache::cache_folder;
@@ -65,6 +66,8 @@ pub struct RowRequest<'a> {
     pub images: Option<&'a Path>,
     /// The split of folders and data sets.
     pub split: &'a str,
+    /// What conversations become.
+    pub conversations: ConversationRows,
     /// Where invalid records go.
     pub rejects: Option<&'a RejectFile>,
     /// Gets a message about what was recognized, and about each kind of skipped, changed or unused data.
@@ -78,10 +81,12 @@ impl DataArgs {
         sources: &[PathBuf],
         images: Option<&Path>,
         split: &str,
+        conversations: ConversationRows,
         notify: &dyn Fn(&str),
     ) -> Result<LoadedRows> {
         let rejects = self.reject_file()?;
-        let request = RowRequest { images, split, rejects: rejects.as_ref(), notify };
+        let request =
+            RowRequest { images, split, conversations, rejects: rejects.as_ref(), notify };
         let (rows, report) = self.stream_rows(sources, request)?;
         finish_rejects(rejects.as_ref(), notify)?;
         Ok(LoadedRows { rows: rows.to_vec()?, report })
@@ -94,7 +99,7 @@ impl DataArgs {
         sources: &[PathBuf],
         request: RowRequest,
     ) -> Result<(RowStore, RowReport)> {
-        let RowRequest { images, split, rejects, notify } = request;
+        let RowRequest { images, split, conversations, rejects, notify } = request;
         let options = ReadOptions {
             image_folder: images,
             split: Some(split),
@@ -102,6 +107,7 @@ impl DataArgs {
             format: self.format,
             columns: self.columns.as_ref(),
             rejects,
+            conversations,
         };
         let parse = |path: &PathBuf| WeightedSource::parse(path.as_os_str());
         let sources = sources.iter().map(parse).collect::<data::Result<Vec<_>>>()?;
@@ -123,7 +129,9 @@ impl DataArgs {
                     report
                 }
             };
-            for line in report.describe_formats().into_iter().chain(report.messages()) {
+            let recognized = [report.describe_formats(), report.describe_kinds()];
+            let recognized = recognized.into_iter().flatten().collect::<Vec<_>>().join(": ");
+            for line in [recognized].into_iter().chain(report.messages()) {
                 notify(&format!("{source}: {line}"));
             }
             all.merge(report);

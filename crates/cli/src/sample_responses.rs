@@ -3,7 +3,7 @@
 use llama::NoAdapter;
 use report::Sample;
 use text::Tokenizer;
-use train::data::ImageRef;
+use train::data::{ImageRef, RowEncoder};
 use train::eval::generate_responses;
 use train::{BatchAdapter, Instruction, RowStore, TrainingRun};
 
@@ -26,8 +26,9 @@ pub fn sample_responses(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
+    let encoder = RowEncoder::new(tokenizer, &run.config.prompt, run.config.loss_on)?;
     let respond = |llama: &llama::Llama, adapter: &dyn BatchAdapter| {
-        generate_responses(llama, adapter, tokenizer, &rows, BATCH_SIZE, &mut |_| {})
+        generate_responses(llama, adapter, &encoder, &rows, BATCH_SIZE, &mut |_| {})
     };
     let before = respond(&base.llama, &NoAdapter)?;
     let after = run.load_trained()?.with_adapter(&base.llama, run.image_features, respond)?;

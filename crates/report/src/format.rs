@@ -24,9 +24,10 @@ pub fn format_number(value: f64) -> String {
 /// Removes the zeros at the end of the fraction, also before an exponent.
 fn trim_zeros(text: &str) -> String {
     let (digits, exponent) = text.split_at(text.find('e').unwrap_or(text.len()));
-    let digits = match digits.contains('.') {
-        true => digits.trim_end_matches('0').trim_end_matches('.'),
-        false => digits,
+    let digits = if digits.contains('.') {
+        digits.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        digits
     };
     format!("{digits}{exponent}")
 }
@@ -63,7 +64,7 @@ pub(crate) fn byte_unit(bytes: f64) -> (f64, &'static str) {
     units.into_iter().find(|(unit, _)| bytes >= *unit).unwrap_or((1.0, "B"))
 }
 
-/// A duration: `12 s`, `3 min 20 s`, `2 h 5 min`.
+/// A duration: `12 s`, `3:20 min`, `2:05 h`.
 pub fn format_seconds(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return "–".into();
@@ -77,8 +78,8 @@ pub fn format_seconds(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
         0..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        3600..86400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        60..3600 => format!("{}:{:02} min", whole / 60, whole % 60),
+        3600..86400 => format!("{}:{:02} h", whole / 3600, whole % 3600 / 60),
         _ => format!("{} d {} h", whole / 86400, whole % 86400 / 3600),
     }
 }
@@ -105,7 +106,7 @@ mod tests {
     fn bytes_and_durations_have_units() {
         assert_eq!([512, 3 << 29, 755 << 20].map(format_bytes), ["512 B", "1.50 GiB", "755 MiB"]);
         let durations = [1.25, 12.0, 200.0, 7500.0, 90_000.0, f64::MAX].map(format_seconds);
-        assert_eq!(durations[..5], ["1.2 s", "12 s", "3 min 20 s", "2 h 5 min", "1 d 1 h"]);
+        assert_eq!(durations[..5], ["1.2 s", "12 s", "3:20 min", "2:05 h", "1 d 1 h"]);
         assert!(durations[5].ends_with(" h"));
     }
 }

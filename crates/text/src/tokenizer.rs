@@ -1,6 +1,6 @@
 //! Text ◄─► token ids, with the model's special tokens and chat template.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use checkpoint::files;
@@ -139,6 +139,20 @@ impl Tokenizer {
     /// [`Error::Tokenizer`]
     pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>> {
         self.encode_with(text, false)
+    }
+
+    /// As [`encode_raw`](Self::encode_raw), with the bytes of the text that each token stands for.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`]
+    pub fn encode_raw_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>)> {
+        let encoding = self.inner.encode(text, false).map_err(|error| self.failed(&error))?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+    }
+
+    /// The tokens that stand for themselves in a text, such as `<|im_end|>`: never for a part of a word.
+    pub fn added_tokens(&self) -> BTreeSet<u32> {
+        self.inner.get_added_tokens_decoder().into_keys().collect()
     }
 
     fn encode_with(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {

@@ -32,6 +32,15 @@ pub enum Error {
         /// Why there are none.
         reason: String,
     },
+    /// A row that the prompt template rejects.
+    #[error("the row `{question}`: {source}")]
+    Row {
+        /// The start of its question.
+        question: String,
+        /// The template's error.
+        #[source]
+        source: text::Error,
+    },
     /// A setting out of range.
     #[error("{field} is {found}, expected {expected}")]
     Config {
@@ -201,7 +210,7 @@ impl Diagnostic for Error {
             Self::Image { .. } => "an image is a path, or data:image/png;base64,...".into(),
             Self::Model(error) => return error.advice(),
             Self::File(error) => return error.advice(),
-            Self::Text(error) => return error.advice(),
+            Self::Row { source: error, .. } | Self::Text(error) => return error.advice(),
             Self::Adapter(error) => return error.advice(),
             Self::Vision(error) => return error.advice(),
             Self::Config { .. } => return None,
@@ -215,7 +224,7 @@ impl Diagnostic for Error {
             Self::Data(error) => error.is_usage(),
             Self::Model(error) => error.is_usage(),
             Self::File(error) => error.is_usage(),
-            Self::Text(error) => error.is_usage(),
+            Self::Row { source: error, .. } | Self::Text(error) => error.is_usage(),
             Self::Adapter(error) => error.is_usage(),
             Self::Vision(error) => error.is_usage(),
             _ => false,

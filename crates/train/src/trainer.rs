@@ -154,7 +154,7 @@ impl Trainer<'_> {
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
             let input = self.prefix_cache.pass_input(self.llama, &self.examples, batch)?;
-            let batch_loss = self.accumulate_gradients(input, labels, &mut gradients)?;
+            let batch_loss = self.accumulate_gradients(input, labels, &mut gradients);
             loss = Some(match loss {
                 Some(loss) => loss + batch_loss,
                 None => batch_loss,
@@ -242,7 +242,7 @@ impl Trainer<'_> {
         input: PassInput,
         labels: usize,
         gradients: &mut ModuleGradients,
-    ) -> Result<Tensor<1>> {
+    ) -> Tensor<1> {
         let (llama, batch) = (self.llama, input.batch);
         if let (true, TrainableWeights::Adapter(adapter)) =
             (self.activation_checkpointing, &self.trainable)
@@ -250,9 +250,9 @@ impl Trainer<'_> {
             let images =
                 self.image_features.and_then(|cache| cache.image_batch(&batch.image_names()));
             let images = images.as_ref();
-            return Ok(checkpointed_adapter_backward_from(
+            return checkpointed_adapter_backward_from(
                 llama, adapter, input, images, labels, gradients,
-            ));
+            );
         }
         let scale = loss_scale(llama);
         let forward = tracing::trace_span!("forward").entered();
@@ -265,9 +265,9 @@ impl Trainer<'_> {
         let value = loss.clone().inner();
         if !loss.is_tracked() {
             // Only the image parameters are trainable, and no row of the batch has an image.
-            return Ok(value);
+            return value;
         }
         gradients.accumulate(&self.trainable, &mut (loss * scale).backward(), scale);
-        Ok(value)
+        value
     }
 }

@@ -45,9 +45,10 @@ pub(super) fn draw(frame: &mut Frame, state: &State) {
         draw_gates(frame, state, gates);
     }
     draw_log(frame, state, log);
-    let text = match state.stopping {
-        true => " saving and stopping; q again ends at once",
-        false => " q or Ctrl-C saves and stops",
+    let text = if state.stopping {
+        " saving and stopping; q again ends at once"
+    } else {
+        " q or Ctrl-C saves and stops"
     };
     frame.render_widget(Paragraph::new(text).dark_gray(), keys);
 }

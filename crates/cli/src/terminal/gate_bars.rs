@@ -35,13 +35,16 @@ pub fn gate_bars(layers: &[(usize, &[f32])], paint: Paint) -> String {
 pub fn gate_lines(layers: &[(usize, &[f32])], width: usize) -> Vec<ColoredLine> {
     /// Columns of the layer and its number, and of the gaps.
     const FIXED: usize = 5 + 2 + 7 + 2 + 2;
+    /// The title of the heads.
+    const HEADS: &str = "heads";
     /// The longest bar that is easy to read.
     const MAX_BAR: usize = 60;
     let heads = layers.iter().map(|(_, gates)| gates.len()).max().unwrap_or(0);
     let title = if heads > 1 { "mean" } else { "gate" };
     let room = width.saturating_sub(FIXED);
-    // Heads are drawn if a bar of some length fits beside them.
-    let heads = if heads > 1 && room >= heads + 12 { heads } else { 0 };
+    // Heads are drawn if a bar of some length fits beside them and their title.
+    let heads = if heads > 1 { heads.max(HEADS.len()) } else { 0 };
+    let heads = if room >= heads + 12 { heads } else { 0 };
     let width = room.saturating_sub(heads).clamp(8, MAX_BAR);
     let means = layers.iter().map(|(_, gates)| mean(gates)).collect::<Vec<_>>();
     let highest = means.iter().copied().fold(0.0, f32::max);
@@ -54,7 +57,7 @@ pub fn gate_lines(layers: &[(usize, &[f32])], width: usize) -> Vec<ColoredLine> 
 
     let mut head = format!("layer  {title:>7}");
     if heads > 0 {
-        head += &format!("  {:width$}  heads", "");
+        head += &format!("  {:width$}  {HEADS}", "");
     }
     let mut lines = vec![vec![(head, Color::Reset)]];
     for ((layer, gates), mean) in layers.iter().zip(means) {

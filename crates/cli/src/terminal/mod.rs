@@ -1,9 +1,9 @@
 //! Drawings in the terminal: bars of gates, curves
 
-mod chart;
+mod curves;
 mod gate_bars;
 mod paint;
 
-pub use chart::{chart, chart_lines, series_color};
+pub use curves::{chart, chart_lines, series_color};
 pub use gate_bars::{gate_bars, gate_lines};
 pub use paint::Paint;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSummary, ImageConfig};
-use train::data::RowReport;
+use train::data::{ConversationRows, RowReport};
 use train::{FineTuningMethod, ImageFeatureCache, RowStore, TrainConfig};
 
 use super::Args;
@@ -27,6 +27,7 @@ impl Args {
     pub(super) fn rows(
         &self,
         built_in: &built_in::Dataset,
+        conversations: ConversationRows,
         notify: &dyn Fn(&str),
     ) -> Result<TrainingData> {
         /// Default of `--eval-fraction`.
@@ -34,7 +35,8 @@ impl Args {
         let rejects = self.row_options.reject_file()?;
         let read = |sources: &[PathBuf], split| {
             let images = self.row_images.image_folder.as_deref();
-            let request = RowRequest { images, split, rejects: rejects.as_ref(), notify };
+            let request =
+                RowRequest { images, split, conversations, rejects: rejects.as_ref(), notify };
             self.row_options.stream_rows(sources, request)
         };
         let (rows, mut report) = match &self.data[..] {

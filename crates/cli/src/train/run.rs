@@ -40,10 +40,11 @@ pub fn run(args: &Args) -> Result {
             note(text);
         }
     };
-    let mut data = args.rows(built_in_dataset(multimodal), &notify)?;
+    let (mut data, prompt) = args.prompted_rows(built_in_dataset(multimodal), &notify)?;
     let base = args.model.load_with(&notify)?;
     let tokenizer = base.source.tokenizer()?;
     let mut config = args.config(base.llama.config().n_layers);
+    config.prompt = prompt;
     config.validate()?;
     let image_features =
         args.image_features(&base, initial_image.as_ref(), &mut data, &mut config, &notify)?;
@@ -132,7 +133,10 @@ pub fn run(args: &Args) -> Result {
         let (what, options) = match config.method {
             FineTuningMethod::Adapter(_) => ("Adapter", format!("{model} --adapter {output}")),
             FineTuningMethod::Full => {
-                ("Model", format!(" --model {output} --prompt-template alpaca"))
+                // A chat template is now the model's own.
+                let is_chat = config.prompt.template.is_multi_turn();
+                let template = if is_chat { "chat" } else { config.prompt.template.name() };
+                ("Model", format!(" --model {output} --prompt-template {template}"))
             }
         };
         note(&format!("\n{what} saved in {output}. Try it:\n"));

@@ -16,9 +16,10 @@ pub(super) enum TrainingView {
 impl Args {
     /// The view of a run with this title.
     pub(super) fn view(&self, title: &str) -> Result<TrainingView> {
-        Ok(match self.tui {
-            true => TrainingView::Dashboard(Dashboard::start(title.to_owned())?),
-            false => TrainingView::Lines(TrainingProgress::new(self.quiet)),
+        Ok(if self.tui {
+            TrainingView::Dashboard(Dashboard::start(title.to_owned())?)
+        } else {
+            TrainingView::Lines(TrainingProgress::new(self.quiet))
         })
     }
 }

@@ -79,9 +79,10 @@ impl LinePlot {
 
         let values = || self.lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
         let ticks = if self.tall { 5 } else { 4 };
-        let y_axis = match self.logarithmic {
-            true => Axis::logarithmic(values(), ticks),
-            false => Axis::linear(values(), self.from_zero, ticks),
+        let y_axis = if self.logarithmic {
+            Axis::logarithmic(values(), ticks)
+        } else {
+            Axis::linear(values(), self.from_zero, ticks)
         };
         let x_axis = Axis::steps(self.last_step, if wide { 8 } else { 4 });
         let x = |at: f64| left_end + at * (right_end - left_end);

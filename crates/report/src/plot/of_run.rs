@@ -57,7 +57,7 @@ pub(crate) fn label_rate(run: &Run) -> Vec<Point> {
 fn line_plot(run: &Run, lines: Vec<Line>) -> LinePlot {
     let last_step = run.completed_steps() as f64;
     let every = run.metrics.start.map_or(0, |start| start.steps_per_epoch);
-    let epochs = if every == 0 { 0 } else { run.completed_steps() / every };
+    let epochs = run.completed_steps().checked_div(every).unwrap_or(0);
     // Many lines would be a pattern.
     let epoch_ends = if epochs > 20 { 0 } else { epochs };
     let epoch_ends = (1..=epoch_ends).map(|epoch| (epoch * every) as f64).collect();

@@ -35,6 +35,8 @@ pub struct RunEstimate {
     pub trainable_parameters: usize,
     /// Tokens of the longest training example.
     pub longest_example: usize,
+    /// Mean number of labels of a training example.
+    pub labels_per_row: f64,
     /// Mean number of labels of a measured step.
     pub labels_per_step: f64,
     /// Mean duration of a measured step.
@@ -58,7 +60,8 @@ impl TrainingRun<'_> {
         } else {
             check_empty(self.output)?;
         }
-        let prepared = self.prepare(observer)?;
+        let config = self.config_without_files();
+        let prepared = TrainingRun { config: &config, ..*self }.prepare(observer)?;
         let PreparedRun { mut trainer, eval, .. } = prepared;
         let checkpoint = self.output.join(CHECKPOINT_FILE);
         if resume && checkpoint.exists() {
@@ -91,6 +94,7 @@ impl TrainingRun<'_> {
             steps_per_epoch,
             trainable_parameters: prepared.trainable_parameters,
             longest_example: prepared.longest,
+            labels_per_row: prepared.labels_per_row,
             labels_per_step,
             seconds_per_step,
             evaluation_seconds,

@@ -8,7 +8,7 @@ use llama::Llama;
 use super::events::Event;
 use super::progress::Evaluation;
 use super::training_run::TrainingRun;
-use crate::data::ExampleStore;
+use crate::data::{ExampleStore, RowEncoder};
 use crate::error::Result;
 use crate::eval::{LabelLoss, evaluate_loss, exact_match, generate_responses};
 use crate::images::BatchAdapter;
@@ -27,10 +27,8 @@ impl TrainingRun<'_> {
         observer: &mut dyn FnMut(Event),
     ) -> Result<Option<Evaluation>> {
         let Self { tokenizer, config, .. } = *self;
-        let count = match with_exact_match {
-            true => config.exact_match_rows.min(self.eval_rows.len()),
-            false => 0,
-        };
+        let answered = config.exact_match_rows.min(self.eval_rows.len());
+        let count = if with_exact_match { answered } else { 0 };
         let rows = examples.len() + count;
         let mut done = 0;
         let mut progress = |more: usize| {
@@ -56,12 +54,13 @@ impl TrainingRun<'_> {
         let mut answered = self.eval_rows.first(count)?;
         answered.sort_by_key(|row| row.instruction.len() + row.input.len());
         let mut correct = Vec::with_capacity(count);
+        let encoder = RowEncoder::new(tokenizer, &config.prompt, config.loss_on)?;
         for rows in answered.chunks(batch_size.saturating_mul(4)) {
             if self.stop_requested() {
                 return Ok(None);
             }
             let responses =
-                generate_responses(llama, adapter, tokenizer, rows, rows.len(), &mut progress)?;
+                generate_responses(llama, adapter, &encoder, rows, rows.len(), &mut progress)?;
             correct.extend(exact_match(rows, &responses));
         }
         Ok(Some((loss, (count > 0).then(|| Accuracy::from_correct(&correct)))))

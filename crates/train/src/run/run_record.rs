@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::TrainConfig;
-use crate::data::RowStore;
+use crate::data::{RowContext, RowStore, Turn};
 use crate::error::{Error, Result};
 
 /// File of the settings in the folder of a run.
@@ -74,6 +74,19 @@ pub(super) fn hash_rows(groups: &[&RowStore]) -> Result<String> {
             hash.write(image.as_bytes());
             hash.write_u8(0xfe);
         }
+        match &row.context {
+            RowContext::Instruction => {}
+            RowContext::Nothing => hash.write_u8(0xfd),
+            RowContext::Turns(turns) => {
+                for Turn { message, train } in turns {
+                    for text in [&message.role, &message.content] {
+                        hash.write(text.as_bytes());
+                        hash.write_u8(0xff);
+                    }
+                    hash.write_u8(if *train { 0xfc } else { 0xfb });
+                }
+            }
+        }
     }
     Ok(format!("{:016x}", hash.finish()))
 }
@@ -132,5 +145,35 @@ fn diff_settings(
             saved: saved.clone(),
             current: current.clone(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Instruction;
+
+    fn hash(row: &Instruction) -> String {
+        hash_rows(&[&RowStore::from(vec![row.clone()])]).unwrap()
+    }
+
+    #[test]
+    fn the_hash_of_old_rows_is_unchanged_and_every_turn_counts() {
+        let row = Instruction::new("a", "b", "c");
+        // Computed before rows had turns.
+        assert_eq!(hash(&row), "3ab336ed30c133fc");
+        let turns = |train| vec![Turn { train, ..Turn::new("user", "a") }];
+        let rows = [
+            row,
+            Instruction::text("a"),
+            Instruction::new("", "", "a"),
+            Instruction::conversation(turns(true), "c"),
+            Instruction::conversation(turns(false), "c"),
+            Instruction::conversation(vec![Turn::new("tool", "a")], "c"),
+        ];
+        let hashes = rows.map(|row| hash(&row));
+        for (index, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..index].contains(hash), "{index}");
+        }
     }
 }

@@ -14,11 +14,12 @@ use super::run_record::{RunRecord, hash_rows};
 use super::session::Session;
 use crate::config::TrainConfig;
 use crate::data::{
-    EncodedRows, Example, ExampleEncoder, ExampleStore, Instruction, RowStore, RunRowCounts,
+    EncodedRows, ExampleEncoder, ExampleStore, Instruction, RowEncoder, RowStore, RunRowCounts,
     TruncationCounts,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
+use crate::prefix_cache::PrefixCacheMode;
 use crate::trainable::TrainableWeights;
 use crate::trainer::Trainer;
 
@@ -46,7 +47,7 @@ pub struct TrainingRun<'a> {
     /// Further content of `run.json`, such as file names. It may change when the run is resumed.
     pub metadata: &'a serde_json::Value,
     /// If another thread or a signal handler sets it, the run saves its state and ends with
-    /// [`Error::Interrupted`] after the current step or the current batch of an evaluation.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) after the current step or the current batch of an evaluation.
     pub stop: Option<&'a AtomicBool>,
 }
 
@@ -60,6 +61,8 @@ pub(super) struct PreparedRun<'a> {
     pub trainable_parameters: usize,
     /// Tokens of the longest training example.
     pub longest: usize,
+    /// Mean number of labels of a training example.
+    pub labels_per_row: f64,
 }
 
 impl<'a> TrainingRun<'a> {
@@ -69,8 +72,9 @@ impl<'a> TrainingRun<'a> {
     /// as without the interruption. `observer` receives the events.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if the run was told to [stop](Self::stop), [`Error::Diverged`], and any other
-    /// [`Error`]; the folder always keeps the latest checkpoint.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) if the run was told to [stop](Self::stop),
+    /// [`Error::Diverged`](crate::Error::Diverged), and any other [`Error`](crate::Error); the folder always
+    /// keeps the latest checkpoint.
     pub fn run(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<RunSummary> {
         let begin = Instant::now();
         let prepared = self.prepare(observer)?;
@@ -108,9 +112,11 @@ impl<'a> TrainingRun<'a> {
         let Self { llama, config, .. } = *self;
         config.validate()?;
         config.method.validate(llama)?;
+        self.check_eval_rows()?;
         let max_len = config.max_len.min(llama.config().max_positions);
-        let encode = |row: &Instruction| Example::encode(row, self.tokenizer);
-        let key = || Ok(self.tokenizer.to_json()?);
+        let row_encoder = RowEncoder::new(self.tokenizer, &config.prompt, config.loss_on)?;
+        let encode = |row: &Instruction| row_encoder.encode(row);
+        let key = || Ok(row_encoder.cache_key() + &self.tokenizer.to_json()?);
         let encoder =
             ExampleEncoder { encode: &encode, key: &key, max_len, cache: self.token_cache };
         let EncodedRows { examples: train, counts: train_counts, mixture } =
@@ -118,6 +124,7 @@ impl<'a> TrainingRun<'a> {
         let EncodedRows { examples: eval, counts: eval_counts, .. } =
             encoder.encode_all(self.eval_rows)?;
         let longest = (0..train.len()).map(|index| train.n_tokens(index)).max().unwrap_or(0);
+        let labels_per_row = mean_labels(&train)?;
         let trainable = self.init_trainable()?;
         let trainable_parameters = trainable.n_trainable_parameters();
         let trainer = Trainer::builder(llama, trainable, train)
@@ -133,7 +140,37 @@ impl<'a> TrainingRun<'a> {
             steps_per_epoch: trainer.steps_per_epoch(),
             trainable_parameters,
         });
-        Ok(PreparedRun { trainer, eval, train_counts, eval_counts, trainable_parameters, longest })
+        Ok(PreparedRun {
+            trainer,
+            eval,
+            train_counts,
+            eval_counts,
+            trainable_parameters,
+            longest,
+            labels_per_row,
+        })
+    }
+
+    /// The settings for steps that are thrown away: no cache that would be a file in the output folder.
+    pub(super) fn config_without_files(&self) -> TrainConfig {
+        let mut config = self.config.clone();
+        if config.prefix_cache.mode == PrefixCacheMode::Disk {
+            config.prefix_cache.mode = PrefixCacheMode::Off;
+        }
+        config
+    }
+
+    /// Checks that there are held-out rows if the config needs them.
+    fn check_eval_rows(&self) -> Result<()> {
+        let TrainConfig { early_stop, keep_best, .. } = *self.config;
+        if !self.eval_rows.is_empty() || (early_stop.is_none() && !keep_best) {
+            return Ok(());
+        }
+        let (field, found) = match early_stop {
+            Some(evaluations) => ("the early stop", format!("after {evaluations} evaluations")),
+            None => ("the adapter to keep", "the best".into()),
+        };
+        Err(Error::Config { field, found, expected: "none: there are no held-out rows" })
     }
 
     /// Whether the run was told to stop.
@@ -183,4 +220,16 @@ impl<'a> TrainingRun<'a> {
     pub fn load_trained(&self) -> Result<TrainableWeights> {
         TrainableWeights::load(self.output, &self.config.method, self.llama)
     }
+}
+
+/// Mean number of labels of examples; of many, those at equal distances are counted.
+fn mean_labels(examples: &ExampleStore) -> Result<f64> {
+    const COUNTED: usize = 256;
+    let every = examples.len().div_ceil(COUNTED).max(1);
+    let (mut labels, mut count) = (0_usize, 0_u32);
+    for index in (0..examples.len()).step_by(every) {
+        labels += examples.get(index)?.n_labels();
+        count += 1;
+    }
+    Ok(labels as f64 / f64::from(count.max(1)))
 }

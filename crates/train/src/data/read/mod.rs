@@ -3,9 +3,11 @@
 //! ```text
 //! ScienceQA folder ────► science_qa: one row per problem
 //! file, folder of files ─► ::data ─► records, each by its fields:
-//!                                            ├─ turns ────────────► conversation_record: one row per response
+//!                                            ├─ turns ────────────► conversation_record: one row, or one per response
 //!                                            ├─ prompt, response ─► instruction_record: one row
-//!                                            └─ image, caption ───► caption_record: one row
+//!                                            ├─ chosen, rejected ─► preference_record: the chosen one
+//!                                            ├─ image, caption ───► caption_record: one row
+//!                                            └─ text ─────────────► text_record: one row
 //! ```
 //!
 //! The content of a file decides its format, not its name alone.
@@ -14,6 +16,7 @@ mod caption_record;
 mod conversation_record;
 mod conversation_turn;
 mod instruction_record;
+mod preference_record;
 mod read_options;
 mod record_fields;
 mod record_kind;
@@ -23,6 +26,7 @@ mod row_counts;
 mod row_report;
 mod science_qa;
 mod science_qa_problem;
+mod text_record;
 mod turns;
 
 use std::path::Path;
@@ -33,7 +37,8 @@ use super::instruction::Instruction;
 use crate::error::{Error, Result};
 use record_reader::{RecordReader, RowSchema};
 
-pub use read_options::{EmptyOutputPolicy, LoadedRows, ReadOptions};
+pub use read_options::{ConversationRows, EmptyOutputPolicy, LoadedRows, ReadOptions};
+pub use record_kind::RecordKind;
 pub use row_counts::{RowCounts, RunRowCounts};
 pub use row_report::{DropReason, Occurrences, RowAdjustment, RowReport};
 pub use science_qa::ScienceQa;
@@ -42,9 +47,11 @@ pub use science_qa_problem::SCIENCE_QA_TAGS;
 /// Reads the rows of a file or folder. Supported formats:
 ///
 /// - A JSON list, or a sequence of JSON values such as JSON lines, or an object that contains one
-///   list. Each record is an [instruction](Instruction) or a conversation in the format of LLaVA,
-///   ShareGPT or OpenAI. Each response of a conversation becomes a row; the turns before it become
-///   lines of its input that begin with `System: `, `Human: `, `Assistant: ` and `Tool: `.
+///   list. Each record is an [instruction](Instruction), a conversation in the format of LLaVA,
+///   ShareGPT or OpenAI, a preference pair, of which the chosen answer is used, or plain `text`. Each
+///   response of a conversation becomes a row; the turns before it become lines of its input that begin
+///   with `System: `, `Human: `, `Assistant: ` and `Tool: `. With [`ConversationRows::Whole`] a
+///   conversation is one row.
 /// - A table with a header, separated by commas, tabs or semicolons: instructions, or captions with
 ///   the columns `url` (or `image`, or `path`) and `caption`.
 /// - A Parquet file with the same columns, or with lists of structs for conversations.

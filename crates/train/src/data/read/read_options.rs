@@ -31,6 +31,19 @@ pub struct ReadOptions<'a> {
     pub split: Option<&'a str>,
     /// What to do with rows whose output is empty.
     pub empty_outputs: EmptyOutputPolicy,
+    /// The rows of a conversation.
+    pub conversations: ConversationRows,
+}
+
+/// The rows of a conversation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ConversationRows {
+    /// One row for each response, with the turns before it as lines of its input: for prompt templates
+    /// without earlier turns.
+    #[default]
+    PerResponse,
+    /// One row with all turns: for chat templates.
+    Whole,
 }
 
 /// What to do with rows whose output is empty.

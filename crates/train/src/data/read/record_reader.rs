@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 
 use super::read_options::ReadOptions;
 use super::record_fields::RecordFields;
-use super::record_kind::{RecordKind, describe_unknown_record};
+use super::record_kind::{RecordKind, describe_unknown_record, turn_field};
 use super::record_origin::RecordOrigin;
 use super::row_report::{DropReason, RowReport};
-use super::{caption_record, conversation_record, instruction_record};
+use super::{
+    caption_record, conversation_record, instruction_record, preference_record, text_record,
+};
 use crate::data::{FORMAT_HINT, Instruction};
 use crate::error::{Error, Result};
 
@@ -31,7 +33,7 @@ impl Schema for RowSchema {
         let values = names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
         // A prompt column alone makes no rows.
         match RecordKind::detect(&values) {
-            Some(RecordKind::Caption) => true,
+            Some(RecordKind::Caption | RecordKind::Preference | RecordKind::Text) => true,
             Some(RecordKind::Instruction) => {
                 names.iter().any(|name| instruction_record::OUTPUT_FIELDS.contains(name))
             }
@@ -118,29 +120,35 @@ impl RecordReader<'_> {
         format_hint: &'static str,
     ) -> Result<Vec<Instruction>> {
         let Self { path, options, report, .. } = self;
-        let ReadOptions { image_folder, empty_outputs, .. } = **options;
+        let options: &ReadOptions = options;
+        let image_folder = options.image_folder;
         let location = record.location.to_string();
         let mut origin = RecordOrigin { path, location, format_hint, image_folder };
         let Value::Object(values) = &record.value else {
             return Err(origin.error("expected an object"));
         };
-        let kind = RecordKind::detect(values);
-        if let Some(RecordKind::Conversation(_) | RecordKind::PromptCompletion) = kind {
+        let Some(kind) = RecordKind::detect(values) else {
+            return Err(origin.error(describe_unknown_record(values)));
+        };
+        if kind.is_conversation() {
             origin.format_hint = conversation_record::FORMAT_HINT;
         }
+        report.count_kind(kind);
         let mut fields = RecordFields::new(&origin, values, report);
         let rows = match kind {
-            Some(RecordKind::Conversation(name)) => {
-                conversation_record::conversation_rows(name, empty_outputs, &mut fields)?
+            RecordKind::Conversation => {
+                let (name, _) = turn_field(values).expect("a conversation has a field with turns");
+                conversation_record::conversation_rows(name, options, &mut fields)?
             }
-            Some(RecordKind::PromptCompletion) => {
-                conversation_record::prompt_completion_rows(empty_outputs, &mut fields)?
+            RecordKind::PromptCompletion => {
+                conversation_record::prompt_completion_rows(options, &mut fields)?
             }
-            Some(RecordKind::Instruction) => {
-                instruction_record::instruction_rows(empty_outputs, &mut fields)?
+            RecordKind::Instruction => instruction_record::instruction_rows(options, &mut fields)?,
+            RecordKind::Preference | RecordKind::PreferenceTurns => {
+                preference_record::preference_rows(options, &mut fields)?
             }
-            Some(RecordKind::Caption) => caption_record::caption_rows(&mut fields)?,
-            None => return Err(origin.error(describe_unknown_record(values))),
+            RecordKind::Caption => caption_record::caption_rows(&mut fields)?,
+            RecordKind::Text => text_record::text_rows(&mut fields)?,
         };
         fields.report_unused();
         Ok(rows)

@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use ::data::names::{first_chars, join_first};
 use serde::{Deserialize, Serialize};
 
-use ::data::names::{first_chars, join_first};
+use super::record_kind::RecordKind;
 
 /// Why a row was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub enum RowAdjustment {
     /// Two consecutive turns of the same role were merged.
     #[serde(rename = "turns_joined")]
     TurnsMerged,
+    /// The chosen answer of a preference pair was used, and the rejected one was not.
+    ChosenAnswer,
 }
 
 impl RowAdjustment {
@@ -82,6 +85,10 @@ impl RowAdjustment {
             Self::TurnsMerged => (
                 "turn is merged with the turn before it, of the same role",
                 "turns are merged with the turns before them, of the same role",
+            ),
+            Self::ChosenAnswer => (
+                "preference pair: the chosen answer is used, the rejected one is not",
+                "preference pairs: the chosen answers are used, the rejected ones are not",
             ),
         };
         if count == 1 { singular } else { plural }
@@ -134,6 +141,8 @@ pub struct RowReport {
     pub aliases: BTreeMap<String, usize>,
     /// Formats of the files, each with its number of files.
     pub formats: BTreeMap<String, usize>,
+    /// Records of each kind.
+    pub kinds: BTreeMap<RecordKind, usize>,
 }
 
 impl RowReport {
@@ -147,6 +156,17 @@ impl RowReport {
 
     pub(crate) fn count_adjustment(&mut self, adjustment: RowAdjustment, location: &str) {
         self.adjustments.entry(adjustment).or_default().add(location);
+    }
+
+    pub(crate) fn count_kind(&mut self, kind: RecordKind) {
+        *self.kinds.entry(kind).or_default() += 1;
+    }
+
+    /// The kinds of records that were recognized, such as `12 conversations`; `None` without records.
+    pub fn describe_kinds(&self) -> Option<String> {
+        let kinds = self.kinds.iter();
+        let kinds = kinds.map(|(kind, &count)| format!("{count} {}", kind.description(count)));
+        (!self.kinds.is_empty()).then(|| kinds.collect::<Vec<_>>().join(", "))
     }
 
     pub(crate) fn count_unused_field(&mut self, name: &str) {
@@ -209,6 +229,9 @@ impl RowReport {
         }
         for (format, more) in other.formats {
             *self.formats.entry(format).or_default() += more;
+        }
+        for (kind, more) in other.kinds {
+            *self.kinds.entry(kind).or_default() += more;
         }
         for (alias, more) in other.aliases {
             *self.aliases.entry(alias).or_default() += more;

@@ -35,12 +35,12 @@ pub fn chart<'a>(curves: &[(&'a [(f64, f64)], Color)], last_step: f64) -> Chart<
     let (low, high) = values
         .filter(|value| value.is_finite())
         .fold((0.0_f64, f64::MIN_POSITIVE), |(low, high), value| (low.min(value), high.max(value)));
-    let datasets = curves.iter().map(|(points, color)| {
+    let datasets = curves.iter().map(|&(points, color)| {
         Dataset::default()
             .data(points)
             .marker(Marker::Braille)
             .graph_type(GraphType::Line)
-            .style(Style::new().fg(*color))
+            .style(Style::new().fg(color))
     });
     let axis = || Axis::default().style(Style::new().fg(Color::DarkGray));
     let middle = f64::midpoint(low, high);
