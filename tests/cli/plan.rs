@@ -47,9 +47,11 @@ fn a_plan_has_all_components_and_their_total() {
 
 #[test]
 fn the_plan_has_the_size_of_the_frozen_prefix_cache() {
-    let args = ["--device", "flex", "--seq-len", "64", "--adapter-layers", "2"];
+    let args = ["--device", "flex", "--seq-len", "64"];
     let cache = |more: &[&str]| json(&[&args[..], more].concat())["prefix_cache"].clone();
-    let [full, half] = [cache(&["--rows", "10"]), cache(&["--cache-precision", "bf16"])];
+    let layers = ["--adapter-layers", "2"];
+    let upper = |more: &[&str]| cache(&[&layers[..], more].concat());
+    let [full, half] = [upper(&["--rows", "10"]), upper(&["--cache-precision", "bf16"])];
     assert_eq!(keys(&full), ["layers", "bytes_per_token", "bytes_per_row", "rows", "bytes"]);
     let number = |cache: &Value, key: &str| cache[key].as_u64().unwrap();
     assert!(number(&full, "layers") > 0);
@@ -115,17 +117,19 @@ fn the_table_of_one_device() {
       adapter                           1.25 KiB
       gradients                         1.25 KiB
       optimizer                         2.51 KiB
-      activations                       9.88 KiB
-      working set                      12.00 KiB
-      total                           149.77 KiB
+      activations                       7.38 KiB
+      working set                       9.75 KiB
+      total                           145.02 KiB
       available                       136.72 KiB
 
       does not fit on flex; total with one of these changes:
-      --precision q8                   65.64 KiB
-      --precision q4                   50.39 KiB
-      --batch-size 1                (139.45 KiB)
-      --seq-len 2                   (143.45 KiB)
+      --precision q8                   59.89 KiB
+      --precision q4                   44.64 KiB
+      --batch-size 1                (137.08 KiB)
+      --seq-len 2                   (141.08 KiB)
       (in parentheses: still does not fit)
+
+      frozen-prefix cache below layer 2, in host memory or on disk: 128 B per token, 520 B per row
 
     generation: batch size 2, prompt length 4, 8 new tokens each
                                             flex

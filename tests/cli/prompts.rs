@@ -165,7 +165,8 @@ fn every_kind_of_row_is_read() {
     std::fs::write(&data, rows).expect("written");
     let args = ["eval", "--data", &data, "--no-exact-match", "--json"];
     let outcome = program.run(&args);
-    let kinds = "rows.jsonl: 1 instruction, 1 conversation, 1 preference pair, 1 plain text\n";
+    let kinds =
+        "rows.jsonl: JSON Lines: 1 instruction, 1 conversation, 1 preference pair, 1 plain text\n";
     assert!(outcome.stderr.contains(kinds), "{}", outcome.stderr);
     let found = outcome.json();
     assert_eq!(found["rows"], 5);

@@ -306,7 +306,7 @@ fn the_frozen_prefix_cache_is_reported_and_changes_no_byte_of_the_adapter() {
     let (said, expected) = train_twice(&program, "off", &["--cache", "off"]);
     assert!(said.contains("frozen-prefix cache: off, it is disabled\n"), "{said}");
     let (said, found) = train_twice(&program, "default", &[]);
-    assert!(said.contains("frozen-prefix cache: 2 layers run once for all rows, "), "{said}");
+    assert!(said.contains("frozen-prefix cache: 1 layer runs once for all rows, "), "{said}");
     assert!(said.contains(" in f32 in memory\n"), "{said}");
     assert_eq!(found, expected);
     let (said, found) = train_twice(&program, "disk", &["--cache", "disk"]);

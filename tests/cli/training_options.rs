@@ -91,7 +91,7 @@ fn a_learning_rate_of_gates_needs_gates() {
     let few = write_eval_rows(program.folder());
     let output = program.path("run");
     let more = ["--method", "lora", "--lr-gate", "0.1", "--max-steps", "1"];
-    let error = program.run(&args(&output, &few, &more)).fails(1);
+    let error = program.run(&args(&output, &few, &more)).fails(2);
     let expected = "the learning rate of gates is 0.1, expected none: no gate is trained";
     assert!(error.contains(expected), "{error}");
     assert!(!Path::new(&output).exists(), "it made a folder");

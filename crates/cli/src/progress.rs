@@ -204,9 +204,13 @@ fn describe_cache(decision: PrefixCacheDecision) -> String {
         0 => "all rows".into(),
         _ => format!("{examples} of {all_examples} rows"),
     };
+    let layers = match layers {
+        1 => "1 layer runs".into(),
+        _ => format!("{layers} layers run"),
+    };
     let place = if on_disk { "on disk" } else { "in memory" };
     format!(
-        "frozen-prefix cache: {layers} layers run once for {rows}, {} in {} {place}",
+        "frozen-prefix cache: {layers} once for {rows}, {} in {} {place}",
         HumanBytes(bytes),
         precision.name()
     )
