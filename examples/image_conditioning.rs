@@ -14,6 +14,7 @@ use llama_adapter::{
     Precision, TrainLength, Trainer, built_in, device,
 };
 
+use llama_adapter::train::data::RowEncoder;
 use llama_adapter::train::eval::{ChoiceScoring, correct_choices, predict_choices};
 use llama_adapter::train::{FineTuningMethod, ImageFeatureCache, MultimodalAdapter};
 use llama_adapter::vision::{FeatureSpec, HiddenState};
@@ -62,12 +63,13 @@ fn main() -> anyhow::Result<()> {
 
     let trainable = trainer.trainable();
     let adapter = trainable.adapter().expect("an adapter was trained");
+    let encoder = RowEncoder::alpaca(&tokenizer)?;
     let predict = |image_features| {
         let adapter = MultimodalAdapter::new(&llama, adapter.clone(), image_features);
         predict_choices(
             &llama,
             &adapter,
-            &tokenizer,
+            &encoder,
             &test_rows,
             ChoiceScoring::Likelihood,
             16,

@@ -90,13 +90,15 @@ fn each_batching_has_its_padding_and_its_shared_tokens() {
     let rows = rows(&program);
     let args = ["data", &rows, "--max-len", "64", "--json", "--batch-size", "3"];
     let found = program.run(&args).json();
-    let [single, batch] = [0, 1].map(|index| &found["batching"][index]);
+    let [single, batch, tokens] = [0, 1, 2].map(|index| &found["batching"][index]);
     assert_eq!((&single["batching"], &single["padding"]), (&json!("--batch-size 1"), &json!(0)));
     assert_eq!((&batch["batches"], &batch["tokens"]), (&json!(1), &single["tokens"]));
     let lengths = found["labels"]["rows"].as_u64().unwrap();
     assert_eq!(lengths, 3);
     let padded = batch["tokens"].as_u64().unwrap() + batch["padding"].as_u64().unwrap();
     assert_eq!(padded, 3 * 64);
+    // Batches of similar rows are padded less.
+    assert!(tokens["padding"].as_u64() < batch["padding"].as_u64(), "{found}");
     // The first and the third row are the same, and all begin alike.
     assert!(batch["shared_fraction"].as_f64().unwrap() > 0.4, "{found}");
 }

@@ -79,6 +79,7 @@ fn inspect_shows_adapter_v2_without_a_model() {
     insta::assert_snapshot!(text, @r"
     adapter     [golden]/formats/litgpt-v2-old.pth (litgpt)
     base model  unknown (d_model 32)
+    template    alpaca (the default)
     prompts     prompt length 5, 2 adapted layers (1 to 2)
     gates       one per head; from -0.6362 to 0.6768, mean -0.1641
     v2          22 linear layers, 7 norms; output scale, RMS deviation from 1: 0.2012; bias RMS 0.1977

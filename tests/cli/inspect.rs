@@ -72,6 +72,7 @@ fn an_adapter_folder() {
     insta::assert_snapshot!(inspect("llama-gqa-tied/adapter"), @r"
     adapter     [golden]/llama-gqa-tied/adapter (peft)
     base model  llama-gqa-tied (d_model 32)
+    template    alpaca (the default)
     prompts     prompt length 5, 2 adapted layers (1 to 2)
     gates       one per layer; from -0.3997 to -0.1827, mean -0.2912
     parameters  322

@@ -20,6 +20,7 @@ mod model_files;
 mod old_names;
 mod plan;
 mod program;
+mod prompts;
 mod results;
 mod serve;
 mod shell;

@@ -218,7 +218,7 @@ fn wrong_options_are_refused() {
         ("--cache-bytes", "1KiB", "too small"),
         ("--max-rows", "0", "max_rows is 0"),
         ("--prefill-chunk", "0", "expected auto or a number"),
-        ("--prompt-template", "poem", "expected alpaca, chat or raw"),
+        ("--prompt-template", "poem", "expected alpaca, chat, chatml"),
         ("--prompt-template", "chat", "the model has no chat template"),
         ("--prompt-template", "other=chat", "no --adapter is called `other`"),
         ("--max-connections", "0", "at least 1"),

@@ -8,7 +8,7 @@ use crate::program::Program;
 use crate::training::{adapter, write_eval_rows};
 
 /// Arguments of a run of a few steps, with a new value for each option.
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 17] = [
     "--batch-tokens",
     "700",
     "--schedule",
@@ -17,8 +17,13 @@ const OPTIONS: [&str; 12] = [
     "0.1",
     "--lr-part",
     "prompts=0.01",
+    "--ema",
+    "0.5",
     "--noise",
     "5",
+    "--early-stop",
+    "2",
+    "--keep-best",
     "--exact-match-rows",
     "1",
 ];
@@ -41,13 +46,16 @@ fn options_of_steps_are_settings_of_the_run_and_survive_a_resume() {
     let output = program.path("run");
     let run = [&OPTIONS[..], &["--max-steps", "3"]].concat();
     let summary = program.run(&args(&output, &few, &run)).json();
-    assert_eq!(summary["steps"], 3);
+    assert_eq!((&summary["steps"], &summary["best_step"]), (&json!(3), &json!(3)));
     let saved = settings(Path::new(&output));
     for (key, expected) in [
         ("batch_tokens", json!(700)),
         ("schedule", json!("wsd")),
         ("group_learning_rates", json!({"gates": 0.1, "parts": {"prompts": 0.01}})),
+        ("ema_decay", json!(0.5)),
         ("noise_alpha", json!(5.0)),
+        ("early_stop", json!(2)),
+        ("keep_best", json!(true)),
     ] {
         assert_eq!(saved[key], expected, "{key}");
     }
@@ -57,7 +65,7 @@ fn options_of_steps_are_settings_of_the_run_and_survive_a_resume() {
     assert_eq!(adapter(Path::new(&output)), before);
 
     let error = program.run(&args(&output, &few, &["--max-steps", "3", "--resume"])).fails(1);
-    assert!(error.contains("\n  batch_tokens: then 700, now null"), "{error}");
+    assert!(error.contains("\n  --batch-tokens: then 700, now none"), "{error}");
 }
 
 #[test]

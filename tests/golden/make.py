@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["tiny", "kinds", "lora", "files", "gguf", "weights", "torch", "formats", "vision", "images", "smollm2", "harness", "all"])
+    parser.add_argument("what", choices=["tiny", "kinds", "lora", "files", "gguf", "weights", "torch", "formats", "vision", "images", "data", "smollm2", "harness", "all"])
     parser.add_argument("--out", default=HERE, help="folder to write to (default: this one)")
     parser.add_argument("--smollm2-gguf", metavar="FILE", help="SmolLM2-135M-Instruct.Q4_1.gguf, for smollm2 and all")
     parser.add_argument("--dinov2", metavar="FOLDER", help="DINOv2-small of bench/images/prepare.py, for its real weights")
@@ -36,8 +36,10 @@ def main():
         import lora
         lora.make(args.out)
     if args.what in ("files", "all"):
+        import chat_masks
         import chat_templates
         import model_files
+        chat_masks.make(args.out)
         chat_templates.make(args.out)
         model_files.make(args.out)
     if args.what in ("gguf", "all"):
@@ -60,6 +62,9 @@ def main():
     if args.what in ("images", "all"):
         import images
         images.make(args.out)
+    if args.what in ("data", "all"):
+        import data_files
+        data_files.make(args.out)
     if args.what in ("harness", "all"):
         import harness
         harness.make(args.out)

@@ -9,8 +9,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use diagnostic::Placeholder;
+
 use crate::error::{Error, Result};
-use crate::placeholder::{self, Placeholder};
 
 /// A file on disk, or bytes in memory.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl ByteSource {
         let file = File::open(&path).map_err(Error::read(&path))?;
         let len = file.metadata().map_err(Error::read(&path))?.len();
         let bytes = Self { path, len, storage: Storage::Disk(Mutex::new(file)) };
-        match Placeholder::of(&bytes.head(placeholder::HEAD)?) {
+        match Placeholder::of(&bytes.head(Placeholder::HEAD_BYTES)?) {
             Some(found) => Err(Error::Placeholder { path: bytes.path, found }),
             None => Ok(bytes),
         }

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use diagnostic::{Advice, Diagnostic};
-
-use crate::placeholder::Placeholder;
+use diagnostic::{Advice, Diagnostic, Placeholder};
 
 /// [`Result`](std::result::Result) with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

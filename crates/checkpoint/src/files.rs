@@ -5,10 +5,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
+use diagnostic::Placeholder;
 use tempfile::TempPath;
 
 use crate::error::{Error, Result};
-use crate::placeholder::Placeholder;
 
 /// Reads a whole file.
 ///

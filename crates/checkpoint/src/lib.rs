@@ -61,7 +61,6 @@ pub mod folder;
 pub mod fuzz;
 pub mod gguf;
 mod load_report;
-mod placeholder;
 mod quantization;
 mod safetensors;
 // Shared by the readers of configs in `text`, `llama` and `vision`.
@@ -73,14 +72,13 @@ mod weight_files;
 
 pub use blocks::{BitWidth, BlockOffset, QuantizedBlocks};
 pub use byte_source::ByteSource;
-pub use diagnostic::{Advice, Diagnostic};
+pub use diagnostic::{Advice, Diagnostic, Placeholder};
 pub use element_type::ElementType;
 #[doc(hidden)]
 pub use element_type::f64_to_f32;
 pub use error::{Error, Result};
 pub use file_kind::FileKind;
 pub use load_report::{LoadReport, TensorSpec};
-pub use placeholder::Placeholder;
 pub use quantization::{reject_quantized_config, reject_quantized_tensors};
 pub use safetensors::SafetensorsFile;
 pub use settings::UnusedSettings;

@@ -1,9 +1,12 @@
 //! `--adapter` and `--force` ─► loaded adapters by name
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use adaption_prompt::files::read_prompt_format;
 use adaption_prompt::{AdapterSet, AnyAdapter};
+use text::PromptFormat;
 
 use crate::error::Error;
 use crate::failure::{Failure, Result};
@@ -45,6 +48,24 @@ impl AdapterArgs {
             adapters.activate(&first)?;
         }
         Ok(adapters)
+    }
+
+    /// The name of the first adapter.
+    pub fn first_name(&self) -> Result<Option<String>> {
+        let first = self.paths.first().map(parse_named_path).transpose()?;
+        Ok(first.map(|(name, _)| name))
+    }
+
+    /// The prompt formats that the adapters' folders name, by the adapters' names.
+    pub fn prompt_formats(&self) -> Result<BTreeMap<String, PromptFormat>> {
+        let mut formats = BTreeMap::new();
+        for text in &self.paths {
+            let (name, path) = parse_named_path(text)?;
+            if let Some(format) = read_prompt_format(&path)? {
+                formats.insert(name, format);
+            }
+        }
+        Ok(formats)
     }
 
     fn read(&self, base: &BaseModel, path: &Path) -> Result<AnyAdapter> {

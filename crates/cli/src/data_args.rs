@@ -2,10 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use train::data::{EmptyOutputPolicy, LoadedRows};
-use train::{ReadOptions, read_rows};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use data::{Columns, FileFormat, RejectFile, Source, WeightedSource};
+use train::ReadOptions;
+use train::data::{
+    ConversationRows, EmptyOutputPolicy, LoadedRows, RowReport, RowStore, RowStoreBuilder,
+    stream_rows,
+};
 
+use crate::cache::cache_folder;
 use crate::choice::choice;
+use crate::failure::Result;
 
 /// How data files are read.
 #[derive(Debug, Clone, clap::Args)]
@@ -14,6 +21,25 @@ pub struct DataArgs {
     /// end-of-sequence token alone.
     #[arg(long, value_enum, default_value_t, value_name = "POLICY", help_heading = "Data")]
     empty_outputs: EmptyOutputChoice,
+    /// Names of the fields in the data, if they are others: instruction=question,output=answer. A field
+    /// inside an object is answer.text.
+    #[arg(long, value_name = "FIELD=COLUMN,...", help_heading = "Data")]
+    columns: Option<Columns>,
+    /// Format of all data files [default: found by the content]. Plain text needs it: text makes a row of
+    /// each paragraph, lines of each line.
+    #[arg(long, value_parser = format_parser(), value_name = "FORMAT", help_heading = "Data")]
+    format: Option<FileFormat>,
+    /// Skip and count invalid records instead of stopping at the first one, and write them with the
+    /// reasons to FILE [default: rejected.jsonl].
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "rejected.jsonl",
+        help_heading = "Data"
+    )]
+    skip_bad: Option<PathBuf>,
 }
 
 choice! {
@@ -27,30 +53,138 @@ choice! {
     }
 }
 
+/// The values of `--format`.
+fn format_parser() -> impl TypedValueParser<Value = FileFormat> {
+    PossibleValuesParser::new(FileFormat::ALL.map(FileFormat::name))
+        .try_map(|name| name.parse::<FileFormat>())
+}
+
+/// Which rows are read, and what happens to the others.
+#[derive(Clone, Copy)]
+pub struct RowRequest<'a> {
+    /// The folder of relative image paths.
+    pub images: Option<&'a Path>,
+    /// The split of folders and data sets.
+    pub split: &'a str,
+    /// What conversations become.
+    pub conversations: ConversationRows,
+    /// Where invalid records go.
+    pub rejects: Option<&'a RejectFile>,
+    /// Gets a message about what was recognized, and about each kind of skipped, changed or unused data.
+    pub notify: &'a dyn Fn(&str),
+}
+
 impl DataArgs {
-    /// Reads the rows of several files or folders in order; of ScienceQA folders only one split.
-    /// `notify` gets a message about each kind of skipped, changed or unused data.
+    /// Reads the rows of several sources in order into memory.
     pub fn load_rows(
         &self,
-        paths: &[PathBuf],
+        sources: &[PathBuf],
         images: Option<&Path>,
         split: &str,
+        conversations: ConversationRows,
         notify: &dyn Fn(&str),
-    ) -> train::Result<LoadedRows> {
+    ) -> Result<LoadedRows> {
+        let rejects = self.reject_file()?;
+        let request =
+            RowRequest { images, split, conversations, rejects: rejects.as_ref(), notify };
+        let (rows, report) = self.stream_rows(sources, request)?;
+        finish_rejects(rejects.as_ref(), notify)?;
+        Ok(LoadedRows { rows: rows.to_vec()?, report })
+    }
+
+    /// Reads the rows of several sources in order; many of them go to a temporary file. Weights of sources
+    /// make a mixture.
+    pub fn stream_rows(
+        &self,
+        sources: &[PathBuf],
+        request: RowRequest,
+    ) -> Result<(RowStore, RowReport)> {
+        let RowRequest { images, split, conversations, rejects, notify } = request;
         let options = ReadOptions {
             image_folder: images,
             split: Some(split),
             empty_outputs: self.empty_outputs.into(),
+            format: self.format,
+            columns: self.columns.as_ref(),
+            rejects,
+            conversations,
         };
-        let mut all = LoadedRows::default();
-        for path in paths {
-            let LoadedRows { rows, report } = read_rows(path, &options)?;
-            for line in report.messages() {
-                notify(&format!("{}: {line}", path.display()));
+        let parse = |path: &PathBuf| WeightedSource::parse(path.as_os_str());
+        let sources = sources.iter().map(parse).collect::<data::Result<Vec<_>>>()?;
+        let weights = data::weights(&sources)?;
+        // Not the system's folder for temporary files, which may be in memory.
+        let folder = cache_folder().ok().map(|folder| folder.join("rows"));
+        let mut rows = RowStoreBuilder::new(RowStoreBuilder::DEFAULT_LIMIT, folder.as_deref());
+        let mut all = RowReport::default();
+        for (index, WeightedSource { source, .. }) in sources.iter().enumerate() {
+            rows.set_source(index as u16);
+            let mut read = |path: &Path| stream_rows(path, &options, &mut |row| rows.push(row));
+            let report = match &files(source, split)?[..] {
+                [path] => read(path)?,
+                paths => {
+                    let mut report = RowReport::default();
+                    for path in paths {
+                        report.merge(read(path)?);
+                    }
+                    report
+                }
+            };
+            let recognized = [report.describe_formats(), report.describe_kinds()];
+            let recognized = recognized.into_iter().flatten().collect::<Vec<_>>().join(": ");
+            for line in [recognized].into_iter().chain(report.messages()) {
+                notify(&format!("{source}: {line}"));
             }
-            all.rows.extend(rows);
-            all.report.merge(report);
+            all.merge(report);
         }
-        Ok(all)
+        let rows = rows.build()?;
+        Ok((rows.with_weights(&weights.unwrap_or_default()), all))
     }
+
+    /// The file of `--skip-bad`.
+    pub fn reject_file(&self) -> Result<Option<RejectFile>> {
+        Ok(self.skip_bad.as_deref().map(RejectFile::new).transpose()?)
+    }
+}
+
+/// Completes the file of rejected records.
+pub fn finish_rejects(rejects: Option<&RejectFile>, notify: &dyn Fn(&str)) -> Result {
+    if let Some(rejects) = rejects
+        && rejects.finish()?
+    {
+        let (count, path) = (rejects.count(), rejects.path().display());
+        notify(&format!("{count} invalid records were skipped; they are in {path}"));
+    }
+    Ok(())
+}
+
+/// The files or folders of a source; downloads a data set of the Hugging Face Hub.
+fn files(source: &Source, split: &str) -> Result<Vec<PathBuf>> {
+    match source {
+        Source::Path(path) => Ok(vec![path.clone()]),
+        Source::Hub(source) => fetch(source, split),
+    }
+}
+
+#[cfg(feature = "hub")]
+fn fetch(source: &data::HubSource, split: &str) -> Result<Vec<PathBuf>> {
+    use data::hub::{FetchProgress, Hub};
+
+    use crate::transfer_progress::TransferProgress;
+
+    let mut current: Option<(String, TransferProgress)> = None;
+    let mut progress = |now: &FetchProgress| {
+        if current.as_ref().is_none_or(|(file, _)| *file != now.file) {
+            current = Some((now.file.clone(), TransferProgress::new(&now.file, now.total)));
+        }
+        if let Some((_, transfer)) = &current {
+            transfer.set(now.done);
+        }
+    };
+    Ok(Hub::from_env()?.fetch(source, split, &mut progress)?)
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetch(source: &data::HubSource, _split: &str) -> Result<Vec<PathBuf>> {
+    let message = format!("{source}: this build has no Hugging Face Hub support (feature `hub`)");
+    Err(crate::error::Error::usage(message).into())
 }

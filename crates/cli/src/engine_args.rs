@@ -1,12 +1,12 @@
 //! Options of the engine of `serve` and `batch` ─► a running engine
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adaption_prompt::ImageConfig;
 use burn::tensor::Device;
-use clap::ValueEnum;
 use diagnostic::Diagnostic;
 use indicatif::HumanBytes;
 use llama::{BlockCache, LlamaConfig};
@@ -16,7 +16,7 @@ use serve::{
     AdapterSource, CacheSize, Engine, EngineConfig, EngineModel, ImageEncoders, Observer,
     PrefillChunk,
 };
-use text::Tokenizer;
+use text::{PromptTemplate, Tokenizer};
 use vision::FeatureExtractor;
 
 use crate::adapters::parse_named_path;
@@ -26,7 +26,7 @@ use crate::image_args::EncoderArgs;
 use crate::memory_size::{available_memory, parse_size};
 use crate::model::{BaseModel, ModelArgs};
 use crate::output::note;
-use crate::prompt_template::PromptTemplateChoice;
+use crate::prompt_template::parse_template;
 
 /// The model, its adapters, and how they run.
 #[derive(Debug, clap::Args)]
@@ -39,11 +39,12 @@ pub struct EngineArgs {
     /// The model's name in requests [default: the name of its folder or file].
     #[arg(long, value_name = "NAME", help_heading = "Models")]
     served_name: Option<String>,
-    /// How messages become a prompt: alpaca, chat or raw; for one adapter, or for the base model with
-    /// NAME `base`. Repeatable. Default: alpaca with an adapter; without one, the model's chat template
-    /// or raw.
-    #[arg(long, value_name = "[NAME=]TEMPLATE", value_parser = parse_template, help_heading = "Models")]
-    prompt_template: Vec<(Option<String>, PromptTemplateChoice)>,
+    /// How messages become a prompt: alpaca, chat (the model's own template), chatml, llama-2, llama-3,
+    /// mistral, raw (none), or a file with a chat template in Jinja; for one adapter, or for the base
+    /// model with NAME `base`. Repeatable. Default: that of the adapter's training, or alpaca if its
+    /// folder does not say; without an adapter, the model's chat template or raw.
+    #[arg(long, value_name = "[NAME=]TEMPLATE", value_parser = parse_named_template, help_heading = "Models")]
+    prompt_template: Vec<(Option<String>, PromptTemplate)>,
 
     /// Size of the key-value cache, such as 2GiB. Requests beyond it wait. Default: what --max-rows
     /// answers of the model's context need, at most half of the available memory; 512MiB on devices
@@ -178,7 +179,7 @@ impl EngineArgs {
     fn prompt_templates(&self, adapters: &[AdapterSource]) -> Result<PromptTemplates, Error> {
         let mut templates = PromptTemplates::default();
         for (name, template) in &self.prompt_template {
-            let template = (*template).into();
+            let template = template.clone();
             match name.as_deref() {
                 None => templates.all = Some(template),
                 Some(BASE) => templates.base = Some(template),
@@ -196,11 +197,11 @@ impl EngineArgs {
 
     /// Refuses a template that would fail in every request.
     fn check_chat_template(&self, tokenizer: &Tokenizer) -> Result<(), Error> {
-        let asked = self.prompt_template.iter().any(|own| own.1 == PromptTemplateChoice::Chat);
+        let asked = self.prompt_template.iter().any(|own| own.1 == PromptTemplate::Chat);
         if asked && tokenizer.chat_template.is_none() {
             return Err(Error::usage_with_hint(
                 "--prompt-template chat: the model has no chat template",
-                "use alpaca or raw",
+                "use another template, such as alpaca or chatml",
             ));
         }
         Ok(())
@@ -253,14 +254,14 @@ fn parse_chunk(text: &str) -> Result<PrefillChunk, String> {
     }
 }
 
-fn parse_template(text: &str) -> Result<(Option<String>, PromptTemplateChoice), String> {
-    let (name, template) = match text.split_once('=') {
-        Some((name, template)) => (Some(name.to_owned()), template),
-        None => (None, text),
-    };
-    let template = PromptTemplateChoice::from_str(template, false)
-        .map_err(|_| "expected alpaca, chat or raw, or NAME= and one of these".to_owned())?;
-    Ok((name, template))
+fn parse_named_template(text: &str) -> Result<(Option<String>, PromptTemplate), String> {
+    match text.split_once('=') {
+        // A path that exists may contain an equals sign.
+        Some((name, template)) if !Path::new(text).exists() => {
+            Ok((Some(name.to_owned()), parse_template(template)?))
+        }
+        _ => Ok((None, parse_template(text)?)),
+    }
 }
 
 /// The image encoders that adapters ask for, as in `generate`.
@@ -292,9 +293,9 @@ mod tests {
         assert_eq!(parse_chunk("auto"), Ok(PrefillChunk::default()));
         assert_eq!(parse_chunk("64"), Ok(PrefillChunk::Tokens(64)));
         assert!(parse_chunk("0").is_err() && parse_chunk("-1").is_err());
-        let chat = PromptTemplateChoice::Chat;
-        assert_eq!(parse_template("chat"), Ok((None, chat)));
-        assert_eq!(parse_template("a=chat"), Ok((Some("a".into()), chat)));
-        assert!(parse_template("a=b").unwrap_err().contains("alpaca, chat or raw"));
+        let chat = PromptTemplate::Chat;
+        assert_eq!(parse_named_template("chat"), Ok((None, chat.clone())));
+        assert_eq!(parse_named_template("a=chat"), Ok((Some("a".into()), chat)));
+        assert!(parse_named_template("a=b").unwrap_err().contains("expected alpaca, chat, chatml"));
     }
 }

@@ -1,10 +1,11 @@
 //! `llama-adapter generate`: prompts ─► responses on stdout
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use adaption_prompt::{AdapterSet, PreparedAdapter, RowAdapters};
-use text::{Message, PromptTemplate, Tokenizer, alpaca};
+use text::{Message, PromptEncoder, PromptFormat, PromptTemplate, Tokenizer};
 
 use crate::adapters::{AdapterArgs, NO_ADAPTER};
 use crate::error::Error;
@@ -13,6 +14,7 @@ use crate::image_args::EncoderArgs;
 use crate::image_features::ImageConditioner;
 use crate::model::{BaseModel, ModelArgs};
 use crate::output;
+use crate::prompt_template::{PromptFormats, parse_template};
 use crate::response::ResponseGenerator;
 use crate::sampling::SamplingArgs;
 
@@ -47,12 +49,20 @@ pub struct Args {
     model: ModelArgs,
 }
 
+/// Encoded prompts.
+#[derive(Default)]
+struct Encoded {
+    prompts: Vec<Vec<u32>>,
+    /// The tokens that end the response to each prompt.
+    stop_tokens: Vec<Vec<u32>>,
+}
+
 /// The prompts: `--prompt` or `--instruction`.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Prompt")]
 struct PromptArgs {
-    /// Prompt. With an adapter it is formatted with the Alpaca template; without one, with the
-    /// model's chat template, or used verbatim if there is none. Repeatable.
+    /// Prompt. With an adapter it is formatted with the template of the adapter's training; without
+    /// one, with the model's chat template, or used verbatim if there is none. Repeatable.
     #[arg(
         short,
         long,
@@ -61,10 +71,11 @@ struct PromptArgs {
         required_unless_present = "instruction"
     )]
     prompt: Vec<String>,
-    /// Instruction, formatted with the Alpaca prompt template used in training.
+    /// Instruction, formatted with the prompt template of the adapter's training; without an adapter,
+    /// with the Alpaca template.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt")]
     instruction: Option<String>,
-    /// Input field of the Alpaca template.
+    /// Input field of the instruction.
     #[arg(
         long,
         value_name = "TEXT",
@@ -74,8 +85,15 @@ struct PromptArgs {
     )]
     input: Option<String>,
     /// Use the prompt verbatim, without a prompt template.
-    #[arg(long, conflicts_with = "instruction")]
+    #[arg(long, conflicts_with_all = ["instruction", "prompt_template", "system"])]
     raw: bool,
+    /// Prompt template: alpaca, chat (the model's own), chatml, llama-2, llama-3, mistral, raw (none),
+    /// or a file with a chat template in Jinja.
+    #[arg(long, value_parser = parse_template, value_name = "NAME|FILE")]
+    prompt_template: Option<PromptTemplate>,
+    /// System prompt [default: that of the adapter's training].
+    #[arg(long, alias = "system-prompt", value_name = "TEXT", allow_hyphen_values = true)]
+    system: Option<String>,
 }
 
 impl PromptArgs {
@@ -84,18 +102,40 @@ impl PromptArgs {
         self.prompt.len().max(1)
     }
 
-    /// Tokens of each prompt; `adapted` says which prompts go to an adapter.
-    fn encode(&self, tokenizer: &Tokenizer, adapted: &[bool]) -> text::Result<Vec<Vec<u32>>> {
-        if let Some(instruction) = &self.instruction {
-            let text = alpaca(instruction, self.input.as_deref().unwrap_or(""));
-            return Ok(vec![tokenizer.encode(&text)?]);
+    /// The prompt format of each prompt, by the name of its adapter.
+    fn formats(
+        &self,
+        tokenizer: &Tokenizer,
+        stored: BTreeMap<String, PromptFormat>,
+        names: &[Option<&str>],
+    ) -> Vec<PromptFormat> {
+        if self.raw {
+            return vec![PromptTemplate::Raw.into(); names.len()];
         }
-        let prompts = self.prompt.iter().zip(adapted).map(|(prompt, &adapted)| {
-            let default = PromptTemplate::default_for(adapted, tokenizer);
-            let template = if self.raw { PromptTemplate::Raw } else { default };
-            template.encode(tokenizer, &[Message::new("user", prompt)])
-        });
-        prompts.collect()
+        let template = self.prompt_template.clone();
+        let formats = PromptFormats { template, system: self.system.clone(), stored };
+        let format = |name: &Option<&str>| match &self.instruction {
+            Some(_) => formats.of_or(*name, PromptTemplate::Alpaca),
+            None => formats.of(*name, tokenizer),
+        };
+        names.iter().map(format).collect()
+    }
+
+    /// Tokens of each prompt, and the tokens that end each response.
+    fn encode(&self, tokenizer: &Tokenizer, formats: &[PromptFormat]) -> text::Result<Encoded> {
+        let mut encoded = Encoded::default();
+        for (index, format) in formats.iter().enumerate() {
+            let encoder = PromptEncoder::new(format, tokenizer)?;
+            encoded.prompts.push(match &self.instruction {
+                Some(instruction) => {
+                    let input = self.input.as_deref().unwrap_or("");
+                    encoder.instruction_prompt(tokenizer, instruction, input)?
+                }
+                None => encoder.prompt(tokenizer, &[Message::new("user", &self.prompt[index])])?,
+            });
+            encoded.stop_tokens.push(encoder.stop_tokens(tokenizer));
+        }
+        Ok(encoded)
     }
 }
 
@@ -112,12 +152,19 @@ pub fn run(args: &Args) -> Result {
         image_adapters.iter().zip(text_adapters).map(|(image, text)| image.as_ref().or(text));
     let rows = RowAdapters::new(&rows.collect::<Vec<_>>());
     let tokenizer = base.source.tokenizer()?;
-    let adapted = names.iter().map(Option::is_some).collect::<Vec<_>>();
-    let prompts = args.prompts.encode(&tokenizer, &adapted)?;
+    let formats = args.prompts.formats(&tokenizer, args.adapters.prompt_formats()?, &names);
+    let Encoded { prompts, stop_tokens } = args.prompts.encode(&tokenizer, &formats)?;
+    let mut config = args.sampling.config(&tokenizer)?;
+    if !args.sampling.ignore_eos {
+        // The end of a turn in any of the templates.
+        config.stop_tokens = stop_tokens.concat();
+        config.stop_tokens.sort_unstable();
+        config.stop_tokens.dedup();
+    }
     let generator = ResponseGenerator {
         llama: &base.llama,
         tokenizer: &tokenizer,
-        config: args.sampling.config(&tokenizer)?,
+        config,
         stop: &args.sampling.stop,
     };
     let stream = !args.json && prompts.len() == 1;

@@ -30,6 +30,9 @@ pub fn hint_text(advice: &Advice) -> String {
              f16 or q8; `llama-adapter plan` estimates the memory"
         }
         Advice::CheckSequenceLength => "check the data file and --max-len",
+        Advice::ForceFormat => {
+            "rows of plain text need --format text (by paragraph) or --format lines"
+        }
         Advice::LowerLearningRate { suggested } => {
             return format!(
                 "the last checkpoint is kept; try --learning-rate {suggested} or --max-gradient-norm \

@@ -8,7 +8,7 @@ use adaption_prompt::{AdapterSet, ImageBatch, PreparedAdapter};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use train::data::{DropReason, RowReport};
-use train::{ImageFeatureCache, Instruction};
+use train::{ImageFeatureCache, RowStore};
 use vision::{FeatureExtractor, read_image};
 
 use crate::error::Error;
@@ -24,23 +24,32 @@ impl RowImageArgs {
     pub fn encode_images(
         &self,
         extractor: &FeatureExtractor,
-        groups: &mut [&mut Vec<Instruction>],
+        groups: &mut [&mut RowStore],
         report: &mut RowReport,
         device: &Device,
         notify: &dyn Fn(&str),
     ) -> Result<ImageFeatureCache> {
-        let rows = groups.iter().flat_map(|rows| rows.iter());
-        let count = rows.filter_map(|row| row.image.as_deref()).collect::<HashSet<_>>().len();
+        let mut images = HashSet::new();
+        for row in groups.iter().flat_map(|rows| rows.iter()) {
+            images.extend(row?.image.clone());
+        }
+        let count = images.len();
+        drop(images);
         let style = ProgressStyle::with_template("encoding images {wide_bar} {pos}/{len} {eta}")
             .expect("a valid template");
         let bar = ProgressBar::new(count as u64).with_style(style);
         if !stderr().is_terminal() && count > 0 {
             notify(&format!("encoding {count} images"));
         }
+        let mut failed = None;
         let rows = groups.iter().flat_map(|rows| rows.iter());
+        let rows = rows.map_while(|row| row.map_err(|error| failed = Some(error)).ok());
         let encoded =
             ImageFeatureCache::encode(extractor, rows, device, &mut |more| bar.inc(more as u64));
         bar.finish_and_clear();
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         let (features, broken) = encoded?;
         if broken.is_empty() {
             return Ok(features);
@@ -57,9 +66,14 @@ impl RowImageArgs {
         }
         let before = groups.iter().map(|rows| rows.len()).sum::<usize>();
         for rows in groups.iter_mut() {
-            for row in rows.extract_if(.., |row| !features.has_image_of(row)) {
-                report.drop_row(DropReason::BrokenImage, row.image.as_deref().unwrap_or_default());
-            }
+            **rows = rows.filter(|row| {
+                let has_image = features.has_image_of(row);
+                if !has_image {
+                    let image = row.image.as_deref().unwrap_or_default();
+                    report.drop_row(DropReason::BrokenImage, image);
+                }
+                has_image
+            })?;
         }
         let after = groups.iter().map(|rows| rows.len()).sum::<usize>();
         notify(&format!("{message}\n{} of {before} rows skipped", before - after));
@@ -74,11 +88,21 @@ impl RowImageArgs {
 const MAX_LISTED: usize = 5;
 
 /// Warns about rows with images if there is no image encoder.
-pub fn warn_ignored_images(rows: &[Instruction], notify: &dyn Fn(&str)) {
-    let count = rows.iter().filter(|row| row.image.is_some()).count();
+pub fn warn_ignored_images(rows: &RowStore, notify: &dyn Fn(&str)) -> Result {
+    let count = count_images(rows)?;
     if count > 0 {
         notify(&format!("{count} rows have images, which are ignored without --image-encoder"));
     }
+    Ok(())
+}
+
+/// Number of rows with an image.
+pub fn count_images(rows: &RowStore) -> Result<usize> {
+    let mut count = 0;
+    for row in rows.iter() {
+        count += usize::from(row?.image.is_some());
+    }
+    Ok(count)
 }
 
 /// Prepares adapters with single images. Each adapter's encoder is loaded once.

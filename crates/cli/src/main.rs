@@ -55,6 +55,7 @@ mod serve;
 mod terminal;
 mod terminal_plot;
 mod text_table;
+mod tokenize;
 mod train;
 mod transfer_progress;
 mod version;
@@ -97,6 +98,7 @@ enum Command {
     Mix(mix::Args),
     Convert(convert::Args),
     Inspect(inspect::Args),
+    Tokenize(tokenize::Args),
     Plan(plan::Args),
     Fetch(fetch::Args),
     Logits(logits::Args),
@@ -132,6 +134,7 @@ fn run(command: &Command) -> Result {
         Command::Mix(args) => mix::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Logits(args) => logits::run(args),

@@ -60,6 +60,11 @@ pub struct BaseModel {
 }
 
 impl ModelArgs {
+    /// A model without further options.
+    pub fn of(model: Option<PathBuf>) -> Self {
+        Self { model, precision: None, device: None, threads: None, skip_device_check: false }
+    }
+
     /// The value of `--model` as text for files and messages.
     pub fn name(&self) -> Option<Cow<'_, str>> {
         self.model.as_ref().map(|model| model.to_string_lossy())
@@ -84,6 +89,13 @@ impl ModelArgs {
             return Ok(ModelSource::open(fetched_path(known)?)?);
         }
         from_hub(&name)
+    }
+
+    /// Whether the model has a chat template. The device is opened first: a wrong name must not cost a
+    /// download.
+    pub fn has_chat_template(&self) -> Result<bool> {
+        device::open(self.device_name()?)?;
+        Ok(self.open_source()?.tokenizer()?.chat_template.is_some())
     }
 
     /// The requested precision, or the default of the device.

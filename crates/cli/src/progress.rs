@@ -72,7 +72,14 @@ impl TrainingProgress {
                 let bar = self.bar(rows, "evaluating {wide_bar} {pos}/{len} rows");
                 bar.set_position(done as u64);
             }
-            Event::Evaluated { step, loss: LabelLoss { loss, .. }, exact_match } => {
+            Event::StoppedEarly { step, best_step } => {
+                self.clear();
+                self.print_line(&format!(
+                    "stopped after step {step}: the held-out loss was lowest after step {best_step}"
+                ));
+            }
+            Event::Evaluated { step, loss: LabelLoss { loss, .. }, exact_match }
+            | Event::ResultEvaluated { step, loss: LabelLoss { loss, .. }, exact_match } => {
                 self.clear();
                 let exact_match = exact_match.map_or(String::new(), |found| {
                     format!("  exact match {}/{}", found.correct, found.rows)

@@ -3,9 +3,9 @@
 use llama::NoAdapter;
 use report::Sample;
 use text::Tokenizer;
-use train::data::ImageRef;
+use train::data::{ImageRef, RowEncoder};
 use train::eval::generate_responses;
-use train::{BatchAdapter, Instruction, TrainingRun};
+use train::{BatchAdapter, Instruction, RowStore, TrainingRun};
 
 use crate::failure::Result;
 use crate::model::BaseModel;
@@ -22,12 +22,13 @@ pub fn sample_responses(
     count: usize,
 ) -> Result<Vec<Sample>> {
     let rows = if run.eval_rows.is_empty() { run.train_rows } else { run.eval_rows };
-    let rows = select_rows(rows, count);
+    let rows = select_rows(rows, count)?;
     if rows.is_empty() {
         return Ok(Vec::new());
     }
+    let encoder = RowEncoder::new(tokenizer, &run.config.prompt, run.config.loss_on)?;
     let respond = |llama: &llama::Llama, adapter: &dyn BatchAdapter| {
-        generate_responses(llama, adapter, tokenizer, &rows, BATCH_SIZE, &mut |_| {})
+        generate_responses(llama, adapter, &encoder, &rows, BATCH_SIZE, &mut |_| {})
     };
     let before = respond(&base.llama, &NoAdapter)?;
     let after = run.load_trained()?.with_adapter(&base.llama, run.image_features, respond)?;
@@ -60,19 +61,25 @@ pub fn print_samples(samples: &[Sample]) {
 
 /// Selects rows at equal distances, since neighbors are often alike, and with different first tags
 /// where rows have tags.
-fn select_rows(rows: &[Instruction], max: usize) -> Vec<Instruction> {
+fn select_rows(rows: &RowStore, max: usize) -> train::Result<Vec<Instruction>> {
+    /// Rows that are looked at for a new tag.
+    const MAX_SEARCH: usize = 1000;
     let count = max.min(rows.len());
     let mut selected = Vec::<Instruction>::with_capacity(count);
     for i in 0..count {
-        let from = &rows[i * rows.len() / count..];
-        let is_new = |row: &&Instruction| {
+        let start = i * rows.len() / count;
+        let mut found = rows.get(start)?;
+        for index in (start..rows.len()).take(MAX_SEARCH) {
+            let row = rows.get(index)?;
             let tag = row.tags.first();
-            tag.is_none() || selected.iter().all(|other| other.tags.first() != tag)
-        };
-        let row = from.iter().find(is_new).unwrap_or(&from[0]);
-        selected.push(row.clone());
+            if tag.is_none() || selected.iter().all(|other| other.tags.first() != tag) {
+                found = row;
+                break;
+            }
+        }
+        selected.push(found.into_owned());
     }
-    selected
+    Ok(selected)
 }
 
 /// A text on one line of at most 100 characters.

@@ -36,6 +36,8 @@ pub enum Advice {
     ReduceMemory,
     /// Check the data and the maximum sequence length.
     CheckSequenceLength,
+    /// Name the format of the data.
+    ForceFormat,
     /// Use a lower learning rate or gradient clipping.
     LowerLearningRate {
         /// A learning rate to try, such as `3e-3`.
@@ -136,6 +138,7 @@ impl fmt::Display for Advice {
                 "probably out of memory: try a smaller batch, shorter sequences or a lower precision"
             }
             Self::CheckSequenceLength => "check the data and the maximum sequence length",
+            Self::ForceFormat => "name the format: a plain text has none that can be found",
             Self::LowerLearningRate { suggested } => {
                 return write!(
                     f,

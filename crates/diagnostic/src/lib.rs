@@ -32,10 +32,12 @@
 //! ```
 
 mod advice;
+mod placeholder;
 
 use std::error::Error;
 
 pub use advice::Advice;
+pub use placeholder::Placeholder;
 
 /// An error with advice.
 ///

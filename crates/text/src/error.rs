@@ -28,12 +28,23 @@ pub enum Error {
         /// The template engine's message.
         reason: String,
     },
+    /// The chat template does not show which part of a conversation the assistant wrote.
+    #[error("chat template: the assistant's turns cannot be told from the rest: {reason}")]
+    AssistantTurns {
+        /// The reason.
+        reason: String,
+    },
 }
 
 impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         match self {
             Self::Checkpoint(error) => error.advice(),
+            Self::AssistantTurns { .. } => Some(
+                "put {% generation %} and {% endgeneration %} around what the assistant writes in the \
+                 template, or use another template"
+                    .into(),
+            ),
             Self::Tokenizer { .. } | Self::ChatTemplate { .. } => None,
         }
     }

@@ -2,7 +2,7 @@
 //! chat templates and prompt templates.
 //!
 //! ```text
-//! messages ─► PromptTemplate ─► prompt ─► Tokenizer ─► token ids
+//! messages ─► PromptFormat ─► prompt ─► Tokenizer ─► token ids
 //! token ids, one at a time ─► Detokenizer ─► StopStrings ─► pieces of text      (together: TextStream)
 //! ```
 //!
@@ -60,7 +60,9 @@ pub use error::{Error, Result};
 // The Hub client in `llama` downloads these files.
 #[doc(hidden)]
 pub use formats::TOKENIZER_FILES;
-pub use prompt_template::{PromptTemplate, alpaca};
+pub use prompt_template::{
+    LabeledTokens, LossOn, PromptEncoder, PromptFormat, PromptTemplate, alpaca,
+};
 pub use stop_strings::StopStrings;
 pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;

@@ -1,6 +1,6 @@
 //! Text ◄─► token ids, with the model's special tokens and chat template.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use checkpoint::files;
@@ -88,13 +88,21 @@ impl Tokenizer {
         &mut self.inner
     }
 
+    /// The content of a `tokenizer.json`, without the names of special tokens.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`]
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(false).map_err(|error| self.failed(&error))
+    }
+
     /// Writes `tokenizer.json`, `tokenizer_config.json` and `generation_config.json` into a
     /// folder, as [`from_folder`](Self::from_folder) reads them.
     ///
     /// # Errors
     /// [`Error::Tokenizer`], [`checkpoint::Error::Write`].
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let json = self.inner.to_string(false).map_err(|error| self.failed(&error))?;
+        let json = self.to_json()?;
         files::write(&folder.join("tokenizer.json"), json.as_bytes())?;
         let mut settings = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -131,6 +139,20 @@ impl Tokenizer {
     /// [`Error::Tokenizer`]
     pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>> {
         self.encode_with(text, false)
+    }
+
+    /// As [`encode_raw`](Self::encode_raw), with the bytes of the text that each token stands for.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`]
+    pub fn encode_raw_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>)> {
+        let encoding = self.inner.encode(text, false).map_err(|error| self.failed(&error))?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+    }
+
+    /// The tokens that stand for themselves in a text, such as `<|im_end|>`: never for a part of a word.
+    pub fn added_tokens(&self) -> BTreeSet<u32> {
+        self.inner.get_added_tokens_decoder().into_keys().collect()
     }
 
     fn encode_with(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {

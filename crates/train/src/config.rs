@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use adaption_prompt::PartKind;
 use serde::{Deserialize, Serialize};
+use text::{LossOn, PromptFormat};
 
 use crate::data::{Batching, ExampleSampler, TokenBatches};
 use crate::error::{Error, Result};
@@ -59,6 +60,12 @@ pub struct TrainConfig {
     /// Whether to use activation checkpointing; a quantized base always uses it.
     #[serde(rename = "recompute")]
     pub activation_checkpointing: bool,
+    /// How rows become prompts; the adapter's folder stores it.
+    #[serde(default, skip_serializing_if = "PromptFormat::is_default")]
+    pub prompt: PromptFormat,
+    /// Which tokens of a row are labels.
+    #[serde(default, skip_serializing_if = "is_default_loss")]
+    pub loss_on: LossOn,
     /// Whether the hidden states below the first adapted layer are computed once for all epochs.
     #[serde(default, skip_serializing_if = "PrefixCacheConfig::is_default")]
     pub prefix_cache: PrefixCacheConfig,
@@ -69,6 +76,12 @@ pub struct TrainConfig {
     /// the latest weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema_decay: Option<f64>,
+    /// Evaluations without a lower held-out loss after which the training stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stop: Option<usize>,
+    /// Whether to keep the adapter with the lowest held-out loss, instead of the last one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_best: bool,
     /// Random seed of the initialization, the order of examples and the noise.
     pub seed: u64,
     /// Whether each epoch shuffles the examples; otherwise all epochs keep the order of the data.
@@ -94,6 +107,11 @@ pub struct TrainConfig {
 
 fn default_true() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_default_loss(loss_on: &LossOn) -> bool {
+    *loss_on == LossOn::default()
 }
 
 fn default_kept() -> usize {
@@ -142,9 +160,13 @@ impl Default for TrainConfig {
             length: TrainLength::Epochs(3),
             max_len: 512,
             activation_checkpointing: false,
+            prompt: PromptFormat::default(),
+            loss_on: LossOn::default(),
             prefix_cache: PrefixCacheConfig::default(),
             noise_alpha: None,
             ema_decay: None,
+            early_stop: None,
+            keep_best: false,
             seed: 0,
             shuffle: true,
             group_by_image: false,
@@ -173,6 +195,7 @@ impl TrainConfig {
             ("the number of kept checkpoints", self.kept_checkpoints),
             ("the maximum number of skipped steps", self.max_skipped_steps),
             ("the number of tokens of a batch", self.batch_tokens.unwrap_or(1)),
+            ("the number of evaluations without improvement", self.early_stop.unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(Error::Config { field, found: "0".into(), expected: "at least 1" });
@@ -230,7 +253,7 @@ impl TrainConfig {
             Some(budget) => Batching::Tokens(TokenBatches::new(lengths, budget)),
             None => Batching::Examples { n_examples: lengths.len(), batch_size },
         };
-        ExampleSampler { batching, gradient_accumulation_steps, seed, shuffle }
+        ExampleSampler { batching, gradient_accumulation_steps, seed, shuffle, mixture: None }
     }
 
     /// The learning rate of each step.
@@ -255,6 +278,13 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         TrainConfig::default().validate().unwrap();
+    }
+
+    #[test]
+    fn the_defaults_of_the_prompt_are_not_written() {
+        let json = serde_json::to_string(&TrainConfig::default()).unwrap();
+        assert!(!json.contains("\"prompt\"") && !json.contains("loss_on"), "{json}");
+        assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), TrainConfig::default());
     }
 
     #[test]
@@ -306,6 +336,8 @@ mod tests {
             batch_tokens: Some(4096),
             noise_alpha: Some(5.0),
             ema_decay: Some(0.99),
+            early_stop: Some(2),
+            keep_best: true,
             ..TrainConfig::default()
         };
         let json = serde_json::to_value(&config).unwrap();

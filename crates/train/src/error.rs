@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A data file cannot be read.
+    /// A file of a run cannot be read.
     #[error("{path}: cannot read: {source}")]
     Read {
         /// The file.
@@ -21,18 +21,6 @@ pub enum Error {
         /// The error of the operating system.
         #[source]
         source: std::io::Error,
-    },
-    /// An invalid record.
-    #[error("{path}, {location}: {reason}")]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// `line 3`, `record 3` in a JSON list, or `problem 3` of ScienceQA.
-        location: String,
-        /// Why it is invalid.
-        reason: String,
-        /// The format of such a record, for the advice.
-        format_hint: &'static str,
     },
     /// Data without a usable row.
     #[error("{name}: no rows to {purpose}: {reason}")]
@@ -43,6 +31,15 @@ pub enum Error {
         purpose: &'static str,
         /// Why there are none.
         reason: String,
+    },
+    /// A row that the prompt template rejects.
+    #[error("the row `{question}`: {source}")]
+    Row {
+        /// The start of its question.
+        question: String,
+        /// The template's error.
+        #[source]
+        source: text::Error,
     },
     /// A setting out of range.
     #[error("{field} is {found}, expected {expected}")]
@@ -157,39 +154,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Data of an unknown format.
-    #[error(
-        "{path}: {reason}; supported formats: JSON lists and JSON lines of instructions or of \
-         conversations, .csv and .tsv tables of instructions or of captions, a ScienceQA folder"
-    )]
-    UnknownFormat {
-        /// File or folder.
-        path: PathBuf,
-        /// Why the format is unknown.
-        reason: String,
-        /// What to do, if known.
-        hint: Option<&'static str>,
-    },
-    /// A file of a known format that is not a data format.
-    #[error("{path}: this is {what}, not rows of data")]
-    UnsupportedFile {
-        /// The file.
-        path: PathBuf,
-        /// The format.
-        what: String,
-        /// How to convert it to rows.
-        hint: &'static str,
-    },
-    /// A split that the data set does not have.
-    #[error("{path}: no split `{requested}`, only {}", .available.join(", "))]
-    UnknownSplit {
-        /// The file that lists the splits.
-        path: PathBuf,
-        /// The requested split.
-        requested: String,
-        /// The available splits.
-        available: Vec<String>,
-    },
+    /// An error of a source of data.
+    #[error(transparent)]
+    Data(#[from] ::data::Error),
     /// An error of an image encoder or an image.
     #[error(transparent)]
     Vision(#[from] vision::Error),
@@ -219,9 +186,7 @@ impl Diagnostic for Error {
     fn advice(&self) -> Option<Advice> {
         let advice = match self {
             Self::Read { source, .. } => return Advice::for_read_error(source),
-            Self::Record { format_hint, .. } => (*format_hint).into(),
-            Self::UnsupportedFile { hint, .. } => (*hint).into(),
-            Self::UnknownFormat { hint, .. } => return hint.map(Advice::from),
+            Self::Data(error) => return error.advice(),
             Self::RemoteImage { .. } => {
                 "images are not downloaded: download them first, and use their paths".into()
             }
@@ -245,10 +210,10 @@ impl Diagnostic for Error {
             Self::Image { .. } => "an image is a path, or data:image/png;base64,...".into(),
             Self::Model(error) => return error.advice(),
             Self::File(error) => return error.advice(),
-            Self::Text(error) => return error.advice(),
+            Self::Row { source: error, .. } | Self::Text(error) => return error.advice(),
             Self::Adapter(error) => return error.advice(),
             Self::Vision(error) => return error.advice(),
-            Self::Config { .. } | Self::UnknownSplit { .. } => return None,
+            Self::Config { .. } => return None,
         };
         Some(advice)
     }
@@ -256,9 +221,10 @@ impl Diagnostic for Error {
     fn is_usage(&self) -> bool {
         match self {
             Self::Config { .. } => true,
+            Self::Data(error) => error.is_usage(),
             Self::Model(error) => error.is_usage(),
             Self::File(error) => error.is_usage(),
-            Self::Text(error) => error.is_usage(),
+            Self::Row { source: error, .. } | Self::Text(error) => error.is_usage(),
             Self::Adapter(error) => error.is_usage(),
             Self::Vision(error) => error.is_usage(),
             _ => false,

@@ -63,7 +63,9 @@ mod trainer;
 mod trainer_builder;
 
 pub use config::{TrainConfig, TrainLength};
-pub use data::{Batch, Example, ExampleSampler, Instruction, ReadOptions, read_rows};
+pub use data::{
+    Batch, Example, ExampleSampler, ExampleStore, Instruction, ReadOptions, RowStore, read_rows,
+};
 // Parameter groups of an adapter.
 pub use adaption_prompt::PartKind;
 // Errors of this crate implement it.

@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use llama::{Llama, read_back};
 
 use crate::activation_checkpointing::checkpointed_adapter_backward_from;
-use crate::data::{Batch, BatchPrefetcher, EmbeddingNoise, Example, ExampleSampler};
+use crate::data::{Batch, BatchPrefetcher, EmbeddingNoise, ExampleSampler, ExampleStore};
 use crate::error::Result;
 use crate::images::ImageFeatureCache;
 use crate::loss::{label_loss_from, loss_scale};
@@ -29,7 +29,7 @@ use crate::trainable::TrainableWeights;
 /// step.
 pub struct Trainer<'a> {
     pub(crate) llama: &'a Llama,
-    pub(crate) examples: Arc<[Example]>,
+    pub(crate) examples: ExampleStore,
     pub(crate) trainable: TrainableWeights,
     pub(crate) average: Option<MovingAverage>,
     pub(crate) optimizer: ParameterOptimizer,
@@ -76,8 +76,8 @@ impl StepReport {
 }
 
 /// The number of tokens that the model gets of each example.
-pub(crate) fn input_lens(examples: &[Example]) -> impl ExactSizeIterator<Item = usize> {
-    examples.iter().map(|example| example.tokens.len().saturating_sub(1).max(1))
+pub(crate) fn input_lens(examples: &ExampleStore) -> impl ExactSizeIterator<Item = usize> {
+    (0..examples.len()).map(|index| examples.n_tokens(index).saturating_sub(1).max(1))
 }
 
 /// A step whose loss and norm are still on the device.
@@ -127,7 +127,8 @@ impl Trainer<'_> {
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) if a batch is longer than the model's context, or the device fails;
-    /// [`Error::Read`](crate::Error::Read) and [`Error::File`](crate::Error::File) of a frozen-prefix cache on disk.
+    /// [`Error::Read`](crate::Error::Read) and [`Error::File`](crate::Error::File) of a frozen-prefix cache on
+    /// disk; as [`ExampleStore::get`] if an example cannot be read.
     pub fn step(&mut self) -> Result<()> {
         self.step_with_learning_rate(self.schedule.learning_rate(self.completed_steps))
     }
@@ -147,13 +148,13 @@ impl Trainer<'_> {
                 self.noise,
             )
         });
-        let batches = prefetcher.next_step();
+        let batches = prefetcher.next_step()?;
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
         let mut gradients = ModuleGradients::empty(&self.trainable);
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
             let input = self.prefix_cache.pass_input(self.llama, &self.examples, batch)?;
-            let batch_loss = self.accumulate_gradients(input, labels, &mut gradients)?;
+            let batch_loss = self.accumulate_gradients(input, labels, &mut gradients);
             loss = Some(match loss {
                 Some(loss) => loss + batch_loss,
                 None => batch_loss,
@@ -241,7 +242,7 @@ impl Trainer<'_> {
         input: PassInput,
         labels: usize,
         gradients: &mut ModuleGradients,
-    ) -> Result<Tensor<1>> {
+    ) -> Tensor<1> {
         let (llama, batch) = (self.llama, input.batch);
         if let (true, TrainableWeights::Adapter(adapter)) =
             (self.activation_checkpointing, &self.trainable)
@@ -249,9 +250,9 @@ impl Trainer<'_> {
             let images =
                 self.image_features.and_then(|cache| cache.image_batch(&batch.image_names()));
             let images = images.as_ref();
-            return Ok(checkpointed_adapter_backward_from(
+            return checkpointed_adapter_backward_from(
                 llama, adapter, input, images, labels, gradients,
-            ));
+            );
         }
         let scale = loss_scale(llama);
         let forward = tracing::trace_span!("forward").entered();
@@ -264,9 +265,9 @@ impl Trainer<'_> {
         let value = loss.clone().inner();
         if !loss.is_tracked() {
             // Only the image parameters are trainable, and no row of the batch has an image.
-            return Ok(value);
+            return value;
         }
         gradients.accumulate(&self.trainable, &mut (loss * scale).backward(), scale);
-        Ok(value)
+        value
     }
 }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ::data::Mixture;
 use burn::optim::Optimizer;
 use llama::Llama;
 
 use crate::config::{TrainConfig, TrainLength};
-use crate::data::{EmbeddingNoise, Example, group_by_image};
+use crate::data::{Batching, EmbeddingNoise, ExampleSampler, ExampleStore, group_by_image};
 use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
 use crate::moving_average::MovingAverage;
@@ -23,12 +24,13 @@ use crate::trainer::{Trainer, input_lens};
 pub struct TrainerBuilder<'a> {
     llama: &'a Llama,
     trainable: TrainableWeights,
-    examples: Arc<[Example]>,
+    examples: ExampleStore,
     image_features: Option<&'a ImageFeatureCache>,
     config: TrainConfig,
     schedule: Option<LearningRateSchedule>,
     optimizer: Option<ParameterOptimizer>,
     prefix_cache_file: Option<PathBuf>,
+    mixture: Option<Mixture>,
 }
 
 impl<'a> Trainer<'a> {
@@ -53,7 +55,7 @@ impl<'a> Trainer<'a> {
     pub fn builder(
         llama: &'a Llama,
         trainable: impl Into<TrainableWeights>,
-        examples: impl Into<Arc<[Example]>>,
+        examples: impl Into<ExampleStore>,
     ) -> TrainerBuilder<'a> {
         TrainerBuilder {
             llama,
@@ -64,6 +66,7 @@ impl<'a> Trainer<'a> {
             schedule: None,
             optimizer: None,
             prefix_cache_file: None,
+            mixture: None,
         }
     }
 }
@@ -190,6 +193,12 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// The shares of several sources in each epoch. Default: each epoch takes every example once.
+    pub fn mixture(mut self, mixture: impl Into<Option<Mixture>>) -> Self {
+        self.mixture = mixture.into();
+        self
+    }
+
     /// Whether to use [activation checkpointing](crate::activation_checkpointing): less memory, and
     /// about a third more time. Default: false. Always on with a quantized base, never for
     /// [`TrainableWeights::Full`].
@@ -231,6 +240,7 @@ impl<'a> TrainerBuilder<'a> {
             schedule,
             optimizer,
             prefix_cache_file,
+            mixture,
         } = self;
         config.validate()?;
         if examples.is_empty() {
@@ -241,12 +251,21 @@ impl<'a> TrainerBuilder<'a> {
             });
         }
         let example_groups = if config.group_by_image {
-            group_by_image(examples.iter().map(|example| example.image.as_deref())).into()
+            group_by_image(examples.images()?.iter().map(Option::as_deref)).into()
         } else {
             Arc::default()
         };
         config.group_learning_rates.check(&trainable)?;
-        let sampler = config.sampler(examples.iter().map(|example| example.tokens.len()));
+        let lengths = (0..examples.len()).map(|index| examples.n_tokens(index));
+        let sampler = config.sampler(lengths);
+        if mixture.is_some() && matches!(sampler.batching, Batching::Tokens(_)) {
+            return Err(Error::Config {
+                field: "the batch size",
+                found: "a number of tokens, and the data is a mixture with weights".into(),
+                expected: "a number of examples",
+            });
+        }
+        let sampler = ExampleSampler { mixture: mixture.map(Arc::new), ..sampler };
         let schedule = schedule.unwrap_or_else(|| config.schedule(sampler.steps_per_epoch()));
         let optimizer = optimizer
             .unwrap_or_else(|| config.optimizer.init())

@@ -15,7 +15,8 @@ use llama::{Llama, ModelSource, Precision};
 use serde_json::{Value, json};
 use train::run::CHECKPOINTS_FOLDER;
 use train::{
-    Error, Event, ImageFeatureCache, Instruction, RunSummary, TrainConfig, TrainLength, TrainingRun,
+    Error, Event, ImageFeatureCache, Instruction, PrefixCacheMode, RunSummary, TrainConfig,
+    TrainLength, TrainingRun,
 };
 use vision::{EncoderSource, FeatureExtractor, FeatureSpec};
 
@@ -39,13 +40,17 @@ enum Kind {
     ManyCheckpoints,
     /// As many checkpoints, with images.
     Images,
+    /// As many checkpoints, with the frozen-prefix cache in a file.
+    CacheOnDisk,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Text, Self::ManyCheckpoints, Self::Images];
+    const ALL: [Self; 4] = [Self::Text, Self::ManyCheckpoints, Self::Images, Self::CacheOnDisk];
 
     fn config(self) -> TrainConfig {
-        let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(4), ..Default::default() };
+        let layers = if self == Self::CacheOnDisk { 2 } else { 4 };
+        let layers = AdaptedLayers::Last(layers);
+        let prompts = AdaptionPromptConfig { layers, ..Default::default() };
         let mut config = TrainConfig {
             method: AdapterConfig::from(prompts.clone()).into(),
             batch_size: 2,
@@ -58,6 +63,10 @@ impl Kind {
             config.length = TrainLength::Steps(70);
             config.checkpoint_every = 1;
             config.kept_checkpoints = 3;
+        }
+        if self == Self::CacheOnDisk {
+            config.length = TrainLength::Steps(25);
+            config.prefix_cache.mode = PrefixCacheMode::Disk;
         }
         if self == Self::Images {
             let image = ImageConfig {
@@ -114,8 +123,9 @@ fn run_with(
         llama: &llama,
         tokenizer: &tokenizer,
         model_name: "tiny-llama",
-        train_rows: &rows[2..],
-        eval_rows: &rows[..2],
+        train_rows: &rows[2..].into(),
+        eval_rows: &rows[..2].into(),
+        token_cache: None,
         image_features: features.as_ref(),
         config,
         output: folder,
@@ -283,6 +293,11 @@ fn a_run_killed_thirty_times_equals_an_uninterrupted_one() {
 #[test]
 fn a_run_with_images_survives_kills() {
     assert_survives(Kind::Images, 8);
+}
+
+#[test]
+fn a_run_with_a_prefix_cache_on_disk_survives_kills() {
+    assert_survives(Kind::CacheOnDisk, 8);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! An adapter in host memory: the common form of every file format.
 
 use llama::config::ModelShape;
+use text::PromptFormat;
 
 use crate::base::BaseInfo;
 use crate::part::{PartData, PromptShape};
@@ -14,6 +15,8 @@ macro_rules! define {
         pub struct AdapterData {
             /// What is known of the base model.
             pub base: BaseInfo,
+            /// The prompt format that it was trained with, if that is not the default.
+            pub prompt_format: Option<PromptFormat>,
             $($(#[$doc])* pub $field: Option<$crate::parts::$data>,)+
         }
 

@@ -1,6 +1,7 @@
 //! Summary of an adapter, without its base model.
 
 use serde::Serialize;
+use text::PromptFormat;
 
 use super::data::AdapterData;
 use crate::part::{Part, PartSummary};
@@ -14,6 +15,9 @@ macro_rules! define {
         pub struct AdapterSummary {
             /// Name of the base model, as the file gives it.
             pub base_model: Option<String>,
+            /// The prompt format that it was trained with, if its files say so; the default is Alpaca's.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub prompt_format: Option<PromptFormat>,
             $($(#[$doc])* pub $field: Option<$crate::parts::$summary>,)+
             /// Number of parameters.
             pub n_parameters: usize,
@@ -32,6 +36,7 @@ macro_rules! define {
             pub fn from_data(data: &AdapterData) -> Self {
                 Self {
                     base_model: data.base.name.clone(),
+                    prompt_format: data.prompt_format.clone(),
                     $($field: data.$field.as_ref().map(<$crate::parts::$weights as Part>::summary),)+
                     n_parameters: data.n_parameters(),
                 }

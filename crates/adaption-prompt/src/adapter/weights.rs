@@ -76,7 +76,7 @@ macro_rules! define {
             /// # Errors
             /// [`llama::Error::Device`]
             pub fn to_data(&self, base: BaseInfo) -> Result<AdapterData> {
-                Ok(AdapterData { base, $($field: self.$field.as_ref().map(Part::to_data).transpose()?,)+ })
+                Ok(AdapterData { base, prompt_format: None, $($field: self.$field.as_ref().map(Part::to_data).transpose()?,)+ })
             }
 
             /// These parts, and those of `other` that this adapter lacks.

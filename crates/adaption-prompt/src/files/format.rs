@@ -250,6 +250,12 @@ fn convert(
         Format::Original => original::convert(&mut data, to, original_gates, &mut losses)?,
         Format::LitLlama | Format::Litgpt => lit::convert(&mut data, to, &mut losses)?,
     }
+    if !format.is_folder()
+        && let Some(prompt) = data.prompt_format.take().filter(|prompt| !prompt.is_default())
+    {
+        let system = if prompt.system.is_some() { " with its system prompt" } else { "" };
+        losses.push(format!("the prompt template `{}`{system}", prompt.template));
+    }
     use_adapted_projection(&mut data, &mut losses);
     let joins_after_output =
         |family: &llama::config::Architecture| family.defaults().branch == BranchPoint::AfterOutput;

@@ -6,6 +6,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use llama::Llama;
 use llama::fingerprint::Fingerprint;
+use text::PromptFormat;
 
 use super::format::{AdapterReadOptions, read, read_for_summary};
 use super::locate::resolve_path;
@@ -42,7 +43,22 @@ impl AdapterWeights {
     /// # Errors
     /// [`Error::File`], existing files stay unchanged; [`llama::Error::Device`].
     pub fn save(&self, folder: &Path, llama: &Llama, base: &str) -> Result<()> {
-        write_folder(&self.to_data(base_info(llama, base)?)?, folder)
+        self.save_with_prompt(folder, llama, base, &PromptFormat::default())
+    }
+
+    /// As [`save`](Self::save), with the prompt format that the adapter was trained with.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_with_prompt(
+        &self,
+        folder: &Path,
+        llama: &Llama,
+        base: &str,
+        prompt: &PromptFormat,
+    ) -> Result<()> {
+        let data = self.to_data(base_info(llama, base)?)?;
+        write_folder(&AdapterData { prompt_format: Some(prompt.clone()), ..data }, folder)
     }
 
     /// Reads a single adapter of any [`Format`](super::Format) for its base model.

@@ -16,9 +16,11 @@ mod locate;
 mod native;
 mod original;
 pub mod peft;
+mod prompt_format;
 mod read_purpose;
 mod torch_file;
 
 pub use format::{AdapterReadOptions, Format, read, unknown_settings, write};
 pub use locate::resolve_path;
 pub use native::{SETTINGS_FILE, read_embedded, read_folder, read_mix, write_mix};
+pub use prompt_format::{PROMPT_FORMAT_FILE, read_prompt_format};

@@ -16,7 +16,7 @@ use crate::image_features::ImageConditioner;
 use crate::interrupt::{self, StopSignals};
 use crate::model::ModelArgs;
 use crate::output::note;
-use crate::prompt_template::PromptTemplateChoice;
+use crate::prompt_template::{PromptFormats, parse_template};
 use crate::response::ResponseGenerator;
 use crate::sampling::SamplingArgs;
 
@@ -30,11 +30,13 @@ use session::ChatSession;
 /// /help for the commands.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Prompt template of each turn. Default: alpaca with an adapter; otherwise chat if the model has
-    /// a chat template, else raw. Only chat includes earlier turns.
-    #[arg(long, alias = "wording", value_enum, value_name = "TEMPLATE")]
-    prompt_template: Option<PromptTemplateChoice>,
-    /// System prompt, for chat templates that support one.
+    /// Prompt template of each turn: alpaca, chat (the model's own), chatml, llama-2, llama-3, mistral,
+    /// raw (none), or a file with a chat template in Jinja. Default: that of the adapter's training,
+    /// which is alpaca if its folder does not say; without an adapter chat if the model has a chat
+    /// template, else raw. All but alpaca and raw include earlier turns.
+    #[arg(long, alias = "wording", value_parser = parse_template, value_name = "NAME|FILE")]
+    prompt_template: Option<PromptTemplate>,
+    /// System prompt, for chat templates that support one [default: that of the adapter's training].
     #[arg(long, alias = "system", value_name = "TEXT", allow_hyphen_values = true)]
     system_prompt: Option<String>,
     /// Input image for a multimodal adapter (JPEG, PNG or WebP); /image replaces it.
@@ -55,15 +57,19 @@ pub fn run(args: &Args) -> Result {
     let base = args.model.load()?;
     let adapters = args.adapters.load(&base)?;
     let tokenizer = base.source.tokenizer()?;
-    let default_template = PromptTemplate::default_for(args.adapters.is_given(), &tokenizer);
+    let formats = PromptFormats {
+        template: args.prompt_template.clone(),
+        system: None,
+        stored: args.adapters.prompt_formats()?,
+    };
     let generator = ResponseGenerator {
         llama: &base.llama,
         tokenizer: &tokenizer,
         config: args.sampling.config(&tokenizer)?,
         stop: &args.sampling.stop,
     };
-    let template = args.prompt_template.map_or(default_template, PromptTemplate::from);
-    if args.system_prompt.is_some() && !template.is_multi_turn() {
+    let format = formats.of(adapters.active(), &tokenizer);
+    if args.system_prompt.is_some() && !format.template.is_multi_turn() {
         return Err(Error::usage_with_hint(
             "--system-prompt requires a chat template",
             "use a model with a chat template, and --prompt-template chat with an adapter",
@@ -71,12 +77,14 @@ pub fn run(args: &Args) -> Result {
         .into());
     }
     let image_conditioner = ImageConditioner::new(&args.encoder, &base);
-    let mut session = ChatSession::new(generator, adapters, template, image_conditioner);
+    let stops_at_end = !args.sampling.ignore_eos;
+    let mut session =
+        ChatSession::new(generator, adapters, formats, stops_at_end, image_conditioner)?;
     interrupt::install_handler(StopSignals::CtrlC)?;
     let mut lines = LineSource::open()?;
     if lines.is_interactive() {
         note(&format!("{} (/help lists the commands)", base.source.path().display()));
-        note(session.template_note());
+        note(&session.template_note());
     }
     if let Some(text) = &args.system_prompt {
         session.set_system(text);

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSet, AdapterStatus, PreparedAdapter};
-use text::PromptTemplate;
+use text::{PromptEncoder, PromptTemplate};
 
 use crate::adapters::NO_ADAPTER;
 use crate::conversation::Conversation;
@@ -12,6 +12,7 @@ use crate::failure::Result;
 use crate::image_features::ImageConditioner;
 use crate::interrupt::InterruptGuard;
 use crate::output::{note, print};
+use crate::prompt_template::PromptFormats;
 use crate::response::ResponseGenerator;
 
 const HELP: &str = "\
@@ -28,7 +29,11 @@ Ctrl-C         stop the response";
 pub struct ChatSession<'a> {
     generator: ResponseGenerator<'a>,
     adapters: AdapterSet<'a>,
-    template: PromptTemplate,
+    formats: PromptFormats,
+    /// The format of the active adapter.
+    prompt: PromptEncoder,
+    /// Whether the end of a turn stops a response.
+    stops_at_end: bool,
     conversation: Conversation,
     image_conditioner: ImageConditioner<'a>,
     image: Option<PathBuf>,
@@ -41,18 +46,35 @@ impl<'a> ChatSession<'a> {
     pub fn new(
         generator: ResponseGenerator<'a>,
         adapters: AdapterSet<'a>,
-        template: PromptTemplate,
+        formats: PromptFormats,
+        stops_at_end: bool,
         image_conditioner: ImageConditioner<'a>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let tokenizer = generator.tokenizer;
+        let prompt = PromptEncoder::new(&formats.of(adapters.active(), tokenizer), tokenizer)?;
+        let mut session = Self {
             generator,
             adapters,
-            template,
+            formats,
+            prompt,
+            stops_at_end,
             conversation: Conversation::default(),
             image_conditioner,
             image: None,
             image_adapter: None,
+        };
+        session.set_stop_tokens();
+        Ok(session)
+    }
+
+    fn set_stop_tokens(&mut self) {
+        if self.stops_at_end {
+            self.generator.config.stop_tokens = self.prompt.stop_tokens(self.generator.tokenizer);
         }
+    }
+
+    fn is_multi_turn(&self) -> bool {
+        self.prompt.format().template.is_multi_turn()
     }
 
     /// Sets the input image of the active adapter.
@@ -67,7 +89,7 @@ impl<'a> ChatSession<'a> {
     /// Sets the system prompt and clears the conversation.
     pub fn set_system(&mut self, text: &str) {
         self.conversation.reset();
-        if self.template.is_multi_turn() {
+        if self.is_multi_turn() {
             self.conversation.set_system(text);
             note("(system prompt set; conversation cleared)");
         } else {
@@ -76,16 +98,18 @@ impl<'a> ChatSession<'a> {
     }
 
     /// What a user should know about the prompt template.
-    pub fn template_note(&self) -> &'static str {
-        match self.template {
-            PromptTemplate::Chat => "Chat template: the prompt includes all earlier turns.",
+    pub fn template_note(&self) -> String {
+        match &self.prompt.format().template {
+            PromptTemplate::Chat => "Chat template: the prompt includes all earlier turns.".into(),
             PromptTemplate::Alpaca => {
                 "Alpaca template, as in training: each line is a separate instruction without \
                  earlier turns."
+                    .into()
             }
             PromptTemplate::Raw => {
-                "No template: each line is completed verbatim, without earlier turns."
+                "No template: each line is completed verbatim, without earlier turns.".into()
             }
+            other => format!("Template {other}: the prompt includes all earlier turns."),
         }
     }
 
@@ -132,6 +156,9 @@ impl<'a> ChatSession<'a> {
 
     fn use_adapter(&mut self, name: &str) {
         self.activate(name);
+        if let Err(error) = self.use_prompt_format() {
+            note(&format!("({error}; the prompt template stays)"));
+        }
         // The image stays if the new adapter supports images.
         self.image_adapter = None;
         if let Some(image) = self.image.take()
@@ -139,6 +166,19 @@ impl<'a> ChatSession<'a> {
         {
             note(&format!("({error}; image removed)"));
         }
+    }
+
+    /// Changes to the prompt format of the active adapter.
+    fn use_prompt_format(&mut self) -> Result {
+        let tokenizer = self.generator.tokenizer;
+        let name = self.adapters.active().filter(|_| self.adapters.is_enabled());
+        let format = self.formats.of(name, tokenizer);
+        if format != *self.prompt.format() {
+            self.prompt = PromptEncoder::new(&format, tokenizer)?;
+            self.set_stop_tokens();
+            note(&format!("(prompt template: {})", format.template));
+        }
+        Ok(())
     }
 
     fn activate(&mut self, name: &str) {
@@ -174,9 +214,9 @@ impl<'a> ChatSession<'a> {
         let context = llama.config().max_positions;
         // Reserves room for the response, but at most half of the context.
         let max_tokens = context - config.max_new_tokens.min(context / 2);
-        let encode = |messages: &[text::Message]| self.template.encode(tokenizer, messages);
+        let encode = |messages: &[text::Message]| self.prompt.prompt(tokenizer, messages);
         let (prompt, dropped) = self.conversation.encode_within(max_tokens, &encode)?;
-        if dropped > 0 && self.template.is_multi_turn() {
+        if dropped > 0 && self.is_multi_turn() {
             let turns = if dropped == 1 { "turn".into() } else { format!("{dropped} turns") };
             note(&format!("(dropped the oldest {turns}: the context is {context} tokens)"));
         }

@@ -1,17 +1,20 @@
 //! The options of `data`, and the rows that they name.
 
+use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use llama::ModelSource;
+use text::{PromptFormat, Tokenizer};
 use train::Instruction;
 use train::data::LoadedRows;
 
-use crate::data_args::DataArgs;
-use crate::failure::Result;
+use crate::data_args::{DataArgs, RowRequest, finish_rejects};
+use crate::failure::{Failure, Result};
 use crate::model::ModelArgs;
 use crate::output::note;
+use crate::train::{PromptArgs, has_turns, rows_for};
 
 /// Show what a model will see of data: rows with the tokens that are trained on, lengths, what is cut or
 /// dropped, duplicates, rows of the held-out data, and what batches waste.
@@ -24,6 +27,8 @@ pub struct Args {
     pub data: Vec<PathBuf>,
     #[command(flatten)]
     row_options: DataArgs,
+    #[command(flatten)]
+    pub prompt: PromptArgs,
     /// Held-out data, to find rows of FILE that occur in it.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     eval_data: Vec<PathBuf>,
@@ -40,6 +45,10 @@ pub struct Args {
     /// Batch size whose padding is computed.
     #[arg(long, value_name = "B", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     pub batch_size: u16,
+    /// Tokens of a batch of similar rows whose padding is computed [default: as many as --batch-size rows
+    /// have on average].
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: Option<u32>,
     /// Random seed of the order of rows in batches.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
@@ -56,6 +65,15 @@ pub struct Args {
     /// Print one line of JSON instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `data` reads.
+pub struct DataRows {
+    pub rows: LoadedRows,
+    /// The rows of `--eval-data`.
+    pub held_out: Option<Vec<Instruction>>,
+    /// The format of the rows' prompts.
+    pub format: PromptFormat,
 }
 
 /// The values of `--color`.
@@ -75,22 +93,37 @@ fn parse_share(text: &str) -> Result<f64, String> {
 impl Args {
     /// The model, without its weights.
     pub fn model_source(&self) -> Result<ModelSource> {
-        let model = self.model.clone();
-        ModelArgs { model, precision: None, device: None, threads: None, skip_device_check: false }
-            .open_source()
+        ModelArgs::of(self.model.clone()).open_source()
     }
 
-    /// The rows of FILE.
-    pub fn rows(&self) -> Result<LoadedRows> {
-        Ok(self.row_options.load_rows(&self.data, None, &self.split, &note)?)
-    }
-
-    /// The rows of `--eval-data`, if it is given.
-    pub fn held_out_rows(&self) -> Result<Option<Vec<Instruction>>> {
-        if self.eval_data.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(self.row_options.load_rows(&self.eval_data, None, "val", &note)?.rows))
+    /// The rows of FILE, those of `--eval-data` if it is given, and the format of their prompts.
+    pub fn rows(&self, tokenizer: &Tokenizer) -> Result<DataRows> {
+        let rejects = RefCell::new(None);
+        let read = |sources: &[PathBuf], split: &str, conversations, notify: &dyn Fn(&str)| {
+            let rejects = rejects.borrow();
+            let rejects = Option::as_ref(&rejects);
+            let request = RowRequest { images: None, split, conversations, rejects, notify };
+            let (rows, report) = self.row_options.stream_rows(sources, request)?;
+            Ok::<_, Failure>(LoadedRows { rows: rows.to_vec()?, report })
+        };
+        let (rows, format) = self.prompt.read_rows(
+            self.prompt.chosen(None),
+            || Ok(tokenizer.chat_template.is_some()),
+            &|form, quiet| {
+                let say_nothing = |_: &str| {};
+                let notify = if quiet { &say_nothing as &dyn Fn(&str) } else { &note };
+                // Records of rows that are read again in another form are rejected once.
+                *rejects.borrow_mut() = self.row_options.reject_file()?;
+                read(&self.data, &self.split, form, notify)
+            },
+            &|loaded: &LoadedRows| (&loaded.report, has_turns(&loaded.rows)),
+        )?;
+        let held_out = match &self.eval_data[..] {
+            [] => None,
+            sources => Some(read(sources, "val", rows_for(&format.template), &note)?.rows),
+        };
+        finish_rejects(rejects.borrow().as_ref(), &note)?;
+        Ok(DataRows { rows, held_out, format })
     }
 
     /// The maximum sequence length for a model with this context.

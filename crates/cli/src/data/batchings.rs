@@ -3,7 +3,7 @@
 use data::statistics::BatchCost;
 use serde::Serialize;
 use train::Example;
-use train::data::{Batching, ExampleSampler};
+use train::data::{Batching, ExampleSampler, TokenBatches};
 
 /// A way to batch rows, and its cost in an epoch.
 #[derive(Debug, Serialize)]
@@ -19,27 +19,42 @@ pub struct BatchingCost {
 }
 
 impl BatchingCost {
-    /// The costs of single rows, and of batches of `batch_size` rows in the order of training.
-    pub fn of_all(examples: &[Example], batch_size: usize, seed: u64) -> Vec<Self> {
+    /// The costs of single rows, of batches of `batch_size` rows, and of batches of similar rows with at
+    /// most `batch_tokens` tokens.
+    pub fn of_all(
+        examples: &[Example],
+        batch_size: usize,
+        batch_tokens: usize,
+        seed: u64,
+    ) -> Vec<Self> {
         let mut sizes = vec![1, batch_size];
         sizes.dedup();
-        sizes.into_iter().map(|size| Self::of_size(examples, size, seed)).collect()
+        let by_rows = sizes.into_iter().map(|batch_size| {
+            let batching = Batching::Examples { n_examples: examples.len(), batch_size };
+            (format!("--batch-size {batch_size}"), batching)
+        });
+        let lengths = examples.iter().map(|example| example.tokens.len());
+        let by_tokens = Batching::Tokens(TokenBatches::new(lengths, batch_tokens));
+        let by_tokens = (format!("--batch-tokens {batch_tokens}"), by_tokens);
+        let all = by_rows.chain([by_tokens]);
+        all.map(|(name, batching)| Self::of(name, examples, batching, seed)).collect()
     }
 
-    fn of_size(examples: &[Example], batch_size: usize, seed: u64) -> Self {
+    /// The cost of the first epoch of a training.
+    fn of(name: String, examples: &[Example], batching: Batching, seed: u64) -> Self {
         let sampler = ExampleSampler {
-            batching: Batching::Examples { n_examples: examples.len(), batch_size },
+            batching,
             gradient_accumulation_steps: 1,
             seed,
             shuffle: true,
+            mixture: None,
         };
         let mut cost = BatchCost::default();
-        // Step by step, so that only one batch is collected at a time.
-        for batch in (0..sampler.steps_per_epoch()).flat_map(|step| sampler.step_batches(step)) {
+        for batch in sampler.epoch_steps(0, &[]).into_iter().flatten() {
             cost.add(batch.iter().map(|&index| examples[index].tokens.as_slice()).collect());
         }
         Self {
-            batching: format!("--batch-size {batch_size}"),
+            batching: name,
             cost,
             padding_fraction: cost.padding_fraction(),
             shared_fraction: cost.shared_fraction(),

@@ -6,22 +6,23 @@ mod colored_rows;
 mod duplicate_counts;
 mod report;
 
-use train::data::LoadedRows;
+use train::data::{LoadedRows, RowEncoder};
 
 use crate::failure::Result;
 use crate::output;
 
 pub use args::Args;
+use args::DataRows;
 use report::DataReport;
 
 /// Reads the data and prints what it is.
 pub fn run(args: &Args) -> Result {
     let source = args.model_source()?;
     let tokenizer = source.tokenizer()?;
-    let LoadedRows { rows, report } = args.rows()?;
-    let held_out = args.held_out_rows()?;
+    let DataRows { rows: LoadedRows { rows, report }, held_out, format } = args.rows(&tokenizer)?;
+    let encoder = RowEncoder::new(&tokenizer, &format, args.prompt.loss_on())?;
     let max_len = args.max_len(source.config().max_positions);
-    let report = DataReport::new(args, &tokenizer, &rows, held_out.as_deref(), &report, max_len)?;
+    let report = DataReport::new(args, &encoder, &rows, held_out.as_deref(), &report, max_len)?;
     if args.json {
         return Ok(output::json(&report)?);
     }

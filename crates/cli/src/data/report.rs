@@ -5,7 +5,7 @@ use std::fmt::Write;
 use data::statistics::LengthSummary;
 use serde::Serialize;
 use text::Tokenizer;
-use train::data::{RowCounts, RowReport, TruncationCounts};
+use train::data::{RowCounts, RowEncoder, RowReport, TruncationCounts};
 use train::{Example, Instruction};
 
 use super::args::Args;
@@ -47,7 +47,7 @@ impl DataReport {
     /// Tokenizes the rows and looks at them.
     pub fn new(
         args: &Args,
-        tokenizer: &Tokenizer,
+        encoder: &RowEncoder,
         rows: &[Instruction],
         held_out: Option<&[Instruction]>,
         report: &RowReport,
@@ -56,7 +56,7 @@ impl DataReport {
         let mut truncation = TruncationCounts::default();
         let (mut examples, mut tokens) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
-            let mut example = Example::encode(row, tokenizer)?;
+            let mut example = encoder.encode(row)?;
             tokens.push(example.tokens.len());
             let is_complete = example.tokens.len() <= max_len;
             example.truncate(max_len);
@@ -74,6 +74,10 @@ impl DataReport {
         counts.add_report(report);
         counts.add_truncation(truncation);
         let labels = examples.iter().map(Example::n_labels).collect();
+        let batch_size = usize::from(args.batch_size);
+        let total = examples.iter().map(|example| example.tokens.len()).sum::<usize>();
+        let average = (total * batch_size).div_ceil(examples.len().max(1)).max(1);
+        let batch_tokens = args.batch_tokens.map_or(average, |tokens| tokens as usize);
         Ok(Self {
             rows: rows.len(),
             images: rows.iter().filter(|row| row.image.is_some()).count(),
@@ -84,7 +88,7 @@ impl DataReport {
             duplicates: DuplicateCounts::among(rows, args.similarity),
             held_out: held_out
                 .map(|held_out| DuplicateCounts::between(rows, held_out, args.similarity)),
-            batching: BatchingCost::of_all(&examples, args.batch_size.into(), args.seed),
+            batching: BatchingCost::of_all(&examples, batch_size, batch_tokens, args.seed),
             counts,
             shown: examples.into_iter().take(args.rows).collect(),
         })

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use text::{PromptFormat, PromptTemplate};
 use train::Instruction;
 use train::data::{LoadedRows, ScienceQa};
 use train::eval::{ChoiceScoring, ResponseLimit};
@@ -14,6 +15,8 @@ use crate::failure::Result;
 use crate::image_args::{EncoderArgs, RowImageArgs};
 use crate::model::ModelArgs;
 use crate::output::note;
+use crate::prompt_template::{PromptFormats, parse_template};
+use crate::train::rows_for;
 
 /// Evaluate a model: loss and quality of responses, multiple-choice accuracy, or a task file of
 /// lm-evaluation-harness.
@@ -24,8 +27,8 @@ use crate::output::note;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Evaluation data: JSON or JSON Lines with `instruction`, `input`, `output` and optionally
-    /// `image` and `options`, or conversations; tables (CSV, TSV) with the same columns or `url` and
-    /// `caption`; a ScienceQA folder.
+    /// `image` and `options`, or conversations; tables (CSV, TSV, Parquet) with the same columns or `url`
+    /// and `caption`; a folder of such files; a ScienceQA folder; hub:owner/name[@revision][:split].
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
     #[command(flatten)]
@@ -48,7 +51,7 @@ pub struct Args {
     /// Print the confusion matrix of the last adapter for each tag.
     #[arg(long, alias = "confusion")]
     pub confusion_matrix: bool,
-    /// ScienceQA split.
+    /// Split of folders and data sets.
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
     /// Evaluate only the first N rows [default: all].
@@ -73,6 +76,14 @@ pub struct Args {
     /// Maximum sequence length in tokens; longer outputs are truncated [default: the model's context].
     #[arg(long, value_name = "TOKENS")]
     pub max_len: Option<usize>,
+    /// Prompt template for all models: alpaca, chat (the model's own), chatml, llama-2, llama-3, mistral,
+    /// raw (none), or a file with a chat template in Jinja. Default: that of each adapter's training, and
+    /// for the base model that of the first adapter; alpaca if nothing says otherwise.
+    #[arg(long, value_parser = parse_template, value_name = "NAME|FILE")]
+    prompt_template: Option<PromptTemplate>,
+    /// System prompt of rows that have none [default: that of the adapter's training].
+    #[arg(long, alias = "system-prompt", value_name = "TEXT", allow_hyphen_values = true)]
+    system: Option<String>,
     /// Print one line of JSON instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -118,7 +129,7 @@ choice! {
 
 impl Args {
     /// The rows of `--data`; of ScienceQA folders those of `--split`.
-    pub fn rows(&self) -> Result<LoadedRows> {
+    pub fn rows(&self, prompt: &PromptFormat) -> Result<LoadedRows> {
         if self.task == Task::ScienceQa
             && let Some(path) = self.data.iter().find(|path| !ScienceQa::is_science_qa_folder(path))
         {
@@ -128,13 +139,39 @@ impl Args {
             )
             .into());
         }
-        Ok(self.row_options.load_rows(&self.data, self.image_folder(), &self.split, &note)?)
+        self.load_rows(&self.data, &self.split, prompt)
     }
 
     /// The rows of `--train-data`.
-    pub fn train_rows(&self) -> Result<Vec<Instruction>> {
-        let paths = &self.train_data;
-        Ok(self.row_options.load_rows(paths, self.image_folder(), "train", &note)?.rows)
+    pub fn train_rows(&self, prompt: &PromptFormat) -> Result<Vec<Instruction>> {
+        Ok(self.load_rows(&self.train_data, "train", prompt)?.rows)
+    }
+
+    fn load_rows(
+        &self,
+        paths: &[PathBuf],
+        split: &str,
+        prompt: &PromptFormat,
+    ) -> Result<LoadedRows> {
+        let images = self.row_images.image_folder.as_deref();
+        let rows = rows_for(&prompt.template);
+        Ok(self.row_options.load_rows(paths, images, split, rows, &note)?)
+    }
+
+    /// The prompt formats of the adapters.
+    pub fn prompt_formats(&self) -> Result<PromptFormats> {
+        Ok(PromptFormats {
+            template: self.prompt_template.clone(),
+            system: self.system.clone(),
+            stored: self.adapters.prompt_formats()?,
+        })
+    }
+
+    /// The prompt format of the base model: that of the first adapter, so that both are compared with the
+    /// same prompts, or Alpaca's.
+    pub fn prompt_format(&self) -> Result<PromptFormat> {
+        let first = self.adapters.first_name()?;
+        Ok(self.prompt_formats()?.of_or(first.as_deref(), PromptTemplate::Alpaca))
     }
 
     /// The requested scoring, or the default of the task.
@@ -155,9 +192,5 @@ impl Args {
     /// The number of rows to evaluate at most.
     pub fn row_limit(&self) -> usize {
         self.max_rows.map_or(usize::MAX, |max| max as usize)
-    }
-
-    fn image_folder(&self) -> Option<&Path> {
-        self.row_images.image_folder.as_deref()
     }
 }

@@ -2,8 +2,9 @@
 
 use adaption_prompt::{AdapterSet, AdapterStatus};
 use llama::Llama;
+use text::{PromptFormat, PromptTemplate};
 use train::data::RowReport;
-use train::{ImageFeatureCache, Instruction, MultimodalAdapter};
+use train::{ImageFeatureCache, Instruction, MultimodalAdapter, RowStore};
 use vision::EncoderInfo;
 
 use super::args::Args;
@@ -16,6 +17,8 @@ use crate::output::note;
 pub struct EvaluatedAdapter<'a> {
     pub name: String,
     pub adapter: MultimodalAdapter<'a>,
+    /// How its prompts are made.
+    pub prompt: PromptFormat,
 }
 
 /// The features of the rows' images, once per image encoder.
@@ -61,7 +64,8 @@ impl ImageFeatureSets {
             };
             set_indices.push(match extractor {
                 Some(extractor) => {
-                    let groups = &mut [&mut *rows];
+                    let mut store = RowStore::from(std::mem::take(rows));
+                    let groups = &mut [&mut store];
                     let features = args.row_images.encode_images(
                         &extractor,
                         groups,
@@ -69,6 +73,7 @@ impl ImageFeatureSets {
                         &base.device,
                         &note,
                     )?;
+                    *rows = store.to_vec()?;
                     sets.push((info, features));
                     Some(sets.len() - 1)
                 }
@@ -76,7 +81,7 @@ impl ImageFeatureSets {
             });
         }
         if sets.is_empty() {
-            warn_ignored_images(rows, &note);
+            warn_ignored_images(&rows.as_slice().into(), &note)?;
         }
         Ok(Self { sets, set_indices })
     }
@@ -84,14 +89,17 @@ impl ImageFeatureSets {
     /// All adapters with their features.
     pub fn evaluated_adapters<'a>(
         &'a self,
+        args: &Args,
         adapters: &AdapterSet,
         llama: &'a Llama,
     ) -> Result<Vec<EvaluatedAdapter<'a>>> {
+        let formats = args.prompt_formats()?;
         let pairs = adapters.statuses().into_iter().zip(&self.set_indices);
         let evaluated = pairs.map(|(AdapterStatus { name, .. }, index)| {
             let features = index.map(|index| &self.sets[index].1);
             let adapter = MultimodalAdapter::new(llama, adapters.get(&name)?.clone(), features);
-            Ok(EvaluatedAdapter { name, adapter })
+            let prompt = formats.of_or(Some(&name), PromptTemplate::Alpaca);
+            Ok(EvaluatedAdapter { name, adapter, prompt })
         });
         evaluated.collect()
     }

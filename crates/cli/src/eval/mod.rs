@@ -38,8 +38,9 @@ pub fn run(args: &Args) -> Result {
     if args.data.is_empty() {
         require_data(&args.model)?;
     }
-    let LoadedRows { mut rows, mut report } = args.rows()?;
-    let train_rows = args.train_rows()?;
+    let prompt = args.prompt_format()?;
+    let LoadedRows { mut rows, mut report } = args.rows(&prompt)?;
+    let train_rows = args.train_rows(&prompt)?;
     let base = args.model.load()?;
     // Before the evaluation of the base model, so that a wrong adapter fails early.
     let adapters = args.adapters.load(&base)?;
@@ -48,10 +49,10 @@ pub fn run(args: &Args) -> Result {
     }
     rows.truncate(args.row_limit());
     let features = ImageFeatureSets::encode(args, &adapters, &mut rows, &mut report, &base)?;
-    let adapters = features.evaluated_adapters(&adapters, &base.llama)?;
+    let adapters = features.evaluated_adapters(args, &adapters, &base.llama)?;
     let text = match args.task {
         Task::Answers => {
-            let report = EvalReport::evaluate(args, &base, &rows, &report, &adapters)?;
+            let report = EvalReport::evaluate(args, &base, &prompt, &rows, &report, &adapters)?;
             if args.json {
                 return Ok(output::json(&report)?);
             }
@@ -61,6 +62,7 @@ pub fn run(args: &Args) -> Result {
             let report = MultipleChoiceReport::evaluate(
                 args,
                 &base,
+                &prompt,
                 &rows,
                 &report,
                 &train_rows,
@@ -87,7 +89,7 @@ fn run_task_file(args: &Args, path: &Path) -> Result {
     let base = args.model.load()?;
     let adapters = args.adapters.load(&base)?;
     let features = ImageFeatureSets::without_images(&adapters);
-    let adapters = features.evaluated_adapters(&adapters, &base.llama)?;
+    let adapters = features.evaluated_adapters(args, &adapters, &base.llama)?;
     let report = TaskFileReport::evaluate(args, &base, &task, &questions, &adapters)?;
     if args.json {
         return Ok(output::json(&report)?);

@@ -6,7 +6,8 @@ use ::eval::{
 };
 use llama::NoAdapter;
 use serde::Serialize;
-use train::data::{RowCounts, RowReport, SCIENCE_QA_TAGS};
+use text::{LossOn, PromptFormat};
+use train::data::{RowCounts, RowEncoder, RowReport, SCIENCE_QA_TAGS};
 use train::eval::{ChoiceScoring, clusters_by_image, correct_choices, predict_choices};
 use train::{BatchAdapter, Instruction};
 
@@ -76,6 +77,7 @@ impl MultipleChoiceReport {
     pub fn evaluate(
         args: &Args,
         base: &BaseModel,
+        prompt: &PromptFormat,
         rows: &[Instruction],
         report: &RowReport,
         train_rows: &[Instruction],
@@ -98,25 +100,27 @@ impl MultipleChoiceReport {
             let per_question = majority_baseline(&train_rows, &rows_to_answer);
             models.push(ModelResult::new(PER_QUESTION_BASELINE.0, rows, per_question, None));
         }
-        let mut evaluate = |name: &str, adapter: &dyn BatchAdapter| -> Result {
-            let bar = progress_bar(name, rows.len());
-            let predicted = predict_choices(
-                &base.llama,
-                adapter,
-                &tokenizer,
-                rows,
-                choice_scoring,
-                args.batch_size.into(),
-                &mut |more| bar.inc(more as u64),
-            )?;
-            bar.finish_and_clear();
-            let correct = correct_choices(rows, &predicted);
-            models.push(ModelResult::new(name, rows, correct, Some(&predicted)));
-            Ok(())
-        };
-        evaluate("base", &NoAdapter)?;
-        for EvaluatedAdapter { name, adapter } in adapters {
-            evaluate(name, adapter)?;
+        let mut evaluate =
+            |name: &str, adapter: &dyn BatchAdapter, prompt: &PromptFormat| -> Result {
+                let encoder = RowEncoder::new(&tokenizer, prompt, LossOn::All)?;
+                let bar = progress_bar(name, rows.len());
+                let predicted = predict_choices(
+                    &base.llama,
+                    adapter,
+                    &encoder,
+                    rows,
+                    choice_scoring,
+                    args.batch_size.into(),
+                    &mut |more| bar.inc(more as u64),
+                )?;
+                bar.finish_and_clear();
+                let correct = correct_choices(rows, &predicted);
+                models.push(ModelResult::new(name, rows, correct, Some(&predicted)));
+                Ok(())
+            };
+        evaluate("base", &NoAdapter, prompt)?;
+        for EvaluatedAdapter { name, adapter, prompt } in adapters {
+            evaluate(name, adapter, prompt)?;
         }
         let clusters = clusters_by_image(rows);
         // Baselines are not compared.

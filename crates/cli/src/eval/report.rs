@@ -6,8 +6,8 @@ use ::eval::{AnswerMetrics, AnswerScores, Bootstrap, Estimate, compared_pairs};
 use llama::NoAdapter;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use text::Tokenizer;
-use train::data::{RowCounts, RowReport, TruncationCounts};
+use text::{LossOn, PromptFormat};
+use train::data::{RowCounts, RowEncoder, RowReport, TruncationCounts};
 use train::eval::{clusters_by_image, evaluate_row_losses, generate_responses_within};
 use train::{BatchAdapter, Example, Instruction};
 
@@ -74,6 +74,7 @@ impl EvalReport {
     pub fn evaluate(
         args: &Args,
         base: &BaseModel,
+        prompt: &PromptFormat,
         rows: &[Instruction],
         report: &RowReport,
         adapters: &[EvaluatedAdapter],
@@ -81,7 +82,8 @@ impl EvalReport {
         let tokenizer = base.source.tokenizer()?;
         let context = base.llama.config().max_positions;
         let max_len = args.max_len.unwrap_or(context).min(context);
-        let (rows, truncation) = EvaluatedRows::encode(rows, &tokenizer, max_len)?;
+        let encoder = RowEncoder::new(&tokenizer, prompt, LossOn::All)?;
+        let (rows, truncation) = EvaluatedRows::encode(rows, &encoder, max_len)?;
         let mut counts = RowCounts::default();
         counts.add_report(report);
         counts.add_truncation(truncation);
@@ -95,17 +97,24 @@ impl EvalReport {
         let clusters = clusters_by_image(rows.rows);
         let bootstrap = Bootstrap::new(args.resamples, args.seed);
         let mut models = Vec::new();
-        let mut evaluate = |name: &str, adapter: &dyn BatchAdapter| -> Result<Scores> {
-            let scores = rows.answer_scores(args, base, &tokenizer, name, adapter)?;
-            let summary = Scores { metrics: scores.summary(&bootstrap, &clusters) };
-            models.push((name.to_owned(), scores));
-            Ok(summary)
-        };
-        let base_scores =
-            evaluate("base", &NoAdapter).with_context(|| "evaluating the base model".into())?;
+        let mut evaluate =
+            |name: &str, adapter: &dyn BatchAdapter, own: &PromptFormat| -> Result<_> {
+                let scores = if own == prompt {
+                    rows.answer_scores(args, base, &encoder, name, adapter)?
+                } else {
+                    let encoder = RowEncoder::new(&tokenizer, own, LossOn::All)?;
+                    let (rows, _) = EvaluatedRows::encode(rows.rows, &encoder, max_len)?;
+                    rows.answer_scores(args, base, &encoder, name, adapter)?
+                };
+                let summary = Scores { metrics: scores.summary(&bootstrap, &clusters) };
+                models.push((name.to_owned(), scores));
+                Ok(summary)
+            };
+        let base_scores = evaluate("base", &NoAdapter, prompt)
+            .with_context(|| "evaluating the base model".into())?;
         let mut named_scores = Vec::new();
-        for EvaluatedAdapter { name, adapter } in adapters {
-            let scores = evaluate(name, adapter);
+        for EvaluatedAdapter { name, adapter, prompt } in adapters {
+            let scores = evaluate(name, adapter, prompt);
             let scores = scores.with_context(|| format!("evaluating the adapter {name}"))?;
             named_scores.push(NamedScores { name: name.clone(), scores });
         }
@@ -181,14 +190,14 @@ impl Serialize for Scores {
 impl<'a> EvaluatedRows<'a> {
     fn encode(
         rows: &'a [Instruction],
-        tokenizer: &Tokenizer,
+        encoder: &RowEncoder,
         max_len: usize,
     ) -> Result<(Self, TruncationCounts)> {
         let mut counts = TruncationCounts::default();
         let (mut examples, mut example_rows) = (Vec::new(), Vec::new());
         let mut labels = vec![0; rows.len()];
         for (index, row) in rows.iter().enumerate() {
-            let mut example = Example::encode(row, tokenizer)?;
+            let mut example = encoder.encode(row)?;
             let is_complete = example.tokens.len() <= max_len;
             example.truncate(max_len);
             let count = match example.n_labels() {
@@ -219,7 +228,7 @@ impl<'a> EvaluatedRows<'a> {
         &self,
         args: &Args,
         base: &BaseModel,
-        tokenizer: &Tokenizer,
+        encoder: &RowEncoder,
         name: &str,
         adapter: &dyn BatchAdapter,
     ) -> Result<AnswerScores> {
@@ -239,7 +248,7 @@ impl<'a> EvaluatedRows<'a> {
                 limit,
                 llama,
                 adapter,
-                tokenizer,
+                encoder,
                 self.rows,
                 batch,
                 &mut progress,

@@ -78,7 +78,7 @@ impl TaskFileReport {
             Ok(())
         };
         evaluate("base", &NoAdapter).with_context(|| "evaluating the base model".into())?;
-        for EvaluatedAdapter { name, adapter } in adapters {
+        for EvaluatedAdapter { name, adapter, .. } in adapters {
             evaluate(name, adapter).with_context(|| format!("evaluating the adapter {name}"))?;
         }
         // Every question is its own cluster.

@@ -8,6 +8,7 @@ use adaption_prompt::files::peft::{PICKLE_FILE, TENSORS_FILE};
 use adaption_prompt::files::{self, Format};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
+use text::PromptFormat;
 
 use crate::error::Error;
 use crate::failure::Result;
@@ -93,6 +94,17 @@ impl AdapterReport {
     }
 }
 
+/// The prompt format of the training on one line.
+fn describe_format(format: Option<&PromptFormat>) -> String {
+    match format {
+        None => format!("{} (the default)", PromptFormat::default().template),
+        Some(PromptFormat { template, system: None }) => template.to_string(),
+        Some(PromptFormat { template, system: Some(system) }) => {
+            format!("{template}, system prompt \"{}\"", system.escape_debug())
+        }
+    }
+}
+
 impl fmt::Display for AdapterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let summary = &self.summary;
@@ -101,6 +113,7 @@ impl fmt::Display for AdapterReport {
         let width = prompts.map_or(String::new(), |own| format!(" (d_model {})", own.d_model));
         writeln!(f, "adapter     {} ({})", self.path.display(), self.format)?;
         writeln!(f, "base model  {}{width}", base.escape_debug())?;
+        writeln!(f, "template    {}", describe_format(summary.prompt_format.as_ref()))?;
         for (label, text) in summary.parts().into_iter().flat_map(|(_, part)| part.lines()) {
             writeln!(f, "{label:<12}{text}")?;
         }

@@ -44,10 +44,14 @@ impl Args {
             parts: self.lr_part.iter().copied().collect(),
         };
         config.batch_tokens = self.batch_tokens;
+        config.ema_decay = self.ema;
         config.noise_alpha = self.noise;
+        config.early_stop = self.early_stop;
+        config.keep_best = self.keep_best;
         config.warmup_ratio = self.warmup_ratio.unwrap_or(config.warmup_ratio);
         config.shuffle = !self.no_shuffle;
         config.group_by_image = self.group_by_image;
+        config.loss_on = self.prompt.loss_on();
         config.initial_adapter.clone_from(&self.from_adapter);
         config.trainable_groups = (!self.trainable.is_empty()).then(|| self.trainable.clone());
         config.seed = self.seed.unwrap_or(config.seed);

@@ -3,21 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSummary, ImageConfig};
-use train::data::{LoadedRows, RowReport, split_rows};
-use train::{FineTuningMethod, ImageFeatureCache, Instruction, TrainConfig};
+use train::data::{ConversationRows, RowReport};
+use train::{FineTuningMethod, ImageFeatureCache, RowStore, TrainConfig};
 
 use super::Args;
+use crate::data_args::{RowRequest, finish_rejects};
 use crate::error::Error;
 use crate::failure::Result;
 use crate::image_conditioning::PromptSpec;
-use crate::image_features::warn_ignored_images;
+use crate::image_features::{count_images, warn_ignored_images};
 use crate::model::BaseModel;
 use crate::warnings::warn_unknown_settings;
 
 /// Training and held-out rows, and the counts of skipped and changed rows.
 pub(super) struct TrainingData {
-    pub train_rows: Vec<Instruction>,
-    pub eval_rows: Vec<Instruction>,
+    pub train_rows: RowStore,
+    pub eval_rows: RowStore,
     pub report: RowReport,
 }
 
@@ -26,28 +27,33 @@ impl Args {
     pub(super) fn rows(
         &self,
         built_in: &built_in::Dataset,
+        conversations: ConversationRows,
         notify: &dyn Fn(&str),
     ) -> Result<TrainingData> {
         /// Default of `--eval-fraction`.
         const HELD_OUT: f64 = 0.1;
-        let read = |paths: &[PathBuf], split| {
+        let rejects = self.row_options.reject_file()?;
+        let read = |sources: &[PathBuf], split| {
             let images = self.row_images.image_folder.as_deref();
-            self.row_options.load_rows(paths, images, split, notify)
+            let request =
+                RowRequest { images, split, conversations, rejects: rejects.as_ref(), notify };
+            self.row_options.stream_rows(sources, request)
         };
-        let LoadedRows { rows, mut report } = match &self.data[..] {
-            [] => LoadedRows { rows: built_in.train()?, report: RowReport::default() },
-            paths => read(paths, "train")?,
+        let (rows, mut report) = match &self.data[..] {
+            [] => (built_in.train()?.into(), RowReport::default()),
+            sources => read(sources, "train")?,
         };
         let (train_rows, eval_rows) = if let Some(path) = &self.eval_data {
-            let held_out = read(std::slice::from_ref(path), "val")?;
-            report.merge(held_out.report);
-            (rows, held_out.rows)
+            let (eval_rows, eval_report) = read(std::slice::from_ref(path), "val")?;
+            report.merge(eval_report);
+            (rows, eval_rows)
         } else if self.data.is_empty() && self.eval_fraction.is_none() {
-            (rows, built_in.test()?)
+            (rows, built_in.test()?.into())
         } else {
             let fraction = self.eval_fraction.unwrap_or(HELD_OUT);
-            split_rows(rows, fraction, self.seed.unwrap_or(0))?
+            rows.split(fraction, self.seed.unwrap_or(0))?
         };
+        finish_rejects(rejects.as_ref(), notify)?;
         Ok(TrainingData { train_rows, eval_rows, report })
     }
 
@@ -100,10 +106,10 @@ impl Args {
         };
         let TrainingData { train_rows, eval_rows, report } = data;
         let Some(extractor) = extractor else {
-            warn_ignored_images(train_rows, notify);
+            warn_ignored_images(train_rows, notify)?;
             return Ok(None);
         };
-        if train_rows.iter().all(|row| row.image.is_none()) && self.from_adapter.is_none() {
+        if count_images(train_rows)? == 0 && self.from_adapter.is_none() {
             return Err(Error::usage("no training row has an image").into());
         }
         let rows = &mut [train_rows, eval_rows];

@@ -54,11 +54,12 @@ impl Args {
     }
 }
 
-/// The training steps of a run, with its longest row in each place of a batch.
+/// The training steps of a run, with its longest row in each place of a batch. A frozen-prefix cache is not
+/// counted.
 fn workload(run: &TrainingRun, estimate: &RunEstimate, device: &str) -> Workload {
     let config = run.config;
-    let rows = config.batch_size * config.gradient_accumulation_steps;
-    let labels = (estimate.labels_per_step / rows as f64).ceil() as usize;
+    let labels = estimate.labels_per_row.ceil() as usize;
+    let rows = config.batch_tokens.map(|tokens| (tokens / estimate.longest_example.max(1)).max(1));
     Workload {
         config: run.llama.config().clone(),
         precision: run.llama.precision(),
@@ -67,7 +68,7 @@ fn workload(run: &TrainingRun, estimate: &RunEstimate, device: &str) -> Workload
             labels: labels.clamp(1, estimate.longest_example),
             activation_checkpointing: config.activation_checkpointing,
         },
-        batch_size: config.batch_size,
+        batch_size: rows.unwrap_or(config.batch_size),
         seq_len: estimate.longest_example,
         device: device_traits(device::backend(device).expect("devices have backends")),
     }

@@ -9,6 +9,7 @@ mod data;
 mod dry_run;
 mod learning_rate;
 mod option_names;
+mod prompt;
 mod run;
 mod schedule;
 mod tensorboard;
@@ -29,6 +30,7 @@ use learning_rate::LearningRateChoice;
 use schedule::ScheduleChoice;
 
 pub use cache_args::PrecisionName;
+pub use prompt::{PromptArgs, has_turns, rows_for};
 pub use run::run;
 
 /// Fine-tune a model on instructions and save the adapter in a folder.
@@ -42,8 +44,10 @@ pub struct Args {
     model: ModelArgs,
 
     /// Training data: JSON or JSON Lines with `instruction`, `input`, `output` and optionally
-    /// `image`, or conversations; tables (CSV, TSV) with the same columns or `url` and `caption`; a
-    /// ScienceQA folder.
+    /// `image`; conversations, preference pairs or plain `text`; tables (CSV, TSV, Parquet) with the same
+    /// columns or `url` and `caption`; a folder of such files; a ScienceQA folder; a data set of the Hugging
+    /// Face Hub as hub:owner/name[@revision][:split]. With a weight, FILE=0.7, each epoch takes that share
+    /// from it.
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
     data: Vec<PathBuf>,
     /// Held-out data, evaluated before the first step and after each epoch.
@@ -62,6 +66,9 @@ pub struct Args {
     /// 128].
     #[arg(long, value_name = "ROWS", help_heading = "Data")]
     exact_match_rows: Option<usize>,
+
+    #[command(flatten)]
+    prompt: PromptArgs,
 
     #[command(flatten)]
     method: MethodArgs,
@@ -149,6 +156,16 @@ pub struct Args {
     activation_checkpointing: bool,
     #[command(flatten)]
     cache: CacheArgs,
+    /// Exponential moving average of the weights with this decay, such as 0.99; evaluated and saved
+    /// instead of the latest weights [default: off].
+    #[arg(long, value_name = "DECAY", help_heading = "Training")]
+    ema: Option<f64>,
+    /// Stop after N evaluations without a lower held-out loss [default: off].
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    early_stop: Option<usize>,
+    /// Keep the adapter with the lowest held-out loss, instead of the last one.
+    #[arg(long, help_heading = "Training")]
+    keep_best: bool,
     /// NEFTune: uniform noise on the token embeddings in training, of strength ALPHA, such as 5
     /// [default: off].
     #[arg(long, value_name = "ALPHA", help_heading = "Training")]

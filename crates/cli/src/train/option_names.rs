@@ -3,7 +3,7 @@
 use train::Error;
 
 /// Keys and their options. A key stands for all keys below it, too; the longest one counts.
-const OPTIONS: [(&str, &str); 38] = [
+const OPTIONS: &[(&str, &str)] = &[
     ("model", "--model"),
     ("precision", "--precision"),
     ("train_rows", "rows of --data"),
@@ -31,12 +31,23 @@ const OPTIONS: [(&str, &str); 38] = [
     ("optimizer.clip", "--max-gradient-norm"),
     ("learning_rate", "--learning-rate"),
     ("warmup", "--warmup-ratio"),
+    ("schedule", "--schedule"),
+    ("group_learning_rates.gates", "--lr-gate"),
+    ("group_learning_rates.parts", "--lr-part"),
+    ("noise_alpha", "--noise"),
+    ("prefix_cache", "--cache"),
+    ("prefix_cache.max_bytes", "--cache-bytes"),
+    ("prefix_cache.precision", "--cache-precision"),
     ("batch_size", "--batch-size"),
+    ("batch_tokens", "--batch-tokens"),
     ("accumulate", "--gradient-accumulation-steps"),
     ("length.epochs", "--epochs"),
     ("length.steps", "--max-steps"),
     ("max_len", "--max-len"),
     ("recompute", "--activation-checkpointing"),
+    ("ema_decay", "--ema"),
+    ("early_stop", "--early-stop"),
+    ("keep_best", "--keep-best"),
     ("seed", "--seed"),
     ("shuffle", "--no-shuffle"),
     ("pictures_together", "--group-by-image"),
@@ -79,7 +90,7 @@ mod tests {
         let command = Args::augment_args(clap::Command::new("train"));
         let options = command.get_arguments().filter_map(|option| option.get_long());
         let options = options.map(|name| format!("--{name}")).collect::<Vec<_>>();
-        for (key, text) in OPTIONS {
+        for &(key, text) in OPTIONS {
             for name in text.split(' ').filter(|word| word.starts_with("--")) {
                 assert!(options.iter().any(|option| option == name), "{key}: {name}");
             }

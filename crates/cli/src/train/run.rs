@@ -9,6 +9,7 @@ use super::Args;
 use super::data::TrainingData;
 use super::option_names::with_option_names;
 use super::tensorboard::TensorBoard;
+use crate::cache::cache_folder;
 use crate::defaults::built_in_dataset;
 use crate::defaults::require_data;
 use crate::error::Error;
@@ -39,10 +40,11 @@ pub fn run(args: &Args) -> Result {
             note(text);
         }
     };
-    let mut data = args.rows(built_in_dataset(multimodal), &notify)?;
+    let (mut data, prompt) = args.prompted_rows(built_in_dataset(multimodal), &notify)?;
     let base = args.model.load_with(&notify)?;
     let tokenizer = base.source.tokenizer()?;
     let mut config = args.config(base.llama.config().n_layers);
+    config.prompt = prompt;
     config.validate()?;
     let image_features =
         args.image_features(&base, initial_image.as_ref(), &mut data, &mut config, &notify)?;
@@ -60,12 +62,14 @@ pub fn run(args: &Args) -> Result {
         "data": args.data.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         "eval_data": args.eval_data.as_ref().map(|path| path.to_string_lossy()),
     });
+    let token_cache = cache_folder().ok().map(|folder| folder.join("tokens"));
     let run = TrainingRun {
         llama: &base.llama,
         tokenizer: &tokenizer,
         model_name,
         train_rows: &train_rows,
         eval_rows: &eval_rows,
+        token_cache: token_cache.as_deref(),
         image_features: image_features.as_ref(),
         config: &config,
         output: &output,
@@ -129,7 +133,10 @@ pub fn run(args: &Args) -> Result {
         let (what, options) = match config.method {
             FineTuningMethod::Adapter(_) => ("Adapter", format!("{model} --adapter {output}")),
             FineTuningMethod::Full => {
-                ("Model", format!(" --model {output} --prompt-template alpaca"))
+                // A chat template is now the model's own.
+                let is_chat = config.prompt.template.is_multi_turn();
+                let template = if is_chat { "chat" } else { config.prompt.template.name() };
+                ("Model", format!(" --model {output} --prompt-template {template}"))
             }
         };
         note(&format!("\n{what} saved in {output}. Try it:\n"));

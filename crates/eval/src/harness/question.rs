@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn the_first_of_equal_choices_wins() {
-        let three = question(&["a", "b", "c"], Target::Index(1));
-        assert_eq!(three.predicted(TaskMetric::Acc, &[-2.0, -1.0, -1.0]), 1);
+        let equal = question(&["a", "b", "c"], Target::Index(1));
+        assert_eq!(equal.predicted(TaskMetric::Acc, &[-2.0, -1.0, -1.0]), 1);
         // An empty choice has no length: the quotient is negative infinity, and never chosen.
         let empty = question(&["", "b"], Target::Index(1));
         assert_eq!(empty.predicted(TaskMetric::AccNorm, &[-1.0, -9.0]), 1);

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use text::Tokenizer;
+use text::{PromptFormat, Tokenizer};
 use tokio::sync::{mpsc::unbounded_channel, oneshot};
 
-use super::adapters::{AdapterInfo, AdapterSource, Registry};
+use super::adapters::{AdapterInfo, AdapterLocation, AdapterSource, Registry};
 use super::commands::{Command, Places, Submitted, Wake};
 use super::request::{AdapterChoice, Generation, GenerationRequest};
 use super::stats::{EngineState, EngineStats, Stats, add};
@@ -94,6 +94,20 @@ impl EngineHandle {
     /// The adapters by name, in memory or not.
     pub fn adapters(&self) -> Vec<AdapterInfo> {
         self.shared.registry.list()
+    }
+
+    /// The prompt format that an adapter was trained with, if its files say so.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn prompt_format(&self, adapter: &str) -> Result<Option<PromptFormat>, LoadError> {
+        match self.shared.registry.get(adapter).map(|entry| entry.source.location) {
+            Some(AdapterLocation::Path(path)) => {
+                Ok(adaption_prompt::files::read_prompt_format(&path)?)
+            }
+            Some(AdapterLocation::Data(data)) => Ok(data.prompt_format.clone()),
+            None => Ok(None),
+        }
     }
 
     /// Loads an adapter and adds it to those that can be asked for. The result arrives when it is loaded;

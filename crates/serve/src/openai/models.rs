@@ -1,7 +1,7 @@
 //! Model ids: `NAME` is the base model, `NAME:ADAPTER` is the base model with an adapter
 
 use serde_json::{Value, json};
-use text::PromptTemplate;
+use text::{PromptFormat, PromptTemplate};
 
 use super::error::ApiError;
 use super::parameters::Parameters;
@@ -113,16 +113,47 @@ impl Service {
             "owned_by": "llama-adapter",
             "parent": adapter.map(|_| &model.name),
             "context": model.context,
-            "prompt_template": self.prompt_template(adapter.map(|adapter| adapter.name.as_str())),
+            "prompt_template": self.prompt_template_name(adapter),
             "sees_images": sees_images,
             "examples": self.options().examples,
         })
     }
 
-    /// The prompt template of the base model or of an adapter.
-    pub(crate) fn prompt_template(&self, adapter: Option<&str>) -> PromptTemplate {
+    /// The name of the prompt template of the base model or of an adapter; null if the adapter's files
+    /// cannot be read.
+    fn prompt_template_name(&self, adapter: Option<&AdapterInfo>) -> Option<String> {
+        let choice = adapter
+            .map_or(AdapterChoice::Base, |adapter| AdapterChoice::Named(adapter.name.clone()));
+        self.prompt_format(&choice).ok().map(|format| format.template.to_string())
+    }
+
+    /// The prompt format of the base model or of adapters: what was set for it, else what the files of the
+    /// adapter say, else the default. A mix has that of the first adapter that says something.
+    ///
+    /// # Errors
+    /// If the files of an adapter cannot be read.
+    pub(crate) fn prompt_format(&self, adapter: &AdapterChoice) -> Result<PromptFormat, ApiError> {
+        // A mix has no name of its own: it is as any adapter that is not listed.
+        let (name, adapters) = match adapter {
+            AdapterChoice::Base => (None, Vec::new()),
+            AdapterChoice::Named(name) => (Some(name.as_str()), vec![name]),
+            AdapterChoice::Mix(parts) => (Some(""), parts.iter().map(|(name, _)| name).collect()),
+        };
+        let mut format = None;
+        for adapter in adapters {
+            let own = self.engine().prompt_format(adapter);
+            let own = own.map_err(|error| ApiError {
+                code: Some("adapter_unavailable"),
+                ..ApiError::internal(error.to_string())
+            })?;
+            format = format.or(own);
+        }
         let default =
-            || PromptTemplate::default_for(adapter.is_some(), &self.engine().model().tokenizer);
-        self.options().prompt_templates.of(adapter).unwrap_or_else(default)
+            || PromptTemplate::default_for(name.is_some(), &self.engine().model().tokenizer).into();
+        let mut format = format.unwrap_or_else(default);
+        if let Some(template) = self.options().prompt_templates.of(name) {
+            format.template = template;
+        }
+        Ok(format)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use text::PromptTemplate;
+use text::{PromptEncoder, PromptTemplate};
 
 use super::chat::{ChatRequest, log_text};
 use super::completion::{CompletionRequest, EncodedPrompt};
@@ -40,7 +40,7 @@ pub struct ServiceOptions {
     pub log_prompts: bool,
 }
 
-/// Prompt templates for chats, where the default is not the right one.
+/// Prompt templates for chats that replace those of the adapters' training and the default ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PromptTemplates {
     /// For all models that are not listed below.
@@ -52,10 +52,10 @@ pub struct PromptTemplates {
 }
 
 impl PromptTemplates {
-    /// The template of the base model or of an adapter, if it is not the default.
+    /// The template that was set for the base model or for an adapter.
     pub(crate) fn of(&self, adapter: Option<&str>) -> Option<PromptTemplate> {
-        let own = adapter.map_or(self.base, |name| self.adapters.get(name).copied());
-        own.or(self.all)
+        let own = adapter.map_or(self.base.as_ref(), |name| self.adapters.get(name));
+        own.or(self.all.as_ref()).cloned()
     }
 }
 
@@ -95,12 +95,7 @@ impl Service {
         let limits = &self.options.limits;
         let conversation = request.take_conversation(limits)?;
         let model = self.choose_model(&request.parameters)?;
-        let template = match &model.adapter {
-            AdapterChoice::Base => self.prompt_template(None),
-            AdapterChoice::Named(name) => self.prompt_template(Some(name)),
-            // A mix has no name of its own: it is as any adapter that is not listed.
-            AdapterChoice::Mix(_) => self.prompt_template(Some("")),
-        };
+        let format = self.prompt_format(&model.adapter)?;
         let logprobs = request.logprobs()?;
         let max_new_tokens = request.max_new_tokens()?;
         let image = match &conversation.image_url {
@@ -115,13 +110,19 @@ impl Service {
         }
         let wrong = |error: text::Error| ApiError::invalid_param("messages", error.to_string());
         let tokenizer = &self.engine.model().tokenizer;
-        let prompt = template.encode(tokenizer, &conversation.messages).map_err(wrong)?;
-        let generation = GenerationRequest {
+        let encoder = PromptEncoder::new(&format, tokenizer).map_err(wrong)?;
+        let prompt = encoder.prompt(tokenizer, &conversation.messages).map_err(wrong)?;
+        let mut generation = GenerationRequest {
             image,
             max_new_tokens,
             logprobs,
             ..self.generation_request(&request.parameters, &model)?
         };
+        if !request.parameters.ignore_eos.unwrap_or(false) {
+            let ends = encoder.stop_tokens(tokenizer).into_iter();
+            let new = ends.filter(|id| !generation.stop_tokens.contains(id)).collect::<Vec<_>>();
+            generation.stop_tokens.extend(new);
+        }
         let prompts = vec![EncodedPrompt { tokens: prompt, echo: None }];
         self.submit(Endpoint::Chat, &request.parameters, model, generation, prompts)
             .map_err(|error| with_default_param(error, "messages"))

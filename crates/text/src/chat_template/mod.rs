@@ -5,6 +5,7 @@
 //!
 //! Source: `transformers`, `utils/chat_template_utils.py`, `_cached_compile_jinja_template`.
 
+mod generation;
 mod json;
 mod methods;
 mod source;
@@ -21,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::strftime::strftime;
 use crate::tokenizer::Tokenizer;
+
+pub(crate) use generation::MarkedText;
 
 /// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     /// Special tokens by name, variables of the template.
     tokens: BTreeMap<String, String>,
+    source: String,
 }
 
 /// Name of the template in error messages.
@@ -80,10 +84,11 @@ impl ChatTemplate {
         environment.add_filter("tojson", json::to_json);
         environment.add_filter("wordcount", methods::word_count);
         environment.add_filter(source::PERCENT, percent);
+        environment.add_filter(source::GENERATION, generation::mark);
         environment
             .add_template_owned(NAME, source::rewrite(source))
             .map_err(|error| failed(&error))?;
-        Ok(Self { environment, tokens: BTreeMap::new() })
+        Ok(Self { environment, tokens: BTreeMap::new(), source: source.to_owned() })
     }
 
     /// The template of a tokenizer, with its special tokens as variables, such as `eos_token`.
@@ -94,6 +99,14 @@ impl ChatTemplate {
         let source = tokenizer.chat_template.as_ref().ok_or_else(|| Error::ChatTemplate {
             reason: "the tokenizer has no chat template: this is not a chat model".into(),
         })?;
+        Self::with_tokens_of(source, tokenizer)
+    }
+
+    /// A template with the special tokens of a tokenizer as variables.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_tokens_of(source: &str, tokenizer: &Tokenizer) -> Result<Self> {
         let mut tokens = tokenizer.special_tokens.clone();
         for name in ["bos_token", "eos_token"] {
             tokens.extend(tokenizer.named_token(name).map(|text| (name.to_owned(), text)));
@@ -108,7 +121,18 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::ChatTemplate`], also if the template rejects the messages, such as two of one role in a row.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        self.render_with(messages, add_generation_prompt, None)
+    }
+
+    /// `marks` surround the text of `{% generation %}` blocks.
+    fn render_with(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        marks: Option<&str>,
+    ) -> Result<String> {
         let context = context! {
+            __generation_marks__ => marks,
             messages => Value::from(Serde(messages)),
             add_generation_prompt,
             // Templates test `is none`, which an undefined variable is not.

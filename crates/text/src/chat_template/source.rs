@@ -1,10 +1,12 @@
 //! A template's source ─► source that minijinja accepts.
 //!
-//! - `{% generation %}` marks tokens to train on, an extension of transformers without effect on the text.
+//! - `{% generation %}` marks text to train on, an extension of transformers: it becomes a filter block.
 //! - `'...' % values` is Python's string formatting: it becomes a filter.
 
 /// Name of the filter that formats a string with the operand of `%`.
 pub(super) const PERCENT: &str = "__percent__";
+/// Name of the filter around the text of `{% generation %}` blocks.
+pub(super) const GENERATION: &str = "__generation__";
 
 /// Maximum nesting, near the engine's own limit for expressions.
 const MAX_DEPTH: usize = 50;
@@ -32,8 +34,8 @@ pub(super) fn rewrite(source: &str) -> String {
             _ => {
                 let name = code.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
                 text += &match name {
-                    "generation" => code.replace(name, "if true"),
-                    "endgeneration" => code.replace(name, "endif"),
+                    "generation" => code.replace(name, &format!("filter {GENERATION}")),
+                    "endgeneration" => code.replace(name, "endfilter"),
                     // Text up to `endraw`.
                     "raw" => {
                         let end = rest.match_indices("{%").map(|(at, _)| at).find(|&at| {
@@ -206,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn generation_blocks_become_if_blocks() {
+    fn generation_blocks_become_filter_blocks() {
         let found = rewrite("{%- generation %}{{ a }}{% endgeneration -%}");
-        assert_eq!(found, "{%- if true %}{{ a }}{% endif -%}");
+        assert_eq!(found, "{%- filter __generation__ %}{{ a }}{% endfilter -%}");
     }
 }

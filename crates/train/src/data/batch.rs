@@ -1,5 +1,6 @@
 //! Examples ─► a batch for one forward pass.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -29,7 +30,8 @@ impl Batch {
     ///
     /// # Panics
     /// If there are no examples.
-    pub fn new(examples: &[&Example]) -> Self {
+    pub fn new<E: Borrow<Example>>(examples: &[E]) -> Self {
+        let examples = examples.iter().map(Borrow::borrow).collect::<Vec<&Example>>();
         assert!(!examples.is_empty(), "no examples");
         let label_positions = examples.iter().enumerate().flat_map(|(row, example)| {
             example.label_positions().map(move |position| (row, position))

@@ -6,21 +6,22 @@ use std::thread;
 
 use super::batch::Batch;
 use super::embedding_noise::EmbeddingNoise;
-use super::example::Example;
 use super::example_sampler::ExampleSampler;
+use super::example_store::ExampleStore;
+use crate::error::Result;
 
 /// Steps that are built ahead of the current one.
 const PREFETCH_STEPS: usize = 2;
 
 /// The batches of one step after another, without end. Dropping it ends its thread.
 pub(crate) struct BatchPrefetcher {
-    receiver: Receiver<Vec<Batch>>,
+    receiver: Receiver<Result<Vec<Batch>>>,
 }
 
 impl BatchPrefetcher {
     /// Starts at `step`; `groups` as in [`ExampleSampler::epoch_steps`].
     pub fn new(
-        examples: Arc<[Example]>,
+        examples: ExampleStore,
         sampler: ExampleSampler,
         step: usize,
         groups: Arc<[usize]>,
@@ -30,12 +31,13 @@ impl BatchPrefetcher {
         thread::spawn(move || {
             for (step, batches) in (step..).zip(sampler.steps_from(step, &groups)) {
                 let batch = |rows: &Vec<usize>| {
-                    Batch::new(&rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>())
-                        .with_example_indices(rows)
-                        .with_noise(noise.map(|noise| noise.of_batch(step, rows)))
+                    let batch = Batch::new(&examples.select(rows)?).with_example_indices(rows);
+                    Ok(batch.with_noise(noise.map(|noise| noise.of_batch(step, rows))))
                 };
-                if sender.send(batches.iter().map(batch).collect()).is_err() {
-                    // The receiver was dropped.
+                let batches = batches.iter().map(batch).collect::<Result<Vec<_>>>();
+                let has_failed = batches.is_err();
+                // A failed send: the receiver was dropped.
+                if sender.send(batches).is_err() || has_failed {
                     return;
                 }
             }
@@ -43,26 +45,31 @@ impl BatchPrefetcher {
         Self { receiver }
     }
 
-    /// The batches of the next step; waits until they are built.
-    pub fn next_step(&mut self) -> Vec<Batch> {
-        self.receiver.recv().expect("the thread runs as long as the receiver exists")
+    /// The batches of the next step; waits until they are built. Ends with the first error.
+    ///
+    /// # Errors
+    /// As [`ExampleStore::get`].
+    pub fn next_step(&mut self) -> Result<Vec<Batch>> {
+        self.receiver.recv().expect("the thread runs until the receiver is dropped or an error")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::example::Example;
     use super::super::example_sampler::Batching;
     use super::*;
 
     #[test]
     fn steps_are_in_order_from_any_start() {
         let examples = (0..7_u32).map(|id| Example::with_labels_from(vec![id, id + 1], 1));
-        let examples: Arc<[Example]> = examples.collect();
+        let examples = examples.collect::<ExampleStore>();
         let sampler = ExampleSampler {
             batching: Batching::Examples { n_examples: 7, batch_size: 2 },
             gradient_accumulation_steps: 2,
             seed: 1,
             shuffle: true,
+            mixture: None,
         };
         let noise = EmbeddingNoise { alpha: 5.0, seed: 1 };
         for (start, noise) in [(0, None), (3, None), (2, Some(noise))] {
@@ -75,10 +82,10 @@ mod tests {
             );
             for step in start..start + 5 {
                 let expected = sampler.step_batches(step);
-                let batches = prefetcher.next_step();
+                let batches = prefetcher.next_step().unwrap();
                 assert_eq!(batches.len(), expected.len());
                 for (batch, rows) in batches.iter().zip(expected) {
-                    let expected = rows.iter().map(|&row| &examples[row]).collect::<Vec<_>>();
+                    let expected = examples.select(&rows).unwrap();
                     let noise = noise.map(|noise| noise.of_batch(step, &rows));
                     assert_eq!(
                         *batch,

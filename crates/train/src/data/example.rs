@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use text::Tokenizer;
 
 use super::instruction::Instruction;
-use crate::error::{Error, Result};
+use super::row_encoder::RowEncoder;
+use crate::error::Result;
 
 /// A tokenized row, and the spans of its tokens that the model learns to predict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,28 +36,36 @@ pub struct TruncationCounts {
 impl Example {
     /// An example without an image whose tokens from position `from` on are labels.
     pub fn with_labels_from(tokens: Vec<u32>, from: usize) -> Self {
-        let labels = from.max(1)..tokens.len();
-        let label_spans = if labels.is_empty() { Vec::new() } else { vec![labels] };
-        Self { tokens, label_spans, image: None }
+        let labels = from..tokens.len();
+        Self::new(tokens, std::iter::once(labels).collect(), None)
     }
 
-    /// Tokenizes one row.
+    /// An example with some spans of labels. The first token is no label.
+    pub fn new(tokens: Vec<u32>, label_spans: Vec<Range<usize>>, image: Option<Arc<str>>) -> Self {
+        let label_spans = label_spans.into_iter().map(|span| span.start.max(1)..span.end);
+        let label_spans = label_spans.filter(|span| !span.is_empty()).collect();
+        Self { tokens, label_spans, image }
+    }
+
+    /// Tokenizes a row in the Alpaca format; [`RowEncoder`] has other formats.
     ///
     /// # Errors
-    /// [`Error::Model`] if the tokenizer fails or has no end token.
+    /// As [`RowEncoder::encode`].
     pub fn encode(row: &Instruction, tokenizer: &Tokenizer) -> Result<Self> {
-        let prompt = row.prompt();
-        let eos = *tokenizer.eos.first().ok_or_else(|| text::Error::Tokenizer {
-            path: "tokenizer".into(),
-            reason: "the model's files name no end token, which training needs".into(),
-        })?;
-        let labels_from = tokenizer.encode(&prompt)?.len();
-        let mut tokens = tokenizer.encode(&(prompt + &row.output))?;
-        tokens.push(eos);
-        // Tokens may merge across the end of the prompt, so that the whole row is no longer than it.
-        let labels_from = labels_from.min(tokens.len() - 1);
-        let image = row.image.as_deref().map(Arc::from);
-        Ok(Self { image, ..Self::with_labels_from(tokens, labels_from) })
+        RowEncoder::alpaca(tokenizer)?.encode(row)
+    }
+
+    /// Tokenizes rows in the Alpaca format, to at most `max_len` tokens each. A longer row loses the end
+    /// of its output; a row whose prompt leaves no space for a label is dropped.
+    ///
+    /// # Errors
+    /// As [`RowEncoder::encode_all`].
+    pub fn encode_all(
+        rows: &[Instruction],
+        tokenizer: &Tokenizer,
+        max_len: usize,
+    ) -> Result<(Vec<Self>, TruncationCounts)> {
+        RowEncoder::alpaca(tokenizer)?.encode_all(rows, max_len)
     }
 
     /// Positions of the labels, ascending.
@@ -79,42 +88,20 @@ impl Example {
             last.end = last.end.min(max_len);
         }
     }
+}
 
-    /// Tokenizes rows to at most `max_len` tokens each. A longer row loses its end; a row that has no
-    /// label within this length is dropped.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode), or [`Error::NoRows`] if all rows are dropped.
-    pub fn encode_all(
-        rows: &[Instruction],
-        tokenizer: &Tokenizer,
-        max_len: usize,
-    ) -> Result<(Vec<Self>, TruncationCounts)> {
-        let mut examples = Vec::with_capacity(rows.len());
-        let mut counts = TruncationCounts::default();
-        for row in rows {
-            let mut example = Self::encode(row, tokenizer)?;
-            let is_complete = example.tokens.len() <= max_len;
-            example.truncate(max_len);
-            if example.label_spans.is_empty() {
-                counts.dropped += 1;
-                continue;
-            }
-            if is_complete {
-                counts.complete += 1;
-            } else {
-                counts.truncated += 1;
-            }
-            examples.push(example);
-        }
-        if examples.is_empty() {
-            return Err(Error::NoRows {
-                name: "data".into(),
-                purpose: "use",
-                reason: format!("no prompt leaves room for an answer in {max_len} tokens"),
-            });
-        }
-        Ok((examples, counts))
+impl TruncationCounts {
+    /// Truncates an example to `max_len` tokens and counts it; `None` if no label is left.
+    pub fn count(&mut self, mut example: Example, max_len: usize) -> Option<Example> {
+        let is_complete = example.tokens.len() <= max_len;
+        example.truncate(max_len);
+        let counter = match () {
+            () if example.label_spans.is_empty() => &mut self.dropped,
+            () if is_complete => &mut self.complete,
+            () => &mut self.truncated,
+        };
+        *counter += 1;
+        (!example.label_spans.is_empty()).then_some(example)
     }
 }
 

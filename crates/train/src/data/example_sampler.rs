@@ -1,7 +1,9 @@
 //! Which examples each step takes: a pure function of the seed and the step.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use ::data::Mixture;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::token_batches::TokenBatches;
 
 /// The examples of each step of a training run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExampleSampler {
     /// How an epoch is divided into batches.
     pub batching: Batching,
@@ -20,6 +22,8 @@ pub struct ExampleSampler {
     /// Whether each epoch is shuffled. Otherwise every epoch keeps the order of the examples, or
     /// begins with the longest if batches are of similar length.
     pub shuffle: bool,
+    /// The shares of several sources in each epoch; `None`: each epoch takes every example once.
+    pub mixture: Option<Arc<Mixture>>,
 }
 
 /// How an epoch is divided into batches.
@@ -78,7 +82,9 @@ impl ExampleSampler {
         rng.set_stream(epoch as u64 + 1);
         let _ = rng.next_u32();
         let mut order = (0..self.batching.n_examples()).collect::<Vec<_>>();
-        if self.shuffle {
+        if let Some(mixture) = &self.mixture {
+            order = mixture.epoch_order(self.seed, epoch, self.shuffle);
+        } else if self.shuffle {
             order.shuffle(&mut rng);
         }
         let batches = match &self.batching {
@@ -133,6 +139,7 @@ mod tests {
             gradient_accumulation_steps: 1,
             seed: 3,
             shuffle: true,
+            mixture: None,
         }
     }
 

@@ -1,10 +1,11 @@
 //! Rows about the same image.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// For each row, the index of the first row with the same image; a row without an image gets its
 /// own index.
-pub(crate) fn group_by_image<'a>(images: impl Iterator<Item = Option<&'a str>>) -> Vec<usize> {
+pub(crate) fn group_by_image<K: Eq + Hash>(images: impl Iterator<Item = Option<K>>) -> Vec<usize> {
     let mut first_row = HashMap::new();
     let groups = images.enumerate().map(|(index, image)| {
         image.map_or(index, |image| *first_row.entry(image).or_insert(index))

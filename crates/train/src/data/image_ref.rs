@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ::data::names::ellipsize;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::shorten::ellipsize;
 use crate::error::{Error, Result};
 
 /// Accepts base64 with and without `=` at the end: data sets have both.

@@ -1,7 +1,9 @@
-//! A row of instruction data.
+//! A row: an instruction, a conversation or plain text.
 
 use serde::{Deserialize, Serialize};
 use text::alpaca;
+
+use super::turn::RowContext;
 
 /// The format of a record, for hints.
 pub(crate) const FORMAT_HINT: &str = "a row is {\"instruction\": \"...\", \"input\": \"...\", \
@@ -28,6 +30,9 @@ pub struct Instruction {
     /// Groups of rows that evaluations report separately.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// What precedes the output, if it is not the instruction with its input.
+    #[serde(default, skip_serializing_if = "RowContext::is_instruction")]
+    pub context: RowContext,
 }
 
 impl Instruction {
@@ -44,12 +49,17 @@ impl Instruction {
             image: None,
             options: Vec::new(),
             tags: Vec::new(),
+            context: RowContext::Instruction,
         }
     }
 
-    /// The prompt: instruction and input in the [`alpaca`] template.
+    /// The prompt in the [`alpaca`] template; empty for plain text.
     pub fn prompt(&self) -> String {
-        alpaca(&self.instruction, &self.input)
+        if self.context == RowContext::Nothing {
+            return String::new();
+        }
+        let row = self.flattened();
+        alpaca(&row.instruction, &row.input)
     }
 }
 

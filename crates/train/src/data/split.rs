@@ -1,6 +1,6 @@
 //! Rows ─► training rows and held-out rows.
 
-use std::collections::BTreeMap;
+use std::hash::Hash;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -22,6 +22,25 @@ pub fn split_rows(
     fraction: f64,
     seed: u64,
 ) -> Result<(Vec<Instruction>, Vec<Instruction>)> {
+    let images = rows.iter().map(|row| row.image.as_deref());
+    let is_held_out = split_indices(images, fraction, seed)?;
+    let (mut train, mut eval) = (Vec::new(), Vec::new());
+    for (row, is_held_out) in rows.into_iter().zip(is_held_out) {
+        if is_held_out { eval.push(row) } else { train.push(row) }
+    }
+    Ok((train, eval))
+}
+
+/// Whether each row is held out; `images` tells the images of rows apart.
+///
+/// # Errors
+/// As [`split_rows`].
+pub(crate) fn split_indices<K: Eq + Hash>(
+    images: impl ExactSizeIterator<Item = Option<K>>,
+    fraction: f64,
+    seed: u64,
+) -> Result<Vec<bool>> {
+    let rows = images.len();
     let invalid_fraction = || Error::Config {
         field: "the held-out fraction",
         found: fraction.to_string(),
@@ -30,32 +49,30 @@ pub fn split_rows(
     if !(0.0..1.0).contains(&fraction) {
         return Err(invalid_fraction());
     }
-    let held_out = (fraction * rows.len() as f64).round() as usize;
-    if held_out >= rows.len() {
+    let held_out = (fraction * rows as f64).round() as usize;
+    if held_out >= rows {
         return Err(invalid_fraction());
     }
-    let mut by_image: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    let images = rows.iter().map(|row| row.image.as_deref());
-    for (index, group) in group_by_image(images).into_iter().enumerate() {
-        by_image.entry(group).or_default().push(index);
+    // The group of a row is its first row.
+    let groups = group_by_image(images);
+    let mut sizes = vec![0_usize; rows];
+    for &group in &groups {
+        sizes[group] += 1;
     }
-    let mut groups = by_image.into_values().collect::<Vec<_>>();
-    groups.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut held_out_rows = Vec::new();
-    for group in groups {
-        if held_out_rows.len() < held_out {
-            held_out_rows.extend(group);
+    let mut order = (0..rows).filter(|&group| sizes[group] > 0).collect::<Vec<_>>();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut is_held_out = vec![false; rows];
+    let mut count = 0;
+    for group in order {
+        if count < held_out {
+            is_held_out[group] = true;
+            count += sizes[group];
         }
     }
-    held_out_rows.sort_unstable();
-    if held_out_rows.len() == rows.len() {
+    if count == rows {
         return Err(invalid_fraction());
     }
-    let (mut train, mut eval) = (Vec::new(), Vec::new());
-    for (index, row) in rows.into_iter().enumerate() {
-        if held_out_rows.binary_search(&index).is_ok() { eval.push(row) } else { train.push(row) }
-    }
-    Ok((train, eval))
+    Ok(groups.into_iter().map(|group| is_held_out[group]).collect())
 }
 
 #[cfg(test)]

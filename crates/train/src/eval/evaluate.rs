@@ -4,9 +4,8 @@ use ::eval::is_exact_match;
 use burn::tensor::Tensor;
 use llama::{GenerationConfig, Generator, Llama, Request, StepOutput, read_back};
 use serde::{Deserialize, Serialize};
-use text::Tokenizer;
 
-use crate::data::{Batch, Example, Instruction};
+use crate::data::{Batch, Example, Instruction, RowEncoder};
 use crate::error::Result;
 use crate::images::BatchAdapter;
 use crate::loss::sequence_losses;
@@ -110,13 +109,13 @@ impl ResponseLimit {
 pub fn generate_responses(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
-    tokenizer: &Tokenizer,
+    encoder: &RowEncoder,
     rows: &[Instruction],
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>> {
     let limit = ResponseLimit::ExactMatch;
-    generate_responses_within(limit, llama, adapter, tokenizer, rows, batch_size, progress)
+    generate_responses_within(limit, llama, adapter, encoder, rows, batch_size, progress)
 }
 
 /// Responses to the prompts of some rows, by greedy decoding, one per row.
@@ -130,20 +129,22 @@ pub fn generate_responses_within(
     limit: ResponseLimit,
     llama: &Llama,
     adapter: &dyn BatchAdapter,
-    tokenizer: &Tokenizer,
+    encoder: &RowEncoder,
     rows: &[Instruction],
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>> {
+    let (tokenizer, stop_tokens) = (encoder.tokenizer(), encoder.stop_tokens());
     let mut order = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
-        let prompt = tokenizer.encode(&row.prompt())?;
+        let prompt = encoder.prompt(row)?;
         if prompt.len() >= llama.config().max_positions {
             progress(1);
             continue;
         }
         let config = GenerationConfig {
             max_new_tokens: limit.max_new_tokens(tokenizer.encode(&row.output)?.len()),
+            stop_tokens: stop_tokens.clone(),
             ..GenerationConfig::new(tokenizer)
         };
         order.push((index, Request { prompt, config }));

@@ -3,10 +3,9 @@
 use ::eval::parse_choice;
 use llama::{Llama, read_back};
 use serde::{Deserialize, Serialize};
-use text::Tokenizer;
 
 use super::evaluate::generate_responses;
-use crate::data::{Batch, Example, Instruction};
+use crate::data::{Batch, Instruction, RowEncoder};
 use crate::error::Result;
 use crate::images::BatchAdapter;
 use crate::loss::sequence_losses;
@@ -31,7 +30,7 @@ pub enum ChoiceScoring {
 pub fn predict_choices(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
-    tokenizer: &Tokenizer,
+    encoder: &RowEncoder,
     rows: &[Instruction],
     scoring: ChoiceScoring,
     batch_size: usize,
@@ -39,11 +38,11 @@ pub fn predict_choices(
 ) -> Result<Vec<Option<usize>>> {
     match scoring {
         ChoiceScoring::Likelihood => {
-            most_likely_options(llama, adapter, tokenizer, rows, batch_size, progress)
+            most_likely_options(llama, adapter, encoder, rows, batch_size, progress)
         }
         ChoiceScoring::Answer => {
             let responses =
-                generate_responses(llama, adapter, tokenizer, rows, batch_size, progress)?;
+                generate_responses(llama, adapter, encoder, rows, batch_size, progress)?;
             let pairs = rows.iter().zip(&responses);
             Ok(pairs.map(|(row, response)| parse_choice(response, &row.options)).collect())
         }
@@ -53,7 +52,7 @@ pub fn predict_choices(
 fn most_likely_options(
     llama: &Llama,
     adapter: &dyn BatchAdapter,
-    tokenizer: &Tokenizer,
+    encoder: &RowEncoder,
     rows: &[Instruction],
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
@@ -68,7 +67,7 @@ fn most_likely_options(
         for &row in chunk {
             for (option, text) in rows[row].options.iter().enumerate() {
                 let candidate = Instruction { output: text.clone(), ..rows[row].clone() };
-                let example = Example::encode(&candidate, tokenizer)?;
+                let example = encoder.encode_output(&candidate)?;
                 if example.tokens.len() <= llama.config().max_positions {
                     examples.push((row, option, example));
                 }

@@ -2,6 +2,7 @@
 //!
 //! The encoder is frozen, so the features of an image never change.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 
 use adaption_prompt::ImageBatch;
@@ -9,7 +10,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use llama::read_back;
 use vision::{FeatureExtractor, RgbImage, decode_image, read_image};
 
-use crate::data::{ImageRef, Instruction};
+use crate::data::{ImageRef, Instruction, RowStore};
 use crate::error::Result;
 
 /// Features of images by the name that rows use, in host memory.
@@ -50,9 +51,9 @@ impl ImageFeatureCache {
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) if the device fails.
-    pub fn encode<'a>(
+    pub fn encode(
         extractor: &FeatureExtractor,
-        rows: impl IntoIterator<Item = &'a Instruction>,
+        rows: impl IntoIterator<Item: Borrow<Instruction>>,
         device: &Device,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Self, Vec<BrokenImage>)> {
@@ -63,7 +64,8 @@ impl ImageFeatureCache {
         let mut cache = Self { index: HashMap::new(), features: Vec::new(), tokens, width, device };
         let mut broken = HashMap::new();
         let mut pending: Vec<(String, RgbImage)> = Vec::new();
-        for name in rows.into_iter().filter_map(|row| row.image.as_deref()) {
+        for row in rows {
+            let Some(name) = row.borrow().image.as_deref() else { continue };
             let is_pending = pending.iter().any(|(other, _)| other == name);
             if is_pending || cache.index.contains_key(name) || broken.contains_key(name) {
                 continue;
@@ -120,11 +122,29 @@ impl ImageFeatureCache {
     /// Statistics of the features over all tokens of the images that some rows name; `None` if they
     /// name none.
     pub fn feature_statistics(&self, rows: &[Instruction]) -> Option<FeatureStatistics> {
-        let images = rows.iter().filter_map(|row| self.index.get(row.image.as_deref()?));
-        // A fixed order makes the sums deterministic.
-        let images = images.collect::<BTreeSet<_>>();
+        self.statistics(rows.iter().filter_map(|row| self.index_of(row)).collect())
+    }
+
+    /// As [`feature_statistics`](Self::feature_statistics), of the rows in a store.
+    ///
+    /// # Errors
+    /// As [`RowStore::get`].
+    pub fn feature_statistics_of(&self, rows: &RowStore) -> Result<Option<FeatureStatistics>> {
+        let mut images = BTreeSet::new();
+        for row in rows.iter() {
+            images.extend(self.index_of(&*row?));
+        }
+        Ok(self.statistics(images))
+    }
+
+    fn index_of(&self, row: &Instruction) -> Option<usize> {
+        self.index.get(row.image.as_deref()?).copied()
+    }
+
+    /// Statistics of some images. Their order makes the sums deterministic.
+    fn statistics(&self, images: BTreeSet<usize>) -> Option<FeatureStatistics> {
         let tokens =
-            images.iter().flat_map(|&&index| self.features_at(index).chunks_exact(self.width));
+            images.iter().flat_map(|&index| self.features_at(index).chunks_exact(self.width));
         let count = images.len() * self.tokens;
         if count == 0 {
             return None;

@@ -31,6 +31,8 @@ impl ContentKey {
         precision: CachePrecision,
         examples: impl Iterator<Item = Result<Batch>>,
     ) -> Result<Self> {
+        /// Embeddings that are read back at a time.
+        const ROWS: usize = 1024;
         let mut hash = FnvHasher::default();
         hash.write(precision.name().as_bytes());
         hash.write_usize(layer);
@@ -52,8 +54,6 @@ impl ContentKey {
                 }
             }
         }
-        /// Embeddings that are read back at a time.
-        const ROWS: usize = 1024;
         let tokens = tokens.into_iter().map(i64::from).collect::<Vec<_>>();
         for ids in tokens.chunks(ROWS) {
             let data = TensorData::new(ids.to_vec(), [ids.len()]);

@@ -56,9 +56,10 @@ impl DiskStore {
             let is_complete = file.metadata().is_ok_and(|metadata| metadata.len() == end);
             is_complete && file.read_exact(&mut found).is_ok() && found == header
         };
-        let file = match open() {
-            Ok(file) if belongs(&file) => file,
-            _ => {
+        // Windows does not replace an open file.
+        let file = match open().ok().filter(|file| belongs(file)) {
+            Some(file) => file,
+            None => {
                 checkpoint::files::write_with(path, |temporary| {
                     let mut file = File::create(temporary)?;
                     file.write_all(&header)?;

@@ -13,7 +13,7 @@ use super::decision::{CacheOffReason, CachedPrefix, PrefixCacheDecision, PrefixF
 use super::pass_input::{PassInput, frozen_hidden};
 use super::precision::CachePrecision;
 use super::store::Store;
-use crate::data::{Batch, Example};
+use crate::data::{Batch, ExampleStore};
 use crate::error::{Error, Result};
 
 /// The hidden states of examples at the input of the first adapted layer, or nothing if it is off.
@@ -115,7 +115,7 @@ impl FrozenPrefixCache {
     pub fn pass_input<'a>(
         &mut self,
         llama: &Llama,
-        examples: &[Example],
+        examples: &ExampleStore,
         batch: &'a Batch,
     ) -> Result<PassInput<'a>> {
         let Ok(cached) = &self.cached else { return PassInput::embed(llama, batch) };
@@ -176,7 +176,12 @@ impl FrozenPrefixCache {
 
     /// Loads the states of a cached example; computes and stores those of its chunk first if they are
     /// missing or damaged.
-    fn load_states(&mut self, llama: &Llama, examples: &[Example], example: usize) -> Result<()> {
+    fn load_states(
+        &mut self,
+        llama: &Llama,
+        examples: &ExampleStore,
+        example: usize,
+    ) -> Result<()> {
         self.open(llama, examples)?;
         if !self.store.read(example, &mut self.bytes)? {
             self.compute_chunk(llama, examples, example)?;
@@ -191,20 +196,25 @@ impl FrozenPrefixCache {
     }
 
     /// Opens the file of a cache on disk, once.
-    fn open(&mut self, llama: &Llama, examples: &[Example]) -> Result<()> {
+    fn open(&mut self, llama: &Llama, examples: &ExampleStore) -> Result<()> {
         let Self { facts, config, cached: Ok(cached), store, .. } = self else { return Ok(()) };
         let (layer, precision) = (facts.first_layer, config.precision);
-        let one = |example: usize| Ok(Batch::new(&[&examples[example]]));
+        let one = |example: usize| Ok(Batch::new(&[examples.get(example)?]));
         let key = || ContentKey::new(llama, layer, precision, (0..cached.len()).map(one));
         let row_bytes = (facts.d_model * precision.size()) as u64;
         store.open(key, || cached.lens().map(move |len| len as u64 * row_bytes))
     }
 
     /// Computes and stores the states of the chunk of an example.
-    fn compute_chunk(&mut self, llama: &Llama, examples: &[Example], example: usize) -> Result<()> {
+    fn compute_chunk(
+        &mut self,
+        llama: &Llama,
+        examples: &ExampleStore,
+        example: usize,
+    ) -> Result<()> {
         let Ok(cached) = &self.cached else { return Ok(()) };
         let chunk = cached.chunk_of(example).collect::<Vec<_>>();
-        let batch = Batch::new(&chunk.iter().map(|&index| &examples[index]).collect::<Vec<_>>());
+        let batch = Batch::new(&examples.select(&chunk)?);
         let packed = llama.pack(&batch.inputs(), &PrefixSharing::All)?;
         let hidden = read_back(frozen_hidden(llama, &packed, self.facts.first_layer))?;
         let hidden = hidden.convert_dtype(DType::F32);
@@ -225,10 +235,11 @@ impl FrozenPrefixCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Example;
 
     const FIRST_LAYER: usize = 2;
 
-    fn examples() -> Vec<Example> {
+    fn examples() -> ExampleStore {
         let tokens =
             |row: u64| [testing::tiny_model::tokens(9, 5), testing::tiny_model::tokens(row, 6)];
         let example = |row| Example::with_labels_from(tokens(row).concat(), 7);
@@ -246,9 +257,8 @@ mod tests {
         FrozenPrefixCache::new(facts, config, None, [10; 4].into_iter()).unwrap()
     }
 
-    fn batch(examples: &[Example], indices: &[usize]) -> Batch {
-        let rows = indices.iter().map(|&index| &examples[index]).collect::<Vec<_>>();
-        Batch::new(&rows).with_example_indices(indices)
+    fn batch(examples: &ExampleStore, indices: &[usize]) -> Batch {
+        Batch::new(&examples.select(indices).unwrap()).with_example_indices(indices)
     }
 
     /// The hidden states of a pass's input, as bits.

@@ -1,5 +1,6 @@
 //! What a run would do, without doing it: its size, and its duration from a few measured steps.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use super::events::Event;
 use super::run_folder::{check_empty, check_resume};
 use super::training_run::{PreparedRun, TrainingRun};
 use crate::checkpoint::CHECKPOINT_FILE;
-use crate::data::{Example, TruncationCounts};
+use crate::data::{ExampleStore, TruncationCounts};
 use crate::error::Result;
 use crate::eval::evaluate_loss;
 use crate::trainable::TrainableWeights;
@@ -34,6 +35,8 @@ pub struct RunEstimate {
     pub trainable_parameters: usize,
     /// Tokens of the longest training example.
     pub longest_example: usize,
+    /// Mean number of labels of a training example.
+    pub labels_per_row: f64,
     /// Mean number of labels of a measured step.
     pub labels_per_step: f64,
     /// Mean duration of a measured step.
@@ -53,11 +56,12 @@ impl TrainingRun<'_> {
     /// The errors with which [`run`](Self::run) would refuse to start.
     pub fn estimate(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<RunEstimate> {
         if resume {
-            check_resume(self.output, &self.record())?;
+            check_resume(self.output, &self.record()?)?;
         } else {
             check_empty(self.output)?;
         }
-        let prepared = self.prepare(observer)?;
+        let config = self.config_without_files();
+        let prepared = TrainingRun { config: &config, ..*self }.prepare(observer)?;
         let PreparedRun { mut trainer, eval, .. } = prepared;
         let checkpoint = self.output.join(CHECKPOINT_FILE);
         if resume && checkpoint.exists() {
@@ -90,6 +94,7 @@ impl TrainingRun<'_> {
             steps_per_epoch,
             trainable_parameters: prepared.trainable_parameters,
             longest_example: prepared.longest,
+            labels_per_row: prepared.labels_per_row,
             labels_per_step,
             seconds_per_step,
             evaluation_seconds,
@@ -98,19 +103,26 @@ impl TrainingRun<'_> {
     }
 
     /// The duration of an evaluation of the held-out loss, from some of the examples.
-    fn seconds_per_evaluation(&self, weights: &TrainableWeights, eval: &[Example]) -> Result<f64> {
+    fn seconds_per_evaluation(
+        &self,
+        weights: &TrainableWeights,
+        eval: &ExampleStore,
+    ) -> Result<f64> {
         let batch_size = self.config.batch_size.max(8);
-        // They are sorted by length: those at equal distances are like all.
+        // Of those sorted by length, the ones at equal distances are like all.
         let every = eval.len().div_ceil(2 * batch_size).max(1);
-        let some = eval.iter().step_by(every).cloned().collect::<Vec<_>>();
-        let tokens = |examples: &[Example]| {
-            examples.iter().map(|example| example.tokens.len()).sum::<usize>() as f64
-        };
+        let mut order = (0..eval.len()).collect::<Vec<_>>();
+        order.sort_by_key(|&index| eval.n_tokens(index));
+        let some = order.iter().copied().step_by(every).collect::<Vec<_>>();
+        let tokens =
+            |indices: &[usize]| indices.iter().map(|&index| eval.n_tokens(index)).sum::<usize>();
+        let examples = eval.select(&some)?.into_iter().map(Cow::into_owned).collect::<Vec<_>>();
         let begin = Instant::now();
         weights.with_adapter(self.llama, self.image_features, |llama, adapter| {
-            evaluate_loss(llama, adapter, &some, batch_size, &mut |_| {})
+            evaluate_loss(llama, adapter, &examples, batch_size, &mut |_| {})
         })?;
-        Ok(begin.elapsed().as_secs_f64() * tokens(eval) / tokens(&some).max(1.0))
+        let share = tokens(&order) as f64 / tokens(&some).max(1) as f64;
+        Ok(begin.elapsed().as_secs_f64() * share)
     }
 }
 

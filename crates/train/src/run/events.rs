@@ -78,6 +78,22 @@ pub enum Event {
         /// Loss of the step; NaN or infinite if it diverged.
         loss: f64,
     },
+    /// The training ends before its last step, because the held-out loss has not improved.
+    StoppedEarly {
+        /// Completed steps.
+        step: usize,
+        /// Completed steps at the lowest held-out loss.
+        best_step: usize,
+    },
+    /// The saved adapter was evaluated, because evaluations chose it.
+    ResultEvaluated {
+        /// Completed steps of the adapter.
+        step: usize,
+        /// Held-out loss.
+        loss: LabelLoss,
+        /// Exact match, if requested.
+        exact_match: Option<Accuracy>,
+    },
     /// A checkpoint was saved.
     Saved {
         /// Completed steps.
@@ -106,15 +122,21 @@ pub struct RunSummary {
     pub output: PathBuf,
     /// Completed steps.
     pub steps: usize,
+    /// Whether the training ended before its last step, because the held-out loss did not improve.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped_early: bool,
+    /// Completed steps of the saved adapter, if the best one is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_step: Option<usize>,
     /// Mean loss of a label over the steps of the last epoch, at most 1000.
     pub train_loss: f64,
     /// Held-out loss of the base model.
     pub eval_loss_before: Option<f64>,
-    /// Held-out loss after training.
+    /// Held-out loss of the saved adapter.
     pub eval_loss: Option<f64>,
     /// Fraction of held-out rows that the base model answers with an exact match.
     pub exact_match_before: Option<f64>,
-    /// The same fraction after training.
+    /// The same fraction for the saved adapter.
     pub exact_match: Option<f64>,
     /// Number of trainable parameters.
     pub trainable_parameters: usize,

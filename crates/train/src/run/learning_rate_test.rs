@@ -55,8 +55,10 @@ impl TrainingRun<'_> {
                 expected: "ascending numbers above 0, and at least 2 steps",
             });
         }
-        let PreparedRun { mut trainer, .. } = self.prepare(observer)?;
         let _folder = RunFolder::lock_empty(self.output)?;
+        let config = self.config_without_files();
+        let run = TrainingRun { config: &config, ..*self };
+        let PreparedRun { mut trainer, .. } = run.prepare(observer)?;
         let (mut steps, mut divergence, mut diverged) = (Vec::new(), Divergence::default(), false);
         while steps.len() < test.steps && !diverged && !self.stop_requested() {
             let learning_rate = test.learning_rate(steps.len());

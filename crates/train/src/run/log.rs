@@ -4,6 +4,7 @@ use adaption_prompt::LayerGates;
 use serde::Serialize;
 
 use super::process_memory::resident_bytes;
+use super::progress::Evaluation;
 use crate::data::TruncationCounts;
 use crate::trainer::StepReport;
 
@@ -50,9 +51,22 @@ pub(crate) enum LogEntry {
         perplexity: f64,
         exact_match: Option<f64>,
     },
+    /// The evaluation of the saved adapter, if evaluations have chosen it.
+    Result {
+        step: usize,
+        loss: f64,
+        perplexity: f64,
+        exact_match: Option<f64>,
+    },
 }
 
 impl LogEntry {
+    /// The entry of the evaluation of the saved adapter.
+    pub fn from_result(step: usize, (loss, exact_match): Evaluation) -> Self {
+        let exact_match = exact_match.map(|accuracy| accuracy.fraction());
+        Self::Result { step, loss: loss.loss, perplexity: loss.perplexity(), exact_match }
+    }
+
     /// The entry of a step that took `seconds`.
     pub fn from_step(report: &StepReport, seconds: f64) -> Self {
         let StepReport { step, loss, learning_rate, gradient_norm, labels, processed_tokens } =

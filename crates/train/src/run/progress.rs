@@ -13,6 +13,16 @@ use crate::trainer::StepReport;
 /// The result of an evaluation: loss, and exact match if requested.
 pub(super) type Evaluation = (LabelLoss, Option<Accuracy>);
 
+/// The evaluation with the lowest held-out loss.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BestEval {
+    /// Completed steps.
+    pub step: usize,
+    /// Evaluations since then.
+    pub evaluations_since: usize,
+    loss: LabelLoss,
+}
+
 /// The progress of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct RunProgress {
@@ -22,6 +32,15 @@ pub(crate) struct RunProgress {
     /// The latest one.
     #[serde(rename = "after")]
     pub latest_eval: Option<Evaluation>,
+    /// The best one during training.
+    #[serde(rename = "best", default, skip_serializing_if = "Option::is_none")]
+    pub best_eval: Option<BestEval>,
+    /// Of the saved adapter, if it is not the latest one or was chosen after the latest one.
+    #[serde(rename = "result", default, skip_serializing_if = "Option::is_none")]
+    pub result_eval: Option<Evaluation>,
+    /// Whether the training has ended before its last step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped_early: bool,
     /// The losses of the last epoch's steps, at most 1000.
     #[serde(rename = "recent")]
     recent_losses: Vec<LabelLoss>,
@@ -42,13 +61,24 @@ pub(crate) struct RunProgress {
 }
 
 impl RunProgress {
-    /// Adds an evaluation of the weights after a step.
-    pub fn record_evaluation(&mut self, step: usize, evaluation: Evaluation) {
-        match step {
-            0 => self.base_eval = Some(evaluation),
-            _ => self.latest_eval = Some(evaluation),
-        }
+    /// Adds an evaluation of the weights after a step. Returns whether its loss is the lowest of the
+    /// training so far.
+    pub fn record_evaluation(&mut self, step: usize, evaluation: Evaluation) -> bool {
         self.evaluated_step = Some(step);
+        if step == 0 {
+            self.base_eval = Some(evaluation);
+            return false;
+        }
+        self.latest_eval = Some(evaluation);
+        let (loss, _) = evaluation;
+        if let Some(best) = &mut self.best_eval
+            && loss.loss >= best.loss.loss
+        {
+            best.evaluations_since += 1;
+            return false;
+        }
+        self.best_eval = Some(BestEval { step, evaluations_since: 0, loss });
+        true
     }
 
     /// Whether the weights after a step have been evaluated.
@@ -98,6 +128,7 @@ impl RunProgress {
         &self,
         output: &Path,
         steps: usize,
+        keep_best: bool,
         trainable_parameters: usize,
         seconds: f64,
         rows: RunRowCounts,
@@ -106,19 +137,41 @@ impl RunProgress {
         let labels: usize = self.recent_losses.iter().map(|step| step.labels).sum();
         let loss = |eval: Option<Evaluation>| eval.map(|(loss, _)| loss.loss);
         let exact_match = |eval: Option<Evaluation>| Some(eval?.1?.fraction());
+        let result = self.result_eval.or(self.latest_eval);
         RunSummary {
             output: output.into(),
             steps,
+            stopped_early: self.stopped_early,
+            best_step: self.best_eval.map(|best| best.step).filter(|_| keep_best),
             train_loss: sum / labels.max(1) as f64,
             eval_loss_before: loss(self.base_eval),
-            eval_loss: loss(self.latest_eval),
+            eval_loss: loss(result),
             exact_match_before: exact_match(self.base_eval),
-            exact_match: exact_match(self.latest_eval),
+            exact_match: exact_match(result),
             trainable_parameters,
             seconds,
             label_tokens_per_second: self.label_tokens_per_second(),
             skipped_steps: self.skipped_steps,
             rows,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evaluations_without_a_lower_loss_are_counted() {
+        let mut progress = RunProgress::default();
+        let mut record = |step, loss| {
+            let improved = progress.record_evaluation(step, (LabelLoss { labels: 1, loss }, None));
+            (improved, progress.best_eval.map(|best| (best.step, best.evaluations_since)))
+        };
+        assert_eq!(record(0, 1.0), (false, None), "the base model");
+        assert_eq!(record(1, 2.0), (true, Some((1, 0))));
+        assert_eq!(record(2, 2.0), (false, Some((1, 1))), "an equal loss is no improvement");
+        assert_eq!(record(3, 2.5), (false, Some((1, 2))));
+        assert_eq!(record(4, 1.5), (true, Some((4, 0))));
     }
 }

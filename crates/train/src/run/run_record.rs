@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::TrainConfig;
-use crate::data::Instruction;
+use crate::data::{RowContext, RowStore, Turn};
 use crate::error::{Error, Result};
 
 /// File of the settings in the folder of a run.
@@ -53,14 +53,18 @@ pub(crate) struct RunRecord<'a> {
     pub eval_rows: usize,
     /// Detects different data of the same size.
     pub data_hash: String,
+    /// The weights of the sources, if the rows are a mixture.
+    #[serde(rename = "data_weights", skip_serializing_if = "<[f64]>::is_empty")]
+    pub weights: &'a [f64],
     #[serde(flatten)]
     pub config: &'a TrainConfig,
 }
 
 /// FNV-1a over all texts of the rows, as a hexadecimal number. Not cryptographic.
-pub(super) fn hash_rows(groups: &[&[Instruction]]) -> String {
+pub(super) fn hash_rows(groups: &[&RowStore]) -> Result<String> {
     let mut hash = FnvHasher::default();
-    for row in groups.iter().copied().flatten() {
+    for row in groups.iter().flat_map(|rows| rows.iter()) {
+        let row = row?;
         for text in [&row.instruction, &row.input, &row.output] {
             hash.write(text.as_bytes());
             // Separates the fields: no UTF-8 text contains this byte.
@@ -70,8 +74,21 @@ pub(super) fn hash_rows(groups: &[&[Instruction]]) -> String {
             hash.write(image.as_bytes());
             hash.write_u8(0xfe);
         }
+        match &row.context {
+            RowContext::Instruction => {}
+            RowContext::Nothing => hash.write_u8(0xfd),
+            RowContext::Turns(turns) => {
+                for Turn { message, train } in turns {
+                    for text in [&message.role, &message.content] {
+                        hash.write(text.as_bytes());
+                        hash.write_u8(0xff);
+                    }
+                    hash.write_u8(if *train { 0xfc } else { 0xfb });
+                }
+            }
+        }
     }
-    format!("{:016x}", hash.finish())
+    Ok(format!("{:016x}", hash.finish()))
 }
 
 /// Writes the settings of a run.
@@ -128,5 +145,35 @@ fn diff_settings(
             saved: saved.clone(),
             current: current.clone(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Instruction;
+
+    fn hash(row: &Instruction) -> String {
+        hash_rows(&[&RowStore::from(vec![row.clone()])]).unwrap()
+    }
+
+    #[test]
+    fn the_hash_of_old_rows_is_unchanged_and_every_turn_counts() {
+        let row = Instruction::new("a", "b", "c");
+        // Computed before rows had turns.
+        assert_eq!(hash(&row), "3ab336ed30c133fc");
+        let turns = |train| vec![Turn { train, ..Turn::new("user", "a") }];
+        let rows = [
+            row,
+            Instruction::text("a"),
+            Instruction::new("", "", "a"),
+            Instruction::conversation(turns(true), "c"),
+            Instruction::conversation(turns(false), "c"),
+            Instruction::conversation(vec![Turn::new("tool", "a")], "c"),
+        ];
+        let hashes = rows.map(|row| hash(&row));
+        for (index, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..index].contains(hash), "{index}");
+        }
     }
 }

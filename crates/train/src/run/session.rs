@@ -3,6 +3,7 @@
 //! The checkpoint of a step is saved before the evaluation of its weights, which may take long, and once more
 //! after it. So an interruption at any moment repeats only steps since the last checkpoint, or an evaluation.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use adaption_prompt::{AdaptionPrompt, LayerGates};
@@ -14,7 +15,7 @@ use super::log::LogEntry;
 use super::progress::RunProgress;
 use super::run_folder::RunFolder;
 use super::training_run::TrainingRun;
-use crate::data::{Example, RunRowCounts, TruncationCounts};
+use crate::data::{ExampleStore, RunRowCounts, TruncationCounts};
 use crate::error::{Error, Result};
 use crate::images::BatchAdapter;
 use crate::trainer::{StepReport, Trainer};
@@ -31,7 +32,7 @@ const MAX_GATE_ENTRIES: usize = 100;
 pub(super) struct Session<'a, 'o> {
     run: &'o TrainingRun<'a>,
     trainer: Trainer<'a>,
-    eval: Vec<Example>,
+    eval: ExampleStore,
     folder: RunFolder,
     progress: RunProgress,
     observer: &'o mut dyn FnMut(Event),
@@ -47,7 +48,7 @@ impl<'a, 'o> Session<'a, 'o> {
     pub fn new(
         run: &'o TrainingRun<'a>,
         trainer: Trainer<'a>,
-        eval: Vec<Example>,
+        eval: ExampleStore,
         folder: RunFolder,
         progress: RunProgress,
         begin: Instant,
@@ -103,7 +104,7 @@ impl<'a, 'o> Session<'a, 'o> {
     pub fn run_to_end(&mut self) -> Result<()> {
         self.evaluate_if_due()?;
         self.reported_at = Instant::now();
-        while !self.trainer.is_done() {
+        while !self.trainer.is_done() && !self.progress.stopped_early {
             self.check_stop()?;
             self.trainer.step()?;
             let save_due = self.is_epoch_end() || self.is_checkpoint_due();
@@ -125,6 +126,7 @@ impl<'a, 'o> Session<'a, 'o> {
                 self.reported_at = Instant::now();
             }
         }
+        self.evaluate_result()?;
         self.trainer.prefix_cache.remove_file();
         Ok(())
     }
@@ -133,7 +135,8 @@ impl<'a, 'o> Session<'a, 'o> {
     pub fn summary(&self, trainable_parameters: usize, rows: RunRowCounts) -> RunSummary {
         let steps = self.trainer.completed_steps();
         let (output, seconds) = (self.run.output, self.seconds());
-        self.progress.summary(output, steps, trainable_parameters, seconds, rows)
+        let keep_best = self.run.config.keep_best;
+        self.progress.summary(output, steps, keep_best, trainable_parameters, seconds, rows)
     }
 
     /// Duration of the run, its earlier parts included.
@@ -227,9 +230,10 @@ impl<'a, 'o> Session<'a, 'o> {
         if in_a_row < self.run.config.max_skipped_steps {
             return Ok(());
         }
-        let (what, value) = match report.loss.is_finite() {
-            true => ("gradient", report.gradient_norm),
-            false => ("loss", report.loss),
+        let (what, value) = if report.loss.is_finite() {
+            ("gradient", report.gradient_norm)
+        } else {
+            ("loss", report.loss)
         };
         Err(Error::Diverged {
             what,
@@ -249,13 +253,21 @@ impl<'a, 'o> Session<'a, 'o> {
         if !trainable.is_finite()? {
             return Err(self.diverged("adapter or model", f64::NAN));
         }
+        let averaged = self.trainer.averaged();
         self.folder.check_present()?;
-        trainable.save(output, llama, tokenizer, model_name)?;
+        let save = |folder: &Path| {
+            averaged.save_with_prompt(folder, llama, tokenizer, model_name, &config.prompt)
+        };
+        // The best adapter is saved after its evaluation; until then any is better than none.
+        if !config.keep_best || self.progress.best_eval.is_none() {
+            save(output)?;
+        }
         self.save_checkpoint()?;
         if config.kept_checkpoints > 1 {
             let kept = self.folder.kept_checkpoints();
-            kept.keep(step, |folder| trainable.save(folder, llama, tokenizer, model_name))?;
-            kept.prune(step, config.kept_checkpoints, None);
+            kept.keep(step, save)?;
+            let best = self.progress.best_eval.map(|best| best.step);
+            kept.prune(step, config.kept_checkpoints, best);
         }
         (self.saved_at, self.saved_step) = (Instant::now(), step);
         (self.observer)(Event::Saved { step });
@@ -274,7 +286,8 @@ impl<'a, 'o> Session<'a, 'o> {
         if self.eval.is_empty() || !self.is_epoch_end() || self.progress.is_evaluated(step) {
             return Ok(());
         }
-        let with_exact_match = step == 0 || self.trainer.is_done();
+        let with_exact_match =
+            step == 0 || (self.trainer.is_done() && !self.chooses_by_evaluation());
         let run = self.run;
         let (eval, observer) = (&self.eval, &mut *self.observer);
         let mut evaluate = |llama: &Llama, adapter: &dyn BatchAdapter| {
@@ -283,7 +296,7 @@ impl<'a, 'o> Session<'a, 'o> {
         let evaluation = if step == 0 {
             evaluate(run.llama, &NoAdapter)?
         } else {
-            self.trainer.trainable().with_adapter(run.llama, run.image_features, evaluate)?
+            self.trainer.averaged().with_adapter(run.llama, run.image_features, evaluate)?
         };
         let Some((loss, exact_match)) = evaluation else {
             return Err(self.interrupted());
@@ -299,7 +312,50 @@ impl<'a, 'o> Session<'a, 'o> {
             exact_match: exact_match.map(|accuracy| accuracy.fraction()),
         })?;
         (self.observer)(Event::Evaluated { step, loss, exact_match });
-        self.progress.record_evaluation(step, (loss, exact_match));
+        let is_best = self.progress.record_evaluation(step, (loss, exact_match));
+        let TrainingRun { llama, tokenizer, model_name, config, output, .. } = *self.run;
+        if is_best && config.keep_best {
+            let averaged = self.trainer.averaged();
+            averaged.save_with_prompt(output, llama, tokenizer, model_name, &config.prompt)?;
+        }
+        if let (Some(limit), Some(best)) = (config.early_stop, self.progress.best_eval)
+            && best.evaluations_since >= limit
+            && !self.trainer.is_done()
+        {
+            self.progress.stopped_early = true;
+            (self.observer)(Event::StoppedEarly { step, best_step: best.step });
+        }
+        self.save_checkpoint()
+    }
+
+    /// Whether evaluations decide which adapter is the result: which one is known at the end only.
+    fn chooses_by_evaluation(&self) -> bool {
+        self.run.config.keep_best || self.run.config.early_stop.is_some()
+    }
+
+    /// Evaluates the saved adapter, if evaluations have chosen it.
+    fn evaluate_result(&mut self) -> Result<()> {
+        let (run, progress) = (self.run, &self.progress);
+        let Some(best) = progress.best_eval.filter(|_| self.chooses_by_evaluation()) else {
+            return Ok(());
+        };
+        if progress.result_eval.is_some() {
+            return Ok(());
+        }
+        let latest = self.trainer.completed_steps();
+        let step = if run.config.keep_best { best.step } else { latest };
+        let observer = &mut *self.observer;
+        let evaluation =
+            run.load_trained()?.with_adapter(run.llama, run.image_features, |llama, adapter| {
+                run.evaluate(llama, adapter, &self.eval, true, observer)
+            })?;
+        let Some((loss, exact_match)) = evaluation else {
+            return Err(self.interrupted());
+        };
+        self.folder.check_present()?;
+        self.folder.log(&LogEntry::from_result(step, (loss, exact_match)))?;
+        (self.observer)(Event::ResultEvaluated { step, loss, exact_match });
+        self.progress.result_eval = Some((loss, exact_match));
         self.save_checkpoint()
     }
 

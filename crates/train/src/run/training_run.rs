@@ -13,9 +13,13 @@ use super::run_folder::{PREFIX_CACHE_FILE, RunFolder};
 use super::run_record::{RunRecord, hash_rows};
 use super::session::Session;
 use crate::config::TrainConfig;
-use crate::data::{Example, Instruction, RunRowCounts, TruncationCounts};
-use crate::error::Result;
+use crate::data::{
+    EncodedRows, ExampleEncoder, ExampleStore, Instruction, RowEncoder, RowStore, RunRowCounts,
+    TruncationCounts,
+};
+use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
+use crate::prefix_cache::PrefixCacheMode;
 use crate::trainable::TrainableWeights;
 use crate::trainer::Trainer;
 
@@ -29,9 +33,11 @@ pub struct TrainingRun<'a> {
     /// The model's name in files.
     pub model_name: &'a str,
     /// Training rows.
-    pub train_rows: &'a [Instruction],
+    pub train_rows: &'a RowStore,
     /// Held-out rows, disjoint from the training rows; may be empty.
-    pub eval_rows: &'a [Instruction],
+    pub eval_rows: &'a RowStore,
+    /// The folder in which the tokens of many rows are kept for the next run; `None`: they are not kept.
+    pub token_cache: Option<&'a Path>,
     /// Features of the rows' images. Rows with a missing image are treated as rows without one.
     pub image_features: Option<&'a ImageFeatureCache>,
     /// Hyperparameters.
@@ -41,20 +47,22 @@ pub struct TrainingRun<'a> {
     /// Further content of `run.json`, such as file names. It may change when the run is resumed.
     pub metadata: &'a serde_json::Value,
     /// If another thread or a signal handler sets it, the run saves its state and ends with
-    /// [`Error::Interrupted`] after the current step or the current batch of an evaluation.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) after the current step or the current batch of an evaluation.
     pub stop: Option<&'a AtomicBool>,
 }
 
 /// A run before its first step.
 pub(super) struct PreparedRun<'a> {
     pub trainer: Trainer<'a>,
-    /// Held-out examples, the shortest first.
-    pub eval: Vec<Example>,
+    /// Held-out examples.
+    pub eval: ExampleStore,
     pub train_counts: TruncationCounts,
     pub eval_counts: TruncationCounts,
     pub trainable_parameters: usize,
     /// Tokens of the longest training example.
     pub longest: usize,
+    /// Mean number of labels of a training example.
+    pub labels_per_row: f64,
 }
 
 impl<'a> TrainingRun<'a> {
@@ -64,8 +72,9 @@ impl<'a> TrainingRun<'a> {
     /// as without the interruption. `observer` receives the events.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if the run was told to [stop](Self::stop), [`Error::Diverged`], and any other
-    /// [`Error`]; the folder always keeps the latest checkpoint.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) if the run was told to [stop](Self::stop),
+    /// [`Error::Diverged`](crate::Error::Diverged), and any other [`Error`](crate::Error); the folder always
+    /// keeps the latest checkpoint.
     pub fn run(&self, resume: bool, observer: &mut dyn FnMut(Event)) -> Result<RunSummary> {
         let begin = Instant::now();
         let prepared = self.prepare(observer)?;
@@ -74,9 +83,9 @@ impl<'a> TrainingRun<'a> {
         let mut progress = RunProgress::default();
         progress.cache_spare_bytes = cache_spare_bytes;
         let folder = if resume {
-            RunFolder::open_for_resume(self.output, &self.record())?
+            RunFolder::open_for_resume(self.output, &self.record()?)?
         } else {
-            RunFolder::create(self.output, &self.record())?
+            RunFolder::create(self.output, &self.record()?)?
         };
         // A resumed run may have been killed before its first checkpoint.
         if folder.has_checkpoint() {
@@ -103,20 +112,25 @@ impl<'a> TrainingRun<'a> {
         let Self { llama, config, .. } = *self;
         config.validate()?;
         config.method.validate(llama)?;
+        self.check_eval_rows()?;
         let max_len = config.max_len.min(llama.config().max_positions);
-        let (train, train_counts) = Example::encode_all(self.train_rows, self.tokenizer, max_len)?;
-        let (mut eval, eval_counts) = match self.eval_rows {
-            [] => (Vec::new(), TruncationCounts::default()),
-            rows => Example::encode_all(rows, self.tokenizer, max_len)?,
-        };
-        // Batches of similar length have less padding.
-        eval.sort_by_key(|example| example.tokens.len());
-        let longest = train.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
+        let row_encoder = RowEncoder::new(self.tokenizer, &config.prompt, config.loss_on)?;
+        let encode = |row: &Instruction| row_encoder.encode(row);
+        let key = || Ok(row_encoder.cache_key() + &self.tokenizer.to_json()?);
+        let encoder =
+            ExampleEncoder { encode: &encode, key: &key, max_len, cache: self.token_cache };
+        let EncodedRows { examples: train, counts: train_counts, mixture } =
+            encoder.encode_all(self.train_rows)?;
+        let EncodedRows { examples: eval, counts: eval_counts, .. } =
+            encoder.encode_all(self.eval_rows)?;
+        let longest = (0..train.len()).map(|index| train.n_tokens(index)).max().unwrap_or(0);
+        let labels_per_row = mean_labels(&train)?;
         let trainable = self.init_trainable()?;
         let trainable_parameters = trainable.n_trainable_parameters();
         let trainer = Trainer::builder(llama, trainable, train)
             .config(config)
             .image_features(self.image_features)
+            .mixture(mixture)
             .prefix_cache_file(self.output.join(PREFIX_CACHE_FILE))
             .build()?;
         observer(Event::Prepared {
@@ -126,7 +140,37 @@ impl<'a> TrainingRun<'a> {
             steps_per_epoch: trainer.steps_per_epoch(),
             trainable_parameters,
         });
-        Ok(PreparedRun { trainer, eval, train_counts, eval_counts, trainable_parameters, longest })
+        Ok(PreparedRun {
+            trainer,
+            eval,
+            train_counts,
+            eval_counts,
+            trainable_parameters,
+            longest,
+            labels_per_row,
+        })
+    }
+
+    /// The settings for steps that are thrown away: no cache that would be a file in the output folder.
+    pub(super) fn config_without_files(&self) -> TrainConfig {
+        let mut config = self.config.clone();
+        if config.prefix_cache.mode == PrefixCacheMode::Disk {
+            config.prefix_cache.mode = PrefixCacheMode::Off;
+        }
+        config
+    }
+
+    /// Checks that there are held-out rows if the config needs them.
+    fn check_eval_rows(&self) -> Result<()> {
+        let TrainConfig { early_stop, keep_best, .. } = *self.config;
+        if !self.eval_rows.is_empty() || (early_stop.is_none() && !keep_best) {
+            return Ok(());
+        }
+        let (field, found) = match early_stop {
+            Some(evaluations) => ("the early stop", format!("after {evaluations} evaluations")),
+            None => ("the adapter to keep", "the best".into()),
+        };
+        Err(Error::Config { field, found, expected: "none: there are no held-out rows" })
     }
 
     /// Whether the run was told to stop.
@@ -135,23 +179,26 @@ impl<'a> TrainingRun<'a> {
     }
 
     /// The content of `run.json`.
-    pub(super) fn record(&self) -> RunRecord<'_> {
-        RunRecord {
+    pub(super) fn record(&self) -> Result<RunRecord<'_>> {
+        Ok(RunRecord {
             about: self.metadata,
             model: self.model_name,
             precision: format!("{:?}", self.llama.precision()),
             train_rows: self.train_rows.len(),
             eval_rows: self.eval_rows.len(),
-            data_hash: hash_rows(&[self.train_rows, self.eval_rows]),
+            weights: self.train_rows.weights(),
+            data_hash: hash_rows(&[self.train_rows, self.eval_rows])?,
             config: self.config,
-        }
+        })
     }
 
     /// The trainable weights before the first step.
     fn init_trainable(&self) -> Result<TrainableWeights> {
         let Self { llama, config, .. } = *self;
-        let statistics =
-            self.image_features.and_then(|features| features.feature_statistics(self.train_rows));
+        let statistics = match self.image_features {
+            Some(features) => features.feature_statistics_of(self.train_rows)?,
+            None => None,
+        };
         let statistics = statistics.as_ref();
         let mut trainable = match &config.initial_adapter {
             Some(path) => config.method.init_from_adapter(path, llama, config.seed, statistics)?,
@@ -173,4 +220,16 @@ impl<'a> TrainingRun<'a> {
     pub fn load_trained(&self) -> Result<TrainableWeights> {
         TrainableWeights::load(self.output, &self.config.method, self.llama)
     }
+}
+
+/// Mean number of labels of examples; of many, those at equal distances are counted.
+fn mean_labels(examples: &ExampleStore) -> Result<f64> {
+    const COUNTED: usize = 256;
+    let every = examples.len().div_ceil(COUNTED).max(1);
+    let (mut labels, mut count) = (0_usize, 0_u32);
+    for index in (0..examples.len()).step_by(every) {
+        labels += examples.get(index)?.n_labels();
+        count += 1;
+    }
+    Ok(labels as f64 / f64::from(count.max(1)))
 }

@@ -6,7 +6,7 @@ use adaption_prompt::{AdapterWeights, AdaptionPrompt, PartKind};
 use burn::module::Module;
 use burn::tensor::{DType, Tensor};
 use llama::{Llama, NoAdapter, read_back, weights};
-use text::Tokenizer;
+use text::{PromptFormat, Tokenizer};
 
 use super::parameter_visitor::{ParameterVisitor, count_trainable, visit_parameters};
 use crate::error::{Error, Result};
@@ -177,10 +177,29 @@ impl TrainableWeights {
         tokenizer: &Tokenizer,
         name: &str,
     ) -> Result<()> {
+        self.save_with_prompt(folder, base, tokenizer, name, &PromptFormat::default())
+    }
+
+    /// As [`save`](Self::save), with the prompt format of the training: it becomes part of an adapter's
+    /// folder. A chat template becomes that of a model's tokenizer.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_with_prompt(
+        &self,
+        folder: &Path,
+        base: &Llama,
+        tokenizer: &Tokenizer,
+        name: &str,
+        prompt: &PromptFormat,
+    ) -> Result<()> {
         match self {
-            Self::Adapter(adapter) => adapter.save(folder, base, name)?,
+            Self::Adapter(adapter) => adapter.save_with_prompt(folder, base, name, prompt)?,
             Self::Full(model) => {
                 weights::huggingface::save(model, folder, DType::F32)?;
+                let mut tokenizer = tokenizer.clone();
+                let source = prompt.template.source(&tokenizer);
+                tokenizer.chat_template = source.or(tokenizer.chat_template);
                 tokenizer.save(folder)?;
             }
         }

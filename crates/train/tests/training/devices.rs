@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use llama::read_back::read_back_count;
 use llama::{Llama, ModelSource, NoAdapter, Precision};
 use text::Tokenizer;
+use train::data::RowEncoder;
 use train::eval::generate_responses;
 use train::{
     Example, FineTuningMethod, Instruction, LearningRateDecay, LearningRateSchedule,
@@ -61,10 +62,11 @@ fn twenty_steps(llama: &Llama, tokenizer: &Tokenizer) -> (Vec<f64>, TrainableWei
 /// The responses of the adapter in a folder to the first held-out rows.
 fn generate_answers(folder: &Path, llama: &Llama, tokenizer: &Tokenizer) -> Vec<String> {
     let rows = Instruction::read(&asset("instructions/test.jsonl")).unwrap();
+    let encoder = RowEncoder::alpaca(tokenizer).unwrap();
     let method = prompts(llama).into();
     let trainable = TrainableWeights::load(folder, &method, llama).unwrap();
     trainable.with_adapter(llama, None, |llama, adapter| {
-        generate_responses(llama, adapter, tokenizer, &rows[..12], 6, &mut |_| {}).unwrap()
+        generate_responses(llama, adapter, &encoder, &rows[..12], 6, &mut |_| {}).unwrap()
     })
 }
 

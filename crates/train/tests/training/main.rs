@@ -2,6 +2,7 @@
 
 mod devices;
 mod gradients;
+mod held_out;
 mod images;
 mod label_rows;
 mod methods;

@@ -66,6 +66,7 @@ macro_rules! define {
         ) -> AdapterData {
             AdapterData {
                 base,
+                prompt_format: None,
                 $($field: match settings.$field {
                     Some(own) => {
                         let tensors = tensors.remove(&PartKind::$kind).unwrap_or_default();

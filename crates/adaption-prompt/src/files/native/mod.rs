@@ -13,6 +13,7 @@ use self::assemble::assemble;
 pub use self::settings::SETTINGS_FILE;
 use self::settings::{MixComponentSettings, Settings};
 use super::peft::{self, CONFIG_FILE, PICKLE_FILE, PeftConfig, PeftMethod, TENSORS_FILE};
+use super::prompt_format::{self, PROMPT_FORMAT_FILE};
 use super::read_purpose::ReadPurpose;
 use super::torch_file;
 use crate::adapter::data::AdapterData;
@@ -52,7 +53,8 @@ pub(crate) fn read_folder_with(folder: &Path, purpose: ReadPurpose<'_>) -> Resul
     } else {
         return Err(missing_file(folder, TENSORS_FILE));
     };
-    assemble_files(folder, native, config, tensors, &path, purpose)
+    let data = assemble_files(folder, native, config, tensors, &path, purpose)?;
+    Ok(AdapterData { prompt_format: prompt_format::read(folder)?, ..data })
 }
 
 /// Reads an adapter that is part of a program, from the contents of the files that
@@ -148,7 +150,10 @@ fn write_peft_files(data: &AdapterData, folder: &Path, tensor_file: &str) -> Res
         _ => checkpoint::files::write(&path, &to_safetensors(&data.to_tensors()))?,
     }
     checkpoint::files::write(&folder.join(CONFIG_FILE), peft::to_json(data).as_bytes())?;
-    Ok(())
+    match data.prompt_format.as_ref().filter(|format| !format.is_default()) {
+        Some(format) => prompt_format::write(folder, format),
+        None => remove_files(folder, &[PROMPT_FORMAT_FILE]),
+    }
 }
 
 /// Removes files of another format that the folder held before. They would be read instead of the written
@@ -187,6 +192,13 @@ pub(crate) fn is_mix_error(folder: &Path) -> Error {
 
 /// Name, weight and adapter of each component of a mix.
 type MixData = Vec<(String, f64, AdapterData)>;
+
+/// Names of the components of a mix's folder; none for other folders.
+pub(super) fn read_mix_names(folder: &Path) -> Result<Vec<String>> {
+    let mix = Settings::read(folder)?.and_then(|settings| settings.mix).unwrap_or_default();
+    mix.iter().try_for_each(|own| check_folder_name(&own.name))?;
+    Ok(mix.into_iter().map(|own| own.name).collect())
+}
 
 /// Reads the components of a mix's folder; `None` for a single adapter.
 ///
@@ -238,7 +250,7 @@ pub fn write_mix(components: &[(String, f64, AdapterData)], folder: &Path) -> Re
         .map(|(name, weight, _)| MixComponentSettings { name: name.clone(), weight: *weight });
     Settings::from_mix(settings.collect(), &first.base).write(folder)?;
     // PEFT would still read a single adapter that the folder held before.
-    remove_files(folder, &[CONFIG_FILE, TENSORS_FILE, PICKLE_FILE])
+    remove_files(folder, &[CONFIG_FILE, TENSORS_FILE, PICKLE_FILE, PROMPT_FORMAT_FILE])
 }
 
 /// Refuses names that are not the name of a subfolder.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use burn::tensor::DType;
 use checkpoint::files;
-use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError};
 
 use crate::architecture;
 use crate::config::LlamaConfig;
@@ -57,7 +57,12 @@ pub fn save(llama: &Llama, folder: &Path, precision: DType) -> Result<()> {
         .collect::<Vec<_>>();
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     files::write_with(&folder.join("model.safetensors"), |temporary| {
-        safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(io::Error::other)
+        let written = safetensors::serialize_to_file(views, Some(metadata), temporary);
+        written.map_err(|error| match error {
+            // Its kind, such as a full disk, determines the advice.
+            SafeTensorError::IoError(error) => error,
+            other => io::Error::other(other),
+        })
     })?;
     let text = serde_json::to_string_pretty(&config_json).expect("plain JSON");
     files::write(&folder.join("config.json"), format!("{text}\n").as_bytes())?;

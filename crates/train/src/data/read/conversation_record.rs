@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use super::conversation_turn::read_turn;
-use super::read_options::EmptyOutputPolicy;
+use super::read_options::ReadOptions;
 use super::record_fields::RecordFields;
 use super::turns::{self, Role, SharedFields, Turn};
 use crate::data::Instruction;
@@ -31,13 +31,13 @@ pub(super) const SYSTEM_FIELDS: [&str; 2] = ["system", "system_prompt"];
 /// ShareGPT's role names as LLaMA-Factory and axolotl read them; OpenAI's chat format.
 pub(super) fn conversation_rows(
     name: &'static str,
-    empty_outputs: EmptyOutputPolicy,
+    options: &ReadOptions,
     fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
     let shared = shared_fields(fields)?;
     let mut turns = system_turn(fields)?;
     turns.extend(read_turns(name, &shared, fields)?);
-    turns::rows_from_turns(turns, &shared, empty_outputs, fields)
+    turns::rows_from_turns(turns, &shared, options, fields)
 }
 
 /// The rows of a record whose `prompt` and `completion` are lists of messages; the messages of the
@@ -45,7 +45,7 @@ pub(super) fn conversation_rows(
 ///
 /// Source: TRL's conversational prompt-completion format.
 pub(super) fn prompt_completion_rows(
-    empty_outputs: EmptyOutputPolicy,
+    options: &ReadOptions,
     fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
     let shared = shared_fields(fields)?;
@@ -53,7 +53,7 @@ pub(super) fn prompt_completion_rows(
     let prompt = read_turns("prompt", &shared, fields)?;
     turns.extend(prompt.into_iter().map(|turn| Turn { train: false, ..turn }));
     turns.extend(read_turns("completion", &shared, fields)?);
-    turns::rows_from_turns(turns, &shared, empty_outputs, fields)
+    turns::rows_from_turns(turns, &shared, options, fields)
 }
 
 /// The system prompt of a record as a turn.
@@ -63,11 +63,12 @@ pub(super) fn system_turn(fields: &mut RecordFields) -> Result<Vec<Turn>> {
     Ok(text.into_iter().map(|text| Turn::new(Role::System, text)).collect())
 }
 
-fn shared_fields(fields: &mut RecordFields) -> Result<SharedFields> {
+pub(super) fn shared_fields(fields: &mut RecordFields) -> Result<SharedFields> {
     Ok(SharedFields { image: fields.image()?, tags: Vec::new() })
 }
 
-fn read_turns(
+/// The turns of the list in a field.
+pub(super) fn read_turns(
     name: &'static str,
     shared: &SharedFields,
     fields: &mut RecordFields,
@@ -106,7 +107,7 @@ mod tests {
         let mut report = RowReport::default();
         let mut fields = RecordFields::new(&origin, &values, &mut report);
         let name = fields.first_present(&TURN_FIELDS).unwrap();
-        let rows = conversation_rows(name, EmptyOutputPolicy::Skip, &mut fields)?;
+        let rows = conversation_rows(name, &ReadOptions::default(), &mut fields)?;
         fields.report_unused();
         Ok((rows, report))
     }

@@ -5,11 +5,11 @@
 //! OpenAI           {"role": "user", "content": "..." or [{"type": "text", "text": "..."}]}
 //! ```
 
+use ::data::names::first_chars;
 use serde_json::{Map, Value};
 
 use super::record_fields::{RecordFields, json_type_name, value_to_text};
 use super::turns::{Role, Turn};
-use crate::data::first_chars;
 use crate::error::{Error, Result};
 
 /// Names of the fields of a turn.

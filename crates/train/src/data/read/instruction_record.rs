@@ -11,7 +11,7 @@
 use serde_json::Value;
 
 use super::conversation_record;
-use super::read_options::EmptyOutputPolicy;
+use super::read_options::ReadOptions;
 use super::record_fields::{RecordFields, value_to_text};
 use super::turns::{self, Role, SharedFields, Turn};
 use crate::data::Instruction;
@@ -30,10 +30,19 @@ pub(super) const OUTPUT_FIELDS: [&str; 4] = ["output", "completion", "response",
 /// <https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md>, which trains on the answers
 /// of the history too.
 pub(super) fn instruction_rows(
-    empty_outputs: EmptyOutputPolicy,
+    options: &ReadOptions,
     fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
     let output = required_field(fields, &OUTPUT_FIELDS, "output")?;
+    rows_with_output(output, options, fields)
+}
+
+/// The rows of a record whose response is in the field `output`.
+pub(super) fn rows_with_output(
+    output: &'static str,
+    options: &ReadOptions,
+    fields: &mut RecordFields,
+) -> Result<Vec<Instruction>> {
     if let Some(Value::Number(_)) = fields.value(output)
         && fields.first_present(&["choices"]).is_some()
     {
@@ -67,13 +76,13 @@ pub(super) fn instruction_rows(
 
     let answer = text_or_empty(fields, output)?;
     let shared = SharedFields { image: fields.image()?, tags: fields.strings("tags")? };
-    let options = fields.strings("options")?;
-    if !options.is_empty() && !answer.trim().is_empty() && !options.contains(&answer) {
+    let choices = fields.strings("options")?;
+    if !choices.is_empty() && !answer.trim().is_empty() && !choices.contains(&answer) {
         return Err(fields.origin.error(format!("`{output}` is none of the `options`")));
     }
     // The options belong to the last question only, not to the history.
-    turns.push(Turn { options, ..Turn::new(Role::Assistant, answer) });
-    turns::rows_from_turns(turns, &shared, empty_outputs, fields)
+    turns.push(Turn { options: choices, ..Turn::new(Role::Assistant, answer) });
+    turns::rows_from_turns(turns, &shared, options, fields)
 }
 
 /// The first of some fields that is present, or an error that lists the present fields.
@@ -118,7 +127,7 @@ fn history_turns(fields: &mut RecordFields) -> Result<Vec<Turn>> {
 mod tests {
     use std::path::Path;
 
-    use super::super::read_options::ReadOptions;
+    use super::super::read_options::EmptyOutputPolicy;
     use super::super::row_report::RowAdjustment;
     use super::*;
     use crate::data::read::parse_rows;

@@ -1,11 +1,13 @@
 //! Reading data files: a file or folder of any supported format ─► rows.
 //!
 //! ```text
-//! folder ──────────────────────────────────► science_qa: one row per problem
-//! file ─ text ─┬─ JSON list or values ─┬─► records, each by its fields:
-//!              └─ table ───────────────┘     ├─ turns ────────────► conversation_record: one row per response
+//! ScienceQA folder ────► science_qa: one row per problem
+//! file, folder of files ─► ::data ─► records, each by its fields:
+//!                                            ├─ turns ────────────► conversation_record: one row, or one per response
 //!                                            ├─ prompt, response ─► instruction_record: one row
-//!                                            └─ image, caption ───► caption_record: one row
+//!                                            ├─ chosen, rejected ─► preference_record: the chosen one
+//!                                            ├─ image, caption ───► caption_record: one row
+//!                                            └─ text ─────────────► text_record: one row
 //! ```
 //!
 //! The content of a file decides its format, not its name alone.
@@ -14,7 +16,7 @@ mod caption_record;
 mod conversation_record;
 mod conversation_turn;
 mod instruction_record;
-mod json_records;
+mod preference_record;
 mod read_options;
 mod record_fields;
 mod record_kind;
@@ -24,19 +26,19 @@ mod row_counts;
 mod row_report;
 mod science_qa;
 mod science_qa_problem;
-mod table;
-mod text_file;
+mod text_record;
 mod turns;
 
 use std::path::Path;
 
-use super::instruction::Instruction;
-use super::shorten::join_first;
-use crate::error::{Error, Result};
-use json_records::{require_rows, strip_bom};
-use record_reader::RecordReader;
+use ::data::{OpenOptions, Opened};
 
-pub use read_options::{EmptyOutputPolicy, LoadedRows, ReadOptions};
+use super::instruction::Instruction;
+use crate::error::{Error, Result};
+use record_reader::{RecordReader, RowSchema};
+
+pub use read_options::{ConversationRows, EmptyOutputPolicy, LoadedRows, ReadOptions};
+pub use record_kind::RecordKind;
 pub use row_counts::{RowCounts, RunRowCounts};
 pub use row_report::{DropReason, Occurrences, RowAdjustment, RowReport};
 pub use science_qa::ScienceQa;
@@ -45,19 +47,26 @@ pub use science_qa_problem::SCIENCE_QA_TAGS;
 /// Reads the rows of a file or folder. Supported formats:
 ///
 /// - A JSON list, or a sequence of JSON values such as JSON lines, or an object that contains one
-///   list. Each record is an [instruction](Instruction) or a conversation in the format of LLaVA,
-///   ShareGPT or OpenAI. Each response of a conversation becomes a row; the turns before it become
-///   lines of its input that begin with `System: `, `Human: `, `Assistant: ` and `Tool: `.
+///   list. Each record is an [instruction](Instruction), a conversation in the format of LLaVA,
+///   ShareGPT or OpenAI, a preference pair, of which the chosen answer is used, or plain `text`. Each
+///   response of a conversation becomes a row; the turns before it become lines of its input that begin
+///   with `System: `, `Human: `, `Assistant: ` and `Tool: `. With [`ConversationRows::Whole`] a
+///   conversation is one row.
 /// - A table with a header, separated by commas, tabs or semicolons: instructions, or captions with
 ///   the columns `url` (or `image`, or `path`) and `caption`.
+/// - A Parquet file with the same columns, or with lists of structs for conversations.
+/// - A plain text, if [`ReadOptions::format`] says so.
 /// - A [ScienceQA](ScienceQa) folder.
+/// - A folder of files: the shards of a split.
+///
+/// Files may be compressed with gzip or zstd. None of them is in memory whole.
 ///
 /// Relative image paths are relative to [`ReadOptions::image_folder`], or to the folder of the file.
 /// Nothing is downloaded, and no image is opened.
 ///
 /// # Errors
-/// [`Error::UnsupportedFile`], [`Error::UnknownFormat`], [`Error::Read`], [`Error::Record`] with the
-/// location of the record, [`Error::RemoteImage`], [`Error::UnknownSplit`], [`Error::NoRows`].
+/// [`Error::Data`] with the file, and the location of the record if one is invalid;
+/// [`Error::RemoteImage`], [`Error::NoRows`].
 ///
 /// ```
 /// use train::data::{DropReason, ReadOptions, read_rows};
@@ -79,12 +88,49 @@ pub use science_qa_problem::SCIENCE_QA_TAGS;
 /// # }
 /// ```
 pub fn read_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
-    if path.is_dir() {
-        return read_folder(path, options);
+    let mut rows = Vec::new();
+    let report = stream_rows(path, options, &mut |row| {
+        rows.push(row);
+        Ok(())
+    })?;
+    Ok(LoadedRows { rows, report })
+}
+
+/// Reads the rows of a file or folder as [`read_rows`] does, one at a time: `receive` is called with each.
+///
+/// # Errors
+/// As [`read_rows`], and those of `receive`.
+pub fn stream_rows(
+    path: &Path,
+    options: &ReadOptions,
+    receive: &mut dyn FnMut(Instruction) -> Result<()>,
+) -> Result<RowReport> {
+    let mut report = RowReport::default();
+    let mut count = 0;
+    let mut rows = |row| {
+        count += 1;
+        receive(row)
+    };
+    let split = options.split.unwrap_or("train");
+    if ScienceQa::is_science_qa_folder(path) {
+        let data = ScienceQa::open(path)?;
+        let data = match options.image_folder {
+            Some(folder) => data.with_image_folder(folder),
+            None => data,
+        };
+        data.rows(split)?.into_iter().try_for_each(rows)?;
+        return Ok(report);
     }
-    let text = text_file::read_text(path)?;
-    let image_folder = options.image_folder.or(path.parent());
-    parse_rows(path, &text, &ReadOptions { image_folder, ..*options })
+    let files = if path.is_dir() { ::data::data_files(path, split)? } else { vec![path.into()] };
+    for file in &files {
+        let opened = ::data::open_file(file, &open_options(options))?;
+        report.count_file(&opened.description);
+        let image_folder = options.image_folder.or(file.parent());
+        let options = ReadOptions { image_folder, ..*options };
+        read_opened(file, opened, &options, &mut report, &mut rows)?;
+    }
+    require_any_row(count, path, &report)?;
+    Ok(report)
 }
 
 /// Parses the text of a data file as [`read_rows`] does; `path` is only used in messages. Image
@@ -93,19 +139,57 @@ pub fn read_rows(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
 /// # Errors
 /// As [`read_rows`].
 pub fn parse_rows(path: &Path, text: &str, options: &ReadOptions) -> Result<LoadedRows> {
-    let text = strip_bom(text);
-    let mut reader = RecordReader { path, options, loaded: LoadedRows::default() };
-    match text.trim_start().chars().next() {
-        None => {}
-        Some('[' | '{') => reader.read_json(text)?,
-        Some(_) => reader.read_table(text)?,
-    }
-    let LoadedRows { rows, report } = reader.loaded;
+    let opened = ::data::open_bytes(path, text.as_bytes(), &open_options(options))?;
+    let mut loaded = LoadedRows::default();
+    let LoadedRows { rows, report } = &mut loaded;
+    let mut push = |row| {
+        rows.push(row);
+        Ok(())
+    };
+    read_opened(path, opened, options, report, &mut push)?;
+    require_any_row(loaded.rows.len(), path, &loaded.report)?;
+    Ok(loaded)
+}
+
+fn open_options<'a>(options: &ReadOptions<'a>) -> OpenOptions<'a> {
+    OpenOptions { schema: &RowSchema, format: options.format, columns: options.columns }
+}
+
+fn read_opened(
+    path: &Path,
+    opened: Opened,
+    options: &ReadOptions,
+    report: &mut RowReport,
+    rows: &mut dyn FnMut(Instruction) -> Result<()>,
+) -> Result<()> {
+    RecordReader { path, options, report, rows }.read(opened)
+}
+
+/// Rejects data without a row.
+///
+/// # Errors
+/// [`Error::NoRows`].
+fn require_any_row(count: usize, path: &Path, report: &RowReport) -> Result<()> {
     let reason = match report.messages() {
         _ if report.dropped.is_empty() => "the file has none".into(),
         messages => messages.join("; "),
     };
-    Ok(LoadedRows { rows: require_rows(rows, path, &reason)?, report })
+    require_rows(vec![(); count], path, &reason).map(|_rows| ())
+}
+
+/// Rejects data without a row.
+///
+/// # Errors
+/// [`Error::NoRows`].
+fn require_rows<T>(rows: Vec<T>, path: &Path, reason: &str) -> Result<Vec<T>> {
+    if rows.is_empty() {
+        return Err(Error::NoRows {
+            name: path.display().to_string(),
+            purpose: "train on",
+            reason: reason.into(),
+        });
+    }
+    Ok(rows)
 }
 
 impl Instruction {
@@ -125,35 +209,6 @@ impl Instruction {
     pub fn parse(path: &Path, text: &str) -> Result<Vec<Self>> {
         Ok(parse_rows(path, text, &ReadOptions::default())?.rows)
     }
-}
-
-fn read_folder(path: &Path, options: &ReadOptions) -> Result<LoadedRows> {
-    if !ScienceQa::is_science_qa_folder(path) {
-        let reason = format!("a folder without problems.json, {}", describe_folder(path));
-        let hint = Some("name the files in it that contain the rows");
-        return Err(Error::UnknownFormat { path: path.into(), reason, hint });
-    }
-    let data = ScienceQa::open(path)?;
-    let data =
-        if let Some(folder) = options.image_folder { data.with_image_folder(folder) } else { data };
-    let rows = data.rows(options.split.unwrap_or("train"))?;
-    Ok(LoadedRows { rows, report: RowReport::default() })
-}
-
-/// The first entries of a folder, for messages.
-fn describe_folder(path: &Path) -> String {
-    /// A folder may have millions of entries.
-    const MAX_ENTRIES: usize = 1000;
-    const MAX_SHOWN: usize = 4;
-    let entries = std::fs::read_dir(path).into_iter().flatten().take(MAX_ENTRIES);
-    let mut names = entries
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-        .collect::<Vec<_>>();
-    names.sort_unstable();
-    if names.is_empty() {
-        return "with nothing in it".into();
-    }
-    format!("with {}", join_first(names, MAX_SHOWN))
 }
 
 #[cfg(test)]
@@ -205,7 +260,7 @@ mod tests {
             ("{\"a\": [{}], \"b\": [{}]}", "`a`, `b`: more than one list of rows"),
         ] {
             let error = read("rows.txt", text).unwrap_err();
-            assert!(matches!(error, Error::UnknownFormat { .. }), "{error}");
+            assert!(matches!(error, Error::Data(::data::Error::UnknownFormat { .. })), "{error}");
             assert!(error.to_string().contains("conversations, .csv and .tsv"), "{error}");
             assert!(error.to_string().contains(expected), "{error}");
         }
@@ -214,9 +269,9 @@ mod tests {
         let long = read("rows.csv", &format!("{},b\na,1\n", "a".repeat(9999))).unwrap_err();
         assert!(long.to_string().len() < 2000, "{long}");
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.parquet"), "").unwrap();
+        std::fs::write(folder.path().join("a.arrow"), "").unwrap();
         let error = read_rows(folder.path(), &ReadOptions::default()).unwrap_err();
-        let expected = "a folder without problems.json, with a.parquet";
+        let expected = "a folder without data files and without problems.json, with a.arrow";
         assert!(error.to_string().contains(expected), "{error}");
     }
 
@@ -226,6 +281,68 @@ mod tests {
         let loaded = read_with_report("a", text).unwrap();
         assert_eq!(loaded.rows, [Instruction::new("a", "", "b")]);
         assert_eq!(loaded.report.messages(), ["read the list in data (1)"]);
+    }
+
+    #[test]
+    fn the_shards_of_a_folder_are_one_set_of_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("train-00001.jsonl", r#"{"instruction": "c", "output": "d"}"#),
+            ("train-00000.csv", "instruction,output\na,b\n"),
+            ("validation-00000.jsonl", r#"{"instruction": "e", "output": "f"}"#),
+        ] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let read = |split| {
+            let options = ReadOptions { split, ..ReadOptions::default() };
+            read_rows(folder.path(), &options).map(|loaded| loaded.rows)
+        };
+        let train = [Instruction::new("a", "", "b"), Instruction::new("c", "", "d")];
+        assert_eq!(read(None).unwrap(), train);
+        assert_eq!(read(Some("val")).unwrap(), [Instruction::new("e", "", "f")]);
+        assert!(read(Some("test")).unwrap_err().to_string().contains("no split `test`"));
+    }
+
+    #[test]
+    fn invalid_records_are_set_aside_on_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let rejects = ::data::RejectFile::new(&folder.path().join("rejected.jsonl")).unwrap();
+        let options = ReadOptions { rejects: Some(&rejects), ..ReadOptions::default() };
+        let text = "{\"instruction\": \"a\", \"output\": \"b\"}\n{oops\n\
+            {\"instruction\": \"c\"}\n[1]\n\
+            {\"instruction\": \"d\", \"output\": \"e\", \"image\": \"https://x.org/a.png\"}\n\
+            {\"instruction\": \"f\", \"output\": \"g\"}";
+        let loaded = parse_rows(Path::new("a.jsonl"), text, &options).unwrap();
+        let expected = [Instruction::new("a", "", "b"), Instruction::new("f", "", "g")];
+        assert_eq!(loaded.rows, expected);
+        assert_eq!(loaded.report.dropped[&DropReason::InvalidRecord].count, 4);
+        let message = "4 rows are left out: the record is invalid (line 2, line 3, line 4, line 5)";
+        assert_eq!(loaded.report.messages()[0], message);
+        rejects.finish().unwrap();
+        let lines = std::fs::read_to_string(rejects.path()).unwrap();
+        let reasons = lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["reason"].clone());
+        let reasons = reasons.collect::<Vec<_>>();
+        assert!(reasons[0].as_str().unwrap().starts_with("not valid JSON"), "{reasons:?}");
+        assert_eq!(reasons[1], "`output` is missing; the record has `instruction`");
+        assert_eq!(reasons[2], "expected an object");
+        assert_eq!(reasons[3], "the image https://x.org/a.png is not a local file");
+        // Without a file for them the first one is an error.
+        assert!(parse_rows(Path::new("a.jsonl"), text, &ReadOptions::default()).is_err());
+    }
+
+    #[test]
+    fn fields_may_have_other_names() {
+        let columns = "instruction=q,output=a".parse().unwrap();
+        let options = ReadOptions { columns: Some(&columns), ..ReadOptions::default() };
+        let rows = |text: &str| parse_rows(Path::new("a"), text, &options).unwrap().rows;
+        let expected = [Instruction::new("1 + 1?", "", "2")];
+        assert_eq!(rows("q,a\n1 + 1?,2\n"), expected);
+        assert_eq!(rows("Q,A,output\n1 + 1?,2,x\n"), expected);
+        assert_eq!(rows(r#"{"q": "1 + 1?", "a": "2", "prompt": "no"}"#), expected);
+        let error = parse_rows(Path::new("a.csv"), "q,b\n1,2\n", &options).unwrap_err();
+        assert_eq!(error.to_string(), "a.csv: no column `a`; the file has `q`, `b`");
     }
 
     #[test]
@@ -277,7 +394,7 @@ mod tests {
             assert!(matches!(read("rows.csv", text), Err(Error::NoRows { .. })), "{text}");
         }
         let nowhere = read_rows(Path::new("/no/where.json"), &ReadOptions::default());
-        assert!(matches!(nowhere, Err(Error::Read { .. })));
+        assert!(matches!(nowhere, Err(Error::Data(::data::Error::Read { .. }))));
     }
 
     #[test]

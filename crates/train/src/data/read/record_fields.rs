@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
+use ::data::names::field_names;
 use serde_json::{Map, Value};
 
 use super::record_origin::RecordOrigin;
 use super::row_report::{DropReason, RowAdjustment, RowReport};
-use crate::data::{first_chars, join_first};
 use crate::error::Result;
 
 /// The fields of a record.
@@ -120,20 +120,6 @@ impl<'a> RecordFields<'a> {
     pub fn field_names(&self) -> String {
         field_names(self.values)
     }
-}
-
-/// The names of all fields of an object, for messages.
-pub(crate) fn field_names(values: &Map<String, Value>) -> String {
-    name_list(&values.keys().map(String::as_str).collect::<Vec<_>>())
-}
-
-/// Names from a file, for messages.
-pub(crate) fn name_list(names: &[&str]) -> String {
-    const MAX_NAMES: usize = 8;
-    const MAX_NAME_CHARS: usize = 40;
-    let names =
-        names.iter().map(|name| format!("`{}`", first_chars(name, MAX_NAME_CHARS).escape_debug()));
-    join_first(names, MAX_NAMES)
 }
 
 /// The first of some fields of an object that is not null.

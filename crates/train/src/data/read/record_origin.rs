@@ -20,12 +20,9 @@ pub(crate) struct RecordOrigin<'a> {
 impl RecordOrigin<'_> {
     /// An error about this record.
     pub fn error(&self, reason: impl Into<String>) -> Error {
-        Error::Record {
-            path: self.path.into(),
-            location: self.location.clone(),
-            reason: reason.into(),
-            format_hint: self.format_hint,
-        }
+        let (path, location, reason) = (self.path.into(), self.location.clone(), reason.into());
+        let format_hint = self.format_hint;
+        ::data::Error::Record { path, location, reason, format_hint, text: None }.into()
     }
 
     /// The image reference of a row: a `data:` URL is unchanged, a `file://` URL becomes a path, and a

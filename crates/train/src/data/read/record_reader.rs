@@ -1,135 +1,156 @@
-//! The text of a file ─► records, each read by its kind ─► rows.
+//! Records of a file, each read by its kind ─► rows.
 
 use std::path::Path;
 
+use ::data::{Opened, Record, Schema};
 use serde_json::{Map, Value};
 
-use super::json_records::{json_records, list_records};
-use super::read_options::{LoadedRows, ReadOptions};
-use super::record_fields::{RecordFields, field_names, name_list};
-use super::record_kind::{RecordKind, describe_unknown_record};
+use super::read_options::ReadOptions;
+use super::record_fields::RecordFields;
+use super::record_kind::{RecordKind, describe_unknown_record, turn_field};
 use super::record_origin::RecordOrigin;
-use super::table::{self, Table};
-use super::{caption_record, conversation_record, instruction_record};
-use crate::data::FORMAT_HINT;
+use super::row_report::{DropReason, RowReport};
+use super::{
+    caption_record, conversation_record, instruction_record, preference_record, text_record,
+};
+use crate::data::{FORMAT_HINT, Instruction};
 use crate::error::{Error, Result};
+
+/// The format of a table, for hints.
+const TABLE_HINT: &str = "a table has a header with `instruction`, `input` and \
+    `output`, or with `url` (or `image`, or `path`) and `caption`, separated by commas or tabs; put \
+    a text that contains a separator in quotes";
+
+/// Tells what makes rows.
+pub(super) struct RowSchema;
+
+impl Schema for RowSchema {
+    fn is_record(&self, values: &Map<String, Value>) -> bool {
+        RecordKind::detect(values).is_some()
+    }
+
+    fn has_columns(&self, names: &[&str]) -> bool {
+        let values = names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
+        // A prompt column alone makes no rows.
+        match RecordKind::detect(&values) {
+            Some(RecordKind::Caption | RecordKind::Preference | RecordKind::Text) => true,
+            Some(RecordKind::Instruction) => {
+                names.iter().any(|name| instruction_record::OUTPUT_FIELDS.contains(name))
+            }
+            _ => false,
+        }
+    }
+
+    fn record_hint(&self) -> &'static str {
+        FORMAT_HINT
+    }
+
+    fn table_hint(&self) -> &'static str {
+        TABLE_HINT
+    }
+}
 
 /// Reads the records of a file.
 pub(super) struct RecordReader<'a> {
     pub path: &'a Path,
     pub options: &'a ReadOptions<'a>,
-    pub loaded: LoadedRows,
+    pub report: &'a mut RowReport,
+    /// Receives the rows.
+    pub rows: &'a mut dyn FnMut(Instruction) -> Result<()>,
 }
 
 impl RecordReader<'_> {
-    pub fn read_json(&mut self, text: &str) -> Result<()> {
-        let mut records = json_records(self.path, text)?;
-        let is_list = text.trim_start().starts_with('[');
-        match (records.next(), records.next()) {
-            (Some(Ok((_, Value::Object(values)))), None)
-                if !is_list
-                    && RecordKind::detect(&values).is_none()
-                    && has_nested_values(&values) =>
-            {
-                let list = self.single_list(values)?;
-                list_records(list).try_for_each(|record| self.read_record(record?, FORMAT_HINT))
-            }
-            (first, second) => {
-                let all = first.into_iter().chain(second).chain(records);
-                all.into_iter().try_for_each(|record| self.read_record(record?, FORMAT_HINT))
-            }
+    /// Reads all records, one at a time.
+    pub fn read(&mut self, opened: Opened) -> Result<()> {
+        if let Some(list) = &opened.list {
+            self.report.count_alias(&format!("the list in {list}"));
         }
-    }
-
-    /// The list of objects in an object that has only one such list.
-    fn single_list(&mut self, mut values: Map<String, Value>) -> Result<Vec<Value>> {
-        let is_row_list = |value: &Value| {
-            let list = value.as_array().filter(|list| !list.is_empty());
-            list.is_some_and(|list| list.iter().all(Value::is_object))
-        };
-        let lists = values.iter().filter(|(_, value)| is_row_list(value));
-        let lists = lists.map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        if let [name] = &lists[..]
-            && let Some(Value::Array(list)) = values.get_mut(name).map(Value::take)
-        {
-            self.loaded.report.count_alias(&format!("the list in {name}"));
-            return Ok(list);
-        }
-        let count = if lists.is_empty() { "no list" } else { "more than one list" };
-        Err(Error::UnknownFormat {
-            path: self.path.into(),
-            reason: format!("one JSON object with {}: {count} of rows", field_names(&values)),
-            hint: Some("rows are a JSON list of objects, or one object per line"),
-        })
-    }
-
-    pub fn read_table(&mut self, text: &str) -> Result<()> {
-        let unknown = |reason: String, hint: Option<&'static str>| Error::UnknownFormat {
-            path: self.path.into(),
-            reason,
-            hint,
-        };
-        let is_row = |columns: &[&str]| {
-            let values = columns.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
-            // A prompt column alone makes no rows.
-            match RecordKind::detect(&values) {
-                Some(RecordKind::Caption) => true,
-                Some(RecordKind::Instruction) => {
-                    columns.iter().any(|name| instruction_record::OUTPUT_FIELDS.contains(name))
+        for record in opened.records {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    self.reject(error, None)?;
+                    continue;
                 }
-                _ => false,
+            };
+            match self.read_record(&record, opened.format_hint) {
+                Ok(rows) => rows.into_iter().try_for_each(&mut *self.rows)?,
+                Err(Error::Data(error)) => self.reject(error, Some(&record.value))?,
+                Err(error @ Error::RemoteImage { .. }) if self.options.rejects.is_some() => {
+                    let location = record.location.to_string();
+                    let reason = error.to_string();
+                    let prefix = format!("{}, {location}: ", self.path.display());
+                    let reason = reason.strip_prefix(&prefix).unwrap_or(&reason).to_owned();
+                    let origin = self.origin(&record, opened.format_hint);
+                    if let Error::Data(error) = origin.error(reason) {
+                        self.reject(error, Some(&record.value))?;
+                    }
+                }
+                Err(error) => return Err(error),
             }
-        };
-        let table =
-            Table::parse(self.path, text).filter(|table| table.is_data_table(self.path, &is_row));
-        let Some(table) = table else {
-            return Err(unknown("neither JSON nor a table of rows".into(), None));
-        };
-        if !is_row(&table.columns()) {
-            let reason = format!("a table with the columns {}", name_list(&table.columns()));
-            return Err(unknown(reason, Some(table::FORMAT_HINT)));
         }
-        table
-            .records(self.path)
-            .try_for_each(|record| self.read_record(record?, table::FORMAT_HINT))
+        Ok(())
+    }
+
+    /// Sets an invalid record aside, or returns its error.
+    fn reject(&mut self, error: ::data::Error, value: Option<&Value>) -> Result<()> {
+        let Some(rejects) = self.options.rejects else { return Err(error.into()) };
+        let location = match &error {
+            ::data::Error::Record { location, .. } => location.clone(),
+            _ => String::new(),
+        };
+        rejects.reject(error, value)?;
+        self.report.drop_row(DropReason::InvalidRecord, &location);
+        Ok(())
+    }
+
+    fn origin(&self, record: &Record, format_hint: &'static str) -> RecordOrigin<'_> {
+        let image_folder = self.options.image_folder;
+        RecordOrigin {
+            path: self.path,
+            location: record.location.to_string(),
+            format_hint,
+            image_folder,
+        }
     }
 
     fn read_record(
         &mut self,
-        (location, value): (String, Value),
+        record: &Record,
         format_hint: &'static str,
-    ) -> Result<()> {
-        let Self { path, options, loaded } = self;
-        let ReadOptions { image_folder, empty_outputs, .. } = **options;
+    ) -> Result<Vec<Instruction>> {
+        let Self { path, options, report, .. } = self;
+        let options: &ReadOptions = options;
+        let image_folder = options.image_folder;
+        let location = record.location.to_string();
         let mut origin = RecordOrigin { path, location, format_hint, image_folder };
-        let Value::Object(values) = &value else {
+        let Value::Object(values) = &record.value else {
             return Err(origin.error("expected an object"));
         };
-        let kind = RecordKind::detect(values);
-        if let Some(RecordKind::Conversation(_) | RecordKind::PromptCompletion) = kind {
+        let Some(kind) = RecordKind::detect(values) else {
+            return Err(origin.error(describe_unknown_record(values)));
+        };
+        if kind.is_conversation() {
             origin.format_hint = conversation_record::FORMAT_HINT;
         }
-        let mut fields = RecordFields::new(&origin, values, &mut loaded.report);
+        report.count_kind(kind);
+        let mut fields = RecordFields::new(&origin, values, report);
         let rows = match kind {
-            Some(RecordKind::Conversation(name)) => {
-                conversation_record::conversation_rows(name, empty_outputs, &mut fields)?
+            RecordKind::Conversation => {
+                let (name, _) = turn_field(values).expect("a conversation has a field with turns");
+                conversation_record::conversation_rows(name, options, &mut fields)?
             }
-            Some(RecordKind::PromptCompletion) => {
-                conversation_record::prompt_completion_rows(empty_outputs, &mut fields)?
+            RecordKind::PromptCompletion => {
+                conversation_record::prompt_completion_rows(options, &mut fields)?
             }
-            Some(RecordKind::Instruction) => {
-                instruction_record::instruction_rows(empty_outputs, &mut fields)?
+            RecordKind::Instruction => instruction_record::instruction_rows(options, &mut fields)?,
+            RecordKind::Preference | RecordKind::PreferenceTurns => {
+                preference_record::preference_rows(options, &mut fields)?
             }
-            Some(RecordKind::Caption) => caption_record::caption_rows(&mut fields)?,
-            None => return Err(origin.error(describe_unknown_record(values))),
+            RecordKind::Caption => caption_record::caption_rows(&mut fields)?,
+            RecordKind::Text => text_record::text_rows(&mut fields)?,
         };
         fields.report_unused();
-        loaded.rows.extend(rows);
-        Ok(())
+        Ok(rows)
     }
-}
-
-/// Whether an object contains objects or lists.
-fn has_nested_values(values: &Map<String, Value>) -> bool {
-    values.values().any(|value| value.is_object() || value.is_array())
 }

@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use ::data::names::{first_chars, join_first};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{first_chars, join_first};
+use super::record_kind::RecordKind;
 
 /// Why a row was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub enum DropReason {
     TooLong,
     /// The image cannot be read.
     BrokenImage,
+    /// The record cannot be parsed, or its fields are not those of a row.
+    InvalidRecord,
 }
 
 impl DropReason {
@@ -39,6 +42,7 @@ impl DropReason {
             Self::NoAnswer => "there is no answer",
             Self::TooLong => "the prompt alone is too long",
             Self::BrokenImage => "the image cannot be read",
+            Self::InvalidRecord => "the record is invalid",
         }
     }
 }
@@ -59,6 +63,8 @@ pub enum RowAdjustment {
     /// Two consecutive turns of the same role were merged.
     #[serde(rename = "turns_joined")]
     TurnsMerged,
+    /// The chosen answer of a preference pair was used, and the rejected one was not.
+    ChosenAnswer,
 }
 
 impl RowAdjustment {
@@ -79,6 +85,10 @@ impl RowAdjustment {
             Self::TurnsMerged => (
                 "turn is merged with the turn before it, of the same role",
                 "turns are merged with the turns before them, of the same role",
+            ),
+            Self::ChosenAnswer => (
+                "preference pair: the chosen answer is used, the rejected one is not",
+                "preference pairs: the chosen answers are used, the rejected ones are not",
             ),
         };
         if count == 1 { singular } else { plural }
@@ -129,6 +139,10 @@ pub struct RowReport {
     /// Fields that were read under another name, such as `question as instruction`, each with its
     /// number of records.
     pub aliases: BTreeMap<String, usize>,
+    /// Formats of the files, each with its number of files.
+    pub formats: BTreeMap<String, usize>,
+    /// Records of each kind.
+    pub kinds: BTreeMap<RecordKind, usize>,
 }
 
 impl RowReport {
@@ -144,8 +158,35 @@ impl RowReport {
         self.adjustments.entry(adjustment).or_default().add(location);
     }
 
+    pub(crate) fn count_kind(&mut self, kind: RecordKind) {
+        *self.kinds.entry(kind).or_default() += 1;
+    }
+
+    /// The kinds of records that were recognized, such as `12 conversations`; `None` without records.
+    pub fn describe_kinds(&self) -> Option<String> {
+        let kinds = self.kinds.iter();
+        let kinds = kinds.map(|(kind, &count)| format!("{count} {}", kind.description(count)));
+        (!self.kinds.is_empty()).then(|| kinds.collect::<Vec<_>>().join(", "))
+    }
+
     pub(crate) fn count_unused_field(&mut self, name: &str) {
         count_name(&mut self.unused_fields, name);
+    }
+
+    pub(crate) fn count_file(&mut self, format: &str) {
+        count_name(&mut self.formats, format);
+    }
+
+    /// The formats that were recognized, such as `JSON Lines`; `None` without files.
+    pub fn describe_formats(&self) -> Option<String> {
+        match (self.formats.len(), self.formats.iter().next()) {
+            (1, Some((format, 1))) => Some(format.clone()),
+            (0, _) => None,
+            _ => {
+                let files = self.formats.values().sum::<usize>();
+                Some(format!("{files} files: {}", format_counts(&self.formats)))
+            }
+        }
     }
 
     pub(crate) fn count_alias(&mut self, alias: &str) {
@@ -185,6 +226,12 @@ impl RowReport {
         merge_counts(&mut self.adjustments, other.adjustments);
         for (name, more) in other.unused_fields {
             *self.unused_fields.entry(name).or_default() += more;
+        }
+        for (format, more) in other.formats {
+            *self.formats.entry(format).or_default() += more;
+        }
+        for (kind, more) in other.kinds {
+            *self.kinds.entry(kind).or_default() += more;
         }
         for (alias, more) in other.aliases {
             *self.aliases.entry(alias).or_default() += more;

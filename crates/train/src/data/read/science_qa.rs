@@ -14,10 +14,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::json_records::require_rows;
 use super::record_origin::RecordOrigin;
+use super::require_rows;
 use super::science_qa_problem::ScienceQaProblem;
-use super::text_file::read_text;
 use crate::data::Instruction;
 use crate::error::{Error, Result};
 
@@ -47,7 +46,8 @@ impl ScienceQa {
     /// `images/{train,val,test}`, or in `{train,val,test}` next to the two files.
     ///
     /// # Errors
-    /// [`Error::Read`] for a missing file, [`Error::Record`] for a file in another format.
+    /// [`data::Error::Read`](::data::Error::Read) for a missing file,
+    /// [`data::Error::Record`](::data::Error::Record) for a file in another format.
     pub fn open(folder: &Path) -> Result<Self> {
         let has_images = |root: &Path| IMAGE_SPLITS.iter().any(|split| root.join(split).is_dir());
         let mut image_folder = folder.join("images");
@@ -76,13 +76,13 @@ impl ScienceQa {
     /// that `pid_splits.json` lists. Images are not opened.
     ///
     /// # Errors
-    /// [`Error::UnknownSplit`]; [`Error::Record`] with the number of a problem that is missing or
+    /// [`Error::Data`] for an unknown split, and with the number of a problem that is missing or
     /// invalid; [`Error::NoRows`].
     pub fn rows(&self, split: &str) -> Result<Vec<Instruction>> {
         let list = self.folder.join(SPLITS_FILE);
         let Some(pids) = self.splits.get(split) else {
             let available = self.splits.keys().cloned().collect();
-            return Err(Error::UnknownSplit { path: list, requested: split.into(), available });
+            return Err(unknown_split(list, split, available));
         };
         let split_origin = RecordOrigin {
             path: &list,
@@ -114,13 +114,16 @@ impl ScienceQa {
     }
 }
 
+fn unknown_split(path: PathBuf, requested: &str, available: Vec<String>) -> Error {
+    ::data::Error::UnknownSplit { path, requested: requested.into(), available }.into()
+}
+
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text).map_err(|error| Error::Record {
-        path: path.into(),
-        location: format!("line {}", error.line()),
-        reason: format!("not ScienceQA's format: {error}"),
-        format_hint: FORMAT_HINT,
+    let text = ::data::read_text(path)?;
+    serde_json::from_str(&text).map_err(|error| {
+        let location = format!("line {}", error.line());
+        let origin = RecordOrigin { path, location, format_hint: FORMAT_HINT, image_folder: None };
+        origin.error(format!("not ScienceQA's format: {error}"))
     })
 }
 
@@ -214,6 +217,9 @@ mod tests {
         assert_eq!(error.advice(), Some(FORMAT_HINT.into()));
         std::fs::write(folder.path().join(PROBLEMS_FILE), "{}").unwrap();
         std::fs::remove_file(folder.path().join(SPLITS_FILE)).unwrap();
-        assert!(matches!(ScienceQa::open(folder.path()), Err(Error::Read { .. })));
+        assert!(matches!(
+            ScienceQa::open(folder.path()),
+            Err(Error::Data(::data::Error::Read { .. }))
+        ));
     }
 }

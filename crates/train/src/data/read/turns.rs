@@ -1,15 +1,19 @@
-//! The turns of a conversation ─► a row for each response.
+//! The turns of a conversation ─► a row for each response, or one row.
 //!
 //! ```text
+//! a row for each response, for templates without earlier turns:
 //! system, history, input ─► input: lines `System: `, `Human: `, `Assistant: `, `Tool: `, then the input
 //! last question          ─► instruction
 //! response               ─► output
+//! one row, for chat templates:
+//! all turns but the last response ─► context
+//! last response                   ─► output
 //! ```
 
-use super::read_options::EmptyOutputPolicy;
+use super::read_options::{ConversationRows, EmptyOutputPolicy, ReadOptions};
 use super::record_fields::RecordFields;
 use super::row_report::{DropReason, RowAdjustment};
-use crate::data::Instruction;
+use crate::data::{Instruction, history_line};
 use crate::error::Result;
 
 /// The role of a turn.
@@ -26,13 +30,13 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// The prefix of the role's lines in an input.
+    /// The role's name in chat templates.
     fn name(self) -> &'static str {
         match self {
-            Self::System => "System",
-            Self::User => "Human",
-            Self::Assistant => "Assistant",
-            Self::Tool => "Tool",
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
         }
     }
 }
@@ -65,7 +69,16 @@ impl Turn {
     }
 
     fn line(&self) -> String {
-        format!("{}: {}", self.role.name(), self.text)
+        history_line(self.role.name(), &self.text)
+    }
+
+    /// The turn in the context of a row: with its input, in one text.
+    fn into_context(self) -> crate::data::Turn {
+        let Self { role, mut text, input, train, .. } = self;
+        if !input.is_empty() {
+            text = format!("{text}\n\n{input}");
+        }
+        crate::data::Turn { train, ..crate::data::Turn::new(role.name(), text) }
     }
 
     fn is_blank(&self) -> bool {
@@ -84,14 +97,14 @@ pub(super) struct SharedFields {
 /// grows with the square of the number of turns.
 const MAX_ROW_BYTES: usize = 1 << 27;
 
-/// The rows of a conversation: one for each response that is trained on.
+/// The rows of a conversation: one for each response that is trained on, or one for all of them.
 ///
 /// # Errors
 /// [`Error::Record`](crate::Error::Record) if the rows would be too large.
 pub(super) fn rows_from_turns(
     mut turns: Vec<Turn>,
     shared: &SharedFields,
-    empty_outputs: EmptyOutputPolicy,
+    options: &ReadOptions,
     fields: &mut RecordFields,
 ) -> Result<Vec<Instruction>> {
     // Without an image the placeholder is ordinary text, for example in a page of HTML.
@@ -101,17 +114,34 @@ pub(super) fn rows_from_turns(
             turn.input = strip_image_placeholder(&turn.input);
         }
     }
+    let turns = merge_consecutive_turns(turns, fields);
+    match options.conversations {
+        ConversationRows::PerResponse => {
+            rows_per_response(&turns, shared, options.empty_outputs, fields)
+        }
+        ConversationRows::Whole => {
+            Ok(whole_row(turns, shared, options.empty_outputs, fields).into_iter().collect())
+        }
+    }
+}
+
+/// A row for each response that is trained on.
+fn rows_per_response(
+    turns: &[Turn],
+    shared: &SharedFields,
+    empty_outputs: EmptyOutputPolicy,
+    fields: &mut RecordFields,
+) -> Result<Vec<Instruction>> {
     let shared_texts = shared.tags.iter().chain(&shared.image);
     let shared_len = shared_texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
     let mut len = 0_usize;
-    let turns = merge_consecutive_turns(turns, fields);
     let mut rows = Vec::new();
     // Lines before and after the last question.
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut question: Option<&Turn> = None;
     let mut is_open = false;
     let mut has_response = false;
-    for turn in &turns {
+    for turn in turns {
         match turn.role {
             Role::User => {
                 before.extend(question.filter(|turn| !turn.is_blank()).map(Turn::line));
@@ -163,6 +193,65 @@ pub(super) fn rows_from_turns(
         fields.count_adjustment(RowAdjustment::TrailingQuestionDropped);
     }
     Ok(rows)
+}
+
+/// One row with all turns up to the last response that is trained on; `None` without such a response.
+fn whole_row(
+    mut turns: Vec<Turn>,
+    shared: &SharedFields,
+    empty_outputs: EmptyOutputPolicy,
+    fields: &mut RecordFields,
+) -> Option<Instruction> {
+    let first_question = turns.iter().position(|turn| turn.role == Role::User);
+    let is_response = |turn: &Turn| turn.role == Role::Assistant;
+    if !turns.iter().any(is_response) {
+        fields.drop_row(DropReason::NoAnswer);
+        return None;
+    }
+    let mut index = 0;
+    turns.retain(|turn| {
+        let is_leading = is_response(turn) && first_question.is_none_or(|first| index < first);
+        index += 1;
+        if is_leading {
+            fields.count_adjustment(RowAdjustment::LeadingAnswerDropped);
+        }
+        !is_leading
+    });
+    let mut question: Option<Turn> = None;
+    for turn in &mut turns {
+        match (turn.role, &question) {
+            (Role::User, _) => question = Some(turn.clone()),
+            (Role::Assistant, Some(question)) if turn.train => {
+                if let Some(reason) = drop_reason(question, turn, empty_outputs) {
+                    fields.drop_row(reason);
+                    turn.train = false;
+                }
+            }
+            _ => {}
+        }
+    }
+    if turns.last().is_some_and(|turn| turn.role == Role::User) {
+        fields.count_adjustment(RowAdjustment::TrailingQuestionDropped);
+    }
+    let last = turns.iter().rposition(|turn| is_response(turn) && turn.train)?;
+    turns.truncate(last + 1);
+    let response = turns.pop()?;
+    let output = if response.is_blank() { String::new() } else { response.text };
+    turns.retain(|turn| turn.role != Role::System || !turn.is_blank());
+    let is_question = matches!(&turns[..], [turn] if turn.role == Role::User);
+    let row = if is_question {
+        let Turn { text, input, .. } = turns.remove(0);
+        Instruction::new(text, input, output)
+    } else {
+        let turns = turns.into_iter().map(Turn::into_context).collect();
+        Instruction::conversation(turns, output)
+    };
+    Some(Instruction {
+        image: shared.image.clone(),
+        tags: shared.tags.clone(),
+        options: response.options,
+        ..row
+    })
 }
 
 fn too_large(turns: usize) -> String {
@@ -233,11 +322,21 @@ mod tests {
     use super::super::row_report::RowReport;
     use super::Role::{Assistant, System, Tool, User};
     use super::*;
+    use crate::data::RowContext;
 
     fn read_all(
         turns: Vec<Turn>,
         empty_outputs: EmptyOutputPolicy,
     ) -> (Result<Vec<Instruction>>, RowReport) {
+        read_as(ConversationRows::PerResponse, turns, empty_outputs)
+    }
+
+    fn read_as(
+        conversations: ConversationRows,
+        turns: Vec<Turn>,
+        empty_outputs: EmptyOutputPolicy,
+    ) -> (Result<Vec<Instruction>>, RowReport) {
+        let options = ReadOptions { conversations, empty_outputs, ..ReadOptions::default() };
         let origin = RecordOrigin {
             path: Path::new("a"),
             location: "record 1".into(),
@@ -246,7 +345,7 @@ mod tests {
         };
         let (values, mut report) = (Map::new(), RowReport::default());
         let mut fields = RecordFields::new(&origin, &values, &mut report);
-        let rows = rows_from_turns(turns, &SharedFields::default(), empty_outputs, &mut fields);
+        let rows = rows_from_turns(turns, &SharedFields::default(), &options, &mut fields);
         (rows, report)
     }
 
@@ -279,6 +378,99 @@ mod tests {
             ]
         );
         assert_eq!(report, RowReport::default());
+    }
+
+    /// The messages and the output of a whole conversation, with a `*` at responses that are labels.
+    fn read_whole(turns: Vec<Turn>) -> (Vec<String>, RowReport) {
+        let (rows, report) = read_as(ConversationRows::Whole, turns, EmptyOutputPolicy::Skip);
+        let rows = rows.unwrap();
+        assert!(rows.len() < 2, "{rows:?}");
+        let texts = rows.into_iter().flat_map(|row| {
+            let RowContext::Turns(turns) = row.context else { panic!("{row:?}") };
+            let turns = turns.into_iter().map(|turn| {
+                let is_label = turn.train && turn.message.role == "assistant";
+                let mark = if is_label { "*" } else { "" };
+                format!("{}{mark}: {}", turn.message.role, turn.message.content)
+            });
+            turns.chain([row.output]).collect::<Vec<_>>()
+        });
+        (texts.collect(), report)
+    }
+
+    #[test]
+    fn a_whole_conversation_is_one_row_up_to_its_last_label() {
+        let untrained = |text: &str| Turn { train: false, ..Turn::new(Assistant, text) };
+        let (row, report) = read_whole(vec![
+            Turn::new(System, "Be kind."),
+            Turn::new(Assistant, "Welcome."),
+            Turn { input: "here".into(), ..Turn::new(User, "a") },
+            Turn::new(Assistant, "call"),
+            Turn::new(Tool, "7"),
+            untrained("b"),
+            Turn::new(User, "c"),
+            Turn::new(Assistant, "d"),
+            Turn::new(User, "e"),
+            untrained("f"),
+            Turn::new(User, "g"),
+        ]);
+        let expected = [
+            "system: Be kind.",
+            "user: a\n\nhere",
+            "assistant*: call",
+            "tool: 7",
+            "assistant: b",
+            "user: c",
+            "d",
+        ];
+        assert_eq!(row, expected);
+        let counts = report.adjustments.into_iter().map(|(kind, own)| (kind, own.count));
+        let expected =
+            [(RowAdjustment::LeadingAnswerDropped, 1), (RowAdjustment::TrailingQuestionDropped, 1)];
+        assert_eq!(counts.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_single_question_is_the_same_row_in_both_forms() {
+        for conversations in [ConversationRows::Whole, ConversationRows::PerResponse] {
+            let question = Turn { input: "b".into(), ..Turn::new(User, "a") };
+            let turns = vec![question, Turn::new(Assistant, "c")];
+            let (rows, _) = read_as(conversations, turns, EmptyOutputPolicy::Skip);
+            assert_eq!(rows.unwrap(), [Instruction::new("a", "b", "c")]);
+        }
+    }
+
+    #[test]
+    fn the_flattened_form_of_a_whole_row_is_the_row_of_its_last_response() {
+        let turns = [
+            (System, "Be kind."),
+            (User, "a"),
+            (Assistant, "call"),
+            (Tool, "7"),
+            (Assistant, "b"),
+            (User, "c"),
+            (Tool, "8"),
+            (Assistant, "d"),
+        ];
+        let turns = || turns.iter().map(|(role, text)| Turn::new(*role, *text)).collect();
+        let rows = |form| read_as(form, turns(), EmptyOutputPolicy::Skip).0.unwrap();
+        let [per_response, whole] =
+            [ConversationRows::PerResponse, ConversationRows::Whole].map(rows);
+        assert_eq!((per_response.len(), whole.len()), (3, 1));
+        assert_eq!(*whole[0].flattened(), per_response[2]);
+    }
+
+    #[test]
+    fn an_empty_response_of_a_whole_conversation_is_no_label() {
+        let turns = |last: &str| {
+            let turns = [(User, "a"), (Assistant, " "), (User, "c"), (Assistant, last)];
+            turns.iter().map(|(role, text)| Turn::new(*role, *text)).collect()
+        };
+        let (row, report) = read_whole(turns("d"));
+        assert_eq!(row, ["user: a", "assistant:  ", "user: c", "d"]);
+        assert_eq!(report.dropped[&DropReason::EmptyOutput].count, 1);
+        let (row, report) = read_whole(turns(""));
+        assert_eq!(row, [""; 0]);
+        assert_eq!(report.dropped[&DropReason::EmptyOutput].count, 2);
     }
 
     #[test]

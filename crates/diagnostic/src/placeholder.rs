@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-/// Length of the start of a file that is tested.
-pub(crate) const HEAD: usize = 512;
-
 /// Kind of a placeholder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,6 +18,9 @@ pub enum Placeholder {
 }
 
 impl Placeholder {
+    /// Length of the start of a file that is tested.
+    pub const HEAD_BYTES: usize = 512;
+
     /// Detects a placeholder from the start of a file; `None` for any other file.
     pub fn of(start: &[u8]) -> Option<Self> {
         /// Start of the first line, current and original.
@@ -39,7 +39,7 @@ impl Placeholder {
         if start.is_empty() {
             return Some(Self::Empty);
         }
-        let start = &start[..start.len().min(HEAD)];
+        let start = &start[..start.len().min(Self::HEAD_BYTES)];
         if POINTERS.iter().any(|pointer| start.starts_with(pointer)) {
             let mut lines = start.split(|&byte| byte == b'\n');
             let size = lines.find_map(|line| line.strip_prefix(b"size "));
