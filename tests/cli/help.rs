@@ -60,12 +60,18 @@ fn the_options_of_generate() {
                                   default is the encoder used in training, at its recorded path
 
     Prompt:
-      -p, --prompt <TEXT>       Prompt. With an adapter it is formatted with the Alpaca template;
-                                without one, with the model's chat template, or used verbatim if there
-                                is none. Repeatable
-      -i, --instruction <TEXT>  Instruction, formatted with the Alpaca prompt template used in training
-          --input <TEXT>        Input field of the Alpaca template
-          --raw                 Use the prompt verbatim, without a prompt template
+      -p, --prompt <TEXT>                Prompt. With an adapter it is formatted with the template of
+                                         the adapter's training; without one, with the model's chat
+                                         template, or used verbatim if there is none. Repeatable
+      -i, --instruction <TEXT>           Instruction, formatted with the prompt template of the
+                                         adapter's training; without an adapter, with the Alpaca
+                                         template
+          --input <TEXT>                 Input field of the instruction
+          --raw                          Use the prompt verbatim, without a prompt template
+          --prompt-template <NAME|FILE>  Prompt template: alpaca, chat (the model's own), chatml,
+                                         llama-2, llama-3, mistral, raw (none), or a file with a chat
+                                         template in Jinja
+          --system <TEXT>                System prompt [default: that of the adapter's training]
 
     Sampling:
           --max-new-tokens <N>      Maximum number of new tokens; a token is about 3/4 of an English

@@ -30,11 +30,6 @@ pub struct AdapterArgs {
 }
 
 impl AdapterArgs {
-    /// Whether there is an `--adapter`.
-    pub fn is_given(&self) -> bool {
-        !self.paths.is_empty()
-    }
-
     /// Loads all adapters. The first one is active.
     pub fn load<'a>(&self, base: &'a BaseModel) -> Result<AdapterSet<'a>> {
         let mut adapters = AdapterSet::new(&base.llama);

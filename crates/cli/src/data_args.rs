@@ -131,7 +131,8 @@ impl DataArgs {
             };
             let recognized = [report.describe_formats(), report.describe_kinds()];
             let recognized = recognized.into_iter().flatten().collect::<Vec<_>>().join(": ");
-            for line in [recognized].into_iter().chain(report.messages()) {
+            let recognized = (!recognized.is_empty()).then_some(recognized);
+            for line in recognized.into_iter().chain(report.messages()) {
                 notify(&format!("{source}: {line}"));
             }
             all.merge(report);

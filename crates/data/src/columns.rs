@@ -58,20 +58,19 @@ impl std::fmt::Display for Columns {
 
 impl Columns {
     /// The record with its fields renamed. The other fields keep their names, except those that a renamed
-    /// one replaces; a column that the record lacks is left out.
+    /// one replaces; so does a field whose column the record lacks.
     pub(crate) fn rename(&self, mut record: Record) -> Record {
         if let Value::Object(values) = &mut record.value {
-            let found =
-                self.pairs.iter().map(|(field, column)| (field, lookup(values, column).cloned()));
+            let found = self.pairs.iter().filter_map(|(field, column)| {
+                Some((field, column, lookup(values, column)?.clone()))
+            });
             let found = found.collect::<Vec<_>>();
-            for (field, column) in &self.pairs {
-                values.shift_remove(field);
-                values.shift_remove(column);
+            for (field, column, _) in &found {
+                values.shift_remove(*field);
+                values.shift_remove(*column);
             }
-            for (field, value) in found {
-                if let Some(value) = value {
-                    values.insert(field.clone(), value);
-                }
+            for (field, _, value) in found {
+                values.insert(field.clone(), value);
             }
         }
         record
@@ -143,7 +142,7 @@ mod tests {
             json!({"answer": {"text": "a"}, "input": "i", "instruction": "q", "output": "a"})
         );
         assert_eq!(rename("a=b,b=a", json!({"a": 1, "b": 2})), json!({"a": 2, "b": 1}));
-        assert_eq!(rename("a=b", json!({"a": 1})), json!({}));
+        assert_eq!(rename("a=b", json!({"a": 1})), json!({"a": 1}));
         assert_eq!(rename("a=b.c", json!({"b.c": 1})), json!({"a": 1}));
     }
 
