@@ -100,7 +100,7 @@ fn each_batching_has_its_padding_and_its_shared_tokens() {
     // Batches of similar rows are padded less.
     assert!(tokens["padding"].as_u64() < batch["padding"].as_u64(), "{found}");
     // The first and the third row are the same, and all begin alike.
-    assert!(batch["shared_fraction"].as_f64().unwrap() > 0.4, "{found}");
+    assert!(batch["shared_fraction"].as_f64().unwrap() > 0.3, "{found}");
 }
 
 #[test]

@@ -72,16 +72,14 @@ mod tests {
 
     #[test]
     fn trained_tokens_are_in_brackets_without_colors() {
-        assert_eq!(show("Ada is a farmer.", 3, false), "Ada is a⟦ farmer.<|end|>⟧");
+        assert_eq!(show("Ada is a farmer.", 4, false), "<|begin|>Ada is a⟦ farmer.<|end|>⟧");
     }
 
     #[test]
     fn trained_tokens_have_other_colors() {
         let shown = show("Ada is a farmer.", 3, true);
-        assert!(
-            shown.starts_with("\x1b[39mAda\x1b[90m is\x1b[39m a\x1b[1;36m farmer"),
-            "{shown:?}"
-        );
+        let expected = "\x1b[39m<|begin|>\x1b[90mAda\x1b[39m is\x1b[1;36m a\x1b[1;32m farmer";
+        assert!(shown.starts_with(expected), "{shown:?}");
         assert!(shown.ends_with("<|end|>\x1b[0m"), "{shown:?}");
     }
 

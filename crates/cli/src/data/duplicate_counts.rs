@@ -72,14 +72,17 @@ impl DuplicateCounts {
     }
 }
 
-/// What a row asks: its instruction, its context and its image.
+/// What a row asks: its instruction, its context or its earlier turns, and its image. Nothing for text.
 fn prompt(row: &Instruction) -> String {
+    let row = row.flattened();
     let image = row.image.as_deref().unwrap_or_default();
     format!("{}\n{}\n{image}", row.instruction, row.input)
 }
 
 #[cfg(test)]
 mod tests {
+    use train::data::Turn;
+
     use super::*;
 
     #[test]
@@ -91,6 +94,19 @@ mod tests {
         let counts = DuplicateCounts::among(&[row("a"), row("b"), row("a")], 1.0);
         assert_eq!((counts.same, counts.same_prompt), (1, 0));
         assert_eq!((counts.first[0].row, counts.first[0].of), (3, 1));
+    }
+
+    #[test]
+    fn conversations_with_other_earlier_turns_have_other_prompts() {
+        let row = |first: &str| {
+            let turns = [("user", first), ("assistant", "Yes."), ("user", "Why?")];
+            let turns = turns.map(|(role, text)| Turn::new(role, text)).to_vec();
+            Instruction::conversation(turns, "Because.")
+        };
+        let counts = DuplicateCounts::among(&[row("Is it red?"), row("Is it dry?")], 1.0);
+        assert_eq!(counts.total(), 0);
+        let texts = ["Llamas spit.", "Cows moo."].map(Instruction::text);
+        assert_eq!(DuplicateCounts::among(&texts, 1.0).total(), 0);
     }
 
     #[test]

@@ -101,6 +101,12 @@ mod tests {
         let mut table = AnswerTable::default();
         table.push_scores("base", &metrics, estimate(1.5));
         table.push_difference("a - base", &metrics);
-        insta::assert_snapshot!(table.text(), @"");
+        insta::assert_snapshot!(table.text(), @r"
+                                 loss      perplexity       exact match           ROUGE-L  token F1
+        base                   0.5000           1.500            25.0 %            75.0 %         -
+          95 % CI    0.4000 to 0.6000  1.400 to 1.600  15.0 % to 35.0 %  65.0 % to 85.0 %         -
+        a - base              +0.5000               -             +25.0             +75.0         -
+          95 % CI  +0.4000 to +0.6000               -    +15.0 to +35.0    +65.0 to +85.0         -
+        ");
     }
 }

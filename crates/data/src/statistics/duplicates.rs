@@ -85,7 +85,9 @@ impl DuplicateFinder {
         // Four billion rows are beyond the memory of their hashes.
         let row = self.rows as u32;
         self.same.entry(hashes.row).or_insert(row);
-        self.same_prompt.entry(hashes.prompt).or_insert(row);
+        if let Some(prompt) = hashes.prompt {
+            self.same_prompt.entry(prompt).or_insert(row);
+        }
         // A row that is already there finds nothing new.
         let is_new = found.is_none_or(|found| found.kind != DuplicateKind::Same);
         if let Some(signature) = &hashes.signature
@@ -114,7 +116,7 @@ impl DuplicateFinder {
             let start = index as usize * HASHES;
             numbers.map_or(0.0, |own| similarity(&own, &self.signatures[start..start + HASHES]))
         };
-        if let Some(of) = self.same_prompt.get(&hashes.prompt) {
+        if let Some(of) = hashes.prompt.and_then(|prompt| self.same_prompt.get(&prompt)) {
             let index = self.signature_rows.binary_search(of).ok();
             let similarity = index.map_or(0.0, |index| similarity_to(index as u32));
             return Some(known(of, DuplicateKind::SamePrompt, similarity));
@@ -135,7 +137,8 @@ impl DuplicateFinder {
 /// What is compared of a row.
 struct Hashes {
     row: u128,
-    prompt: u128,
+    /// `None` for a row that is only text: not having a prompt is nothing in common.
+    prompt: Option<u128>,
     signature: Option<MinHash>,
 }
 
@@ -143,7 +146,7 @@ impl Hashes {
     fn new(prompt: &str, response: &str) -> Self {
         Self {
             row: hash(&[prompt, response]),
-            prompt: hash(&[prompt]),
+            prompt: (!prompt.trim().is_empty()).then(|| hash(&[prompt])),
             signature: MinHash::new(&format!("{prompt}\n{response}")),
         }
     }
@@ -194,6 +197,15 @@ mod tests {
         assert_eq!(kind(&mut finder, "a b", "c"), None);
         assert_eq!(kind(&mut finder, "a", "b c"), None);
         assert_eq!(kind(&mut finder, "ab", "c"), None);
+    }
+
+    #[test]
+    fn rows_without_a_prompt_have_none_in_common() {
+        let mut finder = DuplicateFinder::new(2.0);
+        assert_eq!(kind(&mut finder, " \n", "Llamas live in the Andes."), None);
+        assert_eq!(kind(&mut finder, " \n", "Cows give milk."), None);
+        let same = Some((DuplicateKind::Same, 1));
+        assert_eq!(kind(&mut finder, "", "Cows give milk."), same);
     }
 
     #[test]

@@ -56,6 +56,8 @@ const TICK_SIZE: f64 = 12.0;
 const LABEL_SIZE: f64 = 12.5;
 /// Distance of the names of two curves.
 const LABEL_DISTANCE: f64 = 16.0;
+/// A curve that ends at least this far from the others has its name there.
+const LONG_WAY: f64 = 140.0;
 
 impl LinePlot {
     pub(super) fn height(&self, size: Size) -> f64 {
@@ -117,10 +119,14 @@ impl LinePlot {
                     sheet.dot(*point, 3.5, line.ink, 1.0);
                 }
             }
-            if let Some(&(_, end)) = points.last()
-                && !label.is_empty()
-            {
-                ends.push((end, label, line));
+            let Some(&(end_x, end_y)) = points.last().filter(|_| !label.is_empty()) else {
+                continue;
+            };
+            if end_x + LONG_WAY < right_end {
+                let at = (end_x + 8.0, end_y);
+                sheet.text(at, label, line.ink, LABEL_SIZE, Anchor::Start);
+            } else {
+                ends.push((end_y, label, line));
             }
         }
         // Names in the order of the curves' ends, without overlap.
