@@ -107,13 +107,12 @@ impl RunFolder {
         let path = self.metrics();
         let line = |entry| serde_json::to_string(entry).expect("plain JSON") + "\n";
         let lines = entries.iter().map(line).collect::<String>();
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(lines.as_bytes()))
-            .map_err(|source| checkpoint::Error::Write { path, source })?;
-        Ok(())
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(|source| {
+            // Why a file of a removed folder cannot be written says little.
+            let removed = self.check_present().err();
+            removed.unwrap_or_else(|| checkpoint::Error::Write { path, source }.into())
+        })
     }
 
     /// Checks that the folder is still that of this run, before something is written into it.
