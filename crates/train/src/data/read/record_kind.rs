@@ -144,7 +144,7 @@ mod tests {
             let loaded = parse_rows(Path::new("a.jsonl"), text, &ReadOptions::default());
             loaded.unwrap_err().to_string()
         };
-        let text = message(r#"{"text": ["a b"]}"#);
+        let text = message(r#"{"text": 7}"#);
         assert!(text.contains("line 1: unknown fields `text`: rename them"), "{text}");
         let prompt = message(r#"{"prompt": "a", "rejected": "c"}"#);
         let expected = "`output` is missing; the record has `prompt`, `rejected`";
