@@ -312,7 +312,7 @@ fn the_frozen_prefix_cache_is_reported_and_changes_no_byte_of_the_adapter() {
     let (said, found) = train_twice(&program, "disk", &["--cache", "disk"]);
     assert!(said.contains(" in f32 on disk\n"), "{said}");
     assert_eq!(found, expected);
-    let part = ["--cache-bytes", "64KiB", "--cache-precision", "bf16"];
+    let part = ["--cache-bytes", "40KiB", "--cache-precision", "bf16"];
     let (said, found) = train_twice(&program, "part", &part);
     assert!(said.contains(" of 4 rows, ") && said.contains(" in bf16 in memory\n"), "{said}");
     assert_ne!(found, expected);

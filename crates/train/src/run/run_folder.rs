@@ -107,13 +107,12 @@ impl RunFolder {
         let path = self.metrics();
         let line = |entry| serde_json::to_string(entry).expect("plain JSON") + "\n";
         let lines = entries.iter().map(line).collect::<String>();
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(lines.as_bytes()))
-            .map_err(|source| checkpoint::Error::Write { path, source })?;
-        Ok(())
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(|source| {
+            // Why a file of a removed folder cannot be written says little.
+            let removed = self.check_present().err();
+            removed.unwrap_or_else(|| checkpoint::Error::Write { path, source }.into())
+        })
     }
 
     /// Checks that the folder is still that of this run, before something is written into it.
@@ -131,21 +130,23 @@ impl RunFolder {
     }
 
     /// Removes the log entries after a checkpoint, because the resumed run repeats what they are about:
-    /// later steps, and the evaluation of this step unless the checkpoint is `evaluated`.
-    pub fn truncate_log_after(&self, step: usize, evaluated: bool) -> Result<()> {
+    /// later steps, and the evaluations that `is_repeated` says, by event and step.
+    pub fn truncate_log_after(
+        &self,
+        step: usize,
+        is_repeated: impl Fn(&str, usize) -> bool,
+    ) -> Result<()> {
         let path = self.metrics();
         let Ok(text) = std::fs::read_to_string(&path) else {
             return Ok(());
         };
         let is_kept = |entry: Value| {
-            entry["step"].as_u64().is_some_and(|at| match (at as usize).cmp(&step) {
-                std::cmp::Ordering::Less => true,
-                std::cmp::Ordering::Equal => evaluated || entry["event"] != "eval",
-                std::cmp::Ordering::Greater => false,
-            })
+            let event = entry["event"].as_str().unwrap_or_default();
+            let at = entry["step"].as_u64().map(|at| at as usize);
+            at.is_some_and(|at| at <= step && !is_repeated(event, at))
         };
         // A killed run may leave the start of a line.
-        let kept = text.lines().filter(|line| serde_json::from_str(line).is_ok_and(is_kept));
+        let kept = text.lines().filter(|line| serde_json::from_str(line).is_ok_and(&is_kept));
         let kept = kept.map(|line| format!("{line}\n")).collect::<String>();
         files::write(&path, kept.as_bytes())?;
         Ok(())
@@ -354,7 +355,7 @@ mod tests {
         for step in 1..=3 {
             output.log(&json!({"step": step})).unwrap();
         }
-        output.truncate_log_after(2, true).unwrap();
+        output.truncate_log_after(2, |_event, _step| false).unwrap();
         let text = std::fs::read_to_string(folder.path().join(METRICS_FILE)).unwrap();
         assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n");
     }
@@ -367,9 +368,9 @@ mod tests {
             output.log(&json!({"event": event, "step": 2})).unwrap();
         }
         let log = || std::fs::read_to_string(folder.path().join(METRICS_FILE)).unwrap();
-        output.truncate_log_after(2, true).unwrap();
+        output.truncate_log_after(2, |_event, _step| false).unwrap();
         assert_eq!(log().lines().count(), 2);
-        output.truncate_log_after(2, false).unwrap();
+        output.truncate_log_after(2, |event, at| event == "eval" && at == 2).unwrap();
         assert_eq!(log(), "{\"event\":\"step\",\"step\":2}\n");
     }
 }

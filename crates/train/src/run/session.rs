@@ -3,7 +3,6 @@
 //! The checkpoint of a step is saved before the evaluation of its weights, which may take long, and once more
 //! after it. So an interruption at any moment repeats only steps since the last checkpoint, or an evaluation.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use adaption_prompt::{AdaptionPrompt, LayerGates};
@@ -102,6 +101,12 @@ impl<'a, 'o> Session<'a, 'o> {
 
     /// Performs the remaining steps and evaluations.
     pub fn run_to_end(&mut self) -> Result<()> {
+        // A run that was killed after it saved its checkpoint may not have kept it.
+        let kept = self.folder.kept_checkpoints();
+        if self.saved_step > 0 && !kept.path(self.saved_step).exists() {
+            self.keep_checkpoint()?;
+        }
+        self.prune_checkpoints();
         self.evaluate_if_due()?;
         self.reported_at = Instant::now();
         while !self.trainer.is_done() && !self.progress.stopped_early {
@@ -253,25 +258,39 @@ impl<'a, 'o> Session<'a, 'o> {
         if !trainable.is_finite()? {
             return Err(self.diverged("adapter or model", f64::NAN));
         }
-        let averaged = self.trainer.averaged();
         self.folder.check_present()?;
-        let save = |folder: &Path| {
-            averaged.save_with_prompt(folder, llama, tokenizer, model_name, &config.prompt)
-        };
         // The best adapter is saved after its evaluation; until then any is better than none.
         if !config.keep_best || self.progress.best_eval.is_none() {
-            save(output)?;
+            let averaged = self.trainer.averaged();
+            averaged.save_with_prompt(output, llama, tokenizer, model_name, &config.prompt)?;
         }
         self.save_checkpoint()?;
-        if config.kept_checkpoints > 1 {
-            let kept = self.folder.kept_checkpoints();
-            kept.keep(step, save)?;
-            let best = self.progress.best_eval.map(|best| best.step);
-            kept.prune(step, config.kept_checkpoints, best);
-        }
+        self.keep_checkpoint()?;
+        self.prune_checkpoints();
         (self.saved_at, self.saved_step) = (Instant::now(), step);
         (self.observer)(Event::Saved { step });
         Ok(())
+    }
+
+    /// Keeps the checkpoint that was just saved or loaded, with its weights, if earlier ones are kept.
+    fn keep_checkpoint(&self) -> Result<()> {
+        let TrainingRun { llama, tokenizer, model_name, config, .. } = *self.run;
+        if config.kept_checkpoints == 1 {
+            return Ok(());
+        }
+        let averaged = self.trainer.averaged();
+        self.folder.kept_checkpoints().keep(self.trainer.completed_steps(), |folder| {
+            averaged.save_with_prompt(folder, llama, tokenizer, model_name, &config.prompt)
+        })
+    }
+
+    /// Removes the kept checkpoints that are neither among the last ones nor the best.
+    fn prune_checkpoints(&self) {
+        let (count, step) = (self.run.config.kept_checkpoints, self.trainer.completed_steps());
+        if count > 1 {
+            let best = self.progress.best_eval.map(|best| best.step);
+            self.folder.kept_checkpoints().prune(step, count, best);
+        }
     }
 
     fn save_checkpoint(&mut self) -> Result<()> {
@@ -325,7 +344,9 @@ impl<'a, 'o> Session<'a, 'o> {
             self.progress.stopped_early = true;
             (self.observer)(Event::StoppedEarly { step, best_step: best.step });
         }
-        self.save_checkpoint()
+        self.save_checkpoint()?;
+        self.prune_checkpoints();
+        Ok(())
     }
 
     /// Whether evaluations decide which adapter is the result: which one is known at the end only.

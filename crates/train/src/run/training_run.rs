@@ -92,7 +92,11 @@ impl<'a> TrainingRun<'a> {
             progress = trainer.load_checkpoint(&folder.checkpoint())?;
             trainer.resume_prefix_cache(progress.cache_spare_bytes);
             let step = trainer.completed_steps();
-            folder.truncate_log_after(step, progress.is_evaluated(step))?;
+            folder.truncate_log_after(step, |event, at| match event {
+                "eval" => at == step && !progress.is_evaluated(step),
+                "result" => progress.result_eval.is_none(),
+                _ => false,
+            })?;
             observer(Event::Resumed { step });
         } else {
             trainer
