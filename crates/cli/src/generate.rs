@@ -114,11 +114,11 @@ impl PromptArgs {
         }
         let template = self.prompt_template.clone();
         let formats = PromptFormats { template, system: self.system.clone(), stored };
-        let format = |name: &Option<&str>| match &self.instruction {
-            Some(_) => formats.of_or(*name, PromptTemplate::Alpaca),
-            None => formats.of(*name, tokenizer),
+        let format = |name: Option<&str>| match &self.instruction {
+            Some(_) => formats.of_or(name, PromptTemplate::Alpaca),
+            None => formats.of(name, tokenizer),
         };
-        names.iter().map(format).collect()
+        names.iter().copied().map(format).collect()
     }
 
     /// Tokens of each prompt, and the tokens that end each response.

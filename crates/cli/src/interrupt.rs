@@ -68,23 +68,26 @@ pub fn exit() -> ! {
 }
 
 /// While it lives, the first signal sets a flag instead of ending the program.
-pub struct InterruptGuard;
+pub struct InterruptGuard {
+    interrupt: &'static Interrupt,
+}
 
 impl InterruptGuard {
     pub fn begin() -> Self {
-        INTERRUPT.interrupted.store(false, Ordering::SeqCst);
-        INTERRUPT.ends_program.store(false, Ordering::SeqCst);
-        Self
+        let interrupt = &*INTERRUPT;
+        interrupt.interrupted.store(false, Ordering::SeqCst);
+        interrupt.ends_program.store(false, Ordering::SeqCst);
+        Self { interrupt }
     }
 
     /// Whether a signal came since [`begin`](Self::begin).
     pub fn interrupted(&self) -> bool {
-        INTERRUPT.interrupted.load(Ordering::SeqCst)
+        self.interrupt.interrupted.load(Ordering::SeqCst)
     }
 }
 
 impl Drop for InterruptGuard {
     fn drop(&mut self) {
-        INTERRUPT.ends_program.store(true, Ordering::SeqCst);
+        self.interrupt.ends_program.store(true, Ordering::SeqCst);
     }
 }

@@ -20,8 +20,11 @@ pub struct TrainingProgress {
     total: usize,
     steps_per_epoch: usize,
     /// Takes the lines, and there is no bar.
-    lines: Option<Box<dyn Fn(&str)>>,
+    lines: Option<LineSink>,
 }
+
+/// Takes a line.
+type LineSink = Box<dyn Fn(&str)>;
 
 /// Minimum time between two lines about steps.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);

@@ -68,13 +68,12 @@ impl Args {
         if let Some(text) = &self.text {
             return Ok(text.clone());
         }
-        let (path, bytes) = match &self.file {
-            Some(path) => (path.clone(), std::fs::read(path)),
-            None => {
-                let mut bytes = Vec::new();
-                let read = std::io::stdin().lock().read_to_end(&mut bytes);
-                ("stdin".into(), read.map(|_| bytes))
-            }
+        let (path, bytes) = if let Some(path) = &self.file {
+            (path.clone(), std::fs::read(path))
+        } else {
+            let mut bytes = Vec::new();
+            let read = std::io::stdin().lock().read_to_end(&mut bytes);
+            ("stdin".into(), read.map(|_| bytes))
         };
         let bytes = bytes.map_err(Error::file(&path, "read"))?;
         String::from_utf8(bytes).map_err(|error| {

@@ -25,7 +25,9 @@ mod tests {
 
     fn hash(pieces: &[&str]) -> String {
         let mut hash = ContentHash::default();
-        pieces.iter().for_each(|piece| hash.update(piece.as_bytes()));
+        for piece in pieces {
+            hash.update(piece.as_bytes());
+        }
         hash.finish()
     }
 

@@ -43,7 +43,7 @@ impl Reader for Json {
         {
             let name = outline.single_list(input)?;
             let description = format!("a JSON object with the list `{name}`");
-            let records = records(outline.seek_list(input, &name)?, Layout::InnerList)?;
+            let records = records(seek_list(input, &name)?, Layout::InnerList)?;
             let opened = Opened::new(description, hint, records);
             return Ok(Opened { list: Some(name), ..opened });
         }
@@ -117,26 +117,26 @@ impl Outline {
             advice: Some(LAYOUT_HINT.into()),
         })
     }
+}
 
-    /// A scanner at the beginning of a list of the object.
-    fn seek_list(&self, input: &Input, list: &str) -> Result<Scanner> {
-        let mut scanner = ValueScanner::new(input.text()?);
-        let mut seek = || -> std::io::Result<()> {
-            scanner.accept(b'{')?;
-            while let Some(name) = next_name(&mut scanner)? {
-                // As in a map, the last of several values with one name counts; `read` saw the same file.
-                let is_list = scanner.peek()? == Some(b'[');
-                if name == list && is_list {
-                    break;
-                }
-                scanner.scan_start(0)?;
-                scanner.accept(b',')?;
+/// A scanner at the beginning of a list of the object that a file is.
+fn seek_list(input: &Input, list: &str) -> Result<Scanner> {
+    let mut scanner = ValueScanner::new(input.text()?);
+    let mut seek = || -> std::io::Result<()> {
+        scanner.accept(b'{')?;
+        while let Some(name) = next_name(&mut scanner)? {
+            // As in a map, the last of several values with one name counts; `read` saw the same file.
+            let is_list = scanner.peek()? == Some(b'[');
+            if name == list && is_list {
+                break;
             }
-            Ok(())
-        };
-        seek().map_err(|source| input.read_error(source))?;
-        Ok(scanner)
-    }
+            scanner.scan_start(0)?;
+            scanner.accept(b',')?;
+        }
+        Ok(())
+    };
+    seek().map_err(|source| input.read_error(source))?;
+    Ok(scanner)
 }
 
 /// The name of the next value of an object, and the colon behind it; `None` if there is no name.

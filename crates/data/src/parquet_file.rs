@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use parquet::basic::{Compression, ConvertedType, Repetition};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
@@ -116,7 +117,7 @@ fn damaged(path: &Path, location: &str, reason: String) -> Error {
 fn check_compression(path: &Path, reader: &impl FileReader) -> Result<()> {
     let groups = reader.metadata().row_groups().iter();
     let name =
-        groups.flat_map(|group| group.columns()).find_map(|column| match column.compression() {
+        groups.flat_map(RowGroupMetaData::columns).find_map(|column| match column.compression() {
             Compression::BROTLI(_) => Some("Brotli"),
             Compression::LZO => Some("LZO"),
             _ => None,
@@ -144,10 +145,8 @@ fn check_schema(schema: &Type) -> Result<(), String> {
         return invalid("a group without fields");
     }
     match basic_info.converted_type() {
-        ConvertedType::LIST => {
-            if fields.len() != 1 || !is_repeated_group(&fields[0]) {
-                return invalid("an invalid list");
-            }
+        ConvertedType::LIST if fields.len() != 1 || !is_repeated_group(&fields[0]) => {
+            return invalid("an invalid list");
         }
         ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE => {
             let is_valid = fields.len() == 1

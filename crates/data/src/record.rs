@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::value_scanner::count_lines;
 
 /// A record of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +58,7 @@ pub(crate) fn too_long(path: &Path, location: Location, format_hint: &'static st
 pub(crate) fn utf8<'a>(path: &Path, line: usize, bytes: &'a [u8]) -> Result<&'a str> {
     str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
-        let lines_before = bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
+        let lines_before = count_lines(&bytes[..at]);
         Error::Record {
             path: path.into(),
             location: Location::Line(line + lines_before).to_string(),

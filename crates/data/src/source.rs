@@ -162,6 +162,7 @@ fn split_weight(text: &OsStr) -> Option<(OsString, f64)> {
 }
 
 #[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "other systems have no such prefix")]
 fn prefix(text: &OsStr, len: usize) -> Option<OsString> {
     use std::os::unix::ffi::OsStrExt;
     Some(OsStr::from_bytes(&text.as_bytes()[..len]).to_owned())

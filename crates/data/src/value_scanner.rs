@@ -195,8 +195,9 @@ impl<R: BufRead> ValueScanner<R> {
     }
 }
 
-fn count_lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&byte| byte == b'\n').count()
+/// The number of line ends.
+pub(crate) fn count_lines(bytes: &[u8]) -> usize {
+    bytes.split(|&byte| byte == b'\n').count() - 1
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ fn a_hundred_thousand_rows_of_every_layout_take_a_few_megabytes() {
         MEMORY.reset_peak_usage();
         let before = MEMORY.current_usage();
         let opened = open_file(&path, &OpenOptions { format, ..Default::default() }).unwrap();
-        let count = opened.records.map(|record| record.unwrap()).count();
+        let count = opened.records.inspect(|record| assert!(record.is_ok(), "{record:?}")).count();
         let peak = MEMORY.peak_usage() - before;
         assert_eq!(count, ROWS, "{name}");
         assert!(peak < 8 << 20, "{name}: {peak} bytes");

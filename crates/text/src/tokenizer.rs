@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use checkpoint::files;
+use tokenizers::Offsets;
 
 use crate::error::{Error, Result};
 
@@ -145,7 +146,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::Tokenizer`]
-    pub fn encode_raw_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>)> {
+    pub fn encode_raw_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Offsets>)> {
         let encoding = self.inner.encode(text, false).map_err(|error| self.failed(&error))?;
         Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
     }

@@ -14,6 +14,7 @@ use crate::trainable::FineTuningMethod;
 
 /// Hyperparameters of a training run: with the model and the data they determine its result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct TrainConfig {
     /// What is fine-tuned.
     pub method: FineTuningMethod,

@@ -15,20 +15,20 @@ static MEMORY: PeakAlloc = PeakAlloc;
 const ROWS: usize = 100_000;
 const LIMIT: usize = 300 << 20;
 
-/// Rows of a kilobyte each: as objects in memory they take more than the limit.
+/// Rows of about 400 bytes and 130 tokens each, which take several times the limit of what is kept in memory.
 #[test]
 fn a_hundred_thousand_rows_train_within_300_mib_beyond_the_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
     let mut file = BufWriter::new(std::fs::File::create(&path).unwrap());
-    let text = "Ada is a farmer. Nutmeg belongs to Tess. ".repeat(24);
+    let text = "Ada is a farmer. Nutmeg belongs to Tess. ".repeat(8);
     for index in 0..ROWS {
         let row = json!({"instruction": format!("Say {index}."), "input": text, "output": "Yes."});
         writeln!(file, "{row}").unwrap();
     }
     file.flush().unwrap();
     drop(file);
-    assert!(path.metadata().unwrap().len() > 100_000_000);
+    assert!(path.metadata().unwrap().len() > 40_000_000);
 
     let assets = concat!(env!("CARGO_MANIFEST_DIR"), "/../built-in/assets/tiny-llama");
     let source = ModelSource::open(assets).unwrap();
@@ -38,7 +38,7 @@ fn a_hundred_thousand_rows_train_within_300_mib_beyond_the_model() {
     let before = MEMORY.current_usage();
 
     let spool = folder.path().join("spool");
-    let mut rows = RowStoreBuilder::new(RowStoreBuilder::DEFAULT_LIMIT, Some(&spool));
+    let mut rows = RowStoreBuilder::new(8 << 20, Some(&spool));
     stream_rows(&path, &ReadOptions::default(), &mut |row| rows.push(row)).unwrap();
     let (train_rows, eval_rows) = rows.build().unwrap().split(0.00004, 0).unwrap();
     assert_eq!((train_rows.len(), eval_rows.len()), (ROWS - 4, 4));
@@ -70,6 +70,7 @@ fn a_hundred_thousand_rows_train_within_300_mib_beyond_the_model() {
     };
     let summary = run(&train_rows, "first");
     let peak = MEMORY.peak_usage() - before;
+    println!("{} MiB beyond the model", peak >> 20);
     assert!(peak < LIMIT, "{} MiB", peak >> 20);
     assert_eq!(summary.rows.train, ROWS - 4);
 

@@ -107,9 +107,9 @@ fn draw_gates(frame: &mut Frame, state: &State, area: Rect) {
     // The last layers, which open most, are on top.
     let layers = state.gates.iter().rev().map(|own| (own.layer, own.gates.as_slice()));
     let lines = gate_lines(&layers.collect::<Vec<_>>(), usize::from(inner.width));
-    let lines = lines.into_iter().map(|line| {
-        Line::from_iter(line.into_iter().map(|(text, color)| Span::raw(text).fg(color)))
-    });
+    let lines = lines
+        .into_iter()
+        .map(|line| line.into_iter().map(|(text, color)| Span::raw(text).fg(color)).collect());
     let lines = lines.take(usize::from(inner.height)).collect::<Vec<_>>();
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
@@ -134,7 +134,8 @@ mod tests {
         terminal.draw(|frame| draw(frame, state)).unwrap();
         let buffer = terminal.backend().buffer().clone();
         let rows = buffer.content.chunks(usize::from(width));
-        let rows = rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>() + "\n");
+        let rows = rows
+            .map(|row| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>() + "\n");
         rows.collect()
     }
 

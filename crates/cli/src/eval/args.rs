@@ -155,7 +155,7 @@ impl Args {
     ) -> Result<LoadedRows> {
         let images = self.row_images.image_folder.as_deref();
         let rows = rows_for(&prompt.template);
-        Ok(self.row_options.load_rows(paths, images, split, rows, &note)?)
+        self.row_options.load_rows(paths, images, split, rows, &note)
     }
 
     /// The prompt formats of the adapters.

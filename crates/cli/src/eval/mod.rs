@@ -50,29 +50,26 @@ pub fn run(args: &Args) -> Result {
     rows.truncate(args.row_limit());
     let features = ImageFeatureSets::encode(args, &adapters, &mut rows, &mut report, &base)?;
     let adapters = features.evaluated_adapters(args, &adapters, &base.llama)?;
-    let text = match args.task {
-        Task::Answers => {
-            let report = EvalReport::evaluate(args, &base, &prompt, &rows, &report, &adapters)?;
-            if args.json {
-                return Ok(output::json(&report)?);
-            }
-            report.table()
+    let text = if args.task == Task::Answers {
+        let report = EvalReport::evaluate(args, &base, &prompt, &rows, &report, &adapters)?;
+        if args.json {
+            return Ok(output::json(&report)?);
         }
-        _ => {
-            let report = MultipleChoiceReport::evaluate(
-                args,
-                &base,
-                &prompt,
-                &rows,
-                &report,
-                &train_rows,
-                &adapters,
-            )?;
-            if args.json {
-                return Ok(output::json(&report)?);
-            }
-            report.table(args.confusion_matrix)
+        report.table()
+    } else {
+        let report = MultipleChoiceReport::evaluate(
+            args,
+            &base,
+            &prompt,
+            &rows,
+            &report,
+            &train_rows,
+            &adapters,
+        )?;
+        if args.json {
+            return Ok(output::json(&report)?);
         }
+        report.table(args.confusion_matrix)
     };
     Ok(output::print(&text)?)
 }

@@ -44,7 +44,7 @@ struct Difference {
     second: String,
     metric: TaskMetric,
     #[serde(flatten)]
-    difference: PairedDifference,
+    paired: PairedDifference,
 }
 
 impl TaskFileReport {
@@ -91,7 +91,7 @@ impl TaskFileReport {
                 first: first.name.clone(),
                 second: second.name.clone(),
                 metric: *metric,
-                difference: PairedDifference::new(before, after, clusters),
+                paired: PairedDifference::new(before, after, clusters),
             })
         });
         let differences = differences.collect();
@@ -127,13 +127,13 @@ impl TaskFileReport {
             }
             text.push('\n');
         }
-        for Difference { first, second, metric, difference } in &self.differences {
-            let (low, high) = difference.interval;
-            let significance = if difference.is_significant() { "" } else { " (not significant)" };
+        for Difference { first, second, metric, paired } in &self.differences {
+            let (low, high) = paired.interval;
+            let significance = if paired.is_significant() { "" } else { " (not significant)" };
             text += &format!(
                 "{second} - {first}: {} {:+.1} points, 95 % CI {:+.1} to {:+.1}{significance}\n",
                 metric.name(),
-                difference.mean * 100.0,
+                paired.mean * 100.0,
                 low * 100.0,
                 high * 100.0
             );

@@ -105,7 +105,7 @@ fn bar(length: f32, zero: usize, width: usize) -> (String, String) {
     }
     let eighths = ((length * 8.0).round() as usize).min((width - zero.min(width)) * 8);
     let mut bar = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         bar.push(FROM_LEFT[eighths % 8]);
     }
     (" ".repeat(zero), bar)

@@ -18,6 +18,7 @@ use crate::progress::{TrainingProgress, format_duration};
 
 /// The result of a dry run; the fields are the keys of its line of JSON.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the keys of the JSON")]
 struct DryRun {
     dry_run: bool,
     #[serde(serialize_with = "output::serialize_path_lossy")]
@@ -38,13 +39,13 @@ impl Args {
         progress.clear();
         let estimate = estimate.map_err(with_option_names)?;
         let device = self.model.device_name()?;
-        let memory = MemoryPlan::new(&workload(run, &estimate, &device))?;
+        let memory = MemoryPlan::new(&workload(run, &estimate, device))?;
         let found = DryRun {
             dry_run: true,
             output: run.output.into(),
             total_memory: memory.total(),
             memory,
-            available_memory: available_memory(&device),
+            available_memory: available_memory(device),
             estimate,
         };
         if !self.quiet {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use text::Tokenizer;
 use train::{FineTuningMethod, TrainingRun};
 
 use super::Args;
@@ -15,6 +16,7 @@ use crate::defaults::require_data;
 use crate::error::Error;
 use crate::failure::{Failure, Result};
 use crate::interrupt::{self, InterruptGuard, StopSignals};
+use crate::model::BaseModel;
 use crate::output::{self, note};
 use crate::output_path::next_output_folder;
 use crate::profile::Profiler;
@@ -113,36 +115,52 @@ pub fn run(args: &Args) -> Result {
     if let Some(profiler) = profiler {
         note(&format!("\n{}", profiler.finish(&output.join("trace.json"))?));
     }
+    respond_to_samples(args, &base, &tokenizer, &run)?;
+    write_report(&output, args.quiet);
+    if !args.quiet {
+        note_how_to_try(&run, name.as_deref());
+    }
+    Ok(output::json(&summary)?)
+}
+
+/// Prints and saves the responses to some rows, before and after the training.
+fn respond_to_samples(
+    args: &Args,
+    base: &BaseModel,
+    tokenizer: &Tokenizer,
+    run: &TrainingRun,
+) -> Result {
     let count = args.samples.unwrap_or(if args.quiet { 0 } else { SAMPLES });
-    let samples = sample_responses(&base, &tokenizer, &run, count)?;
+    let samples = sample_responses(base, tokenizer, run, count)?;
     if !args.quiet {
         print_samples(&samples);
     }
     if !samples.is_empty()
-        && let Err(error) = report::write_samples(&output, &samples)
+        && let Err(error) = report::write_samples(run.output, &samples)
     {
         note(&format!("the responses were not saved: {error}"));
     }
-    write_report(&output, args.quiet);
-    if !args.quiet {
-        // The program as it was called: when run through cargo it is not on the search path.
-        let program = std::env::args_os().next().unwrap_or_else(|| "llama-adapter".into());
-        let program = program.to_string_lossy();
-        let model = name.as_ref().map_or(String::new(), |name| format!(" --model {name}"));
-        let output = output.display();
-        let (what, options) = match config.method {
-            FineTuningMethod::Adapter(_) => ("Adapter", format!("{model} --adapter {output}")),
-            FineTuningMethod::Full => {
-                // A chat template is now the model's own.
-                let is_chat = config.prompt.template.is_multi_turn();
-                let template = if is_chat { "chat" } else { config.prompt.template.name() };
-                ("Model", format!(" --model {output} --prompt-template {template}"))
-            }
-        };
-        note(&format!("\n{what} saved in {output}. Try it:\n"));
-        note(&format!("  {program} chat{options}\n"));
-    }
-    Ok(output::json(&summary)?)
+    Ok(())
+}
+
+/// Names the command that uses what was trained.
+fn note_how_to_try(run: &TrainingRun, name: Option<&str>) {
+    // The program as it was called: when run through cargo it is not on the search path.
+    let program = std::env::args_os().next().unwrap_or_else(|| "llama-adapter".into());
+    let program = program.to_string_lossy();
+    let model = name.map_or(String::new(), |name| format!(" --model {name}"));
+    let output = run.output.display();
+    let (what, options) = match run.config.method {
+        FineTuningMethod::Adapter(_) => ("Adapter", format!("{model} --adapter {output}")),
+        FineTuningMethod::Full => {
+            // A chat template is now the model's own.
+            let is_chat = run.config.prompt.template.is_multi_turn();
+            let template = if is_chat { "chat" } else { run.config.prompt.template.name() };
+            ("Model", format!(" --model {output} --prompt-template {template}"))
+        }
+    };
+    note(&format!("\n{what} saved in {output}. Try it:\n"));
+    note(&format!("  {program} chat{options}\n"));
 }
 
 /// Writes the page about a run. The adapter is what counts: an error is a note.

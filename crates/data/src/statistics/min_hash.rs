@@ -30,7 +30,7 @@ impl MinHash {
             starts.len().saturating_sub(PART_CHARS - 1).max(usize::from(!starts.is_empty()));
         for part in 0..parts {
             let end = starts.get(part + PART_CHARS).copied().unwrap_or(text.len());
-            let hash = hash_bytes(text[starts[part]..end].as_bytes());
+            let hash = hash_bytes(&text.as_bytes()[starts[part]..end]);
             for (index, smallest) in signature.iter_mut().enumerate() {
                 // A family of hash functions from one: multiply by an odd number and take the upper half.
                 let factor = mix(index as u64) | 1;

@@ -249,8 +249,7 @@ mod tests {
 
     #[test]
     fn regular_expressions_are_pythons() {
-        let replaced =
-            text(r#"{{'a1 b2 $'|regex_replace('([a-z])(\\d)', '\\2\\g<1>$')}}"#).unwrap();
+        let replaced = text(r"{{'a1 b2 $'|regex_replace('([a-z])(\\d)', '\\2\\g<1>$')}}").unwrap();
         assert_eq!(replaced, "1a$ 2b$ $");
         assert_eq!(text("{{'aaa'|regex_replace('a', 'b', count=2)}}").unwrap(), "bba");
         assert!(text("{{'a'|regex_replace('(', '')}}").is_err());

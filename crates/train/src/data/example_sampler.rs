@@ -212,7 +212,9 @@ mod tests {
         }
         let batches = |epoch: &[Vec<Vec<usize>>]| {
             let mut batches = epoch.concat();
-            batches.iter_mut().for_each(|batch| batch.sort_unstable());
+            for batch in &mut batches {
+                batch.sort_unstable();
+            }
             batches.sort();
             batches
         };

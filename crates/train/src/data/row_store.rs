@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     fn rows(n: usize) -> Vec<Instruction> {
-        let image = |i: usize| (i % 3 == 0).then(|| format!("{}.png", i % 2));
+        let image = |i: usize| i.is_multiple_of(3).then(|| format!("{}.png", i % 2));
         let row = |i: usize| Instruction {
             image: image(i),
             ..Instruction::new(i.to_string(), "ä", "b")

@@ -57,16 +57,15 @@ impl DiskStore {
             is_complete && file.read_exact(&mut found).is_ok() && found == header
         };
         // Windows does not replace an open file.
-        let file = match open().ok().filter(|file| belongs(file)) {
-            Some(file) => file,
-            None => {
-                checkpoint::files::write_with(path, |temporary| {
-                    let mut file = File::create(temporary)?;
-                    file.write_all(&header)?;
-                    file.set_len(end)
-                })?;
-                open().map_err(|source| Error::Read { path: path.into(), source })?
-            }
+        let file = if let Some(file) = open().ok().filter(|file| belongs(file)) {
+            file
+        } else {
+            checkpoint::files::write_with(path, |temporary| {
+                let mut file = File::create(temporary)?;
+                file.write_all(&header)?;
+                file.set_len(end)
+            })?;
+            open().map_err(|source| Error::Read { path: path.into(), source })?
         };
         Ok(Self { path: path.into(), file, header, offsets })
     }

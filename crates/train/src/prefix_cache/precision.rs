@@ -53,7 +53,7 @@ impl CachePrecision {
         match self {
             Self::F32 => bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
             Self::BF16 => {
-                bytes.extend(values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()))
+                bytes.extend(values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()));
             }
             Self::F16 => {
                 let max = f16::MAX.to_f32();

@@ -35,7 +35,7 @@ impl Setup {
     }
 
     /// The held-out loss rises soon: the learning rate is high and stays.
-    fn config(&self) -> TrainConfig {
+    fn config() -> TrainConfig {
         let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(4), ..Default::default() };
         TrainConfig {
             method: AdapterConfig::from(prompts).into(),
@@ -101,7 +101,7 @@ fn lowest(evaluations: &[(usize, f64)]) -> (usize, f64) {
 #[test]
 fn a_run_stops_after_some_evaluations_without_improvement() {
     let setup = Setup::new();
-    let config = TrainConfig { early_stop: Some(2), ..setup.config() };
+    let config = TrainConfig { early_stop: Some(2), ..Setup::config() };
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("run");
     let (summary, events) = setup.run(&config, &output, false).unwrap();
@@ -126,7 +126,7 @@ fn a_run_stops_after_some_evaluations_without_improvement() {
 #[test]
 fn the_adapter_with_the_lowest_held_out_loss_is_kept() {
     let setup = Setup::new();
-    let config = TrainConfig { keep_best: true, checkpoint_every: 3, ..setup.config() };
+    let config = TrainConfig { keep_best: true, checkpoint_every: 3, ..Setup::config() };
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("run");
     let (summary, events) = setup.run(&config, &output, false).unwrap();
@@ -147,7 +147,7 @@ fn the_adapter_with_the_lowest_held_out_loss_is_kept() {
 #[test]
 fn the_moving_average_is_evaluated_and_saved() {
     let setup = Setup::new();
-    let config = TrainConfig { length: TrainLength::Epochs(2), ..setup.config() };
+    let config = TrainConfig { length: TrainLength::Epochs(2), ..Setup::config() };
     let averaged = TrainConfig { ema_decay: Some(0.9), ..config.clone() };
     let folder = tempfile::tempdir().unwrap();
     let outputs = ["plain", "averaged"].map(|name| folder.path().join(name));
@@ -165,11 +165,11 @@ fn an_early_stop_without_held_out_rows_is_refused() {
     let output = folder.path().join("run");
     for (config, expected) in [
         (
-            TrainConfig { early_stop: Some(3), ..setup.config() },
+            TrainConfig { early_stop: Some(3), ..Setup::config() },
             "the early stop is after 3 evaluations, expected none: there are no held-out rows",
         ),
         (
-            TrainConfig { keep_best: true, ..setup.config() },
+            TrainConfig { keep_best: true, ..Setup::config() },
             "the adapter to keep is the best, expected none: there are no held-out rows",
         ),
     ] {

@@ -83,8 +83,9 @@ fn full_loss(llama: &Llama, adapter: &dyn Adapter, examples: &[Example]) -> Tens
     scores.select(0, Tensor::from_data(TensorData::new(labels, [count]), &device)).sum().neg()
 }
 
-/// Checks that the gradients of two passes agree, relative to the largest of a parameter. One that is zero
-/// but for rounding, such as that of a key's bias, is compared with a tenth of the largest of all.
+/// Checks that the gradients of two passes agree to `tolerance` of the largest of all, and each parameter's
+/// to ten times that of its own largest. One that is zero but for rounding, such as that of a key's bias, is
+/// compared with a tenth of the largest of all.
 fn assert_gradients_match(
     what: &str,
     actual: &ModuleGradients,
@@ -102,16 +103,14 @@ fn assert_gradients_match(
     assert_eq!(actual.len(), expected.len(), "{what}");
     let all = expected.iter().map(|(_, own)| largest(own)).fold(0.0, f32::max);
     for ((name, actual), (_, expected)) in actual.iter().zip(&expected) {
-        let scale = largest(expected).max(0.1 * all);
-        let scaled = |values: &[f32]| values.iter().map(|value| value / scale).collect::<Vec<_>>();
-        let (actual, expected) = (scaled(actual), scaled(expected));
-        assert_values_close(
-            &format!("{what} {name}"),
-            &actual,
-            &expected,
-            &[actual.len()],
-            tolerance,
-        );
+        let own = largest(expected).max(0.1 * all);
+        for (scale, tolerance) in [(all, tolerance), (own, 10.0 * tolerance)] {
+            let scaled =
+                |values: &[f32]| values.iter().map(|value| value / scale).collect::<Vec<_>>();
+            let (actual, expected) = (scaled(actual), scaled(expected));
+            let what = format!("{what} {name}");
+            assert_values_close(&what, &actual, &expected, &[actual.len()], tolerance);
+        }
     }
 }
 

@@ -336,7 +336,7 @@ mod tests {
         turns: Vec<Turn>,
         empty_outputs: EmptyOutputPolicy,
     ) -> (Result<Vec<Instruction>>, RowReport) {
-        let options = ReadOptions { conversations, empty_outputs, ..ReadOptions::default() };
+        let options = ReadOptions { empty_outputs, conversations, ..ReadOptions::default() };
         let origin = RecordOrigin {
             path: Path::new("a"),
             location: "record 1".into(),
