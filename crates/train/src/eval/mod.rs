@@ -1,5 +1,5 @@
 //! Evaluation: what needs the model. Losses of rows, responses, predicted choices, likelihoods of
-//! continuations. The scores themselves are in the crate [`eval`](::eval).
+//! continuations. The scores themselves are in the crate [`eval`].
 
 mod clusters;
 mod continuations;
