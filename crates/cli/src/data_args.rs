@@ -168,20 +168,11 @@ fn files(source: &Source, split: &str) -> Result<Vec<PathBuf>> {
 
 #[cfg(feature = "hub")]
 fn fetch(source: &data::HubSource, split: &str) -> Result<Vec<PathBuf>> {
-    use data::hub::{FetchProgress, Hub};
+    use data::hub::Hub;
 
-    use crate::transfer_progress::TransferProgress;
+    use crate::transfer_progress::show_files;
 
-    let mut current: Option<(String, TransferProgress)> = None;
-    let mut progress = |now: &FetchProgress| {
-        if current.as_ref().is_none_or(|(file, _)| *file != now.file) {
-            current = Some((now.file.clone(), TransferProgress::new(&now.file, now.total)));
-        }
-        if let Some((_, transfer)) = &current {
-            transfer.set(now.done);
-        }
-    };
-    Ok(Hub::from_env()?.fetch(source, split, &mut progress)?)
+    Ok(Hub::from_env()?.fetch(source, split, &mut show_files())?)
 }
 
 #[cfg(not(feature = "hub"))]

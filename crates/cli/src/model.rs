@@ -158,10 +158,10 @@ impl ModelArgs {
 fn from_hub(name: &str) -> Result<ModelSource> {
     use std::path::Path;
 
-    use llama::hub::{FetchProgress, Hub};
+    use llama::hub::Hub;
 
     use crate::failure::ErrorContext;
-    use crate::transfer_progress::TransferProgress;
+    use crate::transfer_progress::show_files;
 
     // `models/some.gguf` is a valid id, but meant as a path.
     let is_path = name.matches('/').count() < 2
@@ -169,22 +169,12 @@ fn from_hub(name: &str) -> Result<ModelSource> {
     if is_path || !Hub::is_id(name) {
         return Err(Error::NoSuchModel { name: name.into(), more: "" }.into());
     }
-    let mut current: Option<(String, TransferProgress)> = None;
-    let mut progress = |now: &FetchProgress| {
-        if current.as_ref().is_none_or(|(file, _)| *file != now.file) {
-            current = Some((now.file.clone(), TransferProgress::new(&now.file, now.total)));
-        }
-        if let Some((_, transfer)) = &current {
-            transfer.set(now.done);
-        }
-    };
-    let fetched = Hub::from_env()?.fetch(name, &mut progress).with_context(|| {
+    let fetched = Hub::from_env()?.fetch(name, &mut show_files()).with_context(|| {
         format!(
             "`{name}` is not a local folder or file, and cannot be fetched from the Hugging Face \
              Hub"
         )
     });
-    drop(current);
     Ok(ModelSource::open(fetched?)?)
 }
 

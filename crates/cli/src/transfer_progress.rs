@@ -31,6 +31,20 @@ impl TransferProgress {
     }
 }
 
+/// Shows the progress of the files of a download, one after another.
+#[cfg(feature = "hub")]
+pub fn show_files() -> impl FnMut(&hub::FetchProgress) {
+    let mut current: Option<(String, TransferProgress)> = None;
+    move |now| {
+        if current.as_ref().is_none_or(|(file, _)| *file != now.file) {
+            current = Some((now.file.clone(), TransferProgress::new(&now.file, now.total)));
+        }
+        if let Some((_, transfer)) = &current {
+            transfer.set(now.done);
+        }
+    }
+}
+
 impl Drop for TransferProgress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();

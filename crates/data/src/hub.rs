@@ -10,37 +10,23 @@
 
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
+use hub::{Client, Failure, Repo, RepoType, Repository};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::folder::{is_data_file, select_split, split_name};
 use crate::source::HubSource;
 
+pub use hub::FetchProgress;
+
 /// The branch with the Parquet files that the Hub makes of every data set.
 ///
 /// Source: <https://huggingface.co/docs/dataset-viewer/parquet>.
 const PARQUET_BRANCH: &str = "refs/convert/parquet";
 
-/// Progress of the download of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FetchProgress {
-    /// Name in the repository.
-    pub file: String,
-    /// Bytes on disk, including those of earlier attempts.
-    pub done: u64,
-    /// Bytes of the whole file.
-    pub total: u64,
-}
-
 /// A client of the Hub with its cache.
 #[derive(Debug, Clone)]
-pub struct Hub {
-    api: Api,
-    cache: Cache,
-}
+pub struct Hub(Client);
 
 /// The files of a split, kept in the cache once all of them are there.
 #[derive(Serialize, Deserialize)]
@@ -60,30 +46,18 @@ impl Hub {
         cache: impl Into<PathBuf>,
         token: Option<String>,
     ) -> Result<Self> {
-        let cache = Cache::new(cache.into());
-        let builder = ApiBuilder::from_cache(cache.clone()).with_endpoint(endpoint.into());
-        Self::build(builder, cache, token)
+        Client::new(endpoint, cache, token).map(Self).map_err(no_client)
     }
 
     /// A client with the endpoint, cache and token of Hugging Face's tools: `HF_ENDPOINT`, `HF_HOME`,
     /// `HF_TOKEN`, and the token that `hf auth login` stored.
     ///
-    /// Nothing else in this crate reads environment variables.
+    /// Nothing else in this crate depends on environment variables.
     ///
     /// # Errors
     /// [`Error::Hub`] if the client cannot be created.
     pub fn from_env() -> Result<Self> {
-        let cache = Cache::from_env();
-        let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
-        let token = token.or_else(|| cache.token());
-        Self::build(ApiBuilder::from_env(), cache, token)
-    }
-
-    fn build(builder: ApiBuilder, cache: Cache, token: Option<String>) -> Result<Self> {
-        let api = builder.with_progress(false).with_token(token).build().map_err(|error| {
-            Error::Hub { repo: "client".into(), file: "anything".into(), reason: error.to_string() }
-        })?;
-        Ok(Self { api, cache })
+        Client::from_env().map(Self).map_err(no_client)
     }
 
     /// Downloads the files of a split, unless they are cached, and returns their paths in order. `split` is
@@ -100,8 +74,7 @@ impl Hub {
         progress: &mut dyn FnMut(&FetchProgress),
     ) -> Result<Vec<PathBuf>> {
         let split = split_name(source.split.as_deref().unwrap_or(split));
-        let folder = Repo::new(source.repo.clone(), RepoType::Dataset).folder_name();
-        let folder = self.cache.path().join(folder);
+        let folder = self.repository(source, "main").folder().to_owned();
         let list = folder.join("splits").join(list_name(source, split));
         if let Some(files) = complete_split(&folder, &list) {
             return Ok(files);
@@ -112,29 +85,27 @@ impl Hub {
         } else {
             own_files(names, source, split)?
         };
-        let repo = Repo::with_revision(source.repo.clone(), RepoType::Dataset, revision);
-        let (remote, cached) = (self.api.repo(repo.clone()), self.cache.repo(repo));
-        let mut files = Vec::new();
-        for name in names {
-            files.push(match cached.get(&name) {
-                Some(path) => path,
-                None => download(&remote, &name, progress)
-                    .map_err(|error| failed(source, &name, error))?,
-            });
-        }
+        let repository = self.repository(source, &revision);
+        let fetch = |name: String| {
+            repository.fetch(&name, progress).map_err(|failure| failed(source, &name, failure))
+        };
+        let files = names.into_iter().map(fetch).collect::<Result<Vec<_>>>()?;
         keep_list(&folder, &list, &files);
         Ok(files)
+    }
+
+    fn repository(&self, source: &HubSource, revision: &str) -> Repository {
+        let (name, revision) = (source.repo.clone(), revision.to_owned());
+        self.0.repository(Repo::with_revision(name, RepoType::Dataset, revision))
     }
 
     /// The revision that has data files, and the names of all its files.
     fn list(&self, source: &HubSource) -> Result<(String, Vec<String>)> {
         let list = |revision: &str| {
-            let repo = Repo::with_revision(source.repo.clone(), RepoType::Dataset, revision.into());
-            let files = self.api.repo(repo).info()?.siblings.into_iter();
-            let mut names = files.map(|file| file.rfilename).collect::<Vec<_>>();
+            let mut names = self.repository(source, revision).names()?;
             names.retain(|name| is_data_file(name));
             names.sort_unstable();
-            Ok::<_, ApiError>((revision.to_owned(), names))
+            Ok::<_, Failure>((revision.to_owned(), names))
         };
         if let Some(revision) = &source.revision {
             return list(revision).map_err(|error| failed(source, "the list of files", error));
@@ -210,28 +181,16 @@ fn unknown_split(source: &HubSource, split: &str, available: Vec<String>) -> Err
     Error::UnknownSplit { path, requested: split.into(), available }
 }
 
-fn download(
-    remote: &ApiRepo,
-    name: &str,
-    callback: &mut dyn FnMut(&FetchProgress),
-) -> Result<PathBuf, ApiError> {
-    let state = FetchProgress { file: name.into(), done: 0, total: 0 };
-    remote.download_with_progress(name, Listener { callback, state })
+fn no_client(failure: Failure) -> Error {
+    Error::Hub { repo: "client".into(), file: "anything".into(), reason: failure.to_string() }
 }
 
-fn failed(source: &HubSource, file: &str, error: ApiError) -> Error {
-    let reason = match error {
-        ApiError::RequestError(error) => {
-            let reason = error.to_string();
-            match error.into_response().map(|response| response.status()) {
-                Some(404) => "not found (HTTP 404): no such data set, revision or file".into(),
-                Some(401) => "HTTP 401: no such data set, or it needs a token".into(),
-                Some(403) => {
-                    "HTTP 403: the token has no access, or the terms were not accepted".into()
-                }
-                Some(status) => format!("HTTP {status}"),
-                None => reason,
-            }
+fn failed(source: &HubSource, file: &str, failure: Failure) -> Error {
+    let reason = match failure {
+        Failure::Status(404) => "not found (HTTP 404): no such data set, revision or file".into(),
+        Failure::Status(401) => "HTTP 401: no such data set, or it needs a token".into(),
+        Failure::Status(403) => {
+            "HTTP 403: the token has no access, or the terms were not accepted".into()
         }
         other => other.to_string(),
     };
@@ -268,25 +227,6 @@ fn keep_list(folder: &Path, list: &Path, files: &[PathBuf]) {
     if let Err(error) = write() {
         tracing::debug!("{}: cannot write: {error}", list.display());
     }
-}
-
-struct Listener<'a> {
-    callback: &'a mut dyn FnMut(&FetchProgress),
-    state: FetchProgress,
-}
-
-impl hf_hub::api::Progress for Listener<'_> {
-    fn init(&mut self, size: usize, _file: &str) {
-        self.state.total = size as u64;
-        self.state.done = 0;
-    }
-
-    fn update(&mut self, size: usize) {
-        self.state.done += size as u64;
-        (self.callback)(&self.state);
-    }
-
-    fn finish(&mut self) {}
 }
 
 #[cfg(test)]

@@ -9,30 +9,16 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::folder::{WEIGHT_FILES, is_index, shard_names};
 use checkpoint::gguf::part_names;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, CacheRepo};
+use hub::{Client, Failure, Repo, Repository};
 use text::{OPTIONAL_FILES, TOKENIZER_FILES};
 
 use crate::error::{Error, Result};
 
-/// Progress of the download of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FetchProgress {
-    /// Name in the repository.
-    pub file: String,
-    /// Bytes on disk, including those of earlier attempts.
-    pub done: u64,
-    /// Bytes of the whole file.
-    pub total: u64,
-}
+pub use hub::FetchProgress;
 
 /// A client of the Hub with its cache.
 #[derive(Debug, Clone)]
-pub struct Hub {
-    api: Api,
-    cache: Cache,
-}
+pub struct Hub(Client);
 
 impl Hub {
     /// A client for `endpoint`, such as `https://huggingface.co`, with the cache folder `cache`.
@@ -45,30 +31,18 @@ impl Hub {
         cache: impl Into<PathBuf>,
         token: Option<String>,
     ) -> Result<Self> {
-        let cache = Cache::new(cache.into());
-        let builder = ApiBuilder::from_cache(cache.clone()).with_endpoint(endpoint.into());
-        Self::build(builder, cache, token)
+        Client::new(endpoint, cache, token).map(Self).map_err(no_client)
     }
 
     /// A client with the endpoint, cache and token of Hugging Face's tools: `HF_ENDPOINT`, `HF_HOME`,
     /// `HF_TOKEN`, and the token that `hf auth login` stored.
     ///
-    /// Nothing else in this crate reads environment variables.
+    /// Nothing else in this crate depends on environment variables.
     ///
     /// # Errors
     /// [`Error::Hub`] if the client cannot be created.
     pub fn from_env() -> Result<Self> {
-        let cache = Cache::from_env();
-        let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
-        let token = token.or_else(|| cache.token());
-        Self::build(ApiBuilder::from_env(), cache, token)
-    }
-
-    fn build(builder: ApiBuilder, cache: Cache, token: Option<String>) -> Result<Self> {
-        let api = builder.with_progress(false).with_token(token).build().map_err(|error| {
-            Error::Hub { repo: "client".into(), file: "anything".into(), reason: error.to_string() }
-        })?;
-        Ok(Self { api, cache })
+        Client::from_env().map(Self).map_err(no_client)
     }
 
     /// Whether `text` is an id for [`fetch`](Self::fetch): `owner/name` or `owner/name/file.gguf`.
@@ -92,12 +66,8 @@ impl Hub {
                 reason: "expected owner/name or owner/name/file.gguf".into(),
             });
         };
-        let mut fetch = Fetch {
-            id: repo,
-            cached: self.cache.model(repo.into()),
-            remote: self.api.model(repo.into()),
-            progress,
-        };
+        let repository = self.0.repository(Repo::model(repo.into()));
+        let mut fetch = Fetch { id: repo, repository, progress };
         match file {
             Some(file) => fetch.gguf(file),
             None => fetch.folder(),
@@ -126,8 +96,7 @@ fn parse(id: &str) -> Option<(&str, Option<&str>)> {
 /// One call of [`Hub::fetch`].
 struct Fetch<'a> {
     id: &'a str,
-    cached: CacheRepo,
-    remote: ApiRepo,
+    repository: Repository,
     progress: &'a mut dyn FnMut(&FetchProgress),
 }
 
@@ -195,28 +164,29 @@ impl Fetch<'_> {
 
     /// The cached folder, if it is complete.
     fn complete_folder(&self) -> Option<PathBuf> {
-        let config = self.cached.get("config.json")?;
-        let is_cached = |names: &&[&str]| names.iter().all(|name| self.cached.get(name).is_some());
+        let config = self.repository.cached("config.json")?;
+        let is_cached =
+            |names: &&[&str]| names.iter().all(|name| self.repository.cached(name).is_some());
         TOKENIZER_FILES.iter().find(|names| is_cached(names))?;
         let (name, file) =
-            WEIGHT_FILES.iter().find_map(|name| Some((name, self.cached.get(name)?)))?;
+            WEIGHT_FILES.iter().find_map(|name| Some((name, self.repository.cached(name)?)))?;
         let is_whole = !is_index(name)
-            || shard_names(&file)
-                .is_ok_and(|shards| shards.iter().all(|shard| self.cached.get(shard).is_some()));
+            || shard_names(&file).is_ok_and(|shards| {
+                shards.iter().all(|shard| self.repository.cached(shard).is_some())
+            });
         is_whole.then(|| config.parent().map(Path::to_owned))?
     }
 
     /// A required file.
     fn file(&mut self, name: &str) -> Result<PathBuf> {
-        self.get(name).map_err(|error| {
-            let reason = match status(error) {
-                Ok(404) => "not found (HTTP 404): no such repository or file".into(),
-                Ok(401) => "HTTP 401: no such repository, or it needs a token".into(),
-                Ok(403) => {
+        self.get(name).map_err(|failure| {
+            let reason = match failure {
+                Failure::Status(404) => "not found (HTTP 404): no such repository or file".into(),
+                Failure::Status(401) => "HTTP 401: no such repository, or it needs a token".into(),
+                Failure::Status(403) => {
                     "HTTP 403: the token has no access, or the license was not accepted".into()
                 }
-                Ok(status) => format!("HTTP {status}"),
-                Err(reason) => reason,
+                other => other.to_string(),
             };
             self.failed(name, reason)
         })
@@ -226,20 +196,13 @@ impl Fetch<'_> {
     fn optional(&mut self, name: &str) -> Result<Option<PathBuf>> {
         match self.get(name) {
             Ok(path) => Ok(Some(path)),
-            Err(error) => match status(error) {
-                Ok(404) => Ok(None),
-                Ok(status) => Err(self.failed(name, format!("HTTP {status}"))),
-                Err(reason) => Err(self.failed(name, reason)),
-            },
+            Err(Failure::Status(404)) => Ok(None),
+            Err(failure) => Err(self.failed(name, failure.to_string())),
         }
     }
 
-    fn get(&mut self, name: &str) -> Result<PathBuf, ApiError> {
-        if let Some(path) = self.cached.get(name) {
-            return Ok(path);
-        }
-        let state = FetchProgress { file: name.into(), done: 0, total: 0 };
-        self.remote.download_with_progress(name, Listener { callback: self.progress, state })
+    fn get(&mut self, name: &str) -> Result<PathBuf, Failure> {
+        self.repository.fetch(name, self.progress)
     }
 
     fn failed(&self, file: &str, reason: impl Into<String>) -> Error {
@@ -247,34 +210,8 @@ impl Fetch<'_> {
     }
 }
 
-/// The HTTP status of an error, or the reason why there is none.
-fn status(error: ApiError) -> Result<u16, String> {
-    match error {
-        ApiError::RequestError(error) => {
-            let reason = error.to_string();
-            error.into_response().map(|response| response.status()).ok_or(reason)
-        }
-        other => Err(other.to_string()),
-    }
-}
-
-struct Listener<'a> {
-    callback: &'a mut dyn FnMut(&FetchProgress),
-    state: FetchProgress,
-}
-
-impl hf_hub::api::Progress for Listener<'_> {
-    fn init(&mut self, size: usize, _file: &str) {
-        self.state.total = size as u64;
-        self.state.done = 0;
-    }
-
-    fn update(&mut self, size: usize) {
-        self.state.done += size as u64;
-        (self.callback)(&self.state);
-    }
-
-    fn finish(&mut self) {}
+fn no_client(failure: Failure) -> Error {
+    Error::Hub { repo: "client".into(), file: "anything".into(), reason: failure.to_string() }
 }
 
 #[cfg(test)]
