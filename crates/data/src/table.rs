@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{OpenOptions, Opened, Reader};
 use crate::input::Input;
 use crate::names::name_list;
-use crate::record::{Location, MAX_RECORD_BYTES, Record, too_long, utf8};
+use crate::record::{Location, MAX_RECORD_BYTES, Record, records, too_long, utf8};
 
 pub(crate) struct Table {
     /// Whether the separator is a tab; otherwise it is found.
@@ -52,14 +52,13 @@ impl Reader for Table {
         let reader = ReaderBuilder::new().delimiter(delimiter).from_reader(limited);
         let first_end = input.head.iter().position(|&byte| byte == b'\n').unwrap_or(0);
         let has_carriage_returns = input.head[..first_end].ends_with(b"\r");
-        let records = TableRecords {
+        let mut table = TableRecords {
             reader,
             columns,
             budget,
             input: input.clone(),
             hint,
             lines_behind: usize::from(has_carriage_returns),
-            is_done: false,
         };
         let separators = match delimiter {
             b'\t' => "tabs",
@@ -67,7 +66,7 @@ impl Reader for Table {
             _ => "commas",
         };
         let description = format!("a table, separated by {separators}");
-        Ok(Opened::new(description, hint, Box::new(records)))
+        Ok(Opened::new(description, hint, records(move || table.next_record())))
     }
 }
 
@@ -120,34 +119,18 @@ struct TableRecords {
     hint: &'static str,
     /// Lines that the reader is behind: it sees the `\n` of a `\r\n` with the next record.
     lines_behind: usize,
-    is_done: bool,
 }
 
-impl Iterator for TableRecords {
-    type Item = Result<Record>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.is_done {
-            return None;
-        }
+impl TableRecords {
+    fn next_record(&mut self) -> Result<Option<Record>> {
         self.budget.store(MAX_RECORD_BYTES, Ordering::Relaxed);
         let mut record = ByteRecord::new();
         let before = self.reader.position().line() as usize;
         let read = self.reader.read_byte_record(&mut record);
-        let found = match read {
-            Ok(false) => {
-                self.is_done = true;
-                return None;
-            }
-            Ok(true) => self.record(&record),
-            Err(error) => Err(self.error(error, before)),
-        };
-        self.is_done = !matches!(found, Ok(_) | Err(Error::Record { .. }));
-        Some(found)
+        let is_read = read.map_err(|error| self.error(error, before))?;
+        if is_read { self.record(&record).map(Some) } else { Ok(None) }
     }
-}
 
-impl TableRecords {
     fn record(&self, record: &ByteRecord) -> Result<Record> {
         let line = record.position().map_or(1, csv::Position::line) as usize + self.lines_behind;
         let mut fields = Map::new();
