@@ -2,8 +2,6 @@
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use csv::{ByteRecord, ReaderBuilder};
 use serde_json::{Map, Value};
@@ -47,15 +45,13 @@ impl Reader for Table {
             let names = name_list(columns.iter().map(String::as_str));
             return Err(unknown(format!("a table with the columns {names}")));
         }
-        let budget = Arc::new(AtomicUsize::new(MAX_RECORD_BYTES));
-        let limited = Limited { reader: input.text()?, budget: Arc::clone(&budget) };
+        let limited = Limited { reader: input.text()?, budget: MAX_RECORD_BYTES };
         let reader = ReaderBuilder::new().delimiter(delimiter).from_reader(limited);
         let first_end = input.head.iter().position(|&byte| byte == b'\n').unwrap_or(0);
         let has_carriage_returns = input.head[..first_end].ends_with(b"\r");
         let mut table = TableRecords {
             reader,
             columns,
-            budget,
             input: input.clone(),
             hint,
             lines_behind: usize::from(has_carriage_returns),
@@ -114,7 +110,6 @@ fn renamed(columns: &[String], options: &OpenOptions) -> Vec<String> {
 struct TableRecords {
     reader: csv::Reader<Limited<Box<dyn BufRead>>>,
     columns: Vec<String>,
-    budget: Arc<AtomicUsize>,
     input: Input,
     hint: &'static str,
     /// Lines that the reader is behind: it sees the `\n` of a `\r\n` with the next record.
@@ -123,7 +118,7 @@ struct TableRecords {
 
 impl TableRecords {
     fn next_record(&mut self) -> Result<Option<Record>> {
-        self.budget.store(MAX_RECORD_BYTES, Ordering::Relaxed);
+        self.reader.get_mut().budget = MAX_RECORD_BYTES;
         let mut record = ByteRecord::new();
         let before = self.reader.position().line() as usize;
         let read = self.reader.read_byte_record(&mut record);
@@ -158,7 +153,7 @@ impl TableRecords {
                 format_hint: self.hint,
                 text: None,
             },
-            csv::ErrorKind::Io(_) if self.budget.load(Ordering::Relaxed) == 0 => {
+            csv::ErrorKind::Io(_) if self.reader.get_ref().budget == 0 => {
                 too_long(path, location, self.hint)
             }
             csv::ErrorKind::Io(source) => self.input.read_error(source),
@@ -176,17 +171,16 @@ impl TableRecords {
 /// must not take the whole file into memory.
 struct Limited<R> {
     reader: R,
-    budget: Arc<AtomicUsize>,
+    budget: usize,
 }
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.budget.load(Ordering::Relaxed);
-        if left == 0 {
+        if self.budget == 0 {
             return Err(io::Error::other("the record is too long"));
         }
-        let len = self.reader.read(&mut buffer[..])?;
-        self.budget.store(left.saturating_sub(len), Ordering::Relaxed);
+        let len = self.reader.read(buffer)?;
+        self.budget = self.budget.saturating_sub(len);
         Ok(len)
     }
 }
