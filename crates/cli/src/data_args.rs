@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use data::{Columns, FileFormat, RejectFile, Source, WeightedSource};
-use train::ReadOptions;
 use train::data::{
     ConversationRows, EmptyOutputPolicy, LoadedRows, RowReport, RowStore, RowStoreBuilder,
     stream_rows,
 };
+use train::{Instruction, ReadOptions};
 
 use crate::cache::cache_folder;
 use crate::choice::choice;
@@ -87,9 +87,19 @@ impl DataArgs {
         let rejects = self.reject_file()?;
         let request =
             RowRequest { images, split, conversations, rejects: rejects.as_ref(), notify };
-        let (rows, report) = self.stream_rows(sources, request)?;
+        let loaded = self.collect_rows(sources, request)?;
         finish_rejects(rejects.as_ref(), notify)?;
-        Ok(LoadedRows { rows: rows.to_vec()?, report })
+        Ok(loaded)
+    }
+
+    /// As [`load_rows`](Self::load_rows), without completing the file of rejected records.
+    pub fn collect_rows(&self, sources: &[PathBuf], request: RowRequest) -> Result<LoadedRows> {
+        let mut rows = Vec::new();
+        let (_weights, report) = self.each_row(sources, request, &mut |_source, row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(LoadedRows { rows, report })
     }
 
     /// Reads the rows of several sources in order; many of them go to a temporary file. Weights of sources
@@ -99,6 +109,24 @@ impl DataArgs {
         sources: &[PathBuf],
         request: RowRequest,
     ) -> Result<(RowStore, RowReport)> {
+        // Not the system's folder for temporary files, which may be in memory.
+        let folder = cache_folder().ok().map(|folder| folder.join("rows"));
+        let mut rows = RowStoreBuilder::new(RowStoreBuilder::DEFAULT_LIMIT, folder.as_deref());
+        let (weights, report) = self.each_row(sources, request, &mut |source, row| {
+            rows.set_source(source);
+            rows.push(row)
+        })?;
+        Ok((rows.build()?.with_weights(&weights), report))
+    }
+
+    /// Calls `receive` with each row and the number of its source. Returns the weights of the sources; empty
+    /// if they have none.
+    fn each_row(
+        &self,
+        sources: &[PathBuf],
+        request: RowRequest,
+        receive: &mut dyn FnMut(u16, Instruction) -> train::Result<()>,
+    ) -> Result<(Vec<f64>, RowReport)> {
         let RowRequest { images, split, conversations, rejects, notify } = request;
         let options = ReadOptions {
             image_folder: images,
@@ -111,14 +139,11 @@ impl DataArgs {
         };
         let parse = |path: &PathBuf| WeightedSource::parse(path.as_os_str());
         let sources = sources.iter().map(parse).collect::<data::Result<Vec<_>>>()?;
-        let weights = data::weights(&sources)?;
-        // Not the system's folder for temporary files, which may be in memory.
-        let folder = cache_folder().ok().map(|folder| folder.join("rows"));
-        let mut rows = RowStoreBuilder::new(RowStoreBuilder::DEFAULT_LIMIT, folder.as_deref());
+        let weights = data::weights(&sources)?.unwrap_or_default();
         let mut all = RowReport::default();
         for (index, WeightedSource { source, .. }) in sources.iter().enumerate() {
-            rows.set_source(index as u16);
-            let mut read = |path: &Path| stream_rows(path, &options, &mut |row| rows.push(row));
+            let mut receive = |row| receive(index as u16, row);
+            let mut read = |path: &Path| stream_rows(path, &options, &mut receive);
             let report = match &files(source, split)?[..] {
                 [path] => read(path)?,
                 paths => {
@@ -137,8 +162,7 @@ impl DataArgs {
             }
             all.merge(report);
         }
-        let rows = rows.build()?;
-        Ok((rows.with_weights(&weights.unwrap_or_default()), all))
+        Ok((weights, all))
     }
 
     /// The file of `--skip-bad`.

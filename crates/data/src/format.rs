@@ -25,7 +25,7 @@ pub(crate) trait Reader {
     fn open(&self, input: &Input, options: &OpenOptions) -> Result<Opened>;
 }
 
-/// The readers by name; the first one that recognizes a file reads it. Text is read on request only.
+/// The readers by name; the first one that recognizes a file reads it. No file is recognized as text: it is read on request.
 const READERS: [(FileFormat, &dyn Reader); 6] = [
     (FileFormat::Parquet, &Parquet),
     (FileFormat::Json, &Json),
@@ -187,7 +187,7 @@ pub(crate) fn open(input: &Input, options: &OpenOptions) -> Result<Opened> {
     }
     let reader = match options.format {
         Some(format) => READERS.iter().find(|(other, _)| *other == format),
-        None => READERS[..4].iter().find(|(_, reader)| reader.recognizes(input, options)),
+        None => READERS.iter().find(|(_, reader)| reader.recognizes(input, options)),
     };
     let Some((_, reader)) = reader else {
         return Err(Error::UnknownFormat {

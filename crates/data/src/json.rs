@@ -7,7 +7,6 @@
 //! ```
 
 use std::io::BufRead;
-use std::path::PathBuf;
 
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -16,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::format::{OpenOptions, Opened, Reader};
 use crate::input::Input;
 use crate::names::field_names;
-use crate::record::{Location, MAX_RECORD_BYTES, Record, Records, too_long, utf8};
+use crate::record::{Location, MAX_RECORD_BYTES, Record, Records, records, too_long, utf8};
 use crate::value_scanner::ValueScanner;
 
 /// The layout of JSON data, for hints.
@@ -160,13 +159,12 @@ enum Layout {
 
 /// The records of a list or a sequence.
 struct JsonRecords {
-    path: PathBuf,
+    input: Input,
     scanner: Scanner,
     layout: Layout,
     hint: &'static str,
     /// Records so far.
     count: usize,
-    is_done: bool,
 }
 
 impl JsonRecords {
@@ -180,13 +178,17 @@ impl JsonRecords {
         if layout != Layout::Sequence {
             scanner.accept(b'[').map_err(|source| input.read_error(source))?;
         }
-        let path = input.path.clone();
-        Ok(Box::new(Self { path, scanner, layout, hint, count: 0, is_done: false }))
+        let mut json = Self { input: input.clone(), scanner, layout, hint, count: 0 };
+        Ok(records(move || json.next_record()))
+    }
+
+    fn next_record(&mut self) -> Result<Option<Record>> {
+        if self.next_value()? { self.parse().map(Some) } else { Ok(None) }
     }
 
     fn damaged(&self, reason: impl Into<String>) -> Error {
         Error::Damaged {
-            path: self.path.clone(),
+            path: self.input.path.clone(),
             location: Location::Line(self.scanner.line).to_string(),
             reason: reason.into(),
             format_hint: self.hint,
@@ -195,7 +197,7 @@ impl JsonRecords {
 
     /// Goes to the next element of a list; `false` at its end.
     fn next_element(&mut self) -> Result<bool> {
-        let read_error = |source| Error::Read { path: self.path.clone(), source };
+        let read_error = |source| self.input.read_error(source);
         if self.scanner.accept(b']').map_err(read_error)? {
             let is_followed =
                 self.layout == Layout::List && self.scanner.peek().map_err(read_error)?.is_some();
@@ -222,31 +224,28 @@ impl JsonRecords {
         match self.layout {
             Layout::List | Layout::InnerList => self.next_element(),
             Layout::Sequence => {
-                let next = self.scanner.peek();
-                let next =
-                    next.map_err(|source| Error::Read { path: self.path.clone(), source })?;
+                let next = self.scanner.peek().map_err(|source| self.input.read_error(source))?;
                 Ok(next.is_some())
             }
         }
     }
 
     fn parse(&mut self) -> Result<Record> {
-        let read_error = |path: &PathBuf, source| Error::Read { path: path.clone(), source };
-        let found =
-            self.scanner.scan(MAX_RECORD_BYTES).map_err(|source| read_error(&self.path, source))?;
+        let read_error = |source| self.input.read_error(source);
+        let found = self.scanner.scan(MAX_RECORD_BYTES).map_err(read_error)?;
         self.count += 1;
         let location = match self.layout {
             Layout::List | Layout::InnerList => Location::Record(self.count),
             Layout::Sequence => Location::Line(found.line),
         };
         if found.is_cut {
-            return Err(too_long(&self.path, location, self.hint));
+            return Err(too_long(&self.input.path, location, self.hint));
         }
-        let parsed = utf8(&self.path, found.line, self.scanner.text())
+        let parsed = utf8(&self.input.path, found.line, self.scanner.text())
             .and_then(|text| self.parse_text(text, found.line));
         if parsed.is_err() && self.layout == Layout::Sequence && self.scanner.line == found.line {
             // The rest of the line belongs to what could not be parsed.
-            self.scanner.skip_line().map_err(|source| read_error(&self.path, source))?;
+            self.scanner.skip_line().map_err(read_error)?;
         }
         Ok(Record { location, value: parsed? })
     }
@@ -268,33 +267,13 @@ impl JsonRecords {
                 Layout::Sequence => first_line,
             };
             Error::Record {
-                path: self.path.clone(),
+                path: self.input.path.clone(),
                 location: Location::Line(line).to_string(),
                 reason: format!("not valid JSON: {message}{}", suffix(first_line)),
                 format_hint: self.hint,
                 text: Some(text.trim_end().to_owned()),
             }
         })
-    }
-}
-
-impl Iterator for JsonRecords {
-    type Item = Result<Record>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.is_done {
-            return None;
-        }
-        let record = match self.next_value() {
-            Ok(false) => {
-                self.is_done = true;
-                return None;
-            }
-            Ok(true) => self.parse(),
-            Err(error) => Err(error),
-        };
-        self.is_done = !matches!(record, Ok(_) | Err(Error::Record { .. }));
-        Some(record)
     }
 }
 

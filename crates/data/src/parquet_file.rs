@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::format::{OpenOptions, Opened, Reader};
 use crate::input::Input;
 use crate::names::{first_chars, name_list};
-use crate::record::{Location, Record};
+use crate::record::{Location, Record, records};
 
 /// The format of a Parquet file, for hints.
 const FORMAT_HINT: &str = "the file may be incomplete or damaged: download or write it again";
@@ -52,8 +52,9 @@ impl Reader for Parquet {
         let description = format!("a Parquet file of {rows} rows with the columns {names}");
         let rows = guard(|| Ok(RowIter::from_file_into(Box::new(reader))));
         let rows = rows.map_err(|reason| damaged(path, "metadata", reason))?;
-        let records = ParquetRecords { path: path.clone(), rows, count: 0, is_done: false };
-        Ok(Opened::new(description, options.schema.record_hint(), Box::new(records)))
+        let mut rows = ParquetRecords { path: path.clone(), rows, count: 0 };
+        let records = records(move || rows.next_record());
+        Ok(Opened::new(description, options.schema.record_hint(), records))
     }
 }
 
@@ -62,31 +63,16 @@ struct ParquetRecords {
     path: PathBuf,
     rows: RowIter<'static>,
     count: usize,
-    is_done: bool,
 }
 
-impl Iterator for ParquetRecords {
-    type Item = Result<Record>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.is_done {
-            return None;
-        }
+impl ParquetRecords {
+    fn next_record(&mut self) -> Result<Option<Record>> {
         self.count += 1;
         let location = Location::Row(self.count);
         // Some dates that no calendar has panic when they become text.
         let row = guard(|| Ok(self.rows.next().transpose()?.map(object)));
-        match row {
-            Ok(Some(value)) => Some(Ok(Record { location, value })),
-            Ok(None) => {
-                self.is_done = true;
-                None
-            }
-            Err(reason) => {
-                self.is_done = true;
-                Some(Err(damaged(&self.path, &location.to_string(), reason)))
-            }
-        }
+        let value = row.map_err(|reason| damaged(&self.path, &location.to_string(), reason))?;
+        Ok(value.map(|value| Record { location, value }))
     }
 }
 

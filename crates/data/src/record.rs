@@ -41,6 +41,19 @@ impl fmt::Display for Location {
 /// The records of a file in order. After [`Error::Record`] they go on; any other error is the last item.
 pub type Records = Box<dyn Iterator<Item = Result<Record>>>;
 
+/// The records that `next` reads, to the first `None` or the first error that is not about a record.
+pub(crate) fn records(mut next: impl FnMut() -> Result<Option<Record>> + 'static) -> Records {
+    let mut is_done = false;
+    Box::new(std::iter::from_fn(move || {
+        if is_done {
+            return None;
+        }
+        let record = next().transpose();
+        is_done = !matches!(record, Some(Ok(_) | Err(Error::Record { .. })));
+        record
+    }))
+}
+
 /// Memory that one record may take as text: a file without line ends is not read whole.
 pub(crate) const MAX_RECORD_BYTES: usize = 256 << 20;
 

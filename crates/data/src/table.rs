@@ -2,8 +2,6 @@
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use csv::{ByteRecord, ReaderBuilder};
 use serde_json::{Map, Value};
@@ -12,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::{OpenOptions, Opened, Reader};
 use crate::input::Input;
 use crate::names::name_list;
-use crate::record::{Location, MAX_RECORD_BYTES, Record, too_long, utf8};
+use crate::record::{Location, MAX_RECORD_BYTES, Record, records, too_long, utf8};
 
 pub(crate) struct Table {
     /// Whether the separator is a tab; otherwise it is found.
@@ -47,19 +45,16 @@ impl Reader for Table {
             let names = name_list(columns.iter().map(String::as_str));
             return Err(unknown(format!("a table with the columns {names}")));
         }
-        let budget = Arc::new(AtomicUsize::new(MAX_RECORD_BYTES));
-        let limited = Limited { reader: input.text()?, budget: Arc::clone(&budget) };
+        let limited = Limited { reader: input.text()?, budget: MAX_RECORD_BYTES };
         let reader = ReaderBuilder::new().delimiter(delimiter).from_reader(limited);
         let first_end = input.head.iter().position(|&byte| byte == b'\n').unwrap_or(0);
         let has_carriage_returns = input.head[..first_end].ends_with(b"\r");
-        let records = TableRecords {
+        let mut table = TableRecords {
             reader,
             columns,
-            budget,
             input: input.clone(),
             hint,
             lines_behind: usize::from(has_carriage_returns),
-            is_done: false,
         };
         let separators = match delimiter {
             b'\t' => "tabs",
@@ -67,7 +62,7 @@ impl Reader for Table {
             _ => "commas",
         };
         let description = format!("a table, separated by {separators}");
-        Ok(Opened::new(description, hint, Box::new(records)))
+        Ok(Opened::new(description, hint, records(move || table.next_record())))
     }
 }
 
@@ -115,39 +110,22 @@ fn renamed(columns: &[String], options: &OpenOptions) -> Vec<String> {
 struct TableRecords {
     reader: csv::Reader<Limited<Box<dyn BufRead>>>,
     columns: Vec<String>,
-    budget: Arc<AtomicUsize>,
     input: Input,
     hint: &'static str,
     /// Lines that the reader is behind: it sees the `\n` of a `\r\n` with the next record.
     lines_behind: usize,
-    is_done: bool,
-}
-
-impl Iterator for TableRecords {
-    type Item = Result<Record>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.is_done {
-            return None;
-        }
-        self.budget.store(MAX_RECORD_BYTES, Ordering::Relaxed);
-        let mut record = ByteRecord::new();
-        let before = self.reader.position().line() as usize;
-        let read = self.reader.read_byte_record(&mut record);
-        let found = match read {
-            Ok(false) => {
-                self.is_done = true;
-                return None;
-            }
-            Ok(true) => self.record(&record),
-            Err(error) => Err(self.error(error, before)),
-        };
-        self.is_done = !matches!(found, Ok(_) | Err(Error::Record { .. }));
-        Some(found)
-    }
 }
 
 impl TableRecords {
+    fn next_record(&mut self) -> Result<Option<Record>> {
+        self.reader.get_mut().budget = MAX_RECORD_BYTES;
+        let mut record = ByteRecord::new();
+        let before = self.reader.position().line() as usize;
+        let read = self.reader.read_byte_record(&mut record);
+        let is_read = read.map_err(|error| self.error(error, before))?;
+        if is_read { self.record(&record).map(Some) } else { Ok(None) }
+    }
+
     fn record(&self, record: &ByteRecord) -> Result<Record> {
         let line = record.position().map_or(1, csv::Position::line) as usize + self.lines_behind;
         let mut fields = Map::new();
@@ -175,7 +153,7 @@ impl TableRecords {
                 format_hint: self.hint,
                 text: None,
             },
-            csv::ErrorKind::Io(_) if self.budget.load(Ordering::Relaxed) == 0 => {
+            csv::ErrorKind::Io(_) if self.reader.get_ref().budget == 0 => {
                 too_long(path, location, self.hint)
             }
             csv::ErrorKind::Io(source) => self.input.read_error(source),
@@ -193,17 +171,16 @@ impl TableRecords {
 /// must not take the whole file into memory.
 struct Limited<R> {
     reader: R,
-    budget: Arc<AtomicUsize>,
+    budget: usize,
 }
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.budget.load(Ordering::Relaxed);
-        if left == 0 {
+        if self.budget == 0 {
             return Err(io::Error::other("the record is too long"));
         }
-        let len = self.reader.read(&mut buffer[..])?;
-        self.budget.store(left.saturating_sub(len), Ordering::Relaxed);
+        let len = self.reader.read(buffer)?;
+        self.budget = self.budget.saturating_sub(len);
         Ok(len)
     }
 }

@@ -4,10 +4,10 @@ use std::io::{BufRead, Read};
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::{OpenOptions, Opened, Reader};
 use crate::input::Input;
-use crate::record::{Location, MAX_RECORD_BYTES, Record, too_long, utf8};
+use crate::record::{Location, MAX_RECORD_BYTES, Record, records, too_long, utf8};
 
 /// The format of plain text, for hints.
 const FORMAT_HINT: &str = "paragraphs of a text are separated by empty lines";
@@ -25,14 +25,10 @@ impl Reader for Text {
 
     fn open(&self, input: &Input, options: &OpenOptions) -> Result<Opened> {
         let description = if self.by_line { "text, by line" } else { "text, by paragraph" };
-        let records = TextRecords {
-            reader: input.text()?,
-            input: input.clone(),
-            by_line: self.by_line,
-            line: 1,
-            is_done: false,
-        };
-        Ok(Opened::new(description, options.schema.record_hint(), Box::new(records)))
+        let (reader, input) = (input.text()?, input.clone());
+        let mut text = TextRecords { reader, input, by_line: self.by_line, line: 1 };
+        let records = records(move || text.next_record());
+        Ok(Opened::new(description, options.schema.record_hint(), records))
     }
 }
 
@@ -42,10 +38,19 @@ struct TextRecords {
     by_line: bool,
     /// The next line.
     line: usize,
-    is_done: bool,
 }
 
 impl TextRecords {
+    fn next_record(&mut self) -> Result<Option<Record>> {
+        let (line, text) = self.next_text()?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let text = utf8(&self.input.path, line, &text)?;
+        let fields = Map::from_iter([("text".to_owned(), Value::String(text.trim_end().into()))]);
+        Ok(Some(Record { location: Location::Line(line), value: Value::Object(fields) }))
+    }
+
     /// The next record's text and first line; empty at the end.
     fn next_text(&mut self) -> Result<(usize, Vec<u8>)> {
         let (mut first_line, mut text) = (self.line, Vec::new());
@@ -70,30 +75,6 @@ impl TextRecords {
                 (false, _) => {}
             }
         }
-    }
-}
-
-impl Iterator for TextRecords {
-    type Item = Result<Record>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.is_done {
-            return None;
-        }
-        let record = match self.next_text() {
-            Ok((_, text)) if text.is_empty() => {
-                self.is_done = true;
-                return None;
-            }
-            Ok((line, text)) => utf8(&self.input.path, line, &text).map(|text| {
-                let value = Value::String(text.trim_end().into());
-                let fields = Map::from_iter([("text".to_owned(), value)]);
-                Record { location: Location::Line(line), value: Value::Object(fields) }
-            }),
-            Err(error) => Err(error),
-        };
-        self.is_done = !matches!(record, Ok(_) | Err(Error::Record { .. }));
-        Some(record)
     }
 }
 

@@ -11,7 +11,7 @@ use train::Instruction;
 use train::data::LoadedRows;
 
 use crate::data_args::{DataArgs, RowRequest, finish_rejects};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::model::ModelArgs;
 use crate::output::note;
 use crate::train::{PromptArgs, has_turns, rows_for};
@@ -103,8 +103,7 @@ impl Args {
             let rejects = rejects.borrow();
             let rejects = Option::as_ref(&rejects);
             let request = RowRequest { images: None, split, conversations, rejects, notify };
-            let (rows, report) = self.row_options.stream_rows(sources, request)?;
-            Ok::<_, Failure>(LoadedRows { rows: rows.to_vec()?, report })
+            self.row_options.collect_rows(sources, request)
         };
         let (rows, format) = self.prompt.read_rows(
             self.prompt.chosen(None),

@@ -56,19 +56,9 @@ impl DataReport {
         let mut truncation = TruncationCounts::default();
         let (mut examples, mut tokens) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
-            let mut example = encoder.encode(row)?;
+            let example = encoder.encode(row)?;
             tokens.push(example.tokens.len());
-            let is_complete = example.tokens.len() <= max_len;
-            example.truncate(max_len);
-            let count = match example.n_labels() {
-                0 => &mut truncation.dropped,
-                _ if is_complete => &mut truncation.complete,
-                _ => &mut truncation.truncated,
-            };
-            *count += 1;
-            if example.n_labels() > 0 {
-                examples.push(example);
-            }
+            examples.extend(truncation.count(example, max_len));
         }
         let mut counts = RowCounts::default();
         counts.add_report(report);

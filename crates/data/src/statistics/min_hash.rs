@@ -25,16 +25,16 @@ impl MinHash {
     pub(super) fn new(text: &str) -> Option<Self> {
         let text = normalize(text);
         let starts = text.char_indices().map(|(start, _)| start).collect::<Vec<_>>();
+        // A family of hash functions from one: multiply by an odd number and take the upper half.
+        let factors: [u64; HASHES] = std::array::from_fn(|index| mix(index as u64) | 1);
         let mut signature = [u32::MAX; HASHES];
         let parts =
             starts.len().saturating_sub(PART_CHARS - 1).max(usize::from(!starts.is_empty()));
         for part in 0..parts {
             let end = starts.get(part + PART_CHARS).copied().unwrap_or(text.len());
             let hash = hash_bytes(&text.as_bytes()[starts[part]..end]);
-            for (index, smallest) in signature.iter_mut().enumerate() {
-                // A family of hash functions from one: multiply by an odd number and take the upper half.
-                let factor = mix(index as u64) | 1;
-                let own = (hash.wrapping_mul(factor) >> 32) as u32;
+            for (smallest, factor) in signature.iter_mut().zip(&factors) {
+                let own = (hash.wrapping_mul(*factor) >> 32) as u32;
                 *smallest = own.min(*smallest);
             }
         }

@@ -70,14 +70,6 @@ impl ExampleStore {
         }
     }
 
-    /// The row that an example is made of, if the examples are in a file; otherwise its index.
-    pub(crate) fn row(&self, index: usize) -> usize {
-        match &self.0 {
-            Storage::Memory(_) => index,
-            Storage::File(file) => file.row(index),
-        }
-    }
-
     /// The image of each example, by name.
     ///
     /// # Errors

@@ -47,23 +47,18 @@ impl ExampleEncoder<'_> {
     /// Those of `encode` and `key`; [`Error::NoRows`] if all rows are dropped; [`Error::Read`] and
     /// [`Error::File`] for files of rows and tokens.
     pub fn encode_all(&self, rows: &RowStore) -> Result<EncodedRows> {
-        let (examples, counts, row_of) =
-            if rows.is_in_memory() { self.in_memory(rows)? } else { self.in_file(rows)? };
-        if examples.is_empty() && !rows.is_empty() {
+        let encoded = if rows.is_in_memory() { self.in_memory(rows)? } else { self.in_file(rows)? };
+        if encoded.examples.is_empty() && !rows.is_empty() {
             return Err(Error::NoRows {
                 name: "data".into(),
                 purpose: "use",
                 reason: format!("no prompt leaves room for an answer in {} tokens", self.max_len),
             });
         }
-        let mixture = (!rows.weights().is_empty()).then(|| {
-            let sources = (0..examples.len()).map(|index| rows.source(row_of(index)));
-            Mixture::new(&sources.collect::<Vec<_>>(), rows.weights())
-        });
-        Ok(EncodedRows { examples, counts, mixture })
+        Ok(encoded)
     }
 
-    fn in_memory(&self, rows: &RowStore) -> Result<Encoded> {
+    fn in_memory(&self, rows: &RowStore) -> Result<EncodedRows> {
         let (mut examples, mut indices) = (Vec::new(), Vec::new());
         let mut counts = TruncationCounts::default();
         for (index, row) in rows.iter().enumerate() {
@@ -72,33 +67,33 @@ impl ExampleEncoder<'_> {
                 indices.push(index);
             }
         }
-        Ok((examples.into(), counts, Box::new(move |example| indices[example])))
+        let mixture = mixture(rows, indices.into_iter());
+        Ok(EncodedRows { examples: examples.into(), counts, mixture })
     }
 
-    fn in_file(&self, rows: &RowStore) -> Result<Encoded> {
-        let path = match self.cache {
-            None => None,
-            Some(folder) => Some(folder.join(format!("{}.tokens", self.file_key(rows)?))),
+    fn in_file(&self, rows: &RowStore) -> Result<EncodedRows> {
+        let (file, counts) = if let Some(folder) = self.cache {
+            self.cached_file(rows, folder)?
+        } else {
+            let (writer, counts) = self.write(rows)?;
+            (writer.finish()?, counts)
         };
-        let cached = path.as_deref().and_then(TokenFile::open);
-        let (file, counts) = match (cached, &path) {
-            (Some(found), _) => found,
-            (None, Some(path)) => {
-                let (writer, counts) = self.write(rows)?;
-                (writer.keep(&counts, path)?, counts)
-            }
-            (None, None) => {
-                let (writer, counts) = self.write(rows)?;
-                (writer.finish()?, counts)
-            }
+        let mixture = mixture(rows, (0..file.len()).map(|index| file.row(index)));
+        Ok(EncodedRows { examples: file.into(), counts, mixture })
+    }
+
+    /// The token file of the rows in a cache folder; writes it if there is none.
+    fn cached_file(&self, rows: &RowStore, folder: &Path) -> Result<(TokenFile, TruncationCounts)> {
+        let path = folder.join(format!("{}.tokens", self.file_key(rows)?));
+        let found = if let Some(found) = TokenFile::open(&path) {
+            found
+        } else {
+            let (writer, counts) = self.write(rows)?;
+            (writer.keep(&counts, &path)?, counts)
         };
-        if let Some(path) = &path {
-            mark_used(path);
-            remove_oldest(path, MAX_CACHE_BYTES);
-        }
-        let examples = ExampleStore::from(file);
-        let row_of = examples.clone();
-        Ok((examples, counts, Box::new(move |example| row_of.row(example))))
+        mark_used(&path);
+        remove_oldest(&path, MAX_CACHE_BYTES);
+        Ok(found)
     }
 
     fn write(&self, rows: &RowStore) -> Result<(TokenFileWriter, TruncationCounts)> {
@@ -122,8 +117,13 @@ impl ExampleEncoder<'_> {
     }
 }
 
-/// Examples, their counts, and the row that each example is made of.
-type Encoded = (ExampleStore, TruncationCounts, Box<dyn Fn(usize) -> usize>);
+/// The mixture of the rows that examples are made of, if the rows are a mixture.
+fn mixture(rows: &RowStore, example_rows: impl Iterator<Item = usize>) -> Option<Mixture> {
+    (!rows.weights().is_empty()).then(|| {
+        let sources = example_rows.map(|row| rows.source(row)).collect::<Vec<_>>();
+        Mixture::new(&sources, rows.weights())
+    })
+}
 
 /// Sets the time of a file, so that it is not among the oldest.
 fn mark_used(path: &Path) {

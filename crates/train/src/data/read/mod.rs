@@ -129,7 +129,7 @@ pub fn stream_rows(
         let options = ReadOptions { image_folder, ..*options };
         read_opened(file, opened, &options, &mut report, &mut rows)?;
     }
-    require_any_row(count, path, &report)?;
+    require_rows(count, path, &report)?;
     Ok(report)
 }
 
@@ -147,7 +147,7 @@ pub fn parse_rows(path: &Path, text: &str, options: &ReadOptions) -> Result<Load
         Ok(())
     };
     read_opened(path, opened, options, report, &mut push)?;
-    require_any_row(loaded.rows.len(), path, &loaded.report)?;
+    require_rows(loaded.rows.len(), path, &loaded.report)?;
     Ok(loaded)
 }
 
@@ -169,27 +169,16 @@ fn read_opened(
 ///
 /// # Errors
 /// [`Error::NoRows`].
-fn require_any_row(count: usize, path: &Path, report: &RowReport) -> Result<()> {
-    let reason = match report.messages() {
-        _ if report.dropped.is_empty() => "the file has none".into(),
-        messages => messages.join("; "),
-    };
-    require_rows(vec![(); count], path, &reason).map(|_rows| ())
-}
-
-/// Rejects data without a row.
-///
-/// # Errors
-/// [`Error::NoRows`].
-fn require_rows<T>(rows: Vec<T>, path: &Path, reason: &str) -> Result<Vec<T>> {
-    if rows.is_empty() {
-        return Err(Error::NoRows {
-            name: path.display().to_string(),
-            purpose: "train on",
-            reason: reason.into(),
-        });
+fn require_rows(count: usize, path: &Path, report: &RowReport) -> Result<()> {
+    if count > 0 {
+        return Ok(());
     }
-    Ok(rows)
+    let reason = if report.dropped.is_empty() {
+        "the file has none".into()
+    } else {
+        report.messages().join("; ")
+    };
+    Err(Error::NoRows { name: path.display().to_string(), purpose: "train on", reason })
 }
 
 impl Instruction {

@@ -76,15 +76,17 @@ impl RecordReader<'_> {
             match self.read_record(&record, opened.format_hint) {
                 Ok(rows) => rows.into_iter().try_for_each(&mut *self.rows)?,
                 Err(Error::Data(error)) => self.reject(error, Some(&record.value))?,
-                Err(error @ Error::RemoteImage { .. }) if self.options.rejects.is_some() => {
-                    let location = record.location.to_string();
-                    let reason = error.to_string();
-                    let prefix = format!("{}, {location}: ", self.path.display());
-                    let reason = reason.strip_prefix(&prefix).unwrap_or(&reason).to_owned();
-                    let origin = self.origin(&record, opened.format_hint);
-                    if let Error::Data(error) = origin.error(reason) {
-                        self.reject(error, Some(&record.value))?;
-                    }
+                Err(Error::RemoteImage { path, location, url })
+                    if self.options.rejects.is_some() =>
+                {
+                    let error = ::data::Error::Record {
+                        path,
+                        location,
+                        reason: format!("the image {url} is not a local file"),
+                        format_hint: opened.format_hint,
+                        text: None,
+                    };
+                    self.reject(error, Some(&record.value))?;
                 }
                 Err(error) => return Err(error),
             }
@@ -102,16 +104,6 @@ impl RecordReader<'_> {
         rejects.reject(error, value)?;
         self.report.drop_row(DropReason::InvalidRecord, &location);
         Ok(())
-    }
-
-    fn origin(&self, record: &Record, format_hint: &'static str) -> RecordOrigin<'_> {
-        let image_folder = self.options.image_folder;
-        RecordOrigin {
-            path: self.path,
-            location: record.location.to_string(),
-            format_hint,
-            image_folder,
-        }
     }
 
     fn read_record(

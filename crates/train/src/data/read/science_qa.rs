@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::record_origin::RecordOrigin;
 use super::require_rows;
+use super::row_report::RowReport;
 use super::science_qa_problem::ScienceQaProblem;
 use crate::data::Instruction;
 use crate::error::{Error, Result};
@@ -110,7 +111,9 @@ impl ScienceQa {
                 .map_err(|error| origin.error(error.to_string()))?;
             problem.into_row(pid, &origin)
         };
-        require_rows(pids.iter().map(row).collect::<Result<Vec<_>>>()?, &list, "the file has none")
+        let rows = pids.iter().map(row).collect::<Result<Vec<_>>>()?;
+        require_rows(rows.len(), &list, &RowReport::default())?;
+        Ok(rows)
     }
 }
 
