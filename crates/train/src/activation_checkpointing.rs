@@ -25,45 +25,30 @@ use crate::optim::ModuleGradients;
 use crate::prefix_cache::PassInput;
 
 /// An adapter that [`checkpointed_backward`] runs layer by layer.
-pub struct LayerwiseAdapter<'a> {
+struct LayerwiseAdapter<'a> {
     /// The first adapted layer; layers below it run only once.
-    pub first_layer: usize,
+    first_layer: usize,
     /// The adapter of all layers, without autodiff.
-    pub without_autodiff: &'a dyn Adapter,
+    without_autodiff: &'a dyn Adapter,
     /// The adapter of one layer, with autodiff. The index `n_layers` is the final norm and the head.
-    pub layer: &'a dyn Fn(usize) -> Box<dyn Adapter + 'a>,
+    layer: &'a dyn Fn(usize) -> Box<dyn Adapter + 'a>,
 }
 
-/// The loss of a batch and the gradients of an adapter, with activation checkpointing.
+/// The loss of a batch and the gradients of an adapter, from the input of the pass, at most that of the
+/// first adapted layer.
 ///
 /// Returns the sum of the labels' losses divided by `labels`, in nats, `[1]`. The gradients are
 /// multiplied by `scale`; above 1 it prevents underflow in an f16 base.
 ///
 /// `accumulate` is called once per adapted layer, in descending order from `n_layers`, with the
 /// gradients of the adapter that [`LayerwiseAdapter::layer`] returned for it.
-///
-/// # Errors
-/// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
-pub fn checkpointed_backward(
-    llama: &Llama,
-    batch: &Batch,
-    labels: usize,
-    scale: f64,
-    adapter: &LayerwiseAdapter,
-    accumulate: &mut dyn FnMut(usize, &mut Gradients),
-) -> Result<Tensor<1>> {
-    let input = PassInput::embed(llama, batch)?;
-    Ok(checkpointed_backward_from(llama, input, labels, scale, adapter, accumulate))
-}
-
-/// As [`checkpointed_backward`], from the input of the pass, at most that of the first adapted layer.
-fn checkpointed_backward_from(
+fn checkpointed_backward(
     llama: &Llama,
     input: PassInput,
     labels: usize,
     scale: f64,
     adapter: &LayerwiseAdapter,
-    accumulate: &mut dyn FnMut(usize, &mut Gradients),
+    accumulate: &mut dyn FnMut(&mut Gradients),
 ) -> Tensor<1> {
     let PassInput { batch, packed, layer, mut hidden } = input;
     let (label_rows, label_ids) =
@@ -89,7 +74,7 @@ fn checkpointed_backward_from(
     let loss = labeled.loss(llama, &*head_adapter) / labels.max(1) as f64;
     let value = loss.clone().inner();
     let mut gradients = (loss * scale).backward();
-    accumulate(n_layers, &mut gradients);
+    accumulate(&mut gradients);
     let mut output_gradient = leaf_gradient(&tracked, &mut gradients);
 
     for (index, input) in (first_layer..n_layers).zip(inputs).rev() {
@@ -99,7 +84,7 @@ fn checkpointed_backward_from(
         let output = forward(index, input.clone(), &*layer_adapter);
         // The gradient of this sum with respect to the output is the factor itself.
         let mut gradients = (output * Tensor::from_inner(output_gradient)).sum().backward();
-        accumulate(index, &mut gradients);
+        accumulate(&mut gradients);
         if index == first_layer {
             break;
         }
@@ -108,13 +93,15 @@ fn checkpointed_backward_from(
     value
 }
 
-/// As [`checkpointed_backward`], for all parts of an adapter: adds its gradients to `gradients`.
+/// The loss of a batch, and with activation checkpointing the gradients of all parts of an adapter: adds
+/// them to `gradients`.
 ///
-/// `images` are the images of the batch's rows. Their projection is computed once: layers see it as
-/// a leaf, and its backward pass comes last.
+/// Returns the sum of the labels' losses divided by `labels`, in nats, `[1]`. `images` are the images of
+/// the batch's rows. Their projection is computed once: layers see it as a leaf, and its backward pass
+/// comes last.
 ///
 /// # Errors
-/// As [`checkpointed_backward`].
+/// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
 pub fn checkpointed_adapter_backward(
     llama: &Llama,
     adapter: &AdapterWeights,
@@ -152,7 +139,7 @@ pub(crate) fn checkpointed_adapter_backward_from(
     };
     let scale = loss_scale(llama);
     let mut token_gradient: Option<Tensor<3>> = None;
-    let mut accumulate = |_layer, layer_gradients: &mut Gradients| {
+    let mut accumulate = |layer_gradients: &mut Gradients| {
         gradients.accumulate(adapter, layer_gradients, scale);
         let more = tokens.as_ref().and_then(|tokens| tokens.grad_remove(layer_gradients));
         if let Some(more) = more {
@@ -162,7 +149,7 @@ pub(crate) fn checkpointed_adapter_backward_from(
             });
         }
     };
-    let loss = checkpointed_backward_from(llama, input, labels, scale, &layerwise, &mut accumulate);
+    let loss = checkpointed_backward(llama, input, labels, scale, &layerwise, &mut accumulate);
     if let (Some(features), Some(gradient)) = (image_features, token_gradient)
         && features.tokens().device().is_autodiff()
     {

@@ -16,9 +16,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::optim::{ParameterInfo, ParameterState, StateTensor};
-use crate::trainable::{
-    ParameterVisitor, TrainableWeights, flatten, map_parameters, visit_parameters,
-};
+use crate::trainable::{Parameter, TrainableWeights, map_parameters, parameters};
 use crate::trainer::Trainer;
 
 /// Name of the file in the folder of a run.
@@ -38,10 +36,9 @@ impl Trainer<'_> {
     /// [`Error::File`] if the file cannot be written; an older file is kept. [`Error::Model`] if the
     /// device fails.
     pub fn save_checkpoint(&self, path: &Path, progress: &impl Serialize) -> Result<()> {
-        let mut parameters = CollectParameters(Vec::new());
-        visit_parameters(&self.trainable, &mut parameters);
         let (mut tensors, mut optimizer_scalars) = (Vec::new(), BTreeMap::new());
-        for (index, Parameter { name, shape, value, .. }) in parameters.0.into_iter().enumerate() {
+        for (index, parameter) in parameters(&self.trainable).into_iter().enumerate() {
+            let Parameter { name, shape, value, .. } = parameter;
             let ParameterState { tensors: state, scalars } = self.optimizer.state(index, &shape)?;
             let state =
                 state.into_iter().map(|(field, tensor)| (format!("{name}.{field}"), tensor));
@@ -54,9 +51,7 @@ impl Trainer<'_> {
             tensors.extend(state);
         }
         if let Some(average) = &self.average {
-            let mut parameters = CollectParameters(Vec::new());
-            visit_parameters(&average.weights, &mut parameters);
-            for Parameter { name, shape, value, .. } in parameters.0 {
+            for Parameter { name, shape, value, .. } in parameters(&average.weights) {
                 let data = read_back(value)?;
                 tensors.push((average_name(&name), StateTensor { shape, data }));
             }
@@ -104,9 +99,7 @@ impl Trainer<'_> {
         };
         let stored = file.tensors().into_iter().collect::<BTreeMap<_, _>>();
 
-        let mut parameters = CollectParameters(Vec::new());
-        visit_parameters(&self.trainable, &mut parameters);
-        let parameters = parameters.0;
+        let parameters = parameters(&self.trainable);
         let device = self.llama.device().without_autodiff();
         let mut optimizer = self.optimizer.without_states(parameters.len());
         let (mut values, mut averages) = (Vec::new(), Vec::new());
@@ -174,26 +167,4 @@ struct CheckpointMetadata<P> {
     /// Scalars of the optimizer state; AdamW has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     optimizer_scalars: BTreeMap<String, Value>,
-}
-
-/// A parameter of the trainable weights.
-struct Parameter {
-    name: String,
-    shape: Vec<usize>,
-    is_trainable: bool,
-    /// Flattened, without autodiff.
-    value: Tensor<1>,
-}
-
-struct CollectParameters(Vec<Parameter>);
-
-impl ParameterVisitor for CollectParameters {
-    fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
-        self.0.push(Parameter {
-            name: name.to_owned(),
-            shape: value.dims().to_vec(),
-            is_trainable: value.device().is_autodiff(),
-            value: flatten(value.inner()),
-        });
-    }
 }

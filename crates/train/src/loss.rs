@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 use kernels::cross_entropy;
-use llama::model::{PackedBatch, Weight};
+use llama::model::Weight;
 use llama::{Adapter, LinearName, Llama, Precision};
 
 use crate::data::Batch;
@@ -69,22 +69,6 @@ pub(crate) fn sequence_losses(
         own.loss(llama, adapter)
     });
     Ok(Tensor::cat(losses.collect(), 0))
-}
-
-/// Input of the first layer, with the noise of a training batch.
-///
-/// # Shapes
-/// - output: `[batch, seq, d_model]`
-pub(crate) fn embed(llama: &Llama, batch: &Batch, packed: &PackedBatch) -> Tensor<3> {
-    let hidden = llama.embed(packed.tokens.clone(), &packed.context);
-    match &batch.noise {
-        Some(noise) => {
-            let device = llama.device().without_autodiff();
-            let shape = hidden.dims();
-            hidden + noise.tensor(&packed.token_rows, shape, &device)
-        }
-        None => hidden,
-    }
 }
 
 /// The hidden states that predict labels.

@@ -2,6 +2,7 @@
 
 use train::{CachePrecision, PrefixCacheConfig, PrefixCacheMode};
 
+use crate::choice::choice;
 use crate::memory_size::{available_host_memory, parse_size};
 
 /// Options of the frozen-prefix cache.
@@ -21,29 +22,21 @@ pub(super) struct CacheArgs {
     cache_precision: Option<PrecisionName>,
 }
 
-/// The values of `--cache`.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum CachePlace {
-    Memory,
-    Disk,
-    Off,
+choice! {
+    /// The values of `--cache`.
+    enum CachePlace => PrefixCacheMode {
+        Memory => Self::Memory,
+        Disk => Self::Disk,
+        Off => Self::Off,
+    }
 }
 
-/// The values of `--cache-precision`, here and in `plan`.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub enum PrecisionName {
-    F32,
-    Bf16,
-    F16,
-}
-
-impl From<PrecisionName> for CachePrecision {
-    fn from(name: PrecisionName) -> Self {
-        match name {
-            PrecisionName::F32 => Self::F32,
-            PrecisionName::Bf16 => Self::BF16,
-            PrecisionName::F16 => Self::F16,
-        }
+choice! {
+    /// The values of `--cache-precision`, here and in `plan`.
+    pub enum PrecisionName => CachePrecision {
+        F32 => Self::F32,
+        Bf16 => Self::BF16,
+        F16 => Self::F16,
     }
 }
 
@@ -53,12 +46,7 @@ impl CacheArgs {
         /// Where the system does not report its available memory.
         const UNKNOWN_MEMORY: u64 = 4 << 30;
         PrefixCacheConfig {
-            mode: match self.cache {
-                None => PrefixCacheMode::Auto,
-                Some(CachePlace::Memory) => PrefixCacheMode::Memory,
-                Some(CachePlace::Disk) => PrefixCacheMode::Disk,
-                Some(CachePlace::Off) => PrefixCacheMode::Off,
-            },
+            mode: self.cache.map_or(PrefixCacheMode::Auto, PrefixCacheMode::from),
             max_bytes: self.cache_bytes,
             precision: self.cache_precision.map_or(CachePrecision::F32, CachePrecision::from),
             spare_bytes: Some(available_host_memory().unwrap_or(UNKNOWN_MEMORY) / 4),

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use adaption_prompt::PartKind;
 use burn::module::Module;
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::module_gradients::ModuleGradients;
 use crate::error::{Error, Result};
-use crate::trainable::{ParameterVisitor, visit_parameters};
 
 /// Peak learning rates of parameter groups. Parameters without one have the run's learning rate; all
 /// follow the same schedule.
@@ -46,17 +45,10 @@ impl GroupLearningRates {
 
     /// Checks that each group has a trainable parameter.
     pub(crate) fn check(&self, module: &impl Module) -> Result<()> {
-        struct TrainablePaths(Vec<String>);
-        impl ParameterVisitor for TrainablePaths {
-            fn visit<const D: usize>(&mut self, path: &str, value: Tensor<D>) {
-                if value.device().is_autodiff() {
-                    self.0.push(path.to_owned());
-                }
-            }
-        }
-        let mut paths = TrainablePaths(Vec::new());
-        visit_parameters(module, &mut paths);
-        let is_used = |alone: &Self| paths.0.iter().any(|path| alone.of(path).is_some());
+        let mut trained = ModuleGradients::empty(module).parameters;
+        trained.retain(|parameter| parameter.is_trainable);
+        let is_used =
+            |alone: &Self| trained.iter().any(|parameter| alone.of(&parameter.name).is_some());
         if let Some(rate) = self.gates
             && !is_used(&Self { gates: self.gates, parts: BTreeMap::new() })
         {

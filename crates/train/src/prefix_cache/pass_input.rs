@@ -6,7 +6,6 @@ use llama::{Llama, NoAdapter};
 
 use crate::data::Batch;
 use crate::error::Result;
-use crate::loss::embed;
 
 /// A batch, and the input of the first layer of its pass.
 #[derive(Debug, Clone)]
@@ -22,13 +21,17 @@ pub(crate) struct PassInput<'a> {
 }
 
 impl<'a> PassInput<'a> {
-    /// The embeddings of a batch, for a pass through all layers.
+    /// The embeddings of a batch with its noise, for a pass through all layers.
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) if the batch is longer than the model's context.
     pub fn embed(llama: &Llama, batch: &'a Batch) -> Result<Self> {
         let packed = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
-        let hidden = embed(llama, batch, &packed);
+        let mut hidden = llama.embed(packed.tokens.clone(), &packed.context);
+        if let Some(noise) = &batch.noise {
+            let (device, shape) = (llama.device().without_autodiff(), hidden.dims());
+            hidden = hidden + noise.tensor(&packed.token_rows, shape, &device);
+        }
         Ok(Self { batch, packed, layer: 0, hidden })
     }
 }

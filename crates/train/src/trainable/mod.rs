@@ -5,5 +5,7 @@ mod parameter_visitor;
 mod trainable_weights;
 
 pub use fine_tuning_method::FineTuningMethod;
-pub(crate) use parameter_visitor::{ParameterVisitor, flatten, map_parameters, visit_parameters};
+pub(crate) use parameter_visitor::{
+    Parameter, ParameterVisitor, flatten, map_parameters, parameters, visit_parameters,
+};
 pub use trainable_weights::TrainableWeights;

@@ -31,6 +31,33 @@ pub(crate) fn visit_parameters(module: &impl Module, visitor: &mut impl Paramete
     module.visit(&mut Visitor { path: Vec::new(), visitor });
 }
 
+/// A parameter of a module.
+pub(crate) struct Parameter {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub is_trainable: bool,
+    /// Flattened, without autodiff.
+    pub value: Tensor<1>,
+}
+
+/// Every parameter in the order of the module's fields.
+pub(crate) fn parameters(module: &impl Module) -> Vec<Parameter> {
+    struct Collect(Vec<Parameter>);
+    impl ParameterVisitor for Collect {
+        fn visit<const D: usize>(&mut self, name: &str, value: Tensor<D>) {
+            self.0.push(Parameter {
+                name: name.to_owned(),
+                shape: value.dims().to_vec(),
+                is_trainable: value.device().is_autodiff(),
+                value: flatten(value.inner()),
+            });
+        }
+    }
+    let mut collected = Collect(Vec::new());
+    visit_parameters(module, &mut collected);
+    collected.0
+}
+
 /// Replaces every parameter in the order of the module's fields. `f` maps the flattened old value,
 /// without autodiff, to the new one. Each parameter keeps its device, with or without autodiff.
 pub(crate) fn map_parameters<M: Module>(module: M, f: &mut dyn FnMut(Tensor<1>) -> Tensor<1>) -> M {
