@@ -7,6 +7,7 @@ use report::{Comparison, Drawing, Run, format_number};
 use crate::failure::Result;
 use crate::output;
 use crate::terminal::{Paint, chart_lines, series_color};
+use crate::text_table::text_table;
 
 /// Compare training runs: results, settings that differ, and curves.
 #[derive(Debug, clap::Args)]
@@ -44,7 +45,9 @@ fn text(comparison: &Comparison, paint: Paint) -> String {
     for cell in rows.iter_mut().flatten() {
         *cell = cell.escape_debug().to_string();
     }
-    let mut text = table(&rows);
+    // All but the names are aligned on the right.
+    let values = (1..=comparison.runs.len()).collect::<Vec<_>>();
+    let mut text = text_table(&rows, &values);
     if comparison.runs.len() > 1 {
         text += "\nsettings that differ\n";
         let differences = comparison.differences.iter().map(|row| {
@@ -54,7 +57,11 @@ fn text(comparison: &Comparison, paint: Paint) -> String {
                 .collect::<Vec<_>>()
         });
         let differences = differences.collect::<Vec<_>>();
-        text += &if differences.is_empty() { "  none\n".to_owned() } else { table(&differences) };
+        text += &if differences.is_empty() {
+            "  none\n".to_owned()
+        } else {
+            text_table(&differences, &values)
+        };
     }
     for plot in comparison.plots().into_iter().take(3) {
         let Drawing::Lines(lines) = &plot.drawing else { continue };
@@ -68,20 +75,4 @@ fn text(comparison: &Comparison, paint: Paint) -> String {
         text.extend(legend);
     }
     text
-}
-
-/// Columns two spaces apart; all but the first are aligned on the right.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0)
-    };
-    let widths = (0..columns).map(width).collect::<Vec<_>>();
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if column == 0 { format!("{cell:width$}") } else { format!("  {cell:>width$}") }
-        });
-        cells.collect::<String>().trim_end().to_owned() + "\n"
-    });
-    lines.collect()
 }

@@ -53,7 +53,6 @@ mod sampling;
 #[cfg(feature = "serve")]
 mod serve;
 mod terminal;
-mod terminal_plot;
 mod text_table;
 mod tokenize;
 mod train;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use train::data::TruncationCounts;
+use train::run::Throughput;
 use train::{CachedPrefix, Event, LabelLoss, PrefixCacheDecision};
 
 use crate::output::note;
@@ -108,40 +109,31 @@ impl TrainingProgress {
                 ));
             }
             Event::Tested { step, steps, learning_rate, loss } => {
-                let message = format!("lr {learning_rate:.2e}  loss {loss:.4}");
-                if self.terminal {
-                    let bar = self.bar(steps, "{wide_bar} {pos}/{len}  {msg}");
-                    bar.set_message(message);
-                    bar.set_position(step as u64);
-                } else {
-                    (self.total, self.steps_per_epoch) = (steps, steps);
-                    self.print_step(step, &message);
-                }
+                (self.total, self.steps_per_epoch) = (steps, steps);
+                self.show_step(step, format!("lr {learning_rate:.2e}  loss {loss:.4}"));
             }
             Event::Stepped(report, throughput) if self.lines.is_none() => {
-                let remaining = throughput.steps_left as f64 * throughput.seconds_per_step;
-                let remaining = Duration::try_from_secs_f64(remaining).unwrap_or(Duration::MAX);
                 let message = format!(
                     "loss {:.4}  lr {:.2e}  {:.0} label tokens/s  {} left",
                     report.loss,
                     report.learning_rate,
                     throughput.label_tokens_per_second,
-                    format_duration(remaining)
+                    time_left(throughput)
                 );
-                if self.terminal {
-                    let total = self.total;
-                    let bar = self.bar(total, "{wide_bar} {pos}/{len}  {msg}");
-                    bar.set_message(message);
-                    bar.set_position(report.step as u64);
-                } else {
-                    self.print_step(report.step, &message);
-                }
+                self.show_step(report.step, message);
             }
             _ => {}
         }
     }
 
-    fn print_step(&mut self, step: usize, message: &str) {
+    /// Moves the bar to a step, or prints a line about it if the last one is old enough.
+    fn show_step(&mut self, step: usize, message: String) {
+        if self.terminal {
+            let bar = self.bar(self.total, "{wide_bar} {pos}/{len}  {msg}");
+            bar.set_message(message);
+            bar.set_position(step as u64);
+            return;
+        }
         let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_INTERVAL);
         if due || step == self.total {
             self.last_line = Some(Instant::now());
@@ -219,8 +211,14 @@ fn describe_cache(decision: PrefixCacheDecision) -> String {
     )
 }
 
+/// The time that the remaining steps take.
+pub fn time_left(throughput: Throughput) -> String {
+    let seconds = throughput.steps_left as f64 * throughput.seconds_per_step;
+    format_duration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
 /// A duration in its largest units.
-pub fn format_duration(duration: Duration) -> String {
+fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 {
         format!("{seconds} s")

@@ -2,26 +2,26 @@
 
 use std::fmt::Display;
 
-/// Lays out rows in columns, two spaces apart. Cells are padded on the left in the columns of
-/// `right_aligned`, else on the right; the last column is not padded.
-pub fn text_table<const N: usize>(rows: &[[String; N]], right_aligned: &[usize]) -> String {
-    let width =
-        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            let width = widths[column];
-            text += &if column + 1 == N {
-                format!("{cell}\n")
-            } else if right_aligned.contains(&column) {
-                format!("{cell:>width$}  ")
+/// Lays out rows in columns, two spaces apart. Cells are aligned on the right in the columns of
+/// `right_aligned`, else on the left; lines have no blanks at their ends.
+pub fn text_table(rows: &[impl AsRef<[String]>], right_aligned: &[usize]) -> String {
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.as_ref().get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths = (0..columns).map(width).collect::<Vec<_>>();
+    let lines = rows.iter().map(|row| {
+        let cells = row.as_ref().iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if right_aligned.contains(&column) {
+                format!("{cell:>width$}")
             } else {
-                format!("{cell:width$}  ")
-            };
-        }
-    }
-    text
+                format!("{cell:width$}")
+            }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    });
+    lines.collect()
 }
 
 /// The first `max` items, joined by `separator`; `...` stands for the others.

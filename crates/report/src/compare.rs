@@ -143,7 +143,7 @@ impl Comparison {
                 |c| &c.label_rate,
             ),
         ];
-        let plots = kinds.into_iter().map(|(name, title, description, pick)| {
+        let plots = kinds.into_iter().filter_map(|(name, title, description, pick)| {
             let style = if name == "held-out-loss" { LineStyle::Dots } else { LineStyle::Strong };
             let named = self.runs.iter().zip(&self.curves).enumerate();
             let lines = named.map(|(index, (run, curves))| Line {
@@ -154,15 +154,14 @@ impl Comparison {
             });
             let lines = lines.filter(|line| !line.points.is_empty()).collect::<Vec<_>>();
             let last_step = lines.iter().filter_map(|line| Some(line.points.last()?.0));
-            let last_step = last_step.fold(1.0, f64::max);
+            let last_step = last_step.reduce(f64::max)?.max(1.0);
             let plot =
                 LinePlot { lines, last_step, from_zero: true, tall: true, ..LinePlot::default() };
             let (title, description) = (title.to_owned(), description.to_owned());
-            Plot { name, title, description, table: plot.table(6), drawing: Drawing::Lines(plot) }
+            let table = plot.table(6);
+            Some(Plot { name, title, description, table, drawing: Drawing::Lines(plot) })
         });
-        let is_empty =
-            |plot: &Plot| matches!(&plot.drawing, Drawing::Lines(p) if p.lines.is_empty());
-        plots.filter(|plot| !is_empty(plot)).collect()
+        plots.collect()
     }
 }
 

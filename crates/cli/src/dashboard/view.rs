@@ -1,7 +1,5 @@
 //! The picture of a run: progress, loss, gates, log.
 
-use std::time::Duration;
-
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
@@ -10,7 +8,7 @@ use ratatui::widgets::{Block, LineGauge, Paragraph};
 use report::{downsample, format_number, smooth};
 
 use super::state::State;
-use crate::progress::format_duration;
+use crate::progress::time_left;
 use crate::terminal::{chart, gate_lines};
 
 /// Below this width the loss is above the gates.
@@ -72,15 +70,13 @@ fn draw_progress(frame: &mut Frame, state: &State, area: Rect) {
 /// The latest numbers and the remaining time.
 fn numbers_line(state: &State) -> String {
     let Some((report, throughput)) = state.latest else { return String::new() };
-    let left = throughput.steps_left as f64 * throughput.seconds_per_step;
-    let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
     format!(
         "loss {}  lr {:.2e}  gradient norm {}  {} label tokens/s  {} left",
         format_number(report.loss),
         report.learning_rate,
         format_number(report.gradient_norm),
         format_number(throughput.label_tokens_per_second.round()),
-        format_duration(left)
+        time_left(throughput)
     )
 }
 

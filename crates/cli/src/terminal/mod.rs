@@ -4,6 +4,6 @@ mod curves;
 mod gate_bars;
 mod paint;
 
-pub use curves::{chart, chart_lines, series_color};
+pub use curves::{chart, chart_lines, plot, series_color};
 pub use gate_bars::{gate_bars, gate_lines};
 pub use paint::Paint;

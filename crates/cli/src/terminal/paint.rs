@@ -33,7 +33,6 @@ impl Paint {
     }
 
     /// Text without colors.
-    #[cfg(test)]
     pub fn plain(width: usize) -> Self {
         Self { width, colors: false }
     }

@@ -11,7 +11,7 @@ use crate::failure::Result;
 use crate::interrupt::{self, InterruptGuard};
 use crate::output::{self, note};
 use crate::progress::TrainingProgress;
-use crate::terminal_plot::plot;
+use crate::terminal::plot;
 
 /// The value of `--learning-rate`.
 #[derive(Debug, Clone, Copy, PartialEq)]

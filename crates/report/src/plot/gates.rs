@@ -232,12 +232,11 @@ impl FinalGates {
         Self(layers)
     }
 
-    #[expect(clippy::unused_self, reason = "as the other pictures")]
-    pub(super) fn height(&self, size: Size) -> f64 {
+    pub(super) fn height(size: Size) -> f64 {
         if size == Size::Wide { 300.0 } else { 260.0 }
     }
 
-    pub(super) fn draw(&self, sheet: &Sheet, _size: Size) {
+    pub(super) fn draw(&self, sheet: &Sheet) {
         let (width, height) = sheet.size;
         let (top, bottom) = (14.0, height - 40.0);
         let values = self.0.iter().flat_map(|own| own.gates.iter().copied());

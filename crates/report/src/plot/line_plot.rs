@@ -191,7 +191,7 @@ fn spread(positions: &[f64], low: f64, high: f64) -> Vec<f64> {
 }
 
 /// A name of at most `max` characters.
-pub(super) fn shorten(text: &str, max: usize) -> String {
+fn shorten(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }

@@ -86,13 +86,13 @@ impl Plot {
             Drawing::Lines(plot) => plot.height(size),
             Drawing::GateMap(plot) => plot.height(size),
             Drawing::GateGrid(plot) => plot.height(size),
-            Drawing::FinalGates(plot) => plot.height(size),
+            Drawing::FinalGates(_) => FinalGates::height(size),
         };
         sheet::draw((size.width(), height), usage, &caption, |sheet: &Sheet| match &self.drawing {
             Drawing::Lines(plot) => plot.draw(sheet, size),
             Drawing::GateMap(plot) => plot.draw(sheet, size),
             Drawing::GateGrid(plot) => plot.draw(sheet, size),
-            Drawing::FinalGates(plot) => plot.draw(sheet, size),
+            Drawing::FinalGates(plot) => plot.draw(sheet),
         })
     }
 }
