@@ -197,16 +197,7 @@ impl<'a> EvaluatedRows<'a> {
         let (mut examples, mut example_rows) = (Vec::new(), Vec::new());
         let mut labels = vec![0; rows.len()];
         for (index, row) in rows.iter().enumerate() {
-            let mut example = encoder.encode(row)?;
-            let is_complete = example.tokens.len() <= max_len;
-            example.truncate(max_len);
-            let count = match example.n_labels() {
-                0 => &mut counts.dropped,
-                _ if is_complete => &mut counts.complete,
-                _ => &mut counts.truncated,
-            };
-            *count += 1;
-            if example.n_labels() > 0 {
+            if let Some(example) = counts.count(encoder.encode(row)?, max_len) {
                 labels[index] = example.n_labels();
                 examples.push(example);
                 example_rows.push(index);
