@@ -32,11 +32,13 @@
 //! ```
 
 mod advice;
+mod causes;
 mod placeholder;
 
 use std::error::Error;
 
 pub use advice::Advice;
+pub use causes::message_with_causes;
 pub use placeholder::Placeholder;
 
 /// An error with advice.

@@ -4,6 +4,7 @@
 //! form a cluster, so that a hundred questions about one image do not count like a hundred images.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ use super::accuracy::Z95;
 /// let difference = PairedDifference::new(&first, &second, &[0, 1, 2, 3]);
 /// assert_eq!(difference.mean, 0.25);
 /// assert!(!difference.is_significant()); // one row of four
+/// let text = "+25.0 points, 95 % CI -24.0 to +74.0 (not significant)";
+/// assert_eq!(difference.to_string(), text);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PairedDifference {
@@ -72,6 +75,15 @@ impl PairedDifference {
     /// Whether the interval excludes zero.
     pub fn is_significant(&self) -> bool {
         self.interval.0 > 0.0 || self.interval.1 < 0.0
+    }
+}
+
+/// In percentage points.
+impl fmt::Display for PairedDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [mean, low, high] = [self.mean, self.interval.0, self.interval.1].map(|x| x * 100.0);
+        let significance = if self.is_significant() { "" } else { " (not significant)" };
+        write!(f, "{mean:+.1} points, 95 % CI {low:+.1} to {high:+.1}{significance}")
     }
 }
 

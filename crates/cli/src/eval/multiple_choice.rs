@@ -174,14 +174,7 @@ impl MultipleChoiceReport {
             text.push('\n');
         }
         for PairwiseDifference { first, second, difference } in &self.differences {
-            let (low, high) = difference.interval;
-            let significance = if difference.is_significant() { "" } else { " (not significant)" };
-            text += &format!(
-                "{second} - {first}: {:+.1} points, 95 % CI {:+.1} to {:+.1}{significance}\n",
-                difference.mean * 100.0,
-                low * 100.0,
-                high * 100.0
-            );
+            text += &format!("{second} - {first}: {difference}\n");
         }
         let last = self.models.last().filter(|_| with_confusion);
         for (tag, confusion) in last.iter().flat_map(|model| &model.confusion) {

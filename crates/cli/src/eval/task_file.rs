@@ -128,15 +128,7 @@ impl TaskFileReport {
             text.push('\n');
         }
         for Difference { first, second, metric, paired } in &self.differences {
-            let (low, high) = paired.interval;
-            let significance = if paired.is_significant() { "" } else { " (not significant)" };
-            text += &format!(
-                "{second} - {first}: {} {:+.1} points, 95 % CI {:+.1} to {:+.1}{significance}\n",
-                metric.name(),
-                paired.mean * 100.0,
-                low * 100.0,
-                high * 100.0
-            );
+            text += &format!("{second} - {first}: {} {paired}\n", metric.name());
         }
         text
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use diagnostic::message_with_causes;
 use fancy_regex::Regex;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
@@ -52,7 +53,7 @@ impl Templates {
         added.map_err(|error| Error::Template {
             path: self.path.clone(),
             key,
-            reason: describe(&error),
+            reason: message_with_causes(&error),
         })
     }
 
@@ -77,7 +78,7 @@ impl Templates {
             .and_then(|template| template.render(Jinja::from(Serde(of.document))));
         match rendered {
             Ok(text) => Ok(Value::String(text)),
-            Err(error) => Err(self.refuse(key, of, describe(&error))),
+            Err(error) => Err(self.refuse(key, of, message_with_causes(&error))),
         }
     }
 
@@ -129,17 +130,6 @@ impl Templates {
         }
         Error::Document { path: self.path.clone(), key, document: of.number, reason }
     }
-}
-
-/// The engine's message with its causes.
-fn describe(error: &minijinja::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text += &format!(": {inner}");
-        source = inner.source();
-    }
-    text
 }
 
 /// The harness's filter: Python's `re.sub`.

@@ -36,8 +36,9 @@ pub(crate) fn completion_logprobs(
     let text = |id: u32| String::from_utf8_lossy(&token_bytes(tokenizer, id)).into_owned();
     let (mut texts, mut logprobs, mut top, mut offsets) = (vec![], vec![], vec![], vec![]);
     for token in tokens {
-        let own = text(token.id);
-        offsets.push(offset.advance(&token_bytes(tokenizer, token.id)));
+        let bytes = token_bytes(tokenizer, token.id);
+        let own = String::from_utf8_lossy(&bytes).into_owned();
+        offsets.push(offset.advance(&bytes));
         // The first token of a prompt has no probability.
         let likeliest = token.logprob.map(|logprob| {
             // The token itself is there even if it is not among the likeliest.

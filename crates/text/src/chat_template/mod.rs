@@ -13,6 +13,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use diagnostic::message_with_causes;
 use minijinja::formatting::{self, FormatStyle};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -147,13 +148,7 @@ impl ChatTemplate {
 }
 
 fn failed(error: &minijinja::Error) -> Error {
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        reason += &format!(": {inner}");
-        source = inner.source();
-    }
-    Error::ChatTemplate { reason }
+    Error::ChatTemplate { reason: message_with_causes(error) }
 }
 
 fn raise_exception(message: String) -> Result<Value, minijinja::Error> {

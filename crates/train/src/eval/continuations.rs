@@ -1,13 +1,13 @@
 //! Contexts with continuations ─► the likelihood of each continuation, as lm-evaluation-harness
 //! computes it.
 
-use llama::{Llama, read_back};
+use llama::Llama;
 use text::Tokenizer;
 
-use crate::data::{Batch, Example};
+use super::evaluate::batch_losses;
+use crate::data::Example;
 use crate::error::Result;
 use crate::images::BatchAdapter;
-use crate::loss::sequence_losses;
 
 /// A text to compute the likelihood of, and the text before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +60,10 @@ pub fn continuation_log_likelihoods(
                 examples.push((index, Example::with_labels_from(tokens, context_len - cut)));
             }
         }
-        if !examples.is_empty() {
-            let batch =
-                Batch::new(&examples.iter().map(|(_, example)| example).collect::<Vec<_>>());
-            let losses = read_back(sequence_losses(llama, &*adapter.for_batch(&batch), &batch)?)?;
-            for ((index, _), loss) in examples.iter().zip(losses.iter::<f32>()) {
-                results[*index] = -f64::from(loss);
-            }
+        let batch = examples.iter().map(|(_, example)| example).collect::<Vec<_>>();
+        let losses = batch_losses(llama, adapter, &batch)?;
+        for ((index, _), loss) in examples.iter().zip(losses) {
+            results[*index] = -f64::from(loss);
         }
         progress(chunk.len());
     }

@@ -79,6 +79,20 @@ pub fn evaluate_row_losses(
     Ok(by_example)
 }
 
+/// The loss of each example, as [`evaluate_row_losses`], in one batch.
+pub(super) fn batch_losses(
+    llama: &Llama,
+    adapter: &dyn BatchAdapter,
+    examples: &[&Example],
+) -> Result<Vec<f32>> {
+    if examples.is_empty() {
+        return Ok(Vec::new());
+    }
+    let batch = Batch::new(examples);
+    let losses = read_back(sequence_losses(llama, &*adapter.for_batch(&batch), &batch)?)?;
+    Ok(losses.iter::<f32>().collect())
+}
+
 /// How long a generated response may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseLimit {

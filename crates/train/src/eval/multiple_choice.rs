@@ -1,14 +1,13 @@
 //! Multiple choice: the option that a model predicts.
 
 use ::eval::parse_choice;
-use llama::{Llama, read_back};
+use llama::Llama;
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::generate_responses;
-use crate::data::{Batch, Instruction, RowEncoder};
+use super::evaluate::{batch_losses, generate_responses};
+use crate::data::{Instruction, RowEncoder};
 use crate::error::Result;
 use crate::images::BatchAdapter;
-use crate::loss::sequence_losses;
 
 /// How the predicted option is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,17 +72,13 @@ fn most_likely_options(
                 }
             }
         }
-        if !examples.is_empty() {
-            let sequences = examples.iter().map(|(_, _, example)| example).collect::<Vec<_>>();
-            let batch = Batch::new(&sequences);
-            let adapter = adapter.for_batch(&batch);
-            let losses = read_back(sequence_losses(llama, &*adapter, &batch)?)?;
-            for ((row, option, _), loss) in examples.iter().zip(losses.iter::<f32>()) {
-                let score = -loss;
-                // The first of equal options wins.
-                if score > best[*row] {
-                    (best[*row], predicted[*row]) = (score, Some(*option));
-                }
+        let batch = examples.iter().map(|(_, _, example)| example).collect::<Vec<_>>();
+        let losses = batch_losses(llama, adapter, &batch)?;
+        for ((row, option, _), loss) in examples.iter().zip(losses) {
+            let score = -loss;
+            // The first of equal options wins.
+            if score > best[*row] {
+                (best[*row], predicted[*row]) = (score, Some(*option));
             }
         }
         progress(chunk.len());
