@@ -80,6 +80,8 @@ fn a_second_signal_ends_the_run_at_once() {
     let args = short_train_args(output.to_str().unwrap(), &more);
     let mut child = program.command(&args).spawn().expect("the program starts");
     wait_for(&mut child, &output, "eval");
+    // The step begins only after this entry; a signal before it would end the run in order.
+    std::thread::sleep(Duration::from_secs(2));
     send("-TERM", &child);
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(child.try_wait().expect("known"), None);

@@ -218,7 +218,7 @@ pub fn time_left(throughput: Throughput) -> String {
 }
 
 /// A duration in its largest units.
-fn format_duration(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 {
         format!("{seconds} s")
