@@ -27,6 +27,8 @@ const OP_TOLERANCE: f64 = 2e-5;
 const FORWARD_TOLERANCE: f64 = 2e-4;
 /// Inputs of 11 bits: each product differs by up to 2^-11, a sum of them by less.
 const REDUCED_MATMUL_TOLERANCE: f64 = 2e-3;
+/// Inputs of 8 bits, for matrix units that multiply bf16.
+const REDUCED_BF16_TOLERANCE: f64 = 1e-2;
 /// Dozens of such matmuls; with weights of 11 bits alone a forward pass of this model differs by
 /// 2e-3.
 const REDUCED_FORWARD_TOLERANCE: f64 = 1e-2;
@@ -34,7 +36,7 @@ const REDUCED_FORWARD_TOLERANCE: f64 = 1e-2;
 const REDUCED_STEP_TOLERANCE: f64 = 2e-2;
 
 /// All cases: single operations first, then what is composed of them.
-pub static CHECK_CASES: [CheckCase; 9] = [
+pub static CHECK_CASES: [CheckCase; 10] = [
     CheckCase {
         name: "matmul",
         in_quick_level: true,
@@ -58,6 +60,14 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
         known_issue: None,
         compute: operations::quantized_matmul,
+    },
+    CheckCase {
+        name: "bf16/f16 matmul",
+        in_quick_level: false,
+        tolerance: OP_TOLERANCE,
+        reduced_precision_tolerance: REDUCED_BF16_TOLERANCE,
+        known_issue: None,
+        compute: operations::half_matmul,
     },
     CheckCase {
         name: "reduction",

@@ -34,6 +34,8 @@ mod backend;
 // of the API.
 #[doc(hidden)]
 pub mod cpu;
+#[cfg(feature = "cubecl")]
+mod gpu;
 mod row_ops;
 #[doc(hidden)]
 pub mod sizes;
@@ -42,7 +44,7 @@ mod weight;
 pub use allocator::keep_freed_memory;
 pub use attention::{FusedKvCache, GatedPrompt, attention, cached_attention};
 pub use attention_params::{AttentionDims, BlockTables, RotaryTable, Sequence, SequenceLayout};
-pub use backend::{is_fused, warn_if_kernels_are_missing};
+pub use backend::{has_packed_weights, is_fused, warn_if_kernels_are_missing};
 pub use cpu::attention::{PackedPrompt, PromptTable};
 pub use cpu::simd::SimdLevel;
 pub use row_ops::{rms_norm, swiglu};

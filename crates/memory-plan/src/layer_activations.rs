@@ -283,6 +283,19 @@ mod tests {
     }
 
     #[test]
+    fn packed_weights_are_not_kept_in_f32() {
+        let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() };
+        let quantized = Workload { precision: Precision::Bits4, ..workload(prompts) };
+        let kept = |device| {
+            let workload = Workload { device, ..quantized.clone() };
+            let trainable = TrainableLayers::new(&workload);
+            trainable.linear_activations(2, &[LinearName::Down], true, 7.0)
+        };
+        assert_eq!(kept(DeviceTraits::composed(None)), 32.0 * 48.0);
+        assert_eq!(kept(DeviceTraits::packed(None)), 0.0);
+    }
+
+    #[test]
     fn inputs_that_layers_share_are_kept_once() {
         let workload = workload(V2Config { norms: false, ..V2Config::input_scale() });
         let trainable = TrainableLayers::new(&workload);

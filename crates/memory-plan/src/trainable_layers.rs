@@ -19,6 +19,8 @@ pub(super) struct TrainableLayers<'a> {
     pub full: bool,
     /// Whether operations are fused.
     pub fused: bool,
+    /// Whether matmuls read weights in their stored precision.
+    packed_weights: bool,
     /// Labels of a batch.
     labels: f64,
     precision: Precision,
@@ -42,6 +44,7 @@ impl<'a> TrainableLayers<'a> {
             prompt_layers: prompts.map_or(Vec::new(), |prompts| prompts.layers),
             full: workload.method == FineTuningMethod::Full,
             fused: workload.device.fused,
+            packed_weights: workload.device.packed_weights,
             labels: match workload.kind {
                 WorkloadKind::Train { labels, .. } => (labels * workload.batch_size) as f64,
                 WorkloadKind::Generate { .. } => 0.0,
@@ -57,7 +60,7 @@ impl<'a> TrainableLayers<'a> {
 
     /// Whether the graph keeps dequantized weights.
     fn keeps_dequantized_weights(&self) -> bool {
-        !self.fused && self.precision.bits().is_some()
+        !self.packed_weights && self.precision.bits().is_some()
     }
 
     /// The lowest layer with a graph.

@@ -46,6 +46,9 @@ pub struct DeviceTraits {
     /// Whether layers use the fused operations of `kernels`: packed weights, no padding, and neither
     /// all attention scores nor all logits in memory at once.
     pub fused: bool,
+    /// Whether matmuls read frozen weights in their stored precision: nothing is converted or dequantized
+    /// in memory.
+    pub packed_weights: bool,
     /// The 16-bit precision to recommend, if any.
     pub half: Option<Precision>,
 }
@@ -53,12 +56,17 @@ pub struct DeviceTraits {
 impl DeviceTraits {
     /// A device with fused operations: flex.
     pub fn fused() -> Self {
-        Self { fused: true, half: Some(Precision::BF16) }
+        Self { fused: true, packed_weights: true, half: Some(Precision::BF16) }
+    }
+
+    /// A device with packed weights whose layers are composed of Burn's operations: GPUs.
+    pub fn packed(half: Option<Precision>) -> Self {
+        Self { fused: false, packed_weights: true, half }
     }
 
     /// A device whose layers are composed of Burn's operations: all others, without autotune.
     pub fn composed(half: Option<Precision>) -> Self {
-        Self { fused: false, half }
+        Self { fused: false, packed_weights: false, half }
     }
 }
 

@@ -94,7 +94,9 @@ impl LabeledHidden {
         let head = llama.head();
         let adapted_logits =
             adapter.linear(llama.layers.len(), LinearName::Head, &self.hidden, &head);
-        if let (Weight::Packed(weight), None, None) = (&head.weight, &head.bias, &adapted_logits) {
+        if let (Weight::Packed(weight), None, None) = (&head.weight, &head.bias, &adapted_logits)
+            && llama.is_fused()
+        {
             let [_one, count, d_model] = self.hidden.dims();
             let hidden = self.hidden.reshape([count, d_model]);
             return cross_entropy(hidden, weight, self.labels);
