@@ -1,8 +1,7 @@
 //! Which fused kernels of GPUs are in use.
 
-use std::fmt;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use burn::tensor::Device;
 
@@ -28,22 +27,16 @@ pub enum GpuKernel {
 impl GpuKernel {
     /// All kernels.
     pub const ALL: [Self; 4] = [Self::RmsNorm, Self::SwiGlu, Self::Attention, Self::CrossEntropy];
-
-    /// What the kernel computes, in a word or two.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RmsNorm => "RMS norm",
-            Self::SwiGlu => "SwiGLU",
-            Self::Attention => "attention",
-            Self::CrossEntropy => "cross-entropy",
-        }
-    }
 }
 
-impl fmt::Display for GpuKernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+/// Kernels that a thread launched.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Launches {
+    /// All of them, Burn's included.
+    pub all: usize,
+    /// Those of this crate.
+    pub fused: usize,
 }
 
 static ENABLED: AtomicBool = AtomicBool::new(true);
@@ -60,7 +53,7 @@ pub fn enable_gpu_kernels(enabled: bool) {
 /// Switches a kernel off on a device, in the whole process: for devices that compute it wrongly.
 pub fn disable_gpu_kernel(device: &Device, kernel: GpuKernel) {
     let disabled = (device.clone().without_autodiff(), kernel);
-    let mut all = DISABLED.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut all = DISABLED.write().unwrap_or_else(PoisonError::into_inner);
     if !all.contains(&disabled) {
         all.push(disabled);
     }
@@ -74,7 +67,7 @@ pub fn has_gpu_kernel(device: &Device, kernel: GpuKernel) -> bool {
     if !ENABLED.load(Ordering::Relaxed) || !gpu::is_gpu(&device) {
         return false;
     }
-    let all = DISABLED.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let all = DISABLED.read().unwrap_or_else(PoisonError::into_inner);
     !all.iter().any(|(other, disabled)| (other, *disabled) == (&device, kernel))
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::attention_params::{AttentionDims, AttentionParams};
+use crate::gpu_kernel::Launches;
 
 const UNAVAILABLE: &str = "no device of this build has kernels of GPUs";
 
@@ -50,6 +51,6 @@ pub(crate) fn cross_entropy(
 }
 
 /// Calls `work`; nothing is launched.
-pub fn count_launches<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    (work(), 0)
+pub fn count_launches<T>(work: impl FnOnce() -> T) -> (T, Launches) {
+    (work(), Launches::default())
 }

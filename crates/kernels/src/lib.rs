@@ -58,6 +58,8 @@ pub use cpu::attention::{PackedPrompt, PromptTable};
 pub use cpu::simd::SimdLevel;
 #[doc(hidden)]
 pub use gpu::count_launches;
+#[doc(hidden)]
+pub use gpu_kernel::Launches;
 pub use gpu_kernel::{
     GpuKernel, disable_gpu_kernel, enable_gpu_kernels, has_fused_attention, has_gpu_kernel,
 };

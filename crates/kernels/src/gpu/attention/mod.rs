@@ -28,14 +28,13 @@ use cubecl::prelude::{BufferArg, CubeDim};
 use super::launch::{cube_count, cube_grid};
 use super::tensors::{buffer, dims, empty, empty_like};
 use crate::attention_params::{AttentionDims, AttentionParams};
+use crate::sizes::MAX_GPU_HEAD_DIM;
 use forward::attention_kernel;
 use key_gradients::{key_gradients_kernel, prompt_gradients_kernel, sum_sequences_kernel};
 use query_gradients::query_gradients_kernel;
 use sequence_tables::SequenceTables;
 use tile::{Tile, UNITS};
 
-/// Heads of this width at most: wider ones need too many registers.
-const MAX_HEAD_DIM: usize = 128;
 /// Buffers of the kernel with the most of them, the one of sizes included.
 const BINDINGS: u32 = 13;
 /// Tiles of queries, of keys and of scores that each kernel holds.
@@ -53,7 +52,7 @@ pub(super) fn fits(device: &CubeDevice, heads: AttentionDims) -> bool {
     let hardware = device.client().properties().hardware.clone();
     let shared = hardware.max_shared_memory_size;
     heads.head_dim.is_multiple_of(2)
-        && heads.head_dim <= MAX_HEAD_DIM
+        && heads.head_dim <= MAX_GPU_HEAD_DIM
         && hardware.max_bindings >= BINDINGS
         && hardware.max_units_per_cube as usize >= SUM_UNITS
         && Tile::fitting(heads.head_dim, true, KEY_GRADIENT_BUFFERS, shared).is_some()

@@ -138,7 +138,7 @@ impl Case {
             let gradients = [key, value, gate].map(|leaf| leaf.grad(&gradients));
             results.extend(gradients.map(|gradient| values(gradient.expect("of the prompt"))));
         }
-        (results, [forward, backward])
+        (results, [forward.fused, backward.fused])
     }
 
     fn check(&self) {
