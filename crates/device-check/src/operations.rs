@@ -2,11 +2,9 @@
 //! rows, transposed operands.
 
 use burn::tensor::activation::{log_softmax, silu, softmax as burn_softmax};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use checkpoint::{BitWidth, QuantizedBlocks};
-use kernels::is_fused;
-use llama::Precision;
-use llama::model::Weight;
+use llama::quantized::QuantizedWeight;
 
 use super::named_values::{NamedValues, random_tensor, random_values};
 use train::Result;
@@ -51,45 +49,12 @@ pub fn large_matmul(device: &Device) -> Result<Vec<NamedValues>> {
 pub fn quantized_matmul(device: &Device) -> Result<Vec<NamedValues>> {
     let mut results = Vec::new();
     for (name, bits) in [("8 bits", BitWidth::Eight), ("4 bits", BitWidth::Four)] {
-        // Not whole tiles of a kernel, with several blocks in a row.
-        let blocks = QuantizedBlocks::quantize(&random_values(18, 75 * 96), [75, 96], bits);
-        let weight = Weight::from_blocks(blocks.expect("rows of whole blocks"), device);
-        results.extend(products(name, &weight, device)?);
+        let blocks = QuantizedBlocks::quantize(&random_values(18, 48 * 64), [48, 64], bits);
+        let weight = QuantizedWeight::new(blocks.expect("rows of whole blocks"), device);
+        let output = weight.matmul_transposed(random_tensor(19, [5, 64], device));
+        results.push(NamedValues::from_tensor(name, output)?);
     }
     Ok(results)
-}
-
-/// Matmuls with weights in bf16 and f16, of the same numbers on every device: a device that does not store
-/// them, or the reference, whose processor may round its inputs too, computes with the rounded values in f32.
-pub fn half_matmul(device: &Device) -> Result<Vec<NamedValues>> {
-    let mut results = Vec::new();
-    for (name, precision, dtype) in
-        [("bf16", Precision::BF16, DType::BF16), ("f16", Precision::F16, DType::F16)]
-    {
-        let data = TensorData::new(random_values(22, 75 * 90), [75, 90]).convert_dtype(dtype);
-        let is_stored = !is_fused(device) && precision.is_supported(device);
-        let data = if is_stored { data } else { data.convert_dtype(DType::F32) };
-        results.extend(products(name, &Weight::frozen(data, device), device)?);
-    }
-    Ok(results)
-}
-
-/// Products with a frozen weight, of one, few and many rows, and the gradient of the last.
-fn products(name: &str, weight: &Weight, device: &Device) -> Result<Vec<NamedValues>> {
-    let [rows, columns] = weight.dims();
-    let one = weight.matmul_transposed(random_tensor::<2>(19, [1, columns], device));
-    let few = weight.matmul_transposed(random_tensor::<2>(23, [5, columns], device));
-    let input = random_tensor::<2>(24, [70, columns], device).autodiff().require_grad();
-    let many = weight.matmul_transposed(input.clone());
-    let d_out = random_tensor::<2>(25, [70, rows], device);
-    let gradients = (many.clone() * Tensor::from_inner(d_out)).sum().backward();
-    let gradient = input.grad(&gradients).expect("the input is tracked");
-    Ok(vec![
-        NamedValues::from_tensor(format!("{name}, one row"), one)?,
-        NamedValues::from_tensor(format!("{name}, few rows"), few)?,
-        NamedValues::from_tensor(format!("{name}, many rows"), many.inner())?,
-        NamedValues::from_tensor(format!("{name}, gradient"), gradient)?,
-    ])
 }
 
 /// Sums, means and maxima over each dimension, of transposed heads too.

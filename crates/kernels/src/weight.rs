@@ -5,9 +5,9 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
-use crate::backend;
 use crate::backend::device_matrices::{self, DeviceMatrix};
 use crate::cpu::packed_matrix::{DenseFormat, PackedMatrix};
+use crate::{backend, gpu};
 
 pub use crate::cpu::packed_matrix::QuantizedMatrix;
 
@@ -195,9 +195,14 @@ pub fn linears(
 /// - output: `[1]`
 ///
 /// # Panics
-/// If the device is not fused, the number of labels differs from the number of rows, or a label is
-/// out of range.
+/// If the device is not fused and has no [`GpuKernel::CrossEntropy`](crate::GpuKernel::CrossEntropy), or the
+/// number of labels differs from the number of rows. On CPUs also if a label is out of range; on GPUs labels
+/// are not checked.
 pub fn cross_entropy(hidden: Tensor<2>, head: &PackedWeight, labels: Tensor<1, Int>) -> Tensor<1> {
-    let packed = head.host().expect("cross-entropy is fused on the head's device");
-    backend::cross_entropy(hidden, packed, Arc::new(to_host_indices(labels)))
+    match &head.matrix {
+        Matrix::Host(packed) => {
+            backend::cross_entropy(hidden, packed.clone(), Arc::new(to_host_indices(labels)))
+        }
+        Matrix::Device(matrix) => gpu::cross_entropy(hidden, matrix.clone(), labels),
+    }
 }

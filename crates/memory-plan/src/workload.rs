@@ -46,9 +46,9 @@ pub struct DeviceTraits {
     /// Whether layers use the fused operations of `kernels`: packed weights, no padding, and neither
     /// all attention scores nor all logits in memory at once.
     pub fused: bool,
-    /// Whether matmuls read frozen weights in their stored precision: nothing is converted or dequantized
-    /// in memory.
-    pub packed_weights: bool,
+    /// Whether layers are composed, but norms, SwiGLU, attention to whole sequences and the loss are fused
+    /// kernels, and matmuls read frozen weights in their stored precision: GPUs.
+    pub gpu_kernels: bool,
     /// The 16-bit precision to recommend, if any.
     pub half: Option<Precision>,
 }
@@ -56,17 +56,23 @@ pub struct DeviceTraits {
 impl DeviceTraits {
     /// A device with fused operations: flex.
     pub fn fused() -> Self {
-        Self { fused: true, packed_weights: true, half: Some(Precision::BF16) }
+        Self { fused: true, gpu_kernels: false, half: Some(Precision::BF16) }
     }
 
-    /// A device with packed weights whose layers are composed of Burn's operations: GPUs.
-    pub fn packed(half: Option<Precision>) -> Self {
-        Self { fused: false, packed_weights: true, half }
+    /// A GPU, with fused kernels for some operations.
+    pub fn gpu(half: Option<Precision>) -> Self {
+        Self { fused: false, gpu_kernels: true, half }
     }
 
     /// A device whose layers are composed of Burn's operations: all others, without autotune.
     pub fn composed(half: Option<Precision>) -> Self {
-        Self { fused: false, packed_weights: false, half }
+        Self { fused: false, gpu_kernels: false, half }
+    }
+
+    /// Whether matmuls read frozen weights as they are stored: nothing is converted or dequantized in
+    /// memory.
+    pub(crate) fn has_packed_weights(self) -> bool {
+        self.fused || self.gpu_kernels
     }
 }
 

@@ -1,7 +1,7 @@
 //! Hidden states at the rows of labels ─► output head ─► cross-entropy.
 
 use burn::tensor::{Int, Tensor, activation::log_softmax};
-use kernels::cross_entropy;
+use kernels::{GpuKernel, cross_entropy, has_gpu_kernel};
 use llama::model::Weight;
 use llama::{Adapter, LinearName, Llama, Precision};
 
@@ -95,7 +95,7 @@ impl LabeledHidden {
         let adapted_logits =
             adapter.linear(llama.layers.len(), LinearName::Head, &self.hidden, &head);
         if let (Weight::Packed(weight), None, None) = (&head.weight, &head.bias, &adapted_logits)
-            && llama.is_fused()
+            && (llama.is_fused() || has_gpu_kernel(&weight.device(), GpuKernel::CrossEntropy))
         {
             let [_one, count, d_model] = self.hidden.dims();
             let hidden = self.hidden.reshape([count, d_model]);

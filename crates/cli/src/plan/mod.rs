@@ -165,5 +165,5 @@ pub fn device_traits(backend: &Backend) -> DeviceTraits {
         return DeviceTraits::fused();
     }
     let half = backend.half_dtype.and_then(|name| name.parse().ok());
-    if backend.indexed { DeviceTraits::packed(half) } else { DeviceTraits::composed(half) }
+    if backend.indexed { DeviceTraits::gpu(half) } else { DeviceTraits::composed(half) }
 }

@@ -15,7 +15,8 @@ fn devices() -> impl Iterator<Item = Device> {
 
 /// Varied values between -1 and 1.
 fn numbers(seed: usize, count: usize) -> Vec<f32> {
-    let number = |i: usize| ((i * 7919 + seed * 104_729 + i * i % 101) % 2003) as f32 / 1001.5 - 1.0;
+    let number =
+        |i: usize| ((i * 7919 + seed * 104_729 + i * i % 101) % 2003) as f32 / 1001.5 - 1.0;
     (0..count).map(number).collect()
 }
 

@@ -11,6 +11,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Cube};
 
 use super::device_matrix::DeviceMatrix;
 use super::ops::{MatrixOps, OptionalResidual, linears_backward};
+use crate::gpu::tensors::{contiguous, into_float};
 
 /// Parents: the input, and the residual if there is one.
 #[derive(Debug)]
@@ -27,7 +28,8 @@ impl<const N: usize> Backward<Cube, N> for Linears {
             grads.register::<Cube>(residual.id, d_out.clone());
         }
         if let Some(input) = input {
-            grads.register::<Cube>(input.id, linears_backward(d_out, &ops.state));
+            let d_input = linears_backward(contiguous(d_out), &ops.state);
+            grads.register::<Cube>(input.id, into_float(d_input));
         }
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn dense_product(
 fn has_matrix_units(tensor: &CubeTensor, element: FloatKind) -> bool {
     let [element, sum] = [element, FloatKind::F32].map(ElemType::Float);
     let configs = &tensor.client.properties().features.matmul.cmma;
-    configs.iter().any(|config| {
-        [config.a_type, config.b_type] == [element, element] && config.cd_type == sum
-    })
+    configs
+        .iter()
+        .any(|config| [config.a_type, config.b_type] == [element, element] && config.cd_type == sum)
 }

@@ -1,8 +1,8 @@
 //! A frozen matrix in a device's memory.
 
-use burn::backend::Cube;
 use burn::backend::ops::IntTensorOps;
 use burn::tensor::{Bytes, DType, Device, TensorData};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use half::f16;
 
@@ -34,13 +34,8 @@ impl DeviceMatrix {
             DType::BF16 => Element::Bf16,
             other => panic!("a packed weight cannot be {other:?}"),
         };
-        let format = Format {
-            element,
-            block_len: 0,
-            half_scales: false,
-            has_mins: false,
-            zero_point: 0,
-        };
+        let format =
+            Format { element, block_len: 0, half_scales: false, has_mins: false, zero_point: 0 };
         let padded = columns.next_multiple_of(PIECE);
         let words = rows * padded * element.bits() / 32;
         // Not copied if there is nothing to pad: loading holds a matrix once.
@@ -116,7 +111,7 @@ impl DeviceMatrix {
         let Some(device) = super::cube_device(device) else {
             panic!("{device:?} has no packed weights")
         };
-        let words = Cube::int_from_data(data, &device);
+        let words = CubeBackend::int_from_data(data, &device);
         Self { words, rows, columns, format, scales, mins }
     }
 

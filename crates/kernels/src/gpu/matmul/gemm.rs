@@ -13,6 +13,7 @@ use cubecl::prelude::*;
 
 use super::device_matrix::DeviceMatrix;
 use super::words::{Format, MatrixDims, unpack_piece};
+use crate::gpu::tensors::{buffer, dims};
 
 /// Units of a workgroup along each side of its tile.
 const SIDE: usize = 16;
@@ -189,8 +190,8 @@ pub(super) struct Gemm<'a> {
 impl Gemm<'_> {
     pub fn launch(&self) {
         let Self { input, in_column, matrix, direction, residual, out, out_column, .. } = *self;
-        let [n, in_width] = super::ops::dims(input);
-        let [_n, out_width] = super::ops::dims(out);
+        let [n, in_width] = dims(input);
+        let [_n, out_width] = dims(out);
         let [depth, width] = match direction {
             Direction::Forward => [matrix.columns, matrix.rows],
             Direction::Backward => [matrix.rows, matrix.columns],
@@ -210,10 +211,10 @@ impl Gemm<'_> {
                 &input.client,
                 CubeCount::Static(tiles[0] as u32, tiles[1] as u32, 1),
                 CubeDim::new_2d(SIDE as u32, SIDE as u32),
-                input.clone().into_buffer_arg(),
-                matrix.words.clone().into_buffer_arg(),
-                residual.unwrap_or(input).clone().into_buffer_arg(),
-                out.clone().into_buffer_arg(),
+                buffer(input),
+                buffer(&matrix.words),
+                buffer(residual.unwrap_or(input)),
+                buffer(out),
                 matrix.launch_dims(),
                 n as u32,
                 matrix.rows as u32,

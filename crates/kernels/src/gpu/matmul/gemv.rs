@@ -12,6 +12,7 @@ use cubecl::prelude::*;
 
 use super::device_matrix::DeviceMatrix;
 use super::words::{Format, MatrixDims, unpack_piece};
+use crate::gpu::tensors::{buffer, dims};
 
 /// Rows of the input at most.
 pub(super) const MAX_ROWS: usize = 8;
@@ -41,7 +42,8 @@ fn gemv<X: Size>(
 ) {
     let lane = UNIT_POS_X;
     let group = UNIT_POS_Y;
-    let first_row = (CUBE_POS_X * comptime!(GROUPS as u32) + group) * comptime!(rows_of_group as u32);
+    let first_row =
+        (CUBE_POS_X * comptime!(GROUPS as u32) + group) * comptime!(rows_of_group as u32);
     let n_sums = comptime!(rows_of_group * batch);
     let mut sums = Array::<f32>::new(n_sums);
     #[unroll]
@@ -131,8 +133,8 @@ pub(super) fn launch_gemv(
     out: &CubeTensor,
     column: usize,
 ) {
-    let [n, columns] = super::ops::dims(input);
-    let [_n, out_width] = super::ops::dims(out);
+    let [n, columns] = dims(input);
+    let [_n, out_width] = dims(out);
     let batch = n.next_power_of_two();
     // At most 16 sums of a lane: they are registers, and 8 KiB of shared memory.
     let rows_of_group = (16 / batch).min(4);
@@ -145,10 +147,10 @@ pub(super) fn launch_gemv(
             &input.client,
             CubeCount::Static(matrix.rows.div_ceil(rows_of_workgroup) as u32, 1, 1),
             CubeDim::new_2d(LANES as u32, GROUPS as u32),
-            input.clone().into_buffer_arg(),
-            matrix.words.clone().into_buffer_arg(),
-            residual.unwrap_or(input).clone().into_buffer_arg(),
-            out.clone().into_buffer_arg(),
+            buffer(input),
+            buffer(&matrix.words),
+            buffer(residual.unwrap_or(input)),
+            buffer(out),
             matrix.launch_dims(),
             n as u32,
             matrix.rows as u32,

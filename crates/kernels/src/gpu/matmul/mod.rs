@@ -23,10 +23,12 @@ mod words;
 
 pub(crate) use device_matrix::DeviceMatrix;
 pub(crate) use ops::{linears, select_rows, to_dense};
+pub(super) use ops::{linears_backward, linears_forward};
 
-use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 use burn_cubecl::CubeDevice;
+
+use crate::gpu_kernel::{GpuKernel, has_gpu_kernel};
 
 /// Units of a workgroup of the GEMM, the largest of these kernels.
 const WORKGROUP: u32 = 256;
@@ -36,7 +38,7 @@ const SHARED_MEMORY: usize = 16 << 10;
 /// The device of these kernels; `None` if they cannot run on it.
 fn cube_device(device: &Device) -> Option<CubeDevice> {
     let device = device.clone().without_autodiff();
-    let DispatchDevice::Cube(device) = device.as_dispatch() else { return None };
+    let device = super::gpu(&device)?;
     let client = device.client();
     let hardware = &client.properties().hardware;
     let fits = hardware.max_units_per_cube >= WORKGROUP
@@ -44,7 +46,7 @@ fn cube_device(device: &Device) -> Option<CubeDevice> {
     fits.then(|| device.clone())
 }
 
-/// Whether these kernels can run on a device.
+/// Whether a device has these kernels.
 pub(crate) fn is_supported(device: &Device) -> bool {
-    cube_device(device).is_some()
+    has_gpu_kernel(device, GpuKernel::Matmul) && cube_device(device).is_some()
 }

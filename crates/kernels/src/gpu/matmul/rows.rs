@@ -5,6 +5,7 @@ use cubecl::prelude::*;
 
 use super::device_matrix::DeviceMatrix;
 use super::words::{Format, MatrixDims, unpack_piece};
+use crate::gpu::tensors::{buffer, dims, elem_type};
 
 const UNITS: u32 = 64;
 
@@ -25,7 +26,11 @@ fn unpack_rows<I: Int>(
     let piece = CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X;
     let to = CUBE_POS_Y + CUBE_POS_Z * CUBE_COUNT_Y;
     if to < n && piece < dims.pieces {
-        let row = if comptime!(all) { to } else { min(u32::cast_from(indices[to as usize]), rows - 1u32) };
+        let row = if comptime!(all) {
+            to
+        } else {
+            min(u32::cast_from(indices[to as usize]), rows - 1u32)
+        };
         let values = unpack_piece(words, dims, row, piece, format);
         #[unroll]
         for i in 0..8usize {
@@ -45,25 +50,20 @@ pub(super) fn launch_unpack_rows(
 ) {
     /// Workgroups along one dimension, which WebGPU limits to 65535.
     const MAX_ROWS: usize = 1 << 15;
-    let [n, columns] = super::ops::dims(out);
-    let index = indices.map_or(u32::elem_type_native(), |indices| {
-        burn::backend::cubecl::dtype_to_elem_type(indices.dtype)
-    });
-    let workgroups = [
-        matrix.pieces().div_ceil(UNITS as usize),
-        n.min(MAX_ROWS),
-        n.div_ceil(MAX_ROWS),
-    ]
-    .map(|count| count as u32);
+    let [n, columns] = dims(out);
+    let index = elem_type(indices.unwrap_or(&matrix.words));
+    let workgroups =
+        [matrix.pieces().div_ceil(UNITS as usize), n.min(MAX_ROWS), n.div_ceil(MAX_ROWS)]
+            .map(|count| count as u32);
     // SAFETY: the kernel limits indices to the rows of the matrix, and writes within the `n` rows of `out`.
     unsafe {
         unpack_rows::launch_unchecked(
             &out.client,
             CubeCount::Static(workgroups[0], workgroups[1], workgroups[2]),
             CubeDim::new_1d(UNITS),
-            matrix.words.clone().into_buffer_arg(),
-            indices.unwrap_or(&matrix.words).clone().into_buffer_arg(),
-            out.clone().into_buffer_arg(),
+            buffer(&matrix.words),
+            buffer(indices.unwrap_or(&matrix.words)),
+            buffer(out),
             matrix.launch_dims(),
             n as u32,
             matrix.rows as u32,
