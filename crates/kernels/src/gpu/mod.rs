@@ -10,6 +10,8 @@
 //! no assumption about the size of a plane. All sums are in f32 and in a fixed order, without atomics:
 //! the same input gives the same result.
 
+#![allow(clippy::too_many_arguments, reason = "kernels take their buffers and sizes one by one")]
+
 mod attention;
 mod backward;
 mod cross_entropy;
