@@ -195,10 +195,10 @@ fn launches_of_a_step(n_layers: usize, device: &Device) -> Launches {
     count_launches(step).1
 }
 
-/// Without the fused kernels it is more than twice as many, see `docs/gpu.md`.
+/// Burn's GEMMs, with copies and sums around them, are most of them.
 #[test]
 fn a_layer_of_a_training_step_launches_few_kernels() {
-    const MOST: usize = 60;
+    const MOST: usize = 50;
     for device in testing::devices() {
         if !GpuKernel::ALL.iter().all(|&kernel| has_gpu_kernel(&device, kernel)) {
             continue;
