@@ -66,8 +66,7 @@ impl Norm {
         match weight_override {
             Some(NormWeights { weight, bias }) => {
                 let device = hidden.device().without_autodiff();
-                let has_kernel =
-                    is_fused(&device) || has_gpu_kernel(&device, GpuKernel::RmsNorm);
+                let has_kernel = is_fused(&device) || has_gpu_kernel(&device, GpuKernel::RmsNorm);
                 let normalized = if self.kind == NormKind::Rms && has_kernel {
                     // The fused kernel, so that equal weights give bit-identical results.
                     let ones = Tensor::ones(self.weight.val().dims(), &device);
