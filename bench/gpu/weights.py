@@ -6,7 +6,6 @@ The tokenizer may be smaller than the vocabulary: its ids are valid, and every s
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -37,7 +36,9 @@ def main():
     # Made in the type of the file: the largest shape is 27 GB in f32.
     torch.set_default_dtype(torch.bfloat16)
     LlamaForCausalLM(config).save_pretrained(folder)
-    shutil.copy(tokenizer / "tokenizer.json", folder)
+    # Without a token at the begin, so that a prompt of known length has it on both sides.
+    made = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8")) | {"post_processor": None}
+    (folder / "tokenizer.json").write_text(json.dumps(made), encoding="utf-8")
     settings = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8"))
     settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": settings["eos_token"]}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
