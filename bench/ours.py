@@ -25,6 +25,10 @@ class Ours:
     program: Path
     threads: int
     work: Path
+    device: str | None = None  # the program's default
+
+    def on_device(self):
+        return ["--device", self.device] if self.device else []
 
     def check(self):
         """Refuses a program that lacks an option, before anything is measured."""
@@ -47,7 +51,7 @@ class Ours:
                        "--batch-size", batch, "--max-steps", steps, "--lr", learning_rate, "--warmup", 0,
                        "--no-shuffle", "--precision", precision, "--threads", self.threads, "--cache", cache,
                        # Every step is waited for and timed on its own; the writing is not in its time.
-                       "--checkpoint-every", 1, "--quiet", "--output", output]
+                       "--checkpoint-every", 1, "--quiet", "--output", output, *self.on_device()]
             if max_len:
                 command += ["--max-len", max_len]
             done = process.run(command, f"llama-adapter train in {precision}", timeout=1800)
@@ -69,7 +73,8 @@ class Ours:
 
         The adapter may be loaded several times over, as if those were different ones; prompts take them in turns."""
         command = [self.program, "generate", "--model", model, "--precision", precision, "--threads", self.threads,
-                   "--json", "--raw", "--ignore-eos", "--temperature", 0, "--max-new-tokens", new_tokens]
+                   "--json", "--raw", "--ignore-eos", "--temperature", 0, "--max-new-tokens", new_tokens,
+                   *self.on_device()]
         for prompt in prompts:
             command += ["--prompt", prompt["text"]]
         if adapter and copies == 1:

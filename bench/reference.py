@@ -35,11 +35,28 @@ PROMPT_WITH_INPUT = (
 def load(task):
     """The frozen model; autocast keeps its weights in f32."""
     dtype = torch.bfloat16 if task["precision"] == "bf16" else torch.float32
-    return AutoModelForCausalLM.from_pretrained(task["model"], dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(task["model"], dtype=dtype).to(device(task))
+
+
+def device(task):
+    return torch.device(task.get("device", "cpu"))
+
+
+def wait(place):
+    """Until a device has done what it was given; the processor does it at once."""
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
+
+
+def device_peak_bytes(task):
+    """The most memory that tensors took on a device; nothing for the processor."""
+    return torch.cuda.max_memory_allocated() if device(task).type == "cuda" else None
 
 
 def with_adapter(model, task, learns):
-    return PeftModel.from_pretrained(model, task["adapter"], is_trainable=learns) if task.get("adapter") else model
+    if not task.get("adapter"):
+        return model
+    return PeftModel.from_pretrained(model, task["adapter"], is_trainable=learns).to(device(task))
 
 
 def resident_bytes():
@@ -95,16 +112,19 @@ def train(task):
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=task["learning_rates"][0], betas=(0.9, 0.95), weight_decay=0.02, eps=1e-8)
     autocast = task["precision"] == "autocast"
-    steps, spent = [], 0.0
+    steps, spent, place = [], 0.0, device(task)
     for rate, given in zip(task["learning_rates"], list(batches(task))):
+        wait(place)
         start = time.perf_counter()
+        given = {name: values.to(place) for name, values in given.items()}
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16) if autocast else nullcontext():
+        with torch.autocast(place.type, dtype=torch.bfloat16) if autocast else nullcontext():
             loss = model(**given).loss
         loss.backward()
         optimizer.step()
         value = loss.item()
+        wait(place)
         seconds = time.perf_counter() - start
         rows, _ = given["input_ids"].shape
         steps.append({"seconds": seconds, "loss": value, "rows": rows, "slots": given["input_ids"].numel(),
@@ -112,7 +132,8 @@ def train(task):
         spent += seconds
         if task["limit_seconds"] and spent > task["limit_seconds"]:
             break
-    return {"steps": steps, "learning": sum(p.numel() for p in learning), "adapter": str(learning[0].dtype)}
+    return {"steps": steps, "learning": sum(p.numel() for p in learning), "adapter": str(learning[0].dtype),
+            "device_peak_bytes": device_peak_bytes(task)}
 
 
 # Generation.
@@ -125,13 +146,14 @@ class Clock(transformers.StoppingCriteria):
         self.times = []
 
     def __call__(self, input_ids, scores, **_):
+        wait(input_ids.device)
         self.times.append(time.perf_counter())
-        return torch.zeros(input_ids.shape[0], dtype=torch.bool)
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
 def answer(model, prompts, new_tokens):
     """Greedy, never ending early, as `generate` does it."""
-    ids = torch.tensor(prompts)
+    ids = torch.tensor(prompts, device=model.device)
     clock = Clock()
     start = time.perf_counter()
     written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False,
@@ -152,7 +174,8 @@ def generate(task):
     model = never_ending(with_adapter(load(task), task, learns=False))
     with torch.inference_mode():
         answer(model, [row[:8] for row in task["requests"][0]["prompts"]], 2)
-        return {"answers": [answer(model, request["prompts"], request["new_tokens"]) for request in task["requests"]]}
+        answers = [answer(model, request["prompts"], request["new_tokens"]) for request in task["requests"]]
+        return {"answers": answers, "device_peak_bytes": device_peak_bytes(task)}
 
 
 def load_only(task):

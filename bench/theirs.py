@@ -13,10 +13,11 @@ class Theirs:
     python: Path
     threads: int
     seed: int = 0
+    device: str = "cpu"
 
     def task(self, script, what, task):
         """What the script says about the task, and its peak memory."""
-        task = task | {"threads": self.threads, "seed": self.seed}
+        task = task | {"threads": self.threads, "seed": self.seed, "device": self.device}
         # Both libraries ask the environment before they are told.
         env = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
         text = json.dumps(task, default=str)

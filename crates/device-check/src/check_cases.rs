@@ -30,6 +30,8 @@ const OP_TOLERANCE: f64 = 2e-5;
 const FORWARD_TOLERANCE: f64 = 2e-4;
 /// Inputs of 11 bits: each product differs by up to 2^-11, a sum of them by less.
 const REDUCED_MATMUL_TOLERANCE: f64 = 2e-3;
+/// Inputs of 8 bits, for matrix units that multiply bf16.
+const REDUCED_BF16_TOLERANCE: f64 = 1e-2;
 /// Dozens of such matmuls; with weights of 11 bits alone a forward pass of this model differs by
 /// 2e-3.
 const REDUCED_FORWARD_TOLERANCE: f64 = 1e-2;
@@ -39,7 +41,7 @@ const REDUCED_STEP_TOLERANCE: f64 = 2e-2;
 /// All cases: single operations first, then what is composed of them.
 ///
 /// The kernels of GPUs come before whatever uses them.
-pub static CHECK_CASES: [CheckCase; 13] = [
+pub static CHECK_CASES: [CheckCase; 14] = [
     CheckCase::of_kernel(GpuKernel::RmsNorm, "fused norm", OP_TOLERANCE, gpu_kernels::rms_norm),
     CheckCase::of_kernel(GpuKernel::SwiGlu, "fused SwiGLU", OP_TOLERANCE, gpu_kernels::swiglu),
     CheckCase::of_kernel(
@@ -48,6 +50,15 @@ pub static CHECK_CASES: [CheckCase; 13] = [
         FORWARD_TOLERANCE,
         gpu_kernels::attention,
     ),
+    CheckCase {
+        reduced_precision_tolerance: REDUCED_BF16_TOLERANCE,
+        ..CheckCase::of_kernel(
+            GpuKernel::Matmul,
+            "frozen matmul",
+            OP_TOLERANCE,
+            gpu_kernels::matmul,
+        )
+    },
     CheckCase::of_kernel(
         GpuKernel::CrossEntropy,
         "fused loss",

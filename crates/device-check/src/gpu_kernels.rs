@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use checkpoint::{BitWidth, QuantizedBlocks};
 use kernels::{
-    AttentionDims, DeviceTables, GatedPrompt, GpuKernel, RotaryTable, Sequence, SequenceLayout,
-    has_gpu_kernel,
+    AttentionDims, DeviceTables, GatedPrompt, GpuKernel, PackedWeight, RotaryTable, Sequence,
+    SequenceLayout, has_gpu_kernel, has_packed_weights,
 };
+use llama::model::Weight;
 
-use super::named_values::{NamedValues, random_tensor};
+use super::named_values::{NamedValues, random_tensor, random_values};
 use train::Result;
 
 /// The output of an operation, and the gradients of its inputs for a given gradient of the output.
@@ -53,18 +55,56 @@ pub fn swiglu(device: &Device) -> Result<Vec<NamedValues>> {
     Ok(results)
 }
 
+/// Products with frozen weights as they are stored, of few and of many rows, and the gradients of the latter.
+/// Not whole tiles of a kernel.
+///
+/// The numbers are the same everywhere: the reference, whose processor may round its inputs to a weight's type,
+/// and devices that do not store the type compute with the rounded values in f32.
+pub fn matmul(device: &Device) -> Result<Vec<NamedValues>> {
+    const SHAPE: [usize; 2] = [75, 96];
+    let numbers = random_values(45, SHAPE[0] * SHAPE[1]);
+    let mut results = Vec::new();
+    for (name, bits) in [("8 bits", BitWidth::Eight), ("4 bits", BitWidth::Four)] {
+        let blocks = QuantizedBlocks::quantize(&numbers, SHAPE, bits).expect("whole blocks");
+        results.extend(products(name, &Weight::from_blocks(blocks, device), device)?);
+    }
+    for (name, dtype) in [("f16", DType::F16), ("bf16", DType::BF16)] {
+        let data = TensorData::new(numbers.clone(), SHAPE).convert_dtype(dtype);
+        let is_stored = has_gpu_kernel(device, GpuKernel::Matmul);
+        let data = if is_stored { data } else { data.convert_dtype(DType::F32) };
+        results.extend(products(name, &Weight::frozen(data, device), device)?);
+    }
+    Ok(results)
+}
+
+fn products(name: &str, weight: &Weight, device: &Device) -> Result<Vec<NamedValues>> {
+    let [rows, columns] = weight.dims();
+    let few = weight.matmul_transposed(random_tensor::<2>(46, [5, columns], device));
+    let input = random_tensor::<2>(47, [70, columns], device).autodiff().require_grad();
+    let many = weight.matmul_transposed(input.clone());
+    let d_out = random_tensor::<2>(48, [70, rows], device);
+    let gradients = (many.clone() * Tensor::from_inner(d_out)).sum().backward();
+    let gradient = input.grad(&gradients).expect("the input is tracked");
+    Ok(vec![
+        NamedValues::from_tensor(format!("{name}, few rows"), few)?,
+        NamedValues::from_tensor(format!("{name}, many rows"), many.inner())?,
+        NamedValues::from_tensor(format!("{name}, gradient"), gradient)?,
+    ])
+}
+
 /// More rows than a part of the logits has.
 pub fn cross_entropy(device: &Device) -> Result<Vec<NamedValues>> {
     const ROWS: usize = 515;
     const VOCAB: usize = 61;
-    let head = random_tensor::<2>(43, [VOCAB, 16], device);
     let ids = (0..ROWS).map(|row| (row * 7 % VOCAB) as i64).collect::<Vec<_>>();
     let labels = Tensor::<1, Int>::from_data(TensorData::new(ids, [ROWS]), device);
     let hidden = random_tensor::<2>(44, [ROWS, 16], device) * 3;
     let hidden = hidden.autodiff().require_grad();
-    let loss = if has_gpu_kernel(device, GpuKernel::CrossEntropy) {
-        kernels::dense_cross_entropy(hidden.clone(), head, labels)
+    let loss = if has_packed_weights(device) {
+        let head = TensorData::new(random_values(43, VOCAB * 16), [VOCAB, 16]);
+        kernels::cross_entropy(hidden.clone(), &PackedWeight::new(head, device), labels)
     } else {
+        let head = random_tensor::<2>(43, [VOCAB, 16], device);
         let logits = hidden.clone().matmul(head.transpose());
         log_softmax(logits, 1).gather(1, labels.reshape([ROWS, 1])).sum().neg()
     };

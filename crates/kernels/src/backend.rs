@@ -9,6 +9,13 @@ mod fused;
 #[path = "fused_stub.rs"]
 mod fused;
 
+// Matrices in the memory of GPUs.
+#[cfg(feature = "cubecl")]
+pub(crate) use crate::gpu::matmul as device_matrices;
+#[cfg(not(feature = "cubecl"))]
+#[path = "device_matrices_stub.rs"]
+pub(crate) mod device_matrices;
+
 pub(crate) use fused::{attention, cached_attention, cross_entropy, linears, rms_norm, swiglu};
 
 /// Returns whether a device has the fused operations.
@@ -26,6 +33,12 @@ pub fn is_fused(device: &Device) -> bool {
         let _ = device;
         false
     }
+}
+
+/// Returns whether a device multiplies with [`PackedWeight`](crate::PackedWeight)s: a fused device, or a
+/// GPU.
+pub fn has_packed_weights(device: &Device) -> bool {
+    is_fused(device) || device_matrices::is_supported(device)
 }
 
 /// Emits a [`tracing`] warning if the device is Burn's flex backend but this crate lacks its

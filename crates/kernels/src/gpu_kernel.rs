@@ -20,13 +20,17 @@ pub enum GpuKernel {
     SwiGlu,
     /// [`attention`](crate::attention).
     Attention,
-    /// [`dense_cross_entropy`](crate::dense_cross_entropy).
+    /// [`linears`](crate::linears), and everything else of a [`PackedWeight`](crate::PackedWeight). Without
+    /// it a device has no packed weights.
+    Matmul,
+    /// [`cross_entropy`](crate::cross_entropy).
     CrossEntropy,
 }
 
 impl GpuKernel {
     /// All kernels.
-    pub const ALL: [Self; 4] = [Self::RmsNorm, Self::SwiGlu, Self::Attention, Self::CrossEntropy];
+    pub const ALL: [Self; 5] =
+        [Self::RmsNorm, Self::SwiGlu, Self::Attention, Self::Matmul, Self::CrossEntropy];
 }
 
 /// Kernels that a thread launched.

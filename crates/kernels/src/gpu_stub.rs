@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::attention_params::{AttentionDims, AttentionParams};
+use crate::backend::device_matrices::DeviceMatrix;
 use crate::gpu_kernel::Launches;
 
 const UNAVAILABLE: &str = "no device of this build has kernels of GPUs";
@@ -44,7 +45,7 @@ pub(crate) fn attention(
 
 pub(crate) fn cross_entropy(
     _hidden: Tensor<2>,
-    _head: Tensor<2>,
+    _head: Arc<DeviceMatrix>,
     _labels: Tensor<1, Int>,
 ) -> Tensor<1> {
     unreachable!("{UNAVAILABLE}")

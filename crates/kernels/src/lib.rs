@@ -53,7 +53,7 @@ pub use attention::{FusedKvCache, GatedPrompt, attention, cached_attention};
 pub use attention_params::{
     AttentionDims, BlockTables, DeviceTables, RotaryTable, Sequence, SequenceLayout,
 };
-pub use backend::{is_fused, warn_if_kernels_are_missing};
+pub use backend::{has_packed_weights, is_fused, warn_if_kernels_are_missing};
 pub use cpu::attention::{PackedPrompt, PromptTable};
 pub use cpu::simd::SimdLevel;
 #[doc(hidden)]
@@ -65,4 +65,4 @@ pub use gpu_kernel::{
 };
 pub use row_ops::{rms_norm, swiglu, swiglu_pair};
 pub use sizes::BLOCK_TOKENS;
-pub use weight::{PackedWeight, QuantizedMatrix, cross_entropy, dense_cross_entropy, linears};
+pub use weight::{PackedWeight, QuantizedMatrix, cross_entropy, linears};

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use burn::tensor::{DType, Device};
 use diagnostic::{Advice, Diagnostic};
+use kernels::has_packed_weights;
 
 use checkpoint::BitWidth;
 
@@ -48,9 +49,10 @@ impl Precision {
         }
     }
 
-    /// Whether a device supports it. Every device supports f32 and quantized weights.
+    /// Whether a device supports it. Every device supports f32 and quantized weights; devices with packed
+    /// weights, such as GPUs, support all.
     pub fn is_supported(self, device: &Device) -> bool {
-        device.supports_dtype(self.dense_dtype())
+        has_packed_weights(device) || device.supports_dtype(self.dense_dtype())
     }
 
     /// Element type of weights that are not quantized.
@@ -110,6 +112,15 @@ mod tests {
         for device in testing::devices() {
             for precision in [Precision::F32, Precision::Bits8, Precision::Bits4] {
                 assert!(precision.is_supported(&device), "{precision} on {device:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn devices_with_packed_weights_support_every_precision() {
+        for device in testing::devices().into_iter().filter(has_packed_weights) {
+            for &(precision, name) in Precision::ALL {
+                assert!(precision.is_supported(&device), "{name} on {device:?}");
             }
         }
     }

@@ -286,6 +286,19 @@ mod tests {
     }
 
     #[test]
+    fn packed_weights_are_not_kept_in_f32() {
+        let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() };
+        let quantized = Workload { precision: Precision::Bits4, ..workload(prompts) };
+        let kept = |device| {
+            let workload = Workload { device, ..quantized.clone() };
+            let trainable = TrainableLayers::new(&workload);
+            trainable.linear_activations(2, &[LinearName::Down], true, 7.0)
+        };
+        assert_eq!(kept(DeviceTraits::composed(None)), 32.0 * 48.0);
+        assert_eq!(kept(DeviceTraits::gpu(None)), 0.0);
+    }
+
+    #[test]
     fn kernels_of_gpus_keep_as_much_and_the_sums_of_prompts() {
         let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() };
         let fused = Workload { device: DeviceTraits::fused(), ..workload(prompts) };

@@ -290,7 +290,7 @@ impl<'a> PeakEstimator<'a> {
     fn matmul_scratch(&self, name: LinearName, rows: f64) -> f64 {
         let [d_out, d_in] = self.sizes.linear_shape(name).map(|size| size as f64);
         match self.workload.precision {
-            _ if self.workload.device.fused => 0.0,
+            _ if self.workload.device.has_packed_weights() => 0.0,
             // Input and output in half precision.
             Precision::BF16 | Precision::F16 => 2.0 / F32 * rows * (d_in + d_out),
             // The outputs of its chunks, before they are concatenated.

@@ -61,7 +61,7 @@ impl<'a> TrainableLayers<'a> {
 
     /// Whether the graph keeps dequantized weights.
     fn keeps_dequantized_weights(&self) -> bool {
-        !self.fused && self.precision.bits().is_some()
+        !self.fused && !self.gpu_kernels && self.precision.bits().is_some()
     }
 
     /// The lowest layer with a graph.
@@ -100,8 +100,7 @@ impl<'a> TrainableLayers<'a> {
 
     /// Whether head and loss are one fused operation.
     pub fn fused_loss(&self) -> bool {
-        let on_gpu = self.gpu_kernels && self.precision == Precision::F32;
-        (self.fused || on_gpu)
+        (self.fused || self.gpu_kernels)
             && !self.full
             && !self.trains_linear(self.config.n_layers, LinearName::Head)
     }

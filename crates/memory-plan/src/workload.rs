@@ -46,8 +46,8 @@ pub struct DeviceTraits {
     /// Whether layers use the fused operations of `kernels`: packed weights, no padding, and neither
     /// all attention scores nor all logits in memory at once.
     pub fused: bool,
-    /// Whether layers are composed, but norms, SwiGLU, attention to whole sequences, and the loss with a
-    /// head in f32 are fused kernels: GPUs.
+    /// Whether layers are composed, but norms, SwiGLU, attention to whole sequences and the loss are fused
+    /// kernels, and matmuls read frozen weights in their stored precision: GPUs.
     pub gpu_kernels: bool,
     /// The 16-bit precision to recommend, if any.
     pub half: Option<Precision>,
@@ -67,6 +67,12 @@ impl DeviceTraits {
     /// A device whose layers are composed of Burn's operations: all others, without autotune.
     pub fn composed(half: Option<Precision>) -> Self {
         Self { fused: false, gpu_kernels: false, half }
+    }
+
+    /// Whether matmuls read frozen weights as they are stored: nothing is converted or dequantized in
+    /// memory.
+    pub(crate) fn has_packed_weights(self) -> bool {
+        self.fused || self.gpu_kernels
     }
 }
 

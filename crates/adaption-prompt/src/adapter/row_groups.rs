@@ -11,7 +11,7 @@ use std::iter::repeat_n;
 use std::slice;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use llama::model::{Linear, Norm, NormName, NormWeights, Weight};
+use llama::model::{Linear, Norm, NormName, NormWeights};
 use llama::{Adapter, LinearName};
 
 use super::modifiers::{LinearChange, Modifiers};
@@ -76,14 +76,15 @@ impl RowGroups {
         if !self.groups.iter().any(|group| group.modifiers.modifies_linear(layer, name)) {
             return None;
         }
-        let outputs = match linear.weight {
-            Weight::Packed(_) => self.linear_of_groups(layer, name, input, linear),
-            _ => self.linear_of_all_rows(layer, name, &input, linear),
+        let outputs = if linear.weight.computes_rows_alone() {
+            self.linear_of_groups(layer, name, input, linear)
+        } else {
+            self.linear_of_all_rows(layer, name, &input, linear)
         };
         Some(self.ungrouped(outputs))
     }
 
-    /// Output of each group. Each row of a product with a packed matrix is computed by itself, so a group's
+    /// Output of each group. Each row of the product is computed by itself, so a group's
     /// change is computed for its own rows.
     fn linear_of_groups(
         &self,

@@ -14,6 +14,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::attention::{PromptTensors, SavedAttention};
 use super::cross_entropy::cross_entropy;
+use super::matmul::DeviceMatrix;
 use super::ops::{GpuOps, GpuPrompt};
 use super::rms_norm::{rms_norm, rms_norm_backward};
 use super::swiglu::{swiglu, swiglu_backward, swiglu_pair, swiglu_pair_backward};
@@ -185,11 +186,11 @@ impl<C: CheckpointStrategy> GpuOps for Autodiff<Cube, C> {
 
     fn gpu_cross_entropy(
         hidden: FloatTensor<Self>,
-        head: FloatTensor<Self>,
+        head: Arc<DeviceMatrix>,
         labels: IntTensor<Self>,
     ) -> FloatTensor<Self> {
         let prepared = CrossEntropy.prepare::<C>([hidden.node()]).compute_bound().stateful();
-        let [hidden, head] = [hidden, head].map(|x| contiguous(x.into_primitive()));
+        let hidden = contiguous(hidden.into_primitive());
         let labels = contiguous_int(labels);
         match prepared {
             OpsKind::Tracked(prepared) => {

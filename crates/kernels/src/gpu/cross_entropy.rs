@@ -5,14 +5,19 @@
 //! hidden · headᵀ ─► logits ─► losses, and logits become their gradient ─► · head ─► d_hidden
 //! ```
 
+use std::slice;
+use std::sync::Arc;
+
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::Slice;
 use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::cube_sum::{ROW_UNITS, cube_max, cube_sum};
 use super::launch::cube_count;
+use super::matmul::{DeviceMatrix, linears_backward, linears_forward};
 use super::tensors::{buffer, dims, elem_type, empty, empty_like};
 use crate::sizes::{MAX_LOGIT_ROWS, MAX_LOGITS};
 
@@ -23,28 +28,26 @@ const UNITS: usize = 256;
 ///
 /// # Shapes
 /// - `hidden`: `[n, columns]`, at least one row
-/// - `head`: `[vocab, columns]`, f32
+/// - `head`: `[vocab, columns]`
 /// - `labels`: `[n]`, integers
 pub(super) fn cross_entropy(
     hidden: &CubeTensor,
-    head: &CubeTensor,
+    head: &Arc<DeviceMatrix>,
     labels: &CubeTensor,
     want_gradient: bool,
 ) -> (CubeTensor, Option<CubeTensor>) {
     let [n, columns] = dims(hidden);
-    let [vocab, head_columns] = dims(head);
+    let [vocab, head_columns] = head.dims();
     assert_eq!(columns, head_columns, "columns of the hidden states and of the head");
     assert_eq!(labels.meta.num_elements(), n, "labels and rows");
     let losses = empty(hidden, [n]);
-    let transposed = CubeBackend::float_transpose(head.clone());
     let chunk = (MAX_LOGITS / vocab).clamp(1, MAX_LOGIT_ROWS);
     let mut gradients = Vec::new();
     for first in (0..n).step_by(chunk) {
         let rows = chunk.min(n - first);
         let part = [Slice::from(first..first + rows), Slice::from(0..columns)];
         let part = CubeBackend::float_slice(hidden.clone(), &part);
-        let logits = CubeBackend::float_matmul(part, transposed.clone());
-        let logits = burn_cubecl::kernel::into_contiguous(logits);
+        let logits = into_contiguous(linears_forward(part, None, slice::from_ref(head)));
         // SAFETY: `logits` has `rows` rows of `vocab` elements, `labels` and `losses` have `n`
         // elements. Labels are tokens of the vocabulary.
         unsafe {
@@ -63,7 +66,7 @@ pub(super) fn cross_entropy(
             );
         }
         if want_gradient {
-            gradients.push(CubeBackend::float_matmul(logits, head.clone()));
+            gradients.push(linears_backward(logits, slice::from_ref(head)));
         }
     }
     let loss = empty(hidden, [1]);

@@ -26,6 +26,7 @@ mod backward;
 mod cross_entropy;
 mod cube_sum;
 mod launch;
+pub(crate) mod matmul;
 mod ops;
 mod rms_norm;
 mod swiglu;
@@ -39,6 +40,7 @@ use burn_cubecl::CubeDevice;
 
 use crate::attention_params::{AttentionDims, AttentionParams};
 pub use launch::count_launches;
+use matmul::DeviceMatrix;
 use ops::{GpuOps, GpuPrompt};
 
 /// Whether a device, without autodiff, is one of CubeCL's GPUs, whose tensors the kernels know.
@@ -93,10 +95,9 @@ pub(crate) fn attention(
 
 pub(crate) fn cross_entropy(
     hidden: Tensor<2>,
-    head: Tensor<2>,
+    head: Arc<DeviceMatrix>,
     labels: Tensor<1, Int>,
 ) -> Tensor<1> {
-    let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
-    let labels = labels.into_dispatch();
+    let (hidden, labels) = (hidden.into_dispatch(), labels.into_dispatch());
     Tensor::from_dispatch(<Dispatch as GpuOps>::gpu_cross_entropy(hidden, head, labels))
 }

@@ -7,6 +7,7 @@ use burn::backend::{Backend, Cube, ExtensionType, backend_extension};
 
 use super::attention::SavedAttention;
 use super::cross_entropy::cross_entropy;
+use super::matmul::DeviceMatrix;
 use super::rms_norm::rms_norm;
 use super::swiglu::{swiglu, swiglu_pair};
 use super::tensors::{contiguous, contiguous_int, into_float};
@@ -45,7 +46,7 @@ pub trait GpuOps: Backend {
     /// Output head and summed cross-entropy. The head has no gradient.
     fn gpu_cross_entropy(
         hidden: FloatTensor<Self>,
-        head: FloatTensor<Self>,
+        head: Arc<DeviceMatrix>,
         labels: IntTensor<Self>,
     ) -> FloatTensor<Self>;
 }
@@ -81,10 +82,10 @@ impl GpuOps for Cube {
 
     fn gpu_cross_entropy(
         hidden: FloatTensor<Self>,
-        head: FloatTensor<Self>,
+        head: Arc<DeviceMatrix>,
         labels: IntTensor<Self>,
     ) -> FloatTensor<Self> {
-        let (hidden, head, labels) = (contiguous(hidden), contiguous(head), contiguous_int(labels));
+        let (hidden, labels) = (contiguous(hidden), contiguous_int(labels));
         into_float(cross_entropy(&hidden, &head, &labels, false).0)
     }
 }

@@ -51,15 +51,15 @@ impl Linear {
         linears(flatten_batch(input), Some(flatten_batch(residual)), &[weight]).reshape(dims)
     }
 
-    /// Concatenated outputs of several layers, computed as one GEMM; `None` unless all weights are
-    /// packed.
+    /// Concatenated outputs of several layers, computed as one GEMM; `None` unless the device is fused and
+    /// all weights are packed.
     ///
     /// # Shapes
     /// - `input`: `[batch, seq, in]`
     /// - output: `[batch * seq, sum of all out]`
     pub(crate) fn forward_concat(layers: &[&Self], input: &Tensor<3>) -> Option<Tensor<2>> {
         let packed = |layer: &&Self| match &layer.weight {
-            Weight::Packed(weight) => Some(weight.clone()),
+            Weight::Packed(weight) if layer.weight.computes_rows_alone() => Some(weight.clone()),
             _ => None,
         };
         let weights = layers.iter().map(packed).collect::<Option<Vec<PackedWeight>>>()?;

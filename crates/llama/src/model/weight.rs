@@ -1,7 +1,7 @@
-//! A large matrix of a model: packed for the fused kernels, dense, or quantized.
+//! A large matrix of a model: packed for the kernels, dense, or quantized.
 //!
-//! - On devices with fused kernels (CPUs), matrices are packed once at load, in panels that serve `x · Wᵀ`
-//!   and `dy · W` alike, in f32, bf16, f16, or 8 or 4 bits.
+//! - On CPUs with fused kernels and on GPUs, matrices are packed once at load, in f32, bf16, f16, or 8 or 4
+//!   bits, for kernels that compute `x · Wᵀ` and `dy · W` from them as they are.
 //! - On other devices they are plain tensors in f32, bf16 or f16, or a [`QuantizedWeight`].
 //!
 //! Packed and quantized weights are frozen; training all weights of a model needs dense ones
@@ -10,7 +10,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use checkpoint::{BlockOffset, QuantizedBlocks};
-use kernels::{PackedWeight, QuantizedMatrix, is_fused, linears};
+use kernels::{PackedWeight, QuantizedMatrix, has_packed_weights, is_fused, linears};
 
 use crate::quantized::QuantizedWeight;
 
@@ -20,7 +20,7 @@ use crate::quantized::QuantizedWeight;
 pub enum Weight {
     /// In f32, f16 or bf16. A parameter, trainable on an autodiff device.
     Dense(Param<Tensor<2>>),
-    /// In any precision, packed for the fused kernels of CPUs. Frozen: not a parameter.
+    /// In any precision, packed for the kernels of CPUs and GPUs. Frozen: not a parameter.
     Packed(PackedWeight),
     /// In 8 or 4 bits, for other devices. Frozen: not a parameter.
     Quantized(QuantizedWeight),
@@ -33,12 +33,12 @@ impl From<Tensor<2>> for Weight {
 }
 
 impl Weight {
-    /// Uploads a matrix to a device, in the data's precision; packed if the device has fused kernels.
+    /// Uploads a matrix to a device, in the data's precision; packed if the device has packed weights.
     ///
     /// # Panics
     /// If the data is not a matrix.
     pub fn frozen(data: TensorData, device: &Device) -> Self {
-        if is_fused(device) {
+        if has_packed_weights(device) {
             return Self::Packed(PackedWeight::new(data, device));
         }
         let dtype = data.dtype();
@@ -50,7 +50,7 @@ impl Weight {
     /// # Panics
     /// If lengths do not match the shape, or a value exceeds its bit width.
     pub fn from_blocks(blocks: QuantizedBlocks, device: &Device) -> Self {
-        if !is_fused(device) {
+        if !has_packed_weights(device) {
             return Self::Quantized(QuantizedWeight::new(blocks, device));
         }
         let (mins, zero_point) = match &blocks.offset {
@@ -114,6 +114,12 @@ impl Weight {
             Self::Packed(packed) => packed.bits(),
             Self::Quantized(quantized) => quantized.bits(),
         }
+    }
+
+    /// Whether each row of a product is a function of that row of the input alone, bit for bit, whatever the
+    /// number of rows.
+    pub fn computes_rows_alone(&self) -> bool {
+        matches!(self, Self::Packed(packed) if is_fused(&packed.device()))
     }
 
     /// The whole matrix: dense weights in their precision, others in f32.

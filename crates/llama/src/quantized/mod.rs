@@ -1,4 +1,4 @@
-//! Quantized weights of 8 or 4 bits, for devices without fused kernels.
+//! Quantized weights of 8 or 4 bits, for devices without packed weights.
 //!
 //! ```text
 //! blocks of a GGUF, as stored ─┐
