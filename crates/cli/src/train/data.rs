@@ -53,7 +53,9 @@ impl Args {
             let fraction = self.eval_fraction.unwrap_or(HELD_OUT);
             rows.split(fraction, self.seed.unwrap_or(0))?
         };
-        finish_rejects(rejects.as_ref(), notify)?;
+        if !self.writes_nothing {
+            finish_rejects(rejects.as_ref(), notify)?;
+        }
         Ok(TrainingData { train_rows, eval_rows, report })
     }
 

@@ -1,10 +1,11 @@
 //! A training run from the options to the summary.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
 use text::Tokenizer;
-use train::{FineTuningMethod, TrainingRun};
+use train::{FineTuningMethod, RunSummary, TrainingRun, WorkDivision};
 
 use super::Args;
 use super::data::TrainingData;
@@ -20,14 +21,37 @@ use crate::model::BaseModel;
 use crate::output::{self, note};
 use crate::output_path::next_output_folder;
 use crate::profile::Profiler;
+use crate::ranks::{self, Ranks};
 use crate::sample_responses::{print_samples, sample_responses};
 
 /// Default of `--samples`.
 const SAMPLES: usize = 3;
 
 /// Trains, prints sample responses and the summary; or does what --dry-run or `--learning-rate find` say.
-pub fn run(args: &Args) -> Result {
+pub fn run(args: &mut Args) -> Result {
+    let mut ranks = Ranks::join(args.rank_timeout())?;
+    if !ranks.is_first() {
+        args.be_silent();
+    }
+    let result = run_rank(args, &mut ranks);
+    ranks.end(result)
+}
+
+/// What each rank does.
+fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
     args.method.validate()?;
+    if !ranks.is_alone() && (args.dry_run || args.finds_learning_rate()) {
+        let option = if args.dry_run { "--dry-run" } else { "--learning-rate find" };
+        return Err(Error::usage(format!("{option} is for one process, without mpirun")).into());
+    }
+    let quiet = args.quiet;
+    let notify = |text: &str| {
+        if !quiet {
+            note(text);
+        }
+    };
+    ranks.share_host(&mut args.model, &notify)?;
+    let args = &*args;
     if args.resume && args.finds_learning_rate() {
         return Err(Error::usage("--learning-rate find cannot be used with --resume").into());
     }
@@ -37,11 +61,6 @@ pub fn run(args: &Args) -> Result {
     }
     let initial_image = args.initial_image_config()?;
     let multimodal = args.encoder.image_encoder.is_some() || initial_image.is_some();
-    let notify = |text: &str| {
-        if !args.quiet {
-            note(text);
-        }
-    };
     let (mut data, prompt) = args.prompted_rows(built_in_dataset(multimodal), &notify)?;
     let base = args.model.load_with(&notify)?;
     let tokenizer = base.source.tokenizer()?;
@@ -58,6 +77,8 @@ pub fn run(args: &Args) -> Result {
         Some(folder) => folder.clone(),
         None => next_output_folder(model_name),
     };
+    let output = PathBuf::from(ranks.agree_on(output.to_string_lossy().into_owned()));
+    let identity = if ranks.is_alone() { Value::Null } else { ranks::identity(base.source.path()) };
     let metadata = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "device": args.model.device_name()?,
@@ -77,6 +98,8 @@ pub fn run(args: &Args) -> Result {
         output: &output,
         metadata: &metadata,
         stop: Some(interrupt::flag()),
+        ranks: ranks.communicator(),
+        identity: &identity,
     };
     if args.dry_run {
         return args.dry_run(&run);
@@ -101,16 +124,31 @@ pub fn run(args: &Args) -> Result {
     }
     let mut summary = match result {
         Err(stopped @ train::Error::Interrupted { .. }) => {
-            write_report(&output, args.quiet);
-            let output = output.display();
-            note(&format!(
-                "{stopped}; everything is saved: the same command with --output {output} --resume \
-                 continues"
-            ));
+            if ranks.is_first() {
+                write_report(&output, args.quiet);
+                let output = output.display();
+                note(&format!(
+                    "{stopped}; everything is saved: the same command with --output {output} \
+                     --resume continues"
+                ));
+            }
+            ranks.finish();
             interrupt::exit();
         }
-        other => other.map_err(with_option_names)?,
+        Err(error) => {
+            if is_common(&error) {
+                ranks.mark_common_error();
+            }
+            return Err(with_option_names(error));
+        }
+        Ok(summary) => summary,
     };
+    if !ranks.is_first() {
+        return Ok(());
+    }
+    if let (Some(division), false) = (summary.division, args.quiet) {
+        note(&describe_division(&division, &summary));
+    }
     summary.rows.counts.add_report(&report);
     if let Some(profiler) = profiler {
         note(&format!("\n{}", profiler.finish(&output.join("trace.json"))?));
@@ -121,6 +159,24 @@ pub fn run(args: &Args) -> Result {
         note_how_to_try(&run, name.as_deref());
     }
     Ok(output::json(&summary)?)
+}
+
+/// Whether an error of a run is that of all ranks, because it follows from what they have told each other.
+fn is_common(error: &train::Error) -> bool {
+    use train::Error::{Diverged, RankWeightsDiffer, RanksDiffer};
+    matches!(error, Diverged { .. } | RanksDiffer { .. } | RankWeightsDiffer { .. })
+}
+
+/// How the ranks have divided the work, in words.
+fn describe_division(division: &WorkDivision, summary: &RunSummary) -> String {
+    let WorkDivision { ranks, imbalance, all_reduce_bytes, all_reduce_seconds, .. } = *division;
+    format!(
+        "{ranks} ranks: the busiest had {imbalance:.3} times the mean tokens of a step; all-reduce of {} \
+         took {:.2} ms a step, {:.1} % of the time, waiting for the slowest rank included",
+        HumanBytes(all_reduce_bytes as u64),
+        1e3 * division.all_reduce_seconds_per_step,
+        100.0 * all_reduce_seconds / summary.seconds.max(1e-9),
+    )
 }
 
 /// Prints and saves the responses to some rows, before and after the training.

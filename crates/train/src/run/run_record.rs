@@ -111,13 +111,19 @@ pub(super) fn check(folder: &Path, record: &impl Serialize, has_adapter: bool) -
     // Through text like the saved settings: f32 numbers have fewer digits there than as values.
     let current = serde_json::to_string(record).expect("plain JSON");
     let current = serde_json::from_str(&current).expect("JSON that was just written");
-    let mut differences = Vec::new();
-    diff_settings("", &saved, &current, &mut differences);
+    let differences = different_leaves(&saved, &current);
     if differences.is_empty() {
         return Ok(());
     }
     let length_differs = differences.iter().any(|setting| setting.name.starts_with("length"));
     Err(Error::SettingsMismatch { path, differences, length_differs, has_adapter })
+}
+
+/// The leaves in which two values differ; those of the second are the current ones.
+pub(super) fn different_leaves(saved: &Value, current: &Value) -> Vec<SettingDifference> {
+    let mut differences = Vec::new();
+    diff_settings("", saved, current, &mut differences);
+    differences
 }
 
 /// Lists the leaves in which two settings differ.
