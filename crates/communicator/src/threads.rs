@@ -39,9 +39,10 @@ impl Threads {
     /// # Panics
     /// If the function panics in every rank. If it panics in some of them only, the others wait forever.
     pub fn run<T: Send>(world: usize, run: impl Fn(&Self) -> T + Sync) -> Vec<T> {
-        let ranks = Self::new(world);
+        let (ranks, run) = (Self::new(world), &run);
         std::thread::scope(|scope| {
-            let threads = ranks.iter().map(|rank| scope.spawn(|| run(rank))).collect::<Vec<_>>();
+            let threads = ranks.iter().map(|rank| scope.spawn(move || run(rank)));
+            let threads = threads.collect::<Vec<_>>();
             threads.into_iter().map(|thread| thread.join().expect("a rank panicked")).collect()
         })
     }
@@ -75,7 +76,7 @@ impl Communicator for Threads {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
         values.fill(0.0);
         for given in self.exchange(&bytes) {
-            for (sum, bytes) in values.iter_mut().zip(given.as_chunks().0) {
+            for (sum, bytes) in values.iter_mut().zip(given.as_chunks::<4>().0) {
                 *sum += f32::from_le_bytes(*bytes);
             }
         }
@@ -85,7 +86,7 @@ impl Communicator for Threads {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
         values.fill(0.0);
         for given in self.exchange(&bytes) {
-            for (sum, bytes) in values.iter_mut().zip(given.as_chunks().0) {
+            for (sum, bytes) in values.iter_mut().zip(given.as_chunks::<8>().0) {
                 *sum += f64::from_le_bytes(*bytes);
             }
         }

@@ -132,7 +132,6 @@ fn run_with(
         metadata: &json!({}),
         stop,
         ranks: &Alone,
-        identity: &Value::Null,
     };
     training_run.run(resume, observer)
 }

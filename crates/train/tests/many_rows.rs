@@ -66,7 +66,6 @@ fn a_hundred_thousand_rows_train_within_300_mib_beyond_the_model() {
             metadata: &json!({}),
             stop: None,
             ranks: &Alone,
-            identity: &json!(null),
         };
         training_run.run(false, &mut |_event| {}).unwrap()
     };

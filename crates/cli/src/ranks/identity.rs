@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// Checksums of this program and of the files of a base model.
 ///
 /// They are for accidents: another build on one host, another version of a file. Of a large file samples are
-/// read, because reading all of it takes longer than loading the model.
+/// read: reading all of it again would take about as long as loading the model.
 pub fn identity(model: &Path) -> Value {
     let program = std::env::current_exe().and_then(|path| file_checksum(&path));
     let files = model_files(model).into_iter().map(|path| {

@@ -13,13 +13,15 @@ use std::time::Duration;
 use communicator::{Alone, Communicator};
 #[cfg(feature = "mpi")]
 use communicator::{RankFailure, RankFault, Watched};
+use train::RowStore;
+use train::run::{check_equal_facts, hash_rows};
 
 #[cfg(feature = "mpi")]
 use crate::error::Error;
 use crate::failure::{Failure, Result};
-use crate::model::ModelArgs;
+use crate::model::{BaseModel, ModelArgs};
 
-pub use identity::identity;
+use identity::identity;
 
 /// Default of `--rank-timeout`.
 #[cfg(feature = "mpi")]
@@ -97,6 +99,17 @@ impl Ranks {
         Ok(())
     }
 
+    /// Checks that all ranks have the same program, base model and rows: what they do next has no sense
+    /// otherwise.
+    pub fn check_equal(&self, base: &BaseModel, rows: &[&RowStore]) -> Result {
+        if self.is_alone() {
+            return Ok(());
+        }
+        let mut facts = identity(base.source.path());
+        facts["data"] = hash_rows(rows)?.into();
+        Ok(check_equal_facts(self.communicator(), &facts)?)
+    }
+
     /// A text of rank 0, at all ranks.
     pub fn agree_on(&self, text: String) -> String {
         let mut bytes = text.into_bytes();
@@ -136,11 +149,11 @@ impl Ranks {
             }
             return Err(failure);
         }
-        Err(self.fail(failure))
+        self.fail(failure)
     }
 
     /// Ends all ranks with the error of this one.
-    fn fail(&mut self, failure: Failure) -> Failure {
+    fn fail(&mut self, failure: Failure) -> ! {
         /// Rank 0 often has the same error, and reports it for all.
         const TIME_FOR_RANK_0: Duration = Duration::from_secs(1);
         let rank = self.communicator().rank();

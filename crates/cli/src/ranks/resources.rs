@@ -109,7 +109,7 @@ fn describe(ranks: &[RankResources]) -> String {
         if hosts.len() == 1 { "" } else { "s" }
     );
     for host in hosts {
-        let local = || ranks.iter().filter(|rank| rank.host == *host);
+        let local = || of_host(ranks, host);
         let used = local().flat_map(|rank| &rank.cpus).collect::<BTreeSet<_>>().len();
         let online = local().map(|rank| rank.online).max().unwrap_or(used);
         if used < online {
@@ -121,6 +121,13 @@ fn describe(ranks: &[RankResources]) -> String {
         }
     }
     text
+}
+
+fn of_host<'a>(
+    ranks: &'a [RankResources],
+    host: &'a str,
+) -> impl Iterator<Item = &'a RankResources> {
+    ranks.iter().filter(move |rank| rank.host == host)
 }
 
 #[cfg(test)]

@@ -216,8 +216,11 @@ pub struct Args {
     tui: bool,
     /// End all ranks if one is dead, or lets the others wait for SECONDS in a step; more than the longest
     /// step takes [default: 300].
-    #[cfg(feature = "mpi")]
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Output")]
+    #[cfg_attr(
+        feature = "mpi",
+        arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Output")
+    )]
+    #[cfg_attr(not(feature = "mpi"), arg(skip))]
     rank_timeout: Option<std::time::Duration>,
     /// Print only errors and the final JSON summary.
     #[arg(long, help_heading = "Output")]
@@ -253,14 +256,6 @@ impl Args {
         (self.quiet, self.tui, self.profile, self.tensorboard) = (true, false, false, false);
         self.samples = Some(0);
         self.writes_nothing = true;
-    }
-
-    /// The time after which a rank counts as hung.
-    fn rank_timeout(&self) -> Option<std::time::Duration> {
-        #[cfg(feature = "mpi")]
-        return self.rank_timeout;
-        #[cfg(not(feature = "mpi"))]
-        None
     }
 }
 

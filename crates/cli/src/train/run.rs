@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use text::Tokenizer;
 use train::{FineTuningMethod, RunSummary, TrainingRun, WorkDivision};
 
@@ -21,7 +21,7 @@ use crate::model::BaseModel;
 use crate::output::{self, note};
 use crate::output_path::next_output_folder;
 use crate::profile::Profiler;
-use crate::ranks::{self, Ranks};
+use crate::ranks::Ranks;
 use crate::sample_responses::{print_samples, sample_responses};
 
 /// Default of `--samples`.
@@ -29,7 +29,7 @@ const SAMPLES: usize = 3;
 
 /// Trains, prints sample responses and the summary; or does what --dry-run or `--learning-rate find` say.
 pub fn run(args: &mut Args) -> Result {
-    let mut ranks = Ranks::join(args.rank_timeout())?;
+    let mut ranks = Ranks::join(args.rank_timeout)?;
     if !ranks.is_first() {
         args.be_silent();
     }
@@ -67,8 +67,18 @@ fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
     let mut config = args.config(base.llama.config().n_layers);
     config.prompt = prompt;
     config.validate()?;
-    let image_features =
-        args.image_features(&base, initial_image.as_ref(), &mut data, &mut config, &notify)?;
+    if let Err(error) = ranks.check_equal(&base, &[&data.train_rows, &data.eval_rows]) {
+        ranks.mark_common_error();
+        return Err(error);
+    }
+    let image_features = args.image_features(
+        &base,
+        initial_image.as_ref(),
+        &mut data,
+        &mut config,
+        ranks.communicator(),
+        &notify,
+    )?;
     config.method.validate(&base.llama).map_err(Failure::as_usage)?;
     let TrainingData { train_rows, eval_rows, report } = data;
     let name = args.model.name();
@@ -78,7 +88,6 @@ fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
         None => next_output_folder(model_name),
     };
     let output = PathBuf::from(ranks.agree_on(output.to_string_lossy().into_owned()));
-    let identity = if ranks.is_alone() { Value::Null } else { ranks::identity(base.source.path()) };
     let metadata = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "device": args.model.device_name()?,
@@ -99,7 +108,6 @@ fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
         metadata: &metadata,
         stop: Some(interrupt::flag()),
         ranks: ranks.communicator(),
-        identity: &identity,
     };
     if args.dry_run {
         return args.dry_run(&run);

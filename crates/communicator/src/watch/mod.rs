@@ -55,8 +55,8 @@ impl fmt::Display for RankFailure {
         write!(f, "rank {rank} on {host} ")?;
         match fault {
             RankFault::Ended => write!(f, "ended unexpectedly"),
-            RankFault::Silent(time) => write!(f, "sent no heartbeat for {:.0?}", time),
-            RankFault::Behind(time) => write!(f, "let the other ranks wait for {:.0?}", time),
+            RankFault::Silent(time) => write!(f, "sent no heartbeat for {time:.0?}"),
+            RankFault::Behind(time) => write!(f, "let the other ranks wait for {time:.0?}"),
             RankFault::Reported => write!(f, "failed"),
         }
     }

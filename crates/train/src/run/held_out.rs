@@ -41,7 +41,7 @@ impl TrainingRun<'_> {
         let (mut labels, mut sum) = (0, 0.0);
         let mut order = (0..examples.len()).collect::<Vec<_>>();
         order.sort_by_key(|&index| examples.n_tokens(index));
-        for indices in order.chunks(batch_size * BATCHES_BETWEEN_CHECKS * world) {
+        for indices in order.chunks(batch_size.saturating_mul(BATCHES_BETWEEN_CHECKS * world)) {
             if self.any_stop_requested() {
                 return Ok(None);
             }

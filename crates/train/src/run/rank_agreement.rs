@@ -18,7 +18,7 @@ pub struct RankDifference {
     pub rank: usize,
     /// Its host.
     pub host: String,
-    /// The fact: a key of `run.json`, such as `data_hash`, or of the run's identity.
+    /// The fact: a key of `run.json`, such as `data_hash`, or a fact that the program adds.
     pub name: String,
     /// The value of rank 0; null if it has none.
     pub first: Value,
@@ -37,11 +37,11 @@ impl fmt::Display for RankDifference {
     }
 }
 
-/// Checks that `facts` are equal in all ranks.
+/// Checks that `facts`, such as checksums of the program and of the model's files, are equal in all ranks.
 ///
 /// # Errors
 /// [`Error::RanksDiffer`], the same in all ranks.
-pub(super) fn check_equal_facts(ranks: &dyn Communicator, facts: &Value) -> Result<()> {
+pub fn check_equal_facts(ranks: &dyn Communicator, facts: &Value) -> Result<()> {
     let host = ranks.place().host;
     let own = serde_json::to_vec(&(host, facts)).expect("plain JSON");
     let all = ranks.all_gather(&own);

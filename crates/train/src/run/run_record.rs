@@ -61,7 +61,10 @@ pub(crate) struct RunRecord<'a> {
 }
 
 /// FNV-1a over all texts of the rows, as a hexadecimal number. Not cryptographic.
-pub(super) fn hash_rows(groups: &[&RowStore]) -> Result<String> {
+///
+/// # Errors
+/// As [`RowStore::get`].
+pub fn hash_rows(groups: &[&RowStore]) -> Result<String> {
     let mut hash = FnvHasher::default();
     for row in groups.iter().flat_map(|rows| rows.iter()) {
         let row = row?;

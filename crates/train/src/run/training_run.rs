@@ -55,9 +55,6 @@ pub struct TrainingRun<'a> {
     /// The ranks that train together, each with a run that is equal but for [`stop`](Self::stop), `metadata` and
     /// files that only rank 0 has: it alone writes into `output`. [`Alone`]: one process.
     pub ranks: &'a dyn Communicator,
-    /// Further facts that must be equal in all ranks, such as checksums of the program and of the model's
-    /// files.
-    pub identity: &'a serde_json::Value,
 }
 
 /// A run before its first step.
@@ -135,7 +132,7 @@ impl<'a> TrainingRun<'a> {
         // Devices and names of files may differ.
         record.as_object_mut().expect("an object").remove("about");
         let weights = weights_checksum(&trainer.trainable)?;
-        let facts = json!({ "identity": self.identity, "run": record, "initial weights": weights });
+        let facts = json!({ "run": record, "initial weights": weights });
         check_equal_facts(self.ranks, &facts)?;
         let spare = trainer.prefix_cache.spare_bytes().unwrap_or(u64::MAX);
         let all = self.ranks.all_gather(&spare.to_le_bytes());

@@ -67,7 +67,6 @@ impl Setup {
             token_cache: None,
             stop: None,
             ranks: &Alone,
-            identity: &json!(null),
         };
         let mut events = Vec::new();
         let summary = training_run.run(resume, &mut |event| events.push(event))?;
@@ -190,7 +189,6 @@ fn an_early_stop_without_held_out_rows_is_refused() {
             token_cache: None,
             stop: None,
             ranks: &Alone,
-            identity: &json!(null),
         };
         let error = training_run.run(false, &mut |_| {}).unwrap_err();
         assert!(matches!(error, Error::Config { .. }));

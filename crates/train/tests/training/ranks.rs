@@ -216,7 +216,6 @@ impl Run<'_> {
             metadata: &json!({ "rank": ranks.rank() }),
             stop: Some(&stop),
             ranks,
-            identity: &json!({ "program": "the same" }),
         };
         run.run(resume, &mut |event| {
             if let Event::Stepped(report, _) = event
