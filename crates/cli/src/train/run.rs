@@ -147,7 +147,7 @@ fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
             if is_common(&error) {
                 ranks.mark_common_error();
             }
-            return Err(with_option_names(error));
+            return Err(with_option_names(error).into());
         }
         Ok(summary) => summary,
     };
