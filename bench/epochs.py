@@ -54,8 +54,10 @@ def group(bench, batch, input_rows=0):
 
     def peft():
         adapter = bench.ours.initial_adapter(model=bench.weights.folder, rows=rows, layers=LAYERS, adapter_len=ADAPTER_LEN)
+        # The first steps of the schedule of both epochs.
+        learning_rates = training.learning_rates(2 * steps)[:training.WARM_UP + min(steps, bench.steps)]
         found = bench.theirs.peft(task="train", adapter=adapter, precision="f32", limit_seconds=training.LIMIT_SECONDS,
-                                  learning_rates=training.learning_rates(training.WARM_UP + min(steps, bench.steps)), **common)
+                                  learning_rates=learning_rates, **common)
         return training.result(found)
 
     config = f"{ADAPTER_LEN} x {LAYERS}, batch {batch}" + (", long inputs" if input_rows else "")

@@ -2,7 +2,8 @@
 
 use super::python_literal;
 use super::question::Target;
-use super::settings::{Choices, TargetSetting, TurnSettings};
+use super::setting_keys::{Choices, TargetSetting};
+use super::settings::TurnSettings;
 use super::template::{NumberedDocument, Templates};
 use crate::error::Result;
 

@@ -16,6 +16,7 @@ mod documents;
 mod few_shot;
 mod python_literal;
 mod question;
+mod setting_keys;
 mod settings;
 mod task;
 mod template;

@@ -9,7 +9,7 @@ use ::data::names::first_chars;
 use serde_json::{Map, Value};
 
 use super::record_fields::{RecordFields, json_type_name, value_to_text};
-use super::turns::{Role, Turn};
+use super::turn::{Role, Turn};
 use crate::error::{Error, Result};
 
 /// Names of the fields of a turn.

@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::conversation_record;
 use super::read_options::ReadOptions;
 use super::record_fields::{RecordFields, value_to_text};
-use super::turns::{self, Role, SharedFields, Turn};
+use super::turn::{Role, Turn};
+use super::turns::{self, SharedFields};
 use crate::data::Instruction;
 use crate::error::Result;
 

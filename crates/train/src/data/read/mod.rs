@@ -27,6 +27,7 @@ mod row_report;
 mod science_qa;
 mod science_qa_problem;
 mod text_record;
+mod turn;
 mod turns;
 
 use std::path::Path;

@@ -13,7 +13,8 @@ use super::instruction_record::{PROMPT_FIELDS, rows_with_output};
 use super::read_options::ReadOptions;
 use super::record_fields::RecordFields;
 use super::row_report::RowAdjustment;
-use super::turns::{self, Role, Turn};
+use super::turn::{Role, Turn};
+use super::turns;
 use crate::data::Instruction;
 use crate::error::Result;
 
