@@ -37,8 +37,9 @@ class Case(unittest.TestCase):
 
     def args(self, name, *more, data="rows.jsonl"):
         paths = ["--data", self.folder / data, "--eval-data", self.folder / "held-out.jsonl"]
+        settings = SETTINGS if "--epochs" not in more else SETTINGS[:4] + SETTINGS[6:]
         return ["train", *map(str, paths), "--output", str(self.folder / name), "--samples", "0",
-                "--exact-match-rows", "3", *SETTINGS, *more]
+                "--exact-match-rows", "3", *settings, *more]
 
     def train(self, ranks, name, *more):
         found = run(command(ranks, self.args(name, *more)), self.folder)

@@ -101,13 +101,15 @@ impl Ranks {
 
     /// Checks that all ranks have the same program, base model and rows: what they do next has no sense
     /// otherwise.
-    pub fn check_equal(&self, base: &BaseModel, rows: &[&RowStore]) -> Result {
+    pub fn check_equal(&mut self, base: &BaseModel, rows: &[&RowStore]) -> Result {
         if self.is_alone() {
             return Ok(());
         }
         let mut facts = identity(base.source.path());
         facts["data"] = hash_rows(rows)?.into();
-        Ok(check_equal_facts(self.communicator(), &facts)?)
+        let checked = check_equal_facts(self.communicator(), &facts);
+        self.is_common_error = checked.is_err();
+        Ok(checked?)
     }
 
     /// A text of rank 0, at all ranks.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use text::Tokenizer;
 use train::{FineTuningMethod, RunSummary, TrainingRun, WorkDivision};
 
@@ -40,10 +40,7 @@ pub fn run(args: &mut Args) -> Result {
 /// What each rank does.
 fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
     args.method.validate()?;
-    if !ranks.is_alone() && (args.dry_run || args.finds_learning_rate()) {
-        let option = if args.dry_run { "--dry-run" } else { "--learning-rate find" };
-        return Err(Error::usage(format!("{option} is for one process, without mpirun")).into());
-    }
+    args.check_ranks(ranks)?;
     let quiet = args.quiet;
     let notify = |text: &str| {
         if !quiet {
@@ -67,10 +64,7 @@ fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
     let mut config = args.config(base.llama.config().n_layers);
     config.prompt = prompt;
     config.validate()?;
-    if let Err(error) = ranks.check_equal(&base, &[&data.train_rows, &data.eval_rows]) {
-        ranks.mark_common_error();
-        return Err(error);
-    }
+    ranks.check_equal(&base, &[&data.train_rows, &data.eval_rows])?;
     let image_features = args.image_features(
         &base,
         initial_image.as_ref(),
@@ -85,15 +79,9 @@ fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
     let model_name = name.as_deref().unwrap_or(built_in::MODEL_NAME);
     let output = match &args.output {
         Some(folder) => folder.clone(),
-        None => next_output_folder(model_name),
+        None => PathBuf::from(ranks.agree_on(next_output_folder(model_name).display().to_string())),
     };
-    let output = PathBuf::from(ranks.agree_on(output.to_string_lossy().into_owned()));
-    let metadata = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "device": args.model.device_name()?,
-        "data": args.data.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
-        "eval_data": args.eval_data.as_ref().map(|path| path.to_string_lossy()),
-    });
+    let metadata = metadata(args)?;
     let token_cache = cache_folder().ok().map(|folder| folder.join("tokens"));
     let run = TrainingRun {
         llama: &base.llama,
@@ -116,29 +104,10 @@ fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
         return args.find_learning_rate(&run);
     }
     let profiler = args.profile.then(Profiler::start).transpose()?;
-    let mut tensorboard = args.tensorboard.then(|| TensorBoard::new(&output));
-    let mut view = args.view(&format!("{model_name} → {}", output.display()))?;
-    let guard = InterruptGuard::begin();
-    let result = run.run(args.resume, &mut |event| {
-        if let Some(board) = &mut tensorboard {
-            board.add(&event);
-        }
-        view.show(event);
-    });
-    drop(guard);
-    view.clear();
-    if let Some(error) = tensorboard.and_then(TensorBoard::into_error) {
-        note(&format!("--tensorboard: {error}"));
-    }
-    let mut summary = match result {
+    let mut summary = match observed_run(args, &run, model_name)? {
         Err(stopped @ train::Error::Interrupted { .. }) => {
             if ranks.is_first() {
-                write_report(&output, args.quiet);
-                let output = output.display();
-                note(&format!(
-                    "{stopped}; everything is saved: the same command with --output {output} \
-                     --resume continues"
-                ));
+                note_interruption(&stopped, &output, args.quiet);
             }
             ranks.finish();
             interrupt::exit();
@@ -167,6 +136,60 @@ fn run_rank(args: &mut Args, ranks: &mut Ranks) -> Result {
         note_how_to_try(&run, name.as_deref());
     }
     Ok(output::json(&summary)?)
+}
+
+impl Args {
+    /// Refuses what several ranks do not do.
+    fn check_ranks(&self, ranks: &Ranks) -> Result {
+        if ranks.is_alone() || !(self.dry_run || self.finds_learning_rate()) {
+            return Ok(());
+        }
+        let option = if self.dry_run { "--dry-run" } else { "--learning-rate find" };
+        Err(Error::usage(format!("{option} is for one process, without mpirun")).into())
+    }
+}
+
+/// What `run.json` says about the command.
+fn metadata(args: &Args) -> Result<Value> {
+    Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "device": args.model.device_name()?,
+        "data": args.data.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "eval_data": args.eval_data.as_ref().map(|path| path.to_string_lossy()),
+    }))
+}
+
+/// Trains, and shows the events.
+fn observed_run(
+    args: &Args,
+    run: &TrainingRun,
+    model_name: &str,
+) -> Result<train::Result<RunSummary>> {
+    let output = run.output;
+    let mut tensorboard = args.tensorboard.then(|| TensorBoard::new(output));
+    let mut view = args.view(&format!("{model_name} → {}", output.display()))?;
+    let guard = InterruptGuard::begin();
+    let result = run.run(args.resume, &mut |event| {
+        if let Some(board) = &mut tensorboard {
+            board.add(&event);
+        }
+        view.show(event);
+    });
+    drop(guard);
+    view.clear();
+    if let Some(error) = tensorboard.and_then(TensorBoard::into_error) {
+        note(&format!("--tensorboard: {error}"));
+    }
+    Ok(result)
+}
+
+/// Says how an interrupted run is continued.
+fn note_interruption(stopped: &train::Error, output: &Path, quiet: bool) {
+    write_report(output, quiet);
+    let output = output.display();
+    note(&format!(
+        "{stopped}; everything is saved: the same command with --output {output} --resume continues"
+    ));
 }
 
 /// Whether an error of a run is that of all ranks, because it follows from what they have told each other.
