@@ -282,9 +282,11 @@ fn saved_weights(folder: &Path) -> Vec<f32> {
 
 #[test]
 fn a_run_is_stopped_and_resumed_by_any_number_of_ranks() {
+    fn run(folder: &Path, stop_at: Option<usize>) -> Run<'_> {
+        Run { folder, config: run_config(), other_data: None, stop_at }
+    }
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole");
-    let run = |folder, stop_at| Run { folder, config: run_config(), other_data: None, stop_at };
     run(&whole, None).rank(&communicator::Alone, false).unwrap();
     let expected = saved_weights(&whole);
     for (first, second) in [(1, 2), (2, 3), (3, 1)] {
