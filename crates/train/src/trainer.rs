@@ -218,8 +218,8 @@ impl Trainer<'_> {
         let mut gradients = ModuleGradients::empty(&self.trainable);
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
-            // A rank may get rows without labels only, where one process has others beside them.
-            if !is_alone && batch.n_labels() == 0 {
+            // Such as the share of a rank whose rows have no labels.
+            if batch.n_labels() == 0 {
                 continue;
             }
             let input = self.prefix_cache.pass_input(self.llama, &self.examples, batch)?;
@@ -229,7 +229,9 @@ impl Trainer<'_> {
                 None => batch_loss,
             });
         }
-        if !is_alone || batches.iter().flat_map(|batch| &batch.images).any(Option::is_none) {
+        let may_lack_gradients =
+            |batch: &Batch| batch.n_labels() == 0 || batch.images.iter().any(Option::is_none);
+        if !is_alone || batches.iter().any(may_lack_gradients) {
             gradients.fill_missing_with_zeros(&self.trainable);
         }
         let processed_tokens =
