@@ -105,5 +105,7 @@ fn the_options_of_generate() {
           --threads <N>            Number of threads for CPU backends [default: one per core]
           --skip-device-check      Skip the numerical check of the device before the run. CPU backends
                                    are never checked
+          --no-fused               Use no fused kernels on GPUs, only Burn's own operations: slower, and
+                                   to find out whether a kernel is at fault
     ");
 }

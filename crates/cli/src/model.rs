@@ -43,6 +43,10 @@ pub struct ModelArgs {
     /// Skip the numerical check of the device before the run. CPU backends are never checked.
     #[arg(long)]
     pub skip_device_check: bool,
+    /// Use no fused kernels on GPUs, only Burn's own operations: slower, and to find out whether a
+    /// kernel is at fault.
+    #[arg(long)]
+    pub no_fused: bool,
 }
 
 /// The values of `--precision`.
@@ -62,7 +66,14 @@ pub struct BaseModel {
 impl ModelArgs {
     /// A model without further options.
     pub fn of(model: Option<PathBuf>) -> Self {
-        Self { model, precision: None, device: None, threads: None, skip_device_check: false }
+        Self {
+            model,
+            precision: None,
+            device: None,
+            threads: None,
+            skip_device_check: false,
+            no_fused: false,
+        }
     }
 
     /// The value of `--model` as text for files and messages.
@@ -136,6 +147,7 @@ impl ModelArgs {
     /// a download.
     pub fn load_with(&self, notify: &dyn Fn(&str)) -> Result<BaseModel> {
         self.set_threads()?;
+        kernels::enable_gpu_kernels(!self.no_fused);
         let open = device::open(self.device_name()?)?;
         if !self.skip_device_check {
             check_before_run(&open, notify)?;

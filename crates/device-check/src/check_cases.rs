@@ -1,9 +1,10 @@
 //! The cases of the check, and their tolerances.
 
 use burn::tensor::Device;
+use kernels::GpuKernel;
 
 use super::named_values::NamedValues;
-use super::{CheckResult, Verdict, operations, tiny_model};
+use super::{CheckResult, Verdict, gpu_kernels, operations, tiny_model};
 use train::Result;
 
 /// A case of the check.
@@ -17,6 +18,8 @@ pub struct CheckCase {
     pub reduced_precision_tolerance: f64,
     /// A known bug, instead of a verdict.
     pub known_issue: Option<&'static str>,
+    /// The fused kernel of GPUs that the case checks alone. Where it is wrong it is switched off.
+    pub kernel: Option<GpuKernel>,
     pub compute: fn(&Device) -> Result<Vec<NamedValues>>,
 }
 
@@ -34,13 +37,30 @@ const REDUCED_FORWARD_TOLERANCE: f64 = 1e-2;
 const REDUCED_STEP_TOLERANCE: f64 = 2e-2;
 
 /// All cases: single operations first, then what is composed of them.
-pub static CHECK_CASES: [CheckCase; 9] = [
+///
+/// The kernels of GPUs come before whatever uses them.
+pub static CHECK_CASES: [CheckCase; 13] = [
+    CheckCase::of_kernel(GpuKernel::RmsNorm, "fused norm", OP_TOLERANCE, gpu_kernels::rms_norm),
+    CheckCase::of_kernel(GpuKernel::SwiGlu, "fused SwiGLU", OP_TOLERANCE, gpu_kernels::swiglu),
+    CheckCase::of_kernel(
+        GpuKernel::Attention,
+        "fused attention",
+        FORWARD_TOLERANCE,
+        gpu_kernels::attention,
+    ),
+    CheckCase::of_kernel(
+        GpuKernel::CrossEntropy,
+        "fused loss",
+        OP_TOLERANCE,
+        gpu_kernels::cross_entropy,
+    ),
     CheckCase {
         name: "matmul",
         in_quick_level: true,
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
         known_issue: None,
+        kernel: None,
         compute: operations::matmul,
     },
     CheckCase {
@@ -49,6 +69,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
         known_issue: None,
+        kernel: None,
         compute: operations::large_matmul,
     },
     CheckCase {
@@ -57,6 +78,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: REDUCED_MATMUL_TOLERANCE,
         known_issue: None,
+        kernel: None,
         compute: operations::quantized_matmul,
     },
     CheckCase {
@@ -65,6 +87,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: 0.0,
         known_issue: None,
+        kernel: None,
         compute: operations::reduction,
     },
     CheckCase {
@@ -73,6 +96,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: 0.0,
         known_issue: None,
+        kernel: None,
         compute: operations::softmax,
     },
     CheckCase {
@@ -81,6 +105,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: 0.0,
         known_issue: None,
+        kernel: None,
         compute: operations::indexing,
     },
     CheckCase {
@@ -89,6 +114,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         tolerance: FORWARD_TOLERANCE,
         reduced_precision_tolerance: REDUCED_FORWARD_TOLERANCE,
         known_issue: None,
+        kernel: None,
         compute: tiny_model::attention,
     },
     CheckCase {
@@ -97,6 +123,7 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         tolerance: FORWARD_TOLERANCE,
         reduced_precision_tolerance: REDUCED_STEP_TOLERANCE,
         known_issue: None,
+        kernel: None,
         compute: tiny_model::training_step,
     },
     CheckCase {
@@ -105,11 +132,38 @@ pub static CHECK_CASES: [CheckCase; 9] = [
         tolerance: OP_TOLERANCE,
         reduced_precision_tolerance: 0.0,
         known_issue: Some("a known bug of Burn 0.22.1 that llama-adapter works around"),
+        kernel: None,
         compute: operations::transposed_sum,
     },
 ];
 
 impl CheckCase {
+    const fn of_kernel(
+        kernel: GpuKernel,
+        name: &'static str,
+        tolerance: f64,
+        compute: fn(&Device) -> Result<Vec<NamedValues>>,
+    ) -> Self {
+        Self {
+            name,
+            in_quick_level: true,
+            tolerance,
+            reduced_precision_tolerance: 0.0,
+            known_issue: None,
+            kernel: Some(kernel),
+            compute,
+        }
+    }
+
+    /// Whether both devices have what the case compares: operations of every device, or a kernel and the
+    /// same operation on the reference.
+    pub fn applies_to(&self, device: &Device, reference: &Device) -> bool {
+        self.kernel.is_none_or(|kernel| {
+            let on_reference = kernel != GpuKernel::Attention || kernels::is_fused(reference);
+            kernels::has_gpu_kernel(device, kernel) && on_reference
+        })
+    }
+
     /// Compares the outputs of a device with the expected ones.
     pub fn compare(&self, actual: &[NamedValues], expected: &[NamedValues]) -> CheckResult {
         let pairs = actual.iter().zip(expected);
@@ -126,6 +180,8 @@ impl CheckCase {
             Verdict::KnownIssue(known)
         } else if difference <= self.reduced_precision_tolerance {
             Verdict::ReducedPrecision
+        } else if self.kernel.is_some() {
+            Verdict::KernelDisabled
         } else {
             Verdict::Wrong
         };

@@ -21,6 +21,7 @@
 //! ```
 
 mod check_cases;
+mod gpu_kernels;
 mod named_values;
 mod operations;
 mod report;
@@ -28,20 +29,24 @@ mod tiny_model;
 
 use burn::tensor::Device;
 use check_cases::CHECK_CASES;
+use kernels::disable_gpu_kernel;
 pub use report::{CheckResult, DeviceCheckReport, Verdict};
 use train::Result;
 
 /// How many cases are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckLevel {
-    /// Matmuls, softmax, and a training step that uses most other operations: one or two seconds on a
-    /// slow device.
+    /// Fused kernels, matmuls, softmax, and a training step that uses most other operations: one or two
+    /// seconds on a slow device.
     Quick,
     /// All cases: about ten seconds on a slow device.
     Full,
 }
 
 /// Compares the results of two devices, case by case; `progress` receives each result.
+///
+/// A fused kernel of a GPU that is wrong is switched off on the device for the whole process
+/// ([`kernels::disable_gpu_kernel`]), before other cases use it.
 ///
 /// Both devices are plain, without autodiff. The reference should be a device without a driver, such
 /// as flex.
@@ -55,8 +60,12 @@ pub fn check_device(
     progress: &mut dyn FnMut(&CheckResult),
 ) -> Result<DeviceCheckReport> {
     let mut report = DeviceCheckReport::default();
-    for case in CHECK_CASES.iter().filter(|case| case.in_quick_level || level == CheckLevel::Full) {
+    let cases = CHECK_CASES.iter().filter(|case| case.in_quick_level || level == CheckLevel::Full);
+    for case in cases.filter(|case| case.applies_to(device, reference)) {
         let result = case.compare(&(case.compute)(device)?, &(case.compute)(reference)?);
+        if let (Some(kernel), Verdict::KernelDisabled) = (case.kernel, result.verdict) {
+            disable_gpu_kernel(device, kernel);
+        }
         progress(&result);
         report.results.push(result);
     }
@@ -72,8 +81,11 @@ mod tests {
         for device in testing::devices() {
             let report =
                 check_device(&device, &testing::flex(), CheckLevel::Full, &mut |_| {}).unwrap();
-            assert_eq!(report.results.len(), CHECK_CASES.len());
+            let cases =
+                CHECK_CASES.iter().filter(|case| case.applies_to(&device, &testing::flex()));
+            assert_eq!(report.results.len(), cases.count());
             assert_eq!(report.worst_failure(), None, "{report:?}");
+            assert_eq!(report.disabled_kernels().next(), None, "{report:?}");
         }
     }
 
@@ -103,10 +115,12 @@ mod tests {
                 *last = if last.abs() > 0.5 { 0.0 } else { *last + 1.0 };
                 let result = case.compare(&actual, &expected);
                 assert_eq!(result.worst, expected[wrong].name);
-                match case.known_issue {
-                    Some(known) => assert_eq!(result.verdict, Verdict::KnownIssue(known)),
-                    None => assert_eq!(result.verdict, Verdict::Wrong, "{result:?}"),
-                }
+                let verdict = match (case.known_issue, case.kernel) {
+                    (Some(known), _) => Verdict::KnownIssue(known),
+                    (None, Some(_)) => Verdict::KernelDisabled,
+                    (None, None) => Verdict::Wrong,
+                };
+                assert_eq!(result.verdict, verdict, "{result:?}");
                 actual[wrong].values[0] = f32::NAN;
                 assert!(case.compare(&actual, &expected).difference.is_infinite());
             }

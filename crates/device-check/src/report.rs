@@ -40,6 +40,9 @@ pub enum Verdict {
     ReducedPrecision,
     /// Rounding does not explain it.
     Wrong,
+    /// As wrong, but of a fused kernel that is switched off on this device: its operation is composed of
+    /// other ones.
+    KernelDisabled,
     /// A known bug that nothing here depends on; the text says which.
     KnownIssue(&'static str),
 }
@@ -50,6 +53,7 @@ impl fmt::Display for Verdict {
             Self::Ok => "ok",
             Self::ReducedPrecision => "ok, with matmul inputs rounded to 11 bits",
             Self::Wrong => "WRONG",
+            Self::KernelDisabled => "WRONG: switched off on this device",
             Self::KnownIssue(what) => return write!(f, "note: {what}"),
         })
     }
@@ -69,6 +73,11 @@ pub struct DeviceCheckReport {
 }
 
 impl DeviceCheckReport {
+    /// The results of fused kernels that were switched off.
+    pub fn disabled_kernels(&self) -> impl Iterator<Item = &CheckResult> {
+        self.results.iter().filter(|result| result.verdict == Verdict::KernelDisabled)
+    }
+
     /// The worst result that is wrong, relative to its tolerance.
     pub fn worst_failure(&self) -> Option<&CheckResult> {
         let wrong = self.results.iter().filter(|result| result.verdict == Verdict::Wrong);

@@ -33,7 +33,7 @@ fn reachable_features(all: &BTreeMap<String, Features>, krate: &str, feature: &s
     let Some(own) = all.get(krate) else { return vec![format!("{krate}/{feature}")] };
     let next = own.get(feature).unwrap_or_else(|| panic!("{krate} has no feature {feature}"));
     let mut found = vec![format!("{krate}/{feature}")];
-    for name in next {
+    for name in next.iter().filter(|name| !name.starts_with("dep:")) {
         let (krate, feature) = name.split_once('/').unwrap_or((krate, name));
         found.extend(reachable_features(all, krate, feature));
     }

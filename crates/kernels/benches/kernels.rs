@@ -13,8 +13,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use kernels::cpu::simd::{Avx2, Avx512};
 use kernels::cpu::simd::{Portable, Simd};
 use kernels::{
-    AttentionDims, GatedPrompt, PackedWeight, RotaryTable, Sequence, SequenceLayout, attention,
-    cross_entropy, linears, rms_norm, swiglu,
+    AttentionDims, DeviceTables, GatedPrompt, PackedWeight, RotaryTable, Sequence, SequenceLayout,
+    attention, cross_entropy, linears, rms_norm, swiglu,
 };
 
 const TOKENS: usize = 512;
@@ -109,6 +109,7 @@ fn adapted_attention(criterion: &mut Criterion) {
         token_rows: None,
         block_tables: None,
         rotary_table: Some(Arc::new(rotary_table)),
+        device_tables: DeviceTables::default(),
     };
     let prompt = GatedPrompt {
         key: random([1, kv_heads, 10, head_dim]),

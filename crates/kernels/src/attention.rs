@@ -6,9 +6,10 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 
 use crate::attention_params::{AttentionDims, AttentionParams, KvBuffers, SequenceLayout};
-use crate::backend;
+use crate::backend::{self, is_fused};
 use crate::cpu::attention::{PackedPrompt, PromptTable, PromptView};
 use crate::cpu::simd::{SimdLevel, dispatch};
+use crate::gpu;
 use crate::sizes::BLOCK_TOKENS;
 
 /// Prompt K/V with a gate: a layer's queries attend to the prompt in addition to the text. The
@@ -130,7 +131,8 @@ fn to_host(tensor: Tensor<4>) -> Vec<f32> {
 /// - output: `[rows, heads * head_dim]`
 ///
 /// # Panics
-/// If the device is not fused, shapes do not match, or sequences have a past.
+/// If [`has_fused_attention`](crate::has_fused_attention) is false, shapes do not match, or sequences
+/// have a past.
 ///
 /// Source: arXiv 2305.13245 (grouped queries); arXiv 2205.14135 (online softmax); arXiv 2303.16199,
 /// equations 5 to 8 (gated prompt).
@@ -152,7 +154,10 @@ pub fn attention(
         let gate = gate.clone().expand([batches, heads.heads, 1, 1]);
         (key.clone(), value.clone(), gate.reshape([batches, heads.heads]))
     });
-    backend::attention(qkv, prompt, params)
+    if is_fused(&qkv.device()) {
+        return backend::attention(qkv, prompt, params);
+    }
+    gpu::attention(qkv, prompt, params)
 }
 
 /// As [`attention`], of sequences that continue those in a cache: their keys and values are

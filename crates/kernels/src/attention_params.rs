@@ -1,6 +1,7 @@
 //! Arguments of an attention that are not tensors.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, Mutex};
 
 pub use crate::cpu::attention::{AttentionDims, BlockTables, Sequence};
 
@@ -49,7 +50,16 @@ pub struct SequenceLayout {
     pub block_tables: Option<Arc<BlockTables>>,
     /// The rotary embedding of queries and keys; `None` if they are not rotated or already rotated.
     pub rotary_table: Option<Arc<RotaryTable>>,
+    /// What a GPU made of the layout, at its first use.
+    pub device_tables: DeviceTables,
 }
+
+/// The tables of a [`SequenceLayout`] in the memory of a GPU; empty in a new layout.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceTables(
+    #[cfg_attr(not(feature = "cubecl"), expect(dead_code, reason = "GPUs have tables"))]
+    pub(crate) Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>,
+);
 
 /// All arguments of an attention except its tensors and its cache.
 #[derive(Debug, Clone)]

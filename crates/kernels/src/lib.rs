@@ -1,4 +1,5 @@
-//! Fused operations of a frozen Llama and its adapter on CPUs, each with its own backward pass.
+//! Fused operations of a frozen Llama and its adapter, each with its own backward pass: all of them on
+//! CPUs, some of them on GPUs.
 //!
 //! ```text
 //! rms_norm ─► linears (q, k, v) ─► attention (rotary, causal, + prompt) ─► linears (+ residual)
@@ -8,6 +9,8 @@
 //! [`is_fused`] returns whether a device has the fused operations. [`rms_norm`], [`swiglu`] and
 //! [`GatedPrompt::forward`] run on every device, composed of tensor operations where they are not
 //! fused; [`linears`], [`attention`], [`cached_attention`] and [`cross_entropy`] need a fused device.
+//!
+//! On GPUs, [`has_gpu_kernel`] returns which operations are fused.
 //!
 //! Weights are frozen: a [`PackedWeight`] is packed once, into panels that the forward and the
 //! backward pass both read, and has no gradient.
@@ -34,6 +37,12 @@ mod backend;
 // of the API.
 #[doc(hidden)]
 pub mod cpu;
+#[cfg(feature = "cubecl")]
+mod gpu;
+#[cfg(not(feature = "cubecl"))]
+#[path = "gpu_stub.rs"]
+mod gpu;
+mod gpu_kernel;
 mod row_ops;
 #[doc(hidden)]
 pub mod sizes;
@@ -41,10 +50,19 @@ mod weight;
 
 pub use allocator::keep_freed_memory;
 pub use attention::{FusedKvCache, GatedPrompt, attention, cached_attention};
-pub use attention_params::{AttentionDims, BlockTables, RotaryTable, Sequence, SequenceLayout};
+pub use attention_params::{
+    AttentionDims, BlockTables, DeviceTables, RotaryTable, Sequence, SequenceLayout,
+};
 pub use backend::{is_fused, warn_if_kernels_are_missing};
 pub use cpu::attention::{PackedPrompt, PromptTable};
 pub use cpu::simd::SimdLevel;
-pub use row_ops::{rms_norm, swiglu};
+#[doc(hidden)]
+pub use gpu::count_launches;
+#[doc(hidden)]
+pub use gpu_kernel::Launches;
+pub use gpu_kernel::{
+    GpuKernel, disable_gpu_kernel, enable_gpu_kernels, has_fused_attention, has_gpu_kernel,
+};
+pub use row_ops::{rms_norm, swiglu, swiglu_pair};
 pub use sizes::BLOCK_TOKENS;
-pub use weight::{PackedWeight, QuantizedMatrix, cross_entropy, linears};
+pub use weight::{PackedWeight, QuantizedMatrix, cross_entropy, dense_cross_entropy, linears};

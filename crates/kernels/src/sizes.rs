@@ -24,3 +24,6 @@ pub const MIN_ATTENTION_CHUNK: usize = 512;
 /// Chunks of a sequence in the attention backward pass, at most. Each has its own partial gradient
 /// of the queries.
 pub const MAX_ATTENTION_CHUNKS: usize = 4;
+
+/// Width of the heads of attention on GPUs, at most: wider ones need too many registers.
+pub const MAX_GPU_HEAD_DIM: usize = 128;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
-use crate::backend;
 use crate::cpu::packed_matrix::{DenseFormat, PackedMatrix};
+use crate::{backend, gpu};
 
 pub use crate::cpu::packed_matrix::QuantizedMatrix;
 
@@ -146,4 +146,24 @@ pub fn linears(
 /// out of range.
 pub fn cross_entropy(hidden: Tensor<2>, head: &PackedWeight, labels: Tensor<1, Int>) -> Tensor<1> {
     backend::cross_entropy(hidden, head.packed.clone(), Arc::new(to_host_indices(labels)))
+}
+
+/// As [`cross_entropy`], with a head that is a tensor in f32 on a GPU. It has no gradient. Labels are not
+/// checked.
+///
+/// # Shapes
+/// - `hidden`: `[n, columns]`, f32, at least one row
+/// - `head`: `[vocab, columns]`, f32, without autodiff
+/// - `labels`: `[n]`, less than `vocab`
+/// - output: `[1]`
+///
+/// # Panics
+/// If the device has no [`GpuKernel::CrossEntropy`](crate::GpuKernel::CrossEntropy), or shapes do not
+/// match.
+pub fn dense_cross_entropy(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    labels: Tensor<1, Int>,
+) -> Tensor<1> {
+    gpu::cross_entropy(hidden, head, labels)
 }

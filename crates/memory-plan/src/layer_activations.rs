@@ -17,7 +17,7 @@
 //! | their softmax | composed: shifted scores, exponentials, quotients; maximum and sum | `3 heads s + 4 heads` | |
 //! | causal mask | one byte per pair of positions | `s / 4` for a whole batch | |
 //! | prompt branch | composed: heads before the gate, and the three tensors of its softmax | `q + heads (3 p + 1)` | |
-//! | attention and prompt | fused: query, key, value; heads; the logarithm of each softmax's sum | | `2 q + 2 kv + heads` |
+//! | attention and prompt | fused: query, key, value; heads; the logarithm of each softmax's sum, on GPUs that of the prompt's too | | `2 q + 2 kv + heads` |
 //! | output projection, residual | nothing | | |
 //! | SwiGLU | gate, up; composed also the gate's sigmoid and their product | `4 f` | `2 f` |
 //! | gelu, exact or with tanh (always composed) | three tensors | `3 f` | `3 f` |
@@ -129,13 +129,13 @@ impl TrainableLayers<'_> {
             self.norm(dims, is_tracked) + linears(&[Query, Key, Value], normed, tokens);
         graph.keeps_scores = normed || trains(&[Query, Key, Value]);
         let joined = graph.keeps_scores || prompts;
-        graph.attention += if self.fused {
-            self.fused_attention(dims, graph.keeps_scores, prompts)
+        graph.attention += if self.fused_attention() {
+            self.fused_attention_activations(dims, graph.keeps_scores, prompts)
         } else {
-            self.composed_attention(dims, graph.keeps_scores, prompts)
+            self.composed_attention_activations(dims, graph.keeps_scores, prompts)
         };
         graph.attention += linears(&[Output], joined, tokens);
-        if self.fused && joined && self.shared_input_width(layer, &[Output]) > 0.0 {
+        if self.fused_attention() && joined && self.shared_input_width(layer, &[Output]) > 0.0 {
             // The attention keeps the heads already.
             graph.attention -= tokens * q;
         }
@@ -161,12 +161,12 @@ impl TrainableLayers<'_> {
 
     /// Whether norms are fused operations; trainable norms of a whole model are not.
     pub fn fused_norms(&self) -> bool {
-        self.fused && !self.full && self.config.norm == NormKind::Rms
+        self.fused_row_operations() && !self.full && self.config.norm == NormKind::Rms
     }
 
     /// Whether SwiGLU is one fused operation.
     pub fn fused_swiglu(&self) -> bool {
-        self.fused && self.config.feed_forward == FeedForwardKind::SwiGlu
+        self.fused_row_operations() && self.config.feed_forward == FeedForwardKind::SwiGlu
     }
 
     /// Values that a norm keeps in addition to its input.
@@ -176,7 +176,7 @@ impl TrainableLayers<'_> {
         dims.n_tokens * (output + row)
     }
 
-    fn fused_attention(&self, dims: &PassDims, scores: bool, prompts: bool) -> f64 {
+    fn fused_attention_activations(&self, dims: &PassDims, scores: bool, prompts: bool) -> f64 {
         let &PassDims { n_tokens: tokens, q, kv, heads, .. } = dims;
         let mut kept = 0.0;
         if scores && self.config.qk_norm {
@@ -187,11 +187,14 @@ impl TrainableLayers<'_> {
         }
         if prompts {
             kept += 2.0 * self.prompt_len * kv;
+            if !self.fused {
+                kept += tokens * heads;
+            }
         }
         kept
     }
 
-    fn composed_attention(&self, dims: &PassDims, scores: bool, prompts: bool) -> f64 {
+    fn composed_attention_activations(&self, dims: &PassDims, scores: bool, prompts: bool) -> f64 {
         let &PassDims { n_tokens: tokens, batch, seq, q, kv, heads, kv_heads, .. } = dims;
         let mut kept = 0.0;
         if scores {
@@ -280,6 +283,21 @@ mod tests {
         assert_eq!((first.attention, second.attention), (attention, attention));
         assert_eq!((first.input, second.input), (0.0, 32.0 * 32.0));
         assert_eq!(first.feed_forward, 32.0 * (32.0 + 2.0 * 48.0));
+    }
+
+    #[test]
+    fn kernels_of_gpus_keep_as_much_and_the_sums_of_prompts() {
+        let prompts = AdaptionPromptConfig { layers: AdaptedLayers::Last(2), ..Default::default() };
+        let fused = Workload { device: DeviceTraits::fused(), ..workload(prompts) };
+        let gpu = Workload { device: DeviceTraits::gpu(None), ..fused.clone() };
+        let dims = PassDims::new(&gpu.config, gpu.batch_size, gpu.seq_len);
+        let [fused_layer, gpu_layer] =
+            [&fused, &gpu].map(|workload| TrainableLayers::new(workload).layer(2, &dims));
+        assert_eq!(gpu_layer.total(), fused_layer.total() + 32.0 * 4.0);
+        // Wider heads have no kernel.
+        let mut wide = gpu.clone();
+        wide.config.head_dim = 256;
+        assert!(!TrainableLayers::new(&wide).fused_attention());
     }
 
     #[test]

@@ -29,6 +29,8 @@
 //! | final norm, backward | its two gradients: `2 l d` |
 //! | feed-forward, backward | gradients of residual, product, gate and up: `t (d + 3 f)` |
 //! | attention, backward | feed-forward's graph is freed; gradients of residual, heads, query, key and value: `t (d + 2 q + 2 kv)` |
+//!
+//! With kernels of GPUs, norms, SwiGLU, attention and loss are as with fused layers, the rest is composed.
 
 use llama::config::ModelShape;
 use llama::{LinearName, Precision};
@@ -92,7 +94,7 @@ fn training(workload: &Workload, labels: usize) -> MemoryPlan {
     let workspaces = if workload.device.fused {
         workspace::training_workspace(&estimator.trainable, &estimator.dims, labels)
     } else {
-        0.0
+        workspace::gpu_workspace(&estimator.trainable, &estimator.dims, labels)
     };
     let trained = F32 * n_trainable(workload);
     MemoryPlan {
@@ -254,7 +256,7 @@ impl<'a> PeakEstimator<'a> {
         let PassDims { n_tokens: tokens, d, q, kv, .. } = self.dims;
         let scores = match graph.keeps_scores {
             false => 0.0,
-            true if self.workload.device.fused => tokens * (q + 2.0 * kv),
+            true if self.trainable.fused_attention() => tokens * (q + 2.0 * kv),
             true => 2.0 * self.dims.n_scores(),
         };
         tokens * (d + q) + scores.max(self.matmul_scratch(LinearName::Output, tokens))
@@ -265,6 +267,12 @@ impl<'a> PeakEstimator<'a> {
         let PassDims { n_tokens: tokens, d, q, kv, .. } = self.dims;
         if self.workload.device.fused {
             return tokens * (d + q + 2.0 * kv + d.max(q));
+        }
+        if self.trainable.fused_attention() && !cached {
+            // Queries, keys and values, and their concatenation.
+            let concatenation = 2.0 * (q + 2.0 * kv);
+            let scratch = self.matmul_scratch(LinearName::Query, tokens);
+            return tokens * 2.0 * d + (tokens * concatenation).max(scratch);
         }
         let key_value = if cached { 0.0 } else { 2.0 * kv };
         let scores = SCORES_AND_MASK * self.dims.n_scores();

@@ -2,6 +2,7 @@
 
 use adaption_prompt::parts::{LinearCost, PartConfig};
 use kernels::cpu::simd::SimdLevel;
+use kernels::sizes::MAX_GPU_HEAD_DIM;
 use llama::config::ModelShape;
 use llama::{LinearName, LlamaConfig, Precision};
 use train::FineTuningMethod;
@@ -17,8 +18,10 @@ pub(super) struct TrainableLayers<'a> {
     pub prompt_layers: Vec<usize>,
     pub prompt_len: f64,
     pub full: bool,
-    /// Whether operations are fused.
+    /// Whether all operations are fused.
     pub fused: bool,
+    /// Whether some of them are fused kernels of a GPU.
+    gpu_kernels: bool,
     /// Labels of a batch.
     labels: f64,
     precision: Precision,
@@ -42,6 +45,7 @@ impl<'a> TrainableLayers<'a> {
             prompt_layers: prompts.map_or(Vec::new(), |prompts| prompts.layers),
             full: workload.method == FineTuningMethod::Full,
             fused: workload.device.fused,
+            gpu_kernels: workload.device.gpu_kernels,
             labels: match workload.kind {
                 WorkloadKind::Train { labels, .. } => (labels * workload.batch_size) as f64,
                 WorkloadKind::Generate { .. } => 0.0,
@@ -96,7 +100,22 @@ impl<'a> TrainableLayers<'a> {
 
     /// Whether head and loss are one fused operation.
     pub fn fused_loss(&self) -> bool {
-        self.fused && !self.full && !self.trains_linear(self.config.n_layers, LinearName::Head)
+        let on_gpu = self.gpu_kernels && self.precision == Precision::F32;
+        (self.fused || on_gpu)
+            && !self.full
+            && !self.trains_linear(self.config.n_layers, LinearName::Head)
+    }
+
+    /// Whether norms and SwiGLU are fused operations.
+    pub fn fused_row_operations(&self) -> bool {
+        self.fused || self.gpu_kernels
+    }
+
+    /// Whether attention to whole sequences and prompts is one fused operation.
+    pub fn fused_attention(&self) -> bool {
+        let head_dim = self.config.head_dim;
+        let fits = head_dim <= MAX_GPU_HEAD_DIM && head_dim.is_multiple_of(2);
+        self.fused || (self.gpu_kernels && fits)
     }
 
     /// The costs of the adapter's parts that modify a linear layer.

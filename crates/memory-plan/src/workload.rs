@@ -46,6 +46,9 @@ pub struct DeviceTraits {
     /// Whether layers use the fused operations of `kernels`: packed weights, no padding, and neither
     /// all attention scores nor all logits in memory at once.
     pub fused: bool,
+    /// Whether layers are composed, but norms, SwiGLU, attention to whole sequences, and the loss with a
+    /// head in f32 are fused kernels: GPUs.
+    pub gpu_kernels: bool,
     /// The 16-bit precision to recommend, if any.
     pub half: Option<Precision>,
 }
@@ -53,12 +56,17 @@ pub struct DeviceTraits {
 impl DeviceTraits {
     /// A device with fused operations: flex.
     pub fn fused() -> Self {
-        Self { fused: true, half: Some(Precision::BF16) }
+        Self { fused: true, gpu_kernels: false, half: Some(Precision::BF16) }
+    }
+
+    /// A GPU, with fused kernels for some operations.
+    pub fn gpu(half: Option<Precision>) -> Self {
+        Self { fused: false, gpu_kernels: true, half }
     }
 
     /// A device whose layers are composed of Burn's operations: all others, without autotune.
     pub fn composed(half: Option<Precision>) -> Self {
-        Self { fused: false, half }
+        Self { fused: false, gpu_kernels: false, half }
     }
 }
 

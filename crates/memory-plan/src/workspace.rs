@@ -80,6 +80,23 @@ pub(super) fn training_workspace(trainable: &TrainableLayers, dims: &PassDims, l
     pool.0.iter().sum()
 }
 
+/// f32 values of the temporary tensors of a GPU's kernels: the logits of some rows, or in attention's
+/// backward pass the sums of every query, and the gradients of the prompts from each sequence.
+pub(super) fn gpu_workspace(trainable: &TrainableLayers, dims: &PassDims, labels: f64) -> f64 {
+    let logits = if trainable.fused_loss() && !trainable.fused {
+        let max_rows = (MAX_LOGITS / dims.vocab).clamp(1.0, MAX_LABEL_ROWS).floor();
+        labels.min(max_rows) * dims.vocab
+    } else {
+        0.0
+    };
+    if !trainable.fused_attention() {
+        return logits;
+    }
+    let layers = trainable.first_layer()..trainable.config.n_layers;
+    let prompts = layers.map(|layer| prompt_gradients(trainable, dims, 1.0, layer));
+    logits.max(2.0 * dims.n_tokens * dims.heads + prompts.fold(0.0, f64::max))
+}
+
 /// Chunks of a sequence in attention's backward pass.
 fn n_chunks(seq: f64) -> f64 {
     (seq / MIN_CHUNK_LEN.max(seq / MAX_CHUNKS)).ceil()
@@ -151,6 +168,27 @@ fn round_up_to_panel(rows: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_of_gpus_hold_some_logits_or_sums_of_queries_and_gradients_of_prompts() {
+        use crate::{DeviceTraits, Workload, WorkloadKind};
+        let workload = Workload {
+            config: llama::LlamaConfig { vocab_size: 1000, ..llama::LlamaConfig::default() },
+            precision: llama::Precision::F32,
+            method: train::FineTuningMethod::default(),
+            kind: WorkloadKind::Train { labels: 1, activation_checkpointing: false },
+            batch_size: 2,
+            seq_len: 16,
+            device: DeviceTraits::gpu(None),
+        };
+        let trainable = TrainableLayers::new(&workload);
+        let dims = PassDims::new(&workload.config, 2, 16);
+        let prompts = 2.0 * (2.0 * trainable.prompt_len * dims.kv + dims.heads);
+        let attention = 2.0 * 32.0 * dims.heads + prompts;
+        assert_eq!(gpu_workspace(&trainable, &dims, 2.0), attention.max(2.0 * 1000.0));
+        let many = 1e9;
+        assert_eq!(gpu_workspace(&trainable, &dims, many), attention.max(512.0 * 1000.0));
+    }
 
     #[test]
     fn a_buffer_is_reused_by_every_call_it_fits() {

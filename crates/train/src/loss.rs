@@ -1,7 +1,7 @@
 //! Hidden states at the rows of labels ─► output head ─► cross-entropy.
 
-use burn::tensor::{Int, Tensor, activation::log_softmax};
-use kernels::cross_entropy;
+use burn::tensor::{DType, Int, Tensor, activation::log_softmax};
+use kernels::{GpuKernel, cross_entropy, dense_cross_entropy, has_gpu_kernel};
 use llama::model::Weight;
 use llama::{Adapter, LinearName, Llama, Precision};
 
@@ -99,6 +99,13 @@ impl LabeledHidden {
             let hidden = self.hidden.reshape([count, d_model]);
             return cross_entropy(hidden, weight, self.labels);
         }
+        if let (Some(weight), None, None) =
+            (fused_dense_head(&head.weight), &head.bias, &adapted_logits)
+        {
+            let [_one, count, d_model] = self.hidden.dims();
+            let hidden = self.hidden.reshape([count, d_model]);
+            return dense_cross_entropy(hidden, weight, self.labels);
+        }
         let logits = adapted_logits.unwrap_or_else(|| head.forward(self.hidden.clone()));
         deterministic_sum(self.log_likelihoods(logits)).neg()
     }
@@ -109,4 +116,13 @@ impl LabeledHidden {
         let chosen = log_softmax(logits, 2).gather(2, self.labels.reshape([1, count, 1]));
         chosen.reshape([count])
     }
+}
+
+/// The head as the fused kernel of a GPU takes it: a tensor in f32 without gradients.
+fn fused_dense_head(head: &Weight) -> Option<Tensor<2>> {
+    let Weight::Dense(weight) = head else { return None };
+    let weight = weight.val();
+    let device = weight.device();
+    let is_frozen = weight.dtype() == DType::F32 && !device.is_autodiff();
+    (is_frozen && has_gpu_kernel(&device, GpuKernel::CrossEntropy)).then_some(weight)
 }

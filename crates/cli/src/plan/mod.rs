@@ -174,5 +174,6 @@ pub fn device_traits(backend: &Backend) -> DeviceTraits {
     if backend.fused {
         return DeviceTraits::fused();
     }
-    DeviceTraits::composed(backend.half_dtype.and_then(|name| name.parse().ok()))
+    let half = backend.half_dtype.and_then(|name| name.parse().ok());
+    if backend.indexed { DeviceTraits::gpu(half) } else { DeviceTraits::composed(half) }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use kernels::{
-    AttentionDims, BlockTables, FusedKvCache, GatedPrompt, PackedPrompt, PromptTable, RotaryTable,
-    Sequence, SequenceLayout, attention, cached_attention,
+    AttentionDims, BlockTables, DeviceTables, FusedKvCache, GatedPrompt, PackedPrompt, PromptTable,
+    RotaryTable, Sequence, SequenceLayout, attention, cached_attention,
 };
 use testing::{assert_close, flex};
 
@@ -31,6 +31,7 @@ fn layout(past: usize) -> SequenceLayout {
         token_rows: None,
         block_tables: None,
         rotary_table: Some(Arc::new(RotaryTable::new(cos, sin))),
+        device_tables: DeviceTables::default(),
     }
 }
 
@@ -146,6 +147,7 @@ fn cached_decoding_matches_one_pass() {
         token_rows: None,
         block_tables: None,
         rotary_table: None,
+        device_tables: DeviceTables::default(),
     };
     let qkv = random([5, WIDTH]);
     let expected = attention(qkv.clone(), HEADS, &whole, None, None);
@@ -222,12 +224,14 @@ fn sequences_with_a_shared_prefix_match_separate_sequences() {
         token_rows: rows,
         block_tables: None,
         rotary_table: rotary_table(&positions),
+        device_tables: DeviceTables::default(),
     };
     let separate = SequenceLayout {
         sequences,
         token_rows: None,
         block_tables: None,
         rotary_table: rotary_table(&token_positions),
+        device_tables: DeviceTables::default(),
     };
     let select = |rows: &[usize]| {
         let rows = rows.iter().map(|&row| row as i64).collect::<Vec<_>>();

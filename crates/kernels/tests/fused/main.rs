@@ -3,6 +3,7 @@
 //! instruction set and with finite differences.
 
 mod attention;
+mod gpu;
 
 use burn::tensor::activation::{log_softmax, silu};
 use burn::tensor::{DType, Distribution, Int, Tensor, TensorData};

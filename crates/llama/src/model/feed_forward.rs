@@ -3,12 +3,12 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu_approximate, silu};
-use kernels::{is_fused, swiglu};
+use burn::tensor::activation::gelu_approximate;
+use kernels::{swiglu, swiglu_pair};
 
 use super::activation::gelu;
 use super::adapter_hooks::Adapter;
-use super::linear::{Linear, flatten_batch};
+use super::linear::Linear;
 use crate::config::{FeedForwardKind, LinearName};
 
 /// Feed-forward network of a layer.
@@ -66,11 +66,7 @@ impl FeedForward {
         }
         let gate = adapted.0.unwrap_or_else(|| gate.forward(hidden.clone()));
         let up = adapted.1.unwrap_or_else(|| self.up.forward(hidden));
-        if !is_fused(&up.device()) {
-            return silu(gate) * up;
-        }
-        let dims = up.dims();
-        swiglu(Tensor::cat(vec![flatten_batch(gate), flatten_batch(up)], 1)).reshape(dims)
+        swiglu_pair(gate, up)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use kernels::{RotaryTable, Sequence, SequenceLayout};
+use kernels::{DeviceTables, RotaryTable, Sequence, SequenceLayout};
 
 use super::adapter_hooks::Adapter;
 use super::causal_mask::{LayerMasks, causal_mask};
@@ -61,7 +61,7 @@ impl Llama {
         cache: Option<&KvCache>,
     ) -> Result<ForwardContext> {
         let position_ids = self.position_ids(batch, seq, cache)?;
-        if self.is_fused() {
+        if self.is_fused() || (cache.is_none() && self.has_fused_attention()) {
             let sequence = |row: usize| Sequence {
                 first_row: row * seq,
                 len: seq,
@@ -76,6 +76,7 @@ impl Llama {
                 token_rows: None,
                 rotary_table: self.rotary_table(flat_ids),
                 block_tables: cache.and_then(KvCache::block_tables),
+                device_tables: DeviceTables::default(),
             };
             return Ok(self.fused_context(layout, &position_ids));
         }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use kernels::{BLOCK_TOKENS, BlockTables, Sequence, SequenceLayout};
+use kernels::{BLOCK_TOKENS, BlockTables, DeviceTables, Sequence, SequenceLayout};
 
 use super::adapter_hooks::Adapter;
 use super::block_cache::BlockCache;
@@ -189,6 +189,7 @@ impl Llama {
             token_rows: None,
             rotary_table: self.rotary_table(position_ids.iter().copied()),
             block_tables: Some(Arc::new(block_tables)),
+            device_tables: DeviceTables::default(),
         };
         let tokens = self.tokens(&[tokens])?;
         Ok((tokens, self.fused_context(layout, &[position_ids]), rows))

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kernels::is_fused;
+use kernels::{has_fused_attention, is_fused};
 
 use super::adapter_hooks::Adapter;
 use super::forward_context::ForwardContext;
@@ -104,9 +104,15 @@ impl Llama {
         Ok(Tensor::from_data(TensorData::new(ids, [batch, seq]), &device))
     }
 
-    /// Whether the model's device has fused kernels. [`pack`](Self::pack) then needs no padding.
+    /// Whether the model's device has all fused kernels: weights are packed, and a row's results depend
+    /// on its own sequence alone.
     pub fn is_fused(&self) -> bool {
         is_fused(&self.device())
+    }
+
+    /// Whether attention to whole sequences is one operation. [`pack`](Self::pack) then needs no padding.
+    pub fn has_fused_attention(&self) -> bool {
+        has_fused_attention(&self.device(), self.config.attention_dims())
     }
 
     /// Input of the first layer.

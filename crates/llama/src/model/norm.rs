@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
-use kernels::{is_fused, rms_norm};
+use kernels::{GpuKernel, has_gpu_kernel, is_fused, rms_norm};
 use serde::{Deserialize, Serialize};
 
 use crate::config::NormKind;
@@ -66,7 +66,8 @@ impl Norm {
         match weight_override {
             Some(NormWeights { weight, bias }) => {
                 let device = hidden.device().without_autodiff();
-                let normalized = if self.kind == NormKind::Rms && is_fused(&device) {
+                let has_kernel = is_fused(&device) || has_gpu_kernel(&device, GpuKernel::RmsNorm);
+                let normalized = if self.kind == NormKind::Rms && has_kernel {
                     // The fused kernel, so that equal weights give bit-identical results.
                     let ones = Tensor::ones(self.weight.val().dims(), &device);
                     rms_norm(hidden, ones, self.epsilon)

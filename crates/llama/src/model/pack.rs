@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
-use kernels::{Sequence, SequenceLayout};
+use kernels::{DeviceTables, Sequence, SequenceLayout};
 
 use super::adapter_hooks::Adapter;
 use super::forward_context::ForwardContext;
@@ -76,7 +76,7 @@ impl Llama {
         let longest = sequences.iter().map(|tokens| tokens.len()).max();
         let longest = longest.expect("there are sequences");
         self.check_context_length(longest)?;
-        if !self.is_fused() {
+        if !self.has_fused_attention() {
             let pad = |tokens: &&[u32]| {
                 let mut tokens = tokens.to_vec();
                 tokens.resize(longest, PADDING);
@@ -103,6 +103,7 @@ impl Llama {
             rotary_table: self.rotary_table(position_ids.iter().copied()),
             token_rows: (tokens.len() < token_count).then(|| Arc::new(token_rows.concat())),
             block_tables: None,
+            device_tables: DeviceTables::default(),
         };
         let tokens = self.tokens(&[tokens])?;
         Ok(PackedBatch { tokens, context: self.fused_context(layout, &[position_ids]), token_rows })
@@ -110,7 +111,7 @@ impl Llama {
 
     /// Number of rows of the batch that [`pack`](Self::pack) makes of these sequences.
     pub fn packed_rows(&self, sequences: &[&[u32]], sharing: &PrefixSharing) -> usize {
-        if self.is_fused() {
+        if self.has_fused_attention() {
             return PrefixTree::new(sequences, sharing).tokens.len();
         }
         sequences.len() * sequences.iter().map(|tokens| tokens.len()).max().unwrap_or(0)

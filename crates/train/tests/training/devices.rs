@@ -6,14 +6,15 @@ use std::path::Path;
 
 use adaption_prompt::{AdaptedLayers, AdapterConfig, AdaptionPromptConfig, LoraConfig, V2Config};
 use burn::tensor::Device;
+use kernels::{GpuKernel, Launches, count_launches, has_gpu_kernel};
 use llama::read_back::read_back_count;
-use llama::{Llama, ModelSource, NoAdapter, Precision};
+use llama::{Llama, LlamaConfig, ModelSource, NoAdapter, Precision};
 use text::Tokenizer;
 use train::data::RowEncoder;
 use train::eval::generate_responses;
 use train::{
-    Example, FineTuningMethod, Instruction, LearningRateDecay, LearningRateSchedule,
-    TrainableWeights, Trainer, TrainerBuilder, evaluate_loss,
+    Batch, Example, FineTuningMethod, Instruction, LearningRateDecay, LearningRateSchedule,
+    TrainableWeights, Trainer, TrainerBuilder, evaluate_loss, label_loss,
 };
 
 fn asset(path: &str) -> std::path::PathBuf {
@@ -168,5 +169,46 @@ fn a_half_precision_base_matches_f32_or_is_rejected() {
                 Err(other) => panic!("{other}"),
             }
         }
+    }
+}
+
+/// Launches of a training step of a model of this many layers in SmolLM2's shape.
+fn launches_of_a_step(n_layers: usize, device: &Device) -> Launches {
+    let config = LlamaConfig {
+        n_layers,
+        n_heads: 9,
+        n_kv_heads: 3,
+        head_dim: 64,
+        d_model: 576,
+        d_ff: 1536,
+        vocab_size: 64,
+        max_positions: 64,
+        ..LlamaConfig::default()
+    };
+    let llama = llama::weights::random_init(config, device).unwrap();
+    let layers = AdaptedLayers::Last(n_layers);
+    let prompts = AdaptionPromptConfig { layers, ..Default::default() };
+    let adapter = AdapterConfig::from(prompts).init(&llama, 0, &device.clone().autodiff()).unwrap();
+    let rows = [5, 9].map(|len| Example::with_labels_from((1..len).collect(), 2));
+    let batch = Batch::new(&rows.iter().collect::<Vec<_>>());
+    let step = || label_loss(&llama, &adapter.prepare(&llama), &batch).unwrap().backward();
+    count_launches(step).1
+}
+
+/// Burn's GEMMs, with copies and sums around them, are most of them.
+#[test]
+fn a_layer_of_a_training_step_launches_few_kernels() {
+    const MOST: usize = 50;
+    for device in testing::devices() {
+        if !GpuKernel::ALL.iter().all(|&kernel| has_gpu_kernel(&device, kernel)) {
+            continue;
+        }
+        let [two, three] = [2, 3].map(|layers| launches_of_a_step(layers, &device));
+        let (layer, fused) = (three.all - two.all, three.fused - two.fused);
+        println!("{device:?}: {layer} launches a layer, {fused} of them of fused kernels");
+        assert!(layer <= MOST, "{layer} launches");
+        // Two norms, SwiGLU and attention, forward and backward; keys and prompts are launches of
+        // their own.
+        assert_eq!(fused, 4 + 3 + 4);
     }
 }

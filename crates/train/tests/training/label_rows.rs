@@ -226,7 +226,7 @@ fn packed_padded_and_single_rows_give_the_same_loss_and_gradients() {
             let llama = open_base(case, &device);
             let adapter =
                 open_adapter(&golden, "", golden_prompt_config(), &llama, &device.autodiff());
-            let how = if llama.is_fused() { "packed" } else { "padded" };
+            let how = if llama.has_fused_attention() { "packed" } else { "padded" };
             let (loss, gradients) = step(&llama, &adapter, &together);
             let (expected_loss, expected) = step(&llama, &adapter, &alone);
             assert!(

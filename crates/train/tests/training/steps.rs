@@ -137,7 +137,7 @@ fn less_than_3_percent_of_the_slots_are_padding() {
                 let by_rows = TrainConfig { batch_size: 900 / batches, ..TrainConfig::default() };
                 let (wasted_by_rows, _) = waste(&llama, examples, &by_rows);
                 println!("  by examples: {:.2} %", 100.0 * wasted_by_rows);
-                if !llama.is_fused() {
+                if !llama.has_fused_attention() {
                     assert!(wasted_by_rows > 2.0 * wasted, "{what}: {wasted_by_rows}");
                 }
             }
