@@ -307,6 +307,18 @@ fn a_run_is_stopped_and_resumed_by_any_number_of_ranks() {
 }
 
 #[test]
+fn the_same_number_of_ranks_resumes_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
+    let run = |folder, stop_at| Run { folder, config: run_config(), other_data: None, stop_at };
+    Threads::run(2, |ranks| run(&whole, None).rank(ranks, false).unwrap());
+    Threads::run(2, |ranks| run(&stopped, Some(3)).rank(ranks, false).unwrap_err());
+    Threads::run(2, |ranks| run(&stopped, None).rank(ranks, true).unwrap());
+    let adapter = |run: &Path| std::fs::read(run.join("adapter_model.safetensors")).unwrap();
+    assert_eq!(adapter(&stopped), adapter(&whole));
+}
+
+#[test]
 fn a_rank_with_other_data_is_named_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
