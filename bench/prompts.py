@@ -17,7 +17,7 @@ def prompts(folder, rows):
     def of_length(length, start):
         while True:
             # The number of tokens grows by one or more a word, and may step over the length.
-            end, ids = start + length // 2, []
+            end, ids = start + length // 8, []
             while len(ids) < length:
                 end += 1
                 text = " ".join(words[start:end])
