@@ -46,6 +46,26 @@ fn a_plan_has_all_components_and_their_total() {
 }
 
 #[test]
+fn a_plan_for_ranks_divides_the_batch_and_predicts_the_step() {
+    let args = ["--device", "flex", "--batch-size", "8", "--seq-len", "64"];
+    let ranks = ["--ranks", "4", "--hosts", "2", "--token-ms", "2", "--latency", "100"];
+    let report = json(&[&args[..], &ranks].concat());
+    let (scale, training) = (&report["scale"], &report["devices"][0]["training"]);
+    assert_eq!((&scale["rows_per_rank"], &report["batch"]), (&2.into(), &2.into()));
+    let number = |value: &Value| value.as_f64().expect("a number");
+    // A trainable value in f32, of which AdamW keeps two more.
+    assert_eq!(number(&scale["all_reduce_bytes"]), number(&training["optimizer"]) / 2.0);
+    // 2 rows of 64 tokens; two times log2(4) messages of 0.1 ms and the bytes.
+    assert_eq!(number(&scale["step"]["compute_ms"]), 256.0);
+    let bytes = number(&scale["all_reduce_bytes"]) * 1.5 * 8.0 / 10e6;
+    assert!((number(&scale["all_reduce_ms"]) - 0.4 - bytes).abs() < 1e-9);
+    assert_eq!(number(&scale["devices"][0]["host"]), 2.0 * number(&training["total"]));
+    let text = Program::new().run(&[&["plan"], &args[..], &ranks].concat()).ok();
+    assert!(text.contains("4 ranks on 2 hosts: 2 rows of a batch each"), "{text}");
+    assert!(json(&args).get("scale").is_none());
+}
+
+#[test]
 fn the_plan_has_the_size_of_the_frozen_prefix_cache() {
     let args = ["--device", "flex", "--seq-len", "64"];
     let cache = |more: &[&str]| json(&[&args[..], more].concat())["prefix_cache"].clone();

@@ -99,6 +99,18 @@ pub enum Error {
     /// Devices with wrong results or errors in `devices`; each has been reported.
     #[error("{} devices failed the check: {}", .names.len(), .names.join(", "))]
     DeviceChecksFailed { names: Vec<String> },
+    /// Several processes that a launcher has started, in a build without MPI.
+    #[cfg(not(feature = "mpi"))]
+    #[error("this process was started as one of {ranks}, and this build has no MPI")]
+    NoMpi { ranks: usize },
+    /// MPI is used by another part of the process.
+    #[cfg(feature = "mpi")]
+    #[error("MPI is initialized already")]
+    MpiInUse,
+    /// Another rank is dead or hung.
+    #[cfg(feature = "mpi")]
+    #[error("{failure}; all ranks end")]
+    RankFailed { failure: communicator::RankFailure },
     /// A missing path.
     #[error("{path}: no such file or folder")]
     PathNotFound { path: PathBuf },
@@ -217,6 +229,14 @@ impl Diagnostic for Error {
             Self::BatchStopped { .. } => {
                 "the same command goes on with the requests that have no result".into()
             }
+            #[cfg(not(feature = "mpi"))]
+            Self::NoMpi { .. } => return Some(Advice::Feature("mpi")),
+            #[cfg(feature = "mpi")]
+            Self::RankFailed { .. } => {
+                "the last checkpoint is intact: --resume continues it, with any number of ranks".into()
+            }
+            #[cfg(feature = "mpi")]
+            Self::MpiInUse => return None,
             Self::System { .. } | Self::LinesFailed { .. } => return None,
         };
         Some(advice.into())

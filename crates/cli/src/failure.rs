@@ -81,7 +81,12 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         output::note(self.message().trim_end());
-        if self.usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+        ExitCode::from(self.exit_code())
+    }
+
+    /// The exit code of an error that is reported.
+    pub fn exit_code(&self) -> u8 {
+        if self.usage { 2 } else { 1 }
     }
 
     /// The whole message: the contexts, the error, its causes and the hint.

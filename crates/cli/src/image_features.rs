@@ -6,6 +6,7 @@ use std::path::Path;
 
 use adaption_prompt::{AdapterSet, ImageBatch, PreparedAdapter};
 use burn::tensor::Device;
+use communicator::Communicator;
 use indicatif::{ProgressBar, ProgressStyle};
 use train::data::{DropReason, RowReport};
 use train::{ImageFeatureCache, RowStore};
@@ -19,7 +20,7 @@ use crate::output::note;
 use crate::text_table::list_first;
 
 impl RowImageArgs {
-    /// Encodes every image of the rows once. Rows with a broken image end the run, or are removed
+    /// Encodes every image of the rows once, each rank a share of them. Rows with a broken image end the run, or are removed
     /// and counted in `report`, as `--broken-images` says.
     pub fn encode_images(
         &self,
@@ -27,6 +28,7 @@ impl RowImageArgs {
         groups: &mut [&mut RowStore],
         report: &mut RowReport,
         device: &Device,
+        ranks: &dyn Communicator,
         notify: &dyn Fn(&str),
     ) -> Result<ImageFeatureCache> {
         let mut images = HashSet::new();
@@ -44,8 +46,9 @@ impl RowImageArgs {
         let mut failed = None;
         let rows = groups.iter().flat_map(|rows| rows.iter());
         let rows = rows.map_while(|row| row.map_err(|error| failed = Some(error)).ok());
+        let mut progress = |more| bar.inc(more as u64);
         let encoded =
-            ImageFeatureCache::encode(extractor, rows, device, &mut |more| bar.inc(more as u64));
+            ImageFeatureCache::encode_by_ranks(ranks, extractor, rows, device, &mut progress);
         bar.finish_and_clear();
         if let Some(error) = failed {
             return Err(error.into());

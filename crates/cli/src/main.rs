@@ -46,6 +46,7 @@ mod plan;
 mod profile;
 mod progress;
 mod prompt_template;
+mod ranks;
 mod report;
 mod response;
 mod sample_responses;
@@ -110,13 +111,14 @@ enum Command {
 
 fn main() -> ExitCode {
     kernels::keep_freed_memory();
-    match run(&Cli::parse_from(mix::escape_negative_weights(std::env::args_os())).command) {
+    let mut cli = Cli::parse_from(mix::escape_negative_weights(std::env::args_os()));
+    match run(&mut cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
     }
 }
 
-fn run(command: &Command) -> Result {
+fn run(command: &mut Command) -> Result {
     match command {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),

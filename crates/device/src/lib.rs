@@ -111,6 +111,24 @@ pub fn open(requested: &str) -> Result<OpenDevice, DeviceError> {
     Ok(open)
 }
 
+/// The name of the device for one of several processes that take a device each: the best devices in turn,
+/// such as `wgpu:1` of `wgpu` for the process 1. A name with an index is returned as it is.
+///
+/// # Errors
+/// [`DeviceError`] for an unknown backend, or one without devices.
+pub fn nth_best(requested: &str, process: usize) -> Result<String, DeviceError> {
+    let backend =
+        backend(requested).ok_or_else(|| DeviceError::Unknown { name: requested.into() })?;
+    if requested.contains(':') {
+        return Ok(requested.into());
+    }
+    let kinds = backends::candidates(backend.name).into_iter().map(|found| found.kind);
+    let kinds = kinds.collect::<Vec<_>>();
+    let best = kinds.iter().min().ok_or(DeviceError::NotFound { backend: backend.name })?;
+    let best = (0..kinds.len()).filter(|&index| kinds[index] == *best).collect::<Vec<_>>();
+    Ok(name(backend, best[process % best.len()]))
+}
+
 /// Starts every device that this build finds on this machine. A device that does not start is an error
 /// in the list.
 pub fn list() -> Vec<Result<OpenDevice, DeviceError>> {

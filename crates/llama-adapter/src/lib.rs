@@ -63,6 +63,8 @@ pub use built_in;
 pub use burn;
 /// Tensors in files: safetensors, GGUF, PyTorch archives.
 pub use checkpoint;
+/// The processes that train together: one, several over MPI, or threads.
+pub use communicator;
 /// Devices by name, and the backends of this build.
 pub use device;
 /// Whether a device computes correctly.

@@ -76,12 +76,21 @@ impl Trainer<'_> {
     /// # Errors
     /// [`Error::Checkpoint`] for a file that is invalid or belongs to another adapter or optimizer.
     pub fn load_checkpoint<P: for<'de> Deserialize<'de>>(&mut self, path: &Path) -> Result<P> {
-        let invalid = |reason: String| Error::Checkpoint { path: path.into(), reason };
         let bytes =
             std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        self.load_checkpoint_bytes(path, &bytes)
+    }
+
+    /// As [`load_checkpoint`](Self::load_checkpoint), from the content of the file.
+    pub(crate) fn load_checkpoint_bytes<P: for<'de> Deserialize<'de>>(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<P> {
+        let invalid = |reason: String| Error::Checkpoint { path: path.into(), reason };
         let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| invalid(error.to_string()))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+            SafeTensors::read_metadata(bytes).map_err(|error| invalid(error.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| invalid(error.to_string()))?;
         let text = metadata
             .metadata()
             .as_ref()

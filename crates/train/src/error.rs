@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use diagnostic::{Advice, Diagnostic};
 
-use crate::run::SettingDifference;
+use crate::run::{RankDifference, SettingDifference};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -95,6 +95,24 @@ pub enum Error {
         /// Whether the run has saved an adapter.
         has_adapter: bool,
     },
+    /// Ranks with different programs, models, data or settings.
+    #[error(
+        "the ranks were not started with the same things{}{}",
+        .differences.iter().take(MAX_DIFFERENCES).map(|d| format!("\n  {d}")).collect::<String>(),
+        more_differences(.differences.len())
+    )]
+    RanksDiffer {
+        /// What differs, in the order of the ranks.
+        differences: Vec<RankDifference>,
+    },
+    /// Ranks whose weights are no longer equal: a rank computes wrong results.
+    #[error("after step {step} rank {rank} has other weights than rank 0")]
+    RankWeightsDiffer {
+        /// The first rank that differs.
+        rank: usize,
+        /// Completed steps.
+        step: usize,
+    },
     /// A checkpoint that cannot be used.
     #[error("{path}: not a usable checkpoint: {reason}")]
     Checkpoint {
@@ -174,6 +192,17 @@ pub enum Error {
     Adapter(#[from] adaption_prompt::Error),
 }
 
+/// Differences of ranks in a message.
+const MAX_DIFFERENCES: usize = 8;
+
+/// The part of a message about differences that it does not list.
+fn more_differences(count: usize) -> String {
+    match count.saturating_sub(MAX_DIFFERENCES) {
+        0 => String::new(),
+        more => format!("\n  and {more} more differences"),
+    }
+}
+
 /// The part of a message about steps that were skipped in a row.
 fn skipped_in_a_row(skipped: usize) -> String {
     match skipped {
@@ -195,6 +224,12 @@ impl Diagnostic for Error {
             Self::SettingsMismatch { path, has_adapter, .. } => {
                 let folder = path.parent().filter(|_| *has_adapter);
                 Advice::ResumeWithSameSettings { adapter_folder: folder.map(Path::to_owned) }
+            }
+            Self::RanksDiffer { .. } => {
+                "start all ranks with the same program, base model, data and settings".into()
+            }
+            Self::RankWeightsDiffer { .. } => {
+                "the last checkpoint is older and can be resumed; check that rank's device".into()
             }
             Self::OutputIsFile { .. } => Advice::OtherOutput,
             Self::OutputLocked { .. } => Advice::WaitOrOtherOutput,

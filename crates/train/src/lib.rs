@@ -58,6 +58,7 @@ mod moving_average;
 mod optim;
 mod prefix_cache;
 pub mod run;
+mod step_exchange;
 mod trainable;
 mod trainer;
 mod trainer_builder;
@@ -66,6 +67,8 @@ pub use config::{TrainConfig, TrainLength};
 pub use data::{
     Batch, Example, ExampleSampler, ExampleStore, Instruction, ReadOptions, RowStore, read_rows,
 };
+// The ranks of a training.
+pub use communicator::{Alone, Communicator};
 // Parameter groups of an adapter.
 pub use adaption_prompt::PartKind;
 // Errors of this crate implement it.
@@ -84,5 +87,5 @@ pub use prefix_cache::{
 };
 pub use run::{Event, RunSummary, TrainingRun};
 pub use trainable::{FineTuningMethod, TrainableWeights};
-pub use trainer::{StepReport, Trainer};
+pub use trainer::{StepReport, Trainer, WorkDivision};
 pub use trainer_builder::TrainerBuilder;

@@ -10,16 +10,21 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use communicator::Communicator;
 use llama::{Llama, read_back};
+use serde::{Deserialize, Serialize};
 
 use crate::activation_checkpointing::checkpointed_adapter_backward_from;
-use crate::data::{Batch, BatchPrefetcher, EmbeddingNoise, ExampleSampler, ExampleStore};
+use crate::data::{
+    Batch, BatchPrefetcher, Dealer, EmbeddingNoise, ExampleSampler, ExampleStore, StepBatches,
+};
 use crate::error::Result;
 use crate::images::ImageFeatureCache;
 use crate::loss::{label_loss_from, loss_scale};
 use crate::moving_average::MovingAverage;
 use crate::optim::{LearningRateSchedule, ModuleGradients, ParameterOptimizer};
 use crate::prefix_cache::{FrozenPrefixCache, PassInput, PrefixCacheDecision};
+use crate::step_exchange::{ExchangeStatistics, StepResult, StepSignals};
 use crate::trainable::TrainableWeights;
 
 /// Trains step by step; made by [`Trainer::builder`].
@@ -45,6 +50,12 @@ pub struct Trainer<'a> {
     /// Started by the first step.
     pub(crate) prefetcher: Option<BatchPrefetcher>,
     pub(crate) pending: Vec<PendingReport>,
+    pub(crate) ranks: &'a dyn Communicator,
+    pub(crate) exchanges: ExchangeStatistics,
+    /// Tokens of the rank with most of them, summed over steps.
+    pub(crate) most_tokens: usize,
+    /// Tokens of all ranks in all steps.
+    pub(crate) all_tokens: usize,
 }
 
 /// The report of one step.
@@ -61,9 +72,9 @@ pub struct StepReport {
     /// Norm of all gradients together, before clipping. NaN or infinite: see
     /// [`is_skipped`](Self::is_skipped).
     pub gradient_norm: f64,
-    /// Number of labels.
+    /// Number of labels, of all ranks.
     pub labels: usize,
-    /// Number of tokens that the model processed, padding included.
+    /// Number of tokens that the model processed, padding included, of all ranks.
     pub processed_tokens: usize,
 }
 
@@ -73,6 +84,22 @@ impl StepReport {
     pub fn is_skipped(&self) -> bool {
         !(self.loss.is_finite() && self.gradient_norm.is_finite())
     }
+}
+
+/// How the work of a training was divided among its ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WorkDivision {
+    /// Number of ranks.
+    pub ranks: usize,
+    /// Tokens of the busiest rank of each step divided by the mean over ranks: 1 is perfect.
+    pub imbalance: f64,
+    /// Bytes that each rank gives to the sum of a step.
+    pub all_reduce_bytes: usize,
+    /// Seconds that this rank has spent in sums, waiting for others included.
+    pub all_reduce_seconds: f64,
+    /// The same for a step.
+    pub all_reduce_seconds_per_step: f64,
 }
 
 /// The number of tokens that the model gets of each example.
@@ -119,8 +146,23 @@ impl Trainer<'_> {
         self.average.as_ref().map_or_else(|| self.trainable(), |average| average.weights.clone())
     }
 
+    /// How the work of the steps since the start of this process was divided among the ranks; `None` if
+    /// there is one rank, or no step was made.
+    pub fn division(&self) -> Option<WorkDivision> {
+        let ExchangeStatistics { steps, bytes, seconds } = self.exchanges;
+        let ranks = self.ranks.world();
+        (steps > 0).then(|| WorkDivision {
+            ranks,
+            imbalance: (self.most_tokens * ranks) as f64 / self.all_tokens.max(1) as f64,
+            all_reduce_bytes: bytes,
+            all_reduce_seconds: seconds,
+            all_reduce_seconds_per_step: seconds / steps as f64,
+        })
+    }
+
     /// One step: the gradients of its batches, weighted by their labels, then the optimizer. Does not
-    /// synchronize with the device, except to store hidden states in the frozen-prefix cache.
+    /// synchronize with the device, except to store hidden states in the frozen-prefix cache, and for the
+    /// sum over ranks if there are several.
     ///
     /// A step whose loss or gradient is NaN or infinite is [skipped](StepReport::is_skipped). It counts
     /// as a step.
@@ -138,7 +180,27 @@ impl Trainer<'_> {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn step_with_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        self.step_with_signals(learning_rate, StepSignals::default())?;
+        Ok(())
+    }
+
+    /// As [`step`](Self::step); returns the signals that any rank has given.
+    pub(crate) fn signaled_step(&mut self, signals: StepSignals) -> Result<StepSignals> {
+        self.step_with_signals(self.schedule.learning_rate(self.completed_steps), signals)
+    }
+
+    fn step_with_signals(
+        &mut self,
+        learning_rate: f64,
+        signals: StepSignals,
+    ) -> Result<StepSignals> {
         let _span = tracing::trace_span!("step").entered();
+        let is_alone = self.ranks.world() == 1;
+        let dealer = Dealer {
+            rank: self.ranks.rank(),
+            world: self.ranks.world(),
+            prefers_owner: matches!(self.prefix_cache.decision(), PrefixCacheDecision::On(_)),
+        };
         let prefetcher = self.prefetcher.get_or_insert_with(|| {
             BatchPrefetcher::new(
                 self.examples.clone(),
@@ -146,13 +208,20 @@ impl Trainer<'_> {
                 self.completed_steps,
                 self.example_groups.clone(),
                 self.noise,
+                dealer,
             )
         });
-        let batches = prefetcher.next_step()?;
+        let StepBatches { batches, most_tokens, all_tokens } = prefetcher.next_step()?;
+        self.most_tokens += most_tokens;
+        self.all_tokens += all_tokens;
         let labels: usize = batches.iter().map(Batch::n_labels).sum();
         let mut gradients = ModuleGradients::empty(&self.trainable);
         let mut loss: Option<Tensor<1>> = None;
         for batch in &batches {
+            // Such as the share of a rank whose rows have no labels.
+            if batch.n_labels() == 0 {
+                continue;
+            }
             let input = self.prefix_cache.pass_input(self.llama, &self.examples, batch)?;
             let batch_loss = self.accumulate_gradients(input, labels, &mut gradients);
             loss = Some(match loss {
@@ -160,10 +229,20 @@ impl Trainer<'_> {
                 None => batch_loss,
             });
         }
-        if batches.iter().flat_map(|batch| &batch.images).any(Option::is_none) {
+        let may_lack_gradients =
+            |batch: &Batch| batch.n_labels() == 0 || batch.images.iter().any(Option::is_none);
+        if !is_alone || batches.iter().any(may_lack_gradients) {
             gradients.fill_missing_with_zeros(&self.trainable);
         }
-        let loss = loss.expect("a step has a batch");
+        let processed_tokens =
+            batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
+        let device = self.llama.device().without_autodiff();
+        let loss = loss.unwrap_or_else(|| Tensor::zeros([1], &device));
+        let mut result = StepResult { gradients, loss, labels, processed_tokens, signals };
+        if !is_alone {
+            result = result.sum_over_ranks(self.ranks, &device, &mut self.exchanges)?;
+        }
+        let StepResult { gradients, loss, labels, processed_tokens, signals } = result;
         let _span = tracing::trace_span!("optimizer").entered();
         // The optimizer skips a step whose norm is not finite; so a bad loss makes a bad norm.
         let norm = gradients.norm().mask_fill(loss.clone().is_finite().bool_not(), f32::NAN);
@@ -173,8 +252,6 @@ impl Trainer<'_> {
         if let Some(average) = &mut self.average {
             average.update(&self.trainable, self.completed_steps);
         }
-        let processed_tokens =
-            batches.iter().map(|batch| batch.n_processed_tokens(self.llama)).sum();
         let report = StepReport {
             step: self.completed_steps,
             loss: 0.0,
@@ -184,7 +261,7 @@ impl Trainer<'_> {
             processed_tokens,
         };
         self.pending.push(PendingReport { report, loss, norm });
-        Ok(())
+        Ok(signals)
     }
 
     /// Number of steps since the last call of [`reports`](Self::reports).
@@ -224,8 +301,13 @@ impl Trainer<'_> {
     /// Where cached and computed states are the same bits, what this machine can spare now counts.
     pub(crate) fn resume_prefix_cache(&mut self, spare_bytes: Option<u64>) {
         if !self.prefix_cache.is_exact(self.llama) {
-            self.prefix_cache.set_spare_bytes(spare_bytes, input_lens(&self.examples));
+            self.set_cache_spare_bytes(spare_bytes);
         }
+    }
+
+    /// Decides what is cached with this memory. Before the first step only.
+    pub(crate) fn set_cache_spare_bytes(&mut self, spare_bytes: Option<u64>) {
+        self.prefix_cache.set_spare_bytes(spare_bytes, input_lens(&self.examples));
     }
 
     /// Continues after some number of completed steps.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ::data::Mixture;
 use burn::optim::Optimizer;
+use communicator::{Alone, Communicator};
 use llama::Llama;
 
 use crate::config::{TrainConfig, TrainLength};
-use crate::data::{Batching, EmbeddingNoise, ExampleSampler, ExampleStore, group_by_image};
+use crate::data::{Batching, Dealer, EmbeddingNoise, ExampleSampler, ExampleStore, group_by_image};
 use crate::error::{Error, Result};
 use crate::images::ImageFeatureCache;
 use crate::moving_average::MovingAverage;
@@ -16,6 +17,7 @@ use crate::optim::{
     GroupLearningRates, LearningRateDecay, LearningRateSchedule, ParameterOptimizer,
 };
 use crate::prefix_cache::{FrozenPrefixCache, PrefixCacheConfig, PrefixFacts};
+use crate::step_exchange::ExchangeStatistics;
 use crate::trainable::TrainableWeights;
 use crate::trainer::{Trainer, input_lens};
 
@@ -31,6 +33,7 @@ pub struct TrainerBuilder<'a> {
     optimizer: Option<ParameterOptimizer>,
     prefix_cache_file: Option<PathBuf>,
     mixture: Option<Mixture>,
+    ranks: &'a dyn Communicator,
 }
 
 impl<'a> Trainer<'a> {
@@ -67,6 +70,7 @@ impl<'a> Trainer<'a> {
             optimizer: None,
             prefix_cache_file: None,
             mixture: None,
+            ranks: &Alone,
         }
     }
 }
@@ -224,6 +228,13 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// The ranks that train together, each with the same model, weights, examples and settings: the rows of
+    /// every step are divided among them. Default: [`Alone`].
+    pub fn ranks(mut self, ranks: &'a dyn Communicator) -> Self {
+        self.ranks = ranks;
+        self
+    }
+
     /// A trainer before its first step.
     ///
     /// # Errors
@@ -241,6 +252,7 @@ impl<'a> TrainerBuilder<'a> {
             optimizer,
             prefix_cache_file,
             mixture,
+            ranks,
         } = self;
         config.validate()?;
         if examples.is_empty() {
@@ -278,9 +290,14 @@ impl<'a> TrainerBuilder<'a> {
             repeats_examples: schedule.total_steps > sampler.steps_per_epoch(),
             noisy_embeddings: config.noise_alpha.is_some(),
         };
-        let lens = input_lens(&examples);
-        let prefix_cache =
-            FrozenPrefixCache::new(facts, config.prefix_cache, prefix_cache_file, lens)?;
+        let dealer = Dealer { rank: ranks.rank(), world: ranks.world(), prefers_owner: true };
+        let prefix_cache = FrozenPrefixCache::new(
+            facts,
+            config.prefix_cache,
+            prefix_cache_file,
+            dealer,
+            input_lens(&examples),
+        )?;
         Ok(Trainer {
             llama,
             average: config.ema_decay.map(|decay| MovingAverage::new(decay, &trainable)),
@@ -297,6 +314,10 @@ impl<'a> TrainerBuilder<'a> {
             prefix_cache,
             prefetcher: None,
             pending: Vec::new(),
+            ranks,
+            exchanges: ExchangeStatistics::default(),
+            most_tokens: 0,
+            all_tokens: 0,
             examples,
         })
     }

@@ -15,7 +15,7 @@ use llama::{Llama, ModelSource, Precision};
 use serde_json::{Value, json};
 use train::run::CHECKPOINTS_FOLDER;
 use train::{
-    Error, Event, ImageFeatureCache, Instruction, PrefixCacheMode, RunSummary, TrainConfig,
+    Alone, Error, Event, ImageFeatureCache, Instruction, PrefixCacheMode, RunSummary, TrainConfig,
     TrainLength, TrainingRun,
 };
 use vision::{EncoderSource, FeatureExtractor, FeatureSpec};
@@ -131,6 +131,7 @@ fn run_with(
         output: folder,
         metadata: &json!({}),
         stop,
+        ranks: &Alone,
     };
     training_run.run(resume, observer)
 }

@@ -7,7 +7,7 @@ use llama::{ModelSource, Precision};
 use peak_alloc::PeakAlloc;
 use serde_json::json;
 use train::data::{RowStore, RowStoreBuilder, stream_rows};
-use train::{ReadOptions, TrainConfig, TrainLength, TrainingRun};
+use train::{Alone, ReadOptions, TrainConfig, TrainLength, TrainingRun};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -65,6 +65,7 @@ fn a_hundred_thousand_rows_train_within_300_mib_beyond_the_model() {
             output: &output.join(name),
             metadata: &json!({}),
             stop: None,
+            ranks: &Alone,
         };
         training_run.run(false, &mut |_event| {}).unwrap()
     };

@@ -71,6 +71,7 @@ impl ImageFeatureSets {
                         groups,
                         report,
                         &base.device,
+                        &communicator::Alone,
                         &note,
                     )?;
                     *rows = store.to_vec()?;

@@ -2,6 +2,7 @@
 //! make it fit
 
 mod report;
+mod scale;
 mod table;
 
 use device::{BACKENDS, Backend};
@@ -18,6 +19,7 @@ use crate::output;
 use crate::train::PrecisionName;
 
 use report::{CacheEstimate, DevicePlan, MemoryEstimate, PlanReport};
+use scale::ScaleArgs;
 
 /// Estimate the memory of training and generation, and suggest changes if it does not fit.
 ///
@@ -58,6 +60,9 @@ pub struct Args {
     #[command(flatten)]
     method: MethodArgs,
 
+    #[command(flatten)]
+    scale: ScaleArgs,
+
     /// Print one line of JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -68,7 +73,10 @@ pub fn run(args: &Args) -> Result {
     args.method.validate()?;
     let names = devices(&args.model)?;
     let source = args.model.open_source()?;
-    let (training, generation) = args.workloads(source.config());
+    let (mut training, mut generation) = args.workloads(source.config());
+    let rows = training.batch_size;
+    training.batch_size = rows.div_ceil(args.scale.ranks().unwrap_or(1));
+    generation.batch_size = training.batch_size;
     let &Workload { batch_size: batch, seq_len: seq, precision, .. } = &training;
     let (WorkloadKind::Train { labels, .. }, WorkloadKind::Generate { max_new_tokens: new_tokens }) =
         (training.kind, generation.kind)
@@ -90,7 +98,7 @@ pub fn run(args: &Args) -> Result {
             answering: estimate(&generation)?,
         })
     });
-    let report = PlanReport {
+    let mut report = PlanReport {
         model: source.path().display().to_string(),
         precision: precision.to_string(),
         batch,
@@ -101,7 +109,9 @@ pub fn run(args: &Args) -> Result {
         prefix_cache: PrefixCachePlan::new(&training, args.cache_precision())
             .map(|plan| CacheEstimate::new(plan, args.rows)),
         devices: devices.collect::<Result<_>>()?,
+        scale: None,
     };
+    report.scale = args.scale.plan(&report, source.config(), rows);
     if args.json {
         return Ok(output::json(&report)?);
     }

@@ -5,6 +5,7 @@ use memory_plan::{
 };
 use serde::{Serialize, Serializer};
 
+use super::scale::ScalePlan;
 use crate::failure::{Failure, Result};
 
 /// The estimates of all devices; the fields are the JSON keys of `plan --json`.
@@ -20,6 +21,9 @@ pub struct PlanReport {
     /// `None` if the first layer is adapted.
     pub prefix_cache: Option<CacheEstimate>,
     pub devices: Vec<DevicePlan>,
+    /// The plan for several ranks, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScalePlan>,
 }
 
 /// The size of the frozen-prefix cache.

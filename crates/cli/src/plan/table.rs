@@ -45,6 +45,9 @@ impl fmt::Display for PlanReport {
             "\ngeneration: batch size {batch}, prompt length {seq}, {new_tokens} new tokens each"
         )?;
         self.table(f, |device| &device.answering)?;
+        if let Some(scale) = &self.scale {
+            write!(f, "{scale}")?;
+        }
         writeln!(f)?;
         let names = |measured: bool| {
             let devices = self.devices.iter().filter(|device| device.measured == measured);

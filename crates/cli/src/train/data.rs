@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adaption_prompt::{AdapterSummary, ImageConfig};
+use communicator::Communicator;
 use train::data::{ConversationRows, RowReport};
 use train::{FineTuningMethod, ImageFeatureCache, RowStore, TrainConfig};
 
@@ -53,7 +54,9 @@ impl Args {
             let fraction = self.eval_fraction.unwrap_or(HELD_OUT);
             rows.split(fraction, self.seed.unwrap_or(0))?
         };
-        finish_rejects(rejects.as_ref(), notify)?;
+        if !self.writes_nothing {
+            finish_rejects(rejects.as_ref(), notify)?;
+        }
         Ok(TrainingData { train_rows, eval_rows, report })
     }
 
@@ -76,6 +79,7 @@ impl Args {
         initial_image: Option<&ImageConfig>,
         data: &mut TrainingData,
         config: &mut TrainConfig,
+        ranks: &dyn Communicator,
         notify: &dyn Fn(&str),
     ) -> Result<Option<ImageFeatureCache>> {
         let extractor = match (initial_image, self.encoder.source(notify)?) {
@@ -113,6 +117,7 @@ impl Args {
             return Err(Error::usage("no training row has an image").into());
         }
         let rows = &mut [train_rows, eval_rows];
-        self.row_images.encode_images(&extractor, rows, report, &base.device, notify).map(Some)
+        let device = &base.device;
+        self.row_images.encode_images(&extractor, rows, report, device, ranks, notify).map(Some)
     }
 }

@@ -214,9 +214,28 @@ pub struct Args {
     /// Show the run on the whole terminal: loss, gates, speed and log. q or Ctrl-C saves and stops.
     #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
     tui: bool,
+    /// End all ranks if one is dead, or lets the others wait for SECONDS in a step; more than the longest
+    /// step takes [default: 300].
+    #[cfg_attr(
+        feature = "mpi",
+        arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Output")
+    )]
+    #[cfg_attr(not(feature = "mpi"), arg(skip))]
+    rank_timeout: Option<std::time::Duration>,
     /// Print only errors and the final JSON summary.
     #[arg(long, help_heading = "Output")]
     quiet: bool,
+    /// Whether another rank writes all files.
+    #[arg(skip)]
+    writes_nothing: bool,
+}
+
+/// A value of `--rank-timeout`.
+#[cfg(feature = "mpi")]
+fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds >= 1.0);
+    let time = seconds.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok());
+    time.ok_or_else(|| "expected a number of seconds, at least 1".into())
 }
 
 /// A value of `--lr-part`: `lora=1e-3`.
@@ -229,6 +248,15 @@ fn parse_part_learning_rate(text: &str) -> Result<(PartKind, f64), String> {
     let part = part.trim().parse().map_err(|_| expected())?;
     let rate = rate.trim().parse().map_err(|_| format!("`{rate}` is not a number"))?;
     Ok((part, rate))
+}
+
+impl Args {
+    /// Switches off what rank 0 alone does.
+    fn be_silent(&mut self) {
+        (self.quiet, self.tui, self.profile, self.tensorboard) = (true, false, false, false);
+        self.samples = Some(0);
+        self.writes_nothing = true;
+    }
 }
 
 /// The values of `--trainable`.

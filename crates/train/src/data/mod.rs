@@ -6,6 +6,7 @@
 
 mod batch;
 mod batch_prefetcher;
+mod dealer;
 mod embedding_noise;
 mod example;
 mod example_sampler;
@@ -24,7 +25,8 @@ mod token_file;
 mod turn;
 
 pub use batch::Batch;
-pub(crate) use batch_prefetcher::BatchPrefetcher;
+pub(crate) use batch_prefetcher::{BatchPrefetcher, StepBatches};
+pub(crate) use dealer::Dealer;
 pub(crate) use embedding_noise::EmbeddingNoise;
 pub use example::{Example, TruncationCounts};
 pub use example_sampler::{Batching, ExampleSampler};

@@ -3,10 +3,11 @@
 //! The encoder is frozen, so the features of an image never change.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use adaption_prompt::ImageBatch;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use communicator::Communicator;
 use llama::read_back;
 use vision::{FeatureExtractor, RgbImage, decode_image, read_image};
 
@@ -43,6 +44,9 @@ pub struct BrokenImage {
     pub error: crate::Error,
 }
 
+/// Images that are encoded at a time: enough for efficient matmuls, and little memory.
+const ENCODE_BATCH_SIZE: usize = 16;
+
 impl ImageFeatureCache {
     /// Encodes every image that some rows name, each of them once.
     ///
@@ -57,8 +61,6 @@ impl ImageFeatureCache {
         device: &Device,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Self, Vec<BrokenImage>)> {
-        /// Large enough for efficient matmuls, small enough for little memory.
-        const ENCODE_BATCH_SIZE: usize = 16;
         let (tokens, width) = (extractor.n_tokens(), extractor.width());
         let device = device.clone().without_autodiff();
         let mut cache = Self { index: HashMap::new(), features: Vec::new(), tokens, width, device };
@@ -83,6 +85,64 @@ impl ImageFeatureCache {
         progress(cache.encode_pending(extractor, &mut pending)?);
         let broken = broken.into_iter().map(|(image, error)| BrokenImage { image, error });
         let mut broken = broken.collect::<Vec<_>>();
+        broken.sort_by(|a, b| a.image.cmp(&b.image));
+        Ok((cache, broken))
+    }
+
+    /// As [`encode`](Self::encode), by several ranks: each encodes a share of the images, and all get all
+    /// features. The ranks give the same rows.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_by_ranks(
+        ranks: &dyn Communicator,
+        extractor: &FeatureExtractor,
+        rows: impl IntoIterator<Item: Borrow<Instruction>>,
+        device: &Device,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(Self, Vec<BrokenImage>)> {
+        if ranks.world() == 1 {
+            return Self::encode(extractor, rows, device, progress);
+        }
+        let mut seen = HashSet::new();
+        let names = rows.into_iter().filter_map(|row| row.borrow().image.clone());
+        let names = names.filter(|name| seen.insert(name.clone())).collect::<Vec<_>>();
+        let (tokens, width) = (extractor.n_tokens(), extractor.width());
+        let device = device.clone().without_autodiff();
+        let mut cache = Self { index: HashMap::new(), features: Vec::new(), tokens, width, device };
+        let mut broken = Vec::new();
+        for names in names.chunks(ENCODE_BATCH_SIZE * ranks.world()) {
+            let own = names.chunks(ENCODE_BATCH_SIZE).nth(ranks.rank()).unwrap_or_default();
+            let images = own.iter().map(|name| read_row_image(name).ok()).collect::<Vec<_>>();
+            // For each image of this rank, whether it was read; then the features of those.
+            let mut found =
+                images.iter().map(|image| u8::from(image.is_some())).collect::<Vec<_>>();
+            let images = images.into_iter().flatten().collect::<Vec<_>>();
+            if !images.is_empty() {
+                let features = read_back(extractor.encode(&images))?.convert_dtype(DType::F32);
+                found.extend(features.iter::<f32>().flat_map(f32::to_le_bytes));
+            }
+            let parts = ranks.all_gather(&found);
+            for (names, part) in names.chunks(ENCODE_BATCH_SIZE).zip(&parts) {
+                let (is_read, features) = part.split_at(names.len());
+                let features =
+                    features.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                cache.features.extend(features);
+                for (name, is_read) in names.iter().zip(is_read) {
+                    if *is_read == 1 {
+                        cache.index.insert(name.clone(), cache.index.len());
+                    } else if let Err(error) = read_row_image(name) {
+                        broken.push(BrokenImage { image: name.clone(), error });
+                    } else {
+                        // Another rank cannot read what this one can: each has to say what it needs.
+                        let path = name.into();
+                        let source = std::io::Error::other("another rank cannot read this image");
+                        return Err(crate::Error::Read { path, source });
+                    }
+                }
+            }
+            progress(names.len());
+        }
         broken.sort_by(|a, b| a.image.cmp(&b.image));
         Ok((cache, broken))
     }

@@ -1,9 +1,11 @@
 //! Backward passes ─► the accumulated gradient of each parameter of a module.
 
 use burn::module::Module;
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use llama::read_back;
 
 use crate::deterministic_sum::deterministic_sum;
+use crate::error::Result;
 use crate::trainable::{ParameterVisitor, flatten, visit_parameters};
 
 /// The gradient of every parameter of a module, flattened, in the order of its fields.
@@ -90,6 +92,24 @@ impl ModuleGradients {
         self.parameters
             .iter()
             .map(|parameter| (parameter.name.as_str(), parameter.gradient.as_ref()))
+    }
+
+    /// All gradients one after another, and a last value. Synchronizes with the device once.
+    pub(crate) fn read_with(&self, last: Tensor<1>) -> Result<Vec<f32>> {
+        let present = self.parameters.iter().filter_map(|parameter| parameter.gradient.clone());
+        let values = read_back(Tensor::cat(present.chain([last]).collect(), 0))?;
+        let values = values.convert_dtype(DType::F32);
+        Ok(values.as_slice::<f32>().expect("the data is f32").to_vec())
+    }
+
+    /// Replaces the gradients by values in the order of [`read_with`](Self::read_with).
+    pub(crate) fn replace(&mut self, mut values: &[f32], device: &Device) {
+        for gradient in self.parameters.iter_mut().filter_map(|known| known.gradient.as_mut()) {
+            let [len] = gradient.dims();
+            let (own, rest) = values.split_at(len);
+            *gradient = Tensor::from_data(TensorData::new(own.to_vec(), [len]), device);
+            values = rest;
+        }
     }
 
     /// Euclidean norm of all gradients together. Does not synchronize with the device.

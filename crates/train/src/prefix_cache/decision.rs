@@ -21,9 +21,9 @@ pub enum PrefixCacheDecision {
 pub struct CachedPrefix {
     /// Layers below the first adapted one.
     pub layers: usize,
-    /// Cached examples, the first ones of the data.
+    /// Cached examples, the first ones of the data; with several ranks of the share of this one.
     pub examples: usize,
-    /// All examples.
+    /// All examples, or all of the share.
     pub all_examples: usize,
     /// Size of the cache when it is full, in bytes.
     pub bytes: u64,

@@ -13,7 +13,7 @@ use super::decision::{CacheOffReason, CachedPrefix, PrefixCacheDecision, PrefixF
 use super::pass_input::{PassInput, frozen_hidden};
 use super::precision::CachePrecision;
 use super::store::Store;
-use crate::data::{Batch, ExampleStore};
+use crate::data::{Batch, Dealer, ExampleStore};
 use crate::error::{Error, Result};
 
 /// The hidden states of examples at the input of the first adapted layer, or nothing if it is off.
@@ -21,7 +21,10 @@ use crate::error::{Error, Result};
 pub(crate) struct FrozenPrefixCache {
     facts: PrefixFacts,
     config: PrefixCacheConfig,
+    /// The share of this rank, which numbers its examples from 0.
     cached: Result<CachedExamples, CacheOffReason>,
+    dealer: Dealer,
+    /// Examples of the share, cached or not.
     all_examples: usize,
     store: Store,
     /// The bytes of one example.
@@ -31,7 +34,8 @@ pub(crate) struct FrozenPrefixCache {
 }
 
 impl FrozenPrefixCache {
-    /// An empty cache, in `file` if the config says so. `lens` are the numbers of rows of all examples.
+    /// An empty cache, in `file` if the config says so. `lens` are the numbers of rows of all examples; the
+    /// cache holds those that the rank of `dealer` owns.
     ///
     /// # Errors
     /// [`Error::Config`] for a cache on disk without a file.
@@ -39,8 +43,10 @@ impl FrozenPrefixCache {
         facts: PrefixFacts,
         config: PrefixCacheConfig,
         file: Option<PathBuf>,
-        lens: impl ExactSizeIterator<Item = usize>,
+        dealer: Dealer,
+        lens: impl Iterator<Item = usize>,
     ) -> Result<Self> {
+        let lens = lens.skip(dealer.rank).step_by(dealer.world).collect::<Vec<_>>();
         let all_examples = lens.len();
         let cached = facts.decide(&config, lens);
         let count = cached.as_ref().map_or(0, CachedExamples::len);
@@ -53,7 +59,7 @@ impl FrozenPrefixCache {
             _ => Store::in_memory(count),
         };
         let (bytes, states) = (Vec::new(), Vec::new());
-        Ok(Self { facts, config, cached, all_examples, store, bytes, states })
+        Ok(Self { facts, config, cached, dealer, all_examples, store, bytes, states })
     }
 
     /// What is cached.
@@ -85,11 +91,8 @@ impl FrozenPrefixCache {
     }
 
     /// Decides again what is cached, with this memory. Before the first use only.
-    pub fn set_spare_bytes(
-        &mut self,
-        spare_bytes: Option<u64>,
-        lens: impl ExactSizeIterator<Item = usize>,
-    ) {
+    pub fn set_spare_bytes(&mut self, spare_bytes: Option<u64>, lens: impl Iterator<Item = usize>) {
+        let lens = lens.skip(self.dealer.rank).step_by(self.dealer.world);
         self.config.spare_bytes = spare_bytes;
         self.cached = self.facts.decide(&self.config, lens);
         if let (Store::Memory(_), Ok(cached)) = (&self.store, &self.cached) {
@@ -120,8 +123,11 @@ impl FrozenPrefixCache {
     ) -> Result<PassInput<'a>> {
         let Ok(cached) = &self.cached else { return PassInput::embed(llama, batch) };
         let _span = tracing::trace_span!("frozen-prefix cache").entered();
-        let (is_cached, uncached): (Vec<usize>, Vec<usize>) = (0..batch.tokens.len())
-            .partition(|&position| cached.contains(batch.example_indices[position]));
+        let (is_cached, uncached): (Vec<usize>, Vec<usize>) =
+            (0..batch.tokens.len()).partition(|&position| {
+                let example = batch.example_indices[position];
+                self.share_index(example).is_some_and(|index| cached.contains(index))
+            });
         let d_model = self.facts.d_model;
         let packed = llama.pack(&batch.inputs(), &batch.prefix_sharing())?;
         let [sequences, seq] = packed.tokens.dims();
@@ -174,6 +180,16 @@ impl FrozenPrefixCache {
         Ok(PassInput { batch, packed, layer: self.facts.first_layer, hidden })
     }
 
+    /// The number of an example in the share of this rank, if it is part of it.
+    fn share_index(&self, example: usize) -> Option<usize> {
+        (self.dealer.owner(example) == self.dealer.rank).then_some(example / self.dealer.world)
+    }
+
+    /// The example of this number in the share.
+    fn example(&self, index: usize) -> usize {
+        index * self.dealer.world + self.dealer.rank
+    }
+
     /// Loads the states of a cached example; computes and stores those of its chunk first if they are
     /// missing or damaged.
     fn load_states(
@@ -183,9 +199,10 @@ impl FrozenPrefixCache {
         example: usize,
     ) -> Result<()> {
         self.open(llama, examples)?;
-        if !self.store.read(example, &mut self.bytes)? {
-            self.compute_chunk(llama, examples, example)?;
-            if !self.store.read(example, &mut self.bytes)? {
+        let index = self.share_index(example).expect("a cached example");
+        if !self.store.read(index, &mut self.bytes)? {
+            self.compute_chunk(llama, examples, index)?;
+            if !self.store.read(index, &mut self.bytes)? {
                 let path = self.store.path().unwrap_or("memory".as_ref()).to_owned();
                 let source = std::io::Error::other("it does not keep what is written");
                 return Err(Error::Read { path, source });
@@ -197,36 +214,40 @@ impl FrozenPrefixCache {
 
     /// Opens the file of a cache on disk, once.
     fn open(&mut self, llama: &Llama, examples: &ExampleStore) -> Result<()> {
-        let Self { facts, config, cached: Ok(cached), store, .. } = self else { return Ok(()) };
+        let Self { facts, config, cached: Ok(cached), dealer, store, .. } = self else {
+            return Ok(());
+        };
         let (layer, precision) = (facts.first_layer, config.precision);
-        let one = |example: usize| Ok(Batch::new(&[examples.get(example)?]));
+        let example = |index: usize| index * dealer.world + dealer.rank;
+        let one = |index: usize| Ok(Batch::new(&[examples.get(example(index))?]));
         let key = || ContentKey::new(llama, layer, precision, (0..cached.len()).map(one));
         let row_bytes = (facts.d_model * precision.size()) as u64;
         store.open(key, || cached.lens().map(move |len| len as u64 * row_bytes))
     }
 
-    /// Computes and stores the states of the chunk of an example.
+    /// Computes and stores the states of the chunk of an example, by its number in the share.
     fn compute_chunk(
         &mut self,
         llama: &Llama,
         examples: &ExampleStore,
-        example: usize,
+        index: usize,
     ) -> Result<()> {
         let Ok(cached) = &self.cached else { return Ok(()) };
-        let chunk = cached.chunk_of(example).collect::<Vec<_>>();
-        let batch = Batch::new(&examples.select(&chunk)?);
+        let chunk = cached.chunk_of(index).collect::<Vec<_>>();
+        let members = chunk.iter().map(|&index| self.example(index)).collect::<Vec<_>>();
+        let batch = Batch::new(&examples.select(&members)?);
         let packed = llama.pack(&batch.inputs(), &PrefixSharing::All)?;
         let hidden = read_back(frozen_hidden(llama, &packed, self.facts.first_layer))?;
         let hidden = hidden.convert_dtype(DType::F32);
         let hidden = hidden.as_slice::<f32>().expect("the data is f32");
         let d_model = self.facts.d_model;
-        for (&example, rows) in chunk.iter().zip(&packed.token_rows) {
+        for (&index, rows) in chunk.iter().zip(&packed.token_rows) {
             self.bytes.clear();
             for row in rows {
                 let state = &hidden[row * d_model..][..d_model];
                 self.config.precision.encode(state, &mut self.bytes);
             }
-            self.store.write(example, &self.bytes)?;
+            self.store.write(index, &self.bytes)?;
         }
         Ok(())
     }
@@ -247,6 +268,11 @@ mod tests {
     }
 
     fn cache(max_bytes: u64) -> FrozenPrefixCache {
+        share(max_bytes, Dealer::ALONE)
+    }
+
+    /// The cache of one of several ranks.
+    fn share(max_bytes: u64, dealer: Dealer) -> FrozenPrefixCache {
         let facts = PrefixFacts {
             first_layer: FIRST_LAYER,
             d_model: testing::tiny_model::config().d_model,
@@ -254,7 +280,7 @@ mod tests {
             noisy_embeddings: false,
         };
         let config = PrefixCacheConfig { max_bytes: Some(max_bytes), ..Default::default() };
-        FrozenPrefixCache::new(facts, config, None, [10; 4].into_iter()).unwrap()
+        FrozenPrefixCache::new(facts, config, None, dealer, [10; 4].into_iter()).unwrap()
     }
 
     fn batch(examples: &ExampleStore, indices: &[usize]) -> Batch {
@@ -286,6 +312,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_rank_keeps_its_share_and_computes_the_other_examples() {
+        let llama = testing::tiny_model::model(testing::tiny_model::config(), &testing::flex());
+        let examples = examples();
+        let dealer = Dealer { rank: 1, world: 2, prefers_owner: true };
+        let mut own = share(1 << 20, dealer);
+        let mut whole = cache(1 << 20);
+        let PrefixCacheDecision::On(CachedPrefix { examples: count, all_examples, .. }) =
+            own.decision()
+        else {
+            panic!("the share fits");
+        };
+        assert_eq!((count, all_examples), (2, 2));
+        for indices in [&[3, 0, 1][..], &[0, 2], &[1, 3]] {
+            let batch = batch(&examples, indices);
+            let found = own.pass_input(&llama, &examples, &batch).unwrap();
+            let expected = whole.pass_input(&llama, &examples, &batch).unwrap();
+            assert!(bits(&found) == bits(&expected), "{indices:?}");
+        }
+        let Store::Memory(stored) = &own.store else { panic!("in memory") };
+        assert!(stored.len() == 2 && stored.iter().all(Option::is_some));
     }
 
     #[test]

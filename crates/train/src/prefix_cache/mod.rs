@@ -14,6 +14,9 @@
 //! **Which examples.** The first ones in the order of the data, as many as fit ([`CachedExamples`]). The
 //! others take the pass through the lower layers in every epoch; both kinds may be in one batch.
 //!
+//! **Several ranks.** Each keeps a share, every so many-th example. Rows go to the rank that has them where the
+//! balance allows it; the others are computed.
+//!
 //! **Exactness.** On devices with fused kernels a row of a pass depends on its own sequence alone, bit for
 //! bit. A cache in f32 therefore changes no bit of the trained adapter, whatever the batches are. On other
 //! devices a row depends on the shape of its pass in its last bits. The states are therefore computed in

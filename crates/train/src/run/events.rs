@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{RunRowCounts, TruncationCounts};
 use crate::eval::LabelLoss;
 use crate::prefix_cache::PrefixCacheDecision;
-use crate::trainer::StepReport;
+use crate::trainer::{StepReport, WorkDivision};
 
 /// An event of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,4 +150,7 @@ pub struct RunSummary {
     /// How many rows were used, truncated and dropped.
     #[serde(default)]
     pub rows: RunRowCounts,
+    /// How the work was divided, if there were several ranks.
+    #[serde(default, rename = "ranks", skip_serializing_if = "Option::is_none")]
+    pub division: Option<WorkDivision>,
 }

@@ -153,6 +153,7 @@ impl RunProgress {
             label_tokens_per_second: self.label_tokens_per_second(),
             skipped_steps: self.skipped_steps,
             rows,
+            division: None,
         }
     }
 }

@@ -40,7 +40,8 @@ const LOCK_FILE: &str = "run.lock";
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     folder: PathBuf,
-    _lock: FileLock,
+    /// `None`: another rank writes.
+    lock: Option<FileLock>,
 }
 
 impl RunFolder {
@@ -51,13 +52,23 @@ impl RunFolder {
         Ok(run)
     }
 
+    /// The folder of a run that another rank writes: this one writes nothing.
+    pub fn of_other_rank(folder: &Path) -> Self {
+        Self { folder: folder.into(), lock: None }
+    }
+
+    /// Whether this rank writes into the folder.
+    pub fn is_writer(&self) -> bool {
+        self.lock.is_some()
+    }
+
     /// Creates and locks a folder without a run in it.
     pub fn lock_empty(folder: &Path) -> Result<Self> {
         // Before locking, to leave a foreign folder untouched, and again after it, because another
         // run may have started in between.
         check_empty(folder)?;
         std::fs::create_dir_all(folder).map_err(write_error(folder))?;
-        let run = Self { folder: folder.into(), _lock: lock(folder)? };
+        let run = Self { folder: folder.into(), lock: Some(lock(folder)?) };
         check_empty(folder)?;
         files::remove_temporary(folder);
         Ok(run)
@@ -66,7 +77,7 @@ impl RunFolder {
     /// Opens the folder of an interrupted run and checks that its settings are equal.
     pub fn open_for_resume(folder: &Path, record: &impl Serialize) -> Result<Self> {
         check_resumable(folder)?;
-        let run = Self { folder: folder.into(), _lock: lock(folder)? };
+        let run = Self { folder: folder.into(), lock: Some(lock(folder)?) };
         run_record::check(folder, record, folder.join(SETTINGS_FILE).exists())?;
         files::remove_temporary(folder);
         KeptCheckpoints::of(folder).remove_temporary();
@@ -104,6 +115,9 @@ impl RunFolder {
 
     /// Appends lines to the log: all of them, also if the run is killed.
     pub fn log_all<T: Serialize>(&self, entries: &[T]) -> Result<()> {
+        if !self.is_writer() {
+            return Ok(());
+        }
         let path = self.metrics();
         let line = |entry| serde_json::to_string(entry).expect("plain JSON") + "\n";
         let lines = entries.iter().map(line).collect::<String>();
@@ -117,6 +131,9 @@ impl RunFolder {
 
     /// Checks that the folder is still that of this run, before something is written into it.
     pub fn check_present(&self) -> Result<()> {
+        if !self.is_writer() {
+            return Ok(());
+        }
         if self.folder.join(LOCK_FILE).exists() && self.folder.join(RUN_FILE).exists() {
             return Ok(());
         }
@@ -136,6 +153,9 @@ impl RunFolder {
         step: usize,
         is_repeated: impl Fn(&str, usize) -> bool,
     ) -> Result<()> {
+        if !self.is_writer() {
+            return Ok(());
+        }
         let path = self.metrics();
         let Ok(text) = std::fs::read_to_string(&path) else {
             return Ok(());

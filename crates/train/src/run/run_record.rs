@@ -61,7 +61,10 @@ pub(crate) struct RunRecord<'a> {
 }
 
 /// FNV-1a over all texts of the rows, as a hexadecimal number. Not cryptographic.
-pub(super) fn hash_rows(groups: &[&RowStore]) -> Result<String> {
+///
+/// # Errors
+/// As [`RowStore::get`].
+pub fn hash_rows(groups: &[&RowStore]) -> Result<String> {
     let mut hash = FnvHasher::default();
     for row in groups.iter().flat_map(|rows| rows.iter()) {
         let row = row?;
@@ -111,13 +114,19 @@ pub(super) fn check(folder: &Path, record: &impl Serialize, has_adapter: bool) -
     // Through text like the saved settings: f32 numbers have fewer digits there than as values.
     let current = serde_json::to_string(record).expect("plain JSON");
     let current = serde_json::from_str(&current).expect("JSON that was just written");
-    let mut differences = Vec::new();
-    diff_settings("", &saved, &current, &mut differences);
+    let differences = different_leaves(&saved, &current);
     if differences.is_empty() {
         return Ok(());
     }
     let length_differs = differences.iter().any(|setting| setting.name.starts_with("length"));
     Err(Error::SettingsMismatch { path, differences, length_differs, has_adapter })
+}
+
+/// The leaves in which two values differ; those of the second are the current ones.
+pub(super) fn different_leaves(saved: &Value, current: &Value) -> Vec<SettingDifference> {
+    let mut differences = Vec::new();
+    diff_settings("", saved, current, &mut differences);
+    differences
 }
 
 /// Lists the leaves in which two settings differ.

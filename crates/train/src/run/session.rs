@@ -12,11 +12,13 @@ use super::events::{Event, RunSummary};
 use super::learning_rate_curve::lower_learning_rate;
 use super::log::LogEntry;
 use super::progress::RunProgress;
+use super::rank_agreement::check_equal_weights;
 use super::run_folder::RunFolder;
 use super::training_run::TrainingRun;
 use crate::data::{ExampleStore, RunRowCounts, TruncationCounts};
 use crate::error::{Error, Result};
 use crate::images::BatchAdapter;
+use crate::step_exchange::StepSignals;
 use crate::trainer::{StepReport, Trainer};
 
 /// Limits after which losses are read from the device: often enough to show progress, rarely enough to
@@ -40,6 +42,8 @@ pub(super) struct Session<'a, 'o> {
     reported_at: Instant,
     saved_at: Instant,
     saved_step: usize,
+    /// What the ranks agreed on with the last step.
+    agreed: StepSignals,
 }
 
 impl<'a, 'o> Session<'a, 'o> {
@@ -60,6 +64,7 @@ impl<'a, 'o> Session<'a, 'o> {
             saved_step: trainer.completed_steps(),
             reported_at: now,
             saved_at: now,
+            agreed: StepSignals::default(),
             trainer,
             eval,
             folder,
@@ -111,7 +116,9 @@ impl<'a, 'o> Session<'a, 'o> {
         self.reported_at = Instant::now();
         while !self.trainer.is_done() && !self.progress.stopped_early {
             self.check_stop()?;
-            self.trainer.step()?;
+            let signals =
+                StepSignals { stop: self.run.stop_requested(), save: self.is_checkpoint_old() };
+            self.agreed = self.trainer.signaled_step(signals)?;
             let save_due = self.is_epoch_end() || self.is_checkpoint_due();
             let gates_due = self.are_gates_due();
             if save_due
@@ -141,7 +148,10 @@ impl<'a, 'o> Session<'a, 'o> {
         let steps = self.trainer.completed_steps();
         let (output, seconds) = (self.run.output, self.seconds());
         let keep_best = self.run.config.keep_best;
-        self.progress.summary(output, steps, keep_best, trainable_parameters, seconds, rows)
+        let mut summary =
+            self.progress.summary(output, steps, keep_best, trainable_parameters, seconds, rows);
+        summary.division = self.trainer.division();
+        summary
     }
 
     /// Duration of the run, its earlier parts included.
@@ -157,9 +167,24 @@ impl<'a, 'o> Session<'a, 'o> {
 
     fn is_checkpoint_due(&self) -> bool {
         let config = self.run.config;
+        let is_old = if self.is_alone() { self.is_checkpoint_old() } else { self.agreed.save };
+        self.trainer.completed_steps().is_multiple_of(config.checkpoint_every) || is_old
+    }
+
+    /// Whether a checkpoint is due by the clock.
+    fn is_checkpoint_old(&self) -> bool {
         let minutes = self.saved_at.elapsed().as_secs_f64() / 60.0;
-        self.trainer.completed_steps().is_multiple_of(config.checkpoint_every)
-            || config.checkpoint_minutes.is_some_and(|limit| minutes >= limit)
+        self.run.config.checkpoint_minutes.is_some_and(|limit| minutes >= limit)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.run.ranks.world() == 1
+    }
+
+    /// Whether the run was told to stop. Several ranks stop after the same step: the one with which they
+    /// have told each other.
+    fn stop_requested(&self) -> bool {
+        if self.is_alone() { self.run.stop_requested() } else { self.agreed.stop }
     }
 
     /// Whether the gates after this step are logged.
@@ -188,7 +213,7 @@ impl<'a, 'o> Session<'a, 'o> {
 
     /// Saves the state and ends the run if it was told to stop.
     fn check_stop(&mut self) -> Result<()> {
-        if !self.run.stop_requested() {
+        if !self.stop_requested() {
             return Ok(());
         }
         self.report()?;
@@ -258,6 +283,13 @@ impl<'a, 'o> Session<'a, 'o> {
         if !trainable.is_finite()? {
             return Err(self.diverged("adapter or model", f64::NAN));
         }
+        if !self.is_alone() {
+            check_equal_weights(self.run.ranks, &self.trainer.trainable, step)?;
+        }
+        if !self.folder.is_writer() {
+            (self.saved_at, self.saved_step) = (Instant::now(), step);
+            return Ok(());
+        }
         self.folder.check_present()?;
         // The best adapter is saved after its evaluation; until then any is better than none.
         if !config.keep_best || self.progress.best_eval.is_none() {
@@ -275,7 +307,7 @@ impl<'a, 'o> Session<'a, 'o> {
     /// Keeps the checkpoint that was just saved or loaded, with its weights, if earlier ones are kept.
     fn keep_checkpoint(&self) -> Result<()> {
         let TrainingRun { llama, tokenizer, model_name, config, .. } = *self.run;
-        if config.kept_checkpoints == 1 {
+        if config.kept_checkpoints == 1 || !self.folder.is_writer() {
             return Ok(());
         }
         let averaged = self.trainer.averaged();
@@ -287,13 +319,16 @@ impl<'a, 'o> Session<'a, 'o> {
     /// Removes the kept checkpoints that are neither among the last ones nor the best.
     fn prune_checkpoints(&self) {
         let (count, step) = (self.run.config.kept_checkpoints, self.trainer.completed_steps());
-        if count > 1 {
+        if count > 1 && self.folder.is_writer() {
             let best = self.progress.best_eval.map(|best| best.step);
             self.folder.kept_checkpoints().prune(step, count, best);
         }
     }
 
     fn save_checkpoint(&mut self) -> Result<()> {
+        if !self.folder.is_writer() {
+            return Ok(());
+        }
         self.folder.check_present()?;
         self.progress.seconds = self.seconds();
         self.trainer.save_checkpoint(&self.folder.checkpoint(), &self.progress)
@@ -333,7 +368,7 @@ impl<'a, 'o> Session<'a, 'o> {
         (self.observer)(Event::Evaluated { step, loss, exact_match });
         let is_best = self.progress.record_evaluation(step, (loss, exact_match));
         let TrainingRun { llama, tokenizer, model_name, config, output, .. } = *self.run;
-        if is_best && config.keep_best {
+        if is_best && config.keep_best && self.folder.is_writer() {
             let averaged = self.trainer.averaged();
             averaged.save_with_prompt(output, llama, tokenizer, model_name, &config.prompt)?;
         }
@@ -365,10 +400,15 @@ impl<'a, 'o> Session<'a, 'o> {
         }
         let latest = self.trainer.completed_steps();
         let step = if run.config.keep_best { best.step } else { latest };
+        // Only the rank that has saved it has its files.
+        if !self.folder.is_writer() {
+            return Ok(());
+        }
         let observer = &mut *self.observer;
+        let alone = run.alone();
         let evaluation =
             run.load_trained()?.with_adapter(run.llama, run.image_features, |llama, adapter| {
-                run.evaluate(llama, adapter, &self.eval, true, observer)
+                alone.evaluate(llama, adapter, &self.eval, true, observer)
             })?;
         let Some((loss, exact_match)) = evaluation else {
             return Err(self.interrupted());

@@ -1,14 +1,17 @@
 //! The inputs of a training run, and what is prepared from them: tokenized rows and a trainer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use communicator::{Alone, Communicator};
 use llama::Llama;
+use serde_json::json;
 use text::Tokenizer;
 
 use super::events::{Event, RunSummary};
 use super::progress::RunProgress;
+use super::rank_agreement::{check_equal_facts, weights_checksum};
 use super::run_folder::{PREFIX_CACHE_FILE, RunFolder};
 use super::run_record::{RunRecord, hash_rows};
 use super::session::Session;
@@ -49,6 +52,9 @@ pub struct TrainingRun<'a> {
     /// If another thread or a signal handler sets it, the run saves its state and ends with
     /// [`Error::Interrupted`](crate::Error::Interrupted) after the current step or the current batch of an evaluation.
     pub stop: Option<&'a AtomicBool>,
+    /// The ranks that train together, each with a run that is equal but for [`stop`](Self::stop), `metadata` and
+    /// files that only rank 0 has: it alone writes into `output`. [`Alone`]: one process.
+    pub ranks: &'a dyn Communicator,
 }
 
 /// A run before its first step.
@@ -79,17 +85,22 @@ impl<'a> TrainingRun<'a> {
         let begin = Instant::now();
         let prepared = self.prepare(observer)?;
         let PreparedRun { mut trainer, eval, train_counts, eval_counts, .. } = prepared;
+        self.check_ranks(&mut trainer)?;
         let cache_spare_bytes = trainer.prefix_cache.spare_bytes();
         let mut progress = RunProgress::default();
         progress.cache_spare_bytes = cache_spare_bytes;
-        let folder = if resume {
+        let folder = if self.ranks.rank() > 0 {
+            RunFolder::of_other_rank(self.output)
+        } else if resume {
             RunFolder::open_for_resume(self.output, &self.record()?)?
         } else {
             RunFolder::create(self.output, &self.record()?)?
         };
         // A resumed run may have been killed before its first checkpoint.
-        if folder.has_checkpoint() {
-            progress = trainer.load_checkpoint(&folder.checkpoint())?;
+        let checkpoint = self.read_checkpoint(&folder)?;
+        if !checkpoint.is_empty() {
+            progress = trainer.load_checkpoint_bytes(&folder.checkpoint(), &checkpoint)?;
+            drop(checkpoint);
             trainer.resume_prefix_cache(progress.cache_spare_bytes);
             let step = trainer.completed_steps();
             folder.truncate_log_after(step, |event, at| match event {
@@ -98,7 +109,7 @@ impl<'a> TrainingRun<'a> {
                 _ => false,
             })?;
             observer(Event::Resumed { step });
-        } else {
+        } else if folder.is_writer() {
             trainer
                 .save_checkpoint(&folder.checkpoint(), &progress)
                 .inspect_err(|_| folder.discard())?;
@@ -109,6 +120,56 @@ impl<'a> TrainingRun<'a> {
         session.run_to_end()?;
         let rows = RunRowCounts::from_truncation(train_counts, eval_counts);
         Ok(session.summary(prepared.trainable_parameters, rows))
+    }
+
+    /// Checks that all ranks were started with the same things, and gives their caches the memory that each
+    /// of them has.
+    fn check_ranks(&self, trainer: &mut Trainer) -> Result<()> {
+        if self.ranks.world() == 1 {
+            return Ok(());
+        }
+        let mut record = serde_json::to_value(self.record()?).expect("plain JSON");
+        // Devices and names of files may differ.
+        record.as_object_mut().expect("an object").remove("about");
+        let weights = weights_checksum(&trainer.trainable)?;
+        let facts = json!({ "run": record, "initial weights": weights });
+        check_equal_facts(self.ranks, &facts)?;
+        let spare = trainer.prefix_cache.spare_bytes().unwrap_or(u64::MAX);
+        let all = self.ranks.all_gather(&spare.to_le_bytes());
+        let all = all.iter().filter_map(|bytes| Some(u64::from_le_bytes(*bytes.first_chunk()?)));
+        let least = all.min().filter(|&bytes| bytes < u64::MAX);
+        trainer.set_cache_spare_bytes(least);
+        if self.config.prefix_cache.mode == PrefixCacheMode::Disk {
+            // Hosts may share no disk.
+            let folder = self.output;
+            std::fs::create_dir_all(folder)
+                .map_err(|source| checkpoint::Error::Write { path: folder.into(), source })?;
+        }
+        Ok(())
+    }
+
+    /// The content of the checkpoint, which rank 0 reads for all; empty if there is none.
+    fn read_checkpoint(&self, folder: &RunFolder) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if folder.is_writer() && folder.has_checkpoint() {
+            let path = folder.checkpoint();
+            bytes = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
+        }
+        self.ranks.broadcast(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// The file of a frozen-prefix cache on disk. Each rank has one of its own.
+    fn prefix_cache_file(&self) -> PathBuf {
+        match self.ranks.rank() {
+            0 => self.output.join(PREFIX_CACHE_FILE),
+            rank => self.output.join(format!("rank-{rank}-{PREFIX_CACHE_FILE}")),
+        }
+    }
+
+    /// The same run in this process alone.
+    pub(super) fn alone(&self) -> Self {
+        Self { ranks: &Alone, ..*self }
     }
 
     /// Tokenizes the rows and makes the trainer.
@@ -135,7 +196,8 @@ impl<'a> TrainingRun<'a> {
             .config(config)
             .image_features(self.image_features)
             .mixture(mixture)
-            .prefix_cache_file(self.output.join(PREFIX_CACHE_FILE))
+            .prefix_cache_file(self.prefix_cache_file())
+            .ranks(self.ranks)
             .build()?;
         observer(Event::Prepared {
             train: train_counts,

@@ -8,8 +8,8 @@ use serde_json::json;
 use text::Tokenizer;
 use train::data::RowStore;
 use train::{
-    Error, Event, Example, Instruction, LearningRateDecay, RunSummary, TrainConfig, TrainLength,
-    TrainableWeights, TrainingRun, evaluate_loss,
+    Alone, Error, Event, Example, Instruction, LearningRateDecay, RunSummary, TrainConfig,
+    TrainLength, TrainableWeights, TrainingRun, evaluate_loss,
 };
 
 /// A model and rows, of which the last four are held out.
@@ -66,6 +66,7 @@ impl Setup {
             metadata: &json!({}),
             token_cache: None,
             stop: None,
+            ranks: &Alone,
         };
         let mut events = Vec::new();
         let summary = training_run.run(resume, &mut |event| events.push(event))?;
@@ -187,6 +188,7 @@ fn an_early_stop_without_held_out_rows_is_refused() {
             metadata: &json!({}),
             token_cache: None,
             stop: None,
+            ranks: &Alone,
         };
         let error = training_run.run(false, &mut |_| {}).unwrap_err();
         assert!(matches!(error, Error::Config { .. }));

@@ -11,6 +11,7 @@ use adaption_prompt::{
 };
 use base64::Engine;
 use burn::tensor::Tensor;
+use communicator::{Alone, Communicator, Threads};
 use llama::Llama;
 use testing::{assert_values_close, golden_folder};
 use train::activation_checkpointing::checkpointed_adapter_backward;
@@ -296,6 +297,31 @@ fn image_parameters_train_and_steps_without_images_are_harmless() {
             let old = &before.image.as_ref().unwrap().tensors[what].1;
             assert_ne!(values, old, "{name}: {what} did not change");
             assert!(values.iter().all(|x| x.is_finite()), "{name}: {what}");
+        }
+    }
+}
+
+#[test]
+fn ranks_train_with_images_what_one_process_trains() {
+    for device in testing::devices() {
+        for index in 0..3 {
+            let losses = |ranks: &dyn Communicator| {
+                let llama = open_base(CASE, &device);
+                let (_name, is_global, config) = multimodal_configs(&llama).swap_remove(index);
+                let cache = image_features(&llama, is_global);
+                let trainable = TrainableWeights::from(with_open_gates(&config, &llama));
+                let builder = builder(&llama, trainable, &examples(), &cache);
+                let mut trainer = builder.ranks(ranks).build().unwrap();
+                let reports = crate::reports(&mut trainer, 6);
+                let losses = reports.iter().map(|report| report.loss).collect::<Vec<_>>();
+                (losses, crate::adapter_values(&trainer))
+            };
+            let (expected, _) = losses(&Alone);
+            let found = Threads::run(2, |ranks| losses(ranks));
+            assert_eq!(found[0], found[1], "all ranks have the same weights");
+            for (found, expected) in found[0].0.iter().zip(&expected) {
+                assert!((found / expected - 1.0).abs() < 2e-5, "{found} {expected}");
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod images;
 mod label_rows;
 mod methods;
 mod prefix_cache;
+mod ranks;
 mod steps;
 #[path = "../../../adaption-prompt/tests/adapter/golden_models.rs"]
 mod tiny;
