@@ -172,8 +172,18 @@ fn with_zero_image_gates(
         .unwrap()
 }
 
+/// Bit for bit on fused devices. On others the last bits of a prompt's keys and values depend on how many prompts
+/// are projected at once.
+fn assert_same(llama: &Llama, name: &str, found: Tensor<3>, expected: Tensor<3>) {
+    if llama.is_fused() {
+        assert_eq!(found.to_data(), expected.to_data(), "{name}");
+    } else {
+        assert_close(name, found, expected, 1e-5);
+    }
+}
+
 #[test]
-fn zero_image_gate_equals_the_text_adapter_bit_for_bit() {
+fn zero_image_gate_equals_the_text_adapter() {
     for device in testing::devices() {
         for case in BASES {
             for kind in KINDS {
@@ -185,7 +195,8 @@ fn zero_image_gate_equals_the_text_adapter_bit_for_bit() {
                     let with_images =
                         adapter.prepare_with_images(&llama, &image_batch(&golden, &rows, &device));
                     let found = logits(&llama, &golden, "input_ids", &with_images);
-                    assert_eq!(found.to_data(), expected.to_data(), "{case} {kind} {rows:?}");
+                    let name = format!("{case} {kind} {rows:?}");
+                    assert_same(&llama, &name, found, expected.clone());
                 }
             }
         }
@@ -193,7 +204,7 @@ fn zero_image_gate_equals_the_text_adapter_bit_for_bit() {
 }
 
 #[test]
-fn row_without_image_equals_the_text_adapter_bit_for_bit() {
+fn row_without_image_equals_the_text_adapter() {
     for device in testing::devices() {
         for kind in KINDS {
             let (llama, golden, adapter) = open("llama-gqa-tied", kind, &device);
@@ -202,8 +213,8 @@ fn row_without_image_equals_the_text_adapter_bit_for_bit() {
             let with_images =
                 adapter.prepare_with_images(&llama, &image_batch(&golden, &ROWS, &device));
             let found = logits(&llama, &golden, "input_ids", &with_images);
-            let row = |all: &Tensor<3>| all.clone().narrow(0, 1, 1).to_data();
-            assert_eq!(row(&found), row(&expected), "{kind}");
+            let row = |all: Tensor<3>| all.narrow(0, 1, 1);
+            assert_same(&llama, kind, row(found), row(expected));
         }
     }
 }

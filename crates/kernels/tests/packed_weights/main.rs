@@ -29,6 +29,8 @@ struct Case {
     name: String,
     packed: PackedWeight,
     dense: Tensor<2>,
+    /// Of a product, relative to its largest value.
+    tolerance: f64,
 }
 
 fn float_case(dtype: DType, dims: [usize; 2], device: &Device) -> Case {
@@ -38,7 +40,9 @@ fn float_case(dtype: DType, dims: [usize; 2], device: &Device) -> Case {
     let data = TensorData::new(numbers, dims).convert_dtype(dtype);
     let dense = Tensor::from_data(data.clone().convert_dtype(DType::F32), &flex());
     let packed = PackedWeight::new(data, device);
-    Case { name: format!("{dtype:?} {dims:?}"), packed, dense }
+    // Processors that multiply in bf16 round the input to it too.
+    let tolerance = if dtype == DType::BF16 && kernels::is_fused(device) { 4e-3 } else { 1e-5 };
+    Case { name: format!("{dtype:?} {dims:?}"), packed, dense, tolerance }
 }
 
 /// A quantized matrix, with a zero point or with minima, and scales that are exact in f16 or not.
@@ -76,6 +80,7 @@ fn quantized_case(
         name: format!("{bits} bits in {block_len}, minima {has_mins}, half {half}, {dims:?}"),
         packed: PackedWeight::from_quantized(&matrix, dims, device),
         dense: Tensor::from_data(dense, &flex()),
+        tolerance: 1e-5,
     }
 }
 
@@ -99,13 +104,13 @@ fn cases(device: &Device) -> Vec<Case> {
 #[test]
 fn products_equal_those_of_the_matrix_in_f32_on_every_device() {
     for device in devices() {
-        for Case { name, packed, dense } in cases(&device) {
+        for Case { name, packed, dense, tolerance } in cases(&device) {
             let [_rows, columns] = packed.dims();
             for n in INPUT_ROWS {
                 let found = linears(tensor(n, [n, columns], &device), None, &[&packed]);
                 let expected = tensor(n, [n, columns], &flex()).matmul(dense.clone().transpose());
                 let name = format!("{name}, {n} rows");
-                assert_close_relative(&name, to_flex(found), expected, 1e-5);
+                assert_close_relative(&name, to_flex(found), expected, tolerance);
             }
         }
     }
@@ -114,7 +119,7 @@ fn products_equal_those_of_the_matrix_in_f32_on_every_device() {
 #[test]
 fn gradients_equal_those_of_the_matrix_in_f32_on_every_device() {
     for device in devices() {
-        for Case { name, packed, dense } in cases(&device) {
+        for Case { name, packed, dense, tolerance } in cases(&device) {
             let [rows, columns] = packed.dims();
             for n in [1, 9, 33, 70] {
                 let d_out = |device: &Device| tensor(n + 1, [n, rows], device);
@@ -125,7 +130,7 @@ fn gradients_equal_those_of_the_matrix_in_f32_on_every_device() {
                 let found = input.grad(&gradients).expect("the input has a gradient");
                 let expected = d_out(&flex()).matmul(dense.clone());
                 let name = format!("{name}, gradient of {n} rows");
-                assert_close_relative(&name, to_flex(found), expected, 1e-5);
+                assert_close_relative(&name, to_flex(found), expected, tolerance);
             }
         }
     }
@@ -197,7 +202,7 @@ fn a_row_of_a_small_batch_equals_the_row_alone_bit_for_bit() {
 #[test]
 fn packed_matrices_round_trip_on_every_device() {
     for device in devices() {
-        for Case { name, packed, dense } in cases(&device) {
+        for Case { name, packed, dense, .. } in cases(&device) {
             assert_eq!(values(packed.to_dense()), values(dense.clone()), "{name}");
             let last = dense.dims()[0] as i64 - 1;
             let ids = |device: &Device| Tensor::<1, Int>::from_ints([last, 0, last], device);
